@@ -1,0 +1,12 @@
+//! `entityd`: the Anonlink Entity Service in one binary.
+//!
+//! The rooms, in the order in which they may know each other: a room looks up this list, never down
+//! (`tests/tidy.rs` holds it so).
+
+// Plumbing: not one domain word.
+pub mod runtime;
+// The nouns and the science: no async, no I/O.
+pub mod model;
+pub mod linkage;
+// Shelves: one trait each, an embedded and a scaled-out form.
+pub mod queue;

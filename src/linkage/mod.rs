@@ -1,0 +1,7 @@
+//! The science: encodings in; candidate pairs, groups and permutations out. Same bytes in, same bytes
+//! out: no clock, no chance of its own, no async.
+
+pub mod encoding;
+pub mod similarity;
+pub mod pairs;
+pub mod solver;

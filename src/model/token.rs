@@ -1,0 +1,82 @@
+//! Tokens: secrets that open one thing. Only their digests are kept.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::ZeroizeOnDrop;
+
+use super::ids::{ID_BYTES, parse_hex};
+
+/// A secret of 24 bytes. It never prints itself; [`Token::reveal`] is for its owner alone.
+#[derive(Clone, ZeroizeOnDrop)]
+pub struct Token([u8; ID_BYTES]);
+
+impl Token {
+    /// The token made of these bytes, fresh from the random source.
+    pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads 48 lower-case hex characters; anything else is no token.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text).map(Self)
+    }
+
+    /// The 48 hex characters that are handed to the owner, once.
+    pub fn reveal(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// What is stored of it.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(Sha256::digest(self.0).into())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(***)")
+    }
+}
+
+/// SHA-256 of a token's 24 bytes: tells the owner from others, and opens nothing by itself.
+#[derive(Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The digest with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether this is the digest of `token`; takes the same time whatever the answer is.
+    pub fn is_of(&self, token: &Token) -> bool {
+        self.0.ct_eq(&token.hash().0).into()
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_by_its_digest_and_prints_nothing() {
+        let token = Token::from_bytes([7; ID_BYTES]);
+        assert!(token.hash().is_of(&Token::parse(&token.reveal()).unwrap()));
+        assert!(!token.hash().is_of(&Token::from_bytes([8; ID_BYTES])));
+        assert_eq!(format!("{token:?} {:?}", token.hash()), "Token(***) TokenHash(***)");
+    }
+}

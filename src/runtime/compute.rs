@@ -1,0 +1,61 @@
+//! The pool of cores: heavy computation runs here, so that no request waits behind it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+/// A fixed set of threads for computation. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pool(Arc<rayon::ThreadPool>);
+
+impl Pool {
+    /// Starts `threads` threads (0: one for each core).
+    ///
+    /// # Errors
+    /// The operating system's, if it refuses a thread.
+    pub fn new(threads: usize) -> std::io::Result<Self> {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("compute-{index}"))
+            .build()
+            .map(|pool| Self(Arc::new(pool)))
+            .map_err(std::io::Error::other)
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    /// Runs `work` on the pool and waits without blocking the caller's thread; rayon's parallel
+    /// iterators inside `work` use the same pool. Dropping the future lets `work` run to its end.
+    ///
+    /// # Errors
+    /// The text of the panic, if `work` panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let (send, receive) = oneshot::channel();
+        self.0.spawn(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // The caller may have stopped waiting; then nobody wants the outcome.
+            let _ = send.send(outcome.map_err(|panic| panic_text(panic.as_ref())));
+        });
+        receive.await.unwrap_or_else(|_| Err("the compute pool has stopped".to_owned()))
+    }
+
+    /// Runs `work` on the pool and blocks until it is done.
+    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.0.install(work)
+    }
+}
+
+/// What a panic said, as far as it said it in words.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}

@@ -1,0 +1,43 @@
+//! Chance: bytes from the operating system, or from a seed under test.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// Where random bytes come from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Entropy(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Seeded(Arc<Mutex<ChaCha20Rng>>),
+}
+
+impl Entropy {
+    /// The operating system's random source.
+    pub const fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A reproducible stream, for tests alone.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Source::Seeded(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed)))))
+    }
+
+    /// `N` fresh random bytes.
+    ///
+    /// # Panics
+    /// If the operating system has no random source: nothing safe can be done then.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        match &self.0 {
+            Source::System => getrandom::fill(&mut bytes).expect("the operating system gives random bytes"),
+            Source::Seeded(rng) => {
+                rng.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+            }
+        }
+        bytes
+    }
+}

@@ -1,0 +1,1 @@
+//! The real binary, driven over real sockets; a file per subject.

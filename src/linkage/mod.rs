@@ -1,6 +1,7 @@
 //! The science: encodings in; candidate pairs, groups and permutations out. Same bytes in, same bytes
 //! out: no clock, no chance of its own, no async.
 
+pub mod scratch;
 pub mod encoding;
 pub mod similarity;
 pub mod pairs;

@@ -1,0 +1,42 @@
+//! Room on the side: temporary files that a bounded-memory step writes, reads back and forgets.
+//!
+//! This room does no I/O of its own: whoever runs a step says where its temporary files live.
+
+use std::io::{self, Read, Seek, Write};
+
+/// A temporary file: empty when made, gone when dropped.
+pub trait ScratchFile: Read + Write + Seek + Send {}
+
+impl<T: Read + Write + Seek + Send> ScratchFile for T {}
+
+/// Where temporary files come from.
+pub trait Scratch: Sync {
+    /// A fresh, empty temporary file. Nothing of it may outlive the returned value.
+    ///
+    /// # Errors
+    /// The storage's, most likely a full disk.
+    fn file(&self) -> io::Result<Box<dyn ScratchFile>>;
+}
+
+/// Temporary files in memory, for small inputs and tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory;
+
+impl Scratch for Memory {
+    fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
+        Ok(Box::new(io::Cursor::new(Vec::new())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let mut file = Memory.file().unwrap();
+        file.write_all(b"pairs").unwrap();
+        file.rewind().unwrap();
+        assert_eq!(io::read_to_string(file).unwrap(), "pairs");
+    }
+}

@@ -10,3 +10,5 @@ pub mod model;
 pub mod linkage;
 // Shelves: one trait each, an embedded and a scaled-out form.
 pub mod queue;
+// The corridor: where a run's story is told.
+pub mod coordinator;

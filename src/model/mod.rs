@@ -1,9 +1,21 @@
 //! The nouns: plain data, checked when it is made.
 
+pub mod bits;
 pub mod ids;
+pub mod job;
+pub mod party;
+pub mod project;
+pub mod run;
+pub mod seed;
 pub mod threshold;
 pub mod token;
 
+pub use bits::BitSet;
 pub use ids::{ProjectId, RunId};
+pub use job::{Job, Outcome, Purge, Task};
+pub use party::{Contents, Dataset, Party, Upload};
+pub use project::{ProjectState, ResultType};
+pub use run::{Run, RunState, Summary};
+pub use seed::Seed;
 pub use threshold::Threshold;
 pub use token::{Token, TokenHash};

@@ -1,0 +1,122 @@
+//! What can happen to a project, what may be refused, and what follows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Job, Outcome, RunId, Seed, Threshold, TokenHash, Upload};
+use crate::runtime::clock::Timestamp;
+
+/// Something that happened to a project.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A party's request to upload has arrived; its body has not.
+    UploadBegun {
+        /// The dataset index of the party.
+        party: u32,
+    },
+    /// The body is complete and its objects are at rest.
+    UploadAccepted {
+        /// The dataset index of the party.
+        party: u32,
+        /// What was counted while it arrived.
+        upload: Upload,
+        /// Digest of the receipt token.
+        receipt: TokenHash,
+    },
+    /// The upload came to nothing: rejected, dropped, or found unfinished at start.
+    UploadAbandoned {
+        /// The dataset index of the party.
+        party: u32,
+        /// The number of the upload.
+        upload: u32,
+    },
+    /// A run is asked for.
+    RunPosted(NewRun),
+    /// A run is to go, finished or not.
+    RunDeleted(RunId),
+    /// The project is to go, with everything in it.
+    Deleted,
+    /// A worker has taken up the planning of a run.
+    RunStarted {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Jobs have come to an end.
+    Reported {
+        /// What became of each.
+        reports: Vec<Report>,
+        /// When.
+        at: Timestamp,
+        /// Fresh chance for a run that becomes planned by this.
+        seed: Seed,
+    },
+    /// The process has started: requests that were under way are gone, and jobs may be missing.
+    Restarted,
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The job.
+    pub job: Job,
+    /// Its outcome.
+    pub outcome: Outcome,
+}
+
+/// A run that is asked for.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Names it.
+    pub id: RunId,
+    /// What its owner calls it.
+    pub name: String,
+    /// What its owner says about it.
+    pub notes: String,
+    /// The score from which a pair counts.
+    pub threshold: Threshold,
+    /// When it was asked for.
+    pub added: Timestamp,
+}
+
+/// What the operator has fixed for all projects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The smallest encoding, in bytes.
+    pub min_encoding_bytes: u32,
+    /// The largest encoding, in bytes.
+    pub max_encoding_bytes: u32,
+    /// Candidate pairs that a run may find, duplicates between blocks counted every time.
+    pub run_pairs_max: u64,
+    /// Candidate pairs, each counted once, that the solver accepts.
+    pub solver_pairs_max: u64,
+    /// Comparisons in a job; where absent, sized from the measured rate.
+    pub comparisons_per_job: Option<u64>,
+}
+
+/// What follows from an event, written down in the same transaction and carried out after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Put the job into its queue, unless it is there already.
+    Enqueue(Job),
+    /// Call off the jobs of a group.
+    Cancel(String),
+}
+
+/// Why an event was not accepted. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No such project, party or run. From outside this looks like a wrong token.
+    #[error("there is no such project, party or run")]
+    Absent,
+    /// The party has uploaded already, or is uploading right now.
+    #[error("the token has been used, or an upload with it is in progress")]
+    TokenUsed,
+    /// The upload that ends is not the one that was begun.
+    #[error("the upload was given up in the meantime")]
+    UploadSuperseded,
+    /// A party's data is unusable; no run can be asked for until it is replaced.
+    #[error("the project is in error: {0}")]
+    ProjectInError(String),
+}

@@ -1,0 +1,314 @@
+//! The story of a project as one pure function.
+
+use super::event::{Effect, Event, NewRun, Refused, Report, Rules};
+use super::{jobs, sizes};
+use crate::model::run::Progress;
+use crate::model::{
+    BitSet, Contents, Dataset, Job, Outcome, ProjectState, Purge, ResultType, Run, RunId, RunState, Seed,
+    Summary, Task, TokenHash, Upload,
+};
+use crate::runtime::clock::Timestamp;
+
+/// What an event makes of a project.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Next {
+    /// The project as it is from now on; absent once it is deleted.
+    pub state: Option<ProjectState>,
+    /// What follows, in this order.
+    pub effects: Vec<Effect>,
+}
+
+/// What happens next to a project, its parties and its runs. No clock, no store, no chance of its own: the
+/// caller commits the state with the effects in its outbox, and may call again if the commit has to be
+/// repeated. An event that was applied before changes nothing.
+///
+/// # Errors
+/// [`Refused`]; the project stays as it was.
+pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next, Refused> {
+    let mut step = Step { project, effects: Vec::new(), rules };
+    match event {
+        Event::UploadBegun { party } => step.upload_begun(*party)?,
+        Event::UploadAccepted { party, upload, receipt } => step.upload_accepted(*party, upload, *receipt)?,
+        Event::UploadAbandoned { party, upload } => step.upload_abandoned(*party, *upload),
+        Event::RunPosted(run) => step.run_posted(run)?,
+        Event::RunDeleted(run) => step.run_deleted(*run)?,
+        Event::Deleted => return Ok(step.deleted()),
+        Event::RunStarted { run, at } => step.run_started(*run, *at),
+        Event::Reported { reports, at, seed } => {
+            reports.iter().for_each(|report| step.reported(report, *at, seed));
+        }
+        Event::Restarted => step.restarted(),
+    }
+    Ok(Next { state: Some(step.project), effects: step.effects })
+}
+
+/// A project while an event is being applied to it.
+struct Step<'a> {
+    project: ProjectState,
+    effects: Vec<Effect>,
+    rules: &'a Rules,
+}
+
+impl Step<'_> {
+    fn enqueue(&mut self, job: Job) {
+        self.effects.push(Effect::Enqueue(job));
+    }
+
+    fn purge(&mut self, purge: Purge) {
+        self.enqueue(Job { project: self.project.id, task: Task::Purge(purge) });
+    }
+
+    fn run(&mut self, id: RunId) -> Option<&mut Run> {
+        self.project.runs.iter_mut().find(|run| run.id == id)
+    }
+
+    fn open_runs(&self) -> Vec<RunId> {
+        self.project.runs.iter().filter(|run| !run.has_ended()).map(|run| run.id).collect()
+    }
+
+    /// The end of the project: its work is called off and its objects go.
+    fn deleted(mut self) -> Next {
+        self.effects.push(Effect::Cancel(self.project.id.to_string()));
+        for run in self.open_runs() {
+            self.effects.push(Effect::Cancel(run.to_string()));
+        }
+        self.purge(Purge::Project);
+        Next { state: None, effects: self.effects }
+    }
+
+    fn upload_begun(&mut self, party: u32) -> Result<(), Refused> {
+        let party = self.project.parties.get_mut(party as usize).ok_or(Refused::Absent)?;
+        let open = matches!(party.contents, Contents::Missing | Contents::Failed { .. });
+        if party.uploading || !open {
+            return Err(Refused::TokenUsed);
+        }
+        party.uploading = true;
+        party.uploads += 1;
+        Ok(())
+    }
+
+    fn upload_accepted(&mut self, index: u32, upload: &Upload, receipt: TokenHash) -> Result<(), Refused> {
+        let party = self.project.parties.get_mut(index as usize).ok_or(Refused::Absent)?;
+        if !party.uploading || party.uploads != upload.upload {
+            return Err(Refused::UploadSuperseded);
+        }
+        party.uploading = false;
+        party.receipt_token = Some(receipt);
+        party.contents = Contents::Ingesting(upload.clone());
+        self.enqueue(jobs::ingest(self.project.id, index, upload));
+        Ok(())
+    }
+
+    fn upload_abandoned(&mut self, index: u32, upload: u32) {
+        let Some(party) = self.project.parties.get_mut(index as usize) else { return };
+        if party.uploading && party.uploads == upload {
+            party.uploading = false;
+            self.purge(Purge::Upload { party: index, upload });
+        }
+    }
+
+    fn run_posted(&mut self, new: &NewRun) -> Result<(), Refused> {
+        if let Some(message) = self.project.error() {
+            return Err(Refused::ProjectInError(message.to_owned()));
+        }
+        self.project.runs.push(Run {
+            id: new.id,
+            name: new.name.clone(),
+            notes: new.notes.clone(),
+            threshold: new.threshold,
+            added: new.added,
+            started: None,
+            ended: None,
+            state: RunState::Created,
+            progress: None,
+            seed: None,
+        });
+        self.start_runs(new.added);
+        Ok(())
+    }
+
+    fn run_deleted(&mut self, id: RunId) -> Result<(), Refused> {
+        let index = self.project.runs.iter().position(|run| run.id == id).ok_or(Refused::Absent)?;
+        self.project.runs.remove(index);
+        self.effects.push(Effect::Cancel(id.to_string()));
+        self.purge(Purge::Run(id));
+        Ok(())
+    }
+
+    fn run_started(&mut self, id: RunId, at: Timestamp) {
+        if let Some(run) = self.run(id)
+            && run.state == RunState::Queued
+        {
+            run.state = RunState::Comparing;
+            run.started.get_or_insert(at);
+        }
+    }
+
+    fn reported(&mut self, report: &Report, at: Timestamp, seed: &Seed) {
+        match (&report.job.task, &report.outcome) {
+            (Task::Ingest { party, upload }, outcome) => self.ingested(*party, upload, outcome, at),
+            (task, Outcome::Rejected { message }) => {
+                if let Some(run) = task.run() {
+                    self.fail_run(run, message, at);
+                }
+            }
+            (Task::Plan { run, .. }, Outcome::Planned { parts, comparisons }) => {
+                self.planned(*run, *parts, *comparisons, at, seed);
+            }
+            (Task::Compare { run, part, .. }, Outcome::Compared { comparisons, pairs }) => {
+                self.compared(*run, *part, *comparisons, *pairs, at);
+            }
+            (Task::Finalize { run, .. }, Outcome::Finalized(summary)) => self.finalized(*run, *summary, at),
+            // A purge leaves nothing to write down, and no job has the outcome of another kind.
+            _ => {}
+        }
+    }
+
+    /// An upload was laid out, or turned out to be unusable.
+    fn ingested(&mut self, index: u32, upload: &Upload, outcome: &Outcome, at: Timestamp) {
+        let Some(party) = self.project.parties.get_mut(index as usize) else { return };
+        if party.contents != Contents::Ingesting(upload.clone()) {
+            return;
+        }
+        match outcome {
+            Outcome::Ingested(dataset) => {
+                party.contents = Contents::Ready(dataset.clone());
+                if upload.blocks {
+                    self.purge(Purge::Entries { party: index, upload: upload.upload });
+                }
+                self.judge_sizes(index, dataset, at);
+            }
+            Outcome::Rejected { message } => self.fail_party(index, message.clone()),
+            _ => {}
+        }
+    }
+
+    /// What can be said of one dataset alone is said at once, the rest when all are there.
+    fn judge_sizes(&mut self, index: u32, dataset: &Dataset, at: Timestamp) {
+        let alone = sizes::check_alone(&self.project, index, dataset, self.rules).map_err(|why| (index, why));
+        match alone.and_then(|()| sizes::check_together(&self.project)) {
+            Ok(()) => self.start_runs(at),
+            Err((odd, message)) => {
+                self.fail_party(odd, message.clone());
+                self.open_runs().into_iter().for_each(|run| self.fail_run(run, &message, at));
+            }
+        }
+    }
+
+    /// The party's data goes; the party may upload again.
+    fn fail_party(&mut self, index: u32, message: String) {
+        let Some(party) = self.project.parties.get_mut(index as usize) else { return };
+        party.contents = Contents::Failed { message };
+        let upload = party.uploads;
+        self.purge(Purge::Upload { party: index, upload });
+    }
+
+    /// Starts every run that only waits for the data, if that is all there.
+    fn start_runs(&mut self, at: Timestamp) {
+        let Some(datasets) = datasets(&self.project) else { return };
+        let size = datasets[0].encoding_bytes;
+        let waiting: Vec<RunId> =
+            self.project.runs.iter().filter(|run| run.state == RunState::Created).map(|run| run.id).collect();
+        if let Err(message) = sizes::check_linkable(size) {
+            waiting.into_iter().for_each(|run| self.fail_run(run, &message, at));
+            return;
+        }
+        self.project.encoding_bytes = Some(size);
+        for id in waiting {
+            if let Some(run) = self.run(id) {
+                run.state = RunState::Queued;
+            }
+            self.enqueue_current(id);
+        }
+    }
+
+    fn planned(&mut self, id: RunId, parts: u32, comparisons: u64, at: Timestamp, seed: &Seed) {
+        let permutes = self.project.result_type == ResultType::Permutations;
+        let Some(run) = self.run(id).filter(|run| run.progress.is_none() && !run.has_ended()) else { return };
+        run.started.get_or_insert(at);
+        run.progress = Some(Progress {
+            parts,
+            applied: BitSet::below(parts),
+            comparisons_total: comparisons,
+            comparisons: 0,
+            pairs: 0,
+        });
+        run.seed = permutes.then(|| seed.clone());
+        run.state = if parts == 0 { RunState::Finalizing } else { RunState::Comparing };
+        self.enqueue_current(id);
+    }
+
+    fn compared(&mut self, id: RunId, part: u32, comparisons: u64, pairs: u64, at: Timestamp) {
+        let pairs_max = self.rules.run_pairs_max;
+        let Some(run) = self.run(id).filter(|run| run.state == RunState::Comparing) else { return };
+        let Some(progress) = run.progress.as_mut() else { return };
+        if !progress.applied.insert(part) {
+            return;
+        }
+        progress.comparisons = progress.comparisons.saturating_add(comparisons);
+        progress.pairs = progress.pairs.saturating_add(pairs);
+        let found = progress.pairs;
+        if found > pairs_max {
+            self.fail_run(id, &too_many_pairs(found, pairs_max), at);
+        } else if progress.applied.len() == u64::from(progress.parts) {
+            run.state = RunState::Finalizing;
+            self.enqueue_current(id);
+        }
+    }
+
+    fn finalized(&mut self, id: RunId, summary: Summary, at: Timestamp) {
+        let Some(run) = self.run(id).filter(|run| run.state == RunState::Finalizing) else { return };
+        run.state = RunState::Completed(summary);
+        run.ended = Some(at);
+        run.seed = None;
+        self.purge(Purge::Intermediate(id));
+    }
+
+    /// Ends a run without a result: its jobs are called off and its objects go.
+    fn fail_run(&mut self, id: RunId, message: &str, at: Timestamp) {
+        let stages = self.project.result_type.stages();
+        let Some(run) = self.run(id).filter(|run| !run.has_ended()) else { return };
+        run.state = RunState::Failed { message: message.to_owned(), stage: run.stage(stages) };
+        run.ended = Some(at);
+        run.seed = None;
+        self.effects.push(Effect::Cancel(id.to_string()));
+        self.purge(Purge::Run(id));
+    }
+
+    /// After a start: unfinished requests are over, and every job that should be under way is asked for
+    /// again, which is harmless where it still is.
+    fn restarted(&mut self) {
+        let parties: Vec<_> =
+            (0..).zip(&self.project.parties).map(|(index, party)| (index, party.clone())).collect();
+        for (index, party) in parties {
+            if let Contents::Ingesting(upload) = &party.contents {
+                self.enqueue(jobs::ingest(self.project.id, index, upload));
+            }
+            if party.uploading {
+                self.upload_abandoned(index, party.uploads);
+            }
+        }
+        self.open_runs().into_iter().for_each(|run| self.enqueue_current(run));
+    }
+
+    /// Asks for the jobs that bring a run on from where it is.
+    fn enqueue_current(&mut self, id: RunId) {
+        let Some(run) = self.project.run(id) else { return };
+        let Some(datasets) = datasets(&self.project) else { return };
+        let wanted = jobs::current(&self.project, run, &datasets, self.rules);
+        self.effects.extend(wanted.into_iter().map(Effect::Enqueue));
+    }
+}
+
+/// What a run says that found more candidate pairs than it may.
+pub fn too_many_pairs(pairs: u64, pairs_max: u64) -> String {
+    format!(
+        "the run found {pairs} candidate pairs and may find {pairs_max}: \
+         a higher threshold or blocking would bring fewer"
+    )
+}
+
+/// The datasets of all parties, if all are ready.
+fn datasets(project: &ProjectState) -> Option<Vec<Dataset>> {
+    project.parties.iter().map(|party| party.dataset().cloned()).collect()
+}

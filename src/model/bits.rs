@@ -1,0 +1,69 @@
+//! A set of small numbers, a bit each: which jobs of a run have been applied.
+
+/// A set of numbers below a fixed bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BitSet {
+    bytes: Vec<u8>,
+    count: u64,
+}
+
+impl BitSet {
+    /// The empty set of numbers below `bound`.
+    pub fn below(bound: u32) -> Self {
+        Self { bytes: vec![0; (bound as usize).div_ceil(8)], count: 0 }
+    }
+
+    /// The set stored as `bytes`: number `n` is bit `n % 8` of byte `n / 8`.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        let count = bytes.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        Self { bytes, count }
+    }
+
+    /// The form in which it is stored.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Adds `number`. False if it was there already or lies beyond the bound.
+    pub fn insert(&mut self, number: u32) -> bool {
+        let bit = 1 << (number % 8);
+        match self.bytes.get_mut(number as usize / 8) {
+            Some(byte) if *byte & bit == 0 => {
+                *byte |= bit;
+                self.count += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `number` is in the set.
+    pub fn contains(&self, number: u32) -> bool {
+        self.bytes.get(number as usize / 8).is_some_and(|byte| byte & (1 << (number % 8)) != 0)
+    }
+
+    /// How many numbers are in the set.
+    pub const fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether the set is empty.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_counts_once() {
+        let mut set = BitSet::below(10);
+        assert!(set.is_empty() && set.insert(9) && set.insert(0));
+        assert!(!set.insert(9) && !set.insert(800));
+        assert!(set.contains(9) && !set.contains(1) && !set.contains(800));
+        assert_eq!(set.len(), 2);
+        assert_eq!(BitSet::from_bytes(set.as_bytes().to_vec()), set);
+    }
+}

@@ -1,0 +1,174 @@
+//! A job: a pure piece of work. It reads immutable objects, creates immutable objects under keys made
+//! from its own identity, and reports an outcome.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ProjectId, RunId};
+use super::party::{Dataset, Upload};
+use super::project::ResultType;
+use super::run::Summary;
+use super::threshold::Threshold;
+
+/// One piece of work for a project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Whose work it is.
+    pub project: ProjectId,
+    /// What is to be done.
+    pub task: Task,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Check an upload and lay it out for linkage.
+    Ingest {
+        /// The dataset index of the party.
+        party: u32,
+        /// The upload, as it was counted while it arrived.
+        upload: Upload,
+    },
+    /// Cut a run's comparisons into parts.
+    Plan {
+        /// The run.
+        run: RunId,
+        /// The datasets, in the order of their indexes.
+        datasets: Vec<Dataset>,
+        /// The score from which a pair counts.
+        threshold: Threshold,
+        /// Comparisons in a part; where absent, the worker aims at its usual length of a job.
+        comparisons_per_job: Option<u64>,
+    },
+    /// Compare one part of a plan.
+    Compare {
+        /// The run.
+        run: RunId,
+        /// The uploads the datasets came from, in the order of their indexes.
+        uploads: Vec<u32>,
+        /// The part, counted from 0.
+        part: u32,
+        /// More candidate pairs than this fail the run.
+        pairs_max: u64,
+    },
+    /// Merge a run's candidate pairs and make the result.
+    Finalize {
+        /// The run.
+        run: RunId,
+        /// What the result is.
+        result_type: ResultType,
+        /// Records of each dataset.
+        records: Vec<u32>,
+        /// Parts of the plan, each of which has left a run of pairs.
+        parts: u32,
+        /// More candidate pairs than this, each counted once, fail a run that needs the solver.
+        solver_pairs_max: u64,
+    },
+    /// Remove objects.
+    Purge(Purge),
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purge {
+    /// Everything of the project.
+    Project,
+    /// Everything of a run.
+    Run(RunId),
+    /// What a run needed on the way: its plan and its pairs; the result stays.
+    Intermediate(RunId),
+    /// Everything of an upload that came to nothing.
+    Upload {
+        /// The dataset index of the party.
+        party: u32,
+        /// The number of the upload.
+        upload: u32,
+    },
+    /// What an upload brought that its layout has replaced: the unsorted block entries.
+    Entries {
+        /// The dataset index of the party.
+        party: u32,
+        /// The number of the upload.
+        upload: u32,
+    },
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The upload is laid out.
+    Ingested(Dataset),
+    /// The run is cut into parts.
+    Planned {
+        /// How many parts there are.
+        parts: u32,
+        /// Comparisons of all of them.
+        comparisons: u64,
+    },
+    /// A part is compared.
+    Compared {
+        /// Comparisons made.
+        comparisons: u64,
+        /// Candidate pairs found, duplicates between blocks counted every time.
+        pairs: u64,
+    },
+    /// The result is there.
+    Finalized(Summary),
+    /// The objects are gone.
+    Purged,
+    /// It cannot be done, however often it is tried.
+    Rejected {
+        /// What is wrong and what would help, for people.
+        message: String,
+    },
+}
+
+impl Task {
+    /// The run it works for, if it works for one.
+    pub const fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Plan { run, .. } | Self::Compare { run, .. } | Self::Finalize { run, .. } => Some(*run),
+            Self::Ingest { .. } | Self::Purge(_) => None,
+        }
+    }
+}
+
+impl Job {
+    /// The identity of the job: the same work has the same identity, whoever asks for it.
+    pub fn id(&self) -> String {
+        let project = self.project;
+        match &self.task {
+            Task::Ingest { party, upload } => format!("{project}/{party}/{}/ingest", upload.upload),
+            Task::Plan { run, .. } => format!("{project}/{run}/plan"),
+            Task::Compare { run, part, .. } => format!("{project}/{run}/compare/{part}"),
+            Task::Finalize { run, .. } => format!("{project}/{run}/finalize"),
+            Task::Purge(Purge::Project) => format!("{project}/purge"),
+            Task::Purge(Purge::Run(run)) => format!("{project}/{run}/purge"),
+            Task::Purge(Purge::Intermediate(run)) => format!("{project}/{run}/tidy"),
+            Task::Purge(Purge::Upload { party, upload }) => format!("{project}/{party}/{upload}/purge"),
+            Task::Purge(Purge::Entries { party, upload }) => format!("{project}/{party}/{upload}/tidy"),
+        }
+    }
+
+    /// The jobs that are called off together: those of a run, those of a project's uploads. Purges are
+    /// never called off.
+    pub fn group(&self) -> String {
+        match (&self.task, self.task.run()) {
+            (Task::Purge(_), _) => "purge".to_owned(),
+            (_, Some(run)) => run.to_string(),
+            (_, None) => self.project.to_string(),
+        }
+    }
+
+    /// The queue it waits in.
+    pub const fn queue(&self) -> &'static str {
+        match &self.task {
+            Task::Ingest { .. } => "ingest",
+            Task::Plan { .. } | Task::Compare { .. } => "compute",
+            Task::Finalize { .. } => "highmemory",
+            Task::Purge(_) => "maintenance",
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A party: one data provider of a project, with the one dataset it may upload.
+
+use serde::{Deserialize, Serialize};
+
+use super::token::TokenHash;
+
+/// One data provider of a project. Its place in the list of parties is its dataset index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Digest of the token that may upload.
+    pub update_token: TokenHash,
+    /// Digest of the token that says it did upload: there once an upload was accepted.
+    pub receipt_token: Option<TokenHash>,
+    /// How many uploads have been begun; the number of the latest.
+    pub uploads: u32,
+    /// Whether a request is uploading right now: the lock on the update token.
+    pub uploading: bool,
+    /// What has become of the latest accepted upload.
+    pub contents: Contents,
+}
+
+impl Party {
+    /// A party that has not done anything yet.
+    pub const fn new(update_token: TokenHash) -> Self {
+        Self { update_token, receipt_token: None, uploads: 0, uploading: false, contents: Contents::Missing }
+    }
+
+    /// Whether an upload of it has been accepted.
+    pub const fn has_contributed(&self) -> bool {
+        self.receipt_token.is_some()
+    }
+
+    /// Its dataset, once that is ready to be linked.
+    pub const fn dataset(&self) -> Option<&Dataset> {
+        match &self.contents {
+            Contents::Ready(dataset) => Some(dataset),
+            _ => None,
+        }
+    }
+}
+
+/// What has become of a party's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing was accepted yet.
+    Missing,
+    /// Accepted, and being checked and laid out.
+    Ingesting(Upload),
+    /// Ready to be linked.
+    Ready(Dataset),
+    /// It cannot be used; the party may upload again.
+    Failed {
+        /// What is wrong, for people.
+        message: String,
+    },
+}
+
+/// An accepted upload, as it was counted while it arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// The number of the upload, from which its keys are made.
+    pub upload: u32,
+    /// Encodings in it.
+    pub records: u32,
+    /// Bytes of each encoding.
+    pub encoding_bytes: u32,
+    /// Whether it came with blocks.
+    pub blocks: bool,
+}
+
+/// A dataset at rest: a matrix object and a block index, immutable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// The number of the upload it came from, from which its keys are made.
+    pub upload: u32,
+    /// Rows of the matrix.
+    pub records: u32,
+    /// Bytes of each row.
+    pub encoding_bytes: u32,
+    /// Blocks in the index.
+    pub blocks: u64,
+}

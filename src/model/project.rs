@@ -1,0 +1,96 @@
+//! A project: the parties that take part, what they want to learn, and the runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ProjectId, RunId};
+use super::party::{Contents, Party};
+use super::run::Run;
+use super::token::TokenHash;
+use crate::runtime::clock::Timestamp;
+
+/// Everything that is known about a project: what the coordinator decides from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectState {
+    /// Names it.
+    pub id: ProjectId,
+    /// When it was created.
+    pub added: Timestamp,
+    /// What its owner calls it.
+    pub name: String,
+    /// What its owner says about it.
+    pub notes: String,
+    /// The linkage schema, JSON text exactly as it was given.
+    pub schema: String,
+    /// What the runs bring.
+    pub result_type: ResultType,
+    /// Whether uploads come with blocks.
+    pub uses_blocking: bool,
+    /// The encoding size in bytes that every dataset must have: from the schema, or fixed by the
+    /// first complete set of data.
+    pub encoding_bytes: Option<u32>,
+    /// Digest of the token that owns the project.
+    pub result_token: TokenHash,
+    /// The data providers, in the order of their dataset indexes.
+    pub parties: Vec<Party>,
+    /// The runs, oldest first.
+    pub runs: Vec<Run>,
+}
+
+impl ProjectState {
+    /// The run named `id`.
+    pub fn run(&self, id: RunId) -> Option<&Run> {
+        self.runs.iter().find(|run| run.id == id)
+    }
+
+    /// What is wrong with a party's data, if anything is: no run can go on then.
+    pub fn error(&self) -> Option<&str> {
+        self.parties.iter().find_map(|party| match &party.contents {
+            Contents::Failed { message } => Some(message.as_str()),
+            _ => None,
+        })
+    }
+
+    /// How many parties have had an upload accepted.
+    pub fn parties_contributed(&self) -> usize {
+        self.parties.iter().filter(|party| party.has_contributed()).count()
+    }
+}
+
+/// What the runs of a project bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultType {
+    /// Which records are the same person.
+    Groups,
+    /// A permutation for each of two parties, and a mask for the analyst.
+    Permutations,
+    /// Every candidate pair with its score.
+    SimilarityScores,
+}
+
+impl ResultType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Groups, Self::Permutations, Self::SimilarityScores];
+
+    /// Its name on the wire and at rest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Groups => "groups",
+            Self::Permutations => "permutations",
+            Self::SimilarityScores => "similarity_scores",
+        }
+    }
+
+    /// The result type called `name`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|result_type| result_type.name() == name)
+    }
+
+    /// The stages of a run that brings this.
+    pub const fn stages(self) -> u8 {
+        match self {
+            Self::Groups | Self::Permutations => 3,
+            Self::SimilarityScores => 2,
+        }
+    }
+}

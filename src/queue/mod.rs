@@ -1,1 +1,16 @@
 //! Work that survives a power cut.
+//!
+//! [`Broker`] says what a queue of jobs promises; the payload of a job is opaque bytes here, and what it
+//! means is known to others.
+
+mod broker;
+mod error;
+mod names;
+mod report;
+
+pub use broker::{
+    Acked, Broker, Claim, Heartbeat, Lease, LeaseId, NewJob, Progress, Pulse, Redelivery, Share,
+};
+pub use error::{BoxError, Error};
+pub use names::{Fence, Group, JobId, QueueName};
+pub use report::{Cancelled, DeadLetter, DeadQuery, JobQuery, JobState, JobSummary, QueueStats, Stats};

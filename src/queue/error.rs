@@ -1,0 +1,37 @@
+//! Why a queue did not do as asked.
+
+use super::JobId;
+
+/// A cause that is only ever shown.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the queue did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another worker holds the job now. Stop, and do not ack.
+    #[error("another worker holds job {job} now")]
+    LeaseLost {
+        /// The job that was held.
+        job: JobId,
+    },
+    /// The job can never be stored: make it smaller.
+    #[error("job {job} is {size_bytes} bytes, {size_bytes_max} are the most")]
+    TooLarge {
+        /// The job as named by the caller.
+        job: JobId,
+        /// What it would take.
+        size_bytes: usize,
+        /// What a job may take.
+        size_bytes_max: usize,
+    },
+    /// The store did not do as told and has closed: what was not answered may or may not have happened.
+    /// Open it again.
+    #[error("queue storage is unavailable until it is opened again")]
+    Storage(#[source] BoxError),
+    /// What lies on disk is not what was written, or a newer version wrote it.
+    #[error("queue storage is damaged")]
+    Damaged(#[source] BoxError),
+    /// The queue was closed in good order.
+    #[error("the queue is closed")]
+    Closed,
+}

@@ -1,0 +1,123 @@
+"""Starts the real binary on free ports in a folder of its own, watches it, and stops it."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import requests
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+BINARY = Path(os.environ.get("ENTITYD_BIN", REPOSITORY / "target" / "release" / "entityd"))
+START_S = 30
+STOP_S = 30
+
+
+def free_ports(count):
+    """Ports that nobody listens on now; all are held at once, so that they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for held in sockets:
+            held.bind(("127.0.0.1", 0))
+        return [held.getsockname()[1] for held in sockets]
+    finally:
+        for held in sockets:
+            held.close()
+
+
+class Server:
+    """`entityd serve` as a context manager; leaving it sends SIGTERM and demands exit code 0."""
+
+    def __init__(self, folder, *flags, environment=None):
+        self.folder = Path(folder)
+        self.data = self.folder / "data"
+        self.log = self.folder / "entityd.log"
+        self.host = "127.0.0.1"
+        self.port, self.s3_port, self.ops_port = free_ports(3)
+        self.origin = f"http://{self.host}:{self.port}"
+        self.url = f"{self.origin}/api/v1"
+        self.flags = flags
+        self.environment = {**os.environ, **(environment or {})}
+        self.process = None
+
+    def __enter__(self):
+        command = [BINARY, "serve", "--listen", f"{self.host}:{self.port}"]
+        command += ["--s3-listen", f"{self.host}:{self.s3_port}"]
+        command += ["--ops-listen", f"{self.host}:{self.ops_port}"]
+        command += ["--data-dir", self.data, *self.flags]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        return self
+
+    def __exit__(self, error, *_):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = f"none {STOP_S} s after SIGTERM"
+        if error is None:
+            assert code == 0, f"exit code {code}\n{self.tail()}"
+
+    def _wait_until_ready(self):
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"exited with {self.process.returncode}\n{self.tail()}"
+            try:
+                if requests.get(f"{self.url}/status", timeout=2).status_code == 200:
+                    return
+            except requests.ConnectionError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"no answer within {START_S} s\n{self.tail()}")
+
+    def tail(self):
+        """The last lines that the server logged."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+
+    def reset_peak(self):
+        """Makes the kernel forget the highest resident memory so far; returns the present one, in bytes."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self.peak()
+
+    def peak(self):
+        """The highest resident memory since the last reset, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+
+    def cpu_ticks(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    def wait_until_idle(self, quiet_s=1.0, timeout_s=120):
+        """Waits until the process has used next to no processor time for a while."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            before = self.cpu_ticks()
+            time.sleep(quiet_s)
+            if self.cpu_ticks() - before <= 2:
+                return
+        raise AssertionError(f"still busy after {timeout_s} s")
+
+    def payload_files(self):
+        """Files that hold uploaded bytes, finished or not: all but the metadata, the queue and the lock."""
+        kept = {"queue", "tls"}
+        return {
+            str(path.relative_to(self.data)): path.stat().st_size
+            for top in self.data.iterdir()
+            if top.is_dir() and top.name not in kept
+            for path in top.rglob("*")
+            if path.is_file()
+        }

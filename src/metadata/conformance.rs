@@ -1,0 +1,163 @@
+//! Stories that every metadata store lives through.
+
+use super::store::{Commit, Store};
+use crate::model::run::Progress;
+use crate::model::{
+    BitSet, Contents, Dataset, Party, ProjectId, ProjectState, ResultType, Run, RunId, RunState, Seed,
+    Summary, Threshold, TokenHash, Upload,
+};
+use crate::runtime::clock::Timestamp;
+
+/// Every story, one after the other, on an empty store.
+pub(super) async fn all(store: &dyn Store) {
+    a_project_comes_back_as_it_was_put(store).await;
+    a_refused_change_changes_nothing(store).await;
+    a_deleted_project_is_gone(store).await;
+    messages_come_in_order_and_go_when_told(store).await;
+    changes_of_one_project_do_not_overtake_each_other(store).await;
+    the_rate_of_a_completed_run_outlives_it(store).await;
+}
+
+/// A project with a party and a run in every state, its numbers derived from `number`.
+pub(super) fn project(number: u8) -> ProjectState {
+    let hash = TokenHash::from_bytes([number; 32]);
+    let at = |micros| Timestamp::from_micros(i64::from(number) + micros);
+    let contents = [
+        Contents::Missing,
+        Contents::Ingesting(Upload { upload: 1, records: 2, encoding_bytes: 8, blocks: true }),
+        Contents::Ready(Dataset { upload: 3, records: u32::MAX, encoding_bytes: 128, blocks: 1 << 40 }),
+        Contents::Failed { message: "the encodings have 4 bytes".to_owned() },
+    ];
+    let parties = contents.map(|contents| Party {
+        update_token: hash,
+        receipt_token: (contents != Contents::Missing).then_some(hash),
+        uploads: 3,
+        uploading: contents == Contents::Missing,
+        contents,
+    });
+    let states = [
+        RunState::Created,
+        RunState::Queued,
+        RunState::Comparing,
+        RunState::Finalizing,
+        RunState::Completed(Summary { pairs: 5, groups: 4 }),
+        RunState::Failed { message: "too many pairs".to_owned(), stage: 3 },
+    ];
+    let runs = (0..).zip(states).map(|(index, state)| run(number, index, state)).collect();
+    ProjectState {
+        id: ProjectId::from_bytes([number; 24]),
+        added: at(0),
+        name: "Ünïcode \0 名".to_owned(),
+        notes: String::new(),
+        schema: "{ \"clkConfig\": {\"l\": 1024} }".to_owned(),
+        result_type: ResultType::Permutations,
+        uses_blocking: true,
+        encoding_bytes: Some(128),
+        result_token: hash,
+        parties: parties.to_vec(),
+        runs,
+    }
+}
+
+fn run(number: u8, index: u8, state: RunState) -> Run {
+    let mut applied = BitSet::below(20);
+    applied.insert(u32::from(index));
+    let at = |micros| Timestamp::from_micros(i64::from(number) * 1_000_000 + micros);
+    let mut id = [number; 24];
+    id[0] = index;
+    Run {
+        id: RunId::from_bytes(id),
+        name: format!("run {index}"),
+        notes: "notes".to_owned(),
+        threshold: Threshold::new(0.1 + 0.2).unwrap(),
+        added: at(1),
+        started: (index > 1).then(|| at(2)),
+        ended: (index > 3).then(|| at(500_002)),
+        progress: (index > 1).then_some(Progress {
+            parts: 20,
+            applied,
+            comparisons_total: 1_000_000,
+            comparisons: 50_000,
+            pairs: u64::from(index),
+        }),
+        seed: (index == 3).then(|| Seed::from_bytes([9; 32])),
+        state,
+    }
+}
+
+/// Stores a project as it is.
+pub(super) async fn put(store: &dyn Store, project: &ProjectState) {
+    let state = project.clone();
+    let change = Box::new(move |_| Some(Commit { state: Some(state.clone()), outbox: Vec::new() }));
+    store.update(project.id, change).await.unwrap();
+}
+
+async fn a_project_comes_back_as_it_was_put(store: &dyn Store) {
+    let mut project = project(1);
+    put(store, &project).await;
+    assert_eq!(store.project(project.id).await.unwrap().as_ref(), Some(&project));
+    project.parties[0].uploads += 1;
+    project.runs.remove(1);
+    project.runs[1].state = RunState::Finalizing;
+    project.encoding_bytes = None;
+    put(store, &project).await;
+    assert_eq!(store.project(project.id).await.unwrap(), Some(project));
+    assert_eq!(store.project(ProjectId::from_bytes([200; 24])).await.unwrap(), None);
+}
+
+async fn a_refused_change_changes_nothing(store: &dyn Store) {
+    let project = project(2);
+    put(store, &project).await;
+    store.update(project.id, Box::new(|_| None)).await.unwrap();
+    assert_eq!(store.project(project.id).await.unwrap(), Some(project));
+}
+
+async fn a_deleted_project_is_gone(store: &dyn Store) {
+    let project = project(3);
+    put(store, &project).await;
+    let before = store.status().await.unwrap().projects;
+    let change = Box::new(|_| Some(Commit { state: None, outbox: Vec::new() }));
+    store.update(project.id, change).await.unwrap();
+    assert_eq!(store.project(project.id).await.unwrap(), None);
+    assert!(store.projects().await.unwrap().iter().all(|listed| listed.id != project.id));
+    assert_eq!(store.status().await.unwrap().projects, before - 1);
+}
+
+async fn messages_come_in_order_and_go_when_told(store: &dyn Store) {
+    let project = project(4);
+    for pair in [["a", "b"], ["c", "d"]] {
+        let state = project.clone();
+        let change = Box::new(move |_| {
+            Some(Commit { state: Some(state.clone()), outbox: pair.map(str::to_owned).to_vec() })
+        });
+        store.update(project.id, change).await.unwrap();
+    }
+    let messages = store.outbox(3).await.unwrap();
+    let bodies: Vec<_> = messages.iter().map(|message| message.body.as_str()).collect();
+    assert_eq!(bodies, ["a", "b", "c"]);
+    store.forget(messages[1].sequence).await.unwrap();
+    let left = store.outbox(10).await.unwrap();
+    assert_eq!(left.iter().map(|message| message.body.as_str()).collect::<Vec<_>>(), ["c", "d"]);
+    store.forget(left[1].sequence).await.unwrap();
+    assert!(store.outbox(10).await.unwrap().is_empty());
+}
+
+async fn changes_of_one_project_do_not_overtake_each_other(store: &dyn Store) {
+    let project = project(5);
+    put(store, &project).await;
+    let count = || {
+        Box::new(|state: Option<ProjectState>| {
+            let mut state = state?;
+            state.parties[0].uploads += 1;
+            Some(Commit { state: Some(state), outbox: Vec::new() })
+        })
+    };
+    futures::future::join_all((0..200).map(|_| store.update(project.id, count()))).await;
+    let after = store.project(project.id).await.unwrap().unwrap();
+    assert_eq!(after.parties[0].uploads, project.parties[0].uploads + 200);
+}
+
+async fn the_rate_of_a_completed_run_outlives_it(store: &dyn Store) {
+    // 1,000,000 comparisons in half a second, by the completed run of the projects above.
+    assert_eq!(store.status().await.unwrap().rate, Some(2_000_000));
+}

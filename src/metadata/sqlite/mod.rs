@@ -1,0 +1,205 @@
+//! The embedded form: one `SQLite` file in WAL mode, `synchronous=FULL`.
+//!
+//! One thread writes. It takes all changes that wait into one transaction, each in a savepoint of its
+//! own, so that they share a sync of the disk. Readers have connections of their own and see the last
+//! commit.
+
+mod migrate;
+mod rows;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+
+use super::store::{Change, Error, Listed, Message, Status, Store};
+use crate::model::{ProjectId, ProjectState};
+use crate::runtime::clock::Timestamp;
+use writer::Writer;
+
+/// Readers that are kept open; more are opened while they are all in use.
+const IDLE_READERS_MAX: usize = 8;
+
+/// The metadata in one `SQLite` file. Cheap to clone.
+#[derive(Clone)]
+pub struct Sqlite(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    writer: Writer,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Sqlite {
+    /// Opens the file at `path`, makes it if it is not there, and brings it up to this version.
+    ///
+    /// # Errors
+    /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`] and [`Error::Unavailable`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut connection =
+            connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        connection.pragma_update(None, "journal_mode", "wal").map_err(unavailable)?;
+        connection.pragma_update(None, "synchronous", "full").map_err(unavailable)?;
+        migrate::migrate(&mut connection)?;
+        let writer = Writer::start(connection).map_err(|error| Error::Unavailable(Box::new(error)))?;
+        Ok(Self(Arc::new(Inner { path: path.to_owned(), writer, readers: Mutex::default() })))
+    }
+
+    /// Runs `query` on a reader of its own, away from the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = Arc::clone(&self.0);
+        let task = tokio::task::spawn_blocking(move || {
+            let reader = inner.reader()?;
+            let answer = query(&reader);
+            inner.keep(reader);
+            answer
+        });
+        task.await.map_err(|error| Error::Unavailable(Box::new(error)))?
+    }
+}
+
+impl Inner {
+    fn reader(&self) -> Result<Connection, Error> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY), Ok)
+    }
+
+    fn keep(&self, reader: Connection) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < IDLE_READERS_MAX {
+            readers.push(reader);
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn update(&self, project: ProjectId, change: Change) -> Result<(), Error> {
+        self.0.writer.update(project, change).await
+    }
+
+    async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error> {
+        self.read(move |reader| {
+            // One transaction, so that project, parties and runs are of the same moment.
+            let snapshot = reader.unchecked_transaction().map_err(unavailable)?;
+            rows::load(&snapshot, id)
+        })
+        .await
+    }
+
+    async fn projects(&self) -> Result<Vec<Listed>, Error> {
+        self.read(|reader| {
+            let mut select = reader
+                .prepare_cached("SELECT id, added FROM projects ORDER BY sequence")
+                .map_err(unavailable)?;
+            let rows = select
+                .query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)))
+                .map_err(unavailable)?;
+            rows.map(|row| {
+                let (id, added) = row.map_err(unavailable)?;
+                Ok(Listed { id: rows::project_id(id)?, added: Timestamp::from_micros(added) })
+            })
+            .collect()
+        })
+        .await
+    }
+
+    async fn status(&self) -> Result<Status, Error> {
+        self.read(|reader| {
+            let projects: i64 = reader
+                .query_row("SELECT count(*) FROM projects", [], |row| row.get(0))
+                .map_err(unavailable)?;
+            let rate: Option<i64> = reader
+                .query_row("SELECT comparisons_per_second FROM rate", [], |row| row.get(0))
+                .optional()
+                .map_err(unavailable)?;
+            Ok(Status { projects: projects.cast_unsigned(), rate: rate.map(i64::cast_unsigned) })
+        })
+        .await
+    }
+
+    async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error> {
+        self.read(move |reader| {
+            let mut select = reader
+                .prepare_cached("SELECT sequence, body FROM outbox ORDER BY sequence LIMIT ?1")
+                .map_err(unavailable)?;
+            let rows = select
+                .query_map([count], |row| Ok(Message { sequence: row.get(0)?, body: row.get(1)? }))
+                .map_err(unavailable)?;
+            rows.map(|row| row.map_err(unavailable)).collect()
+        })
+        .await
+    }
+
+    async fn forget(&self, sequence: i64) -> Result<(), Error> {
+        self.0.writer.forget(sequence).await
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(unavailable)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(unavailable)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(unavailable)?;
+    connection.pragma_update(None, "secure_delete", true).map_err(unavailable)?;
+    Ok(connection)
+}
+
+/// What the store says of an error of the database.
+fn unavailable(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            Error::Damaged(format!("{error}; restore metadata.db from a backup"))
+        }
+        _ => Error::Unavailable(Box::new(error)),
+    }
+}
+
+/// Starts a transaction that holds the write lock from its first moment.
+fn immediate(connection: &mut Connection) -> Result<rusqlite::Transaction<'_>, Error> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::conformance;
+
+    fn run<F: Future<Output = ()>>(story: impl FnOnce(Sqlite) -> F) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();
+        tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(story(store));
+    }
+
+    #[test]
+    fn sqlite_lives_through_every_story() {
+        run(async |store| conformance::all(&store).await);
+    }
+
+    #[test]
+    fn what_is_committed_is_there_after_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metadata.db");
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let project = conformance::project(7);
+        let store = Sqlite::open(&path).unwrap();
+        runtime.block_on(conformance::put(&store, &project));
+        drop(store);
+        let store = Sqlite::open(&path).unwrap();
+        assert_eq!(runtime.block_on(store.project(project.id)).unwrap(), Some(project));
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metadata.db");
+        drop(Sqlite::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(Sqlite::open(&path), Err(Error::TooNew { found: 99, .. })));
+    }
+}

@@ -1,0 +1,118 @@
+//! The one thread that writes.
+
+use std::thread;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::rows;
+use super::{immediate, unavailable};
+use crate::metadata::Error;
+use crate::metadata::store::{Change, Commit};
+use crate::model::ProjectId;
+
+/// Changes that may share a transaction.
+const SHARED_MAX: usize = 128;
+
+/// A handle on the writing thread, which ends once the handle is dropped and its work is done.
+pub(super) struct Writer {
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+struct Request {
+    work: Work,
+    answer: oneshot::Sender<Result<(), Error>>,
+}
+
+enum Work {
+    Update { project: ProjectId, change: Change },
+    Forget { sequence: i64 },
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+        let (requests, queue) = mpsc::unbounded_channel();
+        thread::Builder::new().name("metadata".to_owned()).spawn(move || serve(connection, queue))?;
+        Ok(Self { requests })
+    }
+
+    pub(super) async fn update(&self, project: ProjectId, change: Change) -> Result<(), Error> {
+        self.ask(Work::Update { project, change }).await
+    }
+
+    pub(super) async fn forget(&self, sequence: i64) -> Result<(), Error> {
+        self.ask(Work::Forget { sequence }).await
+    }
+
+    async fn ask(&self, work: Work) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || Error::Unavailable("the writing thread has stopped".into());
+        self.requests.send(Request { work, answer }).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+fn serve(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Request>) {
+    let mut waiting = Vec::new();
+    while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
+        let results = commit(&mut connection, &mut waiting);
+        for (request, result) in waiting.drain(..).zip(results) {
+            // Whoever asked may have stopped waiting; the change stands all the same.
+            let _ = request.answer.send(result);
+        }
+    }
+}
+
+/// Does the work of all requests in one transaction; a request that fails is undone alone.
+fn commit(connection: &mut Connection, requests: &mut [Request]) -> Vec<Result<(), Error>> {
+    match attempt(connection, requests) {
+        Ok(results) => results,
+        Err(error) => {
+            let text = error.to_string();
+            let repeat = |_: &Request| Err(Error::Unavailable(text.clone().into()));
+            let mut results: Vec<_> = requests.iter().map(repeat).collect();
+            if let Some(first) = results.first_mut() {
+                *first = Err(error);
+            }
+            results
+        }
+    }
+}
+
+fn attempt(connection: &mut Connection, requests: &mut [Request]) -> Result<Vec<Result<(), Error>>, Error> {
+    let mut transaction = immediate(connection)?;
+    let mut results = Vec::with_capacity(requests.len());
+    for request in requests {
+        let savepoint = transaction.savepoint().map_err(unavailable)?;
+        let result = perform(&savepoint, &mut request.work);
+        if result.is_ok() {
+            savepoint.commit().map_err(unavailable)?;
+        }
+        results.push(result);
+    }
+    transaction.commit().map_err(unavailable)?;
+    Ok(results)
+}
+
+fn perform(connection: &Connection, work: &mut Work) -> Result<(), Error> {
+    match work {
+        Work::Update { project, change } => update(connection, *project, change),
+        Work::Forget { sequence } => connection
+            .prepare_cached("DELETE FROM outbox WHERE sequence <= ?1")
+            .and_then(|mut delete| delete.execute([*sequence]))
+            .map(drop)
+            .map_err(unavailable),
+    }
+}
+
+fn update(connection: &Connection, id: ProjectId, change: &mut Change) -> Result<(), Error> {
+    let before = rows::load(connection, id)?;
+    let Some(Commit { state, outbox }) = change(before.clone()) else { return Ok(()) };
+    rows::store(connection, id, before.as_ref(), state.as_ref())?;
+    let mut insert =
+        connection.prepare_cached("INSERT INTO outbox (body) VALUES (?1)").map_err(unavailable)?;
+    for body in outbox {
+        insert.execute([body]).map_err(unavailable)?;
+    }
+    Ok(())
+}

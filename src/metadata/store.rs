@@ -1,0 +1,91 @@
+//! The shelf's one trait.
+
+use async_trait::async_trait;
+
+use crate::model::{ProjectId, ProjectState};
+use crate::runtime::clock::Timestamp;
+
+/// Why the metadata store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store did not answer, or answered with an error of its own. Worth another try after a pause.
+    #[error("the metadata store is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What it holds cannot be read. The process should stop and say so.
+    #[error("the metadata store is damaged: {0}")]
+    Damaged(String),
+    /// It was written by a newer version of this program.
+    #[error(
+        "the metadata has schema version {found}, and this program knows versions up to {known}; use a newer one"
+    )]
+    TooNew {
+        /// The version found.
+        found: u32,
+        /// The newest version this program knows.
+        known: u32,
+    },
+}
+
+/// What a change commits, all of it or nothing.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The project from now on; absent if it is to go.
+    pub state: Option<ProjectState>,
+    /// What follows, opaque here; appended to the outbox in this order.
+    pub outbox: Vec<String>,
+}
+
+/// A function from a project (absent if there is none of that id) to what is to be committed, or to
+/// nothing if all is to stay as it is. It may be called again if the commit has to be repeated.
+pub type Change = Box<dyn FnMut(Option<ProjectState>) -> Option<Commit> + Send>;
+
+/// Something that follows from a commit and is still to be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its place in the order of all messages.
+    pub sequence: i64,
+    /// What was appended.
+    pub body: String,
+}
+
+/// A project as it stands in the list of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Names it.
+    pub id: ProjectId,
+    /// When it was created.
+    pub added: Timestamp,
+}
+
+/// What can be said of all projects together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// How many there are.
+    pub projects: u64,
+    /// Comparisons a second of the run that was completed last; absent before the first.
+    pub rate: Option<u64>,
+}
+
+/// What exists and who may see it.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The one writing method: reads the project, asks `change`, and commits what it says in the same
+    /// transaction, on disk before it returns. Changes of one project happen one after the other.
+    /// Dropping the future leaves either all of it or nothing.
+    async fn update(&self, project: ProjectId, change: Change) -> Result<(), Error>;
+
+    /// A project with its parties and runs.
+    async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error>;
+
+    /// All projects, oldest first.
+    async fn projects(&self) -> Result<Vec<Listed>, Error>;
+
+    /// What can be said of all projects together.
+    async fn status(&self) -> Result<Status, Error>;
+
+    /// The oldest `count` messages of the outbox, in order.
+    async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error>;
+
+    /// Removes the messages up to and including `sequence`: they have been carried out.
+    async fn forget(&self, sequence: i64) -> Result<(), Error>;
+}

@@ -5,6 +5,7 @@
 
 // Plumbing: not one domain word.
 pub mod runtime;
+pub mod telemetry;
 // The nouns and the science: no async, no I/O.
 pub mod model;
 pub mod linkage;
@@ -13,3 +14,6 @@ pub mod metadata;
 pub mod queue;
 // The corridor: where a run's story is told.
 pub mod coordinator;
+// The front step.
+pub mod config;
+pub mod cli;

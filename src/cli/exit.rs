@@ -1,0 +1,63 @@
+//! How a command ends.
+
+use std::io;
+use std::process::ExitCode;
+
+/// The exit codes, for `--help`.
+pub(super) const CODES: &str = "\
+Exit codes:
+  0  done, or stopped on request
+  1  failed: something outside the program did not work
+  2  the command line or a setting is wrong
+  3  the input is not acceptable, or a limit was reached";
+
+const FAILED: u8 = 1;
+pub(super) const USAGE: u8 = 2;
+const INPUT: u8 = 3;
+
+/// Why a command did not do what it was asked; each is printed as one line.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something outside the program did not work.
+    #[error("{0}")]
+    Failed(String),
+    /// The command line or a setting is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The input is not acceptable, or a limit was reached.
+    #[error("{0}")]
+    Input(String),
+    /// Whoever read the output has stopped: nothing to say, and nobody to say it to.
+    #[error("the output was closed")]
+    OutputClosed,
+}
+
+impl Failure {
+    /// The failure to write to standard output.
+    pub fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::OutputClosed
+        } else {
+            Self::Failed(format!("cannot write the output: {error}"))
+        }
+    }
+}
+
+impl From<crate::config::Mistake> for Failure {
+    fn from(mistake: crate::config::Mistake) -> Self {
+        Self::Usage(mistake.to_string())
+    }
+}
+
+/// Says what went wrong, and turns it into the exit code.
+pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    let code = match failure {
+        Failure::OutputClosed => return ExitCode::SUCCESS,
+        Failure::Failed(_) => FAILED,
+        Failure::Usage(_) => USAGE,
+        Failure::Input(_) => INPUT,
+    };
+    super::output::complain(&failure.to_string());
+    ExitCode::from(code)
+}

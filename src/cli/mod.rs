@@ -1,0 +1,72 @@
+//! The command line: one file per command.
+
+mod completions;
+mod config;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use exit::Failure;
+
+/// Privacy-preserving record linkage in one binary
+///
+/// Parties hash their people locally into Bloom-filter encodings; entityd compares the encodings and
+/// gives back who is who, without ever seeing a name.
+#[derive(Debug, Parser)]
+#[command(name = "entityd", version, after_help = exit::CODES)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Config(config::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    match Arguments::try_parse() {
+        Ok(arguments) => exit::code(run(arguments.command)),
+        Err(message) if message.use_stderr() && !help_for_want_of_arguments(&message) => {
+            exit::code(Err(Failure::Usage(one_line(&message))))
+        }
+        Err(help) => {
+            // A closed output is no reason to fail: whoever read it has seen enough.
+            let _ = help.print();
+            ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(exit::USAGE))
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Config(arguments) => arguments.run(),
+        Command::Completions(arguments) => arguments.run(&mut Arguments::command()),
+    }
+}
+
+fn help_for_want_of_arguments(message: &clap::Error) -> bool {
+    message.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// What clap has to say, without the usage that it adds.
+fn one_line(message: &clap::Error) -> String {
+    let text = message.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    said.map(|line| {
+        line.trim_start_matches("error: ").replace("tip: ", "(")
+            + if line.starts_with("tip: ") { ")" } else { "" }
+    })
+    .collect::<Vec<_>>()
+    .join(" ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! What `--help` says, and what is said about a command line that is wrong.
+
+use super::*;
+
+fn help(path: &[&str]) -> String {
+    let mut command = Arguments::command().term_width(100);
+    command.build();
+    let found = path
+        .iter()
+        .fold(&mut command, |command, name| command.find_subcommand_mut(name).expect("the command exists"));
+    found.render_long_help().to_string()
+}
+
+fn complaint(arguments: &[&str]) -> String {
+    let words = std::iter::once("entityd").chain(arguments.iter().copied());
+    one_line(&Arguments::try_parse_from(words).unwrap_err())
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn help_is_as_reviewed() {
+    insta::assert_snapshot!("help", help(&[]));
+    insta::assert_snapshot!("help_config_show", help(&["config", "show"]));
+}
+
+#[test]
+fn a_wrong_command_line_is_one_line() {
+    insta::assert_snapshot!(complaint(&["conf"]), @"unrecognized subcommand 'conf' (a similar subcommand exists: 'config')");
+    insta::assert_snapshot!(complaint(&["config", "show", "--lese-ms", "5"]), @"unexpected argument '--lese-ms' found (a similar argument exists: '--lease-ms')");
+    insta::assert_snapshot!(complaint(&["config", "show", "--lease-ms"]), @"a value is required for '--lease-ms <MS>' but none was supplied");
+    insta::assert_snapshot!(complaint(&["completions"]), @"the following required arguments were not provided: <SHELL>");
+    insta::assert_snapshot!(complaint(&["completions", "dish"]), @"invalid value 'dish' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh] (a similar value exists: 'fish')");
+}

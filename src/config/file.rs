@@ -1,0 +1,79 @@
+//! Reads the settings file.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::mistake::Mistake;
+use super::settings::{KEYS, Key};
+use super::source::Source;
+use super::values::unknown_key;
+
+/// One line of the settings file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) value: String,
+    path: PathBuf,
+    line: usize,
+}
+
+impl Entry {
+    /// Where it stands.
+    pub(super) fn source(&self) -> Source {
+        Source::File { path: self.path.clone(), line: self.line }
+    }
+}
+
+/// Every entry of the file at `path`; refuses a file that names what is no setting.
+pub(super) fn read(path: &str) -> Result<Vec<Entry>, Mistake> {
+    let text = std::fs::read_to_string(path).map_err(|error| Mistake::File {
+        place: path.to_owned(),
+        problem: format!("cannot be read: {error}"),
+    })?;
+    parse(path, &text)
+}
+
+/// Every entry of `text`, which came from the file at `path`.
+pub(super) fn parse(path: &str, text: &str) -> Result<Vec<Entry>, Mistake> {
+    let table = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(text, span.start));
+        Mistake::File { place: format!("{path} line {line}"), problem: error.message().replace('\n', "; ") }
+    })?;
+    let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| Entry {
+        key: AsRef::<str>::as_ref(key.get_ref()).to_owned(),
+        value: text_of(value.get_ref()),
+        path: PathBuf::from(path),
+        line: line_of(text, key.span().start),
+    };
+    let mut entries: Vec<Entry> = table.get_ref().iter().map(entry).collect();
+    entries.sort_by_key(|entry| entry.line);
+    match entries.iter().find(|entry| KEYS.iter().all(|key| key.name != entry.key)) {
+        Some(stray) => Err(unknown_key(&stray.key, &stray.value, stray.source(), KEYS.iter().map(name))),
+        None => Ok(entries),
+    }
+}
+
+fn name(key: &Key) -> String {
+    key.name.to_owned()
+}
+
+/// A value as a flag would have spelled it; a table is left as TOML, which no setting accepts.
+fn text_of(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(truth) => truth.to_string(),
+        DeValue::Datetime(moment) => moment.to_string(),
+        DeValue::Array(items) => {
+            items.iter().map(|item| text_of(item.get_ref())).collect::<Vec<_>>().join(",")
+        }
+        DeValue::Table(_) => "[table]".to_owned(),
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}

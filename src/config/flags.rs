@@ -1,0 +1,60 @@
+//! Every setting as a flag.
+
+use clap::{Arg, ArgMatches, Command};
+
+use super::settings::{KEYS, Key};
+use super::values::Inputs;
+
+/// The settings given on the command line; flatten it into a command's arguments. Values stay text
+/// here, so that a mistake in a flag reads like a mistake anywhere else.
+#[derive(Clone, Debug)]
+pub struct Flags(Inputs);
+
+impl Flags {
+    /// These flags, with the process's environment.
+    pub fn with_environment(mut self) -> Inputs {
+        let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+        self.0.environment = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        self.0
+    }
+}
+
+impl clap::FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |key: &Key| Some((key.name, matches.get_one::<String>(key.name)?.clone()));
+        let flags = KEYS.iter().filter_map(given).collect();
+        Ok(Self(Inputs {
+            flags,
+            file: matches.get_one::<String>("config").cloned(),
+            environment: Vec::new(),
+        }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        let file = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .help("Settings file in TOML [environment: ENTITYD_CONFIG]");
+        command.arg(file).args(KEYS.iter().map(flag))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn flag(key: &'static Key) -> Arg {
+    let default = if key.default.is_empty() { "none" } else { key.default };
+    Arg::new(key.name)
+        .long(key.flag())
+        .value_name(key.placeholder)
+        .allow_negative_numbers(true)
+        .help(format!("{} [default: {default}]", key.help.trim().trim_end_matches('.')))
+}

@@ -1,0 +1,153 @@
+//! Kinds of values: how each is read from text, and what to say when it cannot be.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::http::HeaderName;
+use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+
+use crate::telemetry::log;
+
+/// How a value of type `T` is written.
+pub(super) struct Kind<T> {
+    /// What stands for the value in `--help`.
+    pub(super) placeholder: &'static str,
+    /// What would do, as it follows the word "give".
+    pub(super) remedy: &'static str,
+    /// The value, if the text is one.
+    pub(super) read: fn(&str) -> Option<T>,
+}
+
+/// Where to listen.
+pub(super) const ADDRESS: Kind<SocketAddr> = Kind {
+    placeholder: "ADDRESS:PORT",
+    remedy: "an address and a port, such as 127.0.0.1:8851 or [::]:8851",
+    read: |text| text.parse().ok(),
+};
+
+/// A directory, which need not exist yet.
+pub(super) const DIRECTORY: Kind<PathBuf> = Kind {
+    placeholder: "DIR",
+    remedy: "the path of a directory",
+    read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
+};
+
+/// Threads, where 0 means one for each core.
+pub(super) const THREADS: Kind<usize> = Kind {
+    placeholder: "N",
+    remedy: "a number of threads from 1 to 1024, or 0 for one on each core",
+    read: |text| whole(text, 0, 1024).map(|threads| threads as usize),
+};
+
+/// The size of an encoding.
+pub(super) const ENCODING_BYTES: Kind<u32> = Kind {
+    placeholder: "BYTES",
+    remedy: "a whole number of bytes from 1 to 4096",
+    read: |text| whole(text, 1, 4096).and_then(|bytes| u32::try_from(bytes).ok()),
+};
+
+/// The size of something large.
+pub(super) const BYTES: Kind<u64> =
+    Kind { placeholder: "BYTES", remedy: "a whole number of bytes, at least 1", read: positive };
+
+/// A number of things, at least one.
+pub(super) const COUNT: Kind<u64> =
+    Kind { placeholder: "N", remedy: "a whole number, at least 1, such as 300_000_000", read: positive };
+
+/// A number of things, or `auto`.
+pub(super) const COUNT_OR_AUTO: Kind<Option<u64>> = Kind {
+    placeholder: "N|auto",
+    remedy: "a whole number, at least 1, such as 300_000_000, or `auto`",
+    read: |text| if text == "auto" { Some(None) } else { positive(text).map(Some) },
+};
+
+/// How long a claim on a job lasts: long enough for a heartbeat to come in between.
+pub(super) const LEASE: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 100 to 86_400_000, such as 30_000",
+    read: |text| whole(text, 100, 86_400_000),
+};
+
+/// How long to wait, where 0 means not at all.
+pub(super) const WAIT: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 0 to 86_400_000, such as 25_000",
+    read: |text| whole(text, 0, 86_400_000),
+};
+
+/// Which events are logged.
+pub(super) const LOG_FILTER: Kind<log::Filter> = Kind {
+    placeholder: "FILTER",
+    remedy: "error, warn, info, debug, trace or off, or levels by module such as info,entityd::queue=debug",
+    read: |text| text.parse().ok(),
+};
+
+/// What a log line looks like.
+pub(super) const LOG_FORMAT: Kind<log::Format> = Kind {
+    placeholder: "auto|text|json",
+    remedy: "auto, text or json",
+    read: |text| match text {
+        "auto" => Some(log::Format::Auto),
+        "text" => Some(log::Format::Text),
+        "json" => Some(log::Format::Json),
+        _ => None,
+    },
+};
+
+/// Request headers that may be logged.
+pub(super) const HEADER_NAMES: Kind<Vec<String>> = Kind {
+    placeholder: "NAMES",
+    remedy: "names of request headers separated by commas, none of them carrying a secret as authorization does",
+    read: |text| {
+        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(loggable_header).collect()
+    },
+};
+
+/// Headers that carry secrets and are never logged.
+const SECRET_HEADERS: [HeaderName; 4] =
+    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, HeaderName::from_static("x-amz-security-token")];
+
+/// The header's name in lower case, if it is a name and its values may be seen.
+fn loggable_header(name: &str) -> Option<String> {
+    let name = name.parse::<HeaderName>().ok()?;
+    (!SECRET_HEADERS.contains(&name)).then(|| name.to_string())
+}
+
+fn positive(text: &str) -> Option<u64> {
+    whole(text, 1, u64::MAX)
+}
+
+/// A decimal number in `least..=most`; underscores may stand between its digits.
+fn whole(text: &str, least: u64, most: u64) -> Option<u64> {
+    let inner = text.starts_with(|first: char| first.is_ascii_digit()) && !text.ends_with('_');
+    let digits = text.chars().all(|c| c.is_ascii_digit() || c == '_');
+    let number: u64 = (inner && digits).then(|| text.replace('_', "").parse().ok()).flatten()?;
+    (least..=most).contains(&number).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_may_contain_underscores_and_nothing_else() {
+        assert_eq!(whole("300_000_000", 1, u64::MAX), Some(300_000_000));
+        assert_eq!(whole("0", 0, 5), Some(0));
+        for wrong in ["", "_", "_1", "1_", "+1", "-1", "1.0", "1e3", " 1", "99999999999999999999"] {
+            assert_eq!(whole(wrong, 0, u64::MAX), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_with_secrets_are_never_logged() {
+        let read = HEADER_NAMES.read;
+        assert_eq!(
+            read(" X-Request-Id, User-Agent,"),
+            Some(vec!["x-request-id".into(), "user-agent".into()])
+        );
+        assert_eq!(read(""), Some(vec![]));
+        for wrong in ["Authorization", "x-request-id,cookie", "X-Amz-Security-Token", "a header"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Settings: flag over environment over file over the reference service's variable over default.
+//!
+//! One list in `settings.rs` makes them all. A setting has one name in every form: `--lease-ms`,
+//! `ENTITYD_LEASE_MS`, `lease_ms`. A mistake in any of them is one line that names the key, the value,
+//! who gave it, and what would do; nothing has been opened by then.
+
+mod check;
+mod file;
+mod flags;
+mod kind;
+mod mistake;
+mod settings;
+pub mod show;
+mod source;
+mod values;
+
+pub use flags::Flags;
+pub use mistake::{Given, Mistake};
+pub use settings::{KEYS, Key, Settings};
+pub use source::Source;
+pub use values::Inputs;
+
+use values::Values;
+
+/// Settings that were checked, and who gave each.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Who gave each, in the order of [`KEYS`].
+    pub sources: Vec<(&'static str, Source)>,
+}
+
+/// Reads and checks every setting.
+///
+/// # Errors
+/// The first [`Mistake`] found.
+pub fn load(inputs: &Inputs) -> Result<Loaded, Mistake> {
+    let values = Values::gather(inputs)?;
+    let settings = Settings::read(&values)?;
+    check::consistent(&settings, &values)?;
+    let sources = KEYS.iter().map(|key| (key.name, values.given(key.name).source.clone())).collect();
+    Ok(Loaded { settings, sources })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! What the settings are, and who said so.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::Loaded;
+use super::mistake::is_secret;
+
+/// One setting as it stands.
+struct Row {
+    key: &'static str,
+    value: Value,
+    source: String,
+}
+
+/// A table of key, value and source.
+pub fn table(loaded: &Loaded) -> String {
+    let rows = rows(loaded);
+    let texts: Vec<String> = rows.iter().map(|row| plain(&row.value)).collect();
+    let key_width = rows.iter().map(|row| row.key.len()).max().unwrap_or(0);
+    let value_width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+    let mut table = String::new();
+    let mut line = |key: &str, value: &str, source: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(table, "{key:key_width$}  {value:value_width$}  {source}");
+    };
+    line("key", "value", "source");
+    for (row, text) in rows.iter().zip(&texts) {
+        line(row.key, text, &row.source);
+    }
+    table
+}
+
+/// The same as a JSON array of objects.
+pub fn json(loaded: &Loaded) -> String {
+    let objects = rows(loaded).into_iter();
+    let objects = objects.map(|row| json!({"key": row.key, "value": row.value, "source": row.source}));
+    format!("{:#}\n", Value::Array(objects.collect()))
+}
+
+fn rows(loaded: &Loaded) -> Vec<Row> {
+    let settings = serde_json::to_value(&loaded.settings).expect("settings are numbers and texts");
+    let value = |key: &str| if is_secret(key) { json!("***") } else { settings[key].clone() };
+    let row = |(key, source): &(&'static str, _)| Row { key, value: value(key), source: format!("{source}") };
+    loaded.sources.iter().map(row).collect()
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "auto".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,36 @@
+//! Who gave a value.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a value came from; the first in this order wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The command line.
+    Flag(String),
+    /// The environment, under our own name.
+    Environment(String),
+    /// The settings file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The environment, under the name the reference service gave it.
+    Alias(&'static str),
+    /// Nobody; the value is built in.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "flag --{flag}"),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::File { path, line } => write!(f, "file {} line {line}", path.display()),
+            Self::Alias(variable) => write!(f, "environment {variable}"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}

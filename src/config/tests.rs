@@ -1,0 +1,201 @@
+//! Precedence, every kind of mistake, and the files in `config/`.
+
+use super::*;
+
+fn inputs() -> Inputs {
+    Inputs::default()
+}
+
+impl Inputs {
+    fn flag(mut self, key: &'static str, value: &str) -> Self {
+        self.flags.insert(key, value.to_owned());
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A settings file with these contents.
+fn file(contents: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), contents).unwrap();
+    file
+}
+
+/// Loads settings from a file and whatever else is in `inputs`.
+fn load_file(contents: &str, inputs: Inputs) -> Result<Loaded, Mistake> {
+    let file = file(contents);
+    load(&Inputs { file: Some(file.path().display().to_string()), ..inputs })
+}
+
+fn source(loaded: &Loaded, key: &str) -> String {
+    loaded.sources.iter().find(|(name, _)| *name == key).unwrap().1.to_string()
+}
+
+/// The one line that is said about a file with these contents, its path left out.
+fn complaint(contents: &str) -> String {
+    let file = file(contents);
+    let path = file.path().display().to_string();
+    load(&Inputs { file: Some(path.clone()), ..inputs() }).unwrap_err().to_string().replace(&path, "FILE")
+}
+
+#[test]
+fn flag_wins_over_environment_over_file_over_alias_over_default() {
+    let alias = inputs().variable("CHUNK_SIZE_AIM", "1");
+    let both = alias.clone().variable("ENTITYD_COMPARISONS_PER_JOB", "3");
+    let all = both.clone().flag("comparisons_per_job", "4");
+    let written = "comparisons_per_job = 2";
+    for (loaded, value, from) in [
+        (load(&inputs()), None, "default"),
+        (load(&alias), Some(1), "environment CHUNK_SIZE_AIM"),
+        (load_file(written, alias.clone()), Some(2), "file"),
+        (load_file(written, both), Some(3), "environment ENTITYD_COMPARISONS_PER_JOB"),
+        (load_file(written, all), Some(4), "flag --comparisons-per-job"),
+    ] {
+        let loaded = loaded.unwrap();
+        assert_eq!(loaded.settings.comparisons_per_job, value);
+        assert!(source(&loaded, "comparisons_per_job").starts_with(from), "{from}");
+    }
+}
+
+#[test]
+fn the_file_may_be_named_in_the_environment_and_a_flag_wins() {
+    let (named, flagged) = (file("lease_ms = 1000"), file("lease_ms = 2000"));
+    let environment = inputs().variable("ENTITYD_CONFIG", &named.path().display().to_string());
+    assert_eq!(load(&environment).unwrap().settings.lease_ms, 1000);
+    let both = Inputs { file: Some(flagged.path().display().to_string()), ..environment };
+    assert_eq!(load(&both).unwrap().settings.lease_ms, 2000);
+}
+
+#[test]
+fn the_reference_service_s_names_are_understood() {
+    let loaded = load(
+        &inputs()
+            .variable("MIN_ENCODING_SIZE", "1")
+            .variable("MAX_ENCODING_SIZE", "2048")
+            .variable("SOLVER_MAX_CANDIDATE_PAIRS", "10_000")
+            .variable("SIMILARITY_SCORES_MAX_CANDIDATE_PAIRS", "")
+            .variable("CELERYD_CONCURRENCY", "3")
+            .variable("LOG_HTTP_HEADER_FIELDS", "X-Request-Id"),
+    );
+    let settings = loaded.unwrap().settings;
+    assert_eq!((settings.min_encoding_bytes, settings.max_encoding_bytes), (1, 2048));
+    assert_eq!((settings.solver_pairs_max, settings.run_pairs_max), (10_000, 500_000_000));
+    assert_eq!(
+        (settings.worker_threads, settings.log_http_header_fields),
+        (3, vec!["x-request-id".to_owned()])
+    );
+}
+
+#[test]
+fn toml_values_may_be_numbers_texts_or_lists() {
+    let loaded = load_file(
+        "solver_pairs_max = 1_000\nrun_pairs_max = '2_000'\nlog_http_header_fields = ['via', 'x-a']\n",
+        inputs(),
+    );
+    let settings = loaded.unwrap().settings;
+    assert_eq!((settings.solver_pairs_max, settings.run_pairs_max), (1000, 2000));
+    assert_eq!(settings.log_http_header_fields, ["via", "x-a"]);
+}
+
+#[test]
+fn a_mistake_in_the_file_is_one_line() {
+    insta::assert_snapshot!(complaint("\nlease_ms = 'soon'"), @r#"lease_ms = "soon" from file FILE line 2: give milliseconds from 100 to 86_400_000, such as 30_000"#);
+    insta::assert_snapshot!(complaint("leese_ms = 5"), @r#"leese_ms = "5" from file FILE line 1: there is no such setting; did you mean lease_ms?"#);
+    insta::assert_snapshot!(complaint("colour = 'blue'"), @r#"colour = "blue" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
+    insta::assert_snapshot!(complaint("admin_token = 'hush'"), @"admin_token = *** from file FILE line 1: there is no such setting; `entityd config show` lists all");
+    insta::assert_snapshot!(complaint("[server]\nlisten = 5"), @r#"server = "[table]" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
+    insta::assert_snapshot!(complaint("[listen]\nport = 5"), @r#"listen = "[table]" from file FILE line 1: give an address and a port, such as 127.0.0.1:8851 or [::]:8851"#);
+    insta::assert_snapshot!(complaint("lease_ms = 5 5"), @"settings file FILE line 1: string values must be quoted, expected literal string");
+    insta::assert_snapshot!(complaint("lease_ms = 1000\nlease_ms = 2000"), @"settings file FILE line 2: duplicate key");
+    insta::assert_snapshot!(complaint("log_http_header_fields = 'Authorization'"), @r#"log_http_header_fields = "Authorization" from file FILE line 1: give names of request headers separated by commas, none of them carrying a secret as authorization does"#);
+    insta::assert_snapshot!(complaint("solver_pairs_max = 1.5"), @r#"solver_pairs_max = "1.5" from file FILE line 1: give a whole number, at least 1, such as 300_000_000"#);
+    insta::assert_snapshot!(load(&Inputs { file: Some("/does/not/exist".into()), ..inputs() }).unwrap_err(), @"settings file /does/not/exist: cannot be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
+    let complaint = |inputs: Inputs| load(&inputs).unwrap_err().to_string();
+    insta::assert_snapshot!(complaint(inputs().flag("listen", "localhost")), @r#"listen = "localhost" from flag --listen: give an address and a port, such as 127.0.0.1:8851 or [::]:8851"#);
+    insta::assert_snapshot!(complaint(inputs().flag("data_dir", "")), @r#"data_dir = "" from flag --data-dir: give the path of a directory"#);
+    insta::assert_snapshot!(complaint(inputs().flag("log", "loud")), @r#"log = "loud" from flag --log: give error, warn, info, debug, trace or off, or levels by module such as info,entityd::queue=debug"#);
+    insta::assert_snapshot!(complaint(inputs().flag("log_format", "xml")), @r#"log_format = "xml" from flag --log-format: give auto, text or json"#);
+    insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_LEASE", "5")), @r#"ENTITYD_LEASE = "5" from environment ENTITYD_LEASE: there is no such setting; did you mean ENTITYD_LEASE_MS?"#);
+    insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_WORKER_THREADS", "many")), @r#"worker_threads = "many" from environment ENTITYD_WORKER_THREADS: give a number of threads from 1 to 1024, or 0 for one on each core"#);
+    insta::assert_snapshot!(complaint(inputs().variable("MAX_ENCODING_SIZE", "1MB")), @r#"max_encoding_bytes = "1MB" from environment MAX_ENCODING_SIZE: give a whole number of bytes from 1 to 4096"#);
+}
+
+#[test]
+fn settings_that_contradict_one_another_are_refused() {
+    let complaint = |inputs: Inputs| load(&inputs).unwrap_err().to_string();
+    insta::assert_snapshot!(complaint(inputs().flag("s3_listen", "0.0.0.0:8851")), @r#"s3_listen = "0.0.0.0:8851" from flag --s3-listen: give another port, this one is taken by listen = "127.0.0.1:8851" from default"#);
+    insta::assert_snapshot!(complaint(inputs().variable("MIN_ENCODING_SIZE", "2048")), @r#"min_encoding_bytes = "2048" from environment MIN_ENCODING_SIZE: give a number that is not more than max_encoding_bytes = "1024" from default"#);
+    let free = inputs().flag("listen", "127.0.0.1:0").flag("s3_listen", "127.0.0.1:0");
+    assert!(load(&free).is_ok(), "port 0 is any free one");
+    assert!(load(&inputs().flag("s3_listen", "127.0.0.2:8851")).is_ok(), "another address");
+}
+
+#[test]
+fn what_kubernetes_says_about_a_service_called_entityd_is_no_setting() {
+    let announced =
+        inputs().variable("ENTITYD_PORT", "tcp://10.0.0.7:80").variable("ENTITYD_SERVICE_HOST", "10.0.0.7");
+    assert!(load(&announced).is_err());
+    assert!(load(&announced.variable("KUBERNETES_SERVICE_HOST", "10.0.0.1")).is_ok());
+}
+
+#[test]
+fn show_names_value_and_source() {
+    let loaded = load(&inputs().flag("lease_ms", "5_000").variable("MAX_ENCODING_SIZE", "128")).unwrap();
+    insta::assert_snapshot!(show::table(&loaded), @r"
+key                     value           source
+listen                  127.0.0.1:8851  default
+s3_listen               127.0.0.1:8852  default
+ops_listen              127.0.0.1:8853  default
+data_dir                entityd-data    default
+worker_threads          0               default
+log                     info            default
+log_format              auto            default
+log_http_header_fields                  default
+min_encoding_bytes      8               default
+max_encoding_bytes      128             environment MAX_ENCODING_SIZE
+body_bytes_max          10485760000     default
+comparisons_per_job     auto            default
+solver_pairs_max        100000000       default
+run_pairs_max           500000000       default
+lease_ms                5000            flag --lease-ms
+drain_timeout_ms        25000           default
+");
+    let json: serde_json::Value = serde_json::from_str(&show::json(&loaded)).unwrap();
+    assert_eq!(json[14], serde_json::json!({"key": "lease_ms", "value": 5000, "source": "flag --lease-ms"}));
+}
+
+/// Every key with its default below one line of why, as `config/all.toml` should be.
+fn all_toml() -> String {
+    let quote = |value: &str| {
+        if value.starts_with(|c: char| c.is_ascii_digit()) && !value.contains(['.', ':']) {
+            value.to_owned()
+        } else {
+            format!("{value:?}")
+        }
+    };
+    let aliases = |key: &Key| key.alias.map_or_else(String::new, |alias| format!(" Also {alias}."));
+    let lines = KEYS
+        .iter()
+        .map(|key| format!("\n#{}{}\n{} = {}\n", key.help, aliases(key), key.name, quote(key.default)));
+    "# Every setting of entityd with its default: entityd serve --config FILE.\n\
+     # A setting may also be a flag (--lease-ms) or an environment variable (ENTITYD_LEASE_MS), which win.\n"
+        .to_owned()
+        + &lines.collect::<String>()
+}
+
+#[test]
+fn config_all_toml_lists_every_setting_with_its_default() {
+    let text = include_str!("../../config/all.toml");
+    assert_eq!(text, all_toml(), "config/all.toml should be:\n{}", all_toml());
+    let loaded = load_file(text, inputs()).unwrap();
+    let defaults = load(&inputs()).unwrap().settings;
+    assert_eq!(serde_json::json!(loaded.settings), serde_json::json!(defaults));
+}

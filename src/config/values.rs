@@ -1,0 +1,119 @@
+//! Gathers the text of every setting from whoever gave it first.
+
+use std::collections::BTreeMap;
+
+use super::file::{self, Entry};
+use super::mistake::{Given, Mistake};
+use super::settings::{KEYS, Key};
+use super::source::Source;
+
+/// Everything outside the program that may give values.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Settings given as flags, by key.
+    pub flags: BTreeMap<&'static str, String>,
+    /// The settings file named by a flag.
+    pub file: Option<String>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// The text of every setting, with its source.
+#[derive(Debug)]
+pub(super) struct Values(BTreeMap<&'static str, Given>);
+
+/// Names the settings file in the environment.
+const FILE_VARIABLE: &str = "ENTITYD_CONFIG";
+
+impl Values {
+    /// Gathers, and refuses what is not the name of a setting.
+    pub(super) fn gather(inputs: &Inputs) -> Result<Self, Mistake> {
+        refuse_unknown_variables(&inputs.environment)?;
+        let path = inputs.file.as_deref().or_else(|| lookup(&inputs.environment, FILE_VARIABLE));
+        let entries = path.map(file::read).transpose()?.unwrap_or_default();
+        let pick = |key: &'static Key| (key.name, winner(key, inputs, &entries));
+        Ok(Self(KEYS.iter().map(pick).collect()))
+    }
+
+    /// The value of `key`, read from its text.
+    pub(super) fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Mistake> {
+        let given = self.given(key);
+        read(&given.value).ok_or_else(|| Mistake::BadValue {
+            given: Box::new(given.clone()),
+            remedy: KEYS
+                .iter()
+                .find(|candidate| candidate.name == key)
+                .map_or("another value", |key| key.remedy),
+        })
+    }
+
+    /// What was given for `key`.
+    pub(super) fn given(&self, key: &'static str) -> &Given {
+        self.0.get(key).expect("every key of the list has a value, the default at least")
+    }
+}
+
+/// Flag over environment over file over the reference service's name over default.
+fn winner(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Given {
+    let given = |value: &str, source| Given { key: key.name.to_owned(), value: value.to_owned(), source };
+    let environment = |variable: &str| lookup(&inputs.environment, variable);
+    let flag = inputs.flags.get(key.name).map(|value| given(value, Source::Flag(key.flag())));
+    flag.or_else(|| {
+        environment(&key.variable()).map(|value| given(value, Source::Environment(key.variable())))
+    })
+    .or_else(|| {
+        let entry = entries.iter().find(|entry| entry.key == key.name)?;
+        Some(given(&entry.value, entry.source()))
+    })
+    .or_else(|| {
+        let alias = key.alias?;
+        // Compose files hand variables on that nobody set: those are empty.
+        let value = environment(alias).filter(|value| !value.is_empty())?;
+        Some(given(value, Source::Alias(alias)))
+    })
+    .unwrap_or_else(|| given(key.default, Source::Default))
+}
+
+fn lookup<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a str> {
+    environment.iter().find(|(name, _)| name == variable).map(|(_, value)| value.as_str())
+}
+
+fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Mistake> {
+    let in_kubernetes = lookup(environment, "KUBERNETES_SERVICE_HOST").is_some();
+    for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("ENTITYD_")) {
+        let known = name == FILE_VARIABLE || KEYS.iter().any(|key| key.variable() == *name);
+        let ours = !(in_kubernetes && announces_a_service(name));
+        if ours && !known {
+            let names = KEYS.iter().map(Key::variable).chain([FILE_VARIABLE.to_owned()]);
+            let source = Source::Environment(name.clone());
+            return Err(unknown_key(name, value, source, names));
+        }
+    }
+    Ok(())
+}
+
+/// Kubernetes tells every container about a service called `entityd` in variables such as
+/// `ENTITYD_SERVICE_HOST` and `ENTITYD_PORT_8851_TCP`. They are not meant for us.
+fn announces_a_service(variable: &str) -> bool {
+    variable == "ENTITYD_PORT"
+        || ["ENTITYD_SERVICE_", "ENTITYD_PORT_"].iter().any(|start| variable.starts_with(start))
+}
+
+/// The mistake of naming a setting that does not exist, with the likeliest of `names` as a hint.
+pub(super) fn unknown_key(
+    key: &str,
+    value: &str,
+    source: Source,
+    names: impl Iterator<Item = String>,
+) -> Mistake {
+    let likeness =
+        |name: &String| strsim::jaro_winkler(&name.to_ascii_lowercase(), &key.to_ascii_lowercase());
+    let nearest =
+        names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > 0.8);
+    let hint = nearest
+        .map_or_else(|| "`entityd config show` lists all".to_owned(), |name| format!("did you mean {name}?"));
+    Mistake::UnknownKey {
+        given: Box::new(Given { key: key.to_owned(), value: value.to_owned(), source }),
+        hint,
+    }
+}

@@ -1,0 +1,101 @@
+//! Log lines on standard error: text for a person, one JSON object a line for a machine.
+//!
+//! A line is a readable sentence with fields. It carries no tokens, no encodings and no bodies:
+//! types that hold a secret print as `***`, so no level of detail gives one away.
+
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+use tracing::metadata::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which events become lines.
+    pub filter: Filter,
+    /// What a line looks like.
+    pub format: Format,
+}
+
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// A sentence, then its fields.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// A level (`info`), or levels by module (`warn,entityd::queue=debug`).
+#[derive(Clone, Debug)]
+pub struct Filter {
+    text: String,
+    targets: Targets,
+}
+
+/// A filter that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither a level nor a list of module=level")]
+pub struct BadFilter(String);
+
+impl FromStr for Filter {
+    type Err = BadFilter;
+
+    fn from_str(text: &str) -> Result<Self, BadFilter> {
+        let bad = || BadFilter(text.to_owned());
+        // `Targets` takes any word for a module; a misspelt level should not silence the log.
+        let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+        let known = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
+        let targets = known.then(|| text.parse().ok()).flatten().ok_or_else(bad)?;
+        Ok(Self { text: text.to_owned(), targets })
+    }
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+/// Starts logging for the whole process. A second call changes nothing.
+pub fn start(settings: &Settings) {
+    let terminal = std::io::stderr().is_terminal();
+    let json = match settings.format {
+        Format::Auto => !terminal,
+        Format::Text => false,
+        Format::Json => true,
+    };
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = if json {
+        lines.json().flatten_event(true).with_span_list(false).boxed()
+    } else {
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        lines.with_ansi(colours).boxed()
+    };
+    // Only a test that starts two servers in one process comes here twice.
+    let _ =
+        tracing_subscriber::registry().with(lines.with_filter(settings.filter.targets.clone())).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_levels_by_module() {
+        for good in ["info", "WARN", "off", "info,entityd::queue=debug", "sled=error, debug"] {
+            assert!(good.parse::<Filter>().is_ok(), "{good}");
+        }
+        for bad in ["", "verbose", "info,loud", "entityd=loud", "info,,"] {
+            assert!(bad.parse::<Filter>().is_err(), "{bad}");
+        }
+    }
+}

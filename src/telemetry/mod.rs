@@ -1,0 +1,3 @@
+//! What the process says about itself: log lines.
+
+pub mod log;

@@ -1,0 +1,120 @@
+"""Random small linkages: seeded, and leaning towards the corners where implementations differ."""
+
+import random
+from dataclasses import dataclass, field
+
+SIZES = [8, 16, 24, 40, 64, 128, 256, 512]
+# Thresholds on which scores of small counts of bits fall exactly; 0.65, 0.75 and 0.95 are among those
+# whose popcount pre-filter loses pairs to rounding.
+RATIOS = [1 / 3, 0.4, 0.5, 0.6, 0.65, 2 / 3, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.95, 0.99, 1.0]
+KINDS = ["plain", "ties", "extremes", "on_threshold", "one_against_many", "copies"]
+
+
+@dataclass
+class Linkage:
+    name: str
+    kind: str
+    threshold: float
+    datasets: list
+    blocks: list | None = None
+    forms: list = field(default_factory=list)
+
+    @property
+    def parties(self):
+        return len(self.datasets)
+
+
+def linkages(count, seed):
+    """`count` linkages; the kinds take turns, everything else is drawn."""
+    for index in range(count):
+        kind = KINDS[index % len(KINDS)]
+        yield linkage(random.Random(f"{seed}/{index}"), f"{index:03}-{kind}", kind)
+
+
+def linkage(rng, name, kind):
+    parties = rng.choice([2, 2, 2, 3, 3, 4, 5])
+    size = rng.choice(SIZES)
+    counts = [rng.randint(1, 14) for _ in range(parties)]
+    if kind == "one_against_many":
+        counts = [rng.choice([1, rng.randint(4, 16)]) for _ in range(parties)]
+        counts[rng.randrange(parties)] = 1
+    datasets = DATASETS[kind](rng, counts, size)
+    blocks = block_names(rng, counts) if rng.random() < 0.5 else None
+    forms = [rng.choice(FORMS if blocks is None else BLOCK_FORMS) for _ in range(parties)]
+    for party, form in enumerate(forms):
+        if blocks is not None and form == "binary":
+            blocks[party] = [["1"]] * counts[party]
+    threshold = rng.choice(RATIOS) if rng.random() < 0.8 else rng.uniform(0.05, 1.0)
+    return Linkage(name, kind, threshold, datasets, blocks, forms)
+
+
+FORMS = ["clks", "encodings", "binary"]
+# A binary upload carries no blocks: all of its records are in the block named 1.
+BLOCK_FORMS = ["clknblocks", "clknblocks", "encodings+blocks", "blocks+encodings", "binary"]
+
+
+def block_names(rng, counts):
+    """A list of names for each record: some in none, in many, in one twice; numbers are names too."""
+    pool = rng.sample(["1", "2", "17", "north", "süd", "", "a b", "0"], rng.randint(1, 5))
+    return [[rng.choices(pool, k=rng.choice([0, 1, 1, 2, 3])) for _ in range(count)] for count in counts]
+
+
+def of_bits(ones, size):
+    encoding = bytearray(size)
+    for bit in ones:
+        encoding[bit // 8] |= 0x80 >> (bit % 8)
+    return bytes(encoding)
+
+
+def some_bits(rng, size, density):
+    return {bit for bit in range(size * 8) if rng.random() < density}
+
+
+def plain(rng, counts, size):
+    """Noisy copies of a few people."""
+    people = [some_bits(rng, size, rng.uniform(0.2, 0.6)) for _ in range(rng.choice([2, max(counts) + 3]))]
+
+    def copy(person):
+        return of_bits(person ^ some_bits(rng, size, rng.choice([0, 0.02, 0.05, 0.15])), size)
+
+    return [[copy(person) for person in rng.choices(people, k=count)] for count in counts]
+
+
+def ties(rng, counts, size):
+    """Few bits, so that many pairs share a score."""
+    width = rng.randint(3, 6)
+
+    def encoding():
+        return of_bits({bit * 7 for bit in range(width) if rng.random() < 0.7}, size)
+
+    return [[encoding() for _ in range(count)] for count in counts]
+
+
+def extremes(rng, counts, size):
+    """All zero, all one, and nearly so."""
+    full = set(range(size * 8))
+    kinds = [set(), full, {rng.randrange(size * 8)}, full - {rng.randrange(size * 8)}, some_bits(rng, size, 0.5)]
+    return [[of_bits(rng.choice(kinds), size) for _ in range(count)] for count in counts]
+
+
+def on_threshold(rng, counts, size):
+    """Prefixes of one run of bits, contained in each other: scores are simple fractions."""
+    longest = min(size * 8, rng.choice([20, 21, 40, 60]))
+    lengths = [rng.randint(longest // 3, longest) for _ in range(6)] + [longest - 2, longest - 1, longest]
+    return [[of_bits(range(rng.choice(lengths)), size) for _ in range(count)] for count in counts]
+
+
+def copies(rng, counts, size):
+    """The same records again and again, within a dataset too."""
+    people = [of_bits(some_bits(rng, size, 0.4), size) for _ in range(rng.randint(1, 4))]
+    return [[rng.choice(people) for _ in range(count)] for count in counts]
+
+
+DATASETS = {
+    "plain": plain,
+    "ties": ties,
+    "extremes": extremes,
+    "on_threshold": on_threshold,
+    "one_against_many": plain,
+    "copies": copies,
+}

@@ -1,0 +1,19 @@
+"""The reference vectors that are replayed through the API."""
+
+import base64
+import json
+
+from .server import REPOSITORY
+
+FOLDER = REPOSITORY / "tests" / "fixtures" / "vectors"
+
+
+def load(name):
+    return json.loads((FOLDER / name).read_text())
+
+
+def flows():
+    """Each complete linkage, its encodings as bytes."""
+    for case in load("flows.json")["cases"]:
+        decoded = [[base64.b64decode(text) for text in dataset] for dataset in case["datasets"]]
+        yield {**case, "datasets": decoded}

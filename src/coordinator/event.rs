@@ -53,6 +53,8 @@ pub enum Event {
     },
     /// The process has started: requests that were under way are gone, and jobs may be missing.
     Restarted,
+    /// There is work to be done and no job that does it.
+    Stalled,
 }
 
 /// What became of a job.

@@ -1,19 +1,37 @@
 //! Which jobs bring a project on from where it is.
 
 use super::event::Rules;
-use crate::model::{Dataset, Job, ProjectId, ProjectState, Run, RunState, Task, Upload};
+use crate::model::{Contents, Dataset, Job, ProjectId, ProjectState, Run, RunState, Task, Upload};
 
 /// The job that lays out an upload.
 pub(super) fn ingest(project: ProjectId, party: u32, upload: &Upload) -> Job {
     Job { project, task: Task::Ingest { party, upload: upload.clone() } }
 }
 
+/// Every job that the project waits for; purges aside, which nobody waits for.
+pub(super) fn wanted(project: &ProjectState, rules: &Rules) -> Vec<Job> {
+    let parties = (0..).zip(&project.parties).filter_map(|(index, party)| match &party.contents {
+        Contents::Ingesting(upload) => Some(ingest(project.id, index, upload)),
+        _ => None,
+    });
+    parties.chain(project.runs.iter().flat_map(|run| of_run(project, run, rules))).collect()
+}
+
+/// The groups of the jobs that the project waits for.
+pub(super) fn wanted_groups(project: &ProjectState) -> Vec<String> {
+    let ingesting = project.parties.iter().any(|party| matches!(party.contents, Contents::Ingesting(_)));
+    let runs = project.runs.iter().filter(|run| !run.has_ended() && run.state != RunState::Created);
+    let groups = runs.map(|run| run.id.to_string());
+    groups.chain(ingesting.then(|| project.id.to_string())).collect()
+}
+
 /// The jobs that a run waits for: its plan, the parts not yet compared, or its result.
-pub(super) fn current(project: &ProjectState, run: &Run, datasets: &[Dataset], rules: &Rules) -> Vec<Job> {
+pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Job> {
+    let Some(datasets) = datasets(project) else { return Vec::new() };
     let tasks = match (&run.state, &run.progress) {
         (RunState::Queued | RunState::Comparing, None) => vec![Task::Plan {
             run: run.id,
-            datasets: datasets.to_vec(),
+            datasets,
             threshold: run.threshold,
             comparisons_per_job: rules.comparisons_per_job,
         }],
@@ -39,4 +57,9 @@ pub(super) fn current(project: &ProjectState, run: &Run, datasets: &[Dataset], r
         _ => Vec::new(),
     };
     tasks.into_iter().map(|task| Job { project: project.id, task }).collect()
+}
+
+/// The datasets of all parties, if all are ready.
+pub(super) fn datasets(project: &ProjectState) -> Option<Vec<Dataset>> {
+    project.parties.iter().map(|party| party.dataset().cloned()).collect()
 }

@@ -1,8 +1,133 @@
 //! Where a run's story is told: an event comes in; one transaction and a list of jobs go out.
+//!
+//! [`transition::next`] decides; [`Coordinator`] carries it out: for the doors (projects, uploads, runs) and for
+//! the hands (claims, heartbeats, reports), and pumps what follows from the outbox into the queue.
 
+mod desk;
+mod doors;
+mod error;
 pub mod event;
 mod jobs;
+mod outbox;
+mod reconcile;
 mod sizes;
+#[cfg(test)]
+mod tests;
 pub mod transition;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::metadata::{Commit, Store};
+use crate::model::{ProjectId, ProjectState, RunId, RunState};
+use crate::queue::Broker;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
+
+pub use desk::Assignment;
+pub use doors::{CreatedProject, NewProject, PostRun};
+pub use error::Error;
 pub use event::{Effect, Event, NewRun, Refused, Report, Rules};
+
+/// Decides what happens next, and sees to it. Cheap to clone.
+#[derive(Clone)]
+pub struct Coordinator(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    broker: Arc<dyn Broker>,
+    clock: Clock,
+    entropy: Entropy,
+    rules: Rules,
+    /// Wakes the pump: there is something in the outbox.
+    written: Notify,
+}
+
+impl Coordinator {
+    /// A coordinator of what `store` and `broker` hold.
+    pub fn new(
+        store: Arc<dyn Store>,
+        broker: Arc<dyn Broker>,
+        clock: Clock,
+        entropy: Entropy,
+        rules: Rules,
+    ) -> Self {
+        Self(Arc::new(Inner { store, broker, clock, entropy, rules, written: Notify::new() }))
+    }
+
+    /// What the operator has fixed for all projects.
+    pub fn rules(&self) -> &Rules {
+        &self.0.rules
+    }
+
+    /// Applies an event to a project in one transaction, and gives back the project as it is afterwards
+    /// (absent if the event was its end).
+    async fn apply(&self, id: ProjectId, event: Event) -> Result<Option<ProjectState>, Error> {
+        let verdict = Arc::new(Mutex::new(Err(Refused::Absent)));
+        let (told, rules) = (Arc::clone(&verdict), self.0.rules.clone());
+        let change = move |before: Option<ProjectState>| {
+            let decided = before
+                .ok_or(Refused::Absent)
+                .and_then(|before| Ok((states(&before), transition::next(before, &event, &rules)?)));
+            let (verdict, commit) = match decided {
+                Err(refused) => (Err(refused), None),
+                Ok((states, next)) => {
+                    let outbox: Vec<String> = next.effects.iter().map(outbox::write).collect();
+                    let follows = !outbox.is_empty();
+                    (Ok((states, next.state.clone(), follows)), Some(Commit { state: next.state, outbox }))
+                }
+            };
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+            commit
+        };
+        self.0.store.update(id, Box::new(change)).await?;
+        let verdict = std::mem::replace(
+            &mut *verdict.lock().unwrap_or_else(PoisonError::into_inner),
+            Err(Refused::Absent),
+        );
+        let (before, after, follows) = verdict?;
+        if follows {
+            self.0.written.notify_one();
+        }
+        log(id, &before, after.as_ref());
+        Ok(after)
+    }
+}
+
+/// The state of each run, to be told apart from later ones.
+fn states(project: &ProjectState) -> Vec<(RunId, RunState)> {
+    project.runs.iter().map(|run| (run.id, run.state.clone())).collect()
+}
+
+/// Says in the log what has become of the runs.
+fn log(project: ProjectId, before: &[(RunId, RunState)], after: Option<&ProjectState>) {
+    let Some(after) = after else {
+        tracing::info!(project.id = %project, "project deleted");
+        return;
+    };
+    for run in &after.runs {
+        let old = before.iter().find(|(id, _)| *id == run.id).map(|(_, state)| state);
+        if old == Some(&run.state) {
+            continue;
+        }
+        let (id, comparisons) = (run.id, run.progress.as_ref().map_or(0, |progress| progress.comparisons));
+        let duration_ms = run.ended.map_or(0, |ended| ended.since(run.started.unwrap_or(ended)).as_millis());
+        match &run.state {
+            RunState::Created => tracing::info!(project.id = %project, run.id = %id, "run created"),
+            RunState::Queued => tracing::info!(project.id = %project, run.id = %id, "run queued"),
+            RunState::Comparing => tracing::info!(project.id = %project, run.id = %id, "run started"),
+            RunState::Finalizing => {
+                tracing::info!(project.id = %project, run.id = %id, comparisons, "all parts compared");
+            }
+            RunState::Completed(summary) => {
+                let (pairs, groups) = (summary.pairs, summary.groups);
+                tracing::info!(project.id = %project, run.id = %id, comparisons, pairs, groups, duration_ms,
+                               "run completed");
+            }
+            RunState::Failed { message, stage } => {
+                tracing::warn!(project.id = %project, run.id = %id, stage, duration_ms, "run failed: {message}");
+            }
+        }
+    }
+}

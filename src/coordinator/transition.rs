@@ -38,6 +38,7 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
             reports.iter().for_each(|report| step.reported(report, *at, seed));
         }
         Event::Restarted => step.restarted(),
+        Event::Stalled => step.stalled(),
     }
     Ok(Next { state: Some(step.project), effects: step.effects })
 }
@@ -205,7 +206,7 @@ impl Step<'_> {
 
     /// Starts every run that only waits for the data, if that is all there.
     fn start_runs(&mut self, at: Timestamp) {
-        let Some(datasets) = datasets(&self.project) else { return };
+        let Some(datasets) = jobs::datasets(&self.project) else { return };
         let size = datasets[0].encoding_bytes;
         let waiting: Vec<RunId> =
             self.project.runs.iter().filter(|run| run.state == RunState::Created).map(|run| run.id).collect();
@@ -275,27 +276,27 @@ impl Step<'_> {
         self.purge(Purge::Run(id));
     }
 
-    /// After a start: unfinished requests are over, and every job that should be under way is asked for
-    /// again, which is harmless where it still is.
+    /// After a start: requests that were under way are over.
     fn restarted(&mut self) {
-        let parties: Vec<_> =
-            (0..).zip(&self.project.parties).map(|(index, party)| (index, party.clone())).collect();
-        for (index, party) in parties {
-            if let Contents::Ingesting(upload) = &party.contents {
-                self.enqueue(jobs::ingest(self.project.id, index, upload));
-            }
-            if party.uploading {
-                self.upload_abandoned(index, party.uploads);
-            }
-        }
-        self.open_runs().into_iter().for_each(|run| self.enqueue_current(run));
+        let uploading: Vec<(u32, u32)> = (0..)
+            .zip(&self.project.parties)
+            .filter(|(_, party)| party.uploading)
+            .map(|(index, party)| (index, party.uploads))
+            .collect();
+        uploading.into_iter().for_each(|(index, upload)| self.upload_abandoned(index, upload));
+        self.stalled();
+    }
+
+    /// Asks again for every job that should be under way, which is harmless where it is.
+    fn stalled(&mut self) {
+        let wanted = jobs::wanted(&self.project, self.rules);
+        self.effects.extend(wanted.into_iter().map(Effect::Enqueue));
     }
 
     /// Asks for the jobs that bring a run on from where it is.
     fn enqueue_current(&mut self, id: RunId) {
         let Some(run) = self.project.run(id) else { return };
-        let Some(datasets) = datasets(&self.project) else { return };
-        let wanted = jobs::current(&self.project, run, &datasets, self.rules);
+        let wanted = jobs::of_run(&self.project, run, self.rules);
         self.effects.extend(wanted.into_iter().map(Effect::Enqueue));
     }
 }
@@ -306,9 +307,4 @@ pub fn too_many_pairs(pairs: u64, pairs_max: u64) -> String {
         "the run found {pairs} candidate pairs and may find {pairs_max}: \
          a higher threshold or blocking would bring fewer"
     )
-}
-
-/// The datasets of all parties, if all are ready.
-fn datasets(project: &ProjectState) -> Option<Vec<Dataset>> {
-    project.parties.iter().map(|party| party.dataset().cloned()).collect()
 }

@@ -12,6 +12,7 @@ use crate::runtime::clock::Timestamp;
 pub(super) async fn all(store: &dyn Store) {
     a_project_comes_back_as_it_was_put(store).await;
     a_refused_change_changes_nothing(store).await;
+    what_waits_for_us_is_found(store).await;
     a_deleted_project_is_gone(store).await;
     messages_come_in_order_and_go_when_told(store).await;
     changes_of_one_project_do_not_overtake_each_other(store).await;
@@ -110,6 +111,19 @@ async fn a_refused_change_changes_nothing(store: &dyn Store) {
     put(store, &project).await;
     store.update(project.id, Box::new(|_| None)).await.unwrap();
     assert_eq!(store.project(project.id).await.unwrap(), Some(project));
+}
+
+async fn what_waits_for_us_is_found(store: &dyn Store) {
+    let mut busy = project(10);
+    put(store, &busy).await;
+    assert!(store.unsettled().await.unwrap().contains(&busy.id));
+    busy.runs.retain(|run| run.has_ended() || run.state == RunState::Created);
+    busy.parties.iter_mut().for_each(|party| {
+        party.uploading = false;
+        party.contents = Contents::Missing;
+    });
+    put(store, &busy).await;
+    assert!(!store.unsettled().await.unwrap().contains(&busy.id));
 }
 
 async fn a_deleted_project_is_gone(store: &dyn Store) {

@@ -80,6 +80,10 @@ pub trait Store: Send + Sync {
     /// All projects, oldest first.
     async fn projects(&self) -> Result<Vec<Listed>, Error>;
 
+    /// The projects that wait for something of ours: an upload under way, a dataset being laid out, a run
+    /// that has been started and has not ended.
+    async fn unsettled(&self) -> Result<Vec<ProjectId>, Error>;
+
     /// What can be said of all projects together.
     async fn status(&self) -> Result<Status, Error>;
 

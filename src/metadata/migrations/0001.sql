@@ -52,7 +52,8 @@ CREATE TABLE runs (
 ) STRICT;
 
 CREATE INDEX runs_of_project ON runs (project, sequence);
-CREATE INDEX runs_ended ON runs (ended) WHERE state = 'completed';
+CREATE INDEX runs_open ON runs (project) WHERE state IN ('queued', 'comparing', 'finalizing');
+CREATE INDEX parties_busy ON parties (project) WHERE uploading = 1 OR contents = 'ingesting';
 
 CREATE TABLE outbox (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -109,6 +109,20 @@ impl Store for Sqlite {
         .await
     }
 
+    async fn unsettled(&self) -> Result<Vec<ProjectId>, Error> {
+        self.read(|reader| {
+            let mut select = reader
+                .prepare_cached(
+                    "SELECT project FROM runs WHERE state IN ('queued', 'comparing', 'finalizing')
+                     UNION SELECT project FROM parties WHERE uploading = 1 OR contents = 'ingesting'",
+                )
+                .map_err(unavailable)?;
+            let rows = select.query_map([], |row| row.get::<_, Vec<u8>>(0)).map_err(unavailable)?;
+            rows.map(|row| rows::project_id(row.map_err(unavailable)?)).collect()
+        })
+        .await
+    }
+
     async fn status(&self) -> Result<Status, Error> {
         self.read(|reader| {
             let projects: i64 = reader

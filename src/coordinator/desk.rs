@@ -1,0 +1,146 @@
+//! What the hands ask for: jobs, signs of life, and reports.
+
+use super::outbox::chain;
+use super::{Coordinator, Error, Event, Refused, Report};
+use crate::model::{Job, Outcome, ProjectId, ResultType, RunId, Seed, Task};
+use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
+
+/// A job in a worker's hands.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// The hold on it.
+    pub lease: Lease,
+    /// What is to be done.
+    pub job: Job,
+    /// The chance behind the run's permutations, where the job needs it.
+    pub seed: Option<Seed>,
+}
+
+impl Coordinator {
+    /// Hands out jobs; waits as long as the claim says while there are none. Jobs whose run is gone are
+    /// settled here, so that the answer may be empty although something was in the queue.
+    pub async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
+        let leases = self.0.broker.claim(claim, self.0.clock.now()).await?;
+        let mut assignments = Vec::with_capacity(leases.len());
+        for lease in leases {
+            if let Some(assignment) = self.assign(lease).await? {
+                assignments.push(assignment);
+            }
+        }
+        Ok(assignments)
+    }
+
+    /// Makes a lease into an assignment, unless the job is not wanted any more.
+    async fn assign(&self, lease: Lease) -> Result<Option<Assignment>, Error> {
+        let job: Job = match serde_json::from_slice(&lease.payload) {
+            Ok(job) => job,
+            Err(error) => {
+                tracing::error!(job.id = %lease.id.job, "a job is not understood: {error}");
+                self.0.broker.nack(&lease.id, "the job is not understood", self.0.clock.now()).await?;
+                return Ok(None);
+            }
+        };
+        let seed = match &job.task {
+            Task::Plan { run, .. } => self.start(job.project, *run).await.map(|()| None),
+            Task::Finalize { run, result_type: ResultType::Permutations, .. } => {
+                self.seed(job.project, *run).await.map(Some)
+            }
+            _ => Ok(None),
+        };
+        match seed {
+            Ok(seed) => Ok(Some(Assignment { lease, job, seed })),
+            Err(Error::Refused(Refused::Absent)) => {
+                self.settle(&lease.id).await?;
+                Ok(None)
+            }
+            Err(error) => {
+                // The lease would run out by itself; handing it back is only quicker.
+                if let Err(release) = self.0.broker.release(&[lease.id], self.0.clock.now()).await {
+                    tracing::warn!("cannot hand a job back: {}", chain(&release));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(&self, project: ProjectId, run: RunId) -> Result<(), Error> {
+        let event = Event::RunStarted { run, at: self.0.clock.now() };
+        let after = self.apply(project, event).await?;
+        after.and_then(|project| project.run(run).map(drop)).ok_or(Error::Refused(Refused::Absent))
+    }
+
+    async fn seed(&self, project: ProjectId, run: RunId) -> Result<Seed, Error> {
+        let project = self.0.store.project(project).await?.ok_or(Refused::Absent)?;
+        // A run that is completed has none: its job is not wanted any more.
+        Ok(project.run(run).and_then(|run| run.seed.clone()).ok_or(Refused::Absent)?)
+    }
+
+    /// Extends leases, and says of each job whether it is still wanted.
+    pub async fn heartbeat(&self, beats: &[Heartbeat]) -> Result<Vec<Pulse>, Error> {
+        Ok(self.0.broker.heartbeat(beats, self.0.clock.now()).await?)
+    }
+
+    /// Writes down what became of a job, once however often it is told, and only then takes the job out
+    /// of the queue. What follows from it is in the outbox by then.
+    pub async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error> {
+        self.write_down(assignment.job.clone(), outcome).await?;
+        self.settle(&assignment.lease.id).await
+    }
+
+    /// Says that an attempt failed. The job is tried again after a pause; if it has used its attempts,
+    /// its run or upload ends in error with the reason.
+    pub async fn failed(&self, assignment: &Assignment, reason: &str) -> Result<(), Error> {
+        let Assignment { lease, job, .. } = assignment;
+        match self.0.broker.nack(&lease.id, reason, self.0.clock.now()).await {
+            Ok(Redelivery::Retried { .. }) => {
+                tracing::warn!(job.id = %lease.id.job, attempt = lease.attempt, "job failed and is tried again: {reason}");
+                Ok(())
+            }
+            Ok(Redelivery::Dead) => {
+                tracing::error!(job.id = %lease.id.job, attempt = lease.attempt, "job failed for good: {reason}");
+                self.write_down(job.clone(), gave_up(reason)).await
+            }
+            Ok(Redelivery::Cancelled) | Err(crate::queue::Error::LeaseLost { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Hands jobs back untried: they have not used an attempt.
+    pub async fn release(&self, assignments: &[Assignment]) -> Result<(), Error> {
+        let leases: Vec<LeaseId> = assignments.iter().map(|assignment| assignment.lease.id.clone()).collect();
+        Ok(self.0.broker.release(&leases, self.0.clock.now()).await?)
+    }
+
+    /// One transaction with a job's outcome and what follows from it.
+    pub(super) async fn write_down(&self, job: Job, outcome: Outcome) -> Result<(), Error> {
+        if matches!(job.task, Task::Purge(_)) {
+            return Ok(());
+        }
+        let project = job.project;
+        let event = Event::Reported {
+            reports: vec![Report { job, outcome }],
+            at: self.0.clock.now(),
+            seed: Seed::from_bytes(self.0.entropy.bytes()),
+        };
+        match self.apply(project, event).await {
+            // Nobody waits for the outcome any more.
+            Ok(_) | Err(Error::Refused(Refused::Absent)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn settle(&self, lease: &LeaseId) -> Result<(), Error> {
+        match self.0.broker.ack_all(std::slice::from_ref(lease), self.0.clock.now()).await?.first() {
+            Some(Acked::Lost) => {
+                tracing::debug!(job.id = %lease.job, "another worker holds the job; its report will change nothing");
+            }
+            Some(Acked::Done) | None => {}
+        }
+        Ok(())
+    }
+}
+
+/// The outcome of a job that has used its attempts.
+pub(super) fn gave_up(reason: &str) -> Outcome {
+    Outcome::Rejected { message: format!("the work was given up after several attempts: {reason}") }
+}

@@ -1,0 +1,147 @@
+//! What the doors ask for: projects, uploads and runs.
+
+use std::sync::Arc;
+
+use super::{Coordinator, Error, Event, NewRun, Refused};
+use crate::metadata::{Commit, Listed, Status};
+use crate::model::{
+    Party, ProjectId, ProjectState, ResultType, Run, RunId, Threshold, Token, TokenHash, Upload,
+};
+
+/// A project that is asked for; what it says has been checked.
+#[derive(Clone, Debug)]
+pub struct NewProject {
+    /// What its owner calls it.
+    pub name: String,
+    /// What its owner says about it.
+    pub notes: String,
+    /// The linkage schema, JSON text to be given back exactly.
+    pub schema: String,
+    /// What its runs bring.
+    pub result_type: ResultType,
+    /// How many data providers take part.
+    pub number_parties: u32,
+    /// Whether uploads come with blocks.
+    pub uses_blocking: bool,
+    /// The encoding size that the schema demands, in bytes.
+    pub encoding_bytes: Option<u32>,
+}
+
+/// A project that was created, with its tokens: they are shown once and not kept.
+#[derive(Debug)]
+pub struct CreatedProject {
+    /// Names it.
+    pub id: ProjectId,
+    /// Owns it.
+    pub result_token: Token,
+    /// Each lets a party upload, in the order of the dataset indexes.
+    pub update_tokens: Vec<Token>,
+}
+
+/// A run that is asked for; what it says has been checked.
+#[derive(Clone, Debug)]
+pub struct PostRun {
+    /// What its owner calls it.
+    pub name: String,
+    /// What its owner says about it.
+    pub notes: String,
+    /// The score from which a pair counts.
+    pub threshold: Threshold,
+}
+
+impl Coordinator {
+    /// Creates a project with fresh tokens.
+    pub async fn create_project(&self, new: NewProject) -> Result<CreatedProject, Error> {
+        let id = ProjectId::from_bytes(self.0.entropy.bytes());
+        let result_token = self.token();
+        let update_tokens: Vec<Token> = (0..new.number_parties).map(|_| self.token()).collect();
+        let project = ProjectState {
+            id,
+            added: self.0.clock.now(),
+            name: new.name,
+            notes: new.notes,
+            schema: new.schema,
+            result_type: new.result_type,
+            uses_blocking: new.uses_blocking,
+            encoding_bytes: new.encoding_bytes,
+            result_token: result_token.hash(),
+            parties: update_tokens.iter().map(|token| Party::new(token.hash())).collect(),
+            runs: Vec::new(),
+        };
+        let project = Arc::new(project);
+        let change = move |_| Some(Commit { state: Some(ProjectState::clone(&project)), outbox: Vec::new() });
+        self.0.store.update(id, Box::new(change)).await?;
+        tracing::info!(project.id = %id, parties = new.number_parties, "project created");
+        Ok(CreatedProject { id, result_token, update_tokens })
+    }
+
+    /// A project with its parties and runs.
+    pub async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error> {
+        Ok(self.0.store.project(id).await?)
+    }
+
+    /// All projects, oldest first.
+    pub async fn projects(&self) -> Result<Vec<Listed>, Error> {
+        Ok(self.0.store.projects().await?)
+    }
+
+    /// What can be said of all projects together.
+    pub async fn status(&self) -> Result<Status, Error> {
+        Ok(self.0.store.status().await?)
+    }
+
+    /// Ends a project. Its tokens stop working at once; its objects go soon after.
+    pub async fn delete_project(&self, id: ProjectId) -> Result<(), Error> {
+        self.apply(id, Event::Deleted).await.map(drop)
+    }
+
+    /// Asks for a run. It starts by itself once all parties' data is ready.
+    pub async fn post_run(&self, project: ProjectId, post: PostRun) -> Result<Run, Error> {
+        let id = RunId::from_bytes(self.0.entropy.bytes());
+        let added = self.0.clock.now();
+        let PostRun { name, notes, threshold } = post;
+        let event = Event::RunPosted(NewRun { id, name, notes, threshold, added });
+        let after = self.apply(project, event).await?;
+        Ok(after.as_ref().and_then(|project| project.run(id)).ok_or(Refused::Absent)?.clone())
+    }
+
+    /// Ends a run, finished or not. Its objects go soon after.
+    pub async fn delete_run(&self, project: ProjectId, run: RunId) -> Result<(), Error> {
+        self.apply(project, Event::RunDeleted(run)).await.map(drop)
+    }
+
+    /// Takes the lock on a party's update token and gives the upload its number. The lock holds until
+    /// the upload is accepted or abandoned, or the process starts again.
+    pub async fn begin_upload(&self, project: ProjectId, party: u32) -> Result<u32, Error> {
+        let after = self.apply(project, Event::UploadBegun { party }).await?;
+        let party = after.as_ref().and_then(|project| project.parties.get(party as usize));
+        Ok(party.ok_or(Refused::Absent)?.uploads)
+    }
+
+    /// Accepts an upload whose objects are at rest, and gives the receipt token.
+    pub async fn accept_upload(
+        &self,
+        project: ProjectId,
+        party: u32,
+        upload: Upload,
+    ) -> Result<Token, Error> {
+        let token = self.token();
+        let receipt: TokenHash = token.hash();
+        self.apply(project, Event::UploadAccepted { party, upload, receipt }).await?;
+        Ok(token)
+    }
+
+    /// Lets go of an upload that came to nothing: the token may be used again, and objects that the
+    /// upload has left are removed.
+    pub async fn abandon_upload(&self, project: ProjectId, party: u32, upload: u32) -> Result<(), Error> {
+        match self.apply(project, Event::UploadAbandoned { party, upload }).await {
+            // With the project everything of it is gone, or about to be.
+            Ok(_) | Err(Error::Refused(Refused::Absent)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn token(&self) -> Token {
+        Token::from_bytes(self.0.entropy.bytes())
+    }
+}

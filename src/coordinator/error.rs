@@ -1,0 +1,18 @@
+//! Why the coordinator did not do as asked.
+
+use super::event::Refused;
+use crate::{metadata, queue};
+
+/// Why the coordinator did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The project does not allow it. Nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The metadata store failed.
+    #[error("cannot use the metadata")]
+    Metadata(#[from] metadata::Error),
+    /// The queue failed.
+    #[error("cannot use the queue")]
+    Queue(#[from] queue::Error),
+}

@@ -1,0 +1,107 @@
+//! From the outbox into the queue: what was decided is carried out, in order, at least once.
+
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Coordinator, Effect, Error};
+use crate::metadata::Message;
+use crate::model::{Job, Task};
+use crate::queue::{Group, NewJob};
+
+/// Messages carried out together.
+const BATCH: u32 = 1_000;
+/// How long the pump sleeps when nobody wakes it.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long it waits after an error.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long after one look for stalled work the next one comes.
+const RECONCILE_EVERY: Duration = Duration::from_mins(1);
+/// How often a purge is tried: it should not die of a store that is away for a while.
+const PURGE_ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(50).expect("fifty is not zero");
+
+/// The form in which an effect waits in the outbox.
+pub(super) fn write(effect: &Effect) -> String {
+    serde_json::to_string(effect).expect("an effect is plain data")
+}
+
+impl Coordinator {
+    /// Carries out what is in the outbox, and looks for stalled work every so often, until told to stop.
+    pub async fn pump(&self, stop: CancellationToken) {
+        let mut last_look = self.0.clock.now();
+        while !stop.is_cancelled() {
+            let pause = match self.drain_outbox().await {
+                Ok(()) => IDLE,
+                Err(error) => {
+                    tracing::error!("cannot carry out the outbox: {}", chain(&error));
+                    PAUSE
+                }
+            };
+            if self.0.clock.now().since(last_look) >= RECONCILE_EVERY {
+                last_look = self.0.clock.now();
+                if let Err(error) = self.restart_stalled().await {
+                    tracing::error!("cannot look for stalled work: {}", chain(&error));
+                }
+            }
+            let written = async {
+                self.0.written.notified().await;
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = written => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Carries out everything that waits in the outbox.
+    pub(super) async fn drain_outbox(&self) -> Result<(), Error> {
+        loop {
+            let messages = self.0.store.outbox(BATCH).await?;
+            let Some(last) = messages.last() else { return Ok(()) };
+            let sequence = last.sequence;
+            self.carry_out(&messages).await?;
+            self.0.store.forget(sequence).await?;
+        }
+    }
+
+    async fn carry_out(&self, messages: &[Message]) -> Result<(), Error> {
+        let mut jobs = Vec::new();
+        for message in messages {
+            match serde_json::from_str(&message.body) {
+                Ok(Effect::Enqueue(job)) => jobs.push(queued(&job)),
+                Ok(Effect::Cancel(group)) => {
+                    self.enqueue(&mut jobs).await?;
+                    self.0.broker.cancel_group(&Group::from(group), self.0.clock.now()).await?;
+                }
+                Err(error) => tracing::error!("a message in the outbox is not understood: {error}"),
+            }
+        }
+        self.enqueue(&mut jobs).await
+    }
+
+    async fn enqueue(&self, jobs: &mut Vec<NewJob>) -> Result<(), Error> {
+        if !jobs.is_empty() {
+            self.0.broker.enqueue(jobs, self.0.clock.now()).await?;
+            jobs.clear();
+        }
+        Ok(())
+    }
+}
+
+/// A job as the queue sees it.
+fn queued(job: &Job) -> NewJob {
+    let payload = serde_json::to_vec(job).expect("a job is plain data");
+    let mut queued = NewJob::new(job.id(), job.queue(), job.group(), payload);
+    if matches!(job.task, Task::Purge(_)) {
+        queued.attempts_max = PURGE_ATTEMPTS_MAX;
+    }
+    queued
+}
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,81 @@
+//! After a start, and every so often: projects, outbox and queue are made to agree.
+
+use super::desk::gave_up;
+use super::jobs;
+use super::{Coordinator, Error, Event, Refused};
+use crate::model::{Job, ProjectId, ProjectState};
+use crate::queue::{DeadLetter, DeadQuery, Group, JobQuery};
+
+/// Dead letters read at a time.
+const PAGE: usize = 1_000;
+
+impl Coordinator {
+    /// Makes everything agree after a start, before a door opens: uploads that were under way are over,
+    /// jobs that are missing are asked for again, and what died takes its run with it.
+    pub async fn reconcile(&self) -> Result<(), Error> {
+        self.drain_outbox().await?;
+        for id in self.0.store.unsettled().await? {
+            self.apply_if_there(id, Event::Restarted).await?;
+        }
+        self.bury_the_dead().await?;
+        self.drain_outbox().await
+    }
+
+    /// Asks again for the jobs of projects that have work to be done and none in the queue.
+    pub(super) async fn restart_stalled(&self) -> Result<(), Error> {
+        self.bury_the_dead().await?;
+        for id in self.0.store.unsettled().await? {
+            let Some(project) = self.0.store.project(id).await? else { continue };
+            if self.is_stalled(&project).await? {
+                tracing::warn!(project.id = %id, "a project had work to be done and no job; asking for it again");
+                self.apply_if_there(id, Event::Stalled).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_stalled(&self, project: &ProjectState) -> Result<bool, Error> {
+        if !self.0.store.outbox(1).await?.is_empty() {
+            return Ok(false);
+        }
+        for group in jobs::wanted_groups(project) {
+            let query = JobQuery { queue: None, group: Some(Group::from(group)), count: 1 };
+            if self.0.broker.jobs(&query, self.0.clock.now()).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn apply_if_there(&self, id: ProjectId, event: Event) -> Result<(), Error> {
+        match self.apply(id, event).await {
+            Ok(_) | Err(Error::Refused(Refused::Absent)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A job that died with its process told nobody: its run or upload ends here.
+    async fn bury_the_dead(&self) -> Result<(), Error> {
+        let mut after = 0;
+        loop {
+            let query = DeadQuery { queue: None, group: None, after, count: PAGE };
+            let letters = self.0.broker.dead_letters(&query, self.0.clock.now()).await?;
+            let Some(last) = letters.last() else { return Ok(()) };
+            after = last.sequence;
+            for letter in &letters {
+                if let Some(job) = self.still_wanted(letter).await? {
+                    self.write_down(job, gave_up(&letter.reason)).await?;
+                }
+            }
+        }
+    }
+
+    /// The job of a dead letter, if its project still waits for it.
+    async fn still_wanted(&self, letter: &DeadLetter) -> Result<Option<Job>, Error> {
+        let project = letter.job.as_str().split('/').next().and_then(ProjectId::parse);
+        let Some(project) = project else { return Ok(None) };
+        let Some(project) = self.0.store.project(project).await? else { return Ok(None) };
+        let wanted = jobs::wanted(&project, &self.0.rules);
+        Ok(wanted.into_iter().find(|job| job.id() == letter.job.as_str()))
+    }
+}

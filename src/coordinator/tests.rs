@@ -1,0 +1,293 @@
+//! The story of a project, read like a table.
+
+use super::transition::{Next, next};
+use super::{Effect, Event, NewRun, Refused, Report, Rules};
+use crate::model::{
+    Contents, Dataset, Job, Outcome, Party, ProjectId, ProjectState, Purge, ResultType, RunId, RunState,
+    Seed, Summary, Task, Threshold, TokenHash, Upload,
+};
+use crate::runtime::clock::Timestamp;
+
+const HASH: TokenHash = TokenHash::from_bytes([1; 32]);
+const RUN: RunId = RunId::from_bytes([2; 24]);
+
+fn rules() -> Rules {
+    Rules {
+        min_encoding_bytes: 8,
+        max_encoding_bytes: 1024,
+        run_pairs_max: 100,
+        solver_pairs_max: 50,
+        comparisons_per_job: None,
+    }
+}
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+/// A project together with everything that followed from its events.
+struct Story {
+    project: ProjectState,
+    effects: Vec<Effect>,
+}
+
+impl Story {
+    fn new(parties: usize, result_type: ResultType) -> Self {
+        let project = ProjectState {
+            id: ProjectId::from_bytes([3; 24]),
+            added: at(0),
+            name: String::new(),
+            notes: String::new(),
+            schema: "{}".to_owned(),
+            result_type,
+            uses_blocking: false,
+            encoding_bytes: None,
+            result_token: HASH,
+            parties: vec![Party::new(HASH); parties],
+            runs: Vec::new(),
+        };
+        Self { project, effects: Vec::new() }
+    }
+
+    fn tell(&mut self, event: &Event) -> Result<&mut Self, Refused> {
+        let Next { state, effects } = next(self.project.clone(), event, &rules())?;
+        self.project = state.expect("the project is not deleted");
+        self.effects.extend(effects);
+        Ok(self)
+    }
+
+    fn upload(&mut self, party: u32, encoding_bytes: u32) -> &mut Self {
+        self.tell(&Event::UploadBegun { party }).unwrap();
+        let upload = Upload {
+            upload: self.project.parties[party as usize].uploads,
+            records: 10,
+            encoding_bytes,
+            blocks: false,
+        };
+        self.tell(&Event::UploadAccepted { party, upload, receipt: HASH }).unwrap()
+    }
+
+    /// Lays out every accepted upload.
+    fn ingest(&mut self) -> &mut Self {
+        for job in self.jobs() {
+            if let Task::Ingest { upload, .. } = &job.task {
+                let Upload { upload, records, encoding_bytes, .. } = upload.clone();
+                let dataset = Dataset { upload, records, encoding_bytes, blocks: 1 };
+                self.report(job, Outcome::Ingested(dataset));
+            }
+        }
+        self
+    }
+
+    fn post(&mut self) -> Result<&mut Self, Refused> {
+        let threshold = Threshold::new(0.8).unwrap();
+        let (name, notes) = (String::new(), String::new());
+        self.tell(&Event::RunPosted(NewRun { id: RUN, name, notes, threshold, added: at(1) }))
+    }
+
+    fn report(&mut self, job: Job, outcome: Outcome) -> &mut Self {
+        let reports = vec![Report { job, outcome }];
+        self.tell(&Event::Reported { reports, at: at(9), seed: Seed::from_bytes([5; 32]) }).unwrap()
+    }
+
+    /// The jobs that have been asked for, each once.
+    fn jobs(&self) -> Vec<Job> {
+        let mut jobs: Vec<Job> = Vec::new();
+        for effect in &self.effects {
+            if let Effect::Enqueue(job) = effect
+                && !jobs.contains(job)
+            {
+                jobs.push(job.clone());
+            }
+        }
+        jobs
+    }
+
+    fn job(&self, wanted: impl Fn(&Task) -> bool) -> Job {
+        self.jobs().into_iter().find(|job| wanted(&job.task)).expect("the job was asked for")
+    }
+
+    fn state(&self) -> &RunState {
+        &self.project.run(RUN).unwrap().state
+    }
+
+    fn plan(&mut self, parts: u32) -> &mut Self {
+        let job = self.job(|task| matches!(task, Task::Plan { .. }));
+        self.report(job, Outcome::Planned { parts, comparisons: 100 })
+    }
+
+    fn compare(&mut self, number: u32, pairs: u64) -> &mut Self {
+        let job = self.job(|task| matches!(task, Task::Compare { part, .. } if *part == number));
+        self.report(job, Outcome::Compared { comparisons: 50, pairs })
+    }
+
+    fn finalize(&mut self) -> &mut Self {
+        let job = self.job(|task| matches!(task, Task::Finalize { .. }));
+        self.report(job, Outcome::Finalized(Summary { pairs: 3, groups: 2 }))
+    }
+}
+
+fn purges(story: &Story) -> Vec<Purge> {
+    let purge = |job: Job| if let Task::Purge(purge) = job.task { Some(purge) } else { None };
+    story.jobs().into_iter().filter_map(purge).collect()
+}
+
+#[test]
+fn a_run_goes_from_created_to_completed() {
+    let mut story = Story::new(2, ResultType::Permutations);
+    story.post().unwrap();
+    assert_eq!(*story.state(), RunState::Created);
+    story.upload(1, 128).upload(0, 128).ingest();
+    assert_eq!(*story.state(), RunState::Queued);
+    story.tell(&Event::RunStarted { run: RUN, at: at(5) }).unwrap();
+    story.plan(2);
+    assert!(story.project.run(RUN).unwrap().seed.is_some());
+    story.compare(1, 4).compare(0, 5);
+    assert_eq!(*story.state(), RunState::Finalizing);
+    story.finalize();
+    let run = story.project.run(RUN).unwrap();
+    assert_eq!(run.state, RunState::Completed(Summary { pairs: 3, groups: 2 }));
+    assert_eq!((run.started, run.ended, run.seed.is_some()), (Some(at(5)), Some(at(9)), false));
+    assert_eq!(run.progress.as_ref().map(|progress| (progress.comparisons, progress.pairs)), Some((100, 9)));
+    assert_eq!(purges(&story), [Purge::Intermediate(RUN)]);
+}
+
+#[test]
+fn a_run_posted_after_the_data_starts_at_once() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap();
+    assert_eq!(*story.state(), RunState::Queued);
+    story.plan(0);
+    assert_eq!(*story.state(), RunState::Finalizing);
+}
+
+#[test]
+fn a_report_counts_once() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap().plan(2).compare(0, 7).compare(0, 7);
+    let progress = story.project.run(RUN).unwrap().progress.clone().unwrap();
+    assert_eq!((progress.comparisons, progress.pairs, progress.applied.len()), (50, 7, 1));
+    story.ingest().plan(9);
+    assert_eq!(story.project.run(RUN).unwrap().progress.as_ref(), Some(&progress));
+    story.compare(1, 0).finalize();
+    let done = story.project.clone();
+    story.compare(1, 50).finalize();
+    assert_eq!(story.project, done);
+}
+
+#[test]
+fn a_token_uploads_once_and_only_one_request_at_a_time() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.tell(&Event::UploadBegun { party: 0 }).unwrap();
+    assert_eq!(story.tell(&Event::UploadBegun { party: 0 }).err(), Some(Refused::TokenUsed));
+    story.tell(&Event::UploadAbandoned { party: 0, upload: 1 }).unwrap();
+    assert_eq!(purges(&story), [Purge::Upload { party: 0, upload: 1 }]);
+    story.upload(0, 8);
+    assert_eq!(story.tell(&Event::UploadBegun { party: 0 }).err(), Some(Refused::TokenUsed));
+    assert_eq!(story.tell(&Event::UploadBegun { party: 2 }).err(), Some(Refused::Absent));
+    assert_eq!(story.project.parties_contributed(), 1);
+}
+
+#[test]
+fn an_upload_that_was_given_up_cannot_be_accepted() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.tell(&Event::UploadBegun { party: 0 }).unwrap().tell(&Event::Restarted).unwrap();
+    let upload = Upload { upload: 1, records: 1, encoding_bytes: 8, blocks: false };
+    let late = Event::UploadAccepted { party: 0, upload, receipt: HASH };
+    assert_eq!(story.tell(&late).err(), Some(Refused::UploadSuperseded));
+    assert_eq!(story.project.parties[0].contents, Contents::Missing);
+}
+
+#[test]
+fn a_size_out_of_bounds_is_a_project_error_that_a_new_upload_repairs() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 4096).ingest();
+    assert!(story.project.error().unwrap().contains("4096 bytes"));
+    assert!(matches!(story.post(), Err(Refused::ProjectInError(_))));
+    story.upload(0, 64).upload(1, 64).ingest().post().unwrap();
+    assert_eq!(*story.state(), RunState::Queued);
+    assert_eq!(story.project.error(), None);
+}
+
+#[test]
+fn different_sizes_fail_the_odd_party_and_every_open_run() {
+    let mut story = Story::new(3, ResultType::Groups);
+    story.post().unwrap();
+    story.upload(2, 64).upload(0, 64).upload(1, 256).ingest();
+    assert!(matches!(story.project.parties[1].contents, Contents::Failed { .. }));
+    let RunState::Failed { message, stage } = story.state() else { panic!("the run failed") };
+    assert!(message.contains("party 1 have 256 bytes"), "{message}");
+    assert_eq!(*stage, 1);
+}
+
+#[test]
+fn a_size_that_is_no_multiple_of_8_fails_the_runs_and_not_the_project() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 20).upload(1, 20).ingest().post().unwrap();
+    assert_eq!(story.project.error(), None);
+    assert!(matches!(story.state(), RunState::Failed { message, .. } if message.contains("multiple of 8")));
+}
+
+#[test]
+fn an_upload_that_cannot_be_laid_out_leaves_the_runs_waiting() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.post().unwrap();
+    story.upload(0, 8);
+    let job = story.job(|task| matches!(task, Task::Ingest { .. }));
+    story.report(job, Outcome::Rejected { message: "the disk is full".to_owned() });
+    assert_eq!((story.project.error(), story.state()), (Some("the disk is full"), &RunState::Created));
+    story.upload(0, 8).upload(1, 8).ingest();
+    assert_eq!(*story.state(), RunState::Queued);
+}
+
+#[test]
+fn too_many_pairs_end_the_run_and_call_off_its_jobs() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap().plan(3).compare(0, 100);
+    assert_eq!(*story.state(), RunState::Comparing);
+    story.compare(1, 1);
+    let RunState::Failed { message, stage } = story.state() else { panic!("the run failed") };
+    assert!(message.contains("101") && message.contains("100"), "{message}");
+    assert_eq!(*stage, 2);
+    assert!(story.effects.contains(&Effect::Cancel(RUN.to_string())));
+    assert_eq!(purges(&story), [Purge::Run(RUN)]);
+}
+
+#[test]
+fn a_deleted_run_takes_its_jobs_and_objects_with_it() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap().plan(2);
+    story.tell(&Event::RunDeleted(RUN)).unwrap();
+    assert!(story.effects.contains(&Effect::Cancel(RUN.to_string())));
+    assert_eq!(purges(&story), [Purge::Run(RUN)]);
+    assert_eq!(story.tell(&Event::RunDeleted(RUN)).err(), Some(Refused::Absent));
+    let before = story.project.clone();
+    story.compare(0, 1);
+    assert_eq!(story.project, before);
+}
+
+#[test]
+fn a_deleted_project_leaves_nothing_but_a_purge() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap();
+    let next = next(story.project.clone(), &Event::Deleted, &rules()).unwrap();
+    assert_eq!(next.state, None);
+    let cancelled = [story.project.id.to_string(), RUN.to_string()].map(Effect::Cancel);
+    assert_eq!(next.effects[..2], cancelled);
+    let purge = Job { project: story.project.id, task: Task::Purge(Purge::Project) };
+    assert_eq!(next.effects[2..], [Effect::Enqueue(purge)]);
+}
+
+#[test]
+fn after_a_restart_exactly_the_missing_jobs_are_asked_for() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap().plan(3).compare(1, 0);
+    story.effects.clear();
+    story.tell(&Event::Restarted).unwrap();
+    let parts: Vec<u32> = story
+        .jobs()
+        .iter()
+        .map(|job| if let Task::Compare { part, .. } = job.task { part } else { panic!("a comparison") })
+        .collect();
+    assert_eq!(parts, [0, 2]);
+}

@@ -11,6 +11,7 @@ pub mod model;
 pub mod linkage;
 // Shelves: one trait each, an embedded and a scaled-out form.
 pub mod metadata;
+pub mod objects;
 pub mod queue;
 // The corridor: where a run's story is told.
 pub mod coordinator;

@@ -1,0 +1,60 @@
+//! An object's bytes as one slice.
+
+use std::fmt;
+use std::fs::File;
+use std::ops::Deref;
+
+use memmap2::Mmap;
+
+use super::{Error, Key};
+
+/// An object's bytes, mapped: they are read from disk when they are looked at, and do not count as
+/// this process's own memory. The bytes stay readable after the object is removed.
+pub struct Blob {
+    key: Key,
+    bytes: Mmap,
+}
+
+impl Blob {
+    pub(super) fn map(key: &Key, file: &File) -> Result<Self, Error> {
+        Ok(Self { key: key.clone(), bytes: map(file)? })
+    }
+
+    /// The object they are from.
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// What to say when the bytes are not what they should be.
+    pub fn damaged(&self, reason: impl Into<String>) -> Error {
+        Error::Damaged { key: self.key.clone(), reason: reason.into() }
+    }
+}
+
+#[expect(unsafe_code, reason = "mapping a file is unsafe, because somebody may shorten it")]
+fn map(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the file is an object or a private temporary file. Objects are complete before they have a name,
+    // are never written to again and are only ever unlinked, not shortened; a temporary file has no name at
+    // all. So the mapped bytes neither change nor vanish.
+    unsafe { Mmap::map(file) }
+}
+
+impl Deref for Blob {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Blob {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blob").field("key", &self.key).field("size", &self.bytes.len()).finish()
+    }
+}

@@ -1,0 +1,71 @@
+//! Why an object could not be had, made or removed.
+
+use std::error::Error as StdError;
+use std::io;
+
+use super::Key;
+
+/// Why the store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such object: it was removed, or never made.
+    #[error("object {key} does not exist")]
+    Missing {
+        /// The object asked for.
+        key: Key,
+    },
+    /// The object is not what was once written. Another try finds the same.
+    #[error("object {key} is damaged: {reason}")]
+    Damaged {
+        /// The object.
+        key: Key,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no room. Worth another try once somebody has made some.
+    #[error("there is no space left for objects")]
+    Full(#[source] io::Error),
+    /// The store did not do as told. Worth another try after a pause.
+    #[error("object storage is unavailable")]
+    Storage(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    /// Whether opening `key` failed because it does not exist, or for another reason.
+    pub(super) fn opening(key: &Key, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing { key: key.clone() },
+            _ => error.into(),
+        }
+    }
+
+    /// What the store said about `key`.
+    pub(super) fn from_store(key: &Key, error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::Missing { key: key.clone() },
+            error => Self::Storage(Box::new(error)),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(error),
+            _ => Self::Storage(Box::new(error)),
+        }
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}
+
+/// A thread that was to wait for the disk is gone: the process is going down, or the work panicked.
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}

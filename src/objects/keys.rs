@@ -1,0 +1,131 @@
+//! How every key is spelled. Nothing else makes keys.
+//!
+//! ```text
+//! projects/{project}/parties/{party}/{upload}/matrix            encodings as rows
+//!                                            /entries           blocks of records as they arrived; gone once indexed
+//!                                            /index             blocks of records, sorted
+//! projects/{project}/runs/{run}/plan                            what is to be compared, in parts
+//!                              /pairs/{part}                    candidate pairs of one part
+//!                              /result/groups.json              the result, ready to send
+//!                                     /scores.json
+//!                                     /mask.json
+//!                                     /permutation-{party}.json
+//! ```
+
+use std::fmt;
+
+use object_store::path::Path;
+
+use crate::model::{ProjectId, RunId};
+
+/// Names an object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key(String);
+
+/// Names all objects whose keys begin with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix(String);
+
+impl Key {
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn path(&self) -> Path {
+        Path::from(self.as_str())
+    }
+}
+
+impl Prefix {
+    /// The prefix as text, without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `key` begins with it.
+    pub fn holds(&self, key: &Key) -> bool {
+        key.0.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    pub(super) fn path(&self) -> Path {
+        Path::from(self.as_str())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Everything of a project.
+pub fn project(project: ProjectId) -> Prefix {
+    Prefix(format!("projects/{project}"))
+}
+
+/// Everything of an upload.
+pub fn upload(project: ProjectId, party: u32, upload: u32) -> Prefix {
+    Prefix(format!("projects/{project}/parties/{party}/{upload}"))
+}
+
+/// The encodings of an upload as rows.
+pub fn matrix(project: ProjectId, party: u32, upload: u32) -> Key {
+    Key(format!("projects/{project}/parties/{party}/{upload}/matrix"))
+}
+
+/// The block entries of an upload as they arrived.
+pub fn entries(project: ProjectId, party: u32, upload: u32) -> Key {
+    Key(format!("projects/{project}/parties/{party}/{upload}/entries"))
+}
+
+/// The block index of an upload.
+pub fn index(project: ProjectId, party: u32, upload: u32) -> Key {
+    Key(format!("projects/{project}/parties/{party}/{upload}/index"))
+}
+
+/// Everything of a run.
+pub fn run(project: ProjectId, run: RunId) -> Prefix {
+    Prefix(format!("projects/{project}/runs/{run}"))
+}
+
+/// What a run compares, in parts.
+pub fn plan(project: ProjectId, run: RunId) -> Key {
+    Key(format!("projects/{project}/runs/{run}/plan"))
+}
+
+/// The candidate pairs of all parts of a run.
+pub fn all_pairs(project: ProjectId, run: RunId) -> Prefix {
+    Prefix(format!("projects/{project}/runs/{run}/pairs"))
+}
+
+/// The candidate pairs of one part of a run.
+pub fn pairs(project: ProjectId, run: RunId, part: u32) -> Key {
+    Key(format!("projects/{project}/runs/{run}/pairs/{part}"))
+}
+
+/// The groups that a run found.
+pub fn groups(project: ProjectId, run: RunId) -> Key {
+    Key(format!("projects/{project}/runs/{run}/result/groups.json"))
+}
+
+/// The scores that a run found.
+pub fn scores(project: ProjectId, run: RunId) -> Key {
+    Key(format!("projects/{project}/runs/{run}/result/scores.json"))
+}
+
+/// The mask over both permutations of a run.
+pub fn mask(project: ProjectId, run: RunId) -> Key {
+    Key(format!("projects/{project}/runs/{run}/result/mask.json"))
+}
+
+/// The permutation that a run gives a party.
+pub fn permutation(project: ProjectId, run: RunId, party: u32) -> Key {
+    Key(format!("projects/{project}/runs/{run}/result/permutation-{party}.json"))
+}

@@ -1,0 +1,178 @@
+//! Objects as files of one directory.
+//!
+//! What the `object_store` crate does not do for files is done here: a file that is complete becomes an
+//! object without being copied, and what is removed is removed from the disk before the answer.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tempfile::NamedTempFile;
+
+use super::{Error, Key, Prefix};
+
+/// How often a directory is made again that a removal took away under a publication.
+const PLACE_ATTEMPTS: usize = 16;
+/// Directories remembered as durable before memory is preferred to a sync.
+const DURABLE_MAX: usize = 10_000;
+
+#[derive(Debug)]
+pub(super) struct Local {
+    root: PathBuf,
+    /// Directories below the root that are on disk together with all their parents. Directories are made and
+    /// removed by who holds the lock.
+    durable: Mutex<HashSet<PathBuf>>,
+}
+
+impl Local {
+    /// Files below `root`, which is made if it is missing.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        make_private_directory(root)?;
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_directory(parent)?;
+        }
+        Ok(Self { root: root.to_owned(), durable: Mutex::default() })
+    }
+
+    /// Turns a complete file into the object `key` and returns once that is on disk. Where the object
+    /// exists, it stays and the file goes.
+    pub(super) fn place(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
+        let target = self.root.join(key.as_str());
+        let directory = target.parent().expect("a key has a parent: the root at least");
+        file.as_file().sync_all()?;
+        let mut file = file.into_temp_path();
+        for _ in 0..PLACE_ATTEMPTS {
+            self.make_directories(directory)?;
+            match file.persist_noclobber(&target) {
+                Ok(()) => return Ok(sync_directory(directory)?),
+                Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
+                    // Whoever was first may not have come to the sync yet.
+                    return Ok(sync_directory(directory)?);
+                }
+                Err(gone) if gone.error.kind() == io::ErrorKind::NotFound => {
+                    self.forget(directory);
+                    file = gone.path;
+                }
+                Err(failed) => return Err(failed.error.into()),
+            }
+        }
+        Err(io::Error::other(format!("directory {} keeps vanishing", directory.display())).into())
+    }
+
+    pub(super) fn file(&self, key: &Key) -> Result<File, Error> {
+        File::open(self.root.join(key.as_str())).map_err(|error| Error::opening(key, error))
+    }
+
+    /// Removes an object and the directories that it leaves empty; false if there was none.
+    pub(super) fn remove(&self, key: &Key) -> Result<bool, Error> {
+        let path = self.root.join(key.as_str());
+        match fs::remove_file(&path) {
+            Ok(()) => self.prune(path.parent().unwrap_or(&self.root)).map(|()| true).map_err(Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes every file below `prefix` and the directories that are empty then; counts the files.
+    pub(super) fn remove_all(&self, prefix: &Prefix) -> Result<u64, Error> {
+        let top = self.root.join(prefix.as_str());
+        let mut directories = Vec::new();
+        let count = remove_files(&top, &mut directories)?;
+        let mut durable = self.lock();
+        for directory in directories.iter().rev() {
+            durable.remove(directory);
+            remove_directory(directory)?;
+        }
+        drop(durable);
+        self.prune(top.parent().unwrap_or(&self.root))?;
+        Ok(count)
+    }
+
+    /// Removes `directory` and its parents as far as they are empty, and makes that durable.
+    fn prune(&self, directory: &Path) -> io::Result<()> {
+        let mut durable = self.lock();
+        let mut left = directory;
+        while left != self.root && remove_directory(left)? {
+            durable.remove(left);
+            left = left.parent().unwrap_or(&self.root);
+        }
+        drop(durable);
+        match sync_directory(left) {
+            // Somebody else has removed it, and will sync its parent.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => sync_directory(&self.root),
+            done => done,
+        }
+    }
+
+    /// Makes `directory` with its parents, on disk.
+    fn make_directories(&self, directory: &Path) -> io::Result<()> {
+        let mut durable = self.lock();
+        if durable.contains(directory) {
+            return Ok(());
+        }
+        let below = directory.ancestors().take_while(|ancestor| *ancestor != self.root);
+        let missing: Vec<&Path> = below.take_while(|ancestor| !durable.contains(*ancestor)).collect();
+        for directory in missing.into_iter().rev() {
+            make_private_directory(directory)?;
+            sync_directory(directory.parent().unwrap_or(&self.root))?;
+            if durable.len() >= DURABLE_MAX {
+                durable.clear();
+            }
+            durable.insert(directory.to_owned());
+        }
+        Ok(())
+    }
+
+    fn forget(&self, directory: &Path) {
+        let mut durable = self.lock();
+        for ancestor in directory.ancestors() {
+            durable.remove(ancestor);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A directory for nobody else; no error if it exists.
+pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Unlinks all files below `directory` and appends the directories, each before what it contains.
+fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>) -> io::Result<u64> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    directories.push(directory.to_owned());
+    let mut count = 0;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            count += remove_files(&entry.path(), directories)?;
+        } else {
+            fs::remove_file(entry.path())?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Whether the directory is gone now; it stays if it is not empty.
+fn remove_directory(path: &Path) -> io::Result<bool> {
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(error) => Err(error),
+    }
+}

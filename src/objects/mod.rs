@@ -1,0 +1,21 @@
+//! Bytes by key. An object is immutable: created once under a key made from what it is, read by anyone,
+//! and removed as a whole.
+//!
+//! The store is any that the `object_store` crate speaks to. Files on this machine are its first form, and
+//! get two shortcuts: a finished file becomes an object by being renamed, and an object is read by being mapped.
+
+mod blob;
+mod error;
+pub mod keys;
+mod local;
+mod remote;
+mod staged;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use blob::Blob;
+pub use error::Error;
+pub use keys::{Key, Prefix};
+pub use staged::Staged;
+pub use store::{Chunks, Objects};

@@ -1,0 +1,56 @@
+//! A file on its way to becoming an object.
+
+use std::io::{self, BufWriter, Write};
+
+use tempfile::NamedTempFile;
+
+use super::{Error, Key, Objects};
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A file in the staging directory. It becomes an object by [`publish`](Self::publish), or vanishes when
+/// dropped; what a crash leaves is removed at the next start.
+#[derive(Debug)]
+pub struct Staged {
+    objects: Objects,
+    file: BufWriter<NamedTempFile>,
+    size: u64,
+}
+
+impl Staged {
+    pub(super) fn new(objects: Objects, file: NamedTempFile) -> Self {
+        Self { objects, file: BufWriter::with_capacity(BUFFER_BYTES, file), size: 0 }
+    }
+
+    /// Bytes written so far.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes the object `key` of the file and returns its size once it is on stable storage. An object
+    /// that exists under that key stays as it is: the same key means the same content.
+    ///
+    /// Dropping the future half-way leaves open whether the object is made; it is never made in part.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Storage`]; the file is gone then.
+    pub async fn publish(self, key: &Key) -> Result<u64, Error> {
+        let Self { objects, file, size } = self;
+        let finish = move || file.into_inner().map_err(io::IntoInnerError::into_error);
+        let file = tokio::task::spawn_blocking(finish).await??;
+        objects.adopt(file, key).await?;
+        Ok(size)
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,227 @@
+//! The one handle through which objects are made, read and removed.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
+use tempfile::NamedTempFile;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use tokio_util::io::ReaderStream;
+
+use super::local::{Local, make_private_directory};
+use super::{Blob, Error, Key, Prefix, Staged, remote};
+use crate::linkage::scratch::{Scratch, ScratchFile};
+
+/// Bytes of a piece of a streamed file.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// An object's bytes, piece by piece.
+pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
+
+/// All objects, and the directory in which files wait to become objects. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Objects(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    form: Form,
+    staging: PathBuf,
+}
+
+/// What is done without the store, or around it.
+#[derive(Debug)]
+enum Form {
+    /// Files of this machine, which need not be copied.
+    Local(Arc<Local>),
+    /// A store to which threads that may block reach through the runtime.
+    Remote(Handle),
+}
+
+impl Objects {
+    /// Objects as files below `root`. Both directories are made if they are missing, must be on one file
+    /// system, and belong to this process: whatever lies in `staging` was left by a crash and is removed.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn open(root: &Path, staging: &Path) -> Result<Self, Error> {
+        let local = Local::open(root)?;
+        let store = Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true));
+        Self::new(store, Form::Local(Arc::new(local)), staging)
+    }
+
+    /// Objects in any store. `staging` is made if it is missing and belongs to this process: whatever
+    /// lies in it was left by a crash and is removed.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], for the staging directory.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn over(store: Arc<dyn ObjectStore>, staging: &Path) -> Result<Self, Error> {
+        Self::new(store, Form::Remote(Handle::current()), staging)
+    }
+
+    fn new(store: Arc<dyn ObjectStore>, form: Form, staging: &Path) -> Result<Self, Error> {
+        make_private_directory(staging)?;
+        remove_left_behind(staging)?;
+        Ok(Self(Arc::new(Inner { store, form, staging: staging.to_owned() })))
+    }
+
+    /// An empty file that may become an object. Blocks for the moment that takes.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Storage`].
+    pub fn stage(&self) -> Result<Staged, Error> {
+        let file = tempfile::Builder::new().prefix("staged-").tempfile_in(&self.0.staging)?;
+        Ok(Staged::new(self.clone(), file))
+    }
+
+    pub(super) async fn adopt(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
+        match &self.0.form {
+            Form::Local(local) => {
+                let (local, key) = (Arc::clone(local), key.clone());
+                spawn_blocking(move || local.place(file, &key)).await?
+            }
+            Form::Remote(_) => remote::upload(&*self.0.store, file, key).await,
+        }
+    }
+
+    /// The object's bytes as one slice: its file mapped, or a copy of it fetched and mapped.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; for a copy also [`Error::Full`], [`Error::Damaged`] and [`Error::Storage`].
+    pub async fn blob(&self, key: &Key) -> Result<Blob, Error> {
+        let (objects, key) = (self.clone(), key.clone());
+        spawn_blocking(move || Blob::map(&key, &objects.read(&key)?)).await?
+    }
+
+    /// The object as a file to read from its start, for what is too much to be mapped.
+    /// Blocks: for threads that compute, not for those of the runtime.
+    ///
+    /// # Errors
+    /// As [`Objects::blob`].
+    pub fn read(&self, key: &Key) -> Result<File, Error> {
+        match &self.0.form {
+            Form::Local(local) => local.file(key),
+            Form::Remote(runtime) => {
+                let copy = tempfile::tempfile_in(&self.0.staging)?;
+                runtime.block_on(remote::download(&*self.0.store, key, copy))
+            }
+        }
+    }
+
+    /// The object's size and its bytes as a stream that holds one piece at a time. A stream that has begun
+    /// ends well even if the object is removed meanwhile, where the store allows it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
+    pub async fn stream(&self, key: &Key) -> Result<(u64, Chunks), Error> {
+        let missing = |error| Error::from_store(key, error);
+        let found = self.0.store.get(&key.path()).await.map_err(missing)?;
+        let size = found.meta.size;
+        let chunks = match found.payload {
+            GetResultPayload::File(file, _) => {
+                let file = tokio::fs::File::from_std(file);
+                ReaderStream::with_capacity(file, CHUNK_BYTES).map_err(Error::from).boxed()
+            }
+            GetResultPayload::Stream(stream) => stream.map_err(Error::from).boxed(),
+        };
+        Ok((size, chunks))
+    }
+
+    /// The object's size in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`].
+    pub async fn size(&self, key: &Key) -> Result<u64, Error> {
+        let found = self.0.store.head(&key.path()).await;
+        found.map(|meta| meta.size).map_err(|error| Error::from_store(key, error))
+    }
+
+    /// Whether the object exists.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn exists(&self, key: &Key) -> Result<bool, Error> {
+        match self.size(key).await {
+            Ok(_) => Ok(true),
+            Err(Error::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes an object, for good when this answers; false if there was none.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn delete(&self, key: &Key) -> Result<bool, Error> {
+        match &self.0.form {
+            Form::Local(local) => {
+                let (local, key) = (Arc::clone(local), key.clone());
+                spawn_blocking(move || local.remove(&key)).await?
+            }
+            Form::Remote(_) => {
+                let existed = self.exists(key).await?;
+                match self.0.store.delete(&key.path()).await {
+                    Ok(()) => Ok(existed),
+                    Err(object_store::Error::NotFound { .. }) => Ok(false),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Removes every object below `prefix`, for good when this answers, and says how many there were. Looks
+    /// again afterwards: the answer means that nothing is left.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], also if somebody has added objects meanwhile.
+    pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<u64, Error> {
+        let count = match &self.0.form {
+            Form::Local(local) => {
+                let (local, prefix) = (Arc::clone(local), prefix.clone());
+                spawn_blocking(move || local.remove_all(&prefix)).await??
+            }
+            Form::Remote(_) => self.delete_listed(prefix).await?,
+        };
+        match self.0.store.list(Some(&prefix.path())).try_next().await? {
+            None => Ok(count),
+            Some(left) => {
+                Err(io::Error::other(format!("{} appeared while {prefix} was removed", left.location)).into())
+            }
+        }
+    }
+
+    async fn delete_listed(&self, prefix: &Prefix) -> Result<u64, Error> {
+        let found = self.0.store.list(Some(&prefix.path())).map_ok(|object| object.location).boxed();
+        let deleted = self.0.store.delete_stream(found);
+        Ok(deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)
+    }
+}
+
+/// Temporary files without a name: nothing of them outlives the process.
+impl Scratch for Objects {
+    fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
+        Ok(Box::new(tempfile::tempfile_in(&self.0.staging)?))
+    }
+}
+
+fn remove_left_behind(staging: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(staging)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

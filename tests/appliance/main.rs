@@ -1,1 +1,3 @@
 //! The real binary, driven over real sockets; a file per subject.
+
+mod command_line;

@@ -1,0 +1,66 @@
+//! What the binary says and how it exits, without a server.
+
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+
+fn entityd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
+    // The settings of whoever runs the tests are not the tests' own.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_mistake_is_one_line_on_standard_error_and_exit_code_2() {
+    for arguments in [
+        &["config", "show", "--listen", "here"][..],
+        &["config", "show", "--config", "/does/not/exist"],
+        &["config", "show", "--lese-ms", "5"],
+        &["conf"],
+    ] {
+        let output = entityd().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        let line = stderr(&output);
+        assert!(line.starts_with("entityd: ") && line.lines().count() == 1, "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_environment_names_the_variable() {
+    let output = entityd().args(["config", "show"]).env("ENTITYD_LEASE_MS", "soon").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).starts_with("entityd: lease_ms = \"soon\" from environment ENTITYD_LEASE_MS: give")
+    );
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for (arguments, start) in [(&["--version"][..], "entityd "), (&["--help"], "Privacy-preserving")] {
+        let output = entityd().args(arguments).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}");
+        assert!(output.stdout.starts_with(start.as_bytes()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mut child = entityd()
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut complaint = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(complaint, "");
+}

@@ -6,3 +6,6 @@ pub mod encoding;
 pub mod similarity;
 pub mod pairs;
 pub mod solver;
+
+#[cfg(test)]
+mod fixtures;

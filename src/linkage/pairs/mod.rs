@@ -1,1 +1,20 @@
-//! pairs
+//! Candidate pairs: their order, their form at rest, sorted runs of them, and the merge of many runs.
+//!
+//! A *run* is a file of pairs in ascending [`Pair`] order without duplicates. [`Sorter`] makes one from
+//! pairs in any order; [`merge_runs`] turns many into one stream.
+
+mod error;
+mod file;
+mod limit;
+mod merge;
+mod pair;
+mod sorter;
+#[cfg(test)]
+mod vectors;
+
+pub use error::Error;
+pub use file::{ENTRY_BYTES, HEADER, Reader, Writer};
+pub use limit::limited;
+pub use merge::{Merge, Run, merge_runs};
+pub use pair::Pair;
+pub use sorter::{PAIRS_BUFFERED, Sorter};

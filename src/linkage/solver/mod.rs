@@ -1,1 +1,22 @@
-//! solver
+//! Pairs become groups; groups become a permutation and a mask, or the JSON that is sent.
+//!
+//! [`solve`] takes pairs in [`Pair`](crate::linkage::pairs::Pair) order, each once, as a stream.
+
+mod counters;
+mod datasets;
+mod definition;
+mod error;
+mod greedy;
+mod groups;
+mod json;
+mod mask;
+mod permutation;
+#[cfg(test)]
+mod vectors;
+
+pub use definition::by_definition;
+pub use error::Error;
+pub use greedy::solve;
+pub use groups::{Groups, Record};
+pub use json::{write_groups, write_mask, write_permutation, write_scores};
+pub use permutation::{Permutations, SEED_BYTES};

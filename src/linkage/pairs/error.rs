@@ -1,0 +1,31 @@
+//! What can go wrong with pairs.
+
+use std::io;
+
+/// Why pairs could not be read, written or counted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There are more pairs than allowed. Nothing is wrong with them; there are just too many.
+    #[error(
+        "{count} candidate pairs found so far, which is more than the limit of {limit}; \
+         a higher threshold or blocking would give fewer"
+    )]
+    TooMany {
+        /// How many were counted when the limit was passed; there may be more.
+        count: u64,
+        /// How many are allowed.
+        limit: u64,
+    },
+    /// The bytes are no pair file, or a broken one.
+    #[error("not a valid pair file: {0}")]
+    Malformed(&'static str),
+    /// An index is larger than any that can occur here.
+    #[error("pair file names dataset or record {0}, which does not fit in 32 bits")]
+    IndexTooLarge(u64),
+    /// Reading failed.
+    #[error("cannot read candidate pairs")]
+    Read(#[source] io::Error),
+    /// Writing failed, most likely because the disk is full.
+    #[error("cannot write candidate pairs")]
+    Write(#[source] io::Error),
+}

@@ -1,0 +1,84 @@
+//! Pairs in any order become one sorted run, in bounded memory.
+
+use std::io::Write;
+use std::mem;
+
+use rayon::slice::ParallelSliceMut;
+
+use super::merge::{Run, merge_runs};
+use super::{Error, Pair, Writer};
+use crate::linkage::scratch::{Scratch, ScratchFile};
+
+/// Pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.
+pub const PAIRS_BUFFERED: usize = 1 << 20;
+
+/// Collects pairs and writes them as one run; spills sorted pieces when its buffer is full.
+pub struct Sorter<'a> {
+    scratch: &'a dyn Scratch,
+    buffer: Vec<Pair>,
+    buffered_max: usize,
+    spilled: Vec<Box<dyn ScratchFile>>,
+}
+
+impl<'a> Sorter<'a> {
+    /// A sorter that holds at most `buffered_max` pairs (at least one) in memory.
+    pub fn new(scratch: &'a dyn Scratch, buffered_max: usize) -> Self {
+        Self { scratch, buffer: Vec::new(), buffered_max: buffered_max.max(1), spilled: Vec::new() }
+    }
+
+    /// Takes all of `pairs`, in any order, and leaves it empty.
+    ///
+    /// # Errors
+    /// [`Error::Write`] when a temporary file cannot be made or written.
+    pub fn take(&mut self, pairs: &mut Vec<Pair>) -> Result<(), Error> {
+        while !pairs.is_empty() {
+            let room = self.buffered_max - self.buffer.len();
+            self.buffer.extend(pairs.drain(pairs.len().saturating_sub(room)..));
+            if self.buffer.len() == self.buffered_max {
+                self.spill()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> Result<(), Error> {
+        // Not in parallel: the caller may hold a lock, and a waiting thread of the pool could take up
+        // work that asks for the same lock.
+        self.buffer.sort_unstable();
+        self.buffer.dedup();
+        let mut file = self.scratch.file().map_err(Error::Write)?;
+        write_all(&self.buffer, &mut file)?;
+        file.rewind().map_err(Error::Write)?;
+        self.spilled.push(file);
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes everything taken as one run and returns how many pairs it has.
+    ///
+    /// # Errors
+    /// [`Error::Write`] and, for spilled pairs, [`Error::Read`].
+    pub fn write(mut self, out: impl Write) -> Result<u64, Error> {
+        if self.spilled.is_empty() {
+            self.buffer.par_sort_unstable();
+            self.buffer.dedup();
+            return write_all(&self.buffer, out);
+        }
+        self.spill()?;
+        let spilled = mem::take(&mut self.spilled).into_iter().map(|file| Ok(Box::new(file) as Run<'_>));
+        copy(merge_runs(spilled, self.scratch)?, out)
+    }
+}
+
+fn write_all(pairs: &[Pair], out: impl Write) -> Result<u64, Error> {
+    copy(pairs.iter().copied().map(Ok), out)
+}
+
+/// Writes `pairs`, in their order, as a pair file and returns their number.
+pub(super) fn copy(pairs: impl Iterator<Item = Result<Pair, Error>>, out: impl Write) -> Result<u64, Error> {
+    let mut writer = Writer::new(out);
+    for pair in pairs {
+        writer.push(&pair?)?;
+    }
+    Ok(writer.finish()?.1)
+}

@@ -1,0 +1,350 @@
+//! A part of a run: many tiles become one sorted run of pairs.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::decision::Decision;
+use super::search::{common_size, each_hit};
+use super::{Error, Hit, Rows};
+use crate::linkage::pairs::{self, Pair, Sorter};
+use crate::linkage::scratch::Scratch;
+use crate::model::Threshold;
+
+/// Records of two datasets that are compared, each with each.
+#[derive(Clone, Copy, Debug)]
+pub struct Tile<'a> {
+    /// The datasets of the left and of the right rows; the left index is lower.
+    pub datasets: [u32; 2],
+    /// Records of the dataset with the lower index.
+    pub left: Rows<'a>,
+    /// Records of the other dataset.
+    pub right: Rows<'a>,
+}
+
+impl Tile<'_> {
+    /// Pairs of records to look at.
+    pub const fn comparisons(&self) -> u64 {
+        self.left.len() as u64 * self.right.len() as u64
+    }
+}
+
+/// How a part is compared.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// The score from which a pair counts.
+    pub threshold: Threshold,
+    /// Pairs that may be found, before duplicates are dropped.
+    pub pairs_max: u64,
+    /// Set by someone else to stop the work.
+    pub cancelled: &'a AtomicBool,
+    /// Counts comparisons up as they are done.
+    pub compared: &'a AtomicU64,
+    /// Where pairs go that do not fit in memory.
+    pub scratch: &'a dyn Scratch,
+    /// Pairs held in memory; see [`pairs::PAIRS_BUFFERED`].
+    pub pairs_buffered: usize,
+}
+
+/// What comparing a part came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Pairs of records looked at.
+    pub comparisons: u64,
+    /// Candidate pairs found, each as often as it was found.
+    pub pairs_found: u64,
+    /// Candidate pairs written.
+    pub pairs_written: u64,
+}
+
+/// Compares all `tiles` and writes the candidate pairs to `out`: a pair file in [`Pair`] order, each
+/// pair once. The bytes depend on the tiles and the threshold alone.
+///
+/// Works on all threads of the rayon pool it is called in. Large tiles are cut, small ones bundled;
+/// between pieces of about ten milliseconds it looks whether it is cancelled.
+///
+/// # Errors
+/// [`Error::Cancelled`]; [`pairs::Error::TooMany`] as soon as more than `pairs_max` pairs are found;
+/// [`pairs::Error::Write`] if `out` or the scratch space fails; whatever `tiles` yields; and
+/// [`Error::Malformed`] if encodings differ in size.
+pub fn compare<'a>(
+    job: &Job<'_>,
+    tiles: impl IntoIterator<Item = Result<Tile<'a>, Error>>,
+    out: impl Write,
+) -> Result<Compared, Error> {
+    let mut part = Part::new(job);
+    let mut small = Small::default();
+    for tile in tiles {
+        let tile = tile?;
+        part.settle_size(&tile)?;
+        if tile.comparisons() > PIECE_COMPARISONS {
+            part.compare_large(&tile)?;
+        } else if small.is_full_with(tile) {
+            part.compare_small(&mut small)?;
+        }
+    }
+    part.compare_small(&mut small)?;
+    part.finish(out)
+}
+
+/// A piece of work for one thread.
+const PIECE_COMPARISONS: u64 = 1 << 18;
+/// Small tiles that one thread takes at a time.
+const BUNDLE_TILES: usize = 256;
+/// Small tiles, and comparisons in them, that are gathered before all threads set to work.
+const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
+const GATHERED_COMPARISONS: u64 = 64 * PIECE_COMPARISONS;
+/// Pairs that a thread keeps to itself.
+const PAIRS_AT_HAND: usize = 1 << 13;
+
+/// Small tiles that wait to be worth the threads' while.
+#[derive(Default)]
+struct Small<'a> {
+    tiles: Vec<Tile<'a>>,
+    comparisons: u64,
+}
+
+impl<'a> Small<'a> {
+    fn is_full_with(&mut self, tile: Tile<'a>) -> bool {
+        self.comparisons += tile.comparisons();
+        self.tiles.push(tile);
+        self.tiles.len() >= GATHERED_TILES || self.comparisons >= GATHERED_COMPARISONS
+    }
+}
+
+/// What the threads share.
+struct Part<'a> {
+    job: &'a Job<'a>,
+    decision: Option<(usize, Decision)>,
+    comparisons: AtomicU64,
+    found: AtomicU64,
+    sorter: Mutex<Sorter<'a>>,
+}
+
+impl<'a> Part<'a> {
+    fn new(job: &'a Job<'a>) -> Self {
+        Self {
+            job,
+            decision: None,
+            comparisons: AtomicU64::new(0),
+            found: AtomicU64::new(0),
+            sorter: Mutex::new(Sorter::new(job.scratch, job.pairs_buffered)),
+        }
+    }
+
+    /// The first tile says how large an encoding is; the others have to agree.
+    fn settle_size(&mut self, tile: &Tile<'_>) -> Result<(), Error> {
+        let size = common_size(&tile.left, &tile.right)?;
+        match &self.decision {
+            None => self.decision = Some((size, Decision::new(self.job.threshold, size))),
+            Some((settled, _)) if *settled == size => {}
+            Some(_) => return Err(Error::Malformed("tiles have encodings of different sizes")),
+        }
+        Ok(())
+    }
+
+    fn decision(&self) -> &Decision {
+        &self.decision.as_ref().expect("the size was settled by the first tile").1
+    }
+
+    fn compare_large(&self, tile: &Tile<'_>) -> Result<(), Error> {
+        let rows = (PIECE_COMPARISONS / tile.right.len() as u64).max(1) as usize;
+        let pieces = tile.left.len().div_ceil(rows);
+        (0..pieces).into_par_iter().try_for_each(|piece| {
+            let start = piece * rows;
+            let left = tile.left.part(start..tile.left.len().min(start + rows));
+            self.compare_all(&[Tile { left, ..*tile }])
+        })
+    }
+
+    fn compare_small(&self, small: &mut Small<'_>) -> Result<(), Error> {
+        small.tiles.par_chunks(BUNDLE_TILES).try_for_each(|tiles| self.compare_all(tiles))?;
+        small.tiles.clear();
+        small.comparisons = 0;
+        Ok(())
+    }
+
+    /// What one thread does in one go.
+    fn compare_all(&self, tiles: &[Tile<'_>]) -> Result<(), Error> {
+        let mut at_hand = Vec::new();
+        for tile in tiles {
+            if self.job.cancelled.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled);
+            }
+            each_hit(&tile.left, &tile.right, self.decision(), |hit| {
+                at_hand.push(pair(tile, hit));
+                if at_hand.len() >= PAIRS_AT_HAND { self.keep(&mut at_hand) } else { Ok(()) }
+            })?;
+        }
+        self.keep(&mut at_hand)?;
+        let comparisons = tiles.iter().map(Tile::comparisons).sum();
+        self.comparisons.fetch_add(comparisons, Ordering::Relaxed);
+        self.job.compared.fetch_add(comparisons, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn keep(&self, at_hand: &mut Vec<Pair>) -> Result<(), Error> {
+        let found = at_hand.len() as u64;
+        let count = self.found.fetch_add(found, Ordering::Relaxed) + found;
+        if count > self.job.pairs_max {
+            return Err(pairs::Error::TooMany { count, limit: self.job.pairs_max }.into());
+        }
+        if found > 0 {
+            self.sorter.lock().unwrap_or_else(PoisonError::into_inner).take(at_hand)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, out: impl Write) -> Result<Compared, Error> {
+        let sorter = self.sorter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Compared {
+            comparisons: self.comparisons.into_inner(),
+            pairs_found: self.found.into_inner(),
+            pairs_written: sorter.write(out)?,
+        })
+    }
+}
+
+fn pair(tile: &Tile<'_>, hit: Hit) -> Pair {
+    let records = [tile.left.record(hit.left as usize), tile.right.record(hit.right as usize)];
+    Pair { score: hit.score, datasets: tile.datasets, records }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linkage::pairs::{Reader, Writer};
+    use crate::linkage::scratch::Memory;
+    use crate::linkage::similarity::dice;
+
+    /// `count` encodings of `encoding_bytes` bytes, of which neighbours are alike.
+    fn matrix(count: usize, encoding_bytes: usize, seed: u64) -> Vec<u8> {
+        let byte = |at: usize| {
+            let mixed = (at / 3 + at % encoding_bytes) as u64 ^ seed;
+            (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+        };
+        (0..count * encoding_bytes).map(byte).collect()
+    }
+
+    struct Setting {
+        cancelled: AtomicBool,
+        compared: AtomicU64,
+        pairs_max: u64,
+        pairs_buffered: usize,
+    }
+
+    impl Setting {
+        fn new(pairs_max: u64, pairs_buffered: usize) -> Self {
+            Self { cancelled: AtomicBool::new(false), compared: AtomicU64::new(0), pairs_max, pairs_buffered }
+        }
+
+        fn compare(&self, tiles: &[Tile<'_>]) -> Result<(Compared, Vec<u8>), Error> {
+            let job = Job {
+                threshold: Threshold::new(0.6).unwrap(),
+                pairs_max: self.pairs_max,
+                cancelled: &self.cancelled,
+                compared: &self.compared,
+                scratch: &Memory,
+                pairs_buffered: self.pairs_buffered,
+            };
+            let mut out = Vec::new();
+            Ok((compare(&job, tiles.iter().copied().map(Ok), &mut out)?, out))
+        }
+    }
+
+    fn definition(tiles: &[Tile<'_>]) -> Vec<Pair> {
+        let threshold = Threshold::new(0.6).unwrap();
+        let of_tile = |tile: &Tile<'_>| -> Vec<Pair> {
+            let hits = dice::by_definition(&tile.left, &tile.right, threshold);
+            hits.into_iter().map(|hit| pair(tile, hit)).collect()
+        };
+        let mut pairs: Vec<_> = tiles.iter().flat_map(of_tile).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+
+    #[test]
+    fn large_and_small_tiles_give_one_sorted_run_however_little_is_held() {
+        let (left, right) = (matrix(700, 16, 1), matrix(600, 16, 2));
+        let ids: Vec<u8> = (0..50_u32).flat_map(|id| (11 * id).to_le_bytes()).collect();
+        let large = Tile {
+            datasets: [0, 1],
+            left: Rows::all(&left, 16).unwrap(),
+            right: Rows::all(&right, 16).unwrap(),
+        };
+        let listed = |ids| Tile {
+            left: Rows::listed(&left, 16, ids).unwrap(),
+            right: large.right.part(0..9),
+            ..large
+        };
+        let tiles = [listed(&ids[..40]), large, listed(&ids[..])];
+
+        let found = definition(&tiles);
+        assert!(found.len() > 1000, "{} pairs test something", found.len());
+        let mut once = found.clone();
+        once.dedup();
+        let mut writer = Writer::new(Vec::new());
+        for pair in &once {
+            writer.push(pair).unwrap();
+        }
+        let expected = writer.finish().unwrap().0;
+        for held in [1 << 20, 1000, 7] {
+            let (compared, run) = Setting::new(u64::MAX, held).compare(&tiles).unwrap();
+            assert_eq!(run, expected, "{held} pairs held");
+            assert_eq!(compared.comparisons, tiles.iter().map(Tile::comparisons).sum::<u64>());
+            assert_eq!(compared.pairs_found, found.len() as u64);
+            assert_eq!(compared.pairs_written, once.len() as u64);
+        }
+    }
+
+    #[test]
+    fn many_small_tiles_are_one_run() {
+        let rows = matrix(2000, 8, 3);
+        let ids: Vec<u8> = (0..2000_u32).flat_map(u32::to_le_bytes).collect();
+        let all = Rows::listed(&rows, 8, &ids).unwrap();
+        let tiles: Vec<_> = (0..40_000)
+            .map(|tile| tile % 999)
+            .map(|at| Tile {
+                datasets: [0, 1],
+                left: all.part(2 * at..2 * at + 2),
+                right: all.part(at..at + 2),
+            })
+            .collect();
+        let (compared, run) = Setting::new(u64::MAX, 5000).compare(&tiles).unwrap();
+        let mut expected = definition(&tiles);
+        assert_eq!(compared.pairs_found, expected.len() as u64);
+        expected.dedup();
+        assert_eq!(Reader::open(&run[..]).unwrap().map(Result::unwrap).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn too_many_pairs_end_it_with_their_count() {
+        let rows = vec![0xff; 8 * 2000];
+        let rows = Rows::all(&rows, 8).unwrap();
+        let tile = Tile { datasets: [0, 1], left: rows, right: rows };
+        let refused = Setting::new(100_000, 1000).compare(&[tile]).unwrap_err();
+        let Error::Pairs(pairs::Error::TooMany { count, limit: 100_000 }) = refused else {
+            panic!("{refused}");
+        };
+        assert!((100_001..1_000_000).contains(&count), "{count} were found before it stopped");
+        assert!(Setting::new(4_000_000, 1 << 20).compare(&[tile]).is_ok());
+    }
+
+    #[test]
+    fn a_cancelled_part_stops_and_sizes_must_agree() {
+        let rows = matrix(100, 8, 5);
+        let rows8 = Rows::all(&rows, 8).unwrap();
+        let rows16 = Rows::all(&rows, 16).unwrap();
+        let tile = |left, right| Tile { datasets: [0, 1], left, right };
+        let setting = Setting::new(u64::MAX, 100);
+        assert!(matches!(setting.compare(&[tile(rows8, rows16)]), Err(Error::Malformed(_))));
+        let mixed = [tile(rows8, rows8), tile(rows16, rows16)];
+        assert!(matches!(setting.compare(&mixed), Err(Error::Malformed(_))));
+        setting.cancelled.store(true, Ordering::Relaxed);
+        assert!(matches!(setting.compare(&[tile(rows8, rows8)]), Err(Error::Cancelled)));
+        let (nothing, run) = setting.compare(&[]).unwrap();
+        assert_eq!((nothing, &run[..]), (Compared::default(), &pairs::HEADER[..]));
+    }
+}

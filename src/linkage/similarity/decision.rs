@@ -1,0 +1,74 @@
+//! Which counts of bits make a candidate pair: the definition's doubles, worked out once as integers.
+
+use super::dice;
+use crate::model::Threshold;
+
+/// For one threshold and encoding size: what the definition decides, by table.
+#[derive(Clone, Debug)]
+pub(super) struct Decision {
+    threshold: Threshold,
+    /// By the popcount of the left encoding: by how many bits the right one may differ.
+    differences_max: Vec<u32>,
+    /// By the sum of both popcounts: the fewest common bits whose score reaches the threshold.
+    commons_min: Vec<u32>,
+}
+
+impl Decision {
+    pub(super) fn new(threshold: Threshold, encoding_bytes: usize) -> Self {
+        let bits_max = 8 * encoding_bytes as u32;
+        Self {
+            threshold,
+            differences_max: (0..=bits_max).map(|bits| dice::difference_max(bits, threshold)).collect(),
+            commons_min: (0..=2 * bits_max).map(|bits| common_min(bits, threshold)).collect(),
+        }
+    }
+
+    /// The fewest common bits that make a candidate of encodings with these popcounts; none if no
+    /// number does.
+    pub(super) fn common_min(&self, left_bits: u32, right_bits: u32) -> Option<u32> {
+        let near = left_bits.abs_diff(right_bits) <= self.differences_max[left_bits as usize];
+        let common_min = self.commons_min[(left_bits + right_bits) as usize];
+        (near && common_min <= left_bits.min(right_bits)).then_some(common_min)
+    }
+
+    /// The score of a pair, if it is a candidate: always the definition itself.
+    pub(super) fn candidate(&self, common: u32, left_bits: u32, right_bits: u32) -> Option<f64> {
+        dice::candidate(common, left_bits, right_bits, self.threshold)
+    }
+}
+
+/// The smallest `common` of at least 1 with `score(common, bits) >= threshold`; the score grows with it.
+fn common_min(bits: u32, threshold: Threshold) -> u32 {
+    let reaches = |common: u32| dice::score(common, bits) >= threshold.get();
+    let mut common = ((f64::from(bits) * threshold.get() / 2.0) as u32).max(1);
+    while common > 1 && reaches(common - 1) {
+        common -= 1;
+    }
+    while !reaches(common) && common <= bits {
+        common += 1;
+    }
+    common
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_table_decides_like_the_definition(
+            threshold in prop_oneof![0.000_1..=1.0, prop::sample::select(vec![0.65, 0.75, 0.95, 1.0 / 3.0, 1.0])],
+            left in 0..=64_u32,
+            right in 0..=64_u32,
+        ) {
+            let threshold = Threshold::new(threshold).unwrap();
+            let decision = Decision::new(threshold, 8);
+            for common in 0..=left.min(right) {
+                let by_table = decision.common_min(left, right).is_some_and(|common_min| common >= common_min);
+                prop_assert_eq!(by_table, dice::candidate(common, left, right, threshold).is_some());
+            }
+        }
+    }
+}

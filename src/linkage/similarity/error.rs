@@ -1,0 +1,25 @@
+//! Why a comparison did not end with its pairs.
+
+use crate::linkage::pairs;
+
+/// Why encodings could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Someone wants this work no longer.
+    #[error("the comparison was cancelled")]
+    Cancelled,
+    /// The pairs are too many, or could not be kept.
+    #[error(transparent)]
+    Pairs(#[from] pairs::Error),
+    /// A list of records names one that the matrix does not have: one of the two is damaged.
+    #[error("record {record} is beyond the {records} records of its dataset")]
+    NoSuchRecord {
+        /// Index of the record.
+        record: u32,
+        /// How many there are.
+        records: usize,
+    },
+    /// The matrix or the list is cut off, or the two sides have encodings of different sizes.
+    #[error("encodings cannot be compared: {0}")]
+    Malformed(&'static str),
+}

@@ -1,0 +1,154 @@
+//! Some records of one dataset, as a view on its matrix.
+
+use std::ops::Range;
+
+use super::Error;
+
+/// Rows of a matrix: a range of records, or listed ones. Borrows both; copying is free.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    matrix: &'a [u8],
+    encoding_bytes: usize,
+    selection: Selection<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Selection<'a> {
+    Range {
+        start: u32,
+        count: usize,
+    },
+    /// Record ids, u32 little-endian.
+    Listed(&'a [u8]),
+}
+
+impl<'a> Rows<'a> {
+    /// The records `range` of a row-major matrix with `encoding_bytes` bytes a row.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRecord`] if the range ends beyond the matrix, [`Error::Malformed`] if the matrix
+    /// does not consist of whole rows.
+    pub fn range(matrix: &'a [u8], encoding_bytes: usize, range: Range<u32>) -> Result<Self, Error> {
+        let records = whole_rows(matrix, encoding_bytes)?;
+        if range.end as usize > records {
+            return Err(Error::NoSuchRecord { record: range.end - 1, records });
+        }
+        let selection = Selection::Range { start: range.start, count: range.len() };
+        Ok(Self { matrix, encoding_bytes, selection })
+    }
+
+    /// Every record of a matrix.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the matrix does not consist of whole rows.
+    pub fn all(matrix: &'a [u8], encoding_bytes: usize) -> Result<Self, Error> {
+        let count = whole_rows(matrix, encoding_bytes)?;
+        Ok(Self { matrix, encoding_bytes, selection: Selection::Range { start: 0, count } })
+    }
+
+    /// The records listed in `ids`, four little-endian bytes each. Looks at each id once.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRecord`] for an id beyond the matrix, [`Error::Malformed`] if the matrix does not
+    /// consist of whole rows or the list of whole ids.
+    pub fn listed(matrix: &'a [u8], encoding_bytes: usize, ids: &'a [u8]) -> Result<Self, Error> {
+        let records = whole_rows(matrix, encoding_bytes)?;
+        let (ids_whole, rest) = ids.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(Error::Malformed("a list of records is cut off"));
+        }
+        match ids_whole.iter().map(|id| u32::from_le_bytes(*id)).find(|id| *id as usize >= records) {
+            Some(record) => Err(Error::NoSuchRecord { record, records }),
+            None => Ok(Self { matrix, encoding_bytes, selection: Selection::Listed(ids) }),
+        }
+    }
+
+    /// How many rows there are.
+    pub const fn len(&self) -> usize {
+        match self.selection {
+            Selection::Range { count, .. } => count,
+            Selection::Listed(ids) => ids.len() / 4,
+        }
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of each row.
+    pub const fn encoding_bytes(&self) -> usize {
+        self.encoding_bytes
+    }
+
+    /// Some of these rows.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[must_use]
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        let selection = match self.selection {
+            Selection::Range { start, count } => {
+                assert!(rows.start <= rows.end && rows.end <= count, "rows {rows:?} of {count}");
+                Selection::Range { start: start + rows.start as u32, count: rows.len() }
+            }
+            Selection::Listed(ids) => Selection::Listed(&ids[4 * rows.start..4 * rows.end]),
+        };
+        Self { selection, ..*self }
+    }
+
+    /// The record that row `row` is.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn record(&self, row: usize) -> u32 {
+        match self.selection {
+            Selection::Range { start, count } => {
+                assert!(row < count, "row {row} of {count}");
+                start + row as u32
+            }
+            Selection::Listed(ids) => u32::from_le_bytes(ids.as_chunks().0[row]),
+        }
+    }
+
+    /// The bytes of row `row`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn bytes(&self, row: usize) -> &'a [u8] {
+        let start = self.record(row) as usize * self.encoding_bytes;
+        &self.matrix[start..start + self.encoding_bytes]
+    }
+}
+
+fn whole_rows(matrix: &[u8], encoding_bytes: usize) -> Result<usize, Error> {
+    match matrix.len().checked_div(encoding_bytes) {
+        Some(records) if records * encoding_bytes == matrix.len() => Ok(records),
+        _ => Err(Error::Malformed("a matrix does not consist of whole rows")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_a_range_or_a_list() {
+        let matrix: Vec<u8> = (0..12).collect();
+        let range = Rows::range(&matrix, 3, 1..3).unwrap();
+        assert_eq!((range.len(), range.record(1), range.bytes(1)), (2, 2, &matrix[6..9]));
+        let listed = Rows::listed(&matrix, 3, &[3, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        assert_eq!((listed.len(), listed.record(0), listed.bytes(1)), (2, 3, &matrix[..3]));
+    }
+
+    #[test]
+    fn records_beyond_the_matrix_and_torn_bytes_are_refused() {
+        let matrix = [0; 12];
+        assert!(matches!(Rows::range(&matrix, 3, 1..5), Err(Error::NoSuchRecord { record: 4, records: 4 })));
+        assert!(matches!(Rows::listed(&matrix, 3, &[4, 0, 0, 0]), Err(Error::NoSuchRecord { .. })));
+        assert!(matches!(Rows::listed(&matrix, 3, &[1, 0, 0]), Err(Error::Malformed(_))));
+        assert!(matches!(Rows::all(&matrix, 5), Err(Error::Malformed(_))));
+        assert!(matches!(Rows::all(&matrix, 0), Err(Error::Malformed(_))));
+        assert!(Rows::range(&matrix, 3, 4..4).unwrap().is_empty());
+    }
+}

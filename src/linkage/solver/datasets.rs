@@ -1,0 +1,60 @@
+//! Records of all datasets numbered as one row: dataset 0 first.
+
+use super::{Error, Record};
+
+/// Stands for "no record".
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Where each dataset starts in the row of all records.
+#[derive(Clone, Debug)]
+pub(super) struct Datasets {
+    /// `starts[d]..starts[d + 1]` are the records of dataset `d`.
+    starts: Vec<u32>,
+}
+
+impl Datasets {
+    /// Datasets of these sizes.
+    pub(super) fn new(sizes: &[u32]) -> Result<Self, Error> {
+        let records: u64 = sizes.iter().copied().map(u64::from).sum();
+        if records >= u64::from(NONE) || sizes.len() > super::mask::DATASETS_MAX {
+            return Err(Error::TooLarge { datasets: sizes.len(), records });
+        }
+        let ends = sizes.iter().scan(0, |end, size| {
+            *end += size;
+            Some(*end)
+        });
+        Ok(Self { starts: std::iter::once(0).chain(ends).collect() })
+    }
+
+    /// How many datasets there are.
+    pub(super) fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// How many records there are in all of them.
+    pub(super) fn records(&self) -> u32 {
+        *self.starts.last().expect("the end of the last dataset, or 0")
+    }
+
+    /// How many records dataset `dataset` has.
+    pub(super) fn size(&self, dataset: usize) -> u32 {
+        self.starts[dataset + 1] - self.starts[dataset]
+    }
+
+    /// The number of a record in the row of all records.
+    pub(super) fn number(&self, dataset: u32, record: u32) -> Result<u32, Error> {
+        let refused = Error::NoSuchRecord { dataset, record };
+        let (start, end) = match self.starts.get(dataset as usize..) {
+            Some([start, end, ..]) => (*start, *end),
+            _ => return Err(refused),
+        };
+        if record < end - start { Ok(start + record) } else { Err(refused) }
+    }
+
+    /// The record with this number.
+    pub(super) fn record(&self, number: u32) -> Record {
+        // Empty datasets share their start with the next one: take the last that starts so early.
+        let dataset = self.starts.partition_point(|start| *start <= number) - 1;
+        Record { dataset: dataset as u32, index: number - self.starts[dataset] }
+    }
+}

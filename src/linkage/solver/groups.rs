@@ -1,0 +1,75 @@
+//! The solution: disjoint groups of records.
+
+use super::datasets::Datasets;
+
+/// One record of one dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Record {
+    /// Index of its dataset.
+    pub dataset: u32,
+    /// Its index in the dataset.
+    pub index: u32,
+}
+
+/// Disjoint groups of at least two records, at most one of each dataset. Four bytes a record of input.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    pub(super) datasets: Datasets,
+    /// The next record of the same group, round and round; itself when alone.
+    pub(super) ring: Vec<u32>,
+}
+
+impl Groups {
+    /// Every record alone.
+    pub(super) fn none(datasets: Datasets) -> Self {
+        let ring = (0..datasets.records()).collect();
+        Self { datasets, ring }
+    }
+
+    /// Makes one group of the groups of `a` and `b`, which must not be the same.
+    pub(super) fn join(&mut self, a: u32, b: u32) {
+        self.ring.swap(a as usize, b as usize);
+    }
+
+    /// All records of the group of `start`, from there on.
+    pub(super) fn members(&self, start: u32) -> impl Iterator<Item = u32> {
+        let mut next = Some(start);
+        std::iter::from_fn(move || {
+            let member = next?;
+            next = Some(self.ring[member as usize]).filter(|after| *after != start);
+            Some(member)
+        })
+    }
+
+    /// Calls `visit` with each group in canonical form and order: records by dataset, then index;
+    /// groups by their first record. Stops at the first error, which it returns.
+    pub fn try_for_each<E>(&self, mut visit: impl FnMut(&[Record]) -> Result<(), E>) -> Result<(), E> {
+        let mut group = Vec::new();
+        for first in 0..self.datasets.records() {
+            if self.ring[first as usize] == first || self.members(first).any(|member| member < first) {
+                continue;
+            }
+            group.clear();
+            group.extend(self.members(first).map(|member| self.datasets.record(member)));
+            group.sort_unstable();
+            visit(&group)?;
+        }
+        Ok(())
+    }
+
+    /// Every group in canonical form and order. For small solutions and tests.
+    pub fn to_vec(&self) -> Vec<Vec<Record>> {
+        let mut groups = Vec::new();
+        let kept: Result<(), std::convert::Infallible> = self.try_for_each(|group| {
+            groups.push(group.to_vec());
+            Ok(())
+        });
+        let Ok(()) = kept;
+        groups
+    }
+
+    /// How many records each dataset has, grouped or not.
+    pub fn dataset_sizes(&self) -> impl Iterator<Item = u32> {
+        (0..self.datasets.count()).map(|dataset| self.datasets.size(dataset))
+    }
+}

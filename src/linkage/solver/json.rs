@@ -1,0 +1,105 @@
+//! Results as the JSON that is sent, written as a stream.
+
+use std::io::{self, BufWriter, Write};
+
+use super::{Error, Groups};
+use crate::linkage::pairs::{self, Pair};
+
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// Writes `{"groups": [[[0, 3], [1, 5]], ...]}`, in canonical order.
+///
+/// # Errors
+/// The destination's.
+pub fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+    out.write_all(b"{\"groups\": [")?;
+    let mut between_groups = "";
+    groups.try_for_each(|group| {
+        write!(out, "{between_groups}[")?;
+        let mut between = "";
+        for record in group {
+            write!(out, "{between}[{}, {}]", record.dataset, record.index)?;
+            between = ", ";
+        }
+        between_groups = ", ";
+        out.write_all(b"]")
+    })?;
+    out.write_all(b"]}")?;
+    out.flush()
+}
+
+/// Writes `{"similarity_scores": [[[0, 0], [1, 1], 1.0],...]}`, in the order of `pairs`, and returns
+/// their number. Scores read back as the same doubles.
+///
+/// # Errors
+/// The destination's as [`pairs::Error::Write`], and whatever `pairs` yields.
+pub fn write_scores(
+    pairs: impl IntoIterator<Item = Result<Pair, pairs::Error>>,
+    out: impl Write,
+) -> Result<u64, Error> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+    let written = |done: io::Result<()>| done.map_err(pairs::Error::Write);
+    written(out.write_all(b"{\"similarity_scores\": ["))?;
+    let mut count = 0;
+    let mut score = Score { bits: 0, text: String::new() };
+    for pair in pairs {
+        let Pair { score: value, datasets: [d, e], records: [r, s] } = pair?;
+        let between = if count == 0 { "" } else { "," };
+        written(write!(out, "{between}[[{d}, {r}], [{e}, {s}], {}]", score.text(value)))?;
+        count += 1;
+    }
+    written(out.write_all(b"]}").and_then(|()| out.flush()))?;
+    Ok(count)
+}
+
+/// The text of the last score: neighbours mostly have the same.
+struct Score {
+    bits: u64,
+    text: String,
+}
+
+impl Score {
+    fn text(&mut self, value: f64) -> &str {
+        if self.text.is_empty() || self.bits != value.to_bits() {
+            self.bits = value.to_bits();
+            // The shortest digits that read back as this double, with at least one decimal.
+            self.text = format!("{value:?}");
+        }
+        &self.text
+    }
+}
+
+/// Writes `{"mask": [0, 1, ...]}`.
+///
+/// # Errors
+/// The destination's.
+pub fn write_mask(mask: &[bool], out: impl Write) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+    out.write_all(b"{\"mask\": ")?;
+    write_list(mask.iter().map(|set| u32::from(*set)), &mut out)?;
+    out.write_all(b"}")?;
+    out.flush()
+}
+
+/// Writes `{"permutation": [2, 0, ...], "rows": 3}`.
+///
+/// # Errors
+/// The destination's.
+pub fn write_permutation(permutation: &[u32], rows: usize, out: impl Write) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+    out.write_all(b"{\"permutation\": ")?;
+    write_list(permutation.iter().copied(), &mut out)?;
+    write!(out, ", \"rows\": {rows}}}")?;
+    out.flush()
+}
+
+fn write_list(numbers: impl Iterator<Item = u32>, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"[")?;
+    let mut between = "";
+    for number in numbers {
+        write!(out, "{between}{number}")?;
+        between = ", ";
+    }
+    out.write_all(b"]")
+}

@@ -1,0 +1,92 @@
+//! Groups of two datasets as a permutation for each party and a mask for the analyst.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::Groups;
+use super::datasets::NONE;
+
+/// Bytes of the seed that decides a permutation.
+pub const SEED_BYTES: usize = 32;
+
+/// What hides who matched: put record `r` of a party at position `of_party[r]`, cut both after
+/// [`Permutations::rows`], keep where the mask is set, and the rows correspond.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permutations {
+    /// Whether the two records at a position form a group; as long as the smaller dataset.
+    pub mask: Vec<bool>,
+    /// For each of the two parties: the new position of each of its records.
+    pub of_party: [Vec<u32>; 2],
+}
+
+impl Permutations {
+    /// Draws the permutations of a solution for two datasets.
+    ///
+    /// Groups get distinct positions among the first rows, uniformly; the other records are spread
+    /// uniformly over the other positions, each party for itself. The same seed draws the same always:
+    /// the stream is `ChaCha20` and the way from it to indices is fixed here.
+    ///
+    /// # Panics
+    /// If `groups` is not a solution for two datasets: whoever asks has checked the run's kind.
+    pub fn draw(groups: &Groups, seed: [u8; SEED_BYTES]) -> Self {
+        let sizes: Vec<u32> = groups.dataset_sizes().collect();
+        let [size_a, size_b] = sizes[..] else { panic!("permutations are for two datasets") };
+        let rows = size_a.min(size_b);
+        let mut draw = Draw(ChaCha20Rng::from_seed(seed));
+        let mut positions: Vec<u32> = (0..rows).collect();
+        let mut mask = vec![false; rows as usize];
+        let mut of_party = [size_a, size_b].map(|size| vec![NONE; size as usize]);
+        // `a` and its partner in ring order; a record of the second dataset is numbered from `size_a`.
+        let matched = (0..size_a).filter(|a| groups.ring[*a as usize] != *a);
+        for (drawn, a) in matched.enumerate() {
+            let position = draw.pick(&mut positions, drawn);
+            mask[position as usize] = true;
+            of_party[0][a as usize] = position;
+            of_party[1][(groups.ring[a as usize] - size_a) as usize] = position;
+        }
+        for party in &mut of_party {
+            draw.fill(party, &mask);
+        }
+        Self { mask, of_party }
+    }
+
+    /// How many positions the mask covers: the size of the smaller dataset.
+    pub fn rows(&self) -> usize {
+        self.mask.len()
+    }
+}
+
+/// Unbiased indices from the stream.
+struct Draw(ChaCha20Rng);
+
+impl Draw {
+    /// A number below `bound`, each as likely as the others.
+    ///
+    /// Source: Lemire (2019), doi:10.1145/3230636.
+    fn below(&mut self, bound: u32) -> u32 {
+        let unfair = bound.wrapping_neg() % bound;
+        loop {
+            let product = u64::from(self.0.next_u32()) * u64::from(bound);
+            if product as u32 >= unfair {
+                return (product >> 32) as u32;
+            }
+        }
+    }
+
+    /// Step `at` of a Fisher-Yates shuffle: brings one of the items from `at` on to `at`.
+    fn pick(&mut self, items: &mut [u32], at: usize) -> u32 {
+        let chosen = at + self.below((items.len() - at) as u32) as usize;
+        items.swap(at, chosen);
+        items[at]
+    }
+
+    /// Gives the records that have no position yet the positions where no mask is set, at random.
+    fn fill(&mut self, party: &mut [u32], mask: &[bool]) {
+        let mut free: Vec<u32> = (0..party.len() as u32)
+            .filter(|position| !mask.get(*position as usize).is_some_and(|set| *set))
+            .collect();
+        for (at, position) in party.iter_mut().filter(|position| **position == NONE).enumerate() {
+            *position = self.pick(&mut free, at);
+        }
+    }
+}

@@ -1,1 +1,27 @@
-//! encoding
+//! Encodings on their way in: uploads are read as streams, checked, and laid out as rows.
+//!
+//! [`json`] and [`binary`] turn the body of an upload into the **matrix** (`records` rows of
+//! `encoding_bytes` bytes, one after the other: exactly the binary upload format) and, with blocking, into
+//! **block entries** (see [`block::Entry`]). Memory is bounded whatever the body's length.
+
+pub mod base64;
+pub mod binary;
+pub mod block;
+pub mod error;
+pub mod json;
+mod rows;
+
+pub use error::{Error, Rejection};
+
+/// What an upload turned out to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows of the matrix; at least 1.
+    pub records: u32,
+    /// Bytes in each row; at least 1. Whether the service takes this size is not judged here.
+    pub encoding_bytes: u32,
+    /// Whether the upload spoke of blocks at all: without, every record is in the default block.
+    pub has_blocks: bool,
+    /// Block entries written; 0 without blocks.
+    pub entries: u64,
+}

@@ -1,0 +1,75 @@
+//! Blocks: records are compared only with those they share a block with.
+
+use blake2::{Blake2b256, Digest as _};
+
+/// Bytes in a [`Digest`].
+pub const DIGEST_BYTES: usize = 32;
+/// Bytes in an [`Entry`] at rest.
+pub const ENTRY_BYTES: usize = 4 + DIGEST_BYTES;
+
+/// BLAKE2b-256 of a block's name as UTF-8 text: block names are not kept.
+pub type Digest = [u8; DIGEST_BYTES];
+
+/// The digest of the block called `name`. A number is called what its decimal text says.
+pub fn digest(name: &str) -> Digest {
+    Blake2b256::digest(name.as_bytes()).into()
+}
+
+/// The block of all records that were uploaded without blocks: the one called `1`.
+pub fn default_block() -> Digest {
+    digest("1")
+}
+
+/// One record is in one block.
+///
+/// At rest, [`ENTRY_BYTES`] bytes without separator, in the order of arrival:
+///
+/// | offset | size | content |
+/// |---|---|---|
+/// | 0 | 4 | record, u32 little-endian |
+/// | 4 | 32 | digest of the block's name |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The block's digest.
+    pub block: Digest,
+    /// The record's number.
+    pub record: u32,
+}
+
+impl Entry {
+    /// The entry at rest.
+    pub fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[..4].copy_from_slice(&self.record.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.block);
+        bytes
+    }
+
+    /// Reads an entry at rest.
+    pub fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Self {
+        let [a, b, c, d, block @ ..] = *bytes;
+        Self { block, record: u32::from_le_bytes([a, b, c, d]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_the_reference() {
+        let file: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/vectors/block_names.json")).unwrap();
+        for case in file["cases"].as_array().unwrap() {
+            let name = case["name"].as_str().map_or_else(|| case["name"].to_string(), str::to_owned);
+            assert_eq!(hex::encode(digest(&name)), case["blake2b_32_hex"].as_str().unwrap(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_entry_comes_back_from_its_bytes() {
+        let entry = Entry { block: digest("north"), record: 0x0403_0201 };
+        assert_eq!(entry.to_bytes()[..4], [1, 2, 3, 4]);
+        assert_eq!(Entry::from_bytes(&entry.to_bytes()), entry);
+    }
+}

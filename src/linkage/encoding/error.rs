@@ -1,0 +1,109 @@
+//! Why an upload was not read to its end.
+
+use std::io;
+
+/// Why reading an upload stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The upload itself is at fault; nothing of it may be kept. Tell the sender.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The upload stopped arriving, or its spool cannot be read.
+    #[error("cannot read the upload")]
+    Source(#[source] io::Error),
+    /// What was read cannot be written, most likely because a disk is full.
+    #[error("cannot write the upload's encodings")]
+    Sink(#[source] io::Error),
+}
+
+/// What is wrong with an upload, and where. Never quotes an encoding or a block name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each field is named in its variant's message")]
+pub enum Rejection {
+    /// Not JSON.
+    #[error("byte {offset}: expected {expected}")]
+    Syntax { offset: u64, expected: &'static str },
+    /// The document stops before it is complete.
+    #[error("the JSON document ends early, at byte {offset}")]
+    EndsEarly { offset: u64 },
+    /// A text that is not UTF-8, or escapes half of a surrogate pair.
+    #[error("byte {offset}: not valid Unicode text")]
+    NotUnicode { offset: u64 },
+    /// Arrays and objects are nested too deeply.
+    #[error("byte {offset}: nested more than {depth_max} levels deep")]
+    TooDeep { offset: u64, depth_max: usize },
+    /// An encoding, block name, key or number of unreasonable length.
+    #[error("byte {offset}: longer than {bytes_max} bytes")]
+    TooLong { offset: u64, bytes_max: usize },
+    /// A known member has a value of another type.
+    #[error("byte {offset}: `{member}` must be {expected}")]
+    WrongType { member: &'static str, offset: u64, expected: &'static str },
+    /// A member is there twice.
+    #[error("`{member}` is there twice")]
+    MemberTwice { member: &'static str },
+    /// Members of two shapes of upload are mixed.
+    #[error("`{first}` and `{second}` exclude each other")]
+    TwoShapes { first: &'static str, second: &'static str },
+    /// The member that matters is not there.
+    #[error("the document has no `{expected}`")]
+    Absent { expected: &'static str },
+    /// An empty list or object.
+    #[error("`{member}` is empty")]
+    Empty { member: &'static str },
+    /// More records than the service takes.
+    #[error("more than {records_max} records")]
+    TooManyRecords { records_max: u32 },
+    /// Fewer records than were announced.
+    #[error("{expected} records were announced, but only {found} are there")]
+    TooFewRecords { expected: u32, found: u32 },
+    /// A record that is no array with an encoding first, or an encoding that is no string.
+    #[error("record {record}: expected {expected}")]
+    Record { record: u32, expected: &'static str },
+    /// An encoding that is not base64 of the standard alphabet with padding.
+    #[error("record {record}: the encoding is not valid base64 (standard alphabet, with padding)")]
+    Base64 { record: u32 },
+    /// An encoding of no bytes.
+    #[error("record {record}: the encoding is empty")]
+    NoBytes { record: u32 },
+    /// Encodings of different length.
+    #[error("record {record}: the encoding has {found} bytes, but those before it have {expected}")]
+    Ragged { record: u32, expected: u32, found: u32 },
+    /// A block name of a wrong type.
+    #[error("record {record}: a block name must be {expected}")]
+    BlockName { record: u32, expected: &'static str },
+    /// A key of `blocks` that is no record number.
+    #[error("byte {offset}: a key of `blocks` must be a record number in plain decimal digits")]
+    BlockKey { offset: u64 },
+    /// A record has two keys in `blocks`.
+    #[error("`blocks` has record {record} twice")]
+    BlockKeyTwice { record: u32 },
+    /// A key of `blocks` beyond the last record.
+    #[error("`blocks` speaks of record {record}, but the records are 0 to {last}")]
+    BlockKeyRange { record: u64, last: u32 },
+    /// The project uses blocking and the upload has no blocks (forbidden, rather than malformed).
+    #[error("the project uses blocking, but the upload has neither `clknblocks` nor `blocks`")]
+    BlocksMissing,
+    /// The project does not use blocking and the upload has blocks (forbidden, rather than malformed).
+    #[error("the project does not use blocking, but the upload has `{member}`")]
+    BlocksUnwanted { member: &'static str },
+    /// One of `encodings` and `blocks` names an object, the other is inline.
+    #[error("`encodings` and `blocks` must both be inline or both be files")]
+    Mixed,
+    /// A reference to an object lacks something.
+    #[error("`{member}` names a file without `{lacks}`")]
+    Reference { member: &'static str, lacks: &'static str },
+    /// A binary upload shorter than announced.
+    #[error("{expected} bytes were announced, but only {found} are there")]
+    TooShort { expected: u64, found: u64 },
+    /// A binary upload longer than announced.
+    #[error("{expected} bytes were announced, but there are more")]
+    TooMuch { expected: u64 },
+}
+
+impl Rejection {
+    /// Whether the upload is well-formed but not what this project takes: it has blocks that are not
+    /// wanted, or lacks those that are.
+    pub const fn is_forbidden(&self) -> bool {
+        matches!(self, Self::BlocksMissing | Self::BlocksUnwanted { .. })
+    }
+}

@@ -1,0 +1,127 @@
+//! The `blocks` object: for each record that is in a block, the names of its blocks.
+
+use std::io::{Read, Write};
+
+use roaring::RoaringBitmap;
+
+use super::super::rows::Entries;
+use super::super::{Error, Rejection};
+use super::tokens::Tokens;
+
+/// Which values name a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Texts alone.
+    Texts,
+    /// Texts and integers, which are named by their decimal text.
+    Integers,
+    /// Texts and numbers of any kind, which are named as they are written.
+    Numbers,
+}
+
+impl Names {
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::Texts => "a string",
+            Self::Integers => "a string or an integer",
+            Self::Numbers => "a string or a number",
+        }
+    }
+}
+
+/// Reads the block name that comes next, of `record`, into `entries`.
+pub(super) fn name<R: Read, W: Write>(
+    tokens: &mut Tokens<R>,
+    names: Names,
+    record: u32,
+    entries: &mut Entries<W>,
+) -> Result<(), Error> {
+    let refused = Rejection::BlockName { record, expected: names.expected() };
+    match (tokens.peek()?, names) {
+        (b'"', _) => entries.push(record, tokens.text()?),
+        (b'-' | b'0'..=b'9', Names::Integers | Names::Numbers) => {
+            let (number, is_integer) = tokens.number()?;
+            if names == Names::Integers && !is_integer {
+                return Err(refused.into());
+            }
+            // As an integer it is zero, and zero has one decimal text.
+            entries.push(record, if number == "-0" { "0" } else { number })
+        }
+        _ => {
+            tokens.skip_value()?;
+            Err(refused.into())
+        }
+    }
+}
+
+/// The records that have a key, so that none has two; in compressed form, since keys come in any order.
+pub(super) struct Keyed {
+    records: RoaringBitmap,
+    /// Keys must be below this.
+    bound: u32,
+}
+
+impl Keyed {
+    /// No keys yet; each must be less than `bound`.
+    pub(super) fn below(bound: u32) -> Self {
+        Self { records: RoaringBitmap::new(), bound }
+    }
+
+    /// Whether all keys are less than `records`, now that their number is known.
+    pub(super) fn check(&self, records: u32) -> Result<(), Rejection> {
+        match self.records.max() {
+            Some(record) if record >= records => Err(out_of_range(record.into(), records)),
+            _ => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, record: u64) -> Result<u32, Rejection> {
+        let record = u32::try_from(record)
+            .ok()
+            .filter(|&record| record < self.bound)
+            .ok_or_else(|| out_of_range(record, self.bound))?;
+        if self.records.insert(record) { Ok(record) } else { Err(Rejection::BlockKeyTwice { record }) }
+    }
+}
+
+const fn out_of_range(record: u64, records: u32) -> Rejection {
+    Rejection::BlockKeyRange { record, last: records.saturating_sub(1) }
+}
+
+/// What a key of `blocks` says.
+pub(super) enum Key<K> {
+    Record(u64),
+    Other(K),
+}
+
+impl<K> Key<K> {
+    /// The record number that `key` is the plain decimal text of, or what `other` makes of it.
+    pub(super) fn read(key: &str, other: impl FnOnce(&str) -> K) -> Self {
+        let plain =
+            key.bytes().all(|byte| byte.is_ascii_digit()) && (key.len() == 1 || !key.starts_with('0'));
+        match key.parse() {
+            Ok(record) if plain => Self::Record(record),
+            _ => Self::Other(other(key)),
+        }
+    }
+}
+
+/// Reads the array of block names that is the value of the key `record`.
+pub(super) fn record<R: Read, W: Write>(
+    tokens: &mut Tokens<R>,
+    names: Names,
+    record: u64,
+    keyed: &mut Keyed,
+    entries: &mut Entries<W>,
+) -> Result<(), Error> {
+    let record = keyed.insert(record)?;
+    if tokens.peek()? != b'[' {
+        return Err(Rejection::Record { record, expected: "an array of block names" }.into());
+    }
+    tokens.advance(1);
+    let mut first = true;
+    while tokens.item(&mut first, b']')? {
+        name(tokens, names, record, entries)?;
+    }
+    Ok(())
+}

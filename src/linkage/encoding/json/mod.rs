@@ -1,0 +1,21 @@
+//! Uploads as JSON, read as a stream: memory stays within about half a megabyte, plus one bit for each
+//! record that `blocks` names.
+//!
+//! [`upload`] reads the body of an upload in any of its shapes; [`encodings`] and [`blocks`] read the two
+//! objects that an upload may refer to instead of holding them. The JSON is strict (RFC 8259, UTF-8); members
+//! that are not known are checked and skipped.
+
+mod blocks;
+mod escape;
+mod external;
+mod reference;
+mod skip;
+mod tokens;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+pub use external::{blocks, encodings};
+pub use reference::FileRef;
+pub use upload::{Expected, Received, upload};

@@ -1,0 +1,167 @@
+//! References to objects: `{"file": {"bucket": .., "path": ..}, "credentials": {..}}`.
+
+use std::io::Read;
+
+use super::super::{Error, Rejection};
+use super::tokens::Tokens;
+
+/// An object that holds encodings or blocks, as the sender names it. Where it points is judged elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRef {
+    /// The bucket.
+    pub bucket: String,
+    /// The key in the bucket.
+    pub path: String,
+    /// The object store, if the sender names one.
+    pub endpoint: Option<String>,
+    /// Whether the sender says that the object store speaks TLS.
+    pub secure: Option<bool>,
+}
+
+/// What is known of a reference while its members come by.
+#[derive(Default)]
+pub(super) struct Builder {
+    file: Option<FileRef>,
+    has_credentials: bool,
+}
+
+impl Builder {
+    /// Whether any member of a reference came by.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.file.is_some() || self.has_credentials
+    }
+
+    /// Reads the value of the member `key`, of the reference that is the top-level member `member`.
+    pub(super) fn member<R: Read>(
+        &mut self,
+        tokens: &mut Tokens<R>,
+        member: &'static str,
+        key: Key,
+    ) -> Result<(), Error> {
+        match key {
+            Key::File if self.file.is_some() => Err(Rejection::MemberTwice { member: "file" }.into()),
+            Key::Credentials if self.has_credentials => {
+                Err(Rejection::MemberTwice { member: "credentials" }.into())
+            }
+            Key::File => {
+                self.file = Some(file(tokens, member)?);
+                Ok(())
+            }
+            Key::Credentials => {
+                self.has_credentials = true;
+                credentials(tokens, member)
+            }
+            Key::Other => tokens.skip_value(),
+        }
+    }
+
+    /// The reference, once its last member came by.
+    pub(super) fn finish(self, member: &'static str) -> Result<FileRef, Rejection> {
+        self.file.ok_or(Rejection::Reference { member, lacks: "file" })
+    }
+}
+
+/// A member of a reference.
+#[derive(Clone, Copy)]
+pub(super) enum Key {
+    File,
+    Credentials,
+    Other,
+}
+
+impl Key {
+    pub(super) fn named(key: &str) -> Self {
+        match key {
+            "file" => Self::File,
+            "credentials" => Self::Credentials,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Reads the reference that comes next.
+pub(super) fn read<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<FileRef, Error> {
+    let mut reference = Builder::default();
+    tokens.take(b'{', "an object")?;
+    let mut first = true;
+    while tokens.item(&mut first, b'}')? {
+        let key = tokens.key(Key::named)?;
+        reference.member(tokens, member, key)?;
+    }
+    Ok(reference.finish(member)?)
+}
+
+fn file<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<FileRef, Error> {
+    const MEMBERS: [&str; 3] = ["bucket", "path", "endpoint"];
+    let mut texts = [None, None, None];
+    let mut secure = None;
+    object(tokens, "file", |tokens, key| match MEMBERS.iter().position(|known| *known == key) {
+        Some(which) => put(&mut texts[which], text(tokens, MEMBERS[which])?, MEMBERS[which]),
+        None if key == "secure" => put(&mut secure, boolean(tokens)?, "secure"),
+        None => tokens.skip_value(),
+    })?;
+    let [bucket, path, endpoint] = texts;
+    Ok(FileRef {
+        bucket: bucket.ok_or(Rejection::Reference { member, lacks: "bucket" })?,
+        path: path.ok_or(Rejection::Reference { member, lacks: "path" })?,
+        endpoint,
+        secure,
+    })
+}
+
+/// Checks credentials and forgets them: only the service's own store is ever read, with its own.
+fn credentials<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<(), Error> {
+    const REQUIRED: [&str; 2] = ["AccessKeyId", "SecretAccessKey"];
+    let mut found = [None, None];
+    object(tokens, "credentials", |tokens, key| match REQUIRED.iter().position(|known| *known == key) {
+        Some(which) => {
+            text(tokens, REQUIRED[which])?;
+            put(&mut found[which], (), REQUIRED[which])
+        }
+        None => tokens.skip_value(),
+    })?;
+    match found.iter().position(Option::is_none) {
+        Some(which) => Err(Rejection::Reference { member, lacks: REQUIRED[which] }.into()),
+        None => Ok(()),
+    }
+}
+
+fn object<R: Read>(
+    tokens: &mut Tokens<R>,
+    member: &'static str,
+    mut value: impl FnMut(&mut Tokens<R>, &str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if tokens.peek()? != b'{' {
+        return Err(Rejection::WrongType { member, offset: tokens.offset(), expected: "an object" }.into());
+    }
+    tokens.advance(1);
+    let mut first = true;
+    while tokens.item(&mut first, b'}')? {
+        let key = tokens.key(str::to_owned)?;
+        value(tokens, &key)?;
+    }
+    Ok(())
+}
+
+fn text<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<String, Error> {
+    if tokens.peek()? != b'"' {
+        return Err(Rejection::WrongType { member, offset: tokens.offset(), expected: "a string" }.into());
+    }
+    tokens.text().map(str::to_owned)
+}
+
+fn boolean<R: Read>(tokens: &mut Tokens<R>) -> Result<bool, Error> {
+    let next = tokens.peek()?;
+    if !matches!(next, b't' | b'f') {
+        let (member, offset) = ("secure", tokens.offset());
+        return Err(Rejection::WrongType { member, offset, expected: "true or false" }.into());
+    }
+    tokens.skip_value().map(|()| next == b't')
+}
+
+fn put<T>(slot: &mut Option<T>, value: T, member: &'static str) -> Result<(), Error> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Rejection::MemberTwice { member }.into()),
+    }
+}

@@ -1,0 +1,320 @@
+//! The body of an upload, in any of its shapes.
+
+use std::io::{Read, Write};
+
+use super::super::rows::{Entries, Fit, Rows};
+use super::super::{Error, Rejection, Summary};
+use super::blocks::{self, Keyed, Names};
+use super::reference::{self, FileRef};
+use super::tokens::Tokens;
+
+const CLKS: &str = "clks";
+const CLKNBLOCKS: &str = "clknblocks";
+const ENCODINGS: &str = "encodings";
+const BLOCKS: &str = "blocks";
+
+/// What the project takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Whether the project uses blocking: then uploads must have blocks, otherwise they must not.
+    pub uses_blocking: bool,
+    /// The most records an upload may have.
+    pub records_max: u32,
+}
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The encodings themselves: they have been written.
+    Inline(Summary),
+    /// The names of objects that hold them: nothing has been written.
+    External {
+        /// Holds the encodings.
+        encodings: FileRef,
+        /// Holds the blocks, if the project uses blocking.
+        blocks: Option<FileRef>,
+    },
+}
+
+/// Reads the body of an upload: encodings go to `matrix` as rows, blocks to `entries` as
+/// [block entries](super::super::block::Entry).
+///
+/// The shapes, told apart by their members:
+/// - `clks`, or the same as `encodings`: an array of base64 texts; `blocks` beside it (in front or behind):
+///   for each record number an array of texts;
+/// - `clknblocks`: an array of arrays, each a base64 text followed by block names, texts or integers;
+/// - `encodings` and `blocks` as references to objects.
+///
+/// Stops at the first thing that is wrong; whatever was written by then is to be thrown away.
+///
+/// # Errors
+/// [`Error::Rejected`] with what is wrong with the body; else that of the source or a sink.
+pub fn upload(
+    source: impl Read,
+    expected: Expected,
+    matrix: impl Write,
+    entries: impl Write,
+) -> Result<Received, Error> {
+    let mut reader = Reader {
+        tokens: Tokens::new(source),
+        rows: Rows::new(matrix, Fit::Exact),
+        entries: Entries::new(entries),
+        expected,
+        shape: None,
+        encodings: None,
+        blocks: None,
+    };
+    reader.document()?;
+    reader.finish()
+}
+
+/// A member that holds encodings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Clks,
+    ClkNBlocks,
+    Encodings,
+}
+
+impl Shape {
+    const fn member(self) -> &'static str {
+        match self {
+            Self::Clks => CLKS,
+            Self::ClkNBlocks => CLKNBLOCKS,
+            Self::Encodings => ENCODINGS,
+        }
+    }
+}
+
+/// What a member of the document is.
+#[derive(Clone, Copy)]
+enum Member {
+    Encodings(Shape),
+    Blocks,
+    Other,
+}
+
+impl Member {
+    fn named(key: &str) -> Self {
+        match key {
+            CLKS => Self::Encodings(Shape::Clks),
+            CLKNBLOCKS => Self::Encodings(Shape::ClkNBlocks),
+            ENCODINGS => Self::Encodings(Shape::Encodings),
+            BLOCKS => Self::Blocks,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// How a member came.
+enum Given<T> {
+    Inline(T),
+    External(FileRef),
+}
+
+struct Reader<R, M, E> {
+    tokens: Tokens<R>,
+    rows: Rows<M>,
+    entries: Entries<E>,
+    expected: Expected,
+    shape: Option<Shape>,
+    encodings: Option<Given<()>>,
+    blocks: Option<Given<Keyed>>,
+}
+
+impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
+    fn document(&mut self) -> Result<(), Error> {
+        self.tokens.take(b'{', "an object")?;
+        let mut first = true;
+        while self.tokens.item(&mut first, b'}')? {
+            match self.tokens.key(Member::named)? {
+                Member::Encodings(shape) => self.encodings(shape)?,
+                Member::Blocks => self.blocks()?,
+                Member::Other => self.tokens.skip_value()?,
+            }
+        }
+        self.tokens.finish()
+    }
+
+    fn encodings(&mut self, shape: Shape) -> Result<(), Error> {
+        self.check_shape(shape)?;
+        self.shape = Some(shape);
+        self.encodings = Some(if self.tokens.peek()? == b'{' && shape == Shape::Encodings {
+            Given::External(reference::read(&mut self.tokens, ENCODINGS)?)
+        } else {
+            self.array(shape)?;
+            Given::Inline(())
+        });
+        self.check_mixture()
+    }
+
+    fn check_shape(&self, shape: Shape) -> Result<(), Rejection> {
+        let member = shape.member();
+        match self.shape {
+            Some(first) if first == shape => return Err(Rejection::MemberTwice { member }),
+            Some(first) => return Err(Rejection::TwoShapes { first: first.member(), second: member }),
+            None => {}
+        }
+        match shape {
+            Shape::ClkNBlocks if self.blocks.is_some() => {
+                Err(Rejection::TwoShapes { first: BLOCKS, second: member })
+            }
+            Shape::ClkNBlocks => self.check_wanted(member),
+            Shape::Clks | Shape::Encodings => Ok(()),
+        }
+    }
+
+    const fn check_wanted(&self, member: &'static str) -> Result<(), Rejection> {
+        if self.expected.uses_blocking { Ok(()) } else { Err(Rejection::BlocksUnwanted { member }) }
+    }
+
+    /// Encodings are inline exactly when blocks are, as far as both are known.
+    fn check_mixture(&self) -> Result<(), Error> {
+        match (&self.encodings, &self.blocks) {
+            (Some(Given::Inline(())), Some(Given::External(_)))
+            | (Some(Given::External(_)), Some(Given::Inline(_))) => Err(Rejection::Mixed.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn array(&mut self, shape: Shape) -> Result<(), Error> {
+        let member = shape.member();
+        if self.tokens.peek()? != b'[' {
+            let offset = self.tokens.offset();
+            return Err(Rejection::WrongType { member, offset, expected: "an array" }.into());
+        }
+        self.tokens.advance(1);
+        let mut first = true;
+        while self.tokens.item(&mut first, b']')? {
+            if self.rows.records() == self.expected.records_max {
+                return Err(Rejection::TooManyRecords { records_max: self.expected.records_max }.into());
+            }
+            match shape {
+                Shape::Clks | Shape::Encodings => encoding(&mut self.tokens, &mut self.rows)?,
+                Shape::ClkNBlocks => self.encoding_and_blocks()?,
+            }
+        }
+        if self.rows.records() == 0 {
+            return Err(Rejection::Empty { member }.into());
+        }
+        Ok(())
+    }
+
+    fn encoding_and_blocks(&mut self) -> Result<(), Error> {
+        let record = self.rows.records();
+        let refused = Rejection::Record { record, expected: "an array that starts with an encoding" };
+        if self.tokens.peek()? != b'[' {
+            return Err(refused.into());
+        }
+        self.tokens.advance(1);
+        let mut first = true;
+        if !self.tokens.item(&mut first, b']')? {
+            return Err(refused.into());
+        }
+        encoding(&mut self.tokens, &mut self.rows)?;
+        while self.tokens.item(&mut first, b']')? {
+            blocks::name(&mut self.tokens, Names::Integers, record, &mut self.entries)?;
+        }
+        Ok(())
+    }
+
+    fn blocks(&mut self) -> Result<(), Error> {
+        if self.blocks.is_some() {
+            return Err(Rejection::MemberTwice { member: BLOCKS }.into());
+        }
+        if let Some(first @ Shape::ClkNBlocks) = self.shape {
+            return Err(Rejection::TwoShapes { first: first.member(), second: BLOCKS }.into());
+        }
+        self.check_wanted(BLOCKS)?;
+        self.blocks = Some(self.blocks_object()?);
+        self.check_mixture()
+    }
+
+    /// An object of record numbers, or a reference: its members tell.
+    fn blocks_object(&mut self) -> Result<Given<Keyed>, Error> {
+        if self.tokens.peek()? != b'{' {
+            let offset = self.tokens.offset();
+            return Err(Rejection::WrongType { member: BLOCKS, offset, expected: "an object" }.into());
+        }
+        self.tokens.advance(1);
+        let mut keyed = Keyed::below(self.key_bound());
+        let mut reference = reference::Builder::default();
+        let (mut first, mut any_record) = (true, false);
+        while self.tokens.item(&mut first, b'}')? {
+            let offset = self.tokens.offset();
+            match self.tokens.key(|key| blocks::Key::read(key, reference::Key::named))? {
+                blocks::Key::Record(_) if reference.is_begun() => return Err(Rejection::Mixed.into()),
+                blocks::Key::Record(record) => {
+                    any_record = true;
+                    blocks::record(&mut self.tokens, Names::Texts, record, &mut keyed, &mut self.entries)?;
+                }
+                blocks::Key::Other(reference::Key::Other) if !reference.is_begun() => {
+                    return Err(Rejection::BlockKey { offset }.into());
+                }
+                blocks::Key::Other(_) if any_record => return Err(Rejection::BlockKey { offset }.into()),
+                blocks::Key::Other(key) => reference.member(&mut self.tokens, BLOCKS, key)?,
+            }
+        }
+        if reference.is_begun() {
+            return Ok(Given::External(reference.finish(BLOCKS)?));
+        }
+        if !any_record {
+            return Err(Rejection::Empty { member: BLOCKS }.into());
+        }
+        Ok(Given::Inline(keyed))
+    }
+
+    /// Keys of `blocks` must be below this, as far as is known by now.
+    fn key_bound(&self) -> u32 {
+        match self.encodings {
+            Some(Given::Inline(())) => self.rows.records(),
+            _ => self.expected.records_max,
+        }
+    }
+
+    fn finish(mut self) -> Result<Received, Error> {
+        let Some((shape, encodings)) = self.shape.zip(self.encodings.take()) else {
+            return Err(Rejection::Absent { expected: "clks`, `clknblocks` or `encodings" }.into());
+        };
+        let has_blocks = self.blocks.is_some() || shape == Shape::ClkNBlocks;
+        if self.expected.uses_blocking && !has_blocks {
+            return Err(Rejection::BlocksMissing.into());
+        }
+        match (encodings, self.blocks.take()) {
+            (Given::External(encodings), Some(Given::External(blocks))) => {
+                Ok(Received::External { encodings, blocks: Some(blocks) })
+            }
+            (Given::External(encodings), _) => Ok(Received::External { encodings, blocks: None }),
+            (Given::Inline(()), Some(Given::Inline(keyed))) => {
+                keyed.check(self.rows.records())?;
+                self.finish_inline(has_blocks)
+            }
+            (Given::Inline(()), _) => self.finish_inline(has_blocks),
+        }
+    }
+
+    fn finish_inline(mut self, has_blocks: bool) -> Result<Received, Error> {
+        self.rows.flush()?;
+        self.entries.flush()?;
+        Ok(Received::Inline(Summary {
+            records: self.rows.records(),
+            encoding_bytes: self.rows.encoding_bytes(),
+            has_blocks,
+            entries: self.entries.count(),
+        }))
+    }
+}
+
+/// Reads the encoding that comes next into `rows`.
+pub(super) fn encoding<R: Read, M: Write>(tokens: &mut Tokens<R>, rows: &mut Rows<M>) -> Result<(), Error> {
+    if tokens.peek()? != b'"' {
+        return Err(Rejection::Record { record: rows.records(), expected: "a base64 string" }.into());
+    }
+    let span = tokens.span()?;
+    if let Some(plain) = tokens.plain(span)
+        && rows.push_canonical(plain)?
+    {
+        return Ok(());
+    }
+    rows.push(tokens.checked(span)?.as_bytes())
+}

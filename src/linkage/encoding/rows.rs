@@ -1,0 +1,128 @@
+//! Where decoded rows and block entries go: two writers, fed in pieces of a few tens of kilobytes.
+
+use std::io::Write;
+
+use super::block::{self, Entry};
+use super::{Error, Rejection, base64};
+
+/// Bytes gathered before they are written.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What becomes of an encoding whose length is not that of the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fit {
+    /// It is an error; the first encoding says the length.
+    Exact,
+    /// It is cut, or filled up with zero bytes, to this length.
+    PadOrCut(u32),
+}
+
+/// The matrix under construction.
+pub(super) struct Rows<W> {
+    sink: W,
+    pending: Vec<u8>,
+    fit: Fit,
+    records: u32,
+    encoding_bytes: u32,
+}
+
+impl<W: Write> Rows<W> {
+    pub(super) fn new(sink: W, fit: Fit) -> Self {
+        let encoding_bytes = match fit {
+            Fit::Exact => 0,
+            Fit::PadOrCut(bytes) => bytes,
+        };
+        Self { sink, pending: Vec::with_capacity(PIECE_BYTES * 2), fit, records: 0, encoding_bytes }
+    }
+
+    /// Rows so far: the number of the record that comes next.
+    pub(super) const fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Bytes in each row; 0 before the first one said so.
+    pub(super) const fn encoding_bytes(&self) -> u32 {
+        self.encoding_bytes
+    }
+
+    /// Adds the encoding that `text` stands for, if `text` is in canonical form; whether it was.
+    pub(super) fn push_canonical(&mut self, text: &[u8]) -> Result<bool, Error> {
+        let start = self.pending.len();
+        match base64::decode_strict(text, &mut self.pending) {
+            Ok(()) => self.finish_row(start).map(|()| true),
+            Err(base64::Invalid) => Ok(false),
+        }
+    }
+
+    /// Adds the encoding that `text` stands for.
+    pub(super) fn push(&mut self, text: &[u8]) -> Result<(), Error> {
+        let start = self.pending.len();
+        base64::decode(text, &mut self.pending).map_err(|_| Rejection::Base64 { record: self.records })?;
+        self.finish_row(start)
+    }
+
+    fn finish_row(&mut self, start: usize) -> Result<(), Error> {
+        let found = (self.pending.len() - start) as u32;
+        if found != self.encoding_bytes || found == 0 {
+            self.fit_row(start, found)?;
+        }
+        self.records += 1;
+        if self.pending.len() >= PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn fit_row(&mut self, start: usize, found: u32) -> Result<(), Rejection> {
+        let record = self.records;
+        match self.fit {
+            Fit::PadOrCut(bytes) => self.pending.resize(start + bytes as usize, 0),
+            Fit::Exact if found == 0 => return Err(Rejection::NoBytes { record }),
+            Fit::Exact if record == 0 => self.encoding_bytes = found,
+            Fit::Exact => return Err(Rejection::Ragged { record, expected: self.encoding_bytes, found }),
+        }
+        Ok(())
+    }
+
+    /// Writes what is gathered.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.sink.write_all(&self.pending).map_err(Error::Sink)?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// Block entries under construction.
+pub(super) struct Entries<W> {
+    sink: W,
+    pending: Vec<u8>,
+    count: u64,
+}
+
+impl<W: Write> Entries<W> {
+    pub(super) fn new(sink: W) -> Self {
+        Self { sink, pending: Vec::with_capacity(PIECE_BYTES + block::ENTRY_BYTES), count: 0 }
+    }
+
+    /// Entries so far.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Puts `record` into the block called `name`.
+    pub(super) fn push(&mut self, record: u32, name: &str) -> Result<(), Error> {
+        self.pending.extend_from_slice(&Entry { block: block::digest(name), record }.to_bytes());
+        self.count += 1;
+        if self.pending.len() >= PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is gathered.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.sink.write_all(&self.pending).map_err(Error::Sink)?;
+        self.pending.clear();
+        Ok(())
+    }
+}

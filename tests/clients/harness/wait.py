@@ -1,0 +1,14 @@
+"""Waiting for what happens behind an answer."""
+
+import time
+
+
+def until(condition, what, timeout_s=20):
+    """Polls until `condition()` is true; returns its value."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.02)

@@ -1,0 +1,45 @@
+"""Requests that no client library would send: bytes on a socket."""
+
+import contextlib
+import socket
+import struct
+
+TIMEOUT_S = 30
+
+
+def head(path, token, headers):
+    lines = [f"POST /api/v1{path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: {token}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@contextlib.contextmanager
+def connection(server):
+    with socket.create_connection((server.host, server.port), timeout=TIMEOUT_S) as open_socket:
+        yield open_socket
+
+
+def send(server, data):
+    """Sends the bytes, says that no more will come, and returns all that is answered."""
+    with connection(server) as talk:
+        with contextlib.suppress(OSError):
+            talk.sendall(data)
+            talk.shutdown(socket.SHUT_WR)
+        return answer(talk)
+
+
+def answer(talk):
+    """The status code and the text of an answer; code 0 if the server only hung up."""
+    received = b""
+    with contextlib.suppress(OSError):
+        while piece := talk.recv(65536):
+            received += piece
+    return (int(received.split(b" ", 2)[1]) if received else 0), received.decode(errors="replace")
+
+
+def drop(server, data, reset):
+    """Sends the bytes and leaves without waiting: with a reset, or with an orderly end."""
+    with connection(server) as talk:
+        talk.sendall(data)
+        if reset:
+            talk.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -9,6 +9,7 @@ pub mod binary;
 pub mod block;
 pub mod error;
 pub mod json;
+pub mod layout;
 mod rows;
 
 pub use error::{Error, Rejection};

@@ -1,0 +1,212 @@
+//! Making an index: one pass over the matrix, one external sort of the block entries.
+
+use std::io::{self, BufWriter, Read, Seek, Write};
+
+use super::super::block::{self, Digest, Entry};
+use super::directory::Block;
+use super::header::{CHUNK_BYTES, Header};
+use super::sort::{self, Limits};
+use super::{Damage, Error, Span};
+use crate::linkage::scratch::{Scratch, ScratchFile};
+
+/// A dataset as an upload left it.
+#[derive(Clone, Copy, Debug)]
+pub struct Dataset<M, E> {
+    /// Rows of the matrix.
+    pub records: u32,
+    /// Bytes in each row.
+    pub encoding_bytes: u32,
+    /// The matrix.
+    pub matrix: M,
+    /// Its block entries, in any order and with duplicates; none if it was uploaded without blocks.
+    pub entries: Option<E>,
+}
+
+/// Writes the index of `dataset` to `out`. Takes about 20 MiB of memory whatever the dataset's size, and
+/// temporary files of up to twice the block entries.
+///
+/// # Errors
+/// [`Error::Damaged`] if the matrix is not as long as said, or an entry names a record that does not
+/// exist; else that of the source, a temporary file, or `out`.
+pub fn build<M: Read, E: Read>(
+    dataset: Dataset<M, E>,
+    scratch: &dyn Scratch,
+    out: impl Write,
+) -> Result<Header, Error> {
+    build_within(Limits::DEFAULT, dataset, scratch, out)
+}
+
+/// As [`build`], with other limits of memory.
+pub(super) fn build_within<M: Read, E: Read>(
+    limits: Limits,
+    dataset: Dataset<M, E>,
+    scratch: &dyn Scratch,
+    mut out: impl Write,
+) -> Result<Header, Error> {
+    let Dataset { records, encoding_bytes, matrix, entries } = dataset;
+    let sums = chunk_sums(matrix, u64::from(records) * u64::from(encoding_bytes))?;
+    let mut blocks = Blocks::create(scratch, records)?;
+    match entries {
+        Some(entries) => sort::sorted(entries, scratch, limits, |entry| blocks.push(entry))?,
+        None => blocks.push_all_records()?,
+    }
+    let mut blocks = blocks.finish()?;
+    let header = Header {
+        records,
+        encoding_bytes,
+        blocks: blocks.directory.items,
+        ids: blocks.ids.items,
+        sums_crc: crc32fast::hash(&sums),
+        directory_crc: blocks.directory.crc(),
+        ids_crc: blocks.ids.crc(),
+    };
+    out.write_all(&header.to_bytes()).map_err(Error::Sink)?;
+    out.write_all(&sums).map_err(Error::Sink)?;
+    blocks.directory.copy_to(&mut out)?;
+    blocks.ids.copy_to(&mut out)?;
+    out.flush().map_err(Error::Sink)?;
+    Ok(header)
+}
+
+/// The checksum of each chunk of a matrix that has to have `expected` bytes.
+fn chunk_sums(mut matrix: impl Read, expected: u64) -> Result<Vec<u8>, Error> {
+    let mut sums = Vec::new();
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES as usize);
+    let mut found = 0;
+    loop {
+        chunk.clear();
+        let read = matrix.by_ref().take(CHUNK_BYTES).read_to_end(&mut chunk).map_err(Error::Source)?;
+        found += read as u64;
+        if read == 0 || found > expected {
+            break;
+        }
+        sums.extend_from_slice(&crc32fast::hash(&chunk).to_le_bytes());
+    }
+    if found == expected {
+        Ok(sums)
+    } else {
+        Err(Damage::Length { object: "matrix", expected, found }.into())
+    }
+}
+
+/// The blocks of a dataset, while its entries come by in order.
+struct Blocks {
+    records: u32,
+    current: Option<Current>,
+    directory: Section,
+    ids: Section,
+}
+
+/// The block whose entries come by.
+struct Current {
+    digest: Digest,
+    first: u32,
+    last: u32,
+    count: u32,
+    /// Where its ids begin, once it is known that they do not follow one another.
+    listed_at: Option<u64>,
+}
+
+impl Blocks {
+    fn create(scratch: &dyn Scratch, records: u32) -> Result<Self, Error> {
+        let (directory, ids) = (Section::create(scratch)?, Section::create(scratch)?);
+        Ok(Self { records, current: None, directory, ids })
+    }
+
+    /// All records in the default block.
+    fn push_all_records(&mut self) -> Result<(), Error> {
+        let span = Span::Rows { first: 0, count: self.records };
+        self.directory.push(&Block { digest: block::default_block(), span }.to_bytes())
+    }
+
+    fn push(&mut self, Entry { block, record }: Entry) -> Result<(), Error> {
+        if record >= self.records {
+            let what = "a record that does not exist";
+            return Err(Damage::Contradiction { object: "block entries", what }.into());
+        }
+        match &mut self.current {
+            Some(current) if current.digest == block => current.push(record, &mut self.ids),
+            _ => {
+                self.finish_block()?;
+                let (first, last) = (record, record);
+                self.current = Some(Current { digest: block, first, last, count: 1, listed_at: None });
+                Ok(())
+            }
+        }
+    }
+
+    fn finish_block(&mut self) -> Result<(), Error> {
+        let Some(Current { digest, first, count, listed_at, .. }) = self.current.take() else {
+            return Ok(());
+        };
+        let span = match listed_at {
+            Some(first) => Span::Ids { first, count },
+            None => Span::Rows { first, count },
+        };
+        self.directory.push(&Block { digest, span }.to_bytes())
+    }
+
+    fn finish(mut self) -> Result<Self, Error> {
+        self.finish_block()?;
+        Ok(self)
+    }
+}
+
+impl Current {
+    fn push(&mut self, record: u32, ids: &mut Section) -> Result<(), Error> {
+        if record == self.last {
+            // Listed twice for one record: counts once.
+            return Ok(());
+        }
+        if self.listed_at.is_none() && record != self.last + 1 {
+            self.listed_at = Some(ids.items);
+            (self.first..=self.last).try_for_each(|id| ids.push(&id.to_le_bytes()))?;
+        }
+        if self.listed_at.is_some() {
+            ids.push(&record.to_le_bytes())?;
+        }
+        self.last = record;
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// A section of the index on its way through a temporary file: its checksum and length have to be known
+/// before its first byte is written.
+struct Section {
+    file: BufWriter<Box<dyn ScratchFile>>,
+    hasher: crc32fast::Hasher,
+    items: u64,
+}
+
+impl Section {
+    fn create(scratch: &dyn Scratch) -> Result<Self, Error> {
+        let file = BufWriter::with_capacity(64 << 10, scratch.file().map_err(Error::Scratch)?);
+        Ok(Self { file, hasher: crc32fast::Hasher::new(), items: 0 })
+    }
+
+    fn push(&mut self, item: &[u8]) -> Result<(), Error> {
+        self.items += 1;
+        self.hasher.update(item);
+        self.file.write_all(item).map_err(Error::Scratch)
+    }
+
+    fn crc(&self) -> u32 {
+        self.hasher.clone().finalize()
+    }
+
+    fn copy_to(&mut self, out: &mut impl Write) -> Result<(), Error> {
+        self.file.rewind().map_err(Error::Scratch)?;
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = match self.file.get_mut().read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result.map_err(Error::Scratch)?,
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            out.write_all(&piece[..read]).map_err(Error::Sink)?;
+        }
+    }
+}

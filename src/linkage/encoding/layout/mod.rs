@@ -1,0 +1,130 @@
+//! Encodings at rest: the matrix, and the **index** that says which rows are in which block and what the
+//! matrix's bytes sum to.
+//!
+//! # The index, version 1
+//!
+//! Little-endian throughout, sections one after the other without gaps:
+//!
+//! | offset | size | content |
+//! |---|---|---|
+//! | 0 | 8 | magic `entdindx` |
+//! | 8 | 4 | version, 1 |
+//! | 12 | 4 | records *n* (rows of the matrix) |
+//! | 16 | 4 | encoding size *s* in bytes |
+//! | 20 | 4 | zero |
+//! | 24 | 8 | number of blocks *b* |
+//! | 32 | 8 | number of record ids *i* |
+//! | 40 | 4 | CRC-32 of the chunk sums |
+//! | 44 | 4 | CRC-32 of the directory |
+//! | 48 | 4 | CRC-32 of the record ids |
+//! | 52 | 8 | zero |
+//! | 60 | 4 | CRC-32 of bytes 0 to 59 |
+//! | 64 | 4·*c* | chunk sums: CRC-32 of each MiB of the matrix, the last one shorter; *c* = ⌈*n*·*s* / 2²⁰⌉ |
+//! | | 48·*b* | directory: the blocks, ascending by digest |
+//! | | 4·*i* | record ids, u32; ascending within a block |
+//!
+//! A block in the directory:
+//!
+//! | offset | size | content |
+//! |---|---|---|
+//! | 0 | 32 | BLAKE2b-256 of the block's name |
+//! | 32 | 8 | dense: the first record; else: the position of the first record id |
+//! | 40 | 4 | number of records, at least 1 |
+//! | 44 | 4 | 1 if dense: the records follow one another, and none of their ids is stored; else 0 |
+//!
+//! A dataset without blocks has one dense block, the default block, with all records.
+
+mod build;
+mod directory;
+mod header;
+mod index;
+mod sort;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub use build::{Dataset, build};
+pub use directory::{Block, Directory};
+pub use header::{CHUNK_BYTES, Header};
+pub use index::{Index, Rows};
+
+/// Some records of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Span {
+    /// Rows that follow one another.
+    Rows {
+        /// The first row.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// The rows that a range of the index's record ids names.
+    Ids {
+        /// The position of the first record id.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
+}
+
+impl Span {
+    /// How many records.
+    pub const fn count(self) -> u32 {
+        match self {
+            Self::Rows { count, .. } | Self::Ids { count, .. } => count,
+        }
+    }
+
+    /// The records from the `start`-th to before the `stop`-th; `start` ≤ `stop` ≤ [`Span::count`].
+    #[must_use]
+    pub const fn part(self, start: u32, stop: u32) -> Self {
+        let count = stop - start;
+        match self {
+            Self::Rows { first, .. } => Self::Rows { first: first + start, count },
+            Self::Ids { first, .. } => Self::Ids { first: first + start as u64, count },
+        }
+    }
+}
+
+/// What is wrong with an object at rest. It has to be made anew.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each field is named in its variant's message")]
+pub enum Damage {
+    /// Not the length that its own header, or the index beside it, tells.
+    #[error("the {object} has {found} bytes instead of {expected}")]
+    Length { object: &'static str, expected: u64, found: u64 },
+    /// Something else altogether.
+    #[error("this is no {object}")]
+    Kind { object: &'static str },
+    /// Written by a newer version of this program.
+    #[error("the {object} has version {version}, which this program does not know")]
+    Version { object: &'static str, version: u32 },
+    /// A checksum is not met.
+    #[error("the {section} of the {object} does not meet its checksum")]
+    Sum { object: &'static str, section: &'static str },
+    /// A MiB of the matrix does not meet its checksum.
+    #[error("the matrix is damaged between its bytes {start} and {stop}")]
+    Matrix { start: u64, stop: u64 },
+    /// Checksums are met, but what is said cannot be.
+    #[error("the {object} contradicts itself: {what}")]
+    Contradiction { object: &'static str, what: &'static str },
+}
+
+/// Why an object at rest could not be read or made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What was read is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// What is to be read cannot be.
+    #[error("cannot read encodings at rest")]
+    Source(#[source] io::Error),
+    /// A temporary file failed, most likely because a disk is full.
+    #[error("cannot use a temporary file")]
+    Scratch(#[source] io::Error),
+    /// The result cannot be written.
+    #[error("cannot write the object")]
+    Sink(#[source] io::Error),
+}

@@ -3,11 +3,19 @@
 //! [`Broker`] says what a queue of jobs promises; the payload of a job is opaque bytes here, and what it
 //! means is known to others.
 
+mod backoff;
 mod broker;
+#[cfg(test)]
+mod conformance;
 mod error;
+mod meter;
 mod names;
 mod report;
+#[cfg(test)]
+mod simulation;
+pub mod sled;
 
+pub use backoff::Backoff;
 pub use broker::{
     Acked, Broker, Claim, Heartbeat, Lease, LeaseId, NewJob, Progress, Pulse, Redelivery, Share,
 };

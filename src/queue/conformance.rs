@@ -1,0 +1,534 @@
+//! The stories every broker lives through. Time is an argument.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    Acked, Broker, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobId, JobQuery, JobState, Lease,
+    NewJob, Progress, Pulse, QueueName, QueueStats, Redelivery, Share,
+};
+use crate::runtime::clock::Timestamp;
+
+/// A broker that can be stopped.
+#[async_trait]
+pub(super) trait Fixture: Send {
+    fn broker(&self) -> &dyn Broker;
+
+    /// Stops in good order and starts again.
+    async fn restart(&mut self);
+
+    /// Stops as if killed and starts again.
+    async fn crash(&mut self);
+}
+
+/// Makes a test of every story; `$open` starts a [`Fixture`].
+macro_rules! stories {
+    ($open:expr; $($story:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $story() {
+                $crate::queue::conformance::$story(&mut $open).await;
+            }
+        )*
+    };
+    ($open:expr) => {
+        $crate::queue::conformance::stories! { $open;
+            an_acknowledged_job_is_gone
+            a_known_job_is_skipped
+            a_name_is_free_after_its_ack
+            abandoned_job_returns
+            an_abandoned_job_may_be_acked_until_another_has_it
+            a_heartbeat_extends_and_tells
+            a_failed_job_backs_off_and_dies
+            an_abandoned_job_dies_too
+            dead_letters_are_redriven_and_discarded
+            a_dead_job_is_still_known
+            a_released_job_has_lost_nothing
+            a_cancelled_group_is_gone_and_its_holders_are_told
+            a_paused_queue_hands_out_nothing
+            a_delayed_job_waits
+            priority_goes_first_and_waiting_makes_up_for_it
+            queues_share_by_weight
+            groups_take_turns
+            a_claim_waits_for_work
+            a_claim_wakes_when_a_delay_ends
+            a_dropped_claim_takes_nothing
+            figures_add_up
+            jobs_are_shown
+            many_jobs_in_one_call_all_arrive
+            a_restart_keeps_everything
+            a_crash_keeps_everything_and_counts_attempts
+            a_third_crash_sends_the_job_to_the_dead_letters
+            after_a_restart_the_old_worker_may_finish
+            after_a_restart_a_late_worker_may_not
+            the_seeded_simulation_agrees_with_the_model
+        }
+    };
+}
+pub(super) use stories;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000 + seconds * 1_000_000)
+}
+
+pub(super) fn job(name: &str) -> NewJob {
+    NewJob::new(name, "q", "g", format!("payload of {name}"))
+}
+
+pub(super) fn wish(queues: &[(&str, u32)], count: usize) -> Claim {
+    let share = |(queue, weight): &(&str, u32)| Share {
+        queue: (*queue).into(),
+        weight: NonZeroU32::new(*weight).unwrap(),
+    };
+    Claim { queues: queues.iter().map(share).collect(), count, lease: MINUTE, wait: Duration::ZERO }
+}
+
+pub(super) async fn claim(queue: &dyn Broker, count: usize, now: Timestamp) -> Vec<Lease> {
+    queue.claim(&wish(&[("q", 1)], count), now).await.unwrap()
+}
+
+async fn claim_one(queue: &dyn Broker, now: Timestamp) -> Lease {
+    claim(queue, 1, now).await.pop().expect("a job waits")
+}
+
+pub(super) async fn dead(queue: &dyn Broker, now: Timestamp) -> Vec<DeadLetter> {
+    let query = DeadQuery { queue: None, group: None, after: 0, count: usize::MAX };
+    queue.dead_letters(&query, now).await.unwrap()
+}
+
+async fn stats(queue: &dyn Broker, name: &str, now: Timestamp) -> QueueStats {
+    queue.stats(now).await.unwrap().queues.get(name).cloned().unwrap_or_default()
+}
+
+fn names(leases: &[Lease]) -> Vec<&str> {
+    leases.iter().map(|lease| lease.id.job.as_str()).collect()
+}
+
+pub(super) async fn an_acknowledged_job_is_gone(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    assert_eq!(queue.enqueue(&[job("a")], at(0)).await.unwrap(), 1);
+    let lease = claim_one(queue, at(1)).await;
+    assert_eq!((lease.id.job.as_str(), lease.attempt, lease.until), ("a", 1, at(61)));
+    assert_eq!((&*lease.payload, lease.queue.as_str()), (&b"payload of a"[..], "q"));
+    assert!(claim(queue, 1, at(2)).await.is_empty());
+    queue.ack(&lease.id, at(3)).await.unwrap();
+    queue.ack(&lease.id, at(3)).await.expect("an ack may be repeated");
+    assert!(claim(queue, 1, at(100)).await.is_empty());
+    fixture.restart().await;
+    assert!(claim(fixture.broker(), 1, at(101)).await.is_empty());
+}
+
+pub(super) async fn a_known_job_is_skipped(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    assert_eq!(queue.enqueue(&[job("a"), job("b"), job("a")], at(0)).await.unwrap(), 2);
+    let lease = claim_one(queue, at(0)).await;
+    assert_eq!(queue.enqueue(&[job("a"), job("b"), job("c")], at(1)).await.unwrap(), 1);
+    assert_eq!(queue.enqueue(&[], at(1)).await.unwrap(), 0);
+    assert_eq!(names(&claim(queue, 9, at(1)).await), ["b", "c"]);
+    queue.ack(&lease.id, at(1)).await.unwrap();
+    fixture.restart().await;
+    assert_eq!(fixture.broker().enqueue(&[job("b"), job("a")], at(2)).await.unwrap(), 1);
+}
+
+pub(super) async fn a_name_is_free_after_its_ack(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let mut late = None;
+    for round in 0..4 {
+        assert_eq!(queue.enqueue(&[job("a")], at(round)).await.unwrap(), 1);
+        let lease = claim_one(queue, at(round)).await;
+        assert_eq!(lease.attempt, 1);
+        queue.ack(&lease.id, at(round)).await.unwrap();
+        late = Some(lease);
+    }
+    queue.enqueue(&[job("a")], at(9)).await.unwrap();
+    queue.ack(&late.unwrap().id, at(9)).await.unwrap();
+    assert_eq!(
+        claim(queue, 9, at(9)).await.len(),
+        1,
+        "a repeated ack does not touch the next job of the name"
+    );
+}
+
+/// A worker that vanishes gives its job back, and may not finish it later.
+pub(super) async fn abandoned_job_returns(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("compare-7")], at(0)).await.unwrap();
+    let lost = claim_one(queue, at(1)).await;
+    let again = claim_one(queue, at(62)).await;
+    assert_eq!((&again.id.job, again.attempt), (&lost.id.job, 2));
+    assert!(matches!(queue.ack(&lost.id, at(63)).await, Err(Error::LeaseLost { .. })));
+    assert!(matches!(queue.nack(&lost.id, "late", at(63)).await, Err(Error::LeaseLost { .. })));
+    queue.release(std::slice::from_ref(&lost.id), at(63)).await.unwrap();
+    let both = [again.id.clone(), lost.id];
+    assert_eq!(queue.ack_all(&both, at(63)).await.unwrap(), [Acked::Done, Acked::Done], "it is done");
+    assert!(claim(queue, 1, at(300)).await.is_empty());
+}
+
+pub(super) async fn an_abandoned_job_may_be_acked_until_another_has_it(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    let late = claim_one(queue, at(0)).await;
+    assert_eq!(stats(queue, "q", at(61)).await.ready, 1);
+    queue.ack(&late.id, at(62)).await.unwrap();
+    assert!(claim(queue, 1, at(63)).await.is_empty());
+}
+
+pub(super) async fn a_heartbeat_extends_and_tells(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    let lease = claim_one(queue, at(0)).await;
+    let progress = Progress { done: 1, total: 2 };
+    let beat = [Heartbeat { lease: lease.id.clone(), progress }];
+    assert_eq!(queue.heartbeat(&beat, at(50)).await.unwrap(), [Pulse::Continue { until: at(110) }]);
+    assert!(claim(queue, 1, at(109)).await.is_empty());
+    let shown = queue.jobs(&JobQuery { queue: None, group: None, count: 9 }, at(109)).await.unwrap();
+    assert_eq!(shown[0].state, JobState::Leased { until: at(110), progress });
+    let other = claim_one(queue, at(110)).await;
+    assert_eq!(queue.heartbeat(&beat, at(111)).await.unwrap(), [Pulse::Lost]);
+    queue.ack(&other.id, at(112)).await.unwrap();
+    assert_eq!(queue.heartbeat(&beat, at(113)).await.unwrap(), [Pulse::Lost]);
+}
+
+pub(super) async fn a_failed_job_backs_off_and_dies(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    let mut now = at(0);
+    let mut waits = Vec::new();
+    for attempt in 1..3 {
+        let lease = claim_one(queue, now).await;
+        assert_eq!(lease.attempt, attempt);
+        let Redelivery::Retried { at: again } = queue.nack(&lease.id, "no", now).await.unwrap() else {
+            panic!("attempt {attempt} is not the last");
+        };
+        assert!(matches!(queue.nack(&lease.id, "no", now).await, Err(Error::LeaseLost { .. })));
+        assert!(claim(queue, 1, now).await.is_empty(), "it backs off");
+        waits.push(again.since(now));
+        now = again;
+    }
+    assert!(waits[0] > Duration::ZERO && waits[1] >= waits[0], "{waits:?}");
+    let lease = claim_one(queue, now).await;
+    assert_eq!(queue.nack(&lease.id, "the file is torn", now).await.unwrap(), Redelivery::Dead);
+    assert!(claim(queue, 1, now.after(MINUTE * 60)).await.is_empty());
+    let letters = dead(queue, now).await;
+    assert_eq!((letters.len(), letters[0].job.as_str(), letters[0].attempts), (1, "a", 3));
+    assert_eq!((letters[0].reason.as_str(), letters[0].died), ("the file is torn", now));
+}
+
+pub(super) async fn an_abandoned_job_dies_too(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    for round in 0..3 {
+        claim_one(queue, at(round * 60)).await;
+    }
+    assert!(claim(queue, 1, at(180)).await.is_empty());
+    let letters = dead(queue, at(181)).await;
+    assert_eq!(letters[0].reason, "the lease of attempt 3 of 3 ran out");
+    assert_eq!(stats(queue, "q", at(181)).await.dead, 1);
+}
+
+async fn kill(queue: &dyn Broker, names: &[&str], now: Timestamp) {
+    let one = std::num::NonZeroU8::MIN;
+    let jobs: Vec<_> = names.iter().map(|name| NewJob { attempts_max: one, ..job(name) }).collect();
+    queue.enqueue(&jobs, now).await.unwrap();
+    for lease in claim(queue, jobs.len(), now).await {
+        assert_eq!(queue.nack(&lease.id, "no", now).await.unwrap(), Redelivery::Dead);
+    }
+}
+
+pub(super) async fn dead_letters_are_redriven_and_discarded(fixture: &mut impl Fixture) {
+    kill(fixture.broker(), &["a", "b", "c", "d"], at(0)).await;
+    fixture.restart().await;
+    let queue = fixture.broker();
+    let all = dead(queue, at(1)).await;
+    assert_eq!(all.iter().map(|letter| letter.job.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    let page =
+        DeadQuery { queue: Some("q".into()), group: Some("g".into()), after: all[1].sequence, count: 1 };
+    assert_eq!(queue.dead_letters(&page, at(1)).await.unwrap(), all[2..3]);
+    let [a, b, c] = ["a", "b", "c"].map(JobId::from);
+    assert_eq!(queue.discard(&[a.clone(), "nobody".into()], at(2)).await.unwrap(), 1);
+    assert_eq!(queue.redrive(&[a, b.clone(), b.clone(), c.clone()], at(2)).await.unwrap(), 2);
+    assert_eq!(queue.redrive(&[b, c], at(2)).await.unwrap(), 0);
+    assert_eq!(dead(queue, at(2)).await, all[3..]);
+    let leases = claim(queue, 9, at(2)).await;
+    assert_eq!(names(&leases), ["b", "c"]);
+    assert!(leases.iter().all(|lease| lease.attempt == 1 && lease.payload.starts_with(b"payload of")));
+    fixture.restart().await;
+    assert_eq!(dead(fixture.broker(), at(3)).await, all[3..]);
+}
+
+pub(super) async fn a_dead_job_is_still_known(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    kill(queue, &["a"], at(0)).await;
+    assert_eq!(queue.enqueue(&[job("a")], at(1)).await.unwrap(), 0);
+    queue.discard(&["a".into()], at(2)).await.unwrap();
+    assert_eq!(queue.enqueue(&[job("a")], at(3)).await.unwrap(), 1);
+}
+
+pub(super) async fn a_released_job_has_lost_nothing(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a"), job("b"), job("c")], at(0)).await.unwrap();
+    for _ in 0..5 {
+        let leases = claim(queue, 2, at(0)).await;
+        assert_eq!(names(&leases), ["a", "b"]);
+        assert!(leases.iter().all(|lease| lease.attempt == 1));
+        let ids: Vec<_> = leases.into_iter().map(|lease| lease.id).collect();
+        queue.release(&ids, at(0)).await.unwrap();
+    }
+    fixture.restart().await;
+    assert_eq!(claim_one(fixture.broker(), at(1)).await.attempt, 1);
+}
+
+pub(super) async fn a_cancelled_group_is_gone_and_its_holders_are_told(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let of = |name: &str, group: &str| NewJob { group: group.into(), ..job(name) };
+    let later = NewJob { not_before: Some(at(50)), ..of("a4", "a") };
+    let jobs = [of("a1", "a"), of("b1", "b"), of("a2", "a"), of("a3", "a"), later];
+    queue.enqueue(&jobs, at(0)).await.unwrap();
+    let held = claim(queue, 1, at(1)).await.pop().unwrap();
+    assert_eq!(held.group, Group::from("a"));
+    let done = queue.cancel_group(&"a".into(), at(2)).await.unwrap();
+    assert_eq!((done.removed, done.held), (3, 1));
+    let beat = [Heartbeat { lease: held.id.clone(), progress: Progress::default() }];
+    assert_eq!(queue.heartbeat(&beat, at(3)).await.unwrap(), [Pulse::Stop]);
+    assert_eq!(queue.nack(&held.id, "cancelled", at(4)).await.unwrap(), Redelivery::Cancelled);
+    fixture.crash().await;
+    let queue = fixture.broker();
+    assert_eq!(names(&claim(queue, 9, at(200)).await), ["b1"]);
+    assert_eq!(queue.enqueue(&[of("a1", "a")], at(200)).await.unwrap(), 1, "the name is free");
+}
+
+pub(super) async fn a_paused_queue_hands_out_nothing(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    queue.pause(&"q".into(), at(0)).await.unwrap();
+    fixture.restart().await;
+    let queue = fixture.broker();
+    assert!(claim(queue, 1, at(1)).await.is_empty());
+    assert!(stats(queue, "q", at(1)).await.paused);
+    queue.resume(&"q".into(), at(2)).await.unwrap();
+    fixture.restart().await;
+    assert_eq!(claim(fixture.broker(), 1, at(3)).await.len(), 1);
+}
+
+pub(super) async fn a_delayed_job_waits(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let later = NewJob { not_before: Some(at(10)), ..job("a") };
+    queue.enqueue(&[later, job("b")], at(0)).await.unwrap();
+    assert_eq!(names(&claim(queue, 9, at(9)).await), ["b"]);
+    assert_eq!(stats(queue, "q", at(9)).await.delayed, 1);
+    fixture.restart().await;
+    let queue = fixture.broker();
+    assert_eq!(names(&claim(queue, 9, at(9)).await), ["b"]);
+    assert_eq!(names(&claim(queue, 9, at(10)).await), ["a"]);
+}
+
+pub(super) async fn priority_goes_first_and_waiting_makes_up_for_it(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let of = |name: &str, priority| NewJob { priority, ..job(name) };
+    queue.enqueue(&[of("low", -1), of("usual", 0), of("high", 1)], at(0)).await.unwrap();
+    queue.enqueue(&[of("high, soon after", 1)], at(19)).await.unwrap();
+    queue.enqueue(&[of("high, long after", 1)], at(21)).await.unwrap();
+    let order = ["high", "usual", "high, soon after", "low", "high, long after"];
+    assert_eq!(names(&claim(queue, 9, at(21)).await), order);
+}
+
+pub(super) async fn queues_share_by_weight(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let of = |number: usize, queue: &str| NewJob { queue: queue.into(), ..job(&format!("{queue}{number}")) };
+    for name in ["one", "three", "other"] {
+        let jobs: Vec<_> = (0..200).map(|number| of(number, name)).collect();
+        queue.enqueue(&jobs, at(0)).await.unwrap();
+    }
+    // A claim of one queue alone does not cost it its share later.
+    assert_eq!(queue.claim(&wish(&[("three", 1)], 50), at(0)).await.unwrap().len(), 50);
+    let leases = queue.claim(&wish(&[("one", 1), ("three", 3)], 40), at(0)).await.unwrap();
+    let ones = leases.iter().filter(|lease| lease.queue == QueueName::from("one")).count();
+    assert!((9..=13).contains(&ones), "{ones} of 40");
+    let leases = queue.claim(&wish(&[("one", 1), ("none", 9)], 10), at(0)).await.unwrap();
+    assert_eq!(leases.len(), 10, "an empty queue's share goes to the others");
+}
+
+pub(super) async fn groups_take_turns(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let of = |number: usize, group: &str| NewJob { group: group.into(), ..job(&format!("{group}{number}")) };
+    let many: Vec<_> = (0..2_000).map(|number| of(number, "many")).collect();
+    queue.enqueue(&many, at(0)).await.unwrap();
+    let few: Vec<_> = (0..10).map(|number| of(number, "few")).collect();
+    queue.enqueue(&few, at(1)).await.unwrap();
+    let leases = claim(queue, 21, at(2)).await;
+    let few = leases.iter().filter(|lease| lease.group == Group::from("few"));
+    assert_eq!(
+        names(&few.cloned().collect::<Vec<_>>()),
+        (0..10).map(|n| format!("few{n}")).collect::<Vec<_>>()
+    );
+}
+
+pub(super) async fn a_claim_waits_for_work(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let patient = Claim { wait: Duration::from_secs(20), ..wish(&[("q", 1)], 1) };
+    let (leases, ()) = tokio::join!(queue.claim(&patient, at(0)), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    });
+    assert_eq!(names(&leases.unwrap()), ["a"]);
+    let brief = Claim { wait: Duration::from_millis(20), ..patient };
+    assert!(queue.claim(&brief, at(1)).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_claim_wakes_when_a_delay_ends(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let soon = at(0).after(Duration::from_millis(80));
+    queue.enqueue(&[NewJob { not_before: Some(soon), ..job("a") }], at(0)).await.unwrap();
+    let patient = Claim { wait: Duration::from_secs(20), ..wish(&[("q", 1)], 1) };
+    assert_eq!(names(&queue.claim(&patient, at(0)).await.unwrap()), ["a"]);
+}
+
+pub(super) async fn a_dropped_claim_takes_nothing(fixture: &mut impl Fixture) {
+    fixture.broker().enqueue(&[job("a")], at(0)).await.unwrap();
+    // After a restart the payload has to be read, so the first poll does not finish.
+    fixture.restart().await;
+    let queue = fixture.broker();
+    let claim_all = wish(&[("q", 1)], 1);
+    let mut dropped = Box::pin(queue.claim(&claim_all, at(1)));
+    let polled = futures::poll!(dropped.as_mut());
+    drop(dropped);
+    if polled.is_pending() {
+        assert_eq!(claim_one(queue, at(2)).await.attempt, 1);
+    }
+}
+
+pub(super) async fn figures_add_up(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let later = NewJob { not_before: Some(at(99)), ..job("later") };
+    queue.enqueue(&[job("a"), job("b"), job("c"), job("d"), later], at(0)).await.unwrap();
+    let leases = claim(queue, 3, at(5)).await;
+    queue.ack(&leases[0].id, at(5)).await.unwrap();
+    queue.nack(&leases[1].id, "no", at(5)).await.unwrap();
+    let figures = stats(queue, "q", at(5)).await;
+    assert_eq!((figures.depth, figures.ready, figures.delayed, figures.leased), (4, 1, 2, 1));
+    assert_eq!((figures.dead, figures.oldest_ms), (0, Some(5_000)));
+    let counted = [figures.enqueued_per_second, figures.acked_per_second, figures.failed_per_second];
+    assert_eq!(counted.map(|rate| (rate * 60.0).round() as u64), [5, 1, 1]);
+}
+
+pub(super) async fn jobs_are_shown(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let other = NewJob { queue: "other".into(), group: "h".into(), priority: 5, ..job("z") };
+    queue.enqueue(&[job("a"), job("b"), other], at(0)).await.unwrap();
+    claim_one(queue, at(1)).await;
+    let query = JobQuery { queue: Some("q".into()), group: None, count: 9 };
+    let mut shown = queue.jobs(&query, at(2)).await.unwrap();
+    shown.sort_by(|left, right| left.job.cmp(&right.job));
+    assert_eq!(
+        shown.iter().map(|job| (job.job.as_str(), job.attempts)).collect::<Vec<_>>(),
+        [("a", 1), ("b", 0)]
+    );
+    assert_eq!((shown[1].state, shown[1].enqueued), (JobState::Ready, at(0)));
+    let query = JobQuery { queue: None, group: Some("h".into()), count: 9 };
+    let shown = queue.jobs(&query, at(2)).await.unwrap();
+    assert_eq!((shown.len(), shown[0].priority, shown[0].job.as_str()), (1, 5, "z"));
+    assert_eq!(queue.jobs(&JobQuery { queue: None, group: None, count: 2 }, at(2)).await.unwrap().len(), 2);
+}
+
+pub(super) async fn many_jobs_in_one_call_all_arrive(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let jobs: Vec<_> = (0..5_000).map(|number| job(&number.to_string())).collect();
+    let large = NewJob { payload: vec![7; 50_000].into(), ..job("large") };
+    assert_eq!(queue.enqueue(&jobs, at(0)).await.unwrap(), jobs.len());
+    assert_eq!(queue.enqueue(std::slice::from_ref(&large), at(0)).await.unwrap(), 1);
+    let too_large = NewJob { payload: vec![7; 1 << 20].into(), ..job("too large") };
+    let refused = queue.enqueue(&[too_large, job("beside it")], at(0)).await;
+    assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
+    fixture.crash().await;
+    let queue = fixture.broker();
+    let leases = claim(queue, 9_999, at(1)).await;
+    assert_eq!(leases.len(), jobs.len() + 1);
+    for (lease, job) in leases.iter().zip(jobs.iter().chain([&large])) {
+        assert_eq!((&lease.id.job, &lease.payload), (&job.job, &job.payload));
+    }
+    let ids: Vec<_> = leases.into_iter().map(|lease| lease.id).collect();
+    assert!(queue.ack_all(&ids, at(2)).await.unwrap().iter().all(|acked| *acked == Acked::Done));
+    fixture.crash().await;
+    assert_eq!(stats(fixture.broker(), "q", at(3)).await.depth, 0);
+}
+
+pub(super) async fn a_restart_keeps_everything(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a"), job("b"), job("c")], at(0)).await.unwrap();
+    let first = claim_one(queue, at(0)).await;
+    let Redelivery::Retried { at: again } = queue.nack(&first.id, "no", at(0)).await.unwrap() else {
+        panic!("the first attempt is not the last");
+    };
+    let second = claim_one(queue, at(0)).await;
+    queue.ack(&second.id, at(0)).await.unwrap();
+    fixture.restart().await;
+    let queue = fixture.broker();
+    assert_eq!(names(&claim(queue, 9, at(0)).await), ["c"], "the backoff outlasts the restart");
+    let retried = claim_one(queue, again).await;
+    assert_eq!((retried.id.job.as_str(), retried.attempt), ("a", 2));
+}
+
+pub(super) async fn a_crash_keeps_everything_and_counts_attempts(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a"), job("b")], at(0)).await.unwrap();
+    let lease = claim_one(queue, at(0)).await;
+    assert_eq!(lease.id.job.as_str(), "a");
+    // A job that has run for 100 ms has used its attempt.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    fixture.crash().await;
+    let leases = claim(fixture.broker(), 9, at(1)).await;
+    let told: Vec<_> = leases.iter().map(|lease| (lease.id.job.as_str(), lease.attempt)).collect();
+    assert_eq!(told, [("a", 2), ("b", 1)]);
+}
+
+pub(super) async fn a_third_crash_sends_the_job_to_the_dead_letters(fixture: &mut impl Fixture) {
+    fixture.broker().enqueue(&[job("poison"), job("innocent")], at(0)).await.unwrap();
+    for round in 1..=3 {
+        let lease = claim_one(fixture.broker(), at(round)).await;
+        assert_eq!((lease.id.job.as_str(), lease.attempt), ("poison", round as u8));
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        fixture.crash().await;
+    }
+    let queue = fixture.broker();
+    assert_eq!(claim_one(queue, at(9)).await.id.job.as_str(), "innocent");
+    let letters = dead(queue, at(9)).await;
+    assert_eq!((letters[0].job.as_str(), letters[0].attempts), ("poison", 3));
+    assert_eq!(letters[0].reason, "the process stopped in attempt 3 of 3");
+}
+
+pub(super) async fn after_a_restart_the_old_worker_may_finish(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a"), job("b")], at(0)).await.unwrap();
+    let leases = claim(queue, 2, at(0)).await;
+    fixture.restart().await;
+    let queue = fixture.broker();
+    queue.ack(&leases[0].id, at(1)).await.unwrap();
+    let beat = [Heartbeat { lease: leases[1].id.clone(), progress: Progress::default() }];
+    let pulse = queue.heartbeat(&beat, at(1)).await.unwrap();
+    assert!(matches!(pulse[..], [Pulse::Continue { .. }]), "{pulse:?}");
+    assert!(claim(queue, 9, at(2)).await.is_empty(), "one is done, one is held again");
+    queue.ack(&leases[1].id, at(3)).await.unwrap();
+    assert_eq!(stats(queue, "q", at(4)).await.depth, 0);
+}
+
+pub(super) async fn after_a_restart_a_late_worker_may_not(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    let late = claim_one(queue, at(0)).await;
+    fixture.restart().await;
+    let queue = fixture.broker();
+    let holder = claim_one(queue, at(1)).await;
+    assert!(matches!(queue.ack(&late.id, at(2)).await, Err(Error::LeaseLost { .. })));
+    let beat = [Heartbeat { lease: late.id, progress: Progress::default() }];
+    assert_eq!(queue.heartbeat(&beat, at(2)).await.unwrap(), [Pulse::Lost]);
+    queue.ack(&holder.id, at(3)).await.unwrap();
+}
+
+/// See [`super::simulation`].
+pub(super) async fn the_seeded_simulation_agrees_with_the_model(fixture: &mut impl Fixture) {
+    super::simulation::run(fixture).await;
+}

@@ -1,0 +1,302 @@
+//! Everything the queue knows, in memory: what changes here is written down by the committer.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU8;
+use std::sync::{Arc, Condvar};
+
+use tokio::sync::oneshot;
+
+use super::dead::DeadLetters;
+use super::lanes::{Lanes, Stretch};
+use super::layout::{Head, Marks};
+use super::leases::{Address, Leases};
+use super::segment::{Place, Run, Segment, Segments, Slot, State, tag_of};
+use super::todo::{Death, Todo};
+use crate::queue::Error;
+use crate::runtime::clock::Timestamp;
+use crate::runtime::entropy::Entropy;
+
+/// The lane of a run without living jobs.
+const NO_LANE: u32 = u32::MAX;
+
+/// Why nothing more is taken.
+#[derive(Clone, Debug)]
+pub(super) enum Ended {
+    Closed,
+    Failed(Arc<str>),
+}
+
+impl Ended {
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Self::Closed => Error::Closed,
+            Self::Failed(reason) => Error::Storage(reason.to_string().into()),
+        }
+    }
+}
+
+/// Everything the queue knows.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) segments: Segments,
+    pub(super) lanes: Lanes,
+    pub(super) leases: Leases,
+    pub(super) dead: DeadLetters,
+    pub(super) todo: Todo,
+    pub(super) ended: Option<Ended>,
+    delays: HashMap<Place, Timestamp>,
+    timers: BTreeSet<(Timestamp, Place)>,
+    /// The next number for a segment or a dead letter.
+    next_number: u64,
+}
+
+impl Book {
+    /// An empty book; `work` is told when there is something to write.
+    pub(super) fn new(entropy: &Entropy, next_number: u64, work: Arc<Condvar>) -> Self {
+        Self {
+            segments: Segments::default(),
+            lanes: Lanes::default(),
+            leases: Leases::new(entropy),
+            dead: DeadLetters::default(),
+            todo: Todo::new(work),
+            ended: None,
+            delays: HashMap::new(),
+            timers: BTreeSet::new(),
+            next_number,
+        }
+    }
+
+    /// A number that no segment and no dead letter has had.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
+
+    /// The number below which all have been given out.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Takes in a segment that is on the disk.
+    pub(super) fn admit(&mut self, key: u64, head: &Head, marks: Option<&Marks>) -> u32 {
+        let delays = marks.map_or(&head.delays, |marks| &marks.delays);
+        let slots = slots_of(head.prints.len(), delays, marks);
+        let mut first = 0;
+        let mut runs = Vec::with_capacity(head.runs.len());
+        for run in &head.runs {
+            let live = slots[first..first + usize::from(run.count)].iter();
+            let live = live.filter(|slot| slot.state != State::Gone).count();
+            let lane = if live == 0 {
+                NO_LANE
+            } else {
+                let queue = self.lanes.queue(&run.queue);
+                self.lanes.find_or_make(queue, run.priority, &run.group)
+            };
+            let entry = Run { first: first as u16, count: run.count, lane, attempts_max: run.attempts_max };
+            if live > 0 {
+                self.lanes.add_live(lane, live as u64);
+            }
+            runs.push(entry);
+            first += usize::from(run.count);
+        }
+        let live = slots.iter().filter(|slot| slot.state != State::Gone).count() as u16;
+        let (runs, slots) = (runs.into_boxed_slice(), slots.into_boxed_slice());
+        let enqueued = head.enqueued;
+        let index = self.segments.insert(Segment { key, enqueued, live, dirty: false, runs, slots });
+        for (slot, until) in delays {
+            self.delays.insert(Place { segment: index, slot: *slot }, *until);
+            self.timers.insert((*until, Place { segment: index, slot: *slot }));
+        }
+        self.line_up(index);
+        index
+    }
+
+    /// Counts a new segment's jobs in, and puts those that are ready into their lanes.
+    fn line_up(&mut self, index: u32) {
+        let segment = self.segments.get(index);
+        let (tag, since) = (tag_of(segment.key), segment.enqueued);
+        for run in &segment.runs {
+            let slots = &segment.slots[usize::from(run.first)..usize::from(run.first + run.count)];
+            let mut first = run.first;
+            for same in slots.chunk_by(|left, right| left.state == right.state) {
+                let (state, count) = (same[0].state, same.len() as u16);
+                if let Some(jobs) =
+                    (state != State::Gone).then(|| self.lanes.queue_of(run.lane).count_mut(state)).flatten()
+                {
+                    *jobs += u64::from(count);
+                }
+                if state == State::Ready {
+                    self.lanes.push_back(run.lane, Stretch { segment: index, tag, first, count, since });
+                }
+                first += count;
+            }
+        }
+    }
+
+    /// Where a job is, if its segment still is.
+    pub(super) fn place_of(&self, (key, slot): Address) -> Option<Place> {
+        let segment = self.segments.find(key)?;
+        (usize::from(slot) < self.segments.get(segment).slots.len()).then_some(Place { segment, slot })
+    }
+
+    /// A job's number on the disk.
+    pub(super) fn address_of(&self, place: Place) -> Address {
+        (self.segments.get(place.segment).key, place.slot)
+    }
+
+    /// The run a living job belongs to.
+    pub(super) fn run_of(&self, place: Place) -> Run {
+        self.segments.get(place.segment).run_of(place.slot)
+    }
+
+    /// What a delayed job waits for.
+    pub(super) fn delay_of(&self, place: Place) -> Timestamp {
+        self.delays.get(&place).copied().unwrap_or_default()
+    }
+
+    /// Moves a living job to another state, and counts it there.
+    pub(super) fn turn_into(&mut self, place: Place, state: State) {
+        let lane = self.run_of(place).lane;
+        let slot = self.segments.slot_mut(place);
+        let before = std::mem::replace(&mut slot.state, state);
+        let queue = self.lanes.queue_of(lane);
+        if let Some(jobs) = queue.count_mut(before) {
+            *jobs -= 1;
+        }
+        if let Some(jobs) = queue.count_mut(state) {
+            *jobs += 1;
+        }
+        if before == State::Delayed
+            && let Some(until) = self.delays.remove(&place)
+        {
+            self.timers.remove(&(until, place));
+        }
+        if state == State::Gone {
+            self.segments.get_mut(place.segment).live -= 1;
+            self.lanes.drop_live(lane);
+        }
+    }
+
+    /// Remembers that the disk is behind.
+    pub(super) fn mark_dirty(&mut self, place: Place) {
+        let segment = self.segments.get_mut(place.segment);
+        if !std::mem::replace(&mut segment.dirty, true) {
+            self.todo.add_dirty(place.segment);
+        }
+    }
+
+    /// A job is done with.
+    pub(super) fn finish(&mut self, place: Place) {
+        self.turn_into(place, State::Gone);
+        self.mark_dirty(place);
+    }
+
+    /// A job can be claimed, before all others of its lane.
+    pub(super) fn put_first(&mut self, place: Place) {
+        self.turn_into(place, State::Ready);
+        let (lane, stretch) = self.stretch_of(place);
+        self.lanes.push_front(lane, stretch);
+    }
+
+    fn stretch_of(&self, place: Place) -> (u32, Stretch) {
+        let segment = self.segments.get(place.segment);
+        let (tag, since) = (tag_of(segment.key), segment.enqueued);
+        let stretch = Stretch { segment: place.segment, tag, first: place.slot, count: 1, since };
+        (segment.run_of(place.slot).lane, stretch)
+    }
+
+    /// A job waits for a moment.
+    pub(super) fn put_off(&mut self, place: Place, until: Timestamp) {
+        self.turn_into(place, State::Delayed);
+        self.delays.insert(place, until);
+        self.timers.insert((until, place));
+        self.mark_dirty(place);
+    }
+
+    /// A job has used its attempts.
+    pub(super) fn die(&mut self, place: Place, reason: String, now: Timestamp) {
+        let (address, run, slot) = (self.address_of(place), self.run_of(place), self.segments.slot(place));
+        let sequence = self.number();
+        let lane = self.lanes.lane(run.lane);
+        self.todo.add_death(Death {
+            sequence,
+            address,
+            queue: self.lanes.queues()[lane.queue as usize].name.clone(),
+            group: lane.group.clone(),
+            priority: lane.priority,
+            attempts: slot.attempts,
+            attempts_max: run.attempts_max,
+            reason,
+            died: now,
+        });
+        self.finish(place);
+    }
+
+    /// Whether a job with so many attempts may not have another.
+    pub(super) fn is_exhausted(slot: Slot, attempts_max: NonZeroU8) -> bool {
+        slot.attempts >= attempts_max.get()
+    }
+
+    /// Lets time pass: leases run out, delays end.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        while let Some((address, hold)) = self.leases.pop_expired(now) {
+            if !hold.cancelled
+                && let Some(place) = self.place_of(address)
+            {
+                self.abandon(place, now);
+            }
+        }
+        while let Some((_, place)) = self.timers.first().copied().filter(|(until, _)| *until <= now) {
+            // A job that was tried goes before those that were not; others keep their order.
+            if self.segments.slot(place).attempts > 0 {
+                self.put_first(place);
+            } else {
+                self.turn_into(place, State::Ready);
+                let (lane, stretch) = self.stretch_of(place);
+                self.lanes.push_back(lane, stretch);
+            }
+        }
+    }
+
+    /// Takes a job from a worker that was not heard of in time.
+    fn abandon(&mut self, place: Place, now: Timestamp) {
+        let (slot, attempts_max) = (self.segments.slot(place), self.run_of(place).attempts_max);
+        let failed =
+            &mut self.lanes.queue_of(self.segments.get(place.segment).run_of(place.slot).lane).failed;
+        failed.add(now, 1);
+        if Self::is_exhausted(slot, attempts_max) {
+            let reason = format!("the lease of attempt {} of {attempts_max} ran out", slot.attempts);
+            self.die(place, reason, now);
+        } else {
+            self.put_first(place);
+        }
+    }
+
+    /// When something happens that nobody calls for.
+    pub(super) fn next_event(&self) -> Option<Timestamp> {
+        let delay = self.timers.first().map(|(until, _)| *until);
+        delay.into_iter().chain(self.leases.next_deadline()).min()
+    }
+
+    /// What to wait for until everything that was changed so far is on the disk; nothing, if it is.
+    pub(super) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.todo.ticket()
+    }
+}
+
+fn slots_of(count: usize, delays: &[(u16, Timestamp)], marks: Option<&Marks>) -> Vec<Slot> {
+    let mut slots = vec![Slot { state: State::Ready, attempts: 0 }; count];
+    for (slot, _) in delays {
+        slots[usize::from(*slot)].state = State::Delayed;
+    }
+    let Some(marks) = marks else { return slots };
+    for (slot, attempts) in &marks.attempts {
+        slots[usize::from(*slot)].attempts = *attempts;
+    }
+    for (number, slot) in (0..).zip(&mut slots) {
+        if marks.is_gone(number) {
+            slot.state = State::Gone;
+        }
+    }
+    slots
+}

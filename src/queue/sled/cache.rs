@@ -1,0 +1,82 @@
+//! Segments that will be asked for soon.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::layout::Body;
+
+/// Bodies of segments, the oldest entry dropped first.
+#[derive(Debug)]
+pub(super) struct Cache {
+    bodies: HashMap<u64, Body>,
+    order: VecDeque<u64>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Cache {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bodies: HashMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    pub(super) fn get(&self, segment: u64) -> Option<Body> {
+        self.bodies.get(&segment).cloned()
+    }
+
+    /// Keeps a segment that was read, in place of older ones.
+    pub(super) fn insert(&mut self, segment: u64, body: Body) {
+        self.bytes += body.as_bytes().len();
+        if let Some(before) = self.bodies.insert(segment, body) {
+            self.bytes -= before.as_bytes().len();
+        } else {
+            self.order.push_back(segment);
+        }
+        while self.bytes > self.bytes_max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.drop_body(oldest);
+        }
+    }
+
+    /// Keeps a segment that was written, if there is room: what waits already is needed earlier.
+    pub(super) fn offer(&mut self, segment: u64, body: Body) {
+        if self.bytes + body.as_bytes().len() <= self.bytes_max {
+            self.insert(segment, body);
+        }
+    }
+
+    /// Drops a segment that will not be asked for again.
+    pub(super) fn remove(&mut self, segment: u64) {
+        self.drop_body(segment);
+        // Names of dropped segments leave the order when they reach its front, or here when they crowd it.
+        if self.order.len() > 2 * self.bodies.len() + 64 {
+            self.order.retain(|segment| self.bodies.contains_key(segment));
+        }
+    }
+
+    fn drop_body(&mut self, segment: u64) {
+        if let Some(body) = self.bodies.remove(&segment) {
+            self.bytes -= body.as_bytes().len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::NewJob;
+
+    #[test]
+    fn no_more_is_kept_than_allowed() {
+        let body = Body::of([NewJob::new("j", "q", "g", vec![0; 89])].iter());
+        assert_eq!(body.as_bytes().len(), 100);
+        let mut cache = Cache::new(250);
+        for segment in 0..1_000 {
+            cache.insert(segment, body.clone());
+        }
+        cache.offer(1_000, body);
+        let kept: Vec<_> = (0..=1_000).filter(|segment| cache.get(*segment).is_some()).collect();
+        assert_eq!(kept, [998, 999]);
+        cache.remove(998);
+        assert_eq!(cache.bytes, 100);
+    }
+}

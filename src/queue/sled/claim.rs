@@ -1,0 +1,121 @@
+//! Handing out: waiting for work, and reading from the disk what it consists of.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::hands::Picked;
+use super::layout::Body;
+use crate::queue::{Claim, Error, Lease, LeaseId};
+use crate::runtime::clock::{Stopwatch, Timestamp};
+
+/// A lease given to another worker meanwhile may run out before anything that was known when the wait began.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Hands out jobs, waiting for the first if need be.
+pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, Error> {
+    let waited = Stopwatch::start();
+    let mut moment = now;
+    loop {
+        let woken = shared.wake.notified();
+        tokio::pin!(woken);
+        // From here on no wake is missed.
+        woken.as_mut().enable();
+        let (picked, next_event) = {
+            let mut book = shared.open_book()?;
+            (book.pick(claim, moment), book.next_event())
+        };
+        if !picked.is_empty() {
+            let leases = Taken::new(shared, picked).fill().await?;
+            if !leases.is_empty() {
+                return Ok(leases);
+            }
+        }
+        let Some(left) = claim.wait.checked_sub(waited.elapsed()).filter(|left| !left.is_zero()) else {
+            return Ok(Vec::new());
+        };
+        let pause = next_event.map_or(PAUSE_MAX, |event| event.since(moment).min(PAUSE_MAX)).min(left);
+        // Woken or not, the next round finds out.
+        let _ = tokio::time::timeout(pause, woken).await;
+        moment = now.after(waited.elapsed());
+    }
+}
+
+/// Jobs taken and not handed over yet: when dropped, they go back.
+struct Taken<'a> {
+    shared: &'a Arc<Shared>,
+    picked: Vec<Picked>,
+    leases: Vec<Lease>,
+}
+
+impl<'a> Taken<'a> {
+    fn new(shared: &'a Arc<Shared>, picked: Vec<Picked>) -> Self {
+        Self { shared, picked, leases: Vec::new() }
+    }
+
+    /// Adds names and payloads. A job that was cancelled a moment ago, and is gone, is left out.
+    async fn fill(mut self) -> Result<Vec<Lease>, Error> {
+        let bodies = self.bodies().await?;
+        for picked in &self.picked {
+            let (key, slot) = picked.address;
+            let Some(body) = bodies.get(&key) else { continue };
+            self.leases.push(Lease {
+                id: LeaseId { job: body.name(slot)?.into(), fence: picked.fence },
+                queue: picked.queue.clone(),
+                group: picked.group.clone(),
+                payload: body.payload(slot)?,
+                attempt: picked.attempt,
+                until: picked.until,
+            });
+        }
+        self.picked.clear();
+        Ok(std::mem::take(&mut self.leases))
+    }
+
+    async fn bodies(&self) -> Result<HashMap<u64, Body>, Error> {
+        let mut bodies = HashMap::new();
+        let mut missing = HashSet::new();
+        {
+            let cache = self.shared.cache();
+            for Picked { address: (key, _), .. } in &self.picked {
+                if bodies.contains_key(key) {
+                    continue;
+                }
+                match cache.get(*key) {
+                    Some(body) => _ = bodies.insert(*key, body),
+                    None => _ = missing.insert(*key),
+                }
+            }
+        }
+        if !missing.is_empty() {
+            bodies.extend(read(self.shared, missing.into_iter().collect()).await?);
+        }
+        Ok(bodies)
+    }
+}
+
+/// Reads segments from the disk, those that are still there.
+pub(super) async fn read(shared: &Arc<Shared>, keys: Vec<u64>) -> Result<Vec<(u64, Body)>, Error> {
+    let shared = Arc::clone(shared);
+    let reading = tokio::task::spawn_blocking(move || {
+        let found = keys.into_iter().map(|key| Ok(shared.find_body(key)?.map(|body| (key, body))));
+        found.filter_map(Result::transpose).collect()
+    });
+    reading.await.map_err(|error| Error::Storage(error.into()))?
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.picked.is_empty() {
+            return;
+        }
+        let mut book = self.shared.book();
+        // Backwards: each goes to the front of its lane.
+        for picked in self.picked.iter().rev() {
+            book.release(picked.fence);
+        }
+        drop(book);
+        self.shared.wake.notify_waiters();
+    }
+}

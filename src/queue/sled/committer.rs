@@ -1,0 +1,319 @@
+//! The one thread that writes: whatever has piled up goes to the disk in one batch, behind one sync.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::book::{Book, Ended};
+use super::ids::{Ids, print};
+use super::layout::{BOUND_KEY, Dead, Head, Tag, decode};
+use super::pack::{Incoming, Packed, pack};
+use super::segment::State;
+use super::store::Writes;
+use super::todo::{Death, Pile, Request};
+use crate::queue::{DeadLetter, Error, JobId, NewJob};
+use crate::runtime::compute::panic_text;
+
+/// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
+const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
+/// Numbers given out beforehand, so that the bound on the disk rarely moves.
+const NUMBERS_AHEAD: u64 = 1 << 20;
+
+/// Writes until the queue is closed or the store fails.
+pub(super) fn run(shared: &Shared, ids: Ids, bound: u64) {
+    let mut committer = Committer { shared, ids, bound };
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
+    let ended = match outcome {
+        Ok(Ok(())) => Ended::Closed,
+        Ok(Err(error)) => Ended::Failed(told(&error)),
+        Err(panic) => Ended::Failed(panic_text(panic.as_ref()).into()),
+    };
+    shared.end(ended);
+}
+
+fn told(error: &dyn std::error::Error) -> Arc<str> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").into()
+}
+
+struct Committer<'a> {
+    shared: &'a Shared,
+    /// Nobody else needs to know which names there are.
+    ids: Ids,
+    /// The disk knows that no number beyond this was given out.
+    bound: u64,
+}
+
+/// What a batch is going to change in memory once it is on the disk.
+#[derive(Default)]
+struct Outcome {
+    segments: Vec<(u64, Packed)>,
+    letters: Vec<DeadLetter>,
+    /// Segments without living jobs, with their keys.
+    emptied: Vec<(u32, u64)>,
+    answers: Vec<(tokio::sync::oneshot::Sender<usize>, usize)>,
+}
+
+impl Committer<'_> {
+    fn run(&mut self) -> Result<(), Error> {
+        while let Some(pile) = self.next_pile() {
+            self.write(pile)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something to write; `None` when the queue is closed and everything is written.
+    fn next_pile(&self) -> Option<(Pile, Writes, Outcome)> {
+        let mut book = self.shared.book();
+        let mut waited = false;
+        loop {
+            let closing = book.ended.is_some();
+            if closing && book.todo.is_empty() {
+                return None;
+            }
+            if closing || book.todo.is_urgent() || waited && !book.todo.is_empty() {
+                break;
+            }
+            let work = &self.shared.work;
+            if book.todo.is_empty() {
+                book = work.wait(book).expect("no caller panics with the book");
+            } else {
+                let (again, timeout) =
+                    work.wait_timeout(book, ATTEMPTS_WITHIN).expect("no caller panics with the book");
+                (book, waited) = (again, timeout.timed_out());
+            }
+        }
+        let pile = book.todo.take();
+        let (mut writes, mut outcome) = (Writes::default(), Outcome::default());
+        write_marks(&mut book, &pile.dirty, &mut writes, &mut outcome);
+        Some((pile, writes, outcome))
+    }
+
+    fn write(&mut self, (pile, mut writes, mut outcome): (Pile, Writes, Outcome)) -> Result<(), Error> {
+        for (key, present) in &pile.keys {
+            if *present {
+                writes.insert(key, &[]);
+            } else {
+                writes.remove(key);
+            }
+        }
+        self.bury(pile.deaths, &mut writes, &mut outcome)?;
+        self.take_in(pile.requests, &mut writes, &mut outcome)?;
+        self.raise_bound(&mut writes);
+        let emptied = self.prints_of(&outcome.emptied)?;
+        // A batch that turns out empty has nothing new to sync; what it skipped was synced before.
+        if !writes.is_empty() {
+            self.shared.store.commit(writes)?;
+        }
+        for (segment, prints) in emptied {
+            self.ids.remove(segment, &prints);
+        }
+        self.publish(outcome);
+        Ok(())
+    }
+
+    /// Writes dead letters.
+    fn bury(&self, deaths: Vec<Death>, writes: &mut Writes, outcome: &mut Outcome) -> Result<(), Error> {
+        for death in deaths {
+            let (key, slot) = death.address;
+            let body = self.shared.body(key)?;
+            let letter = DeadLetter {
+                sequence: death.sequence,
+                job: body.name(slot)?.into(),
+                queue: death.queue,
+                group: death.group,
+                attempts: death.attempts,
+                reason: death.reason,
+                died: death.died,
+            };
+            let (priority, attempts_max) = (death.priority, death.attempts_max);
+            let payload = body.payload(slot)?.to_vec();
+            let dead = Dead { letter: letter.clone(), priority, attempts_max, payload };
+            writes.put(Tag::Dead, death.sequence, &dead);
+            outcome.letters.push(letter);
+        }
+        Ok(())
+    }
+
+    /// Writes new jobs, and dead letters that are brought back.
+    fn take_in(
+        &self,
+        requests: Vec<Request>,
+        writes: &mut Writes,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
+        let mut names: HashSet<JobId> = outcome.letters.iter().map(|letter| letter.job.clone()).collect();
+        let mut prints = HashSet::new();
+        let mut incoming = Vec::new();
+        for request in requests {
+            let before = incoming.len();
+            let mut add = |job: NewJob, print: u64, taken: bool| {
+                let collides = !prints.insert(print) || taken;
+                incoming.push(Incoming { job, print, collides, now: request.now });
+            };
+            for job in self.exhume(&request.redriven, writes)? {
+                let print = print(job.job.as_str());
+                let (_, taken) = self.look_up(print, &job.job)?;
+                if names.insert(job.job.clone()) {
+                    add(job, print, taken);
+                }
+            }
+            for job in request.jobs {
+                let print = print(job.job.as_str());
+                let (known, taken) = self.look_up(print, &job.job)?;
+                if !known && !self.shared.book().dead.contains(&job.job) && names.insert(job.job.clone()) {
+                    add(job, print, taken);
+                }
+            }
+            outcome.answers.push((request.answer, incoming.len() - before));
+        }
+        for packed in pack(incoming) {
+            let key = self.shared.book().number();
+            writes.put(Tag::Head, key, &packed.head);
+            writes.insert(&Tag::Body.key(key), packed.body.as_bytes());
+            outcome.segments.push((key, packed));
+        }
+        Ok(())
+    }
+
+    /// Turns dead letters into jobs.
+    fn exhume(&self, letters: &[u64], writes: &mut Writes) -> Result<Vec<NewJob>, Error> {
+        let mut jobs = Vec::new();
+        for sequence in letters {
+            let key = Tag::Dead.key(*sequence);
+            if let Some(stored) = self.shared.store.get(key)? {
+                let dead: Dead = decode(&stored)?;
+                writes.remove(&key);
+                let letter = dead.letter;
+                let (priority, attempts_max) = (dead.priority, dead.attempts_max);
+                let job = NewJob::new(letter.job, letter.queue, letter.group, dead.payload);
+                jobs.push(NewJob { priority, attempts_max, ..job });
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Whether a job of this name lives, and whether one of another name with the same fingerprint does.
+    fn look_up(&self, print: u64, job: &JobId) -> Result<(bool, bool), Error> {
+        let mut taken = false;
+        for index in self.ids.find(print, job) {
+            let (key, living) = living_slots(&self.shared.book(), index);
+            if living.is_empty() {
+                continue;
+            }
+            let body = self.shared.body(key)?;
+            for slot in living {
+                let name = body.name(slot)?;
+                if name == job.as_str() {
+                    return Ok((true, false));
+                }
+                taken |= super::ids::print(name) == print;
+            }
+        }
+        Ok((false, taken))
+    }
+
+    /// Keeps the bound on the disk beyond every number in the batch.
+    fn raise_bound(&mut self, writes: &mut Writes) {
+        let next = self.shared.book().next_number();
+        if next > self.bound && !writes.is_empty() {
+            self.bound = next + NUMBERS_AHEAD;
+            writes.insert(BOUND_KEY, &self.bound.to_le_bytes());
+        }
+    }
+
+    /// The fingerprints that leave with emptied segments.
+    fn prints_of(&self, emptied: &[(u32, u64)]) -> Result<Vec<(u32, Vec<u64>)>, Error> {
+        let mut prints = Vec::with_capacity(emptied.len());
+        for (index, key) in emptied {
+            if let Some(stored) = self.shared.store.get(Tag::Head.key(*key))? {
+                prints.push((*index, decode::<Head>(&stored)?.prints));
+            }
+        }
+        Ok(prints)
+    }
+
+    /// Lets everyone see what is on the disk now.
+    fn publish(&mut self, outcome: Outcome) {
+        self.keep_bodies(&outcome);
+        let mut book = self.shared.book();
+        for (index, _) in &outcome.emptied {
+            book.segments.remove(*index);
+        }
+        for letter in outcome.letters {
+            book.dead.insert(letter);
+        }
+        let news = !outcome.segments.is_empty();
+        for (key, packed) in outcome.segments {
+            let index = book.admit(key, &packed.head, None);
+            count_enqueued(&mut book, &packed.head);
+            self.index(index, packed);
+        }
+        let written = book.todo.written();
+        drop(book);
+        if news {
+            self.shared.wake.notify_waiters();
+        }
+        for (answer, accepted) in outcome.answers {
+            // Who does not wait any more does not want to know.
+            let _ = answer.send(accepted);
+        }
+        for waiter in written {
+            let _ = waiter.send(());
+        }
+    }
+
+    fn index(&mut self, index: u32, packed: Packed) {
+        let names: HashSet<u64> = packed.collided.iter().map(|job| print(job.as_str())).collect();
+        for print in packed.head.prints.iter().filter(|print| !names.contains(print)) {
+            self.ids.insert(*print, index);
+        }
+        for job in packed.collided {
+            self.ids.insert_collided(job, index);
+        }
+    }
+
+    fn keep_bodies(&self, outcome: &Outcome) {
+        let mut cache = self.shared.cache();
+        for (_, key) in &outcome.emptied {
+            cache.remove(*key);
+        }
+        for (key, packed) in &outcome.segments {
+            cache.offer(*key, packed.body.clone());
+        }
+    }
+}
+
+/// Writes what has become of segments, and removes those that are done.
+fn write_marks(book: &mut Book, dirty: &[u32], writes: &mut Writes, outcome: &mut Outcome) {
+    for &index in dirty {
+        let segment = book.segments.get_mut(index);
+        segment.dirty = false;
+        let (key, live) = (segment.key, segment.live);
+        if live == 0 {
+            for tag in [Tag::Head, Tag::Body, Tag::Marks] {
+                writes.remove(&tag.key(key));
+            }
+            outcome.emptied.push((index, key));
+        } else {
+            let place = |slot| super::segment::Place { segment: index, slot };
+            let marks = book.segments.get(index).marks(|slot| book.delay_of(place(slot)));
+            writes.put(Tag::Marks, key, &marks);
+        }
+    }
+}
+
+fn living_slots(book: &Book, index: u32) -> (u64, Vec<u16>) {
+    let segment = book.segments.get(index);
+    let living = (0..).zip(&segment.slots).filter(|(_, slot)| slot.state != State::Gone);
+    (segment.key, living.map(|(slot, _)| slot).collect())
+}
+
+fn count_enqueued(book: &mut Book, head: &Head) {
+    for run in &head.runs {
+        let queue = book.lanes.queue(&run.queue);
+        book.lanes.queue_mut(queue).enqueued.add(head.enqueued, usize::from(run.count));
+    }
+}

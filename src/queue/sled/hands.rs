@@ -1,0 +1,220 @@
+//! What workers ask of the book: work, and what became of it.
+
+use std::time::Duration;
+
+use super::book::Book;
+use super::layout::Tag;
+use super::leases::{Address, read};
+use super::segment::{Place, State};
+use crate::queue::backoff::Backoff;
+use crate::queue::{
+    Acked, Cancelled, Claim, Error, Fence, Group, Heartbeat, JobId, LeaseId, Pulse, QueueName, Redelivery,
+};
+use crate::runtime::clock::Timestamp;
+use crate::runtime::entropy::Entropy;
+
+/// A job handed out, without what lies on the disk.
+#[derive(Clone, Debug)]
+pub(super) struct Picked {
+    pub(super) address: Address,
+    pub(super) fence: Fence,
+    pub(super) until: Timestamp,
+    pub(super) attempt: u8,
+    pub(super) queue: QueueName,
+    pub(super) group: Group,
+}
+
+impl Book {
+    /// Hands out jobs, if there are any.
+    pub(super) fn pick(&mut self, claim: &Claim, now: Timestamp) -> Vec<Picked> {
+        self.advance(now);
+        let found = claim
+            .queues
+            .iter()
+            .filter_map(|share| self.lanes.find_queue(&share.queue).map(|queue| (queue, share.weight.get())));
+        let shares: Vec<(u32, u32)> = found.collect();
+        let mut picked = Vec::new();
+        while picked.len() < claim.count
+            && let Some(queue) = self.lanes.turn(&shares)
+        {
+            picked.extend(self.next_of(queue, now).map(|place| self.hand_out(place, claim.lease, now)));
+        }
+        picked
+    }
+
+    /// The next job of a queue; one that the process was stopped at too often dies instead.
+    fn next_of(&mut self, queue: u32, now: Timestamp) -> Option<Place> {
+        loop {
+            let stretch = self.lanes.take(queue)?;
+            let place = Place { segment: stretch.segment, slot: stretch.first };
+            let segment = self.segments.get_if(stretch.segment, stretch.tag);
+            let Some(slot) = segment.map(|segment| segment.slots[usize::from(place.slot)]) else { continue };
+            if slot.state != State::Ready {
+                continue;
+            }
+            let attempts_max = self.run_of(place).attempts_max;
+            if !Self::is_exhausted(slot, attempts_max) {
+                return Some(place);
+            }
+            let reason = format!("the process stopped in attempt {} of {attempts_max}", slot.attempts);
+            self.die(place, reason, now);
+        }
+    }
+
+    fn hand_out(&mut self, place: Place, length: Duration, now: Timestamp) -> Picked {
+        let address = self.address_of(place);
+        let slot = self.segments.slot_mut(place);
+        slot.attempts += 1;
+        let attempt = slot.attempts;
+        self.turn_into(place, State::Held);
+        self.mark_dirty(place);
+        let (fence, until) = self.leases.grant(address, length, now);
+        let lane = self.lanes.lane(self.run_of(place).lane);
+        let queue = self.lanes.queues()[lane.queue as usize].name.clone();
+        Picked { address, fence, until, attempt, queue, group: lane.group.clone() }
+    }
+
+    /// Takes a sign of life; `length` is for a lease from before a restart.
+    pub(super) fn heartbeat(&mut self, beat: &Heartbeat, length: Duration, now: Timestamp) -> Pulse {
+        let (address, number) = read(beat.lease.fence);
+        match self.leases.get(address) {
+            Some(hold) if hold.number != number => Pulse::Lost,
+            Some(hold) if hold.cancelled => Pulse::Stop,
+            Some(_) => {
+                let until = self.leases.extend(address, beat.progress, now);
+                until.map_or(Pulse::Lost, |until| Pulse::Continue { until })
+            }
+            None => self.take_up(address, number, length, now),
+        }
+    }
+
+    /// Gives a job that nobody holds back to the worker that still works on it.
+    fn take_up(&mut self, address: Address, number: u64, length: Duration, now: Timestamp) -> Pulse {
+        let Some(place) = self.place_of(address) else { return Pulse::Lost };
+        let slot = self.segments.slot(place);
+        if slot.state != State::Ready || slot.attempts == 0 {
+            return Pulse::Lost;
+        }
+        self.turn_into(place, State::Held);
+        Pulse::Continue { until: self.leases.adopt(address, number, length, now) }
+    }
+
+    /// Removes a finished job.
+    pub(super) fn ack(&mut self, lease: &LeaseId, now: Timestamp) -> Acked {
+        let (address, number) = read(lease.fence);
+        match self.leases.get(address) {
+            Some(hold) if hold.number == number => _ = self.leases.remove(address),
+            Some(hold) if !hold.cancelled => return Acked::Lost,
+            _ => {}
+        }
+        if let Some(place) = self.living(address) {
+            self.lanes.queue_of(self.run_of(place).lane).acked.add(now, 1);
+            self.finish(place);
+        }
+        Acked::Done
+    }
+
+    fn living(&self, address: Address) -> Option<Place> {
+        self.place_of(address).filter(|place| self.segments.slot(*place).state != State::Gone)
+    }
+
+    /// Ends a hold that this lease has; says whether it was cancelled.
+    fn let_go(&mut self, fence: Fence) -> Option<(Address, bool)> {
+        let (address, number) = read(fence);
+        let cancelled = self.leases.get(address).filter(|hold| hold.number == number)?.cancelled;
+        self.leases.remove(address);
+        Some((address, cancelled))
+    }
+
+    /// An attempt failed.
+    pub(super) fn nack(
+        &mut self,
+        lease: &LeaseId,
+        reason: &str,
+        (backoff, entropy): (Backoff, &Entropy),
+        now: Timestamp,
+    ) -> Result<Redelivery, Error> {
+        let lost = || Error::LeaseLost { job: lease.job.clone() };
+        let (address, cancelled) = self.let_go(lease.fence).ok_or_else(lost)?;
+        if cancelled {
+            return Ok(Redelivery::Cancelled);
+        }
+        let place = self.living(address).ok_or_else(lost)?;
+        let (slot, run) = (self.segments.slot(place), self.run_of(place));
+        self.lanes.queue_of(run.lane).failed.add(now, 1);
+        if Self::is_exhausted(slot, run.attempts_max) {
+            self.die(place, reason.to_owned(), now);
+            return Ok(Redelivery::Dead);
+        }
+        let at = now.after(backoff.after(slot.attempts, entropy));
+        self.put_off(place, at);
+        Ok(Redelivery::Retried { at })
+    }
+
+    /// Takes a job back as if it had not been handed out.
+    pub(super) fn release(&mut self, fence: Fence) {
+        if let Some((address, false)) = self.let_go(fence)
+            && let Some(place) = self.living(address)
+        {
+            let slot = self.segments.slot_mut(place);
+            slot.attempts = slot.attempts.saturating_sub(1);
+            self.mark_dirty(place);
+            self.put_first(place);
+        }
+    }
+
+    /// Removes a group.
+    pub(super) fn cancel_group(&mut self, group: &Group) -> Cancelled {
+        let mut cancelled = Cancelled::default();
+        for place in self.places_of(group) {
+            if self.segments.slot(place).state == State::Held {
+                let address = self.address_of(place);
+                self.leases.cancel(address);
+                cancelled.held += 1;
+            } else {
+                cancelled.removed += 1;
+            }
+            self.finish(place);
+        }
+        let letters = self.dead.of_group(group);
+        cancelled.removed += letters.len() as u64;
+        self.discard(&letters);
+        cancelled
+    }
+
+    fn places_of(&self, group: &Group) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (index, segment) in self.segments.iter() {
+            for run in segment.runs.iter().filter(|run| self.lanes.is_of(run.lane, group)) {
+                let living =
+                    run.slots().filter(|slot| segment.slots[usize::from(*slot)].state != State::Gone);
+                places.extend(living.map(|slot| Place { segment: index, slot }));
+            }
+        }
+        places
+    }
+
+    /// Forgets dead letters.
+    pub(super) fn discard(&mut self, letters: &[u64]) {
+        for letter in letters {
+            self.dead.remove(*letter);
+            self.todo.add_key(Tag::Dead.key(*letter).to_vec(), false);
+        }
+    }
+
+    /// Takes dead letters out, to be brought back by the committer.
+    pub(super) fn exhume(&mut self, jobs: &[JobId]) -> Vec<u64> {
+        let letters = self.dead.find(jobs);
+        for letter in &letters {
+            self.dead.remove(*letter);
+        }
+        letters
+    }
+
+    /// Stops or restarts handing out from a queue.
+    pub(super) fn set_paused(&mut self, queue: &QueueName, paused: bool) {
+        let index = self.lanes.queue(queue);
+        self.lanes.queue_mut(index).paused = paused;
+        self.todo.add_key(Tag::Paused.named(queue.as_str()), paused);
+    }
+}

@@ -1,0 +1,263 @@
+//! Whose turn it is: queues share by weight, a priority goes before a lower one that has not waited much
+//! longer, groups take turns, and inside a group the oldest job goes first.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::segment::State;
+use crate::queue::meter::Meter;
+use crate::queue::{Group, QueueName};
+use crate::runtime::clock::Timestamp;
+
+/// Waiting so much longer makes up for one level of priority.
+const AGING: Duration = Duration::from_secs(10);
+/// What a queue of weight 1 pays for a job.
+const STRIDE: u64 = 1 << 20;
+
+/// Jobs in a row of one segment that were ready when they were put here; some may have left since.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    pub(super) segment: u32,
+    /// See [`super::segment::tag_of`].
+    pub(super) tag: u32,
+    pub(super) first: u16,
+    pub(super) count: u16,
+    pub(super) since: Timestamp,
+}
+
+/// The jobs of one group, of one priority, in one queue.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) queue: u32,
+    pub(super) priority: i8,
+    pub(super) group: Group,
+    ready: VecDeque<Stretch>,
+    /// Jobs that are not gone.
+    live: u64,
+}
+
+/// A queue and what is counted of it.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) name: QueueName,
+    pub(super) paused: bool,
+    /// Jobs that are ready, delayed and held.
+    pub(super) counts: [u64; 3],
+    pub(super) enqueued: Meter,
+    pub(super) acked: Meter,
+    pub(super) failed: Meter,
+    /// Lanes with ready jobs, by priority: the front one is next.
+    bands: BTreeMap<Reverse<i8>, VecDeque<u32>>,
+    /// What it has paid for its jobs; the one that has paid least is next.
+    paid: u64,
+}
+
+impl Queue {
+    fn new(name: QueueName) -> Self {
+        Self {
+            name,
+            paused: false,
+            counts: [0; 3],
+            enqueued: Meter::default(),
+            acked: Meter::default(),
+            failed: Meter::default(),
+            bands: BTreeMap::new(),
+            paid: 0,
+        }
+    }
+
+    /// Jobs in a state.
+    pub(super) fn count_mut(&mut self, state: State) -> Option<&mut u64> {
+        match state {
+            State::Ready => Some(&mut self.counts[0]),
+            State::Delayed => Some(&mut self.counts[1]),
+            State::Held => Some(&mut self.counts[2]),
+            State::Gone => None,
+        }
+    }
+
+    fn has_turn(&self) -> bool {
+        !self.paused && self.counts[0] > 0
+    }
+}
+
+/// All queues and lanes.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    queues: Vec<Queue>,
+    queues_by_name: HashMap<QueueName, u32>,
+    entries: Vec<Option<Lane>>,
+    free: Vec<u32>,
+    by_name: HashMap<(u32, i8, Group), u32>,
+}
+
+impl Lanes {
+    /// The queue of this name, which is made if there is none.
+    pub(super) fn queue(&mut self, name: &QueueName) -> u32 {
+        if let Some(queue) = self.queues_by_name.get(name) {
+            return *queue;
+        }
+        let queue = u32::try_from(self.queues.len()).expect("there are few queues");
+        self.queues.push(Queue::new(name.clone()));
+        self.queues_by_name.insert(name.clone(), queue);
+        queue
+    }
+
+    /// The queue of this name, if there is one.
+    pub(super) fn find_queue(&self, name: &QueueName) -> Option<u32> {
+        self.queues_by_name.get(name).copied()
+    }
+
+    pub(super) fn queues(&self) -> &[Queue] {
+        &self.queues
+    }
+
+    pub(super) fn queue_mut(&mut self, queue: u32) -> &mut Queue {
+        &mut self.queues[queue as usize]
+    }
+
+    /// The queue a lane belongs to.
+    pub(super) fn queue_of(&mut self, lane: u32) -> &mut Queue {
+        let queue = self.lane(lane).queue;
+        self.queue_mut(queue)
+    }
+
+    /// The lane of this group, which is made if there is none.
+    pub(super) fn find_or_make(&mut self, queue: u32, priority: i8, group: &Group) -> u32 {
+        let name = (queue, priority, group.clone());
+        if let Some(lane) = self.by_name.get(&name) {
+            return *lane;
+        }
+        let lane = Lane { queue, priority, group: group.clone(), ready: VecDeque::new(), live: 0 };
+        let index = if let Some(index) = self.free.pop() {
+            self.entries[index as usize] = Some(lane);
+            index
+        } else {
+            self.entries.push(Some(lane));
+            u32::try_from(self.entries.len() - 1).expect("there are fewer lanes than jobs")
+        };
+        self.by_name.insert(name, index);
+        index
+    }
+
+    pub(super) fn lane(&self, lane: u32) -> &Lane {
+        self.entries[lane as usize].as_ref().expect("runs with living jobs keep their lane")
+    }
+
+    fn lane_mut(&mut self, lane: u32) -> &mut Lane {
+        self.entries[lane as usize].as_mut().expect("runs with living jobs keep their lane")
+    }
+
+    /// Whether a lane belongs to this group. A run whose jobs are all gone may have lost its lane.
+    pub(super) fn is_of(&self, lane: u32, group: &Group) -> bool {
+        matches!(self.entries.get(lane as usize), Some(Some(lane)) if lane.group == *group)
+    }
+
+    /// Counts living jobs in.
+    pub(super) fn add_live(&mut self, lane: u32, jobs: u64) {
+        self.lane_mut(lane).live += jobs;
+    }
+
+    /// Counts a living job out; a lane without any is dropped.
+    pub(super) fn drop_live(&mut self, lane: u32) {
+        let entry = self.lane_mut(lane);
+        entry.live -= 1;
+        if entry.live > 0 {
+            return;
+        }
+        let (queue, priority, waits) = (entry.queue, entry.priority, !entry.ready.is_empty());
+        let bands = &mut self.queues[queue as usize].bands;
+        if waits && let Some(band) = bands.get_mut(&Reverse(priority)) {
+            band.retain(|waiting| *waiting != lane);
+            if band.is_empty() {
+                bands.remove(&Reverse(priority));
+            }
+        }
+        if let Some(entry) = self.entries[lane as usize].take() {
+            self.by_name.remove(&(queue, priority, entry.group));
+            self.free.push(lane);
+        }
+    }
+
+    /// Puts ready jobs at the end of their lane.
+    pub(super) fn push_back(&mut self, lane: u32, stretch: Stretch) {
+        self.line_up(lane);
+        self.lane_mut(lane).ready.push_back(stretch);
+    }
+
+    /// Puts ready jobs at the front of their lane.
+    pub(super) fn push_front(&mut self, lane: u32, stretch: Stretch) {
+        self.line_up(lane);
+        self.lane_mut(lane).ready.push_front(stretch);
+    }
+
+    /// Gives a lane that gets its first ready job a turn, after the others.
+    fn line_up(&mut self, lane: u32) {
+        let entry = self.lane(lane);
+        if entry.ready.is_empty() {
+            let (queue, priority) = (entry.queue, Reverse(entry.priority));
+            self.queues[queue as usize].bands.entry(priority).or_default().push_back(lane);
+        }
+    }
+
+    /// The share whose queue is next, of those with ready jobs; the queue is charged for one.
+    pub(super) fn turn(&mut self, shares: &[(u32, u32)]) -> Option<u32> {
+        let waiting = |lanes: &Self, queue: u32| lanes.queues[queue as usize].has_turn();
+        let most = shares
+            .iter()
+            .filter(|(queue, _)| waiting(self, *queue))
+            .map(|(queue, _)| self.queues[*queue as usize].paid)
+            .max()?;
+        // A queue that had nothing to hand out does not save up for later.
+        let least = most.saturating_sub(STRIDE);
+        let (queue, weight) = shares
+            .iter()
+            .filter(|(queue, _)| waiting(self, *queue))
+            .min_by_key(|(queue, _)| self.queues[*queue as usize].paid.max(least))?;
+        let entry = &mut self.queues[*queue as usize];
+        entry.paid = entry.paid.max(least) + (STRIDE / u64::from(*weight)).max(1);
+        Some(*queue)
+    }
+
+    /// Takes the next job of a queue, which may have left since it was put there. The slot is in `first`.
+    pub(super) fn take(&mut self, queue: u32) -> Option<Stretch> {
+        let priority = self.next_band(queue)?;
+        let band = self.queues[queue as usize].bands.get_mut(&priority)?;
+        let lane = band.pop_front()?;
+        let ready = &mut self.entries[lane as usize].as_mut()?.ready;
+        let stretch = ready.front_mut()?;
+        let taken = Stretch { count: 1, ..*stretch };
+        stretch.first += 1;
+        stretch.count -= 1;
+        if stretch.count == 0 {
+            ready.pop_front();
+        }
+        if !ready.is_empty() {
+            band.push_back(lane);
+        } else if band.is_empty() {
+            self.queues[queue as usize].bands.remove(&priority);
+        }
+        Some(taken)
+    }
+
+    /// The priority whose next job, had it the usual priority, would have come first.
+    fn next_band(&self, queue: u32) -> Option<Reverse<i8>> {
+        let bands = &self.queues[queue as usize].bands;
+        if bands.len() == 1 {
+            return bands.keys().next().copied();
+        }
+        let due = |(Reverse(priority), band): (&Reverse<i8>, &VecDeque<u32>)| {
+            let since = self.lane(*band.front()?).ready.front()?.since;
+            let credit = AGING.as_micros() as i64 * i64::from(*priority);
+            Some((since.as_micros().saturating_sub(credit), Reverse(*priority)))
+        };
+        bands.iter().filter_map(due).min().map(|(_, priority)| priority)
+    }
+
+    /// How long the oldest job of a queue that is ready has been there.
+    pub(super) fn oldest(&self, queue: u32) -> Option<Timestamp> {
+        let lanes = self.queues[queue as usize].bands.values().flatten();
+        lanes.filter_map(|lane| Some(self.lane(*lane).ready.front()?.since)).min()
+    }
+}

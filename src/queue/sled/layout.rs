@@ -1,0 +1,229 @@
+//! What lies at rest.
+//!
+//! sled pays for every key, so many jobs share a *segment*. Keys are a tag and a number (big-endian, so that
+//! they sort by age); all values of one change are written in one batch.
+//!
+//! ```text
+//! 'H' segment   Head   who waits where, and the fingerprints of the names     written once
+//! 'B' segment   body   names and payloads, see `Body`                         written once
+//! 'S' segment   Marks  what is done, attempts and delays; absent at first     rewritten
+//! 'D' sequence  Dead   a dead letter
+//! 'P' queue     -      the queue is paused
+//! 'M' "format"  u32    version of all this          'M' "bound"  u64  no segment or sequence is beyond
+//! ```
+//!
+//! Heads, marks and dead letters are postcard (little-endian varints, fields in order).
+
+use std::num::NonZeroU8;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::queue::{DeadLetter, Error, Group, NewJob, QueueName};
+use crate::runtime::clock::Timestamp;
+
+/// Version of the layout.
+pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT_KEY: &[u8] = b"Mformat";
+pub(super) const BOUND_KEY: &[u8] = b"Mbound";
+
+/// First byte of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    Head,
+    Body,
+    Marks,
+    Dead,
+    Paused,
+}
+
+impl Tag {
+    pub(super) const fn byte(self) -> u8 {
+        match self {
+            Self::Head => b'H',
+            Self::Body => b'B',
+            Self::Marks => b'S',
+            Self::Dead => b'D',
+            Self::Paused => b'P',
+        }
+    }
+
+    /// The key of a numbered value.
+    pub(super) fn key(self, number: u64) -> [u8; 9] {
+        let mut key = [self.byte(); 9];
+        key[1..].copy_from_slice(&number.to_be_bytes());
+        key
+    }
+
+    /// The key of a named value.
+    pub(super) fn named(self, name: &str) -> Vec<u8> {
+        [&[self.byte()], name.as_bytes()].concat()
+    }
+}
+
+/// The number in a key.
+pub(super) fn number(key: &[u8]) -> Result<u64, Error> {
+    key.get(1..).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes).ok_or_else(damaged)
+}
+
+/// Jobs in a row that differ in name and payload alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HeadRun {
+    pub(super) count: u16,
+    pub(super) queue: QueueName,
+    pub(super) group: Group,
+    pub(super) priority: i8,
+    pub(super) attempts_max: NonZeroU8,
+}
+
+/// What is known of a segment in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) enqueued: Timestamp,
+    pub(super) runs: Vec<HeadRun>,
+    /// A fingerprint for each job, in order.
+    pub(super) prints: Vec<u64>,
+    /// Slots that wait for a moment.
+    pub(super) delays: Vec<(u16, Timestamp)>,
+}
+
+/// What has become of the jobs of a segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Marks {
+    /// A bit for each slot, lowest first: the job is gone.
+    pub(super) gone: Vec<u8>,
+    /// Slots with attempts begun.
+    pub(super) attempts: Vec<(u16, u8)>,
+    /// Slots that wait for a moment: in place of those in the head.
+    pub(super) delays: Vec<(u16, Timestamp)>,
+}
+
+impl Marks {
+    pub(super) fn is_gone(&self, slot: u16) -> bool {
+        self.gone.get(usize::from(slot / 8)).is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
+    }
+}
+
+/// A dead letter with what it takes to bring it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Dead {
+    pub(super) letter: DeadLetter,
+    pub(super) priority: i8,
+    pub(super) attempts_max: NonZeroU8,
+    pub(super) payload: Vec<u8>,
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain data in memory is always encoded")
+}
+
+pub(super) fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, Error> {
+    postcard::from_bytes(value).map_err(|error| Error::Damaged(error.into()))
+}
+
+pub(super) fn damaged() -> Error {
+    Error::Damaged("a value of the queue does not have its layout".into())
+}
+
+/// Names and payloads of a segment.
+///
+/// ```text
+/// 0      u16 LE  jobs
+/// 2      for each job: u32 LE end of its name, u32 LE end of its payload, counted from `data`
+/// data   name, payload, name, payload, ...
+/// ```
+#[derive(Clone, Debug)]
+pub(super) struct Body(Bytes);
+
+impl Body {
+    const COUNT_BYTES: usize = 2;
+    const ENTRY_BYTES: usize = 8;
+
+    /// Writes the jobs down, in order.
+    pub(super) fn of<'a>(jobs: impl ExactSizeIterator<Item = &'a NewJob> + Clone) -> Self {
+        let count = jobs.len();
+        let data_bytes: usize = jobs.clone().map(|job| job.job.as_str().len() + job.payload.len()).sum();
+        let data = Self::COUNT_BYTES + count * Self::ENTRY_BYTES;
+        let mut bytes = Vec::with_capacity(data + data_bytes);
+        bytes.extend_from_slice(&u16::try_from(count).expect("a segment has few jobs").to_le_bytes());
+        let mut end = 0;
+        for job in jobs.clone() {
+            for part in [job.job.as_str().len(), job.payload.len()] {
+                end += u32::try_from(part).expect("a segment is small");
+                bytes.extend_from_slice(&end.to_le_bytes());
+            }
+        }
+        for job in jobs {
+            bytes.extend_from_slice(job.job.as_str().as_bytes());
+            bytes.extend_from_slice(&job.payload);
+        }
+        Self(bytes.into())
+    }
+
+    /// Takes bytes that were read; [`Body::name`] and [`Body::payload`] check them.
+    pub(super) fn from_stored(bytes: ::sled::IVec) -> Self {
+        Self(Bytes::from_owner(bytes))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn len(&self) -> u16 {
+        self.0.first_chunk().map_or(0, |count| u16::from_le_bytes(*count))
+    }
+
+    /// The name of a job.
+    pub(super) fn name(&self, slot: u16) -> Result<&str, Error> {
+        let (start, end, _) = self.bounds(slot).ok_or_else(damaged)?;
+        self.0.get(start..end).and_then(|name| std::str::from_utf8(name).ok()).ok_or_else(damaged)
+    }
+
+    /// The payload of a job, sharing memory with the segment.
+    pub(super) fn payload(&self, slot: u16) -> Result<Bytes, Error> {
+        let (_, start, end) = self.bounds(slot).ok_or_else(damaged)?;
+        (start <= end && end <= self.0.len()).then(|| self.0.slice(start..end)).ok_or_else(damaged)
+    }
+
+    /// Where a job's name starts and ends, and its payload ends.
+    fn bounds(&self, slot: u16) -> Option<(usize, usize, usize)> {
+        let data = Self::COUNT_BYTES + usize::from(self.len()) * Self::ENTRY_BYTES;
+        let entry = Self::COUNT_BYTES + usize::from(slot) * Self::ENTRY_BYTES;
+        let end = |at: usize| {
+            let end = self.0.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)?;
+            Some(data + end as usize)
+        };
+        let start = if slot == 0 { data } else { end(entry - 4)? };
+        (slot < self.len()).then_some(())?;
+        Some((start, end(entry)?, end(entry + 4)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_payloads_come_back() {
+        let jobs = [("a", ""), ("", "payload"), ("long name", "x")];
+        let jobs = jobs.map(|(name, payload)| NewJob::new(name, "q", "g", payload.as_bytes()));
+        let body = Body::of(jobs.iter());
+        let stored = Body::from_stored(body.as_bytes().into());
+        for (slot, job) in (0..).zip(&jobs) {
+            assert_eq!(stored.name(slot).unwrap(), job.job.as_str());
+            assert_eq!(stored.payload(slot).unwrap(), job.payload);
+        }
+        assert!(stored.name(3).is_err());
+    }
+
+    #[test]
+    fn a_damaged_body_is_an_error() {
+        let job = NewJob::new("name", "q", "g", "payload");
+        let bytes = Body::of([job].iter());
+        for length in 0..bytes.as_bytes().len() {
+            let torn = Body::from_stored(bytes.as_bytes()[..length].into());
+            assert!(torn.payload(0).is_err(), "{length}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! From the disk to memory: heads and marks are read, bodies stay where they are.
+
+use std::sync::{Arc, Condvar};
+
+use super::book::Book;
+use super::ids::Ids;
+use super::layout::{Dead, Head, Marks, Tag, damaged, decode, number};
+use super::store::Store;
+use crate::queue::Error;
+use crate::runtime::entropy::Entropy;
+
+/// What the disk knew.
+pub(super) struct Opened {
+    pub(super) book: Book,
+    pub(super) ids: Ids,
+    /// No number beyond this was given out.
+    pub(super) bound: u64,
+}
+
+/// Reads everything but names and payloads.
+pub(super) fn read(store: &Store, entropy: &Entropy, work: Arc<Condvar>) -> Result<Opened, Error> {
+    let bound = store.bound()?;
+    let mut opened = Opened { book: Book::new(entropy, bound, work), ids: Ids::default(), bound };
+    read_segments(store, &mut opened)?;
+    for entry in store.scan(Tag::Dead) {
+        let dead: Dead = decode(&entry?.1)?;
+        opened.book.dead.insert(dead.letter);
+    }
+    for entry in store.scan(Tag::Paused) {
+        let (key, _) = entry?;
+        let name = std::str::from_utf8(&key[1..]).map_err(|_| damaged())?;
+        let queue = opened.book.lanes.queue(&name.into());
+        opened.book.lanes.queue_mut(queue).paused = true;
+    }
+    Ok(opened)
+}
+
+/// Both kinds of values are in order of their segments: they are read side by side.
+fn read_segments(store: &Store, opened: &mut Opened) -> Result<(), Error> {
+    let mut all_marks = store.scan(Tag::Marks).peekable();
+    for entry in store.scan(Tag::Head) {
+        let (key, head) = entry?;
+        let (key, head) = (number(&key)?, decode::<Head>(&head)?);
+        let is_ours = |entry: &Result<(::sled::IVec, ::sled::IVec), Error>| match entry {
+            Ok((marked, _)) => number(marked).is_ok_and(|marked| marked == key),
+            Err(_) => true,
+        };
+        let marks = all_marks.next_if(is_ours).transpose()?;
+        let marks = marks.map(|(_, marks)| decode::<Marks>(&marks)).transpose()?;
+        check(&head, marks.as_ref())?;
+        let index = opened.book.admit(key, &head, marks.as_ref());
+        add_names(store, opened, index, (key, &head.prints), marks.as_ref())?;
+    }
+    Ok(())
+}
+
+/// Whether every slot that is spoken of is there.
+fn check(head: &Head, marks: Option<&Marks>) -> Result<(), Error> {
+    let count = head.prints.len();
+    let runs: usize = head.runs.iter().map(|run| usize::from(run.count)).sum();
+    let delayed = head.delays.iter().chain(marks.into_iter().flat_map(|marks| &marks.delays));
+    let tried = marks.into_iter().flat_map(|marks| &marks.attempts);
+    let mut slots = delayed.map(|(slot, _)| slot).chain(tried.map(|(slot, _)| slot));
+    let fits = runs == count && u16::try_from(count).is_ok();
+    (fits && slots.all(|slot| usize::from(*slot) < count)).then_some(()).ok_or_else(damaged)
+}
+
+fn add_names(
+    store: &Store,
+    opened: &mut Opened,
+    index: u32,
+    (key, prints): (u64, &[u64]),
+    marks: Option<&Marks>,
+) -> Result<(), Error> {
+    for (slot, print) in (0..).zip(prints) {
+        if marks.is_some_and(|marks| marks.is_gone(slot)) {
+            continue;
+        }
+        match opened.ids.holder(*print) {
+            Some(holder) if holder != index => {
+                let body = store.body(key)?.ok_or_else(damaged)?;
+                opened.ids.insert_collided(body.name(slot)?.into(), index);
+            }
+            _ => opened.ids.insert(*print, index),
+        }
+    }
+    Ok(())
+}

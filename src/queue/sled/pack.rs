@@ -1,0 +1,129 @@
+//! Cutting jobs into segments.
+
+use std::cmp::Reverse;
+
+use super::layout::{Body, Head, HeadRun};
+use crate::queue::{JobId, NewJob};
+use crate::runtime::clock::Timestamp;
+
+/// The most one job may take, its names included.
+pub(super) const JOB_BYTES_MAX: usize = 60 << 10;
+/// No value is larger, give or take its head.
+const SEGMENT_BYTES_MAX: usize = 62 << 10;
+/// A segment so large does not take in jobs of another lane: lanes empty at different times.
+const SEGMENT_BYTES_AIM: usize = 16 << 10;
+const SEGMENT_JOBS_MAX: usize = 512;
+
+/// A job on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) job: NewJob,
+    pub(super) print: u64,
+    /// Whether its fingerprint belongs to another job.
+    pub(super) collides: bool,
+    pub(super) now: Timestamp,
+}
+
+/// A segment on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) head: Head,
+    pub(super) body: Body,
+    pub(super) collided: Vec<JobId>,
+}
+
+/// What a job takes on the disk.
+pub(super) fn size_bytes(job: &NewJob) -> usize {
+    let names = job.job.as_str().len() + job.queue.as_str().len() + job.group.as_str().len();
+    names + job.payload.len() + 32
+}
+
+/// Cuts jobs into segments; those of one lane stay in order.
+pub(super) fn pack(mut jobs: Vec<Incoming>) -> Vec<Packed> {
+    jobs.sort_by(|left, right| lane(&left.job).cmp(&lane(&right.job)));
+    let mut packed = Vec::new();
+    let mut rest = jobs.as_slice();
+    while !rest.is_empty() {
+        let (these, others) = rest.split_at(cut(rest));
+        packed.push(pack_one(these));
+        rest = others;
+    }
+    packed
+}
+
+fn lane(job: &NewJob) -> impl Ord + '_ {
+    (&job.queue, Reverse(job.priority), &job.group, job.attempts_max)
+}
+
+/// How many of the jobs go into the next segment: one at least.
+fn cut(jobs: &[Incoming]) -> usize {
+    let mut bytes = size_bytes(&jobs[0].job);
+    for (count, pair) in (1..).zip(jobs.windows(2)) {
+        let next = size_bytes(&pair[1].job);
+        let crosses = bytes >= SEGMENT_BYTES_AIM && lane(&pair[0].job) != lane(&pair[1].job);
+        if count == SEGMENT_JOBS_MAX || bytes + next > SEGMENT_BYTES_MAX || crosses {
+            return count;
+        }
+        bytes += next;
+    }
+    jobs.len()
+}
+
+fn pack_one(jobs: &[Incoming]) -> Packed {
+    let delays = (0..).zip(jobs).filter_map(|(slot, incoming)| {
+        incoming.job.not_before.filter(|moment| *moment > incoming.now).map(|moment| (slot, moment))
+    });
+    let head = Head {
+        enqueued: jobs.iter().map(|incoming| incoming.now).min().unwrap_or_default(),
+        runs: jobs.chunk_by(|left, right| lane(&left.job) == lane(&right.job)).map(run).collect(),
+        prints: jobs.iter().map(|incoming| incoming.print).collect(),
+        delays: delays.collect(),
+    };
+    let collided = jobs.iter().filter(|incoming| incoming.collides);
+    Packed {
+        head,
+        body: Body::of(jobs.iter().map(|incoming| &incoming.job)),
+        collided: collided.map(|incoming| incoming.job.job.clone()).collect(),
+    }
+}
+
+fn run(jobs: &[Incoming]) -> HeadRun {
+    let NewJob { queue, group, priority, attempts_max, .. } = &jobs[0].job;
+    HeadRun {
+        count: jobs.len() as u16,
+        queue: queue.clone(),
+        group: group.clone(),
+        priority: *priority,
+        attempts_max: *attempts_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(name: usize, queue: &str, payload_bytes: usize) -> Incoming {
+        let job = NewJob::new(name.to_string(), queue, "g", vec![0; payload_bytes]);
+        Incoming { job, print: name as u64, collides: false, now: Timestamp::default() }
+    }
+
+    #[test]
+    fn small_jobs_share_a_segment_and_lanes_keep_their_order() {
+        let jobs = (0..9).map(|name| incoming(name, ["b", "a"][name % 2], 100)).collect();
+        let packed = pack(jobs);
+        assert_eq!(packed.len(), 1);
+        let counts: Vec<_> = packed[0].head.runs.iter().map(|run| (run.queue.as_str(), run.count)).collect();
+        assert_eq!(counts, [("a", 4), ("b", 5)]);
+        assert_eq!(packed[0].head.prints, [1, 3, 5, 7, 0, 2, 4, 6, 8]);
+    }
+
+    #[test]
+    fn a_segment_stays_small_and_a_large_one_keeps_to_its_lane() {
+        let many = pack((0..2_000).map(|name| incoming(name, "a", 10)).collect());
+        assert_eq!(many.iter().map(|packed| packed.head.prints.len()).max(), Some(SEGMENT_JOBS_MAX));
+        let large = pack((0..9).map(|name| incoming(name, "a", 30 << 10)).collect());
+        assert!(large.iter().all(|packed| packed.body.as_bytes().len() <= 64 << 10));
+        let lanes = pack((0..400).map(|name| incoming(name, ["b", "a"][name % 2], 100)).collect());
+        assert!(lanes.iter().all(|packed| packed.head.runs.len() == 1), "{lanes:?}");
+    }
+}

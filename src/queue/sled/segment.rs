@@ -1,0 +1,150 @@
+//! Jobs in memory: two bytes each, in the segments in which they lie on the disk.
+
+use std::collections::HashMap;
+use std::num::NonZeroU8;
+
+use super::layout::Marks;
+use crate::runtime::clock::Timestamp;
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Ready,
+    Delayed,
+    Held,
+    /// Acknowledged, cancelled or dead.
+    Gone,
+}
+
+/// A job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) state: State,
+    pub(super) attempts: u8,
+}
+
+/// Which job: the segment's place in [`Segments`] and the slot in it. Good while the job lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    pub(super) slot: u16,
+}
+
+/// Jobs in a row that wait in one lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) first: u16,
+    pub(super) count: u16,
+    pub(super) lane: u32,
+    pub(super) attempts_max: NonZeroU8,
+}
+
+impl Run {
+    pub(super) fn slots(&self) -> std::ops::Range<u16> {
+        self.first..self.first + self.count
+    }
+}
+
+/// A segment: one value on the disk.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// Its number on the disk, never used again.
+    pub(super) key: u64,
+    pub(super) enqueued: Timestamp,
+    /// Jobs that are not gone.
+    pub(super) live: u16,
+    /// Whether memory knows more than the disk.
+    pub(super) dirty: bool,
+    pub(super) runs: Box<[Run]>,
+    pub(super) slots: Box<[Slot]>,
+}
+
+impl Segment {
+    /// The run a slot belongs to.
+    pub(super) fn run_of(&self, slot: u16) -> Run {
+        let after = self.runs.partition_point(|run| run.first <= slot);
+        self.runs[after - 1]
+    }
+
+    /// What the disk is to know; `delay` tells the moment a delayed slot waits for.
+    pub(super) fn marks(&self, delay: impl Fn(u16) -> Timestamp) -> Marks {
+        let mut marks = Marks { gone: vec![0; self.slots.len().div_ceil(8)], ..Marks::default() };
+        for (number, slot) in (0..).zip(&self.slots) {
+            match slot.state {
+                State::Gone => marks.gone[usize::from(number / 8)] |= 1 << (number % 8),
+                State::Delayed => marks.delays.push((number, delay(number))),
+                State::Ready | State::Held => {}
+            }
+            if slot.state != State::Gone && slot.attempts > 0 {
+                marks.attempts.push((number, slot.attempts));
+            }
+        }
+        marks
+    }
+}
+
+/// All segments with a living job.
+#[derive(Debug, Default)]
+pub(super) struct Segments {
+    entries: Vec<Option<Segment>>,
+    free: Vec<u32>,
+    by_key: HashMap<u64, u32>,
+}
+
+impl Segments {
+    pub(super) fn insert(&mut self, segment: Segment) -> u32 {
+        let key = segment.key;
+        let index = if let Some(index) = self.free.pop() {
+            self.entries[index as usize] = Some(segment);
+            index
+        } else {
+            self.entries.push(Some(segment));
+            u32::try_from(self.entries.len() - 1).expect("there are fewer segments than that")
+        };
+        self.by_key.insert(key, index);
+        index
+    }
+
+    pub(super) fn remove(&mut self, index: u32) {
+        if let Some(segment) = self.entries[index as usize].take() {
+            self.by_key.remove(&segment.key);
+            self.free.push(index);
+        }
+    }
+
+    /// The segment of this number on the disk.
+    pub(super) fn find(&self, key: u64) -> Option<u32> {
+        self.by_key.get(&key).copied()
+    }
+
+    pub(super) fn get(&self, index: u32) -> &Segment {
+        self.entries[index as usize].as_ref().expect("places point at segments that are there")
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut Segment {
+        self.entries[index as usize].as_mut().expect("places point at segments that are there")
+    }
+
+    /// The segment, unless another has taken its place.
+    pub(super) fn get_if(&self, index: u32, tag: u32) -> Option<&Segment> {
+        self.entries[index as usize].as_ref().filter(|segment| tag_of(segment.key) == tag)
+    }
+
+    pub(super) fn slot(&self, place: Place) -> Slot {
+        self.get(place.segment).slots[usize::from(place.slot)]
+    }
+
+    pub(super) fn slot_mut(&mut self, place: Place) -> &mut Slot {
+        &mut self.get_mut(place.segment).slots[usize::from(place.slot)]
+    }
+
+    /// Segments with their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Segment)> {
+        (0..).zip(&self.entries).filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
+    }
+}
+
+/// Tells a segment from an earlier one in the same place.
+pub(super) const fn tag_of(key: u64) -> u32 {
+    key as u32
+}

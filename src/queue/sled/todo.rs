@@ -1,0 +1,136 @@
+//! What memory knows and the disk does not, and who waits for it.
+
+use std::num::NonZeroU8;
+use std::sync::{Arc, Condvar};
+
+use tokio::sync::oneshot;
+
+use super::leases::Address;
+use crate::queue::{Group, NewJob, QueueName};
+use crate::runtime::clock::Timestamp;
+
+/// Jobs to be written.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) jobs: Vec<NewJob>,
+    /// Dead letters to be brought back with them.
+    pub(super) redriven: Vec<u64>,
+    pub(super) now: Timestamp,
+    /// Told how many jobs were new, once they are on the disk.
+    pub(super) answer: oneshot::Sender<usize>,
+}
+
+/// A job that becomes a dead letter; its name and payload are still in its segment.
+#[derive(Debug)]
+pub(super) struct Death {
+    pub(super) sequence: u64,
+    pub(super) address: Address,
+    pub(super) queue: QueueName,
+    pub(super) group: Group,
+    pub(super) priority: i8,
+    pub(super) attempts: u8,
+    pub(super) attempts_max: NonZeroU8,
+    pub(super) reason: String,
+    pub(super) died: Timestamp,
+}
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+pub(super) struct Pile {
+    pub(super) requests: Vec<Request>,
+    pub(super) deaths: Vec<Death>,
+    /// Segments of which the disk is behind.
+    pub(super) dirty: Vec<u32>,
+    /// Other keys to be written, or removed.
+    pub(super) keys: Vec<(Vec<u8>, bool)>,
+}
+
+impl Pile {
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.deaths.is_empty() && self.dirty.is_empty() && self.keys.is_empty()
+    }
+}
+
+/// The pile, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Todo {
+    pile: Pile,
+    waiting: Vec<oneshot::Sender<()>>,
+    /// Those whose changes are being written; `None` while nothing is.
+    writing: Option<Vec<oneshot::Sender<()>>>,
+    /// Someone waits: write at once.
+    urgent: bool,
+    work: Arc<Condvar>,
+}
+
+impl Todo {
+    pub(super) fn new(work: Arc<Condvar>) -> Self {
+        Self { pile: Pile::default(), waiting: Vec::new(), writing: None, urgent: false, work }
+    }
+
+    pub(super) fn add_dirty(&mut self, segment: u32) {
+        if self.pile.is_empty() {
+            self.work.notify_one();
+        }
+        self.pile.dirty.push(segment);
+    }
+
+    pub(super) fn add_death(&mut self, death: Death) {
+        self.pile.deaths.push(death);
+    }
+
+    /// Writes a key without a value, or removes one.
+    pub(super) fn add_key(&mut self, key: Vec<u8>, present: bool) {
+        self.pile.keys.push((key, present));
+    }
+
+    pub(super) fn add_request(&mut self, request: Request) {
+        self.pile.requests.push(request);
+        self.hurry();
+    }
+
+    /// What to wait for until everything piled up so far is written; nothing, if it is.
+    pub(super) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
+        let (send, receive) = oneshot::channel();
+        if self.pile.is_empty() {
+            self.writing.as_mut()?.push(send);
+        } else {
+            self.waiting.push(send);
+            self.hurry();
+        }
+        Some(receive)
+    }
+
+    fn hurry(&mut self) {
+        if !std::mem::replace(&mut self.urgent, true) {
+            self.work.notify_one();
+        }
+    }
+
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pile.is_empty()
+    }
+
+    /// Hands the pile to the committer, to be written.
+    pub(super) fn take(&mut self) -> Pile {
+        self.urgent = false;
+        self.writing = Some(std::mem::take(&mut self.waiting));
+        std::mem::take(&mut self.pile)
+    }
+
+    /// The pile is written: those who waited for it.
+    pub(super) fn written(&mut self) -> Vec<oneshot::Sender<()>> {
+        self.writing.take().unwrap_or_default()
+    }
+
+    /// Nothing more will be written: whoever waits finds that out.
+    pub(super) fn give_up(&mut self) {
+        self.pile = Pile::default();
+        self.waiting.clear();
+        self.writing = None;
+    }
+}

@@ -15,6 +15,9 @@ pub mod objects;
 pub mod queue;
 // The corridor: where a run's story is told.
 pub mod coordinator;
+// Hands and doors: each translates in, asks, and translates out.
+pub mod http;
+pub mod s3;
 // The front step.
 pub mod config;
 pub mod cli;

@@ -1,0 +1,131 @@
+//! Uploads: encodings as JSON or as they are.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State as Extract};
+use axum::http::{HeaderMap, StatusCode};
+use hyper::body::Body as _;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::coordinator::Rules;
+use crate::http::State;
+use crate::http::auth::Caller;
+use crate::http::body;
+use crate::http::openapi::{Guarded, UploadBody, UploadFault, UploadOrDisabled};
+use crate::http::problem::Problem;
+use crate::http::schemas;
+use crate::http::upload::{Form, upload};
+use crate::model::ProjectState;
+
+/// An accepted upload.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Accepted {
+    #[schema(example = "Updated")]
+    message: &'static str,
+    /// In `permutations` projects, lets the party see its result.
+    #[schema(schema_with = schemas::hex48)]
+    receipt_token: String,
+}
+
+/// Upload encodings as JSON
+///
+/// Read as it arrives, in any order of its members. Sizes that do not fit the project are accepted here and
+/// put the project in error; the party may upload again then.
+#[utoipa::path(post, path = "/api/v1/projects/{project_id}/clks", tag = "uploads", operation_id = "uploadJson", request_body = schemas::UploadBody,
+    params(("project_id" = String, Path, description = "The project.")),
+    security(("update_token" = [])),
+    responses((status = 201, description = "It was accepted.", body = Accepted), Guarded, UploadBody, UploadOrDisabled))]
+pub(in crate::http) async fn json(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    request: Request,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    if request.body().is_end_stream() {
+        return Err(Problem::bad_request("the body is empty; it must be a JSON object"));
+    }
+    if !body::is_json(request.headers()) {
+        return Err(Problem::media_type("application/json"));
+    }
+    let (project, party) = caller.provider(&state).await?;
+    let form = Form::Json { uses_blocking: project.uses_blocking };
+    accepted(state, &project, party, form, request.into_body()).await
+}
+
+/// Upload encodings as they are
+///
+/// One after the other, with nothing between them; records are counted from 0. Without blocks: in a project
+/// that uses blocking, all of them are in the default block.
+#[utoipa::path(post, path = "/api/v1/projects/{project_id}/binaryclks", tag = "uploads", operation_id = "uploadBinary",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream",
+                 description = "`Hash-Count` × `Hash-Size` bytes."),
+    params(("project_id" = String, Path, description = "The project."),
+           ("Hash-Count" = u32, Header, minimum = 1, description = "How many encodings there are."),
+           ("Hash-Size" = u32, Header, minimum = 1, description = "Bytes of each encoding.")),
+    security(("update_token" = [])),
+    responses((status = 201, description = "It was accepted.", body = Accepted), Guarded, UploadBody, UploadFault))]
+pub(in crate::http) async fn binary(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    request: Request,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    let media = body::media_type(request.headers());
+    if media.is_none_or(|media| media.essence_str() != mime::APPLICATION_OCTET_STREAM) {
+        return Err(Problem::media_type("application/octet-stream"));
+    }
+    let count = whole_number(request.headers(), "Hash-Count")?;
+    let size = whole_number(request.headers(), "Hash-Size")?;
+    let (project, party) = caller.provider(&state).await?;
+    let form = announced(count, size, &project, state.coordinator.rules())?;
+    check_length(request.body(), count, size)?;
+    accepted(state, &project, party, form, request.into_body()).await
+}
+
+async fn accepted(
+    state: State,
+    project: &ProjectState,
+    party: u32,
+    form: Form,
+    body: Body,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    let receipt = upload(state, project.id, party, form, body).await?;
+    Ok((StatusCode::CREATED, Json(Accepted { message: "Updated", receipt_token: receipt.reveal() })))
+}
+
+/// The header's value, a whole number.
+fn whole_number(headers: &HeaderMap, name: &'static str) -> Result<i64, Problem> {
+    let text = headers.get(name).ok_or_else(|| {
+        Problem::bad_request(format!("the header {name} is missing; it holds a whole number"))
+    })?;
+    let number = text.to_str().ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| Problem::bad_request(format!("the header {name} must hold a whole number")))
+}
+
+/// What the headers announce, if this project takes that.
+fn announced(count: i64, size: i64, project: &ProjectState, rules: &Rules) -> Result<Form, Problem> {
+    let Some(records) = u32::try_from(count).ok().filter(|records| *records > 0) else {
+        return Err(Problem::bad_request(format!("Hash-Count: expected 1 to {} encodings", u32::MAX)));
+    };
+    let (min, max) = (rules.min_encoding_bytes, rules.max_encoding_bytes);
+    let fits = |bytes: &u32| (min..=max).contains(bytes);
+    let Some(encoding_bytes) = u32::try_from(size).ok().filter(fits) else {
+        return Err(Problem::bad_request(format!("Hash-Size: this server takes {min} to {max} bytes")));
+    };
+    match project.encoding_bytes {
+        Some(fixed) if fixed != encoding_bytes => Err(Problem::bad_request(format!(
+            "Hash-Size: the encodings of this project have {fixed} bytes, not {encoding_bytes}"
+        ))),
+        _ => Ok(Form::Binary { records, encoding_bytes }),
+    }
+}
+
+/// Where the length of the body is known beforehand, a wrong one need not be read first.
+fn check_length(body: &Body, count: i64, size: i64) -> Result<(), Problem> {
+    let expected = u64::try_from(count).unwrap_or(0).saturating_mul(u64::try_from(size).unwrap_or(0));
+    match body.size_hint().exact() {
+        Some(length) if length != expected => Err(Problem::bad_request(format!(
+            "the body has {length} bytes; Hash-Count times Hash-Size makes {expected}"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,10 @@
+//! What the REST API answers; a file per subject. The spellings of the public API stay in here.
+
+pub(super) mod authorize;
+pub(super) mod clks;
+pub(super) mod new_project;
+pub(super) mod projects;
+pub(super) mod results;
+pub(super) mod run_status;
+pub(super) mod runs;
+pub(super) mod status;

@@ -1,0 +1,304 @@
+//! How far a run is.
+
+use axum::Json;
+use axum::extract::State as Extract;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::State;
+use crate::http::auth::Caller;
+use crate::http::openapi::{Fault, Guarded};
+use crate::http::problem::Problem;
+use crate::model::{ProjectState, Run, RunState};
+
+/// How far a run is. Which members are there follows from its state.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct RunStatus {
+    #[schema(schema_with = crate::http::schemas::run_state)]
+    state: &'static str,
+    #[schema(schema_with = crate::http::schemas::timestamp)]
+    time_added: String,
+    /// When work on it started: `null` before, absent in state `error`.
+    #[serde(skip_serializing_if = "Started::is_unsaid")]
+    #[schema(schema_with = crate::http::schemas::perhaps_timestamp, required = false)]
+    time_started: Started,
+    /// When it was completed; in state `completed` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = crate::http::schemas::timestamp, required = false)]
+    time_completed: Option<String>,
+    /// How many stages there are.
+    #[schema(minimum = 2, maximum = 3)]
+    stages: u8,
+    current_stage: Stage,
+    /// Comparisons that were made; in state `completed` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    total_number_comparisons: Option<u64>,
+    /// What is wrong and what would help; in state `error` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<String>,
+}
+
+/// When work started, where that is said.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Started {
+    Said(Option<String>),
+    Unsaid,
+}
+
+impl Started {
+    const fn is_unsaid(&self) -> bool {
+        matches!(self, Self::Unsaid)
+    }
+}
+
+/// The stage that a run is in.
+#[derive(Serialize, ToSchema)]
+struct Stage {
+    #[schema(minimum = 1, maximum = 3)]
+    number: u8,
+    #[schema(example = "compute similarity scores")]
+    description: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    progress: Option<Progress>,
+}
+
+/// How far a stage is.
+#[derive(Serialize, ToSchema)]
+struct Progress {
+    /// What is done.
+    absolute: u64,
+    /// What is done as a fraction of all there is to do.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    relative: f64,
+    /// What is counted.
+    #[schema(example = "number of already computed similarity scores")]
+    description: &'static str,
+}
+
+/// How far a run is
+///
+/// While a party's data cannot be used, every run of the project is in state `error`.
+#[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/status", tag = "runs", operation_id = "runStatus",
+    params(("project_id" = String, Path, description = "The project."),
+           ("run_id" = String, Path, description = "The run.")),
+    security(("result_token" = []), ("receipt_token" = [])),
+    responses((status = 200, description = "How far it is.", body = RunStatus), Guarded, Fault))]
+pub(in crate::http) async fn status(
+    Extract(state): Extract<State>,
+    caller: Caller,
+) -> Result<Json<RunStatus>, Problem> {
+    let (project, _) = caller.reader(&state).await?;
+    Ok(Json(rendered(&project, caller.run(&project)?)))
+}
+
+fn rendered(project: &ProjectState, run: &Run) -> RunStatus {
+    let mut status = RunStatus {
+        state: state_name(&run.state),
+        time_added: run.added.to_string(),
+        time_started: Started::Said(run.started.map(|moment| moment.to_string())),
+        time_completed: None,
+        stages: project.result_type.stages(),
+        current_stage: stage(project, run),
+        total_number_comparisons: None,
+        message: None,
+    };
+    match (&run.state, project.error()) {
+        // What is wrong with the run itself says more than what is wrong with the project.
+        (RunState::Failed { message, .. }, _) => fail(&mut status, message),
+        (_, Some(message)) => fail(&mut status, message),
+        (RunState::Completed(_), None) => {
+            status.time_completed = run.ended.map(|moment| moment.to_string());
+            let total = run.progress.as_ref().map_or(0, |progress| progress.comparisons_total);
+            status.total_number_comparisons = Some(total);
+        }
+        _ => {}
+    }
+    status
+}
+
+fn fail(status: &mut RunStatus, message: &str) {
+    status.state = "error";
+    status.message = Some(message.to_owned());
+    status.time_started = Started::Unsaid;
+}
+
+/// The state's name on the wire.
+pub(super) const fn state_name(state: &RunState) -> &'static str {
+    match state {
+        RunState::Created => "created",
+        RunState::Queued => "queued",
+        RunState::Comparing | RunState::Finalizing => "running",
+        RunState::Completed(_) => "completed",
+        RunState::Failed { .. } => "error",
+    }
+}
+
+fn stage(project: &ProjectState, run: &Run) -> Stage {
+    let number = run.stage(project.result_type.stages());
+    match number {
+        1 => Stage { number, description: "waiting for CLKs", progress: Some(contributed(project)) },
+        2 => Stage { number, description: "compute similarity scores", progress: compared(run) },
+        _ => Stage { number, description: "compute output", progress: None },
+    }
+}
+
+fn contributed(project: &ProjectState) -> Progress {
+    let absolute = project.parties_contributed() as u64;
+    Progress {
+        absolute,
+        relative: fraction(absolute, project.parties.len() as u64),
+        description: "number of parties already contributed",
+    }
+}
+
+/// Nothing before the first part is compared, and nothing where there is nothing to compare.
+fn compared(run: &Run) -> Option<Progress> {
+    let progress = run.progress.as_ref().filter(|progress| !progress.applied.is_empty())?;
+    Some(Progress {
+        absolute: progress.comparisons,
+        relative: fraction(progress.comparisons, progress.comparisons_total),
+        description: "number of already computed similarity scores",
+    })
+}
+
+fn fraction(done: u64, total: u64) -> f64 {
+    if total == 0 { 0.0 } else { (done as f64 / total as f64).min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::run;
+    use crate::model::{BitSet, Contents, Party, ProjectId, ResultType, RunId, Summary, Threshold, Token};
+    use crate::runtime::clock::Timestamp;
+
+    fn project(result_type: ResultType) -> ProjectState {
+        let hash = |byte| Token::from_bytes([byte; 24]).hash();
+        let mut first = Party::new(hash(1));
+        first.receipt_token = Some(hash(2));
+        ProjectState {
+            id: ProjectId::from_bytes([9; 24]),
+            added: Timestamp::default(),
+            name: String::new(),
+            notes: String::new(),
+            schema: "{}".to_owned(),
+            result_type,
+            uses_blocking: false,
+            encoding_bytes: None,
+            result_token: hash(0),
+            parties: vec![first, Party::new(hash(3))],
+            runs: Vec::new(),
+        }
+    }
+
+    fn run(state: RunState, comparisons: Option<(u64, u64)>) -> Run {
+        let started = !matches!(state, RunState::Created | RunState::Queued);
+        let progress = comparisons.map(|(comparisons, comparisons_total)| {
+            let mut applied = BitSet::below(2);
+            if comparisons > 0 {
+                applied.insert(0);
+            }
+            run::Progress { parts: 2, applied, comparisons_total, comparisons, pairs: 0 }
+        });
+        Run {
+            id: RunId::from_bytes([8; 24]),
+            name: String::new(),
+            notes: String::new(),
+            threshold: Threshold::new(0.8).unwrap(),
+            added: Timestamp::from_micros(1_500_000),
+            started: started.then(|| Timestamp::from_micros(2_000_000)),
+            ended: matches!(state, RunState::Completed(_)).then(|| Timestamp::from_micros(3_000_000)),
+            state,
+            progress,
+            seed: None,
+        }
+    }
+
+    fn shown(project: &ProjectState, run: &Run) -> Value {
+        serde_json::to_value(rendered(project, run)).unwrap()
+    }
+
+    #[test]
+    fn a_run_waits_for_parties() {
+        assert_eq!(
+            shown(&project(ResultType::Groups), &run(RunState::Created, None)),
+            json!({
+                "state": "created",
+                "time_added": "1970-01-01T00:00:01.500000",
+                "time_started": null,
+                "stages": 3,
+                "current_stage": {
+                    "number": 1,
+                    "description": "waiting for CLKs",
+                    "progress": {
+                        "absolute": 1,
+                        "relative": 0.5,
+                        "description": "number of parties already contributed",
+                    },
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn comparing_shows_progress_once_there_is_some() {
+        let project = project(ResultType::Groups);
+        for before in [run(RunState::Queued, None), run(RunState::Comparing, Some((0, 100)))] {
+            let status = shown(&project, &before);
+            assert_eq!(
+                status["current_stage"],
+                json!({"number": 2, "description": "compute similarity scores"})
+            );
+        }
+        let status = shown(&project, &run(RunState::Comparing, Some((25, 100))));
+        assert_eq!(status["state"], "running");
+        assert_eq!(status["time_started"], "1970-01-01T00:00:02");
+        assert_eq!(status["current_stage"]["progress"]["absolute"], 25);
+        assert_eq!(status["current_stage"]["progress"]["relative"], 0.25);
+    }
+
+    #[test]
+    fn a_completed_run_has_its_total_and_no_message() {
+        let completed = || RunState::Completed(Summary::default());
+        let groups = shown(&project(ResultType::Groups), &run(completed(), Some((100, 100))));
+        assert_eq!(groups["current_stage"], json!({"number": 3, "description": "compute output"}));
+        assert_eq!(groups["time_completed"], "1970-01-01T00:00:03");
+        assert_eq!(groups["total_number_comparisons"], 100);
+        assert_eq!(groups.get("message"), None);
+
+        let scores = project(ResultType::SimilarityScores);
+        let status = shown(&scores, &run(completed(), Some((100, 100))));
+        assert_eq!((&status["stages"], &status["current_stage"]["number"]), (&json!(2), &json!(2)));
+        assert_eq!(status["current_stage"]["progress"]["relative"], 1.0);
+        let nothing = shown(&scores, &run(completed(), Some((0, 0))));
+        assert_eq!(nothing["current_stage"].get("progress"), None);
+        assert_eq!(nothing["total_number_comparisons"], 0);
+    }
+
+    #[test]
+    fn a_failed_run_keeps_the_stage_it_died_in() {
+        let failed = RunState::Failed { message: "too many pairs".to_owned(), stage: 2 };
+        let status = shown(&project(ResultType::Groups), &run(failed, Some((25, 100))));
+        assert_eq!((&status["state"], &status["message"]), (&json!("error"), &json!("too many pairs")));
+        assert_eq!(status["current_stage"]["number"], 2);
+        for absent in ["time_started", "time_completed", "total_number_comparisons"] {
+            assert_eq!(status.get(absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_project_shows_in_every_run() {
+        let mut project = project(ResultType::Groups);
+        project.parties[1].contents = Contents::Failed { message: "party 1 is odd".to_owned() };
+        let status = shown(&project, &run(RunState::Created, None));
+        assert_eq!((&status["state"], &status["message"]), (&json!("error"), &json!("party 1 is odd")));
+        assert_eq!(status["current_stage"]["number"], 1);
+        assert_eq!(status.get("time_started"), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! Runs: listed, posted, described, deleted.
+
+use std::fmt;
+
+use axum::Json;
+use axum::extract::State as Extract;
+use axum::http::StatusCode;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::run_status::state_name;
+use crate::coordinator::PostRun;
+use crate::http::State;
+use crate::http::auth::Caller;
+use crate::http::body;
+use crate::http::openapi::{Fault, Guarded, ProjectInError, SmallBody};
+use crate::http::problem::Problem;
+use crate::model::{Run, Threshold};
+
+/// What a run is to be.
+#[derive(Deserialize, ToSchema)]
+#[schema(description = "What a run is to be. Members that are not listed are ignored.")]
+pub(in crate::http) struct NewRun {
+    /// The score from which a pair of records counts: above 0 and at most 1.
+    #[serde(deserialize_with = "threshold")]
+    #[schema(schema_with = crate::http::schemas::threshold)]
+    threshold: Threshold,
+    /// Free text.
+    #[serde(default)]
+    #[schema(default = "")]
+    name: String,
+    /// Free text.
+    #[serde(default)]
+    #[schema(default = "")]
+    notes: String,
+}
+
+/// A run as it was posted.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct PostedRun {
+    #[schema(schema_with = crate::http::schemas::hex48)]
+    run_id: String,
+    name: String,
+    notes: String,
+    #[schema(schema_with = crate::http::schemas::threshold)]
+    threshold: f64,
+}
+
+/// A run in the list of its project.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ListedRun {
+    #[schema(schema_with = crate::http::schemas::hex48)]
+    run_id: String,
+    #[schema(schema_with = crate::http::schemas::timestamp)]
+    time_added: String,
+    #[schema(schema_with = crate::http::schemas::run_state)]
+    state: &'static str,
+}
+
+impl From<&Run> for PostedRun {
+    fn from(run: &Run) -> Self {
+        Self {
+            run_id: run.id.to_string(),
+            name: run.name.clone(),
+            notes: run.notes.clone(),
+            threshold: run.threshold.get(),
+        }
+    }
+}
+
+/// The runs of a project
+///
+/// In the order in which they were posted.
+#[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs", tag = "runs", operation_id = "listRuns",
+    params(("project_id" = String, Path, description = "The project.")),
+    security(("result_token" = [])),
+    responses((status = 200, description = "The runs.", body = Vec<ListedRun>), Guarded, Fault))]
+pub(in crate::http) async fn list(
+    Extract(state): Extract<State>,
+    caller: Caller,
+) -> Result<Json<Vec<ListedRun>>, Problem> {
+    let project = caller.owner(&state).await?;
+    let listed = project.runs.iter().map(|run| ListedRun {
+        run_id: run.id.to_string(),
+        time_added: run.added.to_string(),
+        state: state_name(&run.state),
+    });
+    Ok(Json(listed.collect()))
+}
+
+/// Post a run
+///
+/// It starts by itself as soon as the data of all parties is there. A project may have many.
+#[utoipa::path(post, path = "/api/v1/projects/{project_id}/runs", tag = "runs", operation_id = "postRun", request_body = NewRun,
+    params(("project_id" = String, Path, description = "The project.")),
+    security(("result_token" = [])),
+    responses((status = 201, description = "It is there.", body = PostedRun), Guarded, SmallBody, ProjectInError))]
+pub(in crate::http) async fn post(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    body::Json(new): body::Json<NewRun>,
+) -> Result<(StatusCode, Json<PostedRun>), Problem> {
+    let project = caller.owner(&state).await?;
+    let post = PostRun { name: new.name, notes: new.notes, threshold: new.threshold };
+    let run = state.coordinator.post_run(project.id, post).await?;
+    Ok((StatusCode::CREATED, Json(PostedRun::from(&run))))
+}
+
+/// A run
+#[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}", tag = "runs", operation_id = "describeRun",
+    params(("project_id" = String, Path, description = "The project."),
+           ("run_id" = String, Path, description = "The run.")),
+    security(("result_token" = [])),
+    responses((status = 200, description = "The run.", body = PostedRun), Guarded, Fault))]
+pub(in crate::http) async fn describe(
+    Extract(state): Extract<State>,
+    caller: Caller,
+) -> Result<Json<PostedRun>, Problem> {
+    let project = caller.owner(&state).await?;
+    Ok(Json(PostedRun::from(caller.run(&project)?)))
+}
+
+/// Delete a run
+///
+/// Calls it off if it is under way. The project stays as it is.
+#[utoipa::path(delete, path = "/api/v1/projects/{project_id}/runs/{run_id}", tag = "runs", operation_id = "deleteRun",
+    params(("project_id" = String, Path, description = "The project."),
+           ("run_id" = String, Path, description = "The run.")),
+    security(("result_token" = [])),
+    responses((status = 204, description = "It is gone."), Guarded, Fault))]
+pub(in crate::http) async fn delete(
+    Extract(state): Extract<State>,
+    caller: Caller,
+) -> Result<StatusCode, Problem> {
+    let project = caller.owner(&state).await?;
+    let run = caller.run(&project)?.id;
+    state.coordinator.delete_run(project.id, run).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn threshold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Threshold, D::Error> {
+    deserializer.deserialize_any(AThreshold)
+}
+
+struct AThreshold;
+
+impl Visitor<'_> for AThreshold {
+    type Value = Threshold;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number above 0 and at most 1")
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Threshold, E> {
+        Threshold::new(number).map_err(|_| E::custom("expected a number above 0 and at most 1"))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Threshold, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Threshold, E> {
+        self.visit_f64(number as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(threshold: &str) -> Result<f64, Problem> {
+        let body = format!(r#"{{"threshold": {threshold}}}"#);
+        body::parse::<NewRun>(body.as_bytes()).map(|new| new.threshold.get())
+    }
+
+    #[test]
+    fn a_threshold_is_a_number_in_its_range() {
+        assert_eq!(read("1"), Ok(1.0));
+        assert_eq!(read("0.8500000000000001"), Ok(0.850_000_000_000_000_1));
+        assert_eq!(read("5e-324"), Ok(5e-324));
+        for wrong in ["0", "-1", "1.1", "2", "true", "\"0.8\"", "null", "[0.8]", "NaN", "1e400", "1e-400"] {
+            let problem = format!("{:?}", read(wrong).err());
+            assert!(problem.contains("threshold") || problem.contains("line 1"), "{wrong}: {problem}");
+        }
+        assert!(body::parse::<NewRun>(b"{}").is_err());
+    }
+
+    #[test]
+    fn a_threshold_comes_back_as_a_float() {
+        let posted = PostedRun {
+            run_id: String::new(),
+            name: String::new(),
+            notes: String::new(),
+            threshold: read("1").unwrap(),
+        };
+        assert!(serde_json::to_string(&posted).unwrap().ends_with(r#""threshold":1.0}"#));
+    }
+}

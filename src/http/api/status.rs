@@ -1,0 +1,56 @@
+//! Whether the service is there, and which it is.
+
+use axum::Json;
+use axum::extract::State as Extract;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::State;
+use crate::http::openapi::Fault;
+use crate::http::problem::Problem;
+
+/// How the service is.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ServiceStatus {
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// Projects that exist.
+    project_count: u64,
+    /// Comparisons a second of the latest run; 1 before the first.
+    rate: u64,
+}
+
+/// What the service is made of.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ServiceVersion {
+    /// The algorithms of the library `anonlink` that results agree with.
+    #[schema(example = "0.15.3")]
+    anonlink: &'static str,
+    /// This service.
+    #[schema(example = "v0.1.0")]
+    entityservice: &'static str,
+    /// The interpreter: there is none.
+    #[schema(example = "none")]
+    python: &'static str,
+}
+
+/// How the service is
+///
+/// Cheap enough for the health check of a load balancer.
+#[utoipa::path(get, path = "/api/v1/status", tag = "service", operation_id = "status",
+    responses((status = 200, description = "It is well.", body = ServiceStatus), Fault))]
+pub(in crate::http) async fn status(Extract(state): Extract<State>) -> Result<Json<ServiceStatus>, Problem> {
+    let status = state.coordinator.status().await?;
+    Ok(Json(ServiceStatus { status: "ok", project_count: status.projects, rate: status.rate.unwrap_or(1) }))
+}
+
+/// Versions of the service and of what it agrees with
+#[utoipa::path(get, path = "/api/v1/version", tag = "service", operation_id = "version",
+    responses((status = 200, description = "The versions.", body = ServiceVersion)))]
+pub(in crate::http) async fn version() -> Json<ServiceVersion> {
+    Json(ServiceVersion {
+        anonlink: "0.15.3",
+        entityservice: concat!("v", env!("CARGO_PKG_VERSION")),
+        python: "none",
+    })
+}

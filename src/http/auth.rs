@@ -1,0 +1,147 @@
+//! Who calls: the raw token in the header `Authorization`, and what it opens.
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+
+use super::State;
+use super::problem::Problem;
+use crate::model::{ProjectId, ProjectState, ResultType, Run, RunId, Token};
+
+/// What a request says about its caller, not yet looked up: the names in the path and the token. A name
+/// or token that cannot be read opens nothing, exactly like one that is unknown.
+#[derive(Debug)]
+pub(super) struct Caller {
+    project: Option<ProjectId>,
+    run: Option<RunId>,
+    given: Given,
+}
+
+/// What the header `Authorization` holds.
+#[derive(Debug)]
+enum Given {
+    Nothing,
+    NoToken,
+    Token(Token),
+}
+
+/// What a token opens in its project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Everything but uploading.
+    Owner,
+    /// Uploading the dataset of this party.
+    Provider(u32),
+    /// Seeing what becomes of the dataset of this party.
+    Contributor(u32),
+}
+
+impl FromRequestParts<State> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Infallible> {
+        let params = RawPathParams::from_request_parts(parts, state).await.ok();
+        let param =
+            |wanted: &str| params.iter().flatten().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+        let header = parts.headers.get(AUTHORIZATION);
+        Ok(Self {
+            project: param("project_id").and_then(ProjectId::parse),
+            run: param("run_id").and_then(RunId::parse),
+            given: header.map_or(Given::Nothing, |value| {
+                value.to_str().ok().and_then(Token::parse).map_or(Given::NoToken, Given::Token)
+            }),
+        })
+    }
+}
+
+impl Caller {
+    /// The project, for its owner.
+    pub(super) async fn owner(&self, state: &State) -> Result<ProjectState, Problem> {
+        match self.look_up(state).await? {
+            (project, Role::Owner) => Ok(project),
+            _ => Err(Problem::forbidden()),
+        }
+    }
+
+    /// The project and the dataset index of the party that may upload.
+    pub(super) async fn provider(&self, state: &State) -> Result<(ProjectState, u32), Problem> {
+        match self.look_up(state).await? {
+            (project, Role::Provider(party)) => Ok((project, party)),
+            _ => Err(Problem::forbidden()),
+        }
+    }
+
+    /// The project, for its owner and, where each party gets a result of its own, for those who
+    /// contributed.
+    pub(super) async fn reader(&self, state: &State) -> Result<(ProjectState, Role), Problem> {
+        let (project, role) = self.look_up(state).await?;
+        let permutes = project.result_type == ResultType::Permutations;
+        match role {
+            Role::Owner => Ok((project, role)),
+            Role::Contributor(_) if permutes => Ok((project, role)),
+            Role::Contributor(_) | Role::Provider(_) => Err(Problem::forbidden()),
+        }
+    }
+
+    /// The run in the path, of a project that is open to the caller.
+    pub(super) fn run<'a>(&self, project: &'a ProjectState) -> Result<&'a Run, Problem> {
+        self.run.and_then(|id| project.run(id)).ok_or_else(Problem::forbidden)
+    }
+
+    async fn look_up(&self, state: &State) -> Result<(ProjectState, Role), Problem> {
+        let (token, id) = match (&self.given, self.project) {
+            (Given::Nothing, _) => {
+                let missing = "the header Authorization is missing; it holds the token alone";
+                return Err(Problem::bad_request(missing));
+            }
+            (Given::Token(token), Some(id)) => (token, id),
+            _ => return Err(Problem::forbidden()),
+        };
+        let project = state.coordinator.project(id).await?.ok_or_else(Problem::forbidden)?;
+        let role = role(&project, token).ok_or_else(Problem::forbidden)?;
+        Ok((project, role))
+    }
+}
+
+/// What `token` opens in `project`, if anything.
+fn role(project: &ProjectState, token: &Token) -> Option<Role> {
+    let owner = std::iter::once((Role::Owner, project.result_token));
+    let parties = (0..).zip(&project.parties).flat_map(|(index, party)| {
+        let receipt = party.receipt_token.map(|receipt| (Role::Contributor(index), receipt));
+        std::iter::once((Role::Provider(index), party.update_token)).chain(receipt)
+    });
+    owner.chain(parties).find(|(_, hash)| hash.is_of(token)).map(|(role, _)| role)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Party;
+    use crate::runtime::clock::Timestamp;
+
+    #[test]
+    fn a_token_opens_what_it_was_made_for() {
+        let token = |byte| Token::from_bytes([byte; 24]);
+        let mut second = Party::new(token(2).hash());
+        second.receipt_token = Some(token(3).hash());
+        let project = ProjectState {
+            id: ProjectId::from_bytes([9; 24]),
+            added: Timestamp::default(),
+            name: String::new(),
+            notes: String::new(),
+            schema: "{}".to_owned(),
+            result_type: ResultType::Permutations,
+            uses_blocking: false,
+            encoding_bytes: None,
+            result_token: token(0).hash(),
+            parties: vec![Party::new(token(1).hash()), second],
+            runs: Vec::new(),
+        };
+        let expected = [Some(Role::Owner), Some(Role::Provider(0)), Some(Role::Provider(1))];
+        let found: Vec<_> = (0..5).map(|byte| role(&project, &token(byte))).collect();
+        assert_eq!(found[..3], expected);
+        assert_eq!(found[3..], [Some(Role::Contributor(1)), None]);
+    }
+}

@@ -1,0 +1,212 @@
+//! Bodies of requests: read with patience but not without end, and small ones understood as JSON.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_TYPE, EXPECT};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, SizeHint};
+use mime::Mime;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::State;
+use super::problem::Problem;
+
+/// Bytes in the JSON body of a project or a run at most.
+pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;
+/// How long a body may be silent before it is given up.
+const SILENCE_MAX: Duration = Duration::from_mins(1);
+/// What is still read of a body that nobody wants, so that its sender comes to read the answer.
+const LINGER_BYTES_MAX: u64 = 64 << 20;
+/// How long such a body is still read.
+const LINGER_MAX: Duration = Duration::from_secs(10);
+
+/// A body, piece by piece.
+pub(super) struct Pieces {
+    body: Body,
+    bytes_max: u64,
+    bytes_seen: u64,
+}
+
+impl Pieces {
+    /// The pieces of `body`, which may have `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// 413 if the body says of itself that it has more.
+    pub(super) fn new(body: Body, bytes_max: u64) -> Result<Self, Problem> {
+        if body.size_hint().lower() > bytes_max {
+            return Err(Problem::too_large(bytes_max));
+        }
+        Ok(Self { body, bytes_max, bytes_seen: 0 })
+    }
+
+    /// The next piece; none after the last. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// 413 beyond the most bytes allowed, 408 after a long silence, 400 if the body breaks off.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let frame = timeout(SILENCE_MAX, self.body.frame()).await.map_err(|_| Problem::stalled())?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|_| Problem::bad_request("the body breaks off"))?;
+            // A frame of trailers says nothing that is asked for here.
+            let Ok(piece) = frame.into_data() else { continue };
+            self.bytes_seen += piece.len() as u64;
+            if self.bytes_seen > self.bytes_max {
+                return Err(Problem::too_large(self.bytes_max));
+            }
+            return Ok(Some(piece));
+        }
+    }
+
+    /// All pieces in one.
+    async fn collect(mut self) -> Result<Vec<u8>, Problem> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+}
+
+/// A small JSON object, understood as `T`.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &State) -> Result<Self, Problem> {
+        let says_json = is_json(request.headers());
+        let body = request.into_body();
+        if !says_json && !body.is_end_stream() {
+            return Err(Problem::media_type("application/json"));
+        }
+        let text = Pieces::new(body, JSON_BYTES_MAX)?.collect().await?;
+        parse(&text).map(Self)
+    }
+}
+
+/// Understands a JSON object as `T`.
+///
+/// # Errors
+/// 400, which names the member at fault.
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    // Deriving would take an array for a list of the members' values.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::bad_request("the body must be a JSON object"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let (path, reason) = (error.path().to_string(), error.inner());
+        let member = if path == "." { "the body".to_owned() } else { format!("`{path}`") };
+        Problem::bad_request(format!("{member}: {reason}"))
+    })?;
+    json.end().map_err(|error| Problem::bad_request(format!("the body: {error}")))?;
+    Ok(value)
+}
+
+/// Whether the headers announce JSON, of whatever flavour.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|media| {
+        media.subtype() == mime::JSON && media.type_() == mime::APPLICATION
+            || media.suffix() == Some(mime::JSON)
+    })
+}
+
+/// The announced media type, its parameters included.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<Mime> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
+}
+
+/// Wraps a request's body so that, when nobody wants the rest of it, some of it is still read: a client
+/// that sends all before it listens would otherwise see a reset instead of the answer.
+pub(super) fn linger(request: Request) -> Request {
+    let awaits_continue = request.headers().contains_key(EXPECT);
+    request.map(|body| Body::new(Lingering { body, awaits_continue, ended: false }))
+}
+
+struct Lingering {
+    body: Body,
+    /// The sender waits to be asked for the body, and was not asked so far.
+    awaits_continue: bool,
+    ended: bool,
+}
+
+impl hyper::body::Body for Lingering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.awaits_continue = false;
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.ended = matches!(polled, Poll::Ready(None | Some(Err(_))));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        if self.ended || self.awaits_continue || self.body.is_end_stream() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let body = std::mem::take(&mut self.body);
+            runtime.spawn(timeout(LINGER_MAX, read_away(body)));
+        }
+    }
+}
+
+async fn read_away(mut body: Body) {
+    let mut seen = 0;
+    while seen < LINGER_BYTES_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        seen += frame.data_ref().map_or(0, |piece| piece.len() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announcing(media_type: &str) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_TYPE, media_type.parse().unwrap())])
+    }
+
+    #[test]
+    fn json_comes_in_flavours() {
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"] {
+            assert!(is_json(&announcing(good)), "{good}");
+        }
+        for bad in ["text/plain", "application/jsonx", "json", "application/octet-stream", ""] {
+            assert!(!is_json(&announcing(bad)), "{bad}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_to_its_limit() {
+        let pieces = |bytes_max| Pieces::new(Body::from("12345"), bytes_max);
+        assert_eq!(pieces(5).unwrap().collect().await, Ok(b"12345".to_vec()));
+        assert_eq!(pieces(4).err(), Some(Problem::too_large(4)));
+        let unannounced =
+            Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>("123"), Ok("45")]));
+        assert_eq!(Pieces::new(unannounced, 4).unwrap().collect().await, Err(Problem::too_large(4)));
+    }
+}

@@ -1,0 +1,81 @@
+//! A line in the log for every request, under an id that the caller learns too.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+
+use axum::extract::{Request, State as Extract};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tracing::Instrument;
+
+use super::State;
+use super::problem::Problem;
+use crate::runtime::clock::Stopwatch;
+use crate::runtime::compute::panic_text;
+
+/// The header by which the caller learns the id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers a request and says so in the log: method, path, status and duration, never a token, a query or a
+/// body. What is logged on the way carries the same id. A panic is answered as a failure.
+pub(super) async fn answer(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+    let id = hex::encode(state.entropy.bytes::<4>());
+    let span = tracing::info_span!("request", request.id = %id);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let wanted = &state.settings.log_http_header_fields;
+    let headers = Wanted { names: wanted, headers: request.headers() }.to_string();
+
+    let stopwatch = Stopwatch::start();
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+    let _in_span = span.entered();
+    let mut response = answered.unwrap_or_else(|panic| {
+        tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
+        Problem::unexplained().into_response()
+    });
+    let duration_ms = stopwatch.seconds() * 1_000.0;
+    let status = response.status().as_u16();
+    if wanted.is_empty() {
+        tracing::info!(status, duration_ms, "{method} {path}");
+    } else {
+        tracing::info!(status, duration_ms, headers, "{method} {path}");
+    }
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// The headers that the operator wants to see, as text.
+struct Wanted<'a> {
+    names: &'a [String],
+    headers: &'a HeaderMap,
+}
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let there = self.names.iter().filter_map(|name| Some((name, self.headers.get(name)?)));
+        for (position, (name, value)) in there.enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}={value:?}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wanted_headers_are_shown_escaped_and_others_are_not() {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("secret"));
+        headers.insert("user-agent", HeaderValue::from_bytes(b"a\"b\xff").unwrap());
+        headers.insert("x-one", HeaderValue::from_static("1"));
+        let names = ["user-agent", "x-none", "x-one"].map(str::to_owned);
+        let shown = Wanted { names: &names, headers: &headers }.to_string();
+        assert_eq!(shown, r#"user-agent="a\"b\xff", x-one="1""#);
+    }
+}

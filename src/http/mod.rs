@@ -1,0 +1,28 @@
+//! The door for people and programs: the REST API, its description, and the health check.
+//!
+//! A request passes one corridor: its slashes are merged, it gets an id and a line in the log
+//! ([`log`](mod@log)), its path finds a handler ([`router`]), the caller is recognised by token ([`auth`]),
+//! and what comes back is an answer or a [`problem`]. Uploads stream through [`upload`] to the spool.
+
+mod api;
+mod auth;
+mod body;
+mod docs;
+mod log;
+mod openapi;
+mod ops;
+mod problem;
+mod receive;
+mod router;
+mod schemas;
+mod serve;
+mod settings;
+mod state;
+mod upload;
+
+pub use openapi::document;
+pub use ops::ops;
+pub use router::api;
+pub use serve::serve;
+pub use settings::Settings;
+pub use state::State;

@@ -1,0 +1,14 @@
+//! What the operator's listener answers.
+
+use axum::Router;
+use axum::routing::get;
+
+use super::router::{unknown, wrong_method};
+
+/// Everything that the listener for operations answers: `/healthz` says 200 while the process can answer.
+pub fn ops() -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+}

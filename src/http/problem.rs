@@ -1,0 +1,160 @@
+//! Refusals as the caller sees them.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::coordinator::{self, Refused};
+
+/// The media type of a [`Problem`].
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A refusal: RFC 9457. It names what is wrong with the request and nothing of what is inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// Always `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    kind: &'static str,
+    /// The kind of problem, in two words.
+    #[schema(example = "Bad Request")]
+    title: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599, example = 400)]
+    status: u16,
+    /// What is wrong, for people.
+    #[schema(example = "`threshold`: expected a number above 0 and at most 1, at line 1 column 17")]
+    detail: Cow<'static, str>,
+}
+
+impl Problem {
+    /// A refusal with a status of the 4xx or 5xx kind.
+    pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Refused");
+        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into() }
+    }
+
+    /// 400: the request itself is at fault.
+    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 403, one and the same for what is absent and for what the token does not open: nobody can probe.
+    pub(super) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "the token does not open this, or there is no such project or run")
+    }
+
+    /// 413: the body is longer than `bytes_max`.
+    pub(super) fn too_large(bytes_max: u64) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {bytes_max} bytes at most"))
+    }
+
+    /// 415: the body is not what the endpoint takes.
+    pub(super) fn media_type(expected: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the header Content-Type must say {expected}"))
+    }
+
+    /// 408: the body stopped arriving.
+    pub(super) fn stalled() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "the body stopped arriving")
+    }
+
+    /// 500 that is no fault of the server: what was asked for has failed, or is switched off. The title
+    /// tells these apart.
+    pub(super) fn failed(title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { title, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail) }
+    }
+
+    /// 500 for a fault of the server's own. Logs the cause; the caller learns nothing of it.
+    pub(super) fn internal(cause: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(Some(cause), |error| error.source());
+        let chain = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        tracing::error!("cannot answer a request: {chain}");
+        Self::unexplained()
+    }
+
+    /// 500 for a fault whose cause is in the log already.
+    pub(super) fn unexplained() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the server failed; its log names the cause beside this answer's X-Request-Id",
+        )
+    }
+}
+
+impl From<coordinator::Error> for Problem {
+    fn from(error: coordinator::Error) -> Self {
+        match error {
+            coordinator::Error::Refused(refused) => refused.into(),
+            coordinator::Error::Metadata(_) | coordinator::Error::Queue(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Absent => Self::forbidden(),
+            Refused::TokenUsed | Refused::UploadSuperseded => {
+                Self::new(StatusCode::FORBIDDEN, refused.to_string())
+            }
+            Refused::ProjectInError(_) => Self::failed("Project In Error", refused.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata;
+    use crate::queue;
+
+    #[test]
+    fn absent_and_forbidden_look_alike() {
+        assert_eq!(Problem::from(coordinator::Error::Refused(Refused::Absent)), Problem::forbidden());
+    }
+
+    #[test]
+    fn what_is_inside_stays_inside() {
+        let cause = "disk /var/lib/secret is on fire";
+        let errors = [
+            coordinator::Error::Metadata(metadata::Error::Unavailable(cause.into())),
+            coordinator::Error::Metadata(metadata::Error::Damaged(cause.into())),
+            coordinator::Error::Queue(queue::Error::Storage(cause.into())),
+        ];
+        for error in errors {
+            let problem = Problem::from(error);
+            assert_eq!(problem.status, 500);
+            assert!(!problem.detail.contains("secret"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_has_the_four_members_and_its_own_media_type() {
+        let problem = Problem::from(Refused::ProjectInError("party 1 sent rubbish".to_owned()));
+        insta::assert_json_snapshot!(problem, @r#"
+        {
+          "type": "about:blank",
+          "title": "Project In Error",
+          "status": 500,
+          "detail": "the project is in error: party 1 sent rubbish"
+        }
+        "#);
+        let response = problem.into_response();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+}

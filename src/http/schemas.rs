@@ -1,0 +1,173 @@
+//! Schemas that say more than the types of the code do.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
+
+/// A schema, written as what it is: JSON.
+fn schema(json: Value) -> RefOr<Schema> {
+    serde_json::from_value(json).expect("the schemas in this file are schemas")
+}
+
+pub(super) fn hex48() -> RefOr<Schema> {
+    schema(json!({"type": "string", "pattern": "^[0-9a-f]{48}$", "minLength": 48, "maxLength": 48}))
+}
+
+pub(super) fn tokens() -> RefOr<Schema> {
+    schema(json!({"type": "array", "minItems": 2, "items": hex48()}))
+}
+
+pub(super) fn timestamp() -> RefOr<Schema> {
+    schema(json!({
+        "type": "string",
+        "description": "ISO 8601 in UTC, without a zone.",
+        "examples": ["2026-11-22T08:40:01.241700"],
+    }))
+}
+
+pub(super) fn perhaps_timestamp() -> RefOr<Schema> {
+    schema(json!({
+        "type": ["string", "null"],
+        "description": "ISO 8601 in UTC, without a zone; `null` before it happened.",
+        "examples": ["2026-11-22T08:40:01.241700"],
+    }))
+}
+
+pub(super) fn result_type() -> RefOr<Schema> {
+    schema(json!({
+        "type": "string",
+        "enum": ["groups", "permutations", "similarity_scores"],
+        "description": "What the runs bring: `groups` of records that are the same person; `permutations`, one for \
+                        each of two parties, with a mask for the analyst; `similarity_scores` of all candidate pairs.",
+    }))
+}
+
+pub(super) fn run_state() -> RefOr<Schema> {
+    schema(json!({"type": "string", "enum": ["created", "queued", "running", "completed", "error"]}))
+}
+
+pub(super) fn threshold() -> RefOr<Schema> {
+    schema(json!({
+        "type": "number",
+        "format": "double",
+        "exclusiveMinimum": 0,
+        "maximum": 1,
+        "description": "The Dice coefficient from which a pair of records counts.",
+        "examples": [0.85],
+    }))
+}
+
+/// The body of a result.
+pub(super) struct ResultBody;
+
+impl ToSchema for ResultBody {
+    fn name() -> Cow<'static, str> {
+        "Result".into()
+    }
+}
+
+impl PartialSchema for ResultBody {
+    fn schema() -> RefOr<Schema> {
+        let one = |member: &str, description: &str, items: Value| {
+            json!({
+                "type": "object",
+                "description": description,
+                "required": [member],
+                "properties": {member: {"type": "array", "items": items}},
+            })
+        };
+        let record = json!({
+            "type": "array",
+            "description": "Dataset index and record index.",
+            "items": {"type": "integer", "minimum": 0},
+            "minItems": 2,
+            "maxItems": 2,
+        });
+        let group = json!({"type": "array", "items": record, "minItems": 2});
+        let pair = json!({
+            "type": "array",
+            "description": "Record, record and score, the best first.",
+            "prefixItems": [record, record, {"type": "number", "format": "double", "minimum": 0, "maximum": 1}],
+            "minItems": 3,
+            "maxItems": 3,
+        });
+        let mut permutation = one(
+            "permutation",
+            "Of a `permutations` project, for a receipt token: the new place of each record of the party.",
+            json!({"type": "integer", "minimum": 0}),
+        );
+        permutation["required"] = json!(["permutation", "rows"]);
+        permutation["properties"]["rows"] = json!({
+            "type": "integer",
+            "minimum": 0,
+            "description": "Rows of the permuted data that count: the length of the mask.",
+        });
+        schema(json!({"oneOf": [
+            one("groups", "Of a `groups` project: records that are the same person, at most one of a dataset.", group),
+            one("similarity_scores", "Of a `similarity_scores` project.", pair),
+            one(
+                "mask",
+                "Of a `permutations` project, for the result token: 1 where both permuted rows are the same person.",
+                json!({"type": "integer", "minimum": 0, "maximum": 1}),
+            ),
+            permutation,
+        ]}))
+    }
+}
+
+/// The body of an upload as JSON.
+pub(super) struct UploadBody;
+
+impl ToSchema for UploadBody {
+    fn name() -> Cow<'static, str> {
+        "Upload".into()
+    }
+}
+
+impl PartialSchema for UploadBody {
+    fn schema() -> RefOr<Schema> {
+        let encoding = json!({
+            "type": "string",
+            "description": "An encoding in base64 (standard alphabet, padded).",
+            "examples": ["AAECAwQFBgc="],
+        });
+        let encodings = json!({"type": "array", "minItems": 1, "items": encoding});
+        let name = json!({"type": ["string", "integer"]});
+        schema(json!({"oneOf": [
+            {
+                "type": "object",
+                "description": "Encodings alone, for projects without blocking.",
+                "required": ["clks"],
+                "properties": {"clks": encodings},
+            },
+            {
+                "type": "object",
+                "description": "Each encoding with the blocks it is in, for projects with blocking.",
+                "required": ["clknblocks"],
+                "properties": {"clknblocks": {"type": "array", "minItems": 1, "items": {
+                    "type": "array",
+                    "description": "The encoding in base64, then names of blocks.",
+                    "minItems": 1,
+                    "items": name,
+                    "examples": [["AAECAwQFBgc=", "north", 1979]],
+                }}},
+            },
+            {
+                "type": "object",
+                "description": "Encodings and, for projects with blocking, the blocks by number of record.",
+                "required": ["encodings"],
+                "properties": {
+                    "encodings": encodings,
+                    "blocks": {
+                        "type": "object",
+                        "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                        "examples": [{"0": ["north", "1979"], "1": []}],
+                    },
+                },
+            },
+        ]}))
+    }
+}

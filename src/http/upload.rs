@@ -1,0 +1,169 @@
+//! An upload from its first byte to its receipt: checked while it arrives, kept whole or not at all.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use tokio::time::sleep;
+use tracing::Instrument;
+
+use super::State;
+use super::api::authorize::disabled;
+use super::body::Pieces;
+use super::problem::Problem;
+use super::receive::{Incoming, receive};
+use crate::linkage::encoding::json::{self, Expected, Received};
+use crate::linkage::encoding::{self, Summary, binary};
+use crate::model::{ProjectId, Token, Upload};
+use crate::objects::{self, Objects, Staged, keys};
+
+/// How long letting go of an upload pauses after a failure, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What the body is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// One of the JSON shapes.
+    Json {
+        /// Whether the project uses blocking.
+        uses_blocking: bool,
+    },
+    /// Encodings, one after the other.
+    Binary {
+        /// How many.
+        records: u32,
+        /// Bytes of each.
+        encoding_bytes: u32,
+    },
+}
+
+/// Takes the body as the dataset of `party`, whose update token the caller holds, and gives the receipt
+/// token. Whatever goes wrong, nothing of the body is kept and the update token can be used again.
+///
+/// Dropping the future changes nothing: a caller who hangs up breaks off the body, and that is noticed.
+pub(super) async fn upload(
+    state: State,
+    project: ProjectId,
+    party: u32,
+    form: Form,
+    body: Body,
+) -> Result<Token, Problem> {
+    let work = async move {
+        let number = state.coordinator.begin_upload(project, party).await?;
+        let slot = Slot { state, project, party, number };
+        match slot.fill(form, body).await {
+            Ok(receipt) => Ok(receipt),
+            Err(problem) => {
+                slot.let_go().await;
+                Err(problem)
+            }
+        }
+    };
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(Problem::internal(&error)))
+}
+
+/// An upload that holds the lock on its token.
+#[derive(Clone)]
+struct Slot {
+    state: State,
+    project: ProjectId,
+    party: u32,
+    number: u32,
+}
+
+impl Slot {
+    async fn fill(&self, form: Form, body: Body) -> Result<Token, Problem> {
+        let pieces = Pieces::new(body, self.state.settings.body_bytes_max)?;
+        let objects = self.state.objects.clone();
+        let spooled = receive(pieces, move |incoming| spool(&objects, form, incoming)).await??;
+        let summary = spooled.summary;
+        let (project, party, number) = (self.project, self.party, self.number);
+        let bytes = spooled.matrix.publish(&keys::matrix(project, party, number)).await?;
+        if summary.has_blocks {
+            spooled.entries.publish(&keys::entries(project, party, number)).await?;
+        }
+        let Summary { records, encoding_bytes, has_blocks: blocks, .. } = summary;
+        let upload = Upload { upload: number, records, encoding_bytes, blocks };
+        let receipt = self.state.coordinator.accept_upload(project, party, upload).await?;
+        tracing::info!(project.id = %project, party, records, encoding_bytes, blocks, bytes, "upload accepted");
+        Ok(receipt)
+    }
+
+    /// Lets go of the token before the answer if that can be done at once, and otherwise as soon as it can.
+    async fn let_go(self) {
+        if self.try_to_let_go().await.is_err() {
+            tokio::spawn(self.keep_trying().in_current_span());
+        }
+    }
+
+    async fn try_to_let_go(&self) -> Result<(), Problem> {
+        let (project, party, number) = (self.project, self.party, self.number);
+        self.state.coordinator.abandon_upload(project, party, number).await?;
+        // Of a project that is gone nobody else removes what came after its end.
+        if self.state.coordinator.project(project).await?.is_none() {
+            self.state.objects.delete_prefix(&keys::upload(project, party, number)).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_trying(self) {
+        let mut pause = PAUSE_MIN;
+        while self.try_to_let_go().await.is_err() {
+            sleep(pause).await;
+            pause = PAUSE_MAX.min(pause * 2);
+        }
+    }
+}
+
+/// What arrived, not yet objects; gone when dropped.
+struct Spooled {
+    summary: Summary,
+    matrix: Staged,
+    entries: Staged,
+}
+
+/// Reads the body to its end and writes what it holds to files. Blocks.
+fn spool(objects: &Objects, form: Form, incoming: Incoming) -> Result<Spooled, Problem> {
+    let (mut matrix, mut entries) = (objects.stage()?, objects.stage()?);
+    let summary = match form {
+        Form::Binary { records, encoding_bytes } => {
+            binary::read(incoming, records, encoding_bytes, &mut matrix)?
+        }
+        Form::Json { uses_blocking } => {
+            let expected = Expected { uses_blocking, records_max: u32::MAX };
+            match json::upload(incoming, expected, &mut matrix, &mut entries)? {
+                Received::Inline(summary) => summary,
+                Received::External { .. } => return Err(disabled()),
+            }
+        }
+    };
+    Ok(Spooled { summary, matrix, entries })
+}
+
+impl From<encoding::Error> for Problem {
+    fn from(error: encoding::Error) -> Self {
+        match error {
+            encoding::Error::Rejected(rejection) if rejection.is_forbidden() => {
+                Self::new(StatusCode::FORBIDDEN, rejection.to_string())
+            }
+            encoding::Error::Rejected(rejection) => Self::bad_request(rejection.to_string()),
+            encoding::Error::Sink(cause) => objects::Error::from(cause).into(),
+            encoding::Error::Source(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<objects::Error> for Problem {
+    fn from(error: objects::Error) -> Self {
+        match error {
+            objects::Error::Full(_) => {
+                tracing::error!("the disk is full: an upload was refused");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "the server's disk is full")
+            }
+            objects::Error::Missing { .. } | objects::Error::Damaged { .. } | objects::Error::Storage(_) => {
+                Self::internal(&error)
+            }
+        }
+    }
+}

@@ -24,7 +24,8 @@ class Answer:
 
     def __init__(self, datasets, threshold, blocks=None):
         def names(dataset, record, _):
-            return [str(name) for name in blocks[dataset][record]]
+            # The library fails to remove duplicates where a record names one block twice.
+            return dict.fromkeys(str(name) for name in blocks[dataset][record])
 
         self.sizes = [len(dataset) for dataset in datasets]
         self.candidates = find_candidate_pairs(

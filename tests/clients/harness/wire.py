@@ -29,12 +29,13 @@ def send(server, data):
 
 
 def answer(talk):
-    """The status code and the text of an answer; code 0 if the server only hung up."""
+    """The status code and the text of an answer; code 0 if there is none."""
     received = b""
     with contextlib.suppress(OSError):
         while piece := talk.recv(65536):
             received += piece
-    return (int(received.split(b" ", 2)[1]) if received else 0), received.decode(errors="replace")
+    code = int(received.split(b" ", 2)[1]) if received.startswith(b"HTTP/1.") else 0
+    return code, received.decode(errors="replace")
 
 
 def drop(server, data, reset):

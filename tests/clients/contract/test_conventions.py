@@ -17,7 +17,9 @@ def test_repeated_slashes_count_as_one(api, path):
 
 def test_repeated_slashes_are_answered_directly_for_every_method(api, project):
     assert api.post("//projects", json={"schema": {}, "result_type": "groups"}).status_code == 201
-    run = api.post(f"//projects//{project.id}///runs", project.token, json={"threshold": 0.5}, allow_redirects=False)
+    run = api.post(
+        f"//projects//{project.id}///runs", project.token, json={"threshold": 0.5}, allow_redirects=False
+    )
     assert run.status_code == 201
     double = api.session.get(api.url.replace("/api/v1", "//api//v1") + "/status", allow_redirects=False)
     assert double.status_code == 200
@@ -42,7 +44,15 @@ def test_version_has_its_three_keys(api):
 
 def test_head_works_wherever_get_does(api, linked):
     project, run, _ = linked["groups"]
-    for path in ("/status", "/version", "/projects", project.path, run.path, f"{run.path}/status", f"{run.path}/result"):
+    for path in (
+        "/status",
+        "/version",
+        "/projects",
+        project.path,
+        run.path,
+        f"{run.path}/status",
+        f"{run.path}/result",
+    ):
         answer = api.call("HEAD", path, project.token)
         assert answer.status_code == 200 and answer.content == b"", path
 
@@ -68,31 +78,43 @@ def test_a_wrong_method_on_a_known_path_is_405(api, linked, method, path):
     assert_problem(answer, 405)
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/projects/x/y", "/projects/x/runs/y/z", "/projects/x/runs/y/result/z"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/projects/x/y", "/projects/x/runs/y/z", "/projects/x/runs/y/result/z"]
+)
 def test_an_unknown_route_is_404(api, path):
     assert_problem(api.get(path, "0" * 48), 404)
 
 
-@pytest.mark.parametrize("media", ["application/json", "application/json; charset=utf-8", "application/vnd.x+json"])
+@pytest.mark.parametrize(
+    "media", ["application/json", "application/json; charset=utf-8", "application/vnd.x+json"]
+)
 def test_json_is_known_by_its_media_types(api, media):
     body = b'{"schema": {}, "result_type": "groups"}'
     assert api.post("/projects", data=body, headers={"Content-Type": media}).status_code == 201
 
 
-@pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream"])
+@pytest.mark.parametrize(
+    "media", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream"]
+)
 def test_another_media_type_is_415(api, project, media):
     headers = {"Content-Type": media}
     assert_problem(api.post("/projects", data=b"{}", headers=headers), 415)
     assert_problem(api.post(f"{project.path}/runs", project.token, data=b"{}", headers=headers), 415)
-    assert_problem(api.post(f"{project.path}/clks", project.update_tokens[0], data=b"{}", headers=headers), 415)
+    assert_problem(
+        api.post(f"{project.path}/clks", project.update_tokens[0], data=b"{}", headers=headers), 415
+    )
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b'"text"', b"null", b'{"a": }', b"\xff\xfe", b'{"a": 1} x'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"1", b'"text"', b"null", b'{"a": }', b"\xff\xfe", b'{"a": 1} x']
+)
 def test_a_body_that_is_no_json_object_is_400(api, project, body):
     headers = {"Content-Type": "application/json"}
     assert_problem(api.post("/projects", data=body, headers=headers), 400)
     assert_problem(api.post(f"{project.path}/runs", project.token, data=body, headers=headers), 400)
-    assert_problem(api.post(f"{project.path}/clks", project.update_tokens[0], data=body, headers=headers), 400)
+    assert_problem(
+        api.post(f"{project.path}/clks", project.update_tokens[0], data=body, headers=headers), 400
+    )
     assert project.describe().json()["error"] is False
 
 

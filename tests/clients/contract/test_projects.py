@@ -33,10 +33,21 @@ def test_there_is_an_update_token_for_each_party(api, parties):
 
 def test_a_new_project_says_what_it_was_given(api):
     schema = {"clkConfig": {"l": 1024}, "näme": [1, 2.5, None, {"x": "\u00e9\U0001f600"}], "": False}
-    fields = {"schema": schema, "name": "a näme", "notes": "n\no\tes", "number_parties": 3, "uses_blocking": True}
+    fields = {
+        "schema": schema,
+        "name": "a näme",
+        "notes": "n\no\tes",
+        "number_parties": 3,
+        "uses_blocking": True,
+    }
     created = create(api, **fields).json()
     described = api.get(f"/projects/{created['project_id']}", created["result_token"]).json()
-    expected = {"project_id": created["project_id"], "result_type": "groups", "parties_contributed": 0, "error": False}
+    expected = {
+        "project_id": created["project_id"],
+        "result_type": "groups",
+        "parties_contributed": 0,
+        "error": False,
+    }
     assert described == {**expected, **fields}
     assert described["uses_blocking"] is True
 

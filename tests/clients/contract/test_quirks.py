@@ -85,7 +85,18 @@ def test_q10_mixed_lengths_inside_one_inline_upload_are_400(project, texts):
     project.upload(0, {"clks": [EIGHT_BYTES]})
 
 
-BAD_BASE64 = ["AAECAwQFBgc", "AAEC*AwQF-BgcC", "A", "AA", "AAA", "====", "!!!", "-_-_", "AAECAwQFBgc=AAEC", "AAECAwQFBgé="]
+BAD_BASE64 = [
+    "AAECAwQFBgc",
+    "AAEC*AwQF-BgcC",
+    "A",
+    "AA",
+    "AAA",
+    "====",
+    "!!!",
+    "-_-_",
+    "AAECAwQFBgc=AAEC",
+    "AAECAwQFBgé=",
+]
 
 
 @pytest.mark.parametrize("text", BAD_BASE64)
@@ -112,7 +123,9 @@ def test_q12_line_breaks_every_76_characters_are_skipped(api):
 def test_q12_what_the_reference_decodes_without_skipping_decodes_alike(api):
     for case in vectors.load("base64.json")["cases"]:
         text = case["text"]
-        if case["hex"] and not set(text) - set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \n"):
+        if case["hex"] and not set(text) - set(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \n"
+        ):
             project = api.project("groups")
             answer = project.post_clks(0, {"clks": [text]})
             # Text after the padding, and bits that the padding should have cleared, may be refused.
@@ -135,7 +148,9 @@ def test_q13_a_key_that_names_no_record_is_400(blocking_project, key):
     blocking_project.upload(0, {"clknblocks": [[EIGHT_BYTES, "1"]]})
 
 
-@pytest.mark.parametrize("media", ["application/json; charset=utf-8", "Application/JSON", "application/json;v=1"])
+@pytest.mark.parametrize(
+    "media", ["application/json; charset=utf-8", "Application/JSON", "application/json;v=1"]
+)
 def test_q15_media_type_parameters_are_accepted(api, project, media):
     headers = {"Content-Type": media}
     body = f'{{"clks": ["{EIGHT_BYTES}"]}}'
@@ -183,7 +198,9 @@ def test_q20_a_run_of_a_project_in_error_says_so_with_a_message(api):
     run = project.run(0.5)
     project.upload_encodings(0, encodings(3, 4096))
     project.upload_encodings(1, encodings(3, 4096))
-    status = until(lambda: (answer := run.get_status().json())["state"] == "error" and answer, "the run says error")
+    status = until(
+        lambda: (answer := run.get_status().json())["state"] == "error" and answer, "the run says error"
+    )
     assert status["message"]
 
 
@@ -265,7 +282,15 @@ def test_q35_the_status_is_live(api):
 
 def test_q36_unknown_query_parameters_are_ignored(api, linked):
     project, run, _ = linked["groups"]
-    for path in ("/status", "/version", "/projects", project.path, run.path, f"{run.path}/status", f"{run.path}/result"):
+    for path in (
+        "/status",
+        "/version",
+        "/projects",
+        project.path,
+        run.path,
+        f"{run.path}/status",
+        f"{run.path}/result",
+    ):
         assert api.get(f"{path}?x=1&y", project.token).status_code == 200
     assert api.post("/projects?x=1", json={"schema": {}, "result_type": "groups"}).status_code == 201
 

@@ -96,7 +96,11 @@ def test_permutations_are_integers_and_the_mask_is_zeros_and_ones(linked):
 
 @pytest.mark.parametrize(
     ("kind", "empty"),
-    [("groups", {"groups": []}), ("similarity_scores", {"similarity_scores": []}), ("permutations", {"mask": [0, 0]})],
+    [
+        ("groups", {"groups": []}),
+        ("similarity_scores", {"similarity_scores": []}),
+        ("permutations", {"mask": [0, 0]}),
+    ],
 )
 def test_a_run_that_finds_nothing_says_so(api, kind, empty):
     zeros, ones = [bytes(8)] * 2, [b"\xff" * 8] * 3

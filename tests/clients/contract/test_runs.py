@@ -16,7 +16,9 @@ def test_ten_runs_can_be_posted_before_any_data(project):
     runs = [project.run(0.5 + i / 20, name=f"run {i}") for i in range(10)]
     listed = project.runs()
     assert [entry["run_id"] for entry in listed] == [run.id for run in runs]
-    assert all(entry.keys() == {"run_id", "time_added", "state"} and entry["state"] == "created" for entry in listed)
+    assert all(
+        entry.keys() == {"run_id", "time_added", "state"} and entry["state"] == "created" for entry in listed
+    )
     for party in (0, 1):
         project.upload_encodings(party, encodings(5))
     assert all(len(run.result()["groups"]) == 5 for run in runs)
@@ -43,14 +45,18 @@ def test_name_and_notes_are_empty_by_default(project):
     assert described["name"] == "" and described["notes"] == ""
 
 
-@pytest.mark.parametrize("threshold", [None, "0.5", True, [], {}, 0, -0.0, -0.5, 1.0000000000000002, 2, 10**400])
+@pytest.mark.parametrize(
+    "threshold", [None, "0.5", True, [], {}, 0, -0.0, -0.5, 1.0000000000000002, 2, 10**400]
+)
 def test_a_threshold_that_cannot_be_meant_is_400(project, threshold):
     assert_problem(project.post_run(threshold), 400, "threshold")
     assert project.runs() == []
 
 
 def test_a_missing_threshold_is_400(project):
-    assert_problem(project.api.post(f"{project.path}/runs", project.token, json={"name": "x"}), 400, "threshold")
+    assert_problem(
+        project.api.post(f"{project.path}/runs", project.token, json={"name": "x"}), 400, "threshold"
+    )
 
 
 @pytest.mark.parametrize("field", ["name", "notes"])
@@ -87,7 +93,11 @@ def test_a_completed_run_says_how_it_went(linked, kind):
     assert status["time_added"] <= status["time_started"] <= status["time_completed"]
     stage = status["current_stage"]
     if kind == "similarity_scores":
-        progress = {"absolute": 30, "relative": 1.0, "description": "number of already computed similarity scores"}
+        progress = {
+            "absolute": 30,
+            "relative": 1.0,
+            "description": "number of already computed similarity scores",
+        }
         assert status["stages"] == 2
         assert stage == {"number": 2, "description": STAGES[1], "progress": progress}
     else:

@@ -22,7 +22,12 @@ DOORS = {
     "delete run": ([RESULT], [RESULT]),
     "delete project": ([RESULT], [RESULT]),
 }
-OPENED = {"authorize upload": (201, 500), "delete run": (204,), "delete project": (204,), "create run": (201,)}
+OPENED = {
+    "authorize upload": (201, 500),
+    "delete run": (204,),
+    "delete project": (204,),
+    "create run": (201,),
+}
 
 
 class Scene:
@@ -55,7 +60,9 @@ class Scene:
             "describe project": lambda: api.get(project.path, token),
             "authorize upload": lambda: api.get(f"{project.path}/authorize-external-upload", token),
             "upload clks": lambda: api.post(f"{project.path}/clks", token, json={"clks": [EIGHT_BYTES]}),
-            "upload binary": lambda: api.post(f"{project.path}/binaryclks", token, data=bytes(8), headers=binary),
+            "upload binary": lambda: api.post(
+                f"{project.path}/binaryclks", token, data=bytes(8), headers=binary
+            ),
             "list runs": lambda: api.get(f"{project.path}/runs", token),
             "create run": lambda: api.post(f"{project.path}/runs", token, json={"threshold": 0.5}),
             "describe run": lambda: api.get(run.path, token),

@@ -275,6 +275,8 @@ def test_external_uploads_are_a_disabled_feature(project):
     if asked.status_code == 201:
         pytest.skip("the object store is enabled")
     assert assert_problem(asked, 500)["title"] == "Feature Disabled"
-    named = project.post_clks(0, {"encodings": {"file": {"bucket": "uploads", "path": f"{project.id}/x/e.bin"}}})
+    named = project.post_clks(
+        0, {"encodings": {"file": {"bucket": "uploads", "path": f"{project.id}/x/e.bin"}}}
+    )
     assert assert_problem(named, 500)["title"] == "Feature Disabled"
     still_usable(project)

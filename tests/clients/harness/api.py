@@ -98,7 +98,9 @@ class Project:
             "Hash-Size": str(size),
             **(headers or {}),
         }
-        return self.api.post(f"{self.path}/binaryclks", self._token(party), headers=headers, data=data, **rest)
+        return self.api.post(
+            f"{self.path}/binaryclks", self._token(party), headers=headers, data=data, **rest
+        )
 
     def upload(self, party, body):
         """Uploads a JSON body, which has to succeed; returns the receipt token."""
@@ -112,7 +114,9 @@ class Project:
         return receipt(self.post_binary(party, b"".join(encodings), len(encodings), size))
 
     def post_run(self, threshold, token=None, **fields):
-        return self.api.post(f"{self.path}/runs", token or self.token, json={"threshold": threshold, **fields})
+        return self.api.post(
+            f"{self.path}/runs", token or self.token, json={"threshold": threshold, **fields}
+        )
 
     def run(self, threshold=0.8, **fields):
         response = self.post_run(threshold, **fields)

@@ -93,7 +93,13 @@ def ties(rng, counts, size):
 def extremes(rng, counts, size):
     """All zero, all one, and nearly so."""
     full = set(range(size * 8))
-    kinds = [set(), full, {rng.randrange(size * 8)}, full - {rng.randrange(size * 8)}, some_bits(rng, size, 0.5)]
+    kinds = [
+        set(),
+        full,
+        {rng.randrange(size * 8)},
+        full - {rng.randrange(size * 8)},
+        some_bits(rng, size, 0.5),
+    ]
     return [[of_bits(rng.choice(kinds), size) for _ in range(count)] for count in counts]
 
 

@@ -121,7 +121,9 @@ def test_ragged_encodings(project_for, index):
     assert_problem(post(project_for("blocks"), json.dumps(body)), 400, "clknblocks", str(index))
 
 
-@pytest.mark.parametrize("text", ["AAECAwQFBgcICQoLDA0OD", "****", "AAECAwQFBgcICQoLDA0O-_==", "\u00e9" * 24, "AAEC=AAE"])
+@pytest.mark.parametrize(
+    "text", ["AAECAwQFBgcICQoLDA0OD", "****", "AAECAwQFBgcICQoLDA0O-_==", "\u00e9" * 24, "AAEC=AAE"]
+)
 def test_bad_base64(project_for, text):
     texts = texts_of(ROWS[:5]) + [text]
     assert_problem(post(project_for("clks"), json.dumps({"clks": texts})), 400, "clks", "5")
@@ -221,11 +223,14 @@ def test_a_connection_that_ends_half_way(project_for, server, form, part, reset)
 
 
 @pytest.mark.parametrize(
-    "chunks", [b"zz\r\nabc\r\n", b"5\r\nabc", b"-1\r\n", b"ffffffffffffffffff\r\nabc", b"3\r\nabcdef\r\n0\r\n\r\n"]
+    "chunks",
+    [b"zz\r\nabc\r\n", b"5\r\nabc", b"-1\r\n", b"ffffffffffffffffff\r\nabc", b"3\r\nabcdef\r\n0\r\n\r\n"],
 )
 def test_chunks_that_are_no_chunks(project_for, server, chunks):
     project = project_for("clks")
-    request = wire.head(f"{project.path}/clks", project.update_tokens[0], {**JSON, "Transfer-Encoding": "chunked"})
+    request = wire.head(
+        f"{project.path}/clks", project.update_tokens[0], {**JSON, "Transfer-Encoding": "chunked"}
+    )
     code, said = wire.send(server, request + chunks)
     assert code in (0, 400), said
 

@@ -95,8 +95,9 @@ def test_an_upload_of_a_million_encodings_stays_small(tmp_path, capsys, form):
         assert project.describe().json()["error"] is False
         raised, ingested = uploaded - before, server.peak() - before
         with capsys.disabled():
-            print(f"\n{form}: {path.stat().st_size / 1e6:.0f} MB raised peak memory by {raised / 2**20:.1f} MiB,", end="")
-            print(f" with ingestion {ingested / 2**20:.1f} MiB", end=" ")
+            sent_mb, raised_mib, ingested_mib = path.stat().st_size / 1e6, raised / 2**20, ingested / 2**20
+            print(f"\n{form}: {sent_mb:.0f} MB raised peak memory by {raised_mib:.1f} MiB,", end=" ")
+            print(f"with what follows {ingested_mib:.1f} MiB", end=" ")
         assert ingested < ALLOWED
     path.unlink()
 

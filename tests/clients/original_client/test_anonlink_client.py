@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from anonlinkclient.rest_client import RestClient, ServiceError
 
 from harness import people
 from harness.oracle import Answer, as_sets, assert_permutations_fit, bit_patterns
@@ -180,8 +181,6 @@ def test_a_deleted_project_is_gone(client):
 
 def test_the_library_behind_the_commands(client, folder):
     """Calls that no command makes: describing a project sends a JSON content type and no body."""
-    from anonlinkclient.rest_client import RestClient, ServiceError
-
     rest = RestClient(client.origin)
     talk = Conversation(client, "groups", 2, blocked=False)
     described = rest.project_get_description(talk.project, talk.token)

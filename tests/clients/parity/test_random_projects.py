@@ -92,7 +92,9 @@ def link(files, threshold, result, shape):
 
 
 def test_the_link_command_reads_binary_files_and_writes_tables(tmp_path):
-    linkage = next(item for item in LINKAGES if item.parties == 2 and item.blocks is None and item.kind == "plain")
+    linkage = next(
+        item for item in LINKAGES if item.parties == 2 and item.blocks is None and item.kind == "plain"
+    )
     files = []
     for party, dataset in enumerate(linkage.datasets):
         files.append(tmp_path / f"party-{party}.bin")

@@ -1,5 +1,6 @@
 //! Why a comparison did not end with its pairs.
 
+use crate::linkage::encoding::layout::Damage;
 use crate::linkage::pairs;
 
 /// Why encodings could not be compared.
@@ -22,4 +23,7 @@ pub enum Error {
     /// The matrix or the list is cut off, or the two sides have encodings of different sizes.
     #[error("encodings cannot be compared: {0}")]
     Malformed(&'static str),
+    /// A matrix or its block index is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
 }

@@ -3,6 +3,7 @@
 //! [`search()`] looks at two lists of records, [`compare()`] at all tiles of a part of a run.
 
 pub mod dice;
+pub mod tile;
 
 mod compare;
 mod decision;

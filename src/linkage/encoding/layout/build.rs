@@ -1,13 +1,14 @@
 //! Making an index: one pass over the matrix, one external sort of the block entries.
 
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{Read, Write};
 
 use super::super::block::{self, Digest, Entry};
 use super::directory::Block;
 use super::header::{CHUNK_BYTES, Header};
+use super::section::Section;
 use super::sort::{self, Limits};
 use super::{Damage, Error, Span};
-use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::linkage::scratch::Scratch;
 
 /// A dataset as an upload left it.
 #[derive(Clone, Copy, Debug)]
@@ -50,12 +51,12 @@ pub(super) fn build_within<M: Read, E: Read>(
         Some(entries) => sort::sorted(entries, scratch, limits, |entry| blocks.push(entry))?,
         None => blocks.push_all_records()?,
     }
-    let mut blocks = blocks.finish()?;
+    let blocks = blocks.finish()?;
     let header = Header {
         records,
         encoding_bytes,
-        blocks: blocks.directory.items,
-        ids: blocks.ids.items,
+        blocks: blocks.directory.items(),
+        ids: blocks.ids.items(),
         sums_crc: crc32fast::hash(&sums),
         directory_crc: blocks.directory.crc(),
         ids_crc: blocks.ids.crc(),
@@ -115,6 +116,9 @@ impl Blocks {
 
     /// All records in the default block.
     fn push_all_records(&mut self) -> Result<(), Error> {
+        if self.records == 0 {
+            return Ok(());
+        }
         let span = Span::Rows { first: 0, count: self.records };
         self.directory.push(&Block { digest: block::default_block(), span }.to_bytes())
     }
@@ -159,7 +163,7 @@ impl Current {
             return Ok(());
         }
         if self.listed_at.is_none() && record != self.last + 1 {
-            self.listed_at = Some(ids.items);
+            self.listed_at = Some(ids.items());
             (self.first..=self.last).try_for_each(|id| ids.push(&id.to_le_bytes()))?;
         }
         if self.listed_at.is_some() {
@@ -168,45 +172,5 @@ impl Current {
         self.last = record;
         self.count += 1;
         Ok(())
-    }
-}
-
-/// A section of the index on its way through a temporary file: its checksum and length have to be known
-/// before its first byte is written.
-struct Section {
-    file: BufWriter<Box<dyn ScratchFile>>,
-    hasher: crc32fast::Hasher,
-    items: u64,
-}
-
-impl Section {
-    fn create(scratch: &dyn Scratch) -> Result<Self, Error> {
-        let file = BufWriter::with_capacity(64 << 10, scratch.file().map_err(Error::Scratch)?);
-        Ok(Self { file, hasher: crc32fast::Hasher::new(), items: 0 })
-    }
-
-    fn push(&mut self, item: &[u8]) -> Result<(), Error> {
-        self.items += 1;
-        self.hasher.update(item);
-        self.file.write_all(item).map_err(Error::Scratch)
-    }
-
-    fn crc(&self) -> u32 {
-        self.hasher.clone().finalize()
-    }
-
-    fn copy_to(&mut self, out: &mut impl Write) -> Result<(), Error> {
-        self.file.rewind().map_err(Error::Scratch)?;
-        let mut piece = vec![0; 64 << 10];
-        loop {
-            let read = match self.file.get_mut().read(&mut piece) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result.map_err(Error::Scratch)?,
-            };
-            if read == 0 {
-                return Ok(());
-            }
-            out.write_all(&piece[..read]).map_err(Error::Sink)?;
-        }
     }
 }

@@ -99,16 +99,16 @@ impl<'a> Index<'a> {
     ///
     /// # Errors
     /// [`Damage::Contradiction`] if it reaches beyond this index.
-    pub fn rows(&self, span: Span) -> Result<Rows<'a>, Damage> {
+    pub fn rows(&self, span: Span) -> Result<RowIds<'a>, Damage> {
         let rows = match span {
             Span::Rows { first, count } => {
                 let stop = first.checked_add(count).filter(|&stop| stop <= self.header.records);
-                stop.map(|stop| Rows::Dense(first..stop))
+                stop.map(|stop| RowIds::Dense(first..stop))
             }
             Span::Ids { first, count } => {
                 let first = usize::try_from(first).unwrap_or(usize::MAX);
                 let stop = first.saturating_add(count as usize);
-                self.ids.get(first..stop).map(Rows::Listed)
+                self.ids.get(first..stop).map(RowIds::Listed)
             }
         };
         rows.ok_or(Damage::Contradiction { object: INDEX, what: "a block reaches beyond the last record" })
@@ -159,14 +159,14 @@ impl<'a> Index<'a> {
 
 /// Rows of the matrix, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rows<'a> {
+pub enum RowIds<'a> {
     /// They follow one another.
     Dense(Range<u32>),
     /// Each by its id, u32 little-endian.
     Listed(&'a [[u8; 4]]),
 }
 
-impl Rows<'_> {
+impl RowIds<'_> {
     /// How many.
     pub fn len(&self) -> usize {
         match self {

@@ -38,7 +38,9 @@ mod build;
 mod directory;
 mod header;
 mod index;
+mod section;
 mod sort;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -48,7 +50,10 @@ use std::io;
 pub use build::{Dataset, build};
 pub use directory::{Block, Directory};
 pub use header::{CHUNK_BYTES, Header};
-pub use index::{Index, Rows};
+pub(in crate::linkage) use header::{u32_at, u64_at};
+pub use index::{Index, RowIds};
+pub(in crate::linkage) use section::Section;
+pub use verify::Verified;
 
 /// Some records of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

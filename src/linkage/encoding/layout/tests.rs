@@ -159,6 +159,12 @@ fn damage_to_the_matrix_is_found_where_it_is() {
     assert_eq!(index.verify_rows(&matrix, 131_072..131_073), Err(damage));
     assert_eq!(index.verify_rows(&matrix, 0..131_072), Ok(()));
     assert_eq!(index.verify_rows(&matrix, 262_144..records), Ok(()));
+    let verified = Verified::nothing(index.header());
+    let rows = |first, count| verified.check(&index, &matrix, Span::Rows { first, count });
+    assert_eq!((rows(0, 1), rows(262_144, 1), rows(0, 131_072)), (Ok(()), Ok(()), Ok(())));
+    assert!(matches!(rows(131_071, 2), Err(Damage::Matrix { .. })));
+    // What was found sound is not looked at again.
+    assert_eq!(verified.check(&index, &[], Span::Rows { first: 0, count: 1 }), Ok(()));
     assert!(matches!(index.verify_rows(&matrix[1..], 0..1), Err(Damage::Length { .. })));
     assert!(index.verify_chunk(3, &[]).is_err());
 }

@@ -1,0 +1,60 @@
+//! A section of an object at rest whose length and checksum stand in front of it: it is gathered in a
+//! temporary file until both are known.
+
+use std::io::{self, BufWriter, Read, Seek, Write};
+
+use super::Error;
+use crate::linkage::scratch::{Scratch, ScratchFile};
+
+/// A section on its way through a temporary file.
+pub(in crate::linkage) struct Section {
+    file: BufWriter<Box<dyn ScratchFile>>,
+    hasher: crc32fast::Hasher,
+    items: u64,
+}
+
+impl Section {
+    /// An empty section.
+    pub(in crate::linkage) fn create(scratch: &dyn Scratch) -> Result<Self, Error> {
+        let file = BufWriter::with_capacity(64 << 10, scratch.file().map_err(Error::Scratch)?);
+        Ok(Self { file, hasher: crc32fast::Hasher::new(), items: 0 })
+    }
+
+    /// Appends an item.
+    pub(in crate::linkage) fn push(&mut self, item: &[u8]) -> Result<(), Error> {
+        self.items += 1;
+        self.hasher.update(item);
+        self.file.write_all(item).map_err(Error::Scratch)
+    }
+
+    /// Items so far.
+    pub(in crate::linkage) const fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// The checksum of what is in it, still open.
+    pub(in crate::linkage) const fn hasher(&self) -> &crc32fast::Hasher {
+        &self.hasher
+    }
+
+    /// The checksum of what is in it.
+    pub(in crate::linkage) fn crc(&self) -> u32 {
+        self.hasher.clone().finalize()
+    }
+
+    /// Writes all items to `out`.
+    pub(in crate::linkage) fn copy_to(mut self, out: &mut impl Write) -> Result<(), Error> {
+        self.file.rewind().map_err(Error::Scratch)?;
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = match self.file.get_mut().read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result.map_err(Error::Scratch)?,
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            out.write_all(&piece[..read]).map_err(Error::Sink)?;
+        }
+    }
+}

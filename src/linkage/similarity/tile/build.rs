@@ -1,0 +1,168 @@
+//! Making a plan: the directories of all datasets, merged block by block.
+
+use std::io::{Read, Write};
+use std::num::NonZeroU64;
+
+use super::cut;
+use super::entry::Entry;
+use super::plan::{Dataset, Head, PLAN};
+use crate::linkage::encoding::layout::{Block, Damage, Directory, Error, Section};
+use crate::linkage::scratch::Scratch;
+use crate::model::Threshold;
+
+/// Entries bundled in one part.
+const ENTRIES_MAX: usize = 100_000;
+
+/// What a plan came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Its parts; 0 if no two datasets share a block.
+    pub parts: u64,
+    /// Comparisons in all parts.
+    pub comparisons: u64,
+}
+
+/// Writes the plan of a run over the datasets whose indexes are `directories` (none of them read
+/// further than its header) to `out`: every block that two datasets share, cut into parts of about `aim`
+/// comparisons. A part is never much larger; it is smaller where little is left.
+///
+/// Reads each directory once, side by side. Takes about 4 MiB of memory and temporary files as large as
+/// the plan.
+///
+/// # Errors
+/// [`Error::Damaged`] if a directory is, or if encodings differ in size; else that of a source, a
+/// temporary file, or `out`.
+pub fn plan<R: Read>(
+    mut directories: Vec<Directory<R>>,
+    threshold: Threshold,
+    aim: NonZeroU64,
+    scratch: &dyn Scratch,
+    mut out: impl Write,
+) -> Result<Planned, Error> {
+    let datasets = datasets_of(&directories)?;
+    let mut parts = Parts::create(scratch, aim.get())?;
+    let (mut heads, mut sharing) = (Vec::new(), Vec::new());
+    for directory in &mut directories {
+        heads.push(directory.next_block()?);
+    }
+    while let Some(digest) = heads.iter().flatten().map(|block| block.digest).min() {
+        sharing.clear();
+        for (dataset, (head, directory)) in heads.iter_mut().zip(&mut directories).enumerate() {
+            if let Some(block) = head.take_if(|block| block.digest == digest) {
+                sharing.push((dataset as u32, block));
+                *head = directory.next_block()?;
+            }
+        }
+        parts.push_block(&sharing)?;
+    }
+    parts.finish(&datasets, threshold, &mut out)
+}
+
+fn datasets_of<R: Read>(directories: &[Directory<R>]) -> Result<Vec<Dataset>, Error> {
+    let datasets: Vec<_> = directories.iter().map(|directory| Dataset::of(directory.header())).collect();
+    if datasets.windows(2).any(|two| two[0].encoding_bytes != two[1].encoding_bytes) {
+        return Err(Damage::Contradiction { object: PLAN, what: "encodings of different size" }.into());
+    }
+    Ok(datasets)
+}
+
+/// Parts under construction.
+struct Parts {
+    aim: u64,
+    bundle: Vec<Entry>,
+    bundle_comparisons: u64,
+    comparisons: u64,
+    table: Section,
+    entries: Section,
+}
+
+impl Parts {
+    fn create(scratch: &dyn Scratch, aim: u64) -> Result<Self, Error> {
+        Ok(Self {
+            aim,
+            bundle: Vec::new(),
+            bundle_comparisons: 0,
+            comparisons: 0,
+            table: Section::create(scratch)?,
+            entries: Section::create(scratch)?,
+        })
+    }
+
+    /// Every two of the datasets that have a block.
+    fn push_block(&mut self, sharing: &[(u32, Block)]) -> Result<(), Error> {
+        for (position, &(left_dataset, left)) in sharing.iter().enumerate() {
+            for &(right_dataset, right) in &sharing[position + 1..] {
+                self.push(Entry { left_dataset, right_dataset, left: left.span, right: right.span })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Entry) -> Result<(), Error> {
+        let comparisons = entry.comparisons();
+        if comparisons > self.aim {
+            return cut::grid(entry, self.aim).try_for_each(|cell| self.write_part(&[cell]));
+        }
+        if self.bundle_comparisons + comparisons > self.aim || self.bundle.len() == ENTRIES_MAX {
+            self.write_bundle()?;
+        }
+        self.bundle.push(entry);
+        self.bundle_comparisons += comparisons;
+        Ok(())
+    }
+
+    fn write_bundle(&mut self) -> Result<(), Error> {
+        let mut bundle = std::mem::take(&mut self.bundle);
+        if !bundle.is_empty() {
+            self.write_part(&bundle)?;
+            bundle.clear();
+        }
+        self.bundle = bundle;
+        self.bundle_comparisons = 0;
+        Ok(())
+    }
+
+    fn write_part(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let first = self.entries.items();
+        let mut comparisons = 0;
+        let mut crc = crc32fast::Hasher::new();
+        for entry in entries {
+            let bytes = entry.to_bytes();
+            crc.update(&bytes);
+            comparisons += entry.comparisons();
+            self.entries.push(&bytes)?;
+        }
+        self.comparisons = self.comparisons.saturating_add(comparisons);
+        let mut part = [0; super::plan::PART_BYTES];
+        part[..8].copy_from_slice(&first.to_le_bytes());
+        part[8..12].copy_from_slice(&(entries.len() as u32).to_le_bytes());
+        part[12..20].copy_from_slice(&comparisons.to_le_bytes());
+        part[20..].copy_from_slice(&crc.finalize().to_le_bytes());
+        self.table.push(&part)
+    }
+
+    fn finish(
+        mut self,
+        datasets: &[Dataset],
+        threshold: Threshold,
+        out: &mut impl Write,
+    ) -> Result<Planned, Error> {
+        self.write_bundle()?;
+        let head = Head {
+            datasets: datasets.len() as u32,
+            threshold,
+            aim: self.aim,
+            comparisons: self.comparisons,
+            parts: self.table.items(),
+            entries: self.entries.items(),
+        };
+        let datasets: Vec<u8> = datasets.iter().flat_map(|dataset| dataset.to_bytes()).collect();
+        let head_bytes = head.to_bytes(&datasets, self.table.hasher());
+        out.write_all(&head_bytes).map_err(Error::Sink)?;
+        out.write_all(&datasets).map_err(Error::Sink)?;
+        self.table.copy_to(out)?;
+        self.entries.copy_to(out)?;
+        out.flush().map_err(Error::Sink)?;
+        Ok(Planned { parts: head.parts, comparisons: head.comparisons })
+    }
+}

@@ -1,0 +1,51 @@
+//! The **plan** of a run: which records are compared with which, cut into parts of about the same work.
+//!
+//! For every block and every two datasets that both have it, all records of the one are compared with all
+//! of the other. What is more than a part's worth is cut in a grid, each cell a part; what is less is
+//! bundled.
+//!
+//! # The plan, version 1
+//!
+//! Little-endian throughout, sections one after the other without gaps:
+//!
+//! | offset | size | content |
+//! |---|---|---|
+//! | 0 | 8 | magic `entdplan` |
+//! | 8 | 4 | version, 1 |
+//! | 12 | 4 | number of datasets *d* |
+//! | 16 | 8 | threshold, f64 |
+//! | 24 | 8 | comparisons aimed at in a part |
+//! | 32 | 8 | comparisons in all parts (2⁶⁴ − 1 if there are more) |
+//! | 40 | 8 | number of parts *p* |
+//! | 48 | 8 | number of entries *e* |
+//! | 56 | 4 | zero |
+//! | 60 | 4 | CRC-32 of bytes 0 to 59, the datasets and the parts |
+//! | 64 | 8·*d* | datasets: records (u32) and encoding size in bytes (u32) of each |
+//! | | 24·*p* | parts |
+//! | | 32·*e* | entries, part by part |
+//!
+//! | part | size | content | | entry | size | content |
+//! |---|---|---|---|---|---|---|
+//! | 0 | 8 | its first entry | | 0 | 4 | left dataset |
+//! | 8 | 4 | number of entries | | 4 | 4 | right dataset, the higher one |
+//! | 12 | 8 | comparisons in it | | 8 | 8 | left: first row or id, and form |
+//! | 20 | 4 | CRC-32 of its entries | | 16 | 8 | right: the same |
+//! | | | | | 24 | 4 | left: number of records, at least 1 |
+//! | | | | | 28 | 4 | right: the same |
+//!
+//! The form is the highest bit: set, the records are rows that follow one another; else they are listed
+//! in the dataset's block index.
+
+mod build;
+mod cut;
+mod entry;
+mod plan;
+mod stored;
+
+#[cfg(test)]
+mod tests;
+
+pub use build::{Planned, plan};
+pub use entry::Entry;
+pub use plan::{Dataset, Part, Plan};
+pub use stored::Stored;

@@ -1,0 +1,42 @@
+//! From what a plan names to rows at hand.
+
+use super::Entry;
+use crate::linkage::encoding::layout::{Index, RowIds, Span};
+use crate::linkage::similarity::{Error, Rows, Tile};
+
+/// A dataset at rest: its block index and its matrix, in memory or mapped into it.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    /// The block index.
+    pub index: Index<'a>,
+    /// The matrix.
+    pub matrix: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// The rows of `span`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::NoSuchRecord`] or [`Error::Malformed`] if index and matrix do not have them.
+    pub fn rows(&self, span: Span) -> Result<Rows<'a>, Error> {
+        let encoding_bytes = self.index.header().encoding_bytes as usize;
+        match self.index.rows(span)? {
+            RowIds::Dense(rows) => Rows::range(self.matrix, encoding_bytes, rows),
+            RowIds::Listed(ids) => Rows::listed(self.matrix, encoding_bytes, ids.as_flattened()),
+        }
+    }
+}
+
+impl Entry {
+    /// The rows to compare, given the two datasets that this entry names.
+    ///
+    /// # Errors
+    /// As [`Stored::rows`].
+    pub fn tile<'a>(&self, left: &Stored<'a>, right: &Stored<'a>) -> Result<Tile<'a>, Error> {
+        Ok(Tile {
+            datasets: [self.left_dataset, self.right_dataset],
+            left: left.rows(self.left)?,
+            right: right.rows(self.right)?,
+        })
+    }
+}

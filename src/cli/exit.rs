@@ -1,19 +1,22 @@
 //! How a command ends.
 
+use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
 /// The exit codes, for `--help`.
 pub(super) const CODES: &str = "\
 Exit codes:
-  0  done, or stopped on request
-  1  failed: something outside the program did not work
-  2  the command line or a setting is wrong
-  3  the input is not acceptable, or a limit was reached";
+    0  done, or stopped on request
+    1  failed: something outside the program did not work
+    2  the command line or a setting is wrong
+    3  the input is not acceptable, or a limit was reached
+  130  interrupted before it was done";
 
 const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
 const INPUT: u8 = 3;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Why a command did not do what it was asked; each is printed as one line.
 #[derive(Debug, thiserror::Error)]
@@ -27,12 +30,20 @@ pub enum Failure {
     /// The input is not acceptable, or a limit was reached.
     #[error("{0}")]
     Input(String),
+    /// Ctrl-C, or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
     /// Whoever read the output has stopped: nothing to say, and nobody to say it to.
     #[error("the output was closed")]
     OutputClosed,
 }
 
 impl Failure {
+    /// A failure outside the program, with everything that led to it.
+    pub(super) fn because(error: &dyn Error) -> Self {
+        Self::Failed(chain(error))
+    }
+
     /// The failure to write to standard output.
     pub fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -41,6 +52,32 @@ impl Failure {
             Self::Failed(format!("cannot write the output: {error}"))
         }
     }
+}
+
+/// Turns any error into a [`Failure`] of something outside the program.
+pub(super) trait OrFail<T> {
+    /// The value, or the failure because of the error.
+    fn or_fail(self) -> Result<T, Failure>;
+}
+
+impl<T, E: Error> OrFail<T> for Result<T, E> {
+    fn or_fail(self) -> Result<T, Failure> {
+        self.map_err(|error| Failure::because(&error))
+    }
+}
+
+/// An error and its causes, joined by colons; a cause that the error has already told is not repeated.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 impl From<crate::config::Mistake> for Failure {
@@ -57,6 +94,7 @@ pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
         Failure::Failed(_) => FAILED,
         Failure::Usage(_) => USAGE,
         Failure::Input(_) => INPUT,
+        Failure::Interrupted => INTERRUPTED,
     };
     super::output::complain(&failure.to_string());
     ExitCode::from(code)

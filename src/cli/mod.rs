@@ -3,7 +3,10 @@
 mod completions;
 mod config;
 mod exit;
+mod interrupt;
+mod link;
 mod output;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Link(link::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
 }
@@ -46,9 +50,15 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Link(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(&mut Arguments::command()),
     }
+}
+
+/// The threads that wait for the network and the disk.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
 }
 
 fn help_for_want_of_arguments(message: &clap::Error) -> bool {
@@ -60,12 +70,11 @@ fn one_line(message: &clap::Error) -> String {
     let text = message.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let said = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    said.map(|line| {
-        line.trim_start_matches("error: ").replace("tip: ", "(")
-            + if line.starts_with("tip: ") { ")" } else { "" }
-    })
-    .collect::<Vec<_>>()
-    .join(" ")
+    let part = |line: &str| match line.strip_prefix("tip: ") {
+        Some(tip) => format!("({tip})"),
+        None => line.trim_start_matches("error: ").to_owned(),
+    };
+    said.map(part).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

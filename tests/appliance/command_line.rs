@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
-fn entityd() -> Command {
+pub(crate) fn entityd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
     // The settings of whoever runs the tests are not the tests' own.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
@@ -12,7 +12,7 @@ fn entityd() -> Command {
     command
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 

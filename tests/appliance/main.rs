@@ -1,3 +1,6 @@
 //! The real binary, driven over real sockets; a file per subject.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
+
 mod command_line;
+mod link;

@@ -1,0 +1,55 @@
+//! What is to be cleared away when somebody presses Ctrl-C.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit;
+
+/// Files and directories that are of no use unless the command ends well.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unfinished(Arc<Mutex<Vec<PathBuf>>>);
+
+impl Unfinished {
+    /// From now on, Ctrl-C and SIGTERM remove what was added here and end the process.
+    pub(super) fn watch(runtime: &Runtime) -> Self {
+        let unfinished = Self::default();
+        let clearing = unfinished.clone();
+        runtime.spawn(async move {
+            stopped().await;
+            clearing.clear();
+            super::output::complain("interrupted");
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        });
+        unfinished
+    }
+
+    /// Adds a file or a directory.
+    pub(super) fn add(&self, path: &Path) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+    }
+
+    fn clear(&self) {
+        for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // It may be gone already, and nobody waits for an answer.
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM. Without a way to hear of them they end the process by themselves.
+async fn stopped() {
+    let hear = |kind| signal(kind).ok();
+    let (Some(mut interrupt), Some(mut terminate)) =
+        (hear(SignalKind::interrupt()), hear(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

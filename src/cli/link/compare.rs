@@ -1,0 +1,113 @@
+//! Every record of a party against every record of another with which it shares a block.
+
+use std::fs::File;
+use std::io::{BufReader, Seek};
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::party::Party;
+use super::workshop::Workshop;
+use crate::cli::Failure;
+use crate::cli::exit::{OrFail, chain};
+use crate::cli::progress::Progress;
+use crate::linkage::pairs::{self, PAIRS_BUFFERED, Reader};
+use crate::linkage::similarity::tile::{self, Entry, Part, Plan};
+use crate::linkage::similarity::{self, Compared, Job};
+use crate::model::Threshold;
+use crate::objects::Blob;
+use crate::runtime::compute::Pool;
+
+/// How often somebody looks how far the comparison is.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How to compare.
+pub(super) struct Comparison<'a> {
+    pub(super) threshold: Threshold,
+    pub(super) pairs_max: u64,
+    pub(super) pool: &'a Pool,
+}
+
+/// Candidate pairs in order, each once.
+pub(super) type Pairs = Reader<BufReader<File>>;
+
+impl Comparison<'_> {
+    /// Compares all parties with one another.
+    pub(super) fn run(
+        &self,
+        parties: &[Party],
+        workshop: &Workshop,
+        progress: &mut Progress,
+    ) -> Result<Pairs, Failure> {
+        progress.show("planning", 0.0);
+        let plan = self.plan(parties, workshop)?;
+        let plan = Plan::parse(&plan).or_fail()?;
+        let mut run = workshop.nameless().or_fail()?;
+        let compared = AtomicU64::new(0);
+        let waiting = thread::current();
+        thread::scope(|scope| {
+            let comparing = scope.spawn(|| {
+                let outcome = self.compare(&plan, parties, workshop, &compared, &run);
+                waiting.unpark();
+                outcome
+            });
+            loop {
+                let done = compared.load(Ordering::Relaxed);
+                progress.show("comparing", done as f64 / plan.comparisons().max(1) as f64);
+                if comparing.is_finished() || done == plan.comparisons() {
+                    break;
+                }
+                thread::park_timeout(LOOK);
+            }
+            comparing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+        .map_err(|error| explain(&error))?;
+        run.rewind().or_fail()?;
+        Reader::open(BufReader::new(run)).or_fail()
+    }
+
+    /// What is to be compared with what, uncut: nobody else takes a part.
+    fn plan(&self, parties: &[Party], workshop: &Workshop) -> Result<Blob, Failure> {
+        let directories = parties.iter().map(Party::directory).collect::<Result<_, _>>().or_fail()?;
+        let mut file = workshop.stage().or_fail()?;
+        tile::plan(directories, self.threshold, NonZeroU64::MAX, workshop, &mut file).or_fail()?;
+        workshop.plan(file).or_fail()
+    }
+
+    fn compare(
+        &self,
+        plan: &Plan<'_>,
+        parties: &[Party],
+        workshop: &Workshop,
+        compared: &AtomicU64,
+        run: &File,
+    ) -> Result<Compared, similarity::Error> {
+        let job = Job {
+            threshold: self.threshold,
+            pairs_max: self.pairs_max,
+            cancelled: &AtomicBool::new(false),
+            compared,
+            scratch: workshop,
+            pairs_buffered: PAIRS_BUFFERED,
+        };
+        let parts = (0..plan.parts()).map(|number| plan.part(number)).collect::<Result<Vec<_>, _>>()?;
+        let stored: Vec<_> = parties.iter().map(Party::stored).collect();
+        let tile = |entry: Entry| {
+            let [left, right] =
+                [entry.left_dataset, entry.right_dataset].map(|party| &stored[party as usize]);
+            entry.tile(left, right)
+        };
+        let tiles = parts.iter().flatten().flat_map(Part::entries).map(tile);
+        self.pool.install(|| similarity::compare(&job, tiles, run))
+    }
+}
+
+fn explain(error: &similarity::Error) -> Failure {
+    match error {
+        similarity::Error::Pairs(pairs::Error::TooMany { .. }) => {
+            Failure::Input(format!("{} (--pairs-max allows more)", chain(error)))
+        }
+        _ => Failure::because(error),
+    }
+}

@@ -1,0 +1,66 @@
+//! Results as CSV, for spreadsheets and `join`.
+
+use std::io::{self, BufWriter, Write};
+
+use crate::linkage::pairs::{self, Pair};
+use crate::linkage::solver::{self, Groups};
+
+/// One line for each record that is in a group.
+pub(super) fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
+    writeln!(out, "group,dataset_index,record_index")?;
+    let mut number = 0_u64;
+    groups.try_for_each(|group| {
+        let written =
+            group.iter().try_for_each(|record| writeln!(out, "{number},{},{}", record.dataset, record.index));
+        number += 1;
+        written
+    })?;
+    out.flush()
+}
+
+/// One line for each candidate pair, in the order of `pairs`. Scores read back as the same doubles.
+pub(super) fn write_scores(
+    pairs: impl IntoIterator<Item = Result<Pair, pairs::Error>>,
+    out: impl Write,
+) -> Result<(), solver::Error> {
+    let mut out = BufWriter::new(out);
+    let written = |done: io::Result<()>| done.map_err(pairs::Error::Write);
+    written(writeln!(out, "dataset_index_a,record_index_a,dataset_index_b,record_index_b,score"))?;
+    for pair in pairs {
+        let Pair { score, datasets: [d, e], records: [r, s] } = pair?;
+        written(writeln!(out, "{d},{r},{e},{s},{score:?}"))?;
+    }
+    Ok(written(out.flush())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAIRS: [Pair; 2] = [
+        Pair { score: 1.0, datasets: [0, 1], records: [2, 0] },
+        Pair { score: 0.616_541_353_383_458_6, datasets: [0, 1], records: [0, 3] },
+    ];
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn groups_are_numbered() {
+        let groups = solver::solve(&[3, 4], PAIRS.map(Ok)).unwrap();
+        let csv = text(|out| write_groups(&groups, out).unwrap());
+        assert_eq!(csv, "group,dataset_index,record_index\n0,0,0\n0,1,3\n1,0,2\n1,1,0\n");
+    }
+
+    #[test]
+    fn scores_keep_every_digit() {
+        let csv = text(|out| write_scores(PAIRS.map(Ok), out).unwrap());
+        let (header, lines) = csv.split_once('\n').unwrap();
+        assert_eq!(header, "dataset_index_a,record_index_a,dataset_index_b,record_index_b,score");
+        assert_eq!(lines, "0,2,1,0,1.0\n0,0,1,3,0.6165413533834586\n");
+    }
+}

@@ -1,0 +1,75 @@
+//! `entityd link`: files in, result out, no server.
+
+mod compare;
+mod csv;
+mod destination;
+mod input;
+mod party;
+mod result;
+mod workshop;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use self::compare::Comparison;
+use self::destination::Destination;
+use self::result::{Format, ResultKind};
+use self::workshop::Workshop;
+use super::Failure;
+use super::progress::Progress;
+use crate::model::Threshold;
+use crate::runtime::compute::Pool;
+
+/// Links files of encodings without a server
+///
+/// Each file is one party's upload: JSON as for the API (`clks`, `clknblocks`, or `encodings` with or
+/// without `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything
+/// between them. All files have encodings of the same size, a multiple of 8 bytes, and all have blocks
+/// or none has. The order of the files numbers the datasets, and decides between equal scores. The
+/// result is what a server would answer.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A file for each party, at least two
+    #[arg(required = true, num_args = 2.., value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Dice coefficient from which two records are candidates for being one person
+    #[arg(long, value_name = "T")]
+    threshold: Threshold,
+    /// What to write
+    #[arg(long, value_enum, default_value = "groups")]
+    result: ResultKind,
+    /// How to write it
+    #[arg(long, value_enum, default_value = "json")]
+    format: Format,
+    /// Write to this file, which appears when it is complete, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Bytes in an encoding of a .bin file
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    encoding_bytes: Option<u32>,
+    /// Candidate pairs to find at most; protects memory and disk
+    #[arg(long, value_name = "N", default_value_t = 500_000_000)]
+    pairs_max: u64,
+    /// Threads that compare; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+impl Arguments {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let pool = Pool::new(self.threads)
+            .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
+        let workshop = Workshop::open()?;
+        let mut destination = Destination::open(self.output.as_deref(), workshop.unfinished())?;
+        let mut progress = Progress::new();
+        let inputs = input::read(&self.files, self.encoding_bytes, &workshop, &mut progress)?;
+        let parties = party::index(inputs, &workshop, &mut progress)?;
+        let sizes: Vec<u32> = parties.iter().map(party::Party::records).collect();
+        let comparison = Comparison { threshold: self.threshold, pairs_max: self.pairs_max, pool: &pool };
+        let pairs = comparison.run(&parties, &workshop, &mut progress)?;
+        progress.finish();
+        result::write((self.result, self.format), &sizes, pairs, &mut destination)?;
+        destination.finish()
+    }
+}

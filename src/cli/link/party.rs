@@ -1,0 +1,63 @@
+//! A party's records, and which of them are in which block.
+
+use super::input::Input;
+use super::workshop::Workshop;
+use crate::cli::Failure;
+use crate::cli::exit::OrFail;
+use crate::cli::progress::Progress;
+use crate::linkage::encoding::layout::{self, Dataset, Directory, Header, Index};
+use crate::linkage::similarity::tile::Stored;
+use crate::objects::Blob;
+
+/// A dataset that is ready to be compared.
+pub(super) struct Party {
+    matrix: Blob,
+    index: Blob,
+    header: Header,
+}
+
+/// Makes an index of each input.
+pub(super) fn index(
+    inputs: Vec<Input>,
+    workshop: &Workshop,
+    progress: &mut Progress,
+) -> Result<Vec<Party>, Failure> {
+    let index = |(party, input): (usize, Input)| {
+        progress.show(&format!("indexing {}", input.path.display()), 0.0);
+        index_one(party, input, workshop)
+    };
+    inputs.into_iter().enumerate().map(index).collect()
+}
+
+fn index_one(party: usize, input: Input, workshop: &Workshop) -> Result<Party, Failure> {
+    let Input { summary, matrix, entries, .. } = input;
+    let dataset = Dataset {
+        records: summary.records,
+        encoding_bytes: summary.encoding_bytes,
+        matrix: &matrix[..],
+        entries: summary.has_blocks.then_some(entries),
+    };
+    let mut file = workshop.stage().or_fail()?;
+    layout::build(dataset, workshop, &mut file).or_fail()?;
+    let index = workshop.index(party, file).or_fail()?;
+    let header = *Index::parse(&index).or_fail()?.header();
+    Ok(Party { matrix, index, header })
+}
+
+impl Party {
+    /// How many records it has.
+    pub(super) const fn records(&self) -> u32 {
+        self.header.records
+    }
+
+    /// Its blocks, from the first.
+    pub(super) fn directory(&self) -> Result<Directory<&[u8]>, layout::Error> {
+        Directory::open(&self.index[..])
+    }
+
+    /// Its records, ready to be looked at.
+    pub(super) fn stored(&self) -> Stored<'_> {
+        let index = Index::reopen(self.header, &self.index).expect("the index was checked when it was made");
+        Stored { index, matrix: &self.matrix }
+    }
+}

@@ -1,0 +1,65 @@
+//! From sorted candidate pairs to what was asked for.
+
+use std::io::Write;
+
+use clap::ValueEnum;
+
+use super::csv;
+use crate::cli::Failure;
+use crate::cli::exit::chain;
+use crate::linkage::pairs::{self, Pair};
+use crate::linkage::solver;
+
+/// What comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ResultKind {
+    /// Records that are one person, each in one group at most
+    Groups,
+    /// Every candidate pair with its score, the best first
+    Scores,
+}
+
+/// How it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// As the API answers
+    Json,
+    /// A line for each record of a group, or for each pair
+    Csv,
+}
+
+/// Writes the result for datasets of these sizes; `pairs` are in order, each once.
+pub(super) fn write(
+    (kind, format): (ResultKind, Format),
+    dataset_sizes: &[u32],
+    pairs: impl Iterator<Item = Result<Pair, pairs::Error>>,
+    out: impl Write,
+) -> Result<(), Failure> {
+    match kind {
+        ResultKind::Groups => {
+            let groups = solver::solve(dataset_sizes, pairs).map_err(|error| explain(&error))?;
+            let written = match format {
+                Format::Json => solver::write_groups(&groups, out),
+                Format::Csv => csv::write_groups(&groups, out),
+            };
+            written.map_err(|error| Failure::output(&error))
+        }
+        ResultKind::Scores => {
+            let written = match format {
+                Format::Json => solver::write_scores(pairs, out).map(drop),
+                Format::Csv => csv::write_scores(pairs, out),
+            };
+            written.map_err(|error| explain(&error))
+        }
+    }
+}
+
+fn explain(error: &solver::Error) -> Failure {
+    match error {
+        solver::Error::Pairs(pairs::Error::Write(error)) => Failure::output(error),
+        solver::Error::Pairs(pairs::Error::TooMany { .. }) | solver::Error::TooLarge { .. } => {
+            Failure::Input(chain(error))
+        }
+        solver::Error::Pairs(_) | solver::Error::NoSuchRecord { .. } => Failure::because(error),
+    }
+}

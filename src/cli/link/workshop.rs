@@ -1,0 +1,84 @@
+//! A temporary directory with everything a linkage leaves on the way to its result. It is removed at
+//! the end, whatever the end is.
+
+use std::fs::File;
+use std::io;
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::cli::exit::OrFail;
+use crate::cli::interrupt::Unfinished;
+use crate::cli::{self, Failure};
+use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::model::{ProjectId, RunId};
+use crate::objects::{Blob, Error, Key, Objects, Staged, keys};
+
+/// The only project there is, and its only run.
+const PROJECT: ProjectId = ProjectId::from_bytes([0; 24]);
+const RUN: RunId = RunId::from_bytes([0; 24]);
+
+/// The place where the work is done.
+pub(super) struct Workshop {
+    objects: Objects,
+    runtime: Runtime,
+    folder: TempDir,
+    unfinished: Unfinished,
+}
+
+impl Workshop {
+    /// Opens one in the system's directory for temporary files (`TMPDIR`).
+    pub(super) fn open() -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()
+            .map_err(|error| Failure::Failed(format!("cannot make a temporary directory: {error}")))?;
+        let objects = Objects::open(&folder.path().join("objects"), &folder.path().join("staging"));
+        let objects = objects.or_fail()?;
+        let runtime = cli::runtime()?;
+        let unfinished = Unfinished::watch(&runtime);
+        unfinished.add(folder.path());
+        Ok(Self { objects, runtime, folder, unfinished })
+    }
+
+    /// What is cleared away if somebody presses Ctrl-C.
+    pub(super) const fn unfinished(&self) -> &Unfinished {
+        &self.unfinished
+    }
+
+    /// An empty file without a name: gone when it is closed.
+    pub(super) fn nameless(&self) -> io::Result<File> {
+        tempfile::tempfile_in(self.folder.path())
+    }
+
+    /// An empty file.
+    pub(super) fn stage(&self) -> Result<Staged, Error> {
+        self.objects.stage()
+    }
+
+    /// The encodings of `party`, which have been written to `file`, as one slice.
+    pub(super) fn matrix(&self, party: usize, file: Staged) -> Result<Blob, Error> {
+        self.map(file, &keys::matrix(PROJECT, party as u32, 0))
+    }
+
+    /// The block index of `party`, which has been written to `file`, as one slice.
+    pub(super) fn index(&self, party: usize, file: Staged) -> Result<Blob, Error> {
+        self.map(file, &keys::index(PROJECT, party as u32, 0))
+    }
+
+    /// The plan of the linkage, which has been written to `file`, as one slice.
+    pub(super) fn plan(&self, file: Staged) -> Result<Blob, Error> {
+        self.map(file, &keys::plan(PROJECT, RUN))
+    }
+
+    fn map(&self, file: Staged, key: &Key) -> Result<Blob, Error> {
+        self.runtime.block_on(async {
+            file.publish(key).await?;
+            self.objects.blob(key).await
+        })
+    }
+}
+
+impl Scratch for Workshop {
+    fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
+        Ok(Box::new(self.nameless()?))
+    }
+}

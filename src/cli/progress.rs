@@ -1,0 +1,56 @@
+//! How far something has come: a bar on a terminal, plain lines in a pipe. Both on standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Steps of a bar.
+const STEPS: u64 = 1000;
+
+/// Shows one task at a time.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    task: String,
+}
+
+impl Progress {
+    /// Shows a bar if standard error is a terminal, and lines otherwise.
+    pub(super) fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let template = "{spinner} {msg} {bar:40} {percent:>3} %";
+            let style = ProgressStyle::with_template(template).expect("the template is well formed");
+            let bar = ProgressBar::new(STEPS).with_style(style);
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self { bar, task: String::new() }
+    }
+
+    /// A new task has begun, or the present one has come this far, from 0 to 1. A line is written only
+    /// when the task is new.
+    pub(super) fn show(&mut self, task: &str, done: f64) {
+        let is_new = self.task != task;
+        if is_new {
+            task.clone_into(&mut self.task);
+        }
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(self.task.clone());
+                bar.set_position((done.clamp(0.0, 1.0) * STEPS as f64) as u64);
+            }
+            None if is_new => {
+                // Nobody is left to tell when standard error is closed.
+                let _ = writeln!(io::stderr(), "{task}");
+            }
+            None => {}
+        }
+    }
+
+    /// Removes the bar.
+    pub(super) fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

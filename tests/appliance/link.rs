@@ -1,0 +1,150 @@
+//! `entityd link`: files in, result out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::command_line::{entityd, stderr};
+
+/// The complete linkages among the reference's vectors.
+fn flows() -> Vec<Value> {
+    let file = include_str!("../fixtures/vectors/flows.json");
+    let flows: Value = serde_json::from_str(file).unwrap();
+    flows["cases"].as_array().unwrap().clone()
+}
+
+fn link(files: &[PathBuf], threshold: &Value, options: &[&str]) -> Output {
+    let mut command = entityd();
+    command.arg("link").args(files).args(["--threshold", &threshold.to_string()]).args(options);
+    command.output().unwrap()
+}
+
+/// A file for each party of the flow; `shape` makes a document of encodings and blocks.
+fn files(folder: &Path, flow: &Value, shape: fn(&Value, &Value) -> Value) -> Vec<PathBuf> {
+    let datasets = flow["datasets"].as_array().unwrap().iter().enumerate();
+    let file = |(party, encodings): (usize, &Value)| {
+        let path = folder.join(format!("{party}.json"));
+        fs::write(&path, shape(encodings, &flow["blocks"][party]).to_string()).unwrap();
+        path
+    };
+    datasets.map(file).collect()
+}
+
+/// `clks`, or `clknblocks`.
+fn in_one(encodings: &Value, blocks: &Value) -> Value {
+    let Some(blocks) = blocks.as_array() else { return json!({ "clks": encodings }) };
+    let record = |(encoding, blocks): (&Value, &Value)| {
+        let names = blocks.as_array().unwrap().iter().cloned();
+        Value::Array(std::iter::once(encoding.clone()).chain(names).collect())
+    };
+    let records: Vec<Value> = encodings.as_array().unwrap().iter().zip(blocks).map(record).collect();
+    json!({ "clknblocks": records })
+}
+
+/// `encodings`, and `blocks` in front of them.
+fn apart(encodings: &Value, blocks: &Value) -> Value {
+    let Some(blocks) = blocks.as_array() else { return json!({ "encodings": encodings }) };
+    let text = |name: &Value| name.as_str().map_or_else(|| name.to_string(), str::to_owned);
+    let names = |names: &Value| names.as_array().unwrap().iter().map(text).collect::<Vec<_>>();
+    let by_record: serde_json::Map<_, _> =
+        blocks.iter().enumerate().map(|(record, list)| (record.to_string(), json!(names(list)))).collect();
+    json!({ "blocks": by_record, "encodings": encodings })
+}
+
+fn answer(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn groups_and_scores_are_those_of_the_reference() {
+    for flow in flows() {
+        let folder = TempDir::new().unwrap();
+        let threshold = &flow["threshold"];
+        let groups = answer(&link(&files(folder.path(), &flow, in_one), threshold, &[]));
+        assert_eq!(groups, json!({ "groups": flow["groups"] }), "{}", flow["name"]);
+        let scores = link(&files(folder.path(), &flow, apart), threshold, &["--result", "scores"]);
+        let pair = |pair: &Value| json!([[pair[1], pair[3]], [pair[2], pair[4]], pair[0]]);
+        let expected: Vec<_> = flow["pairs"].as_array().unwrap().iter().map(pair).collect();
+        assert_eq!(answer(&scores), json!({ "similarity_scores": expected }), "{}", flow["name"]);
+    }
+}
+
+/// Two parties with the same two encodings of 8 bytes, as JSON and as rows.
+fn two_parties(folder: &TempDir) -> [PathBuf; 2] {
+    let [json, rows] = ["a.json", "b.bin"].map(|name| folder.path().join(name));
+    fs::write(&json, r#"{"clks": ["AAECAwQFBgc=", "//79/Pv6+fg="]}"#).unwrap();
+    fs::write(&rows, b"\x00\x01\x02\x03\x04\x05\x06\x07\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8").unwrap();
+    [json, rows]
+}
+
+#[test]
+fn rows_and_json_link_with_one_another_and_csv_is_an_answer_too() {
+    let folder = TempDir::new().unwrap();
+    let files = two_parties(&folder);
+    let csv = link(&files, &json!(1), &["--encoding-bytes", "8", "--format", "csv"]);
+    let expected = "group,dataset_index,record_index\n0,0,0\n0,1,0\n1,0,1\n1,1,1\n";
+    assert_eq!(String::from_utf8(csv.stdout).unwrap(), expected);
+}
+
+#[test]
+fn an_output_file_is_complete_or_absent() {
+    let folder = TempDir::new().unwrap();
+    let files = two_parties(&folder);
+    let path = folder.path().join("groups.json");
+    let options = ["--encoding-bytes", "8", "-o", path.to_str().unwrap()];
+    let output = link(&files, &json!(0.9), &options);
+    assert!(output.status.success() && output.stdout.is_empty());
+    assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"groups": [[[0, 0], [1, 0]], [[0, 1], [1, 1]]]}"#);
+
+    let absent = folder.path().join("no/such/folder/groups.json");
+    let options = ["--encoding-bytes", "8", "-o", absent.to_str().unwrap()];
+    assert_eq!(link(&files, &json!(0.9), &options).status.code(), Some(1));
+}
+
+/// How a linkage of these two documents ends, and what is said; the folder's name left out.
+fn complaint(left: &str, right: &str, options: &[&str]) -> String {
+    let folder = TempDir::new().unwrap();
+    let files = ["a.json", "b.json"].map(|name| folder.path().join(name));
+    fs::write(&files[0], left).unwrap();
+    fs::write(&files[1], right).unwrap();
+    let output = link(&files, &json!(0.9), options);
+    assert!(output.stdout.is_empty());
+    let lines = stderr(&output).replace(&format!("{}/", folder.path().display()), "");
+    let line = lines.lines().find(|line| line.starts_with("entityd: ")).unwrap_or_default();
+    format!("{} {line}", output.status.code().unwrap())
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_one_line() {
+    const GOOD: &str = r#"{"clks": ["AAECAwQFBgc="]}"#;
+    const BLOCKS: &str = r#"{"clknblocks": [["AAECAwQFBgc=", "north"]]}"#;
+    insta::assert_snapshot!(complaint(GOOD, r#"{"clks": ["AAECAwQFBgc="#, &[]), @"3 entityd: b.json: the JSON document ends early, at byte 23");
+    insta::assert_snapshot!(complaint(GOOD, r#"{"clks": []}"#, &[]), @"3 entityd: b.json: `clks` is empty");
+    insta::assert_snapshot!(complaint(GOOD, r#"{"clks": ["AAEC*wQFBgc="]}"#, &[]), @"3 entityd: b.json: record 0: the encoding is not valid base64 (standard alphabet, with padding)");
+    insta::assert_snapshot!(complaint(GOOD, r#"{"clks": ["AAECAwQFBgcAAQIDBAUGBw=="]}"#, &[]), @"3 entityd: b.json: its encodings have 16 bytes, but those of a.json have 8");
+    insta::assert_snapshot!(complaint(r#"{"clks": ["AAEC"]}"#, GOOD, &[]), @"3 entityd: a.json: its encodings have 3 bytes, which is no multiple of 8");
+    insta::assert_snapshot!(complaint(GOOD, BLOCKS, &[]), @"3 entityd: b.json: it has blocks, but a.json has no blocks");
+    insta::assert_snapshot!(complaint(BLOCKS, r#"{"encodings": ["AAECAwQFBgc="], "blocks": {"1": ["a"]}}"#, &[]), @"3 entityd: b.json: `blocks` speaks of record 1, but the records are 0 to 0");
+    insta::assert_snapshot!(complaint(GOOD, r#"{"encodings": {"file": {"bucket": "b", "path": "p"}}}"#, &[]), @"3 entityd: b.json: names files in an object store; give the encodings themselves");
+    insta::assert_snapshot!(complaint(GOOD, GOOD, &["--pairs-max", "0"]), @"3 entityd: 1 candidate pairs found so far, which is more than the limit of 0; a higher threshold or blocking would give fewer (--pairs-max allows more)");
+}
+
+#[test]
+fn what_is_wrong_with_the_command_line_is_one_line() {
+    let folder = TempDir::new().unwrap();
+    let [json, rows] = two_parties(&folder);
+    let said = |output: Output| {
+        let line =
+            stderr(&output).lines().last().unwrap_or_default().replace(folder.path().to_str().unwrap(), "");
+        format!("{} {line}", output.status.code().unwrap())
+    };
+    insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(0.9), &[])), @"2 entityd: /b.bin: give the size of an encoding in this file with --encoding-bytes");
+    insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(0.9), &["--encoding-bytes", "24"])), @"3 entityd: /b.bin: has 16 bytes, which is no multiple of 24");
+    insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(1.5), &[])), @"2 entityd: invalid value '1.5' for '--threshold <T>': the threshold must be greater than 0 and at most 1, not 1.5");
+    insta::assert_snapshot!(said(link(std::slice::from_ref(&json), &json!(0.9), &[])), @"2 entityd: 2 values required by '<FILE> <FILE>...'; only 1 was provided");
+    insta::assert_snapshot!(said(link(&[json, folder.path().join("none.json")], &json!(0.9), &[])), @"1 entityd: /none.json: cannot be read: No such file or directory (os error 2)");
+}

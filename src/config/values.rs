@@ -6,6 +6,7 @@ use super::file::{self, Entry};
 use super::mistake::{Given, Mistake};
 use super::settings::{KEYS, Key};
 use super::source::Source;
+use crate::runtime::breakpoint;
 
 /// Everything outside the program that may give values.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +82,9 @@ fn lookup<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a
 fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Mistake> {
     let in_kubernetes = lookup(environment, "KUBERNETES_SERVICE_HOST").is_some();
     for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("ENTITYD_")) {
-        let known = name == FILE_VARIABLE || KEYS.iter().any(|key| key.variable() == *name);
+        let known = name == FILE_VARIABLE
+            || breakpoint::VARIABLES.contains(&name.as_str())
+            || KEYS.iter().any(|key| key.variable() == *name);
         let ours = !(in_kubernetes && announces_a_service(name));
         if ours && !known {
             let names = KEYS.iter().map(Key::variable).chain([FILE_VARIABLE.to_owned()]);

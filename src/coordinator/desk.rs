@@ -4,6 +4,7 @@ use super::outbox::chain;
 use super::{Coordinator, Error, Event, Refused, Report};
 use crate::model::{Job, Outcome, ProjectId, ResultType, RunId, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
+use crate::runtime::breakpoint::{Moment, reach};
 
 /// A job in a worker's hands.
 #[derive(Clone, Debug)]
@@ -84,6 +85,7 @@ impl Coordinator {
     /// of the queue. What follows from it is in the outbox by then.
     pub async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error> {
         self.write_down(assignment.job.clone(), outcome).await?;
+        reach(assignment.job.task.kind(), Moment::Reported).await;
         self.settle(&assignment.lease.id).await
     }
 

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::body::Pieces;
 use super::problem::Problem;
+use crate::runtime::breakpoint::{Moment, reach};
 
 /// Pieces that wait for the parser at most. A piece is what the connection read at once, some hundred
 /// kilobytes at most.
@@ -31,6 +32,7 @@ pub(super) async fn receive<T: Send + 'static>(
 
 async fn forward(pieces: &mut Pieces, sender: mpsc::Sender<Bytes>) -> Result<(), Problem> {
     while let Some(piece) = pieces.next().await? {
+        reach("body", Moment::Begun).await;
         if sender.send(piece).await.is_err() {
             break;
         }

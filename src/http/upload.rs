@@ -16,6 +16,7 @@ use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{self, Summary, binary};
 use crate::model::{ProjectId, Token, Upload};
 use crate::objects::{self, Objects, Staged, keys};
+use crate::runtime::breakpoint::{Moment, reach};
 
 /// How long letting go of an upload pauses after a failure, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -77,15 +78,18 @@ impl Slot {
         let pieces = Pieces::new(body, self.state.settings.body_bytes_max)?;
         let objects = self.state.objects.clone();
         let spooled = receive(pieces, move |incoming| spool(&objects, form, incoming)).await??;
+        reach("spooled", Moment::Done).await;
         let summary = spooled.summary;
         let (project, party, number) = (self.project, self.party, self.number);
         let bytes = spooled.matrix.publish(&keys::matrix(project, party, number)).await?;
         if summary.has_blocks {
             spooled.entries.publish(&keys::entries(project, party, number)).await?;
         }
+        reach("spooled", Moment::Published).await;
         let Summary { records, encoding_bytes, has_blocks: blocks, .. } = summary;
         let upload = Upload { upload: number, records, encoding_bytes, blocks };
         let receipt = self.state.coordinator.accept_upload(project, party, upload).await?;
+        reach("spooled", Moment::Reported).await;
         tracing::info!(project.id = %project, party, records, encoding_bytes, blocks, bytes, "upload accepted");
         Ok(receipt)
     }

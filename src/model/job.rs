@@ -126,6 +126,17 @@ pub enum Outcome {
 }
 
 impl Task {
+    /// What kind of work it is, in one word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Ingest { .. } => "ingest",
+            Self::Plan { .. } => "plan",
+            Self::Compare { .. } => "compare",
+            Self::Finalize { .. } => "finalize",
+            Self::Purge(_) => "purge",
+        }
+    }
+
     /// The run it works for, if it works for one.
     pub const fn run(&self) -> Option<RunId> {
         match self {

@@ -51,6 +51,20 @@ impl Pool {
     }
 }
 
+/// Runs long sequential `work` on a thread of its own and waits without blocking the caller's. On the pool it
+/// could come to lie on the stack of a comparison, which would then wait for its end. Dropping the future
+/// lets `work` run to its end.
+///
+/// # Errors
+/// The text of the panic, if `work` panicked.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|gone| match gone.try_into_panic() {
+        Ok(panic) => panic_text(panic.as_ref()),
+        Err(stopped) => stopped.to_string(),
+    })
+}
+
 /// What a panic said, as far as it said it in words.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic

@@ -1,0 +1,154 @@
+//! Named steps at which a crash test stops, kills or slows the process. For tests alone.
+//!
+//! Two environment variables, read once; without them a step costs one load:
+//!
+//! - `ENTITYD_BREAKPOINT=step` aborts the process when the step is reached, as if it were killed there;
+//!   `step@3` when it is reached for the third time; `step!` stops the process in its tracks instead, until it is
+//!   killed or continued by a signal.
+//! - `ENTITYD_SLOW_MS=step=ms,step=ms` makes steps take that much longer.
+//!
+//! Steps are `body` (each piece of an upload as it arrives), `spooled` (an upload that is complete), and the kinds
+//! of jobs: `ingest`, `plan`, `compare`, `finalize` and `purge`. A step has up to four moments: `compare` itself
+//! when it begins, `compare.done` when its work is done but nothing of it is visible, `compare.published` when its
+//! objects are at rest (or gone), and `compare.reported` when its outcome is written down but the job is still in
+//! the queue. `spooled` has the last three, `body` the first.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+
+const BREAKPOINT: &str = "ENTITYD_BREAKPOINT";
+const SLOW: &str = "ENTITYD_SLOW_MS";
+
+/// The environment variables that are read here.
+pub const VARIABLES: [&str; 2] = [BREAKPOINT, SLOW];
+
+/// A moment of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It begins.
+    Begun,
+    /// Its work is done; nothing of it is visible yet.
+    Done,
+    /// What it made is at rest under its name.
+    Published,
+    /// Its outcome is written down; whoever asked for it has not been told.
+    Reported,
+}
+
+impl Moment {
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Begun => "",
+            Self::Done => ".done",
+            Self::Published => ".published",
+            Self::Reported => ".reported",
+        }
+    }
+}
+
+/// Says that a step has come to this moment, and does what the environment asks for then.
+pub async fn reach(step: &str, moment: Moment) {
+    static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+    let plan = PLAN.get_or_init(|| Plan::read(|name| std::env::var(name).ok()));
+    if let Some(plan) = plan {
+        plan.reach(&format!("{step}{}", moment.suffix())).await;
+    }
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    stop: Option<Stop>,
+    slow: Vec<(String, Duration)>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    step: String,
+    /// How often the step is still to be passed before it stops the process.
+    passes: AtomicU32,
+    /// Stand still instead of dying.
+    pause: bool,
+}
+
+impl Plan {
+    /// What the environment asks for; absent if that is nothing.
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let stop = variable(BREAKPOINT).map(|text| Stop::parse(&text));
+        let slow = variable(SLOW).map(|text| slow_steps(&text)).unwrap_or_default();
+        (stop.is_some() || !slow.is_empty()).then_some(Self { stop, slow })
+    }
+
+    async fn reach(&self, step: &str) {
+        if let Some((_, pause)) = self.slow.iter().find(|(slow, _)| slow == step) {
+            tracing::info!(step, "a test slows this step");
+            tokio::time::sleep(*pause).await;
+        }
+        if let Some(stop) = self.stop.as_ref().filter(|stop| stop.is_due(step)) {
+            tracing::info!(step, "a test stops the process");
+            stop.carry_out();
+        }
+    }
+}
+
+impl Stop {
+    fn parse(text: &str) -> Self {
+        let (text, pause) = text.strip_suffix('!').map_or((text, false), |step| (step, true));
+        let (step, count) = text.split_once('@').unwrap_or((text, "1"));
+        let passes = count.parse::<u32>().unwrap_or(1).saturating_sub(1);
+        Self { step: step.to_owned(), passes: AtomicU32::new(passes), pause }
+    }
+
+    fn is_due(&self, step: &str) -> bool {
+        let spend = |passes: u32| passes.checked_sub(1);
+        step == self.step && self.passes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend).is_err()
+    }
+
+    fn carry_out(&self) {
+        if self.pause {
+            // Dying of the signal would be the same to the test.
+            let _ = kill_process(getpid(), Signal::STOP);
+        } else {
+            std::process::abort();
+        }
+    }
+}
+
+fn slow_steps(text: &str) -> Vec<(String, Duration)> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter_map(|(step, ms)| {
+            Some((step.trim().to_owned(), Duration::from_millis(ms.trim().parse().ok()?)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(breakpoint: Option<&str>, slow: Option<&str>) -> Option<Plan> {
+        Plan::read(|name| if name == BREAKPOINT { breakpoint } else { slow }.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_breakpoint_is_due_when_its_step_comes_for_the_nth_time() {
+        let stop = plan(Some("compare.published@2!"), None).unwrap().stop.unwrap();
+        assert!(stop.pause);
+        let due: Vec<_> = ["compare", "compare.published", "plan", "compare.published"]
+            .map(|step| stop.is_due(step))
+            .into();
+        assert_eq!(due, [false, false, false, true]);
+        assert!(!plan(Some("plan"), None).unwrap().stop.unwrap().pause);
+    }
+
+    #[test]
+    fn steps_are_slowed_by_name() {
+        let slow = plan(None, Some("compare=200,plan.done=5")).unwrap().slow;
+        let expected = [("compare", 200), ("plan.done", 5)];
+        assert_eq!(slow, expected.map(|(step, ms)| (step.to_owned(), Duration::from_millis(ms))));
+        assert!(plan(None, None).is_none());
+    }
+}

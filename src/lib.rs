@@ -16,6 +16,7 @@ pub mod queue;
 // The corridor: where a run's story is told.
 pub mod coordinator;
 // Hands and doors: each translates in, asks, and translates out.
+pub mod worker;
 pub mod http;
 pub mod s3;
 // The front step.

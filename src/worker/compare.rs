@@ -1,0 +1,102 @@
+//! One part of a plan is compared, and leaves one sorted run of candidate pairs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Error;
+use super::hold::Hold;
+use super::lease::panicked;
+use super::library::Volume;
+use super::shop::Shop;
+use crate::linkage::similarity::tile::{Entry, Part, Plan};
+use crate::linkage::similarity::{self, Compared};
+use crate::model::{Outcome, RunId};
+use crate::objects::{Blob, Objects, Staged, keys};
+
+/// Pairs of a part that are held in memory, 12 MB of them; the rest goes through temporary files.
+const PAIRS_BUFFERED: usize = 1 << 19;
+
+/// Compares on all threads of the pool and publishes the pairs.
+pub(super) async fn work(
+    shop: &Shop,
+    hold: &Arc<Hold>,
+    run: RunId,
+    uploads: &[u32],
+    number: u32,
+    pairs_max: u64,
+) -> Result<Outcome, Error> {
+    let project = hold.job().project;
+    let plan = shop.objects.blob(&keys::plan(project, run)).await?;
+    let volumes = open(shop, hold, &plan, number, uploads).await?;
+    let desk =
+        Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), plan, volumes, number, pairs_max };
+    shop.rate.begin();
+    let compared = shop.pool.run(move || desk.compare()).await;
+    shop.rate.end(hold.done.load(Ordering::Relaxed));
+    let (compared, staged) = compared.map_err(|text| panicked(&text))??;
+    shop.publish(hold, [(keys::pairs(project, run, number), staged)]).await?;
+    Ok(Outcome::Compared { comparisons: compared.comparisons, pairs: compared.pairs_found })
+}
+
+/// By index, the datasets that the part compares.
+type Volumes = BTreeMap<u32, Arc<Volume>>;
+
+async fn open(
+    shop: &Shop,
+    hold: &Arc<Hold>,
+    plan: &Blob,
+    number: u32,
+    uploads: &[u32],
+) -> Result<Volumes, Error> {
+    let mut named: Vec<u32> =
+        part(plan, number)?.entries().flat_map(|entry| [entry.left_dataset, entry.right_dataset]).collect();
+    named.sort_unstable();
+    named.dedup();
+    let mut volumes = Volumes::new();
+    for dataset in named {
+        let upload =
+            uploads.get(dataset as usize).ok_or_else(|| plan.damaged("it names an unknown dataset"))?;
+        volumes.insert(dataset, shop.library.volume(hold.job().project, dataset, *upload, hold).await?);
+    }
+    Ok(volumes)
+}
+
+/// The part of the plan, checked.
+fn part(blob: &Blob, number: u32) -> Result<Part<'_>, Error> {
+    let part = Plan::parse(blob).and_then(|plan| plan.part(number.into()));
+    let part = part.map_err(|damage| blob.damaged(damage.to_string()))?;
+    Ok(part.ok_or_else(|| blob.damaged(format!("it has no part {number}")))?)
+}
+
+struct Desk {
+    objects: Objects,
+    hold: Arc<Hold>,
+    plan: Blob,
+    volumes: Volumes,
+    number: u32,
+    pairs_max: u64,
+}
+
+impl Desk {
+    fn compare(&self) -> Result<(Compared, Staged), Error> {
+        let part = part(&self.plan, self.number)?;
+        self.hold.total.store(part.comparisons(), Ordering::Relaxed);
+        let job = similarity::Job {
+            threshold: Plan::parse(&self.plan).map_err(|damage| Error::damaged(&damage))?.threshold(),
+            pairs_max: self.pairs_max,
+            cancelled: self.hold.cancelled(),
+            compared: &self.hold.done,
+            scratch: &self.objects,
+            pairs_buffered: PAIRS_BUFFERED,
+        };
+        let mut stored = BTreeMap::new();
+        for (dataset, volume) in &self.volumes {
+            stored.insert(*dataset, volume.stored()?);
+        }
+        let tile = |entry: Entry| entry.tile(&stored[&entry.left_dataset], &stored[&entry.right_dataset]);
+        let mut out = self.objects.stage()?;
+        let compared = similarity::compare(&job, part.entries().map(tile), &mut out)?;
+        Ok((compared, out))
+    }
+}

@@ -1,0 +1,110 @@
+//! Why a job has no outcome.
+
+use std::io;
+
+use crate::linkage::encoding::layout;
+use crate::linkage::{pairs, similarity, solver};
+use crate::objects;
+
+/// Why a job has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It was told to stop.
+    #[error("the job was told to stop")]
+    Cancelled,
+    /// An object is not there. Either the job is not wanted any more, or something is badly wrong.
+    #[error("{0}")]
+    Missing(String),
+    /// Another try would end the same way. The text is for people, and says what would help.
+    #[error("{0}")]
+    Rejected(String),
+    /// Another try may end better.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Error {
+    /// What was stored is not what it was.
+    pub(super) fn damaged(what: &dyn std::error::Error) -> Self {
+        Self::Rejected(unusable(what))
+    }
+}
+
+fn unusable(what: &dyn std::error::Error) -> String {
+    format!(
+        "the stored data cannot be used: {}; restore it from a backup, or create the project again",
+        chain(what)
+    )
+}
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<objects::Error> for Error {
+    fn from(error: objects::Error) -> Self {
+        match &error {
+            objects::Error::Missing { .. } => Self::Missing(unusable(&error)),
+            objects::Error::Damaged { .. } => Self::damaged(&error),
+            objects::Error::Full(_) => {
+                Self::Failed(format!("{}; free some space, then try again", chain(&error)))
+            }
+            objects::Error::Storage(_) => Self::Failed(chain(&error)),
+        }
+    }
+}
+
+/// Reads and writes go to objects and their temporary files: an error may be an object's, in disguise.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<objects::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => objects::Error::from(error).into(),
+        }
+    }
+}
+
+impl From<layout::Error> for Error {
+    fn from(error: layout::Error) -> Self {
+        match error {
+            layout::Error::Damaged(damage) => Self::damaged(&damage),
+            layout::Error::Source(error) | layout::Error::Scratch(error) | layout::Error::Sink(error) => {
+                error.into()
+            }
+        }
+    }
+}
+
+impl From<pairs::Error> for Error {
+    fn from(error: pairs::Error) -> Self {
+        match error {
+            pairs::Error::Read(error) | pairs::Error::Write(error) => error.into(),
+            pairs::Error::TooMany { .. } => Self::Rejected(error.to_string()),
+            pairs::Error::Malformed(_) | pairs::Error::IndexTooLarge(_) => Self::damaged(&error),
+        }
+    }
+}
+
+impl From<similarity::Error> for Error {
+    fn from(error: similarity::Error) -> Self {
+        match error {
+            similarity::Error::Cancelled => Self::Cancelled,
+            similarity::Error::Pairs(error) => error.into(),
+            similarity::Error::NoSuchRecord { .. }
+            | similarity::Error::Malformed(_)
+            | similarity::Error::Damaged(_) => Self::damaged(&error),
+        }
+    }
+}
+
+impl From<solver::Error> for Error {
+    fn from(error: solver::Error) -> Self {
+        match error {
+            solver::Error::Pairs(error) => error.into(),
+            solver::Error::NoSuchRecord { .. } => Self::damaged(&error),
+            solver::Error::TooLarge { .. } => Self::Rejected(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Signs of life for the jobs in hand; the answers say which are not wanted any more.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::desk::Desk;
+use super::error::chain;
+use super::hold::{Cause, Hold, Holds};
+use crate::coordinator::Error;
+use crate::queue::Pulse;
+
+/// A job that is not wanted any more shall stop within a second: it is asked for four times in one.
+const EVERY_MAX: Duration = Duration::from_millis(250);
+
+/// Beats for all jobs in hand, three times a lease or more often, until told to stop.
+pub(super) async fn beat(desk: &dyn Desk, holds: &Holds, lease: Duration, stop: &CancellationToken) {
+    let every = EVERY_MAX.min(lease / 3);
+    let mut silent = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        let held = holds.all();
+        match beat_once(desk, &held).await {
+            Ok(()) => silent = false,
+            Err(error) if !silent => {
+                silent = true;
+                tracing::warn!(jobs = held.len(), "cannot say that jobs are in hand: {}", chain(&error));
+            }
+            // Said once; it is tried again soon enough.
+            Err(_) => {}
+        }
+    }
+}
+
+async fn beat_once(desk: &dyn Desk, held: &[impl std::ops::Deref<Target = Hold>]) -> Result<(), Error> {
+    if held.is_empty() {
+        return Ok(());
+    }
+    let beats: Vec<_> = held.iter().map(|hold| hold.heartbeat()).collect();
+    let pulses = desk.heartbeat(&beats).await?;
+    for (hold, pulse) in held.iter().zip(pulses) {
+        if matches!(pulse, Pulse::Stop | Pulse::Lost) {
+            hold.cancel(Cause::Unwanted);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the outcome of the job is still waited for, and nobody else works on it.
+pub(super) async fn is_wanted(desk: &dyn Desk, hold: &Hold) -> Result<bool, Error> {
+    beat_once(desk, &[hold]).await?;
+    Ok(hold.cause() != Some(Cause::Unwanted))
+}

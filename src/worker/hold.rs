@@ -1,0 +1,136 @@
+//! The jobs that are in hand.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::coordinator::Assignment;
+use crate::model::Job;
+use crate::queue::{Heartbeat, LeaseId, Progress};
+
+/// Why a job is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Nobody waits for its outcome, or somebody else works on it.
+    Unwanted,
+    /// The process is going down; somebody else will do it.
+    Draining,
+}
+
+/// A job in hand.
+#[derive(Debug)]
+pub(super) struct Hold {
+    /// The job, and the claim to it.
+    pub(super) assignment: Assignment,
+    cancelled: AtomicBool,
+    cause: OnceLock<Cause>,
+    /// Units of work behind it, and in all; what a unit is, the kind of job decides.
+    pub(super) done: AtomicU64,
+    pub(super) total: AtomicU64,
+}
+
+impl Hold {
+    pub(super) fn new(assignment: Assignment) -> Self {
+        Self {
+            assignment,
+            cancelled: AtomicBool::new(false),
+            cause: OnceLock::new(),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) const fn job(&self) -> &Job {
+        &self.assignment.job
+    }
+
+    pub(super) const fn lease(&self) -> &LeaseId {
+        &self.assignment.lease.id
+    }
+
+    /// Tells the job to stop. The first cause stands.
+    pub(super) fn cancel(&self, cause: Cause) {
+        let _ = self.cause.set(cause);
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// What the job looks at while it works.
+    pub(super) const fn cancelled(&self) -> &AtomicBool {
+        &self.cancelled
+    }
+
+    /// Whether, and why, the job is to stop.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.cancelled.load(Ordering::Acquire).then(|| self.cause.get().copied()).flatten()
+    }
+
+    /// The sign that it is still in hand.
+    pub(super) fn heartbeat(&self) -> Heartbeat {
+        let progress =
+            Progress { done: self.done.load(Ordering::Relaxed), total: self.total.load(Ordering::Relaxed) };
+        Heartbeat { lease: self.lease().clone(), progress }
+    }
+}
+
+/// All jobs that are in hand.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    held: Mutex<HashMap<LeaseId, Arc<Hold>>>,
+    dropped: Notify,
+}
+
+impl Holds {
+    /// Takes a job in hand, until the returned guard is dropped.
+    pub(super) fn take(self: &Arc<Self>, assignment: Assignment) -> Held {
+        let hold = Arc::new(Hold::new(assignment));
+        self.lock().insert(hold.lease().clone(), Arc::clone(&hold));
+        Held { hold, holds: Arc::clone(self) }
+    }
+
+    /// The jobs in hand right now.
+    pub(super) fn all(&self) -> Vec<Arc<Hold>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Waits until no job in hand is one of `these`.
+    pub(super) async fn until_none(&self, these: impl Fn(&Job) -> bool) {
+        loop {
+            // Asked for before the look, so that no drop after it is missed.
+            let mut dropped = std::pin::pin!(self.dropped.notified());
+            dropped.as_mut().enable();
+            if !self.lock().values().any(|hold| these(hold.job())) {
+                return;
+            }
+            dropped.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Arc<Hold>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a job in hand.
+#[derive(Debug)]
+pub(super) struct Held {
+    hold: Arc<Hold>,
+    holds: Arc<Holds>,
+}
+
+impl Deref for Held {
+    type Target = Arc<Hold>;
+
+    fn deref(&self) -> &Arc<Hold> {
+        &self.hold
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.holds.lock().remove(self.hold.lease());
+        self.holds.dropped.notify_waiters();
+    }
+}

@@ -1,0 +1,167 @@
+//! Jobs are claimed, and each is brought to its end: reported, given up for now, or handed back.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Error;
+use super::error::chain;
+use super::heartbeat::is_wanted;
+use super::hold::{Cause, Held, Hold};
+use super::service::Crew;
+use crate::coordinator::{self, Assignment};
+use crate::model::{Outcome, Task};
+use crate::queue::{Claim, Share};
+use crate::runtime::clock::Stopwatch;
+use crate::runtime::compute::panic_text;
+
+/// How long a claim waits for work before it is made again.
+const WAIT: Duration = Duration::from_secs(20);
+/// How long a lane pauses when it cannot claim.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a claim that has found something may take to say so when the crew is sent home.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A queue, and how many of its jobs are in hand at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lane {
+    pub(super) queue: &'static str,
+    pub(super) slots: usize,
+}
+
+/// Takes jobs of one queue, as many as there are slots, until the crew is sent home.
+pub(super) async fn serve(crew: Arc<Crew>, lane: Lane) {
+    let slots = Arc::new(Semaphore::new(lane.slots));
+    while let Some(permit) = free_slot(&crew, &slots).await {
+        let claim = Claim {
+            queues: vec![Share { queue: lane.queue.into(), weight: std::num::NonZeroU32::MIN }],
+            count: 1 + slots.available_permits(),
+            lease: crew.lease,
+            wait: WAIT,
+        };
+        match crew.claim(&claim).await {
+            Ok(assignments) => crew.spread(assignments, permit, &slots).await,
+            Err(error) => {
+                tracing::warn!(queue = lane.queue, "cannot claim jobs: {}", chain(&error));
+                tokio::select! {
+                    () = crew.stop.cancelled() => {}
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn free_slot(crew: &Crew, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        biased;
+        () = crew.stop.cancelled() => None,
+        permit = Arc::clone(slots).acquire_owned() => permit.ok(),
+    }
+}
+
+impl Crew {
+    /// Claims jobs; none when the crew is sent home, although a claim that is just being answered is
+    /// waited for: its jobs would lie in nobody's hands until their leases run out.
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, coordinator::Error> {
+        let mut answer = std::pin::pin!(self.desk.claim(claim));
+        tokio::select! {
+            answer = &mut answer => answer,
+            () = self.stop.cancelled() => {
+                tokio::time::timeout(GRACE, answer).await.unwrap_or_else(|_| Ok(Vec::new()))
+            }
+        }
+    }
+
+    /// Gives each job a slot and a task; hands all back if the crew is sent home.
+    async fn spread(
+        self: &Arc<Self>,
+        assignments: Vec<Assignment>,
+        permit: OwnedSemaphorePermit,
+        slots: &Arc<Semaphore>,
+    ) {
+        if self.stop.is_cancelled() {
+            return self.hand_back(&assignments).await;
+        }
+        let mut permit = Some(permit);
+        for assignment in assignments {
+            let Some(permit) = permit.take().or_else(|| Arc::clone(slots).try_acquire_owned().ok()) else {
+                // A queue that hands out more than was asked for.
+                self.hand_back(&[assignment]).await;
+                continue;
+            };
+            let (crew, held) = (Arc::clone(self), self.shop.holds.take(assignment));
+            self.tasks.spawn(async move {
+                crew.bring_to_its_end(held).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn hand_back(&self, assignments: &[Assignment]) {
+        if assignments.is_empty() {
+            return;
+        }
+        if let Err(error) = self.desk.release(assignments).await {
+            tracing::warn!(jobs = assignments.len(), "cannot hand jobs back: {}", chain(&error));
+        }
+    }
+
+    async fn bring_to_its_end(&self, held: Held) {
+        let watch = Stopwatch::start();
+        let ended = self.attempt(&held).await;
+        let (job, duration_ms) = (&held.lease().job, watch.elapsed().as_millis());
+        match &ended {
+            Ok(outcome) => tracing::debug!(job.id = %job, duration_ms, "job done: {outcome:?}"),
+            Err(error) => tracing::debug!(job.id = %job, duration_ms, "job not done: {error}"),
+        }
+        if let Err(error) = self.tell(&held, ended).await {
+            // Nobody was told; the lease runs out and the job is done again, which changes nothing.
+            tracing::warn!(job.id = %job, "cannot say what became of a job: {}", chain(&error));
+        }
+    }
+
+    async fn attempt(&self, held: &Held) -> Result<Outcome, Error> {
+        // Asked once the job is in hand: a purge that comes later sees it there, and one that came before has
+        // called the job off by now. So nothing is made again after a purge.
+        match is_wanted(&*self.desk, held).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Error::Cancelled),
+            Err(error) => return Err(Error::Failed(chain(&error))),
+        }
+        let work = AssertUnwindSafe(self.shop.work(held)).catch_unwind().await;
+        work.unwrap_or_else(|panic| Err(panicked(&panic_text(panic.as_ref()))))
+    }
+
+    /// Tells the coordinator what became of a job, if it waits for that.
+    async fn tell(&self, hold: &Hold, ended: Result<Outcome, Error>) -> Result<(), coordinator::Error> {
+        let (assignment, cause) = (&hold.assignment, hold.cause());
+        match (ended, cause) {
+            (Ok(outcome), _) => self.desk.report(assignment, outcome).await,
+            // Whatever it stumbled over: its objects may have gone already.
+            (Err(_), Some(Cause::Unwanted)) | (Err(Error::Cancelled), None) => Ok(()),
+            (Err(_), Some(Cause::Draining)) => self.desk.release(std::slice::from_ref(assignment)).await,
+            (Err(Error::Missing(message)), None) => {
+                // The purge may have been quicker than the heartbeat.
+                if is_wanted(&*self.desk, hold).await? { self.reject(hold, message).await } else { Ok(()) }
+            }
+            (Err(Error::Rejected(message)), None) => self.reject(hold, message).await,
+            (Err(Error::Failed(reason)), None) => self.desk.failed(assignment, &reason).await,
+        }
+    }
+
+    async fn reject(&self, hold: &Hold, message: String) -> Result<(), coordinator::Error> {
+        if matches!(hold.job().task, Task::Purge(_)) {
+            // Nobody would hear of it, and the bytes would stay.
+            return self.desk.failed(&hold.assignment, &message).await;
+        }
+        self.desk.report(&hold.assignment, Outcome::Rejected { message }).await
+    }
+}
+
+pub(super) fn panicked(text: &str) -> Error {
+    Error::Failed(format!("the job panicked: {text}"))
+}

@@ -1,0 +1,103 @@
+//! A run's comparisons are cut into parts.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use super::Error;
+use super::hold::Hold;
+use super::lease::panicked;
+use super::shop::Shop;
+use super::watched::Watched;
+use crate::linkage::encoding::layout::Directory;
+use crate::linkage::similarity::tile::{self, Plan, Planned};
+use crate::model::{Dataset, Outcome, RunId, Threshold};
+use crate::objects::{Key, Objects, Staged, keys};
+use crate::runtime::compute;
+
+/// How long comparing a part should take: a kill loses no more, and a cancel waits no longer.
+const PART_SECONDS: f64 = 0.15;
+/// Comparisons in a part, however slow they are: less is not worth being written down.
+const AIM_MIN: u64 = 1_000_000;
+/// Parts of a run: each is a job in the queue and an object until the run is finished.
+const PARTS_MAX: u64 = 100_000;
+
+/// Merges the block directories of all datasets and publishes the plan. Where one is published already, that
+/// one stands: another attempt may have measured another speed.
+pub(super) async fn work(
+    shop: &Shop,
+    hold: &Arc<Hold>,
+    run: RunId,
+    datasets: &[Dataset],
+    threshold: Threshold,
+    comparisons_per_job: Option<u64>,
+) -> Result<Outcome, Error> {
+    let key = keys::plan(hold.job().project, run);
+    if !shop.objects.exists(&key).await? {
+        let aim = comparisons_per_job.unwrap_or_else(|| usual_aim(shop.rate.per_second()));
+        let desk = Desk {
+            objects: shop.objects.clone(),
+            hold: Arc::clone(hold),
+            indexes: indexes(hold, datasets),
+            threshold,
+        };
+        let planned =
+            compute::aside(move || desk.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
+        let staged = planned.map_err(|text| panicked(&text))??;
+        shop.publish(hold, [(key.clone(), staged)]).await?;
+    }
+    let blob = shop.objects.blob(&key).await?;
+    let plan = Plan::parse(&blob).map_err(|damage| blob.damaged(damage.to_string()))?;
+    let parts = u32::try_from(plan.parts()).map_err(|_| blob.damaged("it has too many parts"))?;
+    Ok(Outcome::Planned { parts, comparisons: plan.comparisons() })
+}
+
+fn usual_aim(comparisons_per_second: f64) -> u64 {
+    ((comparisons_per_second * PART_SECONDS) as u64).max(AIM_MIN)
+}
+
+fn indexes(hold: &Hold, datasets: &[Dataset]) -> Vec<Key> {
+    let index = |(party, dataset): (u32, &Dataset)| keys::index(hold.job().project, party, dataset.upload);
+    (0..).zip(datasets).map(index).collect()
+}
+
+struct Desk {
+    objects: Objects,
+    hold: Arc<Hold>,
+    indexes: Vec<Key>,
+    threshold: Threshold,
+}
+
+impl Desk {
+    /// Plans with parts as small as `aim`, unless those would be too many.
+    fn plan(&self, aim: NonZeroU64) -> Result<Staged, Error> {
+        let (planned, staged) = self.attempt(aim)?;
+        if planned.parts <= PARTS_MAX {
+            return Ok(staged);
+        }
+        drop(staged);
+        let larger = planned.comparisons.div_ceil(PARTS_MAX / 2).max(aim.get().saturating_mul(2));
+        self.plan(NonZeroU64::new(larger).unwrap_or(NonZeroU64::MAX))
+    }
+
+    fn attempt(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
+        let mut directories = Vec::with_capacity(self.indexes.len());
+        for key in &self.indexes {
+            directories.push(Directory::open(Watched::new(self.objects.read(key)?, &self.hold))?);
+        }
+        let scratch = Watched::new(self.objects.clone(), &self.hold);
+        let mut plan = Watched::new(self.objects.stage()?, &self.hold);
+        let planned = tile::plan(directories, self.threshold, aim, &scratch, &mut plan)?;
+        Ok((planned, plan.into_inner()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_takes_the_usual_time_but_is_never_tiny() {
+        assert_eq!(usual_aim(2e9), 300_000_000);
+        assert_eq!(usual_aim(1.0), AIM_MIN);
+    }
+}

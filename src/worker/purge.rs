@@ -1,0 +1,89 @@
+//! A purge removes objects, and proves that they are gone.
+
+use super::Error;
+use super::hold::Hold;
+use super::shop::Shop;
+use crate::model::{Job, Outcome, ProjectId, Purge, Task};
+use crate::objects::{Key, Prefix, keys};
+use crate::runtime::breakpoint::{Moment, reach};
+
+/// Removes what the purge names, once no job in this process could make any of it again.
+pub(super) async fn work(
+    shop: &Shop,
+    hold: &Hold,
+    project: ProjectId,
+    purge: &Purge,
+) -> Result<Outcome, Error> {
+    shop.holds.until_none(|job| makes(job, project, purge)).await;
+    let (key, prefix) = named(project, purge);
+    let mut count = 0;
+    if let Some(key) = key {
+        shop.library.forget(|kept| *kept == key);
+        count += u64::from(shop.objects.delete(&key).await?);
+    }
+    if let Some(prefix) = prefix {
+        shop.library.forget(|kept| prefix.holds(kept));
+        count += shop.objects.delete_prefix(&prefix).await?;
+    }
+    tracing::debug!(project.id = %project, objects = count, "purged: {purge:?}");
+    reach(hold.job().task.kind(), Moment::Published).await;
+    Ok(Outcome::Purged)
+}
+
+/// What is to be removed: one object, and everything under a prefix.
+fn named(project: ProjectId, purge: &Purge) -> (Option<Key>, Option<Prefix>) {
+    match *purge {
+        Purge::Project => (None, Some(keys::project(project))),
+        Purge::Run(run) => (None, Some(keys::run(project, run))),
+        Purge::Intermediate(run) => (Some(keys::plan(project, run)), Some(keys::all_pairs(project, run))),
+        Purge::Upload { party, upload } => (None, Some(keys::upload(project, party, upload))),
+        Purge::Entries { party, upload } => (Some(keys::entries(project, party, upload)), None),
+    }
+}
+
+/// Whether the job makes objects that the purge is to remove, or still reads them.
+fn makes(job: &Job, project: ProjectId, purge: &Purge) -> bool {
+    if job.project != project {
+        return false;
+    }
+    match (purge, &job.task) {
+        // Another purge makes nothing.
+        (_, Task::Purge(_)) => false,
+        (Purge::Project, _) => true,
+        (Purge::Run(purged) | Purge::Intermediate(purged), task) => task.run() == Some(*purged),
+        (
+            Purge::Upload { party, upload } | Purge::Entries { party, upload },
+            Task::Ingest { party: of, upload: arrived },
+        ) => (of, arrived.upload) == (party, *upload),
+        (Purge::Upload { .. } | Purge::Entries { .. }, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{RunId, Upload};
+
+    #[test]
+    fn a_purge_waits_for_the_jobs_that_make_what_it_removes() {
+        let (project, run) = (ProjectId::from_bytes([1; 24]), RunId::from_bytes([2; 24]));
+        let compare = Task::Compare { run, uploads: vec![1, 1], part: 0, pairs_max: 9 };
+        let arrived = Upload { upload: 2, records: 1, encoding_bytes: 8, blocks: true };
+        let ingest = Task::Ingest { party: 1, upload: arrived };
+        let waits = |purge: &Purge, task: &Task| makes(&Job { project, task: task.clone() }, project, purge);
+        for (purge, waits_for) in [
+            (Purge::Project, [true, true]),
+            (Purge::Run(run), [true, false]),
+            (Purge::Intermediate(run), [true, false]),
+            (Purge::Run(RunId::from_bytes([3; 24])), [false, false]),
+            (Purge::Upload { party: 1, upload: 2 }, [false, true]),
+            (Purge::Entries { party: 1, upload: 2 }, [false, true]),
+            (Purge::Upload { party: 1, upload: 1 }, [false, false]),
+        ] {
+            assert_eq!([&compare, &ingest].map(|task| waits(&purge, task)), waits_for, "{purge:?}");
+            assert!(!waits(&purge, &Task::Purge(Purge::Project)));
+            let elsewhere = Job { project: ProjectId::from_bytes([9; 24]), task: compare.clone() };
+            assert!(!makes(&elsewhere, project, &purge));
+        }
+    }
+}

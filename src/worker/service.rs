@@ -1,0 +1,115 @@
+//! The crew: lanes that take jobs from the queues, and the way to send it home.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::desk::Desk;
+use super::hold::Cause;
+use super::lease::Lane;
+use super::shop::Shop;
+use super::{heartbeat, lease};
+use crate::model::Task;
+use crate::objects::Objects;
+use crate::runtime::compute::Pool;
+
+/// Where jobs wait, and how many of each queue are in hand at once. Two comparisons more than one keep the cores
+/// busy while others are written down; what needs much memory is done alone.
+const LANES: [Lane; 4] = [
+    Lane { queue: "ingest", slots: 2 },
+    Lane { queue: "compute", slots: 3 },
+    Lane { queue: "highmemory", slots: 1 },
+    Lane { queue: "maintenance", slots: 1 },
+];
+
+/// How long jobs get to notice that they are to stop, once the drain has taken its time.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// How a crew works.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a job may be held without a sign of life before it goes to another worker.
+    pub lease: Duration,
+    /// How long jobs that are nearly done may take to end when the crew is sent home.
+    pub drain_timeout: Duration,
+}
+
+/// A crew at work.
+pub struct Worker {
+    crew: Arc<Crew>,
+    drain_timeout: Duration,
+    /// Goes on beating until the last job is out of hand.
+    beating: CancellationToken,
+}
+
+/// What the lanes share.
+pub(super) struct Crew {
+    pub(super) desk: Arc<dyn Desk>,
+    pub(super) shop: Arc<Shop>,
+    pub(super) lease: Duration,
+    /// No new jobs are taken once it is cancelled.
+    pub(super) stop: CancellationToken,
+    /// Lanes and jobs.
+    pub(super) tasks: TaskTracker,
+}
+
+impl Worker {
+    /// Sets a crew to work on everything that waits, until [`Worker::drain`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(desk: impl Desk + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
+        let crew = Arc::new(Crew {
+            desk: Arc::new(desk),
+            shop: Arc::new(Shop::new(objects, pool)),
+            lease: settings.lease,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        for lane in LANES {
+            crew.tasks.spawn(lease::serve(Arc::clone(&crew), lane));
+        }
+        let beating = CancellationToken::new();
+        let (beaten, stop) = (Arc::clone(&crew), beating.clone());
+        tokio::spawn(async move {
+            heartbeat::beat(&*beaten.desk, &beaten.shop.holds, beaten.lease, &stop).await;
+        });
+        Self { crew, drain_timeout: settings.drain_timeout, beating }
+    }
+
+    /// Sends the crew home. No more jobs are taken; comparisons and plans are handed back at once, everything
+    /// else when the drain timeout is over. Returns when all jobs are out of hand, or were told to stop and
+    /// would not hear of it: those return to the queue with the next start.
+    pub async fn drain(self) {
+        self.crew.stop.cancel();
+        self.crew.tasks.close();
+        self.crew.cancel(|task| matches!(task, Task::Plan { .. } | Task::Compare { .. }));
+        if tokio::time::timeout(self.drain_timeout, self.crew.tasks.wait()).await.is_err() {
+            self.crew.cancel(|_| true);
+            if tokio::time::timeout(LAST_CALL, self.crew.tasks.wait()).await.is_err() {
+                tracing::warn!(
+                    jobs = self.crew.shop.holds.all().len(),
+                    "jobs are left unfinished; they resume at the next start"
+                );
+            }
+        }
+        self.beating.cancel();
+    }
+}
+
+#[cfg(test)]
+impl Worker {
+    pub(super) fn crew(&self) -> &Crew {
+        &self.crew
+    }
+}
+
+impl Crew {
+    fn cancel(&self, these: impl Fn(&Task) -> bool) {
+        for hold in self.shop.holds.all().iter().filter(|hold| these(&hold.job().task)) {
+            hold.cancel(Cause::Draining);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Jobs of every kind on real objects, and a crew at a desk that is made of paper.
+
+mod crew;
+mod desk;
+mod jobs;
+mod people;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::Error;
+use super::hold::Hold;
+use super::shop::Shop;
+use crate::coordinator::Assignment;
+use crate::model::{Job, Outcome, ProjectId, RunId, Seed, Task};
+use crate::objects::{Key, Objects};
+use crate::queue::{Fence, Lease, LeaseId};
+use crate::runtime::clock::Timestamp;
+use crate::runtime::compute::Pool;
+
+const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
+const RUN: RunId = RunId::from_bytes([2; 24]);
+
+fn assignment(task: Task) -> Assignment {
+    let job = Job { project: PROJECT, task };
+    let id = LeaseId { job: job.id().into(), fence: Fence::from_bits(7) };
+    let lease = Lease {
+        id,
+        queue: job.queue().into(),
+        group: job.group().into(),
+        payload: Vec::new().into(),
+        attempt: 1,
+        until: Timestamp::from_micros(0),
+    };
+    Assignment { lease, job, seed: Some(Seed::from_bytes([9; 32])) }
+}
+
+/// Objects in a directory of their own, and what jobs work with.
+struct Place {
+    dir: TempDir,
+    objects: Objects,
+    pool: Pool,
+    shop: Arc<Shop>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let objects = Objects::open(&dir.path().join("objects"), &dir.path().join("spool")).unwrap();
+        let pool = Pool::new(2).unwrap();
+        let shop = Arc::new(Shop::new(objects.clone(), pool.clone()));
+        Self { dir, objects, pool, shop }
+    }
+
+    async fn put(&self, key: &Key, bytes: &[u8]) {
+        let mut staged = self.objects.stage().unwrap();
+        staged.write_all(bytes).unwrap();
+        staged.publish(key).await.unwrap();
+    }
+
+    async fn get(&self, key: &Key) -> Vec<u8> {
+        self.objects.blob(key).await.unwrap().to_vec()
+    }
+
+    async fn work(&self, task: Task) -> Result<Outcome, Error> {
+        self.shop.work(&Arc::new(Hold::new(assignment(task)))).await
+    }
+
+    /// Makes a single wrong bit on the disk.
+    fn damage(&self, key: &Key, byte: usize) {
+        let path = self.dir.path().join("objects").join(key.as_str());
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[byte] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+}

@@ -1,0 +1,65 @@
+//! Reading and writing that ends when the job is told to stop.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::hold::Hold;
+use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::objects::Objects;
+
+/// Looks whether the job is to stop at every call of what it wraps. An iterator would be too many calls:
+/// it ends at its reads.
+pub(super) struct Watched<T> {
+    inner: T,
+    hold: Arc<Hold>,
+}
+
+impl<T> Watched<T> {
+    pub(super) fn new(inner: T, hold: &Arc<Hold>) -> Self {
+        Self { inner, hold: Arc::clone(hold) }
+    }
+
+    pub(super) fn into_inner(self) -> T {
+        self.inner
+    }
+
+    fn look(&self) -> io::Result<()> {
+        stop_if(self.hold.cancelled())
+    }
+}
+
+fn stop_if(cancelled: &AtomicBool) -> io::Result<()> {
+    // Not `Interrupted`: that would be tried again.
+    if cancelled.load(Ordering::Relaxed) { Err(io::Error::other("the job was told to stop")) } else { Ok(()) }
+}
+
+impl<T: Read> Read for Watched<T> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.look()?;
+        self.inner.read(bytes)
+    }
+}
+
+impl<T: Write> Write for Watched<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.look()?;
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<T: Seek> Seek for Watched<T> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(position)
+    }
+}
+
+impl Scratch for Watched<Objects> {
+    fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
+        Ok(Box::new(Watched::new(Scratch::file(&self.inner)?, &self.hold)))
+    }
+}

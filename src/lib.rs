@@ -21,4 +21,5 @@ pub mod http;
 pub mod s3;
 // The front step.
 pub mod config;
+pub mod app;
 pub mod cli;

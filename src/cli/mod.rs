@@ -7,6 +7,7 @@ mod interrupt;
 mod link;
 mod output;
 mod progress;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Arguments),
     Link(link::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(&mut Arguments::command()),

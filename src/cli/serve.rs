@@ -1,0 +1,29 @@
+//! `entityd serve`: the server.
+
+use clap::Args;
+
+use super::Failure;
+use super::exit::OrFail;
+use crate::app;
+use crate::config::{self, Flags};
+use crate::telemetry;
+
+/// Serves the API, and links what is uploaded
+///
+/// Settings may also come from the environment (`--lease-ms` is `ENTITYD_LEASE_MS`) or from a file
+/// (`lease_ms`). A flag wins over the environment, the environment over the file, the file over a
+/// variable of the reference service, and that over the default. `entityd config show` says which is
+/// which. SIGTERM and Ctrl-C let what is running finish first.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let settings = config::load(&self.flags.with_environment())?.settings;
+        telemetry::log::start(&settings.log());
+        app::run(&settings).or_fail()
+    }
+}

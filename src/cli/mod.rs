@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod bench;
 mod completions;
 mod config;
 mod exit;
@@ -32,6 +33,7 @@ enum Command {
     Serve(serve::Arguments),
     Link(link::Arguments),
     Config(config::Arguments),
+    Bench(bench::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -55,6 +57,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
+        Command::Bench(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(&mut Arguments::command()),
     }
 }

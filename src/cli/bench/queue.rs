@@ -1,0 +1,320 @@
+//! `entityd bench queue`: jobs through the embedded queue, each on disk before it is acknowledged.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::cli::{Failure, output};
+use crate::queue::sled::{Settings, SledBroker};
+use crate::queue::{Broker, Claim, Error, Lease, NewJob, Share};
+use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
+use crate::runtime::entropy::Entropy;
+
+/// The longest a claim waits; when everything is done it finds out.
+const WAIT: Duration = Duration::from_millis(100);
+/// Bytes of a payload that say which job it is and when it was enqueued.
+const STAMP_BYTES: usize = 16;
+
+/// Puts jobs through the job queue: enqueue, claim, run (nothing), acknowledge
+///
+/// Every enqueue and every acknowledgement has an fsync behind it; every delivery is checked.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// Jobs to put through
+    #[arg(long, default_value_t = 500_000)]
+    jobs: usize,
+    /// Queues they are spread over
+    #[arg(long, default_value_t = 10)]
+    queues: usize,
+    /// Bytes of each job's payload, 16 at least
+    #[arg(long, default_value_t = 128)]
+    payload_bytes: usize,
+    /// Jobs in one enqueue call
+    #[arg(long, default_value_t = 100)]
+    batch: usize,
+    /// Clients that enqueue
+    #[arg(long, default_value_t = 16)]
+    clients: usize,
+    /// Tasks that run jobs, each waiting for its own acknowledgement
+    #[arg(long, default_value_t = 512)]
+    workers: usize,
+    /// Jobs a second that are offered, evenly, by single-job enqueues; 0: as many as possible
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    /// Jobs that wait in the queue all the while, in a queue that nobody claims from
+    #[arg(long, default_value_t = 0)]
+    backlog: usize,
+    /// Threads for clients and workers
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Where the queue lies, and stays; a temporary folder otherwise
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// The last line is one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    jobs_per_second: f64,
+    jobs: usize,
+    seconds: f64,
+    enqueue_to_start_median_ms: f64,
+    enqueue_to_start_p99_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backlog: Option<Backlog>,
+}
+
+/// What a backlog costs.
+#[derive(Debug, Serialize)]
+struct Backlog {
+    jobs: usize,
+    fill_jobs_per_second: f64,
+    resident_bytes_filled: u64,
+    reopen_seconds: f64,
+    resident_bytes_reopened: u64,
+}
+
+impl Arguments {
+    pub(in crate::cli) fn run(self) -> Result<(), Failure> {
+        if self.payload_bytes < STAMP_BYTES || self.batch == 0 || self.queues == 0 || self.workers == 0 {
+            return Err(Failure::Usage(format!(
+                "a payload has {STAMP_BYTES} bytes at least; batch, queues and workers are positive"
+            )));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(self.threads.max(1))
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
+        let folder = tempfile::tempdir().map_err(|error| Failure::Failed(error.to_string()))?;
+        let directory = self.data_dir.clone().unwrap_or_else(|| folder.path().to_owned());
+        let json = self.json;
+        let report = runtime.block_on(measure(Arc::new(self), &directory)).map_err(|error| failed(&error))?;
+        let text = if json {
+            serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?
+        } else {
+            format!("{:.0} jobs a second", report.jobs_per_second)
+        };
+        output::print(&format!("{text}\n"))
+    }
+}
+
+fn failed(error: &Error) -> Failure {
+    Failure::Failed(format!("the queue failed: {error}: {:?}", std::error::Error::source(error)))
+}
+
+fn open(directory: &Path) -> Result<SledBroker, Error> {
+    SledBroker::open(directory, Settings::default(), Entropy::system())
+}
+
+async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, Error> {
+    let mut broker = Arc::new(open(directory)?);
+    let mut backlog = None;
+    if arguments.backlog > 0 {
+        let watch = Stopwatch::start();
+        fill(&arguments, &broker).await?;
+        let fill_jobs_per_second = arguments.backlog as f64 / watch.seconds();
+        let resident_bytes_filled = resident_bytes();
+        broker.close().await?;
+        drop(broker);
+        let watch = Stopwatch::start();
+        broker = Arc::new(open(directory)?);
+        backlog = Some(Backlog {
+            jobs: arguments.backlog,
+            fill_jobs_per_second,
+            resident_bytes_filled,
+            reopen_seconds: watch.seconds(),
+            resident_bytes_reopened: resident_bytes(),
+        });
+    }
+    let watch = Stopwatch::start();
+    let mut latencies_us = put_through(&arguments, &broker).await?;
+    let seconds = watch.seconds();
+    latencies_us.sort_unstable();
+    let quantile = |share: f64| {
+        let at = (latencies_us.len() as f64 * share) as usize;
+        latencies_us.get(at).map_or(0.0, |latency_us| f64::from(*latency_us) / 1_000.0)
+    };
+    let report = Report {
+        jobs_per_second: arguments.jobs as f64 / seconds,
+        jobs: arguments.jobs,
+        seconds,
+        enqueue_to_start_median_ms: quantile(0.5),
+        enqueue_to_start_p99_ms: quantile(0.99),
+        backlog,
+    };
+    broker.close().await?;
+    Ok(report)
+}
+
+/// Fills the queue that nobody claims from.
+async fn fill(arguments: &Arc<Arguments>, broker: &Arc<SledBroker>) -> Result<(), Error> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for _ in 0..arguments.clients {
+        let (arguments, broker, next) = (Arc::clone(arguments), Arc::clone(broker), Arc::clone(&next));
+        clients.spawn(async move {
+            loop {
+                let first = next.fetch_add(arguments.batch, Ordering::Relaxed);
+                if first >= arguments.backlog {
+                    return Ok(());
+                }
+                let numbers = first..arguments.backlog.min(first + arguments.batch);
+                let now = Clock::system().now();
+                let jobs: Vec<_> = numbers.map(|number| job(&arguments, "backlog", number, now)).collect();
+                broker.enqueue(&jobs, now).await?;
+            }
+        });
+    }
+    clients.join_all().await.into_iter().collect()
+}
+
+fn job(arguments: &Arguments, queue: &str, number: usize, now: Timestamp) -> NewJob {
+    let mut payload = vec![number as u8; arguments.payload_bytes];
+    payload[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    payload[8..STAMP_BYTES].copy_from_slice(&now.as_micros().to_le_bytes());
+    NewJob::new(format!("{queue}/{number}"), queue, format!("group {}", number % 3), payload)
+}
+
+fn queue_name(queue: usize) -> String {
+    format!("queue {queue}")
+}
+
+/// What clients and workers share.
+struct Course {
+    arguments: Arc<Arguments>,
+    broker: Arc<SledBroker>,
+    clock: Clock,
+    next: AtomicUsize,
+    finished: AtomicUsize,
+    /// How often each job was delivered.
+    delivered: Vec<AtomicU8>,
+}
+
+/// Puts the jobs through; microseconds from enqueue to start for each.
+async fn put_through(arguments: &Arc<Arguments>, broker: &Arc<SledBroker>) -> Result<Vec<u32>, Error> {
+    let course = Arc::new(Course {
+        arguments: Arc::clone(arguments),
+        broker: Arc::clone(broker),
+        clock: Clock::system(),
+        next: AtomicUsize::new(0),
+        finished: AtomicUsize::new(0),
+        delivered: (0..arguments.jobs).map(|_| AtomicU8::new(0)).collect(),
+    });
+    let mut clients = JoinSet::new();
+    if arguments.rate > 0 {
+        clients.spawn(Arc::clone(&course).offer());
+    } else {
+        for _ in 0..arguments.clients {
+            clients.spawn(Arc::clone(&course).enqueue());
+        }
+    }
+    let latencies_us = Arc::clone(&course).work().await?;
+    clients.join_all().await.into_iter().collect::<Result<(), Error>>()?;
+    let once = course.delivered.iter().all(|times| times.load(Ordering::Relaxed) == 1);
+    assert!(once, "every job is delivered exactly once");
+    Ok(latencies_us)
+}
+
+impl Course {
+    /// A client: one batch after another, each on the disk before the next.
+    async fn enqueue(self: Arc<Self>) -> Result<(), Error> {
+        let (jobs, batch) = (self.arguments.jobs, self.arguments.batch);
+        loop {
+            let first = self.next.fetch_add(batch, Ordering::Relaxed);
+            if first >= jobs {
+                return Ok(());
+            }
+            self.enqueue_these(first..jobs.min(first + batch)).await?;
+        }
+    }
+
+    async fn enqueue_these(&self, numbers: std::ops::Range<usize>) -> Result<(), Error> {
+        let queue = queue_name(numbers.start / self.arguments.batch % self.arguments.queues);
+        let now = self.clock.now();
+        let jobs: Vec<_> = numbers.map(|number| job(&self.arguments, &queue, number, now)).collect();
+        self.broker.enqueue(&jobs, now).await.map(|_| ())
+    }
+
+    /// Offers single jobs at an even rate, whether or not earlier ones have been answered.
+    async fn offer(self: Arc<Self>) -> Result<(), Error> {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.arguments.rate as u32);
+        let mut calls = JoinSet::new();
+        for number in 0..self.arguments.jobs {
+            ticks.tick().await;
+            let course = Arc::clone(&self);
+            calls.spawn(async move { course.enqueue_these(number..number + 1).await });
+            while let Some(call) = calls.try_join_next() {
+                call.map_err(|error| Error::Storage(error.into()))??;
+            }
+        }
+        calls.join_all().await.into_iter().collect()
+    }
+
+    /// Claims as many jobs as there are idle workers, and gives each to one.
+    async fn work(self: Arc<Self>) -> Result<Vec<u32>, Error> {
+        let idle = Arc::new(Semaphore::new(self.arguments.workers));
+        let mut claim = Claim {
+            queues: (0..self.arguments.queues)
+                .map(|queue| Share { queue: queue_name(queue).into(), weight: NonZeroU32::MIN })
+                .collect(),
+            count: 0,
+            lease: Duration::from_mins(1),
+            wait: WAIT,
+        };
+        let mut latencies_us = Vec::with_capacity(self.arguments.jobs);
+        let mut running = JoinSet::new();
+        while self.finished.load(Ordering::Relaxed) < self.arguments.jobs {
+            let free = idle.available_permits().max(1);
+            let permits = Arc::clone(&idle).acquire_many_owned(free as u32).await;
+            let mut permits = permits.expect("the semaphore is never closed");
+            claim.count = free;
+            for lease in self.broker.claim(&claim, self.clock.now()).await? {
+                let permit = permits.split(1).expect("no more is handed out than claimed");
+                latencies_us.push(self.check(&lease));
+                let course = Arc::clone(&self);
+                running.spawn(async move {
+                    let acked = course.broker.ack(&lease.id, course.clock.now()).await;
+                    course.finished.fetch_add(1, Ordering::Relaxed);
+                    drop(permit);
+                    acked
+                });
+            }
+            while let Some(done) = running.try_join_next() {
+                done.map_err(|error| Error::Storage(error.into()))??;
+            }
+        }
+        running.join_all().await.into_iter().collect::<Result<(), Error>>()?;
+        Ok(latencies_us)
+    }
+
+    /// Whether this is what was enqueued; how long ago, in microseconds.
+    fn check(&self, lease: &Lease) -> u32 {
+        let (number, rest) = lease.payload.split_first_chunk().expect("a payload has its stamp");
+        let (enqueued, filling) = rest.split_first_chunk().expect("a payload has its stamp");
+        let number = u64::from_le_bytes(*number) as usize;
+        let name = format!("{}/{number}", lease.queue);
+        assert_eq!(lease.id.job.as_str(), name, "a job comes with its own payload");
+        assert!(filling.iter().all(|byte| *byte == number as u8), "a payload comes back whole");
+        self.delivered[number].fetch_add(1, Ordering::Relaxed);
+        let enqueued = Timestamp::from_micros(i64::from_le_bytes(*enqueued));
+        u32::try_from(self.clock.now().since(enqueued).as_micros()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What the process has in memory; 0 where that cannot be asked.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}

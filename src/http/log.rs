@@ -34,7 +34,7 @@ pub(super) async fn answer(Extract(state): Extract<State>, request: Request, nex
         tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
         Problem::unexplained().into_response()
     });
-    let duration_ms = stopwatch.seconds() * 1_000.0;
+    let duration_ms = (stopwatch.seconds() * 10_000.0).round() / 10.0;
     let status = response.status().as_u16();
     if wanted.is_empty() {
         tracing::info!(status, duration_ms, "{method} {path}");

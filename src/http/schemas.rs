@@ -91,8 +91,8 @@ impl PartialSchema for ResultBody {
             "type": "array",
             "description": "Record, record and score, the best first.",
             "prefixItems": [record, record, {"type": "number", "format": "double", "minimum": 0, "maximum": 1}],
+            "items": false,
             "minItems": 3,
-            "maxItems": 3,
         });
         let mut permutation = one(
             "permutation",

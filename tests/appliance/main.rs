@@ -4,3 +4,8 @@
 
 mod command_line;
 mod link;
+mod projects;
+mod results;
+mod runs;
+mod support;
+mod uploads;

@@ -1,0 +1,138 @@
+//! Projects, and what holds for every request.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{ENCODING, Entityd, eventually, refused, text};
+
+#[tokio::test]
+async fn every_documented_operation_is_answered() {
+    let server = Entityd::start();
+    let api = server.api();
+    let document: Value = api.get("/openapi.json", "").await.json().await.unwrap();
+    let id = "0".repeat(48);
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let path =
+            path.strip_prefix("/api/v1").unwrap().replace("{project_id}", &id).replace("{run_id}", &id);
+        for (method, operation) in item.as_object().unwrap() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let answer = api.request(method.clone(), &path).send().await.unwrap();
+            let status = answer.status();
+            assert!(operation["responses"].get(status.as_str()).is_some(), "{method} {path}: {status}");
+            operations += 1;
+        }
+    }
+    assert_eq!(operations, 15);
+}
+
+#[tokio::test]
+async fn paths_are_forgiving_and_wrong_ones_are_problems() {
+    let server = Entityd::start();
+    let api = server.api();
+    for path in ["/status", "//status", "/status/", "///version//"] {
+        assert_eq!(api.get(path, "").await.status(), 200, "{path}");
+    }
+    refused(api.get("/nowhere", "").await, 404).await;
+    refused(api.get("/projects/a/b", "").await, 404).await;
+    let wrong = api.delete("/projects", "").await;
+    assert_eq!(wrong.headers()["allow"], "GET,HEAD,POST");
+    refused(wrong, 405).await;
+    let head = api.request(Method::HEAD, "/status").send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert!(head.headers()["content-length"] != "0");
+
+    let plain = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let origin = format!("http://{}", server.doors().api);
+    let moved = plain.get(format!("{origin}/api/v1")).send().await.unwrap();
+    assert_eq!(moved.status(), 301);
+    assert_eq!(moved.headers()["location"], "/api/v1/");
+    for page in ["/", "/docs", "/docs/api.js", "/docs/page.css", "/docs/"] {
+        assert_eq!(plain.get(format!("{origin}{page}")).send().await.unwrap().status(), 200, "{page}");
+    }
+}
+
+#[tokio::test]
+async fn other_doors_say_what_they_are() {
+    let server = Entityd::start();
+    let health = reqwest::get(format!("http://{}/healthz", server.doors().ops)).await.unwrap();
+    assert_eq!(health.status(), 200);
+    let s3 = reqwest::get(format!("http://{}/uploads/key", server.doors().s3)).await.unwrap();
+    assert_eq!(s3.headers()["content-type"], "application/xml");
+    assert!(s3.text().await.unwrap().contains("<Code>NotImplemented</Code>"));
+}
+
+#[tokio::test]
+async fn absent_and_forbidden_look_alike() {
+    let server = Entityd::start();
+    let api = server.api();
+    let project = api.project("groups").await;
+    let (path, owner, provider) = (&project.path, &project.result_token, &project.update_tokens[0]);
+    let absent = format!("/projects/{}", "0".repeat(48));
+    let no_run = format!("{path}/runs/{}", "0".repeat(48));
+    let mut answers = Vec::new();
+    for (path, token) in [
+        (absent.as_str(), owner.as_str()),
+        (path, provider),
+        (path, "Bearer token"),
+        (path, &owner.to_uppercase()),
+        (&no_run, owner),
+        (&format!("{path}/runs/invalid"), owner),
+        (&format!("{path}/runs/invalid/result"), provider),
+        ("/projects/%ff", owner),
+    ] {
+        answers.push(refused(api.get(path, token).await, 403).await);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
+    let missing = api.request(Method::GET, &absent).send().await.unwrap();
+    refused(missing, 400).await;
+}
+
+#[tokio::test]
+async fn a_deleted_project_leaves_no_byte() {
+    let server = Entityd::start();
+    let project = server.api().project("permutations").await;
+    project.upload(0, &[ENCODING]).await;
+    project.upload(1, &[ENCODING]).await;
+    let run = project.run(0.5).await;
+    assert_eq!(run.ended().await["state"], "completed");
+    assert!(!server.payload_files().is_empty());
+    assert_eq!(project.api.delete(&project.path, &project.result_token).await.status(), 204);
+    refused(project.api.delete(&project.path, &project.result_token).await, 403).await;
+    eventually("no file is left", async || server.payload_files().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn the_log_names_requests_and_no_tokens() {
+    let server = Entityd::with(&["--log", "debug", "--log-http-header-fields", "x-one"]);
+    let api = server.api();
+    let project = api.project("groups").await;
+    let receipt = project.upload(0, &[ENCODING]).await;
+    let answer = api
+        .request(Method::GET, &format!("{}?token={}", project.path, project.result_token))
+        .header("Authorization", &project.result_token)
+        .header("X-One", "seen")
+        .send()
+        .await
+        .unwrap();
+    let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains(&id)).unwrap();
+    assert!(line.contains(&project.path) && line.contains("seen"), "{line}");
+    for secret in [&project.result_token, &project.update_tokens[0], &project.update_tokens[1], &receipt] {
+        assert!(!log.contains(secret.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_for_a_project_is_refused() {
+    let server = Entityd::start();
+    let body = json!({"schema": {}, "result_type": "groups", "notes": "x".repeat(2 << 20)});
+    refused(server.api().post("/projects", "", &body).await, 413).await;
+    let listed: Value = server.api().get("/projects", "").await.json().await.unwrap();
+    assert_eq!(listed, json!([]));
+    let kept = server.api().create(json!({"schema": {"a": [1.50, "\0"]}, "result_type": "groups"})).await;
+    assert_eq!(kept.describe().await["schema"], json!({"a": [1.5, "\0"]}));
+    assert_eq!(text(&kept.describe().await["result_type"]), "groups");
+}

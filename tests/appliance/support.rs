@@ -1,0 +1,294 @@
+//! A real `entityd` in a temporary folder, and a small client for it.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// One 8-byte encoding, and another.
+pub(crate) const ENCODING: &str = "AAECAwQFBgc=";
+pub(crate) const OTHER_ENCODING: &str = "//79/Pv6+fg=";
+
+/// A server. Dropping it kills it and removes its folder.
+pub(crate) struct Entityd {
+    child: Child,
+    folder: TempDir,
+    doors: Doors,
+    /// Kept open, so that the server can go on writing to it.
+    _stdout: BufReader<ChildStdout>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doors {
+    pub(crate) api: SocketAddr,
+    pub s3: SocketAddr,
+    pub(crate) ops: SocketAddr,
+}
+
+impl Entityd {
+    /// A server with the settings it comes with.
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// A server that is told `flags`.
+    pub(crate) fn with(flags: &[&str]) -> Self {
+        Self::in_folder(TempDir::new().unwrap(), flags)
+    }
+
+    /// A server on what another one has left in `folder`.
+    pub(crate) fn in_folder(folder: TempDir, flags: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_"))
+        {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .arg("serve")
+            .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(folder.path().join("data"))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let Some(doors) = Doors::read(&mut stdout) else {
+            let _ = child.kill();
+            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            panic!("the server did not start: {:?}\n{log}", child.wait());
+        };
+        Self { child, folder, doors, _stdout: stdout }
+    }
+
+    /// Where it listens.
+    pub(crate) fn doors(&self) -> Doors {
+        self.doors
+    }
+
+    /// A client of its API.
+    pub(crate) fn api(&self) -> Api {
+        Api { client: Client::new(), base: format!("http://{}/api/v1", self.doors.api) }
+    }
+
+    /// Its data directory.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// What it has logged, and those before it in the same folder.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Files that hold uploaded bytes or what came of them.
+    pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
+        let data_dir = self.data_dir();
+        ["objects", "spool"].into_iter().flat_map(|folder| files(&data_dir.join(folder))).collect()
+    }
+
+    /// Ends it as a power cut would, and gives the folder for the next one.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.folder, TempDir::new().unwrap())
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) -> (ExitStatus, TempDir) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        (status, std::mem::replace(&mut self.folder, TempDir::new().unwrap()))
+    }
+}
+
+impl Drop for Entityd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let last: Vec<&str> = log.lines().rev().take(30).collect();
+            eprintln!("the server's last words, the last first:\n{}", last.join("\n"));
+        }
+    }
+}
+
+impl Doors {
+    /// Reads what a server says when it has started.
+    fn read(stdout: &mut impl BufRead) -> Option<Self> {
+        let mut address_after = |label: &str| {
+            stdout.lines().map_while(Result::ok).find_map(|line| {
+                let address = line.trim().strip_prefix(label)?.trim().strip_prefix("http://")?;
+                address.split('/').next()?.parse().ok()
+            })
+        };
+        let (api, s3, ops) = (address_after("API")?, address_after("S3")?, address_after("health")?);
+        // Everything is open once the last line is there.
+        stdout.lines().map_while(Result::ok).find(|line| line.contains("no telemetry"))?;
+        Some(Self { api, s3, ops })
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// A client of the API.
+#[derive(Clone)]
+pub(crate) struct Api {
+    client: Client,
+    base: String,
+}
+
+/// A project with its tokens.
+pub(crate) struct Project {
+    pub(crate) api: Api,
+    pub(crate) path: String,
+    pub(crate) result_token: String,
+    pub(crate) update_tokens: Vec<String>,
+}
+
+/// A run with the token that sees it.
+pub(crate) struct Run<'a> {
+    project: &'a Project,
+    pub(crate) path: String,
+}
+
+impl Api {
+    /// A request for `path`, below `/api/v1`.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Response {
+        self.request(Method::GET, path).header("Authorization", token).send().await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, path: &str, token: &str) -> Response {
+        self.request(Method::DELETE, path).header("Authorization", token).send().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> Response {
+        self.request(Method::POST, path).header("Authorization", token).json(body).send().await.unwrap()
+    }
+
+    /// A project of two parties.
+    pub(crate) async fn project(&self, result_type: &str) -> Project {
+        self.create(json!({"schema": {}, "result_type": result_type})).await
+    }
+
+    /// The project that `body` asks for.
+    pub(crate) async fn create(&self, body: Value) -> Project {
+        let answer = self.post("/projects", "", &body).await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        let created: Value = answer.json().await.unwrap();
+        let tokens = created["update_tokens"].as_array().unwrap();
+        Project {
+            api: self.clone(),
+            path: format!("/projects/{}", text(&created["project_id"])),
+            result_token: text(&created["result_token"]),
+            update_tokens: tokens.iter().map(text).collect(),
+        }
+    }
+}
+
+impl Project {
+    pub(crate) async fn describe(&self) -> Value {
+        self.api.get(&self.path, &self.result_token).await.json().await.unwrap()
+    }
+
+    /// Posts an upload as JSON.
+    pub(crate) async fn post_clks(&self, party: usize, body: &Value) -> Response {
+        self.api.post(&format!("{}/clks", self.path), &self.update_tokens[party], body).await
+    }
+
+    /// A request to upload 8-byte encodings as they are; the body is still to come.
+    pub(crate) fn binary(&self, party: usize, count: i64) -> RequestBuilder {
+        self.api
+            .request(Method::POST, &format!("{}/binaryclks", self.path))
+            .header("Authorization", &self.update_tokens[party])
+            .header("Content-Type", "application/octet-stream")
+            .header("Hash-Count", count)
+            .header("Hash-Size", 8)
+    }
+
+    /// Uploads encodings, and gives the receipt token.
+    pub(crate) async fn upload(&self, party: usize, encodings: &[&str]) -> String {
+        let answer = self.post_clks(party, &json!({"clks": encodings})).await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        text(&answer.json::<Value>().await.unwrap()["receipt_token"])
+    }
+
+    pub(crate) async fn run(&self, threshold: f64) -> Run<'_> {
+        let runs = format!("{}/runs", self.path);
+        let answer = self.api.post(&runs, &self.result_token, &json!({"threshold": threshold})).await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        let posted: Value = answer.json().await.unwrap();
+        self.known_run(format!("{runs}/{}", text(&posted["run_id"])))
+    }
+
+    /// The run that lies at `path`.
+    pub(crate) fn known_run(&self, path: String) -> Run<'_> {
+        Run { project: self, path }
+    }
+}
+
+impl Run<'_> {
+    pub(crate) async fn status(&self) -> Value {
+        let path = format!("{}/status", self.path);
+        self.project.api.get(&path, &self.project.result_token).await.json().await.unwrap()
+    }
+
+    /// What this token gets of the result.
+    pub(crate) async fn result(&self, token: &str) -> Response {
+        self.project.api.get(&format!("{}/result", self.path), token).await
+    }
+
+    /// Waits until the run has ended, and says how.
+    pub(crate) async fn ended(&self) -> Value {
+        eventually("the run ends", async || {
+            let status = self.status().await;
+            ["completed", "error"].contains(&status["state"].as_str().unwrap()).then_some(status)
+        })
+        .await
+    }
+}
+
+/// Asks again until there is an answer.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..3_000 {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("waited for half a minute and still not: {what}");
+}
+
+/// Asserts a status and the shape of a refusal; gives what it says.
+pub(crate) async fn refused(answer: Response, status: u16) -> String {
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(answer.status().as_u16(), status);
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["status"], status);
+    text(&problem["detail"])
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}

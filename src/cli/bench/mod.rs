@@ -1,5 +1,6 @@
 //! `entityd bench`: how fast this machine is.
 
+mod ingest;
 mod queue;
 
 use super::Failure;
@@ -14,12 +15,14 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
+    Ingest(ingest::Arguments),
     Queue(queue::Arguments),
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.subject {
+            Subject::Ingest(arguments) => arguments.run(),
             Subject::Queue(arguments) => arguments.run(),
         }
     }

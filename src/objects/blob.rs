@@ -1,8 +1,9 @@
 //! An object's bytes as one slice.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 
 use memmap2::Mmap;
 
@@ -13,11 +14,27 @@ use super::{Error, Key};
 pub struct Blob {
     key: Key,
     bytes: Mmap,
+    stamp: Stamp,
+}
+
+/// What changes when somebody tampers with a file: device, inode, size, and when it was last written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp([i128; 4]);
+
+impl Stamp {
+    pub(super) fn of(file: &Metadata) -> Self {
+        let written = i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec());
+        Self([file.dev().into(), file.ino().into(), file.size().into(), written])
+    }
 }
 
 impl Blob {
     pub(super) fn map(key: &Key, file: &File) -> Result<Self, Error> {
-        Ok(Self { key: key.clone(), bytes: map(file)? })
+        Ok(Self { key: key.clone(), stamp: Stamp::of(&file.metadata()?), bytes: map(file)? })
+    }
+
+    pub(super) const fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// The object they are from.
@@ -55,6 +72,9 @@ impl AsRef<[u8]> for Blob {
 
 impl fmt::Debug for Blob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Blob").field("key", &self.key).field("size", &self.bytes.len()).finish()
+        f.debug_struct("Blob")
+            .field("key", &self.key)
+            .field("size", &self.bytes.len())
+            .finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
 
+use super::blob::Stamp;
 use super::{Error, Key, Prefix};
 
 /// How often a directory is made again that a removal took away under a publication.
@@ -64,6 +65,11 @@ impl Local {
 
     pub(super) fn file(&self, key: &Key) -> Result<File, Error> {
         File::open(self.root.join(key.as_str())).map_err(|error| Error::opening(key, error))
+    }
+
+    pub(super) fn stamp(&self, key: &Key) -> Result<Stamp, Error> {
+        let found = fs::metadata(self.root.join(key.as_str()));
+        found.map(|file| Stamp::of(&file)).map_err(|error| Error::opening(key, error))
     }
 
     /// Removes an object and the directories that it leaves empty; false if there was none.

@@ -103,6 +103,17 @@ impl Objects {
         spawn_blocking(move || Blob::map(&key, &objects.read(&key)?)).await?
     }
 
+    /// Whether the object is still what was mapped, as far as its file tells without being read: it was neither
+    /// replaced nor written to. A copy that was fetched is always that.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`].
+    pub async fn is_untouched(&self, blob: &Blob) -> Result<bool, Error> {
+        let Form::Local(local) = &self.0.form else { return Ok(true) };
+        let (local, key, stamp) = (Arc::clone(local), blob.key().clone(), blob.stamp());
+        Ok(spawn_blocking(move || local.stamp(&key)).await?? == stamp)
+    }
+
     /// The object as a file to read from its start, for what is too much to be mapped.
     /// Blocks: for threads that compute, not for those of the runtime.
     ///

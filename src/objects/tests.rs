@@ -139,6 +139,24 @@ async fn a_prefix_is_removed_with_its_directories_and_nothing_else() {
     assert_eq!(fs::read_dir(dir.path().join("objects")).unwrap().count(), 0, "no directory is left");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_is_untouched_until_its_file_is() {
+    let dir = TempDir::new().unwrap();
+    for objects in forms(&dir) {
+        let key = keys::plan(PROJECT, RUN);
+        put(&objects, &key, b"plan").await;
+        let blob = objects.blob(&key).await.unwrap();
+        assert!(objects.is_untouched(&blob).await.unwrap());
+    }
+    let (objects, key) = (open(dir.path()), keys::plan(PROJECT, RUN));
+    let blob = objects.blob(&key).await.unwrap();
+    let path = dir.path().join("objects").join(key.as_str());
+    fs::write(&path, b"another plan").unwrap();
+    assert!(!objects.is_untouched(&blob).await.unwrap());
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(objects.is_untouched(&blob).await, Err(Error::Missing { .. })));
+}
+
 /// Removal and publication of neighbours get on: a publication that was answered is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn directories_may_vanish_under_a_publication() {

@@ -2,7 +2,8 @@
 //!
 //! A dataset is checked as a whole, index and matrix against their checksums, when it is first used in
 //! this process: once for all parts of all runs, and before anything is found in it. At some gigabytes a second
-//! that is little beside comparing it once. As long as it is kept it stays mapped, and is not checked again.
+//! that is little beside comparing it once. As long as it is kept it stays mapped, and is only checked again if its
+//! files were touched.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -93,6 +94,7 @@ impl Library {
     ) -> Result<Arc<Volume>, Error> {
         let key = keys::matrix(project, party, upload);
         let index_key = keys::index(project, party, upload);
+        self.forget_touched(&key).await?;
         let place = self.lock().place(&key);
         let open = async {
             let (matrix, index) = futures::try_join!(self.objects.blob(&key), self.objects.blob(&index_key))?;
@@ -101,6 +103,21 @@ impl Library {
             checked.map_err(|text| panicked(&text))?.map(Arc::new)
         };
         place.get_or_try_init(|| open).await.cloned()
+    }
+
+    /// Closes the dataset with this matrix if somebody has touched its files since it was checked.
+    async fn forget_touched(&self, key: &Key) -> Result<(), Error> {
+        let kept = self.lock().places.get(key).and_then(|place| place.volume.get().cloned());
+        let Some(volume) = kept else { return Ok(()) };
+        let untouched = futures::try_join!(
+            self.objects.is_untouched(&volume.matrix),
+            self.objects.is_untouched(&volume.index)
+        );
+        if !matches!(untouched, Ok((true, true))) {
+            self.forget(|kept| kept == key);
+        }
+        untouched?;
+        Ok(())
     }
 
     /// Closes datasets whose matrices go, so that the disk gets its room back.

@@ -125,6 +125,18 @@ async fn damage_is_found_before_anything_is_made_of_it() {
 }
 
 #[tokio::test]
+async fn damage_is_found_although_the_dataset_was_sound_before() {
+    let (place, parties) = (Place::new(), parties(2, true));
+    compared(&place, &parties, 1_000).await;
+    place.objects.delete(&keys::pairs(PROJECT, RUN, 0)).await.unwrap();
+    place.damage(&keys::matrix(PROJECT, 1, 1), 90);
+    let refused = place.work(compare(&parties, 0)).await;
+    assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("damaged")), "{refused:?}");
+    place.objects.delete(&keys::matrix(PROJECT, 0, 1)).await.unwrap();
+    assert!(matches!(place.work(compare(&parties, 0)).await, Err(Error::Missing(_))));
+}
+
+#[tokio::test]
 async fn pairs_that_are_cut_off_are_damage() {
     let (place, parties) = (Place::new(), parties(2, false));
     place.put(&keys::pairs(PROJECT, RUN, 0), &[&HEADER[..], &[0; ENTRY_BYTES - 1]].concat()).await;

@@ -2,6 +2,7 @@
 //!
 //! The rooms, in the order in which they may know each other: a room looks up this list, never down
 //! (`tests/tidy.rs` holds it so).
+#![doc = include_str!("ARCHITECTURE.md")]
 
 // Plumbing: not one domain word.
 pub mod runtime;

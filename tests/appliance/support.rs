@@ -43,8 +43,17 @@ impl Entityd {
         Self::in_folder(TempDir::new().unwrap(), flags)
     }
 
+    /// A server with environment variables besides.
+    pub(crate) fn with_variables(flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::launch(TempDir::new().unwrap(), flags, variables)
+    }
+
     /// A server on what another one has left in `folder`.
     pub(crate) fn in_folder(folder: TempDir, flags: &[&str]) -> Self {
+        Self::launch(folder, flags, &[])
+    }
+
+    fn launch(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
         for (name, _) in
@@ -53,6 +62,7 @@ impl Entityd {
             command.env_remove(name);
         }
         let mut child = command
+            .envs(variables.iter().copied())
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
             .arg("--data-dir")
@@ -98,9 +108,15 @@ impl Entityd {
         ["objects", "spool"].into_iter().flat_map(|folder| files(&data_dir.join(folder))).collect()
     }
 
+    /// Whether the process has come to an end by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Ends it as a power cut would, and gives the folder for the next one.
     pub(crate) fn kill(mut self) -> TempDir {
-        self.child.kill().unwrap();
+        // It may have come to its end before.
+        let _ = self.child.kill();
         self.child.wait().unwrap();
         std::mem::replace(&mut self.folder, TempDir::new().unwrap())
     }

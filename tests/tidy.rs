@@ -106,7 +106,7 @@ fn lib_names_the_rooms_in_order() {
 fn the_checks_notice_what_they_are_for() {
     let found = |text: &str| mentions(text).into_iter().map(|(_, room)| room).collect::<Vec<_>>();
     assert_eq!(found("use crate::queue::Error; // crate::app"), ["queue", "app"]);
-    assert_eq!(found("use crate::{model, queue};"), [""]);
+    assert_eq!(found("use crate::{model,\n  queue::{Broker, Error}, app};"), ["model", "queue", "app"]);
     assert_eq!(found("let subcrate::x = 1;"), Vec::<String>::new());
     assert!(complaint("model", "queue").is_some());
     assert!(complaint("queue", "model").is_none());
@@ -210,29 +210,41 @@ fn code_lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     })
 }
 
-/// Each `crate::<room>` of a text, comments included, with its line; the room is empty where no
-/// identifier follows.
+/// Each `crate::<room>` of a text, comments and lists in braces included, with its line.
 fn mentions(text: &str) -> Vec<(usize, String)> {
-    let of_line = |line: &str| -> Vec<String> {
-        line.match_indices("crate::")
-            .filter(|(at, _)| !line[..*at].ends_with(is_identifier))
-            .map(|(at, found)| {
-                line[at + found.len()..].chars().take_while(|char| is_identifier(*char)).collect()
-            })
-            .collect()
-    };
-    text.lines()
-        .zip(1..)
-        .flat_map(|(line, number)| of_line(line).into_iter().map(move |room| (number, room)))
+    text.match_indices("crate::")
+        .filter(|(at, _)| !text[..*at].ends_with(is_identifier))
+        .flat_map(|(at, found)| {
+            let line = text[..at].matches('\n').count() + 1;
+            rooms_after(&text[at + found.len()..]).into_iter().map(move |room| (line, room))
+        })
         .collect()
+}
+
+/// The room that a path begins with, or the rooms of a list such as `{model, queue::{Broker, Error}}`.
+fn rooms_after(path: &str) -> Vec<String> {
+    let identifier = |text: &str| text.chars().take_while(|char| is_identifier(*char)).collect::<String>();
+    let Some(list) = path.strip_prefix('{') else { return vec![identifier(path)] };
+    let mut depth = 1;
+    let mut own_level = String::new();
+    for char in list.chars() {
+        match char {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ if depth == 1 => own_level.push(char),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    own_level.split(',').map(|item| identifier(item.trim())).filter(|room| !room.is_empty()).collect()
 }
 
 fn complaint(from: &str, to: &str) -> Option<String> {
     let floor = |room: &str| ROOMS.iter().position(|name| *name == room);
     let Some(own) = floor(from) else { return Some(format!("`{from}` is no room of the list")) };
-    let Some(other) = floor(to) else {
-        return Some(format!("`crate::{to}` is no room: one `use crate::<room>::Thing;` for each"));
-    };
+    let Some(other) = floor(to) else { return Some(format!("`crate::{to}` is no room of the list")) };
     let strange = STRANGERS.iter().any(|(room, strangers)| *room == from && strangers.contains(&to));
     (other > own || strange).then(|| format!("`{from}` must not know `{to}`"))
 }

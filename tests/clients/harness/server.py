@@ -15,6 +15,11 @@ START_S = 30
 STOP_S = 30
 
 
+def clean_environment():
+    """This process's environment without what is meant for the tests, or would be taken for a setting."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ENTITYD_")}
+
+
 def free_ports(count):
     """Ports that nobody listens on now; all are held at once, so that they differ."""
     sockets = [socket.socket() for _ in range(count)]
@@ -39,7 +44,7 @@ class Server:
         self.origin = f"http://{self.host}:{self.port}"
         self.url = f"{self.origin}/api/v1"
         self.flags = flags
-        self.environment = {**os.environ, **(environment or {})}
+        self.environment = {**clean_environment(), **(environment or {})}
         self.process = None
 
     def __enter__(self):

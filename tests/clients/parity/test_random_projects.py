@@ -9,7 +9,7 @@ import pytest
 
 from harness.oracle import Answer, as_sets, assert_permutations_fit, bit_patterns
 from harness.random_projects import linkages
-from harness.server import BINARY
+from harness.server import BINARY, clean_environment
 from harness.upload import body, upload
 
 SEED = os.environ.get("ENTITYD_SEED", "20261122")
@@ -86,7 +86,9 @@ def write(folder, linkage, party):
 
 def link(files, threshold, result, shape):
     command = [BINARY, "link", *files, "--threshold", repr(threshold), "--result", result, "--format", shape]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
+    done = subprocess.run(
+        command, capture_output=True, timeout=60, check=False, text=True, env=clean_environment()
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -103,7 +105,7 @@ def test_the_link_command_reads_binary_files_and_writes_tables(tmp_path):
     command = [BINARY, "link", *files, "--encoding-bytes", str(size), "--threshold", repr(linkage.threshold)]
     target = tmp_path / "scores.csv"
     command += ["--result", "scores", "--format", "csv", "-o", target]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=60, env=clean_environment())
     with target.open(newline="") as table:
         rows = list(csv.reader(table))
     expected = [[*left, *right, score] for left, right, score in answer(linkage).scores()]

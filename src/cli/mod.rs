@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod config;
+mod demo;
 mod exit;
 mod interrupt;
 mod link;
@@ -31,6 +32,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Demo(demo::Arguments),
     Link(link::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => arguments.run(),
+        Command::Demo(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),

@@ -25,6 +25,7 @@ fn the_command_line_is_consistent() {
 fn help_is_as_reviewed() {
     insta::assert_snapshot!("help", help(&[]));
     insta::assert_snapshot!("help_config_show", help(&["config", "show"]));
+    insta::assert_snapshot!("help_demo", help(&["demo"]));
     insta::assert_snapshot!("help_link", help(&["link"]));
 }
 

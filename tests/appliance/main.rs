@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 mod command_line;
+mod demo;
 mod kills;
 mod link;
 mod projects;

@@ -1,0 +1,70 @@
+//! Draws from a seeded stream, so that a demo can be repeated.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// A reproducible source of draws.
+pub(super) struct Chance(ChaCha8Rng);
+
+impl Chance {
+    /// The draws that belong to `seed`.
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// A number in `0..limit`, each about equally likely.
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        // Multiply and shift: the bias is below limit / 2^64.
+        ((u128::from(self.0.next_u64()) * limit as u128) >> 64) as usize
+    }
+
+    /// A number in [0, 1).
+    pub(super) fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Whether something of this probability happened.
+    pub(super) fn happens(&mut self, probability: f64) -> bool {
+        self.unit() < probability
+    }
+
+    /// One of `items`, the early ones more often: the chance of rank `r` falls about as 1 / (r + 8),
+    /// the shape of name frequencies.
+    pub(super) fn pick_ranked<T: Copy>(&mut self, items: &[T]) -> T {
+        const FLATNESS: f64 = 8.0;
+        let span = ((items.len() as f64 + FLATNESS) / FLATNESS).ln();
+        let rank = FLATNESS * (self.unit() * span).exp() - FLATNESS;
+        items[(rank as usize).min(items.len() - 1)]
+    }
+
+    /// Puts `items` in a random order.
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.below(last + 1);
+            items.swap(last, other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn early_items_are_drawn_more_often_and_late_ones_still_are() {
+        let items: Vec<usize> = (0..200).collect();
+        let mut chance = Chance::seeded(7);
+        let mut counts = vec![0_u32; items.len()];
+        (0..100_000).for_each(|_| counts[chance.pick_ranked(&items)] += 1);
+        assert!(counts[0] > 10 * counts[199] && counts[199] > 50, "{} {}", counts[0], counts[199]);
+    }
+
+    #[test]
+    fn a_shuffle_keeps_every_item() {
+        let mut items: Vec<u32> = (0..100).collect();
+        Chance::seeded(1).shuffle(&mut items);
+        assert_ne!(items[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        items.sort_unstable();
+        assert_eq!(items, (0..100).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,74 @@
+//! Where a demo keeps its things: a temporary directory, or one that the person named.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::people::Register;
+use crate::cli::Failure;
+
+/// The demo's directory. A temporary one is removed with this value.
+pub(super) struct Folder {
+    path: PathBuf,
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    /// The directory `keep`, new or empty until now, or a temporary one.
+    pub(super) fn open(keep: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = keep else {
+            let temporary = tempfile::tempdir().map_err(|error| failed("a temporary directory", &error))?;
+            return Ok(Self { path: temporary.path().to_owned(), temporary: Some(temporary) });
+        };
+        fs::create_dir_all(path).map_err(|error| failed(&path.display().to_string(), &error))?;
+        let mut entries = fs::read_dir(path).map_err(|error| failed(&path.display().to_string(), &error))?;
+        if entries.next().is_some() {
+            return Err(Failure::Usage(format!(
+                "--keep {}: give a new or an empty directory",
+                path.display()
+            )));
+        }
+        Ok(Self { path: path.to_owned(), temporary: None })
+    }
+
+    /// Where the server's data goes.
+    pub(super) fn data(&self) -> PathBuf {
+        self.path.join("data")
+    }
+
+    /// The directory, if it stays.
+    pub(super) fn kept(&self) -> Option<&Path> {
+        self.temporary.is_none().then_some(self.path.as_path())
+    }
+
+    /// Keeps the parties' people and encodings, if anything is kept.
+    pub(super) fn keep(&self, registers: &[Register], rows: &[Vec<u8>]) -> Result<(), Failure> {
+        for (party, (register, rows)) in registers.iter().zip(rows).enumerate() {
+            self.write(&format!("party-{party}.csv"), spreadsheet(register).as_bytes())?;
+            self.write(&format!("party-{party}.bin"), rows)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a file, if anything is kept.
+    pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<(), Failure> {
+        let Some(folder) = self.kept() else { return Ok(()) };
+        let path = folder.join(name);
+        fs::write(&path, contents).map_err(|error| failed(&path.display().to_string(), &error))
+    }
+}
+
+fn failed(what: &str, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot write {what}: {error}"))
+}
+
+/// The people as CSV. The last column is the truth: who the record really is.
+fn spreadsheet(register: &Register) -> String {
+    let mut text = String::from("record,given,family,born,place,person\n");
+    for (record, (who, person)) in register.people.iter().zip(&register.truth).enumerate() {
+        // Writing to a string cannot fail; no name has a comma or a quote in it.
+        let _ = writeln!(text, "{record},{},{},{},{},{person}", who.given, who.family, who.born, who.place);
+    }
+    text
+}

@@ -1,0 +1,181 @@
+//! `entityd demo`: a whole linkage on invented people, from names to groups, and how good it is.
+
+mod bloom;
+mod chance;
+mod client;
+mod folder;
+mod names;
+mod people;
+mod report;
+mod truth;
+mod typing;
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use serde_json::json;
+
+use self::client::{Client, Groups};
+use self::folder::Folder;
+use self::people::Register;
+use self::report::Report;
+use self::truth::Score;
+use super::exit::OrFail;
+use super::progress::Progress;
+use super::{Failure, output};
+use crate::app;
+use crate::config::{self, Inputs, Settings};
+use crate::model::Threshold;
+use crate::runtime::clock::Stopwatch;
+use crate::telemetry;
+
+/// Links invented people, from names to groups, on a private server
+///
+/// Makes a dataset for each party: half of its records are people whom every party knows, each
+/// written down with its own typing errors. Encodes them as Bloom filters, uploads the encodings over
+/// HTTP to a server that runs for this demo alone, links them, and compares what was found with the
+/// truth.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Records in each party's dataset
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = count(1..=10_000_000))]
+    records: usize,
+    /// Parties
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = count(2..=100))]
+    parties: usize,
+    /// Dice coefficient from which two records are candidates for being one person
+    #[arg(long, value_name = "T", default_value = "0.8")]
+    threshold: Threshold,
+    /// What the people are drawn from; the same seed makes the same people
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Keep the server's data and the generated files in this new or empty directory
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Print the figures as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the parties bring.
+struct Input {
+    registers: Vec<Register>,
+    /// Each party's encodings, row after row.
+    rows: Vec<Vec<u8>>,
+    seconds: f64,
+}
+
+/// What the server made of it.
+struct Outcome {
+    groups: Groups,
+    comparisons: u64,
+    upload_seconds: f64,
+    run_seconds: f64,
+}
+
+impl Arguments {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let watch = Stopwatch::start();
+        let mut progress = Progress::new();
+        let input = self.prepare(&mut progress);
+        let folder = Folder::open(self.keep.as_deref())?;
+        folder.keep(&input.registers, &input.rows)?;
+        let settings = private_settings(&folder)?;
+        telemetry::log::start(&settings.log());
+        let outcome =
+            super::runtime()?.block_on(self.serve_and_link(settings, &input.rows, &mut progress))?;
+        progress.finish();
+        folder.write("groups.json", json!({ "groups": outcome.groups }).to_string().as_bytes())?;
+        self.print(&self.report(&input, &outcome, watch.seconds()), &folder)
+    }
+
+    fn prepare(&self, progress: &mut Progress) -> Input {
+        let watch = Stopwatch::start();
+        let who = format!("{} x {} people", self.parties, report::thousands(self.records as u64));
+        progress.show(&format!("making {who}"), 0.0);
+        let registers = people::registers(self.parties, self.records, self.seed);
+        progress.show("encoding them as Bloom filters", 0.0);
+        let rows: Vec<_> = registers.iter().map(|register| bloom::encode(&register.people)).collect();
+        Input { registers, rows, seconds: watch.seconds() }
+    }
+
+    async fn serve_and_link(
+        &self,
+        settings: Settings,
+        rows: &[Vec<u8>],
+        progress: &mut Progress,
+    ) -> Result<Outcome, Failure> {
+        let server = app::start(&settings).await.or_fail()?;
+        let client = Client::new(format!("http://{}/api/v1", server.api()));
+        let outcome = tokio::select! {
+            outcome = self.link(&client, rows, progress) => outcome,
+            // Going on to the end removes the temporary directory.
+            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        };
+        server.stop().await;
+        outcome
+    }
+
+    async fn link(
+        &self,
+        client: &Client,
+        rows: &[Vec<u8>],
+        progress: &mut Progress,
+    ) -> Result<Outcome, Failure> {
+        let watch = Stopwatch::start();
+        let project = client.create_project(self.parties).await?;
+        for (party, rows) in rows.iter().enumerate() {
+            progress.show(&format!("uploading party {party}"), 0.0);
+            client.upload(&project, party, rows.clone()).await?;
+        }
+        let (upload_seconds, watch) = (watch.seconds(), Stopwatch::start());
+        let run = client.start_run(&project, self.threshold).await?;
+        let comparisons = client.wait(&project, &run, |task, done| progress.show(task, done)).await?;
+        let run_seconds = watch.seconds();
+        let groups = client.groups(&project, &run).await?;
+        Ok(Outcome { groups, comparisons, upload_seconds, run_seconds })
+    }
+
+    fn report(&self, input: &Input, outcome: &Outcome, seconds: f64) -> Report {
+        Report {
+            parties: self.parties,
+            records: self.records,
+            threshold: self.threshold,
+            comparisons: outcome.comparisons,
+            comparisons_per_second: outcome.comparisons as f64 / outcome.run_seconds,
+            prepare_seconds: input.seconds,
+            upload_seconds: outcome.upload_seconds,
+            run_seconds: outcome.run_seconds,
+            seconds,
+            score: Score::of(&outcome.groups, &input.registers),
+        }
+    }
+
+    fn print(&self, report: &Report, folder: &Folder) -> Result<(), Failure> {
+        if self.json {
+            let object = serde_json::to_string(report).expect("a report is numbers");
+            return output::print(&format!("{object}\n"));
+        }
+        output::print(&format!("\n{}\n{}", report.table(), report.commands(folder.kept())))
+    }
+}
+
+/// A whole number of things.
+fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
+
+/// Settings of a server that nobody else will use.
+fn private_settings(folder: &Folder) -> Result<Settings, Failure> {
+    let any_port = "127.0.0.1:0".to_owned();
+    let flags = [
+        ("listen", any_port.clone()),
+        ("s3_listen", any_port.clone()),
+        ("ops_listen", any_port),
+        ("data_dir", folder.data().to_string_lossy().into_owned()),
+        ("log", "warn".to_owned()),
+    ];
+    Ok(config::load(&Inputs { flags: flags.into(), ..Inputs::default() })?.settings)
+}

@@ -1,0 +1,148 @@
+//! Synthetic people, and what several registrars make of them.
+//!
+//! Half of each party's records are people that every party knows; the others are known to it alone.
+//! Each party wrote its people down by itself, with its own typing errors, in its own order. Nothing
+//! but the seed decides the outcome.
+
+use super::chance::Chance;
+use super::names::{FAMILY, GIVEN, PLACES};
+use super::typing::mistype;
+
+/// Somebody, as somebody wrote them down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Person {
+    pub(super) given: String,
+    pub(super) family: String,
+    /// Eight digits: year, month, day.
+    pub(super) born: String,
+    pub(super) place: String,
+}
+
+/// A party's list, with what only the demo knows: who each record really is.
+pub(super) struct Register {
+    /// The records.
+    pub(super) people: Vec<Person>,
+    /// For each record, the number of the person. Those below [`shared`] are known to all parties.
+    pub(super) truth: Vec<usize>,
+}
+
+/// How many of a party's `records` people every party knows.
+pub(super) const fn shared(records: usize) -> usize {
+    records.div_ceil(2)
+}
+
+/// The registers of `parties` parties, `records` records each.
+pub(super) fn registers(parties: usize, records: usize, seed: u64) -> Vec<Register> {
+    let (mut chance, names) = (Chance::seeded(seed), Names::new());
+    let own = records - shared(records);
+    let population: Vec<Person> =
+        (0..shared(records) + parties * own).map(|_| names.person(&mut chance)).collect();
+    let register = |party| {
+        let first = shared(records) + party * own;
+        let mut truth: Vec<usize> = (0..shared(records)).chain(first..first + own).collect();
+        chance.shuffle(&mut truth);
+        let people = truth.iter().map(|&person| names.write_down(&population[person], &mut chance)).collect();
+        Register { people, truth }
+    };
+    (0..parties).map(register).collect()
+}
+
+/// What names and places there are, the commonest first.
+struct Names {
+    given: Vec<&'static str>,
+    family: Vec<&'static str>,
+    places: Vec<&'static str>,
+}
+
+impl Names {
+    fn new() -> Self {
+        let words = |text: &'static str| text.split_whitespace().collect();
+        Self { given: words(GIVEN), family: words(FAMILY), places: words(PLACES) }
+    }
+
+    /// Somebody new.
+    fn person(&self, chance: &mut Chance) -> Person {
+        let mut family = chance.pick_ranked(&self.family).to_owned();
+        if chance.happens(0.04) {
+            family = format!("{family} {}", chance.pick_ranked(&self.family));
+        }
+        let mut given = chance.pick_ranked(&self.given).to_owned();
+        if chance.happens(0.15) {
+            given = format!("{given} {}", chance.pick_ranked(&self.given));
+        }
+        Person { given, family, born: birthday(chance), place: chance.pick_ranked(&self.places).to_owned() }
+    }
+
+    /// The person as a registrar types them: most fields right, some not.
+    fn write_down(&self, person: &Person, chance: &mut Chance) -> Person {
+        let mut copy = person.clone();
+        for field in [&mut copy.given, &mut copy.family, &mut copy.place] {
+            if chance.happens(0.06) {
+                *field = mistype(field, chance);
+            }
+        }
+        if chance.happens(0.03) {
+            copy.born = misread_date(&copy.born, chance);
+        }
+        if chance.happens(0.04) {
+            chance.pick_ranked(&self.places).clone_into(&mut copy.place);
+        }
+        copy
+    }
+}
+
+fn birthday(chance: &mut Chance) -> String {
+    let (year, month) = (1930 + chance.below(85), 1 + chance.below(12));
+    let days = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month - 1];
+    format!("{year:04}{month:02}{:02}", 1 + chance.below(days))
+}
+
+/// Day and month swapped, or one digit wrong.
+fn misread_date(born: &str, chance: &mut Chance) -> String {
+    if chance.happens(0.4) {
+        return format!("{}{}{}", &born[..4], &born[6..], &born[4..6]);
+    }
+    let wrong = 2 + chance.below(6);
+    let digit = char::from(b'0' + chance.below(10) as u8);
+    born.char_indices().map(|(at, old)| if at == wrong { digit } else { old }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_same_seed_makes_the_same_people() {
+        let (a, b) = (registers(2, 50, 7), registers(2, 50, 7));
+        assert_eq!(a[1].people, b[1].people);
+        assert_ne!(a[1].people, registers(2, 50, 8)[1].people);
+        let first = &a[0].people[0];
+        insta::assert_snapshot!(format!("{first:?}"), @r#"Person { given: "oscar", family: "choi", born: "19760711", place: "sydney" }"#);
+    }
+
+    #[test]
+    fn half_of_the_people_are_known_to_every_party() {
+        for (parties, records) in [(2, 101), (3, 10), (2, 1)] {
+            let registers = registers(parties, records, 1);
+            let known = |register: &Register| register.truth.iter().copied().collect::<HashSet<_>>();
+            let by_all = registers.iter().map(known).reduce(|a, b| &a & &b).unwrap();
+            assert_eq!(by_all, (0..shared(records)).collect());
+            for register in &registers {
+                assert_eq!((register.people.len(), known(register).len()), (records, records));
+            }
+        }
+    }
+
+    #[test]
+    fn most_fields_are_typed_right_and_some_are_not() {
+        let registers = registers(2, 2000, 3);
+        let find = |register: &Register, person| {
+            let at = register.truth.iter().position(|&known| known == person).unwrap();
+            register.people[at].clone()
+        };
+        let same = (0..shared(2000)).filter(|&p| find(&registers[0], p) == find(&registers[1], p)).count();
+        assert!((450..700).contains(&same), "{same} of 1000 written down alike");
+    }
+}

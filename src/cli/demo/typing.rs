@@ -1,0 +1,49 @@
+//! How fingers slip on a keyboard.
+
+use super::chance::Chance;
+
+/// The rows of a keyboard; the wrong key is usually the next one.
+const ROWS: [&str; 3] = ["qwertyuiop", "asdfghjkl", "zxcvbnm"];
+
+/// `word` with one slip: a neighbouring key, a letter left out, one typed twice, or two in the wrong
+/// order. An empty word stays empty.
+pub(super) fn mistype(word: &str, chance: &mut Chance) -> String {
+    let mut letters: Vec<char> = word.chars().collect();
+    if letters.is_empty() {
+        return String::new();
+    }
+    let at = chance.below(letters.len());
+    match chance.below(4) {
+        0 => letters[at] = neighbour(letters[at], chance),
+        1 if letters.len() > 1 => drop(letters.remove(at)),
+        2 if at + 1 < letters.len() => letters.swap(at, at + 1),
+        _ => letters.insert(at, letters[at]),
+    }
+    letters.into_iter().collect()
+}
+
+fn neighbour(letter: char, chance: &mut Chance) -> char {
+    let row = ROWS.iter().find(|row| row.contains(letter));
+    let Some((row, at)) = row.and_then(|row| Some((row.as_bytes(), row.find(letter)?))) else {
+        return letter;
+    };
+    let step = if at == 0 || (at + 1 < row.len() && chance.happens(0.5)) { at + 1 } else { at - 1 };
+    char::from(row[step])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slip_changes_little() {
+        let mut chance = Chance::seeded(5);
+        for _ in 0..1000 {
+            let slipped = mistype("katherine", &mut chance);
+            assert!((8..=10).contains(&slipped.len()), "{slipped}");
+        }
+        assert_eq!(mistype("", &mut chance), "");
+        assert_eq!(neighbour('q', &mut chance), 'w');
+        assert_eq!(neighbour('m', &mut chance), 'n');
+    }
+}

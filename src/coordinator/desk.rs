@@ -1,8 +1,8 @@
 //! What the hands ask for: jobs, signs of life, and reports.
 
 use super::outbox::chain;
-use super::{Coordinator, Error, Event, Refused, Report};
-use crate::model::{Job, Outcome, ProjectId, ResultType, RunId, Seed, Task};
+use super::{Coordinator, Error, Event, Refused, Report, jobs};
+use crate::model::{Job, Outcome, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
 use crate::runtime::breakpoint::{Moment, reach};
 
@@ -23,12 +23,15 @@ impl Coordinator {
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         let leases = self.0.broker.claim(claim, self.0.clock.now()).await?;
         let mut assignments = Vec::with_capacity(leases.len());
+        let mut failure = None;
         for lease in leases {
-            if let Some(assignment) = self.assign(lease).await? {
-                assignments.push(assignment);
+            match self.assign(lease).await {
+                Ok(assignment) => assignments.extend(assignment),
+                Err(error) => failure = Some(error),
             }
         }
-        Ok(assignments)
+        // A job that could not be looked at has been handed back; the others are not to wait for it.
+        failure.filter(|_| assignments.is_empty()).map_or(Ok(assignments), Err)
     }
 
     /// Makes a lease into an assignment, unless the job is not wanted any more.
@@ -41,14 +44,7 @@ impl Coordinator {
                 return Ok(None);
             }
         };
-        let seed = match &job.task {
-            Task::Plan { run, .. } => self.start(job.project, *run).await.map(|()| None),
-            Task::Finalize { run, result_type: ResultType::Permutations, .. } => {
-                self.seed(job.project, *run).await.map(Some)
-            }
-            _ => Ok(None),
-        };
-        match seed {
+        match self.prepare(&job).await {
             Ok(seed) => Ok(Some(Assignment { lease, job, seed })),
             Err(Error::Refused(Refused::Absent)) => {
                 self.settle(&lease.id).await?;
@@ -64,16 +60,24 @@ impl Coordinator {
         }
     }
 
-    async fn start(&self, project: ProjectId, run: RunId) -> Result<(), Error> {
-        let event = Event::RunStarted { run, at: self.0.clock.now() };
-        let after = self.apply(project, event).await?;
-        after.and_then(|project| project.run(run).map(drop)).ok_or(Error::Refused(Refused::Absent))
-    }
-
-    async fn seed(&self, project: ProjectId, run: RunId) -> Result<Seed, Error> {
-        let project = self.0.store.project(project).await?.ok_or(Refused::Absent)?;
-        // A run that is completed has none: its job is not wanted any more.
-        Ok(project.run(run).and_then(|run| run.seed.clone()).ok_or(Refused::Absent)?)
+    /// Makes sure that a job is still wanted, and finds the chance that it needs.
+    async fn prepare(&self, job: &Job) -> Result<Option<Seed>, Error> {
+        if matches!(job.task, Task::Purge(_)) {
+            return Ok(None);
+        }
+        let project = self.0.store.project(job.project).await?.ok_or(Refused::Absent)?;
+        if !jobs::is_wanted(&project, job) {
+            return Err(Refused::Absent.into());
+        }
+        match &job.task {
+            Task::Plan { run, .. } => {
+                let event = Event::RunStarted { run: *run, at: self.0.clock.now() };
+                self.apply(job.project, event).await?;
+                Ok(None)
+            }
+            Task::Finalize { run, .. } => Ok(project.run(*run).and_then(|run| run.seed.clone())),
+            _ => Ok(None),
+        }
     }
 
     /// Extends leases, and says of each job whether it is still wanted.

@@ -1,7 +1,8 @@
 //! Why the coordinator did not do as asked.
 
 use super::event::Refused;
-use crate::{metadata, queue};
+use crate::metadata;
+use crate::queue;
 
 /// Why the coordinator did not do as asked.
 #[derive(Debug, thiserror::Error)]

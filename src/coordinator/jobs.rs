@@ -17,6 +17,26 @@ pub(super) fn wanted(project: &ProjectState, rules: &Rules) -> Vec<Job> {
     parties.chain(project.runs.iter().flat_map(|run| of_run(project, run, rules))).collect()
 }
 
+/// Whether the project waits for this job: a repeated one may come after its run has moved on. Purges are
+/// always wanted.
+pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
+    let run = |id| project.run(id).map(|run| (&run.state, run.progress.as_ref()));
+    match &job.task {
+        Task::Ingest { party, upload } => project
+            .parties
+            .get(*party as usize)
+            .is_some_and(|party| party.contents == Contents::Ingesting(upload.clone())),
+        Task::Plan { run: id, .. } => {
+            matches!(run(*id), Some((RunState::Queued | RunState::Comparing, None)))
+        }
+        Task::Compare { run: id, part, .. } => {
+            matches!(run(*id), Some((RunState::Comparing, Some(progress))) if !progress.applied.contains(*part))
+        }
+        Task::Finalize { run: id, .. } => matches!(run(*id), Some((RunState::Finalizing, _))),
+        Task::Purge(_) => true,
+    }
+}
+
 /// The groups of the jobs that the project waits for.
 pub(super) fn wanted_groups(project: &ProjectState) -> Vec<String> {
     let ingesting = project.parties.iter().any(|party| matches!(party.contents, Contents::Ingesting(_)));

@@ -291,3 +291,21 @@ fn after_a_restart_exactly_the_missing_jobs_are_asked_for() {
         .collect();
     assert_eq!(parts, [0, 2]);
 }
+
+#[test]
+fn a_job_is_wanted_until_its_outcome_is_applied() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.upload(0, 8).upload(1, 8);
+    let wanted = |story: &Story| -> Vec<bool> {
+        story.jobs().iter().map(|job| super::jobs::is_wanted(&story.project, job)).collect()
+    };
+    assert_eq!(wanted(&story), [true, true]);
+    story.ingest().post().unwrap();
+    assert_eq!(wanted(&story), [false, false, true]);
+    story.plan(2).compare(0, 0);
+    assert_eq!(wanted(&story), [false, false, false, false, true]);
+    story.compare(1, 0);
+    assert_eq!(wanted(&story), [false, false, false, false, false, true]);
+    story.finalize();
+    assert_eq!(wanted(&story), [false, false, false, false, false, false, true]);
+}

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from harness.api import assert_problem, receipt, texts_of
+from harness.api import Run, assert_problem, receipt, texts_of
 from harness.samples import EIGHT_BYTES, EIGHT_MORE, encodings
 from harness.wait import until
 
@@ -52,12 +52,11 @@ def test_forms_with_blocks(blocking_project, body):
         ({"clks": [EIGHT_BYTES], "encodings": [EIGHT_BYTES]}, []),
         ({"clks": EIGHT_BYTES}, ["clks"]),
         ({"clks": {"0": EIGHT_BYTES}}, ["clks"]),
-        ({"clks": [1]}, ["clks"]),
-        ({"clks": [EIGHT_BYTES, None]}, ["clks"]),
-        ({"clks": [[EIGHT_BYTES]]}, ["clks"]),
+        ({"clks": [1]}, ["record 0", "base64"]),
+        ({"clks": [EIGHT_BYTES, None]}, ["record 1", "base64"]),
+        ({"clks": [[EIGHT_BYTES]]}, ["record 0", "base64"]),
         ({"clks": None}, ["clks"]),
-        ({"encodings": [1.5]}, ["encodings"]),
-        ({"blocks": {"0": ["1"]}}, ["encodings"]),
+        ({"encodings": [1.5]}, ["record 0", "base64"]),
     ],
 )
 def test_malformed_bodies_are_400_and_spend_nothing(project, body, named):
@@ -69,21 +68,22 @@ def test_malformed_bodies_are_400_and_spend_nothing(project, body, named):
     ("body", "named"),
     [
         ({"clknblocks": []}, ["clknblocks"]),
-        ({"clknblocks": [[]]}, ["clknblocks"]),
-        ({"clknblocks": [EIGHT_BYTES]}, ["clknblocks"]),
-        ({"clknblocks": [["7"], [EIGHT_BYTES, "1"]]}, ["clknblocks"]),
-        ({"clknblocks": [[7, "1"]]}, ["clknblocks"]),
-        ({"clknblocks": [[EIGHT_BYTES, 1.5]]}, ["clknblocks"]),
-        ({"clknblocks": [[EIGHT_BYTES, True]]}, ["clknblocks"]),
-        ({"clknblocks": [[EIGHT_BYTES, None]]}, ["clknblocks"]),
-        ({"clknblocks": [[EIGHT_BYTES, ["1"]]]}, ["clknblocks"]),
+        ({"clknblocks": [[]]}, ["record 0", "encoding"]),
+        ({"clknblocks": [EIGHT_BYTES]}, ["record 0", "array"]),
+        ({"clknblocks": [["7"], [EIGHT_BYTES, "1"]]}, ["record 0", "base64"]),
+        ({"clknblocks": [[7, "1"]]}, ["record 0", "base64"]),
+        ({"clknblocks": [[EIGHT_BYTES], [EIGHT_BYTES, 1.5]]}, ["record 1", "block name"]),
+        ({"clknblocks": [[EIGHT_BYTES, True]]}, ["record 0", "block name"]),
+        ({"clknblocks": [[EIGHT_BYTES, None]]}, ["record 0", "block name"]),
+        ({"clknblocks": [[EIGHT_BYTES, ["1"]]]}, ["record 0", "block name"]),
+        ({"blocks": {"0": ["1"]}}, ["encodings"]),
         ({"encodings": [EIGHT_BYTES], "blocks": {}}, ["blocks"]),
         ({"encodings": [EIGHT_BYTES], "blocks": []}, ["blocks"]),
-        ({"encodings": [EIGHT_BYTES], "blocks": {"0": "1"}}, ["blocks"]),
-        ({"encodings": [EIGHT_BYTES], "blocks": {"0": [1]}}, ["blocks"]),
-        ({"encodings": [EIGHT_BYTES], "blocks": {"0": [None]}}, ["blocks"]),
-        ({"encodings": [EIGHT_BYTES], "blocks": {"x": ["1"]}}, ["blocks", "x"]),
-        ({"encodings": [EIGHT_BYTES], "blocks": {"-1": ["1"]}}, ["blocks", "-1"]),
+        ({"encodings": [EIGHT_BYTES], "blocks": {"0": "1"}}, ["record 0", "block name"]),
+        ({"encodings": [EIGHT_BYTES], "blocks": {"0": [1]}}, ["record 0", "block name"]),
+        ({"encodings": [EIGHT_BYTES], "blocks": {"0": [None]}}, ["record 0", "block name"]),
+        ({"encodings": [EIGHT_BYTES], "blocks": {"x": ["1"]}}, ["blocks"]),
+        ({"encodings": [EIGHT_BYTES], "blocks": {"-1": ["1"]}}, ["blocks"]),
         ({"encodings": [EIGHT_BYTES], "blocks": {"1": ["1"]}}, ["blocks", "1"]),
         ({"blocks": {"99999999999999999999": ["1"]}, "encodings": [EIGHT_BYTES]}, ["blocks"]),
         ({"encodings": [], "blocks": {"0": ["1"]}}, ["encodings"]),
@@ -232,8 +232,8 @@ def test_json_of_any_size_is_accepted_and_fails_later(api, sizes):
         until(lambda: project.describe().json()["error"], "the project is in error")
     answer = project.post_run(0.8)
     if answer.status_code == 201:
-        status = api.get(f"{project.path}/runs/{answer.json()['run_id']}/status", project.token).json
-        until(lambda: status()["state"] == "error", ENDED_BADLY)
+        run = Run(project, answer.json()["run_id"])
+        assert run.wait()[-1]["state"] == "error"
         assert sizes == (20, 20) and project.describe().json()["error"] is False
     else:
         assert_problem(answer, 500)

@@ -1,5 +1,6 @@
 """Starts the real binary on free ports in a folder of its own, watches it, and stops it."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -118,11 +119,14 @@ class Server:
 
     def payload_files(self):
         """Files that hold uploaded bytes, finished or not: all but the metadata, the queue and the lock."""
-        kept = {"queue", "tls"}
-        return {
-            str(path.relative_to(self.data)): path.stat().st_size
-            for top in self.data.iterdir()
-            if top.is_dir() and top.name not in kept
-            for path in top.rglob("*")
-            if path.is_file()
-        }
+        found = {}
+        for folder, inside, names in os.walk(self.data):
+            if Path(folder) == self.data:
+                inside[:] = set(inside) - {"queue", "tls"}
+                continue
+            for name in names:
+                path = Path(folder, name)
+                # What a purge has removed meanwhile is not there.
+                with contextlib.suppress(FileNotFoundError):
+                    found[str(path.relative_to(self.data))] = path.stat().st_size
+        return found

@@ -69,18 +69,18 @@ struct Report {
     seconds: f64,
     enqueue_to_start_median_ms: f64,
     enqueue_to_start_p99_ms: f64,
+    open_seconds: f64,
+    resident_bytes_opened: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     backlog: Option<Backlog>,
 }
 
-/// What a backlog costs.
+/// What filling the queue up cost.
 #[derive(Debug, Serialize)]
 struct Backlog {
     jobs: usize,
-    fill_jobs_per_second: f64,
-    resident_bytes_filled: u64,
-    reopen_seconds: f64,
-    resident_bytes_reopened: u64,
+    jobs_per_second: f64,
+    resident_bytes: u64,
 }
 
 impl Arguments {
@@ -112,28 +112,18 @@ fn failed(error: &Error) -> Failure {
     Failure::Failed(format!("the queue failed: {error}: {:?}", std::error::Error::source(error)))
 }
 
-fn open(directory: &Path) -> Result<SledBroker, Error> {
-    SledBroker::open(directory, Settings::default(), Entropy::system())
-}
-
 async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, Error> {
-    let mut broker = Arc::new(open(directory)?);
+    let watch = Stopwatch::start();
+    let broker = Arc::new(SledBroker::open(directory, Settings::default(), Entropy::system())?);
+    let (open_seconds, resident_bytes_opened) = (watch.seconds(), resident_bytes());
     let mut backlog = None;
     if arguments.backlog > 0 {
         let watch = Stopwatch::start();
         fill(&arguments, &broker).await?;
-        let fill_jobs_per_second = arguments.backlog as f64 / watch.seconds();
-        let resident_bytes_filled = resident_bytes();
-        broker.close().await?;
-        drop(broker);
-        let watch = Stopwatch::start();
-        broker = Arc::new(open(directory)?);
         backlog = Some(Backlog {
             jobs: arguments.backlog,
-            fill_jobs_per_second,
-            resident_bytes_filled,
-            reopen_seconds: watch.seconds(),
-            resident_bytes_reopened: resident_bytes(),
+            jobs_per_second: arguments.backlog as f64 / watch.seconds(),
+            resident_bytes: resident_bytes(),
         });
     }
     let watch = Stopwatch::start();
@@ -150,6 +140,8 @@ async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, 
         seconds,
         enqueue_to_start_median_ms: quantile(0.5),
         enqueue_to_start_p99_ms: quantile(0.99),
+        open_seconds,
+        resident_bytes_opened,
         backlog,
     };
     broker.close().await?;

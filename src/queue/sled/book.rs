@@ -101,8 +101,15 @@ impl Book {
         }
         let live = slots.iter().filter(|slot| slot.state != State::Gone).count() as u16;
         let (runs, slots) = (runs.into_boxed_slice(), slots.into_boxed_slice());
-        let enqueued = head.enqueued;
-        let index = self.segments.insert(Segment { key, enqueued, live, dirty: false, runs, slots });
+        let index = self.segments.insert(Segment {
+            key,
+            enqueued: head.enqueued,
+            live,
+            dirty: false,
+            marked: marks.is_some(),
+            runs,
+            slots,
+        });
         for (slot, until) in delays {
             self.delays.insert(Place { segment: index, slot: *slot }, *until);
             self.timers.insert((*until, Place { segment: index, slot: *slot }));

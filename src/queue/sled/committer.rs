@@ -12,12 +12,15 @@ use super::layout::{BOUND_KEY, Dead, Head, Tag, decode};
 use super::pack::{Incoming, Packed, pack};
 use super::segment::State;
 use super::store::Writes;
-use super::todo::{Death, Pile, Request};
+use super::todo::{Death, Pile, Request, Urgency};
 use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
 
 /// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
 const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
+/// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares
+/// the sync of the next new job.
+const COMPANY_WITHIN: Duration = Duration::from_millis(1);
 /// Numbers given out beforehand, so that the bound on the disk rarely moves.
 const NUMBERS_AHEAD: u64 = 1 << 20;
 
@@ -69,19 +72,24 @@ impl Committer<'_> {
         let mut book = self.shared.book();
         let mut waited = false;
         loop {
-            let closing = book.ended.is_some();
-            if closing && book.todo.is_empty() {
+            let (closing, empty) = (book.ended.is_some(), book.todo.is_empty());
+            if closing && empty {
                 return None;
             }
-            if closing || book.todo.is_urgent() || waited && !book.todo.is_empty() {
+            let patience = match book.todo.urgency() {
+                Urgency::None => ATTEMPTS_WITHIN,
+                Urgency::Soon => COMPANY_WITHIN,
+                Urgency::Now => break,
+            };
+            if closing || waited && !empty {
                 break;
             }
             let work = &self.shared.work;
-            if book.todo.is_empty() {
+            if empty {
                 book = work.wait(book).expect("no caller panics with the book");
             } else {
                 let (again, timeout) =
-                    work.wait_timeout(book, ATTEMPTS_WITHIN).expect("no caller panics with the book");
+                    work.wait_timeout(book, patience).expect("no caller panics with the book");
                 (book, waited) = (again, timeout.timed_out());
             }
         }
@@ -291,10 +299,13 @@ fn write_marks(book: &mut Book, dirty: &[u32], writes: &mut Writes, outcome: &mu
     for &index in dirty {
         let segment = book.segments.get_mut(index);
         segment.dirty = false;
-        let (key, live) = (segment.key, segment.live);
+        let (key, live, marked) = (segment.key, segment.live, segment.marked);
+        segment.marked = true;
         if live == 0 {
-            for tag in [Tag::Head, Tag::Body, Tag::Marks] {
-                writes.remove(&tag.key(key));
+            writes.remove(&Tag::Head.key(key));
+            writes.remove(&Tag::Body.key(key));
+            if marked {
+                writes.remove(&Tag::Marks.key(key));
             }
             outcome.emptied.push((index, key));
         } else {

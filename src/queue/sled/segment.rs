@@ -55,6 +55,8 @@ pub(super) struct Segment {
     pub(super) live: u16,
     /// Whether memory knows more than the disk.
     pub(super) dirty: bool,
+    /// Whether the disk has marks for it.
+    pub(super) marked: bool,
     pub(super) runs: Box<[Run]>,
     pub(super) slots: Box<[Slot]>,
 }

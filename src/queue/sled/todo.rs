@@ -51,6 +51,21 @@ impl Pile {
     }
 }
 
+/// Callers that do not wait for company any more.
+const CROWD: usize = 4;
+
+/// How soon the pile is to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Nobody waits.
+    #[default]
+    None,
+    /// A few callers wait: company may come, and share the sync.
+    Soon,
+    /// New jobs wait, or many callers.
+    Now,
+}
+
 /// The pile, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Todo {
@@ -58,14 +73,13 @@ pub(super) struct Todo {
     waiting: Vec<oneshot::Sender<()>>,
     /// Those whose changes are being written; `None` while nothing is.
     writing: Option<Vec<oneshot::Sender<()>>>,
-    /// Someone waits: write at once.
-    urgent: bool,
+    urgency: Urgency,
     work: Arc<Condvar>,
 }
 
 impl Todo {
     pub(super) fn new(work: Arc<Condvar>) -> Self {
-        Self { pile: Pile::default(), waiting: Vec::new(), writing: None, urgent: false, work }
+        Self { pile: Pile::default(), waiting: Vec::new(), writing: None, urgency: Urgency::None, work }
     }
 
     pub(super) fn add_dirty(&mut self, segment: u32) {
@@ -86,7 +100,7 @@ impl Todo {
 
     pub(super) fn add_request(&mut self, request: Request) {
         self.pile.requests.push(request);
-        self.hurry();
+        self.hurry(Urgency::Now);
     }
 
     /// What to wait for until everything piled up so far is written; nothing, if it is.
@@ -96,19 +110,20 @@ impl Todo {
             self.writing.as_mut()?.push(send);
         } else {
             self.waiting.push(send);
-            self.hurry();
+            self.hurry(if self.waiting.len() < CROWD { Urgency::Soon } else { Urgency::Now });
         }
         Some(receive)
     }
 
-    fn hurry(&mut self) {
-        if !std::mem::replace(&mut self.urgent, true) {
+    fn hurry(&mut self, urgency: Urgency) {
+        if urgency > self.urgency {
+            self.urgency = urgency;
             self.work.notify_one();
         }
     }
 
-    pub(super) fn is_urgent(&self) -> bool {
-        self.urgent
+    pub(super) fn urgency(&self) -> Urgency {
+        self.urgency
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -117,7 +132,7 @@ impl Todo {
 
     /// Hands the pile to the committer, to be written.
     pub(super) fn take(&mut self) -> Pile {
-        self.urgent = false;
+        self.urgency = Urgency::None;
         self.writing = Some(std::mem::take(&mut self.waiting));
         std::mem::take(&mut self.pile)
     }

@@ -90,9 +90,9 @@ impl PartialSchema for ResultBody {
         let pair = json!({
             "type": "array",
             "description": "Record, record and score, the best first.",
-            "prefixItems": [record, record, {"type": "number", "format": "double", "minimum": 0, "maximum": 1}],
-            "items": false,
+            "items": {"oneOf": [record, {"type": "number", "format": "double", "minimum": 0, "maximum": 1}]},
             "minItems": 3,
+            "maxItems": 3,
         });
         let mut permutation = one(
             "permutation",

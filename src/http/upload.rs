@@ -12,6 +12,7 @@ use super::api::authorize::disabled;
 use super::body::Pieces;
 use super::problem::Problem;
 use super::receive::{Incoming, receive};
+use crate::coordinator::{self, Refused};
 use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{self, Summary, binary};
 use crate::model::{ProjectId, Token, Upload};
@@ -21,6 +22,8 @@ use crate::runtime::breakpoint::{Moment, reach};
 /// How long letting go of an upload pauses after a failure, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often the end of another upload with the same token is waited for, [`PAUSE_MIN`] each time.
+const PATIENCE_PAUSES: u32 = 5;
 
 /// What the body is.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +43,19 @@ pub(super) enum Form {
 }
 
 /// Takes the body as the dataset of `party`, whose update token the caller holds, and gives the receipt
-/// token. Whatever goes wrong, nothing of the body is kept and the update token can be used again.
+/// token. What is wrong with the form is said only once the token is found unused. Whatever goes wrong,
+/// nothing of the body is kept and the update token can be used again.
 ///
 /// Dropping the future changes nothing: a caller who hangs up breaks off the body, and that is noticed.
 pub(super) async fn upload(
     state: State,
     project: ProjectId,
     party: u32,
-    form: Form,
+    form: Result<Form, Problem>,
     body: Body,
 ) -> Result<Token, Problem> {
     let work = async move {
-        let number = state.coordinator.begin_upload(project, party).await?;
+        let number = begin(&state, project, party).await?;
         let slot = Slot { state, project, party, number };
         match slot.fill(form, body).await {
             Ok(receipt) => Ok(receipt),
@@ -64,6 +68,25 @@ pub(super) async fn upload(
     tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(Problem::internal(&error)))
 }
 
+/// Takes the lock on the token. Where an upload holds it, waits a moment: a caller whose connection broke off
+/// may be back before the end of his first attempt has been noticed and written down.
+async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Problem> {
+    for _ in 0..PATIENCE_PAUSES {
+        let busy = is_uploading(state, project, party).await?;
+        match state.coordinator.begin_upload(project, party).await {
+            Err(coordinator::Error::Refused(Refused::TokenUsed)) if busy => sleep(PAUSE_MIN).await,
+            begun => return Ok(begun?),
+        }
+    }
+    Ok(state.coordinator.begin_upload(project, party).await?)
+}
+
+async fn is_uploading(state: &State, project: ProjectId, party: u32) -> Result<bool, Problem> {
+    let project = state.coordinator.project(project).await?;
+    let party = project.as_ref().and_then(|project| project.parties.get(party as usize));
+    Ok(party.is_some_and(|party| party.uploading))
+}
+
 /// An upload that holds the lock on its token.
 #[derive(Clone)]
 struct Slot {
@@ -74,7 +97,8 @@ struct Slot {
 }
 
 impl Slot {
-    async fn fill(&self, form: Form, body: Body) -> Result<Token, Problem> {
+    async fn fill(&self, form: Result<Form, Problem>, body: Body) -> Result<Token, Problem> {
+        let form = form?;
         let pieces = Pieces::new(body, self.state.settings.body_bytes_max)?;
         let objects = self.state.objects.clone();
         let spooled = receive(pieces, move |incoming| spool(&objects, form, incoming)).await??;

@@ -48,7 +48,7 @@ pub(in crate::http) async fn json(
         return Err(Problem::media_type("application/json"));
     }
     let (project, party) = caller.provider(&state).await?;
-    let form = Form::Json { uses_blocking: project.uses_blocking };
+    let form = Ok(Form::Json { uses_blocking: project.uses_blocking });
     accepted(state, &project, party, form, request.into_body()).await
 }
 
@@ -76,8 +76,8 @@ pub(in crate::http) async fn binary(
     let count = whole_number(request.headers(), "Hash-Count")?;
     let size = whole_number(request.headers(), "Hash-Size")?;
     let (project, party) = caller.provider(&state).await?;
-    let form = announced(count, size, &project, state.coordinator.rules())?;
-    check_length(request.body(), count, size)?;
+    let form = announced(count, size, &project, state.coordinator.rules())
+        .and_then(|form| check_length(request.body(), count, size).map(|()| form));
     accepted(state, &project, party, form, request.into_body()).await
 }
 
@@ -85,7 +85,7 @@ async fn accepted(
     state: State,
     project: &ProjectState,
     party: u32,
-    form: Form,
+    form: Result<Form, Problem>,
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let receipt = upload(state, project.id, party, form, body).await?;

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
 use super::hands::Picked;
 use super::layout::Body;
+use super::shared::Shared;
 use crate::queue::{Claim, Error, Lease, LeaseId};
 use crate::runtime::clock::{Stopwatch, Timestamp};
 

@@ -5,12 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
 use super::book::{Book, Ended};
 use super::ids::{Ids, print};
 use super::layout::{BOUND_KEY, Dead, Head, Tag, decode};
 use super::pack::{Incoming, Packed, pack};
 use super::segment::State;
+use super::shared::Shared;
 use super::store::Writes;
 use super::todo::{Death, Pile, Request, Urgency};
 use crate::queue::{DeadLetter, Error, JobId, NewJob};

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::Shared;
 use super::book::Book;
 use super::claim::read;
 use super::leases::Address;
 use super::segment::{Place, Run, Segment, State};
+use super::shared::Shared;
 use crate::queue::{Error, Group, JobQuery, JobState, JobSummary, QueueName, QueueStats, Stats};
 use crate::runtime::clock::Timestamp;
 

@@ -1,0 +1,254 @@
+//! The broker: each call changes the book, and waits for the committer.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, oneshot};
+
+use super::book::{Book, Ended};
+use super::cache::Cache;
+use super::pack::{JOB_BYTES_MAX, size_bytes};
+use super::shared::Shared;
+use super::store::Store;
+use super::todo::Request;
+use super::{claim, committer, open, show};
+use crate::queue::{
+    Acked, Backoff, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobId,
+    JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
+};
+use crate::runtime::clock::Timestamp;
+use crate::runtime::entropy::Entropy;
+
+/// How the embedded queue behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long failed jobs wait.
+    pub backoff: Backoff,
+    /// How long a lease from before a restart lasts when a heartbeat takes it up again.
+    pub lease_taken_up: Duration,
+    /// Names and payloads kept in memory for jobs that are about to be claimed.
+    pub cache_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { backoff: Backoff::default(), lease_taken_up: Duration::from_mins(1), cache_bytes: 32 << 20 }
+    }
+}
+
+/// The embedded queue.
+///
+/// Dropping it closes it, and blocks until everything is written.
+#[derive(Debug)]
+pub struct SledBroker {
+    shared: Arc<Shared>,
+    settings: Settings,
+    entropy: Entropy,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl SledBroker {
+    /// Opens the queue of a directory, which is created if need be. Blocks while the disk is read.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the directory cannot be used or another process has it;
+    /// [`Error::Damaged`] if what lies there cannot be read.
+    pub fn open(directory: &Path, settings: Settings, entropy: Entropy) -> Result<Self, Error> {
+        let store = Store::open(directory)?;
+        let work = Arc::new(Condvar::new());
+        let opened = open::read(&store, &entropy, Arc::clone(&work))?;
+        let shared = Arc::new(Shared {
+            book: Mutex::new(opened.book),
+            work,
+            wake: Notify::new(),
+            cache: Mutex::new(Cache::new(settings.cache_bytes)),
+            store,
+        });
+        let (send, receive) = oneshot::channel();
+        let theirs = Arc::clone(&shared);
+        let committer = std::thread::Builder::new()
+            .name("queue-committer".to_owned())
+            .spawn(move || {
+                committer::run(&theirs, opened.ids, opened.bound);
+                drop(theirs);
+                // The broker may be gone already.
+                let _ = send.send(());
+            })
+            .map_err(|error| Error::Storage(error.into()))?;
+        let (committer, ended) = (Mutex::new(Some(committer)), Mutex::new(Some(receive)));
+        Ok(Self { shared, settings, entropy, committer, ended })
+    }
+
+    /// Waits until everything changed so far is on the disk.
+    async fn written(&self, ticket: Option<oneshot::Receiver<()>>) -> Result<(), Error> {
+        match ticket {
+            None => Ok(()),
+            Some(ticket) => ticket.await.map_err(|_| self.failure()),
+        }
+    }
+
+    /// Why a change was not written.
+    fn failure(&self) -> Error {
+        let ended = self.shared.book().ended.clone();
+        ended.unwrap_or_else(|| Ended::Failed("the queue has stopped writing".into())).error()
+    }
+
+    /// Makes a change and waits until it is on the disk.
+    async fn change<T>(&self, change: impl FnOnce(&mut Book) -> Result<T, Error>) -> Result<T, Error> {
+        let (outcome, ticket) = {
+            let mut book = self.shared.open_book()?;
+            let outcome = change(&mut book)?;
+            (outcome, book.ticket())
+        };
+        self.written(ticket).await?;
+        Ok(outcome)
+    }
+
+    async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Error> {
+        let change = self.change(|book| {
+            book.set_paused(queue, paused);
+            Ok(())
+        });
+        change.await
+    }
+
+    /// Hands jobs to the committer and waits until they are on the disk.
+    async fn take_in(
+        &self,
+        request: impl FnOnce(&mut Book, oneshot::Sender<usize>) -> Option<Request>,
+    ) -> Result<usize, Error> {
+        let (send, receive) = oneshot::channel();
+        {
+            let mut book = self.shared.open_book()?;
+            let Some(request) = request(&mut book, send) else { return Ok(0) };
+            book.todo.add_request(request);
+        }
+        receive.await.map_err(|_| self.failure())
+    }
+}
+
+impl Drop for SledBroker {
+    fn drop(&mut self) {
+        self.shared.end(Ended::Closed);
+        let committer = self.committer.lock().ok().and_then(|mut committer| committer.take());
+        if let Some(committer) = committer {
+            // A panic of the committer has been told to all who waited for it.
+            let _ = committer.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for SledBroker {
+    async fn enqueue(&self, jobs: &[NewJob], now: Timestamp) -> Result<usize, Error> {
+        if let Some(job) = jobs.iter().find(|job| size_bytes(job) > JOB_BYTES_MAX) {
+            let (job, size_bytes) = (job.job.clone(), size_bytes(job));
+            return Err(Error::TooLarge { job, size_bytes, size_bytes_max: JOB_BYTES_MAX });
+        }
+        let jobs = jobs.to_vec();
+        self.take_in(|_, answer| {
+            (!jobs.is_empty()).then_some(Request { jobs, redriven: Vec::new(), now, answer })
+        })
+        .await
+    }
+
+    async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, Error> {
+        claim::claim(&self.shared, claim, now).await
+    }
+
+    async fn heartbeat(&self, beats: &[Heartbeat], now: Timestamp) -> Result<Vec<Pulse>, Error> {
+        let mut book = self.shared.open_book()?;
+        let length = self.settings.lease_taken_up;
+        Ok(beats.iter().map(|beat| book.heartbeat(beat, length, now)).collect())
+    }
+
+    async fn ack_all(&self, leases: &[LeaseId], now: Timestamp) -> Result<Vec<Acked>, Error> {
+        self.change(|book| Ok(leases.iter().map(|lease| book.ack(lease, now)).collect())).await
+    }
+
+    async fn nack(&self, lease: &LeaseId, reason: &str, now: Timestamp) -> Result<Redelivery, Error> {
+        let backoff = (self.settings.backoff, &self.entropy);
+        let redelivery = self.change(|book| book.nack(lease, reason, backoff, now)).await?;
+        self.shared.wake.notify_waiters();
+        Ok(redelivery)
+    }
+
+    async fn release(&self, leases: &[LeaseId], _now: Timestamp) -> Result<(), Error> {
+        let released = self.change(|book| {
+            for lease in leases.iter().rev() {
+                book.release(lease.fence);
+            }
+            Ok(())
+        });
+        released.await?;
+        self.shared.wake.notify_waiters();
+        Ok(())
+    }
+
+    async fn cancel_group(&self, group: &Group, _now: Timestamp) -> Result<Cancelled, Error> {
+        self.change(|book| Ok(book.cancel_group(group))).await
+    }
+
+    async fn pause(&self, queue: &QueueName, _now: Timestamp) -> Result<(), Error> {
+        self.set_paused(queue, true).await
+    }
+
+    async fn resume(&self, queue: &QueueName, _now: Timestamp) -> Result<(), Error> {
+        self.set_paused(queue, false).await?;
+        self.shared.wake.notify_waiters();
+        Ok(())
+    }
+
+    async fn dead_letters(&self, query: &DeadQuery, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
+        let died = self.change(|book| {
+            book.advance(now);
+            Ok(())
+        });
+        died.await?;
+        Ok(self.shared.open_book()?.dead.list(query))
+    }
+
+    async fn redrive(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, Error> {
+        self.take_in(|book, answer| {
+            let redriven = book.exhume(jobs);
+            (!redriven.is_empty()).then_some(Request { jobs: Vec::new(), redriven, now, answer })
+        })
+        .await
+    }
+
+    async fn discard(&self, jobs: &[JobId], _now: Timestamp) -> Result<usize, Error> {
+        let discarded = self.change(|book| {
+            let letters = book.dead.find(jobs);
+            book.discard(&letters);
+            Ok(letters.len())
+        });
+        discarded.await
+    }
+
+    async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error> {
+        show::jobs(&self.shared, query, now).await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<Stats, Error> {
+        let mut book = self.shared.open_book()?;
+        book.advance(now);
+        Ok(show::stats(&book, now))
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.shared.end(Ended::Closed);
+        let ended = self.ended.lock().ok().and_then(|mut ended| ended.take());
+        if let Some(ended) = ended {
+            // It is dropped unsent only if the committer is gone, which is what is waited for.
+            let _ = ended.await;
+        }
+        match &self.shared.book().ended {
+            Some(Ended::Failed(reason)) => Err(Ended::Failed(Arc::clone(reason)).error()),
+            _ => Ok(()),
+        }
+    }
+}

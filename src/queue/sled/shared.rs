@@ -1,0 +1,73 @@
+//! What callers and the committer share.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use super::book::{Book, Ended};
+use super::cache::Cache;
+use super::layout::{Body, damaged};
+use super::store::Store;
+use crate::queue::Error;
+
+/// What callers and the committer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) book: Mutex<Book>,
+    /// Tells the committer that there is something to write.
+    pub(super) work: Arc<Condvar>,
+    /// Tells claims that there may be something to hand out.
+    pub(super) wake: Notify,
+    pub(super) cache: Mutex<Cache>,
+    pub(super) store: Store,
+}
+
+impl Shared {
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("no caller panics with the book")
+    }
+
+    pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().expect("no caller panics with the cache")
+    }
+
+    /// The book, unless the queue has ended.
+    pub(super) fn open_book(&self) -> Result<MutexGuard<'_, Book>, Error> {
+        let book = self.book();
+        match &book.ended {
+            None => Ok(book),
+            Some(ended) => Err(ended.error()),
+        }
+    }
+
+    /// Ends the queue, for the first reason given.
+    pub(super) fn end(&self, ended: Ended) {
+        let mut book = self.book();
+        if matches!(ended, Ended::Failed(_)) {
+            book.todo.give_up();
+        }
+        if !matches!(book.ended, Some(Ended::Failed(_))) {
+            book.ended = Some(ended);
+        }
+        drop(book);
+        self.work.notify_one();
+        self.wake.notify_waiters();
+    }
+
+    /// Names and payloads of a segment with living jobs. Blocks.
+    pub(super) fn body(&self, segment: u64) -> Result<Body, Error> {
+        self.find_body(segment)?.ok_or_else(damaged)
+    }
+
+    /// Names and payloads of a segment, if it is still there. Blocks.
+    pub(super) fn find_body(&self, segment: u64) -> Result<Option<Body>, Error> {
+        if let Some(body) = self.cache().get(segment) {
+            return Ok(Some(body));
+        }
+        let body = self.store.body(segment)?;
+        if let Some(body) = &body {
+            self.cache().insert(segment, body.clone());
+        }
+        Ok(body)
+    }
+}

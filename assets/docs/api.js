@@ -178,7 +178,7 @@ function kind(schema, page) {
 
 function table(heads, rows) {
   const head = heads.some(Boolean) ? element("thead", {}, element("tr", {}, heads.map((cell) => element("th", {}, cell)))) : null;
-  const body = rows.map((row) => element("tr", {}, row.map((cell) => element("td", {}, ...[cell].flat(2)))));
+  const body = rows.map((row) => element("tr", {}, row.map((cell) => element("td", {}, cell))));
   return element("div", { class: "scroll" }, element("table", {}, head, element("tbody", {}, body)));
 }
 

@@ -171,3 +171,22 @@ impl PartialSchema for UploadBody {
         ]}))
     }
 }
+
+/// The body of an upload as it is.
+pub(super) struct BinaryBody;
+
+impl ToSchema for BinaryBody {
+    fn name() -> Cow<'static, str> {
+        "BinaryUpload".into()
+    }
+}
+
+impl PartialSchema for BinaryBody {
+    fn schema() -> RefOr<Schema> {
+        schema(json!({
+            "type": "string",
+            "format": "binary",
+            "description": "`Hash-Count` × `Hash-Size` bytes: encodings with nothing between them.",
+        }))
+    }
+}

@@ -57,8 +57,7 @@ pub(in crate::http) async fn json(
 /// One after the other, with nothing between them; records are counted from 0. Without blocks: in a project
 /// that uses blocking, all of them are in the default block.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/binaryclks", tag = "uploads", operation_id = "uploadBinary",
-    request_body(content = Vec<u8>, content_type = "application/octet-stream",
-                 description = "`Hash-Count` × `Hash-Size` bytes."),
+    request_body(content = schemas::BinaryBody, content_type = "application/octet-stream"),
     params(("project_id" = String, Path, description = "The project."),
            ("Hash-Count" = u32, Header, minimum = 1, description = "How many encodings there are."),
            ("Hash-Size" = u32, Header, minimum = 1, description = "Bytes of each encoding.")),

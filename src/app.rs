@@ -143,6 +143,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         Coordinator::new(Arc::new(store), shelf, Clock::system(), entropy.clone(), rules(settings));
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
 
+    tokio::spawn(remove_strays(coordinator.clone(), objects.clone()));
+
     let (doors_stop, pump_stop) = (CancellationToken::new(), CancellationToken::new());
     let (pump, doors) = (TaskTracker::new(), TaskTracker::new());
     let (pumping, stop) = (coordinator.clone(), pump_stop.clone());
@@ -204,6 +206,17 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  data directory  {}", data_dir.path().display())?;
         writeln!(f, "  worker threads  {threads}")?;
         writeln!(f, "  no telemetry, no outbound connections")
+    }
+}
+
+/// Removes what a crash has left of projects that are gone. Nobody waits for it.
+async fn remove_strays(coordinator: Coordinator, objects: Objects) {
+    let found = match objects.projects().await {
+        Ok(found) => found,
+        Err(error) => return tracing::warn!("cannot look for strays: {error}"),
+    };
+    if let Err(error) = coordinator.remove_strays(found).await {
+        tracing::warn!("cannot remove strays: {error}");
     }
 }
 

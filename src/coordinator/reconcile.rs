@@ -1,9 +1,12 @@
 //! After a start, and every so often: projects, outbox and queue are made to agree.
 
+use std::collections::HashSet;
+
 use super::desk::gave_up;
 use super::jobs;
-use super::{Coordinator, Error, Event, Refused};
-use crate::model::{Job, ProjectId, ProjectState};
+use super::{Coordinator, Effect, Error, Event, Refused, outbox};
+use crate::metadata::Commit;
+use crate::model::{Job, ProjectId, ProjectState, Purge, Task};
 use crate::queue::{DeadLetter, DeadQuery, Group, JobQuery};
 
 /// Dead letters read at a time.
@@ -19,6 +22,23 @@ impl Coordinator {
         }
         self.bury_the_dead().await?;
         self.drain_outbox().await
+    }
+
+    /// Asks for the removal of what is left of projects that do not exist any more: an upload that was
+    /// published in the moment in which its project was deleted and the process died. `found` must have been
+    /// listed before this is called, so that no new project is among them.
+    pub async fn remove_strays(&self, found: Vec<ProjectId>) -> Result<(), Error> {
+        let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
+        for id in found.into_iter().filter(|id| !listed.contains(id)) {
+            let purge = Job { project: id, task: Task::Purge(Purge::Project) };
+            let message = outbox::write(&Effect::Enqueue(purge));
+            let change = move |state: Option<ProjectState>| {
+                state.is_none().then(|| Commit { state: None, outbox: vec![message.clone()] })
+            };
+            self.0.store.update(id, Box::new(change)).await?;
+        }
+        self.0.written.notify_one();
+        Ok(())
     }
 
     /// Asks again for the jobs of projects that have work to be done and none in the queue.

@@ -65,6 +65,11 @@ impl fmt::Display for Prefix {
     }
 }
 
+/// Everything of all projects.
+pub fn projects() -> Prefix {
+    Prefix("projects".to_owned())
+}
+
 /// Everything of a project.
 pub fn project(project: ProjectId) -> Prefix {
     Prefix(format!("projects/{project}"))

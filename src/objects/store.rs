@@ -16,8 +16,9 @@ use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
 
 use super::local::{Local, make_private_directory};
-use super::{Blob, Error, Key, Prefix, Staged, remote};
+use super::{Blob, Error, Key, Prefix, Staged, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::model::ProjectId;
 
 /// Bytes of a piece of a streamed file.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -209,6 +210,16 @@ impl Objects {
                 Err(io::Error::other(format!("{} appeared while {prefix} was removed", left.location)).into())
             }
         }
+    }
+
+    /// The projects of which there are objects, in no particular order.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn projects(&self) -> Result<Vec<ProjectId>, Error> {
+        let found = self.0.store.list_with_delimiter(Some(&keys::projects().path())).await?;
+        let names = found.common_prefixes.iter().filter_map(|prefix| prefix.filename());
+        Ok(names.filter_map(ProjectId::parse).collect())
     }
 
     async fn delete_listed(&self, prefix: &Prefix) -> Result<u64, Error> {

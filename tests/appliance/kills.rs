@@ -275,3 +275,13 @@ async fn killed_in(moment: &str, delay: Duration) -> (TempDir, Story) {
     }
     (server.kill(), story)
 }
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_deleted_project_is_removed_at_the_next_start() {
+    let (_, folder) = Entityd::start().stop();
+    let stray = folder.path().join("data/objects/projects").join("0f".repeat(24)).join("parties/0/1");
+    std::fs::create_dir_all(&stray).unwrap();
+    std::fs::write(stray.join("matrix"), "somebody").unwrap();
+    let server = Entityd::in_folder(folder, &[]);
+    eventually("the stray is removed", async || server.payload_files().is_empty().then_some(())).await;
+}

@@ -10,7 +10,7 @@ use super::lease::panicked;
 use super::library::Volume;
 use super::shop::Shop;
 use crate::linkage::similarity::tile::{Entry, Part, Plan};
-use crate::linkage::similarity::{self, Compared};
+use crate::linkage::similarity::{self, Compared, Kernel, TuningCell};
 use crate::model::{Outcome, RunId};
 use crate::objects::{Blob, Objects, Staged, keys};
 
@@ -29,8 +29,15 @@ pub(super) async fn work(
     let project = hold.job().project;
     let plan = shop.objects.blob(&keys::plan(project, run)).await?;
     let volumes = open(shop, hold, &plan, number, uploads).await?;
-    let desk =
-        Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), plan, volumes, number, pairs_max };
+    let desk = Desk {
+        objects: shop.objects.clone(),
+        hold: Arc::clone(hold),
+        plan,
+        volumes,
+        tuning: shop.tunings.of(run),
+        number,
+        pairs_max,
+    };
     shop.rate.begin();
     let compared = shop.pool.run(move || desk.compare()).await;
     shop.rate.end(hold.done.load(Ordering::Relaxed));
@@ -74,6 +81,7 @@ struct Desk {
     hold: Arc<Hold>,
     plan: Blob,
     volumes: Volumes,
+    tuning: Arc<TuningCell>,
     number: u32,
     pairs_max: u64,
 }
@@ -84,6 +92,8 @@ impl Desk {
         self.hold.total.store(part.comparisons(), Ordering::Relaxed);
         let job = similarity::Job {
             threshold: Plan::parse(&self.plan).map_err(|damage| Error::damaged(&damage))?.threshold(),
+            kernel: Kernel::best(),
+            tuning: &self.tuning,
             pairs_max: self.pairs_max,
             cancelled: self.hold.cancelled(),
             compared: &self.hold.done,

@@ -18,6 +18,7 @@ mod purge;
 mod rate;
 mod service;
 mod shop;
+mod tunings;
 #[cfg(test)]
 mod tests;
 mod watched;

@@ -6,6 +6,7 @@ use super::Error;
 use super::hold::{Hold, Holds};
 use super::library::Library;
 use super::rate::Rate;
+use super::tunings::Tunings;
 use super::{compare, finalize, ingest, plan, purge};
 use crate::model::{Outcome, Task};
 use crate::objects::{Key, Objects, Staged};
@@ -19,13 +20,14 @@ pub(super) struct Shop {
     pub(super) pool: Pool,
     pub(super) library: Library,
     pub(super) rate: Rate,
+    pub(super) tunings: Tunings,
     pub(super) holds: Arc<Holds>,
 }
 
 impl Shop {
     pub(super) fn new(objects: Objects, pool: Pool) -> Self {
         let (library, rate) = (Library::new(objects.clone()), Rate::new(pool.threads()));
-        Self { objects, pool, library, rate, holds: Arc::default() }
+        Self { objects, pool, library, rate, tunings: Tunings::default(), holds: Arc::default() }
     }
 
     /// Does the job.

@@ -1,9 +1,13 @@
 //! `entityd bench`: how fast this machine is.
 
 mod ingest;
+mod people;
 mod queue;
+mod similarity;
 
-use super::Failure;
+use serde::Serialize;
+
+use super::{Failure, output};
 
 /// Measures how fast this machine is
 #[derive(Debug, clap::Args)]
@@ -17,6 +21,7 @@ pub(super) struct Arguments {
 enum Subject {
     Ingest(ingest::Arguments),
     Queue(queue::Arguments),
+    Similarity(similarity::Arguments),
 }
 
 impl Arguments {
@@ -24,6 +29,13 @@ impl Arguments {
         match self.subject {
             Subject::Ingest(arguments) => arguments.run(),
             Subject::Queue(arguments) => arguments.run(),
+            Subject::Similarity(arguments) => arguments.run(),
         }
     }
+}
+
+/// Prints a sentence, unless it is not wanted, and the report as one line of JSON.
+fn print(report: &impl Serialize, json_alone: bool, sentence: &str) -> Result<(), Failure> {
+    let line = serde_json::to_string(report).expect("a report has plain fields");
+    output::print(&if json_alone { format!("{line}\n") } else { format!("{sentence}\n{line}\n") })
 }

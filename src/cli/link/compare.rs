@@ -14,7 +14,7 @@ use crate::cli::exit::{OrFail, chain};
 use crate::cli::progress::Progress;
 use crate::linkage::pairs::{self, PAIRS_BUFFERED, Reader};
 use crate::linkage::similarity::tile::{self, Entry, Part, Plan};
-use crate::linkage::similarity::{self, Compared, Job};
+use crate::linkage::similarity::{self, Compared, Job, Kernel, TuningCell};
 use crate::model::Threshold;
 use crate::objects::Blob;
 use crate::runtime::compute::Pool;
@@ -85,6 +85,8 @@ impl Comparison<'_> {
     ) -> Result<Compared, similarity::Error> {
         let job = Job {
             threshold: self.threshold,
+            kernel: Kernel::best(),
+            tuning: &TuningCell::new(),
             pairs_max: self.pairs_max,
             cancelled: &AtomicBool::new(false),
             compared,

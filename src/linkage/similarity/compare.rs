@@ -1,14 +1,16 @@
 //! A part of a run: many tiles become one sorted run of pairs.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::decision::Decision;
-use super::search::{common_size, each_hit};
-use super::{Error, Hit, Rows};
+use super::search::{Bits, common_size, each_hit};
+use super::sieve::Sieve;
+use super::{Error, Hit, Kernel, Rows, Tuning, TuningCell};
 use crate::linkage::pairs::{self, Pair, Sorter};
 use crate::linkage::scratch::Scratch;
 use crate::model::Threshold;
@@ -36,6 +38,10 @@ impl Tile<'_> {
 pub struct Job<'a> {
     /// The score from which a pair counts.
     pub threshold: Threshold,
+    /// The loops that compare.
+    pub kernel: Kernel,
+    /// What was learnt about the encodings of the run; shared by its parts on this machine.
+    pub tuning: &'a TuningCell,
     /// Pairs that may be found, before duplicates are dropped.
     pub pairs_max: u64,
     /// Set by someone else to stop the work.
@@ -53,6 +59,8 @@ pub struct Job<'a> {
 pub struct Compared {
     /// Pairs of records looked at.
     pub comparisons: u64,
+    /// Those whose common bits were counted: the others could not have enough of them.
+    pub counted: u64,
     /// Candidate pairs found, each as often as it was found.
     pub pairs_found: u64,
     /// Candidate pairs written.
@@ -60,7 +68,7 @@ pub struct Compared {
 }
 
 /// Compares all `tiles` and writes the candidate pairs to `out`: a pair file in [`Pair`] order, each
-/// pair once. The bytes depend on the tiles and the threshold alone.
+/// pair once. The bytes depend on the tiles and the threshold alone, not on kernel, tuning or threads.
 ///
 /// Works on all threads of the rayon pool it is called in. Large tiles are cut, small ones bundled;
 /// between pieces of about ten milliseconds it looks whether it is cancelled.
@@ -78,8 +86,8 @@ pub fn compare<'a>(
     let mut small = Small::default();
     for tile in tiles {
         let tile = tile?;
-        part.settle_size(&tile)?;
-        if tile.comparisons() > PIECE_COMPARISONS {
+        part.settle(&tile)?;
+        if tile.comparisons() > LARGE_COMPARISONS {
             part.compare_large(&tile)?;
         } else if small.is_full_with(tile) {
             part.compare_small(&mut small)?;
@@ -89,13 +97,20 @@ pub fn compare<'a>(
     part.finish(out)
 }
 
-/// A piece of work for one thread.
-const PIECE_COMPARISONS: u64 = 1 << 18;
+/// Comparisons from which a tile is worth being cut for many threads.
+const LARGE_COMPARISONS: u64 = 1 << 20;
+/// Lines of 64 bytes that one thread compares in one go, at most some 50 ms.
+const PIECE_LINES: u64 = 1 << 23;
+/// Comparisons, and rows of the shorter side, from which sorting and sifting pay.
+const SIEVE_COMPARISONS: u64 = 1 << 11;
+const SIEVE_ROWS: usize = 16;
+/// Comparisons of a part from which learning pays.
+const LEARNING_COMPARISONS: u64 = 1 << 26;
 /// Small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
 /// Small tiles, and comparisons in them, that are gathered before all threads set to work.
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
-const GATHERED_COMPARISONS: u64 = 64 * PIECE_COMPARISONS;
+const GATHERED_COMPARISONS: u64 = 64 * LARGE_COMPARISONS;
 /// Pairs that a thread keeps to itself.
 const PAIRS_AT_HAND: usize = 1 << 13;
 
@@ -118,6 +133,9 @@ impl<'a> Small<'a> {
 struct Part<'a> {
     job: &'a Job<'a>,
     decision: Option<(usize, Decision)>,
+    /// Comparisons asked for so far, done or not.
+    asked: u64,
+    counted: AtomicU64,
     comparisons: AtomicU64,
     found: AtomicU64,
     sorter: Mutex<Sorter<'a>>,
@@ -128,19 +146,26 @@ impl<'a> Part<'a> {
         Self {
             job,
             decision: None,
+            asked: 0,
+            counted: AtomicU64::new(0),
             comparisons: AtomicU64::new(0),
             found: AtomicU64::new(0),
             sorter: Mutex::new(Sorter::new(job.scratch, job.pairs_buffered)),
         }
     }
 
-    /// The first tile says how large an encoding is; the others have to agree.
-    fn settle_size(&mut self, tile: &Tile<'_>) -> Result<(), Error> {
+    /// The first tile says how large an encoding is; the others have to agree. Learns when it pays.
+    fn settle(&mut self, tile: &Tile<'_>) -> Result<(), Error> {
         let size = common_size(&tile.left, &tile.right)?;
         match &self.decision {
             None => self.decision = Some((size, Decision::new(self.job.threshold, size))),
             Some((settled, _)) if *settled == size => {}
             Some(_) => return Err(Error::Malformed("tiles have encodings of different sizes")),
+        }
+        self.asked += if pays_to_sieve(tile) { tile.comparisons() } else { 0 };
+        if self.asked >= LEARNING_COMPARISONS && self.job.tuning.get().is_none() {
+            let learn = || Tuning::learn(&tile.left, &tile.right, self.decision(), self.job.kernel);
+            self.job.tuning.get_or_learn(learn);
         }
         Ok(())
     }
@@ -149,13 +174,26 @@ impl<'a> Part<'a> {
         &self.decision.as_ref().expect("the size was settled by the first tile").1
     }
 
+    fn sieve(&self, tile: &Tile<'_>) -> Sieve<'_> {
+        let untuned = Tuning::none();
+        let tuning = self.job.tuning.get().unwrap_or(&untuned);
+        Sieve::new(&tile.left, &tile.right, tuning, self.decision(), self.job.kernel)
+    }
+
     fn compare_large(&self, tile: &Tile<'_>) -> Result<(), Error> {
-        let rows = (PIECE_COMPARISONS / tile.right.len() as u64).max(1) as usize;
-        let pieces = tile.left.len().div_ceil(rows);
-        (0..pieces).into_par_iter().try_for_each(|piece| {
-            let start = piece * rows;
-            let left = tile.left.part(start..tile.left.len().min(start + rows));
-            self.compare_all(&[Tile { left, ..*tile }])
+        let sieve = self.sieve(tile);
+        let (rows, lanes) = sieve.shape();
+        let lines = (lanes * tile.left.encoding_bytes().div_ceil(64)) as u64;
+        let piece_rows = (PIECE_LINES / lines).max(1) as usize;
+        (0..rows.div_ceil(piece_rows)).into_par_iter().try_for_each(|piece| {
+            self.stop_if_cancelled()?;
+            let positions = piece * piece_rows..rows.min((piece + 1) * piece_rows);
+            let comparisons = (positions.len() * lanes) as u64;
+            let mut at_hand = Vec::new();
+            self.sift(&sieve, positions, tile, &mut at_hand)?;
+            self.keep(&mut at_hand)?;
+            self.report(comparisons);
+            Ok(())
         })
     }
 
@@ -168,21 +206,48 @@ impl<'a> Part<'a> {
 
     /// What one thread does in one go.
     fn compare_all(&self, tiles: &[Tile<'_>]) -> Result<(), Error> {
-        let mut at_hand = Vec::new();
+        let (mut at_hand, mut bits) = (Vec::new(), Bits::default());
         for tile in tiles {
-            if self.job.cancelled.load(Ordering::Relaxed) {
-                return Err(Error::Cancelled);
+            self.stop_if_cancelled()?;
+            if pays_to_sieve(tile) {
+                let sieve = self.sieve(tile);
+                self.sift(&sieve, 0..sieve.shape().0, tile, &mut at_hand)?;
+            } else {
+                let emit = |hit| self.collect(tile, hit, &mut at_hand);
+                let counted =
+                    each_hit(&tile.left, &tile.right, self.decision(), self.job.kernel, &mut bits, emit)?;
+                self.counted.fetch_add(counted, Ordering::Relaxed);
             }
-            each_hit(&tile.left, &tile.right, self.decision(), |hit| {
-                at_hand.push(pair(tile, hit));
-                if at_hand.len() >= PAIRS_AT_HAND { self.keep(&mut at_hand) } else { Ok(()) }
-            })?;
         }
         self.keep(&mut at_hand)?;
-        let comparisons = tiles.iter().map(Tile::comparisons).sum();
+        self.report(tiles.iter().map(Tile::comparisons).sum());
+        Ok(())
+    }
+
+    fn sift(
+        &self,
+        sieve: &Sieve<'_>,
+        positions: Range<usize>,
+        tile: &Tile<'_>,
+        at_hand: &mut Vec<Pair>,
+    ) -> Result<(), Error> {
+        let effort = sieve.search(positions, |hit| self.collect(tile, hit, at_hand))?;
+        self.counted.fetch_add(effort.counted, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn stop_if_cancelled(&self) -> Result<(), Error> {
+        if self.job.cancelled.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    fn report(&self, comparisons: u64) {
         self.comparisons.fetch_add(comparisons, Ordering::Relaxed);
         self.job.compared.fetch_add(comparisons, Ordering::Relaxed);
-        Ok(())
+    }
+
+    fn collect(&self, tile: &Tile<'_>, hit: Hit, at_hand: &mut Vec<Pair>) -> Result<(), Error> {
+        at_hand.push(pair(tile, hit));
+        if at_hand.len() >= PAIRS_AT_HAND { self.keep(at_hand) } else { Ok(()) }
     }
 
     fn keep(&self, at_hand: &mut Vec<Pair>) -> Result<(), Error> {
@@ -201,10 +266,16 @@ impl<'a> Part<'a> {
         let sorter = self.sorter.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Compared {
             comparisons: self.comparisons.into_inner(),
+            counted: self.counted.into_inner(),
             pairs_found: self.found.into_inner(),
             pairs_written: sorter.write(out)?,
         })
     }
+}
+
+/// Not for a few records against many: there is nothing to bring into order.
+fn pays_to_sieve(tile: &Tile<'_>) -> bool {
+    tile.comparisons() >= SIEVE_COMPARISONS && tile.left.len().min(tile.right.len()) >= SIEVE_ROWS
 }
 
 fn pair(tile: &Tile<'_>, hit: Hit) -> Pair {
@@ -243,6 +314,8 @@ mod tests {
         fn compare(&self, tiles: &[Tile<'_>]) -> Result<(Compared, Vec<u8>), Error> {
             let job = Job {
                 threshold: Threshold::new(0.6).unwrap(),
+                kernel: Kernel::best(),
+                tuning: &TuningCell::new(),
                 pairs_max: self.pairs_max,
                 cancelled: &self.cancelled,
                 compared: &self.compared,

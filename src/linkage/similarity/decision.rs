@@ -31,6 +31,30 @@ impl Decision {
         (near && common_min <= left_bits.min(right_bits)).then_some(common_min)
     }
 
+    /// The fewest common bits of encodings with `bits` bits together. The pre-filter may still say no.
+    pub(super) fn needed(&self, bits: u32) -> u32 {
+        self.commons_min[bits as usize]
+    }
+
+    /// By how many more, at least, a partner with `bits` bits needs than one with `sparsest` bits.
+    pub(super) fn more_needed(&self, sparsest: u32, bits: u32) -> u32 {
+        // Rounding of the score moves the fewest common bits by one at most where the exact number
+        // is whole; a hair less than the exact difference is on the safe side.
+        (f64::from(bits - sparsest) * self.threshold.get() / 2.0 - 1e-6).max(0.0) as u32
+    }
+
+    /// The fewest bits, and some less, that a partner of an encoding with `bits` bits can have.
+    pub(super) fn partner_min(&self, bits: u32) -> u32 {
+        let ratio = self.threshold.get() / (2.0 - self.threshold.get());
+        ((f64::from(bits) * ratio) as u32).saturating_sub(1)
+    }
+
+    /// The most bits, and some more, that a partner of an encoding with `bits` bits can have.
+    pub(super) fn partner_max(&self, bits: u32) -> u32 {
+        let ratio = (2.0 - self.threshold.get()) / self.threshold.get();
+        ((f64::from(bits) * ratio) as u32).saturating_add(2)
+    }
+
     /// The score of a pair, if it is a candidate: always the definition itself.
     pub(super) fn candidate(&self, common: u32, left_bits: u32, right_bits: u32) -> Option<f64> {
         dice::candidate(common, left_bits, right_bits, self.threshold)

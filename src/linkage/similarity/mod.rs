@@ -5,15 +5,25 @@
 pub mod dice;
 pub mod tile;
 
+mod columns;
 mod compare;
 mod decision;
 mod error;
+mod kernel;
+mod packed;
+mod parts;
 mod rows;
 mod search;
+mod sieve;
+mod tuning;
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 mod vectors;
 
 pub use compare::{Compared, Job, Tile, compare};
 pub use error::Error;
+pub use kernel::Kernel;
 pub use rows::Rows;
 pub use search::{Hit, search};
+pub use tuning::{Tuning, TuningCell};

@@ -63,6 +63,14 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Up to `count` encodings of the whole matrix, evenly spread over it.
+    pub(super) fn sample(&self, count: usize) -> Vec<u8> {
+        let records = self.matrix.len() / self.encoding_bytes;
+        let taken = records.min(count);
+        let start = |at: usize| at * records / taken * self.encoding_bytes;
+        (0..taken).flat_map(|at| &self.matrix[start(at)..start(at) + self.encoding_bytes]).copied().collect()
+    }
+
     /// How many rows there are.
     pub const fn len(&self) -> usize {
         match self.selection {

@@ -2,7 +2,7 @@
 
 use super::decision::Decision;
 use super::rows::Rows;
-use super::{Error, dice};
+use super::{Error, Kernel};
 use crate::linkage::pairs;
 use crate::model::Threshold;
 
@@ -18,7 +18,7 @@ pub struct Hit {
 }
 
 /// Finds every pair of rows whose Dice coefficient is at least `threshold`, less those that the
-/// popcount pre-filter drops ([`dice::difference_max`]; `left` is the dataset with the lower index).
+/// popcount pre-filter drops ([`difference_max`](super::dice::difference_max); `left` is the dataset with the lower index).
 ///
 /// Hits come by score descending, then left row, then right row. A row with no bits set matches nothing.
 /// Runs on the calling thread; 16 bytes a hit.
@@ -34,7 +34,7 @@ pub fn search(
 ) -> Result<Vec<Hit>, Error> {
     let decision = Decision::new(threshold, common_size(left, right)?);
     let mut hits = Vec::new();
-    each_hit(left, right, &decision, |hit| {
+    each_hit(left, right, &decision, Kernel::best(), &mut Bits::default(), |hit| {
         hits.push(hit);
         let count = hits.len() as u64;
         if count > pairs_max {
@@ -57,28 +57,38 @@ pub(super) fn common_size(left: &Rows<'_>, right: &Rows<'_>) -> Result<usize, Er
     }
 }
 
-/// Calls `emit` with every hit, in no particular order, until it fails.
+/// The popcounts of the right side, kept from call to call for their memory alone.
+#[derive(Debug, Default)]
+pub(super) struct Bits(Vec<u32>);
+
+/// Calls `emit` with every hit, in no particular order, until it fails; row by row, without bringing
+/// them into another form. Returns how many pairs had their common bits counted.
 pub(super) fn each_hit(
     left: &Rows<'_>,
     right: &Rows<'_>,
     decision: &Decision,
+    kernel: Kernel,
+    bits: &mut Bits,
     mut emit: impl FnMut(Hit) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
+    bits.0.clear();
+    bits.0.extend((0..right.len()).map(|r| kernel.popcount(right.bytes(r))));
+    let mut counted = 0;
     for l in 0..left.len() {
         let a = left.bytes(l);
-        let left_bits = dice::popcount(a);
-        for r in 0..right.len() {
-            let b = right.bytes(r);
-            let right_bits = dice::popcount(b);
-            if decision.common_min(left_bits, right_bits).is_none() {
-                continue;
-            }
-            if let Some(score) = decision.candidate(dice::common_bits(a, b), left_bits, right_bits) {
+        let left_bits = kernel.popcount(a);
+        for (r, right_bits) in bits.0.iter().enumerate() {
+            let Some(common_min) = decision.common_min(left_bits, *right_bits) else { continue };
+            let common = kernel.common_bytes(a, right.bytes(r));
+            counted += 1;
+            if common >= common_min
+                && let Some(score) = decision.candidate(common, left_bits, *right_bits)
+            {
                 emit(Hit { score, left: l as u32, right: r as u32 })?;
             }
         }
     }
-    Ok(())
+    Ok(counted)
 }
 
 #[cfg(test)]

@@ -1,0 +1,171 @@
+//! `entityd bench similarity`: comparisons a second.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use serde::Serialize;
+
+use super::people::encodings;
+use crate::cli::Failure;
+use crate::linkage::pairs::PAIRS_BUFFERED;
+use crate::linkage::scratch::Memory;
+use crate::linkage::similarity::{Compared, Job, Kernel, Rows, Tile, Tuning, TuningCell, compare};
+use crate::model::Threshold;
+use crate::runtime::clock::Stopwatch;
+use crate::runtime::compute::Pool;
+
+/// Compare two sets of encodings, each record with each
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Encodings of the left side, row by row; generated when left out
+    #[arg(long, value_name = "FILE", requires = "right")]
+    left: Option<PathBuf>,
+    /// Encodings of the right side
+    #[arg(long, value_name = "FILE", requires = "left")]
+    right: Option<PathBuf>,
+    /// Bytes of an encoding
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    encoding_bytes: u16,
+    /// Records to generate on either side
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    records: u32,
+    /// The score from which a pair counts
+    #[arg(long, value_name = "T", default_value = "0.8")]
+    threshold: Threshold,
+    /// Threads that compare (0: one for each core)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
+    #[arg(long, value_name = "NAME", value_parser = kernel)]
+    kernel: Option<Kernel>,
+    /// Measurements, of which the best counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+    /// Print the JSON line alone
+    #[arg(long)]
+    json: bool,
+}
+
+fn kernel(name: &str) -> Result<Kernel, String> {
+    let names = || Kernel::available().iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", ");
+    Kernel::named(name).ok_or_else(|| format!("this processor runs {}", names()))
+}
+
+/// What is printed at the end.
+#[derive(Debug, Serialize)]
+struct Report {
+    comparisons_per_second: f64,
+    comparisons: u64,
+    seconds: f64,
+    pairs: u64,
+    threshold: f64,
+    encoding_bytes: usize,
+    threads: usize,
+    kernel: &'static str,
+    /// Parts of a signature, learnt from a sample; 0 where nothing is sifted.
+    signature_parts: usize,
+    /// The share of pairs whose common bits were counted.
+    counted_share: f64,
+    /// The same with every pair counted, over a part of the left side.
+    brute_force_per_second: f64,
+}
+
+impl Arguments {
+    /// Compares, and prints how fast it went.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let pool = Pool::new(self.threads).map_err(|error| Failure::output(&error))?;
+        let (left, right) = self.matrices()?;
+        let bytes = usize::from(self.encoding_bytes);
+        let rows = |matrix| Rows::all(matrix, bytes).map_err(|error| Failure::Usage(error.to_string()));
+        let (left, right) = (rows(&left)?, rows(&right)?);
+        let few = left.part(0..left.len().min(BRUTE_FORCE_ROWS));
+        let kernel = self.kernel.unwrap_or_default();
+
+        let mut best: Option<(f64, Compared, TuningCell)> = None;
+        let mut brute_force_per_second = 0_f64;
+        for _ in 0..self.repeat {
+            let measured =
+                pool.install(|| measure(left, right, self.threshold, kernel, TuningCell::new()))?;
+            if best.as_ref().is_none_or(|best| measured.0 < best.0) {
+                best = Some(measured);
+            }
+            let counting = TuningCell::holding(Tuning::none());
+            let (seconds, compared, _) =
+                pool.install(|| measure(few, right, self.threshold, kernel, counting))?;
+            brute_force_per_second = brute_force_per_second.max(compared.comparisons as f64 / seconds);
+        }
+        let (seconds, compared, tuning) = best.expect("it is repeated at least once");
+        let comparisons = compared.comparisons;
+        let report = Report {
+            comparisons_per_second: comparisons as f64 / seconds,
+            comparisons,
+            seconds,
+            pairs: compared.pairs_found,
+            threshold: self.threshold.get(),
+            encoding_bytes: bytes,
+            threads: pool.threads(),
+            kernel: kernel.name(),
+            signature_parts: tuning.get().map_or(0, Tuning::parts),
+            counted_share: compared.counted as f64 / comparisons.max(1) as f64,
+            brute_force_per_second,
+        };
+        super::print(&report, self.json, &report.sentence())
+    }
+
+    fn matrices(&self) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+        let bytes = usize::from(self.encoding_bytes);
+        match (&self.left, &self.right) {
+            (Some(left), Some(right)) => Ok((read(left)?, read(right)?)),
+            _ => Ok(encodings(self.records as usize, bytes)),
+        }
+    }
+}
+
+/// Rows of the left side that are compared by brute force.
+const BRUTE_FORCE_ROWS: usize = 2000;
+
+impl Report {
+    fn sentence(&self) -> String {
+        format!(
+            "{:.0} million comparisons a second at {} ({}, {} threads, {} parts, {:.3} % counted), {} pairs; \
+             {:.0} million by brute force",
+            self.comparisons_per_second / 1e6,
+            self.threshold,
+            self.kernel,
+            self.threads,
+            self.signature_parts,
+            100.0 * self.counted_share,
+            self.pairs,
+            self.brute_force_per_second / 1e6,
+        )
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+}
+
+fn measure(
+    left: Rows<'_>,
+    right: Rows<'_>,
+    threshold: Threshold,
+    kernel: Kernel,
+    tuning: TuningCell,
+) -> Result<(f64, Compared, TuningCell), Failure> {
+    let job = Job {
+        threshold,
+        kernel,
+        tuning: &tuning,
+        pairs_max: u64::MAX,
+        cancelled: &AtomicBool::new(false),
+        compared: &AtomicU64::new(0),
+        scratch: &Memory,
+        pairs_buffered: PAIRS_BUFFERED,
+    };
+    let mut out = tempfile::tempfile().map_err(|error| Failure::output(&error))?;
+    let watch = Stopwatch::start();
+    let compared = compare(&job, [Ok(Tile { datasets: [0, 1], left, right })], &mut out)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok((watch.seconds(), compared, tuning))
+}

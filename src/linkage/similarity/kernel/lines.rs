@@ -1,0 +1,53 @@
+//! Memory in cache lines, so that a vector never straddles two of them.
+
+/// A cache line of words.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub(in crate::linkage::similarity) struct Line(pub [u64; 8]);
+
+/// A cache line of bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(in crate::linkage::similarity) struct Bytes(pub [u8; 64]);
+
+/// Rows of bits, each padded with zeros to whole lines.
+#[derive(Clone, Debug, Default)]
+pub(in crate::linkage::similarity) struct Words {
+    lines: Vec<Line>,
+    lines_per_row: usize,
+}
+
+impl Words {
+    /// No rows yet of `row_bytes` bytes each; there will be about `rows`.
+    pub(in crate::linkage::similarity) fn with_capacity(rows: usize, row_bytes: usize) -> Self {
+        let lines_per_row = row_bytes.div_ceil(64);
+        Self { lines: Vec::with_capacity(rows * lines_per_row), lines_per_row }
+    }
+
+    /// Appends a row.
+    pub(in crate::linkage::similarity) fn push(&mut self, row: &[u8]) {
+        debug_assert_eq!(row.len().div_ceil(64), self.lines_per_row);
+        for chunk in row.chunks(64) {
+            let mut line = Line::default();
+            for (word, bytes) in line.0.iter_mut().zip(chunk.chunks(8)) {
+                let mut padded = [0; 8];
+                padded[..bytes.len()].copy_from_slice(bytes);
+                *word = u64::from_le_bytes(padded);
+            }
+            self.lines.push(line);
+        }
+    }
+
+    pub(in crate::linkage::similarity) fn lines_per_row(&self) -> usize {
+        self.lines_per_row
+    }
+
+    pub(in crate::linkage::similarity) fn rows(&self) -> usize {
+        self.lines.len().checked_div(self.lines_per_row).unwrap_or(0)
+    }
+
+    pub(in crate::linkage::similarity) fn row(&self, row: u32) -> &[Line] {
+        let start = row as usize * self.lines_per_row;
+        &self.lines[start..start + self.lines_per_row]
+    }
+}

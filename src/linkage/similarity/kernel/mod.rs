@@ -1,0 +1,175 @@
+//! The inner loops, once for each kind of processor: which is used changes how long it takes, never
+//! what is found.
+//!
+//! *Counting* finds the common bits of listed pairs of rows. *Sifting* drops pairs that cannot have enough
+//! of them, by their [signatures](super::tuning): up to 64 pairs an instruction. *Sifting words* counts all
+//! pairs of a block, 16 an instruction, where a processor has one for it. The generic form of sifting is
+//! in `sift`; each processor's file says what its vectors do.
+
+#![expect(
+    unsafe_code,
+    reason = "vectors are loaded through pointers, by processor features found at run time"
+)]
+#![expect(
+    clippy::inline_always,
+    reason = "generic loops take on the processor features of the function they become part of"
+)]
+#![expect(clippy::needless_range_loop, reason = "registers are numbered by row and vector")]
+
+mod lines;
+mod portable;
+mod sift;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod popcnt;
+
+use std::fmt;
+
+pub(super) use lines::{Bytes, Line, Words};
+pub(super) use sift::{BLOCK_ROWS, Block, RowSignatures, RowWords, WORD_BLOCK_ROWS, WordBlock};
+
+/// A pair of rows, by position on either side.
+pub(super) type Candidate = (u32, u32);
+
+/// What a processor does for the search.
+trait Loops: Sync {
+    fn name(&self) -> &'static str;
+
+    /// What loops take on a processor of the kind, roughly.
+    fn costs(&self) -> Costs;
+
+    /// Bits set in both slices, which are equally long.
+    fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32;
+
+    /// Common bits of each pair of rows, in their order.
+    fn count(&self, left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>);
+
+    /// Appends the pairs that may be candidates.
+    fn sift(&self, rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>);
+
+    /// Counts every pair of a block, if this processor does that better than pair by pair.
+    fn word_sieve(&self) -> Option<&dyn WordSieve> {
+        None
+    }
+}
+
+/// Counts the common bits of every pair of a block of transposed words.
+trait WordSieve {
+    /// Appends the pairs that have the common bits which their row asks for.
+    fn sift_words(&self, rows: RowWords<'_>, block: &WordBlock<'_>, survivors: &mut Vec<Candidate>);
+
+    /// Nanoseconds to count 64 pairs by one line.
+    fn line_cost(&self) -> f64;
+}
+
+/// Nanoseconds.
+struct Costs {
+    /// To sift 64 pairs by a part.
+    part: f64,
+    /// To take a survivor up and decide it.
+    survivor: f64,
+    /// To count a line of a survivor.
+    line: f64,
+}
+
+/// The loops of one kind of processor. Exists only where the processor can run them.
+#[derive(Clone, Copy)]
+pub struct Kernel(&'static dyn Loops);
+
+impl Kernel {
+    /// The kernels that this processor can run, the fastest first; `portable` is always among them.
+    pub fn available() -> Vec<Self> {
+        let mut kernels: Vec<&'static dyn Loops> = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            kernels.extend(avx512::Avx512::detect().map(|found| found as &dyn Loops));
+            kernels.extend(avx2::Avx2::detect().map(|found| found as &dyn Loops));
+            kernels.extend(popcnt::Popcnt::detect().map(|found| found as &dyn Loops));
+        }
+        #[cfg(target_arch = "aarch64")]
+        kernels.push(&neon::Neon);
+        kernels.push(&portable::Portable);
+        kernels.into_iter().map(Self).collect()
+    }
+
+    /// The fastest one.
+    pub fn best() -> Self {
+        Self::available()[0]
+    }
+
+    /// The kernel of this name, if this processor can run it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::available().into_iter().find(|kernel| kernel.name() == name)
+    }
+
+    /// `portable`, `popcnt`, `avx2`, `avx512` or `neon`.
+    pub fn name(self) -> &'static str {
+        self.0.name()
+    }
+
+    /// What it takes to compare 64 pairs by `parts` parts, when the share `survival` of them survives,
+    /// in nanoseconds. Only good to tell which of two ways is better.
+    pub(super) fn cost(self, parts: usize, survival: f64, encoding_bytes: usize) -> f64 {
+        let Costs { part, survivor, line } = self.0.costs();
+        let lines = encoding_bytes.div_ceil(64) as f64;
+        if let (0, Some(sieve)) = (parts, self.0.word_sieve()) {
+            return (lines + 0.2) * sieve.line_cost();
+        }
+        let sifting = if parts == 0 { 0.0 } else { (parts + 4) as f64 * part };
+        let survivors = 64.0 * survival;
+        // Whether there is a survivor among 64 is hard to foresee when there mostly is about one.
+        let surprise = survivors.min(1.0) * survivor;
+        sifting + surprise + survivors * (survivor + line * lines)
+    }
+
+    pub(super) fn common_bytes(self, a: &[u8], b: &[u8]) -> u32 {
+        assert_eq!(a.len(), b.len(), "encodings of one size");
+        self.0.common_bytes(a, b)
+    }
+
+    pub(super) fn popcount(self, encoding: &[u8]) -> u32 {
+        self.0.common_bytes(encoding, encoding)
+    }
+
+    /// Replaces `counts` by the common bits of each pair of rows.
+    pub(super) fn count(self, left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
+        assert_eq!(left.lines_per_row(), right.lines_per_row(), "encodings of one size");
+        counts.clear();
+        self.0.count(left, right, pairs, counts);
+    }
+
+    pub(super) fn sift(self, rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>) {
+        self.0.sift(rows, block, survivors);
+    }
+
+    /// Whether [`Kernel::sift_words`] can be asked.
+    pub(super) fn sifts_words(self) -> bool {
+        self.0.word_sieve().is_some()
+    }
+
+    pub(super) fn sift_words(
+        self,
+        rows: RowWords<'_>,
+        block: &WordBlock<'_>,
+        survivors: &mut Vec<Candidate>,
+    ) {
+        self.0.word_sieve().expect("asked before").sift_words(rows, block, survivors);
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self::best()
+    }
+}

@@ -1,0 +1,93 @@
+//! What any processor can do. The compiler makes vectors of 16 bytes of it where it knows them.
+
+use super::sift::{Lanes, sift};
+use super::{Block, Candidate, Costs, Loops, RowSignatures, Words};
+
+/// The kernel that runs everywhere.
+pub(super) struct Portable;
+
+impl Loops for Portable {
+    fn name(&self) -> &'static str {
+        "portable"
+    }
+
+    fn costs(&self) -> Costs {
+        Costs { part: 1.0, survivor: 6.0, line: 6.0 }
+    }
+
+    fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32 {
+        common_bytes(a, b)
+    }
+
+    fn count(&self, left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
+        count(left, right, pairs, counts);
+    }
+
+    fn sift(&self, rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>) {
+        // SAFETY: plain bytes need no processor feature.
+        unsafe { sift::<Plain, 2, 4>(rows, block, survivors) }
+    }
+}
+
+#[inline(always)]
+pub(super) fn common_bytes(a: &[u8], b: &[u8]) -> u32 {
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut common = 0;
+    for (a, b) in a_words.iter().zip(b_words) {
+        common += (u64::from_le_bytes(*a) & u64::from_le_bytes(*b)).count_ones();
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        common += (a & b).count_ones();
+    }
+    common
+}
+
+#[inline(always)]
+pub(super) fn count(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
+    counts.reserve(pairs.len());
+    for (l, r) in pairs {
+        // Loops, not closures: those would not be compiled for the features of the function they end up in.
+        let mut common = 0;
+        for (a, b) in left.row(*l).iter().zip(right.row(*r)) {
+            for word in 0..8 {
+                common += (a.0[word] & b.0[word]).count_ones();
+            }
+        }
+        counts.push(common);
+    }
+}
+
+/// Sixteen bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Plain([u8; 16]);
+
+impl Lanes for Plain {
+    const COUNT: usize = 16;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        // SAFETY: the caller promises sixteen readable bytes.
+        Self(unsafe { from.cast::<[u8; 16]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn spread(word: u32) -> Self {
+        let bytes = word.to_ne_bytes();
+        Self(std::array::from_fn(|lane| bytes[lane % 4]))
+    }
+
+    #[inline(always)]
+    unsafe fn smaller(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane].min(other.0[lane])))
+    }
+
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane].saturating_add(other.0[lane])))
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(self, bound: Self) -> u64 {
+        (0..16).map(|lane| u64::from(self.0[lane] >= bound.0[lane]) << lane).sum()
+    }
+}

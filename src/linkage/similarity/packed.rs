@@ -1,0 +1,196 @@
+//! Rows brought into the form that the kernels read: sorted by popcount, padded to cache lines, with
+//! their signatures.
+
+use super::decision::Decision;
+use super::kernel::{BLOCK_ROWS, Bytes, Kernel, RowSignatures, WORD_BLOCK_ROWS, Words};
+use super::rows::Rows;
+use super::tuning::{Signatures, Tuning};
+
+/// Rows by popcount, the sparsest first.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// The row at each position.
+    pub(super) rows: Vec<u32>,
+    /// The popcount at each position.
+    pub(super) bits: Vec<u32>,
+    /// The encoding at each position.
+    pub(super) words: Words,
+    /// The signature at each position.
+    signatures: Vec<u8>,
+    /// At each position: how many common bits no count of its signature tells of.
+    untold: Vec<u32>,
+}
+
+impl Packed {
+    pub(super) fn new(rows: &Rows<'_>, tuning: &Tuning, kernel: Kernel) -> Self {
+        let mut by_bits: Vec<(u32, u32)> =
+            (0..rows.len()).map(|row| (kernel.popcount(rows.bytes(row)), row as u32)).collect();
+        by_bits.sort_unstable();
+        let mut words = Words::with_capacity(rows.len(), rows.encoding_bytes());
+        for (_, row) in &by_bits {
+            words.push(rows.bytes(*row as usize));
+        }
+        let Signatures { counts, told } = tuning.signatures(&words, kernel);
+        let (bits, rows): (Vec<u32>, _) = by_bits.into_iter().unzip();
+        let untold = bits.iter().zip(told).map(|(bits, told)| tuning.floor() + bits - told).collect();
+        Self { rows, bits, words, signatures: counts, untold }
+    }
+}
+
+/// The side whose rows are taken one by one.
+#[derive(Debug)]
+pub(super) struct RowSide {
+    pub(super) packed: Packed,
+    /// The signatures, each byte four times.
+    counts: Vec<u32>,
+    parts: usize,
+}
+
+impl RowSide {
+    pub(super) fn new(packed: Packed, tuning: &Tuning) -> Self {
+        let counts = packed.signatures.iter().map(|count| u32::from(*count) * 0x0101_0101).collect();
+        Self { packed, counts, parts: tuning.parts() }
+    }
+
+    /// The positions from `first` on, as many as there are sums in `needed`.
+    pub(super) fn signatures<'a>(&'a self, first: usize, needed: &'a [u8]) -> RowSignatures<'a> {
+        let counts = &self.counts[first * self.parts..(first + needed.len()) * self.parts];
+        RowSignatures { first: first as u32, counts, needed }
+    }
+
+    /// The sum that the row at `position` asks of lanes of a block.
+    pub(super) fn needed(&self, position: usize, lanes: &LaneBits, decision: &Decision) -> u8 {
+        let common = decision.needed(self.packed.bits[position] + lanes.sparsest);
+        let told = common.saturating_sub(self.packed.untold[position]) + u32::from(lanes.start_max);
+        // Less if `untold` is more than all: what is missing then goes off the start.
+        let told = told.saturating_sub(self.packed.untold[position].saturating_sub(common));
+        u8::try_from(told).unwrap_or(u8::MAX)
+    }
+}
+
+/// What is known of the popcounts of a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneBits {
+    /// Popcount of the sparsest row.
+    pub(super) sparsest: u32,
+    /// Popcount of the densest row.
+    pub(super) densest: u32,
+    /// What the sparsest row starts with. Denser rows need more, so they start with less.
+    start_max: u8,
+}
+
+impl LaneBits {
+    fn of(bits: &[u32], decision: &Decision) -> Self {
+        let (sparsest, densest) = (bits[0], bits[bits.len() - 1]);
+        let start_max = u8::try_from(decision.more_needed(sparsest, densest)).unwrap_or(u8::MAX);
+        Self { sparsest, densest, start_max }
+    }
+
+    fn start(&self, bits: u32, decision: &Decision) -> u8 {
+        let more = decision.more_needed(self.sparsest, bits);
+        self.start_max - u8::try_from(more).unwrap_or(u8::MAX)
+    }
+}
+
+/// The side whose rows are taken a block at a time.
+#[derive(Debug)]
+pub(super) struct LaneSide {
+    pub(super) packed: Packed,
+    /// The rows of a block, transposed, block after block.
+    lines: Vec<Bytes>,
+    bits: Vec<LaneBits>,
+    form: Form,
+}
+
+/// What is transposed in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Signatures of so many parts.
+    Signatures(usize),
+    /// The encodings themselves.
+    Words,
+    /// Nothing: pairs are counted one by one.
+    Nothing,
+}
+
+impl Form {
+    fn of(tuning: &Tuning, kernel: Kernel) -> Self {
+        match tuning.parts() {
+            0 if kernel.sifts_words() => Self::Words,
+            0 => Self::Nothing,
+            parts => Self::Signatures(parts),
+        }
+    }
+
+    pub(super) fn block_rows(self) -> usize {
+        if let Self::Signatures(_) = self { BLOCK_ROWS } else { WORD_BLOCK_ROWS }
+    }
+}
+
+impl LaneSide {
+    pub(super) fn new(packed: Packed, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> Self {
+        let form = Form::of(tuning, kernel);
+        let (mut lines, mut bits) = (Vec::new(), Vec::new());
+        for first in (0..packed.rows.len()).step_by(form.block_rows()) {
+            let rows = first..packed.rows.len().min(first + form.block_rows());
+            let lane_bits = LaneBits::of(&packed.bits[rows.clone()], decision);
+            match form {
+                Form::Signatures(parts) => {
+                    push_starts(&mut lines, &packed.bits[rows.clone()], &lane_bits, decision);
+                    push_counts(&mut lines, &packed.signatures, parts, rows);
+                }
+                Form::Words => push_words(&mut lines, &packed.words, rows),
+                Form::Nothing => {}
+            }
+            bits.push(lane_bits);
+        }
+        Self { packed, lines, bits, form }
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// For every block the position of its first row, its lines and what is known of its popcounts.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (u32, &[Bytes], &LaneBits)> {
+        let lines = self.lines.len() / self.bits.len().max(1);
+        self.bits.iter().enumerate().map(move |(block, bits)| {
+            ((block * self.form.block_rows()) as u32, &self.lines[block * lines..(block + 1) * lines], bits)
+        })
+    }
+}
+
+/// One byte a lane, in the order that a block wants: 64 lanes to a line.
+fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: &LaneBits, decision: &Decision) {
+    let start = |lane: usize| bits.get(lane).map_or(0, |bits| lane_bits.start(*bits, decision));
+    lines.extend((0..BLOCK_ROWS / 64).map(|line| Bytes(std::array::from_fn(|lane| start(64 * line + lane)))));
+}
+
+fn push_counts(lines: &mut Vec<Bytes>, signatures: &[u8], parts: usize, rows: std::ops::Range<usize>) {
+    let start = lines.len();
+    lines.resize(start + parts * BLOCK_ROWS / 64, Bytes([0; 64]));
+    if parts == 0 {
+        return;
+    }
+    let signatures = signatures[rows.start * parts..rows.end * parts].chunks_exact(parts);
+    for (lane, signature) in signatures.enumerate() {
+        for (part, count) in signature.iter().enumerate() {
+            lines[start + part * BLOCK_ROWS / 64 + lane / 64].0[lane % 64] = *count;
+        }
+    }
+}
+
+fn push_words(lines: &mut Vec<Bytes>, words: &Words, rows: std::ops::Range<usize>) {
+    const LINES: usize = WORD_BLOCK_ROWS / 16;
+    let start = lines.len();
+    lines.resize(start + 16 * words.lines_per_row() * LINES, Bytes([0; 64]));
+    for (lane, row) in rows.enumerate() {
+        for (at, word) in words.row(row as u32).iter().flat_map(|line| line.0).enumerate() {
+            let halves = word.to_le_bytes();
+            for (half, bytes) in halves.as_chunks::<4>().0.iter().enumerate() {
+                let line = &mut lines[start + (2 * at + half) * LINES + lane / 16].0;
+                line.as_chunks_mut::<4>().0[lane % 16] = *bytes;
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The search over many rows: sift by signatures, count the survivors, decide by the definition.
+
+use std::ops::Range;
+
+use super::decision::Decision;
+use super::kernel::{BLOCK_ROWS, Block, Bytes, Candidate, Kernel, RowWords, WordBlock};
+use super::packed::{Form, LaneBits, LaneSide, Packed, RowSide};
+use super::rows::Rows;
+use super::tuning::Tuning;
+use super::{Error, Hit};
+
+/// Rows that are sifted against a block before the survivors are looked at. With a block they fit in
+/// the cache next to the processor.
+const CHUNK_ROWS: usize = 128;
+
+/// Two lists of rows, ready to be searched. The longer list gives the lanes.
+#[derive(Debug)]
+pub(super) struct Sieve<'a> {
+    rows: RowSide,
+    lanes: LaneSide,
+    left_is_rows: bool,
+    decision: &'a Decision,
+    kernel: Kernel,
+}
+
+/// What searching came to, besides hits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Effort {
+    /// Pairs whose common bits were counted.
+    pub(super) counted: u64,
+}
+
+/// Lists that are used again and again.
+#[derive(Debug, Default)]
+struct Lists {
+    told: Vec<u8>,
+    needed: Vec<u32>,
+    survivors: Vec<Candidate>,
+    counts: Vec<u32>,
+}
+
+impl<'a> Sieve<'a> {
+    pub(super) fn new(
+        left: &Rows<'_>,
+        right: &Rows<'_>,
+        tuning: &Tuning,
+        decision: &'a Decision,
+        kernel: Kernel,
+    ) -> Self {
+        let left_is_rows = left.len() <= right.len();
+        let pack = |rows: &Rows<'_>| Packed::new(rows, tuning, kernel);
+        let (left, right) = (pack(left), pack(right));
+        let (rows, lanes) = if left_is_rows { (left, right) } else { (right, left) };
+        Self {
+            rows: RowSide::new(rows, tuning),
+            lanes: LaneSide::new(lanes, tuning, decision, kernel),
+            left_is_rows,
+            decision,
+            kernel,
+        }
+    }
+
+    /// How many rows there are to take one by one, and how many comparisons each is.
+    pub(super) fn shape(&self) -> (usize, usize) {
+        (self.rows.packed.rows.len(), self.lanes.packed.rows.len())
+    }
+
+    /// Calls `emit` with every hit of the rows at `positions`, in no particular order, until it fails.
+    pub(super) fn search(
+        &self,
+        positions: Range<usize>,
+        mut emit: impl FnMut(Hit) -> Result<(), Error>,
+    ) -> Result<Effort, Error> {
+        let mut lists = Lists::default();
+        let mut effort = Effort::default();
+        for start in positions.clone().step_by(CHUNK_ROWS) {
+            let chunk = start..positions.end.min(start + CHUNK_ROWS);
+            for (first_lane, lines, lane_bits) in self.lanes.blocks() {
+                lists.survivors.clear();
+                effort.counted += self.survivors(&chunk, first_lane, lines, lane_bits, &mut lists);
+                self.decide(&mut lists, &mut emit)?;
+            }
+        }
+        Ok(effort)
+    }
+
+    /// Lists the pairs of a chunk and a block that may be hits. Returns how many pairs are counted, here
+    /// or next.
+    fn survivors(
+        &self,
+        chunk: &Range<usize>,
+        first_lane: u32,
+        lines: &[Bytes],
+        lane_bits: &LaneBits,
+        lists: &mut Lists,
+    ) -> u64 {
+        let bits = &self.rows.packed.bits[chunk.clone()];
+        let start = bits.partition_point(|bits| self.decision.partner_max(*bits) < lane_bits.sparsest);
+        let end = bits.partition_point(|bits| self.decision.partner_min(*bits) <= lane_bits.densest);
+        if start >= end {
+            return 0;
+        }
+        let (first, last) = (chunk.start + start, chunk.start + end);
+        let form = self.lanes.form();
+        let lanes_end = self.lanes.packed.rows.len().min(first_lane as usize + form.block_rows()) as u32;
+        match form {
+            Form::Signatures(_) => {
+                lists.told.clear();
+                let needed = |position| self.rows.needed(position, lane_bits, self.decision);
+                lists.told.extend((first..last).map(needed));
+                let rows = self.rows.signatures(first, &lists.told);
+                self.kernel.sift(rows, &Block::new(first_lane, lines), &mut lists.survivors);
+                if lanes_end - first_lane < BLOCK_ROWS as u32 {
+                    lists.survivors.retain(|(_, lane)| *lane < lanes_end);
+                }
+            }
+            Form::Words => {
+                lists.needed.clear();
+                let needed = |bits: &u32| self.decision.needed(bits + lane_bits.sparsest);
+                lists.needed.extend(bits[start..end].iter().map(needed));
+                let rows =
+                    RowWords { first: first as u32, words: &self.rows.packed.words, needed: &lists.needed };
+                let block = WordBlock { first: first_lane, lines };
+                self.kernel.sift_words(rows, &block, &mut lists.survivors);
+                return ((last - first) * (lanes_end - first_lane) as usize) as u64;
+            }
+            Form::Nothing => {
+                let pairs = |row| (first_lane..lanes_end).map(move |lane| (row, lane));
+                lists.survivors.extend((first as u32..last as u32).flat_map(pairs));
+            }
+        }
+        lists.survivors.len() as u64
+    }
+
+    fn decide(
+        &self,
+        lists: &mut Lists,
+        emit: &mut impl FnMut(Hit) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (rows, lanes) = (&self.rows.packed, &self.lanes.packed);
+        self.kernel.count(&rows.words, &lanes.words, &lists.survivors, &mut lists.counts);
+        for ((row, lane), common) in lists.survivors.iter().zip(&lists.counts) {
+            let (row, lane) = (*row as usize, *lane as usize);
+            if *common < self.decision.needed(rows.bits[row] + lanes.bits[lane]) {
+                continue;
+            }
+            let (row, lane) = ((rows.rows[row], rows.bits[row]), (lanes.rows[lane], lanes.bits[lane]));
+            let ((left, left_bits), (right, right_bits)) =
+                if self.left_is_rows { (row, lane) } else { (lane, row) };
+            if let Some(score) = self.decision.candidate(*common, left_bits, right_bits) {
+                emit(Hit { score, left, right })?;
+            }
+        }
+        Ok(())
+    }
+}

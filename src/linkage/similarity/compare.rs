@@ -99,6 +99,8 @@ pub fn compare<'a>(
 
 /// Comparisons from which a tile is worth being cut for many threads.
 const LARGE_COMPARISONS: u64 = 1 << 20;
+/// Rows of either side that are brought into order together.
+const SIDE_ROWS: usize = 1 << 15;
 /// Lines of 64 bytes that one thread compares in one go, at most some 50 ms.
 const PIECE_LINES: u64 = 1 << 23;
 /// Comparisons, and rows of the shorter side, from which sorting and sifting pay.
@@ -180,7 +182,19 @@ impl<'a> Part<'a> {
         Sieve::new(&tile.left, &tile.right, tuning, self.decision(), self.job.kernel)
     }
 
+    /// Brings some rows at a time into order, so that memory stays bounded and a cancel is seen.
     fn compare_large(&self, tile: &Tile<'_>) -> Result<(), Error> {
+        for left in pieces(tile.left.len(), SIDE_ROWS) {
+            for right in pieces(tile.right.len(), SIDE_ROWS) {
+                self.stop_if_cancelled()?;
+                let (left, right) = (tile.left.part(left.clone()), tile.right.part(right));
+                self.compare_square(&Tile { left, right, ..*tile })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_square(&self, tile: &Tile<'_>) -> Result<(), Error> {
         let sieve = self.sieve(tile);
         let (rows, lanes) = sieve.shape();
         let lines = (lanes * tile.left.encoding_bytes().div_ceil(64)) as u64;
@@ -271,6 +285,12 @@ impl<'a> Part<'a> {
             pairs_written: sorter.write(out)?,
         })
     }
+}
+
+/// `0..count` in pieces of about the same size, at most `size_max`.
+fn pieces(count: usize, size_max: usize) -> impl Iterator<Item = Range<usize>> {
+    let pieces = count.div_ceil(size_max);
+    (0..pieces).map(move |piece| piece * count / pieces..(piece + 1) * count / pieces)
 }
 
 /// Not for a few records against many: there is nothing to bring into order.

@@ -26,7 +26,10 @@ use crate::runtime::entropy::Entropy;
 use crate::worker::{self, Worker};
 use crate::{coordinator, http, metadata, objects, queue, s3};
 
-/// Why the server does not start.
+/// How long work that does not hear that it is to stop may go on at the very end.
+const LAST_WORK: Duration = Duration::from_millis(500);
+
+/// Why the server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The data directory is in use, foreign or not writable.
@@ -67,6 +70,9 @@ pub enum Error {
     /// What was left by the last process cannot be taken up.
     #[error("cannot take up what was left at the last stop")]
     Reconcile(#[source] coordinator::Error),
+    /// The queue has stopped writing: nothing would be done any more.
+    #[error("the queue has failed, and what was under way resumes at the next start")]
+    QueueFailed(#[source] queue::Error),
     /// The operating system refuses threads or signals.
     #[error("the operating system refuses threads or signals")]
     System(#[from] std::io::Error),
@@ -98,7 +104,18 @@ struct Addresses {
 /// # Errors
 /// [`Error`], if it does not start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(until_signalled(settings))
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(until_signalled(settings));
+    // Work that would not hear of it is cut off here; it resumes at the next start.
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
+}
+
+/// The threads that wait for the network and the disk. Every upload under way has one of the blocking ones for
+/// itself, and there must be others for the metadata and the jobs.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let blocking = 2 * http::UPLOADS_MAX;
+    tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking).build()
 }
 
 async fn until_signalled(settings: &Settings) -> Result<(), Error> {
@@ -107,9 +124,14 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     let server = start(settings).await?;
     // Whoever started this may not be reading; that is no reason to stop.
     let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
+    let broker = Arc::clone(&server.broker);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        failure = broker.failed() => {
+            server.stop().await;
+            return Err(Error::QueueFailed(failure));
+        }
     }
     tracing::info!("draining; a second signal stops at once");
     tokio::select! {
@@ -156,7 +178,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let work = worker::Settings { lease, drain_timeout: drain };
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
-    let state = http::State { coordinator, objects, entropy, settings: Arc::new(http_settings(settings)) };
+    let state = http::State::new(coordinator, objects, entropy, http_settings(settings));
     let open = |listener: TcpListener, router: Router| {
         doors.spawn(http::serve(listener, router, doors_stop.clone(), drain));
     };

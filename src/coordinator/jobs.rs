@@ -48,25 +48,23 @@ pub(super) fn wanted_groups(project: &ProjectState) -> Vec<String> {
 /// The jobs that a run waits for: its plan, the parts not yet compared, or its result.
 pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Job> {
     let Some(datasets) = datasets(project) else { return Vec::new() };
+    let uploads: Vec<u32> = datasets.iter().map(|dataset| dataset.upload).collect();
     let tasks = match (&run.state, &run.progress) {
         (RunState::Queued | RunState::Comparing, None) => vec![Task::Plan {
             run: run.id,
-            datasets,
+            uploads,
             threshold: run.threshold,
             comparisons_per_job: rules.comparisons_per_job,
         }],
-        (RunState::Comparing, Some(progress)) => {
-            let uploads: Vec<u32> = datasets.iter().map(|dataset| dataset.upload).collect();
-            (0..progress.parts)
-                .filter(|part| !progress.applied.contains(*part))
-                .map(|part| Task::Compare {
-                    run: run.id,
-                    uploads: uploads.clone(),
-                    part,
-                    pairs_max: rules.run_pairs_max,
-                })
-                .collect()
-        }
+        (RunState::Comparing, Some(progress)) => (0..progress.parts)
+            .filter(|part| !progress.applied.contains(*part))
+            .map(|part| Task::Compare {
+                run: run.id,
+                uploads: uploads.clone(),
+                part,
+                pairs_max: rules.run_pairs_max,
+            })
+            .collect(),
         (RunState::Finalizing, Some(progress)) => vec![Task::Finalize {
             run: run.id,
             result_type: project.result_type,

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Coordinator, Effect, Error};
 use crate::metadata::Message;
-use crate::model::{Job, Task};
-use crate::queue::{Group, NewJob};
+use crate::model::{Job, Outcome, Task};
+use crate::queue::{self, Group, NewJob};
 
 /// Messages carried out together.
 const BATCH: u32 = 1_000;
@@ -81,10 +81,29 @@ impl Coordinator {
         self.enqueue(&mut jobs).await
     }
 
+    /// Puts the jobs into their queues. One that can never be stored ends its run, and holds up no other.
     async fn enqueue(&self, jobs: &mut Vec<NewJob>) -> Result<(), Error> {
-        if !jobs.is_empty() {
-            self.0.broker.enqueue(jobs, self.0.clock.now()).await?;
-            jobs.clear();
+        while !jobs.is_empty() {
+            match self.0.broker.enqueue(jobs, self.0.clock.now()).await {
+                Ok(_) => jobs.clear(),
+                Err(queue::Error::TooLarge { job: id, .. }) => {
+                    tracing::error!(job.id = %id, "a job is too large for the queue");
+                    let (large, rest) = std::mem::take(jobs).into_iter().partition(|job| job.job == id);
+                    *jobs = rest;
+                    self.refuse(large).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn refuse(&self, jobs: Vec<NewJob>) -> Result<(), Error> {
+        for queued in jobs {
+            if let Ok(job) = serde_json::from_slice::<Job>(&queued.payload) {
+                let message = "the work cannot be described in a job; fewer parties would help".to_owned();
+                self.write_down(job, Outcome::Rejected { message }).await?;
+            }
         }
         Ok(())
     }

@@ -6,8 +6,9 @@ use super::desk::gave_up;
 use super::jobs;
 use super::{Coordinator, Effect, Error, Event, Refused, outbox};
 use crate::metadata::Commit;
+use crate::model::job::PURGES;
 use crate::model::{Job, ProjectId, ProjectState, Purge, Task};
-use crate::queue::{DeadLetter, DeadQuery, Group, JobQuery};
+use crate::queue::{DeadLetter, DeadQuery, Group, JobId, JobQuery, QueueName};
 
 /// Dead letters read at a time.
 const PAGE: usize = 1_000;
@@ -21,7 +22,20 @@ impl Coordinator {
             self.apply_if_there(id, Event::Restarted).await?;
         }
         self.bury_the_dead().await?;
+        self.redrive_purges().await?;
         self.drain_outbox().await
+    }
+
+    /// What could not be removed for a long time may be removed now: nobody else would ask for it again.
+    async fn redrive_purges(&self) -> Result<(), Error> {
+        let queue = Some(QueueName::from(PURGES));
+        let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
+        let letters = self.0.broker.dead_letters(&query, self.0.clock.now()).await?;
+        let purges: Vec<JobId> = letters.into_iter().map(|letter| letter.job).collect();
+        if !purges.is_empty() {
+            self.0.broker.redrive(&purges, self.0.clock.now()).await?;
+        }
+        Ok(())
     }
 
     /// Asks for the removal of what is left of projects that do not exist any more: an upload that was

@@ -25,4 +25,4 @@ pub use ops::ops;
 pub use router::api;
 pub use serve::serve;
 pub use settings::Settings;
-pub use state::State;
+pub use state::{State, UPLOADS_MAX};

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::Settings;
 use crate::coordinator::Coordinator;
 use crate::objects::Objects;
 use crate::runtime::entropy::Entropy;
+
+/// Uploads whose bodies are read at a time; others wait for their turn. Each has a thread for itself.
+pub const UPLOADS_MAX: usize = 512;
 
 /// What every handler has at hand. Cheap to clone.
 #[derive(Clone)]
@@ -18,4 +23,14 @@ pub struct State {
     pub entropy: Entropy,
     /// What the operator said.
     pub settings: Arc<Settings>,
+    /// Turns for uploads to be read.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl State {
+    /// What the handlers of a server have at hand.
+    pub fn new(coordinator: Coordinator, objects: Objects, entropy: Entropy, settings: Settings) -> Self {
+        let turns = Arc::new(Semaphore::new(UPLOADS_MAX));
+        Self { coordinator, objects, entropy, settings: Arc::new(settings), turns }
+    }
 }

@@ -101,6 +101,7 @@ impl Slot {
         let form = form?;
         let pieces = Pieces::new(body, self.state.settings.body_bytes_max)?;
         let objects = self.state.objects.clone();
+        let _turn = self.state.turns.acquire().await.map_err(|closed| Problem::internal(&closed))?;
         let spooled = receive(pieces, move |incoming| spool(&objects, form, incoming)).await??;
         reach("spooled", Moment::Done).await;
         let summary = spooled.summary;

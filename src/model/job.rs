@@ -9,6 +9,9 @@ use super::project::ResultType;
 use super::run::Summary;
 use super::threshold::Threshold;
 
+/// The queue of purges.
+pub const PURGES: &str = "maintenance";
+
 /// One piece of work for a project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -33,8 +36,8 @@ pub enum Task {
     Plan {
         /// The run.
         run: RunId,
-        /// The datasets, in the order of their indexes.
-        datasets: Vec<Dataset>,
+        /// The uploads the datasets came from, in the order of their indexes.
+        uploads: Vec<u32>,
         /// The score from which a pair counts.
         threshold: Threshold,
         /// Comparisons in a part; where absent, the worker aims at its usual length of a job.
@@ -179,7 +182,7 @@ impl Job {
             Task::Ingest { .. } => "ingest",
             Task::Plan { .. } | Task::Compare { .. } => "compute",
             Task::Finalize { .. } => "highmemory",
-            Task::Purge(_) => "maintenance",
+            Task::Purge(_) => PURGES,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::shop::Shop;
 use super::watched::Watched;
 use crate::linkage::encoding::layout::Directory;
 use crate::linkage::similarity::tile::{self, Plan, Planned};
-use crate::model::{Dataset, Outcome, RunId, Threshold};
+use crate::model::{Outcome, RunId, Threshold};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
 
@@ -27,7 +27,7 @@ pub(super) async fn work(
     shop: &Shop,
     hold: &Arc<Hold>,
     run: RunId,
-    datasets: &[Dataset],
+    uploads: &[u32],
     threshold: Threshold,
     comparisons_per_job: Option<u64>,
 ) -> Result<Outcome, Error> {
@@ -37,7 +37,7 @@ pub(super) async fn work(
         let desk = Desk {
             objects: shop.objects.clone(),
             hold: Arc::clone(hold),
-            indexes: indexes(hold, datasets),
+            indexes: indexes(hold, uploads),
             threshold,
         };
         let planned =
@@ -55,9 +55,9 @@ fn usual_aim(comparisons_per_second: f64) -> u64 {
     ((comparisons_per_second * PART_SECONDS) as u64).max(AIM_MIN)
 }
 
-fn indexes(hold: &Hold, datasets: &[Dataset]) -> Vec<Key> {
-    let index = |(party, dataset): (u32, &Dataset)| keys::index(hold.job().project, party, dataset.upload);
-    (0..).zip(datasets).map(index).collect()
+fn indexes(hold: &Hold, uploads: &[u32]) -> Vec<Key> {
+    let index = |(party, upload): (u32, &u32)| keys::index(hold.job().project, party, *upload);
+    (0..).zip(uploads).map(index).collect()
 }
 
 struct Desk {

@@ -36,8 +36,8 @@ impl Shop {
         reach(hold.job().task.kind(), Moment::Begun).await;
         match &hold.job().task {
             Task::Ingest { party, upload } => ingest::work(self, hold, *party, upload).await,
-            Task::Plan { run, datasets, threshold, comparisons_per_job } => {
-                plan::work(self, hold, *run, datasets, *threshold, *comparisons_per_job).await
+            Task::Plan { run, uploads, threshold, comparisons_per_job } => {
+                plan::work(self, hold, *run, uploads, *threshold, *comparisons_per_job).await
             }
             Task::Compare { run, uploads, part, pairs_max } => {
                 compare::work(self, hold, *run, uploads, *part, *pairs_max).await

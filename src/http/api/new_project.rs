@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::model::ResultType;
 
 /// Parties of a project at most.
-const PARTIES_MAX: u32 = 1_000;
+const PARTIES_MAX: u32 = 100;
 
 /// What a project is to be.
 #[derive(Deserialize, ToSchema)]
@@ -30,7 +30,7 @@ pub(in crate::http) struct NewProject {
     result_type: ResultType,
     /// How many data providers take part; more than 2 for `groups` only.
     #[serde(default = "two", deserialize_with = "parties")]
-    #[schema(minimum = 2, maximum = 1000, default = 2)]
+    #[schema(minimum = 2, maximum = 100, default = 2)]
     number_parties: u32,
     /// Free text.
     #[serde(default)]

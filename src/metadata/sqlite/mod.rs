@@ -216,4 +216,25 @@ mod tests {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(matches!(Sqlite::open(&path), Err(Error::TooNew { found: 99, .. })));
     }
+
+    #[test]
+    fn an_erased_seed_is_in_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let mut project = conformance::project(7);
+        let seed = conformance::SEED;
+        let is_stored = || {
+            let files = ["metadata.db", "metadata.db-wal"]
+                .map(|name| std::fs::read(folder.path().join(name)).unwrap());
+            files.iter().any(|file| file.windows(seed.len()).any(|bytes| bytes == seed))
+        };
+        runtime.block_on(conformance::put(&store, &project));
+        assert!(is_stored());
+        project.runs.iter_mut().for_each(|run| run.seed = None);
+        runtime.block_on(conformance::put(&store, &project));
+        // The log is emptied after the answer; the next answer comes after that.
+        runtime.block_on(conformance::put(&store, &project));
+        assert!(!is_stored());
+    }
 }

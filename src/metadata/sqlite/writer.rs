@@ -9,7 +9,7 @@ use super::rows;
 use super::{immediate, unavailable};
 use crate::metadata::Error;
 use crate::metadata::store::{Change, Commit};
-use crate::model::ProjectId;
+use crate::model::{ProjectId, ProjectState};
 
 /// Changes that may share a transaction.
 const SHARED_MAX: usize = 128;
@@ -54,17 +54,34 @@ impl Writer {
 
 fn serve(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Request>) {
     let mut waiting = Vec::new();
+    let mut erased = false;
     while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
         let results = commit(&mut connection, &mut waiting);
         for (request, result) in waiting.drain(..).zip(results) {
+            erased |= matches!(result, Ok(Effaced(true)));
             // Whoever asked may have stopped waiting; the change stands all the same.
-            let _ = request.answer.send(result);
+            let _ = request.answer.send(result.map(drop));
+        }
+        if erased && queue.is_empty() {
+            erased = !empty_the_log(&connection);
         }
     }
 }
 
+/// Whether a change has erased something that must not be read again: a seed, a run, a project.
+#[derive(Clone, Copy)]
+struct Effaced(bool);
+
+/// What was erased still stands in the write-ahead log. Empties that, unless a reader needs it; says
+/// whether it is empty now.
+fn empty_the_log(connection: &Connection) -> bool {
+    let busy: rusqlite::Result<i64> =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+    matches!(busy, Ok(0))
+}
+
 /// Does the work of all requests in one transaction; a request that fails is undone alone.
-fn commit(connection: &mut Connection, requests: &mut [Request]) -> Vec<Result<(), Error>> {
+fn commit(connection: &mut Connection, requests: &mut [Request]) -> Vec<Result<Effaced, Error>> {
     match attempt(connection, requests) {
         Ok(results) => results,
         Err(error) => {
@@ -79,7 +96,10 @@ fn commit(connection: &mut Connection, requests: &mut [Request]) -> Vec<Result<(
     }
 }
 
-fn attempt(connection: &mut Connection, requests: &mut [Request]) -> Result<Vec<Result<(), Error>>, Error> {
+fn attempt(
+    connection: &mut Connection,
+    requests: &mut [Request],
+) -> Result<Vec<Result<Effaced, Error>>, Error> {
     let mut transaction = immediate(connection)?;
     let mut results = Vec::with_capacity(requests.len());
     for request in requests {
@@ -94,25 +114,36 @@ fn attempt(connection: &mut Connection, requests: &mut [Request]) -> Result<Vec<
     Ok(results)
 }
 
-fn perform(connection: &Connection, work: &mut Work) -> Result<(), Error> {
+fn perform(connection: &Connection, work: &mut Work) -> Result<Effaced, Error> {
     match work {
         Work::Update { project, change } => update(connection, *project, change),
         Work::Forget { sequence } => connection
             .prepare_cached("DELETE FROM outbox WHERE sequence <= ?1")
             .and_then(|mut delete| delete.execute([*sequence]))
-            .map(drop)
+            .map(|_| Effaced(false))
             .map_err(unavailable),
     }
 }
 
-fn update(connection: &Connection, id: ProjectId, change: &mut Change) -> Result<(), Error> {
+fn update(connection: &Connection, id: ProjectId, change: &mut Change) -> Result<Effaced, Error> {
     let before = rows::load(connection, id)?;
-    let Some(Commit { state, outbox }) = change(before.clone()) else { return Ok(()) };
+    let Some(Commit { state, outbox }) = change(before.clone()) else {
+        return Ok(Effaced(false));
+    };
     rows::store(connection, id, before.as_ref(), state.as_ref())?;
     let mut insert =
         connection.prepare_cached("INSERT INTO outbox (body) VALUES (?1)").map_err(unavailable)?;
     for body in outbox {
         insert.execute([body]).map_err(unavailable)?;
     }
-    Ok(())
+    Ok(Effaced(effaces(before.as_ref(), state.as_ref())))
+}
+
+fn effaces(before: Option<&ProjectState>, after: Option<&ProjectState>) -> bool {
+    let Some(before) = before else { return false };
+    let Some(after) = after else { return true };
+    before.runs.iter().any(|old| {
+        let kept = after.run(old.id);
+        kept.is_none_or(|run| old.seed.is_some() && run.seed.is_none())
+    })
 }

@@ -83,6 +83,20 @@ impl SledBroker {
         Ok(Self { shared, settings, entropy, committer, ended })
     }
 
+    /// Waits until the store fails, and says why. It never answers while all is well, nor after a close in good
+    /// order: whoever owns the process should stop it then, and start it again.
+    pub async fn failed(&self) -> Error {
+        loop {
+            let mut woken = std::pin::pin!(self.shared.wake.notified());
+            woken.as_mut().enable();
+            let ended = self.shared.book().ended.clone();
+            if let Some(failed @ Ended::Failed(_)) = ended {
+                return failed.error();
+            }
+            woken.await;
+        }
+    }
+
     /// Waits until everything changed so far is on the disk.
     async fn written(&self, ticket: Option<oneshot::Receiver<()>>) -> Result<(), Error> {
         match ticket {

@@ -83,18 +83,25 @@ impl Todo {
     }
 
     pub(super) fn add_dirty(&mut self, segment: u32) {
-        if self.pile.is_empty() {
-            self.work.notify_one();
-        }
+        self.wake_if_first();
         self.pile.dirty.push(segment);
     }
 
+    /// The committer sleeps while there is nothing to write.
+    fn wake_if_first(&self) {
+        if self.pile.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
     pub(super) fn add_death(&mut self, death: Death) {
+        self.wake_if_first();
         self.pile.deaths.push(death);
     }
 
     /// Writes a key without a value, or removes one.
     pub(super) fn add_key(&mut self, key: Vec<u8>, present: bool) {
+        self.wake_if_first();
         self.pile.keys.push((key, present));
     }
 

@@ -123,7 +123,8 @@ impl Place {
 
     /// The parts, and the comparisons in all of them.
     pub(super) async fn plan(&self, datasets: Vec<Dataset>, comparisons_per_job: Option<u64>) -> (u32, u64) {
-        let task = Task::Plan { run: RUN, datasets, threshold: threshold(), comparisons_per_job };
+        let uploads = datasets.iter().map(|dataset| dataset.upload).collect();
+        let task = Task::Plan { run: RUN, uploads, threshold: threshold(), comparisons_per_job };
         match self.work(task).await.unwrap() {
             Outcome::Planned { parts, comparisons } => (parts, comparisons),
             outcome => panic!("{outcome:?}"),

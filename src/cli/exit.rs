@@ -1,5 +1,6 @@
 //! How a command ends.
 
+use crate::telemetry::chain;
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
@@ -64,20 +65,6 @@ impl<T, E: Error> OrFail<T> for Result<T, E> {
     fn or_fail(self) -> Result<T, Failure> {
         self.map_err(|error| Failure::because(&error))
     }
-}
-
-/// An error and its causes, joined by colons; a cause that the error has already told is not repeated.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let told = cause.to_string();
-        if !text.ends_with(&told) {
-            text = format!("{text}: {told}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 impl From<crate::config::Mistake> for Failure {

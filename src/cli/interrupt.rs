@@ -41,7 +41,7 @@ impl Unfinished {
 }
 
 /// Waits for Ctrl-C or SIGTERM. Without a way to hear of them they end the process by themselves.
-async fn stopped() {
+pub(super) async fn stopped() {
     let hear = |kind| signal(kind).ok();
     let (Some(mut interrupt), Some(mut terminate)) =
         (hear(SignalKind::interrupt()), hear(SignalKind::terminate()))

@@ -1,10 +1,10 @@
 //! What the hands ask for: jobs, signs of life, and reports.
 
-use super::outbox::chain;
 use super::{Coordinator, Error, Event, Refused, Report, jobs};
 use crate::model::{Job, Outcome, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
 use crate::runtime::breakpoint::{Moment, reach};
+use crate::telemetry::chain;
 
 /// A job in a worker's hands.
 #[derive(Clone, Debug)]

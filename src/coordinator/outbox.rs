@@ -9,6 +9,7 @@ use super::{Coordinator, Effect, Error};
 use crate::metadata::Message;
 use crate::model::{Job, Outcome, Task};
 use crate::queue::{self, Group, NewJob};
+use crate::telemetry::chain;
 
 /// Messages carried out together.
 const BATCH: u32 = 1_000;
@@ -117,10 +118,4 @@ fn queued(job: &Job) -> NewJob {
         queued.attempts_max = PURGE_ATTEMPTS_MAX;
     }
     queued
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

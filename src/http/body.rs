@@ -103,7 +103,8 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, reason) = (error.path().to_string(), error.inner());
-        let member = if path == "." { "the body".to_owned() } else { format!("`{path}`") };
+        let member =
+            if [".", "?"].contains(&path.as_str()) { "the body".to_owned() } else { format!("`{path}`") };
         Problem::bad_request(format!("{member}: {reason}"))
     })?;
     json.end().map_err(|error| Problem::bad_request(format!("the body: {error}")))?;

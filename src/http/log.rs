@@ -23,7 +23,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) async fn answer(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
     let id = hex::encode(state.entropy.bytes::<4>());
     let span = tracing::info_span!("request", request.id = %id);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), shown(request.uri().path()));
     let wanted = &state.settings.log_http_header_fields;
     let headers = Wanted { names: wanted, headers: request.headers() }.to_string();
 
@@ -47,6 +47,15 @@ pub(super) async fn answer(Extract(state): Extract<State>, request: Request, nex
     response
 }
 
+/// A path as the log shows it. What looks like an identifier is cut short: a caller may have put a token there.
+fn shown(path: &str) -> String {
+    const KEPT: usize = 8;
+    let secret = |segment: &str| segment.len() >= 48 && segment.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let cut =
+        |segment: &str| if secret(segment) { format!("{}…", &segment[..KEPT]) } else { segment.to_owned() };
+    path.split('/').map(cut).collect::<Vec<_>>().join("/")
+}
+
 /// The headers that the operator wants to see, as text.
 struct Wanted<'a> {
     names: &'a [String],
@@ -67,6 +76,13 @@ impl fmt::Display for Wanted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_logged_without_what_may_be_a_token() {
+        let path = format!("/api/v1/projects/{}/runs", "0f".repeat(24));
+        assert_eq!(shown(&path), "/api/v1/projects/0f0f0f0f…/runs");
+        assert_eq!(shown("/api/v1//status"), "/api/v1//status");
+    }
 
     #[test]
     fn wanted_headers_are_shown_escaped_and_others_are_not() {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::coordinator::{self, Refused};
+use crate::telemetry::chain;
 
 /// The media type of a [`Problem`].
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -71,9 +72,7 @@ impl Problem {
 
     /// 500 for a fault of the server's own. Logs the cause; the caller learns nothing of it.
     pub(super) fn internal(cause: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(cause), |error| error.source());
-        let chain = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        tracing::error!("cannot answer a request: {chain}");
+        tracing::error!("cannot answer a request: {}", chain(cause));
         Self::unexplained()
     }
 

@@ -64,13 +64,12 @@ impl DataDir {
     /// Takes the directory at `path`, makes it if it is not there (mode 0700), and checks its format.
     ///
     /// # Errors
-    /// [`Error`]; nothing has been changed then, except that the directory may have been made.
+    /// [`Error`]; nothing has been changed then, except that the directory and its lock may have been made.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let unusable = |cause| Error::Unusable { path: path.to_owned(), cause };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let path = path.canonicalize().map_err(unusable)?;
-        let empty = fs::read_dir(&path).map_err(unusable)?.next().is_none();
-        if !empty && !path.join("format").exists() && !path.join("lock").exists() {
+        if !path.join("format").exists() && !is_fresh(&path).map_err(unusable)? {
             return Err(Error::Foreign { path });
         }
         let lock = lock(&path)?;
@@ -93,6 +92,19 @@ impl DataDir {
         made.map_err(|cause| Error::Unusable { path: folder.clone(), cause })?;
         Ok(folder)
     }
+}
+
+/// Whether nothing is in a directory but what a first start that was cut off, or a new file system, leaves.
+fn is_fresh(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        if !["lock", "format.new", "lost+found"]
+            .iter()
+            .any(|name| entry.as_ref().is_ok_and(|e| e.file_name() == **name))
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Takes the lock and leaves the number of this process for whoever comes second.

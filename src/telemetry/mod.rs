@@ -1,3 +1,6 @@
 //! What the process says about itself: log lines.
 
+mod chain;
 pub mod log;
+
+pub use chain::chain;

@@ -5,6 +5,7 @@ use std::io;
 use crate::linkage::encoding::layout;
 use crate::linkage::{pairs, similarity, solver};
 use crate::objects;
+use crate::telemetry::chain;
 
 /// Why a job has no outcome.
 #[derive(Debug, thiserror::Error)]
@@ -35,12 +36,6 @@ fn unusable(what: &dyn std::error::Error) -> String {
         "the stored data cannot be used: {}; restore it from a backup, or create the project again",
         chain(what)
     )
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl From<objects::Error> for Error {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
-use super::error::chain;
 use super::hold::{Cause, Hold, Holds};
 use crate::coordinator::Error;
 use crate::queue::Pulse;
+use crate::telemetry::chain;
 
 /// A job that is not wanted any more shall stop within a second: it is asked for four times in one.
 const EVERY_MAX: Duration = Duration::from_millis(250);

@@ -8,7 +8,6 @@ use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Error;
-use super::error::chain;
 use super::heartbeat::is_wanted;
 use super::hold::{Cause, Held, Hold};
 use super::service::Crew;
@@ -17,6 +16,7 @@ use crate::model::{Outcome, Task};
 use crate::queue::{Claim, Share};
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
+use crate::telemetry::chain;
 
 /// How long a claim waits for work before it is made again.
 const WAIT: Duration = Duration::from_secs(20);

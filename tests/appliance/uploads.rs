@@ -196,3 +196,17 @@ async fn of_many_uploads_with_one_token_one_wins() {
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
     assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 7, "{statuses:?}");
 }
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_a_stop() {
+    let server = Entityd::start();
+    let mut half = std::net::TcpStream::connect(server.doors().api).unwrap();
+    std::io::Write::write_all(&mut half, b"GET /api").unwrap();
+    server.api().project("groups").await;
+    let (status, _folder) = tokio::time::timeout(Duration::from_secs(15), async {
+        tokio::task::spawn_blocking(|| server.stop()).await.unwrap()
+    })
+    .await
+    .expect("it stops before the drain is over");
+    assert!(status.success());
+}

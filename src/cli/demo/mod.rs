@@ -26,6 +26,7 @@ use super::exit::OrFail;
 use super::progress::Progress;
 use super::{Failure, output};
 use crate::app;
+use crate::cli::interrupt;
 use crate::config::{self, Inputs, Settings};
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
@@ -38,6 +39,7 @@ use crate::telemetry;
 /// HTTP to a server that runs for this demo alone, links them, and compares what was found with the
 /// truth.
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
     /// Records in each party's dataset
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = count(1..=10_000_000))]
@@ -112,7 +114,7 @@ impl Arguments {
         let outcome = tokio::select! {
             outcome = self.link(&client, rows, progress) => outcome,
             // Going on to the end removes the temporary directory.
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            () = interrupt::stopped() => Err(Failure::Interrupted),
         };
         server.stop().await;
         outcome

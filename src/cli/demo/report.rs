@@ -76,7 +76,7 @@ impl Report {
         format!(
             "  curl {API}/projects/$PROJECT_ID/binaryclks -H \"Authorization: $UPDATE_TOKEN_{party}\" \
              -H 'Content-Type: application/octet-stream' -H 'Hash-Count: {}' -H 'Hash-Size: {ENCODING_BYTES}' \
-             --data-binary @{}",
+             --data-binary '@{}'",
             self.records,
             file.display()
         )

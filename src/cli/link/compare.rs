@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::party::Party;
 use super::workshop::Workshop;
 use crate::cli::Failure;
-use crate::cli::exit::{OrFail, chain};
+use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
 use crate::linkage::pairs::{self, PAIRS_BUFFERED, Reader};
 use crate::linkage::similarity::tile::{self, Entry, Part, Plan};
@@ -18,6 +18,7 @@ use crate::linkage::similarity::{self, Compared, Job, Kernel, TuningCell};
 use crate::model::Threshold;
 use crate::objects::Blob;
 use crate::runtime::compute::Pool;
+use crate::telemetry::chain;
 
 /// How often somebody looks how far the comparison is.
 const LOOK: Duration = Duration::from_millis(50);

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::workshop::Workshop;
 use crate::cli::Failure;
-use crate::cli::exit::{OrFail, chain};
+use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
 use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{Error, Rejection, Summary, binary};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::{Blob, Staged};
+use crate::telemetry::chain;
 
 /// The most records a file may have.
 const RECORDS_MAX: u32 = u32::MAX - 1;

@@ -29,6 +29,7 @@ use crate::runtime::compute::Pool;
 /// or none has. The order of the files numbers the datasets, and decides between equal scores. The
 /// result is what a server would answer.
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
     /// A file for each party, at least two
     #[arg(required = true, num_args = 2.., value_name = "FILE")]
@@ -52,13 +53,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 500_000_000)]
     pairs_max: u64,
     /// Threads that compare; 0 is one for each core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    threads: u16,
 }
 
 impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let pool = Pool::new(self.threads)
+        let pool = Pool::new(self.threads.into())
             .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
         let workshop = Workshop::open()?;
         let mut destination = Destination::open(self.output.as_deref(), workshop.unfinished())?;

@@ -6,9 +6,9 @@ use clap::ValueEnum;
 
 use super::csv;
 use crate::cli::Failure;
-use crate::cli::exit::chain;
 use crate::linkage::pairs::{self, Pair};
 use crate::linkage::solver;
+use crate::telemetry::chain;
 
 /// What comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::{Book, Ended};
@@ -15,6 +14,7 @@ use super::store::Writes;
 use super::todo::{Death, Pile, Request, Urgency};
 use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
+use crate::telemetry::chain;
 
 /// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
 const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
@@ -30,15 +30,10 @@ pub(super) fn run(shared: &Shared, ids: Ids, bound: u64) {
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
     let ended = match outcome {
         Ok(Ok(())) => Ended::Closed,
-        Ok(Err(error)) => Ended::Failed(told(&error)),
+        Ok(Err(error)) => Ended::Failed(chain(&error).into()),
         Err(panic) => Ended::Failed(panic_text(panic.as_ref()).into()),
     };
     shared.end(ended);
-}
-
-fn told(error: &dyn std::error::Error) -> Arc<str> {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").into()
 }
 
 struct Committer<'a> {

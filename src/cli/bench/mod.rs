@@ -4,6 +4,7 @@ mod ingest;
 mod people;
 mod queue;
 mod similarity;
+mod solve;
 
 use serde::Serialize;
 
@@ -22,6 +23,7 @@ enum Subject {
     Ingest(ingest::Arguments),
     Queue(queue::Arguments),
     Similarity(similarity::Arguments),
+    Solve(solve::Arguments),
 }
 
 impl Arguments {
@@ -30,6 +32,7 @@ impl Arguments {
             Subject::Ingest(arguments) => arguments.run(),
             Subject::Queue(arguments) => arguments.run(),
             Subject::Similarity(arguments) => arguments.run(),
+            Subject::Solve(arguments) => arguments.run(),
         }
     }
 }

@@ -34,9 +34,14 @@ fn encode(tokens: &[u64], encoding_bytes: usize) -> Vec<u8> {
 }
 
 /// `SplitMix64`.
-struct Draw(u64);
+pub(super) struct Draw(u64);
 
 impl Draw {
+    /// The stream of this seed.
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -44,7 +49,8 @@ impl Draw {
         mixed ^ mixed >> 31
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    /// A number below `bound`.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 

@@ -15,7 +15,7 @@ use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::Pool;
 
-/// Compare two sets of encodings, each record with each
+/// Compares two sets of encodings, each record with each
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Encodings of the left side, row by row; generated when left out

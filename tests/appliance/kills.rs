@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -224,7 +225,8 @@ async fn killed_at_random_moments_of_every_step_it_loses_nothing() {
         let _ = writeln!(table, "  {step:<9} {}", landed[step]);
         assert!(landed[step] >= 5);
     }
-    eprint!("{table}");
+    // Not through the macro, which the test runner keeps to itself when all is well.
+    std::io::stderr().write_all(table.as_bytes()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

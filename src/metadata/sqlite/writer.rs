@@ -1,16 +1,19 @@
 //! The one thread that writes.
 
 use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::rows;
-use super::{immediate, unavailable};
+use super::{BUSY, immediate, unavailable};
 use crate::metadata::Error;
 use crate::metadata::store::{Change, Commit};
 use crate::model::{ProjectId, ProjectState};
 
+/// How long the readers of a moment are waited for when the log is emptied.
+const READERS_MAX: Duration = Duration::from_millis(50);
 /// Changes that may share a transaction.
 const SHARED_MAX: usize = 128;
 
@@ -57,13 +60,13 @@ fn serve(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Request>
     let mut erased = false;
     while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
         let results = commit(&mut connection, &mut waiting);
+        erased |= results.iter().any(|result| matches!(result, Ok(Effaced(true))));
+        if erased {
+            erased = !empty_the_log(&connection);
+        }
         for (request, result) in waiting.drain(..).zip(results) {
-            erased |= matches!(result, Ok(Effaced(true)));
             // Whoever asked may have stopped waiting; the change stands all the same.
             let _ = request.answer.send(result.map(drop));
-        }
-        if erased && queue.is_empty() {
-            erased = !empty_the_log(&connection);
         }
     }
 }
@@ -72,12 +75,13 @@ fn serve(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Request>
 #[derive(Clone, Copy)]
 struct Effaced(bool);
 
-/// What was erased still stands in the write-ahead log. Empties that, unless a reader needs it; says
-/// whether it is empty now.
+/// What was erased still stands in the write-ahead log. Empties that before whoever erased it is answered,
+/// unless a reader goes on needing it; says whether it is empty now.
 fn empty_the_log(connection: &Connection) -> bool {
-    let busy: rusqlite::Result<i64> =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
-    matches!(busy, Ok(0))
+    let emptied = connection.busy_timeout(READERS_MAX).and_then(|()| {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+    });
+    connection.busy_timeout(BUSY).is_ok() && matches!(emptied, Ok(0))
 }
 
 /// Does the work of all requests in one transaction; a request that fails is undone alone.

@@ -1,0 +1,152 @@
+//! Files that hold secrets: our own, made once and readable by this user alone, and those that we are given.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// The longest secret that is read; whatever is longer is a mistake, and a device never ends.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// Why a secret cannot be had from its file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Others could put their own secret there.
+    #[error("{} may be written by other users; take that away with `chmod go-w`", path.display())]
+    Writable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is empty, too long or not text.
+    #[error("{} must hold one secret: text of 1 to {BYTES_MAX} bytes", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read or written.
+    #[error("cannot use the secret file {}: {cause}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+}
+
+/// Reads a secret that somebody else keeps, without the white space around it. A file that others may read is
+/// warned about: secrets that Kubernetes mounts are.
+///
+/// # Errors
+/// [`Error`].
+pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let unusable = |cause| Error::Unusable { path: path.to_owned(), cause };
+    let file = File::open(path).map_err(unusable)?;
+    check(path, &file.metadata().map_err(unusable)?)?;
+    let mut text = Zeroizing::new(String::new());
+    let read = file.take(BYTES_MAX + 1).read_to_string(&mut text);
+    let malformed = || Error::Malformed { path: path.to_owned() };
+    match read {
+        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => return Err(malformed()),
+        read => read.map_err(unusable)?,
+    };
+    let secret = Zeroizing::new(text.trim().to_owned());
+    if secret.is_empty() || text.len() as u64 > BYTES_MAX { Err(malformed()) } else { Ok(secret) }
+}
+
+/// Whether a file that holds a secret may be trusted.
+///
+/// # Errors
+/// [`Error::Writable`].
+pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+    if metadata.mode() & 0o022 != 0 {
+        return Err(Error::Writable { path: path.to_owned() });
+    }
+    if metadata.mode() & 0o044 != 0 {
+        tracing::warn!(path = %path.display(), "a secret file may be read by other users");
+    }
+    Ok(())
+}
+
+/// Reads our own secret, or has it made and keeps it (mode 0600, on the disk before this returns). Tells
+/// whether it is new.
+///
+/// # Errors
+/// [`Error`]; a file that is half written is never left behind.
+pub fn keep(
+    path: &Path,
+    make: impl FnOnce() -> Zeroizing<String>,
+) -> Result<(Zeroizing<String>, bool), Error> {
+    match read(path) {
+        Err(Error::Unusable { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+            let secret = make();
+            write(path, &secret)?;
+            Ok((secret, true))
+        }
+        found => found.map(|secret| (secret, false)),
+    }
+}
+
+/// Writes our own secret so that after a power cut the old one or the new one is there, in full.
+///
+/// # Errors
+/// [`Error::Unusable`].
+pub fn write(path: &Path, secret: &str) -> Result<(), Error> {
+    write_durably(path, secret).map_err(|cause| Error::Unusable { path: path.to_owned(), cause })
+}
+
+fn write_durably(path: &Path, secret: &str) -> io::Result<()> {
+    let partial = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+        .sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn secret(text: &str) -> Zeroizing<String> {
+        Zeroizing::new(text.to_owned())
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_for_one_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        assert_eq!(keep(&path, || secret("first")).unwrap(), (secret("first"), true));
+        assert_eq!(keep(&path, || secret("second")).unwrap(), (secret("first"), false));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        write(&path, "given").unwrap();
+        for (mode, refused) in [(0o600, false), (0o644, false), (0o660, true), (0o602, true)] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(matches!(read(&path), Err(Error::Writable { .. })), refused, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        for content in [b"".as_slice(), b" \n\t", b"\xff\xfe", &vec![b'a'; (BYTES_MAX + 1) as usize]] {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            assert!(matches!(read(&path), Err(Error::Malformed { .. })));
+        }
+        assert!(matches!(read(Path::new("/nowhere")), Err(Error::Unusable { .. })));
+    }
+}

@@ -1,9 +1,15 @@
 //! Builds the shelves, opens the doors, starts the hands, and drains.
 
-use std::fmt;
+mod banner;
+mod error;
+mod settings;
+mod shelves;
+
+pub use banner::Banner;
+pub use error::Error;
+
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,69 +20,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Settings;
-use crate::coordinator::{Coordinator, Rules};
-use crate::metadata::Sqlite;
+use crate::coordinator::Coordinator;
 use crate::objects::Objects;
 use crate::queue::Broker;
-use crate::queue::sled::{Settings as QueueSettings, SledBroker};
+use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
 use crate::runtime::compute::Pool;
-use crate::runtime::data_dir::{self, DataDir};
+use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
 use crate::worker::{self, Worker};
-use crate::{coordinator, http, metadata, objects, queue, s3};
+use crate::{http, s3};
 
 /// How long work that does not hear that it is to stop may go on at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
-
-/// Why the server does not start, or does not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The data directory is in use, foreign or not writable.
-    #[error(transparent)]
-    DataDir(#[from] data_dir::Error),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address} (--{setting})")]
-    Listen {
-        /// The setting that says so.
-        setting: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the operating system says.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The metadata cannot be opened.
-    #[error("cannot open the metadata in {}", path.display())]
-    Metadata {
-        /// Where it lies.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: metadata::Error,
-    },
-    /// The objects cannot be opened.
-    #[error("cannot open the objects")]
-    Objects(#[from] objects::Error),
-    /// The queue cannot be opened.
-    #[error("cannot open the queue in {}", path.display())]
-    Queue {
-        /// Where it lies.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: queue::Error,
-    },
-    /// What was left by the last process cannot be taken up.
-    #[error("cannot take up what was left at the last stop")]
-    Reconcile(#[source] coordinator::Error),
-    /// The queue has stopped writing: nothing would be done any more.
-    #[error("the queue has failed, and what was under way resumes at the next start")]
-    QueueFailed(#[source] queue::Error),
-    /// The operating system refuses threads or signals.
-    #[error("the operating system refuses threads or signals")]
-    System(#[from] std::io::Error),
-}
 
 /// A server at work. It goes on until [`Server::stop`].
 pub struct Server {
@@ -157,12 +113,12 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 
     let pool = Pool::new(settings.worker_threads)?;
     let entropy = Entropy::system();
-    let store = open_metadata(data_dir.path().join("metadata.db"))?;
+    let store = shelves::open_metadata(data_dir.path().join("metadata.db"))?;
     let objects = Objects::open(&data_dir.folder("objects")?, &data_dir.folder("spool")?)?;
-    let broker = Arc::new(open_queue(&data_dir.folder("queue")?, entropy.clone())?);
+    let broker = Arc::new(shelves::open_queue(&data_dir.folder("queue")?, entropy.clone())?);
     let shelf: Arc<dyn Broker> = broker.clone();
     let coordinator =
-        Coordinator::new(Arc::new(store), shelf, Clock::system(), entropy.clone(), rules(settings));
+        Coordinator::new(Arc::new(store), shelf, Clock::system(), entropy.clone(), settings::rules(settings));
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
 
     tokio::spawn(remove_strays(coordinator.clone(), objects.clone()));
@@ -178,7 +134,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let work = worker::Settings { lease, drain_timeout: drain };
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
-    let state = http::State::new(coordinator, objects, entropy, http_settings(settings));
+    let state = http::State::new(coordinator, objects, entropy, settings::http(settings));
     let open = |listener: TcpListener, router: Router| {
         doors.spawn(http::serve(listener, router, doors_stop.clone(), drain));
     };
@@ -214,23 +170,6 @@ impl Server {
     }
 }
 
-/// What a server says when it has started.
-pub struct Banner<'a>(&'a Server);
-
-impl fmt::Display for Banner<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Server { addresses: Addresses { api, s3, ops }, threads, data_dir, .. } = self.0;
-        writeln!(f, "entityd {}", env!("CARGO_PKG_VERSION"))?;
-        writeln!(f, "  API             http://{api}/api/v1/")?;
-        writeln!(f, "  documentation   http://{api}/docs")?;
-        writeln!(f, "  S3              http://{s3}/ (not enabled)")?;
-        writeln!(f, "  health          http://{ops}/healthz")?;
-        writeln!(f, "  data directory  {}", data_dir.path().display())?;
-        writeln!(f, "  worker threads  {threads}")?;
-        writeln!(f, "  no telemetry, no outbound connections")
-    }
-}
-
 /// Removes what a crash has left of projects that are gone. Nobody waits for it.
 async fn remove_strays(coordinator: Coordinator, objects: Objects) {
     let found = match objects.projects().await {
@@ -244,30 +183,4 @@ async fn remove_strays(coordinator: Coordinator, objects: Objects) {
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|cause| Error::Listen { setting, address, cause })
-}
-
-fn open_metadata(path: PathBuf) -> Result<Sqlite, Error> {
-    Sqlite::open(&path).map_err(|cause| Error::Metadata { path, cause })
-}
-
-fn open_queue(path: &Path, entropy: Entropy) -> Result<SledBroker, Error> {
-    SledBroker::open(path, QueueSettings::default(), entropy)
-        .map_err(|cause| Error::Queue { path: path.to_owned(), cause })
-}
-
-fn rules(settings: &Settings) -> Rules {
-    Rules {
-        min_encoding_bytes: settings.min_encoding_bytes,
-        max_encoding_bytes: settings.max_encoding_bytes,
-        run_pairs_max: settings.run_pairs_max,
-        solver_pairs_max: settings.solver_pairs_max,
-        comparisons_per_job: settings.comparisons_per_job,
-    }
-}
-
-fn http_settings(settings: &Settings) -> http::Settings {
-    http::Settings {
-        body_bytes_max: settings.body_bytes_max,
-        log_http_header_fields: settings.log_http_header_fields.clone(),
-    }
 }

@@ -1,0 +1,56 @@
+//! Why a server does not start, or does not go on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::runtime::data_dir;
+use crate::{coordinator, metadata, objects, queue};
+
+/// Why the server does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory is in use, foreign or not writable.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} (--{setting})")]
+    Listen {
+        /// The setting that says so.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The metadata cannot be opened.
+    #[error("cannot open the metadata in {}", path.display())]
+    Metadata {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: metadata::Error,
+    },
+    /// The objects cannot be opened.
+    #[error("cannot open the objects")]
+    Objects(#[from] objects::Error),
+    /// The queue cannot be opened.
+    #[error("cannot open the queue in {}", path.display())]
+    Queue {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: queue::Error,
+    },
+    /// What was left by the last process cannot be taken up.
+    #[error("cannot take up what was left at the last stop")]
+    Reconcile(#[source] coordinator::Error),
+    /// The queue has stopped writing: nothing would be done any more.
+    #[error("the queue has failed, and what was under way resumes at the next start")]
+    QueueFailed(#[source] queue::Error),
+    /// The operating system refuses threads or signals.
+    #[error("the operating system refuses threads or signals")]
+    System(#[from] std::io::Error),
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::Mistake;
+use super::mistake::{Mistake, is_secret};
 use super::settings::{KEYS, Key};
 use super::source::Source;
 use super::values::unknown_key;
@@ -39,7 +39,9 @@ pub(super) fn read(path: &str) -> Result<Vec<Entry>, Mistake> {
 pub(super) fn parse(path: &str, text: &str) -> Result<Vec<Entry>, Mistake> {
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
-        Mistake::File { place: format!("{path} line {line}"), problem: error.message().replace('\n', "; ") }
+        let written = text.lines().nth(line - 1).map_or_else(String::new, shown);
+        let message = error.message().replace('\n', "; ");
+        Mistake::File { place: format!("{path} line {line}"), problem: format!("{written}{message}") }
     })?;
     let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| Entry {
         key: AsRef::<str>::as_ref(key.get_ref()).to_owned(),
@@ -71,6 +73,17 @@ fn text_of(value: &DeValue<'_>) -> String {
             items.iter().map(|item| text_of(item.get_ref())).collect::<Vec<_>>().join(",")
         }
         DeValue::Table(_) => "[table]".to_owned(),
+    }
+}
+
+/// A line of the file as a mistake in it may show it, without what may be a secret.
+fn shown(line: &str) -> String {
+    let (key, value) = line.split_once('=').unwrap_or((line, ""));
+    match (key.trim(), value.trim()) {
+        ("", "") => String::new(),
+        (key, _) if is_secret(key) => format!("{key} = ***: "),
+        (key, "") => format!("{key:?}: "),
+        (key, value) => format!("{key} = {value:?}: "),
     }
 }
 

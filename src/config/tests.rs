@@ -109,8 +109,8 @@ fn a_mistake_in_the_file_is_one_line() {
     insta::assert_snapshot!(complaint("admin_token = 'hush'"), @"admin_token = *** from file FILE line 1: there is no such setting; `entityd config show` lists all");
     insta::assert_snapshot!(complaint("[server]\nlisten = 5"), @r#"server = "[table]" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
     insta::assert_snapshot!(complaint("[listen]\nport = 5"), @r#"listen = "[table]" from file FILE line 1: give an address and a port, such as 127.0.0.1:8851 or [::]:8851"#);
-    insta::assert_snapshot!(complaint("lease_ms = 5 5"), @"settings file FILE line 1: string values must be quoted, expected literal string");
-    insta::assert_snapshot!(complaint("lease_ms = 1000\nlease_ms = 2000"), @"settings file FILE line 2: duplicate key");
+    insta::assert_snapshot!(complaint("lease_ms = 5 5"), @r#"settings file FILE line 1: lease_ms = "5 5": string values must be quoted, expected literal string"#);
+    insta::assert_snapshot!(complaint("lease_ms = 1000\nlease_ms = 2000"), @r#"settings file FILE line 2: lease_ms = "2000": duplicate key"#);
     insta::assert_snapshot!(complaint("log_http_header_fields = 'Authorization'"), @r#"log_http_header_fields = "Authorization" from file FILE line 1: give names of request headers separated by commas, none of them carrying a secret as authorization does"#);
     insta::assert_snapshot!(complaint("solver_pairs_max = 1.5"), @r#"solver_pairs_max = "1.5" from file FILE line 1: give a whole number, at least 1, such as 300_000_000"#);
     insta::assert_snapshot!(load(&Inputs { file: Some("/does/not/exist".into()), ..inputs() }).unwrap_err(), @"settings file /does/not/exist: cannot be read: No such file or directory (os error 2)");
@@ -126,6 +126,16 @@ fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_LEASE", "5")), @r#"ENTITYD_LEASE = "5" from environment ENTITYD_LEASE: there is no such setting; did you mean ENTITYD_LEASE_MS?"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_WORKER_THREADS", "many")), @r#"worker_threads = "many" from environment ENTITYD_WORKER_THREADS: give a number of threads from 1 to 1024, or 0 for one on each core"#);
     insta::assert_snapshot!(complaint(inputs().variable("MAX_ENCODING_SIZE", "1MB")), @r#"max_encoding_bytes = "1MB" from environment MAX_ENCODING_SIZE: give a whole number of bytes from 1 to 4096"#);
+}
+
+#[test]
+fn a_mistake_that_is_overridden_is_still_one() {
+    let overridden = |contents| load_file(contents, inputs().flag("lease_ms", "1000"));
+    assert_eq!(overridden("lease_ms = 2000").unwrap().settings.lease_ms, 1000);
+    let mistake = overridden("lease_ms = 'soon'").unwrap_err().to_string();
+    assert!(mistake.starts_with("lease_ms = \"soon\" from file"), "{mistake}");
+    let reference = inputs().flag("worker_threads", "2").variable("CELERYD_CONCURRENCY", "auto");
+    assert_eq!(load(&reference).unwrap().settings.worker_threads, 2, "another service's variable");
 }
 
 #[test]
@@ -149,27 +159,20 @@ fn what_kubernetes_says_about_a_service_called_entityd_is_no_setting() {
 #[test]
 fn show_names_value_and_source() {
     let loaded = load(&inputs().flag("lease_ms", "5_000").variable("MAX_ENCODING_SIZE", "128")).unwrap();
-    insta::assert_snapshot!(show::table(&loaded), @r"
-key                     value           source
-listen                  127.0.0.1:8851  default
-s3_listen               127.0.0.1:8852  default
-ops_listen              127.0.0.1:8853  default
-data_dir                entityd-data    default
-worker_threads          0               default
-log                     info            default
-log_format              auto            default
-log_http_header_fields                  default
-min_encoding_bytes      8               default
-max_encoding_bytes      128             environment MAX_ENCODING_SIZE
-body_bytes_max          10485760000     default
-comparisons_per_job     auto            default
-solver_pairs_max        100000000       default
-run_pairs_max           500000000       default
-lease_ms                5000            flag --lease-ms
-drain_timeout_ms        25000           default
-");
-    let json: serde_json::Value = serde_json::from_str(&show::json(&loaded)).unwrap();
-    assert_eq!(json[14], serde_json::json!({"key": "lease_ms", "value": 5000, "source": "flag --lease-ms"}));
+    let table = show::table(&loaded);
+    let line = |key: &str| {
+        let line =
+            table.lines().find(|line| line.split_whitespace().next() == Some(key)).expect("a line a key");
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("key"), "key value source");
+    assert_eq!(line("data_dir"), "data_dir entityd-data default");
+    assert_eq!(line("max_encoding_bytes"), "max_encoding_bytes 128 environment MAX_ENCODING_SIZE");
+    assert_eq!(line("lease_ms"), "lease_ms 5000 flag --lease-ms");
+    assert_eq!(table.lines().count(), 1 + KEYS.len());
+    let json: Vec<serde_json::Value> = serde_json::from_str(&show::json(&loaded)).unwrap();
+    let expected = serde_json::json!({"key": "lease_ms", "value": 5000, "source": "flag --lease-ms"});
+    assert!(json.contains(&expected) && json.len() == KEYS.len());
 }
 
 /// Every key with its default below one line of why, as `config/all.toml` should be.

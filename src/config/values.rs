@@ -19,9 +19,9 @@ pub struct Inputs {
     pub environment: Vec<(String, String)>,
 }
 
-/// The text of every setting, with its source.
+/// The texts of every setting with their sources, the one that wins first.
 #[derive(Debug)]
-pub(super) struct Values(BTreeMap<&'static str, Given>);
+pub(super) struct Values(BTreeMap<&'static str, Vec<Given>>);
 
 /// Names the settings file in the environment.
 const FILE_VARIABLE: &str = "ENTITYD_CONFIG";
@@ -32,47 +32,59 @@ impl Values {
         refuse_unknown_variables(&inputs.environment)?;
         let path = inputs.file.as_deref().or_else(|| lookup(&inputs.environment, FILE_VARIABLE));
         let entries = path.map(file::read).transpose()?.unwrap_or_default();
-        let pick = |key: &'static Key| (key.name, winner(key, inputs, &entries));
+        let pick = |key: &'static Key| (key.name, all_given(key, inputs, &entries));
         Ok(Self(KEYS.iter().map(pick).collect()))
     }
 
-    /// The value of `key`, read from its text.
+    /// The value of `key`, read from the text that wins. The others must be readable too: they count as soon as
+    /// whoever overrides them goes away.
     pub(super) fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Mistake> {
-        let given = self.given(key);
-        read(&given.value).ok_or_else(|| Mistake::BadValue {
-            given: Box::new(given.clone()),
-            remedy: KEYS
-                .iter()
-                .find(|candidate| candidate.name == key)
-                .map_or("another value", |key| key.remedy),
-        })
+        let value = |given: &Given| {
+            read(&given.value).ok_or_else(|| Mistake::BadValue {
+                given: Box::new(given.clone()),
+                remedy: KEYS
+                    .iter()
+                    .find(|candidate| candidate.name == key)
+                    .map_or("another value", |key| key.remedy),
+            })
+        };
+        let (wins, overridden) = self.all(key);
+        let wins = value(wins)?;
+        overridden.iter().try_for_each(|given| value(given).map(drop))?;
+        Ok(wins)
     }
 
-    /// What was given for `key`.
+    /// What was given for `key`, by whoever wins.
     pub(super) fn given(&self, key: &'static str) -> &Given {
-        self.0.get(key).expect("every key of the list has a value, the default at least")
+        self.all(key).0
+    }
+
+    fn all(&self, key: &'static str) -> (&Given, &[Given]) {
+        let given = self.0.get(key).and_then(|all| all.split_first());
+        given.expect("every key of the list has a value, the default at least")
     }
 }
 
-/// Flag over environment over file over the reference service's name over default.
-fn winner(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Given {
+/// Flag over environment over file over the reference service's name over default. The last two are only
+/// there when nobody else gave a value: a variable of another service's may well mean something else to it.
+fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given> {
     let given = |value: &str, source| Given { key: key.name.to_owned(), value: value.to_owned(), source };
     let environment = |variable: &str| lookup(&inputs.environment, variable);
     let flag = inputs.flags.get(key.name).map(|value| given(value, Source::Flag(key.flag())));
-    flag.or_else(|| {
-        environment(&key.variable()).map(|value| given(value, Source::Environment(key.variable())))
-    })
-    .or_else(|| {
-        let entry = entries.iter().find(|entry| entry.key == key.name)?;
-        Some(given(&entry.value, entry.source()))
-    })
-    .or_else(|| {
-        let alias = key.alias?;
+    let variable =
+        environment(&key.variable()).map(|value| given(value, Source::Environment(key.variable())));
+    let entry = entries.iter().find(|entry| entry.key == key.name);
+    let entry = entry.map(|entry| given(&entry.value, entry.source()));
+    let mut all: Vec<_> = [flag, variable, entry].into_iter().flatten().collect();
+    if all.is_empty() {
         // Compose files hand variables on that nobody set: those are empty.
-        let value = environment(alias).filter(|value| !value.is_empty())?;
-        Some(given(value, Source::Alias(alias)))
-    })
-    .unwrap_or_else(|| given(key.default, Source::Default))
+        let alias = key.alias.and_then(|alias| Some((alias, environment(alias).filter(|v| !v.is_empty())?)));
+        all.push(match alias {
+            Some((alias, value)) => given(value, Source::Alias(alias)),
+            None => given(key.default, Source::Default),
+        });
+    }
+    all
 }
 
 fn lookup<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a str> {

@@ -17,6 +17,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Failure;
 
+use crate::tls;
+
 /// Privacy-preserving record linkage in one binary
 ///
 /// Parties hash their people locally into Bloom-filter encodings; entityd compares the encodings and
@@ -41,6 +43,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    tls::install_provider();
     match Arguments::try_parse() {
         Ok(arguments) => exit::code(run(arguments.command)),
         Err(message) if message.use_stderr() && !help_for_want_of_arguments(&message) => {

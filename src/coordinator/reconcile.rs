@@ -73,7 +73,7 @@ impl Coordinator {
             return Ok(false);
         }
         for group in jobs::wanted_groups(project) {
-            let query = JobQuery { queue: None, group: Some(Group::from(group)), count: 1 };
+            let query = JobQuery { group: Some(Group::from(group)), count: 1, ..JobQuery::default() };
             if self.0.broker.jobs(&query, self.0.clock.now()).await?.is_empty() {
                 return Ok(true);
             }

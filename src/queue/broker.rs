@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Cancelled, DeadLetter, DeadQuery, Error, Fence, Group, JobId, JobQuery, JobSummary, QueueName, Stats,
+    Cancelled, DeadLetter, DeadQuery, Error, Fence, Group, JobDetail, JobId, JobQuery, JobSummary, QueueName,
+    Stats,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -97,6 +98,8 @@ pub struct Lease {
     pub payload: Bytes,
     /// Which attempt this is, from 1.
     pub attempt: u8,
+    /// When it was enqueued.
+    pub enqueued: Timestamp,
     /// Without a heartbeat the job goes to another worker after this moment.
     pub until: Timestamp,
 }
@@ -230,7 +233,10 @@ pub trait Broker: Send + Sync {
     /// Forgets dead letters; says how many there were.
     async fn discard(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, Error>;
 
-    /// Jobs that wait or are held, in no particular order.
+    /// A job by its name, with its payload, wherever it is; nothing, if it was acknowledged or never enqueued.
+    async fn show(&self, job: &JobId, now: Timestamp) -> Result<Option<JobDetail>, Error>;
+
+    /// Jobs that wait or are held, in order of their sequence: about that in which they came.
     async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error>;
 
     /// Depth, age and rate of every queue that has been seen.

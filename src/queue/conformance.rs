@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Acked, Broker, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobId, JobQuery, JobState, Lease,
-    NewJob, Progress, Pulse, QueueName, QueueStats, Redelivery, Share,
+    Acked, Broker, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobEntry, JobId, JobQuery,
+    JobState, Lease, NewJob, Phase, Progress, Pulse, QueueName, QueueStats, Redelivery, Share,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -57,6 +57,8 @@ macro_rules! stories {
             a_dropped_claim_takes_nothing
             figures_add_up
             jobs_are_shown
+            lists_come_in_pages
+            a_job_is_found_by_its_name
             many_jobs_in_one_call_all_arrive
             a_restart_keeps_everything
             a_crash_keeps_everything_and_counts_attempts
@@ -185,7 +187,7 @@ pub(super) async fn a_heartbeat_extends_and_tells(fixture: &mut impl Fixture) {
     let beat = [Heartbeat { lease: lease.id.clone(), progress }];
     assert_eq!(queue.heartbeat(&beat, at(50)).await.unwrap(), [Pulse::Continue { until: at(110) }]);
     assert!(claim(queue, 1, at(109)).await.is_empty());
-    let shown = queue.jobs(&JobQuery { queue: None, group: None, count: 9 }, at(109)).await.unwrap();
+    let shown = queue.jobs(&JobQuery { count: 9, ..JobQuery::default() }, at(109)).await.unwrap();
     assert_eq!(shown[0].state, JobState::Leased { until: at(110), progress });
     let other = claim_one(queue, at(110)).await;
     assert_eq!(queue.heartbeat(&beat, at(111)).await.unwrap(), [Pulse::Lost]);
@@ -420,7 +422,7 @@ pub(super) async fn jobs_are_shown(fixture: &mut impl Fixture) {
     let other = NewJob { queue: "other".into(), group: "h".into(), priority: 5, ..job("z") };
     queue.enqueue(&[job("a"), job("b"), other], at(0)).await.unwrap();
     claim_one(queue, at(1)).await;
-    let query = JobQuery { queue: Some("q".into()), group: None, count: 9 };
+    let query = JobQuery { queue: Some("q".into()), count: 9, ..JobQuery::default() };
     let mut shown = queue.jobs(&query, at(2)).await.unwrap();
     shown.sort_by(|left, right| left.job.cmp(&right.job));
     assert_eq!(
@@ -428,10 +430,65 @@ pub(super) async fn jobs_are_shown(fixture: &mut impl Fixture) {
         [("a", 1), ("b", 0)]
     );
     assert_eq!((shown[1].state, shown[1].enqueued), (JobState::Ready, at(0)));
-    let query = JobQuery { queue: None, group: Some("h".into()), count: 9 };
+    let query = JobQuery { group: Some("h".into()), count: 9, ..JobQuery::default() };
     let shown = queue.jobs(&query, at(2)).await.unwrap();
     assert_eq!((shown.len(), shown[0].priority, shown[0].job.as_str()), (1, 5, "z"));
-    assert_eq!(queue.jobs(&JobQuery { queue: None, group: None, count: 2 }, at(2)).await.unwrap().len(), 2);
+}
+
+pub(super) async fn lists_come_in_pages(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    for number in 0..10 {
+        let of = |kind: &str| job(&format!("{kind}{number}"));
+        let later = NewJob { not_before: Some(at(99)), ..of("later") };
+        queue.enqueue(&[of("now"), later], at(number)).await.unwrap();
+    }
+    claim(queue, 3, at(10)).await;
+    let count = |phase| JobQuery { phase: Some(phase), count: 99, ..JobQuery::default() };
+    for (phase, jobs) in [(Phase::Leased, 3), (Phase::Ready, 7), (Phase::Delayed, 10)] {
+        let shown = queue.jobs(&count(phase), at(11)).await.unwrap();
+        assert_eq!(shown.len(), jobs, "{phase:?}");
+        assert!(shown.iter().all(|job| job.state.phase() == phase));
+    }
+    let mut query = JobQuery { queue: Some("q".into()), count: 3, ..JobQuery::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = queue.jobs(&query, at(11)).await.unwrap();
+        let Some(last) = page.last() else { break };
+        query.after = last.sequence;
+        assert!(page.len() <= 3 && page.is_sorted_by_key(|job| job.sequence));
+        seen.extend(page.into_iter().map(|job| job.job));
+    }
+    assert_eq!(seen.len(), 20);
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 20, "no job is on two pages");
+    assert_eq!(stats(queue, "q", at(12)).await.longest_lease_ms, Some(2_000));
+}
+
+pub(super) async fn a_job_is_found_by_its_name(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    kill(queue, &["dead"], at(0)).await;
+    queue.enqueue(&[job("a"), NewJob { not_before: Some(at(50)), ..job("b") }], at(1)).await.unwrap();
+    let lease = claim_one(queue, at(2)).await;
+    for round in 0..2 {
+        let queue = fixture.broker();
+        let of = async |name: &str| queue.show(&name.into(), at(3)).await.unwrap();
+        let a = of("a").await.expect("it lives");
+        assert_eq!((&*a.payload, a.attempts_max.get()), (&b"payload of a"[..], 3));
+        let JobEntry::Living(shown) = a.entry else { panic!("it lives") };
+        assert_eq!((shown.job.as_str(), shown.attempts, shown.enqueued), ("a", 1, at(1)));
+        assert_eq!(shown.state.phase(), if round == 0 { Phase::Leased } else { Phase::Ready });
+        let JobEntry::Living(b) = of("b").await.expect("it lives").entry else { panic!("it lives") };
+        assert_eq!(b.state, JobState::Delayed { until: at(50) });
+        let dead = of("dead").await.expect("it is dead");
+        assert_eq!((&*dead.payload, dead.attempts_max.get()), (&b"payload of dead"[..], 1));
+        assert!(matches!(dead.entry, JobEntry::Dead(letter) if letter.reason == "no"));
+        assert!(of("nobody").await.is_none());
+        fixture.restart().await;
+    }
+    let queue = fixture.broker();
+    queue.ack(&lease.id, at(4)).await.unwrap();
+    assert!(queue.show(&"a".into(), at(5)).await.unwrap().is_none());
 }
 
 pub(super) async fn many_jobs_in_one_call_all_arrive(fixture: &mut impl Fixture) {

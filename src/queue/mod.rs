@@ -21,4 +21,7 @@ pub use broker::{
 };
 pub use error::{BoxError, Error};
 pub use names::{Fence, Group, JobId, QueueName};
-pub use report::{Cancelled, DeadLetter, DeadQuery, JobQuery, JobState, JobSummary, QueueStats, Stats};
+pub use report::{
+    Cancelled, DeadLetter, DeadQuery, JobDetail, JobEntry, JobQuery, JobState, JobSummary, Phase, QueueStats,
+    Stats,
+};

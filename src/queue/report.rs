@@ -1,7 +1,9 @@
 //! What a queue tells about itself.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Group, JobId, Progress, QueueName};
@@ -36,7 +38,7 @@ pub struct DeadLetter {
 }
 
 /// Which dead letters to show.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadQuery {
     /// Of this queue alone.
     pub queue: Option<QueueName>,
@@ -68,9 +70,34 @@ pub enum JobState {
     },
 }
 
-/// A living job.
+impl JobState {
+    /// The state without its circumstances.
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::Ready => Phase::Ready,
+            Self::Delayed { .. } => Phase::Delayed,
+            Self::Leased { .. } => Phase::Leased,
+        }
+    }
+}
+
+/// What a living job is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// It can be claimed.
+    Ready,
+    /// It waits for a moment.
+    Delayed,
+    /// A worker holds it.
+    Leased,
+}
+
+/// A living job, without its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSummary {
+    /// Its place in the order of the list: later is greater, and never used again.
+    pub sequence: u64,
     /// The job.
     pub job: JobId,
     /// Its queue.
@@ -88,13 +115,38 @@ pub struct JobSummary {
     pub enqueued: Timestamp,
 }
 
-/// Which living jobs to show.
+/// A job looked up by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobDetail {
+    /// What a list says of it.
+    pub entry: JobEntry,
+    /// After so many attempts it dies.
+    pub attempts_max: NonZeroU8,
+    /// What the worker gets.
+    pub payload: Bytes,
+}
+
+/// What a list says of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum JobEntry {
+    /// It waits, or is held.
+    Living(JobSummary),
+    /// It has used its attempts.
+    Dead(DeadLetter),
+}
+
+/// Which living jobs to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobQuery {
     /// Of this queue alone.
     pub queue: Option<QueueName>,
     /// Of this group alone.
     pub group: Option<Group>,
+    /// In this state alone.
+    pub phase: Option<Phase>,
+    /// Those with a greater sequence: where the last page ended.
+    pub after: u64,
     /// The most to show.
     pub count: usize,
 }
@@ -116,6 +168,8 @@ pub struct QueueStats {
     pub paused: bool,
     /// How long the oldest ready job has been in the queue, in milliseconds.
     pub oldest_ms: Option<u64>,
+    /// How long the job held longest has been held, in milliseconds.
+    pub longest_lease_ms: Option<u64>,
     /// Jobs taken in a second, over the last minute.
     pub enqueued_per_second: f64,
     /// Jobs acknowledged in a second, over the last minute.

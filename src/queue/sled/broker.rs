@@ -13,11 +13,11 @@ use super::cache::Cache;
 use super::pack::{JOB_BYTES_MAX, size_bytes};
 use super::shared::Shared;
 use super::store::Store;
-use super::todo::Request;
+use super::todo::{Lookup, Request};
 use super::{claim, committer, open, show};
 use crate::queue::{
-    Acked, Backoff, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobId,
-    JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
+    Acked, Backoff, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail,
+    JobId, JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
 };
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
@@ -241,6 +241,19 @@ impl Broker for SledBroker {
             Ok(letters.len())
         });
         discarded.await
+    }
+
+    async fn show(&self, job: &JobId, now: Timestamp) -> Result<Option<JobDetail>, Error> {
+        if let Some(dead) = show::dead(&self.shared, job).await? {
+            return Ok(Some(dead));
+        }
+        let (answer, found) = oneshot::channel();
+        let lookup = Lookup { job: job.clone(), answer };
+        self.shared.open_book()?.todo.add_lookup(lookup);
+        match found.await.map_err(|_| self.failure())? {
+            Some(address) => show::living(&self.shared, address, now).await,
+            None => Ok(None),
+        }
     }
 
     async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error> {

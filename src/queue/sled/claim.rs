@@ -66,6 +66,7 @@ impl<'a> Taken<'a> {
                 group: picked.group.clone(),
                 payload: body.payload(slot)?,
                 attempt: picked.attempt,
+                enqueued: picked.enqueued,
                 until: picked.until,
             });
         }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::book::{Book, Ended};
 use super::ids::{Ids, print};
 use super::layout::{BOUND_KEY, Dead, Head, Tag, decode};
+use super::leases::Address;
 use super::pack::{Incoming, Packed, pack};
 use super::segment::State;
 use super::shared::Shared;
 use super::store::Writes;
-use super::todo::{Death, Pile, Request, Urgency};
+use super::todo::{Death, Lookup, Pile, Request, Urgency};
 use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
 use crate::telemetry::chain;
@@ -102,6 +103,7 @@ impl Committer<'_> {
                 writes.remove(key);
             }
         }
+        self.find(pile.lookups)?;
         self.bury(pile.deaths, &mut writes, &mut outcome)?;
         self.take_in(pile.requests, &mut writes, &mut outcome)?;
         self.raise_bound(&mut writes);
@@ -114,6 +116,16 @@ impl Committer<'_> {
             self.ids.remove(segment, &prints);
         }
         self.publish(outcome);
+        Ok(())
+    }
+
+    /// Finds living jobs by their names.
+    fn find(&self, lookups: Vec<Lookup>) -> Result<(), Error> {
+        for Lookup { job, answer } in lookups {
+            let (living, _) = self.look_up(print(job.as_str()), &job)?;
+            // Who does not wait any more does not want to know.
+            let _ = answer.send(living);
+        }
         Ok(())
     }
 
@@ -166,7 +178,10 @@ impl Committer<'_> {
             for job in request.jobs {
                 let print = print(job.job.as_str());
                 let (known, taken) = self.look_up(print, &job.job)?;
-                if !known && !self.shared.book().dead.contains(&job.job) && names.insert(job.job.clone()) {
+                if known.is_none()
+                    && !self.shared.book().dead.contains(&job.job)
+                    && names.insert(job.job.clone())
+                {
                     add(job, print, taken);
                 }
             }
@@ -198,8 +213,8 @@ impl Committer<'_> {
         Ok(jobs)
     }
 
-    /// Whether a job of this name lives, and whether one of another name with the same fingerprint does.
-    fn look_up(&self, print: u64, job: &JobId) -> Result<(bool, bool), Error> {
+    /// Where the job of this name is, if it lives, and whether one of another name with the same fingerprint does.
+    fn look_up(&self, print: u64, job: &JobId) -> Result<(Option<Address>, bool), Error> {
         let mut taken = false;
         for index in self.ids.find(print, job) {
             let (key, living) = living_slots(&self.shared.book(), index);
@@ -210,12 +225,12 @@ impl Committer<'_> {
             for slot in living {
                 let name = body.name(slot)?;
                 if name == job.as_str() {
-                    return Ok((true, false));
+                    return Ok((Some((key, slot)), false));
                 }
                 taken |= super::ids::print(name) == print;
             }
         }
-        Ok((false, taken))
+        Ok((None, taken))
     }
 
     /// Keeps the bound on the disk beyond every number in the batch.

@@ -20,6 +20,7 @@ pub(super) struct Picked {
     pub(super) fence: Fence,
     pub(super) until: Timestamp,
     pub(super) attempt: u8,
+    pub(super) enqueued: Timestamp,
     pub(super) queue: QueueName,
     pub(super) group: Group,
 }
@@ -71,7 +72,8 @@ impl Book {
         let (fence, until) = self.leases.grant(address, length, now);
         let lane = self.lanes.lane(self.run_of(place).lane);
         let queue = self.lanes.queues()[lane.queue as usize].name.clone();
-        Picked { address, fence, until, attempt, queue, group: lane.group.clone() }
+        let enqueued = self.segments.get(place.segment).enqueued;
+        Picked { address, fence, until, attempt, enqueued, queue, group: lane.group.clone() }
     }
 
     /// Takes a sign of life; `length` is for a lease from before a restart.

@@ -149,9 +149,14 @@ impl Lanes {
         self.entries[lane as usize].as_mut().expect("runs with living jobs keep their lane")
     }
 
-    /// Whether a lane belongs to this group. A run whose jobs are all gone may have lost its lane.
+    /// A lane, if there is one. A run whose jobs are all gone may have lost its lane, and another may have it.
+    pub(super) fn find_lane(&self, lane: u32) -> Option<&Lane> {
+        self.entries.get(lane as usize)?.as_ref()
+    }
+
+    /// Whether a lane belongs to this group.
     pub(super) fn is_of(&self, lane: u32, group: &Group) -> bool {
-        matches!(self.entries.get(lane as usize), Some(Some(lane)) if lane.group == *group)
+        self.find_lane(lane).is_some_and(|lane| lane.group == *group)
     }
 
     /// Counts living jobs in.

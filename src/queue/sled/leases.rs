@@ -18,6 +18,7 @@ const SLOT_BITS: u32 = 16;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hold {
     pub(super) number: u64,
+    pub(super) since: Timestamp,
     pub(super) until: Timestamp,
     pub(super) length: Duration,
     pub(super) progress: Progress,
@@ -60,7 +61,8 @@ impl Leases {
         now: Timestamp,
     ) -> Timestamp {
         let until = now.after(length);
-        let hold = Hold { number, until, length, progress: Progress::default(), cancelled: false };
+        let hold =
+            Hold { number, since: now, until, length, progress: Progress::default(), cancelled: false };
         self.deadlines.insert((until, address));
         self.holds.insert(address, hold);
         until
@@ -106,6 +108,11 @@ impl Leases {
             return None;
         }
         self.remove(address).map(|hold| (address, hold))
+    }
+
+    /// All holds, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Address, &Hold)> {
+        self.holds.iter().map(|(address, hold)| (*address, hold))
     }
 
     /// When the next hold runs out.

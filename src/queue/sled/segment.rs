@@ -1,6 +1,6 @@
 //! Jobs in memory: two bytes each, in the segments in which they lie on the disk.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 
 use super::layout::Marks;
@@ -90,7 +90,7 @@ impl Segment {
 pub(super) struct Segments {
     entries: Vec<Option<Segment>>,
     free: Vec<u32>,
-    by_key: HashMap<u64, u32>,
+    by_key: BTreeMap<u64, u32>,
 }
 
 impl Segments {
@@ -138,6 +138,11 @@ impl Segments {
 
     pub(super) fn slot_mut(&mut self, place: Place) -> &mut Slot {
         &mut self.get_mut(place.segment).slots[usize::from(place.slot)]
+    }
+
+    /// Segments from this number on the disk, in its order, with their places.
+    pub(super) fn from_key(&self, key: u64) -> impl Iterator<Item = (u32, &Segment)> {
+        self.by_key.range(key..).map(|(_, index)| (*index, self.get(*index)))
     }
 
     /// Segments with their places.

@@ -1,22 +1,32 @@
 //! Looking at the book.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use super::book::Book;
 use super::claim::read;
+use super::layout::{self, Tag};
 use super::leases::Address;
 use super::segment::{Place, Run, Segment, State};
 use super::shared::Shared;
-use crate::queue::{Error, Group, JobQuery, JobState, JobSummary, QueueName, QueueStats, Stats};
+use crate::queue::{
+    Error, Group, JobDetail, JobEntry, JobId, JobQuery, JobState, JobSummary, QueueName, QueueStats, Stats,
+};
 use crate::runtime::clock::Timestamp;
+
+/// Segments looked at before others may have the book.
+const SEGMENTS_AT_ONCE: usize = 1_024;
+/// Bits of a sequence that are the slot in the segment.
+const SLOT_BITS: u32 = 16;
 
 /// All queues in figures.
 pub(super) fn stats(book: &Book, now: Timestamp) -> Stats {
+    let longest = longest_leases(book);
+    let age_ms = |since: Timestamp| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
     let mut stats = Stats::default();
     for (index, queue) in (0..).zip(book.lanes.queues()) {
         let [ready, delayed, leased] = queue.counts;
-        let age_ms = |since: Timestamp| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
         let figures = QueueStats {
             depth: ready + delayed + leased,
             ready,
@@ -25,6 +35,7 @@ pub(super) fn stats(book: &Book, now: Timestamp) -> Stats {
             dead: book.dead.count(&queue.name),
             paused: queue.paused,
             oldest_ms: book.lanes.oldest(index).filter(|_| ready > 0).map(age_ms),
+            longest_lease_ms: longest.get(&index).copied().map(age_ms),
             enqueued_per_second: queue.enqueued.per_second(now),
             acked_per_second: queue.acked.per_second(now),
             failed_per_second: queue.failed.per_second(now),
@@ -34,7 +45,19 @@ pub(super) fn stats(book: &Book, now: Timestamp) -> Stats {
     stats
 }
 
-/// What is known of a job without its name.
+/// When the hold that has lasted longest began, by queue.
+fn longest_leases(book: &Book) -> HashMap<u32, Timestamp> {
+    let mut longest = HashMap::new();
+    for (address, hold) in book.leases.iter().filter(|(_, hold)| !hold.cancelled) {
+        if let Some(place) = book.place_of(address) {
+            let since = longest.entry(book.lanes.lane(book.run_of(place).lane).queue).or_insert(hold.since);
+            *since = hold.since.min(*since);
+        }
+    }
+    longest
+}
+
+/// What is known of a living job without its name.
 struct Found {
     address: Address,
     queue: QueueName,
@@ -42,7 +65,55 @@ struct Found {
     priority: i8,
     state: JobState,
     attempts: u8,
+    attempts_max: NonZeroU8,
     enqueued: Timestamp,
+}
+
+impl Found {
+    fn named(self, job: JobId) -> JobSummary {
+        let Self { queue, group, priority, state, attempts, enqueued, .. } = self;
+        let sequence = sequence(self.address);
+        JobSummary { sequence, job, queue, group, priority, state, attempts, enqueued }
+    }
+
+    fn is_wanted(&self, query: &JobQuery) -> bool {
+        sequence(self.address) > query.after && query.phase.is_none_or(|phase| phase == self.state.phase())
+    }
+}
+
+/// Segments are numbered up from 1, a million at each start at most: the bits suffice.
+const fn sequence((key, slot): Address) -> u64 {
+    key << SLOT_BITS | slot as u64
+}
+
+/// Shows a dead job.
+pub(super) async fn dead(shared: &Arc<Shared>, job: &JobId) -> Result<Option<JobDetail>, Error> {
+    let found = shared.open_book()?.dead.find(std::slice::from_ref(job));
+    let Some(letter) = found.first().copied() else { return Ok(None) };
+    let theirs = Arc::clone(shared);
+    let reading = tokio::task::spawn_blocking(move || theirs.store.get(Tag::Dead.key(letter)));
+    let Some(stored) = reading.await.map_err(|error| Error::Storage(error.into()))?? else { return Ok(None) };
+    let layout::Dead { letter, attempts_max, payload, .. } = layout::decode(&stored)?;
+    Ok(Some(JobDetail { entry: JobEntry::Dead(letter), attempts_max, payload: payload.into() }))
+}
+
+/// Shows a living job.
+pub(super) async fn living(
+    shared: &Arc<Shared>,
+    (key, slot): Address,
+    now: Timestamp,
+) -> Result<Option<JobDetail>, Error> {
+    let bodies = read(shared, vec![key]).await?;
+    let mut book = shared.open_book()?;
+    book.advance(now);
+    // It may be gone by now.
+    let Some(place) = book.place_of((key, slot)) else { return Ok(None) };
+    let run = book.run_of(place);
+    let found = describe(&book, (place.segment, book.segments.get(place.segment)), &run, slot);
+    let (Some(found), Some((_, body))) = (found, bodies.first()) else { return Ok(None) };
+    let (attempts_max, payload) = (found.attempts_max, body.payload(slot)?);
+    let entry = JobEntry::Living(found.named(body.name(slot)?.into()));
+    Ok(Some(JobDetail { entry, attempts_max, payload }))
 }
 
 /// Shows living jobs.
@@ -51,45 +122,49 @@ pub(super) async fn jobs(
     query: &JobQuery,
     now: Timestamp,
 ) -> Result<Vec<JobSummary>, Error> {
-    let found = {
-        let mut book = shared.open_book()?;
-        book.advance(now);
-        find(&book, query)
-    };
+    shared.open_book()?.advance(now);
+    let mut found = Vec::new();
+    let mut next = Some(query.after >> SLOT_BITS);
+    while let Some(key) = next.filter(|_| found.len() < query.count) {
+        next = find(&*shared.open_book()?, query, key, &mut found);
+    }
+    found.truncate(query.count);
     let keys: BTreeSet<u64> = found.iter().map(|found| found.address.0).collect();
-    let bodies: HashMap<_, _> = read(shared, keys.into_iter().collect()).await?.into_iter().collect();
+    let bodies: BTreeMap<_, _> = read(shared, keys.into_iter().collect()).await?.into_iter().collect();
     let mut jobs = Vec::with_capacity(found.len());
-    for Found { address: (key, slot), queue, group, priority, state, attempts, enqueued } in found {
+    for job in found {
+        let (key, slot) = job.address;
         if let Some(body) = bodies.get(&key) {
-            let job = body.name(slot)?.into();
-            jobs.push(JobSummary { job, queue, group, priority, state, attempts, enqueued });
+            jobs.push(job.named(body.name(slot)?.into()));
         }
     }
     Ok(jobs)
 }
 
-fn find(book: &Book, query: &JobQuery) -> Vec<Found> {
-    let mut found = Vec::new();
-    for (index, segment) in book.segments.iter() {
-        for run in &segment.runs {
-            for slot in run.slots() {
-                if found.len() == query.count {
-                    return found;
-                }
-                found.extend(describe(book, query, (index, segment), run, slot));
-            }
+/// Looks at some segments from this one; says where to go on.
+fn find(book: &Book, query: &JobQuery, key: u64, found: &mut Vec<Found>) -> Option<u64> {
+    for (count, (index, segment)) in book.segments.from_key(key).enumerate() {
+        if count == SEGMENTS_AT_ONCE || found.len() >= query.count {
+            return Some(segment.key);
+        }
+        for run in segment.runs.iter().filter(|run| is_of(book, run, query)) {
+            let jobs = run.slots().filter_map(|slot| describe(book, (index, segment), run, slot));
+            found.extend(jobs.filter(|found| found.is_wanted(query)));
         }
     }
-    found
+    None
 }
 
-fn describe(
-    book: &Book,
-    query: &JobQuery,
-    (index, segment): (u32, &Segment),
-    run: &Run,
-    slot: u16,
-) -> Option<Found> {
+/// Whether these jobs are of the queue and the group that are asked for. A run whose jobs are all gone may have
+/// lost its lane, and is of none.
+fn is_of(book: &Book, run: &Run, query: &JobQuery) -> bool {
+    let Some(lane) = book.lanes.find_lane(run.lane) else { return false };
+    let queue = &book.lanes.queues()[lane.queue as usize].name;
+    query.queue.as_ref().is_none_or(|name| name == queue)
+        && query.group.as_ref().is_none_or(|group| *group == lane.group)
+}
+
+fn describe(book: &Book, (index, segment): (u32, &Segment), run: &Run, slot: u16) -> Option<Found> {
     let job = segment.slots[usize::from(slot)];
     let address = (segment.key, slot);
     let state = match job.state {
@@ -102,16 +177,14 @@ fn describe(
         State::Gone => return None,
     };
     let lane = book.lanes.lane(run.lane);
-    let queue = &book.lanes.queues()[lane.queue as usize].name;
-    let wanted = query.queue.as_ref().is_none_or(|name| name == queue)
-        && query.group.as_ref().is_none_or(|group| *group == lane.group);
-    wanted.then(|| Found {
+    Some(Found {
         address,
-        queue: queue.clone(),
+        queue: book.lanes.queues()[lane.queue as usize].name.clone(),
         group: lane.group.clone(),
         priority: lane.priority,
         state,
         attempts: job.attempts,
+        attempts_max: run.attempts_max,
         enqueued: segment.enqueued,
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar};
 use tokio::sync::oneshot;
 
 use super::leases::Address;
-use crate::queue::{Group, NewJob, QueueName};
+use crate::queue::{Group, JobId, NewJob, QueueName};
 use crate::runtime::clock::Timestamp;
 
 /// Jobs to be written.
@@ -18,6 +18,14 @@ pub(super) struct Request {
     pub(super) now: Timestamp,
     /// Told how many jobs were new, once they are on the disk.
     pub(super) answer: oneshot::Sender<usize>,
+}
+
+/// A name to be found.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub(super) job: JobId,
+    /// Told where a living job of this name is.
+    pub(super) answer: oneshot::Sender<Option<Address>>,
 }
 
 /// A job that becomes a dead letter; its name and payload are still in its segment.
@@ -38,6 +46,7 @@ pub(super) struct Death {
 #[derive(Debug, Default)]
 pub(super) struct Pile {
     pub(super) requests: Vec<Request>,
+    pub(super) lookups: Vec<Lookup>,
     pub(super) deaths: Vec<Death>,
     /// Segments of which the disk is behind.
     pub(super) dirty: Vec<u32>,
@@ -47,7 +56,8 @@ pub(super) struct Pile {
 
 impl Pile {
     pub(super) fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.deaths.is_empty() && self.dirty.is_empty() && self.keys.is_empty()
+        let writes = self.requests.len() + self.deaths.len() + self.dirty.len() + self.keys.len();
+        writes + self.lookups.len() == 0
     }
 }
 
@@ -107,6 +117,11 @@ impl Todo {
 
     pub(super) fn add_request(&mut self, request: Request) {
         self.pile.requests.push(request);
+        self.hurry(Urgency::Now);
+    }
+
+    pub(super) fn add_lookup(&mut self, lookup: Lookup) {
+        self.pile.lookups.push(lookup);
         self.hurry(Urgency::Now);
     }
 

@@ -32,6 +32,7 @@ fn assignment(task: Task) -> Assignment {
         group: job.group().into(),
         payload: Vec::new().into(),
         attempt: 1,
+        enqueued: Timestamp::default(),
         until: Timestamp::from_micros(0),
     };
     Assignment { lease, job, seed: Some(Seed::from_bytes([9; 32])) }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::runtime::data_dir;
-use crate::{coordinator, metadata, objects, queue};
+use crate::{coordinator, http, metadata, objects, queue};
 
 /// Why the server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum Error {
         #[source]
         cause: std::io::Error,
     },
+    /// Nobody could be let in to the administration.
+    #[error("cannot set up the admin token")]
+    Access(#[from] http::admin::access::Error),
     /// The metadata cannot be opened.
     #[error("cannot open the metadata in {}", path.display())]
     Metadata {

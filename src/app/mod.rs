@@ -18,9 +18,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
+use crate::http::admin::{Access, Office};
 use crate::objects::Objects;
 use crate::queue::Broker;
 use crate::queue::sled::SledBroker;
@@ -39,6 +41,8 @@ pub struct Server {
     addresses: Addresses,
     threads: usize,
     data_dir: DataDir,
+    /// If it was made at this start.
+    admin_token: Option<Zeroizing<String>>,
     broker: Arc<SledBroker>,
     worker: Worker,
     doors: TaskTracker,
@@ -113,10 +117,12 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 
     let pool = Pool::new(settings.worker_threads)?;
     let entropy = Entropy::system();
+    let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
     let store = shelves::open_metadata(data_dir.path().join("metadata.db"))?;
     let objects = Objects::open(&data_dir.folder("objects")?, &data_dir.folder("spool")?)?;
     let broker = Arc::new(shelves::open_queue(&data_dir.folder("queue")?, entropy.clone())?);
     let shelf: Arc<dyn Broker> = broker.clone();
+    let office = Office { access: admin.access.clone(), broker: Arc::clone(&shelf), clock: Clock::system() };
     let coordinator =
         Coordinator::new(Arc::new(store), shelf, Clock::system(), entropy.clone(), settings::rules(settings));
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
@@ -134,14 +140,26 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let work = worker::Settings { lease, drain_timeout: drain };
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
-    let state = http::State::new(coordinator, objects, entropy, settings::http(settings));
+    let state = http::State::new(coordinator, objects, entropy, admin.access, settings::http(settings));
     let open = |listener: TcpListener, router: Router| {
         doors.spawn(http::serve(listener, router, doors_stop.clone(), drain));
     };
     open(api, http::api(state));
     open(s3, s3::closed());
-    open(ops, http::ops());
-    Ok(Server { addresses, threads, data_dir, broker, worker, doors, pump, doors_stop, pump_stop })
+    open(ops, http::ops(office));
+    let admin_token = admin.token;
+    Ok(Server {
+        addresses,
+        threads,
+        data_dir,
+        admin_token,
+        broker,
+        worker,
+        doors,
+        pump,
+        doors_stop,
+        pump_stop,
+    })
 }
 
 impl Server {

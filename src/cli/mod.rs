@@ -9,6 +9,7 @@ mod interrupt;
 mod link;
 mod output;
 mod progress;
+mod queue;
 mod serve;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
     Link(link::Arguments),
+    Queue(queue::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
     Completions(completions::Arguments),
@@ -62,6 +64,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => arguments.run(),
         Command::Demo(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
+        Command::Queue(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(&mut Arguments::command()),

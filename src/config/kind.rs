@@ -32,6 +32,13 @@ pub(super) const DIRECTORY: Kind<PathBuf> = Kind {
     read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
 };
 
+/// A file, or none if it is left empty.
+pub(super) const FILE_OR_NONE: Kind<Option<PathBuf>> = Kind {
+    placeholder: "FILE",
+    remedy: "the path of a file",
+    read: |text| Some((!text.is_empty()).then(|| PathBuf::from(text))),
+};
+
 /// Threads, where 0 means one for each core.
 pub(super) const THREADS: Kind<usize> = Kind {
     placeholder: "N",

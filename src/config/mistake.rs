@@ -26,10 +26,10 @@ impl fmt::Display for Given {
     }
 }
 
-/// Whether a setting of this name holds a secret, and prints as `***`.
+/// Whether a setting of this name holds a secret, and prints as `***`. The path of a file is none.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["secret", "password", "token"].iter().any(|word| key.contains(word))
+    !key.ends_with("_file") && ["secret", "password", "token"].iter().any(|word| key.contains(word))
 }
 
 /// A setting that cannot be honoured. Its text is one line: key, value, source, and what would do.

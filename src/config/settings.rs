@@ -76,6 +76,8 @@ settings! {
     ops_listen: SocketAddr = "127.0.0.1:8853", ADDRESS;
     /// The one directory that holds everything stored; it belongs to one process at a time.
     data_dir: PathBuf = "entityd-data", DIRECTORY;
+    /// A file with the admin token; without one it is made at the first start, printed once, and kept as a digest.
+    admin_token_file: Option<PathBuf> = "", FILE_OR_NONE;
     /// Threads that compare and solve; 0 is one for each core.
     worker_threads: usize = "0", THREADS, alias "CELERYD_CONCURRENCY";
     /// What is logged: a level, or levels by module such as `info,sled=warn`.

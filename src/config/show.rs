@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Loaded;
 use super::mistake::is_secret;
+use super::settings::KEYS;
 
 /// One setting as it stands.
 struct Row {
@@ -14,10 +15,19 @@ struct Row {
     source: String,
 }
 
+impl Row {
+    fn text(&self) -> String {
+        let default =
+            || KEYS.iter().find(|key| key.name == self.key).map_or("", |key| key.default).to_owned();
+        // What has no value of its own is as it comes.
+        if self.value.is_null() { default() } else { plain(&self.value) }
+    }
+}
+
 /// A table of key, value and source.
 pub fn table(loaded: &Loaded) -> String {
     let rows = rows(loaded);
-    let texts: Vec<String> = rows.iter().map(|row| plain(&row.value)).collect();
+    let texts: Vec<String> = rows.iter().map(|row| row.text()).collect();
     let key_width = rows.iter().map(|row| row.key.len()).max().unwrap_or(0);
     let value_width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
     let mut table = String::new();
@@ -48,7 +58,6 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::Null => "auto".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
         other => other.to_string(),

@@ -106,7 +106,7 @@ fn a_mistake_in_the_file_is_one_line() {
     insta::assert_snapshot!(complaint("\nlease_ms = 'soon'"), @r#"lease_ms = "soon" from file FILE line 2: give milliseconds from 100 to 86_400_000, such as 30_000"#);
     insta::assert_snapshot!(complaint("leese_ms = 5"), @r#"leese_ms = "5" from file FILE line 1: there is no such setting; did you mean lease_ms?"#);
     insta::assert_snapshot!(complaint("colour = 'blue'"), @r#"colour = "blue" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
-    insta::assert_snapshot!(complaint("admin_token = 'hush'"), @"admin_token = *** from file FILE line 1: there is no such setting; `entityd config show` lists all");
+    insta::assert_snapshot!(complaint("admin_token = 'hush'"), @"admin_token = *** from file FILE line 1: there is no such setting; did you mean admin_token_file?");
     insta::assert_snapshot!(complaint("[server]\nlisten = 5"), @r#"server = "[table]" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
     insta::assert_snapshot!(complaint("[listen]\nport = 5"), @r#"listen = "[table]" from file FILE line 1: give an address and a port, such as 127.0.0.1:8851 or [::]:8851"#);
     insta::assert_snapshot!(complaint("lease_ms = 5 5"), @r#"settings file FILE line 1: lease_ms = "5 5": string values must be quoted, expected literal string"#);

@@ -25,6 +25,8 @@ pub(super) struct Values(BTreeMap<&'static str, Vec<Given>>);
 
 /// Names the settings file in the environment.
 const FILE_VARIABLE: &str = "ENTITYD_CONFIG";
+/// What other commands read from the environment; a server started beside them does not mind.
+const COMMANDS_VARIABLES: [&str; 2] = ["ENTITYD_ADMIN_TOKEN", "ENTITYD_OPS_SERVER"];
 
 impl Values {
     /// Gathers, and refuses what is not the name of a setting.
@@ -95,6 +97,7 @@ fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Mist
     let in_kubernetes = lookup(environment, "KUBERNETES_SERVICE_HOST").is_some();
     for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("ENTITYD_")) {
         let known = name == FILE_VARIABLE
+            || COMMANDS_VARIABLES.contains(&name.as_str())
             || breakpoint::VARIABLES.contains(&name.as_str())
             || KEYS.iter().any(|key| key.variable() == *name);
         let ours = !(in_kubernetes && announces_a_service(name));

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use crate::metadata::{Commit, Store};
 use crate::model::{ProjectId, ProjectState, RunId, RunState};
 use crate::queue::Broker;
-use crate::runtime::clock::Clock;
+use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 
 pub use desk::Assignment;
@@ -59,6 +59,11 @@ impl Coordinator {
     /// What the operator has fixed for all projects.
     pub fn rules(&self) -> &Rules {
         &self.0.rules
+    }
+
+    /// The moment it is.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
     }
 
     /// Applies an event to a project in one transaction, and gives back the project as it is afterwards

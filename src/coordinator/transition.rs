@@ -2,7 +2,7 @@
 
 use super::event::{Effect, Event, NewRun, Refused, Report, Rules};
 use super::{jobs, sizes};
-use crate::model::run::Progress;
+use crate::model::run::{Progress, Times};
 use crate::model::{
     BitSet, Contents, Dataset, Job, Outcome, ProjectState, Purge, ResultType, Run, RunId, RunState, Seed,
     Summary, Task, TokenHash, Upload,
@@ -123,6 +123,7 @@ impl Step<'_> {
             state: RunState::Created,
             progress: None,
             seed: None,
+            times: Times::default(),
         });
         self.start_runs(new.added);
         Ok(())
@@ -218,6 +219,7 @@ impl Step<'_> {
         for id in waiting {
             if let Some(run) = self.run(id) {
                 run.state = RunState::Queued;
+                run.times.ready = Some(at);
             }
             self.enqueue_current(id);
         }
@@ -235,6 +237,8 @@ impl Step<'_> {
             pairs: 0,
         });
         run.seed = permutes.then(|| seed.clone());
+        run.times.latest = Some(at);
+        run.times.compared = (parts == 0).then_some(at);
         run.state = if parts == 0 { RunState::Finalizing } else { RunState::Comparing };
         self.enqueue_current(id);
     }
@@ -248,11 +252,13 @@ impl Step<'_> {
         }
         progress.comparisons = progress.comparisons.saturating_add(comparisons);
         progress.pairs = progress.pairs.saturating_add(pairs);
+        run.times.part_reported(at);
         let found = progress.pairs;
         if found > pairs_max {
             self.fail_run(id, &too_many_pairs(found, pairs_max), at);
         } else if progress.applied.len() == u64::from(progress.parts) {
             run.state = RunState::Finalizing;
+            run.times.compared = Some(at);
             self.enqueue_current(id);
         }
     }

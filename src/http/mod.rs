@@ -4,6 +4,7 @@
 //! ([`log`](mod@log)), its path finds a handler ([`router`]), the caller is recognised by token ([`auth`]),
 //! and what comes back is an answer or a [`problem`]. Uploads stream through [`upload`] to the spool.
 
+pub mod admin;
 mod api;
 mod auth;
 mod body;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::coordinator::{self, Refused};
+use crate::queue;
 use crate::telemetry::chain;
 
 /// The media type of a [`Problem`].
@@ -42,6 +43,11 @@ impl Problem {
     /// 400: the request itself is at fault.
     pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 401: what is asked for takes a secret that the request does not hold.
+    pub(super) fn unauthorized(detail: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
     /// 403, one and the same for what is absent and for what the token does not open: nobody can probe.
@@ -94,6 +100,12 @@ impl From<coordinator::Error> for Problem {
     }
 }
 
+impl From<queue::Error> for Problem {
+    fn from(error: queue::Error) -> Self {
+        Self::internal(&error)
+    }
+}
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -111,6 +123,9 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }
@@ -119,7 +134,6 @@ impl IntoResponse for Problem {
 mod tests {
     use super::*;
     use crate::metadata;
-    use crate::queue;
 
     #[test]
     fn absent_and_forbidden_look_alike() {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
 use super::Settings;
+use super::admin::Access;
 use crate::coordinator::Coordinator;
 use crate::objects::Objects;
 use crate::runtime::entropy::Entropy;
@@ -21,6 +23,8 @@ pub struct State {
     pub objects: Objects,
     /// Makes the ids of requests.
     pub entropy: Entropy,
+    /// Who is the administrator.
+    pub admin: Access,
     /// What the operator said.
     pub settings: Arc<Settings>,
     /// Turns for uploads to be read.
@@ -29,8 +33,20 @@ pub struct State {
 
 impl State {
     /// What the handlers of a server have at hand.
-    pub fn new(coordinator: Coordinator, objects: Objects, entropy: Entropy, settings: Settings) -> Self {
+    pub fn new(
+        coordinator: Coordinator,
+        objects: Objects,
+        entropy: Entropy,
+        admin: Access,
+        settings: Settings,
+    ) -> Self {
         let turns = Arc::new(Semaphore::new(UPLOADS_MAX));
-        Self { coordinator, objects, entropy, settings: Arc::new(settings), turns }
+        Self { coordinator, objects, entropy, admin, settings: Arc::new(settings), turns }
+    }
+}
+
+impl FromRef<State> for Access {
+    fn from_ref(state: &State) -> Self {
+        state.admin.clone()
     }
 }

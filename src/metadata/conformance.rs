@@ -1,7 +1,9 @@
 //! Stories that every metadata store lives through.
 
+use std::time::Duration;
+
 use super::store::{Commit, Store};
-use crate::model::run::Progress;
+use crate::model::run::{Progress, Times};
 use crate::model::{
     BitSet, Contents, Dataset, Party, ProjectId, ProjectState, ResultType, Run, RunId, RunState, Seed,
     Summary, Threshold, TokenHash, Upload,
@@ -85,6 +87,12 @@ fn run(number: u8, index: u8, state: RunState) -> Run {
             pairs: u64::from(index),
         }),
         seed: (index == 3).then(|| Seed::from_bytes(SEED)),
+        times: Times {
+            ready: (index > 0).then(|| at(1)),
+            compared: (index > 2).then(|| at(400_000)),
+            latest: (index > 1).then(|| at(399_999)),
+            worked: Duration::from_micros(u64::from(index) * 1_001),
+        },
         state,
     }
 }

@@ -1,5 +1,7 @@
 //! A run: one linkage of a project's datasets at one threshold.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::bits::BitSet;
@@ -7,6 +9,9 @@ use super::ids::RunId;
 use super::seed::Seed;
 use super::threshold::Threshold;
 use crate::runtime::clock::Timestamp;
+
+/// The longest silence between two parts that counts as work.
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// One linkage, from being asked for to its result.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,30 @@ pub struct Run {
     pub progress: Option<Progress>,
     /// The chance behind its permutations, from planning to completion.
     pub seed: Option<Seed>,
+    /// When its stages ended.
+    pub times: Times,
+}
+
+/// When the stages of a run ended, and how long its comparisons took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// When the data of all parties was there.
+    pub ready: Option<Timestamp>,
+    /// When the last part was compared.
+    pub compared: Option<Timestamp>,
+    /// When the plan, or a part, was reported last.
+    pub latest: Option<Timestamp>,
+    /// How long parts were worked on, the time in which nobody did left out.
+    pub worked: Duration,
+}
+
+impl Times {
+    /// A part was reported `at` this moment. After a longer silence than [`SILENCE_MAX`] the server was away.
+    pub fn part_reported(&mut self, at: Timestamp) {
+        let silence = at.since(self.latest.unwrap_or(at));
+        self.worked += silence.min(SILENCE_MAX);
+        self.latest = Some(at);
+    }
 }
 
 /// How far a run is.
@@ -90,8 +119,82 @@ impl Run {
         }
     }
 
+    /// Comparisons a second, over the time that was worked on them.
+    pub fn rate(&self) -> Option<f64> {
+        let comparisons = self.progress.as_ref().map_or(0, |progress| progress.comparisons);
+        let seconds = self.times.worked.as_secs_f64();
+        (comparisons > 0 && seconds > 0.0).then(|| comparisons as f64 / seconds)
+    }
+
+    /// How much longer its comparisons take at that rate, while it is comparing.
+    pub fn comparing_for(&self) -> Option<Duration> {
+        let (RunState::Comparing, Some(progress)) = (&self.state, &self.progress) else { return None };
+        let left = progress.comparisons_total.saturating_sub(progress.comparisons);
+        Duration::try_from_secs_f64(left as f64 / self.rate()?).ok()
+    }
+
+    /// When each stage of `stages` began and ended, of those that have begun.
+    pub fn stage_times(&self, stages: u8) -> Vec<(Timestamp, Option<Timestamp>)> {
+        let begun = [Some(self.added), self.times.ready.or(self.started), self.times.compared];
+        let begun: Vec<Timestamp> = begun.into_iter().take(stages.into()).map_while(|begun| begun).collect();
+        let ended = begun.iter().skip(1).copied().map(Some).chain([self.ended]);
+        begun.iter().copied().zip(ended).collect()
+    }
+
     /// Whether its story has ended, well or not.
     pub const fn has_ended(&self) -> bool {
         matches!(self.state, RunState::Completed(_) | RunState::Failed { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn run(state: RunState) -> Run {
+        Run {
+            id: RunId::from_bytes([1; 24]),
+            name: String::new(),
+            notes: String::new(),
+            threshold: Threshold::new(0.8).unwrap(),
+            added: at(0),
+            started: None,
+            ended: None,
+            state,
+            progress: None,
+            seed: None,
+            times: Times::default(),
+        }
+    }
+
+    #[test]
+    fn time_in_which_the_server_was_away_is_no_work() {
+        let mut run = run(RunState::Comparing);
+        let applied = BitSet::below(4);
+        run.progress =
+            Some(Progress { parts: 4, applied, comparisons_total: 1_000, comparisons: 0, pairs: 0 });
+        assert_eq!((run.rate(), run.comparing_for()), (None, None));
+        run.times.latest = Some(at(10));
+        run.times.part_reported(at(15));
+        run.times.part_reported(at(10_000));
+        assert_eq!(run.times.worked, Duration::from_secs(65));
+        run.progress.as_mut().unwrap().comparisons = 650;
+        assert_eq!(run.rate(), Some(10.0));
+        assert_eq!(run.comparing_for(), Some(Duration::from_secs(35)));
+    }
+
+    #[test]
+    fn a_stage_ends_where_the_next_begins() {
+        let mut run = run(RunState::Completed(Summary::default()));
+        assert_eq!(run.stage_times(3), [(at(0), None)]);
+        run.times = Times { ready: Some(at(1)), compared: Some(at(5)), ..Times::default() };
+        assert_eq!(run.stage_times(3), [(at(0), Some(at(1))), (at(1), Some(at(5))), (at(5), None)]);
+        run.ended = Some(at(7));
+        assert_eq!(run.stage_times(3)[2], (at(5), Some(at(7))));
+        assert_eq!(run.stage_times(2), [(at(0), Some(at(1))), (at(1), Some(at(7)))]);
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Entityd {
     child: Child,
     folder: TempDir,
     doors: Doors,
+    admin_token: Option<String>,
     /// Kept open, so that the server can go on writing to it.
     _stdout: BufReader<ChildStdout>,
 }
@@ -74,17 +75,22 @@ impl Entityd {
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let Some(doors) = Doors::read(&mut stdout) else {
+        let Some((doors, admin_token)) = read_banner(&mut stdout) else {
             let _ = child.kill();
             let log = fs::read_to_string(folder.path().join("log")).unwrap();
             panic!("the server did not start: {:?}\n{log}", child.wait());
         };
-        Self { child, folder, doors, _stdout: stdout }
+        Self { child, folder, doors, admin_token, _stdout: stdout }
     }
 
     /// Where it listens.
     pub(crate) fn doors(&self) -> Doors {
         self.doors
+    }
+
+    /// The admin token, if this start has made it.
+    pub(crate) fn admin_token(&self) -> Option<String> {
+        self.admin_token.clone()
     }
 
     /// A client of its API.
@@ -143,20 +149,23 @@ impl Drop for Entityd {
     }
 }
 
-impl Doors {
-    /// Reads what a server says when it has started.
-    fn read(stdout: &mut impl BufRead) -> Option<Self> {
-        let mut address_after = |label: &str| {
-            stdout.lines().map_while(Result::ok).find_map(|line| {
-                let address = line.trim().strip_prefix(label)?.trim().strip_prefix("http://")?;
-                address.split('/').next()?.parse().ok()
-            })
-        };
-        let (api, s3, ops) = (address_after("API")?, address_after("S3")?, address_after("health")?);
-        // Everything is open once the last line is there.
-        stdout.lines().map_while(Result::ok).find(|line| line.contains("no telemetry"))?;
-        Some(Self { api, s3, ops })
+/// Reads what a server says when it has started: where it listens, and the admin token if that is new.
+fn read_banner(stdout: &mut impl BufRead) -> Option<(Doors, Option<String>)> {
+    let mut lines = Vec::new();
+    // Everything is open once the last line is there.
+    for line in stdout.lines().map_while(Result::ok) {
+        let last = line.contains("no telemetry");
+        lines.push(line);
+        if last {
+            break;
+        }
     }
+    let after = |label: &str| lines.iter().find_map(|line| Some(line.trim().strip_prefix(label)?.trim()));
+    let address =
+        |label: &str| after(label)?.strip_prefix("http://")?.split('/').next()?.parse::<SocketAddr>().ok();
+    let doors = Doors { api: address("API")?, s3: address("S3")?, ops: address("health")? };
+    let token = after("admin token").and_then(|said| said.split_whitespace().next()).map(str::to_owned);
+    Some((doors, token))
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

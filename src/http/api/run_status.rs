@@ -10,6 +10,7 @@ use crate::http::auth::Caller;
 use crate::http::openapi::{Fault, Guarded};
 use crate::http::problem::Problem;
 use crate::model::{ProjectState, Run, RunState};
+use crate::runtime::clock::Timestamp;
 
 /// How far a run is. Which members are there follows from its state.
 #[derive(Serialize, ToSchema)]
@@ -38,6 +39,26 @@ pub(in crate::http) struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
+    /// Comparisons a second of this run so far; `null` before there is something to say.
+    #[schema(example = 1_250_000_000, minimum = 0)]
+    rate: Option<u64>,
+    /// When the comparisons will be done if they go on like this; `null` unless they are under way.
+    #[schema(schema_with = crate::http::schemas::perhaps_timestamp)]
+    eta: Option<String>,
+    /// When each stage that has begun did so, and when it ended.
+    stage_times: Vec<StageTime>,
+}
+
+/// When a stage began and ended.
+#[derive(Serialize, ToSchema)]
+struct StageTime {
+    #[schema(minimum = 1, maximum = 3)]
+    number: u8,
+    #[schema(schema_with = crate::http::schemas::timestamp)]
+    time_started: String,
+    /// `null` while it goes on.
+    #[schema(schema_with = crate::http::schemas::perhaps_timestamp)]
+    time_ended: Option<String>,
 }
 
 /// When work started, where that is said.
@@ -92,10 +113,10 @@ pub(in crate::http) async fn status(
     caller: Caller,
 ) -> Result<Json<RunStatus>, Problem> {
     let (project, _) = caller.reader(&state).await?;
-    Ok(Json(rendered(&project, caller.run(&project)?)))
+    Ok(Json(rendered(&project, caller.run(&project)?, state.coordinator.now())))
 }
 
-fn rendered(project: &ProjectState, run: &Run) -> RunStatus {
+fn rendered(project: &ProjectState, run: &Run, now: Timestamp) -> RunStatus {
     let mut status = RunStatus {
         state: state_name(&run.state),
         time_added: run.added.to_string(),
@@ -105,6 +126,9 @@ fn rendered(project: &ProjectState, run: &Run) -> RunStatus {
         current_stage: stage(project, run),
         total_number_comparisons: None,
         message: None,
+        rate: run.rate().map(|rate| rate.round() as u64),
+        eta: run.comparing_for().map(|left| now.after(left).to_string()),
+        stage_times: stage_times(project, run),
     };
     match (&run.state, project.error()) {
         // What is wrong with the run itself says more than what is wrong with the project.
@@ -124,6 +148,17 @@ fn fail(status: &mut RunStatus, message: &str) {
     status.state = "error";
     status.message = Some(message.to_owned());
     status.time_started = Started::Unsaid;
+    status.eta = None;
+}
+
+fn stage_times(project: &ProjectState, run: &Run) -> Vec<StageTime> {
+    let times = run.stage_times(project.result_type.stages()).into_iter();
+    let shown = |(number, (begun, ended)): (u8, (Timestamp, Option<Timestamp>))| StageTime {
+        number,
+        time_started: begun.to_string(),
+        time_ended: ended.map(|ended| ended.to_string()),
+    };
+    (1..).zip(times).map(shown).collect()
 }
 
 /// The state's name on the wire.
@@ -171,12 +206,13 @@ fn fraction(done: u64, total: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use super::*;
     use crate::model::run;
     use crate::model::{BitSet, Contents, Party, ProjectId, ResultType, RunId, Summary, Threshold, Token};
-    use crate::runtime::clock::Timestamp;
 
     fn project(result_type: ResultType) -> ProjectState {
         let hash = |byte| Token::from_bytes([byte; 24]).hash();
@@ -217,11 +253,12 @@ mod tests {
             state,
             progress,
             seed: None,
+            times: run::Times::default(),
         }
     }
 
     fn shown(project: &ProjectState, run: &Run) -> Value {
-        serde_json::to_value(rendered(project, run)).unwrap()
+        serde_json::to_value(rendered(project, run, Timestamp::from_micros(60_000_000))).unwrap()
     }
 
     #[test]
@@ -242,6 +279,11 @@ mod tests {
                         "description": "number of parties already contributed",
                     },
                 },
+                "rate": null,
+                "eta": null,
+                "stage_times": [
+                    {"number": 1, "time_started": "1970-01-01T00:00:01.500000", "time_ended": null},
+                ],
             })
         );
     }
@@ -261,6 +303,17 @@ mod tests {
         assert_eq!(status["time_started"], "1970-01-01T00:00:02");
         assert_eq!(status["current_stage"]["progress"]["absolute"], 25);
         assert_eq!(status["current_stage"]["progress"]["relative"], 0.25);
+    }
+
+    #[test]
+    fn the_rate_says_when_the_comparisons_will_be_done() {
+        let mut run = run(RunState::Comparing, Some((25, 100)));
+        run.times.worked = Duration::from_secs(5);
+        run.times.ready = Some(Timestamp::from_micros(1_700_000));
+        let status = shown(&project(ResultType::Groups), &run);
+        assert_eq!((&status["rate"], &status["eta"]), (&json!(5), &json!("1970-01-01T00:01:15")));
+        assert_eq!(status["stage_times"][0]["time_ended"], "1970-01-01T00:00:01.700000");
+        assert_eq!(status["stage_times"][1]["time_ended"], Value::Null);
     }
 
     #[test]

@@ -221,6 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_first_version_opens_and_its_runs_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metadata.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(include_str!("../migrations/0001.sql")).unwrap();
+        old.execute_batch(include_str!("first_version.sql")).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        let store = Sqlite::open(&path).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let mut project =
+            runtime.block_on(store.project(ProjectId::from_bytes([7; 24]))).unwrap().expect("it was there");
+        assert_eq!(project.runs[0].times, crate::model::run::Times::default());
+        assert_eq!(project.runs[0].progress.as_ref().unwrap().comparisons, 50_000);
+        project.runs[0].times.part_reported(Timestamp::from_micros(9));
+        runtime.block_on(conformance::put(&store, &project));
+        assert_eq!(runtime.block_on(store.project(project.id)).unwrap(), Some(project));
+    }
+
+    #[test]
     fn an_erased_seed_is_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();

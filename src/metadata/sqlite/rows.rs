@@ -1,10 +1,12 @@
 //! Projects, parties and runs as rows.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::unavailable;
 use crate::metadata::Error;
-use crate::model::run::Progress;
+use crate::model::run::{Progress, Times};
 use crate::model::{
     BitSet, Contents, Dataset, Party, ProjectId, ProjectState, ResultType, Run, RunId, RunState, Seed,
     Summary, Threshold, TokenHash, Upload,
@@ -183,15 +185,18 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
     let mut upsert = connection
         .prepare_cached(
             "INSERT INTO runs (project, id, name, notes, threshold, added, started, ended, state, stage, message,
-                               found_pairs, groups, parts, applied, comparisons_total, comparisons, pairs, seed)
+                               found_pairs, groups, parts, applied, comparisons_total, comparisons, pairs, seed,
+                               ready, compared, latest, worked)
              VALUES (:project, :id, :name, :notes, :threshold, :added, :started, :ended, :state, :stage, :message,
-                     :found_pairs, :groups, :parts, :applied, :comparisons_total, :comparisons, :pairs, :seed)
+                     :found_pairs, :groups, :parts, :applied, :comparisons_total, :comparisons, :pairs, :seed,
+                     :ready, :compared, :latest, :worked)
              ON CONFLICT (id) DO UPDATE SET
                  started = excluded.started, ended = excluded.ended, state = excluded.state,
                  stage = excluded.stage, message = excluded.message, found_pairs = excluded.found_pairs,
                  groups = excluded.groups, parts = excluded.parts, applied = excluded.applied,
                  comparisons_total = excluded.comparisons_total, comparisons = excluded.comparisons,
-                 pairs = excluded.pairs, seed = excluded.seed",
+                 pairs = excluded.pairs, seed = excluded.seed, ready = excluded.ready,
+                 compared = excluded.compared, latest = excluded.latest, worked = excluded.worked",
         )
         .map_err(unavailable)?;
     let (state, failure, summary) = match &run.state {
@@ -224,6 +229,10 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
             ":comparisons": progress.map(|progress| progress.comparisons.cast_signed()),
             ":pairs": progress.map(|progress| progress.pairs.cast_signed()),
             ":seed": run.seed.as_ref().map(Seed::reveal),
+            ":ready": run.times.ready.map(Timestamp::as_micros),
+            ":compared": run.times.compared.map(Timestamp::as_micros),
+            ":latest": run.times.latest.map(Timestamp::as_micros),
+            ":worked": run.times.worked.as_micros() as i64,
         })
         .map(drop)
         .map_err(unavailable)
@@ -248,11 +257,17 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
         notes: get(row, "notes")?,
         threshold: Threshold::new(get(row, "threshold")?).map_err(|_| damaged("threshold of a run"))?,
         added: Timestamp::from_micros(get(row, "added")?),
-        started: get::<Option<i64>>(row, "started")?.map(Timestamp::from_micros),
-        ended: get::<Option<i64>>(row, "ended")?.map(Timestamp::from_micros),
+        started: get_moment(row, "started")?,
+        ended: get_moment(row, "ended")?,
         state,
         progress: progress(row)?,
         seed: get::<Option<[u8; 32]>>(row, "seed")?.map(Seed::from_bytes),
+        times: Times {
+            ready: get_moment(row, "ready")?,
+            compared: get_moment(row, "compared")?,
+            latest: get_moment(row, "latest")?,
+            worked: Duration::from_micros(get_u64(row, "worked")?),
+        },
     })
 }
 
@@ -310,6 +325,10 @@ fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, column: &str) -> Result<T, Er
 
 fn get_u64(row: &Row<'_>, column: &str) -> Result<u64, Error> {
     get::<i64>(row, column).map(i64::cast_unsigned)
+}
+
+fn get_moment(row: &Row<'_>, column: &str) -> Result<Option<Timestamp>, Error> {
+    Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_micros))
 }
 
 /// The identifier in a column.

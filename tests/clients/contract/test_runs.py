@@ -8,7 +8,9 @@ from harness.api import assert_problem, is_token
 from harness.samples import encodings
 
 STAGES = ["waiting for CLKs", "compute similarity scores", "compute output"]
-UNDONE = {"state", "time_added", "stages", "current_stage", "time_started"}
+# What the status says beyond the reference service.
+BEYOND = {"rate", "eta", "stage_times"}
+UNDONE = {"state", "time_added", "stages", "current_stage", "time_started"} | BEYOND
 DONE = UNDONE | {"time_completed", "total_number_comparisons"}
 
 

@@ -1,0 +1,208 @@
+//! `entityd queue`: what waits, what is in hand, what has died, and stepping in. The embedded queue belongs to the
+//! server's process, so this asks the server.
+
+mod client;
+mod table;
+
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{Failure, output, progress::Progress, runtime};
+use client::Client;
+
+/// How often a queue that drains is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Looks at the queues of a server, and steps in
+///
+/// Asks the listener for operations of a running server for what only its administrator may know. The admin token was
+/// printed when the server first started: give it in a file (--token-file) or in the environment
+/// (ENTITYD_ADMIN_TOKEN). If it is lost, remove `admin-token` from the data directory, and the next start of the
+/// server prints a new one.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    server: client::Options,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Shows every queue in figures
+    Stats,
+    /// Lists jobs, the oldest first
+    List(List),
+    /// Shows one job with what its worker is told
+    Show {
+        /// The job, as it is listed
+        job: String,
+    },
+    /// Gives dead jobs all their attempts again
+    Retry(Dead),
+    /// Forgets dead jobs
+    Discard(Dead),
+    /// Hands out nothing more from queues, across restarts; jobs in hand go on
+    Pause(Queues),
+    /// Hands out from paused queues again
+    Resume(Queues),
+    /// Pauses queues, and waits until none of their jobs is in hand
+    Drain(Queues),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Of this queue alone
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<String>,
+    /// In this state alone; without it, every job that is not dead
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    /// The most to list
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    count: u32,
+    /// Those after this sequence, where the last list ended
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    after: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    /// Can be handed out
+    Ready,
+    /// Waits for a moment
+    Delayed,
+    /// In a worker's hands
+    Leased,
+    /// Has used its attempts
+    Dead,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Delayed => "delayed",
+            Self::Leased => "leased",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Which dead jobs.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true))]
+struct Dead {
+    /// These jobs, as they are listed
+    #[arg(value_name = "JOB", group = "which")]
+    jobs: Vec<String>,
+    /// Every dead job of this queue
+    #[arg(long, value_name = "QUEUE", group = "which")]
+    queue: Option<String>,
+    /// Every dead job
+    #[arg(long, group = "which")]
+    all: bool,
+}
+
+impl Dead {
+    fn body(&self) -> Value {
+        if self.jobs.is_empty() { json!({ "queue": self.queue }) } else { json!({ "jobs": self.jobs }) }
+    }
+}
+
+/// Which queues.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true))]
+struct Queues {
+    /// These queues
+    #[arg(value_name = "QUEUE", group = "which")]
+    queues: Vec<String>,
+    /// Every queue
+    #[arg(long, group = "which")]
+    all: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let client = Client::new(&self.server)?;
+        runtime()?.block_on(self.action.run(&client, self.json))
+    }
+}
+
+impl Action {
+    async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
+        match self {
+            Self::Stats => show(&client.get("queue", &[]).await?, json, table::stats),
+            Self::List(list) => show(&list.ask(client).await?, json, table::jobs),
+            Self::Show { job } => show(&client.get("queue/job", &[("id", &job)]).await?, json, table::job),
+            Self::Retry(dead) => tell(client, "retry", &dead.body(), json).await,
+            Self::Discard(dead) => tell(client, "discard", &dead.body(), json).await,
+            Self::Pause(queues) => each(client, "pause", &queues, json).await,
+            Self::Resume(queues) => each(client, "resume", &queues, json).await,
+            Self::Drain(queues) => drain(client, &queues, json).await,
+        }
+    }
+}
+
+impl List {
+    async fn ask(&self, client: &Client) -> Result<Value, Failure> {
+        let (count, after) = (self.count.to_string(), self.after.to_string());
+        let mut query = vec![("count", count.as_str()), ("after", after.as_str())];
+        query.extend(self.queue.as_deref().map(|queue| ("queue", queue)));
+        query.extend(self.state.map(|state| ("state", state.name())));
+        client.get("queue/jobs", &query).await
+    }
+}
+
+fn show(answer: &Value, json: bool, table: fn(&Value) -> String) -> Result<(), Failure> {
+    output::print(&if json { format!("{answer:#}\n") } else { table(answer) })
+}
+
+/// Has the server do something to dead jobs, and says to how many.
+async fn tell(client: &Client, action: &str, body: &Value, json: bool) -> Result<(), Failure> {
+    let answer = client.post(&format!("queue/{action}"), body).await?;
+    show(&answer, json, |answer| format!("{} jobs\n", answer["jobs"].as_u64().unwrap_or(0)))
+}
+
+/// Pauses or resumes queues, and shows all afterwards.
+async fn each(client: &Client, action: &str, queues: &Queues, json: bool) -> Result<(), Failure> {
+    for queue in names(client, queues).await? {
+        client.post(&format!("queue/{action}"), &json!({ "queue": queue })).await?;
+    }
+    show(&client.get("queue", &[]).await?, json, table::stats)
+}
+
+async fn names(client: &Client, queues: &Queues) -> Result<Vec<String>, Failure> {
+    if !queues.all {
+        return Ok(queues.queues.clone());
+    }
+    let stats = client.get("queue", &[]).await?;
+    Ok(stats["queues"].as_object().into_iter().flat_map(|queues| queues.keys().cloned()).collect())
+}
+
+async fn drain(client: &Client, queues: &Queues, json: bool) -> Result<(), Failure> {
+    let names = names(client, queues).await?;
+    for queue in &names {
+        client.post("queue/pause", &json!({ "queue": queue })).await?;
+    }
+    let mut progress = Progress::new();
+    let mut most = 0;
+    let stats = loop {
+        let stats = client.get("queue", &[]).await?;
+        let held = |name: &String| stats["queues"][name]["leased"].as_u64().unwrap_or(0);
+        let left: u64 = names.iter().map(held).sum();
+        if left == 0 {
+            break stats;
+        }
+        most = left.max(most);
+        progress.show("waiting for jobs in hand", 1.0 - left as f64 / most as f64);
+        tokio::time::sleep(LOOK).await;
+    };
+    progress.finish();
+    show(&stats, json, table::stats)
+}

@@ -1,0 +1,130 @@
+//! Queues and jobs for people to read.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// All queues, a line each.
+pub(super) fn stats(answer: &Value) -> String {
+    let head = ["queue", "ready", "delayed", "held", "dead", "oldest", "in/s", "done/s", "failed/s", "state"];
+    let queues = answer["queues"].as_object().into_iter().flatten();
+    let row = |(name, queue): (&String, &Value)| {
+        let rate = |key: &str| format!("{:.1}", queue[key].as_f64().unwrap_or(0.0));
+        vec![
+            name.clone(),
+            text(&queue["ready"]),
+            text(&queue["delayed"]),
+            text(&queue["leased"]),
+            text(&queue["dead"]),
+            queue["oldest_ms"].as_u64().map_or_else(|| "-".to_owned(), age),
+            rate("enqueued_per_second"),
+            rate("acked_per_second"),
+            rate("failed_per_second"),
+            if queue["paused"] == true { "paused" } else { "open" }.to_owned(),
+        ]
+    };
+    aligned(&head, queues.map(row).collect())
+}
+
+/// Jobs, a line each.
+pub(super) fn jobs(answer: &Value) -> String {
+    let jobs = answer["jobs"].as_array().map_or(&[][..], Vec::as_slice);
+    let dead = jobs.first().is_some_and(|job| job.get("reason").is_some());
+    let last = if dead { "reason" } else { "progress" };
+    let head = ["sequence", "job", "queue", "state", "attempts", last];
+    let row = |job: &Value| {
+        let state = job["state"].as_str().unwrap_or("dead");
+        let said = if dead { text(&job["reason"]) } else { progress(&job["progress"]) };
+        vec![
+            text(&job["sequence"]),
+            text(&job["job"]),
+            text(&job["queue"]),
+            state.to_owned(),
+            text(&job["attempts"]),
+            said,
+        ]
+    };
+    aligned(&head, jobs.iter().map(row).collect())
+}
+
+/// One job, a line for each thing that is known of it.
+pub(super) fn job(answer: &Value) -> String {
+    let members = answer.as_object().into_iter().flatten();
+    let row = |(key, value): (&String, &Value)| vec![key.clone(), text(value)];
+    aligned(&[], members.map(row).collect())
+}
+
+fn progress(progress: &Value) -> String {
+    match (progress["done"].as_u64(), progress["total"].as_u64()) {
+        (Some(done), Some(total)) if total > 0 => format!("{:.0} %", done as f64 / total as f64 * 100.0),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Milliseconds as people say them.
+fn age(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Columns as wide as their widest cell; the last one is not padded.
+fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let head = (!head.is_empty()).then(|| head.iter().map(ToString::to_string).collect());
+    let lines: Vec<Vec<String>> = head.into_iter().chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut table = String::new();
+    for line in &lines {
+        let (last, cells) = line.split_last().map_or(("", &[][..]), |(last, cells)| (last.as_str(), cells));
+        for (cell, width) in cells.iter().zip(&widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(table, "{cell:width$}  ");
+        }
+        let _ = writeln!(table, "{last}");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn queues_and_jobs_are_tables() {
+        let queue = json!({"ready": 12, "delayed": 0, "leased": 3, "dead": 0, "paused": true, "oldest_ms": 61_000,
+                           "enqueued_per_second": 1.25, "acked_per_second": 20.0, "failed_per_second": 0.0});
+        insta::assert_snapshot!(stats(&json!({"queues": {"compute": queue}})), @r"
+        queue    ready  delayed  held  dead  oldest  in/s  done/s  failed/s  state
+        compute  12     0        3     0     61 s    1.2   20.0    0.0       paused
+        ");
+        let job = json!({"sequence": 7, "job": "p/r/compare/0", "queue": "compute", "state": "leased", "attempts": 1,
+                         "progress": {"done": 1, "total": 4}});
+        insta::assert_snapshot!(jobs(&json!({"jobs": [job]})), @r"
+        sequence  job            queue    state   attempts  progress
+        7         p/r/compare/0  compute  leased  1         25 %
+        ");
+        let dead =
+            json!({"sequence": 9, "job": "p/purge", "queue": "maintenance", "attempts": 50, "reason": "why"});
+        insta::assert_snapshot!(jobs(&json!({"jobs": [dead]})), @r"
+        sequence  job      queue        state  attempts  reason
+        9         p/purge  maintenance  dead   50        why
+        ");
+    }
+}

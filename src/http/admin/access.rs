@@ -1,0 +1,163 @@
+//! Who is let in to the administration: whoever holds the admin token.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::http::problem::Problem;
+use crate::runtime::entropy::Entropy;
+use crate::runtime::secret;
+
+/// The file in the data directory that holds the SHA-256 of the admin token, in hex.
+const FILE: &str = "admin-token";
+/// Random bytes in a token of our own making.
+const TOKEN_BYTES: usize = 32;
+
+/// Why nobody could be let in.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is not there, or not as safe as it has to be.
+    #[error(transparent)]
+    Secret(#[from] secret::Error),
+    /// The digest that was kept is none.
+    #[error("{file} does not hold the digest of an admin token; remove it, and the next start makes another")]
+    Damaged {
+        /// The file.
+        file: String,
+    },
+}
+
+/// Tells the holder of the admin token from others. Only a digest is kept. Cheap to clone.
+#[derive(Clone)]
+pub struct Access(Arc<[u8; 32]>);
+
+/// The access that a server starts with.
+#[derive(Debug)]
+pub struct Opened {
+    /// Who is let in.
+    pub access: Access,
+    /// The token, if it was made just now: nobody will be able to tell it again.
+    pub token: Option<Zeroizing<String>>,
+}
+
+impl Access {
+    /// Access for the token in the file `given`, or else for the one that was made when `data_dir` was first used;
+    /// which is now, if there is none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn open(data_dir: &Path, given: Option<&Path>, entropy: &Entropy) -> Result<Opened, Error> {
+        if let Some(file) = given {
+            return Ok(Opened { access: Self::of(&secret::read(file)?), token: None });
+        }
+        let path = data_dir.join(FILE);
+        let mut token = None;
+        let (digest, _) = secret::keep(&path, || {
+            let made = Zeroizing::new(hex::encode(Zeroizing::new(entropy.bytes::<TOKEN_BYTES>())));
+            let digest = Zeroizing::new(hex::encode(Self::of(&made).0.as_ref()));
+            token = Some(made);
+            digest
+        })?;
+        let mut bytes = [0; 32];
+        let read = hex::decode_to_slice(digest.as_bytes(), &mut bytes);
+        read.map_err(|_| Error::Damaged { file: path.display().to_string() })?;
+        Ok(Opened { access: Self(Arc::new(bytes)), token })
+    }
+
+    /// Access for whoever holds `token`.
+    pub fn of(token: &str) -> Self {
+        Self(Arc::new(Sha256::digest(token).into()))
+    }
+
+    /// Whether a request holds the token: alone in the header `Authorization`, or after the word `Bearer`. Takes
+    /// the same time for every wrong one.
+    fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(given) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized(MISSING)) };
+        let text = given.to_str().unwrap_or_default().trim();
+        let token = match text.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => text,
+        };
+        let admitted: bool = self.0.ct_eq(Self::of(token).0.as_ref()).into();
+        if admitted { Ok(()) } else { Err(Problem::unauthorized(WRONG)) }
+    }
+}
+
+const MISSING: &str = "this takes the admin token, in the header Authorization";
+const WRONG: &str = "this takes the admin token, and the header Authorization holds something else";
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Access(***)")
+    }
+}
+
+/// The administrator: an argument of handlers that are for nobody else. Others are answered 401.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct Administrator;
+
+impl<S: Send + Sync> FromRequestParts<S> for Administrator
+where
+    Access: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Access::from_ref(state).admits(&parts.headers).map(|()| Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(authorization: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, authorization.parse().unwrap())])
+    }
+
+    #[test]
+    fn the_token_is_made_once_and_only_its_digest_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let entropy = Entropy::seeded(1);
+        let first = Access::open(folder.path(), None, &entropy).unwrap();
+        let token = first.token.unwrap();
+        assert_eq!(token.len(), 2 * TOKEN_BYTES);
+        let kept = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!(!kept.contains(token.as_str()));
+        let second = Access::open(folder.path(), None, &entropy).unwrap();
+        assert!(second.token.is_none());
+        assert!(second.access.admits(&headers(&token)).is_ok());
+        std::fs::write(folder.path().join(FILE), "what").unwrap();
+        assert!(matches!(Access::open(folder.path(), None, &entropy), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_given_token_needs_no_place_in_the_data_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("given");
+        secret::write(&file, "open sesame").unwrap();
+        let opened = Access::open(Path::new("/nowhere"), Some(&file), &Entropy::seeded(1)).unwrap();
+        assert!(opened.token.is_none() && opened.access.admits(&headers("open sesame")).is_ok());
+    }
+
+    #[test]
+    fn the_token_comes_alone_or_after_bearer() {
+        let access = Access::of("secret");
+        for right in ["secret", "Bearer secret", "bearer  secret"] {
+            assert!(access.admits(&headers(right)).is_ok(), "{right}");
+        }
+        for wrong in ["", "Secret", "Bearer", "Bearer secrets", "Basic secret"] {
+            assert!(access.admits(&headers(wrong)).is_err(), "{wrong}");
+        }
+        assert!(access.admits(&HeaderMap::new()).is_err());
+        assert_eq!(format!("{access:?}"), "Access(***)");
+    }
+}

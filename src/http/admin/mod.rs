@@ -1,0 +1,46 @@
+//! The administrator's door, on the listener for operations: looking at the queues, and stepping in.
+//!
+//! Everything under `/admin` asks for the admin token ([`access`]), whatever else is wrong with a request.
+
+pub mod access;
+mod queue;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_extractor_with_state;
+use axum::routing::{get, post};
+
+use super::router::{unknown, wrong_method};
+use crate::queue::Broker;
+use crate::runtime::clock::Clock;
+pub use access::Access;
+use access::Administrator;
+
+/// What the administrator's handlers have at hand. Cheap to clone.
+#[derive(Clone)]
+pub struct Office {
+    /// Who is let in.
+    pub access: Access,
+    /// The queues.
+    pub broker: Arc<dyn Broker>,
+    /// The time it is.
+    pub clock: Clock,
+}
+
+/// Everything under `/admin`.
+pub(super) fn routes(office: Office) -> Router {
+    let access = office.access.clone();
+    Router::new()
+        .route("/queue", get(queue::stats))
+        .route("/queue/jobs", get(queue::jobs))
+        .route("/queue/job", get(queue::job))
+        .route("/queue/retry", post(queue::retry))
+        .route("/queue/discard", post(queue::discard))
+        .route("/queue/pause", post(queue::pause))
+        .route("/queue/resume", post(queue::resume))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(office)
+        .layer(from_extractor_with_state::<Administrator, _>(access))
+}

@@ -1,0 +1,208 @@
+//! The queues as the administrator sees them, and what can be done to them.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Office;
+use crate::http::problem::Problem;
+use crate::queue::{DeadQuery, JobDetail, JobEntry, JobId, JobQuery, Phase, QueueName, Stats};
+
+/// Jobs in a list, at most.
+const LIST_MAX: usize = 10_000;
+/// Jobs in a list of nobody's wish.
+const LIST_USUAL: usize = 100;
+
+/// `GET /admin/queue`: every queue in figures.
+pub(super) async fn stats(State(office): State<Office>) -> Result<Json<Stats>, Problem> {
+    Ok(Json(office.broker.stats(office.clock.now()).await?))
+}
+
+/// Which jobs to list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wish {
+    queue: Option<String>,
+    state: Option<Shown>,
+    #[serde(default)]
+    after: u64,
+    count: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Shown {
+    Ready,
+    Delayed,
+    Leased,
+    Dead,
+}
+
+/// A page of jobs.
+#[derive(Serialize)]
+pub(super) struct Page {
+    jobs: Vec<JobEntry>,
+}
+
+/// `GET /admin/queue/jobs`: jobs in the order of their sequence.
+pub(super) async fn jobs(
+    State(office): State<Office>,
+    wish: Result<Query<Wish>, QueryRejection>,
+) -> Result<Json<Page>, Problem> {
+    let Query(wish) = wish.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let queue = match wish.queue {
+        Some(queue) => Some(known(&office, queue).await?),
+        None => None,
+    };
+    let (after, count) = (wish.after, wish.count.unwrap_or(LIST_USUAL).min(LIST_MAX));
+    let phase = match wish.state {
+        Some(Shown::Dead) => {
+            let query = DeadQuery { queue, group: None, after, count };
+            let letters = office.broker.dead_letters(&query, office.clock.now()).await?;
+            return Ok(Json(Page { jobs: letters.into_iter().map(JobEntry::Dead).collect() }));
+        }
+        Some(Shown::Ready) => Some(Phase::Ready),
+        Some(Shown::Delayed) => Some(Phase::Delayed),
+        Some(Shown::Leased) => Some(Phase::Leased),
+        None => None,
+    };
+    let query = JobQuery { queue, group: None, phase, after, count };
+    let living = office.broker.jobs(&query, office.clock.now()).await?;
+    Ok(Json(Page { jobs: living.into_iter().map(JobEntry::Living).collect() }))
+}
+
+/// The job that is asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    id: String,
+}
+
+/// `GET /admin/queue/job`: one job with what its worker is told.
+pub(super) async fn job(
+    State(office): State<Office>,
+    named: Result<Query<Named>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(Named { id }) = named.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let found = office.broker.show(&JobId::from(id.as_str()), office.clock.now()).await?;
+    found.map(|detail| Json(described(&detail))).ok_or_else(|| no_job(&id))
+}
+
+fn described(detail: &JobDetail) -> Value {
+    let mut described = serde_json::to_value(&detail.entry).unwrap_or_default();
+    described["attempts_max"] = json!(detail.attempts_max);
+    // Ours are JSON; whatever is not is shown as far as it is text.
+    described["payload"] = serde_json::from_slice(&detail.payload)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&detail.payload).into_owned()));
+    described
+}
+
+fn no_job(id: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no job {id}; it is done, or was never enqueued"))
+}
+
+/// Which dead jobs something is done to: these, those of a queue, or all.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dead {
+    jobs: Option<Vec<String>>,
+    queue: Option<String>,
+}
+
+impl Dead {
+    async fn find(self, office: &Office) -> Result<Vec<JobId>, Problem> {
+        let Some(jobs) = self.jobs else {
+            let queue = match self.queue {
+                Some(queue) => Some(known(office, queue).await?),
+                None => None,
+            };
+            let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
+            let letters = office.broker.dead_letters(&query, office.clock.now()).await?;
+            return Ok(letters.into_iter().map(|letter| letter.job).collect());
+        };
+        let mut found = Vec::with_capacity(jobs.len());
+        for id in jobs {
+            let job = JobId::from(id.as_str());
+            match office.broker.show(&job, office.clock.now()).await? {
+                Some(JobDetail { entry: JobEntry::Dead(_), .. }) => found.push(job),
+                Some(_) => return Err(Problem::bad_request(format!("the job {id} is not dead"))),
+                None => return Err(no_job(&id)),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// `POST /admin/queue/retry`: dead jobs get all their attempts again. One that nobody waits for any more is settled when
+/// it is handed out.
+pub(super) async fn retry(
+    State(office): State<Office>,
+    dead: Result<Json<Dead>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let jobs = body(dead)?.find(&office).await?;
+    let count = office.broker.redrive(&jobs, office.clock.now()).await?;
+    tracing::info!(jobs = count, "dead jobs are tried again");
+    Ok(Json(json!({ "jobs": count })))
+}
+
+/// `POST /admin/queue/discard`: dead jobs are forgotten.
+pub(super) async fn discard(
+    State(office): State<Office>,
+    dead: Result<Json<Dead>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let jobs = body(dead)?.find(&office).await?;
+    let count = office.broker.discard(&jobs, office.clock.now()).await?;
+    tracing::info!(jobs = count, "dead jobs are forgotten");
+    Ok(Json(json!({ "jobs": count })))
+}
+
+/// The queue that is meant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Meant {
+    queue: String,
+}
+
+/// `POST /admin/queue/pause`: nothing more is handed out, across restarts.
+pub(super) async fn pause(
+    State(office): State<Office>,
+    meant: Result<Json<Meant>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let queue = known(&office, body(meant)?.queue).await?;
+    office.broker.pause(&queue, office.clock.now()).await?;
+    tracing::info!(%queue, "queue paused");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /admin/queue/resume`: jobs are handed out again.
+pub(super) async fn resume(
+    State(office): State<Office>,
+    meant: Result<Json<Meant>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let queue = known(&office, body(meant)?.queue).await?;
+    office.broker.resume(&queue, office.clock.now()).await?;
+    tracing::info!(%queue, "queue resumed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+    body.map(|Json(body)| body).map_err(|rejection| Problem::bad_request(Cow::Owned(rejection.body_text())))
+}
+
+/// The queue of this name, if it has been seen: a slip of the pen is not to become a queue.
+async fn known(office: &Office, queue: String) -> Result<QueueName, Problem> {
+    let stats = office.broker.stats(office.clock.now()).await?;
+    let name = QueueName::from(queue);
+    if stats.queues.contains_key(&name) {
+        return Ok(name);
+    }
+    let names: Vec<&str> = stats.queues.keys().map(QueueName::as_str).collect();
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no such queue; there are {}", names.join(", ")),
+    ))
+}

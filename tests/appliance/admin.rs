@@ -1,0 +1,113 @@
+//! The administrator's door.
+
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use crate::support::{ENCODING, Entityd, refused, text};
+
+fn http() -> Client {
+    entityd::tls::install_provider();
+    Client::new()
+}
+
+#[tokio::test]
+async fn the_administration_opens_to_the_admin_token_alone() {
+    let server = Entityd::start();
+    let token = server.admin_token().expect("a first start says the token");
+    let url = |path: &str| format!("http://{}/admin{path}", server.doors().ops);
+    let client = http();
+    for path in ["/queue", "/queue/jobs", "/nothing", ""] {
+        let bare = client.get(url(path)).send().await.unwrap();
+        assert_eq!(bare.headers()["www-authenticate"], "Bearer");
+        assert!(refused(bare, 401).await.contains("admin token"));
+        let wrong = client.get(url(path)).bearer_auth("0".repeat(64)).send().await.unwrap();
+        refused(wrong, 401).await;
+    }
+    let stats = client.get(url("/queue")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(stats.status(), StatusCode::OK);
+    assert!(stats.json::<Value>().await.unwrap()["queues"].is_object());
+    let raw = client.get(url("/queue")).header("Authorization", &token).send().await.unwrap();
+    assert_eq!(raw.status(), StatusCode::OK);
+    let absent = client.get(url("/nothing")).bearer_auth(&token).send().await.unwrap();
+    refused(absent, 404).await;
+    assert!(!server.log().contains(&token), "the token is in the log");
+
+    let (_, folder) = server.stop();
+    let server = Entityd::in_folder(folder, &[]);
+    assert_eq!(server.admin_token(), None, "it is said once");
+    let url = format!("http://{}/admin/queue", server.doors().ops);
+    let again = client.get(url).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(again.status(), StatusCode::OK);
+}
+
+/// What `entityd queue` says to these words.
+fn queue(server: &Entityd, token: &str, words: &[&str]) -> (i32, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_entityd"))
+        .arg("queue")
+        .args(words)
+        .env("ENTITYD_OPS_SERVER", format!("http://{}", server.doors().ops))
+        .env("ENTITYD_ADMIN_TOKEN", token)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_command_shows_and_steers_the_queues() {
+    let server = Entityd::start();
+    let token = server.admin_token().unwrap();
+    let project = server.api().project("groups").await;
+    assert_eq!(queue(&server, &token, &["pause", "ingest"]).0, 3, "no job has been in it yet");
+    project.upload(0, &[ENCODING]).await;
+    let (code, table, _) = queue(&server, &token, &["drain", "ingest"]);
+    assert_eq!(code, 0);
+    let line = table.lines().find(|line| line.starts_with("ingest")).unwrap();
+    assert!(line.ends_with("paused"), "{table}");
+    project.upload(1, &[ENCODING]).await;
+    let (_, listed, _) = queue(&server, &token, &["--json", "list", "--state", "ready"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let job = text(&listed["jobs"][0]["job"]);
+    assert!(job.ends_with("/ingest"), "{listed}");
+    let (_, shown, _) = queue(&server, &token, &["show", &job, "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["payload"]["task"]["ingest"]["party"], 1);
+    let run = project.run(0.9).await;
+    assert_eq!(run.status().await["state"], "created");
+    assert_eq!(queue(&server, &token, &["resume", "--all"]).0, 0);
+    assert_eq!(run.ended().await["state"], "completed");
+    assert_eq!(queue(&server, &token, &["retry", "--all"]).1, "0 jobs\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_command_says_what_is_wrong_in_one_line() {
+    let server = Entityd::start();
+    let token = server.admin_token().unwrap();
+    for (token, words, code, said) in [
+        ("wrong", &["stats"][..], 2, "does not take this admin token"),
+        ("", &["stats"], 2, "the admin token is missing"),
+        (&token, &["show", "nothing"], 3, "there is no job nothing"),
+        (&token, &["retry", "nothing"], 3, "there is no job nothing"),
+        (&token, &["pause", "lunch"], 3, "there is no such queue"),
+        (&token, &["retry"], 2, "required"),
+        (&token, &["stats", "--server", "http://127.0.0.1:9"], 1, "is the server running?"),
+        (&token, &["stats", "--server", "localhost"], 2, "give a URL"),
+        (&token, &["stats", "--token-file", "/nowhere"], 1, "/nowhere"),
+    ] {
+        let (found, stdout, stderr) = queue(&server, token, words);
+        assert_eq!((found, stdout.as_str(), stderr.lines().count()), (code, "", 1), "{words:?}: {stderr}");
+        assert!(stderr.contains(said), "{words:?}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_given_admin_token_is_the_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "open sesame\n").unwrap();
+    let server = Entityd::with(&["--admin-token-file", file.to_str().unwrap()]);
+    assert_eq!(server.admin_token(), None);
+    let url = format!("http://{}/admin/queue", server.doors().ops);
+    let answer = http().get(url).bearer_auth("open sesame").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+}

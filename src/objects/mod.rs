@@ -5,6 +5,7 @@
 //! get two shortcuts: a finished file becomes an object by being renamed, and an object is read by being mapped.
 
 mod blob;
+pub mod buckets;
 mod error;
 pub mod keys;
 mod local;

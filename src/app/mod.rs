@@ -2,6 +2,7 @@
 
 mod banner;
 mod error;
+mod operator;
 mod settings;
 mod shelves;
 
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
 use crate::http::admin::{Access, Office};
+use crate::http::{Dependencies, Phase};
 use crate::objects::Objects;
 use crate::queue::Broker;
 use crate::queue::sled::SledBroker;
@@ -32,6 +34,7 @@ use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
 use crate::worker::{self, Worker};
 use crate::{http, s3};
+use operator::Operator;
 
 /// How long work that does not hear that it is to stop may go on at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
@@ -45,6 +48,7 @@ pub struct Server {
     admin_token: Option<Zeroizing<String>>,
     broker: Arc<SledBroker>,
     worker: Worker,
+    operator: Operator,
     doors: TaskTracker,
     pump: TaskTracker,
     doors_stop: CancellationToken,
@@ -115,17 +119,29 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let ops = listen("ops-listen", settings.ops_listen).await?;
     let addresses = Addresses { api: api.local_addr()?, s3: s3.local_addr()?, ops: ops.local_addr()? };
 
+    let operator = Operator::start(ops);
     let pool = Pool::new(settings.worker_threads)?;
     let entropy = Entropy::system();
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
+    operator.enter(Phase::Migrating);
     let store = shelves::open_metadata(data_dir.path().join("metadata.db"))?;
     let objects = Objects::open(&data_dir.folder("objects")?, &data_dir.folder("spool")?)?;
     let broker = Arc::new(shelves::open_queue(&data_dir.folder("queue")?, entropy.clone())?);
     let shelf: Arc<dyn Broker> = broker.clone();
-    let office = Office { access: admin.access.clone(), broker: Arc::clone(&shelf), clock: Clock::system() };
+    let (clock, rules) = (Clock::system(), settings::rules(settings));
+    let office = Office { access: admin.access.clone(), broker: Arc::clone(&shelf), clock: clock.clone() };
     let coordinator =
-        Coordinator::new(Arc::new(store), shelf, Clock::system(), entropy.clone(), settings::rules(settings));
+        Coordinator::new(Arc::new(store), Arc::clone(&shelf), clock.clone(), entropy.clone(), rules);
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
+    let dependencies = Dependencies {
+        coordinator: coordinator.clone(),
+        broker: shelf,
+        objects: objects.clone(),
+        clock,
+        data_dir: data_dir.path().to_owned(),
+        disk_free_min: settings.disk_free_min,
+    };
+    operator.open(dependencies, office);
 
     tokio::spawn(remove_strays(coordinator.clone(), objects.clone()));
 
@@ -146,7 +162,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     };
     open(api, http::api(state));
     open(s3, s3::closed());
-    open(ops, http::ops(office));
+    operator.enter(Phase::Serving);
     let admin_token = admin.token;
     Ok(Server {
         addresses,
@@ -155,6 +171,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         admin_token,
         broker,
         worker,
+        operator,
         doors,
         pump,
         doors_stop,
@@ -176,6 +193,7 @@ impl Server {
     /// Stops: the doors close and requests under way may finish, jobs are finished or handed back, and
     /// everything is written. What was interrupted resumes at the next start.
     pub async fn stop(self) {
+        self.operator.enter(Phase::Draining);
         self.doors_stop.cancel();
         self.doors.close();
         tokio::join!(self.doors.wait(), self.worker.drain());
@@ -185,6 +203,7 @@ impl Server {
         if let Err(error) = self.broker.close().await {
             tracing::error!("cannot close the queue: {error}");
         }
+        self.operator.stop().await;
     }
 }
 

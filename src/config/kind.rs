@@ -57,6 +57,13 @@ pub(super) const ENCODING_BYTES: Kind<u32> = Kind {
 pub(super) const BYTES: Kind<u64> =
     Kind { placeholder: "BYTES", remedy: "a whole number of bytes, at least 1", read: positive };
 
+/// The size of something that may be missing altogether.
+pub(super) const BYTES_OR_NONE: Kind<u64> = Kind {
+    placeholder: "BYTES",
+    remedy: "a whole number of bytes, or 0 for none",
+    read: |text| whole(text, 0, u64::MAX),
+};
+
 /// A number of things, at least one.
 pub(super) const COUNT: Kind<u64> =
     Kind { placeholder: "N", remedy: "a whole number, at least 1, such as 300_000_000", read: positive };

@@ -19,10 +19,11 @@ mod schemas;
 mod serve;
 mod settings;
 mod state;
+mod trace;
 mod upload;
 
 pub use openapi::document;
-pub use ops::ops;
+pub use ops::{Dependencies, Ops, Phase, Readiness};
 pub use router::api;
 pub use serve::serve;
 pub use settings::Settings;

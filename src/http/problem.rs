@@ -31,13 +31,17 @@ pub(super) struct Problem {
     /// What is wrong, for people.
     #[schema(example = "`threshold`: expected a number above 0 and at most 1, at line 1 column 17")]
     detail: Cow<'static, str>,
+    /// What the log calls the request; also in the header `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "9f86d081")]
+    request_id: Option<String>,
 }
 
 impl Problem {
     /// A refusal with a status of the 4xx or 5xx kind.
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let title = status.canonical_reason().unwrap_or("Refused");
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into() }
+        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), request_id: None }
     }
 
     /// 400: the request itself is at fault.
@@ -82,6 +86,12 @@ impl Problem {
         Self::unexplained()
     }
 
+    /// Writes the name of the request into the body of the answer that was made of this.
+    pub(super) fn identify(mut self, response: &mut Response, request_id: &str) {
+        self.request_id = Some(request_id.to_owned());
+        *response.body_mut() = Json(self).into_response().into_body();
+    }
+
     /// 500 for a fault whose cause is in the log already.
     pub(super) fn unexplained() -> Self {
         Self::new(
@@ -121,7 +131,8 @@ impl From<Refused> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(&self)).into_response();
+        response.extensions_mut().insert(self);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -5,10 +5,12 @@ use std::io::{self, Read};
 use axum::body::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use tracing::Span;
 
 use super::body::Pieces;
 use super::problem::Problem;
 use crate::runtime::breakpoint::{Moment, reach};
+use crate::telemetry::metrics;
 
 /// Pieces that wait for the parser at most. A piece is what the connection read at once, some hundred
 /// kilobytes at most.
@@ -24,7 +26,8 @@ pub(super) async fn receive<T: Send + 'static>(
     parse: impl FnOnce(Incoming) -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    let parser = spawn_blocking(move || parse(Incoming { receiver, piece: Bytes::new() }));
+    let span = Span::current();
+    let parser = spawn_blocking(move || span.in_scope(|| parse(Incoming { receiver, piece: Bytes::new() })));
     let arrived = forward(&mut pieces, sender).await;
     let parsed = parser.await.map_err(|error| Problem::internal(&error))?;
     arrived.map(|()| parsed)
@@ -32,6 +35,7 @@ pub(super) async fn receive<T: Send + 'static>(
 
 async fn forward(pieces: &mut Pieces, sender: mpsc::Sender<Bytes>) -> Result<(), Problem> {
     while let Some(piece) = pieces.next().await? {
+        metrics::upload_arrived(piece.len());
         reach("body", Moment::Begun).await;
         if sender.send(piece).await.is_err() {
             break;

@@ -18,6 +18,7 @@ use crate::linkage::encoding::{self, Summary, binary};
 use crate::model::{ProjectId, Token, Upload};
 use crate::objects::{self, Objects, Staged, keys};
 use crate::runtime::breakpoint::{Moment, reach};
+use crate::telemetry::metrics::{self, UnderWay};
 
 /// How long letting go of an upload pauses after a failure, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -42,6 +43,16 @@ pub(super) enum Form {
     },
 }
 
+impl Form {
+    /// Its name as a label.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Json { .. } => "json",
+            Self::Binary { .. } => "binary",
+        }
+    }
+}
+
 /// Takes the body as the dataset of `party`, whose update token the caller holds, and gives the receipt
 /// token. What is wrong with the form is said only once the token is found unused. Whatever goes wrong,
 /// nothing of the body is kept and the update token can be used again.
@@ -54,7 +65,10 @@ pub(super) async fn upload(
     form: Result<Form, Problem>,
     body: Body,
 ) -> Result<Token, Problem> {
+    let (kind, under_way) =
+        (form.as_ref().map_or("unknown", Form::name), UnderWay::begin(metrics::UPLOADS_NOW));
     let work = async move {
+        let _under_way = under_way;
         let number = begin(&state, project, party).await?;
         let slot = Slot { state, project, party, number };
         match slot.fill(form, body).await {
@@ -65,7 +79,10 @@ pub(super) async fn upload(
             }
         }
     };
-    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(Problem::internal(&error)))
+    let done = tokio::spawn(work.in_current_span()).await;
+    let done = done.unwrap_or_else(|error| Err(Problem::internal(&error)));
+    metrics::upload(kind, done.is_ok());
+    done
 }
 
 /// Takes the lock on the token. Where an upload holds it, waits a moment: a caller whose connection broke off

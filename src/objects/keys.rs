@@ -70,6 +70,11 @@ pub fn projects() -> Prefix {
     Prefix("projects".to_owned())
 }
 
+/// What is looked for, and not found, to see whether the store answers.
+pub(super) fn probe() -> Key {
+    Key("probe".to_owned())
+}
+
 /// Everything of a project.
 pub fn project(project: ProjectId) -> Prefix {
     Prefix(format!("projects/{project}"))

@@ -38,6 +38,11 @@ impl Local {
         Ok(Self { root: root.to_owned(), durable: Mutex::default() })
     }
 
+    /// Whether the directory is there.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        fs::metadata(&self.root).map(drop)
+    }
+
     /// Turns a complete file into the object `key` and returns once that is on disk. Where the object
     /// exists, it stays and the file goes.
     pub(super) fn place(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {

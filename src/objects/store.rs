@@ -222,6 +222,17 @@ impl Objects {
         Ok(names.filter_map(ProjectId::parse).collect())
     }
 
+    /// Whether the store answers. Cheap.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], if it does not.
+    pub async fn probe(&self) -> Result<(), Error> {
+        match &self.0.form {
+            Form::Local(local) => Ok(local.probe()?),
+            Form::Remote(_) => self.exists(&keys::probe()).await.map(drop),
+        }
+    }
+
     async fn delete_listed(&self, prefix: &Prefix) -> Result<u64, Error> {
         let found = self.0.store.list(Some(&prefix.path())).map_ok(|object| object.location).boxed();
         let deleted = self.0.store.delete_stream(found);

@@ -13,6 +13,7 @@ use crate::linkage::similarity::tile::{Entry, Part, Plan};
 use crate::linkage::similarity::{self, Compared, Kernel, TuningCell};
 use crate::model::{Outcome, RunId};
 use crate::objects::{Blob, Objects, Staged, keys};
+use crate::telemetry::metrics;
 
 /// Pairs of a part that are held in memory, 12 MB of them; the rest goes through temporary files.
 const PAIRS_BUFFERED: usize = 1 << 19;
@@ -41,8 +42,10 @@ pub(super) async fn work(
     shop.rate.begin();
     let compared = shop.pool.run(move || desk.compare()).await;
     shop.rate.end(hold.done.load(Ordering::Relaxed));
+    metrics::compared(hold.done.load(Ordering::Relaxed), shop.rate.per_second());
     let (compared, staged) = compared.map_err(|text| panicked(&text))??;
     shop.publish(hold, [(keys::pairs(project, run, number), staged)]).await?;
+    metrics::found(compared.pairs_found);
     Ok(Outcome::Compared { comparisons: compared.comparisons, pairs: compared.pairs_found })
 }
 

@@ -8,7 +8,7 @@ use super::desk::Desk;
 use super::hold::{Cause, Hold, Holds};
 use crate::coordinator::Error;
 use crate::queue::Pulse;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, metrics};
 
 /// A job that is not wanted any more shall stop within a second: it is asked for four times in one.
 const EVERY_MAX: Duration = Duration::from_millis(250);
@@ -23,6 +23,7 @@ pub(super) async fn beat(desk: &dyn Desk, holds: &Holds, lease: Duration, stop: 
             () = tokio::time::sleep(every) => {}
         }
         let held = holds.all();
+        metrics::oldest_lease(held.iter().map(|hold| hold.age_seconds()).fold(0.0, f64::max));
         match beat_once(desk, &held).await {
             Ok(()) => silent = false,
             Err(error) if !silent => {

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::coordinator::Assignment;
 use crate::model::Job;
 use crate::queue::{Heartbeat, LeaseId, Progress};
+use crate::runtime::clock::Stopwatch;
 
 /// Why a job is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Hold {
     pub(super) assignment: Assignment,
     cancelled: AtomicBool,
     cause: OnceLock<Cause>,
+    /// Since it was taken.
+    taken: Stopwatch,
     /// Units of work behind it, and in all; what a unit is, the kind of job decides.
     pub(super) done: AtomicU64,
     pub(super) total: AtomicU64,
@@ -38,6 +41,7 @@ impl Hold {
             assignment,
             cancelled: AtomicBool::new(false),
             cause: OnceLock::new(),
+            taken: Stopwatch::start(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
         }
@@ -49,6 +53,11 @@ impl Hold {
 
     pub(super) const fn lease(&self) -> &LeaseId {
         &self.assignment.lease.id
+    }
+
+    /// Seconds since it was taken.
+    pub(super) fn age_seconds(&self) -> f64 {
+        self.taken.seconds()
     }
 
     /// Tells the job to stop. The first cause stands.

@@ -16,7 +16,7 @@ use crate::model::{Outcome, Task};
 use crate::queue::{Claim, Share};
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, metrics};
 
 /// How long a claim waits for work before it is made again.
 const WAIT: Duration = Duration::from_secs(20);
@@ -114,6 +114,7 @@ impl Crew {
         let watch = Stopwatch::start();
         let ended = self.attempt(&held).await;
         let (job, duration_ms) = (&held.lease().job, watch.elapsed().as_millis());
+        metrics::job(held.job().task.kind(), outcome(&ended), watch.seconds());
         match &ended {
             Ok(outcome) => tracing::debug!(job.id = %job, duration_ms, "job done: {outcome:?}"),
             Err(error) => tracing::debug!(job.id = %job, duration_ms, "job not done: {error}"),
@@ -159,6 +160,16 @@ impl Crew {
             return self.desk.failed(&hold.assignment, &message).await;
         }
         self.desk.report(&hold.assignment, Outcome::Rejected { message }).await
+    }
+}
+
+/// What became of an attempt, as a label.
+const fn outcome(ended: &Result<Outcome, Error>) -> &'static str {
+    match ended {
+        Ok(Outcome::Rejected { .. }) | Err(Error::Rejected(_) | Error::Missing(_)) => "rejected",
+        Ok(_) => "done",
+        Err(Error::Cancelled) => "cancelled",
+        Err(Error::Failed(_)) => "failed",
     }
 }
 

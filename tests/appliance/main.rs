@@ -7,6 +7,7 @@ mod command_line;
 mod demo;
 mod kills;
 mod link;
+mod ops;
 mod projects;
 mod results;
 mod runs;

@@ -18,6 +18,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use super::store::{Change, Error, Listed, Message, Status, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Timestamp;
+use crate::telemetry::metrics::Call;
 use writer::Writer;
 
 /// How long a statement waits for a lock that another connection has.
@@ -53,16 +54,19 @@ impl Sqlite {
     /// Runs `query` on a reader of its own, away from the async threads.
     async fn read<T: Send + 'static>(
         &self,
+        operation: &'static str,
         query: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let inner = Arc::clone(&self.0);
+        let (inner, call) = (Arc::clone(&self.0), Call::of_metadata(operation));
         let task = tokio::task::spawn_blocking(move || {
             let reader = inner.reader()?;
             let answer = query(&reader);
             inner.keep(reader);
             answer
         });
-        task.await.map_err(|error| Error::Unavailable(Box::new(error)))?
+        let answer = task.await.map_err(|error| Error::Unavailable(Box::new(error))).flatten();
+        call.over(answer.is_err());
+        answer
     }
 }
 
@@ -83,11 +87,14 @@ impl Inner {
 #[async_trait]
 impl Store for Sqlite {
     async fn update(&self, project: ProjectId, change: Change) -> Result<(), Error> {
-        self.0.writer.update(project, change).await
+        let call = Call::of_metadata("update");
+        let done = self.0.writer.update(project, change).await;
+        call.over(done.is_err());
+        done
     }
 
     async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error> {
-        self.read(move |reader| {
+        self.read("project", move |reader| {
             // One transaction, so that project, parties and runs are of the same moment.
             let snapshot = reader.unchecked_transaction().map_err(unavailable)?;
             rows::load(&snapshot, id)
@@ -96,7 +103,7 @@ impl Store for Sqlite {
     }
 
     async fn projects(&self) -> Result<Vec<Listed>, Error> {
-        self.read(|reader| {
+        self.read("projects", |reader| {
             let mut select = reader
                 .prepare_cached("SELECT id, added FROM projects ORDER BY sequence")
                 .map_err(unavailable)?;
@@ -113,7 +120,7 @@ impl Store for Sqlite {
     }
 
     async fn unsettled(&self) -> Result<Vec<ProjectId>, Error> {
-        self.read(|reader| {
+        self.read("unsettled", |reader| {
             let mut select = reader
                 .prepare_cached(
                     "SELECT project FROM runs WHERE state IN ('queued', 'comparing', 'finalizing')
@@ -127,7 +134,7 @@ impl Store for Sqlite {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        self.read(|reader| {
+        self.read("status", |reader| {
             let projects: i64 = reader
                 .query_row("SELECT count(*) FROM projects", [], |row| row.get(0))
                 .map_err(unavailable)?;
@@ -141,7 +148,7 @@ impl Store for Sqlite {
     }
 
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error> {
-        self.read(move |reader| {
+        self.read("outbox", move |reader| {
             let mut select = reader
                 .prepare_cached("SELECT sequence, body FROM outbox ORDER BY sequence LIMIT ?1")
                 .map_err(unavailable)?;
@@ -154,7 +161,10 @@ impl Store for Sqlite {
     }
 
     async fn forget(&self, sequence: i64) -> Result<(), Error> {
-        self.0.writer.forget(sequence).await
+        let call = Call::of_metadata("forget");
+        let done = self.0.writer.forget(sequence).await;
+        call.over(done.is_err());
+        done
     }
 }
 

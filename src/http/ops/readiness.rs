@@ -1,0 +1,100 @@
+//! Whether the server takes requests, and the tick by which its own health is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::runtime::clock::Stopwatch;
+
+/// How often the process shows that it is alive.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+/// How long it may be silent before it is taken for stuck.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Where the server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// It opens what it stores.
+    Starting,
+    /// It brings what an older version stored up to this one.
+    Migrating,
+    /// It serves.
+    Serving,
+    /// It finishes what is under way and takes nothing new.
+    Draining,
+}
+
+/// Whether the server takes requests. Cheap to clone: all clones are the same.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    phase: AtomicU8,
+    since_start: Stopwatch,
+    /// Milliseconds after the start at which the process has last shown that it is alive.
+    ticked_ms: AtomicU64,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            phase: AtomicU8::new(Phase::Starting as u8),
+            since_start: Stopwatch::start(),
+            ticked_ms: AtomicU64::new(0),
+        }))
+    }
+}
+
+impl Readiness {
+    /// Enters a phase. There is no way back.
+    pub fn enter(&self, phase: Phase) {
+        self.0.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Where the server is in its life.
+    pub fn phase(&self) -> Phase {
+        match self.0.phase.load(Ordering::SeqCst) {
+            0 => Phase::Starting,
+            1 => Phase::Migrating,
+            2 => Phase::Serving,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Shows that the process is alive.
+    pub(super) fn tick(&self) {
+        self.0.ticked_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// Whether the process has shown lately that it is alive.
+    pub(super) fn is_alive(&self) -> bool {
+        let silent_ms = self.now_ms().saturating_sub(self.0.ticked_ms.load(Ordering::Relaxed));
+        Duration::from_millis(silent_ms) < SILENCE_MAX
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.since_start.elapsed().as_millis() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_way_back() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.phase(), Phase::Starting);
+        for (entered, phase) in [
+            (Phase::Migrating, Phase::Migrating),
+            (Phase::Draining, Phase::Draining),
+            (Phase::Serving, Phase::Draining),
+        ] {
+            readiness.enter(entered);
+            assert_eq!(readiness.phase(), phase);
+        }
+        assert!(readiness.is_alive());
+    }
+}

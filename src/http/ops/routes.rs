@@ -1,0 +1,131 @@
+//! From a path of the operator's listener to what it says.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::{RawQuery, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::figures;
+use super::probes::{Dependencies, Findings};
+use super::readiness::{Phase, Readiness, TICK};
+use crate::http::admin::{self, Office};
+use crate::http::problem::Problem;
+use crate::http::router::{unknown, wrong_method};
+use crate::telemetry::metrics::Figures;
+
+/// The media type of the figures.
+const FIGURES_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The figures are tidied once in so many ticks.
+const TIDY_TICKS: u32 = 5;
+
+/// The operator's listener. Cheap to clone: all clones are the same.
+#[derive(Clone)]
+pub struct Ops {
+    readiness: Readiness,
+    figures: Figures,
+    behind: Arc<OnceLock<Behind>>,
+}
+
+/// What there is once the stores are open.
+struct Behind {
+    dependencies: Dependencies,
+    administration: Router,
+}
+
+impl Ops {
+    /// The listener of a server that is about to start.
+    pub fn new(readiness: Readiness, figures: Figures) -> Self {
+        Self { readiness, figures, behind: Arc::default() }
+    }
+
+    /// The stores are open: they are asked from now on, and `/admin` answers the administrator.
+    pub fn open(&self, dependencies: Dependencies, office: Office) {
+        let administration = Router::new().nest("/admin", admin::routes(office)).fallback(unknown);
+        // A server starts once.
+        let _ = self.behind.set(Behind { dependencies, administration });
+    }
+
+    /// Everything that the listener answers.
+    pub fn routes(&self) -> Router {
+        Router::new()
+            .route("/healthz", get(healthz))
+            .route("/startupz", get(startupz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(scraped))
+            .fallback(elsewhere)
+            .method_not_allowed_fallback(wrong_method)
+            .with_state(self.clone())
+    }
+
+    /// Shows that the process is alive, and keeps the figures tidy, until told to stop.
+    pub async fn tick(self, stop: CancellationToken) {
+        let mut ticks = 0_u32;
+        loop {
+            self.readiness.tick();
+            ticks = ticks.wrapping_add(1);
+            if ticks.is_multiple_of(TIDY_TICKS) {
+                self.figures.tidy();
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+
+    fn dependencies(&self) -> Option<&Dependencies> {
+        self.behind.get().map(|behind| &behind.dependencies)
+    }
+}
+
+/// Whether the process is alive; asks nobody else.
+async fn healthz(State(ops): State<Ops>) -> Response {
+    if ops.readiness.is_alive() { fine() } else { failing("the process does not tick\n".to_owned()) }
+}
+
+/// Whether the start is behind it.
+async fn startupz(State(ops): State<Ops>) -> Response {
+    match ops.readiness.phase() {
+        Phase::Starting => failing("starting\n".to_owned()),
+        Phase::Migrating => failing("migrating\n".to_owned()),
+        Phase::Serving | Phase::Draining => fine(),
+    }
+}
+
+/// Whether requests are welcome. `?verbose` says it of each dependency.
+async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
+    let findings = Findings::gather(ops.readiness.phase(), ops.dependencies()).await;
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    match (findings.are_good(), verbose) {
+        (true, false) => fine(),
+        (true, true) => format!("{findings}ready\n").into_response(),
+        (false, _) => failing(format!("{findings}not ready\n")),
+    }
+}
+
+async fn scraped(State(ops): State<Ops>) -> Response {
+    figures::look_up(ops.dependencies()).await;
+    ([(header::CONTENT_TYPE, FIGURES_TYPE)], ops.figures.text()).into_response()
+}
+
+async fn elsewhere(State(ops): State<Ops>, request: Request) -> Response {
+    let Some(behind) = ops.behind.get() else {
+        let detail = "the server is starting; /readyz?verbose says how far it is";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+    };
+    behind.administration.clone().oneshot(request).await.into_response()
+}
+
+fn fine() -> Response {
+    "ok\n".into_response()
+}
+
+fn failing(why: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}

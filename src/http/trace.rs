@@ -1,0 +1,107 @@
+//! The trace that a request belongs to: W3C Trace Context, in and out.
+
+use std::fmt;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::runtime::entropy::Entropy;
+
+/// The header that names the trace.
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The flag that says that the trace is recorded; the others are not for us to hand on.
+const SAMPLED: u8 = 1;
+
+/// A trace, and this request's place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trace {
+    id: [u8; 16],
+    /// Names what this server does for the request.
+    span: [u8; 8],
+    flags: u8,
+}
+
+impl Trace {
+    /// The trace that the caller names, if he names one, with a place of its own for this request.
+    pub(super) fn given(headers: &HeaderMap, entropy: &Entropy) -> Option<Self> {
+        let (id, flags) = read(headers.get(TRACEPARENT)?.to_str().ok()?)?;
+        Some(Self { id, span: entropy.bytes(), flags: flags & SAMPLED })
+    }
+
+    /// A trace that begins with this request.
+    pub(super) fn begin(entropy: &Entropy) -> Self {
+        Self { id: entropy.bytes(), span: entropy.bytes(), flags: 0 }
+    }
+
+    /// The name of the trace.
+    pub(super) fn id(&self) -> String {
+        hex::encode(self.id)
+    }
+
+    /// What the caller, and whoever is asked on the way, is told.
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.to_string()).ok()
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{}-{:02x}", hex::encode(self.id), hex::encode(self.span), self.flags)
+    }
+}
+
+/// Trace and flags of a header such as `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`. Later versions
+/// may say more at the end.
+fn read(text: &str) -> Option<([u8; 16], u8)> {
+    let mut parts = text.split('-');
+    let version = parts.next().and_then(lower_hex::<1>)?;
+    let id = parts.next().and_then(lower_hex::<16>)?;
+    let parent = parts.next().and_then(lower_hex::<8>)?;
+    let flags = parts.next().and_then(lower_hex::<1>)?;
+    let ended = version != [0] || parts.next().is_none();
+    (version != [0xff] && ended && id != [0; 16] && parent != [0; 8]).then_some((id, flags[0]))
+}
+
+fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    (lower && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    #[test]
+    fn the_trace_goes_on_from_a_place_of_its_own() {
+        let mut headers = HeaderMap::new();
+        let given = format!("00-{ID}-00f067aa0ba902b7-03");
+        headers.insert(TRACEPARENT, given.parse().unwrap());
+        let trace = Trace::given(&headers, &Entropy::system()).unwrap();
+        assert_eq!(trace.id(), ID);
+        let told = trace.header().unwrap();
+        let told = told.to_str().unwrap();
+        assert!(told.starts_with(&format!("00-{ID}-")) && told.ends_with("-01"), "{told}");
+        assert!(!told.contains("00f067aa0ba902b7"));
+    }
+
+    #[test]
+    fn what_is_no_trace_is_passed_over() {
+        let later = format!("01-{ID}-00f067aa0ba902b7-01-more");
+        assert!(read(&later).is_some());
+        for wrong in [
+            "",
+            "00",
+            &format!("00-{ID}-00f067aa0ba902b7"),
+            &format!("00-{ID}-00f067aa0ba902b7-01-more"),
+            &format!("ff-{ID}-00f067aa0ba902b7-01"),
+            &format!("00-{}-00f067aa0ba902b7-01", ID.to_uppercase()),
+            &format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            &format!("00-{ID}-{}-01", "0".repeat(16)),
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

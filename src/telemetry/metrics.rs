@@ -1,0 +1,324 @@
+//! Figures for a monitor, in the text format of Prometheus.
+//!
+//! Every family of figures stands in one list here. A room counts what it does through a function of this
+//! file or the macros of the crate `metrics`; where nobody has [started](start) the figures, as in `entityd
+//! link`, that does nothing. No label ever holds a token, an identifier or anything else that a caller chose.
+
+use std::sync::OnceLock;
+
+use metrics::Label;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::process::Process;
+use crate::runtime::clock::{Clock, Stopwatch};
+
+/// What a family of figures is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Only grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Seconds, sorted by size; the bounds suit calls and requests.
+    Short,
+    /// Seconds, sorted by size; the bounds suit jobs and runs.
+    Long,
+}
+
+struct Family {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+}
+
+/// Turns the list below into a constant for each family and [`FAMILIES`].
+macro_rules! families {
+    ($(#[doc = $help:literal] $name:ident: $kind:ident = $text:literal;)+) => {
+        $(#[doc = $help] pub const $name: &str = $text;)+
+
+        const FAMILIES: &[Family] = &[
+            $(Family { name: $name, kind: Kind::$kind, help: $help.trim_ascii() },)+
+        ];
+    };
+}
+
+families! {
+    /// Requests answered, by listener, route template, method and status.
+    REQUESTS: Counter = "entityd_http_requests_total";
+    /// Time from a request's header to the header of its answer, by listener, route template and method.
+    REQUEST_SECONDS: Short = "entityd_http_request_duration_seconds";
+    /// Requests whose answer has not begun.
+    REQUESTS_NOW: Gauge = "entityd_http_requests_in_progress";
+    /// Uploads that came to their end, by form (json, binary) and outcome (accepted, refused).
+    UPLOADS: Counter = "entityd_uploads_total";
+    /// Bytes of upload bodies that arrived.
+    UPLOAD_BYTES: Counter = "entityd_upload_bytes_total";
+    /// Uploads whose body is arriving.
+    UPLOADS_NOW: Gauge = "entityd_uploads_in_progress";
+    /// Bytes of uploads that lie in the spool.
+    SPOOL_BYTES: Gauge = "entityd_spool_bytes";
+    /// Jobs by queue and state (ready, delayed, leased, dead).
+    JOBS: Gauge = "entityd_queue_jobs";
+    /// Whether nothing is handed out from a queue.
+    QUEUE_PAUSED: Gauge = "entityd_queue_paused";
+    /// How long the oldest job that can be claimed has been in its queue.
+    QUEUE_OLDEST_SECONDS: Gauge = "entityd_queue_oldest_ready_job_age_seconds";
+    /// Jobs taken in, acknowledged and failed in a second, over the last minute, by queue and event.
+    QUEUE_RATE: Gauge = "entityd_queue_events_per_second";
+    /// How long the job that has been in hand longest has been so.
+    LEASE_SECONDS: Gauge = "entityd_oldest_lease_age_seconds";
+    /// Jobs that came to their end, by kind and outcome.
+    JOBS_DONE: Counter = "entityd_jobs_total";
+    /// How long jobs were in hand, by kind.
+    JOB_SECONDS: Long = "entityd_job_duration_seconds";
+    /// Pairs of encodings compared.
+    COMPARISONS: Counter = "entityd_comparisons_total";
+    /// Comparisons in a second of comparing, as measured lately.
+    COMPARISON_RATE: Gauge = "entityd_comparisons_per_second";
+    /// Candidate pairs found, those of several blocks counted each time.
+    PAIRS: Counter = "entityd_candidate_pairs_total";
+    /// Runs that came to their end, by outcome (completed, failed).
+    RUNS: Counter = "entityd_runs_total";
+    /// How long runs took, by stage (waiting, comparing, solving).
+    STAGE_SECONDS: Long = "entityd_run_stage_duration_seconds";
+    /// Projects that exist.
+    PROJECTS: Gauge = "entityd_projects";
+    /// Time that calls of the object store took, by operation.
+    OBJECT_SECONDS: Short = "entityd_object_store_call_duration_seconds";
+    /// Calls of the object store that failed, by operation.
+    OBJECT_ERRORS: Counter = "entityd_object_store_call_errors_total";
+    /// Time that calls of the metadata store took, by operation.
+    METADATA_SECONDS: Short = "entityd_metadata_call_duration_seconds";
+    /// Calls of the metadata store that failed, by operation.
+    METADATA_ERRORS: Counter = "entityd_metadata_call_errors_total";
+    /// What this process may still write to the disk of the data directory.
+    DISK_FREE_BYTES: Gauge = "entityd_disk_free_bytes";
+    /// The size of the disk of the data directory.
+    DISK_BYTES: Gauge = "entityd_disk_size_bytes";
+    /// Whether a dependency answers (1) or not (0).
+    READY: Gauge = "entityd_dependency_up";
+    /// Always 1; its labels say what is running.
+    BUILD: Gauge = "entityd_build_info";
+    /// Memory that the process has in RAM.
+    RESIDENT_BYTES: Gauge = "process_resident_memory_bytes";
+    /// Address space of the process.
+    VIRTUAL_BYTES: Gauge = "process_virtual_memory_bytes";
+    /// Files, sockets and the like that the process has open.
+    OPEN_FILES: Gauge = "process_open_fds";
+    /// The most of them that it may have open.
+    OPEN_FILES_MAX: Gauge = "process_max_fds";
+    /// Threads of the process.
+    THREADS: Gauge = "process_threads";
+    /// When the process started, in seconds since 1970.
+    START_SECONDS: Gauge = "process_start_time_seconds";
+}
+
+/// Bounds for calls and requests, in seconds.
+const SHORT: [f64; 14] =
+    [0.000_1, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Bounds for jobs and runs, in seconds.
+const LONG: [f64; 14] =
+    [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_200.0, 3_600.0, 14_400.0];
+
+static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// The figures of this process.
+#[derive(Clone, Debug)]
+pub struct Figures(Option<PrometheusHandle>);
+
+/// Starts counting for the whole process. A second call gives the same figures.
+pub fn start() -> Figures {
+    Figures(HANDLE.get_or_init(install).clone())
+}
+
+fn install() -> Option<PrometheusHandle> {
+    let mut builder = PrometheusBuilder::new();
+    for family in FAMILIES {
+        let bounds = match family.kind {
+            Kind::Counter | Kind::Gauge => continue,
+            Kind::Short => &SHORT,
+            Kind::Long => &LONG,
+        };
+        let matcher = Matcher::Full(family.name.to_owned());
+        builder = builder.set_buckets_for_metric(matcher, bounds).expect("there are bounds");
+    }
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    // Somebody else's recorder stays; only a test could have brought one.
+    metrics::set_global_recorder(recorder).ok()?;
+    describe();
+    metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics::gauge!(START_SECONDS).set(Clock::system().now().as_micros() as f64 / 1e6);
+    // A monitor sees the first one only if it has seen none before.
+    for family in [COMPARISONS, PAIRS, UPLOAD_BYTES] {
+        metrics::counter!(family).increment(0);
+    }
+    for family in [REQUESTS_NOW, UPLOADS_NOW, SPOOL_BYTES, LEASE_SECONDS, COMPARISON_RATE] {
+        metrics::gauge!(family).set(0.0);
+    }
+    Some(handle)
+}
+
+fn describe() {
+    for Family { name, kind, help } in FAMILIES {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Gauge => metrics::describe_gauge!(*name, *help),
+            Kind::Short | Kind::Long => metrics::describe_histogram!(*name, *help),
+        }
+    }
+}
+
+impl Figures {
+    /// Everything that was counted, as Prometheus reads it.
+    pub fn text(&self) -> String {
+        let counted = self.0.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+        counted + &Process::look().cpu_text()
+    }
+
+    /// Sorts what was measured since the last time. Until then each measurement takes memory of its own, so
+    /// this is to be called every few seconds.
+    pub fn tidy(&self) {
+        if let Some(handle) = &self.0 {
+            handle.run_upkeep();
+        }
+    }
+}
+
+/// Counts a request that was answered. `route` is a template, `method` one of a fixed list.
+pub fn request(listener: &'static str, route: &str, method: &'static str, status: u16, seconds: f64) {
+    let labels = vec![
+        Label::from_static_parts("listener", listener),
+        Label::new("route", route.to_owned()),
+        Label::from_static_parts("method", method),
+    ];
+    metrics::histogram!(REQUEST_SECONDS, labels.clone()).record(seconds);
+    let status = Label::new("status", status.to_string());
+    let labels: Vec<Label> = labels.into_iter().chain([status]).collect();
+    metrics::counter!(REQUESTS, labels).increment(1);
+}
+
+/// Counts an upload that came to its end.
+pub fn upload(form: &'static str, accepted: bool) {
+    let outcome = if accepted { "accepted" } else { "refused" };
+    metrics::counter!(UPLOADS, "form" => form, "outcome" => outcome).increment(1);
+}
+
+/// Counts a piece of an upload's body.
+pub fn upload_arrived(bytes: usize) {
+    metrics::counter!(UPLOAD_BYTES).increment(bytes as u64);
+}
+
+/// Counts a job that was in hand.
+pub fn job(kind: &'static str, outcome: &'static str, seconds: f64) {
+    metrics::counter!(JOBS_DONE, "kind" => kind, "outcome" => outcome).increment(1);
+    metrics::histogram!(JOB_SECONDS, "kind" => kind).record(seconds);
+}
+
+/// Counts comparisons, and says how fast they are lately.
+pub fn compared(comparisons: u64, per_second: f64) {
+    metrics::counter!(COMPARISONS).increment(comparisons);
+    metrics::gauge!(COMPARISON_RATE).set(per_second);
+}
+
+/// Says how long the job that has been in hand longest has been so; 0 if there is none.
+pub fn oldest_lease(seconds: f64) {
+    metrics::gauge!(LEASE_SECONDS).set(seconds);
+}
+
+/// Counts candidate pairs.
+pub fn found(pairs: u64) {
+    metrics::counter!(PAIRS).increment(pairs);
+}
+
+/// Counts whether a dependency answers.
+pub fn up(dependency: &'static str, answers: bool) {
+    metrics::gauge!(READY, "dependency" => dependency).set(f64::from(u8::from(answers)));
+}
+
+/// Counts what the operating system says of this process.
+pub fn process() {
+    let process = Process::look();
+    for (family, value) in [
+        (RESIDENT_BYTES, process.resident_bytes),
+        (VIRTUAL_BYTES, process.virtual_bytes),
+        (THREADS, process.threads),
+        (OPEN_FILES, process.open_files),
+        (OPEN_FILES_MAX, process.open_files_max),
+    ] {
+        if let Some(value) = value {
+            metrics::gauge!(family).set(value as f64);
+        }
+    }
+}
+
+/// The call of a store, whose time and failure are counted.
+#[derive(Debug)]
+pub struct Call {
+    seconds: &'static str,
+    errors: &'static str,
+    operation: &'static str,
+    watch: Stopwatch,
+}
+
+impl Call {
+    /// A call of the object store begins.
+    pub fn of_objects(operation: &'static str) -> Self {
+        Self { seconds: OBJECT_SECONDS, errors: OBJECT_ERRORS, operation, watch: Stopwatch::start() }
+    }
+
+    /// A call of the metadata store begins.
+    pub fn of_metadata(operation: &'static str) -> Self {
+        Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
+    }
+
+    /// The call is over; it failed if `failed`.
+    pub fn over(self, failed: bool) {
+        let label = || vec![Label::from_static_parts("operation", self.operation)];
+        metrics::histogram!(self.seconds, label()).record(self.watch.seconds());
+        if failed {
+            metrics::counter!(self.errors, label()).increment(1);
+        }
+    }
+}
+
+/// One more of something that is under way, until this is dropped.
+#[derive(Debug)]
+pub struct UnderWay(&'static str);
+
+impl UnderWay {
+    /// One more in the gauge `family`.
+    pub fn begin(family: &'static str) -> Self {
+        metrics::gauge!(family).increment(1.0);
+        Self(family)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        metrics::gauge!(self.0).decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        for Family { name, kind, help } in FAMILIES {
+            assert!(name.starts_with("entityd_") || name.starts_with("process_"), "{name}");
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            assert!(name.bytes().all(plain), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            let timed = matches!(kind, Kind::Short | Kind::Long);
+            assert!(!timed || name.ends_with("_seconds"), "{name}");
+            assert!(help.ends_with('.') && !help.contains('\n'), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn bounds_ascend() {
+        assert!(SHORT.is_sorted() && LONG.is_sorted());
+    }
+}

@@ -1,15 +1,20 @@
 //! `entityd bench solve`: candidate pairs a second.
 
+use std::fs::File;
+use std::io::{self, Seek};
+
 use serde::Serialize;
 
 use crate::cli::Failure;
-use crate::linkage::pairs::{self, Pair};
+use crate::linkage::pairs::{self, Pair, Run, Writer, merge_runs};
+use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::linkage::solver::{self, solve};
 use crate::runtime::clock::Stopwatch;
 
 /// Solves random candidate pairs
 ///
-/// The pairs are made up as they are solved, so memory is the solver's own.
+/// The pairs are made up as they are solved, so memory is the solver's own. With --runs they lie in
+/// temporary files instead, as comparing would leave them, and are merged on the way to the solver.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// Candidate pairs
@@ -21,6 +26,9 @@ pub(in crate::cli) struct Arguments {
     /// Records of each party [default: a twentieth of the pairs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     records: Option<u32>,
+    /// Sorted files that the pairs are merged from, 24 bytes a pair on the disk [default: none]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: Option<u32>,
     /// Print the JSON line alone
     #[arg(long)]
     json: bool,
@@ -33,8 +41,11 @@ struct Report {
     pairs: u64,
     parties: u32,
     records_per_party: u32,
+    runs: u32,
     seconds: f64,
     groups: u64,
+    /// Absent where the system does not say.
+    peak_resident_bytes: Option<u64>,
 }
 
 impl Arguments {
@@ -42,10 +53,16 @@ impl Arguments {
         let twentieth = u32::try_from((self.pairs / 20).max(1)).unwrap_or(u32::MAX);
         let records = self.records.unwrap_or(twentieth);
         let sizes = vec![records; self.parties as usize];
-        let watch = Stopwatch::start();
-        let solved = solve(&sizes, random_pairs(self.pairs, self.parties, records));
+        let pairs = random_pairs(self.pairs, self.parties, records);
+        let (solved, seconds) = match self.runs {
+            None => timed(|| solve(&sizes, pairs)),
+            Some(count) => {
+                let files = written(pairs, count).map_err(|error| Failure::Failed(error.to_string()))?;
+                let runs = files.into_iter().map(|file| Ok(Box::new(file) as Run<'static>));
+                timed(|| solve(&sizes, merge_runs(runs, &Temporary)?))
+            }
+        };
         let groups = solved.map_err(|error| Failure::Input(error.to_string()))?;
-        let seconds = watch.seconds();
         let mut count = 0;
         let counted: Result<(), solver::Error> = groups.try_for_each(|_| {
             count += 1;
@@ -57,8 +74,10 @@ impl Arguments {
             pairs: self.pairs,
             parties: self.parties,
             records_per_party: records,
+            runs: self.runs.unwrap_or(0),
             seconds,
             groups: count,
+            peak_resident_bytes: super::peak_resident_bytes(),
         };
         let sentence = format!(
             "{:.1} million pairs a second ({} parties of {records} records), {count} groups",
@@ -79,4 +98,38 @@ fn random_pairs(count: u64, parties: u32, records: u32) -> impl Iterator<Item = 
         let datasets = [first.min(second), first.max(second)];
         Ok(Pair { score: 1.0 - at as f64 / (2.0 * count as f64), datasets, records })
     })
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let watch = Stopwatch::start();
+    let done = work();
+    (done, watch.seconds())
+}
+
+/// The pairs dealt out at random over `count` files, each of which is sorted as they are.
+fn written(
+    pairs: impl Iterator<Item = Result<Pair, pairs::Error>>,
+    count: u32,
+) -> Result<Vec<File>, pairs::Error> {
+    let file = || tempfile::tempfile().map(Writer::new).map_err(pairs::Error::Write);
+    let mut writers = (0..count).map(|_| file()).collect::<Result<Vec<_>, _>>()?;
+    let mut draw = super::people::Draw::new(2);
+    for pair in pairs {
+        writers[draw.below(count.into()) as usize].push(&pair?)?;
+    }
+    let finished = writers.into_iter().map(|writer| {
+        let mut file = writer.finish()?.0;
+        file.rewind().map_err(pairs::Error::Write)?;
+        Ok(file)
+    });
+    finished.collect()
+}
+
+/// Temporary files where the system keeps them.
+struct Temporary;
+
+impl Scratch for Temporary {
+    fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
+        Ok(Box::new(tempfile::tempfile()?))
+    }
 }

@@ -7,23 +7,17 @@ const WIDE_WORDS: usize = 16;
 
 /// A set of datasets.
 pub(super) trait Mask: Copy {
-    /// No dataset.
-    const EMPTY: Self;
     /// The set of one dataset.
     fn single(dataset: u32) -> Self;
     /// Both sets together.
     fn union(self, other: Self) -> Self;
     /// Whether they have a dataset in common.
     fn meets(self, other: Self) -> bool;
-    /// How many datasets are in it.
-    fn count(self) -> u32;
 }
 
 macro_rules! small_mask {
     ($word:ty) => {
         impl Mask for $word {
-            const EMPTY: Self = 0;
-
             fn single(dataset: u32) -> Self {
                 1 << dataset
             }
@@ -35,25 +29,19 @@ macro_rules! small_mask {
             fn meets(self, other: Self) -> bool {
                 self & other != 0
             }
-
-            fn count(self) -> u32 {
-                self.count_ones()
-            }
         }
     };
 }
 
-small_mask!(u8);
+small_mask!(u32);
 small_mask!(u64);
 
 /// For more datasets than a word has bits.
 pub(super) type Wide = [u64; WIDE_WORDS];
 
 impl Mask for Wide {
-    const EMPTY: Self = [0; WIDE_WORDS];
-
     fn single(dataset: u32) -> Self {
-        let mut words = Self::EMPTY;
+        let mut words = [0; WIDE_WORDS];
         words[dataset as usize / 64] = 1 << (dataset % 64);
         words
     }
@@ -64,9 +52,5 @@ impl Mask for Wide {
 
     fn meets(self, other: Self) -> bool {
         self.iter().zip(&other).any(|(a, b)| a & b != 0)
-    }
-
-    fn count(self) -> u32 {
-        self.iter().map(|word| word.count_ones()).sum()
     }
 }

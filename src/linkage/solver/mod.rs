@@ -2,9 +2,9 @@
 //!
 //! [`solve`] takes pairs in [`Pair`](crate::linkage::pairs::Pair) order, each once, as a stream.
 
-mod counters;
 mod datasets;
 mod definition;
+mod edges;
 mod error;
 mod greedy;
 mod groups;

@@ -24,14 +24,21 @@ pub enum Error {
         /// What a job may take.
         size_bytes_max: usize,
     },
-    /// The store did not do as told and has closed: what was not answered may or may not have happened.
-    /// Open it again.
-    #[error("queue storage is unavailable until it is opened again")]
+    /// The store did not do as told and is being opened again: what was not answered may or may not have happened.
+    /// Worth another try after a pause.
+    #[error("queue storage is unavailable")]
     Storage(#[source] BoxError),
     /// What lies on disk is not what was written, or a newer version wrote it.
-    #[error("queue storage is damaged")]
+    #[error("queue storage is damaged; put a copy of it back, or move it away and a new one is made")]
     Damaged(#[source] BoxError),
     /// The queue was closed in good order.
     #[error("the queue is closed")]
     Closed,
+}
+
+impl Error {
+    /// What lies on disk is not what was written.
+    pub(super) fn damaged(reason: &'static str) -> Self {
+        Self::Damaged(reason.into())
+    }
 }

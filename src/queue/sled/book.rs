@@ -23,6 +23,9 @@ const NO_LANE: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub(super) enum Ended {
     Closed,
+    /// The store has failed and is being opened again.
+    Away(Arc<str>),
+    /// Nothing helps but another start.
     Failed(Arc<str>),
 }
 
@@ -30,7 +33,7 @@ impl Ended {
     pub(super) fn error(&self) -> Error {
         match self {
             Self::Closed => Error::Closed,
-            Self::Failed(reason) => Error::Storage(reason.to_string().into()),
+            Self::Away(reason) | Self::Failed(reason) => Error::Storage(reason.to_string().into()),
         }
     }
 }

@@ -1,20 +1,20 @@
 //! The broker: each call changes the book, and waits for the committer.
 
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
+use super::away::Lair;
 use super::book::{Book, Ended};
 use super::cache::Cache;
 use super::pack::{JOB_BYTES_MAX, size_bytes};
 use super::shared::Shared;
-use super::store::Store;
 use super::todo::{Lookup, Request};
-use super::{claim, committer, open, show};
+use super::{claim, committer, show};
 use crate::queue::{
     Acked, Backoff, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail,
     JobId, JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
@@ -31,11 +31,18 @@ pub struct Settings {
     pub lease_taken_up: Duration,
     /// Names and payloads kept in memory for jobs that are about to be claimed.
     pub cache_bytes: usize,
+    /// How large each of the two files of the commit log is.
+    pub journal_bytes: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { backoff: Backoff::default(), lease_taken_up: Duration::from_mins(1), cache_bytes: 32 << 20 }
+        Self {
+            backoff: Backoff::default(),
+            lease_taken_up: Duration::from_mins(1),
+            cache_bytes: 16 << 20,
+            journal_bytes: 8 << 20,
+        }
     }
 }
 
@@ -58,22 +65,23 @@ impl SledBroker {
     /// [`Error::Storage`] if the directory cannot be used or another process has it;
     /// [`Error::Damaged`] if what lies there cannot be read.
     pub fn open(directory: &Path, settings: Settings, entropy: Entropy) -> Result<Self, Error> {
-        let store = Store::open(directory)?;
         let work = Arc::new(Condvar::new());
-        let opened = open::read(&store, &entropy, Arc::clone(&work))?;
+        let (journal_bytes, directory) = (settings.journal_bytes, directory.to_owned());
+        let lair = Lair { directory, journal_bytes, entropy: entropy.clone() };
+        let (store, mut opened) = lair.open(&work)?;
         let shared = Arc::new(Shared {
-            book: Mutex::new(opened.book),
+            book: Mutex::new(opened.book.take().expect("it was just read")),
             work,
             wake: Notify::new(),
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
-            store,
+            store: RwLock::new(Some(Arc::new(store))),
         });
         let (send, receive) = oneshot::channel();
         let theirs = Arc::clone(&shared);
         let committer = std::thread::Builder::new()
             .name("queue-committer".to_owned())
             .spawn(move || {
-                committer::run(&theirs, opened.ids, opened.bound);
+                committer::run(&theirs, &lair, opened);
                 drop(theirs);
                 // The broker may be gone already.
                 let _ = send.send(());
@@ -83,8 +91,9 @@ impl SledBroker {
         Ok(Self { shared, settings, entropy, committer, ended })
     }
 
-    /// Waits until the store fails, and says why. It never answers while all is well, nor after a close in good
-    /// order: whoever owns the process should stop it then, and start it again.
+    /// Waits until nothing helps but another start, and says why: what lies on the disk is damaged, or the thread that writes has
+    /// panicked. It never answers while all is well, while a store that failed is being opened again, nor after a close in
+    /// good order.
     pub async fn failed(&self) -> Error {
         loop {
             let mut woken = std::pin::pin!(self.shared.wake.notified());
@@ -95,6 +104,11 @@ impl SledBroker {
             }
             woken.await;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Waits until everything changed so far is on the disk.

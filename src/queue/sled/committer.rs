@@ -4,15 +4,19 @@ use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::away::{Lair, come_back};
 use super::book::{Book, Ended};
 use super::ids::{Ids, print};
 use super::layout::{BOUND_KEY, Dead, Head, Tag, decode};
 use super::leases::Address;
+use super::open::Opened;
 use super::pack::{Incoming, Packed, pack};
 use super::segment::State;
 use super::shared::Shared;
-use super::store::Writes;
 use super::todo::{Death, Lookup, Pile, Request, Urgency};
+use super::writes::Writes;
 use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
 use crate::telemetry::chain;
@@ -21,18 +25,26 @@ use crate::telemetry::chain;
 const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
 /// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares
 /// the sync of the next new job.
-const COMPANY_WITHIN: Duration = Duration::from_millis(1);
+const COMPANY_WITHIN: Duration = Duration::from_millis(2);
 /// Numbers given out beforehand, so that the bound on the disk rarely moves.
 const NUMBERS_AHEAD: u64 = 1 << 20;
 
-/// Writes until the queue is closed or the store fails.
-pub(super) fn run(shared: &Shared, ids: Ids, bound: u64) {
-    let mut committer = Committer { shared, ids, bound };
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
-    let ended = match outcome {
-        Ok(Ok(())) => Ended::Closed,
-        Ok(Err(error)) => Ended::Failed(chain(&error).into()),
-        Err(panic) => Ended::Failed(panic_text(panic.as_ref()).into()),
+/// Writes until the queue is closed. A store that fails is opened again.
+pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
+    let ended = loop {
+        let mut committer = Committer { shared, ids: opened.ids, bound: opened.bound };
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
+        let failure = match outcome {
+            Ok(Ok(())) => break Ended::Closed,
+            Ok(Err(failure @ Error::Damaged(_))) => break Ended::Failed(chain(&failure).into()),
+            Ok(Err(failure)) => failure,
+            Err(panic) => break Ended::Failed(panic_text(panic.as_ref()).into()),
+        };
+        match come_back(shared, lair, &failure) {
+            Ok(Some(again)) => opened = again,
+            Ok(None) => break Ended::Closed,
+            Err(damaged) => break Ended::Failed(chain(&damaged).into()),
+        }
     };
     shared.end(ended);
 }
@@ -60,7 +72,7 @@ impl Committer<'_> {
         while let Some(pile) = self.next_pile() {
             self.write(pile)?;
         }
-        Ok(())
+        self.shared.store()?.close()
     }
 
     /// Waits for something to write; `None` when the queue is closed and everything is written.
@@ -81,9 +93,12 @@ impl Committer<'_> {
                 break;
             }
             let work = &self.shared.work;
-            if empty {
+            if waited {
+                book.todo.asleep = true;
                 book = work.wait(book).expect("no caller panics with the book");
+                (book.todo.asleep, waited) = (false, false);
             } else {
+                // Even with nothing to do: what comes next then need not wake this thread to be written in time.
                 let (again, timeout) =
                     work.wait_timeout(book, patience).expect("no caller panics with the book");
                 (book, waited) = (again, timeout.timed_out());
@@ -96,9 +111,9 @@ impl Committer<'_> {
     }
 
     fn write(&mut self, (pile, mut writes, mut outcome): (Pile, Writes, Outcome)) -> Result<(), Error> {
-        for (key, present) in &pile.keys {
-            if *present {
-                writes.insert(key, &[]);
+        for (key, present) in pile.keys {
+            if present {
+                writes.insert(key, Bytes::new(), false);
             } else {
                 writes.remove(key);
             }
@@ -110,7 +125,7 @@ impl Committer<'_> {
         let emptied = self.prints_of(&outcome.emptied)?;
         // A batch that turns out empty has nothing new to sync; what it skipped was synced before.
         if !writes.is_empty() {
-            self.shared.store.commit(writes)?;
+            self.shared.store()?.commit(writes)?;
         }
         for (segment, prints) in emptied {
             self.ids.remove(segment, &prints);
@@ -146,7 +161,7 @@ impl Committer<'_> {
             let (priority, attempts_max) = (death.priority, death.attempts_max);
             let payload = body.payload(slot)?.to_vec();
             let dead = Dead { letter: letter.clone(), priority, attempts_max, payload };
-            writes.put(Tag::Dead, death.sequence, &dead);
+            writes.put(Tag::Dead, death.sequence, &dead, true);
             outcome.letters.push(letter);
         }
         Ok(())
@@ -189,8 +204,8 @@ impl Committer<'_> {
         }
         for packed in pack(incoming) {
             let key = self.shared.book().number();
-            writes.put(Tag::Head, key, &packed.head);
-            writes.insert(&Tag::Body.key(key), packed.body.as_bytes());
+            writes.put(Tag::Head, key, &packed.head, true);
+            writes.insert(Tag::Body.key(key).to_vec(), packed.body.as_bytes().clone(), true);
             outcome.segments.push((key, packed));
         }
         Ok(())
@@ -201,9 +216,9 @@ impl Committer<'_> {
         let mut jobs = Vec::new();
         for sequence in letters {
             let key = Tag::Dead.key(*sequence);
-            if let Some(stored) = self.shared.store.get(key)? {
+            if let Some(stored) = self.shared.store()?.get(&key)? {
                 let dead: Dead = decode(&stored)?;
-                writes.remove(&key);
+                writes.remove(key.to_vec());
                 let letter = dead.letter;
                 let (priority, attempts_max) = (dead.priority, dead.attempts_max);
                 let job = NewJob::new(letter.job, letter.queue, letter.group, dead.payload);
@@ -238,7 +253,7 @@ impl Committer<'_> {
         let next = self.shared.book().next_number();
         if next > self.bound && !writes.is_empty() {
             self.bound = next + NUMBERS_AHEAD;
-            writes.insert(BOUND_KEY, &self.bound.to_le_bytes());
+            writes.insert(BOUND_KEY.to_vec(), Bytes::copy_from_slice(&self.bound.to_le_bytes()), false);
         }
     }
 
@@ -246,7 +261,7 @@ impl Committer<'_> {
     fn prints_of(&self, emptied: &[(u32, u64)]) -> Result<Vec<(u32, Vec<u64>)>, Error> {
         let mut prints = Vec::with_capacity(emptied.len());
         for (index, key) in emptied {
-            if let Some(stored) = self.shared.store.get(Tag::Head.key(*key))? {
+            if let Some(stored) = self.shared.store()?.get(&Tag::Head.key(*key))? {
                 prints.push((*index, decode::<Head>(&stored)?.prints));
             }
         }
@@ -312,16 +327,16 @@ fn write_marks(book: &mut Book, dirty: &[u32], writes: &mut Writes, outcome: &mu
         let (key, live, marked) = (segment.key, segment.live, segment.marked);
         segment.marked = true;
         if live == 0 {
-            writes.remove(&Tag::Head.key(key));
-            writes.remove(&Tag::Body.key(key));
+            writes.remove(Tag::Head.key(key).to_vec());
+            writes.remove(Tag::Body.key(key).to_vec());
             if marked {
-                writes.remove(&Tag::Marks.key(key));
+                writes.remove(Tag::Marks.key(key).to_vec());
             }
             outcome.emptied.push((index, key));
         } else {
             let place = |slot| super::segment::Place { segment: index, slot };
             let marks = book.segments.get(index).marks(|slot| book.delay_of(place(slot)));
-            writes.put(Tag::Marks, key, &marks);
+            writes.put(Tag::Marks, key, &marks, !marked);
         }
     }
 }

@@ -104,6 +104,15 @@ impl Lanes {
         queue
     }
 
+    /// Keeps what was counted before.
+    pub(super) fn keep_meters_of(&mut self, before: &mut Self) {
+        for old in before.queues.drain(..) {
+            let index = self.queue(&old.name);
+            let queue = self.queue_mut(index);
+            (queue.enqueued, queue.acked, queue.failed) = (old.enqueued, old.acked, old.failed);
+        }
+    }
+
     /// The queue of this name, if there is one.
     pub(super) fn find_queue(&self, name: &QueueName) -> Option<u32> {
         self.queues_by_name.get(name).copied()

@@ -10,6 +10,7 @@
 //! 'D' sequence  Dead   a dead letter
 //! 'P' queue     -      the queue is paused
 //! 'M' "format"  u32    version of all this          'M' "bound"  u64  no segment or sequence is beyond
+//! 'M' "applied" u64    see `super::journal`
 //! ```
 //!
 //! Heads, marks and dead letters are postcard (little-endian varints, fields in order).
@@ -24,8 +25,12 @@ use crate::queue::{DeadLetter, Error, Group, NewJob, QueueName};
 use crate::runtime::clock::Timestamp;
 
 /// Version of the layout.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+/// The version whose sled had everything: it is this one with an empty commit log.
+pub(super) const FORMAT_WITHOUT_JOURNAL: u32 = 1;
 pub(super) const FORMAT_KEY: &[u8] = b"Mformat";
+/// The last epoch of the commit log that sled has everything of. In sled alone.
+pub(super) const APPLIED_KEY: &[u8] = b"Mapplied";
 pub(super) const BOUND_KEY: &[u8] = b"Mbound";
 
 /// First byte of a key.
@@ -123,7 +128,7 @@ pub(super) fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, Error> {
 }
 
 pub(super) fn damaged() -> Error {
-    Error::Damaged("a value of the queue does not have its layout".into())
+    Error::damaged("a value of the queue does not have its layout")
 }
 
 /// Names and payloads of a segment.
@@ -162,11 +167,11 @@ impl Body {
     }
 
     /// Takes bytes that were read; [`Body::name`] and [`Body::payload`] check them.
-    pub(super) fn from_stored(bytes: ::sled::IVec) -> Self {
-        Self(Bytes::from_owner(bytes))
+    pub(super) fn from_stored(bytes: Bytes) -> Self {
+        Self(bytes)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(super) const fn as_bytes(&self) -> &Bytes {
         &self.0
     }
 
@@ -209,7 +214,7 @@ mod tests {
         let jobs = [("a", ""), ("", "payload"), ("long name", "x")];
         let jobs = jobs.map(|(name, payload)| NewJob::new(name, "q", "g", payload.as_bytes()));
         let body = Body::of(jobs.iter());
-        let stored = Body::from_stored(body.as_bytes().into());
+        let stored = Body::from_stored(body.as_bytes().clone());
         for (slot, job) in (0..).zip(&jobs) {
             assert_eq!(stored.name(slot).unwrap(), job.job.as_str());
             assert_eq!(stored.payload(slot).unwrap(), job.payload);
@@ -222,7 +227,7 @@ mod tests {
         let job = NewJob::new("name", "q", "g", "payload");
         let bytes = Body::of([job].iter());
         for length in 0..bytes.as_bytes().len() {
-            let torn = Body::from_stored(bytes.as_bytes()[..length].into());
+            let torn = Body::from_stored(bytes.as_bytes().slice(..length));
             assert!(torn.payload(0).is_err(), "{length}");
         }
     }

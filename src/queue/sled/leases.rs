@@ -68,6 +68,17 @@ impl Leases {
         until
     }
 
+    /// Keeps a hold of the book before.
+    pub(super) fn keep(&mut self, address: Address, hold: Hold) {
+        self.deadlines.insert((hold.until, address));
+        self.holds.insert(address, hold);
+    }
+
+    /// Numbers no hold as one of the book before.
+    pub(super) const fn count_on_from(&mut self, before: &Self) {
+        self.number = before.number;
+    }
+
     pub(super) fn get(&self, address: Address) -> Option<&Hold> {
         self.holds.get(&address)
     }

@@ -7,6 +7,8 @@
 //! New jobs are seen by claims, and known as duplicates, only once they are on the disk. Everything else is
 //! seen at once and answered once it is on the disk; what was seen but is lost in a crash is done again.
 
+mod away;
+mod birth;
 mod book;
 mod broker;
 mod cache;
@@ -16,6 +18,7 @@ mod dead;
 mod hands;
 mod ids;
 mod lanes;
+mod journal;
 mod layout;
 mod leases;
 mod open;
@@ -24,8 +27,11 @@ mod segment;
 mod shared;
 mod show;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 mod todo;
+mod tree;
+mod writes;
 
 pub use broker::{Settings, SledBroker};

@@ -11,7 +11,8 @@ use crate::runtime::entropy::Entropy;
 
 /// What the disk knew.
 pub(super) struct Opened {
-    pub(super) book: Book,
+    /// Taken out once it is in use.
+    pub(super) book: Option<Book>,
     pub(super) ids: Ids,
     /// No number beyond this was given out.
     pub(super) bound: u64,
@@ -20,23 +21,24 @@ pub(super) struct Opened {
 /// Reads everything but names and payloads.
 pub(super) fn read(store: &Store, entropy: &Entropy, work: Arc<Condvar>) -> Result<Opened, Error> {
     let bound = store.bound()?;
-    let mut opened = Opened { book: Book::new(entropy, bound, work), ids: Ids::default(), bound };
-    read_segments(store, &mut opened)?;
+    let mut book = Book::new(entropy, bound, work);
+    let mut ids = Ids::default();
+    read_segments(store, &mut book, &mut ids)?;
     for entry in store.scan(Tag::Dead) {
         let dead: Dead = decode(&entry?.1)?;
-        opened.book.dead.insert(dead.letter);
+        book.dead.insert(dead.letter);
     }
     for entry in store.scan(Tag::Paused) {
         let (key, _) = entry?;
         let name = std::str::from_utf8(&key[1..]).map_err(|_| damaged())?;
-        let queue = opened.book.lanes.queue(&name.into());
-        opened.book.lanes.queue_mut(queue).paused = true;
+        let queue = book.lanes.queue(&name.into());
+        book.lanes.queue_mut(queue).paused = true;
     }
-    Ok(opened)
+    Ok(Opened { book: Some(book), ids, bound })
 }
 
 /// Both kinds of values are in order of their segments: they are read side by side.
-fn read_segments(store: &Store, opened: &mut Opened) -> Result<(), Error> {
+fn read_segments(store: &Store, book: &mut Book, ids: &mut Ids) -> Result<(), Error> {
     let mut all_marks = store.scan(Tag::Marks).peekable();
     for entry in store.scan(Tag::Head) {
         let (key, head) = entry?;
@@ -48,8 +50,8 @@ fn read_segments(store: &Store, opened: &mut Opened) -> Result<(), Error> {
         let marks = all_marks.next_if(is_ours).transpose()?;
         let marks = marks.map(|(_, marks)| decode::<Marks>(&marks)).transpose()?;
         check(&head, marks.as_ref())?;
-        let index = opened.book.admit(key, &head, marks.as_ref());
-        add_names(store, opened, index, (key, &head.prints), marks.as_ref())?;
+        let index = book.admit(key, &head, marks.as_ref());
+        add_names(store, ids, index, (key, &head.prints), marks.as_ref())?;
     }
     Ok(())
 }
@@ -67,7 +69,7 @@ fn check(head: &Head, marks: Option<&Marks>) -> Result<(), Error> {
 
 fn add_names(
     store: &Store,
-    opened: &mut Opened,
+    ids: &mut Ids,
     index: u32,
     (key, prints): (u64, &[u64]),
     marks: Option<&Marks>,
@@ -76,12 +78,12 @@ fn add_names(
         if marks.is_some_and(|marks| marks.is_gone(slot)) {
             continue;
         }
-        match opened.ids.holder(*print) {
+        match ids.holder(*print) {
             Some(holder) if holder != index => {
                 let body = store.body(key)?.ok_or_else(damaged)?;
-                opened.ids.insert_collided(body.name(slot)?.into(), index);
+                ids.insert_collided(body.name(slot)?.into(), index);
             }
-            _ => opened.ids.insert(*print, index),
+            _ => ids.insert(*print, index),
         }
     }
     Ok(())

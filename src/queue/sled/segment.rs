@@ -141,7 +141,7 @@ impl Segments {
     }
 
     /// Segments from this number on the disk, in its order, with their places.
-    pub(super) fn from_key(&self, key: u64) -> impl Iterator<Item = (u32, &Segment)> {
+    pub(super) fn starting_at(&self, key: u64) -> impl Iterator<Item = (u32, &Segment)> {
         self.by_key.range(key..).map(|(_, index)| (*index, self.get(*index)))
     }
 

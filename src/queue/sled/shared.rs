@@ -1,6 +1,6 @@
 //! What callers and the committer share.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 
 use tokio::sync::Notify;
 
@@ -19,7 +19,8 @@ pub(super) struct Shared {
     /// Tells claims that there may be something to hand out.
     pub(super) wake: Notify,
     pub(super) cache: Mutex<Cache>,
-    pub(super) store: Store,
+    /// Absent while it is opened again.
+    pub(super) store: RwLock<Option<Arc<Store>>>,
 }
 
 impl Shared {
@@ -29,6 +30,22 @@ impl Shared {
 
     pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().expect("no caller panics with the cache")
+    }
+
+    /// The store, unless it is being opened again.
+    pub(super) fn store(&self) -> Result<Arc<Store>, Error> {
+        let store = self.store.read().expect("no caller panics with the store").clone();
+        store.ok_or_else(|| Error::Storage("it is being opened again".into()))
+    }
+
+    /// Lets go of the store. Whoever reads from it right now is about to be done.
+    pub(super) fn take_store(&self) {
+        self.store.write().expect("no caller panics with the store").take();
+    }
+
+    /// Goes on with a store that was opened.
+    pub(super) fn put_store(&self, store: Store) {
+        *self.store.write().expect("no caller panics with the store") = Some(Arc::new(store));
     }
 
     /// The book, unless the queue has ended.
@@ -43,7 +60,7 @@ impl Shared {
     /// Ends the queue, for the first reason given.
     pub(super) fn end(&self, ended: Ended) {
         let mut book = self.book();
-        if matches!(ended, Ended::Failed(_)) {
+        if !matches!(ended, Ended::Closed) {
             book.todo.give_up();
         }
         if !matches!(book.ended, Some(Ended::Failed(_))) {
@@ -64,7 +81,7 @@ impl Shared {
         if let Some(body) = self.cache().get(segment) {
             return Ok(Some(body));
         }
-        let body = self.store.body(segment)?;
+        let body = self.store()?.body(segment)?;
         if let Some(body) = &body {
             self.cache().insert(segment, body.clone());
         }

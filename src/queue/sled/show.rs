@@ -91,7 +91,7 @@ pub(super) async fn dead(shared: &Arc<Shared>, job: &JobId) -> Result<Option<Job
     let found = shared.open_book()?.dead.find(std::slice::from_ref(job));
     let Some(letter) = found.first().copied() else { return Ok(None) };
     let theirs = Arc::clone(shared);
-    let reading = tokio::task::spawn_blocking(move || theirs.store.get(Tag::Dead.key(letter)));
+    let reading = tokio::task::spawn_blocking(move || theirs.store()?.get(&Tag::Dead.key(letter)));
     let Some(stored) = reading.await.map_err(|error| Error::Storage(error.into()))?? else { return Ok(None) };
     let layout::Dead { letter, attempts_max, payload, .. } = layout::decode(&stored)?;
     Ok(Some(JobDetail { entry: JobEntry::Dead(letter), attempts_max, payload: payload.into() }))
@@ -143,7 +143,7 @@ pub(super) async fn jobs(
 
 /// Looks at some segments from this one; says where to go on.
 fn find(book: &Book, query: &JobQuery, key: u64, found: &mut Vec<Found>) -> Option<u64> {
-    for (count, (index, segment)) in book.segments.from_key(key).enumerate() {
+    for (count, (index, segment)) in book.segments.starting_at(key).enumerate() {
         if count == SEGMENTS_AT_ONCE || found.len() >= query.count {
             return Some(segment.key);
         }

@@ -1,159 +1,218 @@
-//! The files: sled, and the fsync that sled leaves out.
+//! The store: a commit log in front of sled.
+//!
+//! A commit goes into the [`Journal`], behind one fdatasync, and into a table in memory. When the journal's file is full,
+//! the table is put into sled by a thread of its own while the next file and the next table are filled. A job that is done
+//! by then never reaches sled, which is what makes a queue that is kept up with cheap.
 
-use std::fs::File;
-use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
-use ::sled::{Batch, Config, Db, IVec};
+use ::sled::{Batch, IVec};
+use bytes::Bytes;
 
-use super::layout::{self, BOUND_KEY, Body, FORMAT, FORMAT_KEY, Tag, damaged};
+use super::birth;
+use super::journal::Journal;
+use super::layout::{APPLIED_KEY, BOUND_KEY, Body, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_JOURNAL, Tag, damaged};
+use super::table::Table;
+use super::tree::{Tree, storage};
+use super::writes::{Change, Writes};
 use crate::queue::Error;
-
-/// What sled may keep in memory of what it has written.
-const CACHE_BYTES: u64 = 16 << 20;
-/// sled puts what exceeds a quarter of this into files of their own, without any sync. A leaf has at most
-/// twenty values (it splits beyond sixteen), so with values of 64 KiB none comes near.
-const SLED_SEGMENT_BYTES: usize = 8 << 20;
-/// A store that was closed a moment ago may still hold its lock.
-const LOCK_TRIES: usize = 40;
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
+use crate::runtime::compute::panic_text;
 
 /// The store: changes go in whole, and are on the disk when [`Store::commit`] returns.
 #[derive(Debug)]
 pub(super) struct Store {
-    tree: Db,
-    log: File,
+    tree: Arc<Tree>,
+    tables: Arc<Mutex<Tables>>,
+    log: Mutex<Log>,
+    /// Makes the next commit fail: before it is written, or after.
+    #[cfg(test)]
+    pub(super) failing: Mutex<Option<Failing>>,
 }
 
-/// Changes that belong together.
+/// When a commit is to fail.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failing {
+    Before,
+    After,
+}
+
+/// What sled does not have yet.
 #[derive(Debug, Default)]
-pub(super) struct Writes {
-    batch: Batch,
-    count: usize,
+struct Tables {
+    active: Table,
+    /// On its way into sled.
+    frozen: Option<Arc<Table>>,
 }
 
-impl Writes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    pub(super) fn put(&mut self, tag: Tag, number: u64, value: &impl serde::Serialize) {
-        self.insert(&tag.key(number), &layout::encode(value));
-    }
-
-    pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) {
-        self.batch.insert(key, value);
-        self.count += 1;
-    }
-
-    pub(super) fn remove(&mut self, key: &[u8]) {
-        self.batch.remove(key);
-        self.count += 1;
-    }
+#[derive(Debug)]
+struct Log {
+    journal: Journal,
+    checkpoint: Option<JoinHandle<Result<(), Error>>>,
 }
 
 impl Store {
-    /// Opens the store of a directory, which is created if need be.
-    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
-        sync_before_open(directory).map_err(storage)?;
-        let tree = open_tree(directory)?;
-        // sled has written a snapshot that refers to the log; both must be there after a power cut.
-        sync_all_of(directory).map_err(storage)?;
-        let log = File::open(directory.join("db")).map_err(storage)?;
-        let store = Self { tree, log };
-        store.check_format()?;
-        Ok(store)
-    }
-
-    fn check_format(&self) -> Result<(), Error> {
-        match self.get(FORMAT_KEY)? {
-            None if self.tree.is_empty() => {
-                let mut writes = Writes::default();
-                writes.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
-                self.commit(writes)
-            }
-            Some(format) if *format == FORMAT.to_le_bytes() => Ok(()),
-            _ => Err(Error::Damaged("another version of the program wrote this queue".into())),
+    /// Opens the store of a directory, which is made if need be. The files of the commit log are so large.
+    pub(super) fn open(directory: &Path, journal_bytes: u64) -> Result<Self, Error> {
+        let new = birth::begin(directory)?;
+        let tree = Tree::open(directory)?;
+        check_format(&tree, new)?;
+        let mut journal = Journal::open(directory, journal_bytes).map_err(storage)?;
+        let epoch = recover(&tree, &journal)?;
+        journal.begin(epoch + 1).map_err(storage)?;
+        if new {
+            birth::finish(directory)?;
         }
+        let log = Mutex::new(Log { journal, checkpoint: None });
+        Ok(Self {
+            tree: Arc::new(tree),
+            tables: Arc::default(),
+            log,
+            #[cfg(test)]
+            failing: Mutex::default(),
+        })
     }
 
     /// Makes the changes, all or none, and waits until they are on the disk.
     pub(super) fn commit(&self, writes: Writes) -> Result<(), Error> {
-        self.tree.apply_batch(writes.batch).map_err(storage)?;
-        self.tree.flush().map_err(storage)?;
-        // sled's flush ends in sync_file_range(2), which reaches neither the file's size nor the drive's cache.
-        self.log.sync_data().map_err(storage)
+        let mut log = self.log();
+        if log.checkpoint.as_ref().is_some_and(JoinHandle::is_finished) {
+            log.join()?;
+        }
+        if log.journal.is_full_for(&writes) {
+            self.rotate(&mut log)?;
+        }
+        #[cfg(test)]
+        let failing = self.failing.lock().expect("no test panics with it").take();
+        #[cfg(test)]
+        if failing == Some(Failing::Before) {
+            return Err(Error::Storage("no space left".into()));
+        }
+        log.journal.append(&writes).map_err(storage)?;
+        #[cfg(test)]
+        if failing == Some(Failing::After) {
+            return Err(Error::Storage("the drive is gone".into()));
+        }
+        tables(&self.tables).active.apply(writes);
+        Ok(())
     }
 
-    pub(super) fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<IVec>, Error> {
-        self.tree.get(key).map_err(storage)
+    /// Goes on in the other file, once sled has what that held, and lets sled have what this one holds.
+    fn rotate(&self, log: &mut Log) -> Result<(), Error> {
+        log.join()?;
+        let epoch = log.journal.epoch();
+        let frozen = {
+            let mut tables = tables(&self.tables);
+            let frozen = Arc::new(std::mem::take(&mut tables.active));
+            tables.frozen = Some(Arc::clone(&frozen));
+            frozen
+        };
+        let (tree, theirs) = (Arc::clone(&self.tree), Arc::clone(&self.tables));
+        let checkpoint = std::thread::Builder::new().name("queue-checkpoint".to_owned());
+        let checkpoint = checkpoint.spawn(move || {
+            tree.take_in(&frozen, epoch)?;
+            tables(&theirs).frozen = None;
+            Ok(())
+        });
+        log.checkpoint = Some(checkpoint.map_err(storage)?);
+        log.journal.begin(epoch + 1).map_err(storage)
+    }
+
+    /// Lets sled have everything. Nothing may be committed afterwards.
+    pub(super) fn close(&self) -> Result<(), Error> {
+        let mut log = self.log();
+        log.join()?;
+        if log.journal.is_empty() {
+            return Ok(());
+        }
+        let table = std::mem::take(&mut tables(&self.tables).active);
+        self.tree.take_in(&table, log.journal.epoch())
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let known = {
+            let tables = tables(&self.tables);
+            tables.active.get(key).or_else(|| tables.frozen.as_ref()?.get(key)).cloned()
+        };
+        match known {
+            Some(Change::Put { value, .. }) => Ok(Some(value)),
+            Some(Change::Remove) => Ok(None),
+            None => Ok(self.tree.get(key)?.map(Bytes::from_owner)),
+        }
     }
 
     /// Names and payloads of a segment, if it is still there.
     pub(super) fn body(&self, segment: u64) -> Result<Option<Body>, Error> {
-        Ok(self.get(Tag::Body.key(segment))?.map(Body::from_stored))
+        Ok(self.get(&Tag::Body.key(segment))?.map(Body::from_stored))
     }
 
-    /// Every value under a tag, by key.
+    /// Every value under a tag as it was when the store was opened, by key.
     pub(super) fn scan(&self, tag: Tag) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
-        self.tree.scan_prefix([tag.byte()]).map(|entry| entry.map_err(storage))
+        self.tree.scan(tag.byte())
     }
 
     /// The number below which segments and sequences have been given out.
     pub(super) fn bound(&self) -> Result<u64, Error> {
-        let Some(bound) = self.get(BOUND_KEY)? else { return Ok(1) };
-        bound.as_ref().try_into().map(u64::from_le_bytes).map_err(|_| damaged())
+        Ok(number(&self.tree, BOUND_KEY)?.unwrap_or(1))
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().expect("no caller panics with the log")
     }
 }
 
-fn storage(error: impl Into<crate::queue::BoxError>) -> Error {
-    Error::Storage(error.into())
-}
-
-fn open_tree(directory: &Path) -> Result<Db, Error> {
-    let config = Config::new()
-        .path(directory)
-        .cache_capacity(CACHE_BYTES)
-        .segment_size(SLED_SEGMENT_BYTES)
-        .flush_every_ms(None);
-    let mut tries = 0;
-    loop {
-        match config.clone().open() {
-            Ok(tree) => return Ok(tree),
-            Err(::sled::Error::Io(error)) if tries < LOCK_TRIES && is_lock(&error) => {
-                tries += 1;
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            Err(error @ ::sled::Error::Corruption { .. }) => return Err(Error::Damaged(error.into())),
-            Err(error) => return Err(storage(error)),
-        }
+impl Drop for Store {
+    fn drop(&mut self) {
+        // sled must be let go of by the time this returns; who wanted to know how it went has asked before.
+        let _ = self.log().join();
     }
 }
 
-fn is_lock(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
-}
-
-/// A process that was killed may have left writes that only the page cache knows; sled is about to build a
-/// snapshot on them.
-fn sync_before_open(directory: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    match File::open(directory.join("db")) {
-        Ok(log) => log.sync_all(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+impl Log {
+    /// Waits until sled has what was frozen.
+    fn join(&mut self) -> Result<(), Error> {
+        let Some(checkpoint) = self.checkpoint.take() else { return Ok(()) };
+        checkpoint.join().unwrap_or_else(|panic| Err(Error::Storage(panic_text(panic.as_ref()).into())))
     }
 }
 
-/// Syncs the files of the directory, its entries, and its own entry.
-fn sync_all_of(directory: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        File::open(entry?.path())?.sync_all()?;
+fn tables(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
+    tables.lock().expect("no caller panics with the tables")
+}
+
+fn check_format(tree: &Tree, new: bool) -> Result<(), Error> {
+    let write = || {
+        let mut batch = Batch::default();
+        batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
+        tree.commit(batch)
+    };
+    match tree.get(FORMAT_KEY)? {
+        None if new && tree.is_empty() => write(),
+        None => Err(Error::damaged("it does not hold what a queue holds")),
+        Some(format) if *format == FORMAT.to_le_bytes() => Ok(()),
+        Some(format) if *format == FORMAT_WITHOUT_JOURNAL.to_le_bytes() => write(),
+        Some(_) => Err(Error::damaged("another version of the program wrote it")),
     }
-    File::open(directory)?.sync_all()?;
-    match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => Ok(()),
+}
+
+/// Lets sled have what only the commit log has; gives back the last epoch there was.
+fn recover(tree: &Tree, journal: &Journal) -> Result<u64, Error> {
+    let applied = number(tree, APPLIED_KEY)?.unwrap_or(0);
+    let mut last = applied;
+    let mut table = Table::default();
+    for epoch in journal.epochs_after(applied)? {
+        last = epoch.number;
+        epoch.commits.into_iter().for_each(|writes| table.apply(writes));
     }
+    if last > applied {
+        tree.take_in(&table, last)?;
+    }
+    Ok(last)
+}
+
+fn number(tree: &Tree, key: &[u8]) -> Result<Option<u64>, Error> {
+    let Some(stored) = tree.get(key)? else { return Ok(None) };
+    stored.as_ref().try_into().map(|bytes| Some(u64::from_le_bytes(bytes))).map_err(|_| damaged())
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tempfile::TempDir;
 
+use super::store::Failing;
 use super::{Settings, SledBroker};
 use crate::queue::conformance::{Fixture, at, claim, job, stories};
-use crate::queue::{Broker, Error, NewJob};
+use crate::queue::{Acked, Broker, Error, Heartbeat, NewJob, Progress, Pulse};
 use crate::runtime::entropy::Entropy;
 
 struct Folder {
@@ -19,7 +20,9 @@ struct Folder {
 }
 
 fn open(directory: &Path, seed: u64) -> SledBroker {
-    SledBroker::open(directory, Settings::default(), Entropy::seeded(seed)).unwrap()
+    // The files of the commit log take turns often.
+    let settings = Settings { journal_bytes: 16 << 10, ..Settings::default() };
+    SledBroker::open(directory, settings, Entropy::seeded(seed)).unwrap()
 }
 
 impl Folder {
@@ -113,4 +116,50 @@ async fn a_second_broker_on_the_same_directory_is_refused() {
     let folder = Folder::new();
     let second = SledBroker::open(folder.directory.path(), Settings::default(), Entropy::system());
     assert!(matches!(second, Err(Error::Storage(_))));
+}
+
+#[test]
+fn garbage_is_not_taken_for_a_new_queue() {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("db"), [7; 3_000]).unwrap();
+    let refused = SledBroker::open(directory.path(), Settings::default(), Entropy::system());
+    let Err(refused @ Error::Damaged(_)) = refused else { panic!("{refused:?}") };
+    assert!(refused.to_string().contains("move it away"), "{refused}");
+    // A power cut while a new one was made leaves anything behind, and a mark.
+    std::fs::write(directory.path().join("unfinished"), []).unwrap();
+    drop(open(directory.path(), 0));
+    assert!(!directory.path().join("unfinished").exists());
+}
+
+/// Waits until the store is open again.
+async fn enqueue_at_last(broker: &SledBroker, name: &str) {
+    for _ in 0..200 {
+        match broker.enqueue(&[job(name)], at(0)).await {
+            Ok(_) => return,
+            Err(Error::Storage(_)) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the store does not come back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_fails_is_opened_again_and_who_holds_a_job_keeps_it() {
+    for failing in [Failing::Before, Failing::After] {
+        let folder = Folder::new();
+        let broker = folder.broker.as_ref().unwrap();
+        broker.enqueue(&[job("a"), job("b"), job("c")], at(0)).await.unwrap();
+        let held = claim(broker, 2, at(1)).await;
+        *broker.shared().store().unwrap().failing.lock().unwrap() = Some(failing);
+        let answer = broker.ack(&held[0].id, at(2)).await;
+        assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
+        enqueue_at_last(broker, "d").await;
+        let beat = [Heartbeat { lease: held[1].id.clone(), progress: Progress::default() }];
+        assert_eq!(broker.heartbeat(&beat, at(3)).await.unwrap(), [Pulse::Continue { until: at(63) }]);
+        // Whether the first ack was written, nobody could know; it may be repeated.
+        let leases: Vec<_> = held.into_iter().map(|lease| lease.id).collect();
+        assert_eq!(broker.ack_all(&leases, at(4)).await.unwrap(), [Acked::Done, Acked::Done]);
+        let left = claim(broker, 9, at(5)).await;
+        assert_eq!(left.iter().map(|lease| lease.id.job.as_str()).collect::<Vec<_>>(), ["c", "d"]);
+    }
 }

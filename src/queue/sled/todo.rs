@@ -84,34 +84,36 @@ pub(super) struct Todo {
     /// Those whose changes are being written; `None` while nothing is.
     writing: Option<Vec<oneshot::Sender<()>>>,
     urgency: Urgency,
+    /// Whether the committer sleeps until it is told; otherwise it looks by itself before long.
+    pub(super) asleep: bool,
     work: Arc<Condvar>,
 }
 
 impl Todo {
     pub(super) fn new(work: Arc<Condvar>) -> Self {
-        Self { pile: Pile::default(), waiting: Vec::new(), writing: None, urgency: Urgency::None, work }
+        let (pile, urgency) = (Pile::default(), Urgency::None);
+        Self { pile, waiting: Vec::new(), writing: None, urgency, asleep: false, work }
     }
 
     pub(super) fn add_dirty(&mut self, segment: u32) {
-        self.wake_if_first();
+        self.wake_if_asleep();
         self.pile.dirty.push(segment);
     }
 
-    /// The committer sleeps while there is nothing to write.
-    fn wake_if_first(&self) {
-        if self.pile.is_empty() {
+    fn wake_if_asleep(&mut self) {
+        if std::mem::take(&mut self.asleep) {
             self.work.notify_one();
         }
     }
 
     pub(super) fn add_death(&mut self, death: Death) {
-        self.wake_if_first();
+        self.wake_if_asleep();
         self.pile.deaths.push(death);
     }
 
     /// Writes a key without a value, or removes one.
     pub(super) fn add_key(&mut self, key: Vec<u8>, present: bool) {
-        self.wake_if_first();
+        self.wake_if_asleep();
         self.pile.keys.push((key, present));
     }
 

@@ -1,0 +1,54 @@
+//! A new store: half-made is made again, and what is no store is not taken for a new one.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::journal;
+use super::tree::{LOG, storage, sync_all_of};
+use crate::queue::Error;
+
+/// There while a store is made.
+const MARK: &str = "unfinished";
+
+/// Makes the directory ready, and says whether a store has to be made in it.
+pub(super) fn begin(directory: &Path) -> Result<bool, Error> {
+    prepare(directory).map_err(storage)
+}
+
+fn prepare(directory: &Path) -> io::Result<bool> {
+    std::fs::create_dir_all(directory)?;
+    let mark = directory.join(MARK);
+    if mark.try_exists()? {
+        remove_all_but(directory, MARK)?;
+    } else if directory.join(LOG).try_exists()? || directory.join(journal::NAMES[0]).try_exists()? {
+        return Ok(false);
+    } else {
+        File::create(&mark)?;
+    }
+    sync_all_of(directory)?;
+    Ok(true)
+}
+
+/// The store is complete.
+pub(super) fn finish(directory: &Path) -> Result<(), Error> {
+    // What was made is there before the mark is not.
+    sync_all_of(directory).map_err(storage)?;
+    std::fs::remove_file(directory.join(MARK)).map_err(storage)?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(storage)
+}
+
+fn remove_all_but(directory: &Path, kept: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name() == kept {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The commit log: what was committed and is not in sled's file yet.
+//!
+//! Two files take turns; each time one is begun, that is an *epoch*, and an epoch's file is begun anew only when sled
+//! has everything of the epoch. The files are as large as they get from the start, so that a commit is one write into space
+//! that is there and one fdatasync, which has no file size or block map to write.
+//!
+//! ```text
+//! 0      8 bytes  "entityqj"
+//! 8      u32      version, 1
+//! 12     u64      epoch; its parity says which file it is in
+//! 20     u32      CRC-32 of the 20 bytes before
+//! 4096   records, one after another; the first that does not hold ends them:
+//!        u32 CRC-32 of the rest   u32 bytes of the changes   u64 epoch
+//!        changes: u8 0 remove, 1 put   u16 key bytes   u32 value bytes   key   value
+//! ```
+//!
+//! All numbers are little-endian.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::writes::{Change, Writes};
+use crate::queue::Error;
+
+pub(super) const NAMES: [&str; 2] = ["journal.0", "journal.1"];
+const MAGIC: &[u8; 8] = b"entityqj";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 24;
+const RECORDS_AT: u64 = 4096;
+const PREFIX_BYTES: usize = 16;
+const CHANGE_BYTES: usize = 7;
+
+/// Both files; one is being written.
+#[derive(Debug)]
+pub(super) struct Journal {
+    files: [File; 2],
+    epoch: u64,
+    /// Where the next record goes.
+    end: u64,
+    bytes: u64,
+    buffer: Vec<u8>,
+}
+
+/// An epoch that was found.
+#[derive(Debug)]
+pub(super) struct Epoch {
+    pub(super) number: u64,
+    pub(super) commits: Vec<Writes>,
+}
+
+impl Journal {
+    /// Opens the files, or makes them. Nothing can be appended before [`Journal::begin`].
+    pub(super) fn open(directory: &Path, bytes: u64) -> io::Result<Self> {
+        let [first, second] = NAMES.map(|name| open_file(&directory.join(name), bytes));
+        Ok(Self { files: [first?, second?], epoch: 0, end: u64::MAX, bytes, buffer: Vec::new() })
+    }
+
+    /// The epochs after this one, in order, with what was committed in them.
+    pub(super) fn epochs_after(&self, applied: u64) -> Result<Vec<Epoch>, Error> {
+        let mut epochs = Vec::new();
+        for (parity, file) in (0..).zip(&self.files) {
+            let mut stored = Vec::new();
+            io::Read::read_to_end(&mut io::BufReader::new(file), &mut stored)
+                .map_err(|error| Error::Storage(error.into()))?;
+            let number = header(&stored, parity)?;
+            if let Some(number) = number.filter(|number| *number > applied) {
+                epochs.push(Epoch { number, commits: records(&stored, number) });
+            }
+        }
+        epochs.sort_by_key(|epoch| epoch.number);
+        let in_a_row = (applied + 1..).zip(&epochs).all(|(number, epoch)| epoch.number == number);
+        in_a_row.then_some(epochs).ok_or_else(|| Error::damaged("a commit log is missing"))
+    }
+
+    /// Begins an epoch in the file that sled has everything of.
+    pub(super) fn begin(&mut self, epoch: u64) -> io::Result<()> {
+        (self.epoch, self.end) = (epoch, RECORDS_AT);
+        if self.file().metadata()?.len() > self.bytes {
+            self.file().set_len(self.bytes)?;
+        }
+        self.file().write_all_at(&header_of(epoch), 0)
+    }
+
+    /// The epoch that is being written.
+    pub(super) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether nothing has been appended since the epoch was begun.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.end == RECORDS_AT
+    }
+
+    /// Whether these changes would go beyond the file although an empty one may have room for them.
+    pub(super) fn is_full_for(&self, writes: &Writes) -> bool {
+        !self.is_empty() && self.end + record_bytes(writes) as u64 > self.bytes
+    }
+
+    /// Appends a record, and waits until it is on the disk.
+    pub(super) fn append(&mut self, writes: &Writes) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        write_record(&mut buffer, self.epoch, writes)?;
+        self.file().write_all_at(&buffer, self.end)?;
+        self.file().sync_data()?;
+        self.end += buffer.len() as u64;
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    fn file(&self) -> &File {
+        &self.files[(self.epoch % 2) as usize]
+    }
+}
+
+fn open_file(path: &Path, bytes: u64) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    if file.metadata()?.len() < bytes {
+        let mut zeros = io::Read::take(io::repeat(0), bytes);
+        // Only a file that was never begun is short.
+        io::copy(&mut zeros, &mut file)?;
+        file.sync_all()?;
+        io::Seek::rewind(&mut file)?;
+    }
+    Ok(file)
+}
+
+/// The epoch of a file, if one was begun in it.
+fn header(stored: &[u8], parity: u64) -> Result<Option<u64>, Error> {
+    let damaged = || Error::damaged("the head of a commit log is not what was written");
+    let header = stored.first_chunk::<HEADER_BYTES>().ok_or_else(damaged)?;
+    if *header == [0; HEADER_BYTES] {
+        return Ok(None);
+    }
+    let epoch = header[12..20].try_into().map(u64::from_le_bytes).map_err(|_| damaged())?;
+    let holds = *header == header_of(epoch) && epoch % 2 == parity;
+    holds.then_some(Some(epoch)).ok_or_else(damaged)
+}
+
+fn header_of(epoch: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..20].copy_from_slice(&epoch.to_le_bytes());
+    let crc = crc32fast::hash(&header[..20]);
+    header[20..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// What was committed in an epoch.
+fn records(stored: &[u8], epoch: u64) -> Vec<Writes> {
+    let mut rest = stored.get(RECORDS_AT as usize..).unwrap_or_default();
+    let mut commits = Vec::new();
+    while let Some((writes, after)) = read_record(rest, epoch) {
+        commits.push(writes);
+        rest = after;
+    }
+    commits
+}
+
+fn read_record(stored: &[u8], epoch: u64) -> Option<(Writes, &[u8])> {
+    let (prefix, rest) = stored.split_at_checked(PREFIX_BYTES)?;
+    let length = u32::from_le_bytes(prefix[4..8].try_into().ok()?) as usize;
+    let (changes, after) = rest.split_at_checked(length)?;
+    let holds = crc(&prefix[4..], changes).to_le_bytes() == prefix[..4] && prefix[8..] == epoch.to_le_bytes();
+    holds.then(|| read_changes(changes)).flatten().map(|writes| (writes, after))
+}
+
+fn read_changes(mut stored: &[u8]) -> Option<Writes> {
+    let mut writes = Writes::default();
+    while let Some((prefix, rest)) = stored.split_first_chunk::<CHANGE_BYTES>() {
+        let key_bytes = u16::from_le_bytes(prefix[1..3].try_into().ok()?);
+        let value_bytes = u32::from_le_bytes(prefix[3..].try_into().ok()?);
+        let (key, rest) = rest.split_at_checked(usize::from(key_bytes))?;
+        let (value, rest) = rest.split_at_checked(value_bytes as usize)?;
+        let change = match prefix[0] {
+            0 => Change::Remove,
+            // sled may have taken in a part of the epoch before.
+            1 => Change::Put { value: Bytes::copy_from_slice(value), fresh: false },
+            _ => return None,
+        };
+        writes.push(key.to_vec(), change);
+        stored = rest;
+    }
+    Some(writes)
+}
+
+fn record_bytes(writes: &Writes) -> usize {
+    let change = |(key, change): (&[u8], &Change)| {
+        let value_bytes = if let Change::Put { value, .. } = change { value.len() } else { 0 };
+        CHANGE_BYTES + key.len() + value_bytes
+    };
+    PREFIX_BYTES + writes.iter().map(change).sum::<usize>()
+}
+
+fn write_record(buffer: &mut Vec<u8>, epoch: u64, writes: &Writes) -> io::Result<()> {
+    let too_large = |_| io::Error::other("a commit of 4 GiB cannot be written");
+    let length = u32::try_from(record_bytes(writes) - PREFIX_BYTES).map_err(too_large)?;
+    buffer.extend_from_slice(&[0; 4]);
+    buffer.extend_from_slice(&length.to_le_bytes());
+    buffer.extend_from_slice(&epoch.to_le_bytes());
+    for (key, change) in writes.iter() {
+        let (kind, value) = match change {
+            Change::Remove => (0, &[][..]),
+            Change::Put { value, .. } => (1, value.as_ref()),
+        };
+        let key_bytes = u16::try_from(key.len()).map_err(io::Error::other)?;
+        buffer.write_all(&[kind])?;
+        buffer.write_all(&key_bytes.to_le_bytes())?;
+        buffer.write_all(&(value.len() as u32).to_le_bytes())?;
+        buffer.write_all(key)?;
+        buffer.write_all(value)?;
+    }
+    let crc = crc(&buffer[4..PREFIX_BYTES], &buffer[PREFIX_BYTES..]);
+    buffer[..4].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
+fn crc(prefix: &[u8], changes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(prefix);
+    hasher.update(changes);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn commit(number: u8) -> Writes {
+        let mut writes = Writes::default();
+        writes.insert(vec![number; 3], vec![number; 100].into(), false);
+        writes.remove(vec![number]);
+        writes
+    }
+
+    fn written(directory: &Path, epoch: u64, commits: u8) -> Journal {
+        let mut journal = Journal::open(directory, 16 << 10).unwrap();
+        journal.begin(epoch).unwrap();
+        for number in 0..commits {
+            journal.append(&commit(number)).unwrap();
+        }
+        journal
+    }
+
+    fn found(directory: &Path, applied: u64) -> Vec<(u64, Vec<Writes>)> {
+        let journal = Journal::open(directory, 16 << 10).unwrap();
+        let epochs = journal.epochs_after(applied).unwrap();
+        epochs.into_iter().map(|epoch| (epoch.number, epoch.commits)).collect()
+    }
+
+    #[test]
+    fn what_was_committed_is_found_again() {
+        let directory = TempDir::new().unwrap();
+        assert!(found(directory.path(), 0).is_empty());
+        written(directory.path(), 1, 3);
+        written(directory.path(), 2, 2);
+        let expected = [(1, vec![commit(0), commit(1), commit(2)]), (2, vec![commit(0), commit(1)])];
+        assert_eq!(found(directory.path(), 0), expected);
+        assert_eq!(found(directory.path(), 1), expected[1..]);
+        // What an earlier epoch has left in the file is not taken for the later one's.
+        written(directory.path(), 3, 1);
+        assert_eq!(found(directory.path(), 2), [(3, vec![commit(0)])]);
+    }
+
+    #[test]
+    fn a_torn_record_ends_the_log_and_a_gap_is_damage() {
+        let directory = TempDir::new().unwrap();
+        written(directory.path(), 1, 3);
+        let path = directory.path().join(NAMES[1]);
+        let whole = std::fs::read(&path).unwrap();
+        let third = RECORDS_AT as usize + 2 * record_bytes(&commit(0));
+        for torn in third..third + record_bytes(&commit(0)) {
+            let mut bytes = whole.clone();
+            bytes[torn..].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(found(directory.path(), 0)[0].1.len(), 2, "{torn}");
+        }
+        let journal = written(directory.path(), 5, 1);
+        assert!(matches!(journal.epochs_after(2), Err(Error::Damaged(_))));
+    }
+}

@@ -1,0 +1,72 @@
+//! What was committed and is not in sled yet.
+
+use std::collections::HashMap;
+
+use super::writes::{Change, Writes};
+
+/// The latest change of each key.
+#[derive(Debug, Default)]
+pub(super) struct Table(HashMap<Vec<u8>, Change>);
+
+impl Table {
+    /// Makes changes. A key that came and went leaves no trace.
+    pub(super) fn apply(&mut self, writes: Writes) {
+        for (key, change) in writes.into_changes() {
+            let was_fresh = matches!(self.0.get(&key), Some(Change::Put { fresh: true, .. }));
+            match change {
+                Change::Remove if was_fresh => _ = self.0.remove(&key),
+                Change::Put { value, fresh } => {
+                    let fresh = fresh || was_fresh;
+                    self.0.insert(key, Change::Put { value, fresh });
+                }
+                Change::Remove => _ = self.0.insert(key, Change::Remove),
+            }
+        }
+    }
+
+    /// What became of a key, if that is known here.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Change> {
+        self.0.get(key)
+    }
+
+    /// All changes, in the order of their keys.
+    pub(super) fn sorted(&self) -> Vec<(&[u8], &Change)> {
+        let mut changes: Vec<_> = self.0.iter().map(|(key, change)| (key.as_slice(), change)).collect();
+        changes.sort_unstable_by_key(|(key, _)| *key);
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn put(key: &str, fresh: bool) -> Writes {
+        let mut writes = Writes::default();
+        writes.insert(key.into(), Bytes::from_static(b"value"), fresh);
+        writes
+    }
+
+    fn remove(key: &str) -> Writes {
+        let mut writes = Writes::default();
+        writes.remove(key.into());
+        writes
+    }
+
+    #[test]
+    fn what_came_and_went_leaves_no_trace() {
+        let mut table = Table::default();
+        table.apply(put("a", true));
+        table.apply(put("a", false));
+        let value = Bytes::from_static(b"value");
+        assert_eq!(table.get(b"a"), Some(&Change::Put { value, fresh: true }));
+        table.apply(remove("a"));
+        assert_eq!(table.get(b"a"), None);
+        table.apply(put("b", false));
+        table.apply(remove("b"));
+        assert_eq!(table.get(b"b"), Some(&Change::Remove), "sled may have a value of it");
+        assert_eq!(table.get(b"c"), None);
+    }
+}

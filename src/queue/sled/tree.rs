@@ -1,0 +1,146 @@
+//! sled, and the fsync that sled leaves out.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use ::sled::{Batch, Config, Db, IVec};
+
+use super::layout::APPLIED_KEY;
+use super::table::Table;
+use super::writes::Change;
+use crate::queue::Error;
+
+/// What sled may keep in memory of what it has written.
+const CACHE_BYTES: u64 = 16 << 20;
+/// sled puts what exceeds a quarter of this into files of their own, without any sync. A leaf has at most
+/// twenty values (it splits beyond sixteen), so with values of 64 KiB none comes near.
+const SLED_SEGMENT_BYTES: usize = 8 << 20;
+/// So much goes in between two syncs. sled begins a segment anew once what replaces its content has been followed by a
+/// whole segment of other writes; with less than a segment between two syncs, the replacement is on the disk by then.
+const BATCH_BYTES: usize = SLED_SEGMENT_BYTES / 4;
+/// A store that was closed a moment ago may still hold its lock.
+const LOCK_TRIES: usize = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// sled's tree: what was taken in is on the disk.
+#[derive(Debug)]
+pub(super) struct Tree {
+    db: Db,
+    log: File,
+}
+
+impl Tree {
+    /// Opens the tree of a directory, which is made if need be.
+    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
+        sync_before_open(directory).map_err(storage)?;
+        let db = open_db(directory)?;
+        // sled has written a snapshot that refers to the log; both must be there after a power cut.
+        sync_all_of(directory).map_err(storage)?;
+        let log = File::open(directory.join(LOG)).map_err(storage)?;
+        Ok(Self { db, log })
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
+        self.db.get(key).map_err(storage)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.db.is_empty()
+    }
+
+    /// Every value whose key begins with this byte, by key.
+    pub(super) fn scan(&self, tag: u8) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
+        self.db.scan_prefix([tag]).map(|entry| entry.map_err(storage))
+    }
+
+    /// Makes the changes of an epoch, and waits until they are on the disk. They are made piece by piece: if this is cut
+    /// off, they have to be made again.
+    pub(super) fn take_in(&self, table: &Table, epoch: u64) -> Result<(), Error> {
+        let (mut batch, mut bytes) = (Batch::default(), 0);
+        for (key, change) in table.sorted() {
+            match change {
+                Change::Put { value, .. } => batch.insert(key, value.as_ref()),
+                Change::Remove => batch.remove(key),
+            }
+            bytes += key.len() + if let Change::Put { value, .. } = change { value.len() } else { 0 };
+            if bytes > BATCH_BYTES {
+                self.commit(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        batch.insert(APPLIED_KEY, &epoch.to_le_bytes());
+        self.commit(batch)
+    }
+
+    /// Makes a few changes, all or none, and waits until they are on the disk.
+    pub(super) fn commit(&self, batch: Batch) -> Result<(), Error> {
+        self.db.apply_batch(batch).map_err(storage)?;
+        self.db.flush().map_err(storage)?;
+        // sled's flush ends in sync_file_range(2), which reaches neither the file's size nor the drive's cache.
+        self.log.sync_data().map_err(storage)
+    }
+}
+
+/// sled's file.
+pub(super) const LOG: &str = "db";
+
+pub(super) fn storage(error: impl Into<crate::queue::BoxError>) -> Error {
+    Error::Storage(error.into())
+}
+
+fn open_db(directory: &Path) -> Result<Db, Error> {
+    let config = Config::new()
+        .path(directory)
+        .cache_capacity(CACHE_BYTES)
+        .segment_size(SLED_SEGMENT_BYTES)
+        .flush_every_ms(None);
+    let mut tries = 0;
+    loop {
+        match config.clone().open() {
+            Ok(db) => return Ok(db),
+            Err(::sled::Error::Io(error)) if tries < LOCK_TRIES && is_lock(&error) => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(error @ ::sled::Error::Corruption { .. }) => return Err(Error::Damaged(error.into())),
+            Err(error) => return Err(storage(error)),
+        }
+    }
+}
+
+fn is_lock(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
+}
+
+/// A process that was killed may have left writes that only the page cache knows; sled is about to build a
+/// snapshot on them.
+fn sync_before_open(directory: &Path) -> io::Result<()> {
+    match File::open(directory.join(LOG)) {
+        Ok(log) => log.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Drops what memory holds of the files and the disk may not, as far as the system does that.
+pub(super) fn forget_cached(directory: &Path) {
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for file in files.filter_map(|entry| File::open(entry.path()).ok()) {
+        // The writes that failed are unknown either way; this only makes sure that nobody builds on them.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+}
+
+/// Syncs the files of the directory, its entries, and its own entry.
+pub(super) fn sync_all_of(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    File::open(directory)?.sync_all()?;
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}

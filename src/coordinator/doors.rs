@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Coordinator, Error, Event, NewRun, Refused};
 use crate::metadata::{Commit, Listed, Status};
 use crate::model::{
-    Party, ProjectId, ProjectState, ResultType, Run, RunId, Threshold, Token, TokenHash, Upload,
+    Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Threshold, Token, TokenHash, Upload,
 };
 
 /// A project that is asked for; what it says has been checked.
@@ -128,6 +128,19 @@ impl Coordinator {
         let token = self.token();
         let receipt: TokenHash = token.hash();
         self.apply(project, Event::UploadAccepted { party, upload, receipt }).await?;
+        Ok(token)
+    }
+
+    /// Accepts an upload that names files to be read, and gives the receipt token.
+    pub async fn refer_upload(
+        &self,
+        project: ProjectId,
+        party: u32,
+        reference: Reference,
+    ) -> Result<Token, Error> {
+        let token = self.token();
+        let receipt: TokenHash = token.hash();
+        self.apply(project, Event::UploadReferred { party, reference, receipt }).await?;
         Ok(token)
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Job, Outcome, RunId, Seed, Threshold, TokenHash, Upload};
+use crate::model::{Job, Outcome, Reference, RunId, Seed, Threshold, TokenHash, Upload};
 use crate::runtime::clock::Timestamp;
 
 /// Something that happened to a project.
@@ -19,6 +19,15 @@ pub enum Event {
         party: u32,
         /// What was counted while it arrived.
         upload: Upload,
+        /// Digest of the receipt token.
+        receipt: TokenHash,
+    },
+    /// The body is complete and names files that are to be read.
+    UploadReferred {
+        /// The dataset index of the party.
+        party: u32,
+        /// What it names.
+        reference: Reference,
         /// Digest of the receipt token.
         receipt: TokenHash,
     },

@@ -1,7 +1,12 @@
 //! Which jobs bring a project on from where it is.
 
 use super::event::Rules;
-use crate::model::{Contents, Dataset, Job, ProjectId, ProjectState, Run, RunState, Task, Upload};
+use crate::model::{Contents, Dataset, Job, ProjectId, ProjectState, Reference, Run, RunState, Task, Upload};
+
+/// The job that reads the files that an upload names.
+pub(super) fn fetch(project: ProjectId, party: u32, reference: &Reference) -> Job {
+    Job { project, task: Task::Fetch { party, reference: reference.clone() } }
+}
 
 /// The job that lays out an upload.
 pub(super) fn ingest(project: ProjectId, party: u32, upload: &Upload) -> Job {
@@ -11,6 +16,7 @@ pub(super) fn ingest(project: ProjectId, party: u32, upload: &Upload) -> Job {
 /// Every job that the project waits for; purges aside, which nobody waits for.
 pub(super) fn wanted(project: &ProjectState, rules: &Rules) -> Vec<Job> {
     let parties = (0..).zip(&project.parties).filter_map(|(index, party)| match &party.contents {
+        Contents::Fetching(reference) => Some(fetch(project.id, index, reference)),
         Contents::Ingesting(upload) => Some(ingest(project.id, index, upload)),
         _ => None,
     });
@@ -22,6 +28,10 @@ pub(super) fn wanted(project: &ProjectState, rules: &Rules) -> Vec<Job> {
 pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
     let run = |id| project.run(id).map(|run| (&run.state, run.progress.as_ref()));
     match &job.task {
+        Task::Fetch { party, reference } => project
+            .parties
+            .get(*party as usize)
+            .is_some_and(|party| party.contents == Contents::Fetching(reference.clone())),
         Task::Ingest { party, upload } => project
             .parties
             .get(*party as usize)
@@ -39,7 +49,8 @@ pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
 
 /// The groups of the jobs that the project waits for.
 pub(super) fn wanted_groups(project: &ProjectState) -> Vec<String> {
-    let ingesting = project.parties.iter().any(|party| matches!(party.contents, Contents::Ingesting(_)));
+    let under_way = |contents: &Contents| matches!(contents, Contents::Fetching(_) | Contents::Ingesting(_));
+    let ingesting = project.parties.iter().any(|party| under_way(&party.contents));
     let runs = project.runs.iter().filter(|run| !run.has_ended() && run.state != RunState::Created);
     let groups = runs.map(|run| run.id.to_string());
     groups.chain(ingesting.then(|| project.id.to_string())).collect()

@@ -3,8 +3,8 @@
 use super::transition::{Next, next};
 use super::{Effect, Event, NewRun, Refused, Report, Rules};
 use crate::model::{
-    Contents, Dataset, Job, Outcome, Party, ProjectId, ProjectState, Purge, ResultType, RunId, RunState,
-    Seed, Summary, Task, Threshold, TokenHash, Upload,
+    Contents, Dataset, Job, Outcome, Party, ProjectId, ProjectState, Purge, Reference, ResultType, RunId,
+    RunState, Seed, Summary, Task, Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -308,4 +308,53 @@ fn a_job_is_wanted_until_its_outcome_is_applied() {
     assert_eq!(wanted(&story), [false, false, false, false, false, true]);
     story.finalize();
     assert_eq!(wanted(&story), [false, false, false, false, false, false, true]);
+}
+
+fn reference() -> Reference {
+    Reference { upload: 1, encodings: "p/0/e.bin".to_owned(), blocks: Some("p/0/b.json".to_owned()) }
+}
+
+#[test]
+fn files_are_read_once_and_go_once_they_are_read() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.tell(&Event::UploadBegun { party: 0 }).unwrap();
+    let referred = Event::UploadReferred { party: 0, reference: reference(), receipt: HASH };
+    story.tell(&referred).unwrap();
+    assert_eq!(story.project.parties_contributed(), 1);
+    assert_eq!(story.tell(&referred).err(), Some(Refused::UploadSuperseded));
+    assert_eq!(story.tell(&Event::UploadBegun { party: 0 }).err(), Some(Refused::TokenUsed));
+    let job = story.job(|task| matches!(task, Task::Fetch { .. }));
+    let upload = Upload { upload: 1, records: 10, encoding_bytes: 8, blocks: true };
+    story.report(job.clone(), Outcome::Fetched(upload.clone()));
+    story.report(job, Outcome::Rejected { message: "too late".to_owned() });
+    assert_eq!(story.project.parties[0].contents, Contents::Ingesting(upload));
+    let files = vec!["p/0/e.bin".to_owned(), "p/0/b.json".to_owned()];
+    let gone = Task::Purge(Purge::Files { party: 0, upload: 1, files });
+    assert_eq!(story.jobs().iter().filter(|job| job.task == gone).count(), 1);
+    assert!(story.ingest().project.parties[0].dataset().is_some());
+}
+
+#[test]
+fn files_that_cannot_be_used_put_the_project_in_error_until_the_next_upload() {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.tell(&Event::UploadBegun { party: 0 }).unwrap();
+    story.tell(&Event::UploadReferred { party: 0, reference: reference(), receipt: HASH }).unwrap();
+    let job = story.job(|task| matches!(task, Task::Fetch { .. }));
+    story.report(job, Outcome::Rejected { message: "it is empty".to_owned() });
+    assert_eq!(story.project.error(), Some("it is empty"));
+    assert!(story.tell(&Event::UploadBegun { party: 0 }).is_ok());
+}
+
+#[test]
+fn the_files_of_scores_go_with_their_project() {
+    let mut story = Story::new(2, ResultType::SimilarityScores);
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap();
+    let plan = story.job(|task| matches!(task, Task::Plan { .. }));
+    story.report(plan, Outcome::Planned { parts: 0, comparisons: 0 });
+    let Next { effects, .. } = next(story.project.clone(), &Event::Deleted, &rules()).unwrap();
+    let purges = |wanted: &Purge| {
+        let is = |effect: &&Effect| matches!(effect, Effect::Enqueue(job) if job.task == Task::Purge(wanted.clone()));
+        effects.iter().filter(is).count()
+    };
+    assert_eq!((purges(&Purge::Run(RUN)), purges(&Purge::Project)), (1, 1));
 }

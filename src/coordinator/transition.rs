@@ -4,8 +4,8 @@ use super::event::{Effect, Event, NewRun, Refused, Report, Rules};
 use super::{jobs, sizes};
 use crate::model::run::{Progress, Times};
 use crate::model::{
-    BitSet, Contents, Dataset, Job, Outcome, ProjectState, Purge, ResultType, Run, RunId, RunState, Seed,
-    Summary, Task, TokenHash, Upload,
+    BitSet, Contents, Dataset, Job, Outcome, Party, ProjectState, Purge, Reference, ResultType, Run, RunId,
+    RunState, Seed, Summary, Task, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -29,6 +29,9 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
     match event {
         Event::UploadBegun { party } => step.upload_begun(*party)?,
         Event::UploadAccepted { party, upload, receipt } => step.upload_accepted(*party, upload, *receipt)?,
+        Event::UploadReferred { party, reference, receipt } => {
+            step.upload_referred(*party, reference, *receipt)?;
+        }
         Event::UploadAbandoned { party, upload } => step.upload_abandoned(*party, *upload),
         Event::RunPosted(run) => step.run_posted(run)?,
         Event::RunDeleted(run) => step.run_deleted(*run)?,
@@ -73,8 +76,17 @@ impl Step<'_> {
         for run in self.open_runs() {
             self.effects.push(Effect::Cancel(run.to_string()));
         }
+        // Files with pairs lie beside the projects: whoever downloads them is told nothing of these.
+        let with_files: Vec<RunId> = self.runs_with_score_files().collect();
+        with_files.into_iter().for_each(|run| self.purge(Purge::Run(run)));
         self.purge(Purge::Project);
         Next { state: None, effects: self.effects }
+    }
+
+    fn runs_with_score_files(&self) -> impl Iterator<Item = RunId> {
+        let scores = self.project.result_type == ResultType::SimilarityScores;
+        let made = |run: &&Run| matches!(run.state, RunState::Finalizing | RunState::Completed(_));
+        self.project.runs.iter().filter(move |run| scores && made(run)).map(|run| run.id)
     }
 
     fn upload_begun(&mut self, party: u32) -> Result<(), Refused> {
@@ -89,15 +101,31 @@ impl Step<'_> {
     }
 
     fn upload_accepted(&mut self, index: u32, upload: &Upload, receipt: TokenHash) -> Result<(), Refused> {
+        self.upload_ended(index, upload.upload, receipt)?.contents = Contents::Ingesting(upload.clone());
+        self.enqueue(jobs::ingest(self.project.id, index, upload));
+        Ok(())
+    }
+
+    fn upload_referred(
+        &mut self,
+        index: u32,
+        reference: &Reference,
+        receipt: TokenHash,
+    ) -> Result<(), Refused> {
+        self.upload_ended(index, reference.upload, receipt)?.contents = Contents::Fetching(reference.clone());
+        self.enqueue(jobs::fetch(self.project.id, index, reference));
+        Ok(())
+    }
+
+    /// The party whose upload has come to its good end.
+    fn upload_ended(&mut self, index: u32, upload: u32, receipt: TokenHash) -> Result<&mut Party, Refused> {
         let party = self.project.parties.get_mut(index as usize).ok_or(Refused::Absent)?;
-        if !party.uploading || party.uploads != upload.upload {
+        if !party.uploading || party.uploads != upload {
             return Err(Refused::UploadSuperseded);
         }
         party.uploading = false;
         party.receipt_token = Some(receipt);
-        party.contents = Contents::Ingesting(upload.clone());
-        self.enqueue(jobs::ingest(self.project.id, index, upload));
-        Ok(())
+        Ok(party)
     }
 
     fn upload_abandoned(&mut self, index: u32, upload: u32) {
@@ -148,6 +176,7 @@ impl Step<'_> {
 
     fn reported(&mut self, report: &Report, at: Timestamp, seed: &Seed) {
         match (&report.job.task, &report.outcome) {
+            (Task::Fetch { party, reference }, outcome) => self.fetched(*party, reference, outcome),
             (Task::Ingest { party, upload }, outcome) => self.ingested(*party, upload, outcome, at),
             (task, Outcome::Rejected { message }) => {
                 if let Some(run) = task.run() {
@@ -162,6 +191,24 @@ impl Step<'_> {
             }
             (Task::Finalize { run, .. }, Outcome::Finalized(summary)) => self.finalized(*run, *summary, at),
             // A purge leaves nothing to write down, and no job has the outcome of another kind.
+            _ => {}
+        }
+    }
+
+    /// The files of an upload were read, or turned out to be unusable: then they stay, to be replaced.
+    fn fetched(&mut self, index: u32, reference: &Reference, outcome: &Outcome) {
+        let Some(party) = self.project.parties.get_mut(index as usize) else { return };
+        if party.contents != Contents::Fetching(reference.clone()) {
+            return;
+        }
+        match outcome {
+            Outcome::Fetched(upload) => {
+                party.contents = Contents::Ingesting(upload.clone());
+                self.enqueue(jobs::ingest(self.project.id, index, upload));
+                let files = reference.files().cloned().collect();
+                self.purge(Purge::Files { party: index, upload: reference.upload, files });
+            }
+            Outcome::Rejected { message } => self.fail_party(index, message.clone()),
             _ => {}
         }
     }

@@ -9,6 +9,7 @@ mod api;
 mod auth;
 mod body;
 mod docs;
+mod external;
 mod log;
 mod openapi;
 mod ops;
@@ -22,6 +23,7 @@ mod state;
 mod trace;
 mod upload;
 
+pub use external::{Bucket, Endpoint, External};
 pub use openapi::document;
 pub use ops::{Dependencies, Ops, Phase, Readiness};
 pub use router::api;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
-use super::Settings;
 use super::admin::Access;
+use super::{External, Settings};
 use crate::coordinator::Coordinator;
 use crate::objects::Objects;
 use crate::runtime::entropy::Entropy;
@@ -25,6 +25,8 @@ pub struct State {
     pub entropy: Entropy,
     /// Who is the administrator.
     pub admin: Access,
+    /// The object store as clients may use it, if they may.
+    pub external: Option<Arc<External>>,
     /// What the operator said.
     pub settings: Arc<Settings>,
     /// Turns for uploads to be read.
@@ -41,7 +43,13 @@ impl State {
         settings: Settings,
     ) -> Self {
         let turns = Arc::new(Semaphore::new(UPLOADS_MAX));
-        Self { coordinator, objects, entropy, admin, settings: Arc::new(settings), turns }
+        Self { coordinator, objects, entropy, admin, external: None, settings: Arc::new(settings), turns }
+    }
+
+    /// The same, with an object store that clients may use.
+    #[must_use]
+    pub fn with_external(self, external: Option<External>) -> Self {
+        Self { external: external.map(Arc::new), ..self }
     }
 }
 

@@ -13,7 +13,7 @@ use super::body::Pieces;
 use super::problem::Problem;
 use super::receive::{Incoming, receive};
 use crate::coordinator::{self, Refused};
-use crate::linkage::encoding::json::{self, Expected, Received};
+use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
 use crate::linkage::encoding::{self, Summary, binary};
 use crate::model::{ProjectId, Token, Upload};
 use crate::objects::{self, Objects, Staged, keys};
@@ -27,12 +27,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const PATIENCE_PAUSES: u32 = 5;
 
 /// What the body is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Form {
     /// One of the JSON shapes.
     Json {
         /// Whether the project uses blocking.
         uses_blocking: bool,
+        /// The host by which the caller knows this server.
+        host: Option<String>,
     },
     /// Encodings, one after the other.
     Binary {
@@ -49,6 +51,13 @@ impl Form {
         match self {
             Self::Json { .. } => "json",
             Self::Binary { .. } => "binary",
+        }
+    }
+
+    fn host(&self) -> Option<String> {
+        match self {
+            Self::Json { host, .. } => host.clone(),
+            Self::Binary { .. } => None,
         }
     }
 }
@@ -117,10 +126,33 @@ impl Slot {
     async fn fill(&self, form: Result<Form, Problem>, body: Body) -> Result<Token, Problem> {
         let form = form?;
         let pieces = Pieces::new(body, self.state.settings.body_bytes_max)?;
-        let objects = self.state.objects.clone();
+        let (objects, host) = (self.state.objects.clone(), form.host());
         let _turn = self.state.turns.acquire().await.map_err(|closed| Problem::internal(&closed))?;
-        let spooled = receive(pieces, move |incoming| spool(&objects, form, incoming)).await??;
+        let spooled = receive(pieces, move |incoming| spool(&objects, &form, incoming)).await??;
         reach("spooled", Moment::Done).await;
+        match spooled {
+            Spooled::Inline(inline) => self.keep(inline).await,
+            Spooled::Files { encodings, blocks } => self.refer(encodings, blocks, host.as_deref()).await,
+        }
+    }
+
+    /// Accepts files by their names. They are read later.
+    async fn refer(
+        &self,
+        encodings: FileRef,
+        blocks: Option<FileRef>,
+        host: Option<&str>,
+    ) -> Result<Token, Problem> {
+        let external = self.state.external.as_deref().ok_or_else(disabled)?;
+        let (project, party) = (self.project, self.party);
+        let reference = external.reference((project, party, self.number), encodings, blocks, host)?;
+        let receipt = self.state.coordinator.refer_upload(project, party, reference).await?;
+        tracing::info!(project.id = %project, party, "upload accepted; its files are read next");
+        Ok(receipt)
+    }
+
+    /// Makes objects of what arrived, and accepts it.
+    async fn keep(&self, spooled: Inline) -> Result<Token, Problem> {
         let summary = spooled.summary;
         let (project, party, number) = (self.project, self.party, self.number);
         let bytes = spooled.matrix.publish(&keys::matrix(project, party, number)).await?;
@@ -162,29 +194,37 @@ impl Slot {
     }
 }
 
-/// What arrived, not yet objects; gone when dropped.
-struct Spooled {
+/// What arrived.
+enum Spooled {
+    /// The data itself.
+    Inline(Inline),
+    /// The names of files that hold it.
+    Files { encodings: FileRef, blocks: Option<FileRef> },
+}
+
+/// Data that arrived, not yet objects; gone when dropped.
+struct Inline {
     summary: Summary,
     matrix: Staged,
     entries: Staged,
 }
 
 /// Reads the body to its end and writes what it holds to files. Blocks.
-fn spool(objects: &Objects, form: Form, incoming: Incoming) -> Result<Spooled, Problem> {
+fn spool(objects: &Objects, form: &Form, incoming: Incoming) -> Result<Spooled, Problem> {
     let (mut matrix, mut entries) = (objects.stage()?, objects.stage()?);
-    let summary = match form {
+    let summary = match *form {
         Form::Binary { records, encoding_bytes } => {
             binary::read(incoming, records, encoding_bytes, &mut matrix)?
         }
-        Form::Json { uses_blocking } => {
+        Form::Json { uses_blocking, .. } => {
             let expected = Expected { uses_blocking, records_max: u32::MAX };
             match json::upload(incoming, expected, &mut matrix, &mut entries)? {
                 Received::Inline(summary) => summary,
-                Received::External { .. } => return Err(disabled()),
+                Received::External { encodings, blocks } => return Ok(Spooled::Files { encodings, blocks }),
             }
         }
     };
-    Ok(Spooled { summary, matrix, entries })
+    Ok(Spooled::Inline(Inline { summary, matrix, entries }))
 }
 
 impl From<encoding::Error> for Problem {

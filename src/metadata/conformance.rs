@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::store::{Commit, Store};
 use crate::model::run::{Progress, Times};
 use crate::model::{
-    BitSet, Contents, Dataset, Party, ProjectId, ProjectState, ResultType, Run, RunId, RunState, Seed,
-    Summary, Threshold, TokenHash, Upload,
+    BitSet, Contents, Dataset, Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, RunState,
+    Seed, Summary, Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -30,6 +30,11 @@ pub(super) fn project(number: u8) -> ProjectState {
     let at = |micros| Timestamp::from_micros(i64::from(number) + micros);
     let contents = [
         Contents::Missing,
+        Contents::Fetching(Reference {
+            upload: 1,
+            encodings: "p/0/e.json".to_owned(),
+            blocks: Some("p/0/\u{e9}".to_owned()),
+        }),
         Contents::Ingesting(Upload { upload: 1, records: 2, encoding_bytes: 8, blocks: true }),
         Contents::Ready(Dataset { upload: 3, records: u32::MAX, encoding_bytes: 128, blocks: 1 << 40 }),
         Contents::Failed { message: "the encodings have 4 bytes".to_owned() },

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ProjectId, RunId};
-use super::party::{Dataset, Upload};
+use super::party::{Dataset, Reference, Upload};
 use super::project::ResultType;
 use super::run::Summary;
 use super::threshold::Threshold;
@@ -25,6 +25,13 @@ pub struct Job {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
+    /// Read the files that an upload names.
+    Fetch {
+        /// The dataset index of the party.
+        party: u32,
+        /// The upload, and what it names.
+        reference: Reference,
+    },
     /// Check an upload and lay it out for linkage.
     Ingest {
         /// The dataset index of the party.
@@ -88,6 +95,15 @@ pub enum Purge {
         /// The number of the upload.
         upload: u32,
     },
+    /// Files of a client that were read: they are not needed any more.
+    Files {
+        /// The dataset index of the party.
+        party: u32,
+        /// The number of the upload that named them.
+        upload: u32,
+        /// Their keys, in the bucket that clients upload to.
+        files: Vec<String>,
+    },
     /// What an upload brought that its layout has replaced: the unsorted block entries.
     Entries {
         /// The dataset index of the party.
@@ -101,6 +117,8 @@ pub enum Purge {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// The files are read, and what they hold is stored like any other upload.
+    Fetched(Upload),
     /// The upload is laid out.
     Ingested(Dataset),
     /// The run is cut into parts.
@@ -132,6 +150,7 @@ impl Task {
     /// What kind of work it is, in one word.
     pub const fn kind(&self) -> &'static str {
         match self {
+            Self::Fetch { .. } => "fetch",
             Self::Ingest { .. } => "ingest",
             Self::Plan { .. } => "plan",
             Self::Compare { .. } => "compare",
@@ -144,7 +163,7 @@ impl Task {
     pub const fn run(&self) -> Option<RunId> {
         match self {
             Self::Plan { run, .. } | Self::Compare { run, .. } | Self::Finalize { run, .. } => Some(*run),
-            Self::Ingest { .. } | Self::Purge(_) => None,
+            Self::Fetch { .. } | Self::Ingest { .. } | Self::Purge(_) => None,
         }
     }
 }
@@ -154,6 +173,7 @@ impl Job {
     pub fn id(&self) -> String {
         let project = self.project;
         match &self.task {
+            Task::Fetch { party, reference } => format!("{project}/{party}/{}/fetch", reference.upload),
             Task::Ingest { party, upload } => format!("{project}/{party}/{}/ingest", upload.upload),
             Task::Plan { run, .. } => format!("{project}/{run}/plan"),
             Task::Compare { run, part, .. } => format!("{project}/{run}/compare/{part}"),
@@ -162,6 +182,7 @@ impl Job {
             Task::Purge(Purge::Run(run)) => format!("{project}/{run}/purge"),
             Task::Purge(Purge::Intermediate(run)) => format!("{project}/{run}/tidy"),
             Task::Purge(Purge::Upload { party, upload }) => format!("{project}/{party}/{upload}/purge"),
+            Task::Purge(Purge::Files { party, upload, .. }) => format!("{project}/{party}/{upload}/files"),
             Task::Purge(Purge::Entries { party, upload }) => format!("{project}/{party}/{upload}/tidy"),
         }
     }
@@ -179,7 +200,7 @@ impl Job {
     /// The queue it waits in.
     pub const fn queue(&self) -> &'static str {
         match &self.task {
-            Task::Ingest { .. } => "ingest",
+            Task::Fetch { .. } | Task::Ingest { .. } => "ingest",
             Task::Plan { .. } | Task::Compare { .. } => "compute",
             Task::Finalize { .. } => "highmemory",
             Task::Purge(_) => PURGES,

@@ -13,7 +13,7 @@ pub mod token;
 pub use bits::BitSet;
 pub use ids::{ProjectId, RunId};
 pub use job::{Job, Outcome, Purge, Task};
-pub use party::{Contents, Dataset, Party, Upload};
+pub use party::{Contents, Dataset, Party, Reference, Upload};
 pub use project::{ProjectState, ResultType};
 pub use run::{Run, RunState, Summary};
 pub use seed::Seed;

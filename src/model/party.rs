@@ -44,6 +44,8 @@ impl Party {
 pub enum Contents {
     /// Nothing was accepted yet.
     Missing,
+    /// Accepted, by the names of files that are still to be read.
+    Fetching(Reference),
     /// Accepted, and being checked and laid out.
     Ingesting(Upload),
     /// Ready to be linked.
@@ -66,6 +68,24 @@ pub struct Upload {
     pub encoding_bytes: u32,
     /// Whether it came with blocks.
     pub blocks: bool,
+}
+
+/// An accepted upload that names files instead of holding encodings: keys in the bucket that clients upload to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The number of the upload, from which its keys are made.
+    pub upload: u32,
+    /// Holds the encodings.
+    pub encodings: String,
+    /// Holds the blocks, where the project uses blocking.
+    pub blocks: Option<String>,
+}
+
+impl Reference {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.encodings).chain(&self.blocks)
+    }
 }
 
 /// A dataset at rest: a matrix object and a block index, immutable.

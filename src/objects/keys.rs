@@ -10,11 +10,13 @@
 //!                                     /scores.json
 //!                                     /mask.json
 //!                                     /permutation-{party}.json
+//! similarity-scores/{24 hex}.bin                                candidate pairs of a run, for download
 //! ```
 
 use std::fmt;
 
 use object_store::path::Path;
+use sha2::{Digest, Sha256};
 
 use crate::model::{ProjectId, RunId};
 
@@ -128,6 +130,17 @@ pub fn groups(project: ProjectId, run: RunId) -> Key {
 /// The scores that a run found.
 pub fn scores(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/scores.json"))
+}
+
+/// The candidate pairs that a run found, as a file for clients: of the name, the run's identifier cannot be told.
+pub fn score_file(run: RunId) -> Key {
+    let digest = Sha256::digest(run.as_bytes());
+    Key(format!("similarity-scores/{}.bin", hex::encode(&digest[..12])))
+}
+
+/// A file of a client, in the bucket that clients upload to.
+pub(super) fn client_file(path: &str) -> Key {
+    Key(path.to_owned())
 }
 
 /// The mask over both permutations of a run.

@@ -5,18 +5,21 @@
 //! get two shortcuts: a finished file becomes an object by being renamed, and an object is read by being mapped.
 
 mod blob;
-pub mod buckets;
 mod error;
 pub mod keys;
 mod local;
+mod passes;
 mod remote;
 mod staged;
 mod store;
+mod uploads;
 #[cfg(test)]
 mod tests;
 
 pub use blob::Blob;
 pub use error::Error;
 pub use keys::{Key, Prefix};
+pub use passes::{Grant, Pass, PassOffice, Permission};
 pub use staged::Staged;
 pub use store::{Chunks, Objects};
+pub use uploads::{ClientFile, Uploads};

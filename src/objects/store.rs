@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
 
 use super::local::{Local, make_private_directory};
-use super::{Blob, Error, Key, Prefix, Staged, keys, remote};
+use super::{Blob, Error, Key, Prefix, Staged, Uploads, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::ProjectId;
 
@@ -28,7 +28,7 @@ pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
 
 /// All objects, and the directory in which files wait to become objects. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Objects(Arc<Inner>);
+pub struct Objects(Arc<Inner>, Option<Uploads>);
 
 #[derive(Debug)]
 struct Inner {
@@ -73,7 +73,18 @@ impl Objects {
     fn new(store: Arc<dyn ObjectStore>, form: Form, staging: &Path) -> Result<Self, Error> {
         make_private_directory(staging)?;
         remove_left_behind(staging)?;
-        Ok(Self(Arc::new(Inner { store, form, staging: staging.to_owned() })))
+        Ok(Self(Arc::new(Inner { store, form, staging: staging.to_owned() }), None))
+    }
+
+    /// The same, with the bucket that clients upload to.
+    #[must_use]
+    pub fn with_uploads(self, uploads: Uploads) -> Self {
+        Self(self.0, Some(uploads))
+    }
+
+    /// The bucket that clients upload to, where there is one.
+    pub const fn uploads(&self) -> Option<&Uploads> {
+        self.1.as_ref()
     }
 
     /// An empty file that may become an object. Blocks for the moment that takes.

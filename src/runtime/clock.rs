@@ -29,10 +29,10 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// The moment `wait` earlier; saturates at the beginning of time.
+    /// The last whole second that is not later.
     #[must_use]
-    pub fn before(self, wait: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+    pub const fn whole_seconds(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(1_000_000))
     }
 
     /// How long it has been since `earlier`; zero if `earlier` is not earlier.

@@ -1,5 +1,11 @@
 //! The door for S3 clients: closed, and it says so in their language.
 
+pub mod access;
+pub mod credentials;
+pub mod policy;
+pub mod session;
+pub mod sts;
+
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -71,8 +71,21 @@ impl Desk {
 
     fn scores(&self) -> Result<Made, Error> {
         let mut out = self.stage()?;
-        let pairs = solver::write_scores(self.merged()?, &mut out)?;
-        let objects = vec![(keys::scores(self.project(), self.run), out.into_inner())];
+        // Only where somebody can fetch it.
+        let mut file = match self.objects.uploads() {
+            Some(_) => Some(pairs::Writer::new(self.stage()?)),
+            None => None,
+        };
+        let kept = self.merged()?.map(|pair| {
+            let pair = pair?;
+            file.as_mut().map_or(Ok(()), |file| file.push(&pair))?;
+            Ok(pair)
+        });
+        let pairs = solver::write_scores(kept, &mut out)?;
+        let mut objects = vec![(keys::scores(self.project(), self.run), out.into_inner())];
+        if let Some(file) = file {
+            objects.push((keys::score_file(self.run), file.finish()?.0.into_inner()));
+        }
         Ok(Made { summary: Summary { pairs, groups: 0 }, objects })
     }
 

@@ -7,6 +7,7 @@
 mod compare;
 mod desk;
 mod error;
+mod fetch;
 mod finalize;
 mod heartbeat;
 mod hold;

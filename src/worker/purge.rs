@@ -7,6 +7,9 @@ use crate::model::{Job, Outcome, ProjectId, Purge, Task};
 use crate::objects::{Key, Prefix, keys};
 use crate::runtime::breakpoint::{Moment, reach};
 
+/// What the original client uploads to see whether it may, and leaves there.
+const PROBE: &str = "upload-test";
+
 /// Removes what the purge names, once no job in this process could make any of it again.
 pub(super) async fn work(
     shop: &Shop,
@@ -16,6 +19,7 @@ pub(super) async fn work(
 ) -> Result<Outcome, Error> {
     shop.holds.until_none(|job| makes(job, project, purge)).await;
     let (key, prefix) = named(project, purge);
+    purge_files(shop, project, purge).await?;
     let mut count = 0;
     if let Some(key) = key {
         shop.library.forget(|kept| *kept == key);
@@ -30,9 +34,30 @@ pub(super) async fn work(
     Ok(Outcome::Purged)
 }
 
+/// Removes what clients have uploaded, and the file that they may download.
+async fn purge_files(shop: &Shop, project: ProjectId, purge: &Purge) -> Result<(), Error> {
+    match (purge, shop.objects.uploads()) {
+        (Purge::Project, Some(uploads)) => {
+            uploads.delete_project(project).await?;
+        }
+        (Purge::Files { party, files, .. }, Some(uploads)) => {
+            let probe = format!("{project}/{party}/{PROBE}");
+            for file in files.iter().chain([&probe]) {
+                uploads.delete(file).await?;
+            }
+        }
+        (Purge::Run(run), _) => {
+            shop.objects.delete(&keys::score_file(*run)).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// What is to be removed: one object, and everything under a prefix.
 fn named(project: ProjectId, purge: &Purge) -> (Option<Key>, Option<Prefix>) {
     match *purge {
+        Purge::Files { .. } => (None, None),
         Purge::Project => (None, Some(keys::project(project))),
         Purge::Run(run) => (None, Some(keys::run(project, run))),
         Purge::Intermediate(run) => (Some(keys::plan(project, run)), Some(keys::all_pairs(project, run))),
@@ -55,7 +80,11 @@ fn makes(job: &Job, project: ProjectId, purge: &Purge) -> bool {
             Purge::Upload { party, upload } | Purge::Entries { party, upload },
             Task::Ingest { party: of, upload: arrived },
         ) => (of, arrived.upload) == (party, *upload),
-        (Purge::Upload { .. } | Purge::Entries { .. }, _) => false,
+        (
+            Purge::Upload { party, upload } | Purge::Files { party, upload, .. },
+            Task::Fetch { party: of, reference },
+        ) => (of, reference.upload) == (party, *upload),
+        (Purge::Upload { .. } | Purge::Entries { .. } | Purge::Files { .. }, _) => false,
     }
 }
 

@@ -7,7 +7,7 @@ use super::hold::{Hold, Holds};
 use super::library::Library;
 use super::rate::Rate;
 use super::tunings::Tunings;
-use super::{compare, finalize, ingest, plan, purge};
+use super::{compare, fetch, finalize, ingest, plan, purge};
 use crate::model::{Outcome, Task};
 use crate::objects::{Key, Objects, Staged};
 use crate::runtime::breakpoint::{Moment, reach};
@@ -35,6 +35,7 @@ impl Shop {
         let project = hold.job().project;
         reach(hold.job().task.kind(), Moment::Begun).await;
         match &hold.job().task {
+            Task::Fetch { party, reference } => fetch::work(self, hold, *party, reference).await,
             Task::Ingest { party, upload } => ingest::work(self, hold, *party, upload).await,
             Task::Plan { run, uploads, threshold, comparisons_per_job } => {
                 plan::work(self, hold, *run, uploads, *threshold, *comparisons_per_job).await

@@ -1,13 +1,18 @@
-//! Uploads through the object store: switched off.
+//! Uploads through the object store: who may, and where to.
 
+use axum::Json;
 use axum::extract::State as Extract;
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::State;
 use crate::http::auth::Caller;
+use crate::http::external::{Credentials, Place, host};
 use crate::http::openapi::{Disabled, Guarded};
 use crate::http::problem::Problem;
 
-/// What is said to those who ask for the object store.
+/// What is said to those who ask for the object store where there is none.
 pub(in crate::http) fn disabled() -> Problem {
     Problem::failed(
         "Feature Disabled",
@@ -15,17 +20,28 @@ pub(in crate::http) fn disabled() -> Problem {
     )
 }
 
+/// Where to upload, and what opens it.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Authorized {
+    credentials: Credentials,
+    upload: Place,
+}
+
 /// Temporary credentials for uploading through the object store
 ///
-/// This server does not offer that yet: upload directly instead, as clients of the API do by themselves.
+/// They let objects be put below the path, and nothing else, until they expire or the project is deleted. What
+/// was uploaded is then named in a post to `clks`. May be called again.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/authorize-external-upload", tag = "uploads", operation_id = "authorizeUpload",
     params(("project_id" = String, Path, description = "The project.")),
     security(("update_token" = [])),
-    responses(Guarded, Disabled))]
+    responses((status = 201, description = "The credentials, and where to upload.", body = Authorized), Guarded, Disabled))]
 pub(in crate::http) async fn authorize(
     Extract(state): Extract<State>,
     caller: Caller,
-) -> Result<(), Problem> {
-    caller.provider(&state).await?;
-    Err(disabled())
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Authorized>), Problem> {
+    let (project, party) = caller.provider(&state).await?;
+    let external = state.external.as_deref().ok_or_else(disabled)?;
+    let (credentials, upload) = external.admit_upload(project.id, party, host(&headers).as_deref()).await?;
+    Ok((StatusCode::CREATED, Json(Authorized { credentials, upload })))
 }

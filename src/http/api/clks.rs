@@ -12,6 +12,7 @@ use crate::coordinator::Rules;
 use crate::http::State;
 use crate::http::auth::Caller;
 use crate::http::body;
+use crate::http::external::host;
 use crate::http::openapi::{Guarded, UploadBody, UploadFault, UploadOrDisabled};
 use crate::http::problem::Problem;
 use crate::http::schemas;
@@ -48,7 +49,7 @@ pub(in crate::http) async fn json(
         return Err(Problem::media_type("application/json"));
     }
     let (project, party) = caller.provider(&state).await?;
-    let form = Ok(Form::Json { uses_blocking: project.uses_blocking });
+    let form = Ok(Form::Json { uses_blocking: project.uses_blocking, host: host(request.headers()) });
     accepted(state, &project, party, form, request.into_body()).await
 }
 

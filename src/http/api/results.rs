@@ -1,38 +1,81 @@
 //! What a run brought, as each caller may see it.
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State as Extract;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::State;
 use crate::http::auth::{Caller, Role};
+use crate::http::external::{Credentials, External, Place, host};
 use crate::http::openapi::{Guarded, NoResult};
 use crate::http::problem::Problem;
 use crate::http::schemas::ResultBody;
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::objects::{self, Key, keys};
 
+/// Asks where the result of a `similarity_scores` project can be had, instead of the result.
+const RETURN_ADDRESS: &str = "return-object-store-address";
+
+/// Where the scores can be downloaded, and what opens that: a binary file of candidate pairs.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Address {
+    credentials: Credentials,
+    object: Place,
+}
+
 /// The result of a run
 ///
 /// In `permutations` projects the result token gets the mask and a receipt token the permutation of its
-/// party. The header `RETURN-OBJECT-STORE-ADDRESS` is ignored while the object store is not enabled.
+/// party. With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever it says, a `similarity_scores` project answers
+/// where its scores can be downloaded from the object store; without an object store the header is ignored.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
-           ("run_id" = String, Path, description = "The run.")),
+           ("run_id" = String, Path, description = "The run."),
+           ("RETURN-OBJECT-STORE-ADDRESS" = Option<String>, Header, description = "Ask for the address of the scores.")),
     security(("result_token" = []), ("receipt_token" = [])),
     responses((status = 200, description = "The result.", body = ResultBody), Guarded, NoResult))]
 pub(in crate::http) async fn result(
     Extract(state): Extract<State>,
     caller: Caller,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (project, role) = caller.reader(&state).await?;
     let run = caller.run(&project)?;
     require_result(run)?;
+    if let Some(external) = state.external.as_deref()
+        && project.result_type == ResultType::SimilarityScores
+        && headers.contains_key(RETURN_ADDRESS)
+    {
+        return address(&state, external, &project, run, &headers).await;
+    }
     let (size, chunks) = state.objects.stream(&key(&project, run, role)).await.map_err(unreadable)?;
     let headers =
         [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
     Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+/// Where the scores can be downloaded.
+async fn address(
+    state: &State,
+    external: &External,
+    project: &ProjectState,
+    run: &Run,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let file = keys::score_file(run.id);
+    if !state.objects.exists(&file).await? {
+        return Err(Problem::failed(
+            "Feature Disabled",
+            "the run was completed while the object store was not enabled; ask without the header",
+        ));
+    }
+    let host = host(headers);
+    let (credentials, object) = external.admit_download(project.id, file.as_str(), host.as_deref()).await?;
+    Ok(Json(Address { credentials, object }).into_response())
 }
 
 fn require_result(run: &Run) -> Result<(), Problem> {

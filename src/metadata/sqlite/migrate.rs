@@ -6,8 +6,11 @@ use super::{immediate, unavailable};
 use crate::metadata::Error;
 
 /// What leads from each version to the next; the version is `SQLite`'s `user_version`.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001.sql"), include_str!("../migrations/0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+    include_str!("../migrations/0003.sql"),
+];
 
 /// Runs the migrations that `connection` has not seen, each in a transaction of its own.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {

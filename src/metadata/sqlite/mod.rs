@@ -124,7 +124,7 @@ impl Store for Sqlite {
             let mut select = reader
                 .prepare_cached(
                     "SELECT project FROM runs WHERE state IN ('queued', 'comparing', 'finalizing')
-                     UNION SELECT project FROM parties WHERE uploading = 1 OR contents = 'ingesting'",
+                     UNION SELECT project FROM parties WHERE uploading = 1 OR contents IN ('fetching', 'ingesting')",
                 )
                 .map_err(unavailable)?;
             let rows = select.query_map([], |row| row.get::<_, Vec<u8>>(0)).map_err(unavailable)?;

@@ -121,13 +121,14 @@ fn store_party(connection: &Connection, project: ProjectId, index: u32, party: &
     let mut upsert = connection
         .prepare_cached(
             "REPLACE INTO parties (project, party, update_token, receipt_token, uploads, uploading, contents,
-                                   upload, records, bytes, blocks, message)
+                                   upload, records, bytes, blocks, message, reference)
              VALUES (:project, :party, :update_token, :receipt_token, :uploads, :uploading, :contents,
-                     :upload, :records, :bytes, :blocks, :message)",
+                     :upload, :records, :bytes, :blocks, :message, :reference)",
         )
         .map_err(unavailable)?;
     let (contents, data, message) = match &party.contents {
         Contents::Missing => ("missing", None, None),
+        Contents::Fetching(_) => ("fetching", None, None),
         Contents::Ingesting(Upload { upload, records, encoding_bytes, blocks }) => {
             ("ingesting", Some((*upload, *records, *encoding_bytes, u64::from(*blocks))), None)
         }
@@ -135,6 +136,10 @@ fn store_party(connection: &Connection, project: ProjectId, index: u32, party: &
             ("ready", Some((*upload, *records, *encoding_bytes, *blocks)), None)
         }
         Contents::Failed { message } => ("failed", None, Some(message)),
+    };
+    let reference = match &party.contents {
+        Contents::Fetching(reference) => Some(serde_json::to_string(reference).expect("it is plain data")),
+        _ => None,
     };
     upsert
         .execute(named_params! {
@@ -150,6 +155,7 @@ fn store_party(connection: &Connection, project: ProjectId, index: u32, party: &
             ":bytes": data.map(|data| data.2),
             ":blocks": data.map(|data| data.3.cast_signed()),
             ":message": message,
+            ":reference": reference,
         })
         .map(drop)
         .map_err(unavailable)
@@ -161,6 +167,11 @@ fn party(row: &Row<'_>) -> Result<Party, Error> {
     };
     let contents = match get::<String>(row, "contents")?.as_str() {
         "missing" => Contents::Missing,
+        "fetching" => {
+            let reference: String = get(row, "reference")?;
+            let reference = serde_json::from_str(&reference);
+            Contents::Fetching(reference.map_err(|_| damaged("files of a party"))?)
+        }
         "ingesting" => {
             let (upload, records, encoding_bytes, blocks) = data()?;
             Contents::Ingesting(Upload { upload, records, encoding_bytes, blocks: blocks != 0 })

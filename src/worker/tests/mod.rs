@@ -2,6 +2,7 @@
 
 mod crew;
 mod desk;
+mod files;
 mod jobs;
 mod people;
 

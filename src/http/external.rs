@@ -1,0 +1,270 @@
+//! What clients are told about the object store: where it is, and what opens it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, Uri};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use crate::linkage::encoding::json::FileRef;
+use crate::model::{ProjectId, Reference};
+use crate::objects::{Error, Grant, Pass, PassOffice, Permission, Uploads};
+
+/// The object store as clients may use it.
+#[derive(Clone)]
+pub struct External {
+    /// Hands out credentials.
+    pub office: Arc<dyn PassOffice>,
+    /// Where clients upload to.
+    pub upload: Bucket,
+    /// Where clients download from.
+    pub download: Bucket,
+}
+
+/// A bucket as clients see it.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// Where it is served.
+    pub endpoint: Endpoint,
+    /// Whether that speaks TLS.
+    pub secure: bool,
+    /// Its name.
+    pub name: String,
+    /// What stands in front of our keys.
+    pub prefix: String,
+    /// How long credentials for it last.
+    pub duration: Duration,
+}
+
+/// The host and port of the object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// These.
+    At(String),
+    /// This port, of the host by which the caller knows this server.
+    Beside(u16),
+}
+
+/// Temporary credentials.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Credentials {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+    /// When they end, in UTC.
+    #[schema(example = "2026-11-22T20:41:41.000000")]
+    expiration: String,
+}
+
+/// What the credentials open.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Place {
+    /// Host and port.
+    #[schema(example = "127.0.0.1:8852")]
+    endpoint: String,
+    /// Whether to speak TLS.
+    secure: bool,
+    /// The bucket.
+    #[schema(example = "uploads")]
+    bucket: String,
+    /// The key, or what keys must begin with.
+    path: String,
+}
+
+impl From<Pass> for Credentials {
+    fn from(pass: Pass) -> Self {
+        let Pass { access_key_id, secret_access_key, session_token, expiration } = pass;
+        Self {
+            access_key_id,
+            secret_access_key: secret_access_key.to_string(),
+            session_token: session_token.to_string(),
+            expiration: expiration.to_string(),
+        }
+    }
+}
+
+impl External {
+    /// A pass that lets a party upload, and where to.
+    pub(super) async fn admit_upload(
+        &self,
+        project: ProjectId,
+        party: u32,
+        host: Option<&str>,
+    ) -> Result<(Credentials, Place), Problem> {
+        self.admit(&self.upload, Permission::Put, project, path(project, party), host).await
+    }
+
+    /// A pass that lets somebody download an object, and where from.
+    pub(super) async fn admit_download(
+        &self,
+        project: ProjectId,
+        key: &str,
+        host: Option<&str>,
+    ) -> Result<(Credentials, Place), Problem> {
+        self.admit(&self.download, Permission::Get, project, key.to_owned(), host).await
+    }
+
+    async fn admit(
+        &self,
+        bucket: &Bucket,
+        permission: Permission,
+        project: ProjectId,
+        path: String,
+        host: Option<&str>,
+    ) -> Result<(Credentials, Place), Problem> {
+        let path = format!("{}{path}", bucket.prefix);
+        let grant = Grant {
+            project,
+            permission,
+            bucket: bucket.name.clone(),
+            path: path.clone(),
+            duration: bucket.duration,
+        };
+        let pass = self.office.issue(&grant).await.map_err(|error: Error| Problem::internal(&error))?;
+        let (endpoint, secure, bucket) =
+            (bucket.endpoint.seen_from(host), bucket.secure, bucket.name.clone());
+        Ok((pass.into(), Place { endpoint, secure, bucket, path }))
+    }
+
+    /// What an upload by reference names, if those are files that the caller may have uploaded to our bucket.
+    /// `number` is that of the upload.
+    pub(super) fn reference(
+        &self,
+        (project, party, number): (ProjectId, u32, u32),
+        encodings: FileRef,
+        blocks: Option<FileRef>,
+        host: Option<&str>,
+    ) -> Result<Reference, Problem> {
+        let key = |file: FileRef| self.key(&path(project, party), file, host);
+        Ok(Reference { upload: number, encodings: key(encodings)?, blocks: blocks.map(key).transpose()? })
+    }
+
+    fn key(&self, own: &str, file: FileRef, host: Option<&str>) -> Result<String, Problem> {
+        if file.endpoint.is_some_and(|endpoint| !self.is_ours(&endpoint, host)) {
+            return Err(Problem::bad_request(
+                "the upload names a file in another object store; this server reads files from its own alone: \
+                 upload to where authorize-external-upload says, and leave `endpoint` out",
+            ));
+        }
+        let key = file.path.strip_prefix(self.upload.prefix.as_str());
+        let own = key.filter(|key| key.strip_prefix(own).is_some_and(|rest| rest.starts_with('/')));
+        match own {
+            Some(key) if file.bucket == self.upload.name && Uploads::is_key(key) => Ok(key.to_owned()),
+            _ => Err(Problem::new(
+                axum::http::StatusCode::FORBIDDEN,
+                "the upload names a file outside of the path that authorize-external-upload gives this party",
+            )),
+        }
+    }
+
+    fn is_ours(&self, endpoint: &str, host: Option<&str>) -> bool {
+        let lower = endpoint.to_ascii_lowercase();
+        let bare = lower.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+        [&self.upload.endpoint, &self.download.endpoint].iter().any(|own| own.seen_from(host) == bare)
+    }
+}
+
+/// Where a party's files are.
+fn path(project: ProjectId, party: u32) -> String {
+    format!("{project}/{party}")
+}
+
+impl Endpoint {
+    /// The endpoint as a caller sees it who calls this server `host`.
+    fn seen_from(&self, host: Option<&str>) -> String {
+        match self {
+            Self::At(endpoint) => endpoint.clone(),
+            Self::Beside(port) => format!("{}:{port}", host.unwrap_or("127.0.0.1")),
+        }
+    }
+}
+
+/// The host by which the caller knows this server, without the port.
+pub(super) fn host(headers: &HeaderMap) -> Option<String> {
+    let authority: Uri = headers.get(HOST)?.to_str().ok()?.parse().ok()?;
+    authority.host().map(str::to_ascii_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+
+    struct Closed;
+
+    #[async_trait]
+    impl PassOffice for Closed {
+        async fn issue(&self, _: &Grant) -> Result<Pass, Error> {
+            Err(std::io::Error::other("closed").into())
+        }
+    }
+
+    const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
+
+    fn external() -> External {
+        let bucket = |name: &str| Bucket {
+            endpoint: Endpoint::Beside(8852),
+            secure: false,
+            name: name.to_owned(),
+            prefix: String::new(),
+            duration: Duration::from_hours(12),
+        };
+        External { office: Arc::new(Closed), upload: bucket("uploads"), download: bucket("anonlink") }
+    }
+
+    fn file(bucket: &str, path: &str, endpoint: Option<&str>) -> FileRef {
+        FileRef {
+            bucket: bucket.to_owned(),
+            path: path.to_owned(),
+            endpoint: endpoint.map(str::to_owned),
+            secure: None,
+        }
+    }
+
+    #[test]
+    fn only_a_partys_own_files_are_read() {
+        let read = |bucket: &str, path: &str| {
+            let path = path.replace('P', &PROJECT.to_string());
+            let reference = external().reference((PROJECT, 1, 7), file(bucket, &path, None), None, None);
+            reference.map(|reference| reference.encodings == path)
+        };
+        assert_eq!(read("uploads", "P/1/encodings.bin"), Ok(true));
+        assert_eq!(read("uploads", "P/1/a/b.json"), Ok(true));
+        for (bucket, path) in [
+            ("anonlink", "P/1/encodings.bin"),
+            ("uploads", "P/12/encodings.bin"),
+            ("uploads", "P/0/encodings.bin"),
+            ("uploads", "P/1"),
+            ("uploads", "P/1/"),
+            ("uploads", "P/1/../0/encodings.bin"),
+            ("uploads", "/P/1/encodings.bin"),
+            ("uploads", ""),
+        ] {
+            assert!(read(bucket, path).is_err(), "{bucket} {path}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_store_is_read() {
+        let read = |endpoint: &str| {
+            let file = file("uploads", &format!("{PROJECT}/1/x"), Some(endpoint));
+            external().reference((PROJECT, 1, 7), file, None, Some("linkage.example")).is_ok()
+        };
+        assert!(read("linkage.example:8852") && read("http://Linkage.example:8852/"));
+        assert!(!read("linkage.example:9000") && !read("169.254.169.254") && !read(""));
+    }
+
+    #[test]
+    fn the_host_is_the_callers_own_name_for_us() {
+        let host = |value: &str| host(&HeaderMap::from_iter([(HOST, value.parse().unwrap())]));
+        assert_eq!(host("Linkage.example:8851").as_deref(), Some("linkage.example"));
+        assert_eq!(host("[::1]:8851").as_deref(), Some("[::1]"));
+        assert_eq!(host("10.0.0.1").as_deref(), Some("10.0.0.1"));
+        assert_eq!(host("not a host"), None);
+    }
+}

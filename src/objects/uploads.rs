@@ -1,0 +1,180 @@
+//! The bucket that clients upload to: files that they name later, and that are removed once they were read.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{Attribute, ObjectStore, ObjectStoreExt};
+use tokio::runtime::Handle;
+
+use super::{Chunks, Error, keys};
+use crate::model::ProjectId;
+
+/// The bucket that clients upload to. Its keys begin with the project they are for. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Uploads {
+    store: Arc<dyn ObjectStore>,
+    runtime: Handle,
+}
+
+/// A file of a client, opened.
+pub struct ClientFile {
+    size: u64,
+    metadata: BTreeMap<String, String>,
+    chunks: Chunks,
+    runtime: Handle,
+}
+
+impl Uploads {
+    /// The bucket that is `store`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, runtime: Handle::current() }
+    }
+
+    /// Whether a file can have that key: it has no empty part, none that is `.` or `..`, and no control characters.
+    pub fn is_key(key: &str) -> bool {
+        !key.is_empty() && Path::parse(key).is_ok_and(|path| path.as_ref() == key)
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`].
+    pub async fn open(&self, key: &str) -> Result<ClientFile, Error> {
+        let found = self.store.get(&path(key)?).await;
+        let found = found.map_err(|error| Error::from_store(&keys::client_file(key), error))?;
+        let metadata = found.attributes.iter().filter_map(|(name, value)| match name {
+            Attribute::Metadata(name) => Some((name.to_ascii_lowercase(), value.to_string())),
+            _ => None,
+        });
+        Ok(ClientFile {
+            size: found.meta.size,
+            metadata: metadata.collect(),
+            chunks: found.into_stream().map_err(Error::from).boxed(),
+            runtime: self.runtime.clone(),
+        })
+    }
+
+    /// Removes a file; no error if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        match self.store.delete(&path(key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes every file of a project, and says how many there were.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn delete_project(&self, project: ProjectId) -> Result<u64, Error> {
+        let found = self.store.list(Some(&path(&project.to_string())?)).map_ok(|file| file.location).boxed();
+        let deleted = self.store.delete_stream(found);
+        Ok(deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)
+    }
+
+    /// The projects of which there are files, in no particular order.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn projects(&self) -> Result<Vec<ProjectId>, Error> {
+        let found = self.store.list_with_delimiter(None).await?;
+        let names = found.common_prefixes.iter().filter_map(|prefix| prefix.filename());
+        Ok(names.filter_map(ProjectId::parse).collect())
+    }
+}
+
+fn path(key: &str) -> Result<Path, Error> {
+    Path::parse(key).map_err(|_| Error::Missing { key: keys::client_file(key) })
+}
+
+impl ClientFile {
+    /// Its size in bytes.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What its owner has written on it under `name`, in lower case.
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
+    }
+
+    /// Its bytes. Reading blocks: for threads that compute, not for those of the runtime.
+    pub fn into_reader(self) -> impl Read + Send + 'static {
+        Reader { chunks: self.chunks, runtime: self.runtime, chunk: Bytes::new() }
+    }
+}
+
+struct Reader {
+    chunks: Chunks,
+    runtime: Handle,
+    chunk: Bytes,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.runtime.block_on(self.chunks.next()) {
+                Some(chunk) => self.chunk = chunk.map_err(io::Error::other)?,
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.chunk.len());
+        buffer[..count].copy_from_slice(&self.chunk.split_to(count));
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use object_store::{Attributes, PutOptions, PutPayload};
+
+    use super::*;
+
+    async fn put(store: &InMemory, key: &str, bytes: &'static [u8]) {
+        let attributes = Attributes::from_iter([(Attribute::Metadata("Hash-Count".into()), "3")]);
+        let options = PutOptions { attributes, ..PutOptions::default() };
+        store.put_opts(&Path::parse(key).unwrap(), PutPayload::from_static(bytes), options).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_is_read_with_what_is_written_on_it_and_removed() {
+        let (store, project) = (Arc::new(InMemory::new()), ProjectId::from_bytes([1; 24]));
+        let (one, two) = (format!("{project}/0/a b.bin"), format!("{project}/1/x"));
+        put(&store, &one, b"rows").await;
+        put(&store, &two, b"x").await;
+        put(&store, &format!("{project}1/x"), b"another").await;
+        let uploads = Uploads::new(store);
+        let file = uploads.open(&one).await.unwrap();
+        assert_eq!(
+            (file.size(), file.metadata("hash-count"), file.metadata("hash-size")),
+            (4, Some("3"), None)
+        );
+        let read = tokio::task::spawn_blocking(move || io::read_to_string(file.into_reader()));
+        assert_eq!(read.await.unwrap().unwrap(), "rows");
+        assert_eq!(uploads.projects().await.unwrap(), [project]);
+        uploads.delete(&one).await.unwrap();
+        uploads.delete(&one).await.unwrap();
+        assert!(matches!(uploads.open(&one).await, Err(Error::Missing { .. })));
+        assert_eq!(uploads.delete_project(project).await.unwrap(), 1);
+        assert!(uploads.projects().await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_key_goes_nowhere_else() {
+        assert!(Uploads::is_key("p/1/encodings.bin") && Uploads::is_key("p/1/a b%2Fc*?"));
+        for key in ["", "/", "p//x", "/p/x", "p/x/", "p/../x", "p/./x", ".."] {
+            assert!(!Uploads::is_key(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! What the holder of temporary credentials may do: statements that allow or deny actions on resources.
+//!
+//! The language is the part of the AWS policy language that session policies for object stores use: `Effect`,
+//! `Action` and `Resource`, with `*` for any text and `?` for any character. What is outside of it, such as
+//! conditions, is refused when a policy is read, since leaving it out would allow more than was meant.
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a policy at most, as in AWS.
+pub const BYTES_MAX: usize = 2_048;
+/// How every resource of an object store begins.
+const RESOURCES: &str = "arn:aws:s3:::";
+
+/// Something that can be done to a bucket or an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// List all buckets.
+    ListAllMyBuckets,
+    /// Make a bucket.
+    CreateBucket,
+    /// Remove a bucket.
+    DeleteBucket,
+    /// Ask where a bucket is.
+    GetBucketLocation,
+    /// List a bucket, or ask whether it exists.
+    ListBucket,
+    /// List the multipart uploads of a bucket.
+    ListBucketMultipartUploads,
+    /// List the parts of a multipart upload.
+    ListMultipartUploadParts,
+    /// Give up a multipart upload.
+    AbortMultipartUpload,
+    /// Read an object or its head.
+    GetObject,
+    /// Make an object, in parts or whole.
+    PutObject,
+    /// Remove an object.
+    DeleteObject,
+}
+
+impl Action {
+    /// As policies call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ListAllMyBuckets => "s3:ListAllMyBuckets",
+            Self::CreateBucket => "s3:CreateBucket",
+            Self::DeleteBucket => "s3:DeleteBucket",
+            Self::GetBucketLocation => "s3:GetBucketLocation",
+            Self::ListBucket => "s3:ListBucket",
+            Self::ListBucketMultipartUploads => "s3:ListBucketMultipartUploads",
+            Self::ListMultipartUploadParts => "s3:ListMultipartUploadParts",
+            Self::AbortMultipartUpload => "s3:AbortMultipartUpload",
+            Self::GetObject => "s3:GetObject",
+            Self::PutObject => "s3:PutObject",
+            Self::DeleteObject => "s3:DeleteObject",
+        }
+    }
+}
+
+/// What an action is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource<'a> {
+    /// The store as a whole.
+    Store,
+    /// A bucket.
+    Bucket(&'a str),
+    /// An object: its bucket and its key.
+    Object(&'a str, &'a str),
+}
+
+impl Resource<'_> {
+    fn name(self) -> String {
+        match self {
+            Self::Store => RESOURCES.to_owned(),
+            Self::Bucket(bucket) => format!("{RESOURCES}{bucket}"),
+            Self::Object(bucket, key) => format!("{RESOURCES}{bucket}/{key}"),
+        }
+    }
+}
+
+/// What may be done. Whatever no statement allows is denied, and so is what any statement denies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy(Vec<Statement>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Statement {
+    allows: bool,
+    /// Patterns, in lower case.
+    actions: Vec<String>,
+    /// Patterns.
+    resources: Vec<String>,
+}
+
+/// Why a text is no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policy is malformed: {0}")]
+pub struct Malformed(String);
+
+impl Policy {
+    /// Allows `action` alone, on the object `path` of `bucket` and on those under it.
+    pub fn for_path(action: Action, bucket: &str, path: &str) -> Self {
+        let resource = format!("{RESOURCES}{bucket}/{path}");
+        Self(vec![Statement {
+            allows: true,
+            actions: vec![action.name().to_ascii_lowercase()],
+            resources: vec![format!("{resource}/*"), resource],
+        }])
+    }
+
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is longer than [`BYTES_MAX`] bytes, is no policy, or says something that is not
+    /// understood here.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        if text.len() > BYTES_MAX {
+            return Err(Malformed(format!("it has {} bytes, and may have {BYTES_MAX}", text.len())));
+        }
+        let document: Document = serde_json::from_str(text).map_err(|error| Malformed(error.to_string()))?;
+        document.check()?;
+        document.statements.into_iter().map(Statement::read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether the policy allows `action` on `resource`.
+    pub fn allows(&self, action: Action, resource: Resource<'_>) -> bool {
+        let (action, resource) = (action.name().to_ascii_lowercase(), resource.name());
+        let mut allowed = false;
+        for statement in self.0.iter().filter(|statement| statement.speaks_of(&action, &resource)) {
+            if !statement.allows {
+                return false;
+            }
+            allowed = true;
+        }
+        allowed
+    }
+}
+
+impl Statement {
+    fn read(text: StatementText) -> Result<Self, Malformed> {
+        let allows = match text.effect.as_str() {
+            "Allow" => true,
+            "Deny" => false,
+            _ => return Err(Malformed("an `Effect` must be `Allow` or `Deny`".to_owned())),
+        };
+        let (actions, resources) = (Vec::from(text.actions), Vec::from(text.resources));
+        if actions.is_empty() || resources.is_empty() {
+            return Err(Malformed("a statement needs an `Action` and a `Resource`".to_owned()));
+        }
+        let strange = |action: &&String| *action != "*" && !action.to_ascii_lowercase().starts_with("s3:");
+        if let Some(action) = actions.iter().find(strange) {
+            return Err(Malformed(format!("`{action}` is no action of an object store")));
+        }
+        let strange = |resource: &&String| {
+            (*resource != "*" && !resource.starts_with(RESOURCES)) || resource.contains("${")
+        };
+        if let Some(resource) = resources.iter().find(strange) {
+            return Err(Malformed(format!("`{resource}` is no resource of an object store")));
+        }
+        let actions = actions.iter().map(|action| action.to_ascii_lowercase()).collect();
+        Ok(Self { allows, actions, resources })
+    }
+
+    fn speaks_of(&self, action: &str, resource: &str) -> bool {
+        self.actions.iter().any(|pattern| matches(pattern, action))
+            && self.resources.iter().any(|pattern| matches(pattern, resource))
+    }
+}
+
+/// A policy as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(rename = "Version")]
+    version: Option<String>,
+    #[serde(rename = "Id")]
+    _id: Option<String>,
+    #[serde(rename = "Statement")]
+    statements: OneOrMore<StatementText>,
+}
+
+impl Document {
+    fn check(&self) -> Result<(), Malformed> {
+        match self.version.as_deref() {
+            None | Some("2012-10-17" | "2008-10-17") => Ok(()),
+            Some(_) => Err(Malformed("its `Version` must be `2012-10-17`".to_owned())),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatementText {
+    #[serde(rename = "Sid")]
+    _sid: Option<String>,
+    #[serde(rename = "Effect")]
+    effect: String,
+    #[serde(rename = "Action")]
+    actions: OneOrMore<String>,
+    #[serde(rename = "Resource")]
+    resources: OneOrMore<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> From<OneOrMore<T>> for Vec<T> {
+    fn from(given: OneOrMore<T>) -> Self {
+        match given {
+            OneOrMore::One(one) => vec![one],
+            OneOrMore::More(more) => more,
+        }
+    }
+}
+
+impl<T> IntoIterator for OneOrMore<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Vec::from(self).into_iter()
+    }
+}
+
+/// Whether `text` is what `pattern` describes: `*` stands for any characters, `?` for one. Takes time in
+/// proportion to the product of both lengths at most.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (mut pattern, mut text) = (pattern, text);
+    // What follows the last `*`, and the text that it has not been tried on yet.
+    let mut retry: Option<(&str, &str)> = None;
+    loop {
+        let (mut wanted, mut found) = (pattern.chars(), text.chars());
+        match (wanted.next(), found.next()) {
+            (Some('*'), _) => {
+                pattern = wanted.as_str();
+                retry = Some((pattern, text));
+            }
+            (None, None) => return true,
+            (Some(w), Some(f)) if w == '?' || w == f => (pattern, text) = (wanted.as_str(), found.as_str()),
+            _ => {
+                let Some((behind, untried)) = retry else { return false };
+                let mut untried = untried.chars();
+                if untried.next().is_none() {
+                    return false;
+                }
+                (pattern, text) = (behind, untried.as_str());
+                retry = Some((behind, text));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The plainest form of [`matches`].
+    fn by_definition(pattern: &[char], text: &[char]) -> bool {
+        match (pattern, text) {
+            ([], []) => true,
+            (['*', rest @ ..], _) => (0..=text.len()).any(|skip| by_definition(rest, &text[skip..])),
+            (['?', rest @ ..], [_, left @ ..]) => by_definition(rest, left),
+            ([w, rest @ ..], [f, left @ ..]) if w == f => by_definition(rest, left),
+            _ => false,
+        }
+    }
+
+    fn policy(statements: &[(&str, &str, &str)]) -> Policy {
+        let statement = |(effect, action, resource): &(&str, &str, &str)| serde_json::json!({"Effect": effect, "Action": [action], "Resource": resource});
+        let statements: Vec<_> = statements.iter().map(statement).collect();
+        let document = serde_json::json!({"Version": "2012-10-17", "Statement": statements});
+        Policy::parse(&document.to_string()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn patterns_match_as_the_definition_does(pattern in "[ab*?é]{0,8}", text in "[abé]{0,8}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(matches(&pattern, &text), by_definition(&chars(&pattern), &chars(&text)));
+        }
+
+        #[test]
+        fn no_text_is_read_with_a_panic(text in ".{0,200}") {
+            let _ = Policy::parse(&text);
+        }
+
+        /// Denying something more never allows anything.
+        #[test]
+        fn a_denial_wins_wherever_it_stands(
+            allowed in prop::collection::vec("[ab*?]{0,4}", 0..4), denied in "[ab*?]{0,4}", key in "[ab]{0,4}",
+            first in any::<bool>(),
+        ) {
+            let resource = |pattern: &str| format!("arn:aws:s3:::box/{pattern}");
+            let allowed: Vec<String> = allowed.iter().map(|pattern| resource(pattern)).collect();
+            let mut statements: Vec<_> = allowed.iter().map(|pattern| ("Allow", "s3:*", pattern.as_str())).collect();
+            let denial = resource(&denied);
+            statements.insert(if first { 0 } else { statements.len() }, ("Deny", "s3:PutObject", denial.as_str()));
+            let policy = policy(&statements);
+            let (object, name) = (Resource::Object("box", &key), resource(&key));
+            let is_allowed = allowed.iter().any(|pattern| matches(pattern, &name));
+            prop_assert_eq!(policy.allows(Action::GetObject, object), is_allowed);
+            prop_assert_eq!(policy.allows(Action::PutObject, object), is_allowed && !matches(&denial, &name));
+        }
+    }
+
+    #[test]
+    fn a_long_pattern_takes_no_long_time() {
+        let (pattern, text) = ("a*".repeat(500) + "b", "a".repeat(1_024));
+        assert!(!matches(&pattern, &text));
+    }
+
+    #[test]
+    fn a_path_is_open_and_nothing_beside_it() {
+        let policy = Policy::for_path(Action::PutObject, "uploads", "p/1");
+        let put = |bucket, key| policy.allows(Action::PutObject, Resource::Object(bucket, key));
+        assert!(put("uploads", "p/1") && put("uploads", "p/1/") && put("uploads", "p/1/encodings.bin"));
+        for (bucket, key) in [
+            ("uploads", "p/12/x"),
+            ("uploads", "p"),
+            ("uploads", ""),
+            ("anonlink", "p/1/x"),
+            ("uploads", "x/p/1"),
+        ] {
+            assert!(!put(bucket, key), "{bucket} {key}");
+        }
+        for action in [Action::GetObject, Action::DeleteObject, Action::AbortMultipartUpload] {
+            assert!(!policy.allows(action, Resource::Object("uploads", "p/1/x")), "{action:?}");
+        }
+        assert!(!policy.allows(Action::ListBucket, Resource::Bucket("uploads")));
+        assert!(!policy.allows(Action::ListAllMyBuckets, Resource::Store));
+    }
+
+    #[test]
+    fn statements_are_weighed_together() {
+        let policy = policy(&[
+            ("Allow", "s3:Get*", "arn:aws:s3:::box/*"),
+            ("Allow", "S3:LISTBUCKET", "arn:aws:s3:::box"),
+            ("Deny", "*", "arn:aws:s3:::box/private/*"),
+            ("Allow", "s3:ListAllMyBuckets", "*"),
+        ]);
+        assert!(policy.allows(Action::GetObject, Resource::Object("box", "a/b")));
+        assert!(!policy.allows(Action::GetObject, Resource::Object("box", "private/b")));
+        assert!(!policy.allows(Action::GetBucketLocation, Resource::Bucket("box")));
+        assert!(policy.allows(Action::ListBucket, Resource::Bucket("box")));
+        assert!(!policy.allows(Action::ListBucket, Resource::Bucket("box2")));
+        assert!(policy.allows(Action::ListAllMyBuckets, Resource::Store));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let whole = |statement: &str| format!(r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#);
+        let good = r#""Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::box/*""#;
+        assert!(Policy::parse(&whole(&format!("{{{good}}}"))).is_ok());
+        for bad in [
+            String::new(),
+            "{}".to_owned(),
+            whole(&format!(r#"{{{good}, "Condition": {{}}}}"#)),
+            whole(&format!(r#"{{{good}, "Principal": "*"}}"#)),
+            whole(r#"{"Effect": "Allow", "NotAction": "s3:GetObject", "Resource": "*"}"#),
+            whole(r#"{"Effect": "Permit", "Action": "s3:GetObject", "Resource": "*"}"#),
+            whole(r#"{"Effect": "Allow", "Action": [], "Resource": "*"}"#),
+            whole(r#"{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}"#),
+            whole(r#"{"Effect": "Allow", "Action": "s3:*", "Resource": "box"}"#),
+            whole(r#"{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::box/${aws:username}"}"#),
+            whole(&format!("{{{good}}}")).replace("2012", "2013"),
+            whole(&format!("{{{good}}}{}", " ".repeat(BYTES_MAX))),
+        ] {
+            assert!(Policy::parse(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_statement_allows_nothing() {
+        let empty = Policy::parse(r#"{"Statement": []}"#).unwrap();
+        assert!(!empty.allows(Action::GetObject, Resource::Object("box", "key")));
+    }
+}

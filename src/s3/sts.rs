@@ -1,0 +1,230 @@
+//! Temporary credentials on request: the `AssumeRole` call of the AWS Security Token Service, as S3 clients make
+//! it to the endpoint itself. Only the root credentials may call it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use s3s::route::S3Route;
+use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
+
+use super::policy::Policy;
+use super::session::{Keys, Session};
+use crate::objects::Pass;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
+
+/// The shortest life of credentials, and the one they get where none is asked for.
+pub const DURATION_MIN: Duration = Duration::from_mins(15);
+const DURATION_DEFAULT: Duration = Duration::from_hours(1);
+const API_VERSION: &str = "2011-06-15";
+const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+const FORM: &str = "application/x-www-form-urlencoded";
+/// Bytes of a call at most; `s3s` reads no more for the signature, either.
+const BODY_BYTES_MAX: usize = 8_192;
+
+/// Answers `AssumeRole`.
+#[derive(Clone)]
+pub struct Sts {
+    keys: Arc<Keys>,
+    clock: Clock,
+    entropy: Entropy,
+    duration_max: Duration,
+}
+
+/// Why a call is refused: a code and a sentence.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal(&'static str, String);
+
+impl Sts {
+    /// Hands out credentials derived from `keys`, for `duration_max` at most.
+    pub const fn new(keys: Arc<Keys>, clock: Clock, entropy: Entropy, duration_max: Duration) -> Self {
+        Self { keys, clock, entropy, duration_max }
+    }
+
+    fn assume_role(&self, body: &[u8]) -> Result<Pass, Refusal> {
+        let call = read(body)?;
+        let parameter = |name: &str| call.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        if parameter("Action") != Some("AssumeRole") {
+            return Err(Refusal("InvalidAction", "the one action here is AssumeRole".to_owned()));
+        }
+        if parameter("Version") != Some(API_VERSION) {
+            return Err(Refusal("InvalidParameterValue", format!("Version must be {API_VERSION}")));
+        }
+        let duration = parameter("DurationSeconds")
+            .map_or(Ok(DURATION_DEFAULT.min(self.duration_max)), |text| self.duration(text))?;
+        let policy = parameter("Policy").map(Policy::parse).transpose();
+        let policy = policy.map_err(|error| Refusal("MalformedPolicyDocument", error.to_string()))?;
+        let session = Session { expires: self.clock.now().after(duration), project: None, policy };
+        Ok(self.keys.issue(&session, &self.entropy))
+    }
+
+    fn duration(&self, text: &str) -> Result<Duration, Refusal> {
+        let asked = text.parse().ok().map(Duration::from_secs);
+        asked.filter(|asked| (DURATION_MIN..=self.duration_max).contains(asked)).ok_or_else(|| {
+            let (min, max) = (DURATION_MIN.as_secs(), self.duration_max.as_secs());
+            Refusal("ValidationError", format!("DurationSeconds must be {min} to {max}"))
+        })
+    }
+}
+
+/// The parameters of a call, each there once.
+fn read(body: &[u8]) -> Result<HashMap<String, String>, Refusal> {
+    let mut call = HashMap::new();
+    for (name, value) in form_urlencoded::parse(body) {
+        if call.insert(name.clone().into_owned(), value.into_owned()).is_some() {
+            return Err(Refusal("InvalidParameterCombination", "a parameter is there twice".to_owned()));
+        }
+    }
+    Ok(call)
+}
+
+fn granted(pass: &Pass, request_id: &str) -> String {
+    let Pass { access_key_id, secret_access_key, session_token, expiration } = pass;
+    let (secret_access_key, session_token) = (secret_access_key.as_str(), session_token.as_str());
+    format!(
+        concat!(
+            r#"<?xml version="1.0" encoding="UTF-8"?>"#,
+            r#"<AssumeRoleResponse xmlns="{}"><AssumeRoleResult>"#,
+            "<AssumedRoleUser><Arn></Arn><AssumedRoleId></AssumedRoleId></AssumedRoleUser><Credentials>",
+            "<AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken>",
+            "<Expiration>{}Z</Expiration></Credentials></AssumeRoleResult>",
+            "<ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></AssumeRoleResponse>",
+        ),
+        NAMESPACE,
+        access_key_id,
+        secret_access_key,
+        session_token,
+        expiration.whole_seconds(),
+        request_id,
+    )
+}
+
+fn refused(Refusal(code, message): &Refusal, request_id: &str) -> String {
+    format!(
+        concat!(
+            r#"<?xml version="1.0" encoding="UTF-8"?><ErrorResponse xmlns="{}"><Error><Type>Sender</Type>"#,
+            "<Code>{}</Code><Message>{}</Message></Error><RequestId>{}</RequestId></ErrorResponse>",
+        ),
+        NAMESPACE,
+        code,
+        escape(message),
+        request_id,
+    )
+}
+
+/// The text as XML takes it; what XML cannot say is left out.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\u{fffe}' | '\u{ffff}' => {}
+            character if character.is_control() => {}
+            character => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+#[async_trait::async_trait]
+impl S3Route for Sts {
+    fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, _: &mut Extensions) -> bool {
+        let form = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let form =
+            form.is_some_and(|value| value.split(';').next().is_some_and(|media| media.trim() == FORM));
+        method == Method::POST && uri.path() == "/" && form
+    }
+
+    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
+        let Some(credentials) = &request.credentials else {
+            return Err(s3_error!(AccessDenied, "The call must be signed."));
+        };
+        if request.service.as_deref() != Some("sts") {
+            return Err(s3_error!(AccessDenied, "The call must be signed for the service sts."));
+        }
+        let unsigned =
+            request.headers.get("x-amz-content-sha256").is_some_and(|hash| hash == "UNSIGNED-PAYLOAD");
+        if !self.keys.is_root(&credentials.access_key) || unsigned {
+            return Err(s3_error!(AccessDenied, "Only the root credentials may ask for others."));
+        }
+        Ok(())
+    }
+
+    async fn call(&self, mut request: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        let body = request.input.store_all_limited(BODY_BYTES_MAX).await;
+        let body = body.map_err(|_| s3_error!(EntityTooLarge, "The call is too long or was cut off."))?;
+        let id = hex::encode(self.entropy.bytes::<8>());
+        let (status, text) = match self.assume_role(&body) {
+            Ok(pass) => (StatusCode::OK, granted(&pass, &id)),
+            Err(refusal) => (StatusCode::BAD_REQUEST, refused(&refusal, &id)),
+        };
+        let mut response = S3Response::with_status(Body::from(text), status);
+        response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::runtime::clock::Timestamp;
+    use crate::s3::credentials::Root;
+
+    fn sts() -> Sts {
+        let secret_key = Zeroizing::new("a-secret-of-mine".to_owned());
+        let keys = Keys::new(Root { access_key: "owner".to_owned(), secret_key });
+        let clock = Clock::manual(Timestamp::from_micros(1_500_000));
+        Sts::new(Arc::new(keys), clock, Entropy::seeded(1), Duration::from_hours(12))
+    }
+
+    fn call(extra: &str) -> Result<Pass, Refusal> {
+        sts().assume_role(format!("Action=AssumeRole&Version=2011-06-15{extra}").as_bytes())
+    }
+
+    #[test]
+    fn credentials_last_as_long_as_asked_within_the_limits() {
+        assert_eq!(call("").unwrap().expiration, Timestamp::from_micros(3_601_500_000));
+        assert_eq!(call("&DurationSeconds=900").unwrap().expiration, Timestamp::from_micros(901_500_000));
+        for wrong in ["0", "899", "43201", "-1", "1e3", "99999999999999999999"] {
+            assert_eq!(
+                call(&format!("&DurationSeconds={wrong}")).unwrap_err().0,
+                "ValidationError",
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_sealed() {
+        let policy =
+            r#"{"Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]}"#;
+        let encoded: String = form_urlencoded::byte_serialize(policy.as_bytes()).collect();
+        let pass = call(&format!("&Policy={encoded}&RoleArn=any&RoleSessionName=any")).unwrap();
+        let session =
+            sts().keys.open(&pass.access_key_id, &pass.session_token, Timestamp::default()).unwrap();
+        assert_eq!(session.policy, Some(Policy::parse(policy).unwrap()));
+        assert_eq!(call("&Policy=%7B%7D").unwrap_err().0, "MalformedPolicyDocument");
+    }
+
+    #[test]
+    fn other_calls_are_refused() {
+        assert_eq!(sts().assume_role(b"").unwrap_err().0, "InvalidAction");
+        assert_eq!(sts().assume_role(b"Action=GetCallerIdentity").unwrap_err().0, "InvalidAction");
+        assert_eq!(sts().assume_role(b"Action=AssumeRole&Version=1").unwrap_err().0, "InvalidParameterValue");
+        assert_eq!(call("&Action=AssumeRole").unwrap_err().0, "InvalidParameterCombination");
+    }
+
+    #[test]
+    fn answers_are_xml() {
+        let text = granted(&call("").unwrap(), "1");
+        assert!(text.contains("<Expiration>1970-01-01T01:00:01Z</Expiration>"), "{text}");
+        let text = refused(&Refusal("MalformedPolicyDocument", "a < b & \u{1} c".to_owned()), "1");
+        assert!(text.contains("<Message>a &lt; b &amp;  c</Message>"), "{text}");
+    }
+}

@@ -1,0 +1,166 @@
+//! The files that an upload names become an upload like any other.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::Error;
+use super::hold::Hold;
+use super::lease::panicked;
+use super::shop::Shop;
+use super::watched::Watched;
+use crate::linkage::encoding::{self, binary, json};
+use crate::model::{Outcome, Reference, Upload};
+use crate::objects::{self, ClientFile, Objects, Staged, Uploads, keys};
+use crate::runtime::compute;
+
+/// The largest encoding that is read at all, in bytes; which of them the project takes is judged later.
+const ENCODING_BYTES_MAX: u32 = 4_096;
+/// Bytes of a matrix for each byte of JSON at most: short encodings are filled up, but not without end.
+const GROWTH_MAX: u64 = 64;
+
+/// Reads the files once, as streams, and publishes a matrix and block entries.
+pub(super) async fn work(
+    shop: &Shop,
+    hold: &Arc<Hold>,
+    party: u32,
+    reference: &Reference,
+) -> Result<Outcome, Error> {
+    let (project, upload) = (hold.job().project, reference.upload);
+    let bucket = shop.objects.uploads().ok_or_else(|| {
+        Error::Rejected(
+            "this server does not read uploaded files any more; upload through the API".to_owned(),
+        )
+    })?;
+    let encodings = open(bucket, &reference.encodings).await?;
+    let blocks = match &reference.blocks {
+        Some(blocks) => Some(open(bucket, blocks).await?),
+        None => None,
+    };
+    let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), encodings, blocks };
+    let read = compute::aside(move || desk.read(upload)).await;
+    let Fetched { upload, matrix, entries } = read.map_err(|text| panicked(&text))??;
+    let matrix = (keys::matrix(project, party, upload.upload), matrix);
+    let entries = entries.map(|entries| (keys::entries(project, party, upload.upload), entries));
+    shop.publish(hold, std::iter::once(matrix).chain(entries)).await?;
+    require_unchanged(shop, hold, party, &upload).await?;
+    Ok(Outcome::Fetched(upload))
+}
+
+/// An earlier attempt may have published what the files held then.
+async fn require_unchanged(shop: &Shop, hold: &Hold, party: u32, upload: &Upload) -> Result<(), Error> {
+    let expected = u64::from(upload.records) * u64::from(upload.encoding_bytes);
+    let found = shop.objects.size(&keys::matrix(hold.job().project, party, upload.upload)).await?;
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::Rejected(
+            "an uploaded file was replaced while it was read; post the upload again".to_owned(),
+        ))
+    }
+}
+
+/// A file of the upload, and the name by which its owner knows it.
+struct Named {
+    name: String,
+    file: ClientFile,
+}
+
+async fn open(bucket: &Uploads, key: &str) -> Result<Named, Error> {
+    // The path in front of it is ours.
+    let name = key.splitn(3, '/').last().unwrap_or(key).to_owned();
+    match bucket.open(key).await {
+        Ok(file) => Ok(Named { name, file }),
+        Err(objects::Error::Missing { .. }) => Err(Error::Rejected(format!(
+            "there is no uploaded file `{name}`; upload it, then post the upload again"
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Named {
+    /// What is wrong with the file, for its owner.
+    fn refused(&self, why: &str) -> Error {
+        refused(&self.name, why)
+    }
+
+    /// The number that is written on the file under `name`.
+    fn number(&self, name: &str, max: u32) -> Result<u32, Error> {
+        let text = self.file.metadata(name).ok_or_else(|| {
+            self.refused(&format!("it lacks the metadata `{name}` (header x-amz-meta-{name})"))
+        })?;
+        let number = text.trim().parse().ok().filter(|number| (1..=max).contains(number));
+        number.ok_or_else(|| {
+            self.refused(&format!("its metadata `{name}` must be a whole number from 1 to {max}"))
+        })
+    }
+}
+
+fn refused(name: &str, why: &str) -> Error {
+    Error::Rejected(format!("the uploaded file `{name}` cannot be used: {why}"))
+}
+
+struct Desk {
+    objects: Objects,
+    hold: Arc<Hold>,
+    encodings: Named,
+    blocks: Option<Named>,
+}
+
+/// What the files held.
+struct Fetched {
+    upload: Upload,
+    matrix: Staged,
+    entries: Option<Staged>,
+}
+
+impl Desk {
+    fn read(self, upload: u32) -> Result<Fetched, Error> {
+        let records = self.encodings.number("hash-count", u32::MAX)?;
+        let encoding_bytes = self.encodings.number("hash-size", ENCODING_BYTES_MAX)?;
+        let blocks = self.blocks.is_some();
+        let upload = Upload { upload, records, encoding_bytes, blocks };
+        let mut matrix = Watched::new(self.objects.stage()?, &self.hold);
+        read_encodings(self.encodings, &upload, &self.hold, &mut matrix)?;
+        let entries = match self.blocks {
+            None => None,
+            Some(Named { name, file }) => {
+                let mut entries = Watched::new(self.objects.stage()?, &self.hold);
+                let file = Watched::new(file.into_reader(), &self.hold);
+                json::blocks(file, records, &mut entries).map_err(|error| unusable(&name, error))?;
+                Some(entries.into_inner())
+            }
+        };
+        Ok(Fetched { upload, matrix: matrix.into_inner(), entries })
+    }
+}
+
+/// Reads as many encodings as were announced; what comes behind them is of no interest.
+fn read_encodings(
+    encodings: Named,
+    upload: &Upload,
+    hold: &Arc<Hold>,
+    matrix: impl io::Write,
+) -> Result<(), Error> {
+    let (records, encoding_bytes) = (upload.records, upload.encoding_bytes);
+    let bytes = u64::from(records) * u64::from(encoding_bytes);
+    // As the reference service decides, which knows lower case alone.
+    let is_json = encodings.name.strip_suffix(".json").is_some();
+    if is_json && bytes / GROWTH_MAX > encodings.file.size() {
+        return Err(encodings.refused("it has by far fewer encodings than its metadata announce"));
+    }
+    let Named { name, file } = encodings;
+    let file = Watched::new(file.into_reader(), hold);
+    let read = if is_json {
+        json::encodings(file, records, encoding_bytes, matrix)
+    } else {
+        binary::read(file.take(bytes), records, encoding_bytes, matrix)
+    };
+    read.map(drop).map_err(|error| unusable(&name, error))
+}
+
+fn unusable(name: &str, error: encoding::Error) -> Error {
+    match error {
+        encoding::Error::Rejected(rejection) => refused(name, &rejection.to_string()),
+        encoding::Error::Source(error) | encoding::Error::Sink(error) => error.into(),
+    }
+}

@@ -1,0 +1,123 @@
+//! Files that clients have uploaded: read with the tolerances of the reference service, and refused in words.
+
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
+
+use super::{PROJECT, Place, RUN};
+use crate::model::{Outcome, Purge, Reference, ResultType, Task, Upload};
+use crate::objects::{Objects, Uploads, keys};
+use crate::runtime::compute::Pool;
+use crate::worker::Error;
+use crate::worker::shop::Shop;
+
+/// A place whose clients upload to a bucket.
+fn place() -> (Place, Arc<InMemory>) {
+    let (place, bucket) = (Place::new(), Arc::new(InMemory::new()));
+    let objects: Objects = place.objects.clone().with_uploads(Uploads::new(bucket.clone()));
+    let pool = Pool::new(1).unwrap();
+    let shop = Arc::new(Shop::new(objects.clone(), pool.clone()));
+    (Place { objects, pool, shop, ..place }, bucket)
+}
+
+async fn put(bucket: &InMemory, name: &str, bytes: impl Into<PutPayload>, metadata: &[(&'static str, &str)]) {
+    let attributes: Attributes = metadata
+        .iter()
+        .map(|(name, value)| (Attribute::Metadata((*name).into()), (*value).to_owned()))
+        .collect();
+    let path = Path::parse(format!("{PROJECT}/0/{name}")).unwrap();
+    bucket.put_opts(&path, bytes.into(), PutOptions { attributes, ..PutOptions::default() }).await.unwrap();
+}
+
+fn fetch(encodings: &str, blocks: Option<&str>) -> Task {
+    let key = |name: &str| format!("{PROJECT}/0/{name}");
+    let reference = Reference { upload: 1, encodings: key(encodings), blocks: blocks.map(key) };
+    Task::Fetch { party: 0, reference }
+}
+
+const fn upload(records: u32, blocks: bool) -> Outcome {
+    Outcome::Fetched(Upload { upload: 1, records, encoding_bytes: 8, blocks })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_longer_binary_file_the_announced_beginning_counts() {
+    let (place, bucket) = place();
+    put(&bucket, "encodings.bin", vec![7; 100], &[("Hash-Count", "3"), ("hash-size", "8")]).await;
+    assert_eq!(place.work(fetch("encodings.bin", None)).await.unwrap(), upload(3, false));
+    assert_eq!(place.get(&keys::matrix(PROJECT, 0, 1)).await, [7; 24]);
+    assert_eq!(place.work(fetch("encodings.bin", None)).await.unwrap(), upload(3, false), "twice is as once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_encodings_in_json_are_filled_up_and_blocks_come_along() {
+    let (place, bucket) = place();
+    let json = r#"{"clks": ["ssssssss", "////////////////////", "AAAAAAAAAAA="], "more": 1}"#;
+    put(&bucket, "e.json", json.to_owned(), &[("hash-count", "2"), ("hash-size", "8")]).await;
+    put(&bucket, "blocks.json", r#"{"blocks": {"1": ["a", 7]}}"#.to_owned(), &[]).await;
+    assert_eq!(place.work(fetch("e.json", Some("blocks.json"))).await.unwrap(), upload(2, true));
+    let matrix = place.get(&keys::matrix(PROJECT, 0, 1)).await;
+    assert_eq!(matrix[6..], [[0, 0].as_slice(), &[255; 8]].concat());
+    assert_eq!(place.get(&keys::entries(PROJECT, 0, 1)).await.len(), 72);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_used_is_refused_by_the_name_its_owner_knows() {
+    let good = [("hash-count", "2"), ("hash-size", "8")];
+    for (name, bytes, metadata, complaint) in [
+        ("absent", None, &good[..], "there is no uploaded file `e.bin`"),
+        ("e.bin", Some("12345678"), &[][..], "lacks the metadata `hash-count`"),
+        ("e.bin", Some("12345678"), &[("hash-count", "1")], "lacks the metadata `hash-size`"),
+        ("e.bin", Some("12345678"), &[("hash-count", "0"), ("hash-size", "8")], "whole number from 1"),
+        ("e.bin", Some("12345678"), &[("hash-count", "1"), ("hash-size", "4097")], "from 1 to 4096"),
+        ("e.bin", Some("12345678"), &good, "only 8 are there"),
+        ("e.json", Some(r#"{"clks": ["AAAAAAAAAAA="]}"#), &good, "only 1 are there"),
+        ("e.json", Some(r#"{"clk": []}"#), &good, "has no `clks`"),
+        ("e.json", Some("{}"), &[("hash-count", "4000000000"), ("hash-size", "8")], "far fewer"),
+    ] {
+        let (place, bucket) = place();
+        if let Some(bytes) = bytes {
+            put(&bucket, name, bytes, metadata).await;
+        }
+        let wanted = if bytes.is_some() { name } else { "e.bin" };
+        let refused = place.work(fetch(wanted, None)).await.unwrap_err();
+        assert!(matches!(&refused, Error::Rejected(why) if why.contains(complaint)), "{refused}");
+        assert!(!place.objects.exists(&keys::matrix(PROJECT, 0, 1)).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_were_read_go_and_so_does_what_can_be_downloaded() {
+    let (place, bucket) = place();
+    for name in ["e.bin", "upload-test", "kept"] {
+        put(&bucket, name, "x", &[]).await;
+    }
+    let files = vec![format!("{PROJECT}/0/e.bin")];
+    place.work(Task::Purge(Purge::Files { party: 0, upload: 1, files })).await.unwrap();
+    let left = |name: &str| Path::parse(format!("{PROJECT}/0/{name}")).unwrap();
+    assert!(bucket.head(&left("e.bin")).await.is_err() && bucket.head(&left("upload-test")).await.is_err());
+    assert!(bucket.head(&left("kept")).await.is_ok());
+    place.put(&keys::score_file(RUN), b"pairs").await;
+    place.work(Task::Purge(Purge::Run(RUN))).await.unwrap();
+    assert!(!place.objects.exists(&keys::score_file(RUN)).await.unwrap());
+    place.work(Task::Purge(Purge::Project)).await.unwrap();
+    assert!(bucket.head(&left("kept")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scores_come_as_a_file_too_where_somebody_can_fetch_it() {
+    let finalize = Task::Finalize {
+        run: RUN,
+        result_type: ResultType::SimilarityScores,
+        records: vec![1, 1],
+        parts: 0,
+        solver_pairs_max: 1,
+    };
+    let (with, _) = place();
+    with.work(finalize.clone()).await.unwrap();
+    assert_eq!(with.get(&keys::score_file(RUN)).await, crate::linkage::pairs::HEADER);
+    let without = Place::new();
+    without.work(finalize).await.unwrap();
+    assert!(!without.objects.exists(&keys::score_file(RUN)).await.unwrap());
+}

@@ -13,7 +13,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "entityd {}", env!("CARGO_PKG_VERSION"))?;
         writeln!(f, "  API             http://{api}/api/v1/")?;
         writeln!(f, "  documentation   http://{api}/docs")?;
-        writeln!(f, "  S3              http://{s3}/ (not enabled)")?;
+        writeln!(f, "  S3              http://{s3}/")?;
         writeln!(f, "  health          http://{ops}/healthz")?;
         writeln!(f, "  data directory  {}", data_dir.path().display())?;
         writeln!(f, "  worker threads  {threads}")?;

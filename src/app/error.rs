@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::runtime::data_dir;
-use crate::{coordinator, http, metadata, objects, queue};
+use crate::{coordinator, http, metadata, objects, queue, s3};
 
 /// Why the server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,12 @@ pub enum Error {
     /// The objects cannot be opened.
     #[error("cannot open the objects")]
     Objects(#[from] objects::Error),
+    /// The buckets cannot be opened.
+    #[error("cannot open the buckets of the S3 endpoint")]
+    Buckets(#[from] objects::buckets::Error),
+    /// There are no root credentials for the S3 endpoint.
+    #[error("cannot set up the credentials of the S3 endpoint")]
+    Credentials(#[from] s3::credentials::Error),
     /// The queue cannot be opened.
     #[error("cannot open the queue in {}", path.display())]
     Queue {

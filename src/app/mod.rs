@@ -3,6 +3,7 @@
 mod banner;
 mod error;
 mod operator;
+mod s3;
 mod settings;
 mod shelves;
 
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
+use crate::http;
 use crate::http::admin::{Access, Office};
 use crate::http::{Dependencies, Phase};
 use crate::objects::Objects;
@@ -33,7 +35,6 @@ use crate::runtime::compute::Pool;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
 use crate::worker::{self, Worker};
-use crate::{http, s3};
 use operator::Operator;
 
 /// How long work that does not hear that it is to stop may go on at the very end.
@@ -115,9 +116,10 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let data_dir = DataDir::open(&settings.data_dir)?;
     let api = listen("listen", settings.listen).await?;
-    let s3 = listen("s3-listen", settings.s3_listen).await?;
+    let s3_listener = listen("s3-listen", settings.s3_listen).await?;
     let ops = listen("ops-listen", settings.ops_listen).await?;
-    let addresses = Addresses { api: api.local_addr()?, s3: s3.local_addr()?, ops: ops.local_addr()? };
+    let addresses =
+        Addresses { api: api.local_addr()?, s3: s3_listener.local_addr()?, ops: ops.local_addr()? };
 
     let operator = Operator::start(ops);
     let pool = Pool::new(settings.worker_threads)?;
@@ -143,12 +145,17 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     };
     operator.open(dependencies, office);
 
+    let buckets = s3::open_buckets(&data_dir, &entropy).await?;
+    let s3_parts = s3::parts(settings, &data_dir, buckets.clone(), &coordinator, &entropy)?;
+
     tokio::spawn(remove_strays(coordinator.clone(), objects.clone()));
 
     let (doors_stop, pump_stop) = (CancellationToken::new(), CancellationToken::new());
     let (pump, doors) = (TaskTracker::new(), TaskTracker::new());
     let (pumping, stop) = (coordinator.clone(), pump_stop.clone());
     pump.spawn(async move { pumping.pump(stop).await });
+    let age = Duration::from_hours(settings.s3_upload_expiry_h);
+    pump.spawn(crate::s3::sweep(buckets, age, pump_stop.clone()));
 
     let drain = Duration::from_millis(settings.drain_timeout_ms);
     let lease = Duration::from_millis(settings.lease_ms);
@@ -161,7 +168,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         doors.spawn(http::serve(listener, router, doors_stop.clone(), drain));
     };
     open(api, http::api(state));
-    open(s3, s3::closed());
+    open(s3_listener, crate::s3::endpoint(s3_parts));
     operator.enter(Phase::Serving);
     let admin_token = admin.token;
     Ok(Server {

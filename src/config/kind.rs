@@ -89,6 +89,20 @@ pub(super) const WAIT: Kind<u64> = Kind {
     read: |text| whole(text, 0, 86_400_000),
 };
 
+/// How long something is kept, in hours.
+pub(super) const HOURS: Kind<u64> = Kind {
+    placeholder: "H",
+    remedy: "hours from 1 to 87_600, such as 168",
+    read: |text| whole(text, 1, 87_600),
+};
+
+/// A domain, or none if it is left empty.
+pub(super) const DOMAIN_OR_NONE: Kind<Option<String>> = Kind {
+    placeholder: "DOMAIN",
+    remedy: "a domain without a port, such as s3.example.org",
+    read: |text| if text.is_empty() { Some(None) } else { domain(text).map(Some) },
+};
+
 /// Which events are logged.
 pub(super) const LOG_FILTER: Kind<log::Filter> = Kind {
     placeholder: "FILTER",
@@ -127,6 +141,13 @@ fn loggable_header(name: &str) -> Option<String> {
     (!SECRET_HEADERS.contains(&name)).then(|| name.to_string())
 }
 
+/// The domain in lower case, if it is one: labels of letters, digits and hyphens.
+fn domain(text: &str) -> Option<String> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(inner);
+    (text.len() <= 253 && text.split('.').all(is_label)).then(|| text.to_ascii_lowercase())
+}
+
 fn positive(text: &str) -> Option<u64> {
     whole(text, 1, u64::MAX)
 }
@@ -149,6 +170,16 @@ mod tests {
         assert_eq!(whole("0", 0, 5), Some(0));
         for wrong in ["", "_", "_1", "1_", "+1", "-1", "1.0", "1e3", " 1", "99999999999999999999"] {
             assert_eq!(whole(wrong, 0, u64::MAX), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_domain_has_labels_and_no_port() {
+        let read = DOMAIN_OR_NONE.read;
+        assert_eq!(read("S3.Example.org"), Some(Some("s3.example.org".to_owned())));
+        assert_eq!(read(""), Some(None));
+        for wrong in [".", "a..b", "a:80", "http://a", "a b", "*.a"] {
+            assert_eq!(read(wrong), None, "{wrong}");
         }
     }
 

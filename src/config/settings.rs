@@ -74,6 +74,10 @@ settings! {
     s3_listen: SocketAddr = "127.0.0.1:8852", ADDRESS;
     /// Where health checks and the administrator are answered; keep it from the public.
     ops_listen: SocketAddr = "127.0.0.1:8853", ADDRESS;
+    /// The domain whose subdomains name buckets for S3 clients; any other host is taken for path style.
+    s3_domain: Option<String> = "", DOMAIN_OR_NONE;
+    /// How long parts of an S3 upload are kept that nobody completes.
+    s3_upload_expiry_h: u64 = "168", HOURS;
     /// The one directory that holds everything stored; it belongs to one process at a time.
     data_dir: PathBuf = "entityd-data", DIRECTORY;
     /// A file with the admin token; without one it is made at the first start, printed once, and kept as a digest.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 use tracing::metadata::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -80,9 +80,15 @@ pub fn start(settings: &Settings) {
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         lines.with_ansi(colours).boxed()
     };
+    let filter = settings.filter.targets.clone().and(filter_fn(|event| !tells_secrets(event.target())));
     // Only a test that starts two servers in one process comes here twice.
-    let _ =
-        tracing_subscriber::registry().with(lines.with_filter(settings.filter.targets.clone())).try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+}
+
+/// Whether a module is never logged, whatever the filter says: the library of the S3 protocol writes keys and the
+/// signatures that it computes.
+fn tells_secrets(module: &str) -> bool {
+    module == "s3s" || module.starts_with("s3s::")
 }
 
 #[cfg(test)]

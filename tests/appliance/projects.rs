@@ -59,7 +59,7 @@ async fn other_doors_say_what_they_are() {
     assert_eq!(health.status(), 200);
     let s3 = reqwest::get(format!("http://{}/uploads/key", server.doors().s3)).await.unwrap();
     assert_eq!(s3.headers()["content-type"], "application/xml");
-    assert!(s3.text().await.unwrap().contains("<Code>NotImplemented</Code>"));
+    assert!(s3.text().await.unwrap().contains("<Code>AccessDenied</Code>"));
 }
 
 #[tokio::test]

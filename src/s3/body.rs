@@ -1,0 +1,97 @@
+//! Bodies on their way to `s3s`: short ones are checked as a whole, those in chunks are cut, others pass.
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::body::Frame;
+use s3s::{S3Error, S3ErrorCode, S3Result, StdError, s3_error};
+use sha2::{Digest, Sha256};
+
+use super::chunked::Cutter;
+use super::service::check_md5;
+
+/// The largest document that is posted: 10,000 parts with their checksums, or 1,000 long keys.
+pub(super) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
+/// Bodies up to this size are checked as a whole, whatever they are.
+const SHORT_BYTES: u64 = 64 << 10;
+
+/// The body as `s3s` is to read it.
+pub(super) async fn prepare(request: &Parts, body: Body) -> S3Result<s3s::Body> {
+    let hash = request.headers.get("x-amz-content-sha256").and_then(|hash| hash.to_str().ok());
+    if hash.is_some_and(|hash| hash.starts_with("STREAMING-")) {
+        return Ok(cut(body));
+    }
+    if request.method == Method::POST
+        || content_length(&request.headers).is_some_and(|size| size <= SHORT_BYTES)
+    {
+        let document = read(&request.headers, body).await?;
+        check(&request.headers, hash, &document)?;
+        if request.method == Method::POST {
+            check_document(&document)?;
+        }
+        return Ok(s3s::Body::from(document));
+    }
+    Ok(s3s::Body::http_body_unsync(body))
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> S3Result<Bytes> {
+    if content_length(headers).is_some_and(|size| size > DOCUMENT_BYTES_MAX as u64) {
+        return Err(too_long());
+    }
+    match Limited::new(body, DOCUMENT_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_long()),
+        Err(_) => Err(s3_error!(IncompleteBody, "The body broke off.")),
+    }
+}
+
+fn too_long() -> S3Error {
+    s3_error!(MaxMessageLengthExceeded, "The document may have {DOCUMENT_BYTES_MAX} bytes at most.")
+}
+
+/// Compares a body with the digests that its headers give.
+fn check(headers: &HeaderMap, hash: Option<&str>, body: &[u8]) -> S3Result<()> {
+    if let Some(said) = headers.get("content-md5") {
+        let md5: [u8; 16] = md5::Md5::digest(body).into();
+        check_md5(said.to_str().unwrap_or_default().trim(), &md5)?;
+    }
+    let is_hash = |hash: &&str| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match hash.filter(is_hash) {
+        Some(said) if !said.eq_ignore_ascii_case(&hex::encode(Sha256::digest(body))) => Err(hash_mismatch()),
+        _ => Ok(()),
+    }
+}
+
+/// The body is not the one that was signed.
+pub(super) fn hash_mismatch() -> S3Error {
+    let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
+    let mut error = S3Error::with_message(S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()), message);
+    error.set_status_code(StatusCode::BAD_REQUEST);
+    error
+}
+
+/// A document that defines entities is none that a client of S3 sends.
+fn check_document(document: &[u8]) -> S3Result<()> {
+    let defines = |what: &[u8]| memchr::memmem::find(document, what).is_some();
+    if defines(b"<!DOCTYPE") || defines(b"<!ENTITY") {
+        return Err(s3_error!(MalformedXML, "The document must not define a document type or entities."));
+    }
+    Ok(())
+}
+
+fn cut(body: Body) -> s3s::Body {
+    let mut cutter = Cutter::default();
+    let pieces = body.into_data_stream().map(move |bytes| {
+        let mut out = Vec::new();
+        cutter.feed(bytes.map_err(StdError::from)?, &mut out)?;
+        Ok::<_, StdError>(stream::iter(out.into_iter().map(Ok::<_, StdError>)))
+    });
+    s3s::Body::http_body_unsync(StreamBody::new(pieces.try_flatten().map_ok(Frame::data)))
+}

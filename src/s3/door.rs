@@ -1,0 +1,92 @@
+//! From HTTP to `s3s` and back: a log line, a request id, and an answer in XML whatever happens.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
+use futures::FutureExt;
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use tracing::Instrument;
+
+use super::access::Gate;
+use super::body::{DOCUMENT_BYTES_MAX, prepare};
+use super::front;
+use super::host::Domain;
+use super::service::Service;
+use super::sts::Sts;
+use crate::objects::buckets::Buckets;
+use crate::runtime::clock::Stopwatch;
+use crate::runtime::compute::panic_text;
+use crate::runtime::entropy::Entropy;
+
+/// The header by which the caller learns the request's id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+
+/// What the endpoint is made of.
+pub struct Parts {
+    /// What it serves.
+    pub buckets: Buckets,
+    /// Who may.
+    pub gate: Gate,
+    /// Who hands out temporary credentials.
+    pub sts: Sts,
+    /// The domain below which hosts name buckets.
+    pub domain: Option<String>,
+    /// Where request ids come from.
+    pub entropy: Entropy,
+}
+
+/// The endpoint for S3 clients.
+pub fn endpoint(parts: Parts) -> Router {
+    let mut builder = S3ServiceBuilder::new(Service::new(parts.buckets));
+    builder.set_auth(parts.gate.clone());
+    builder.set_access(parts.gate);
+    builder.set_route(parts.sts);
+    if let Some(domain) = &parts.domain {
+        builder.set_host(Domain::new(domain));
+    }
+    let mut config = S3Config::default();
+    config.xml_max_body_size = DOCUMENT_BYTES_MAX;
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+    let (service, entropy) = (builder.build(), parts.entropy);
+    Router::new().fallback(move |request: Request| answer(service.clone(), entropy.clone(), request))
+}
+
+/// Answers a request and says so in the log: method, path, status and duration, never a query or a header.
+async fn answer(service: S3Service, entropy: Entropy, request: Request) -> Response {
+    let id = hex::encode_upper(entropy.bytes::<8>());
+    let span = tracing::info_span!("s3", request.id = %id);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let stopwatch = Stopwatch::start();
+    let answered = AssertUnwindSafe(ask(&service, request)).catch_unwind().instrument(span.clone()).await;
+    let _in_span = span.entered();
+    let answered = answered.unwrap_or_else(|panic| {
+        tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
+        Err(s3_error!(InternalError, "We encountered an internal error. Please try again."))
+    });
+    let mut response = match answered {
+        Ok(response) => response,
+        Err(error) => error.to_http_response().unwrap_or_default().map(axum::body::Body::new),
+    };
+    let duration_ms = (stopwatch.seconds() * 10_000.0).round() / 10.0;
+    tracing::info!(status = response.status().as_u16(), duration_ms, "{method} {path}");
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+async fn ask(service: &S3Service, request: Request) -> S3Result<Response> {
+    let (parts, body) = request.into_parts();
+    front::check(&parts)?;
+    let body = prepare(&parts, body).await?;
+    let answered = service.call(Request::from_parts(parts, body)).await;
+    let response =
+        answered.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))?;
+    Ok(response.map(axum::body::Body::new))
+}

@@ -1,0 +1,194 @@
+//! What a request says of the checksums of its body, and whether it is so.
+
+use axum::http::HeaderMap;
+use s3s::dto::{ChecksumAlgorithm, ChecksumType};
+use s3s::{S3Result, TrailingHeaders, s3_error};
+
+use crate::objects::buckets::{Algorithm, Checksum, Digests};
+
+/// Whether a checksum of parts is one of the whole.
+pub(super) const FULL_OBJECT: &str = "FULL_OBJECT";
+const COMPOSITE: &str = "COMPOSITE";
+
+/// What a request says of the checksums of its body.
+pub(super) struct Claims {
+    content_md5: Option<String>,
+    given: Option<(Algorithm, String)>,
+    trailing: Option<Algorithm>,
+    wanted: Option<Algorithm>,
+}
+
+impl Claims {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// `InvalidRequest`, if there are several checksums, or one nobody knows.
+    pub(super) fn read(headers: &HeaderMap) -> S3Result<Self> {
+        let mut given = Vec::new();
+        for algorithm in Algorithm::ALL {
+            if let Some(value) = headers.get(header(algorithm)) {
+                given.push((algorithm, text(value)?));
+            }
+        }
+        let trailer = headers.get("x-amz-trailer").map(text).transpose()?;
+        let named: Vec<Algorithm> =
+            trailer.iter().flat_map(|names| names.split(',')).filter_map(of_header).collect();
+        if given.len() + named.len() > 1 {
+            return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header."));
+        }
+        let wanted = headers.get("x-amz-sdk-checksum-algorithm").map(text).transpose()?;
+        let wanted = wanted.as_deref().map(algorithm).transpose()?;
+        let content_md5 = headers.get("content-md5").map(text).transpose()?;
+        Ok(Self { content_md5, given: given.pop(), trailing: named.first().copied(), wanted })
+    }
+
+    /// The algorithms to compute: `kept` first, where there is one to keep whatever the request says.
+    pub(super) fn algorithms(&self, kept: Option<Algorithm>) -> Vec<Algorithm> {
+        let mut all: Vec<Algorithm> = kept.into_iter().collect();
+        let said = self.given.as_ref().map(|(algorithm, _)| *algorithm).or(self.trailing).or(self.wanted);
+        all.extend(said.filter(|said| Some(*said) != kept));
+        all
+    }
+
+    /// Compares what was said, in headers and behind the body, with what arrived.
+    ///
+    /// # Errors
+    /// `InvalidDigest`, `BadDigest`, `InvalidRequest`.
+    pub(super) fn verify(&self, found: &Digests, trailers: Option<&TrailingHeaders>) -> S3Result<()> {
+        if let Some(said) = &self.content_md5 {
+            check_md5(said, &found.md5)?;
+        }
+        let behind = self.trailing.map(|algorithm| {
+            let value = trailers.and_then(|trailers| {
+                trailers.read(|all| {
+                    all.get(header(algorithm)).and_then(|value| value.to_str().ok()).map(str::to_owned)
+                })
+            });
+            let missing =
+                || s3_error!(InvalidRequest, "The checksum that x-amz-trailer announces is missing.");
+            value.flatten().map(|value| (algorithm, value)).ok_or_else(missing)
+        });
+        for (algorithm, said) in self.given.clone().into_iter().chain(behind.transpose()?) {
+            check(algorithm, &said, &found.checksums)?;
+        }
+        Ok(())
+    }
+}
+
+fn check(algorithm: Algorithm, said: &str, found: &[Checksum]) -> S3Result<()> {
+    let name = algorithm.name();
+    let size = base64_simd::STANDARD.decode_to_vec(said).map(|bytes| bytes.len());
+    if size.ok() != Some(algorithm.bytes()) {
+        return Err(s3_error!(
+            InvalidRequest,
+            "Value for x-amz-checksum-{} header is invalid.",
+            name.to_lowercase()
+        ));
+    }
+    match found.iter().find(|sum| sum.algorithm == algorithm) {
+        Some(sum) if sum.is(said) => Ok(()),
+        _ => Err(s3_error!(BadDigest, "The {name} you specified did not match what we received.")),
+    }
+}
+
+/// Compares a Content-MD5 with the digest of what arrived.
+///
+/// # Errors
+/// `InvalidDigest`, `BadDigest`.
+pub(in super::super) fn check_md5(said: &str, found: &[u8; 16]) -> S3Result<()> {
+    match base64_simd::STANDARD.decode_to_vec(said) {
+        Ok(said) if said == found => Ok(()),
+        Ok(said) if said.len() == found.len() => {
+            Err(s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."))
+        }
+        _ => Err(s3_error!(InvalidDigest, "The Content-MD5 you specified is not valid.")),
+    }
+}
+
+/// The algorithm of that name.
+///
+/// # Errors
+/// `InvalidRequest`.
+pub(super) fn algorithm(name: &str) -> S3Result<Algorithm> {
+    Algorithm::parse(name)
+        .ok_or_else(|| s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported."))
+}
+
+/// The checksum that an upload in parts is to have, and whether it is one of the whole.
+///
+/// # Errors
+/// `InvalidRequest`.
+pub(super) fn of_upload(
+    name: Option<&ChecksumAlgorithm>,
+    kind: Option<&ChecksumType>,
+) -> S3Result<Option<(Algorithm, bool)>> {
+    let Some(algorithm) = name.map(|name| algorithm(name.as_str())).transpose()? else {
+        return Ok(None);
+    };
+    let whole = match kind.map(ChecksumType::as_str) {
+        None => algorithm == Algorithm::Crc64Nvme,
+        Some(kind) => kind == FULL_OBJECT,
+    };
+    let fits = if whole { algorithm.combines() } else { algorithm != Algorithm::Crc64Nvme };
+    let unfit = || s3_error!(InvalidRequest, "{} does not go with that checksum type.", algorithm.name());
+    fits.then_some(Some((algorithm, whole))).ok_or_else(unfit)
+}
+
+/// The names that answers use.
+pub(super) fn names(checksum: (Algorithm, bool)) -> (ChecksumAlgorithm, ChecksumType) {
+    let kind = if checksum.1 { FULL_OBJECT } else { COMPOSITE };
+    (ChecksumAlgorithm::from_static(checksum.0.name()), ChecksumType::from_static(kind))
+}
+
+/// A checksum in the fields that answers have for it: the one of its algorithm.
+#[derive(Default)]
+pub(super) struct Fields {
+    pub(super) crc32: Option<String>,
+    pub(super) crc32c: Option<String>,
+    pub(super) crc64nvme: Option<String>,
+    pub(super) sha1: Option<String>,
+    pub(super) sha256: Option<String>,
+    pub(super) kind: Option<ChecksumType>,
+}
+
+impl Fields {
+    pub(super) fn of(checksum: Option<&Checksum>) -> Self {
+        let mut fields = Self::default();
+        let Some(checksum) = checksum else { return fields };
+        let field = match checksum.algorithm {
+            Algorithm::Crc32 => &mut fields.crc32,
+            Algorithm::Crc32c => &mut fields.crc32c,
+            Algorithm::Crc64Nvme => &mut fields.crc64nvme,
+            Algorithm::Sha1 => &mut fields.sha1,
+            Algorithm::Sha256 => &mut fields.sha256,
+        };
+        *field = Some(checksum.text());
+        fields.kind = Some(names((checksum.algorithm, checksum.parts.is_none())).1);
+        fields
+    }
+
+    /// The one that a request gives.
+    pub(super) fn one(self) -> Option<String> {
+        self.crc32.or(self.crc32c).or(self.crc64nvme).or(self.sha1).or(self.sha256)
+    }
+}
+
+const fn header(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Crc32 => "x-amz-checksum-crc32",
+        Algorithm::Crc32c => "x-amz-checksum-crc32c",
+        Algorithm::Crc64Nvme => "x-amz-checksum-crc64nvme",
+        Algorithm::Sha1 => "x-amz-checksum-sha1",
+        Algorithm::Sha256 => "x-amz-checksum-sha256",
+    }
+}
+
+fn of_header(name: &str) -> Option<Algorithm> {
+    Algorithm::ALL.into_iter().find(|algorithm| header(*algorithm).eq_ignore_ascii_case(name.trim()))
+}
+
+fn text(value: &axum::http::HeaderValue) -> S3Result<String> {
+    let text =
+        value.to_str().map_err(|_| s3_error!(InvalidRequest, "A checksum header is not plain text."))?;
+    Ok(text.trim().to_owned())
+}

@@ -1,0 +1,172 @@
+//! Objects and parts made of other objects.
+
+use std::ops::Range;
+
+use futures::TryStreamExt;
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, MetadataDirective,
+    UploadPartCopyInput, UploadPartCopyOutput,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::Service;
+use super::checksums::Fields;
+use super::convert::{Conditions, Verdict, etag, http_date, refusal, timestamp};
+use super::parts::{PartHash, part_number};
+use super::put::{content_encoding, metadata};
+use crate::objects::buckets::{Condition, Contents, Head, PUT_BYTES_MAX, UploadName};
+
+impl Service {
+    pub(super) async fn copy(
+        &self,
+        request: S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
+        let mut input = request.input;
+        let replace = input.metadata_directive.as_ref().map(MetadataDirective::as_str)
+            == Some(MetadataDirective::REPLACE);
+        let (bucket, key) = source(&input.copy_source)?;
+        if (bucket, key) == (&input.bucket, &input.key) && !replace {
+            return Err(s3_error!(
+                InvalidRequest,
+                "This copy request is illegal because it is trying to copy an object to itself without changing \
+                 the object's metadata."
+            ));
+        }
+        let conditions = Conditions {
+            matching: input.copy_source_if_match.as_ref(),
+            none_matching: input.copy_source_if_none_match.as_ref(),
+            modified_since: input.copy_source_if_modified_since.as_ref(),
+            unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+        };
+        let contents = self.source(bucket, key, &conditions).await?;
+        let kept = contents.object.head.clone();
+        let head = if replace { Head { checksum: kept.checksum, ..head(&mut input) } } else { kept };
+        let copied = self.buckets.copy(contents, (&input.bucket, &input.key), head, Condition::None).await;
+        let object = copied.map_err(refusal)?;
+        let fields = Fields::of(object.head.checksum.as_ref());
+        let result = CopyObjectResult {
+            e_tag: Some(etag(&object.etag)),
+            last_modified: Some(timestamp(object.modified)),
+            checksum_crc32: fields.crc32,
+            checksum_crc32c: fields.crc32c,
+            checksum_crc64nvme: fields.crc64nvme,
+            checksum_sha1: fields.sha1,
+            checksum_sha256: fields.sha256,
+            checksum_type: fields.kind,
+        };
+        let output = CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() };
+        Ok(S3Response::new(output))
+    }
+
+    pub(super) async fn copy_part(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        let input = request.input;
+        let number = part_number(input.part_number)?;
+        let (bucket, key) = source(&input.copy_source)?;
+        let conditions = Conditions {
+            matching: input.copy_source_if_match.as_ref(),
+            none_matching: input.copy_source_if_none_match.as_ref(),
+            modified_since: input.copy_source_if_modified_since.as_ref(),
+            unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+        };
+        let contents = self.source(bucket, key, &conditions).await?;
+        let range = copied_range(input.copy_source_range.as_deref(), contents.object.size)?;
+        let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
+        let PartHash(kept) = self.part_hash(&name).await?;
+        let algorithms: Vec<_> = kept.into_iter().collect();
+        let mut incoming = self.buckets.incoming_part(&algorithms, PUT_BYTES_MAX);
+        let mut chunks = contents.stream(range);
+        while let Some(bytes) = chunks.try_next().await.map_err(refusal)? {
+            incoming.write(bytes).await.map_err(refusal)?;
+        }
+        let received = incoming.finish().await.map_err(refusal)?;
+        let part = self.buckets.put_part(name, number, received).await.map_err(refusal)?;
+        let fields = Fields::of(part.checksum.as_ref());
+        let result = CopyPartResult {
+            e_tag: Some(etag(&hex::encode(part.md5))),
+            last_modified: Some(timestamp(part.modified)),
+            checksum_crc32: fields.crc32,
+            checksum_crc32c: fields.crc32c,
+            checksum_crc64nvme: fields.crc64nvme,
+            checksum_sha1: fields.sha1,
+            checksum_sha256: fields.sha256,
+        };
+        let output =
+            UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
+        Ok(S3Response::new(output))
+    }
+
+    /// The object to copy, if the conditions on it hold.
+    async fn source(&self, bucket: &str, key: &str, conditions: &Conditions<'_>) -> S3Result<Contents> {
+        let contents = self.buckets.get(bucket, key).await.map_err(refusal)?;
+        match conditions.decide(&contents.object.etag, contents.object.modified)? {
+            Verdict::Go => Ok(contents),
+            Verdict::NotModified => Err(s3_error!(
+                PreconditionFailed,
+                "At least one of the preconditions you specified did not hold."
+            )),
+        }
+    }
+}
+
+/// Bucket and key of what is copied.
+fn source(source: &CopySource) -> S3Result<(&str, &str)> {
+    match source {
+        CopySource::Bucket { version_id: Some(version), .. } if &**version != "null" => {
+            Err(s3_error!(NotImplemented, "There are no versions here."))
+        }
+        CopySource::Bucket { bucket, key, .. } => Ok((bucket, key)),
+        _ => Err(s3_error!(NotImplemented, "The source must be named by bucket and key.")),
+    }
+}
+
+/// The bytes of the source that become a part: `bytes=first-last`, both within the object.
+fn copied_range(asked: Option<&str>, size: u64) -> S3Result<Range<u64>> {
+    let Some(asked) = asked else { return Ok(0..size) };
+    let invalid = || {
+        s3_error!(InvalidArgument, "The x-amz-copy-source-range value must be of the form bytes=first-last.")
+    };
+    let (first, last) =
+        asked.strip_prefix("bytes=").and_then(|range| range.split_once('-')).ok_or_else(invalid)?;
+    let (first, last): (u64, u64) =
+        (first.parse().map_err(|_| invalid())?, last.parse().map_err(|_| invalid())?);
+    if first > last {
+        return Err(invalid());
+    }
+    if last >= size {
+        return Err(s3_error!(InvalidRange, "The source has {size} bytes."));
+    }
+    Ok(first..last + 1)
+}
+
+/// What a copy with other metadata says of the object.
+fn head(input: &mut CopyObjectInput) -> Head {
+    Head {
+        content_type: input.content_type.take(),
+        content_encoding: input.content_encoding.take().as_deref().and_then(content_encoding),
+        content_disposition: input.content_disposition.take(),
+        content_language: input.content_language.take(),
+        cache_control: input.cache_control.take(),
+        expires: input.expires.take().as_ref().and_then(http_date),
+        metadata: metadata(input.metadata.take()),
+        checksum: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_range_is_within_the_source() {
+        assert_eq!(copied_range(None, 10).unwrap(), 0..10);
+        assert_eq!(copied_range(Some("bytes=2-9"), 10).unwrap(), 2..10);
+        for wrong in
+            ["bytes=2-10", "bytes=3-2", "bytes=-2", "bytes=2-", "2-3", "bytes=0-18446744073709551615"]
+        {
+            assert!(copied_range(Some(wrong), 10).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Objects that go.
+
+use futures::{StreamExt, stream};
+use s3s::dto::{
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
+    Error as Refused, ObjectIdentifier,
+};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
+
+use super::Service;
+use super::convert::{condition, refusal};
+use crate::objects::buckets::Condition;
+use crate::s3::access::Rights;
+use crate::s3::policy::{Action, Resource};
+
+/// Keys in one request at most.
+const KEYS_MAX: usize = 1_000;
+/// Keys that are deleted at once; they share syncs of the disk.
+const AT_ONCE: usize = 64;
+
+impl Service {
+    pub(super) async fn delete(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let input = request.input;
+        let condition = condition(input.if_match.as_ref(), None)?;
+        self.buckets.delete(&input.bucket, &input.key, condition).await.map_err(refusal)?;
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    /// Deletes many objects; each key is allowed and deleted by itself.
+    pub(super) async fn delete_many(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let rights = request.extensions.get::<Rights>().cloned();
+        let rights = rights.ok_or_else(|| s3_error!(AccessDenied, "Access Denied."))?;
+        let (bucket, asked) = (request.input.bucket, request.input.delete);
+        if asked.objects.is_empty() || asked.objects.len() > KEYS_MAX {
+            return Err(s3_error!(MalformedXML, "A request names 1 to {KEYS_MAX} keys."));
+        }
+        let (bucket, rights) = (bucket.as_str(), &rights);
+        let outcomes = stream::iter(asked.objects)
+            .map(|object| async move {
+                let outcome = self.delete_one(bucket, &object, rights).await;
+                (object.key, outcome)
+            })
+            .buffered(AT_ONCE);
+        let outcomes: Vec<(String, S3Result<()>)> = outcomes.collect().await;
+        let quiet = asked.quiet.unwrap_or_default();
+        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+        for (key, outcome) in outcomes {
+            match outcome {
+                Ok(()) if quiet => {}
+                Ok(()) => deleted.push(DeletedObject { key: Some(key), ..DeletedObject::default() }),
+                Err(error) => errors.push(refused(key, &error)),
+            }
+        }
+        Ok(S3Response::new(DeleteObjectsOutput {
+            deleted: Some(deleted),
+            errors: Some(errors),
+            ..DeleteObjectsOutput::default()
+        }))
+    }
+
+    async fn delete_one(&self, bucket: &str, object: &ObjectIdentifier, rights: &Rights) -> S3Result<()> {
+        rights.require(Action::DeleteObject, Resource::Object(bucket, &object.key))?;
+        if object.version_id.as_ref().is_some_and(|version| version != "null") {
+            return Err(s3_error!(NotImplemented, "There are no versions here."));
+        }
+        let condition =
+            object.e_tag.as_ref().map_or(Condition::None, |etag| Condition::Etag(etag.value().to_owned()));
+        self.buckets.delete(bucket, &object.key, condition).await.map(drop).map_err(refusal)
+    }
+}
+
+fn refused(key: String, error: &S3Error) -> Refused {
+    Refused {
+        key: Some(key),
+        code: Some(error.code().as_str().to_owned()),
+        message: error.message().map(str::to_owned),
+        version_id: None,
+    }
+}

@@ -1,0 +1,194 @@
+//! Objects on their way out.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use s3s::dto::{
+    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Range as AskedRange, StreamingBlob,
+};
+use s3s::stream::{ByteStream, RemainingLength};
+use s3s::{S3Request, S3Response, S3Result, StdError, s3_error};
+
+use super::Service;
+use super::checksums::Fields;
+use super::convert::{Conditions, Verdict, etag, parse_http_date, refusal, seconds};
+use crate::objects::buckets::{Chunks, Contents, Head, Object};
+
+/// The type of an object that came without one.
+const CONTENT_TYPE: &str = "binary/octet-stream";
+
+impl Service {
+    pub(super) async fn get(
+        &self,
+        request: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = request.input;
+        let contents = self.buckets.get(&input.bucket, &input.key).await.map_err(refusal)?;
+        let conditions = Conditions {
+            matching: input.if_match.as_ref(),
+            none_matching: input.if_none_match.as_ref(),
+            modified_since: input.if_modified_since.as_ref(),
+            unmodified_since: input.if_unmodified_since.as_ref(),
+        };
+        let object = contents.object.clone();
+        if conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
+            let known = GetObjectOutput { e_tag: Some(etag(&object.etag)), ..GetObjectOutput::default() };
+            return Ok(S3Response::with_status(known, StatusCode::NOT_MODIFIED));
+        }
+        let wanted = Wanted::of(&contents, input.range, input.part_number)?;
+        let mut output = described(&object, input.checksum_mode.is_some() && wanted.whole);
+        output.content_length = Some((wanted.range.end - wanted.range.start).cast_signed());
+        output.content_range = wanted.content_range(object.size);
+        output.parts_count = wanted.parts;
+        output.body = Some(body(contents, wanted.range));
+        Ok(S3Response::new(output))
+    }
+
+    pub(super) async fn head(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = request.input;
+        let contents = self.buckets.get(&input.bucket, &input.key).await.map_err(refusal)?;
+        let conditions = Conditions {
+            matching: input.if_match.as_ref(),
+            none_matching: input.if_none_match.as_ref(),
+            modified_since: input.if_modified_since.as_ref(),
+            unmodified_since: input.if_unmodified_since.as_ref(),
+        };
+        let object = &contents.object;
+        if conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
+            let known = HeadObjectOutput { e_tag: Some(etag(&object.etag)), ..HeadObjectOutput::default() };
+            return Ok(S3Response::with_status(known, StatusCode::NOT_MODIFIED));
+        }
+        let wanted = Wanted::of(&contents, input.range, input.part_number)?;
+        let content_range = wanted.content_range(object.size);
+        let status = if content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+        let found = described(object, input.checksum_mode.is_some() && wanted.whole);
+        let output = HeadObjectOutput {
+            content_length: Some((wanted.range.end - wanted.range.start).cast_signed()),
+            content_range,
+            parts_count: wanted.parts,
+            accept_ranges: found.accept_ranges,
+            cache_control: found.cache_control,
+            checksum_crc32: found.checksum_crc32,
+            checksum_crc32c: found.checksum_crc32c,
+            checksum_crc64nvme: found.checksum_crc64nvme,
+            checksum_sha1: found.checksum_sha1,
+            checksum_sha256: found.checksum_sha256,
+            checksum_type: found.checksum_type,
+            content_disposition: found.content_disposition,
+            content_encoding: found.content_encoding,
+            content_language: found.content_language,
+            content_type: found.content_type,
+            e_tag: found.e_tag,
+            expires: found.expires,
+            last_modified: found.last_modified,
+            metadata: found.metadata,
+            ..HeadObjectOutput::default()
+        };
+        Ok(S3Response::with_status(output, status))
+    }
+}
+
+/// The bytes that a request asks for.
+struct Wanted {
+    range: Range<u64>,
+    /// Whether these are all bytes and were asked for as such.
+    whole: bool,
+    parts: Option<i32>,
+}
+
+impl Wanted {
+    fn of(contents: &Contents, range: Option<AskedRange>, part: Option<i32>) -> S3Result<Self> {
+        let size = contents.object.size;
+        match (range, part) {
+            (Some(_), Some(_)) => Err(s3_error!(
+                InvalidRequest,
+                "Cannot specify both Range header and partNumber query parameter."
+            )),
+            (Some(asked), None) => match asked.check(size) {
+                Ok(range) => Ok(Self { range, whole: false, parts: None }),
+                Err(_) => Err(s3_error!(InvalidRange, "The object has {size} bytes.")),
+            },
+            (None, Some(number)) => {
+                let found = u32::try_from(number).ok().and_then(|number| contents.part(number));
+                let none = || s3_error!(InvalidRange, "The object has no such part.");
+                let (range, count) = found.ok_or_else(none)?;
+                Ok(Self { range, whole: false, parts: Some(count.cast_signed()) })
+            }
+            (None, None) => Ok(Self { range: 0..size, whole: true, parts: None }),
+        }
+    }
+
+    fn content_range(&self, size: u64) -> Option<String> {
+        let Range { start, end } = self.range;
+        (!self.whole && end > start).then(|| format!("bytes {start}-{}/{size}", end - 1))
+    }
+}
+
+/// What an answer says of an object, but for its bytes.
+fn described(object: &Object, with_checksum: bool) -> GetObjectOutput {
+    let head = object.head.clone();
+    let Head { content_type, content_encoding, content_disposition, content_language, cache_control, .. } =
+        head;
+    let fields = Fields::of(head.checksum.as_ref().filter(|_| with_checksum));
+    GetObjectOutput {
+        accept_ranges: Some("bytes".to_owned()),
+        cache_control,
+        checksum_crc32: fields.crc32,
+        checksum_crc32c: fields.crc32c,
+        checksum_crc64nvme: fields.crc64nvme,
+        checksum_sha1: fields.sha1,
+        checksum_sha256: fields.sha256,
+        checksum_type: fields.kind,
+        content_disposition,
+        content_encoding,
+        content_language,
+        content_type: Some(content_type.unwrap_or_else(|| CONTENT_TYPE.to_owned())),
+        e_tag: Some(etag(&object.etag)),
+        expires: head.expires.as_deref().and_then(parse_http_date),
+        last_modified: Some(seconds(object.modified)),
+        metadata: Some(head.metadata.into_iter().collect()),
+        ..GetObjectOutput::default()
+    }
+}
+
+/// The bytes in `range` as `s3s` sends them.
+pub(super) fn body(contents: Contents, range: Range<u64>) -> StreamingBlob {
+    let left = range.end - range.start;
+    StreamingBlob::new(Sized { chunks: contents.stream(range), left })
+}
+
+/// A stream that knows how much is left of it.
+struct Sized {
+    chunks: Chunks,
+    left: u64,
+}
+
+impl Stream for Sized {
+    type Item = Result<Bytes, StdError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.chunks.poll_next_unpin(context).map(|next| {
+            let next = next?;
+            if let Ok(bytes) = &next {
+                self.left = self.left.saturating_sub(bytes.len() as u64);
+            }
+            Some(next.map_err(|error| {
+                tracing::error!("an object cannot be read on: {error}");
+                error.into()
+            }))
+        })
+    }
+}
+
+impl ByteStream for Sized {
+    fn remaining_length(&self) -> RemainingLength {
+        usize::try_from(self.left).map_or_else(|_| RemainingLength::unknown(), RemainingLength::new_exact)
+    }
+}

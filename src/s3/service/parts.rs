@@ -1,0 +1,251 @@
+//! Uploads in parts.
+
+use s3s::dto::{
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumAlgorithm, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CompletedPart, CreateMultipartUploadInput, CreateMultipartUploadOutput,
+    ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput, ListPartsOutput, MultipartUpload,
+    Part as Listed, UploadPartInput, UploadPartOutput,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::Service;
+use super::checksums::{self, Claims, Fields};
+use super::convert::{condition, etag, http_date, refusal, timestamp};
+use super::list::{Spelling, owner, page_size};
+use super::put::{content_encoding, metadata, receive};
+use crate::objects::buckets::{
+    Algorithm, Asked, Completion, Head, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsQuery,
+};
+
+/// The checksum that the parts of an upload are to have.
+pub(super) struct PartHash(pub(super) Option<Algorithm>);
+
+impl Service {
+    pub(super) async fn start_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let mut input = request.input;
+        let checksum = checksums::of_upload(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
+        let head = head(&mut input);
+        let token =
+            self.buckets.start_upload((&input.bucket, &input.key), head, checksum).await.map_err(refusal)?;
+        let (algorithm, kind) = checksum.map(checksums::names).unzip();
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            upload_id: Some(token),
+            checksum_algorithm: algorithm,
+            checksum_type: kind,
+            ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    /// The checksum that parts of an upload are to have; refuses an upload that is not under way.
+    pub(super) async fn part_hash(&self, name: &UploadName) -> S3Result<PartHash> {
+        let (upload, _, _) = self.buckets.parts(name.clone(), 0, 0).await.map_err(refusal)?;
+        Ok(PartHash(upload.checksum.map(|(algorithm, _)| algorithm)))
+    }
+
+    pub(super) async fn part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let S3Request { mut input, headers, trailing_headers, .. } = request;
+        let number = part_number(input.part_number)?;
+        let claims = Claims::read(&headers)?;
+        let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
+        let PartHash(kept) = self.part_hash(&name).await?;
+        let incoming = self.buckets.incoming_part(&claims.algorithms(kept), PUT_BYTES_MAX);
+        let received = receive(input.body.take(), incoming, input.content_length).await?;
+        claims.verify(&received.digests, trailing_headers.as_ref())?;
+        let part = self.buckets.put_part(name, number, received).await.map_err(refusal)?;
+        let fields = Fields::of(part.checksum.as_ref());
+        Ok(S3Response::new(UploadPartOutput {
+            e_tag: Some(etag(&hex::encode(part.md5))),
+            checksum_crc32: fields.crc32,
+            checksum_crc32c: fields.crc32c,
+            checksum_crc64nvme: fields.crc64nvme,
+            checksum_sha1: fields.sha1,
+            checksum_sha256: fields.sha256,
+            ..UploadPartOutput::default()
+        }))
+    }
+
+    pub(super) async fn complete_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = request.input;
+        let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        if parts.is_empty() || parts.len() > PARTS_MAX as usize {
+            return Err(s3_error!(MalformedXML, "An upload is completed with 1 to {PARTS_MAX} parts."));
+        }
+        let said = Fields {
+            crc32: input.checksum_crc32,
+            crc32c: input.checksum_crc32c,
+            crc64nvme: input.checksum_crc64nvme,
+            sha1: input.checksum_sha1,
+            sha256: input.checksum_sha256,
+            kind: None,
+        };
+        let completion = Completion {
+            parts: parts.into_iter().map(asked).collect::<S3Result<_>>()?,
+            condition,
+            checksum: said.one(),
+            size: input.mpu_object_size.map(|size| u64::try_from(size).unwrap_or_default()),
+        };
+        let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
+        let object = self.buckets.complete_upload(name.clone(), completion).await.map_err(refusal)?;
+        let fields = Fields::of(object.head.checksum.as_ref());
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            location: Some(format!("/{}/{}", name.bucket, name.key)),
+            bucket: Some(name.bucket),
+            key: Some(name.key),
+            e_tag: Some(etag(&object.etag)),
+            checksum_crc32: fields.crc32,
+            checksum_crc32c: fields.crc32c,
+            checksum_crc64nvme: fields.crc64nvme,
+            checksum_sha1: fields.sha1,
+            checksum_sha256: fields.sha256,
+            checksum_type: fields.kind,
+            ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    pub(super) async fn abort_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let input = request.input;
+        let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
+        self.buckets.abort_upload(name).await.map_err(refusal)?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+
+    pub(super) async fn parts(
+        &self,
+        request: S3Request<ListPartsInput>,
+    ) -> S3Result<S3Response<ListPartsOutput>> {
+        let input = request.input;
+        let after = u32::try_from(input.part_number_marker.unwrap_or_default()).unwrap_or_default();
+        let max = page_size(input.max_parts)?;
+        let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
+        let (upload, parts, more) = self.buckets.parts(name.clone(), after, max).await.map_err(refusal)?;
+        let (algorithm, kind) = upload.checksum.map(checksums::names).unzip();
+        let next = parts.last().map_or(after, |part| part.number);
+        Ok(S3Response::new(ListPartsOutput {
+            bucket: Some(name.bucket),
+            key: Some(name.key),
+            upload_id: Some(name.token),
+            part_number_marker: Some(after.cast_signed()),
+            next_part_number_marker: Some(next.cast_signed()),
+            max_parts: Some(max.cast_signed()),
+            is_truncated: Some(more),
+            parts: Some(parts.iter().map(listed).collect()),
+            owner: Some(owner()),
+            checksum_algorithm: algorithm,
+            checksum_type: kind,
+            ..ListPartsOutput::default()
+        }))
+    }
+
+    pub(super) async fn uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = request.input;
+        if input.delimiter.as_ref().is_some_and(|delimiter| !delimiter.is_empty()) {
+            return Err(s3_error!(NotImplemented, "Uploads are listed without a delimiter."));
+        }
+        let spelling = Spelling::of(input.encoding_type.as_ref())?;
+        let max = page_size(input.max_uploads)?;
+        let token = input.upload_id_marker.clone().filter(|token| !token.is_empty());
+        let after = input.key_marker.clone().filter(|key| !key.is_empty()).map(|key| (key, token));
+        let query = UploadsQuery { prefix: input.prefix.clone().unwrap_or_default(), after, max };
+        let (uploads, more) = self.buckets.uploads(&input.bucket, query).await.map_err(refusal)?;
+        let last = uploads.last().filter(|_| more);
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            bucket: Some(input.bucket),
+            prefix: input.prefix.map(|prefix| spelling.spell(&prefix)),
+            key_marker: Some(spelling.spell(&input.key_marker.unwrap_or_default())),
+            upload_id_marker: input.upload_id_marker,
+            next_key_marker: last.map(|upload| spelling.spell(&upload.key)),
+            next_upload_id_marker: last.map(|upload| upload.token.clone()),
+            max_uploads: Some(max.cast_signed()),
+            is_truncated: Some(more),
+            encoding_type: input.encoding_type,
+            uploads: Some(
+                uploads
+                    .iter()
+                    .map(|upload| MultipartUpload {
+                        key: Some(spelling.spell(&upload.key)),
+                        upload_id: Some(upload.token.clone()),
+                        initiated: Some(timestamp(upload.started)),
+                        owner: Some(owner()),
+                        checksum_algorithm: upload
+                            .checksum
+                            .map(|(algorithm, _)| ChecksumAlgorithm::from_static(algorithm.name())),
+                        ..MultipartUpload::default()
+                    })
+                    .collect(),
+            ),
+            ..ListMultipartUploadsOutput::default()
+        }))
+    }
+}
+
+/// The number of a part, checked.
+pub(super) fn part_number(number: i32) -> S3Result<u32> {
+    let known = u32::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(number));
+    known.ok_or_else(|| {
+        s3_error!(InvalidArgument, "Part number must be an integer between 1 and {PARTS_MAX}, inclusive.")
+    })
+}
+
+fn asked(part: CompletedPart) -> S3Result<Asked> {
+    let missing = || s3_error!(MalformedXML, "A part is named by its number and its ETag.");
+    let said = Fields {
+        crc32: part.checksum_crc32,
+        crc32c: part.checksum_crc32c,
+        crc64nvme: part.checksum_crc64nvme,
+        sha1: part.checksum_sha1,
+        sha256: part.checksum_sha256,
+        kind: None,
+    };
+    Ok(Asked {
+        number: part_number(part.part_number.ok_or_else(missing)?)?,
+        etag: part.e_tag.ok_or_else(missing)?.into_value(),
+        checksum: said.one(),
+    })
+}
+
+fn listed(part: &Part) -> Listed {
+    let fields = Fields::of(part.checksum.as_ref());
+    Listed {
+        part_number: Some(part.number.cast_signed()),
+        size: Some(part.size.cast_signed()),
+        e_tag: Some(etag(&hex::encode(part.md5))),
+        last_modified: Some(timestamp(part.modified)),
+        checksum_crc32: fields.crc32,
+        checksum_crc32c: fields.crc32c,
+        checksum_crc64nvme: fields.crc64nvme,
+        checksum_sha1: fields.sha1,
+        checksum_sha256: fields.sha256,
+    }
+}
+
+/// What a request says of the object to come.
+fn head(input: &mut CreateMultipartUploadInput) -> Head {
+    Head {
+        content_type: input.content_type.take(),
+        content_encoding: input.content_encoding.take().as_deref().and_then(content_encoding),
+        content_disposition: input.content_disposition.take(),
+        content_language: input.content_language.take(),
+        cache_control: input.cache_control.take(),
+        expires: input.expires.take().as_ref().and_then(http_date),
+        metadata: metadata(input.metadata.take()),
+        checksum: None,
+    }
+}

@@ -1,0 +1,108 @@
+//! Objects on their way in.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use s3s::dto::{Metadata, PutObjectInput, PutObjectOutput, StreamingBlob};
+use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
+
+use super::Service;
+use super::checksums::{Claims, Fields};
+use super::convert::{condition, etag, http_date, refusal};
+use crate::objects::buckets::{Head, Incoming, PUT_BYTES_MAX, Received};
+use crate::s3::body::hash_mismatch;
+
+impl Service {
+    pub(super) async fn put(
+        &self,
+        request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let S3Request { mut input, headers, trailing_headers, .. } = request;
+        let claims = Claims::read(&headers)?;
+        let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        self.require_bucket(&input.bucket).await?;
+        let incoming = self.buckets.incoming(&claims.algorithms(None), PUT_BYTES_MAX);
+        let received = receive(input.body.take(), incoming, input.content_length).await?;
+        claims.verify(&received.digests, trailing_headers.as_ref())?;
+        let checksum = received.digests.checksums.first().cloned();
+        let fields = Fields::of(checksum.as_ref());
+        let head = Head { checksum, ..head(&mut input) };
+        let put = self.buckets.put((&input.bucket, &input.key), received, head, condition).await;
+        let object = put.map_err(refusal)?;
+        Ok(S3Response::new(PutObjectOutput {
+            e_tag: Some(etag(&object.etag)),
+            checksum_crc32: fields.crc32,
+            checksum_crc32c: fields.crc32c,
+            checksum_crc64nvme: fields.crc64nvme,
+            checksum_sha1: fields.sha1,
+            checksum_sha256: fields.sha256,
+            checksum_type: fields.kind,
+            ..PutObjectOutput::default()
+        }))
+    }
+}
+
+/// Takes in a body of the declared length.
+pub(super) async fn receive(
+    body: Option<StreamingBlob>,
+    mut incoming: Incoming,
+    declared: Option<i64>,
+) -> S3Result<Received> {
+    let declared = declared.map(|declared| u64::try_from(declared).unwrap_or_default());
+    if declared.is_some_and(|declared| declared > PUT_BYTES_MAX) {
+        return Err(s3_error!(EntityTooLarge, "One request may put {PUT_BYTES_MAX} bytes at most."));
+    }
+    if let Some(mut body) = body {
+        while let Some(bytes) = body.next().await {
+            incoming.write(bytes.map_err(|error| broken(&error))?).await.map_err(refusal)?;
+        }
+    }
+    let received = incoming.finish().await.map_err(refusal)?;
+    match declared {
+        Some(declared) if declared != received.size => {
+            Err(s3_error!(IncompleteBody, "{} bytes arrived of {declared}.", received.size))
+        }
+        _ => Ok(received),
+    }
+}
+
+/// What to say of a body that breaks off or is not what its signature says. The reasons of `s3s` have no public
+/// type; their text begins with their name.
+fn broken(error: &StdError) -> S3Error {
+    let reason = error.to_string();
+    if reason.contains("Sha256Mismatch") {
+        hash_mismatch()
+    } else if reason.contains("SignatureMismatch") {
+        s3_error!(SignatureDoesNotMatch, "The signature of a chunk of the body does not match.")
+    } else if reason.contains("ChunkTooLarge") {
+        s3_error!(InvalidRequest, "A chunk of the body is too large; send it in smaller chunks.")
+    } else {
+        tracing::debug!("a body broke off: {reason}");
+        s3_error!(IncompleteBody, "The body is not of the declared length or form.")
+    }
+}
+
+/// What a request says of the object.
+fn head(input: &mut PutObjectInput) -> Head {
+    Head {
+        content_type: input.content_type.take(),
+        content_encoding: input.content_encoding.take().as_deref().and_then(content_encoding),
+        content_disposition: input.content_disposition.take(),
+        content_language: input.content_language.take(),
+        cache_control: input.cache_control.take(),
+        expires: input.expires.take().as_ref().and_then(http_date),
+        metadata: metadata(input.metadata.take()),
+        checksum: None,
+    }
+}
+
+/// The encoding without `aws-chunked`, which is of the request alone.
+pub(super) fn content_encoding(encoding: &str) -> Option<String> {
+    let rest: Vec<&str> = encoding.split(',').map(str::trim).filter(|one| *one != "aws-chunked").collect();
+    let rest = rest.join(",");
+    (!rest.is_empty()).then_some(rest)
+}
+
+pub(super) fn metadata(metadata: Option<Metadata>) -> BTreeMap<String, String> {
+    metadata.unwrap_or_default().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
+}

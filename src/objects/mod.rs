@@ -3,8 +3,11 @@
 //!
 //! The store is any that the `object_store` crate speaks to. Files on this machine are its first form, and
 //! get two shortcuts: a finished file becomes an object by being renamed, and an object is read by being mapped.
+//!
+//! What clients put themselves, under keys of their own, is in [`buckets`].
 
 mod blob;
+pub mod buckets;
 mod error;
 pub mod keys;
 mod local;

@@ -1,5 +1,5 @@
 //! What a test replaces: time and chance. The pool of cores that computes; the data directory, its room and its
-//! secrets. Where a crash test reaches in: breakpoints.
+//! secrets; `SQLite` files with one writer. Where a crash test reaches in: breakpoints.
 
 pub mod breakpoint;
 pub mod clock;
@@ -8,3 +8,4 @@ pub mod data_dir;
 pub mod disk;
 pub mod entropy;
 pub mod secret;
+pub mod sqlite;

@@ -1,0 +1,106 @@
+//! Why a bucket did not do as asked.
+
+use std::io;
+
+use crate::runtime::sqlite;
+
+/// Why a bucket did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no bucket of that name.
+    #[error("there is no such bucket")]
+    NoSuchBucket,
+    /// There is a bucket of that name.
+    #[error("the bucket exists")]
+    BucketExists,
+    /// Objects are left in the bucket.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// There is no object under that key.
+    #[error("there is no such object")]
+    NoSuchKey,
+    /// There is no upload in parts of that id for that key: it was completed, aborted or swept, or never begun.
+    #[error("there is no such upload")]
+    NoSuchUpload,
+    /// A part was named that did not arrive, or not with that content.
+    #[error("part {number} did not arrive, or not with that content")]
+    InvalidPart {
+        /// The part's number.
+        number: u32,
+    },
+    /// Parts were not named in ascending order.
+    #[error("parts are to be named in ascending order")]
+    PartOrder,
+    /// A part that is not the last is smaller than [`PART_BYTES_MIN`](super::PART_BYTES_MIN).
+    #[error(
+        "part {number} has {size} bytes, and only the last may be smaller than {}",
+        super::PART_BYTES_MIN
+    )]
+    PartTooSmall {
+        /// The part's number.
+        number: u32,
+        /// Its size.
+        size: u64,
+    },
+    /// More bytes came than an object may have.
+    #[error("an object or part may have {max} bytes at most")]
+    TooLarge {
+        /// The most that is accepted.
+        max: u64,
+    },
+    /// What arrived has another checksum than was said.
+    #[error("the content does not have the {what} that was given")]
+    Mismatch {
+        /// Which checksum.
+        what: &'static str,
+    },
+    /// The condition of the request does not hold.
+    #[error("the object is not in the state that the request asks for")]
+    Precondition,
+    /// The key is empty or longer than [`KEY_BYTES_MAX`](super::KEY_BYTES_MAX).
+    #[error("a key has 1 to {} bytes", super::KEY_BYTES_MAX)]
+    Key,
+    /// The data is not what was once written. Another try finds the same.
+    #[error("the data of the object is damaged: {0}")]
+    Damaged(String),
+    /// There is no room. Worth another try once somebody has made some.
+    #[error("there is no space left for objects")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Files or index did not do as told. Worth another try after a pause.
+    #[error("object storage is unavailable")]
+    Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The index cannot be opened.
+    #[error("cannot open the index of the buckets: {0}")]
+    Index(#[source] sqlite::Error),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(Box::new(error)),
+            _ => Self::Storage(Box::new(error)),
+        }
+    }
+}
+
+impl From<sqlite::Error> for Error {
+    fn from(error: sqlite::Error) -> Self {
+        match error {
+            sqlite::Error::Full(_) => Self::Full(Box::new(error)),
+            error => Self::Storage(Box::new(error)),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        sqlite::Error::from(error).into()
+    }
+}
+
+/// A thread that was to wait for the disk is gone: the process is going down, or the work panicked.
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}

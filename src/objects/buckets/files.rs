@@ -1,0 +1,138 @@
+//! The files that hold what is in buckets: `objects/buckets/{xx}/{number}`, where `xx` is the last byte of the
+//! number, in hexadecimal. Their names say nothing of the keys; the index does.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Directories that files are spread over.
+pub(super) const PLACES: i64 = 256;
+/// Numbers given out between two opens of the index.
+const NUMBERS: u32 = 40;
+
+/// The number of a file or of an object's data. Never given out twice.
+pub(super) type Number = i64;
+
+/// Where a number's file lies: the last byte of the number.
+const fn place(number: Number) -> i64 {
+    number & (PLACES - 1)
+}
+
+/// The directory of the files. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Files(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    next: AtomicI64,
+}
+
+impl Files {
+    /// Makes the directories that are missing. `opened` tells how often that happened: no number is given out twice.
+    pub(super) fn open(root: &Path, opened: i64) -> io::Result<Self> {
+        for place in 0..PLACES {
+            DirBuilder::new().recursive(true).mode(0o700).create(root.join(format!("{place:02x}")))?;
+        }
+        File::open(root)?.sync_all()?;
+        if let Some(parent) = root.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(Self(Arc::new(Inner { root: root.to_owned(), next: AtomicI64::new(opened << NUMBERS) })))
+    }
+
+    /// A number that nothing has.
+    pub(super) fn number(&self) -> Number {
+        self.0.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// An empty file, which vanishes unless it is kept.
+    pub(super) fn create(&self) -> io::Result<Fresh> {
+        let number = self.number();
+        let path = self.path(number);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Fresh { number, file, files: self.clone(), kept: false })
+    }
+
+    /// The same bytes under another number, without being copied where the file system can do that.
+    pub(super) fn link(&self, number: Number) -> io::Result<Fresh> {
+        let (from, twin) = (self.path(number), self.number());
+        let to = self.path(twin);
+        if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to)?;
+        }
+        Ok(Fresh { number: twin, file: File::open(&to)?, files: self.clone(), kept: false })
+    }
+
+    pub(super) fn read(&self, number: Number) -> io::Result<File> {
+        File::open(self.path(number))
+    }
+
+    /// Removes a file; no error if it is gone.
+    pub(super) fn remove(&self, number: Number) -> io::Result<()> {
+        match fs::remove_file(self.path(number)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    /// The numbers of all files at a place.
+    pub(super) fn at(&self, place: i64) -> io::Result<Vec<Number>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.0.root.join(format!("{place:02x}")))? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| i64::from_str_radix(name, 16).ok());
+            found.extend(number.filter(|&number| self::place(number) == place));
+        }
+        Ok(found)
+    }
+
+    fn path(&self, number: Number) -> PathBuf {
+        self.0.root.join(format!("{:02x}/{number:016x}", place(number)))
+    }
+}
+
+/// A file that nothing refers to yet. It vanishes when dropped, unless it is kept; what a crash leaves of it is
+/// removed at the next start.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    number: Number,
+    file: File,
+    files: Files,
+    kept: bool,
+}
+
+impl Fresh {
+    pub(super) const fn number(&self) -> Number {
+        self.number
+    }
+
+    /// Where to write.
+    pub(super) const fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Puts bytes and name on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        File::open(self.files.0.root.join(format!("{:02x}", place(self.number))))?.sync_all()
+    }
+
+    /// Leaves the file to the index.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = self.files.remove(self.number)
+        {
+            tracing::warn!("a file that is not needed stays until the next start: {error}");
+        }
+    }
+}

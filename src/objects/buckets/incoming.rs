@@ -1,0 +1,135 @@
+//! Bytes on their way into a bucket.
+
+use std::io::Write;
+use std::mem;
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::checksum::{Digests, Sums};
+use super::files::{Files, Fresh};
+use super::{Algorithm, Error};
+
+/// Bytes that are gathered before they are hashed and written. Twice that much is in memory for an upload.
+const GATHER_BYTES: usize = 512 << 10;
+/// Objects up to this size have no file: they are in the index.
+const SMALL_BYTES: usize = 16 << 10;
+
+/// Bytes on their way into a bucket: hashed and written on threads that may block, a piece while the next arrives.
+/// Dropped, it leaves nothing behind.
+pub struct Incoming {
+    files: Files,
+    small_max: usize,
+    size: u64,
+    size_max: u64,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+    progress: Progress,
+}
+
+enum Progress {
+    /// Nothing was written yet.
+    Fresh(Sums),
+    /// A piece is being hashed and written.
+    Writing(JoinHandle<Result<Written, Error>>),
+}
+
+struct Written {
+    sums: Sums,
+    file: Fresh,
+}
+
+/// Bytes that have all arrived and may become an object or a part; until then they vanish when dropped.
+#[derive(Debug)]
+pub struct Received {
+    /// How many there are.
+    pub size: u64,
+    /// Their checksums.
+    pub digests: Digests,
+    pub(super) bytes: Stored,
+}
+
+/// Where bytes are.
+#[derive(Debug)]
+pub(super) enum Stored {
+    Small(Vec<u8>),
+    /// In a file that is on the disk.
+    File(Fresh),
+}
+
+impl Incoming {
+    pub(super) fn object(files: Files, algorithms: &[Algorithm], size_max: u64) -> Self {
+        let progress = Progress::Fresh(Sums::new(algorithms));
+        let small_max = SMALL_BYTES;
+        Self { files, small_max, size: 0, size_max, gathered: Vec::new(), gathered_bytes: 0, progress }
+    }
+
+    pub(super) fn part(files: Files, algorithms: &[Algorithm], size_max: u64) -> Self {
+        Self { small_max: 0, ..Self::object(files, algorithms, size_max) }
+    }
+
+    /// Takes the next bytes; waits while earlier ones are being written.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Full`], [`Error::Storage`].
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.size += bytes.len() as u64;
+        if self.size > self.size_max {
+            return Err(Error::TooLarge { max: self.size_max });
+        }
+        self.gathered_bytes += bytes.len();
+        self.gathered.push(bytes);
+        if self.gathered_bytes >= GATHER_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Says that all bytes have arrived; they are on the disk then, or small.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Storage`].
+    pub async fn finish(mut self) -> Result<Received, Error> {
+        let size = self.size;
+        if self.small_max > 0
+            && size <= self.small_max as u64
+            && let Progress::Fresh(mut sums) = self.progress
+        {
+            let bytes = self.gathered.concat();
+            sums.update(&bytes);
+            return Ok(Received { size, digests: sums.finish(), bytes: Stored::Small(bytes) });
+        }
+        self.flush().await?;
+        let Progress::Writing(last) = self.progress else { unreachable!("something was just written") };
+        let Written { sums, file } = last.await??;
+        let file = spawn_blocking(move || file.sync().map(|()| file)).await??;
+        Ok(Received { size, digests: sums.finish(), bytes: Stored::File(file) })
+    }
+
+    /// Waits for the piece before, and has the gathered one hashed and written.
+    async fn flush(&mut self) -> Result<(), Error> {
+        let piece = mem::take(&mut self.gathered);
+        self.gathered_bytes = 0;
+        let before = match &mut self.progress {
+            Progress::Writing(before) => Some(before.await??),
+            Progress::Fresh(_) => None,
+        };
+        let writing = match (before, mem::replace(&mut self.progress, Progress::Fresh(Sums::new(&[])))) {
+            (Some(written), _) => spawn_blocking(move || written.append(&piece)),
+            (None, Progress::Fresh(sums)) => {
+                let files = self.files.clone();
+                spawn_blocking(move || Written { sums, file: files.create()? }.append(&piece))
+            }
+            (None, Progress::Writing(_)) => unreachable!("what was being written was waited for"),
+        };
+        self.progress = Progress::Writing(writing);
+        Ok(())
+    }
+}
+
+impl Written {
+    fn append(mut self, piece: &[Bytes]) -> Result<Self, Error> {
+        for bytes in piece {
+            self.sums.update(bytes);
+            self.file.file().write_all(bytes)?;
+        }
+        Ok(self)
+    }
+}

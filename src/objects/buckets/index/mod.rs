@@ -1,0 +1,70 @@
+//! The index in SQL: `buckets.db` in the data directory.
+
+mod names;
+mod objects;
+mod page;
+mod uploads;
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+pub(super) use names::{bucket, buckets, create, remove};
+pub(super) use objects::{New, Stored, delete, find, pieces, put, small};
+pub(super) use page::page;
+pub use page::{Entry, Page, Query};
+pub use uploads::{Asked, Completion, Part, Upload, UploadsQuery};
+pub(super) use uploads::{NewPart, NewUpload, abandoned, abort, complete, part, parts, start, uploads};
+
+use super::Error;
+use super::files::{Files, Number, PLACES};
+use crate::runtime::sqlite::{self, Change, Database};
+
+const MIGRATIONS: [&str; 1] = [include_str!("0001.sql")];
+
+/// Opens the index and counts that it was opened.
+pub(super) fn open(path: &Path) -> Result<Database, sqlite::Error> {
+    Database::open(path, "bucket index", &MIGRATIONS)
+}
+
+/// Counts an opening of the index and says how many there were.
+pub(super) fn count_opening(change: &Change<'_>) -> Result<i64, Error> {
+    let count = "UPDATE opened SET times = times + 1 RETURNING times";
+    Ok(change.query_row(count, [], |row| row.get(0))?)
+}
+
+/// What was found when the index was compared with the files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Files that nothing refers to; removed.
+    pub(super) strays: u64,
+    /// Files that are referred to and are not there.
+    pub(super) missing: u64,
+}
+
+/// Compares the index with the files, both ways, and removes the files that nothing refers to.
+pub(super) fn check(connection: &Connection, files: &Files) -> Result<Found, Error> {
+    let mut found = Found::default();
+    let mut select = connection.prepare("SELECT file FROM pieces WHERE file & 255 = ?1 ORDER BY file")?;
+    for place in 0..PLACES {
+        let known: Vec<Number> = select.query_map([place], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let mut there = files.at(place)?;
+        there.sort_unstable();
+        for stray in there.iter().filter(|number| known.binary_search(number).is_err()) {
+            files.remove(*stray)?;
+            found.strays += 1;
+        }
+        found.missing += known.iter().filter(|number| there.binary_search(number).is_err()).count() as u64;
+    }
+    Ok(found)
+}
+
+/// Reads a value that was written as JSON.
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::Damaged(format!("a row of the index: {error}")))
+}
+
+/// Writes a value as JSON.
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("strings and numbers become JSON")
+}

@@ -1,0 +1,149 @@
+//! Objects by key.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{bucket, from_json, to_json};
+use crate::objects::buckets::Error;
+use crate::objects::buckets::files::Number;
+use crate::objects::buckets::object::{Condition, Head, Object};
+use crate::runtime::clock::Timestamp;
+use crate::runtime::sqlite::Change;
+
+/// An object that is about to exist.
+pub(in super::super) struct New<'a> {
+    pub(in super::super) bucket: &'a str,
+    pub(in super::super) key: &'a str,
+    pub(in super::super) data: Number,
+    pub(in super::super) size: u64,
+    pub(in super::super) etag: &'a str,
+    pub(in super::super) modified: Timestamp,
+    pub(in super::super) head: &'a Head,
+}
+
+/// Where the bytes of an object are.
+pub(in super::super) enum Stored<'a> {
+    Small(&'a [u8]),
+    /// Files with their sizes, in order.
+    Files(&'a [(Number, u64)]),
+    /// In the pieces that the index has under the number of the data already.
+    Known,
+}
+
+/// What was taken out of the index: the number of the data and its files.
+pub(in super::super) type Gone = (Number, Vec<Number>);
+
+/// Looks an object up.
+pub(in super::super) fn find(connection: &Connection, name: &str, key: &str) -> Result<Object, Error> {
+    let (bucket, _) = bucket(connection, name)?;
+    let mut select = connection.prepare_cached(
+        "SELECT data, size, etag, modified, head FROM objects WHERE bucket = ?1 AND key = ?2",
+    )?;
+    let found = select.query_row(params![bucket, key.as_bytes()], |row| Ok(object(row))).optional()?;
+    found.ok_or(Error::NoSuchKey)?
+}
+
+fn object(row: &Row<'_>) -> Result<Object, Error> {
+    Ok(Object {
+        data: row.get(0)?,
+        size: row.get::<_, i64>(1)?.cast_unsigned(),
+        etag: row.get(2)?,
+        modified: Timestamp::from_micros(row.get(3)?),
+        head: from_json(row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?)?,
+    })
+}
+
+/// The bytes of a small object.
+pub(in super::super) fn small(connection: &Connection, data: Number) -> Result<Option<Vec<u8>>, Error> {
+    let mut select = connection.prepare_cached("SELECT bytes FROM small WHERE data = ?1")?;
+    Ok(select.query_row([data], |row| row.get(0)).optional()?)
+}
+
+/// The files of an object with their sizes, in order.
+pub(in super::super) fn pieces(connection: &Connection, data: Number) -> Result<Vec<(Number, u64)>, Error> {
+    let mut select =
+        connection.prepare_cached("SELECT file, size FROM pieces WHERE data = ?1 ORDER BY number")?;
+    let piece = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()));
+    Ok(select.query_map([data], piece)?.collect::<Result<_, _>>()?)
+}
+
+/// Puts an object in the place of what is there, if that is in the state that `condition` wants.
+pub(in super::super) fn put(
+    change: &Change<'_>,
+    new: &New<'_>,
+    stored: &Stored<'_>,
+    condition: &Condition,
+) -> Result<Option<Gone>, Error> {
+    let (bucket, _) = bucket(change, new.bucket)?;
+    let replaced = take(change, bucket, new.key, condition)?;
+    let mut insert = change.prepare_cached(
+        "INSERT INTO objects (bucket, key, data, size, etag, modified, head) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    insert.execute(params![
+        bucket,
+        new.key.as_bytes(),
+        new.data,
+        new.size.cast_signed(),
+        new.etag,
+        new.modified.as_micros(),
+        to_json(new.head),
+    ])?;
+    match stored {
+        Stored::Small(bytes) => {
+            let mut insert = change.prepare_cached("INSERT INTO small (data, bytes) VALUES (?1, ?2)")?;
+            insert.execute(params![new.data, bytes])?;
+        }
+        Stored::Files(files) => {
+            let mut insert = change.prepare_cached(
+                "INSERT INTO pieces (data, number, file, size, md5, modified) VALUES (?1, ?2, ?3, ?4, x'', ?5)",
+            )?;
+            for (number, (file, size)) in (1_u32..).zip(*files) {
+                insert.execute(params![
+                    new.data,
+                    number,
+                    file,
+                    size.cast_signed(),
+                    new.modified.as_micros()
+                ])?;
+            }
+        }
+        Stored::Known => {}
+    }
+    Ok(replaced)
+}
+
+/// Deletes an object; none if there was none.
+pub(in super::super) fn delete(
+    change: &Change<'_>,
+    name: &str,
+    key: &str,
+    condition: &Condition,
+) -> Result<Option<Gone>, Error> {
+    let (bucket, _) = bucket(change, name)?;
+    take(change, bucket, key, condition)
+}
+
+/// Takes what is under a key out of the index, if it is in the state that `condition` wants.
+fn take(change: &Change<'_>, bucket: i64, key: &str, condition: &Condition) -> Result<Option<Gone>, Error> {
+    let mut select =
+        change.prepare_cached("SELECT data, etag FROM objects WHERE bucket = ?1 AND key = ?2")?;
+    let found: Option<(Number, String)> =
+        select.query_row(params![bucket, key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    if !condition.holds(found.as_ref().map(|(_, etag)| etag.as_str())) {
+        return Err(Error::Precondition);
+    }
+    let Some((data, _)) = found else { return Ok(None) };
+    change
+        .prepare_cached("DELETE FROM objects WHERE bucket = ?1 AND key = ?2")?
+        .execute(params![bucket, key.as_bytes()])?;
+    Ok(Some((data, take_data(change, data)?)))
+}
+
+/// Takes data out of the index and names its files.
+pub(super) fn take_data(change: &Change<'_>, data: Number) -> Result<Vec<Number>, Error> {
+    if change.prepare_cached("DELETE FROM small WHERE data = ?1")?.execute([data])? > 0 {
+        change.erases();
+        return Ok(Vec::new());
+    }
+    let mut delete = change.prepare_cached("DELETE FROM pieces WHERE data = ?1 RETURNING file")?;
+    Ok(delete.query_map([data], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}

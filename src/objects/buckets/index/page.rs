@@ -1,0 +1,136 @@
+//! Listings, a page at a time: a page costs what is on it, however many keys its common prefixes stand for.
+
+use rusqlite::{Connection, Statement, params};
+
+use super::bucket;
+use super::uploads::text;
+use crate::objects::buckets::Error;
+use crate::runtime::clock::Timestamp;
+
+/// Which objects a page shows.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// What keys begin with.
+    pub prefix: String,
+    /// Keys that are the same up to the first of these after the prefix are shown as one common prefix.
+    pub delimiter: Option<String>,
+    /// Where the page begins: after this key.
+    pub after: Option<String>,
+    /// Whether what begins with `after` is left out too: it was shown as a common prefix.
+    pub past_prefix: bool,
+    /// The most keys and common prefixes.
+    pub max: u32,
+}
+
+/// Something on a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// An object.
+    Object {
+        /// Its key.
+        key: String,
+        /// Its size.
+        size: u64,
+        /// Its ETag, without quotes.
+        etag: String,
+        /// When it was put.
+        modified: Timestamp,
+    },
+    /// What several keys begin with.
+    Prefix(String),
+}
+
+impl Entry {
+    /// The key or the common prefix.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Object { key, .. } => key,
+            Self::Prefix(prefix) => prefix,
+        }
+    }
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Keys and common prefixes in order.
+    pub entries: Vec<Entry>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+const SELECT: &str = "SELECT key, size, etag, modified FROM objects
+                      WHERE bucket = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4";
+
+pub(in super::super) fn page(connection: &Connection, name: &str, query: &Query) -> Result<Page, Error> {
+    let (bucket, _) = bucket(connection, name)?;
+    // One transaction, so that all seeks see the same moment.
+    let snapshot = connection.unchecked_transaction()?;
+    let mut select = snapshot.prepare_cached(SELECT)?;
+    let end = successor(query.prefix.as_bytes());
+    let mut from = first(query);
+    let mut page = Page::default();
+    while let Some(next) = fill(&mut select, &mut page, query, bucket, &from, &end)? {
+        from = next;
+    }
+    Ok(page)
+}
+
+/// Where a listing begins.
+fn first(query: &Query) -> Vec<u8> {
+    let after = match &query.after {
+        Some(after) if query.past_prefix => successor(after.as_bytes()),
+        // The key that follows directly.
+        Some(after) => [after.as_bytes(), b"\0"].concat(),
+        None => Vec::new(),
+    };
+    after.max(query.prefix.as_bytes().to_vec())
+}
+
+/// Reads on from `from` until the page is full, nothing is left, or a common prefix is to be skipped: then where
+/// to go on.
+fn fill(
+    select: &mut Statement<'_>,
+    page: &mut Page,
+    query: &Query,
+    bucket: i64,
+    from: &[u8],
+    end: &[u8],
+) -> Result<Option<Vec<u8>>, Error> {
+    let room = i64::from(query.max) + 1 - page.entries.len() as i64;
+    let mut rows = select.query(params![bucket, from, end, room])?;
+    while let Some(row) = rows.next()? {
+        if page.entries.len() >= query.max as usize {
+            page.more = true;
+            return Ok(None);
+        }
+        let key = text(row.get(0)?)?;
+        if let Some(prefix) = common_prefix(&key, query) {
+            let next = successor(prefix.as_bytes());
+            page.entries.push(Entry::Prefix(prefix));
+            return Ok(Some(next));
+        }
+        page.entries.push(Entry::Object {
+            key,
+            size: row.get::<_, i64>(1)?.cast_unsigned(),
+            etag: row.get(2)?,
+            modified: Timestamp::from_micros(row.get(3)?),
+        });
+    }
+    Ok(None)
+}
+
+fn common_prefix(key: &str, query: &Query) -> Option<String> {
+    let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty())?;
+    let rest = key.get(query.prefix.len()..)?;
+    let at = rest.find(delimiter)?;
+    Some(key[..query.prefix.len() + at + delimiter.len()].to_owned())
+}
+
+/// The first bytes after everything that begins with `prefix`. Keys are text, so that no byte of theirs is 0xFF.
+fn successor(prefix: &[u8]) -> Vec<u8> {
+    match prefix.split_last() {
+        Some((last, before)) => [before, &[last + 1]].concat(),
+        None => vec![0xFF],
+    }
+}

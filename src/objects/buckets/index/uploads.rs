@@ -1,0 +1,366 @@
+//! Uploads in parts.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::objects::{self, Gone, New, Stored, take_data};
+use super::{bucket, from_json, to_json};
+use crate::objects::buckets::checksum::{self, Algorithm, Checksum};
+use crate::objects::buckets::files::Number;
+use crate::objects::buckets::object::{Condition, Head, Object};
+use crate::objects::buckets::{Error, PART_BYTES_MIN};
+use crate::runtime::clock::Timestamp;
+use crate::runtime::sqlite::Change;
+
+/// An upload that is about to begin.
+pub(in super::super) struct NewUpload<'a> {
+    pub(in super::super) id: Number,
+    pub(in super::super) token: &'a str,
+    pub(in super::super) bucket: &'a str,
+    pub(in super::super) key: &'a str,
+    pub(in super::super) started: Timestamp,
+    pub(in super::super) head: &'a Head,
+    pub(in super::super) checksum: Option<(Algorithm, bool)>,
+}
+
+/// An upload under way.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// Its key.
+    pub key: String,
+    /// Its id, as clients know it.
+    pub token: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// The checksum that its parts are to have, and whether that of the object is one of the whole.
+    pub checksum: Option<(Algorithm, bool)>,
+    id: Number,
+    head: Head,
+}
+
+/// A part that has arrived and is about to be known.
+pub(in super::super) struct NewPart {
+    pub(in super::super) number: u32,
+    pub(in super::super) file: Number,
+    pub(in super::super) size: u64,
+    pub(in super::super) md5: [u8; 16],
+    pub(in super::super) checksum: Option<Checksum>,
+    pub(in super::super) modified: Timestamp,
+}
+
+/// A part that has arrived.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its number, from 1 to 10,000.
+    pub number: u32,
+    /// Bytes in it.
+    pub size: u64,
+    /// Its MD5.
+    pub md5: [u8; 16],
+    /// Its checksum.
+    pub checksum: Option<Checksum>,
+    /// When it arrived.
+    pub modified: Timestamp,
+}
+
+/// A part as the request that completes an upload names it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its number.
+    pub number: u32,
+    /// Its ETag, without quotes.
+    pub etag: String,
+    /// Its checksum, as text.
+    pub checksum: Option<String>,
+}
+
+/// What a request that completes an upload says.
+#[derive(Clone, Debug, Default)]
+pub struct Completion {
+    /// The parts, in order.
+    pub parts: Vec<Asked>,
+    /// The state in which it wants to find the key.
+    pub condition: Condition,
+    /// The checksum that the object is to have, as text.
+    pub checksum: Option<String>,
+    /// The size that the object is to have.
+    pub size: Option<u64>,
+}
+
+/// Which uploads a page of them shows.
+#[derive(Clone, Debug, Default)]
+pub struct UploadsQuery {
+    /// What keys begin with.
+    pub prefix: String,
+    /// The key and the token after which the page begins; without a token, after all uploads of that key.
+    pub after: Option<(String, Option<String>)>,
+    /// The most uploads in it.
+    pub max: u32,
+}
+
+pub(in super::super) fn start(change: &Change<'_>, new: &NewUpload<'_>) -> Result<(), Error> {
+    let (bucket, _) = bucket(change, new.bucket)?;
+    let insert = "INSERT INTO uploads (id, token, bucket, key, started, head, algorithm, whole)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    change.prepare_cached(insert)?.execute(params![
+        new.id,
+        new.token,
+        bucket,
+        new.key.as_bytes(),
+        new.started.as_micros(),
+        to_json(new.head),
+        new.checksum.map(|(algorithm, _)| algorithm.name()),
+        new.checksum.is_some_and(|(_, whole)| whole),
+    ])?;
+    Ok(())
+}
+
+/// Finds an upload by what a request says of it.
+fn find(connection: &Connection, name: &str, key: &str, token: &str) -> Result<Upload, Error> {
+    let (bucket, _) = bucket(connection, name)?;
+    let id = id_of(token).ok_or(Error::NoSuchUpload)?;
+    let mut select = connection.prepare_cached(
+        "SELECT id, token, key, started, head, algorithm, whole FROM uploads
+         WHERE id = ?1 AND token = ?2 AND bucket = ?3 AND key = ?4",
+    )?;
+    let found =
+        select.query_row(params![id, token, bucket, key.as_bytes()], |row| Ok(upload(row))).optional()?;
+    found.ok_or(Error::NoSuchUpload)?
+}
+
+/// The number of the data that is in an upload's token.
+fn id_of(token: &str) -> Option<Number> {
+    Number::from_str_radix(token.get(..16)?, 16).ok()
+}
+
+fn upload(row: &Row<'_>) -> Result<Upload, Error> {
+    let algorithm =
+        row.get_ref(5)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(Algorithm::parse);
+    let whole: bool = row.get(6)?;
+    Ok(Upload {
+        id: row.get(0)?,
+        token: row.get(1)?,
+        key: text(row.get(2)?)?,
+        started: Timestamp::from_micros(row.get(3)?),
+        head: from_json(row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?)?,
+        checksum: algorithm.map(|algorithm| (algorithm, whole)),
+    })
+}
+
+pub(super) fn text(key: Vec<u8>) -> Result<String, Error> {
+    String::from_utf8(key).map_err(|_| Error::Damaged("a key in the index is not text".to_owned()))
+}
+
+/// The uploads of a bucket by key and age, and whether there are more.
+pub(in super::super) fn uploads(
+    connection: &Connection,
+    name: &str,
+    query: &UploadsQuery,
+) -> Result<(Vec<Upload>, bool), Error> {
+    let (bucket, _) = bucket(connection, name)?;
+    let (after, past) = match &query.after {
+        Some((key, token)) => {
+            (key.as_str(), token.as_deref().map_or(Some(Number::MAX), id_of).unwrap_or(Number::MAX))
+        }
+        None => ("", -1),
+    };
+    let mut select = connection.prepare_cached(
+        "SELECT id, token, key, started, head, algorithm, whole FROM uploads
+         WHERE bucket = ?1 AND key >= ?2 AND (key, id) > (?3, ?4) ORDER BY key, id LIMIT ?5",
+    )?;
+    let wanted = i64::from(query.max) + 1;
+    let rows = select
+        .query_map(params![bucket, query.prefix.as_bytes(), after.as_bytes(), past, wanted], |row| {
+            Ok(upload(row))
+        })?;
+    let mut found = Vec::new();
+    for row in rows {
+        let upload = row??;
+        if !upload.key.starts_with(&query.prefix) {
+            break;
+        }
+        found.push(upload);
+    }
+    let more = found.len() > query.max as usize;
+    found.truncate(query.max as usize);
+    Ok((found, more))
+}
+
+/// Adds a part, in the place of one with the same number; the number of the upload's data and the file replaced.
+pub(in super::super) fn part(
+    change: &Change<'_>,
+    (name, key, token): (&str, &str, &str),
+    new: &NewPart,
+) -> Result<Option<Gone>, Error> {
+    let upload = find(change, name, key, token)?;
+    let mut delete =
+        change.prepare_cached("DELETE FROM pieces WHERE data = ?1 AND number = ?2 RETURNING file")?;
+    let replaced: Option<Number> =
+        delete.query_row(params![upload.id, new.number], |row| row.get(0)).optional()?;
+    let insert = "INSERT INTO pieces (data, number, file, size, md5, checksum, modified)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    change.prepare_cached(insert)?.execute(params![
+        upload.id,
+        new.number,
+        new.file,
+        new.size.cast_signed(),
+        new.md5,
+        new.checksum.as_ref().map(to_json),
+        new.modified.as_micros(),
+    ])?;
+    Ok(replaced.map(|file| (upload.id, vec![file])))
+}
+
+/// An upload and its parts after number `after`, `max` at most, and whether there are more.
+pub(in super::super) fn parts(
+    connection: &Connection,
+    (name, key, token): (&str, &str, &str),
+    after: u32,
+    max: u32,
+) -> Result<(Upload, Vec<Part>, bool), Error> {
+    let upload = find(connection, name, key, token)?;
+    let mut found = arrived(connection, upload.id, after, i64::from(max) + 1)?;
+    let more = found.len() > max as usize;
+    found.truncate(max as usize);
+    Ok((upload, found, more))
+}
+
+fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Result<Vec<Part>, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT number, size, md5, checksum, modified FROM pieces
+         WHERE data = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+    )?;
+    let part = |row: &Row<'_>| -> Result<Part, Error> {
+        let checksum: Option<String> = row.get(3)?;
+        Ok(Part {
+            number: row.get(0)?,
+            size: row.get::<_, i64>(1)?.cast_unsigned(),
+            md5: row.get(2)?,
+            checksum: checksum.as_deref().map(from_json).transpose()?,
+            modified: Timestamp::from_micros(row.get(4)?),
+        })
+    };
+    let rows = select.query_map(params![data, after, max], |row| Ok(part(row)))?;
+    rows.map(|row| row?).collect()
+}
+
+/// Makes an object of the parts named; the others go. No byte is copied. Repeating what was completed is harmless.
+pub(in super::super) fn complete(
+    change: &Change<'_>,
+    (name, key, token): (&str, &str, &str),
+    completion: &Completion,
+    now: Timestamp,
+) -> Result<(Object, Vec<Gone>), Error> {
+    let upload = match find(change, name, key, token) {
+        Err(Error::NoSuchUpload) => {
+            return completed(change, (name, key, token)).map(|object| (object, Vec::new()));
+        }
+        found => found?,
+    };
+    let arrived = arrived(change, upload.id, 0, i64::MAX)?;
+    let chosen = choose(&arrived, &completion.parts)?;
+    let mut unused = Vec::new();
+    let mut delete =
+        change.prepare_cached("DELETE FROM pieces WHERE data = ?1 AND number = ?2 RETURNING file")?;
+    for part in arrived.iter().filter(|part| chosen.binary_search_by_key(&part.number, |c| c.number).is_err())
+    {
+        unused.push(delete.query_row(params![upload.id, part.number], |row| row.get(0))?);
+    }
+    change.execute("DELETE FROM uploads WHERE id = ?1", [upload.id])?;
+    let size = chosen.iter().map(|part| part.size).sum();
+    let sums: Vec<_> = chosen.iter().map(|part| (part.checksum.clone(), part.size)).collect();
+    let checksum = upload.checksum.and_then(|(algorithm, whole)| checksum::of_parts(algorithm, whole, &sums));
+    completion.check(size, checksum.as_ref())?;
+    let etag = etag_of(&chosen);
+    let object =
+        Object { size, etag, modified: now, head: Head { checksum, ..upload.head }, data: upload.id };
+    let new = New {
+        bucket: name,
+        key,
+        data: upload.id,
+        size,
+        etag: &object.etag,
+        modified: now,
+        head: &object.head,
+    };
+    let replaced = objects::put(change, &new, &Stored::Known, &completion.condition)?;
+    let gone = replaced.into_iter().chain((!unused.is_empty()).then_some((upload.id, unused))).collect();
+    Ok((object, gone))
+}
+
+impl Completion {
+    /// Compares what was said of the object with what it is.
+    fn check(&self, size: u64, checksum: Option<&Checksum>) -> Result<(), Error> {
+        if self.size.is_some_and(|said| said != size) {
+            return Err(Error::Mismatch { what: "size" });
+        }
+        match &self.checksum {
+            Some(said) if !checksum.is_some_and(|sum| sum.is(said)) => {
+                Err(Error::Mismatch { what: "checksum" })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The object that an upload became, if it is still there.
+fn completed(connection: &Connection, (name, key, token): (&str, &str, &str)) -> Result<Object, Error> {
+    match objects::find(connection, name, key) {
+        Ok(object) if Some(object.data) == id_of(token) => Ok(object),
+        Ok(_) | Err(Error::NoSuchKey) => Err(Error::NoSuchUpload),
+        Err(error) => Err(error),
+    }
+}
+
+/// The parts asked for, if they have arrived as they are named, in order, and none but the last is too small.
+fn choose<'a>(arrived: &'a [Part], asked: &[Asked]) -> Result<Vec<&'a Part>, Error> {
+    if !asked.is_sorted_by(|one, next| one.number < next.number) {
+        return Err(Error::PartOrder);
+    }
+    let chosen: Vec<&Part> =
+        asked.iter().map(|asked| match_part(arrived, asked)).collect::<Result<_, _>>()?;
+    let Some((_, before)) = chosen.split_last() else { return Err(Error::InvalidPart { number: 1 }) };
+    match before.iter().find(|part| part.size < PART_BYTES_MIN) {
+        Some(small) => Err(Error::PartTooSmall { number: small.number, size: small.size }),
+        None => Ok(chosen),
+    }
+}
+
+fn match_part<'a>(arrived: &'a [Part], asked: &Asked) -> Result<&'a Part, Error> {
+    let invalid = Error::InvalidPart { number: asked.number };
+    let at = arrived.binary_search_by_key(&asked.number, |part| part.number);
+    let Some(part) = at.ok().map(|at| &arrived[at]) else { return Err(invalid) };
+    let checksum = match (&asked.checksum, &part.checksum) {
+        (Some(text), Some(checksum)) => checksum.is(text),
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    if hex::encode(part.md5) == asked.etag && checksum { Ok(part) } else { Err(invalid) }
+}
+
+fn etag_of(parts: &[&Part]) -> String {
+    use md5::Digest as _;
+    let sums: Vec<u8> = parts.iter().flat_map(|part| part.md5).collect();
+    format!("{}-{}", hex::encode(md5::Md5::digest(sums)), parts.len())
+}
+
+pub(in super::super) fn abort(
+    change: &Change<'_>,
+    (name, key, token): (&str, &str, &str),
+) -> Result<Gone, Error> {
+    let upload = find(change, name, key, token)?;
+    Ok((upload.id, forget(change, upload.id)?))
+}
+
+/// Forgets the uploads that began before `moment`.
+pub(in super::super) fn abandoned(change: &Change<'_>, moment: Timestamp) -> Result<Vec<Gone>, Error> {
+    let mut select = change.prepare_cached("SELECT id FROM uploads WHERE started < ?1")?;
+    let ids: Vec<Number> =
+        select.query_map([moment.as_micros()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    ids.into_iter().map(|id| Ok((id, forget(change, id)?))).collect()
+}
+
+/// Takes an upload and its parts out of the index.
+pub(super) fn forget(change: &Change<'_>, id: Number) -> Result<Vec<Number>, Error> {
+    change.execute("DELETE FROM uploads WHERE id = ?1", [id])?;
+    take_data(change, id)
+}

@@ -1,0 +1,37 @@
+//! What clients put into buckets: any key, any bytes.
+//!
+//! An ordered index, `buckets.db`, maps bucket and key to the object's head and to where its bytes are: in the index
+//! for small ones, else in files below `objects/buckets` whose names say nothing of the key. The index is the truth:
+//! a file is on the disk before the index refers to it, and goes after the index has let go of it. At start the two
+//! are compared; what a crash left is removed, what is missing is reported.
+
+mod bucket_store;
+mod checksum;
+mod contents;
+mod error;
+mod files;
+mod incoming;
+mod index;
+mod object;
+mod pins;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use bucket_store::BucketStore;
+pub use checksum::{Algorithm, Checksum, Digests};
+pub use contents::{Chunks, Contents};
+pub use error::Error;
+pub use incoming::{Incoming, Received};
+pub use index::{Asked, Completion, Entry, Page, Part, Query, Upload, UploadsQuery};
+pub use object::{Bucket, Condition, Head, Object};
+pub use store::{Buckets, UploadName};
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 1_024;
+/// The smallest part, but for the last of an upload.
+pub const PART_BYTES_MIN: u64 = 5 << 20;
+/// The most bytes that one request may put.
+pub const PUT_BYTES_MAX: u64 = 5 << 30;
+/// The highest number of a part.
+pub const PARTS_MAX: u32 = 10_000;

@@ -1,0 +1,110 @@
+//! Keeps the files of an object while somebody reads it, though it be replaced or deleted meanwhile.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use super::files::{Files, Number};
+
+/// Who reads what, and the thread that removes files. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Pins(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Held for reading from looking an object up until it is pinned, for writing between taking it from the index
+    /// and asking whether it is pinned: whoever found it is known by then.
+    gate: RwLock<()>,
+    held: Mutex<HashMap<Number, Held>>,
+    remover: mpsc::Sender<Doomed>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    readers: usize,
+    /// What goes once the last reader has.
+    files: Vec<Number>,
+}
+
+/// Files that nothing refers to any more, and who wants to know when they are gone.
+#[derive(Debug)]
+struct Doomed {
+    files: Vec<Number>,
+    gone: Option<oneshot::Sender<()>>,
+}
+
+impl Pins {
+    pub(super) fn start(files: Files) -> std::io::Result<Self> {
+        let (remover, doomed) = mpsc::channel::<Doomed>();
+        thread::Builder::new().name("bucket files".to_owned()).spawn(move || {
+            for Doomed { files: numbers, gone } in doomed {
+                for number in numbers {
+                    if let Err(error) = files.remove(number) {
+                        tracing::warn!("a file that is not needed stays until the next start: {error}");
+                    }
+                }
+                // Whoever waited may have gone.
+                gone.map(|gone| gone.send(()));
+            }
+        })?;
+        Ok(Self(Arc::new(Inner { gate: RwLock::default(), held: Mutex::default(), remover })))
+    }
+
+    /// Looks up data and pins it, so that it stays readable until the pin is dropped.
+    pub(super) fn pin<T, E>(
+        &self,
+        look_up: impl FnOnce() -> Result<T, E>,
+        number: impl Fn(&T) -> Number,
+    ) -> Result<(T, Pin), E> {
+        let _open = self.0.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let found = look_up()?;
+        let number = number(&found);
+        self.held().entry(number).or_default().readers += 1;
+        Ok((found, Pin { number, pins: self.clone() }))
+    }
+
+    /// Has the files of data removed that was taken from the index: at once, or when its last reader has gone.
+    /// `gone` is told when they are; it is dropped if somebody reads on.
+    pub(super) fn doom(&self, data: Number, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
+        let closed = self.0.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
+        match held.get_mut(&data) {
+            Some(held) => held.files.extend(files),
+            None => self.remove(files, gone),
+        }
+        drop((held, closed));
+    }
+
+    fn remove(&self, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
+        // The thread ends after the last handle on it: this one.
+        let _ = self.0.remover.send(Doomed { files, gone });
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Number, Held>> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps data readable.
+#[derive(Debug)]
+pub(super) struct Pin {
+    number: Number,
+    pins: Pins,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut all = self.pins.held();
+        let Some(held) = all.get_mut(&self.number) else { return };
+        held.readers -= 1;
+        if held.readers == 0 {
+            let files = all.remove(&self.number).map(|held| held.files).unwrap_or_default();
+            drop(all);
+            if !files.is_empty() {
+                self.pins.remove(files, None);
+            }
+        }
+    }
+}

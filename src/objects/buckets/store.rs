@@ -1,0 +1,395 @@
+//! The one handle on buckets.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use super::checksum::{Algorithm, Checksum};
+use super::contents::{Pieces, Source};
+use super::files::{Files, Number};
+use super::incoming::Stored;
+use super::index::{self, Completion, NewPart, NewUpload, Page, Part, Query, Upload, UploadsQuery};
+use super::object::{Bucket, Condition, Head, Object};
+use super::pins::Pins;
+use super::{Contents, Error, Incoming, KEY_BYTES_MAX, Received};
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
+use crate::runtime::sqlite::{Change, Database};
+
+/// What clients have put into buckets. Cheap to clone.
+///
+/// Every method that changes something answers when the change is on the disk. A caller who stops waiting does not
+/// stop a change that has begun, and never leaves half of one.
+#[derive(Clone, Debug)]
+pub struct Buckets {
+    index: Database,
+    files: Files,
+    pins: Pins,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+/// What names an upload in parts: bucket, key and token.
+#[derive(Clone, Debug)]
+pub struct UploadName {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// What the upload was given when it began.
+    pub token: String,
+}
+
+impl UploadName {
+    fn parts(&self) -> (&str, &str, &str) {
+        (&self.bucket, &self.key, &self.token)
+    }
+}
+
+impl Buckets {
+    /// Opens the index at `index` and the files below `root`; makes what is missing. Compares the two: files that
+    /// nothing refers to are what a crash left, and go; objects whose file is missing are reported in the log.
+    ///
+    /// # Errors
+    /// [`Error::Index`], [`Error::Storage`], [`Error::Full`].
+    pub async fn open(index: &Path, root: &Path, clock: Clock, entropy: Entropy) -> Result<Self, Error> {
+        let (path, root) = (index.to_owned(), root.to_owned());
+        let index = spawn_blocking(move || index::open(&path)).await?.map_err(Error::Index)?;
+        let opened = index.write(index::count_opening).await?;
+        let files = spawn_blocking(move || Files::open(&root, opened)).await??;
+        let checked = files.clone();
+        let found = index.read(move |index| index::check(index, &checked)).await?;
+        if found.strays > 0 {
+            tracing::info!(files = found.strays, "removed files of uploads that were cut off");
+        }
+        if found.missing > 0 {
+            tracing::error!(
+                files = found.missing,
+                "files of objects in buckets are missing; restore them from a backup"
+            );
+        }
+        let pins = Pins::start(files.clone())?;
+        Ok(Self { index, files, pins, clock, entropy })
+    }
+
+    /// Makes a bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketExists`].
+    pub async fn create(&self, name: &str) -> Result<(), Error> {
+        let (name, now) = (name.to_owned(), self.clock.now());
+        self.index.write(move |change| index::create(change, &name, now)).await
+    }
+
+    /// Removes an empty bucket, with the parts of uploads that were not completed.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`].
+    pub async fn remove(&self, name: &str) -> Result<(), Error> {
+        let (name, pins) = (name.to_owned(), self.pins.clone());
+        let remove =
+            move |change: &Change<'_>| index::remove(change, &name).map(|gone| doom(change, &pins, gone));
+        self.index.write(remove).await
+    }
+
+    /// All buckets by name.
+    pub async fn list(&self) -> Result<Vec<Bucket>, Error> {
+        self.index.read(index::buckets).await
+    }
+
+    /// One bucket.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn bucket(&self, name: &str) -> Result<Bucket, Error> {
+        let name = name.to_owned();
+        self.index
+            .read(move |index| index::bucket(index, &name).map(|(_, created)| Bucket { name, created }))
+            .await
+    }
+
+    /// Takes in the bytes of an object, `size_max` at most, with those checksums besides the MD5.
+    pub fn incoming(&self, algorithms: &[Algorithm], size_max: u64) -> Incoming {
+        Incoming::object(self.files.clone(), algorithms, size_max)
+    }
+
+    /// Takes in the bytes of a part, as [`incoming`](Self::incoming).
+    pub fn incoming_part(&self, algorithms: &[Algorithm], size_max: u64) -> Incoming {
+        Incoming::part(self.files.clone(), algorithms, size_max)
+    }
+
+    /// Makes an object of bytes that have arrived, in the place of what is under the key.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::Precondition`].
+    pub async fn put(
+        &self,
+        (bucket, key): (&str, &str),
+        received: Received,
+        head: Head,
+        condition: Condition,
+    ) -> Result<Object, Error> {
+        check_key(key)?;
+        let (bucket, key, pins) = (bucket.to_owned(), key.to_owned(), self.pins.clone());
+        let etag = hex::encode(received.digests.md5);
+        let data = self.files.number();
+        let object = Object { size: received.size, etag, modified: self.clock.now(), head, data };
+        let put = move |change: &Change<'_>| {
+            let new = new_object(&bucket, &key, &object);
+            let gone = match &received.bytes {
+                Stored::Small(bytes) => index::put(change, &new, &index::Stored::Small(bytes), &condition)?,
+                Stored::File(file) => {
+                    let files = [(file.number(), received.size)];
+                    index::put(change, &new, &index::Stored::Files(&files), &condition)?
+                }
+            };
+            if let Stored::File(file) = received.bytes {
+                file.keep();
+            }
+            doom(change, &pins, gone);
+            Ok(object)
+        };
+        self.index.write(put).await
+    }
+
+    /// What is known of an object.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
+    pub async fn head(&self, bucket: &str, key: &str) -> Result<Object, Error> {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        self.index.read(move |index| index::find(index, &bucket, &key)).await
+    }
+
+    /// An object to read.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::Damaged`].
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Contents, Error> {
+        let (buckets, bucket, key) = (self.clone(), bucket.to_owned(), key.to_owned());
+        let open = move || buckets.index.query(|index| buckets.open_object(index, &bucket, &key));
+        spawn_blocking(open).await?
+    }
+
+    fn open_object(&self, index: &rusqlite::Connection, bucket: &str, key: &str) -> Result<Contents, Error> {
+        let (object, pin) = self.pins.pin(|| index::find(index, bucket, key), |object| object.data)?;
+        let bytes = match index::small(index, object.data)? {
+            Some(bytes) => Source::Small(Bytes::from(bytes)),
+            None => Source::Files(Pieces::new(self.files.clone(), &index::pieces(index, object.data)?, pin)),
+        };
+        let found = match &bytes {
+            Source::Small(bytes) => bytes.len() as u64,
+            Source::Files(files) => files.size(),
+        };
+        if found != object.size {
+            return Err(Error::Damaged(format!("{found} bytes are left of {}", object.size)));
+        }
+        Ok(Contents { object, bytes })
+    }
+
+    /// Makes an object of the bytes of another, without copying them.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn copy(
+        &self,
+        source: Contents,
+        (bucket, key): (&str, &str),
+        head: Head,
+        condition: Condition,
+    ) -> Result<Object, Error> {
+        check_key(key)?;
+        let (bucket, key, pins, files) =
+            (bucket.to_owned(), key.to_owned(), self.pins.clone(), self.files.clone());
+        let Contents { object: Object { size, etag, .. }, bytes } = source;
+        let object = Object { size, etag, modified: self.clock.now(), head, data: self.files.number() };
+        let (small, links) = spawn_blocking(move || link(&files, bytes)).await??;
+        let put = move |change: &Change<'_>| {
+            let new = new_object(&bucket, &key, &object);
+            let pieces: Vec<_> = links.iter().map(|(fresh, size)| (fresh.number(), *size)).collect();
+            let stored = match &small {
+                Some(bytes) => index::Stored::Small(bytes),
+                None => index::Stored::Files(&pieces),
+            };
+            let gone = index::put(change, &new, &stored, &condition)?;
+            links.into_iter().for_each(|(fresh, _)| fresh.keep());
+            doom(change, &pins, gone);
+            Ok(object)
+        };
+        self.index.write(put).await
+    }
+
+    /// Deletes an object; false if there was none. Its bytes are gone when this answers, unless somebody reads them.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Precondition`].
+    pub async fn delete(&self, bucket: &str, key: &str, condition: Condition) -> Result<bool, Error> {
+        let (bucket, key, pins) = (bucket.to_owned(), key.to_owned(), self.pins.clone());
+        let (gone, went) = oneshot::channel();
+        let delete = move |change: &Change<'_>| {
+            let taken = index::delete(change, &bucket, &key, &condition)?;
+            let existed = taken.is_some();
+            if let Some((data, files)) = taken.filter(|(_, files)| !files.is_empty()) {
+                change.after(move || pins.doom(data, files, Some(gone)));
+            }
+            Ok::<_, Error>(existed)
+        };
+        let existed = self.index.write(delete).await?;
+        // Not told: there was no file, or somebody reads it.
+        let _ = went.await;
+        Ok(existed)
+    }
+
+    /// A page of a bucket's listing.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn page(&self, bucket: &str, query: Query) -> Result<Page, Error> {
+        let bucket = bucket.to_owned();
+        self.index.read(move |index| index::page(index, &bucket, &query)).await
+    }
+
+    /// Begins an upload in parts and says by what token it is known. `checksum` is the one that parts are to have,
+    /// and whether that of the object is to be one of the whole.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Key`].
+    pub async fn start_upload(
+        &self,
+        (bucket, key): (&str, &str),
+        head: Head,
+        checksum: Option<(Algorithm, bool)>,
+    ) -> Result<String, Error> {
+        check_key(key)?;
+        let (bucket, key, started) = (bucket.to_owned(), key.to_owned(), self.clock.now());
+        let id = self.files.number();
+        let token = format!("{id:016x}{}", hex::encode(self.entropy.bytes::<16>()));
+        let start = move |change: &Change<'_>| {
+            let (bucket, key, token) = (bucket.as_str(), key.as_str(), token.as_str());
+            index::start(change, &NewUpload { id, token, bucket, key, started, head: &head, checksum })?;
+            Ok(token.to_owned())
+        };
+        self.index.write(start).await
+    }
+
+    /// Adds a part that has arrived, in the place of one with the same number.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`], [`Error::NoSuchBucket`].
+    pub async fn put_part(&self, name: UploadName, number: u32, received: Received) -> Result<Part, Error> {
+        let (modified, pins) = (self.clock.now(), self.pins.clone());
+        let Received { size, digests, bytes } = received;
+        let Stored::File(file) = bytes else { unreachable!("a part is always in a file") };
+        let checksum: Option<Checksum> = digests.checksums.into_iter().next();
+        let part = Part { number, size, md5: digests.md5, checksum: checksum.clone(), modified };
+        let new = NewPart { number, file: file.number(), size, md5: digests.md5, checksum, modified };
+        let put = move |change: &Change<'_>| {
+            let gone = index::part(change, name.parts(), &new)?;
+            file.keep();
+            doom(change, &pins, gone);
+            Ok(part)
+        };
+        self.index.write(put).await
+    }
+
+    /// An upload and its parts after number `after`, `max` at most, and whether there are more.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`], [`Error::NoSuchBucket`].
+    pub async fn parts(
+        &self,
+        name: UploadName,
+        after: u32,
+        max: u32,
+    ) -> Result<(Upload, Vec<Part>, bool), Error> {
+        self.index.read(move |index| index::parts(index, name.parts(), after, max)).await
+    }
+
+    /// The uploads under way in a bucket, and whether there are more.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`].
+    pub async fn uploads(&self, bucket: &str, query: UploadsQuery) -> Result<(Vec<Upload>, bool), Error> {
+        let bucket = bucket.to_owned();
+        self.index.read(move |index| index::uploads(index, &bucket, &query)).await
+    }
+
+    /// Makes an object of parts, without copying them. Repeating this is harmless.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::PartOrder`], [`Error::PartTooSmall`],
+    /// [`Error::Mismatch`], [`Error::Precondition`]; the parts are still there then.
+    pub async fn complete_upload(&self, name: UploadName, completion: Completion) -> Result<Object, Error> {
+        let (now, pins) = (self.clock.now(), self.pins.clone());
+        let complete = move |change: &Change<'_>| {
+            let (object, gone) = index::complete(change, name.parts(), &completion, now)?;
+            doom(change, &pins, gone);
+            Ok(object)
+        };
+        self.index.write(complete).await
+    }
+
+    /// Forgets an upload and its parts.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchUpload`], [`Error::NoSuchBucket`].
+    pub async fn abort_upload(&self, name: UploadName) -> Result<(), Error> {
+        let pins = self.pins.clone();
+        let abort = move |change: &Change<'_>| {
+            index::abort(change, name.parts()).map(|gone| doom(change, &pins, [gone]))
+        };
+        self.index.write(abort).await
+    }
+
+    /// Forgets the uploads that began longer than `age` ago, and says how many there were.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn sweep(&self, age: Duration) -> Result<usize, Error> {
+        let (moment, pins) = (self.clock.now().before(age), self.pins.clone());
+        let sweep = move |change: &Change<'_>| {
+            let gone = index::abandoned(change, moment)?;
+            let count = gone.len();
+            doom(change, &pins, gone);
+            Ok::<_, Error>(count)
+        };
+        self.index.write(sweep).await
+    }
+}
+
+/// Has files removed once the change that took them out of the index is on the disk.
+fn doom(change: &Change<'_>, pins: &Pins, gone: impl IntoIterator<Item = (Number, Vec<Number>)>) {
+    for (data, files) in gone.into_iter().filter(|(_, files)| !files.is_empty()) {
+        let pins = pins.clone();
+        change.after(move || pins.doom(data, files, None));
+    }
+}
+
+fn new_object<'a>(bucket: &'a str, key: &'a str, object: &'a Object) -> index::New<'a> {
+    let Object { data, size, modified, head, etag } = object;
+    index::New { bucket, key, data: *data, size: *size, etag, modified: *modified, head }
+}
+
+type Links = (Option<Bytes>, Vec<(super::files::Fresh, u64)>);
+
+/// The same bytes once more: small ones themselves, files under other numbers.
+fn link(files: &Files, source: Source) -> Result<Links, Error> {
+    let pieces = match source {
+        Source::Small(bytes) => return Ok((Some(bytes), Vec::new())),
+        Source::Files(pieces) => pieces,
+    };
+    let mut links = Vec::new();
+    for (number, size) in pieces.numbers() {
+        let fresh = files.link(number)?;
+        fresh.sync()?;
+        links.push((fresh, size));
+    }
+    Ok((None, links))
+}
+
+fn check_key(key: &str) -> Result<(), Error> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) { Ok(()) } else { Err(Error::Key) }
+}

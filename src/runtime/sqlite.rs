@@ -1,0 +1,385 @@
+//! One `SQLite` file in WAL mode, `synchronous=FULL`, with one thread that writes.
+//!
+//! The thread takes all changes that wait into one transaction, each in a savepoint of its own, so that they
+//! share a sync of the disk. Readers have connections of their own and see the last commit.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a statement waits for a lock that another connection has.
+const BUSY: Duration = Duration::from_secs(10);
+/// How long the readers of a moment are waited for when the log is emptied.
+const READERS_MAX: Duration = Duration::from_millis(50);
+/// Readers that are kept open; more are opened while they are all in use.
+const IDLE_READERS_MAX: usize = 8;
+/// Changes that may share a transaction.
+const SHARED_MAX: usize = 128;
+/// Pages of the log at which it is folded into the file.
+const LOG_PAGES: u32 = 4_000;
+
+/// Why the file did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A newer version of this program wrote it.
+    #[error(
+        "its schema has version {found}, and this program knows versions up to {known}; use a newer entityd"
+    )]
+    TooNew {
+        /// The version found.
+        found: u32,
+        /// The newest version known.
+        known: u32,
+    },
+    /// What is stored makes no sense. Another try finds the same.
+    #[error("it is damaged: {0}; restore it from a backup")]
+    Damaged(String),
+    /// There is no room. Worth another try once somebody has made some.
+    #[error("there is no space left")]
+    Full(#[source] rusqlite::Error),
+    /// It did not do as told. Worth another try after a pause.
+    #[error("it is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                Self::Damaged(error.to_string())
+            }
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full(error),
+            _ => Self::Unavailable(Box::new(error)),
+        }
+    }
+}
+
+/// A file and the thread that writes it. Cheap to clone; the thread ends with the last clone.
+#[derive(Clone, Debug)]
+pub struct Database(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    requests: mpsc::UnboundedSender<Box<dyn Request>>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Database {
+    /// Opens the file at `path`, makes it if it is not there, and runs those of `migrations` that it has not
+    /// seen; its version is their number. `thread` names the thread that writes.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn open(path: &Path, thread: &str, migrations: &[&str]) -> Result<Self, Error> {
+        let mut connection =
+            connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        migrate(&mut connection, migrations)?;
+        let (requests, queue) = mpsc::unbounded_channel();
+        let serve = move || serve(connection, queue);
+        let started = thread::Builder::new().name(thread.to_owned()).spawn(serve);
+        started.map_err(|error| Error::Unavailable(Box::new(error)))?;
+        Ok(Self(Arc::new(Inner { path: path.to_owned(), requests, readers: Mutex::default() })))
+    }
+
+    /// Runs `query` on a reader of its own, on this thread: for threads that may block.
+    ///
+    /// # Errors
+    /// What `query` says, or what stands in the way of a reader.
+    pub fn query<T, E: From<Error>>(&self, query: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        let reader = self.0.reader()?;
+        let answer = query(&reader);
+        self.0.keep(reader);
+        answer
+    }
+
+    /// Runs `query` on a reader of its own, away from the async threads.
+    ///
+    /// # Errors
+    /// What `query` says, or what stands in the way of a reader.
+    pub async fn read<T, E>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let database = self.clone();
+        let task = tokio::task::spawn_blocking(move || database.query(query));
+        task.await.map_err(|error| Error::Unavailable(Box::new(error)))?
+    }
+
+    /// Makes a change. When this answers, it is on the disk; a change that fails is undone alone. A caller who
+    /// stops waiting does not stop the change.
+    ///
+    /// # Errors
+    /// What `change` says, or why it was not committed.
+    pub async fn write<T, E>(
+        &self,
+        change: impl FnOnce(&Change<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let gone = || Error::Unavailable("the writing thread has stopped".into());
+        let request = Wanted { change: Some(change), outcome: None, after: Vec::new(), answer };
+        self.0.requests.send(Box::new(request)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+impl Inner {
+    fn reader(&self) -> Result<Connection, Error> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY), Ok)
+    }
+
+    fn keep(&self, reader: Connection) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < IDLE_READERS_MAX {
+            readers.push(reader);
+        }
+    }
+}
+
+/// A change under way: the connection, and what is to follow from the commit.
+pub struct Change<'a> {
+    connection: &'a Connection,
+    erases: Cell<bool>,
+    after: RefCell<Vec<After>>,
+}
+
+type After = Box<dyn FnOnce() + Send>;
+
+impl Change<'_> {
+    /// Says that what this change removes must not be read again: not from the write-ahead log either, which is
+    /// emptied before the change is answered, unless a reader goes on needing it.
+    pub fn erases(&self) {
+        self.erases.set(true);
+    }
+
+    /// Has `work` done on the writing thread once the change is on the disk, and not at all if it fails. It must
+    /// be short.
+    pub fn after(&self, work: impl FnOnce() + Send + 'static) {
+        self.after.borrow_mut().push(Box::new(work));
+    }
+}
+
+impl Deref for Change<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+/// A change that waits, whatever its type.
+trait Request: Send {
+    /// Makes the change; false if it is to be undone.
+    fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool;
+    /// Tells whoever asked, now that all is committed or not.
+    fn answer(self: Box<Self>, committed: Result<(), Error>);
+}
+
+struct Wanted<T, E, F> {
+    change: Option<F>,
+    outcome: Option<Result<T, E>>,
+    after: Vec<After>,
+    answer: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> Request for Wanted<T, E, F>
+where
+    T: Send,
+    E: From<Error> + Send,
+    F: FnOnce(&Change<'_>) -> Result<T, E> + Send,
+{
+    fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool {
+        let change = self.change.take().expect("a change is made once");
+        let under_way = Change { connection, erases: Cell::new(false), after: RefCell::default() };
+        let outcome = change(&under_way);
+        let done = outcome.is_ok();
+        if done {
+            *erases |= under_way.erases.get();
+            self.after = under_way.after.into_inner();
+        }
+        self.outcome = Some(outcome);
+        done
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let answer = match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => {
+                self.after.into_iter().for_each(|work| work());
+                outcome
+            }
+            (_, Some(Err(refused))) => Err(refused),
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), None) => unreachable!("what is committed was performed"),
+        };
+        // Whoever asked may have stopped waiting; the change stands all the same.
+        let _ = self.answer.send(answer);
+    }
+}
+
+fn serve(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Box<dyn Request>>) {
+    let mut waiting = Vec::new();
+    let mut erased = false;
+    while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
+        let committed = commit(&mut connection, &mut waiting, &mut erased);
+        if erased {
+            erased = !empty_the_log(&connection);
+        }
+        let text = committed.as_ref().err().map(ToString::to_string);
+        let mut first = committed.err();
+        for request in waiting.drain(..) {
+            let again = || text.clone().map(|text| Error::Unavailable(text.into()));
+            request.answer(first.take().or_else(again).map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// Makes all changes in one transaction; one that fails is undone alone.
+fn commit(
+    connection: &mut Connection,
+    requests: &mut [Box<dyn Request>],
+    erased: &mut bool,
+) -> Result<(), Error> {
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for request in requests {
+        let savepoint = transaction.savepoint()?;
+        if request.perform(&savepoint, erased) {
+            savepoint.commit()?;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Empties the write-ahead log, unless a reader goes on needing it; says whether it is empty now.
+fn empty_the_log(connection: &Connection) -> bool {
+    let emptied = connection.busy_timeout(READERS_MAX).and_then(|()| {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+    });
+    connection.busy_timeout(BUSY).is_ok() && matches!(emptied, Ok(0))
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Runs the migrations that `connection` has not seen, each in a transaction of its own.
+fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Error> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = migrations.len() as u32;
+    if found > known {
+        return Err(Error::TooNew { found, known });
+    }
+    for (version, migration) in (1..).zip(migrations).skip(found as usize) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &[&str] = &["CREATE TABLE words (word TEXT PRIMARY KEY) STRICT;"];
+
+    fn open() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("words.db"), "words", SCHEMA).unwrap();
+        (folder, database)
+    }
+
+    async fn add(database: &Database, word: &'static str) -> Result<usize, Error> {
+        let insert = move |change: &Change<'_>| Ok(change.execute("INSERT INTO words VALUES (?1)", [word])?);
+        database.write(insert).await
+    }
+
+    async fn count(database: &Database) -> i64 {
+        let count = |reader: &Connection| {
+            Ok::<_, Error>(reader.query_row("SELECT count(*) FROM words", [], |r| r.get(0))?)
+        };
+        database.read(count).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_that_fails_is_undone_alone() {
+        let (_folder, database) = open();
+        let changes = [add(&database, "one"), add(&database, "one"), add(&database, "two")];
+        let done = futures::future::join_all(changes).await;
+        assert_eq!(done.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(count(&database).await, 2);
+    }
+
+    #[tokio::test]
+    async fn what_follows_from_a_change_follows_its_commit() {
+        let (_folder, database) = open();
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let fails = tell.clone();
+        let refused: Result<(), Error> = database
+            .write(move |change| {
+                change.after(move || assert!(fails.send("refused").is_ok()));
+                Err(Error::Damaged("no".into()))
+            })
+            .await;
+        assert!(refused.is_err());
+        database
+            .write(move |change| {
+                change.execute("INSERT INTO words VALUES ('x')", [])?;
+                change.after(move || assert!(tell.send("done").is_ok()));
+                Ok::<_, Error>(())
+            })
+            .await
+            .unwrap();
+        assert_eq!(told.recv().await, Some("done"));
+    }
+
+    #[tokio::test]
+    async fn what_is_erased_is_in_no_file() {
+        let (folder, database) = open();
+        add(&database, "a-long-secret-word").await.unwrap();
+        let found = || {
+            let files =
+                ["words.db", "words.db-wal"].map(|name| std::fs::read(folder.path().join(name)).unwrap());
+            files.iter().any(|file| file.windows(18).any(|bytes| bytes == b"a-long-secret-word"))
+        };
+        assert!(found());
+        let erase = |change: &Change<'_>| {
+            change.erases();
+            Ok::<_, Error>(change.execute("DELETE FROM words", [])?)
+        };
+        database.write(erase).await.unwrap();
+        assert!(!found());
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let (folder, database) = open();
+        drop(database);
+        let path = folder.path().join("words.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
+        assert!(matches!(Database::open(&path, "words", SCHEMA), Err(Error::TooNew { found: 9, known: 1 })));
+    }
+}

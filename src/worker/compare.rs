@@ -8,6 +8,7 @@ use super::Error;
 use super::hold::Hold;
 use super::lease::panicked;
 use super::library::Volume;
+use super::seal::Sealing;
 use super::shop::Shop;
 use crate::linkage::similarity::tile::{Entry, Part, Plan};
 use crate::linkage::similarity::{self, Compared, Kernel, TuningCell};
@@ -108,8 +109,8 @@ impl Desk {
             stored.insert(*dataset, volume.stored()?);
         }
         let tile = |entry: Entry| entry.tile(&stored[&entry.left_dataset], &stored[&entry.right_dataset]);
-        let mut out = self.objects.stage()?;
+        let mut out = Sealing::new(self.objects.stage()?);
         let compared = similarity::compare(&job, part.entries().map(tile), &mut out)?;
-        Ok((compared, out))
+        Ok((compared, out.seal()?))
     }
 }

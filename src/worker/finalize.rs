@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Error;
 use super::hold::Hold;
 use super::lease::panicked;
+use super::seal::Unsealing;
 use super::shop::Shop;
 use super::watched::Watched;
 use crate::linkage::pairs::{self, Pair, limited, merge_runs};
@@ -136,7 +137,7 @@ impl Desk {
         let open = |part| -> io::Result<pairs::Run<'_>> {
             let key = keys::pairs(self.project(), self.run, part);
             let file = self.objects.read(&key).map_err(io::Error::other)?;
-            Ok(Box::new(Watched::new(file, &self.hold)))
+            Ok(Box::new(Unsealing::new(Watched::new(file, &self.hold), key)))
         };
         Ok(merge_runs((0..self.pairs.parts).map(open), &Watched::new(self.objects.clone(), &self.hold))?)
     }

@@ -17,6 +17,7 @@ mod library;
 mod plan;
 mod purge;
 mod rate;
+mod seal;
 mod service;
 mod shop;
 mod tunings;

@@ -137,10 +137,18 @@ async fn damage_is_found_although_the_dataset_was_sound_before() {
 }
 
 #[tokio::test]
-async fn pairs_that_are_cut_off_are_damage() {
-    let (place, parties) = (Place::new(), parties(2, false));
-    place.put(&keys::pairs(PROJECT, RUN, 0), &[&HEADER[..], &[0; ENTRY_BYTES - 1]].concat()).await;
-    let refused = place.work(finalize(&parties, ResultType::Groups, 1)).await;
+async fn pairs_that_were_changed_are_damage() {
+    let (place, parties) = (Place::new(), parties(2, true));
+    let parts = compared(&place, &parties, 1_000).await;
+    let key = keys::pairs(PROJECT, RUN, 0);
+    // A score that is a little lower: nothing but its seal could tell.
+    place.damage(&key, 6);
+    for result_type in [ResultType::Groups, ResultType::SimilarityScores] {
+        let refused = place.work(finalize(&parties, result_type, parts)).await;
+        assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("was changed")), "{refused:?}");
+    }
+    place.put(&key, &[&HEADER[..], &[0; ENTRY_BYTES]].concat()).await;
+    let refused = place.work(finalize(&parties, ResultType::Groups, parts)).await;
     assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("cut off")), "{refused:?}");
 }
 

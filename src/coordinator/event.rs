@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Job, Outcome, Reference, RunId, Seed, Threshold, TokenHash, Upload};
+use crate::model::{
+    Job, Outcome, ProjectState, Reference, ResultType, RunId, Seed, Threshold, TokenHash, Upload,
+};
 use crate::runtime::clock::Timestamp;
 
 /// Something that happened to a project.
@@ -103,6 +105,19 @@ pub struct Rules {
     pub solver_pairs_max: u64,
     /// Comparisons in a job; where absent, sized from the measured rate.
     pub comparisons_per_job: Option<u64>,
+}
+
+impl Rules {
+    /// Candidate pairs that the parts of a run of `project` may find together. Without blocks no pair is
+    /// found twice, so what the solver would not accept is known before it is asked.
+    pub(super) fn pairs_max(&self, project: &ProjectState) -> u64 {
+        match project.result_type {
+            ResultType::Groups | ResultType::Permutations if !project.uses_blocking => {
+                self.run_pairs_max.min(self.solver_pairs_max)
+            }
+            _ => self.run_pairs_max,
+        }
+    }
 }
 
 /// What follows from an event, written down in the same transaction and carried out after it.

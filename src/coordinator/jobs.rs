@@ -73,7 +73,7 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
                 run: run.id,
                 uploads: uploads.clone(),
                 part,
-                pairs_max: rules.run_pairs_max,
+                pairs_max: rules.pairs_max(project),
             })
             .collect(),
         (RunState::Finalizing, Some(progress)) => vec![Task::Finalize {

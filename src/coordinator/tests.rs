@@ -242,15 +242,29 @@ fn an_upload_that_cannot_be_laid_out_leaves_the_runs_waiting() {
 
 #[test]
 fn too_many_pairs_end_the_run_and_call_off_its_jobs() {
-    let mut story = Story::new(2, ResultType::Groups);
-    story.upload(0, 8).upload(1, 8).ingest().post().unwrap().plan(3).compare(0, 100);
-    assert_eq!(*story.state(), RunState::Comparing);
-    story.compare(1, 1);
-    let RunState::Failed { message, stage } = story.state() else { panic!("the run failed") };
-    assert!(message.contains("101") && message.contains("100"), "{message}");
-    assert_eq!(*stage, 2);
-    assert!(story.effects.contains(&Effect::Cancel(RUN.to_string())));
-    assert_eq!(purges(&story), [Purge::Run(RUN)]);
+    // What the solver may take is known early where no pair is found twice.
+    for (result_type, blocks, pairs_max) in [
+        (ResultType::Groups, false, 50),
+        (ResultType::Permutations, false, 50),
+        (ResultType::Groups, true, 100),
+        (ResultType::SimilarityScores, false, 100),
+    ] {
+        let mut story = Story::new(2, result_type);
+        story.project.uses_blocking = blocks;
+        story.upload(0, 8).upload(1, 8).ingest().post().unwrap().plan(3);
+        let asked = |effect: &Effect| matches!(effect, Effect::Enqueue(Job { task: Task::Compare { pairs_max: asked, .. }, .. }) if *asked == pairs_max);
+        assert_eq!(story.effects.iter().filter(|effect| asked(effect)).count(), 3);
+        story.compare(0, pairs_max);
+        assert_eq!(*story.state(), RunState::Comparing);
+        story.compare(1, 1);
+        let RunState::Failed { message, stage } = story.state() else { panic!("the run failed") };
+        let told =
+            format!("found {} candidate pairs and may find {pairs_max}: a higher threshold", pairs_max + 1);
+        assert!(message.contains(&told), "{message}");
+        assert_eq!(*stage, 2);
+        assert!(story.effects.contains(&Effect::Cancel(RUN.to_string())));
+        assert_eq!(purges(&story), [Purge::Run(RUN)]);
+    }
 }
 
 #[test]

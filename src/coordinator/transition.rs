@@ -291,7 +291,7 @@ impl Step<'_> {
     }
 
     fn compared(&mut self, id: RunId, part: u32, comparisons: u64, pairs: u64, at: Timestamp) {
-        let pairs_max = self.rules.run_pairs_max;
+        let pairs_max = self.rules.pairs_max(&self.project);
         let Some(run) = self.run(id).filter(|run| run.state == RunState::Comparing) else { return };
         let Some(progress) = run.progress.as_mut() else { return };
         if !progress.applied.insert(part) {

@@ -5,6 +5,7 @@
 mod admin;
 mod command_line;
 mod demo;
+mod failures;
 mod kills;
 mod link;
 mod ops;

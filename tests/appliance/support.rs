@@ -115,6 +115,13 @@ impl Entityd {
         ["objects", "spool"].into_iter().flat_map(|folder| files(&data_dir.join(folder))).collect()
     }
 
+    /// Memory that the process has right now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        1024 * line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+    }
+
     /// Whether the process has come to an end by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()

@@ -1,0 +1,246 @@
+//! What goes wrong under a run ends the run, with the reason; the process goes on, and so does the next run.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, refused};
+
+/// What can become of a file.
+type Damage = (&'static str, fn(&Path));
+
+const DAMAGES: [Damage; 3] = [
+    ("a bit is flipped", |path| {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        let middle = file.metadata().unwrap().len() / 2;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, middle).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
+    }),
+    ("it is cut off", |path| {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    }),
+    ("it is missing", |path| fs::remove_file(path).unwrap()),
+];
+
+async fn linked(server: &Entityd, result_type: &str) -> Project {
+    let project = server.api().project(result_type).await;
+    for party in 0..2 {
+        project.upload(party, &[ENCODING, OTHER_ENCODING]).await;
+    }
+    project
+}
+
+/// The payload files whose path ends so, or whose directory does.
+fn files(server: &Entityd, kind: &str) -> Vec<PathBuf> {
+    let mut files = server.payload_files();
+    files.retain(|file| file.ends_with(kind) || file.parent().unwrap().ends_with(kind));
+    files
+}
+
+fn message(status: &Value) -> &str {
+    status["message"].as_str().unwrap_or_default()
+}
+
+/// Damages the files of this kind of a run that comes to `step`, in every way.
+async fn damaged(kind: &str, step: &str) {
+    let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", &format!("{step}=400"))]);
+    for (seen, (what, damage)) in DAMAGES.iter().enumerate() {
+        let project = linked(&server, "groups").await;
+        let run = project.run(0.9).await;
+        eventually(&format!("the run comes to {step}"), async || {
+            (server.log().matches("a test slows this step").count() > 2 * seen).then_some(())
+        })
+        .await;
+        files(&server, kind).iter().for_each(|file| damage(file));
+        let status = run.ended().await;
+        assert_eq!(status["state"], "error", "{kind}: {what}");
+        assert!(message(&status).contains("the stored data cannot be used"), "{kind}: {what}: {status}");
+        assert!(message(&status).contains(kind), "{kind}: {what}: {status}");
+        assert!(refused(run.result(&project.result_token).await, 500).await.contains(kind));
+        assert_eq!(project.api.delete(&project.path, &project.result_token).await.status(), 204);
+
+        let next = linked(&server, "groups").await;
+        assert_eq!(next.run(0.9).await.ended().await["state"], "completed", "after {kind}: {what}");
+        assert_eq!(next.api.delete(&next.path, &next.result_token).await.status(), 204);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_matrix_ends_the_run() {
+    damaged("matrix", "compare").await;
+}
+
+#[tokio::test]
+async fn a_damaged_index_ends_the_run() {
+    damaged("index", "plan").await;
+}
+
+#[tokio::test]
+async fn a_damaged_plan_ends_the_run() {
+    damaged("plan", "compare").await;
+}
+
+#[tokio::test]
+async fn damaged_pairs_end_the_run() {
+    damaged("pairs", "finalize").await;
+}
+
+/// A small disk.
+struct Disk(TempDir);
+
+impl Disk {
+    /// None where nobody may mount one.
+    fn mount() -> Option<Self> {
+        let folder = TempDir::new().unwrap();
+        let options = "size=64m,mode=700";
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path());
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            eprintln!("skipped: only root can mount a small disk");
+        }
+        mounted.then_some(Self(folder))
+    }
+
+    /// Fills it but for so many bytes.
+    fn fill(&self, but: u64) {
+        let room = rustix::fs::statvfs(self.0.path()).unwrap();
+        let ballast = room.f_bavail * room.f_frsize - but;
+        fs::write(self.0.path().join("ballast"), vec![0; ballast.try_into().unwrap()]).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
+    }
+}
+
+/// A run of `records` encodings of either side, all of them alike, with too little room left for it.
+async fn on_a_full_disk(records: usize, room: u64) {
+    let Some(disk) = Disk::mount() else { return };
+    let folder = TempDir::new_in(disk.0.path()).unwrap();
+    let server = Entityd::in_folder(folder, &["--disk-free-min", "0"]);
+    let project = server.api().project("similarity_scores").await;
+    for party in 0..2 {
+        project.upload(party, &vec![ENCODING; records]).await;
+    }
+    disk.fill(room);
+    let run = project.run(0.9).await;
+    let status = run.ended().await;
+    assert_eq!(status["state"], "error", "{status}");
+    assert!(message(&status).contains("no space left"), "{status}");
+    assert!(message(&status).contains("free some space"), "{status}");
+    eventually("what the run has left is removed", async || files(&server, "pairs").is_empty().then_some(()))
+        .await;
+    let next = linked(&server, "similarity_scores").await;
+    assert_eq!(next.run(0.9).await.ended().await["state"], "completed");
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_of_pairs_ends_the_run() {
+    on_a_full_disk(800, 8 << 20).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_of_the_result_ends_the_run() {
+    // Pairs take 4 MB and the result 4 MB.
+    on_a_full_disk(400, 6 << 20).await;
+}
+
+#[tokio::test]
+async fn a_project_that_is_deleted_under_its_run_leaves_nothing() {
+    let flags = ["--comparisons-per-job", "1"];
+    for step in ["plan.done", "compare", "compare.done", "finalize", "finalize.done"] {
+        let server = Entityd::with_variables(&flags, &[("ENTITYD_SLOW_MS", &format!("{step}=100"))]);
+        let project = linked(&server, "groups").await;
+        project.run(0.9).await;
+        eventually(step, async || server.log().contains("a test slows this step").then_some(())).await;
+        assert_eq!(project.api.delete(&project.path, &project.result_token).await.status(), 204);
+        eventually("no byte is left", async || server.payload_files().is_empty().then_some(())).await;
+        let next = linked(&server, "groups").await;
+        assert_eq!(next.run(0.9).await.ended().await["state"], "completed", "after {step}");
+    }
+}
+
+#[tokio::test]
+async fn limits_end_a_run_as_soon_as_it_has_passed_them() {
+    let flags = ["--solver-pairs-max", "40", "--run-pairs-max", "90", "--comparisons-per-job", "25"];
+    for (result_type, blocks, limit, stage) in
+        [("similarity_scores", false, 90, 2), ("groups", false, 40, 2), ("groups", true, 40, 3)]
+    {
+        let server = Entityd::with(&flags);
+        let body = json!({"schema": {}, "result_type": result_type, "uses_blocking": blocks});
+        let project = server.api().create(body).await;
+        for party in 0..2 {
+            // With blocks 72 pairs, else 100.
+            let body = if blocks {
+                let row = |record: usize| json!([ENCODING, record % 2]);
+                json!({"clknblocks": (0..12).map(row).collect::<Vec<_>>()})
+            } else {
+                json!({"clks": vec![ENCODING; 10]})
+            };
+            assert_eq!(project.post_clks(party, &body).await.status(), 201);
+        }
+        let status = project.run(0.9).await.ended().await;
+        assert_eq!((&status["state"], &status["current_stage"]["number"]), (&json!("error"), &json!(stage)));
+        let count = message(&status)
+            .split(|letter: char| !letter.is_ascii_digit())
+            .filter_map(|number| number.parse::<u64>().ok())
+            .max();
+        assert!(count.is_some_and(|count| count > limit), "{status}");
+        for told in [&format!(" {limit}"), "a higher threshold or blocking"] {
+            assert!(message(&status).contains(told), "{status}");
+        }
+        eventually("the rest is called off", async || files(&server, "pairs").is_empty().then_some(())).await;
+        assert_eq!(project.run(1.0).await.ended().await["state"], "error");
+        assert_eq!(project.describe().await["error"], false);
+    }
+}
+
+#[tokio::test]
+async fn clients_that_stop_reading_a_result_cost_nothing() {
+    const CLIENTS: usize = 20;
+    let server = Entityd::start();
+    let project = server.api().project("similarity_scores").await;
+    for party in 0..2 {
+        project.upload(party, &[ENCODING; 700]).await;
+    }
+    let run = project.run(0.9).await;
+    assert_eq!(run.ended().await["state"], "completed");
+    let whole = run.result(&project.result_token).await.bytes().await.unwrap();
+    assert!(whole.len() > 10 << 20, "{} bytes are more than any buffer", whole.len());
+
+    let before = server.resident_bytes();
+    let mut idle = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
+        let request = format!(
+            "GET /api/v1{}/result HTTP/1.1\r\nHost: entityd\r\nAuthorization: {}\r\n\r\n",
+            run.path, project.result_token
+        );
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut first = [0; 64];
+        connection.read_exact(&mut first).await.unwrap();
+        assert!(first.starts_with(b"HTTP/1.1 200"));
+        idle.push(connection);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let more = server.resident_bytes().saturating_sub(before);
+    assert!(more < (CLIENTS as u64) << 20, "{more} bytes for {CLIENTS} clients that do not read");
+
+    let asked = Instant::now();
+    assert_eq!(run.result(&project.result_token).await.bytes().await.unwrap(), whole);
+    assert!(asked.elapsed() < Duration::from_secs(5), "others do not wait for them");
+    drop(idle);
+}

@@ -7,6 +7,7 @@
 // Plumbing: not one domain word.
 pub mod runtime;
 pub mod telemetry;
+pub mod limits;
 pub mod tls;
 // The nouns and the science: no async, no I/O.
 pub mod model;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::runtime::data_dir;
-use crate::{coordinator, http, metadata, objects, queue, s3};
+use crate::{coordinator, http, metadata, objects, queue, s3, tls};
 
 /// Why the server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,9 @@ pub enum Error {
     /// The data directory is in use, foreign or not writable.
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} (--{setting})")]
     Listen {

@@ -1,9 +1,11 @@
 //! Builds the shelves, opens the doors, starts the hands, and drains.
 
 mod banner;
+mod edge;
 mod error;
 mod operator;
 mod s3;
+mod service_manager;
 mod settings;
 mod shelves;
 
@@ -25,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
 use crate::http;
+use crate::http::Entrance;
 use crate::http::admin::{Access, Office};
 use crate::http::{Dependencies, Phase};
 use crate::objects::Objects;
@@ -34,7 +37,10 @@ use crate::runtime::clock::Clock;
 use crate::runtime::compute::Pool;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
+use crate::runtime::open_files;
+use crate::tls::Tls;
 use crate::worker::{self, Worker};
+use edge::Edge;
 use operator::Operator;
 
 /// How long work that does not hear that it is to stop may go on at the very end.
@@ -43,6 +49,7 @@ const LAST_WORK: Duration = Duration::from_millis(500);
 /// A server at work. It goes on until [`Server::stop`].
 pub struct Server {
     addresses: Addresses,
+    tls: Option<Arc<Tls>>,
     threads: usize,
     data_dir: DataDir,
     /// If it was made at this start.
@@ -89,6 +96,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     let server = start(settings).await?;
     // Whoever started this may not be reading; that is no reason to stop.
     let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
+    service_manager::ready();
     let broker = Arc::clone(&server.broker);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -98,6 +106,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
             return Err(Error::QueueFailed(failure));
         }
     }
+    service_manager::stopping();
     tracing::info!("draining; a second signal stops at once");
     tokio::select! {
         () = server.stop() => tracing::info!("stopped"),
@@ -115,13 +124,21 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     // What is stored is for this user's eyes, whichever library makes the file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let data_dir = DataDir::open(&settings.data_dir)?;
+    open_files::raise();
+    let edge = Edge::open(settings, &data_dir)?;
     let api = listen("listen", settings.listen).await?;
     let s3_listener = listen("s3-listen", settings.s3_listen).await?;
     let ops = listen("ops-listen", settings.ops_listen).await?;
+    let redirect = match settings.redirect_listen {
+        Some(address) => Some(listen("redirect-listen", address).await?),
+        None => None,
+    };
     let addresses =
         Addresses { api: api.local_addr()?, s3: s3_listener.local_addr()?, ops: ops.local_addr()? };
+    edge.warn(&addresses);
+    edge.keep()?;
 
-    let operator = Operator::start(ops);
+    let operator = Operator::start(ops, edge.ops);
     let pool = Pool::new(settings.worker_threads)?;
     let entropy = Entropy::system();
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
@@ -164,15 +181,19 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
     let state = http::State::new(coordinator, objects, entropy, admin.access, settings::http(settings));
-    let open = |listener: TcpListener, router: Router| {
-        doors.spawn(http::serve(listener, router, doors_stop.clone(), drain));
+    let open = |listener: TcpListener, router: Router, entrance: Entrance| {
+        doors.spawn(http::serve(listener, router, entrance, doors_stop.clone(), drain));
     };
-    open(api, http::api(state));
-    open(s3_listener, crate::s3::endpoint(s3_parts));
+    open(api, http::api(state), edge.api);
+    open(s3_listener, crate::s3::endpoint(s3_parts), edge.s3);
+    if let Some(listener) = redirect {
+        open(listener, http::redirect(addresses.api.port()), edge.redirect);
+    }
     operator.enter(Phase::Serving);
     let admin_token = admin.token;
     Ok(Server {
         addresses,
+        tls: edge.tls,
         threads,
         data_dir,
         admin_token,

@@ -7,7 +7,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::http::admin::Office;
-use crate::http::{self, Dependencies, Ops, Phase, Readiness};
+use crate::http::{self, Dependencies, Entrance, Ops, Phase, Readiness};
 use crate::telemetry::metrics;
 
 /// How long answers under way may take once the door closes; everything else is closed by then.
@@ -23,10 +23,10 @@ pub(super) struct Operator {
 
 impl Operator {
     /// Opens the door. It says that the server is starting, until [`Operator::open`].
-    pub(super) fn start(listener: TcpListener) -> Self {
+    pub(super) fn start(listener: TcpListener, entrance: Entrance) -> Self {
         let (readiness, stop, tasks) = (Readiness::default(), CancellationToken::new(), TaskTracker::new());
         let ops = Ops::new(readiness.clone(), metrics::start());
-        tasks.spawn(http::serve(listener, ops.routes(), stop.clone(), LAST_ANSWERS));
+        tasks.spawn(http::serve(listener, ops.routes(), entrance, stop.clone(), LAST_ANSWERS));
         tasks.spawn(ops.clone().tick(stop.clone()));
         Self { ops, readiness, tasks, stop: stop.drop_guard() }
     }

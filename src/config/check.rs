@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::mistake::Mistake;
 use super::settings::Settings;
 use super::values::Values;
+use crate::tls::Mode;
 
 /// Refuses settings that contradict one another.
 pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mistake> {
@@ -13,8 +14,10 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
         problem,
         other: Box::new(values.given(other).clone()),
     };
+    let redirect = settings.redirect_listen.map(|address| ("redirect_listen", address));
     let doors =
         [("listen", settings.listen), ("s3_listen", settings.s3_listen), ("ops_listen", settings.ops_listen)];
+    let doors: Vec<_> = doors.into_iter().chain(redirect).collect();
     for (index, (key, door)) in doors.iter().enumerate() {
         for (other, other_door) in &doors[..index] {
             if collide(*door, *other_door) {
@@ -22,10 +25,32 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
             }
         }
     }
+    if let Some((key, problem, other)) = tls_clash(settings) {
+        return Err(clash(key, problem, other));
+    }
     if settings.min_encoding_bytes > settings.max_encoding_bytes {
         return Err(clash("min_encoding_bytes", "give a number that is not more than", "max_encoding_bytes"));
     }
     Ok(())
+}
+
+/// What goes with TLS and what does not: the setting at fault, what is wrong, and the setting that it is about.
+fn tls_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'static str)> {
+    let Settings { tls, tls_cert, tls_key, tls_client_ca, redirect_listen, .. } = settings;
+    let on = *tls == Mode::SelfSigned || (*tls == Mode::Auto && tls_cert.is_some());
+    if *tls != Mode::Auto && tls_cert.is_some() {
+        Some(("tls_cert", "leave it out, or", "tls"))
+    } else if tls_cert.is_some() && tls_key.is_none() {
+        Some(("tls_cert", "give its private key as well:", "tls_key"))
+    } else if tls_key.is_some() && tls_cert.is_none() {
+        Some(("tls_key", "give its certificate as well:", "tls_cert"))
+    } else if tls_client_ca.is_some() && !on {
+        Some(("tls_client_ca", "give a certificate of the server's own as well:", "tls_cert"))
+    } else if redirect_listen.is_some() && !on {
+        Some(("redirect_listen", "there is no TLS to redirect to; give a certificate as well:", "tls_cert"))
+    } else {
+        None
+    }
 }
 
 /// Whether the two cannot both be bound. Port 0 means any free one.

@@ -1,12 +1,16 @@
 //! Kinds of values: how each is read from text, and what to say when it cannot be.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::http::HeaderName;
 use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use ipnet::IpNet;
 
+use crate::http::ProxyHeader;
+use crate::limits::Rate;
 use crate::telemetry::log;
+use crate::tls;
 
 /// How a value of type `T` is written.
 pub(super) struct Kind<T> {
@@ -23,6 +27,79 @@ pub(super) const ADDRESS: Kind<SocketAddr> = Kind {
     placeholder: "ADDRESS:PORT",
     remedy: "an address and a port, such as 127.0.0.1:8851 or [::]:8851",
     read: |text| text.parse().ok(),
+};
+
+/// Where to listen, or nowhere.
+pub(super) const ADDRESS_OR_NONE: Kind<Option<SocketAddr>> = Kind {
+    placeholder: "ADDRESS:PORT",
+    remedy: "an address and a port, such as 127.0.0.1:8080 or [::]:80",
+    read: |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) },
+};
+
+/// Whether there is TLS.
+pub(super) const TLS_MODE: Kind<tls::Mode> = Kind {
+    placeholder: "auto|self-signed|off",
+    remedy: "auto, self-signed or off",
+    read: |text| match text {
+        "auto" => Some(tls::Mode::Auto),
+        "self-signed" => Some(tls::Mode::SelfSigned),
+        "off" => Some(tls::Mode::Off),
+        _ => None,
+    },
+};
+
+/// Networks, or single addresses.
+pub(super) const NETWORKS: Kind<Vec<IpNet>> = Kind {
+    placeholder: "NETWORKS",
+    remedy: "networks or addresses separated by commas, such as 10.0.0.0/8,fd00::/8,192.0.2.1",
+    read: |text| text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect(),
+};
+
+/// How a proxy names the client.
+pub(super) const PROXY_HEADER: Kind<ProxyHeader> = Kind {
+    placeholder: "x-forwarded-for|forwarded|proxy-protocol",
+    remedy: "x-forwarded-for, forwarded or proxy-protocol",
+    read: |text| match text {
+        "x-forwarded-for" => Some(ProxyHeader::XForwardedFor),
+        "forwarded" => Some(ProxyHeader::Forwarded),
+        "proxy-protocol" => Some(ProxyHeader::ProxyProtocol),
+        _ => None,
+    },
+};
+
+/// How often something may be asked for.
+pub(super) const RATE: Kind<Rate> = Kind {
+    placeholder: "RATE:BURST|off",
+    remedy: "requests a second and requests at once, such as 200:50, or off",
+    read: |text| text.parse().ok(),
+};
+
+/// How asking too often is answered.
+pub(super) const REFUSAL_STATUS: Kind<u16> = Kind {
+    placeholder: "503|429",
+    remedy: "503 or 429",
+    read: |text| text.parse().ok().filter(|status| [503, 429].contains(status)),
+};
+
+/// Connections at a time.
+pub(super) const CONNECTIONS: Kind<usize> = Kind {
+    placeholder: "N",
+    remedy: "a whole number from 1 to 1_000_000",
+    read: |text| whole(text, 1, 1_000_000).map(|connections| connections as usize),
+};
+
+/// How long to be patient.
+pub(super) const TIMEOUT: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 100 to 86_400_000, such as 60_000",
+    read: |text| whole(text, 100, 86_400_000),
+};
+
+/// How fast bytes have to come.
+pub(super) const RATE_MIN: Kind<u64> = Kind {
+    placeholder: "BYTES",
+    remedy: "a whole number of bytes a second, or 0 for any",
+    read: |text| whole(text, 0, u64::MAX),
 };
 
 /// A directory, which need not exist yet.
@@ -146,6 +223,11 @@ fn domain(text: &str) -> Option<String> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(inner);
     (text.len() <= 253 && text.split('.').all(is_label)).then(|| text.to_ascii_lowercase())
+}
+
+/// A network, or the network of one address.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 fn positive(text: &str) -> Option<u64> {

@@ -4,12 +4,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::kind;
 use super::mistake::Mistake;
 use super::values::Values;
+use crate::http::ProxyHeader;
+use crate::limits::Rate;
 use crate::telemetry::log;
+use crate::tls;
 
 /// One setting, as far as it is the same for every type of value.
 #[derive(Debug)]
@@ -78,6 +82,48 @@ settings! {
     s3_domain: Option<String> = "", DOMAIN_OR_NONE;
     /// How long parts of an S3 upload are kept that nobody completes.
     s3_upload_expiry_h: u64 = "168", HOURS;
+    /// Whether listeners use TLS: auto with `tls_cert`, self-signed with a certificate made at the first start, off.
+    tls: tls::Mode = "auto", TLS_MODE;
+    /// The server's certificate in PEM, followed by those up to one that clients trust; read again when it changes.
+    tls_cert: Option<PathBuf> = "", FILE_OR_NONE;
+    /// The private key of `tls_cert` in PEM, not encrypted; may be the same file.
+    tls_key: Option<PathBuf> = "", FILE_OR_NONE;
+    /// Certificates in PEM: API and S3 clients need one that these have signed.
+    tls_client_ca: Option<PathBuf> = "", FILE_OR_NONE;
+    /// Where plain HTTP is answered with a redirection to the API with TLS.
+    redirect_listen: Option<SocketAddr> = "", ADDRESS_OR_NONE;
+    /// Networks of the proxies that are believed when they name the client, such as 10.0.0.0/8.
+    trusted_proxies: Vec<IpNet> = "", NETWORKS;
+    /// How trusted proxies name the client; proxy-protocol is for API and S3.
+    proxy_header: ProxyHeader = "x-forwarded-for", PROXY_HEADER;
+    /// Requests a second and at once from one address (IPv6: from a /64), but for uploads and results.
+    rate_limit: Rate = "200:50", RATE;
+    /// The same for uploads.
+    rate_limit_uploads: Rate = "200:50", RATE;
+    /// The same for results.
+    rate_limit_results: Rate = "200:50", RATE;
+    /// The same for requests with a wrong token; when they are used up, the address waits.
+    rate_limit_failures: Rate = "20:100", RATE;
+    /// Requests to the API a second and at once from everybody.
+    rate_limit_total: Rate = "off", RATE;
+    /// Requests to S3 from one address.
+    rate_limit_s3: Rate = "off", RATE;
+    /// Requests to the listener for operations from one address.
+    rate_limit_ops: Rate = "off", RATE;
+    /// What is answered to whom asks too often; clients of the reference service repeat after 503 alone.
+    rate_limit_status: u16 = "503", REFUSAL_STATUS;
+    /// Connections at a time, as far as the system allows so many open files.
+    connections_max: usize = "10_000", CONNECTIONS;
+    /// Connections at a time from one address (IPv6: from a /64), but for trusted proxies.
+    connections_per_address_max: usize = "1_000", CONNECTIONS;
+    /// How long a client may take for the head of a request, and for the handshake of TLS.
+    header_timeout_ms: u64 = "30_000", TIMEOUT;
+    /// How long a connection is kept on which nothing is asked.
+    idle_timeout_ms: u64 = "75_000", TIMEOUT;
+    /// How long a body may make no progress, in either direction.
+    transfer_timeout_ms: u64 = "60_000", TIMEOUT;
+    /// Bytes a second at which the body of a request has to arrive, over ten seconds; 0 for any.
+    body_rate_min: u64 = "1_024", RATE_MIN;
     /// The one directory that holds everything stored; it belongs to one process at a time.
     data_dir: PathBuf = "entityd-data", DIRECTORY;
     /// A file with the admin token; without one it is made at the first start, printed once, and kept as a digest.

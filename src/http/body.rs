@@ -1,5 +1,6 @@
 //! Bodies of requests: read with patience but not without end, and small ones understood as JSON.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,11 +17,10 @@ use tokio::time::timeout;
 
 use super::State;
 use super::problem::Problem;
+use super::serve::Stalled;
 
 /// Bytes in the JSON body of a project or a run at most.
 pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;
-/// How long a body may be silent before it is given up.
-const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// What is still read of a body that nobody wants, so that its sender comes to read the answer.
 const LINGER_BYTES_MAX: u64 = 64 << 20;
 /// How long such a body is still read.
@@ -48,12 +48,11 @@ impl Pieces {
     /// The next piece; none after the last. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// 413 beyond the most bytes allowed, 408 after a long silence, 400 if the body breaks off.
+    /// 413 beyond the most bytes allowed, 408 if it arrives too slowly, 400 if the body breaks off.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
-            let frame = timeout(SILENCE_MAX, self.body.frame()).await.map_err(|_| Problem::stalled())?;
-            let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|_| Problem::bad_request("the body breaks off"))?;
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let frame = frame.map_err(|error| broken(&error))?;
             // A frame of trailers says nothing that is asked for here.
             let Ok(piece) = frame.into_data() else { continue };
             self.bytes_seen += piece.len() as u64;
@@ -72,6 +71,13 @@ impl Pieces {
         }
         Ok(whole)
     }
+}
+
+/// Why a body did not arrive.
+fn broken(error: &axum::Error) -> Problem {
+    let mut causes = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
+    let stalled = causes.find_map(|cause| cause.downcast_ref::<Stalled>());
+    stalled.map_or_else(|| Problem::bad_request("the body breaks off"), |stalled| Problem::stalled(*stalled))
 }
 
 /// A small JSON object, understood as `T`.

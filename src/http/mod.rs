@@ -27,6 +27,6 @@ pub use external::{Bucket, Endpoint, External};
 pub use openapi::document;
 pub use ops::{Dependencies, Ops, Phase, Readiness};
 pub use router::api;
-pub use serve::serve;
+pub use serve::{Entrance, Gate, Patience, ProxyHeader, Trust, redirect, serve};
 pub use settings::Settings;
 pub use state::{State, UPLOADS_MAX};

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::serve::Stalled;
 use crate::coordinator::{self, Refused};
 use crate::queue;
 use crate::telemetry::chain;
@@ -69,9 +70,16 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the header Content-Type must say {expected}"))
     }
 
-    /// 408: the body stopped arriving.
-    pub(super) fn stalled() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "the body stopped arriving")
+    /// 408: the body arrives too slowly, or not at all.
+    pub(super) fn stalled(stalled: Stalled) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, stalled.to_string())
+    }
+
+    /// 503, or what the operator prefers: more requests than `limit` allows.
+    pub(super) fn too_soon(status: StatusCode, limit: &str) -> Self {
+        let detail =
+            format!("the limit on {limit} is reached; the header Retry-After says when to come again");
+        Self::new(status, detail)
     }
 
     /// 500 that is no fault of the server: what was asked for has failed, or is switched off. The title

@@ -1,5 +1,5 @@
 //! What a test replaces: time and chance. The pool of cores that computes; the data directory, its room and its
-//! secrets; `SQLite` files with one writer. Where a crash test reaches in: breakpoints.
+//! secrets; how many files may be open; `SQLite` files with one writer. Where a crash test reaches in: breakpoints.
 
 pub mod breakpoint;
 pub mod clock;
@@ -7,5 +7,6 @@ pub mod compute;
 pub mod data_dir;
 pub mod disk;
 pub mod entropy;
+pub mod open_files;
 pub mod secret;
 pub mod sqlite;

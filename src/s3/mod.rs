@@ -14,8 +14,10 @@ mod host;
 pub mod policy;
 mod service;
 pub mod session;
+mod slow_down;
 pub mod sts;
 mod sweep;
 
 pub use door::{Parts, endpoint};
+pub use slow_down::slow_down;
 pub use sweep::sweep;

@@ -1,0 +1,168 @@
+//! What stands between the network and the rooms: TLS, limits on requests and connections, trust in proxies.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+
+use super::{Addresses, Error};
+use crate::config::Settings;
+use crate::http::{Entrance, Gate, Patience, ProxyHeader, Trust};
+use crate::limits::{Census, Limits, Rate};
+use crate::runtime::clock::Clock;
+use crate::runtime::data_dir::DataDir;
+use crate::runtime::open_files;
+use crate::tls::{self, Mode, Source, Tls};
+use crate::{limits, s3};
+
+/// How often clients that have not asked for anything in a while are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// What each listener stands behind.
+pub(super) struct Edge {
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) api: Entrance,
+    pub(super) s3: Entrance,
+    pub(super) ops: Entrance,
+    /// The listener that only redirects.
+    pub(super) redirect: Entrance,
+    limits: Vec<Arc<Limits>>,
+}
+
+impl Edge {
+    /// Reads the certificate or makes one; everything else is counted from zero.
+    pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Self, Error> {
+        let tls = tls_settings(settings, data_dir)?
+            .map(|settings| Tls::open(settings, Clock::system()))
+            .transpose()?;
+        let api = limits::Settings {
+            uploads: settings.rate_limit_uploads,
+            results: settings.rate_limit_results,
+            others: settings.rate_limit,
+            failures: settings.rate_limit_failures,
+            total: settings.rate_limit_total,
+        };
+        let limits = [api, alike(settings.rate_limit_s3), alike(settings.rate_limit_ops)];
+        let [api, s3, ops] = limits.map(|settings| Arc::new(Limits::new(settings)));
+        let status =
+            StatusCode::from_u16(settings.rate_limit_status).expect("the setting is one of two statuses");
+        let census = census(settings);
+        let trust = Arc::new(Trust::new(settings.trusted_proxies.clone(), settings.proxy_header));
+        let patience = patience(settings);
+        let redirect = Entrance { tls: None, census, trust, gate: None, patience };
+        Ok(Self {
+            api: Entrance {
+                tls: tls.as_ref().map(Tls::asking),
+                gate: Some(Gate::of_api(Arc::clone(&api), status)),
+                ..redirect.clone()
+            },
+            s3: Entrance {
+                tls: tls.as_ref().map(Tls::asking),
+                gate: Some(Gate::new(Arc::clone(&s3), status, s3::slow_down)),
+                ..redirect.clone()
+            },
+            // Whoever watches the server comes directly, has no certificate, and gets in when it is crowded.
+            ops: Entrance {
+                tls: tls.as_ref().map(Tls::open_to_all),
+                gate: Some(Gate::plain(Arc::clone(&ops), status)),
+                census: self::census(settings),
+                trust: Arc::new(Trust::new(Vec::new(), ProxyHeader::XForwardedFor)),
+                patience,
+            },
+            redirect,
+            tls,
+            limits: vec![api, s3, ops],
+        })
+    }
+
+    /// Warns of listeners that others than this machine reach without TLS.
+    pub(super) fn warn(&self, addresses: &Addresses) {
+        if self.tls.is_some() {
+            return;
+        }
+        let doors = [("API", addresses.api), ("S3", addresses.s3), ("operations", addresses.ops)];
+        for (name, address) in doors.into_iter().filter(|(_, address)| !address.ip().is_loopback()) {
+            tracing::warn!(
+                "{name} at {address} without TLS: whoever is on the way reads and changes tokens, encodings and \
+                 results; give --tls-cert and --tls-key, or --tls self-signed, unless a proxy does it",
+            );
+        }
+    }
+
+    /// Follows the files of the certificate, and forgets clients that stay away, as long as the process lives.
+    pub(super) fn keep(&self) -> std::io::Result<()> {
+        if let Some(tls) = &self.tls {
+            tokio::spawn(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
+        }
+        let limits = self.limits.clone();
+        tokio::spawn(async move {
+            loop {
+                sleep(SWEEP_EVERY).await;
+                limits.iter().for_each(|limits| limits.sweep());
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Where the certificate comes from, if there is to be one.
+fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::Settings>, Error> {
+    let source = match (settings.tls, &settings.tls_cert, &settings.tls_key) {
+        (Mode::Auto, Some(certificate), Some(key)) => {
+            Source::Files { certificate: certificate.clone(), key: key.clone() }
+        }
+        (Mode::SelfSigned, ..) => {
+            let listened = [settings.listen, settings.s3_listen, settings.ops_listen].map(|door| door.ip());
+            Source::SelfSigned { folder: data_dir.folder("tls")?, names: names(&listened) }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(tls::Settings { source, client_authorities: settings.tls_client_ca.clone() }))
+}
+
+/// Names and addresses by which this machine may be called.
+fn names(listened: &[IpAddr]) -> Vec<String> {
+    let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let addresses = listened.iter().filter(|address| !address.is_unspecified()).map(IpAddr::to_string);
+    for name in std::iter::once(machine).chain(addresses) {
+        if !name.is_empty() && name.is_ascii() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn alike(rate: Rate) -> limits::Settings {
+    limits::Settings { uploads: rate, results: rate, others: rate, failures: Rate::Off, total: Rate::Off }
+}
+
+/// As many connections as the operator allows, as far as there are files for them: an upload needs a few more.
+fn census(settings: &Settings) -> Arc<Census> {
+    let for_connections = usize::try_from(open_files::max() / 4 * 3).unwrap_or(usize::MAX);
+    let all_max = settings.connections_max.min(for_connections);
+    if all_max < settings.connections_max {
+        tracing::warn!(
+            "the limit on open files (ulimit -n) leaves {all_max} connections of --connections-max {}",
+            settings.connections_max
+        );
+    }
+    Census::new(all_max, settings.connections_per_address_max)
+}
+
+fn patience(settings: &Settings) -> Patience {
+    Patience {
+        header: Duration::from_millis(settings.header_timeout_ms),
+        idle: Duration::from_millis(settings.idle_timeout_ms),
+        transfer: Duration::from_millis(settings.transfer_timeout_ms),
+        rate_min: settings.body_rate_min,
+    }
+}
+
+/// `http`, or `https` where there is TLS.
+pub(super) fn address(tls: bool, address: SocketAddr) -> String {
+    format!("{}://{address}", if tls { "https" } else { "http" })
+}

@@ -1,0 +1,167 @@
+//! What happens on a connection, and for how long nothing has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::Patience;
+use crate::runtime::clock::Stopwatch;
+
+/// The shortest pause between two looks at a connection.
+const LOOK_MIN: Duration = Duration::from_millis(20);
+
+/// What happens on a connection, as seen by its socket, its requests and its answers.
+#[derive(Debug)]
+pub(super) struct Activity {
+    watch: Stopwatch,
+    /// Requests that are not answered to the last byte.
+    under_way: AtomicUsize,
+    /// When a byte was last sent, or a request began or ended.
+    moved_ms: AtomicU64,
+    /// When the first byte of a request arrived that has not begun; 0 if none has.
+    head_ms: AtomicU64,
+    /// Part of an answer waits to be sent.
+    sending: AtomicBool,
+    /// Frames arrive that belong to no request.
+    http2: AtomicBool,
+}
+
+/// A request under way, until dropped.
+#[derive(Debug)]
+pub(super) struct Busy(pub(super) Arc<Activity>);
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            watch: Stopwatch::start(),
+            under_way: AtomicUsize::new(0),
+            moved_ms: AtomicU64::new(0),
+            head_ms: AtomicU64::new(0),
+            sending: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
+        })
+    }
+
+    /// Bytes have arrived.
+    pub(super) fn received(&self) {
+        if self.under_way.load(Ordering::Relaxed) == 0 && self.head_ms.load(Ordering::Relaxed) == 0 {
+            self.head_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes were sent.
+    pub(super) fn sent(&self) {
+        self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// A piece of an answer waits to be sent, or none does.
+    pub(super) fn sending(&self, waits: bool) {
+        if self.sending.swap(waits, Ordering::Relaxed) != waits {
+            self.sent();
+        }
+    }
+
+    /// A request begins.
+    pub(super) fn begin(self: &Arc<Self>, http2: bool) -> Busy {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.head_ms.store(0, Ordering::Relaxed);
+        self.http2.store(http2, Ordering::Relaxed);
+        self.sent();
+        Busy(Arc::clone(self))
+    }
+
+    /// Whether no request is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0
+    }
+
+    /// Waits until the client has been slower than `patience` allows.
+    pub(super) async fn overdue(&self, patience: &Patience) {
+        loop {
+            match self.left(patience) {
+                Some(Duration::ZERO) => return,
+                left => {
+                    let look = patience.header.min(patience.idle).min(patience.transfer) / 4;
+                    sleep(left.map_or(look, |left| left.min(look)).max(LOOK_MIN)).await;
+                }
+            }
+        }
+    }
+
+    /// What is left of the time that the client has for what it is at; nothing if it has all the time it likes.
+    fn left(&self, patience: &Patience) -> Option<Duration> {
+        let moved = self.moved_ms.load(Ordering::Relaxed);
+        let head = self.head_ms.load(Ordering::Relaxed);
+        let (since, allowed) = if !self.is_idle() {
+            if !self.sending.load(Ordering::Relaxed) {
+                return None;
+            }
+            (moved, patience.transfer)
+        } else if head > 0 && !self.http2.load(Ordering::Relaxed) {
+            (head, patience.header)
+        } else {
+            (moved, patience.idle)
+        };
+        Some(allowed.saturating_sub(Duration::from_millis(self.now_ms().saturating_sub(since))))
+    }
+
+    /// Never 0.
+    fn now_ms(&self) -> u64 {
+        1 + self.watch.elapsed().as_millis() as u64
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.sending(false);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.sent();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(100),
+        transfer: Duration::from_secs(1_000),
+        rate_min: 0,
+    };
+
+    /// Whole seconds left, rounded up.
+    fn left(activity: &Activity) -> Option<u64> {
+        activity.left(&PATIENCE).map(|left| left.as_secs_f64().ceil() as u64)
+    }
+
+    #[test]
+    fn every_phase_has_its_own_patience() {
+        let activity = Activity::new();
+        assert_eq!(left(&activity), Some(100));
+        activity.received();
+        assert_eq!(left(&activity), Some(10));
+        let busy = activity.begin(false);
+        activity.received();
+        assert_eq!(left(&activity), None);
+        activity.sending(true);
+        assert_eq!(left(&activity), Some(1_000));
+        activity.sending(false);
+        assert_eq!(left(&activity), None);
+        drop(busy);
+        assert_eq!((left(&activity), activity.is_idle()), (Some(100), true));
+        drop(activity.begin(true));
+        activity.received();
+        assert_eq!(left(&activity), Some(100), "frames of HTTP/2 need not begin a request");
+    }
+
+    #[tokio::test]
+    async fn who_sends_half_a_head_is_overdue() {
+        let patience = Patience { header: Duration::from_millis(50), ..PATIENCE };
+        let activity = Activity::new();
+        activity.received();
+        activity.overdue(&patience).await;
+    }
+}

@@ -1,0 +1,168 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::Entrance;
+use super::activity::Activity;
+use super::answer::Answer;
+use super::patience::Awaited;
+use super::stream::{Noticed, Stream};
+use crate::limits::Present;
+
+/// How long a slow client has for the last bytes of an answer once the server stops.
+const LAST_BYTES: Duration = Duration::from_secs(2);
+/// How often it is looked whether they are sent.
+const LOOK: Duration = Duration::from_millis(50);
+/// What browsers are told of a listener with TLS: for a year, come back with TLS only.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// Requests under way at a time on a connection of HTTP/2.
+const STREAMS_MAX: u32 = 128;
+/// Requests taken back, by the client or for its mistakes, until its connection is closed.
+const RESETS_MAX: usize = 64;
+/// Bytes of the headers of a request in HTTP/2.
+const HEADERS_BYTES_MAX: u32 = 64 << 10;
+/// Bytes on the way for a request, and for all of a connection, in HTTP/2.
+const STREAM_WINDOW: u32 = 512 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// A connection that was accepted and counted.
+pub(super) struct Arrived {
+    pub(super) stream: TcpStream,
+    pub(super) peer: IpAddr,
+    pub(super) present: Present,
+}
+
+/// What the requests of a connection share.
+struct Host {
+    entrance: Entrance,
+    router: Router,
+    peer: IpAddr,
+    activity: Arc<Activity>,
+}
+
+impl Arrived {
+    /// Answers the requests of the connection until it ends, is idle for too long, or `stop`.
+    pub(super) async fn serve(self, entrance: Entrance, router: Router, stop: CancellationToken) {
+        // Answers are small and written at once; waiting for more would only delay them.
+        if let Err(error) = self.stream.set_nodelay(true) {
+            tracing::debug!("cannot set nodelay: {error}");
+        }
+        let greeted = tokio::select! {
+            greeted = timeout(entrance.patience.header, self.greet(&entrance)) => greeted,
+            () = stop.cancelled() => return,
+        };
+        let (stream, peer, _present) = match greeted {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(error)) => return tracing::debug!("a connection did not begin well: {error}"),
+            Err(_) => return tracing::debug!("a connection did not begin in time"),
+        };
+        let activity = Activity::new();
+        let host = Arc::new(Host { entrance, router, peer, activity });
+        host.converse(stream, stop).await;
+    }
+
+    /// Hears whom the connection speaks for, and agrees on secrets.
+    async fn greet(mut self, entrance: &Entrance) -> io::Result<(Stream, IpAddr, Present)> {
+        let mut peer = self.peer;
+        if let Some(client) = entrance.trust.announced(peer, &mut self.stream).await? {
+            peer = client;
+            self.present.identify(client).map_err(|_| io::Error::other("too many of one client"))?;
+        }
+        let stream = match &entrance.tls {
+            Some(tls) => Stream::Tls(Box::new(tls.accept(self.stream).await?)),
+            None => Stream::Plain(self.stream),
+        };
+        Ok((stream, peer, self.present))
+    }
+}
+
+impl Host {
+    async fn converse(self: Arc<Self>, stream: Stream, stop: CancellationToken) {
+        let io = TokioIo::new(Noticed { stream, activity: Arc::clone(&self.activity) });
+        let (activity, patience) = (Arc::clone(&self.activity), self.entrance.patience);
+        let builder = builder();
+        let connection =
+            builder.serve_connection(io, service_fn(move |request| Arc::clone(&self).answer(request)));
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = activity.overdue(&patience) => {
+                connection.as_mut().graceful_shutdown();
+                let goodbye = timeout(LAST_BYTES, connection);
+                if goodbye.await.is_err() {
+                    tracing::debug!("a connection was too slow and is closed");
+                }
+                return;
+            }
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    // Half a request is none: there is nothing to finish.
+                    () = quiet(&activity) => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!("a connection ended badly: {error}");
+        }
+    }
+
+    /// Answers one request.
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+        let busy = self.activity.begin(request.version() == Version::HTTP_2);
+        let Entrance { trust, gate, patience, tls, .. } = &self.entrance;
+        let request = request.map(|body| {
+            if body.is_end_stream() { Body::empty() } else { Body::new(Awaited::new(body, *patience)) }
+        });
+        let router = self.router.clone();
+        let mut response = match gate {
+            Some(gate) => gate.pass(trust.client(self.peer, request.headers()), request, router).await,
+            None => router.oneshot(request).await?,
+        };
+        if tls.is_some() {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        Ok(response.map(|body| Answer { body, busy }))
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_header_list_size(HEADERS_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+}
+
+/// Waits until no request has been under way for a while.
+async fn quiet(activity: &Activity) {
+    let mut quiet = Duration::ZERO;
+    while quiet < LAST_BYTES {
+        sleep(LOOK).await;
+        quiet = if activity.is_idle() { quiet + LOOK } else { Duration::ZERO };
+    }
+}

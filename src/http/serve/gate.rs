@@ -1,0 +1,122 @@
+//! Lets requests pass as often as their client may send them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tower::ServiceExt;
+
+use super::seldom::Seldom;
+use crate::http::body::linger;
+use crate::http::problem::Problem;
+use crate::limits::{Allowance, Class, Limits, Refusal};
+
+/// Says which limit there is.
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// Says what is left of it.
+const LEFT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Limits the requests of a listener. Cheap to clone.
+#[derive(Clone)]
+pub struct Gate {
+    limits: Arc<Limits>,
+    class: fn(&Method, &str) -> Class,
+    refuse: fn(StatusCode, &'static str) -> Response,
+    status: StatusCode,
+    refused: Arc<Seldom>,
+}
+
+impl Gate {
+    /// Limits to `limits`; who comes too soon is answered `status` in the words of `refuse`, which is given the name
+    /// of the limit.
+    pub fn new(
+        limits: Arc<Limits>,
+        status: StatusCode,
+        refuse: fn(StatusCode, &'static str) -> Response,
+    ) -> Self {
+        Self { limits, class: |_, _| Class::Others, refuse, status, refused: Arc::default() }
+    }
+
+    /// The same, with refusals as the API has them.
+    pub fn plain(limits: Arc<Limits>, status: StatusCode) -> Self {
+        Self::new(limits, status, |status, limit| Problem::too_soon(status, limit).into_response())
+    }
+
+    /// The same, for the API itself: uploads and results have limits of their own.
+    pub fn of_api(limits: Arc<Limits>, status: StatusCode) -> Self {
+        Self { class, ..Self::plain(limits, status) }
+    }
+
+    /// Has `router` answer the request of the client at `address`, if it does not come too soon.
+    pub(super) async fn pass(&self, address: IpAddr, request: Request, router: Router) -> Response {
+        match self.limits.admit((self.class)(request.method(), request.uri().path()), address) {
+            Ok(allowance) => {
+                let Ok(mut response) = router.oneshot(request).await;
+                if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&response.status()) {
+                    self.limits.count_failure(address);
+                }
+                if let Some(allowance) = allowance {
+                    describe(response.headers_mut(), &allowance);
+                }
+                response
+            }
+            Err(Refusal(allowance)) => self.refuse(address, request, &allowance),
+        }
+    }
+
+    fn refuse(&self, address: IpAddr, request: Request, allowance: &Allowance) -> Response {
+        if let Some(count) = self.refused.count() {
+            tracing::warn!(count, %address, limit = allowance.limit, "requests came too soon and were refused");
+        }
+        // Whoever sends all before listening is to see the answer and not a reset.
+        drop(linger(request));
+        let mut response = (self.refuse)(self.status, allowance.limit);
+        let seconds = seconds(allowance).max(1);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        describe(response.headers_mut(), allowance);
+        response
+    }
+}
+
+/// What a request is counted as.
+fn class(method: &Method, path: &str) -> Class {
+    let last = path.trim_end_matches('/').rsplit('/').next();
+    match (method, last) {
+        (&Method::POST, Some("clks" | "binaryclks")) => Class::Uploads,
+        (&Method::GET, Some("result")) => Class::Results,
+        _ => Class::Others,
+    }
+}
+
+fn seconds(allowance: &Allowance) -> u64 {
+    allowance.wait.as_secs_f64().ceil() as u64
+}
+
+fn describe(headers: &mut HeaderMap, allowance: &Allowance) {
+    let Allowance { limit, per_second, remaining, .. } = allowance;
+    let (policy, left) = (
+        format!("\"{limit}\";q={per_second};w=1"),
+        format!("\"{limit}\";r={remaining};t={}", seconds(allowance)),
+    );
+    for (name, value) in [(POLICY, policy), (LEFT, left)] {
+        headers.insert(name, HeaderValue::try_from(value).expect("letters, digits and punctuation"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_as_what_they_are() {
+        let class = |method, path| class(&method, path);
+        assert_eq!(class(Method::POST, "/api/v1/projects/x/clks"), Class::Uploads);
+        assert_eq!(class(Method::POST, "//api//v1/projects/x/binaryclks/"), Class::Uploads);
+        assert_eq!(class(Method::GET, "/api/v1/projects/x/runs/y/result"), Class::Results);
+        assert_eq!(class(Method::GET, "/api/v1/projects/x/clks"), Class::Others);
+        assert_eq!(class(Method::GET, "/"), Class::Others);
+    }
+}

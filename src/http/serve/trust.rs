@@ -1,0 +1,147 @@
+//! Whom a request is counted for: the peer of its connection, or whom a trusted proxy names.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::HeaderMap;
+use axum::http::header::FORWARDED;
+use ipnet::IpNet;
+use serde::Serialize;
+use tokio::io::AsyncRead;
+
+use super::forwarded::{X_FORWARDED_FOR, forwarded, x_forwarded_for};
+use super::proxy;
+
+/// How trusted proxies name the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// By the header of this name.
+    XForwardedFor,
+    /// By the header of this name.
+    Forwarded,
+    /// By the first bytes of a connection.
+    ProxyProtocol,
+}
+
+/// Which proxies are believed.
+#[derive(Debug)]
+pub struct Trust {
+    proxies: Vec<IpNet>,
+    header: ProxyHeader,
+    hinted: AtomicBool,
+}
+
+impl Trust {
+    /// `proxies` are believed, if they name the client by `header`.
+    pub const fn new(proxies: Vec<IpNet>, header: ProxyHeader) -> Self {
+        Self { proxies, header, hinted: AtomicBool::new(false) }
+    }
+
+    /// Whether `peer` is a proxy that is believed.
+    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxies.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whom the connection of `peer` speaks for, if it is to begin by saying so.
+    ///
+    /// # Errors
+    /// The connection does not begin as it should.
+    pub(super) async fn announced(
+        &self,
+        peer: IpAddr,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Option<IpAddr>> {
+        if self.header == ProxyHeader::ProxyProtocol && self.trusts(peer) {
+            proxy::read(stream).await
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Whom a request of `peer` is counted for: the last in the chain of proxies that is no trusted proxy itself.
+    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.trusts(peer) {
+            self.hint(peer, headers);
+            return peer;
+        }
+        match self.header {
+            ProxyHeader::XForwardedFor => self.beyond(peer, x_forwarded_for(headers)),
+            ProxyHeader::Forwarded => self.beyond(peer, forwarded(headers)),
+            ProxyHeader::ProxyProtocol => peer,
+        }
+    }
+
+    fn beyond(&self, peer: IpAddr, named: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
+        let mut nearest = peer;
+        // What a proxy does not name ends the chain: nobody knows who wrote the rest.
+        for address in named.map_while(|address| address) {
+            nearest = address;
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        nearest
+    }
+
+    /// Says once that there seems to be a proxy whom nobody told us to trust.
+    fn hint(&self, peer: IpAddr, headers: &HeaderMap) {
+        let forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
+        if forwarded && is_private(peer) && !self.hinted.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "a proxy says for whom it asks and is not believed: all its clients share one rate limit; \
+                 if it is yours, name it in --trusted-proxies",
+            );
+        }
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn client(trusted: &str, header: ProxyHeader, peer: &str, value: &str) -> String {
+        let proxies = trusted.split(',').filter_map(|network| network.parse().ok()).collect();
+        let name = if header == ProxyHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
+        let headers = HeaderMap::from_iter([(name, value.parse().unwrap())]);
+        Trust::new(proxies, header).client(address(peer), &headers).to_string()
+    }
+
+    #[test]
+    fn nobody_is_believed_unless_trusted() {
+        let header = ProxyHeader::XForwardedFor;
+        assert_eq!(client("", header, "10.0.0.1", "192.0.2.1"), "10.0.0.1");
+        assert_eq!(client("10.0.0.0/8", header, "10.0.0.1", "192.0.2.1"), "192.0.2.1");
+        assert_eq!(client("10.0.0.0/8", header, "::ffff:10.0.0.1", "192.0.2.1"), "192.0.2.1");
+        assert_eq!(client("10.0.0.0/8", header, "11.0.0.1", "192.0.2.1"), "11.0.0.1");
+    }
+
+    #[test]
+    fn what_a_client_writes_itself_is_not_believed() {
+        let header = ProxyHeader::XForwardedFor;
+        let seen = |value| client("10.0.0.0/8", header, "10.0.0.1", value);
+        assert_eq!(seen("198.51.100.9, 192.0.2.1"), "192.0.2.1");
+        assert_eq!(seen("192.0.2.1, 10.0.0.7"), "192.0.2.1");
+        assert_eq!(seen("192.0.2.1, nonsense, 10.0.0.7"), "10.0.0.7");
+        assert_eq!(seen("nonsense"), "10.0.0.1");
+        // Only the header that the proxy is known to send counts: a client may have sent the other one.
+        assert_eq!(client("10.0.0.0/8", ProxyHeader::ProxyProtocol, "10.0.0.1", "192.0.2.1"), "10.0.0.1");
+        assert_eq!(client("10.0.0.0/8", ProxyHeader::Forwarded, "10.0.0.1", "for=192.0.2.1"), "192.0.2.1");
+    }
+}

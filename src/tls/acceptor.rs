@@ -1,0 +1,32 @@
+//! What a listener greets its connections with.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::Tls;
+
+/// Greets the connections of one listener. Cheap to clone.
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: Arc<Tls>,
+    asks_clients: bool,
+}
+
+impl Acceptor {
+    pub(super) const fn new(tls: Arc<Tls>, asks_clients: bool) -> Self {
+        Self { tls, asks_clients }
+    }
+
+    /// Greets a client with what is current. Takes as long as the client likes; dropping the future closes the
+    /// connection.
+    ///
+    /// # Errors
+    /// What the client has done wrong, or that it hung up.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        TlsAcceptor::from(self.tls.presented(self.asks_clients)).accept(stream).await
+    }
+}

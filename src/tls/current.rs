@@ -1,0 +1,292 @@
+//! What is presented now, and what becomes of it when its files change.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::SingleCertAndKey;
+use serde::Serialize;
+use tokio::signal::unix::Signal;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::pair::{self, Pair};
+use super::{Acceptor, Error, self_signed};
+use crate::runtime::clock::Clock;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What can be spoken inside, the preferred first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Whether there is TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// If a certificate is given.
+    Auto,
+    /// With a certificate of our own making.
+    SelfSigned,
+    /// No.
+    Off,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files in PEM that somebody else keeps; followed when they change.
+    Files {
+        /// The server's certificate, and those between it and one that clients trust.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// One that is made for these names and kept in this folder.
+    SelfSigned {
+        /// The folder, which exists.
+        folder: PathBuf,
+        /// Names and addresses by which clients may call the server.
+        names: Vec<String>,
+    },
+}
+
+/// What the operator can tell this room.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the certificate comes from.
+    pub source: Source,
+    /// Certificates of those who may vouch for clients. With it, a client without a certificate is refused.
+    pub client_authorities: Option<PathBuf>,
+}
+
+/// What the listeners present to clients. It changes with its files.
+pub struct Tls {
+    files: Files,
+    provider: Arc<CryptoProvider>,
+    clock: Clock,
+    presented: RwLock<Presented>,
+}
+
+/// The files that everything is read from.
+#[derive(Clone, Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_authorities: Option<PathBuf>,
+}
+
+/// What was read at one time.
+struct Presented {
+    asking: Arc<ServerConfig>,
+    open: Arc<ServerConfig>,
+    fingerprint: String,
+}
+
+impl Tls {
+    /// Reads the certificate, or makes one.
+    ///
+    /// # Errors
+    /// [`Error`]: nothing is presented then.
+    pub fn open(settings: Settings, clock: Clock) -> Result<Arc<Self>, Error> {
+        let provider = Arc::new(default_provider());
+        let (certificate, key) = match settings.source {
+            Source::Files { certificate, key } => (certificate, key),
+            Source::SelfSigned { folder, names } => {
+                let path = self_signed::keep(&folder, &names, &provider, clock.now())?;
+                (path.clone(), path)
+            }
+        };
+        let files = Files { certificate, key, client_authorities: settings.client_authorities };
+        let presented = RwLock::new(read(&files, &provider, &clock)?);
+        Ok(Arc::new(Self { files, provider, clock, presented }))
+    }
+
+    /// For a listener that asks clients for their certificates, if the operator wants that.
+    pub fn asking(self: &Arc<Self>) -> Acceptor {
+        Acceptor::new(Arc::clone(self), true)
+    }
+
+    /// For a listener that does not: probes and monitors have none.
+    pub fn open_to_all(self: &Arc<Self>) -> Acceptor {
+        Acceptor::new(Arc::clone(self), false)
+    }
+
+    /// SHA-256 of the certificate that is presented now, as `openssl x509 -fingerprint` shows it.
+    pub fn fingerprint(&self) -> String {
+        self.presented.read().unwrap_or_else(PoisonError::into_inner).fingerprint.clone()
+    }
+
+    pub(super) fn presented(&self, asks_clients: bool) -> Arc<ServerConfig> {
+        let presented = self.presented.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(if asks_clients { &presented.asking } else { &presented.open })
+    }
+
+    /// Reads the files again whenever they change and whenever `hangup` is received; where they cannot be used,
+    /// says so and goes on with what there is. Never ends.
+    pub async fn follow(self: Arc<Self>, mut hangup: Signal) {
+        let mut seen = self.files.stamps();
+        loop {
+            let asked = tokio::select! {
+                _ = hangup.recv() => true,
+                () = sleep(LOOK_EVERY) => false,
+            };
+            // Looked at before reading: what changes meanwhile is read next time.
+            let found = self.files.stamps();
+            if asked || found != seen {
+                seen = found;
+                let this = Arc::clone(&self);
+                if let Err(error) = spawn_blocking(move || this.read_again()).await {
+                    tracing::error!("reading the certificate again failed: {error}");
+                }
+            }
+        }
+    }
+
+    fn read_again(&self) {
+        match read(&self.files, &self.provider, &self.clock) {
+            Ok(presented) => {
+                tracing::info!(fingerprint = presented.fingerprint, "the TLS certificate was read again");
+                *self.presented.write().unwrap_or_else(PoisonError::into_inner) = presented;
+            }
+            Err(error) => tracing::error!("the new TLS certificate is not used, the old one stays: {error}"),
+        }
+    }
+}
+
+impl Files {
+    /// What tells a file from its successor; nothing for one that cannot be seen.
+    fn stamps(&self) -> [Option<(u64, u64, i64, i64)>; 3] {
+        let stamp = |path: &Path| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+        };
+        let authorities = self.client_authorities.as_deref().and_then(stamp);
+        [stamp(&self.certificate), stamp(&self.key), authorities]
+    }
+}
+
+fn read(files: &Files, provider: &Arc<CryptoProvider>, clock: &Clock) -> Result<Presented, Error> {
+    let pair = Pair::read(&files.certificate, &files.key, provider, clock.now())?;
+    let verifier = files.client_authorities.as_deref().map(|path| verifier(path, provider)).transpose()?;
+    let resolver = Arc::new(SingleCertAndKey::from(pair.certified));
+    let config = |verifier: Option<Arc<dyn ClientCertVerifier>>| {
+        let versions = ServerConfig::builder_with_provider(Arc::clone(provider))
+            .with_safe_default_protocol_versions()
+            .expect("ring has what TLS 1.2 and 1.3 need");
+        let clients = match verifier {
+            Some(verifier) => versions.with_client_cert_verifier(verifier),
+            None => versions.with_no_client_auth(),
+        };
+        let mut config = clients.with_cert_resolver(resolver.clone());
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+        Arc::new(config)
+    };
+    Ok(Presented { asking: config(verifier), open: config(None), fingerprint: pair.fingerprint })
+}
+
+fn verifier(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let roots = Arc::new(pair::authorities(path)?);
+    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
+        .build()
+        .map_err(|error| Error::Unusable { path: path.to_owned(), problem: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::runtime::clock::Timestamp;
+
+    /// 2026-11-22.
+    const NOW: Timestamp = Timestamp::from_micros(1_795_336_801_000_000);
+
+    fn self_signed(folder: &Path, now: Timestamp) -> Result<Arc<Tls>, Error> {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let source = Source::SelfSigned { folder: folder.to_owned(), names };
+        Tls::open(Settings { source, client_authorities: None }, Clock::manual(now))
+    }
+
+    fn files(certificate: &Path, key: &Path, now: Timestamp) -> Result<Arc<Tls>, Error> {
+        let source = Source::Files { certificate: certificate.to_owned(), key: key.to_owned() };
+        Tls::open(Settings { source, client_authorities: None }, Clock::manual(now))
+    }
+
+    #[test]
+    fn a_self_signed_certificate_is_made_once_and_renewed_before_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = self_signed(folder.path(), NOW).unwrap().fingerprint();
+        assert_eq!(first.len(), 32 * 3 - 1);
+        assert_eq!(self_signed(folder.path(), NOW).unwrap().fingerprint(), first);
+        let path = folder.path().join("self-signed.pem");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let later = NOW.after(Duration::from_hours(10 * 366 * 24));
+        assert_ne!(self_signed(folder.path(), later).unwrap().fingerprint(), first);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        self_signed(one.path(), NOW).unwrap();
+        self_signed(other.path(), NOW).unwrap();
+        let (mine, theirs) = (one.path().join("self-signed.pem"), other.path().join("self-signed.pem"));
+        let certificate = one.path().join("certificate.pem");
+        let said = |certificate: &Path, key: &Path, now| {
+            let error = files(certificate, key, now).err().expect("this is refused").to_string();
+            error
+                .replace(one.path().to_str().unwrap(), "ONE")
+                .replace(other.path().to_str().unwrap(), "OTHER")
+        };
+        assert!(files(&certificate, &mine, NOW).is_ok());
+        assert_eq!(
+            said(&mine, &theirs, NOW),
+            "the private key in OTHER/self-signed.pem is not that of the certificate in ONE/self-signed.pem"
+        );
+        let late = NOW.after(Duration::from_hours(20 * 365 * 24));
+        assert_eq!(
+            said(&mine, &mine, late),
+            "the certificate in ONE/self-signed.pem expired at 2036-01-01T00:00:00; renew it"
+        );
+        assert_eq!(
+            said(&mine, &mine, Timestamp::default()),
+            "the certificate in ONE/self-signed.pem is not valid before 2026-01-01T00:00:00; is the clock right?"
+        );
+        fs::set_permissions(&certificate, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(
+            said(&mine, &certificate, NOW),
+            "ONE/certificate.pem holds no private key; give one in PEM that is not encrypted"
+        );
+        fs::write(&theirs, "nonsense").unwrap();
+        assert_eq!(
+            said(&theirs, &mine, NOW),
+            "OTHER/self-signed.pem holds no certificate; give a PEM file that begins with the server's own"
+        );
+        assert!(said(Path::new("/nowhere"), &mine, NOW).starts_with("cannot use /nowhere: No such file"));
+        fs::set_permissions(&mine, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(said(&certificate, &mine, NOW).contains("may be written by other users"));
+    }
+
+    #[test]
+    fn a_bad_new_pair_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        self_signed(folder.path(), NOW).unwrap();
+        let path = folder.path().join("self-signed.pem");
+        let tls = files(&path, &path, NOW).unwrap();
+        let (first, stamps) = (tls.fingerprint(), tls.files.stamps());
+        fs::write(&path, "half a certif").unwrap();
+        assert_ne!(tls.files.stamps(), stamps);
+        tls.read_again();
+        assert_eq!(tls.fingerprint(), first);
+        fs::remove_file(&path).unwrap();
+        self_signed(folder.path(), NOW).unwrap();
+        tls.read_again();
+        assert_ne!(tls.fingerprint(), first);
+    }
+}

@@ -1,0 +1,120 @@
+//! A certificate with its private key, read from files and checked.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, RootCertStore};
+use sha2::{Digest, Sha256};
+use x509_parser::parse_x509_certificate;
+use x509_parser::time::ASN1Time;
+use zeroize::Zeroizing;
+
+use super::Error;
+use crate::runtime::clock::Timestamp;
+use crate::runtime::secret;
+
+/// The longest file that is read; a device never ends.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// How long before its end a certificate is warned about.
+const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
+
+/// A certificate that is valid now, with those that vouch for it and its private key.
+pub(super) struct Pair {
+    pub(super) certified: CertifiedKey,
+    /// SHA-256 of the certificate, as `openssl x509 -fingerprint` shows it.
+    pub(super) fingerprint: String,
+    /// When the certificate ends.
+    pub(super) ends: Timestamp,
+}
+
+impl Pair {
+    /// Reads and checks; both may be in one file.
+    pub(super) fn read(
+        certificate: &Path,
+        key: &Path,
+        provider: &CryptoProvider,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let chain = certificates(certificate)?;
+        let (fingerprint, ends) = inspect(certificate, &chain[0], now)?;
+        let private_key = private_key(key)?;
+        let certified =
+            CertifiedKey::from_der(chain, private_key, provider).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    Error::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
+                }
+                other => Error::Unusable { path: key.to_owned(), problem: other.to_string() },
+            })?;
+        Ok(Self { certified, fingerprint, ends })
+    }
+}
+
+/// Those who may vouch for clients.
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| Error::Unusable { path: path.to_owned(), problem: error.to_string() })?;
+    }
+    Ok(roots)
+}
+
+/// All certificates of a file, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let text = read(path, |_| Ok(()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(Error::NoCertificate { path: path.to_owned() }),
+        Ok(found) => Ok(found),
+        Err(error) => Err(Error::Unusable { path: path.to_owned(), problem: error.to_string() }),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let text = read(path, |file| {
+        let metadata = file.metadata().map_err(|cause| Error::File { path: path.to_owned(), cause })?;
+        Ok(secret::check(path, &metadata)?)
+    })?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| Error::NoKey { path: path.to_owned() })
+}
+
+fn read(path: &Path, check: impl FnOnce(&File) -> Result<(), Error>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let unusable = |cause| Error::File { path: path.to_owned(), cause };
+    let file = File::open(path).map_err(unusable)?;
+    check(&file)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(unusable)?;
+    Ok(bytes)
+}
+
+/// The fingerprint of a certificate and its end, if it is valid now.
+fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<(String, Timestamp), Error> {
+    let (_, parsed) = parse_x509_certificate(certificate).map_err(|error| Error::Unusable {
+        path: path.to_owned(),
+        problem: format!("its first certificate is damaged: {error}"),
+    })?;
+    let moment = |time: ASN1Time| Timestamp::from_micros(time.timestamp().saturating_mul(1_000_000));
+    let (begins, ends) = (moment(parsed.validity().not_before), moment(parsed.validity().not_after));
+    if now < begins {
+        return Err(Error::NotYetValid { path: path.to_owned(), begins });
+    }
+    if now > ends {
+        return Err(Error::Expired { path: path.to_owned(), ended: ends });
+    }
+    if ends.since(now) < WARNED_BEFORE {
+        tracing::warn!("the certificate in {} expires at {ends}; renew it", path.display());
+    }
+    Ok((fingerprint(certificate), ends))
+}
+
+fn fingerprint(certificate: &[u8]) -> String {
+    let digest = Sha256::digest(certificate);
+    digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+}

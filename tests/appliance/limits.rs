@@ -1,0 +1,163 @@
+//! Rate limits, connection limits, patience with slow clients, and proxies that speak for others.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+
+use crate::support::{Entityd, eventually, refused};
+
+/// How long a test waits for the server to hang up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends `request` and reads until the server closes; what it said.
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = connect(address);
+    // Who is not wanted may be hung up on at once.
+    let _ = stream.write_all(request.as_bytes());
+    rest(&mut stream)
+}
+
+fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => {
+            panic!("the server keeps it open: {error}")
+        }
+        _ => String::from_utf8_lossy(&answer).into_owned(),
+    }
+}
+
+/// A request for the status with these headers; the status of the answer, if there is one.
+fn try_status(address: SocketAddr, headers: &str) -> Option<u16> {
+    let request = format!("GET /api/v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
+    ask(address, &request).split(' ').nth(1)?.parse().ok()
+}
+
+fn status(address: SocketAddr, headers: &str) -> u16 {
+    try_status(address, headers).unwrap()
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let server = Entityd::with(&["--rate-limit", "1:3"]);
+    let api = server.api();
+    let get = async || api.request(Method::GET, "/status").send().await.unwrap();
+    for left in ["2", "1", "0"] {
+        let answer = get().await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.headers()["ratelimit"].to_str().unwrap().contains(&format!("r={left};")));
+        assert_eq!(answer.headers()["ratelimit-policy"], "\"requests\";q=1;w=1");
+    }
+    let answer = get().await;
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert!(refused(answer, 503).await.contains("the limit on requests"));
+    // Uploads are counted for themselves, and so are results.
+    let upload = api.request(Method::POST, "/projects/x/clks").body("{}").send().await.unwrap();
+    assert_ne!(upload.status(), StatusCode::SERVICE_UNAVAILABLE);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(get().await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_guesses_tokens_is_not_heard_for_a_while() {
+    let server = Entityd::with(&["--rate-limit-failures", "1:5", "--rate-limit-status", "429"]);
+    let api = server.api();
+    let project = api.project("groups").await;
+    for _ in 0..5 {
+        assert_eq!(api.get(&project.path, &"0".repeat(48)).await.status(), StatusCode::FORBIDDEN);
+    }
+    // The right token is not heard either: otherwise a guesser would learn that it is.
+    let answer = api.get(&project.path, &project.result_token).await;
+    assert!(refused(answer, 429).await.contains("failed-authorizations"));
+}
+
+#[test]
+fn a_trusted_proxy_speaks_for_its_clients_and_another_is_pointed_out_once() {
+    let flags = ["--rate-limit", "1:1", "--trusted-proxies", "127.0.0.2"];
+    let server = Entityd::with(&flags);
+    let address = server.doors().api;
+    assert_eq!(status(address, ""), 200);
+    assert_eq!(status(address, "X-Forwarded-For: 192.0.2.1\r\n"), 503, "nobody is believed");
+    status(address, "X-Forwarded-For: 192.0.2.2\r\n");
+    assert_eq!(server.log().matches("--trusted-proxies").count(), 1);
+
+    let trusting = Entityd::with(&["--rate-limit", "1:1", "--trusted-proxies", "127.0.0.0/8"]);
+    let address = trusting.doors().api;
+    assert_eq!(status(address, "X-Forwarded-For: 192.0.2.1\r\n"), 200);
+    assert_eq!(status(address, "X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n"), 503);
+    assert_eq!(status(address, "X-Forwarded-For: 192.0.2.2\r\n"), 200);
+    assert_eq!(status(address, "X-Forwarded-For: 2001:db8::1\r\n"), 200);
+    assert_eq!(status(address, "X-Forwarded-For: 2001:db8::2\r\n"), 503);
+}
+
+#[test]
+fn the_proxy_protocol_names_the_client() {
+    let flags = ["--rate-limit", "1:1", "--trusted-proxies", "127.0.0.1", "--proxy-header", "proxy-protocol"];
+    let server = Entityd::with(&flags);
+    let announced = |announcement: &str| {
+        let request = "GET /api/v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        ask(server.doors().api, &format!("{announcement}{request}"))
+    };
+    assert!(announced("PROXY TCP4 192.0.2.1 127.0.0.1 5 6\r\n").starts_with("HTTP/1.1 200"));
+    assert!(announced("PROXY TCP4 192.0.2.1 127.0.0.1 7 6\r\n").starts_with("HTTP/1.1 503"));
+    assert!(announced("PROXY TCP4 192.0.2.2 127.0.0.1 5 6\r\n").starts_with("HTTP/1.1 200"));
+    assert_eq!(announced(""), "", "a trusted proxy that does not announce its client is not served");
+}
+
+#[tokio::test]
+async fn only_so_many_connections_are_open_at_a_time() {
+    let server = Entityd::with(&["--connections-per-address-max", "3"]);
+    let address = server.doors().api;
+    let held: Vec<TcpStream> = (0..3).map(|_| connect(address)).collect();
+    eventually("the fourth is refused", async || (try_status(address, "") != Some(200)).then_some(())).await;
+    drop(held);
+    eventually("there is room again", async || (try_status(address, "") == Some(200)).then_some(())).await;
+    assert!(server.log().contains("--connections-per-address-max"));
+}
+
+#[test]
+fn slow_clients_are_not_waited_for() {
+    let flags = ["--header-timeout-ms", "300", "--idle-timeout-ms", "600", "--transfer-timeout-ms", "400"];
+    let server = Entityd::with(&flags);
+    let address = server.doors().api;
+    let ends = |begin: &str| {
+        let watch = Instant::now();
+        (ask(address, begin), watch.elapsed().as_millis())
+    };
+    let (answer, took) = ends("");
+    assert!(answer.is_empty() && (550..8_000).contains(&took), "{answer} {took}");
+    let (answer, took) = ends("GET /api/v1/status HTTP/1.1\r\nHost");
+    assert!(answer.is_empty() && (250..8_000).contains(&took), "{answer} {took}");
+    let (answer, _) = ends("GET /api/v1/status HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let json = "Host: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    let (answer, _) = ends(&format!("POST /api/v1/projects HTTP/1.1\r\n{json}"));
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("stopped arriving"), "{answer}");
+}
+
+#[test]
+fn who_waits_to_be_asked_for_a_body_is_asked_only_if_it_is_wanted() {
+    let server = Entityd::start();
+    let expecting = |path: &str, authorization: &str| {
+        let mut stream = connect(server.doors().api);
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\n{authorization}\
+             Content-Type: application/json\r\nContent-Length: 40\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).unwrap();
+        String::from_utf8(begin.to_vec()).unwrap()
+    };
+    assert_eq!(expecting("/api/v1/projects", ""), "HTTP/1.1 100");
+    let unknown = format!("/api/v1/projects/{}/clks", "0".repeat(48));
+    assert_eq!(expecting(&unknown, &format!("Authorization: {}\r\n", "0".repeat(48))), "HTTP/1.1 403");
+}

@@ -10,6 +10,7 @@ mod kills;
 mod limits;
 mod link;
 mod ops;
+mod powercut;
 mod projects;
 mod results;
 mod runs;

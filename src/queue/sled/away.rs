@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::{Book, Ended};
+use super::broker::Settings;
 use super::open::{Opened, read};
 use super::segment::State;
 use super::shared::Shared;
@@ -23,14 +24,14 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Lair {
     pub(super) directory: PathBuf,
-    pub(super) journal_bytes: u64,
+    pub(super) settings: Settings,
     pub(super) entropy: Entropy,
 }
 
 impl Lair {
     /// Opens the store and reads it.
     pub(super) fn open(&self, shared_work: &Arc<std::sync::Condvar>) -> Result<(Store, Opened), Error> {
-        let store = Store::open(&self.directory, self.journal_bytes)?;
+        let store = Store::open(&self.directory, &self.settings)?;
         let opened = read(&store, &self.entropy, Arc::clone(shared_work))?;
         Ok((store, opened))
     }

@@ -33,6 +33,10 @@ pub struct Settings {
     pub cache_bytes: usize,
     /// How large each of the two files of the commit log is.
     pub journal_bytes: u64,
+    /// How large the segments of sled's file are. sled puts what exceeds a quarter of one into files of their own,
+    /// without any sync. A leaf has at most twenty values (it splits beyond sixteen), so with values of 64 KiB none
+    /// comes near the default's.
+    pub segment_bytes: usize,
 }
 
 impl Default for Settings {
@@ -42,6 +46,7 @@ impl Default for Settings {
             lease_taken_up: Duration::from_mins(1),
             cache_bytes: 16 << 20,
             journal_bytes: 8 << 20,
+            segment_bytes: 8 << 20,
         }
     }
 }
@@ -66,8 +71,7 @@ impl SledBroker {
     /// [`Error::Damaged`] if what lies there cannot be read.
     pub fn open(directory: &Path, settings: Settings, entropy: Entropy) -> Result<Self, Error> {
         let work = Arc::new(Condvar::new());
-        let (journal_bytes, directory) = (settings.journal_bytes, directory.to_owned());
-        let lair = Lair { directory, journal_bytes, entropy: entropy.clone() };
+        let lair = Lair { directory: directory.to_owned(), settings, entropy: entropy.clone() };
         let (store, mut opened) = lair.open(&work)?;
         let shared = Arc::new(Shared {
             book: Mutex::new(opened.book.take().expect("it was just read")),

@@ -12,6 +12,7 @@ use ::sled::{Batch, IVec};
 use bytes::Bytes;
 
 use super::birth;
+use super::broker::Settings;
 use super::journal::Journal;
 use super::layout::{APPLIED_KEY, BOUND_KEY, Body, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_JOURNAL, Tag, damaged};
 use super::table::Table;
@@ -54,12 +55,12 @@ struct Log {
 }
 
 impl Store {
-    /// Opens the store of a directory, which is made if need be. The files of the commit log are so large.
-    pub(super) fn open(directory: &Path, journal_bytes: u64) -> Result<Self, Error> {
+    /// Opens the store of a directory, which is made if need be.
+    pub(super) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
         let new = birth::begin(directory)?;
-        let tree = Tree::open(directory)?;
+        let tree = Tree::open(directory, settings.segment_bytes)?;
         check_format(&tree, new)?;
-        let mut journal = Journal::open(directory, journal_bytes).map_err(storage)?;
+        let mut journal = Journal::open(directory, settings.journal_bytes).map_err(storage)?;
         let epoch = recover(&tree, &journal)?;
         journal.begin(epoch + 1).map_err(storage)?;
         if new {

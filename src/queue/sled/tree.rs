@@ -14,12 +14,10 @@ use crate::queue::Error;
 
 /// What sled may keep in memory of what it has written.
 const CACHE_BYTES: u64 = 16 << 20;
-/// sled puts what exceeds a quarter of this into files of their own, without any sync. A leaf has at most
-/// twenty values (it splits beyond sixteen), so with values of 64 KiB none comes near.
-const SLED_SEGMENT_BYTES: usize = 8 << 20;
-/// So much goes in between two syncs. sled begins a segment anew once what replaces its content has been followed by a
-/// whole segment of other writes; with less than a segment between two syncs, the replacement is on the disk by then.
-const BATCH_BYTES: usize = SLED_SEGMENT_BYTES / 4;
+/// So much of a segment goes in between two syncs. sled begins a segment anew once what replaces its content has been
+/// followed by a whole segment of other writes; with less than a segment between two syncs, the replacement is on the disk
+/// by then.
+const BATCHES_A_SEGMENT: usize = 4;
 /// A store that was closed a moment ago may still hold its lock.
 const LOCK_TRIES: usize = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -29,17 +27,18 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Tree {
     db: Db,
     log: File,
+    batch_bytes: usize,
 }
 
 impl Tree {
     /// Opens the tree of a directory, which is made if need be.
-    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
+    pub(super) fn open(directory: &Path, segment_bytes: usize) -> Result<Self, Error> {
         sync_before_open(directory).map_err(storage)?;
-        let db = open_db(directory)?;
+        let db = open_db(directory, segment_bytes)?;
         // sled has written a snapshot that refers to the log; both must be there after a power cut.
         sync_all_of(directory).map_err(storage)?;
         let log = File::open(directory.join(LOG)).map_err(storage)?;
-        Ok(Self { db, log })
+        Ok(Self { db, log, batch_bytes: segment_bytes / BATCHES_A_SEGMENT })
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
@@ -65,7 +64,7 @@ impl Tree {
                 Change::Remove => batch.remove(key),
             }
             bytes += key.len() + if let Change::Put { value, .. } = change { value.len() } else { 0 };
-            if bytes > BATCH_BYTES {
+            if bytes > self.batch_bytes {
                 self.commit(std::mem::take(&mut batch))?;
                 bytes = 0;
             }
@@ -90,11 +89,11 @@ pub(super) fn storage(error: impl Into<crate::queue::BoxError>) -> Error {
     Error::Storage(error.into())
 }
 
-fn open_db(directory: &Path) -> Result<Db, Error> {
+fn open_db(directory: &Path, segment_bytes: usize) -> Result<Db, Error> {
     let config = Config::new()
         .path(directory)
         .cache_capacity(CACHE_BYTES)
-        .segment_size(SLED_SEGMENT_BYTES)
+        .segment_size(segment_bytes)
         .flush_every_ms(None);
     let mut tries = 0;
     loop {

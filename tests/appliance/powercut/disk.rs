@@ -1,0 +1,238 @@
+//! What may be on the disk after a power cut.
+//!
+//! A write is surely there if a sync of its file began after it and ended before the cut; any other may be there, or any
+//! of its blocks. A name is surely there if a sync of its folder did; of the other changes to names the first few may be
+//! there, in their order, as in every file system with a journal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use entityd::runtime::entropy::Entropy;
+
+use super::trace::{Event, Operation, Trace};
+
+/// What the disk writes whole or not at all.
+const BLOCK_BYTES: u64 = 4096;
+
+/// What is kept of what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Nothing,
+    /// Any block, by chance.
+    Blocks,
+    Everything,
+}
+
+pub(super) struct Recording(Trace);
+
+/// A file as it comes to be, whatever its name.
+#[derive(Default)]
+struct Contents<'a> {
+    folder: bool,
+    changes: Vec<&'a Event>,
+    /// The changes before this are on the disk.
+    synced: usize,
+}
+
+/// A change of a name: which file it means now.
+struct Naming {
+    ended: usize,
+    path: PathBuf,
+    file: Option<usize>,
+}
+
+impl Recording {
+    pub(super) fn of(trace: Trace) -> Self {
+        Self(trace)
+    }
+
+    /// Moments at which the power may be cut.
+    pub(super) fn moments(&self) -> usize {
+        self.0.events.last().map_or(0, |event| event.began) + 1
+    }
+
+    /// The moment in which the workload says its first word.
+    pub(super) fn first_word(&self) -> usize {
+        let word = self.0.events.iter().find(|event| matches!(event.operation, Operation::Word(_)));
+        word.expect("the workload says something").began
+    }
+
+    /// What was said by then.
+    pub(super) fn words_until(&self, cut: usize) -> impl Iterator<Item = (&str, &str)> {
+        let until = self.0.events.iter().take_while(move |event| event.began < cut);
+        until.filter_map(|event| match &event.operation {
+            Operation::Word(words) => Some(words.split_once(' ').unwrap_or((words, ""))),
+            _ => None,
+        })
+    }
+
+    pub(super) fn syncs_between(&self, from: &str, to: &str) -> usize {
+        let said = |words: &str| {
+            let is = |event: &&Event| matches!(&event.operation, Operation::Word(said) if said == words);
+            self.0.events.iter().find(is).expect("the workload says so").began
+        };
+        let (from, to) = (said(from), said(to));
+        let between = self.0.events.iter().filter(|event| event.began > from && event.ended < to);
+        between.filter(|event| matches!(event.operation, Operation::Sync { .. })).count()
+    }
+
+    /// Writes, syncs and bytes.
+    pub(super) fn size(&self) -> (usize, usize, usize) {
+        let mut size = (0, 0, 0);
+        for event in &self.0.events {
+            match &event.operation {
+                Operation::Write { data, .. } => (size.0, size.2) = (size.0 + 1, size.2 + data.len()),
+                Operation::Sync { .. } => size.1 += 1,
+                _ => {}
+            }
+        }
+        size
+    }
+
+    /// How often a file was written, taking it as long as it got.
+    pub(super) fn times_written(&self, name: &str) -> f64 {
+        let (mut written, mut length) = (0, 0);
+        for event in &self.0.events {
+            if let Operation::Write { path, offset, data } = &event.operation
+                && path.ends_with(name)
+            {
+                written += data.len();
+                length = length.max(*offset as usize + data.len());
+            }
+        }
+        written as f64 / length as f64
+    }
+
+    /// Builds the files as they may be when the power is cut at this moment.
+    pub(super) fn rebuild(&self, cut: usize, kept: Kept, chance: &Entropy, into: &Path) {
+        let (files, namings) = self.until(cut);
+        let synced = self.synced_names(cut, &namings);
+        let rest = namings.len() - synced;
+        let more = match kept {
+            Kept::Nothing => 0,
+            Kept::Everything => rest,
+            Kept::Blocks => u64::from_le_bytes(chance.bytes()) as usize % (rest + 1),
+        };
+        let mut names: BTreeMap<&Path, usize> = BTreeMap::new();
+        for naming in &namings[..synced + more] {
+            match naming.file {
+                Some(file) => _ = names.insert(&naming.path, file),
+                None => _ = names.remove(naming.path.as_path()),
+            }
+        }
+        std::fs::create_dir_all(into).unwrap();
+        for (path, file) in names {
+            let path = into.join(path.strip_prefix(&self.0.root).unwrap());
+            if files[file].folder {
+                std::fs::create_dir_all(path).unwrap();
+            } else if path.parent().is_some_and(Path::exists) {
+                std::fs::write(path, files[file].rebuild(kept, chance)).unwrap();
+            }
+        }
+    }
+
+    /// What was done by then, by file, and every change of a name.
+    fn until(&self, cut: usize) -> (Vec<Contents<'_>>, Vec<Naming>) {
+        let mut files: Vec<Contents<'_>> = Vec::new();
+        let mut namings: Vec<Naming> = Vec::new();
+        let mut now: HashMap<PathBuf, usize> = HashMap::new();
+        for event in self.0.events.iter().take_while(|event| event.began < cut) {
+            let mut name = |path: &Path, file| {
+                let path = path.to_owned();
+                namings.push(Naming { ended: event.ended, path, file });
+            };
+            match &event.operation {
+                Operation::Make { path, folder } => {
+                    if !now.contains_key(path) {
+                        files.push(Contents { folder: *folder, ..Contents::default() });
+                        now.insert(path.clone(), files.len() - 1);
+                        name(path, Some(files.len() - 1));
+                    }
+                }
+                Operation::Rename { from, to } => {
+                    if let Some(file) = now.remove(from) {
+                        now.insert(to.clone(), file);
+                        name(from, None);
+                        name(to, Some(file));
+                    }
+                }
+                Operation::Remove { path } => {
+                    now.remove(path);
+                    name(path, None);
+                }
+                Operation::Write { path, .. } | Operation::Truncate { path, .. } => {
+                    let file = now.get(path).unwrap_or_else(|| panic!("{} was never made", path.display()));
+                    files[*file].changes.push(event);
+                }
+                Operation::Sync { path } if event.ended < cut => {
+                    if let Some(file) = now.get(path) {
+                        files[*file].sync(event);
+                    }
+                }
+                Operation::Sync { .. } | Operation::Word(_) => {}
+            }
+        }
+        (files, namings)
+    }
+
+    /// How many of the changes of names are on the disk: all before the last that a sync of its folder has found.
+    fn synced_names(&self, cut: usize, namings: &[Naming]) -> usize {
+        let mut synced = 0;
+        for event in self.0.events.iter().take_while(|event| event.began < cut) {
+            let Operation::Sync { path } = &event.operation else { continue };
+            if event.ended >= cut {
+                continue;
+            }
+            let found = |naming: &Naming| naming.ended < event.began && naming.path.parent() == Some(path);
+            synced = synced.max(namings.iter().rposition(found).map_or(0, |last| last + 1));
+        }
+        synced
+    }
+}
+
+impl Contents<'_> {
+    /// Everything that had ended when the sync began is on the disk.
+    fn sync(&mut self, sync: &Event) {
+        let unsure = self.changes[self.synced..].iter().position(|change| change.ended >= sync.began);
+        self.synced = unsure.map_or(self.changes.len(), |unsure| self.synced + unsure);
+    }
+
+    fn rebuild(&self, kept: Kept, chance: &Entropy) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (number, change) in self.changes.iter().enumerate() {
+            let surely = number < self.synced || kept == Kept::Everything;
+            let maybe = || kept == Kept::Blocks && chance.bytes::<1>()[0].is_multiple_of(2);
+            match &change.operation {
+                Operation::Truncate { length, .. } if surely || maybe() => bytes.resize(*length as usize, 0),
+                Operation::Write { offset, data, .. } => {
+                    for (at, block) in blocks(*offset, data) {
+                        if surely || maybe() {
+                            put(&mut bytes, at, block);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        bytes
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, at: usize, block: &[u8]) {
+    if bytes.len() < at + block.len() {
+        bytes.resize(at + block.len(), 0);
+    }
+    bytes[at..at + block.len()].copy_from_slice(block);
+}
+
+/// The parts of a write that lie in one block each.
+fn blocks(offset: u64, data: &[u8]) -> Vec<(usize, &[u8])> {
+    let (mut at, mut rest, mut blocks) = (offset, data, Vec::new());
+    while !rest.is_empty() {
+        let left = (BLOCK_BYTES - at % BLOCK_BYTES).min(rest.len() as u64);
+        let (block, after) = rest.split_at(left as usize);
+        blocks.push((at as usize, block));
+        (at, rest) = (at + left, after);
+    }
+    blocks
+}

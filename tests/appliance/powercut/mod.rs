@@ -1,0 +1,163 @@
+//! Power cuts on the real files. A workload runs under `strace`, which writes down every write and every sync; from that
+//! the files are built as they may be after a power cut at any moment, and everything acknowledged by then must be there.
+
+mod disk;
+mod trace;
+mod workload;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use entityd::queue::{Broker, JobQuery};
+use entityd::runtime::clock::Stopwatch;
+use entityd::runtime::entropy::Entropy;
+use tempfile::TempDir;
+
+use disk::{Kept, Recording};
+use trace::Trace;
+
+/// The most power cuts, and the longest they are tried for.
+const CUTS: usize = 150;
+const TIME: Duration = Duration::from_secs(15);
+
+/// Runs a part of the workload in a process of its own, and reads what it did.
+fn record(part: &str, folder: &Path) -> Trace {
+    let data = folder.join("data");
+    std::fs::create_dir(&data).unwrap();
+    let trace = folder.join("trace");
+    let calls = "trace=openat,close,write,pwrite64,writev,pwritev,ftruncate,fallocate,lseek,rename,renameat,renameat2,\
+                 unlink,unlinkat,mkdir,mkdirat,fsync,fdatasync";
+    let output = Command::new("strace")
+        .args(["-f", "-y", "-xx", "-s", "16777216", "--seccomp-bpf", "-e", "signal=none", "-e", calls, "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "powercut::workload::workload", "--ignored", "--nocapture"])
+        .env(workload::FOLDER, folder)
+        .env(workload::PART, part)
+        .output()
+        .expect("strace is installed (tests/run does that)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    trace::read(&trace, &data, &folder.join(workload::LOG))
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_power_cut() {
+    let folder = TempDir::new().unwrap();
+    let recording = Recording::of(record("mixed", folder.path()));
+    let seed = std::env::var("ENTITYD_SIM_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from_le_bytes(Entropy::system().bytes()));
+    println!("ENTITYD_SIM_SEED={seed}");
+    let chance = Entropy::seeded(seed);
+    let pick = |below: usize| (u64::from_le_bytes(chance.bytes()) % below as u64) as usize;
+    let (started, mut cuts) = (Stopwatch::start(), 0);
+    while cuts < CUTS && started.elapsed() < TIME {
+        // The very beginning is tried more often than its share of the time.
+        let cut = if cuts % 5 == 0 { pick(recording.first_word()) } else { pick(recording.moments()) };
+        let kept = [Kept::Nothing, Kept::Blocks, Kept::Everything][pick(3)];
+        // SQLite knows files by their numbers, which must not come back: nothing is removed before the end.
+        let after = folder.path().join(cuts.to_string());
+        recording.rebuild(cut, kept, &chance, &after);
+        check(
+            &after,
+            &Promises::until(&recording, cut),
+            &format!("cut at {cut}, {kept:?} of what was not synced"),
+        );
+        cuts += 1;
+    }
+    let (writes, syncs, bytes) = recording.size();
+    println!("{cuts} power cuts in a recording of {writes} writes of {bytes} bytes and {syncs} syncs");
+    // Files that are only ever appended to would show little.
+    let times = ["queue/db", "queue/journal.0", "metadata.db-wal"].map(|name| recording.times_written(name));
+    println!("times written over: {times:.1?} (sled, commit log, metadata)");
+    assert!(times[0] > 2.0 && times[1] > 2.0, "{times:?}");
+    assert!(cuts >= 20, "{cuts} power cuts are too few to show anything");
+}
+
+#[test]
+fn a_group_of_changes_costs_one_sync() {
+    let folder = TempDir::new().unwrap();
+    let recording = Recording::of(record("syncs", folder.path()));
+    let syncs = |from: &str, to: &str| recording.syncs_between(from, to);
+    let (alone, together) = (syncs("alone", "together"), syncs("together", "done"));
+    // A call alone has one for itself, behind which attempts are written too.
+    assert!(
+        (workload::CALLS..=workload::CALLS + 2).contains(&alone),
+        "{alone} syncs of calls one after another"
+    );
+    assert!((1..=workload::CALLS / 2).contains(&together), "{together} syncs of calls all at once");
+}
+
+/// What was promised by a moment.
+#[derive(Default)]
+struct Promises {
+    waiting: HashSet<String>,
+    /// What is being changed just now may be there or not.
+    uncertain: HashSet<String>,
+    projects: HashSet<String>,
+    /// A project that is being made just now may be there or not.
+    project_begun: bool,
+}
+
+impl Promises {
+    fn until(recording: &Recording, cut: usize) -> Self {
+        let (mut promises, mut finishing) = (Self::default(), HashSet::new());
+        for (verb, name) in recording.words_until(cut) {
+            match verb {
+                "enqueueing" => _ = promises.uncertain.insert(name.to_owned()),
+                // Another client may be at work on it before its own hears that it is there.
+                "enqueued" if !finishing.contains(name) => {
+                    promises.uncertain.remove(name);
+                    promises.waiting.insert(name.to_owned());
+                }
+                "finishing" => {
+                    finishing.insert(name);
+                    promises.waiting.remove(name);
+                    promises.uncertain.insert(name.to_owned());
+                }
+                "finished" => _ = promises.uncertain.remove(name),
+                "creating" => promises.project_begun = true,
+                "created" => {
+                    promises.project_begun = false;
+                    promises.projects.insert(name.to_owned());
+                }
+                _ => {}
+            }
+        }
+        promises
+    }
+}
+
+/// Opens what is left, and compares.
+fn check(data: &Path, promises: &Promises, moment: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let shelves = workload::open(data).unwrap_or_else(|error| panic!("{moment}: {error:?}"));
+        let query = JobQuery { count: usize::MAX, ..JobQuery::default() };
+        let jobs = shelves.broker.jobs(&query, shelves.clock.now()).await.unwrap();
+        let mut found: HashMap<String, usize> = HashMap::new();
+        for job in &jobs {
+            *found.entry(job.job.to_string()).or_default() += 1;
+        }
+        for name in &promises.waiting {
+            assert!(found.contains_key(name), "{moment}: job {name} was lost");
+        }
+        for (name, times) in &found {
+            assert!(
+                promises.waiting.contains(name) || promises.uncertain.contains(name),
+                "{moment}: job {name} is back"
+            );
+            assert_eq!(*times, 1, "{moment}: job {name}");
+        }
+        // Payloads are whole, too.
+        for name in promises.waiting.iter().take(50) {
+            let shown = shelves.broker.show(&name.as_str().into(), shelves.clock.now()).await.unwrap();
+            assert_eq!(shown.expect("it is listed").payload, workload::payload(name), "{moment}: job {name}");
+        }
+        let listed = shelves.coordinator.projects().await.unwrap();
+        let listed: HashSet<String> = listed.into_iter().map(|project| project.id.to_string()).collect();
+        assert!(promises.projects.is_subset(&listed), "{moment}: a project was lost");
+        assert!(listed.len() <= promises.projects.len() + usize::from(promises.project_begun), "{moment}");
+    });
+}

@@ -1,0 +1,166 @@
+//! What is done while it is recorded. It says what it asks for and what was acknowledged, each in a write of its own, so that
+//! the recording knows what was promised when.
+
+use std::fs::File;
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use entityd::coordinator::{Coordinator, NewProject, Rules};
+use entityd::metadata::Sqlite;
+use entityd::model::ResultType;
+use entityd::queue::sled::{Settings, SledBroker};
+use entityd::queue::{Broker, Claim, NewJob, Share};
+use entityd::runtime::clock::Clock;
+use entityd::runtime::entropy::Entropy;
+
+pub(super) const FOLDER: &str = "ENTITYD_TEST_POWERCUT_FOLDER";
+pub(super) const PART: &str = "ENTITYD_TEST_POWERCUT_PART";
+/// Where it says what was promised.
+pub(super) const LOG: &str = "promises";
+/// Calls that are counted.
+pub(super) const CALLS: usize = 40;
+
+const CLIENTS: usize = 4;
+const ROUNDS: usize = 700;
+const BACKLOG_ROUNDS: usize = 100;
+
+/// What is opened again after a power cut.
+pub(super) struct Shelves {
+    pub(super) broker: Arc<SledBroker>,
+    pub(super) coordinator: Coordinator,
+    pub(super) clock: Clock,
+}
+
+/// Opens the shelves with files so small that they are used again and again.
+pub(super) fn open(data: &Path) -> Result<Shelves, Box<dyn std::error::Error>> {
+    let settings = Settings { journal_bytes: 64 << 10, segment_bytes: 512 << 10, ..Settings::default() };
+    let store = Sqlite::open(&data.join("metadata.db"))?;
+    let broker = Arc::new(SledBroker::open(&data.join("queue"), settings, Entropy::system())?);
+    let rules = Rules {
+        min_encoding_bytes: 8,
+        max_encoding_bytes: 1024,
+        run_pairs_max: 1_000,
+        solver_pairs_max: 1_000,
+        comparisons_per_job: None,
+    };
+    let shelf: Arc<dyn Broker> = broker.clone();
+    let clock = Clock::system();
+    let coordinator = Coordinator::new(Arc::new(store), shelf, clock.clone(), Entropy::system(), rules);
+    Ok(Shelves { broker, coordinator, clock })
+}
+
+/// The payload of a job.
+pub(super) fn payload(name: &str) -> Vec<u8> {
+    name.bytes().cycle().take(40 + name.len() * 8).collect()
+}
+
+#[test]
+#[ignore = "it is what the neighbours record"]
+fn workload() {
+    let folder = PathBuf::from(std::env::var(FOLDER).expect("the neighbours say where"));
+    let log = File::options().create(true).append(true).open(folder.join(LOG)).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let work = Arc::new(Work { shelves: open(&folder.join("data")).unwrap(), log });
+        match std::env::var(PART).as_deref() {
+            Ok("syncs") => work.count().await,
+            _ => work.mix().await,
+        }
+    });
+}
+
+struct Work {
+    shelves: Shelves,
+    log: File,
+}
+
+impl Work {
+    fn say(&self, words: &str) {
+        (&self.log).write_all(format!("{words}\n").as_bytes()).unwrap();
+    }
+
+    /// Single jobs, one after another and all at once.
+    async fn count(self: Arc<Self>) {
+        self.say("alone");
+        for number in 0..CALLS {
+            self.enqueue(&[format!("alone-{number}")]).await;
+        }
+        self.say("together");
+        let calls = (0..CALLS).map(|number| {
+            let work = Arc::clone(&self);
+            async move { work.enqueue(&[format!("together-{number}")]).await }
+        });
+        futures::future::join_all(calls).await;
+        self.say("done");
+    }
+
+    /// Jobs come and go, some soon and some late; projects are made.
+    async fn mix(self: Arc<Self>) {
+        let mut clients = tokio::task::JoinSet::new();
+        for client in 0..CLIENTS {
+            clients.spawn(Arc::clone(&self).come_and_go(client));
+        }
+        clients.spawn(Arc::clone(&self).make_projects());
+        clients.join_all().await;
+    }
+
+    async fn come_and_go(self: Arc<Self>, client: usize) {
+        for round in 0..ROUNDS {
+            let jobs = (0..=round % 10).map(|number| format!("{client}-{round}-{number}"));
+            self.enqueue(&jobs.collect::<Vec<_>>()).await;
+            // A backlog grows first, so that jobs stay long enough to get into sled.
+            if round > BACKLOG_ROUNDS {
+                self.finish(1 + (round + 3) % 10).await;
+            }
+        }
+    }
+
+    async fn enqueue(&self, names: &[String]) {
+        for name in names {
+            self.say(&format!("enqueueing {name}"));
+        }
+        let job = |name: &String| NewJob::new(name.as_str(), "q", &name[..1], payload(name));
+        let jobs: Vec<_> = names.iter().map(job).collect();
+        self.shelves.broker.enqueue(&jobs, self.shelves.clock.now()).await.unwrap();
+        for name in names {
+            self.say(&format!("enqueued {name}"));
+        }
+    }
+
+    async fn finish(&self, count: usize) {
+        let queues = vec![Share { queue: "q".into(), weight: NonZeroU32::MIN }];
+        let claim = Claim { queues, count, lease: Duration::from_mins(10), wait: Duration::ZERO };
+        let (broker, clock) = (&self.shelves.broker, &self.shelves.clock);
+        let leases = broker.claim(&claim, clock.now()).await.unwrap();
+        for lease in &leases {
+            self.say(&format!("finishing {}", lease.id.job));
+        }
+        let names: Vec<_> = leases.iter().map(|lease| lease.id.job.clone()).collect();
+        let ids: Vec<_> = leases.into_iter().map(|lease| lease.id).collect();
+        broker.ack_all(&ids, clock.now()).await.unwrap();
+        for name in names {
+            self.say(&format!("finished {name}"));
+        }
+    }
+
+    async fn make_projects(self: Arc<Self>) {
+        for number in 0..60 {
+            let new = NewProject {
+                name: format!("project {number}"),
+                notes: String::new(),
+                schema: "{}".to_owned(),
+                result_type: ResultType::Groups,
+                number_parties: 2,
+                uses_blocking: false,
+                encoding_bytes: None,
+            };
+            self.say("creating");
+            let created = self.shelves.coordinator.create_project(new).await.unwrap();
+            self.say(&format!("created {}", created.id));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

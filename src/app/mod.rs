@@ -177,7 +177,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let drain = Duration::from_millis(settings.drain_timeout_ms);
     let lease = Duration::from_millis(settings.lease_ms);
     let threads = pool.threads();
-    let work = worker::Settings { lease, drain_timeout: drain };
+    let work = worker::Settings { lease, drain_timeout: drain, kernel: settings::kernel(settings) };
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
     let state = http::State::new(coordinator, objects, entropy, admin.access, settings::http(settings));

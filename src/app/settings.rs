@@ -3,6 +3,7 @@
 use crate::config::Settings;
 use crate::coordinator::Rules;
 use crate::http;
+use crate::linkage::similarity::Kernel;
 
 pub(super) fn rules(settings: &Settings) -> Rules {
     Rules {
@@ -12,6 +13,11 @@ pub(super) fn rules(settings: &Settings) -> Rules {
         solver_pairs_max: settings.solver_pairs_max,
         comparisons_per_job: settings.comparisons_per_job,
     }
+}
+
+pub(super) fn kernel(settings: &Settings) -> Kernel {
+    let named = |name| Kernel::named(name).expect("the settings were checked against the processor");
+    settings.kernel.map_or_else(Kernel::best, named)
 }
 
 pub(super) fn http(settings: &Settings) -> http::Settings {

@@ -18,6 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Failure;
 
+use crate::linkage::similarity::{Kernel, KernelName};
 use crate::tls;
 
 /// Privacy-preserving record linkage in one binary
@@ -74,6 +75,12 @@ fn run(command: Command) -> Result<(), Failure> {
 /// The threads that wait for the network and the disk.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
+}
+
+/// The kernel of this name, for commands that compare by themselves.
+fn kernel(name: &str) -> Result<Kernel, String> {
+    let name = name.parse::<KernelName>().map_err(|error| error.to_string())?;
+    Kernel::named(name).map_err(|error| error.to_string())
 }
 
 fn help_for_want_of_arguments(message: &clap::Error) -> bool {

@@ -1,13 +1,14 @@
-//! Values that are fine alone and do not go together.
+//! Values that are fine alone and do not go together, or not with this machine.
 
 use std::net::SocketAddr;
 
 use super::mistake::Mistake;
 use super::settings::Settings;
 use super::values::Values;
+use crate::linkage::similarity::Kernel;
 use crate::tls::Mode;
 
-/// Refuses settings that contradict one another.
+/// Refuses settings that contradict one another or the processor.
 pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mistake> {
     let clash = |key, problem, other| Mistake::Clash {
         given: Box::new(values.given(key).clone()),
@@ -30,6 +31,10 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
     }
     if settings.min_encoding_bytes > settings.max_encoding_bytes {
         return Err(clash("min_encoding_bytes", "give a number that is not more than", "max_encoding_bytes"));
+    }
+    if let Some(Err(missing)) = settings.kernel.map(Kernel::named) {
+        let given = Box::new(values.given("kernel").clone());
+        return Err(Mistake::NotHere { given, problem: missing.to_string() });
     }
     Ok(())
 }

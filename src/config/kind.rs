@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
+use crate::linkage::similarity::KernelName;
 use crate::telemetry::log;
 use crate::tls;
 
@@ -150,6 +151,13 @@ pub(super) const COUNT_OR_AUTO: Kind<Option<u64>> = Kind {
     placeholder: "N|auto",
     remedy: "a whole number, at least 1, such as 300_000_000, or `auto`",
     read: |text| if text == "auto" { Some(None) } else { positive(text).map(Some) },
+};
+
+/// The loops that compare, or `auto`.
+pub(super) const KERNEL: Kind<Option<KernelName>> = Kind {
+    placeholder: "NAME|auto",
+    remedy: "auto, portable, popcnt, avx2, avx512 or neon",
+    read: |text| if text == "auto" { Some(None) } else { text.parse().ok().map(Some) },
 };
 
 /// How long a claim on a job lasts: long enough for a heartbeat to come in between.

@@ -61,6 +61,14 @@ pub enum Mistake {
         /// What it clashes with.
         other: Box<Given>,
     },
+    /// The value is fine elsewhere.
+    #[error("{given}: {problem}")]
+    NotHere {
+        /// What was given.
+        given: Box<Given>,
+        /// Why not here, and what would do.
+        problem: String,
+    },
     /// The settings file cannot be read, or is not TOML.
     #[error("settings file {place}: {problem}")]
     File {

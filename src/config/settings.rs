@@ -12,6 +12,7 @@ use super::mistake::Mistake;
 use super::values::Values;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
+use crate::linkage::similarity::KernelName;
 use crate::telemetry::log;
 use crate::tls;
 
@@ -130,6 +131,8 @@ settings! {
     admin_token_file: Option<PathBuf> = "", FILE_OR_NONE;
     /// Threads that compare and solve; 0 is one for each core.
     worker_threads: usize = "0", THREADS, alias "CELERYD_CONCURRENCY";
+    /// The loops that compare; auto is the fastest that the processor runs, all find the same.
+    kernel: Option<KernelName> = "auto", KERNEL;
     /// What is logged: a level, or levels by module such as `info,sled=warn`.
     log: log::Filter = "info", LOG_FILTER;
     /// What a log line looks like; auto is text on a terminal and JSON elsewhere.

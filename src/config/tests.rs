@@ -1,6 +1,7 @@
 //! Precedence, every kind of mistake, and the files in `config/`.
 
 use super::*;
+use crate::linkage::similarity::{Kernel, KernelName};
 
 fn inputs() -> Inputs {
     Inputs::default()
@@ -123,6 +124,7 @@ fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
     insta::assert_snapshot!(complaint(inputs().flag("data_dir", "")), @r#"data_dir = "" from flag --data-dir: give the path of a directory"#);
     insta::assert_snapshot!(complaint(inputs().flag("log", "loud")), @r#"log = "loud" from flag --log: give error, warn, info, debug, trace or off, or levels by module such as info,entityd::queue=debug"#);
     insta::assert_snapshot!(complaint(inputs().flag("log_format", "xml")), @r#"log_format = "xml" from flag --log-format: give auto, text or json"#);
+    insta::assert_snapshot!(complaint(inputs().flag("kernel", "abacus")), @r#"kernel = "abacus" from flag --kernel: give auto, portable, popcnt, avx2, avx512 or neon"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_LEASE", "5")), @r#"ENTITYD_LEASE = "5" from environment ENTITYD_LEASE: there is no such setting; did you mean ENTITYD_LEASE_MS?"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_WORKER_THREADS", "many")), @r#"worker_threads = "many" from environment ENTITYD_WORKER_THREADS: give a number of threads from 1 to 1024, or 0 for one on each core"#);
     insta::assert_snapshot!(complaint(inputs().variable("MAX_ENCODING_SIZE", "1MB")), @r#"max_encoding_bytes = "1MB" from environment MAX_ENCODING_SIZE: give a whole number of bytes from 1 to 4096"#);
@@ -173,6 +175,21 @@ fn show_names_value_and_source() {
     let json: Vec<serde_json::Value> = serde_json::from_str(&show::json(&loaded)).unwrap();
     let expected = serde_json::json!({"key": "lease_ms", "value": 5000, "source": "flag --lease-ms"});
     assert!(json.contains(&expected) && json.len() == KEYS.len());
+}
+
+#[test]
+fn a_kernel_that_the_processor_lacks_is_refused_and_those_that_it_has_are_named() {
+    for name in KernelName::ALL {
+        let loaded = load(&inputs().flag("kernel", name.as_str()));
+        match Kernel::named(name) {
+            Ok(kernel) => assert_eq!(loaded.unwrap().settings.kernel, Some(kernel.name())),
+            Err(missing) => {
+                let said = format!("kernel = \"{name}\" from flag --kernel: {missing}");
+                assert_eq!(loaded.unwrap_err().to_string(), said);
+                assert!(said.contains(Kernel::best().name().as_str()), "{said}");
+            }
+        }
+    }
 }
 
 /// Every key with its default below one line of why, as `config/all.toml` should be.

@@ -8,10 +8,11 @@ use super::Error;
 use super::hold::Hold;
 use super::lease::panicked;
 use super::library::Volume;
+use super::rate::Kind;
 use super::seal::Sealing;
 use super::shop::Shop;
 use crate::linkage::similarity::tile::{Entry, Part, Plan};
-use crate::linkage::similarity::{self, Compared, Kernel, TuningCell};
+use crate::linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
 use crate::model::{Outcome, RunId};
 use crate::objects::{Blob, Objects, Staged, keys};
 use crate::telemetry::metrics;
@@ -31,16 +32,20 @@ pub(super) async fn work(
     let project = hold.job().project;
     let plan = shop.objects.blob(&keys::plan(project, run)).await?;
     let volumes = open(shop, hold, &plan, number, uploads).await?;
+    let (tuning, sides) = shop.tunings.of(run);
+    let kind = kind(&plan)?;
     let desk = Desk {
         objects: shop.objects.clone(),
         hold: Arc::clone(hold),
         plan,
         volumes,
-        tuning: shop.tunings.of(run),
+        tuning,
+        sides,
         number,
+        kernel: shop.kernel,
         pairs_max,
     };
-    shop.rate.begin();
+    shop.rate.begin(kind);
     let compared = shop.pool.run(move || desk.compare()).await;
     shop.rate.end(hold.done.load(Ordering::Relaxed));
     metrics::compared(hold.done.load(Ordering::Relaxed), shop.rate.per_second());
@@ -80,13 +85,22 @@ fn part(blob: &Blob, number: u32) -> Result<Part<'_>, Error> {
     Ok(part.ok_or_else(|| blob.damaged(format!("it has no part {number}")))?)
 }
 
+/// How fast the run can be expected to be.
+fn kind(blob: &Blob) -> Result<Kind, Error> {
+    let plan = Plan::parse(blob).map_err(|damage| blob.damaged(damage.to_string()))?;
+    let encoding_bytes = plan.datasets().next().map_or(0, |dataset| dataset.encoding_bytes);
+    Ok(Kind::of(encoding_bytes, plan.threshold()))
+}
+
 struct Desk {
     objects: Objects,
     hold: Arc<Hold>,
     plan: Blob,
     volumes: Volumes,
     tuning: Arc<TuningCell>,
+    sides: Arc<Sides>,
     number: u32,
+    kernel: Kernel,
     pairs_max: u64,
 }
 
@@ -96,8 +110,9 @@ impl Desk {
         self.hold.total.store(part.comparisons(), Ordering::Relaxed);
         let job = similarity::Job {
             threshold: Plan::parse(&self.plan).map_err(|damage| Error::damaged(&damage))?.threshold(),
-            kernel: Kernel::best(),
+            kernel: self.kernel,
             tuning: &self.tuning,
+            sides: &self.sides,
             pairs_max: self.pairs_max,
             cancelled: self.hold.cancelled(),
             compared: &self.hold.done,

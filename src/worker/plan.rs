@@ -16,6 +16,8 @@ use crate::runtime::compute;
 
 /// How long comparing a part should take: a kill loses no more, and a cancel waits no longer.
 const PART_SECONDS: f64 = 0.15;
+/// Parts that are compared at once, while one more waits and another is written down.
+const PARTS_AT_ONCE: f64 = 2.0;
 /// Comparisons in a part, however slow they are: less is not worth being written down.
 const AIM_MIN: u64 = 1_000_000;
 /// Parts of a run: each is a job in the queue and an object until the run is finished.
@@ -33,13 +35,12 @@ pub(super) async fn work(
 ) -> Result<Outcome, Error> {
     let key = keys::plan(hold.job().project, run);
     if !shop.objects.exists(&key).await? {
-        let aim = comparisons_per_job.unwrap_or_else(|| usual_aim(shop.rate.per_second()));
-        let desk = Desk {
-            objects: shop.objects.clone(),
-            hold: Arc::clone(hold),
-            indexes: indexes(hold, uploads),
-            threshold,
+        let indexes = indexes(hold, uploads);
+        let aim = match comparisons_per_job {
+            Some(aim) => aim,
+            None => usual_aim(shop.rate.per_second(encoding_bytes(shop, &indexes)?, threshold)),
         };
+        let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), indexes, threshold };
         let planned =
             compute::aside(move || desk.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
         let staged = planned.map_err(|text| panicked(&text))??;
@@ -52,7 +53,13 @@ pub(super) async fn work(
 }
 
 fn usual_aim(comparisons_per_second: f64) -> u64 {
-    ((comparisons_per_second * PART_SECONDS) as u64).max(AIM_MIN)
+    ((comparisons_per_second * PART_SECONDS / PARTS_AT_ONCE) as u64).max(AIM_MIN)
+}
+
+/// The size of the encodings, which is the same in all datasets; 0 if there are none.
+fn encoding_bytes(shop: &Shop, indexes: &[Key]) -> Result<u32, Error> {
+    let Some(index) = indexes.first() else { return Ok(0) };
+    Ok(Directory::open(shop.objects.read(index)?)?.header().encoding_bytes)
 }
 
 fn indexes(hold: &Hold, uploads: &[u32]) -> Vec<Key> {
@@ -97,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_part_takes_the_usual_time_but_is_never_tiny() {
-        assert_eq!(usual_aim(2e9), 300_000_000);
+        assert_eq!(usual_aim(2e9), 150_000_000);
         assert_eq!(usual_aim(1.0), AIM_MIN);
     }
 }

@@ -1,50 +1,76 @@
 //! How fast this process compares: what the size of a part is made from.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::linkage::similarity::{Kernel, expected_per_second};
+use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 
-/// Comparisons a second on one thread, before anything was measured.
-const FIRST_GUESS: f64 = 2e8;
 /// Time that is looked at before it changes the average.
 const SPAN: Duration = Duration::from_millis(300);
 /// What a new span weighs against everything before it.
 const WEIGHT: f64 = 0.3;
 
-/// Measures comparisons a second over all parts in hand together, while there are any.
+/// Measures comparisons a second over all parts in hand together, while there are any. Higher thresholds and smaller
+/// encodings are compared faster, so each kind of run has a rate of its own.
 #[derive(Debug)]
-pub(super) struct Rate(Mutex<State>);
+pub(super) struct Rate {
+    kernel: Kernel,
+    threads: usize,
+    state: Mutex<State>,
+}
+
+/// Runs that are compared at about the same speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    encoding_bytes: u32,
+    threshold_percent: u32,
+}
+
+impl Kind {
+    pub(super) fn of(encoding_bytes: u32, threshold: Threshold) -> Self {
+        Self { encoding_bytes, threshold_percent: (100.0 * threshold.get()).round() as u32 }
+    }
+}
 
 #[derive(Debug)]
 struct State {
-    per_second: f64,
-    measured: bool,
+    per_second: HashMap<Kind, f64>,
+    /// The parts in hand.
     parts: usize,
+    /// What all parts of this span are; none if they differ.
+    kind: Option<Kind>,
     since: Stopwatch,
     comparisons: u64,
 }
 
 impl Rate {
-    pub(super) fn new(threads: usize) -> Self {
-        let per_second = FIRST_GUESS * threads as f64;
-        let state =
-            State { per_second, measured: false, parts: 0, since: Stopwatch::start(), comparisons: 0 };
-        Self(Mutex::new(state))
+    /// Nothing measured yet.
+    pub(super) fn new(kernel: Kernel, threads: usize) -> Self {
+        let (per_second, since) = (HashMap::new(), Stopwatch::start());
+        let state = State { per_second, parts: 0, kind: None, since, comparisons: 0 };
+        Self { kernel, threads, state: Mutex::new(state) }
     }
 
-    /// Comparisons a second, lately.
-    pub(super) fn per_second(&self) -> f64 {
-        self.with(|state| state.per_second)
+    /// Comparisons a second that runs with this threshold were compared at lately, or may be expected to be.
+    pub(super) fn per_second(&self, encoding_bytes: u32, threshold: Threshold) -> f64 {
+        let measured = self.with(|state| state.per_second.get(&Kind::of(encoding_bytes, threshold)).copied());
+        measured.unwrap_or_else(|| {
+            expected_per_second(self.kernel, encoding_bytes as usize, threshold) * self.threads as f64
+        })
     }
 
     /// A part is taken up.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&self, kind: Kind) {
         self.with(|state| {
             if state.parts == 0 {
                 state.restart();
+                state.kind = Some(kind);
             }
             state.parts += 1;
+            state.kind = state.kind.filter(|same| *same == kind);
         });
     }
 
@@ -62,7 +88,7 @@ impl Rate {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -73,11 +99,11 @@ impl State {
     }
 
     fn learn(&mut self, elapsed: Duration) {
+        let Some(kind) = self.kind else { return };
         let seen = (self.comparisons as f64 / elapsed.as_secs_f64()).max(1.0);
         // Orders of magnitude matter here, so the average is geometric.
-        self.per_second =
-            if self.measured { self.per_second.powf(1.0 - WEIGHT) * seen.powf(WEIGHT) } else { seen };
-        self.measured = true;
+        let average = |before: f64| before.powf(1.0 - WEIGHT) * seen.powf(WEIGHT);
+        self.per_second.entry(kind).and_modify(|rate| *rate = average(*rate)).or_insert(seen);
     }
 }
 
@@ -85,25 +111,42 @@ impl State {
 mod tests {
     use super::*;
 
-    fn state(measured: bool) -> State {
-        State { per_second: 100.0, measured, parts: 0, since: Stopwatch::start(), comparisons: 10_000 }
+    fn threshold(value: f64) -> Threshold {
+        Threshold::new(value).unwrap()
+    }
+
+    fn rate() -> Rate {
+        Rate::new(Kernel::best(), 2)
     }
 
     #[test]
-    fn the_first_measurement_replaces_the_guess_and_later_ones_bend_it() {
-        let mut first = state(false);
-        first.learn(Duration::from_secs(1));
-        assert!((first.per_second - 1e4).abs() < 1.0);
-        let mut later = state(true);
-        later.learn(Duration::from_secs(1));
-        assert!((100.0..1e4).contains(&later.per_second));
+    fn the_first_measurement_replaces_the_expectation_and_later_ones_bend_it() {
+        let rate = rate();
+        let kind = Kind::of(128, threshold(0.9));
+        let measure = |comparisons| {
+            rate.with(|state| {
+                state.kind = Some(kind);
+                state.comparisons = comparisons;
+                state.learn(Duration::from_secs(1));
+            });
+            rate.per_second(128, threshold(0.9))
+        };
+        assert!((measure(10_000) - 1e4).abs() < 1.0);
+        assert!((1e4..1e6).contains(&measure(1_000_000)));
+        assert!(rate.per_second(128, threshold(0.8)) > 1e6, "another threshold, another rate");
     }
 
     #[test]
-    fn short_parts_are_measured_together() {
-        let rate = Rate::new(2);
-        rate.begin();
+    fn short_parts_and_parts_of_several_kinds_together_teach_nothing() {
+        let rate = rate();
+        let expected = rate.per_second(128, threshold(0.9));
+        let kinds = [0.9, 0.8].map(|value| Kind::of(128, threshold(value)));
+        kinds.iter().for_each(|kind| rate.begin(*kind));
         rate.end(5);
-        assert!((rate.per_second() - 2.0 * FIRST_GUESS).abs() < 1.0);
+        rate.with(|state| state.learn(SPAN));
+        rate.end(5);
+        rate.begin(kinds[0]);
+        rate.end(5);
+        assert!((rate.per_second(128, threshold(0.9)) - expected).abs() < 1.0);
     }
 }

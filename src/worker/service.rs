@@ -11,6 +11,7 @@ use super::hold::Cause;
 use super::lease::Lane;
 use super::shop::Shop;
 use super::{heartbeat, lease};
+use crate::linkage::similarity::Kernel;
 use crate::model::Task;
 use crate::objects::Objects;
 use crate::runtime::compute::Pool;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub lease: Duration,
     /// How long jobs that are nearly done may take to end when the crew is sent home.
     pub drain_timeout: Duration,
+    /// The loops that compare.
+    pub kernel: Kernel,
 }
 
 /// A crew at work.
@@ -63,7 +66,7 @@ impl Worker {
     pub fn start(desk: impl Desk + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
         let crew = Arc::new(Crew {
             desk: Arc::new(desk),
-            shop: Arc::new(Shop::new(objects, pool)),
+            shop: Arc::new(Shop::new(objects, pool, settings.kernel)),
             lease: settings.lease,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

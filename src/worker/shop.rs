@@ -8,6 +8,7 @@ use super::library::Library;
 use super::rate::Rate;
 use super::tunings::Tunings;
 use super::{compare, fetch, finalize, ingest, plan, purge};
+use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Task};
 use crate::objects::{Key, Objects, Staged};
 use crate::runtime::breakpoint::{Moment, reach};
@@ -18,6 +19,7 @@ use crate::runtime::compute::Pool;
 pub(super) struct Shop {
     pub(super) objects: Objects,
     pub(super) pool: Pool,
+    pub(super) kernel: Kernel,
     pub(super) library: Library,
     pub(super) rate: Rate,
     pub(super) tunings: Tunings,
@@ -25,9 +27,9 @@ pub(super) struct Shop {
 }
 
 impl Shop {
-    pub(super) fn new(objects: Objects, pool: Pool) -> Self {
-        let (library, rate) = (Library::new(objects.clone()), Rate::new(pool.threads()));
-        Self { objects, pool, library, rate, tunings: Tunings::default(), holds: Arc::default() }
+    pub(super) fn new(objects: Objects, pool: Pool, kernel: Kernel) -> Self {
+        let (library, rate) = (Library::new(objects.clone()), Rate::new(kernel, pool.threads()));
+        Self { objects, pool, kernel, library, rate, tunings: Tunings::default(), holds: Arc::default() }
     }
 
     /// Does the job.

@@ -4,6 +4,7 @@
 
 mod admin;
 mod command_line;
+mod comparing;
 mod demo;
 mod failures;
 mod kills;

@@ -10,7 +10,9 @@ use super::people::encodings;
 use crate::cli::Failure;
 use crate::linkage::pairs::PAIRS_BUFFERED;
 use crate::linkage::scratch::Memory;
-use crate::linkage::similarity::{Compared, Job, Kernel, Rows, Tile, Tuning, TuningCell, compare};
+use crate::linkage::similarity::{
+    Compared, Job, Kernel, KernelName, Rows, Sides, Tile, Tuning, TuningCell, compare,
+};
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::Pool;
@@ -37,7 +39,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
     /// portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
-    #[arg(long, value_name = "NAME", value_parser = kernel)]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::kernel)]
     kernel: Option<Kernel>,
     /// Measurements, of which the best counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -45,11 +47,6 @@ pub(super) struct Arguments {
     /// Print the JSON line alone
     #[arg(long)]
     json: bool,
-}
-
-fn kernel(name: &str) -> Result<Kernel, String> {
-    let names = || Kernel::available().iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", ");
-    Kernel::named(name).ok_or_else(|| format!("this processor runs {}", names()))
 }
 
 /// What is printed at the end.
@@ -62,7 +59,7 @@ struct Report {
     threshold: f64,
     encoding_bytes: usize,
     threads: usize,
-    kernel: &'static str,
+    kernel: KernelName,
     /// Parts of a signature, learnt from a sample; 0 where nothing is sifted.
     signature_parts: usize,
     /// The share of pairs whose common bits were counted.
@@ -157,6 +154,7 @@ fn measure(
         threshold,
         kernel,
         tuning: &tuning,
+        sides: &Sides::default(),
         pairs_max: u64::MAX,
         cancelled: &AtomicBool::new(false),
         compared: &AtomicU64::new(0),

@@ -28,6 +28,7 @@ use super::{Failure, output};
 use crate::app;
 use crate::cli::interrupt;
 use crate::config::{self, Inputs, Settings};
+use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry;
@@ -53,6 +54,9 @@ pub(super) struct Arguments {
     /// What the people are drawn from; the same seed makes the same people
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// The loops that compare: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
+    #[arg(long, value_name = "NAME", value_parser = super::kernel)]
+    kernel: Option<Kernel>,
     /// Keep the server's data and the generated files in this new or empty directory
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -84,7 +88,8 @@ impl Arguments {
         let input = self.prepare(&mut progress);
         let folder = Folder::open(self.keep.as_deref())?;
         folder.keep(&input.registers, &input.rows)?;
-        let settings = private_settings(&folder)?;
+        let mut settings = private_settings(&folder)?;
+        settings.kernel = self.kernel.map(Kernel::name);
         telemetry::log::start(&settings.log());
         let outcome =
             super::runtime()?.block_on(self.serve_and_link(settings, &input.rows, &mut progress))?;

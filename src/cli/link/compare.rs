@@ -14,7 +14,7 @@ use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
 use crate::linkage::pairs::{self, PAIRS_BUFFERED, Reader};
 use crate::linkage::similarity::tile::{self, Entry, Part, Plan};
-use crate::linkage::similarity::{self, Compared, Job, Kernel, TuningCell};
+use crate::linkage::similarity::{self, Compared, Job, Kernel, Sides, TuningCell};
 use crate::model::Threshold;
 use crate::objects::Blob;
 use crate::runtime::compute::Pool;
@@ -26,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How to compare.
 pub(super) struct Comparison<'a> {
     pub(super) threshold: Threshold,
+    pub(super) kernel: Kernel,
     pub(super) pairs_max: u64,
     pub(super) pool: &'a Pool,
 }
@@ -86,8 +87,9 @@ impl Comparison<'_> {
     ) -> Result<Compared, similarity::Error> {
         let job = Job {
             threshold: self.threshold,
-            kernel: Kernel::best(),
+            kernel: self.kernel,
             tuning: &TuningCell::new(),
+            sides: &Sides::default(),
             pairs_max: self.pairs_max,
             cancelled: &AtomicBool::new(false),
             compared,

@@ -18,6 +18,7 @@ use self::result::{Format, ResultKind};
 use self::workshop::Workshop;
 use super::Failure;
 use super::progress::Progress;
+use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
 use crate::runtime::compute::Pool;
 
@@ -52,6 +53,9 @@ pub(super) struct Arguments {
     /// Candidate pairs to find at most; protects memory and disk
     #[arg(long, value_name = "N", default_value_t = 500_000_000)]
     pairs_max: u64,
+    /// The loops that compare: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
+    #[arg(long, value_name = "NAME", value_parser = super::kernel)]
+    kernel: Option<Kernel>,
     /// Threads that compare; 0 is one for each core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
     threads: u16,
@@ -67,7 +71,12 @@ impl Arguments {
         let inputs = input::read(&self.files, self.encoding_bytes, &workshop, &mut progress)?;
         let parties = party::index(inputs, &workshop, &mut progress)?;
         let sizes: Vec<u32> = parties.iter().map(party::Party::records).collect();
-        let comparison = Comparison { threshold: self.threshold, pairs_max: self.pairs_max, pool: &pool };
+        let comparison = Comparison {
+            threshold: self.threshold,
+            kernel: self.kernel.unwrap_or_default(),
+            pairs_max: self.pairs_max,
+            pool: &pool,
+        };
         let pairs = comparison.run(&parties, &workshop, &mut progress)?;
         progress.finish();
         result::write((self.result, self.format), &sizes, pairs, &mut destination)?;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::decision::Decision;
 use super::sieve::Sieve;
-use super::{Hit, Kernel, Rows, Tuning, dice};
+use super::{Hit, Kernel, KernelName, Rows, Tuning, dice};
 use crate::model::Threshold;
 
 /// Thresholds anywhere, and on ratios that scores of short encodings hit exactly.
@@ -13,13 +13,25 @@ fn threshold() -> impl Strategy<Value = Threshold> {
     prop_oneof![ratios, 0.05..1.0].prop_map(|value| Threshold::new(value).unwrap())
 }
 
-/// Two matrices of rows that are alike: mutations of a few patterns, sparse to full.
+/// Two matrices of rows that are alike: mutations of a few patterns, in blocks that end anywhere.
 fn matrices() -> impl Strategy<Value = (usize, Vec<u8>, Vec<u8>)> {
-    let sizes = prop::sample::select(vec![1, 7, 8, 16, 24, 64, 72, 128, 200, 256]);
+    let usual = prop::sample::select(vec![1, 7, 8, 16, 24, 64, 72, 128, 200, 256]);
+    let sizes = prop_oneof![3 => usual, 1 => (1..=512_usize).prop_map(|words| 8 * words)];
     sizes.prop_flat_map(|bytes| {
-        let pattern = (prop::sample::select(vec![0.0, 0.02, 0.3, 0.5, 0.9, 1.0]), any::<u64>());
-        let patterns = prop::collection::vec(pattern, 1..4);
-        let rows = || (prop::sample::select(vec![0_usize, 1, 3, 40, 130, 257]), any::<u64>());
+        let pattern = prop::sample::select(vec![
+            Pattern::Even(0.0),
+            Pattern::Even(0.02),
+            Pattern::Even(0.3),
+            Pattern::Even(0.5),
+            Pattern::Even(0.9),
+            Pattern::Even(1.0),
+            Pattern::Skewed,
+        ]);
+        let patterns = prop::collection::vec((pattern, any::<u64>()), 1..4);
+        // The definition looks at every byte.
+        let counts = [0_usize, 1, 3, 16, 17, 40, 63, 64, 65, 130, 255, 256, 257, 300];
+        let counts: Vec<_> = counts.into_iter().filter(|count| count * bytes <= 300 * 256).collect();
+        let rows = || (prop::sample::select(counts.clone()), any::<u64>());
         (Just(bytes), patterns, rows(), rows()).prop_map(|(bytes, patterns, left, right)| {
             let matrix = |(rows, seed): (usize, u64)| {
                 (0..rows).flat_map(|row| mutation(&patterns, bytes, row as u64 ^ seed)).collect()
@@ -29,8 +41,26 @@ fn matrices() -> impl Strategy<Value = (usize, Vec<u8>, Vec<u8>)> {
     })
 }
 
+/// How many of the bits are set.
+#[derive(Clone, Copy, Debug)]
+enum Pattern {
+    /// This share of them.
+    Even(f64),
+    /// Hardly any of the first and nearly all of the last.
+    Skewed,
+}
+
+impl Pattern {
+    fn density(self, at: f64) -> f64 {
+        match self {
+            Self::Even(density) => density,
+            Self::Skewed => at * at * at,
+        }
+    }
+}
+
 /// A row of one of the patterns with up to 7 of its bits turned.
-fn mutation(patterns: &[(f64, u64)], bytes: usize, seed: u64) -> Vec<u8> {
+fn mutation(patterns: &[(Pattern, u64)], bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = move || {
         state ^= state << 13;
@@ -38,10 +68,11 @@ fn mutation(patterns: &[(f64, u64)], bytes: usize, seed: u64) -> Vec<u8> {
         state ^= state << 17;
         state
     };
-    let (density, pattern) = patterns[next() as usize % patterns.len()];
+    let (pattern, of) = patterns[next() as usize % patterns.len()];
     let mut row = vec![0_u8; bytes];
     for bit in 0..8 * bytes {
-        let drawn = (pattern ^ bit as u64).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40;
+        let drawn = (of ^ bit as u64).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40;
+        let density = pattern.density(bit as f64 / (8 * bytes) as f64);
         row[bit / 8] |= u8::from((drawn as f64) < density * f64::from(1 << 24)) << (bit % 8);
     }
     for _ in 0..next() % 8 {
@@ -92,50 +123,80 @@ proptest! {
     }
 }
 
-/// Rows with `bits` bits from bit `start` on.
+/// Every size there is, each with lists that fill neither a block nor a bundle of rows.
+#[test]
+fn every_kernel_agrees_at_every_size() {
+    let patterns = [(Pattern::Even(0.3), 1), (Pattern::Skewed, 2)];
+    let threshold = Threshold::new(0.8).unwrap();
+    for bytes in (8..=4096).step_by(8) {
+        let matrix = |rows: u64, seed: u64| -> Vec<u8> {
+            (0..rows).flat_map(|row| mutation(&patterns, bytes, row ^ seed)).collect()
+        };
+        let (left, right) = (matrix(5, 1 << 20), matrix(19, 1 << 21));
+        let (left, right) = (Rows::all(&left, bytes).unwrap(), Rows::all(&right, bytes).unwrap());
+        let decision = Decision::new(threshold, bytes);
+        let expected = dice::by_definition(&left, &right, threshold);
+        assert!(!expected.is_empty(), "{bytes} bytes test something");
+        for kernel in Kernel::available() {
+            let mut tunings = vec![Tuning::none()];
+            // Learning looks at every two columns.
+            if bytes % 512 == 8 {
+                tunings.push(Tuning::with_parts(&left, &right, 12, &decision, kernel));
+            }
+            for tuning in tunings {
+                let found = sifted(&left, &right, &tuning, &decision, kernel);
+                assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {} parts", tuning.parts());
+            }
+        }
+    }
+}
+
+/// Rows with `bits` bits from bit `start` on, as far as there is room.
 fn run_of_bits(bytes: usize, start: usize, bits: usize) -> Vec<u8> {
     let mut row = vec![0; bytes];
-    for bit in start..start + bits {
+    for bit in start..(start + bits).min(8 * bytes) {
         row[bit / 8] |= 1 << (bit % 8);
     }
     row
 }
 
-/// All pairs of popcounts and overlaps whose score is exactly the threshold, and one bit to either side.
+/// Rows whose pairs score exactly the ratio, and one bit to either side of it.
+fn rows_on_the_threshold(bytes: usize, (numerator, denominator): (usize, usize)) -> Vec<u8> {
+    let mut rows: Vec<Vec<u8>> = vec![run_of_bits(bytes, 0, 0), run_of_bits(bytes, 0, 8 * bytes)];
+    for sum in (denominator..=(12 * bytes).min(400)).step_by(denominator) {
+        let common = sum * numerator / denominator / 2;
+        for apart in 0..3 {
+            let bits = sum / 2 + apart;
+            rows.push(run_of_bits(bytes, 3, bits));
+            rows.push(run_of_bits(bytes, 3 + bits - common.min(bits), sum - sum / 2 - apart.min(sum / 2)));
+            rows.push(run_of_bits(bytes, 3, common));
+        }
+    }
+    rows.concat()
+}
+
 #[test]
 fn every_kernel_agrees_exactly_on_the_threshold() {
-    const BYTES: usize = 128;
-    for (threshold, numerator, denominator) in [(0.65, 13, 20), (0.75, 3, 4), (0.95, 19, 20), (0.8, 4, 5)] {
-        let mut rows: Vec<Vec<u8>> = vec![run_of_bits(BYTES, 0, 0), run_of_bits(BYTES, 0, 8 * BYTES)];
-        for sum in (denominator..=400).step_by(denominator) {
-            let common = sum * numerator / denominator / 2;
-            for apart in 0..3 {
-                let bits = sum / 2 + apart;
-                rows.push(run_of_bits(BYTES, 3, bits));
-                rows.push(run_of_bits(
-                    BYTES,
-                    3 + bits - common.min(bits),
-                    sum - sum / 2 - apart.min(sum / 2),
-                ));
-                rows.push(run_of_bits(BYTES, 3, common));
-            }
-        }
-        let matrix = rows.concat();
-        let all = Rows::all(&matrix, BYTES).unwrap();
-        let threshold = Threshold::new(threshold).unwrap();
-        let decision = Decision::new(threshold, BYTES);
+    let ratios =
+        [(13, 20), (3, 4), (19, 20), (4, 5), (9, 10), (7, 10), (17, 20), (2, 3), (1, 3), (1, 2), (1, 1)];
+    for (bytes, ratio) in [8, 64, 128, 256].into_iter().flat_map(|bytes| ratios.map(|ratio| (bytes, ratio))) {
+        let matrix = rows_on_the_threshold(bytes, ratio);
+        let all = Rows::all(&matrix, bytes).unwrap();
+        let threshold = Threshold::new(ratio.0 as f64 / ratio.1 as f64).unwrap();
+        let decision = Decision::new(threshold, bytes);
         // Both orders of the sides: the longer one gives the lanes.
         for (left, right) in [(all, all.part(0..all.len() / 2)), (all.part(0..all.len() / 2), all)] {
             let expected = dice::by_definition(&left, &right, threshold);
+            let on = |hit: &Hit| hit.score.to_bits() == threshold.get().to_bits();
+            assert!(expected.iter().any(on), "{bytes} bytes, {ratio:?}: some are on it");
             for kernel in Kernel::available() {
                 for parts in [1, 8, 64] {
                     let tuning = Tuning::with_parts(&left, &right, parts, &decision, kernel);
-                    assert_eq!(
-                        sifted(&left, &right, &tuning, &decision, kernel),
-                        expected,
-                        "{kernel:?} {parts}"
-                    );
+                    let found = sifted(&left, &right, &tuning, &decision, kernel);
+                    assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {ratio:?}, {parts} parts");
                 }
+                let found = sifted(&left, &right, &Tuning::none(), &decision, kernel);
+                assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {ratio:?}");
             }
         }
     }
@@ -145,6 +206,9 @@ fn every_kernel_agrees_exactly_on_the_threshold() {
 fn kernels_are_known_by_name_and_portable_runs_everywhere() {
     for kernel in Kernel::available() {
         assert_eq!(Kernel::named(kernel.name()).unwrap().name(), kernel.name());
+        assert_eq!(kernel.name().to_string().parse(), Ok(kernel.name()));
     }
-    assert!(Kernel::named("portable").is_some() && Kernel::named("abacus").is_none());
+    assert!(Kernel::named(KernelName::Portable).is_ok() && "abacus".parse::<KernelName>().is_err());
+    let missing = KernelName::ALL.into_iter().find_map(|name| Kernel::named(name).err()).unwrap();
+    assert!(missing.to_string().ends_with("portable"), "{missing}");
 }

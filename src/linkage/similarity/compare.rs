@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::decision::Decision;
 use super::search::{Bits, common_size, each_hit};
 use super::sieve::Sieve;
-use super::{Error, Hit, Kernel, Rows, Tuning, TuningCell};
+use super::{Error, Hit, Kernel, Rows, Sides, Tuning, TuningCell};
 use crate::linkage::pairs::{self, Pair, Sorter};
 use crate::linkage::scratch::Scratch;
 use crate::model::Threshold;
@@ -42,6 +42,8 @@ pub struct Job<'a> {
     pub kernel: Kernel,
     /// What was learnt about the encodings of the run; shared by its parts on this machine.
     pub tuning: &'a TuningCell,
+    /// Rows that were brought into order; shared in the same way.
+    pub sides: &'a Sides,
     /// Pairs that may be found, before duplicates are dropped.
     pub pairs_max: u64,
     /// Set by someone else to stop the work.
@@ -106,8 +108,6 @@ const PIECE_LINES: u64 = 1 << 23;
 /// Comparisons, and rows of the shorter side, from which sorting and sifting pay.
 const SIEVE_COMPARISONS: u64 = 1 << 11;
 const SIEVE_ROWS: usize = 16;
-/// Comparisons of a part from which learning pays.
-const LEARNING_COMPARISONS: u64 = 1 << 26;
 /// Small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
 /// Small tiles, and comparisons in them, that are gathered before all threads set to work.
@@ -135,8 +135,6 @@ impl<'a> Small<'a> {
 struct Part<'a> {
     job: &'a Job<'a>,
     decision: Option<(usize, Decision)>,
-    /// Comparisons asked for so far, done or not.
-    asked: u64,
     counted: AtomicU64,
     comparisons: AtomicU64,
     found: AtomicU64,
@@ -148,7 +146,6 @@ impl<'a> Part<'a> {
         Self {
             job,
             decision: None,
-            asked: 0,
             counted: AtomicU64::new(0),
             comparisons: AtomicU64::new(0),
             found: AtomicU64::new(0),
@@ -164,8 +161,7 @@ impl<'a> Part<'a> {
             Some((settled, _)) if *settled == size => {}
             Some(_) => return Err(Error::Malformed("tiles have encodings of different sizes")),
         }
-        self.asked += if pays_to_sieve(tile) { tile.comparisons() } else { 0 };
-        if self.asked >= LEARNING_COMPARISONS && self.job.tuning.get().is_none() {
+        if pays_to_sieve(tile) && self.job.tuning.pays_to_learn(tile.comparisons()) {
             let learn = || Tuning::learn(&tile.left, &tile.right, self.decision(), self.job.kernel);
             self.job.tuning.get_or_learn(learn);
         }
@@ -195,7 +191,9 @@ impl<'a> Part<'a> {
     }
 
     fn compare_square(&self, tile: &Tile<'_>) -> Result<(), Error> {
-        let sieve = self.sieve(tile);
+        let untuned = Tuning::none();
+        let tuning = self.job.tuning.get().unwrap_or(&untuned);
+        let sieve = Sieve::shared(tile, self.job.sides, tuning, self.decision(), self.job.kernel);
         let (rows, lanes) = sieve.shape();
         let lines = (lanes * tile.left.encoding_bytes().div_ceil(64)) as u64;
         let piece_rows = (PIECE_LINES / lines).max(1) as usize;
@@ -304,140 +302,4 @@ fn pair(tile: &Tile<'_>, hit: Hit) -> Pair {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::linkage::pairs::{Reader, Writer};
-    use crate::linkage::scratch::Memory;
-    use crate::linkage::similarity::dice;
-
-    /// `count` encodings of `encoding_bytes` bytes, of which neighbours are alike.
-    fn matrix(count: usize, encoding_bytes: usize, seed: u64) -> Vec<u8> {
-        let byte = |at: usize| {
-            let mixed = (at / 3 + at % encoding_bytes) as u64 ^ seed;
-            (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
-        };
-        (0..count * encoding_bytes).map(byte).collect()
-    }
-
-    struct Setting {
-        cancelled: AtomicBool,
-        compared: AtomicU64,
-        pairs_max: u64,
-        pairs_buffered: usize,
-    }
-
-    impl Setting {
-        fn new(pairs_max: u64, pairs_buffered: usize) -> Self {
-            Self { cancelled: AtomicBool::new(false), compared: AtomicU64::new(0), pairs_max, pairs_buffered }
-        }
-
-        fn compare(&self, tiles: &[Tile<'_>]) -> Result<(Compared, Vec<u8>), Error> {
-            let job = Job {
-                threshold: Threshold::new(0.6).unwrap(),
-                kernel: Kernel::best(),
-                tuning: &TuningCell::new(),
-                pairs_max: self.pairs_max,
-                cancelled: &self.cancelled,
-                compared: &self.compared,
-                scratch: &Memory,
-                pairs_buffered: self.pairs_buffered,
-            };
-            let mut out = Vec::new();
-            Ok((compare(&job, tiles.iter().copied().map(Ok), &mut out)?, out))
-        }
-    }
-
-    fn definition(tiles: &[Tile<'_>]) -> Vec<Pair> {
-        let threshold = Threshold::new(0.6).unwrap();
-        let of_tile = |tile: &Tile<'_>| -> Vec<Pair> {
-            let hits = dice::by_definition(&tile.left, &tile.right, threshold);
-            hits.into_iter().map(|hit| pair(tile, hit)).collect()
-        };
-        let mut pairs: Vec<_> = tiles.iter().flat_map(of_tile).collect();
-        pairs.sort_unstable();
-        pairs
-    }
-
-    #[test]
-    fn large_and_small_tiles_give_one_sorted_run_however_little_is_held() {
-        let (left, right) = (matrix(700, 16, 1), matrix(600, 16, 2));
-        let ids: Vec<u8> = (0..50_u32).flat_map(|id| (11 * id).to_le_bytes()).collect();
-        let large = Tile {
-            datasets: [0, 1],
-            left: Rows::all(&left, 16).unwrap(),
-            right: Rows::all(&right, 16).unwrap(),
-        };
-        let listed = |ids| Tile {
-            left: Rows::listed(&left, 16, ids).unwrap(),
-            right: large.right.part(0..9),
-            ..large
-        };
-        let tiles = [listed(&ids[..40]), large, listed(&ids[..])];
-
-        let found = definition(&tiles);
-        assert!(found.len() > 1000, "{} pairs test something", found.len());
-        let mut once = found.clone();
-        once.dedup();
-        let mut writer = Writer::new(Vec::new());
-        for pair in &once {
-            writer.push(pair).unwrap();
-        }
-        let expected = writer.finish().unwrap().0;
-        for held in [1 << 20, 1000, 7] {
-            let (compared, run) = Setting::new(u64::MAX, held).compare(&tiles).unwrap();
-            assert_eq!(run, expected, "{held} pairs held");
-            assert_eq!(compared.comparisons, tiles.iter().map(Tile::comparisons).sum::<u64>());
-            assert_eq!(compared.pairs_found, found.len() as u64);
-            assert_eq!(compared.pairs_written, once.len() as u64);
-        }
-    }
-
-    #[test]
-    fn many_small_tiles_are_one_run() {
-        let rows = matrix(2000, 8, 3);
-        let ids: Vec<u8> = (0..2000_u32).flat_map(u32::to_le_bytes).collect();
-        let all = Rows::listed(&rows, 8, &ids).unwrap();
-        let tiles: Vec<_> = (0..40_000)
-            .map(|tile| tile % 999)
-            .map(|at| Tile {
-                datasets: [0, 1],
-                left: all.part(2 * at..2 * at + 2),
-                right: all.part(at..at + 2),
-            })
-            .collect();
-        let (compared, run) = Setting::new(u64::MAX, 5000).compare(&tiles).unwrap();
-        let mut expected = definition(&tiles);
-        assert_eq!(compared.pairs_found, expected.len() as u64);
-        expected.dedup();
-        assert_eq!(Reader::open(&run[..]).unwrap().map(Result::unwrap).collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn too_many_pairs_end_it_with_their_count() {
-        let rows = vec![0xff; 8 * 2000];
-        let rows = Rows::all(&rows, 8).unwrap();
-        let tile = Tile { datasets: [0, 1], left: rows, right: rows };
-        let refused = Setting::new(100_000, 1000).compare(&[tile]).unwrap_err();
-        let Error::Pairs(pairs::Error::TooMany { count, limit: 100_000 }) = refused else {
-            panic!("{refused}");
-        };
-        assert!((100_001..1_000_000).contains(&count), "{count} were found before it stopped");
-        assert!(Setting::new(4_000_000, 1 << 20).compare(&[tile]).is_ok());
-    }
-
-    #[test]
-    fn a_cancelled_part_stops_and_sizes_must_agree() {
-        let rows = matrix(100, 8, 5);
-        let rows8 = Rows::all(&rows, 8).unwrap();
-        let rows16 = Rows::all(&rows, 16).unwrap();
-        let tile = |left, right| Tile { datasets: [0, 1], left, right };
-        let setting = Setting::new(u64::MAX, 100);
-        assert!(matches!(setting.compare(&[tile(rows8, rows16)]), Err(Error::Malformed(_))));
-        let mixed = [tile(rows8, rows8), tile(rows16, rows16)];
-        assert!(matches!(setting.compare(&mixed), Err(Error::Malformed(_))));
-        setting.cancelled.store(true, Ordering::Relaxed);
-        assert!(matches!(setting.compare(&[tile(rows8, rows8)]), Err(Error::Cancelled)));
-        let (nothing, run) = setting.compare(&[]).unwrap();
-        assert_eq!((nothing, &run[..]), (Compared::default(), &pairs::HEADER[..]));
-    }
-}
+mod tests;

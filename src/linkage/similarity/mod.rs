@@ -10,10 +10,12 @@ mod compare;
 mod decision;
 mod error;
 mod kernel;
+mod pace;
 mod packed;
 mod parts;
 mod rows;
 mod search;
+mod sides;
 mod sieve;
 mod tuning;
 #[cfg(test)]
@@ -23,7 +25,9 @@ mod vectors;
 
 pub use compare::{Compared, Job, Tile, compare};
 pub use error::Error;
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Name as KernelName, Unavailable};
+pub use pace::expected_per_second;
 pub use rows::Rows;
 pub use search::{Hit, search};
+pub use sides::Sides;
 pub use tuning::{Tuning, TuningCell};

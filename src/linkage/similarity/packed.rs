@@ -1,9 +1,12 @@
 //! Rows brought into the form that the kernels read: sorted by popcount, padded to cache lines, with
 //! their signatures.
 
+use std::ops::Range;
+
 use super::decision::Decision;
 use super::kernel::{BLOCK_ROWS, Bytes, Kernel, RowSignatures, WORD_BLOCK_ROWS, Words};
 use super::rows::Rows;
+use super::sides::Footprint;
 use super::tuning::{Signatures, Tuning};
 
 /// Rows by popcount, the sparsest first.
@@ -22,7 +25,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    pub(super) fn new(rows: &Rows<'_>, tuning: &Tuning, kernel: Kernel) -> Self {
+    fn new(rows: &Rows<'_>, tuning: &Tuning, kernel: Kernel) -> Self {
         let mut by_bits: Vec<(u32, u32)> =
             (0..rows.len()).map(|row| (kernel.popcount(rows.bytes(row)), row as u32)).collect();
         by_bits.sort_unstable();
@@ -37,6 +40,25 @@ impl Packed {
     }
 }
 
+impl Footprint for Packed {
+    fn bytes(&self) -> usize {
+        let Self { rows, bits, words, signatures, untold } = self;
+        words.bytes() + signatures.len() + size_of::<u32>() * (rows.len() + bits.len() + untold.len())
+    }
+}
+
+impl Footprint for RowSide {
+    fn bytes(&self) -> usize {
+        self.packed.bytes() + size_of_val(self.counts.as_slice())
+    }
+}
+
+impl Footprint for LaneSide {
+    fn bytes(&self) -> usize {
+        self.packed.bytes() + size_of_val(self.lines.as_slice()) + size_of_val(self.bits.as_slice())
+    }
+}
+
 /// The side whose rows are taken one by one.
 #[derive(Debug)]
 pub(super) struct RowSide {
@@ -47,8 +69,10 @@ pub(super) struct RowSide {
 }
 
 impl RowSide {
-    pub(super) fn new(packed: Packed, tuning: &Tuning) -> Self {
-        let counts = packed.signatures.iter().map(|count| u32::from(*count) * 0x0101_0101).collect();
+    pub(super) fn of(rows: &Rows<'_>, tuning: &Tuning, kernel: Kernel) -> Self {
+        let mut packed = Packed::new(rows, tuning, kernel);
+        let signatures = std::mem::take(&mut packed.signatures);
+        let counts = signatures.iter().map(|count| u32::from(*count) * 0x0101_0101).collect();
         Self { packed, counts, parts: tuning.parts() }
     }
 
@@ -58,13 +82,23 @@ impl RowSide {
         RowSignatures { first: first as u32, counts, needed }
     }
 
-    /// The sum that the row at `position` asks of lanes of a block.
-    pub(super) fn needed(&self, position: usize, lanes: &LaneBits, decision: &Decision) -> u8 {
-        let common = decision.needed(self.packed.bits[position] + lanes.sparsest);
-        let told = common.saturating_sub(self.packed.untold[position]) + u32::from(lanes.start_max);
-        // Less if `untold` is more than all: what is missing then goes off the start.
-        let told = told.saturating_sub(self.packed.untold[position].saturating_sub(common));
-        u8::try_from(told).unwrap_or(u8::MAX)
+    /// Replaces `told` by the sums that the rows at `positions` ask of lanes of a block.
+    pub(super) fn needed(
+        &self,
+        positions: Range<usize>,
+        lanes: &LaneBits,
+        decision: &Decision,
+        told: &mut Vec<u8>,
+    ) {
+        told.clear();
+        let mut untold = &self.packed.untold[positions.clone()];
+        // Rows come by popcount, so what is the same for many of them is looked up once.
+        for same in self.packed.bits[positions].chunk_by(|a, b| a == b) {
+            let needed = decision.needed(same[0] + lanes.sparsest) + u32::from(lanes.start_max);
+            let (these, others) = untold.split_at(same.len());
+            told.extend(these.iter().map(|untold| needed.saturating_sub(*untold).min(u8::MAX.into()) as u8));
+            untold = others;
+        }
     }
 }
 
@@ -128,7 +162,8 @@ impl Form {
 }
 
 impl LaneSide {
-    pub(super) fn new(packed: Packed, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> Self {
+    pub(super) fn of(rows: &Rows<'_>, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> Self {
+        let mut packed = Packed::new(rows, tuning, kernel);
         let form = Form::of(tuning, kernel);
         let (mut lines, mut bits) = (Vec::new(), Vec::new());
         for first in (0..packed.rows.len()).step_by(form.block_rows()) {
@@ -144,6 +179,7 @@ impl LaneSide {
             }
             bits.push(lane_bits);
         }
+        packed.signatures = Vec::new();
         Self { packed, lines, bits, form }
     }
 
@@ -166,7 +202,7 @@ fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: &LaneBits, decis
     lines.extend((0..BLOCK_ROWS / 64).map(|line| Bytes(std::array::from_fn(|lane| start(64 * line + lane)))));
 }
 
-fn push_counts(lines: &mut Vec<Bytes>, signatures: &[u8], parts: usize, rows: std::ops::Range<usize>) {
+fn push_counts(lines: &mut Vec<Bytes>, signatures: &[u8], parts: usize, rows: Range<usize>) {
     let start = lines.len();
     lines.resize(start + parts * BLOCK_ROWS / 64, Bytes([0; 64]));
     if parts == 0 {
@@ -180,7 +216,7 @@ fn push_counts(lines: &mut Vec<Bytes>, signatures: &[u8], parts: usize, rows: st
     }
 }
 
-fn push_words(lines: &mut Vec<Bytes>, words: &Words, rows: std::ops::Range<usize>) {
+fn push_words(lines: &mut Vec<Bytes>, words: &Words, rows: Range<usize>) {
     const LINES: usize = WORD_BLOCK_ROWS / 16;
     let start = lines.len();
     lines.resize(start + 16 * words.lines_per_row() * LINES, Bytes([0; 64]));

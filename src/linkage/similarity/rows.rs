@@ -89,6 +89,14 @@ impl<'a> Rows<'a> {
         self.encoding_bytes
     }
 
+    /// The record that the first row is, if the others follow it.
+    pub(super) const fn first_of_range(&self) -> Option<u32> {
+        match self.selection {
+            Selection::Range { start, .. } => Some(start),
+            Selection::Listed(_) => None,
+        }
+    }
+
     /// Some of these rows.
     ///
     /// # Panics

@@ -1,11 +1,14 @@
 //! The search over many rows: sift by signatures, count the survivors, decide by the definition.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::compare::Tile;
 use super::decision::Decision;
 use super::kernel::{BLOCK_ROWS, Block, Bytes, Candidate, Kernel, RowWords, WordBlock};
-use super::packed::{Form, LaneBits, LaneSide, Packed, RowSide};
+use super::packed::{Form, LaneBits, LaneSide, RowSide};
 use super::rows::Rows;
+use super::sides::{Key, Sides};
 use super::tuning::Tuning;
 use super::{Error, Hit};
 
@@ -13,11 +16,11 @@ use super::{Error, Hit};
 /// the cache next to the processor.
 const CHUNK_ROWS: usize = 128;
 
-/// Two lists of rows, ready to be searched. The longer list gives the lanes.
+/// Two lists of rows, ready to be searched. The longer list, or one about as long, gives the lanes.
 #[derive(Debug)]
 pub(super) struct Sieve<'a> {
-    rows: RowSide,
-    lanes: LaneSide,
+    rows: Arc<RowSide>,
+    lanes: Arc<LaneSide>,
     left_is_rows: bool,
     decision: &'a Decision,
     kernel: Kernel,
@@ -48,16 +51,31 @@ impl<'a> Sieve<'a> {
         kernel: Kernel,
     ) -> Self {
         let left_is_rows = left.len() <= right.len();
-        let pack = |rows: &Rows<'_>| Packed::new(rows, tuning, kernel);
-        let (left, right) = (pack(left), pack(right));
         let (rows, lanes) = if left_is_rows { (left, right) } else { (right, left) };
-        Self {
-            rows: RowSide::new(rows, tuning),
-            lanes: LaneSide::new(lanes, tuning, decision, kernel),
-            left_is_rows,
-            decision,
-            kernel,
-        }
+        let rows = Arc::new(RowSide::of(rows, tuning, kernel));
+        let lanes = Arc::new(LaneSide::of(lanes, tuning, decision, kernel));
+        Self { rows, lanes, left_is_rows, decision, kernel }
+    }
+
+    /// The same over the rows of a large tile, which other tiles of the run compare, too: what was brought into
+    /// order for one of them is taken from `sides`. Both lists are ordered at once if a thread is free.
+    pub(super) fn shared(
+        tile: &Tile<'_>,
+        sides: &Sides,
+        tuning: &Tuning,
+        decision: &'a Decision,
+        kernel: Kernel,
+    ) -> Self {
+        // Tiles of a grid differ by a row or two, so that does not decide who gives the lanes.
+        let left_is_rows = tile.left.len() <= tile.right.len() + tile.right.len() / 8;
+        let [left, right] = [(tile.datasets[0], &tile.left), (tile.datasets[1], &tile.right)];
+        let (rows, lanes) = if left_is_rows { (left, right) } else { (right, left) };
+        let key = |(dataset, rows)| Key::of(dataset, rows, tuning.parts());
+        let (rows, lanes) = rayon::join(
+            || sides.rows.get_or_make(key(rows), || RowSide::of(rows.1, tuning, kernel)),
+            || sides.lanes.get_or_make(key(lanes), || LaneSide::of(lanes.1, tuning, decision, kernel)),
+        );
+        Self { rows, lanes, left_is_rows, decision, kernel }
     }
 
     /// How many rows there are to take one by one, and how many comparisons each is.
@@ -105,9 +123,7 @@ impl<'a> Sieve<'a> {
         let lanes_end = self.lanes.packed.rows.len().min(first_lane as usize + form.block_rows()) as u32;
         match form {
             Form::Signatures(_) => {
-                lists.told.clear();
-                let needed = |position| self.rows.needed(position, lane_bits, self.decision);
-                lists.told.extend((first..last).map(needed));
+                self.rows.needed(first..last, lane_bits, self.decision, &mut lists.told);
                 let rows = self.rows.signatures(first, &lists.told);
                 self.kernel.sift(rows, &Block::new(first_lane, lines), &mut lists.survivors);
                 if lanes_end - first_lane < BLOCK_ROWS as u32 {

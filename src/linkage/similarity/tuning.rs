@@ -6,6 +6,9 @@
 //! makes large. How many parts pay is tried on pairs of the sample.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
 
 use super::columns::Columns;
 use super::decision::Decision;
@@ -18,6 +21,8 @@ use super::sieve::Sieve;
 const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
 /// Rows of either side that are looked at.
 const SAMPLE_ROWS: usize = 256;
+/// Comparisons of a run from which learning pays.
+const LEARNING_COMPARISONS: u64 = 1 << 26;
 /// Sums up to which sifting is sharp; a few less than fit in a byte, since rows differ.
 const SUM_MAX: u32 = 240;
 
@@ -54,16 +59,22 @@ impl Tuning {
             return best;
         }
         let columns = Columns::of(&sample.rows(), kernel);
+        let attempt = |count: &usize| {
+            let tried = Self::with(&Parts::spread(&columns, *count), &sample, decision, kernel);
+            let survival = sample.survival(&tried, decision, kernel);
+            (kernel.cost(*count, survival, sample.encoding_bytes), tried)
+        };
         let mut worse = 0;
-        for count in PARTS {
-            let tried = Self::with(&Parts::spread(&columns, count), &sample, decision, kernel);
-            let cost = kernel.cost(count, sample.survival(&tried, decision, kernel), sample.encoding_bytes);
-            worse = if cost < best_cost { 0 } else { worse + 1 };
-            if cost < best_cost {
-                (best, best_cost) = (tried, cost);
-            }
-            if worse == 2 && best.parts() > 0 {
-                break;
+        // As many at once as there are threads; some may turn out not to have been needed.
+        for counts in PARTS.chunks(rayon::current_num_threads()) {
+            for (cost, tried) in counts.par_iter().map(attempt).collect::<Vec<_>>() {
+                worse = if cost < best_cost { 0 } else { worse + 1 };
+                if cost < best_cost {
+                    (best, best_cost) = (tried, cost);
+                }
+                if worse == 2 && best.parts() > 0 {
+                    return best;
+                }
             }
         }
         best
@@ -134,9 +145,10 @@ impl Tuning {
         }
         let (mut pairs, mut bits) = (Vec::new(), Vec::new());
         for first in (0..rows).step_by(ROWS_AT_ONCE as usize) {
-            let parts = |row| (0..self.parts() as u32).map(move |part| (row, part));
             pairs.clear();
-            pairs.extend((first..rows.min(first + ROWS_AT_ONCE)).flat_map(parts));
+            for row in first..rows.min(first + ROWS_AT_ONCE) {
+                pairs.extend((0..self.parts() as u32).map(|part| (row, part)));
+            }
             kernel.count(words, &self.masks, &pairs, &mut bits);
             for bits in bits.chunks_exact(self.parts()) {
                 told.push(bits.iter().sum());
@@ -180,30 +192,40 @@ impl Sample {
 
 /// Where the tuning of a run is kept: learnt when the first large part is compared, then used by all.
 #[derive(Debug, Default)]
-pub struct TuningCell(OnceLock<Tuning>);
+pub struct TuningCell {
+    tuning: OnceLock<Tuning>,
+    /// Comparisons that sifting would have paid for so far.
+    asked: AtomicU64,
+}
 
 impl TuningCell {
     /// Nothing learnt yet.
     pub const fn new() -> Self {
-        Self(OnceLock::new())
+        Self { tuning: OnceLock::new(), asked: AtomicU64::new(0) }
     }
 
     /// This, whatever the encodings are.
     pub fn holding(tuning: Tuning) -> Self {
-        Self(OnceLock::from(tuning))
+        Self { tuning: OnceLock::from(tuning), asked: AtomicU64::new(0) }
     }
 
     /// What was learnt, if anything was.
     pub fn get(&self) -> Option<&Tuning> {
-        self.0.get()
+        self.tuning.get()
+    }
+
+    /// Whether it is time to learn, now that so many comparisons more are to be made.
+    pub(super) fn pays_to_learn(&self, comparisons: u64) -> bool {
+        self.get().is_none()
+            && self.asked.fetch_add(comparisons, Ordering::Relaxed) + comparisons >= LEARNING_COMPARISONS
     }
 
     pub(super) fn get_or_learn(&self, learn: impl Fn() -> Tuning) -> &Tuning {
         // Not `get_or_init`: while it learns, a thread of the pool may take up another part of the run
         // that asks for the same cell. Learning twice teaches the same.
-        if self.0.get().is_none() {
-            let _ = self.0.set(learn());
+        if self.tuning.get().is_none() {
+            let _ = self.tuning.set(learn());
         }
-        self.0.get_or_init(learn)
+        self.tuning.get_or_init(learn)
     }
 }

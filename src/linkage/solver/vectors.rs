@@ -9,7 +9,7 @@ use super::{Groups, Permutations, Record, by_definition, solve, write_groups, wr
 use crate::linkage::fixtures::{bytes, int, json, list, pairs};
 use crate::linkage::pairs::{PAIRS_BUFFERED, Pair, Reader};
 use crate::linkage::scratch::Memory;
-use crate::linkage::similarity::{Job, Kernel, Rows, Tile, TuningCell, compare};
+use crate::linkage::similarity::{Job, Kernel, Rows, Sides, Tile, TuningCell, compare};
 use crate::model::Threshold;
 
 fn records(groups: &Value) -> Vec<Vec<Record>> {
@@ -103,6 +103,7 @@ fn every_flow_gives_the_librarys_pairs_and_groups() {
             threshold: Threshold::new(case["threshold"].as_f64().unwrap()).unwrap(),
             kernel: Kernel::best(),
             tuning: &TuningCell::new(),
+            sides: &Sides::default(),
             pairs_max: u64::MAX,
             cancelled: &AtomicBool::new(false),
             compared: &compared,

@@ -5,13 +5,18 @@ use std::time::Duration;
 use super::desk::{Paper, Told};
 use super::people::{People, compare, finalize};
 use super::{PROJECT, Place, RUN};
+use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Purge, ResultType, Task};
 use crate::objects::keys;
 use crate::runtime::clock::Stopwatch;
 use crate::worker::{Settings, Worker};
 
 fn start(place: &Place, desk: &Paper) -> Worker {
-    let settings = Settings { lease: Duration::from_secs(30), drain_timeout: Duration::from_secs(20) };
+    let settings = Settings {
+        lease: Duration::from_secs(30),
+        drain_timeout: Duration::from_secs(20),
+        kernel: Kernel::best(),
+    };
     Worker::start(desk.clone(), place.objects.clone(), place.pool.clone(), settings)
 }
 

@@ -15,6 +15,7 @@ use super::Error;
 use super::hold::Hold;
 use super::shop::Shop;
 use crate::coordinator::Assignment;
+use crate::linkage::similarity::Kernel;
 use crate::model::{Job, Outcome, ProjectId, RunId, Seed, Task};
 use crate::objects::{Key, Objects};
 use crate::queue::{Fence, Lease, LeaseId};
@@ -52,7 +53,7 @@ impl Place {
         let dir = TempDir::new().unwrap();
         let objects = Objects::open(&dir.path().join("objects"), &dir.path().join("spool")).unwrap();
         let pool = Pool::new(2).unwrap();
-        let shop = Arc::new(Shop::new(objects.clone(), pool.clone()));
+        let shop = Arc::new(Shop::new(objects.clone(), pool.clone(), Kernel::best()));
         Self { dir, objects, pool, shop }
     }
 

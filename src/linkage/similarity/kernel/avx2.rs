@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 
 use super::portable;
 use super::sift::{Lanes, sift};
-use super::{Block, Candidate, Costs, Loops, RowSignatures, Words};
+use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};
 
 /// Exists only where the processor has AVX2 and POPCNT.
 pub(super) struct Avx2(());
@@ -19,8 +19,8 @@ impl Avx2 {
 }
 
 impl Loops for Avx2 {
-    fn name(&self) -> &'static str {
-        "avx2"
+    fn name(&self) -> Name {
+        Name::Avx2
     }
 
     fn costs(&self) -> Costs {

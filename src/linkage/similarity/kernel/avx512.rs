@@ -9,7 +9,9 @@ use std::arch::x86_64::{
 
 use super::portable;
 use super::sift::{AT_ONCE, Lanes, sift, write_all};
-use super::{Block, Candidate, Costs, Line, Loops, RowSignatures, RowWords, WordBlock, WordSieve, Words};
+use super::{
+    Block, Candidate, Costs, Line, Loops, Name, RowSignatures, RowWords, WordBlock, WordSieve, Words,
+};
 
 /// Exists only where the processor has AVX-512 F, BW and VPOPCNTDQ, and POPCNT.
 pub(super) struct Avx512(());
@@ -25,8 +27,8 @@ impl Avx512 {
 }
 
 impl Loops for Avx512 {
-    fn name(&self) -> &'static str {
-        "avx512"
+    fn name(&self) -> Name {
+        Name::Avx512
     }
 
     fn costs(&self) -> Costs {

@@ -5,6 +5,13 @@
 #[repr(C, align(64))]
 pub(in crate::linkage::similarity) struct Line(pub [u64; 8]);
 
+impl Line {
+    fn of(bytes: &[u8; 64]) -> Self {
+        let words = bytes.as_chunks::<8>().0;
+        Self(std::array::from_fn(|word| u64::from_le_bytes(words[word])))
+    }
+}
+
 /// A cache line of bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -27,15 +34,18 @@ impl Words {
     /// Appends a row.
     pub(in crate::linkage::similarity) fn push(&mut self, row: &[u8]) {
         debug_assert_eq!(row.len().div_ceil(64), self.lines_per_row);
-        for chunk in row.chunks(64) {
-            let mut line = Line::default();
-            for (word, bytes) in line.0.iter_mut().zip(chunk.chunks(8)) {
-                let mut padded = [0; 8];
-                padded[..bytes.len()].copy_from_slice(bytes);
-                *word = u64::from_le_bytes(padded);
-            }
-            self.lines.push(line);
+        let (whole, rest) = row.as_chunks::<64>();
+        self.lines.extend(whole.iter().map(Line::of));
+        if !rest.is_empty() {
+            let mut padded = [0; 64];
+            padded[..rest.len()].copy_from_slice(rest);
+            self.lines.push(Line::of(&padded));
         }
+    }
+
+    /// Memory that the rows take.
+    pub(in crate::linkage::similarity) fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
     }
 
     pub(in crate::linkage::similarity) fn lines_per_row(&self) -> usize {

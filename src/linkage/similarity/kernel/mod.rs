@@ -17,6 +17,7 @@
 #![expect(clippy::needless_range_loop, reason = "registers are numbered by row and vector")]
 
 mod lines;
+mod name;
 mod portable;
 mod sift;
 #[cfg(target_arch = "x86_64")]
@@ -31,6 +32,7 @@ mod popcnt;
 use std::fmt;
 
 pub(super) use lines::{Bytes, Line, Words};
+pub use name::Name;
 pub(super) use sift::{BLOCK_ROWS, Block, RowSignatures, RowWords, WORD_BLOCK_ROWS, WordBlock};
 
 /// A pair of rows, by position on either side.
@@ -38,7 +40,7 @@ pub(super) type Candidate = (u32, u32);
 
 /// What a processor does for the search.
 trait Loops: Sync {
-    fn name(&self) -> &'static str;
+    fn name(&self) -> Name;
 
     /// What loops take on a processor of the kind, roughly.
     fn costs(&self) -> Costs;
@@ -102,13 +104,16 @@ impl Kernel {
         Self::available()[0]
     }
 
-    /// The kernel of this name, if this processor can run it.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::available().into_iter().find(|kernel| kernel.name() == name)
+    /// The kernel of this name.
+    ///
+    /// # Errors
+    /// [`Unavailable`], if this processor cannot run it.
+    pub fn named(name: Name) -> Result<Self, Unavailable> {
+        Self::available().into_iter().find(|kernel| kernel.name() == name).ok_or(Unavailable { name })
     }
 
-    /// `portable`, `popcnt`, `avx2`, `avx512` or `neon`.
-    pub fn name(self) -> &'static str {
+    /// What it is called.
+    pub fn name(self) -> Name {
         self.0.name()
     }
 
@@ -164,9 +169,25 @@ impl Kernel {
 
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.name().as_str())
     }
 }
+
+/// This processor lacks what a kernel needs. The message names those that it can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// The kernel.
+    pub name: Name,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Kernel::available().iter().map(|kernel| kernel.name().as_str()).collect();
+        write!(f, "this processor cannot run {}; it runs {}", self.name, names.join(", "))
+    }
+}
+
+impl std::error::Error for Unavailable {}
 
 impl Default for Kernel {
     fn default() -> Self {

@@ -7,14 +7,14 @@ use std::arch::aarch64::{
 
 use super::portable;
 use super::sift::{Lanes, sift};
-use super::{Block, Candidate, Costs, Loops, RowSignatures, Words};
+use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};
 
 /// The kernel of every aarch64 processor.
 pub(super) struct Neon;
 
 impl Loops for Neon {
-    fn name(&self) -> &'static str {
-        "neon"
+    fn name(&self) -> Name {
+        Name::Neon
     }
 
     fn costs(&self) -> Costs {

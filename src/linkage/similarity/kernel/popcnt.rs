@@ -2,7 +2,7 @@
 
 use super::portable::{self, Plain};
 use super::sift::sift;
-use super::{Block, Candidate, Costs, Loops, RowSignatures, Words};
+use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};
 
 /// Exists only where the processor has POPCNT.
 pub(super) struct Popcnt(());
@@ -14,8 +14,8 @@ impl Popcnt {
 }
 
 impl Loops for Popcnt {
-    fn name(&self) -> &'static str {
-        "popcnt"
+    fn name(&self) -> Name {
+        Name::Popcnt
     }
 
     fn costs(&self) -> Costs {

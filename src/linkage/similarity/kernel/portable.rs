@@ -1,14 +1,14 @@
 //! What any processor can do. The compiler makes vectors of 16 bytes of it where it knows them.
 
 use super::sift::{Lanes, sift};
-use super::{Block, Candidate, Costs, Loops, RowSignatures, Words};
+use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};
 
 /// The kernel that runs everywhere.
 pub(super) struct Portable;
 
 impl Loops for Portable {
-    fn name(&self) -> &'static str {
-        "portable"
+    fn name(&self) -> Name {
+        Name::Portable
     }
 
     fn costs(&self) -> Costs {

@@ -1,0 +1,57 @@
+//! What kernels are called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// A kernel, whether this processor can run it or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Name {
+    /// Any processor.
+    Portable,
+    /// x86-64 with POPCNT.
+    Popcnt,
+    /// x86-64 with AVX2.
+    Avx2,
+    /// x86-64 with AVX-512 BW and VPOPCNTDQ.
+    Avx512,
+    /// aarch64.
+    Neon,
+}
+
+impl Name {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Popcnt, Self::Avx2, Self::Avx512, Self::Neon];
+
+    /// How it is spelled.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Popcnt => "popcnt",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What was read is not the name of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("give portable, popcnt, avx2, avx512 or neon")]
+pub struct NotAName;
+
+impl FromStr for Name {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, NotAName> {
+        Self::ALL.into_iter().find(|name| name.as_str() == text).ok_or(NotAName)
+    }
+}

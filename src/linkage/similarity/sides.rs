@@ -1,0 +1,119 @@
+//! Rows that were brought into order, kept for the other tiles of a run that compare them.
+//!
+//! A large comparison is cut in a grid, so the same rows come up in every tile of a row or a column of it.
+//! Bringing them into order takes as long as comparing each with some thousands of others.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::packed::{LaneSide, RowSide};
+use super::rows::Rows;
+
+/// Bytes of either kind that are kept beyond those in use.
+const KEPT_BYTES: usize = 24 << 20;
+
+/// The ordered rows of a run that are kept, the latest ones. Dropping it frees them.
+#[derive(Debug, Default)]
+pub struct Sides {
+    pub(super) rows: Shelf<RowSide>,
+    pub(super) lanes: Shelf<LaneSide>,
+}
+
+/// Something that takes memory.
+pub(super) trait Footprint {
+    fn bytes(&self) -> usize;
+}
+
+/// Which rows, ordered in which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    dataset: u32,
+    first: u32,
+    count: usize,
+    parts: usize,
+}
+
+impl Key {
+    /// Of consecutive rows; listed ones are not kept.
+    pub(super) fn of(dataset: u32, rows: &Rows<'_>, parts: usize) -> Option<Self> {
+        let first = rows.first_of_range()?;
+        Some(Self { dataset, first, count: rows.len(), parts })
+    }
+}
+
+/// A side that is there, or that somebody is making.
+type Place<T> = Arc<OnceLock<Arc<T>>>;
+
+/// Sides of one kind, the latest asked for last.
+pub(super) struct Shelf<T>(Mutex<VecDeque<(Key, Place<T>)>>);
+
+impl<T: Footprint> Shelf<T> {
+    /// The side, made by the first who asks. Others wait meanwhile, so `make` must not wait for them: it stays on
+    /// its thread.
+    pub(super) fn get_or_make(&self, key: Option<Key>, make: impl FnOnce() -> T) -> Arc<T> {
+        let Some(key) = key else { return Arc::new(make()) };
+        let place = self.place(key);
+        let side = Arc::clone(place.get_or_init(|| Arc::new(make())));
+        self.forget_oldest();
+        side
+    }
+
+    fn place(&self, key: Key) -> Place<T> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = places.iter().position(|(known, _)| *known == key);
+        let found = known.and_then(|at| places.remove(at)).unwrap_or_else(|| (key, Place::default()));
+        let place = Arc::clone(&found.1);
+        places.push_back(found);
+        place
+    }
+
+    fn forget_oldest(&self) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = |place: &Place<T>| place.get().map_or(0, |side| side.bytes());
+        let mut bytes: usize = places.iter().map(|(_, place)| size(place)).sum();
+        while bytes > KEPT_BYTES
+            && let Some((_, place)) = places.pop_front()
+        {
+            bytes -= size(&place);
+        }
+    }
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> fmt::Debug for Shelf<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shelf").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Large(usize);
+
+    impl Footprint for Large {
+        fn bytes(&self) -> usize {
+            KEPT_BYTES / 2
+        }
+    }
+
+    #[test]
+    fn the_latest_sides_are_kept_and_what_is_listed_never() {
+        let shelf = Shelf::default();
+        let (matrix, ids) = ([0; 80], [0; 4]);
+        let rows = Rows::all(&matrix, 8).unwrap();
+        let key = |row: usize| Key::of(0, &rows.part(row..row + 1), 4);
+        let ask = |row, made| shelf.get_or_make(key(row), || Large(made)).0;
+        assert_eq!([ask(0, 1), ask(0, 2), ask(1, 3), ask(0, 4)], [1, 1, 3, 1]);
+        assert_eq!([ask(2, 5), ask(0, 6), ask(1, 7)], [5, 1, 7], "the oldest went");
+        assert_eq!(Key::of(0, &Rows::listed(&matrix, 8, &ids).unwrap(), 4), None);
+        assert_eq!(shelf.get_or_make(None, || Large(8)).0, 8);
+    }
+}

@@ -1,0 +1,102 @@
+//! Comparisons under way: how far they are, how they are stopped, and which kernel makes them.
+
+use std::fs;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::command_line::{entityd, stderr};
+use crate::support::{Entityd, Project, eventually};
+
+const RECORDS: usize = 200_000;
+const ENCODING_BYTES: usize = 128;
+
+/// Encodings of which any two share about half of their bits.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
+    };
+    (0..RECORDS * ENCODING_BYTES / 8).flat_map(|_| next()).collect()
+}
+
+async fn upload(project: &Project, party: usize, rows: Vec<u8>) {
+    let request = project.api.request(Method::POST, &format!("{}/binaryclks", project.path));
+    let answer = request
+        .header("Authorization", &project.update_tokens[party])
+        .header("Content-Type", "application/octet-stream")
+        .header("Hash-Count", rows.len() / ENCODING_BYTES)
+        .header("Hash-Size", ENCODING_BYTES)
+        .body(rows)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+}
+
+/// What the process has had of the processors.
+fn processor_time(server: &Entityd) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let ticks: u64 = [11, 12].iter().map(|at| fields[*at].parse::<u64>().unwrap()).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+/// At a threshold that sifting does not help with, so that it would take half a minute.
+#[tokio::test]
+async fn progress_never_goes_back_and_a_second_after_a_delete_the_processors_are_idle() {
+    let server = Entityd::start();
+    let project = server.api().project("groups").await;
+    for party in 0..2 {
+        upload(&project, party, noise(party as u64 + 1)).await;
+    }
+    let run = project.run(0.6).await;
+    let mut seen = 0.0;
+    eventually("a few parts are compared", async || {
+        let status: Value = run.status().await;
+        let progress = status["current_stage"]["progress"]["relative"].as_f64().unwrap_or(0.0);
+        assert!(progress >= seen && status["state"] != "completed", "{status} after {seen}");
+        seen = progress;
+        (status["current_stage"]["number"] == 2 && progress > 0.02).then_some(())
+    })
+    .await;
+    let busy = processor_time(&server);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(processor_time(&server) > busy + Duration::from_millis(50), "it was at work");
+
+    assert_eq!(project.api.delete(&run.path, &project.result_token).await.status(), StatusCode::NO_CONTENT);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let idle = processor_time(&server);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let spent = processor_time(&server) - idle;
+    assert!(spent < Duration::from_millis(100), "{spent:?} of processor time in a second");
+}
+
+#[tokio::test]
+async fn every_kernel_of_this_machine_serves_and_finds_the_same() {
+    let mut answers = Vec::new();
+    for kernel in ["auto", "portable", "popcnt", "avx2", "avx512", "neon"] {
+        let output = entityd().args(["config", "show", "--kernel", kernel]).output().unwrap();
+        if !output.status.success() {
+            assert!(stderr(&output).contains("it runs"), "{}", stderr(&output));
+            continue;
+        }
+        let server = Entityd::with(&["--kernel", kernel]);
+        let project = server.api().project("similarity_scores").await;
+        let mut rows = noise(7);
+        rows.truncate(300 * ENCODING_BYTES);
+        upload(&project, 0, rows.clone()).await;
+        rows.iter_mut().step_by(9).for_each(|byte| *byte ^= 0x11);
+        upload(&project, 1, rows).await;
+        let run = project.run(0.7).await;
+        assert_eq!(run.ended().await["state"], "completed");
+        let found: Value = run.result(&project.result_token).await.json().await.unwrap();
+        assert_eq!(found["similarity_scores"].as_array().map(Vec::len), Some(300));
+        answers.push(found);
+    }
+    assert!(answers.len() > 1 && answers.iter().all(|answer| *answer == answers[0]));
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Error;
 use super::hold::Hold;
 use super::lease::panicked;
+use super::rate::Kind;
 use super::shop::Shop;
 use super::watched::Watched;
 use crate::linkage::encoding::layout::Directory;
@@ -38,7 +39,7 @@ pub(super) async fn work(
         let indexes = indexes(hold, uploads);
         let aim = match comparisons_per_job {
             Some(aim) => aim,
-            None => usual_aim(shop.rate.per_second(encoding_bytes(shop, &indexes)?, threshold)),
+            None => usual_aim(shop.rate.per_second(Kind::of(encoding_bytes(shop, &indexes)?, threshold))),
         };
         let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), indexes, threshold };
         let planned =

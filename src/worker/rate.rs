@@ -54,11 +54,12 @@ impl Rate {
         Self { kernel, threads, state: Mutex::new(state) }
     }
 
-    /// Comparisons a second that runs with this threshold were compared at lately, or may be expected to be.
-    pub(super) fn per_second(&self, encoding_bytes: u32, threshold: Threshold) -> f64 {
-        let measured = self.with(|state| state.per_second.get(&Kind::of(encoding_bytes, threshold)).copied());
+    /// Comparisons a second that runs of this kind were compared at lately, or may be expected to be.
+    pub(super) fn per_second(&self, kind: Kind) -> f64 {
+        let measured = self.with(|state| state.per_second.get(&kind).copied());
         measured.unwrap_or_else(|| {
-            expected_per_second(self.kernel, encoding_bytes as usize, threshold) * self.threads as f64
+            let threshold = f64::from(kind.threshold_percent) / 100.0;
+            expected_per_second(self.kernel, kind.encoding_bytes as usize, threshold) * self.threads as f64
         })
     }
 
@@ -111,8 +112,8 @@ impl State {
 mod tests {
     use super::*;
 
-    fn threshold(value: f64) -> Threshold {
-        Threshold::new(value).unwrap()
+    fn kind(threshold: f64) -> Kind {
+        Kind::of(128, Threshold::new(threshold).unwrap())
     }
 
     fn rate() -> Rate {
@@ -122,31 +123,30 @@ mod tests {
     #[test]
     fn the_first_measurement_replaces_the_expectation_and_later_ones_bend_it() {
         let rate = rate();
-        let kind = Kind::of(128, threshold(0.9));
         let measure = |comparisons| {
             rate.with(|state| {
-                state.kind = Some(kind);
+                state.kind = Some(kind(0.9));
                 state.comparisons = comparisons;
                 state.learn(Duration::from_secs(1));
             });
-            rate.per_second(128, threshold(0.9))
+            rate.per_second(kind(0.9))
         };
         assert!((measure(10_000) - 1e4).abs() < 1.0);
         assert!((1e4..1e6).contains(&measure(1_000_000)));
-        assert!(rate.per_second(128, threshold(0.8)) > 1e6, "another threshold, another rate");
+        assert!(rate.per_second(kind(0.8)) > 1e6, "another threshold, another rate");
     }
 
     #[test]
     fn short_parts_and_parts_of_several_kinds_together_teach_nothing() {
         let rate = rate();
-        let expected = rate.per_second(128, threshold(0.9));
-        let kinds = [0.9, 0.8].map(|value| Kind::of(128, threshold(value)));
+        let expected = rate.per_second(kind(0.9));
+        let kinds = [0.9, 0.8].map(kind);
         kinds.iter().for_each(|kind| rate.begin(*kind));
         rate.end(5);
         rate.with(|state| state.learn(SPAN));
         rate.end(5);
         rate.begin(kinds[0]);
         rate.end(5);
-        assert!((rate.per_second(128, threshold(0.9)) - expected).abs() < 1.0);
+        assert!((rate.per_second(kind(0.9)) - expected).abs() < 1.0);
     }
 }

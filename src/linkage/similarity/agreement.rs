@@ -163,7 +163,8 @@ fn run_of_bits(bytes: usize, start: usize, bits: usize) -> Vec<u8> {
 /// Rows whose pairs score exactly the ratio, and one bit to either side of it.
 fn rows_on_the_threshold(bytes: usize, (numerator, denominator): (usize, usize)) -> Vec<u8> {
     let mut rows: Vec<Vec<u8>> = vec![run_of_bits(bytes, 0, 0), run_of_bits(bytes, 0, 8 * bytes)];
-    for sum in (denominator..=(12 * bytes).min(400)).step_by(denominator) {
+    let sum_max = (12 * bytes).min(400);
+    for sum in (denominator..=sum_max).step_by(denominator * (sum_max / denominator / 20).max(1)) {
         let common = sum * numerator / denominator / 2;
         for apart in 0..3 {
             let bits = sum / 2 + apart;

@@ -1,16 +1,15 @@
 //! How fast comparing may be expected to be, before it was tried.
 
 use super::Kernel;
-use crate::model::Threshold;
 
 /// What bringing rows into order, deciding and writing leave of the speed of the loops.
 const SHARE: f64 = 0.6;
 
 /// Comparisons a second of one thread over encodings of people: brute force, as many times as the threshold lets
 /// sifting win. A guess, good to cut work into pieces of about the same time.
-pub fn expected_per_second(kernel: Kernel, encoding_bytes: usize, threshold: Threshold) -> f64 {
+pub fn expected_per_second(kernel: Kernel, encoding_bytes: usize, threshold: f64) -> f64 {
     let brute_force = 64e9 / kernel.cost(0, 1.0, encoding_bytes);
-    let sifting = 0.25 / (1.02 - threshold.get());
+    let sifting = 0.25 / (1.02 - threshold);
     SHARE * brute_force * sifting.max(1.0)
 }
 
@@ -21,7 +20,7 @@ mod tests {
     #[test]
     fn it_grows_with_the_threshold_and_falls_with_the_size() {
         for kernel in Kernel::available() {
-            let expected = |bytes, value| expected_per_second(kernel, bytes, Threshold::new(value).unwrap());
+            let expected = |bytes, threshold| expected_per_second(kernel, bytes, threshold);
             assert!(expected(128, 0.95) > 2.0 * expected(128, 0.8), "{kernel:?}");
             assert!(expected(64, 0.9) > expected(256, 0.9), "{kernel:?}");
             assert!((1e6..1e12).contains(&expected(128, 1.0)), "{kernel:?}");

@@ -7,6 +7,7 @@ use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
 
 use super::{PROJECT, Place, RUN};
+use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Purge, Reference, ResultType, Task, Upload};
 use crate::objects::{Objects, Uploads, keys};
 use crate::runtime::compute::Pool;
@@ -18,7 +19,7 @@ fn place() -> (Place, Arc<InMemory>) {
     let (place, bucket) = (Place::new(), Arc::new(InMemory::new()));
     let objects: Objects = place.objects.clone().with_uploads(Uploads::new(bucket.clone()));
     let pool = Pool::new(1).unwrap();
-    let shop = Arc::new(Shop::new(objects.clone(), pool.clone()));
+    let shop = Arc::new(Shop::new(objects.clone(), pool.clone(), Kernel::best()));
     (Place { objects, pool, shop, ..place }, bucket)
 }
 

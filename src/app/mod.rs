@@ -39,7 +39,7 @@ use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::open_files;
 use crate::tls::Tls;
-use crate::worker::{self, Worker};
+use crate::worker::Worker;
 use edge::Edge;
 use operator::Operator;
 
@@ -175,9 +175,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     pump.spawn(crate::s3::sweep(buckets, age, pump_stop.clone()));
 
     let drain = Duration::from_millis(settings.drain_timeout_ms);
-    let lease = Duration::from_millis(settings.lease_ms);
     let threads = pool.threads();
-    let work = worker::Settings { lease, drain_timeout: drain, kernel: settings::kernel(settings) };
+    let work = settings::worker(settings, &data_dir);
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
     let state = http::State::new(coordinator, objects, entropy, admin.access, settings::http(settings));

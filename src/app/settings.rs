@@ -1,9 +1,14 @@
 //! What each room is told of the settings.
 
+use std::time::Duration;
+
 use crate::config::Settings;
-use crate::coordinator::Rules;
+use crate::coordinator::{Rules, Upkeep};
 use crate::http;
 use crate::linkage::similarity::Kernel;
+use crate::runtime::data_dir::DataDir;
+use crate::runtime::memory;
+use crate::worker;
 
 pub(super) fn rules(settings: &Settings) -> Rules {
     Rules {
@@ -12,6 +17,11 @@ pub(super) fn rules(settings: &Settings) -> Rules {
         run_pairs_max: settings.run_pairs_max,
         solver_pairs_max: settings.solver_pairs_max,
         comparisons_per_job: settings.comparisons_per_job,
+        upkeep: Upkeep {
+            every: Duration::from_millis(settings.maintenance_every_ms),
+            retention: settings.retention_days.map(|days| Duration::from_hours(24 * days)),
+            lease: Duration::from_millis(settings.lease_ms),
+        },
     }
 }
 
@@ -24,5 +34,21 @@ pub(super) fn http(settings: &Settings) -> http::Settings {
     http::Settings {
         body_bytes_max: settings.body_bytes_max,
         log_http_header_fields: settings.log_http_header_fields.clone(),
+    }
+}
+
+/// Memory that is set aside for finishing runs where nobody knows how much there is.
+const MEMORY_UNKNOWN: u64 = 1 << 30;
+
+pub(super) fn worker(settings: &Settings, data_dir: &DataDir) -> worker::Settings {
+    let three_quarters = || memory::available().map_or(MEMORY_UNKNOWN, |bytes| bytes / 4 * 3);
+    worker::Settings {
+        lease: Duration::from_millis(settings.lease_ms),
+        drain_timeout: Duration::from_millis(settings.drain_timeout_ms),
+        job_deadline: Duration::from_millis(settings.job_deadline_ms),
+        roster: settings.queues.clone(),
+        memory_bytes: settings.memory_limit.unwrap_or_else(three_quarters),
+        disk: data_dir.path().to_owned(),
+        kernel: kernel(settings),
     }
 }

@@ -10,6 +10,7 @@ mod link;
 mod output;
 mod progress;
 mod queue;
+pub mod selftest;
 mod serve;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ enum Command {
     Queue(queue::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
+    Selftest(selftest::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -68,6 +70,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Queue(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),
+        Command::Selftest(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(&mut Arguments::command()),
     }
 }

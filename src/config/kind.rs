@@ -12,6 +12,7 @@ use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
 use crate::telemetry::log;
 use crate::tls;
+use crate::worker::Roster;
 
 /// How a value of type `T` is written.
 pub(super) struct Kind<T> {
@@ -158,6 +159,41 @@ pub(super) const KERNEL: Kind<Option<KernelName>> = Kind {
     placeholder: "NAME|auto",
     remedy: "auto, portable, popcnt, avx2, avx512 or neon",
     read: |text| if text == "auto" { Some(None) } else { text.parse().ok().map(Some) },
+};
+
+/// The size of something large, or `auto`.
+pub(super) const BYTES_OR_AUTO: Kind<Option<u64>> = Kind {
+    placeholder: "BYTES|auto",
+    remedy: "a whole number of bytes, at least 1, such as 4_000_000_000, or `auto`",
+    read: |text| if text == "auto" { Some(None) } else { positive(text).map(Some) },
+};
+
+/// Which queues are served.
+pub(super) const ROSTER: Kind<Roster> = Kind {
+    placeholder: "QUEUES",
+    remedy: "some of ingest, compute, highmemory and maintenance, such as compute=3,highmemory=1",
+    read: |text| text.parse().ok(),
+};
+
+/// A number of days, or `off`.
+pub(super) const DAYS_OR_OFF: Kind<Option<u64>> = Kind {
+    placeholder: "DAYS|off",
+    remedy: "a whole number of days from 1 to 36_500, or `off`",
+    read: |text| if text == "off" { Some(None) } else { whole(text, 1, 36_500).map(Some) },
+};
+
+/// How often something is done.
+pub(super) const PERIOD: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 1_000 to 604_800_000, such as 3_600_000",
+    read: |text| whole(text, 1_000, 604_800_000),
+};
+
+/// How long a job may take.
+pub(super) const DEADLINE: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 100 to 2_592_000_000, such as 21_600_000",
+    read: |text| whole(text, 100, 2_592_000_000),
 };
 
 /// How long a claim on a job lasts: long enough for a heartbeat to come in between.

@@ -15,6 +15,7 @@ use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
 use crate::telemetry::log;
 use crate::tls;
+use crate::worker::Roster;
 
 /// One setting, as far as it is the same for every type of value.
 #[derive(Debug)]
@@ -155,6 +156,16 @@ settings! {
     run_pairs_max: u64 = "500_000_000", COUNT, alias "SIMILARITY_SCORES_MAX_CANDIDATE_PAIRS";
     /// How long a worker may be silent before its job is given to another.
     lease_ms: u64 = "30_000", LEASE;
+    /// How long a job may be worked on before it is stopped and tried again; after three attempts its run fails.
+    job_deadline_ms: u64 = "21_600_000", DEADLINE;
+    /// Queues that are served, and how many jobs of each are in hand at once.
+    queues: Roster = "ingest=2,compute=3,highmemory=2,maintenance=1", ROSTER;
+    /// Memory for finishing runs, in bytes; larger ones wait for each other. Auto is three quarters of what there is.
+    memory_limit: Option<u64> = "auto", BYTES_OR_AUTO;
+    /// Days after which a project goes whose last run has ended; off keeps projects until they are deleted.
+    retention_days: Option<u64> = "off", DAYS_OR_OFF;
+    /// How often strays are swept, old projects retired and stores compacted.
+    maintenance_every_ms: u64 = "3_600_000", PERIOD;
     /// How long requests and jobs may finish after SIGTERM; what is left resumes at the next start.
     drain_timeout_ms: u64 = "25_000", WAIT;
 }

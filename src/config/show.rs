@@ -27,7 +27,7 @@ impl Row {
 /// A table of key, value and source.
 pub fn table(loaded: &Loaded) -> String {
     let rows = rows(loaded);
-    let texts: Vec<String> = rows.iter().map(|row| row.text()).collect();
+    let texts: Vec<String> = rows.iter().map(Row::text).collect();
     let key_width = rows.iter().map(|row| row.key.len()).max().unwrap_or(0);
     let value_width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
     let mut table = String::new();

@@ -1,5 +1,7 @@
 //! What the hands ask for: jobs, signs of life, and reports.
 
+use tokio::runtime::Handle;
+
 use super::{Coordinator, Error, Event, Refused, Report, jobs};
 use crate::model::{Job, Outcome, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
@@ -19,17 +21,25 @@ pub struct Assignment {
 
 impl Coordinator {
     /// Hands out jobs; waits as long as the claim says while there are none. Jobs whose run is gone are
-    /// settled here, so that the answer may be empty although something was in the queue.
+    /// settled here, so that the answer may be empty although something was in the queue. Dropping the future hands
+    /// back what was taken.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
-        let leases = self.0.broker.claim(claim, self.0.clock.now()).await?;
-        let mut assignments = Vec::with_capacity(leases.len());
+        let mut taken = Taken { coordinator: self, leases: Vec::new() };
+        taken.leases = self.0.broker.claim(claim, self.0.clock.now()).await?;
+        if !taken.leases.is_empty() {
+            // The queue writes in order: once nothing is released durably, the claims are. A job that kills the process
+            // in its first moment has used an attempt then.
+            self.0.broker.release(&[], self.0.clock.now()).await?;
+        }
+        let mut assignments = Vec::with_capacity(taken.leases.len());
         let mut failure = None;
-        for lease in leases {
+        for lease in taken.leases.clone() {
             match self.assign(lease).await {
                 Ok(assignment) => assignments.extend(assignment),
                 Err(error) => failure = Some(error),
             }
         }
+        taken.leases.clear();
         // A job that could not be looked at has been handed back; the others are not to wait for it.
         failure.filter(|_| assignments.is_empty()).map_or(Ok(assignments), Err)
     }
@@ -62,7 +72,10 @@ impl Coordinator {
 
     /// Makes sure that a job is still wanted, and finds the chance that it needs.
     async fn prepare(&self, job: &Job) -> Result<Option<Seed>, Error> {
-        if matches!(job.task, Task::Purge(_)) {
+        if !job.task.is_awaited() {
+            return Ok(None);
+        }
+        if matches!(job.task, Task::Compare { .. }) && self.was_wanted(job).await? {
             return Ok(None);
         }
         let project = self.0.store.project(job.project).await?.ok_or(Refused::Absent)?;
@@ -80,6 +93,18 @@ impl Coordinator {
         }
     }
 
+    /// Whether a job was wanted a moment ago. The parts of a run come one after the other: the project is not read again
+    /// for each.
+    async fn was_wanted(&self, job: &Job) -> Result<bool, Error> {
+        let project = if let Some(project) = self.0.glances.recent(job.project) {
+            project
+        } else {
+            let Some(project) = self.0.store.project(job.project).await? else { return Ok(false) };
+            self.0.glances.keep(project)
+        };
+        Ok(jobs::is_wanted(&project, job))
+    }
+
     /// Extends leases, and says of each job whether it is still wanted.
     pub async fn heartbeat(&self, beats: &[Heartbeat]) -> Result<Vec<Pulse>, Error> {
         Ok(self.0.broker.heartbeat(beats, self.0.clock.now()).await?)
@@ -88,7 +113,11 @@ impl Coordinator {
     /// Writes down what became of a job, once however often it is told, and only then takes the job out
     /// of the queue. What follows from it is in the outbox by then.
     pub async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error> {
-        self.write_down(assignment.job.clone(), outcome).await?;
+        match outcome {
+            Outcome::Purged => self.purge_again(assignment).await?,
+            Outcome::Surveyed(found) => self.keep_house(&assignment.job.task, found).await?,
+            outcome => self.write_down(assignment.job.clone(), outcome).await?,
+        }
         reach(assignment.job.task.kind(), Moment::Reported).await;
         self.settle(&assignment.lease.id).await
     }
@@ -119,7 +148,7 @@ impl Coordinator {
 
     /// One transaction with a job's outcome and what follows from it.
     pub(super) async fn write_down(&self, job: Job, outcome: Outcome) -> Result<(), Error> {
-        if matches!(job.task, Task::Purge(_)) {
+        if !job.task.is_awaited() {
             return Ok(());
         }
         let project = job.project;
@@ -149,4 +178,26 @@ impl Coordinator {
 /// The outcome of a job that has used its attempts.
 pub(super) fn gave_up(reason: &str) -> Outcome {
     Outcome::Rejected { message: format!("the work was given up after several attempts: {reason}") }
+}
+
+/// Jobs that were taken and are in nobody's hands yet.
+struct Taken<'a> {
+    coordinator: &'a Coordinator,
+    leases: Vec<Lease>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let (coordinator, leases) = (self.coordinator.clone(), std::mem::take(&mut self.leases));
+        let Ok(runtime) = Handle::try_current() else { return };
+        if leases.is_empty() {
+            return;
+        }
+        runtime.spawn(async move {
+            let leases: Vec<LeaseId> = leases.into_iter().map(|lease| lease.id).collect();
+            if let Err(error) = coordinator.0.broker.release(&leases, coordinator.0.clock.now()).await {
+                tracing::warn!("cannot hand jobs back: {}", chain(&error));
+            }
+        });
+    }
 }

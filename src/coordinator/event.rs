@@ -1,5 +1,7 @@
 //! What can happen to a project, what may be refused, and what follows.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
@@ -66,6 +68,11 @@ pub enum Event {
     Restarted,
     /// There is work to be done and no job that does it.
     Stalled,
+    /// If its last run ended before this moment, the project is to go.
+    Aged {
+        /// The moment.
+        before: Timestamp,
+    },
 }
 
 /// What became of a job.
@@ -105,6 +112,25 @@ pub struct Rules {
     pub solver_pairs_max: u64,
     /// Comparisons in a job; where absent, sized from the measured rate.
     pub comparisons_per_job: Option<u64>,
+    /// How the house is kept.
+    pub upkeep: Upkeep,
+}
+
+/// How the house is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// How often chores are done.
+    pub every: Duration,
+    /// How long after its last run has ended a project goes; where absent, it stays.
+    pub retention: Option<Duration>,
+    /// How long a worker that was not heard of may still write.
+    pub lease: Duration,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self { every: Duration::from_hours(1), retention: None, lease: Duration::from_secs(30) }
+    }
 }
 
 impl Rules {

@@ -43,7 +43,7 @@ pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
             matches!(run(*id), Some((RunState::Comparing, Some(progress))) if !progress.applied.contains(*part))
         }
         Task::Finalize { run: id, .. } => matches!(run(*id), Some((RunState::Finalizing, _))),
-        Task::Purge(_) => true,
+        Task::Purge(_) | Task::Chore { .. } => true,
     }
 }
 
@@ -82,6 +82,7 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
             records: datasets.iter().map(|dataset| dataset.records).collect(),
             parts: progress.parts,
             solver_pairs_max: rules.solver_pairs_max,
+            pairs: progress.pairs,
         }],
         _ => Vec::new(),
     };

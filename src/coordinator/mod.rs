@@ -7,7 +7,9 @@ mod desk;
 mod doors;
 mod error;
 pub mod event;
+mod glance;
 mod jobs;
+mod maintenance;
 mod outbox;
 mod reconcile;
 mod sizes;
@@ -28,7 +30,8 @@ use crate::runtime::entropy::Entropy;
 pub use desk::Assignment;
 pub use doors::{CreatedProject, NewProject, PostRun};
 pub use error::Error;
-pub use event::{Effect, Event, NewRun, Refused, Report, Rules};
+pub use event::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
+use glance::Glances;
 
 /// Decides what happens next, and sees to it. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +43,7 @@ struct Inner {
     clock: Clock,
     entropy: Entropy,
     rules: Rules,
+    glances: Glances,
     /// Wakes the pump: there is something in the outbox.
     written: Notify,
 }
@@ -53,7 +57,8 @@ impl Coordinator {
         entropy: Entropy,
         rules: Rules,
     ) -> Self {
-        Self(Arc::new(Inner { store, broker, clock, entropy, rules, written: Notify::new() }))
+        let glances = Glances::default();
+        Self(Arc::new(Inner { store, broker, clock, entropy, rules, glances, written: Notify::new() }))
     }
 
     /// What the operator has fixed for all projects.

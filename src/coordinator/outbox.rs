@@ -9,6 +9,7 @@ use super::{Coordinator, Effect, Error};
 use crate::metadata::Message;
 use crate::model::{Job, Outcome, Task};
 use crate::queue::{self, Group, NewJob};
+use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 
 /// Messages carried out together.
@@ -30,20 +31,19 @@ pub(super) fn write(effect: &Effect) -> String {
 impl Coordinator {
     /// Carries out what is in the outbox, and looks for stalled work every so often, until told to stop.
     pub async fn pump(&self, stop: CancellationToken) {
-        let mut last_look = self.0.clock.now();
+        let mut last_look = Timestamp::default();
+        let look_every = RECONCILE_EVERY.min(self.0.rules.upkeep.every / 2);
         while !stop.is_cancelled() {
             let pause = match self.drain_outbox().await {
-                Ok(()) => IDLE,
+                Ok(()) => IDLE.min(look_every),
                 Err(error) => {
                     tracing::error!("cannot carry out the outbox: {}", chain(&error));
                     PAUSE
                 }
             };
-            if self.0.clock.now().since(last_look) >= RECONCILE_EVERY {
+            if self.0.clock.now().since(last_look) >= look_every {
                 last_look = self.0.clock.now();
-                if let Err(error) = self.restart_stalled().await {
-                    tracing::error!("cannot look for stalled work: {}", chain(&error));
-                }
+                self.look_around().await;
             }
             let written = async {
                 self.0.written.notified().await;
@@ -53,6 +53,15 @@ impl Coordinator {
                 () = written => {}
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+
+    async fn look_around(&self) {
+        if let Err(error) = self.restart_stalled().await {
+            tracing::error!("cannot look for stalled work: {}", chain(&error));
+        }
+        if let Err(error) = self.schedule_chores().await {
+            tracing::error!("cannot schedule chores: {}", chain(&error));
         }
     }
 
@@ -83,7 +92,7 @@ impl Coordinator {
     }
 
     /// Puts the jobs into their queues. One that can never be stored ends its run, and holds up no other.
-    async fn enqueue(&self, jobs: &mut Vec<NewJob>) -> Result<(), Error> {
+    pub(super) async fn enqueue(&self, jobs: &mut Vec<NewJob>) -> Result<(), Error> {
         while !jobs.is_empty() {
             match self.0.broker.enqueue(jobs, self.0.clock.now()).await {
                 Ok(_) => jobs.clear(),
@@ -111,7 +120,7 @@ impl Coordinator {
 }
 
 /// A job as the queue sees it.
-fn queued(job: &Job) -> NewJob {
+pub(super) fn queued(job: &Job) -> NewJob {
     let payload = serde_json::to_vec(job).expect("a job is plain data");
     let mut queued = NewJob::new(job.id(), job.queue(), job.group(), payload);
     if matches!(job.task, Task::Purge(_)) {

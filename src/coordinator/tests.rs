@@ -1,7 +1,7 @@
 //! The story of a project, read like a table.
 
 use super::transition::{Next, next};
-use super::{Effect, Event, NewRun, Refused, Report, Rules};
+use super::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
 use crate::model::{
     Contents, Dataset, Job, Outcome, Party, ProjectId, ProjectState, Purge, Reference, ResultType, RunId,
     RunState, Seed, Summary, Task, Threshold, TokenHash, Upload,
@@ -18,6 +18,7 @@ fn rules() -> Rules {
         run_pairs_max: 100,
         solver_pairs_max: 50,
         comparisons_per_job: None,
+        upkeep: Upkeep::default(),
     }
 }
 
@@ -371,4 +372,18 @@ fn the_files_of_scores_go_with_their_project() {
         effects.iter().filter(is).count()
     };
     assert_eq!((purges(&Purge::Run(RUN)), purges(&Purge::Project)), (1, 1));
+}
+
+#[test]
+fn a_project_goes_when_its_last_run_ended_long_ago_and_nothing_goes_on() {
+    let mut story = Story::new(2, ResultType::Groups);
+    let aged = |story: &Story, before| {
+        next(story.project.clone(), &Event::Aged { before: at(before) }, &rules()).unwrap().state.is_none()
+    };
+    assert!(!aged(&story, 1_000), "it was never used");
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap().plan(1);
+    assert!(!aged(&story, 1_000), "its run goes on");
+    story.compare(0, 0).finalize();
+    assert!(!aged(&story, 9));
+    assert!(aged(&story, 10));
 }

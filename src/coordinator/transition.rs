@@ -42,6 +42,10 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
         }
         Event::Restarted => step.restarted(),
         Event::Stalled => step.stalled(),
+        Event::Aged { before } if step.project.ended().is_some_and(|ended| ended < *before) => {
+            return Ok(step.deleted());
+        }
+        Event::Aged { .. } => {}
     }
     Ok(Next { state: Some(step.project), effects: step.effects })
 }

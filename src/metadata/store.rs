@@ -90,6 +90,11 @@ pub trait Store: Send + Sync {
     /// The oldest `count` messages of the outbox, in order.
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error>;
 
+    /// Gives back room that is not used any more, if there is much of it. Changes wait meanwhile.
+    async fn compact(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Removes the messages up to and including `sequence`: they have been carried out.
     async fn forget(&self, sequence: i64) -> Result<(), Error>;
 }

@@ -9,8 +9,13 @@ use super::project::ResultType;
 use super::run::Summary;
 use super::threshold::Threshold;
 
-/// The queue of purges.
+/// The group of chores.
+pub const CHORES: &str = "chore";
+/// The queue of purges and chores.
 pub const PURGES: &str = "maintenance";
+
+/// Whose work a chore is.
+pub const NOBODY: ProjectId = ProjectId::from_bytes([0; 24]);
 
 /// One piece of work for a project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,6 +78,16 @@ pub enum Task {
         parts: u32,
         /// More candidate pairs than this, each counted once, fail a run that needs the solver.
         solver_pairs_max: u64,
+        /// Candidate pairs of all parts, duplicates between blocks counted every time.
+        #[serde(default)]
+        pairs: u64,
+    },
+    /// Keep the house; no project asks for it.
+    Chore {
+        /// What is to be done.
+        chore: Chore,
+        /// The period it is done for: once in each.
+        period: i64,
     },
     /// Remove objects.
     Purge(Purge),
@@ -113,6 +128,43 @@ pub enum Purge {
     },
 }
 
+/// What is done every so often, whether anybody asks or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chore {
+    /// Projects that ended long ago go.
+    Retire,
+    /// Objects that belong to nobody go, and files that were left behind.
+    Sweep,
+    /// Stores give back room that they do not use.
+    Compact,
+}
+
+impl Chore {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Retire, Self::Sweep, Self::Compact];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Retire => "retire",
+            Self::Sweep => "sweep",
+            Self::Compact => "compact",
+        }
+    }
+}
+
+/// What there is of a project among the objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The project.
+    pub project: ProjectId,
+    /// The party and the number of each upload.
+    pub uploads: Vec<(u32, u32)>,
+    /// Each run, and whether there is anything of it but the result.
+    pub runs: Vec<(RunId, bool)>,
+}
+
 /// What became of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -139,6 +191,8 @@ pub enum Outcome {
     Finalized(Summary),
     /// The objects are gone.
     Purged,
+    /// A chore is done as far as it is the worker's; this was found.
+    Surveyed(Vec<Holding>),
     /// It cannot be done, however often it is tried.
     Rejected {
         /// What is wrong and what would help, for people.
@@ -156,14 +210,20 @@ impl Task {
             Self::Compare { .. } => "compare",
             Self::Finalize { .. } => "finalize",
             Self::Purge(_) => "purge",
+            Self::Chore { chore, .. } => chore.name(),
         }
+    }
+
+    /// Whether somebody waits for its outcome: a run, or a party.
+    pub const fn is_awaited(&self) -> bool {
+        !matches!(self, Self::Purge(_) | Self::Chore { .. })
     }
 
     /// The run it works for, if it works for one.
     pub const fn run(&self) -> Option<RunId> {
         match self {
             Self::Plan { run, .. } | Self::Compare { run, .. } | Self::Finalize { run, .. } => Some(*run),
-            Self::Fetch { .. } | Self::Ingest { .. } | Self::Purge(_) => None,
+            Self::Fetch { .. } | Self::Ingest { .. } | Self::Purge(_) | Self::Chore { .. } => None,
         }
     }
 }
@@ -178,6 +238,7 @@ impl Job {
             Task::Plan { run, .. } => format!("{project}/{run}/plan"),
             Task::Compare { run, part, .. } => format!("{project}/{run}/compare/{part}"),
             Task::Finalize { run, .. } => format!("{project}/{run}/finalize"),
+            Task::Chore { chore, period } => format!("chore/{}/{period}", chore.name()),
             Task::Purge(Purge::Project) => format!("{project}/purge"),
             Task::Purge(Purge::Run(run)) => format!("{project}/{run}/purge"),
             Task::Purge(Purge::Intermediate(run)) => format!("{project}/{run}/tidy"),
@@ -192,6 +253,7 @@ impl Job {
     pub fn group(&self) -> String {
         match (&self.task, self.task.run()) {
             (Task::Purge(_), _) => "purge".to_owned(),
+            (Task::Chore { .. }, _) => CHORES.to_owned(),
             (_, Some(run)) => run.to_string(),
             (_, None) => self.project.to_string(),
         }
@@ -203,7 +265,7 @@ impl Job {
             Task::Fetch { .. } | Task::Ingest { .. } => "ingest",
             Task::Plan { .. } | Task::Compare { .. } => "compute",
             Task::Finalize { .. } => "highmemory",
-            Task::Purge(_) => PURGES,
+            Task::Purge(_) | Task::Chore { .. } => PURGES,
         }
     }
 }

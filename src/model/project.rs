@@ -50,6 +50,17 @@ impl ProjectState {
         })
     }
 
+    /// When its last run ended, if nothing goes on and there was a run.
+    pub fn ended(&self) -> Option<Timestamp> {
+        let arriving =
+            |contents: &Contents| matches!(contents, Contents::Fetching(_) | Contents::Ingesting(_));
+        let busy = |party: &Party| party.uploading || arriving(&party.contents);
+        if self.parties.iter().any(busy) || !self.runs.iter().all(Run::has_ended) {
+            return None;
+        }
+        self.runs.iter().filter_map(|run| run.ended).max()
+    }
+
     /// How many parties have had an upload accepted.
     pub fn parties_contributed(&self) -> usize {
         self.parties.iter().filter(|party| party.has_contributed()).count()

@@ -82,6 +82,21 @@ pub fn project(project: ProjectId) -> Prefix {
     Prefix(format!("projects/{project}"))
 }
 
+/// Everything of a project's parties.
+pub fn parties(project: ProjectId) -> Prefix {
+    Prefix(format!("projects/{project}/parties"))
+}
+
+/// Everything of one party.
+pub fn party(project: ProjectId, party: u32) -> Prefix {
+    Prefix(format!("projects/{project}/parties/{party}"))
+}
+
+/// Everything of a project's runs.
+pub fn runs(project: ProjectId) -> Prefix {
+    Prefix(format!("projects/{project}/runs"))
+}
+
 /// Everything of an upload.
 pub fn upload(project: ProjectId, party: u32, upload: u32) -> Prefix {
     Prefix(format!("projects/{project}/parties/{party}/{upload}"))

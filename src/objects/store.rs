@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -18,7 +20,9 @@ use tokio_util::io::ReaderStream;
 use super::local::{Local, make_private_directory};
 use super::{Blob, Error, Key, Prefix, Staged, Uploads, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
-use crate::model::ProjectId;
+use crate::model::job::Holding;
+use crate::model::{ProjectId, RunId};
+use crate::runtime::clock::Timestamp;
 
 /// Bytes of a piece of a streamed file.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -228,9 +232,42 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`].
     pub async fn projects(&self) -> Result<Vec<ProjectId>, Error> {
-        let found = self.0.store.list_with_delimiter(Some(&keys::projects().path())).await?;
+        Ok(self.children(&keys::projects()).await?.iter().filter_map(|name| ProjectId::parse(name)).collect())
+    }
+
+    /// What there is of a project.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn holding(&self, project: ProjectId) -> Result<Holding, Error> {
+        let mut holding = Holding { project, uploads: Vec::new(), runs: Vec::new() };
+        for party in self.children(&keys::parties(project)).await?.iter().filter_map(|name| name.parse().ok())
+        {
+            let uploads = self.children(&keys::party(project, party)).await?;
+            holding.uploads.extend(uploads.iter().filter_map(|name| Some((party, name.parse().ok()?))));
+        }
+        for run in self.children(&keys::runs(project)).await?.iter().filter_map(|name| RunId::parse(name)) {
+            let pairs = self.children(&keys::run(project, run)).await?.iter().any(|name| name == "pairs");
+            holding.runs.push((run, pairs || self.exists(&keys::plan(project, run)).await?));
+        }
+        Ok(holding)
+    }
+
+    /// Removes files that have been waiting to become objects for longer than `age` without being written to, and counts
+    /// them. A file that is in use is not that old; one of a crash is removed at the next start.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn remove_stale(&self, now: Timestamp, age: Duration) -> Result<u64, Error> {
+        let staging = self.0.staging.clone();
+        Ok(spawn_blocking(move || remove_stale(&staging, now, age)).await??)
+    }
+
+    /// The names just below a prefix that have something below themselves.
+    async fn children(&self, prefix: &Prefix) -> Result<Vec<String>, Error> {
+        let found = self.0.store.list_with_delimiter(Some(&prefix.path())).await?;
         let names = found.common_prefixes.iter().filter_map(|prefix| prefix.filename());
-        Ok(names.filter_map(ProjectId::parse).collect())
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Whether the store answers. Cheap.
@@ -256,6 +293,20 @@ impl Scratch for Objects {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
         Ok(Box::new(tempfile::tempfile_in(&self.0.staging)?))
     }
+}
+
+fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64> {
+    let mut count = 0;
+    for entry in fs::read_dir(staging)? {
+        let entry = entry?;
+        // It may be gone by now: whoever it belongs to has used it.
+        let Ok(metadata) = entry.metadata() else { continue };
+        let written = Timestamp::from_micros(metadata.mtime().saturating_mul(1_000_000));
+        if metadata.is_file() && now.since(written) > age && fs::remove_file(entry.path()).is_ok() {
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 fn remove_left_behind(staging: &Path) -> io::Result<()> {

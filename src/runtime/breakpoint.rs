@@ -4,7 +4,8 @@
 //!
 //! - `ENTITYD_BREAKPOINT=step` aborts the process when the step is reached, as if it were killed there;
 //!   `step@3` when it is reached for the third time; `step!` stops the process in its tracks instead, until it is
-//!   killed or continued by a signal.
+//!   killed or continued by a signal; `step#` panics, every time; `step~` goes on for ever, until the job is told to
+//!   stop (at the beginning of a job alone).
 //! - `ENTITYD_SLOW_MS=step=ms,step=ms` makes steps take that much longer.
 //!
 //! Steps are `body` (each piece of an upload as it arrives), `spooled` (an upload that is complete), and the kinds
@@ -51,11 +52,26 @@ impl Moment {
 
 /// Says that a step has come to this moment, and does what the environment asks for then.
 pub async fn reach(step: &str, moment: Moment) {
-    static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
-    let plan = PLAN.get_or_init(|| Plan::read(|name| std::env::var(name).ok()));
-    if let Some(plan) = plan {
+    if let Some(plan) = plan() {
         plan.reach(&format!("{step}{}", moment.suffix())).await;
     }
+}
+
+/// Comes to the beginning of a job that never ends, if the environment asks for that: looks every so often whether it
+/// is to stop.
+pub async fn hang(step: &str, stopped: impl Fn() -> bool) {
+    const LOOK: Duration = Duration::from_millis(5);
+    let endless = plan()
+        .and_then(|plan| plan.stop.as_ref())
+        .is_some_and(|stop| stop.deed == Deed::Hang && stop.step == step);
+    while endless && !stopped() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn plan() -> Option<&'static Plan> {
+    static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+    PLAN.get_or_init(|| Plan::read(|name| std::env::var(name).ok())).as_ref()
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +85,20 @@ struct Stop {
     step: String,
     /// How often the step is still to be passed before it stops the process.
     passes: AtomicU32,
-    /// Stand still instead of dying.
-    pause: bool,
+    deed: Deed,
+}
+
+/// What happens at a breakpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    /// The process dies.
+    Abort,
+    /// The process stands still.
+    Pause,
+    /// The job panics.
+    Panic,
+    /// The job does not end.
+    Hang,
 }
 
 impl Plan {
@@ -95,10 +123,12 @@ impl Plan {
 
 impl Stop {
     fn parse(text: &str) -> Self {
-        let (text, pause) = text.strip_suffix('!').map_or((text, false), |step| (step, true));
+        let deeds = [('!', Deed::Pause), ('#', Deed::Panic), ('~', Deed::Hang)];
+        let named = deeds.iter().find_map(|(mark, deed)| Some((text.strip_suffix(*mark)?, *deed)));
+        let (text, deed) = named.unwrap_or((text, Deed::Abort));
         let (step, count) = text.split_once('@').unwrap_or((text, "1"));
         let passes = count.parse::<u32>().unwrap_or(1).saturating_sub(1);
-        Self { step: step.to_owned(), passes: AtomicU32::new(passes), pause }
+        Self { step: step.to_owned(), passes: AtomicU32::new(passes), deed }
     }
 
     fn is_due(&self, step: &str) -> bool {
@@ -107,11 +137,14 @@ impl Stop {
     }
 
     fn carry_out(&self) {
-        if self.pause {
-            // Dying of the signal would be the same to the test.
-            let _ = kill_process(getpid(), Signal::STOP);
-        } else {
-            std::process::abort();
+        match self.deed {
+            Deed::Abort => std::process::abort(),
+            Deed::Pause => {
+                // Dying of the signal would be the same to the test.
+                let _ = kill_process(getpid(), Signal::STOP);
+            }
+            Deed::Panic => panic!("a test lets {} panic", self.step),
+            Deed::Hang => {}
         }
     }
 }
@@ -136,12 +169,14 @@ mod tests {
     #[test]
     fn a_breakpoint_is_due_when_its_step_comes_for_the_nth_time() {
         let stop = plan(Some("compare.published@2!"), None).unwrap().stop.unwrap();
-        assert!(stop.pause);
+        assert_eq!(stop.deed, Deed::Pause);
         let due: Vec<_> = ["compare", "compare.published", "plan", "compare.published"]
             .map(|step| stop.is_due(step))
             .into();
         assert_eq!(due, [false, false, false, true]);
-        assert!(!plan(Some("plan"), None).unwrap().stop.unwrap().pause);
+        for (text, deed) in [("plan", Deed::Abort), ("plan#", Deed::Panic), ("plan~", Deed::Hang)] {
+            assert_eq!(plan(Some(text), None).unwrap().stop.unwrap().deed, deed);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod compute;
 pub mod data_dir;
 pub mod disk;
 pub mod entropy;
+pub mod memory;
 pub mod open_files;
 pub mod secret;
 pub mod sqlite;

@@ -13,8 +13,15 @@ use crate::telemetry::{chain, metrics};
 /// A job that is not wanted any more shall stop within a second: it is asked for four times in one.
 const EVERY_MAX: Duration = Duration::from_millis(250);
 
-/// Beats for all jobs in hand, three times a lease or more often, until told to stop.
-pub(super) async fn beat(desk: &dyn Desk, holds: &Holds, lease: Duration, stop: &CancellationToken) {
+/// Beats for all jobs in hand, three times a lease or more often, until told to stop. A job that is worked on for
+/// longer than `deadline` is told to stop.
+pub(super) async fn beat(
+    desk: &dyn Desk,
+    holds: &Holds,
+    lease: Duration,
+    deadline: Duration,
+    stop: &CancellationToken,
+) {
     let every = EVERY_MAX.min(lease / 3);
     let mut silent = false;
     loop {
@@ -24,6 +31,7 @@ pub(super) async fn beat(desk: &dyn Desk, holds: &Holds, lease: Duration, stop: 
         }
         let held = holds.all();
         metrics::oldest_lease(held.iter().map(|hold| hold.age_seconds()).fold(0.0, f64::max));
+        held.iter().filter(|hold| hold.worked() > deadline).for_each(|hold| hold.cancel(Cause::Overdue));
         match beat_once(desk, &held).await {
             Ok(()) => silent = false,
             Err(error) if !silent => {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -19,6 +20,8 @@ pub(super) enum Cause {
     Unwanted,
     /// The process is going down; somebody else will do it.
     Draining,
+    /// It has taken longer than any job may.
+    Overdue,
 }
 
 /// A job in hand.
@@ -30,6 +33,8 @@ pub(super) struct Hold {
     cause: OnceLock<Cause>,
     /// Since it was taken.
     taken: Stopwatch,
+    /// Runs from the moment at which work began.
+    watch: OnceLock<Stopwatch>,
     /// Units of work behind it, and in all; what a unit is, the kind of job decides.
     pub(super) done: AtomicU64,
     pub(super) total: AtomicU64,
@@ -42,6 +47,7 @@ impl Hold {
             cancelled: AtomicBool::new(false),
             cause: OnceLock::new(),
             taken: Stopwatch::start(),
+            watch: OnceLock::new(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
         }
@@ -64,6 +70,16 @@ impl Hold {
     pub(super) fn cancel(&self, cause: Cause) {
         let _ = self.cause.set(cause);
         self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// Work begins.
+    pub(super) fn begin(&self) {
+        let _ = self.watch.set(Stopwatch::start());
+    }
+
+    /// How long it has been worked on.
+    pub(super) fn worked(&self) -> Duration {
+        self.watch.get().map_or(Duration::ZERO, |watch| watch.elapsed())
     }
 
     /// What the job looks at while it works.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Error;
 use super::heartbeat::is_wanted;
 use super::hold::{Cause, Held, Hold};
+use super::roster::Turn;
 use super::service::Crew;
 use crate::coordinator::{self, Assignment};
-use crate::model::{Outcome, Task};
-use crate::queue::{Claim, Share};
+use crate::model::Outcome;
+use crate::queue::Claim;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
 use crate::telemetry::{chain, metrics};
@@ -25,27 +25,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a claim that has found something may take to say so when the crew is sent home.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// A queue, and how many of its jobs are in hand at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lane {
-    pub(super) queue: &'static str,
-    pub(super) slots: usize,
-}
-
-/// Takes jobs of one queue, as many as there are slots, until the crew is sent home.
-pub(super) async fn serve(crew: Arc<Crew>, lane: Lane) {
-    let slots = Arc::new(Semaphore::new(lane.slots));
-    while let Some(permit) = free_slot(&crew, &slots).await {
-        let claim = Claim {
-            queues: vec![Share { queue: lane.queue.into(), weight: std::num::NonZeroU32::MIN }],
-            count: 1 + slots.available_permits(),
-            lease: crew.lease,
-            wait: WAIT,
+/// Takes jobs, one for each free hand, until the crew is sent home.
+pub(super) async fn serve(crew: Arc<Crew>) {
+    while let Some(Turn { shares, left_out, freed }) = crew.turn().await {
+        let claim = Claim { queues: shares, count: 1, lease: crew.lease, wait: WAIT };
+        let claimed = tokio::select! {
+            claimed = crew.claim(&claim) => claimed,
+            // The queue that was left out may have a job.
+            () = freed, if left_out => continue,
         };
-        match crew.claim(&claim).await {
-            Ok(assignments) => crew.spread(assignments, permit, &slots).await,
+        match claimed {
+            Ok(assignments) => crew.spread(assignments).await,
             Err(error) => {
-                tracing::warn!(queue = lane.queue, "cannot claim jobs: {}", chain(&error));
+                tracing::warn!("cannot claim jobs: {}", chain(&error));
                 tokio::select! {
                     () = crew.stop.cancelled() => {}
                     () = tokio::time::sleep(PAUSE) => {}
@@ -55,15 +47,16 @@ pub(super) async fn serve(crew: Arc<Crew>, lane: Lane) {
     }
 }
 
-async fn free_slot(crew: &Crew, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    tokio::select! {
-        biased;
-        () = crew.stop.cancelled() => None,
-        permit = Arc::clone(slots).acquire_owned() => permit.ok(),
-    }
-}
-
 impl Crew {
+    /// Waits for a free hand; none when the crew is sent home.
+    async fn turn(&self) -> Option<Turn<'_>> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            turn = self.hands.turn() => Some(turn),
+        }
+    }
+
     /// Claims jobs; none when the crew is sent home, although a claim that is just being answered is
     /// waited for: its jobs would lie in nobody's hands until their leases run out.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, coordinator::Error> {
@@ -76,19 +69,13 @@ impl Crew {
         }
     }
 
-    /// Gives each job a slot and a task; hands all back if the crew is sent home.
-    async fn spread(
-        self: &Arc<Self>,
-        assignments: Vec<Assignment>,
-        permit: OwnedSemaphorePermit,
-        slots: &Arc<Semaphore>,
-    ) {
+    /// Gives each job a hand and a task; hands all back if the crew is sent home.
+    async fn spread(self: &Arc<Self>, assignments: Vec<Assignment>) {
         if self.stop.is_cancelled() {
             return self.hand_back(&assignments).await;
         }
-        let mut permit = Some(permit);
         for assignment in assignments {
-            let Some(permit) = permit.take().or_else(|| Arc::clone(slots).try_acquire_owned().ok()) else {
+            let Some(hand) = self.hands.take(&assignment.lease.queue) else {
                 // A queue that hands out more than was asked for.
                 self.hand_back(&[assignment]).await;
                 continue;
@@ -96,7 +83,7 @@ impl Crew {
             let (crew, held) = (Arc::clone(self), self.shop.holds.take(assignment));
             self.tasks.spawn(async move {
                 crew.bring_to_its_end(held).await;
-                drop(permit);
+                drop(hand);
             });
         }
     }
@@ -133,6 +120,8 @@ impl Crew {
             Ok(false) => return Err(Error::Cancelled),
             Err(error) => return Err(Error::Failed(chain(&error))),
         }
+        let _admitted = self.budget.admit(held).await?;
+        held.begin();
         let work = AssertUnwindSafe(self.shop.work(held)).catch_unwind().await;
         work.unwrap_or_else(|panic| Err(panicked(&panic_text(panic.as_ref()))))
     }
@@ -144,6 +133,12 @@ impl Crew {
             (Ok(outcome), _) => self.desk.report(assignment, outcome).await,
             // Whatever it stumbled over: its objects may have gone already.
             (Err(_), Some(Cause::Unwanted)) | (Err(Error::Cancelled), None) => Ok(()),
+            (Err(_), Some(Cause::Overdue)) => {
+                let limit = self.job_deadline.as_secs_f64();
+                let reason =
+                    format!("it was stopped after {limit:.1} s, the deadline of a job (--job-deadline-ms)");
+                self.desk.failed(assignment, &reason).await
+            }
             (Err(_), Some(Cause::Draining)) => self.desk.release(std::slice::from_ref(assignment)).await,
             (Err(Error::Missing(message)), None) => {
                 // The purge may have been quicker than the heartbeat.
@@ -155,7 +150,7 @@ impl Crew {
     }
 
     async fn reject(&self, hold: &Hold, message: String) -> Result<(), coordinator::Error> {
-        if matches!(hold.job().task, Task::Purge(_)) {
+        if !hold.job().task.is_awaited() {
             // Nobody would hear of it, and the bytes would stay.
             return self.desk.failed(&hold.assignment, &message).await;
         }

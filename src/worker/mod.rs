@@ -4,6 +4,8 @@
 //! [`Worker`] is the crew. `lease` takes jobs and brings each to its end, `heartbeat` says that they are still
 //! in hand and hears which are not wanted any more; then there is one file for each kind of job.
 
+mod budget;
+mod chore;
 mod compare;
 mod desk;
 mod error;
@@ -18,6 +20,7 @@ mod plan;
 mod purge;
 mod rate;
 mod seal;
+mod roster;
 mod service;
 mod shop;
 mod tunings;
@@ -27,4 +30,5 @@ mod watched;
 
 pub use desk::Desk;
 use error::Error;
+pub use roster::Roster;
 pub use service::{Settings, Worker};

@@ -73,7 +73,7 @@ fn makes(job: &Job, project: ProjectId, purge: &Purge) -> bool {
     }
     match (purge, &job.task) {
         // Another purge makes nothing.
-        (_, Task::Purge(_)) => false,
+        (_, Task::Purge(_) | Task::Chore { .. }) => false,
         (Purge::Project, _) => true,
         (Purge::Run(purged) | Purge::Intermediate(purged), task) => task.run() == Some(*purged),
         (

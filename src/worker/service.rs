@@ -1,14 +1,16 @@
-//! The crew: lanes that take jobs from the queues, and the way to send it home.
+//! The crew: hands that take jobs from the queues, and the way to send it home.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::budget::Budget;
 use super::desk::Desk;
 use super::hold::Cause;
-use super::lease::Lane;
+use super::roster::{Hands, Roster};
 use super::shop::Shop;
 use super::{heartbeat, lease};
 use crate::linkage::similarity::Kernel;
@@ -16,20 +18,11 @@ use crate::model::Task;
 use crate::objects::Objects;
 use crate::runtime::compute::Pool;
 
-/// Where jobs wait, and how many of each queue are in hand at once. Two comparisons more than one keep the cores
-/// busy while others are written down; what needs much memory is done alone.
-const LANES: [Lane; 4] = [
-    Lane { queue: "ingest", slots: 2 },
-    Lane { queue: "compute", slots: 3 },
-    Lane { queue: "highmemory", slots: 1 },
-    Lane { queue: "maintenance", slots: 1 },
-];
-
 /// How long jobs get to notice that they are to stop, once the drain has taken its time.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// How a crew works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How long a job may be held without a sign of life before it goes to another worker.
     pub lease: Duration,
@@ -37,6 +30,14 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// The loops that compare.
     pub kernel: Kernel,
+    /// How long a job may be worked on before it is stopped and counts as failed.
+    pub job_deadline: Duration,
+    /// The queues that are served.
+    pub roster: Roster,
+    /// Memory for all jobs together that need much, in bytes.
+    pub memory_bytes: u64,
+    /// Where results are written: its room is looked at before they are.
+    pub disk: PathBuf,
 }
 
 /// A crew at work.
@@ -47,14 +48,17 @@ pub struct Worker {
     beating: CancellationToken,
 }
 
-/// What the lanes share.
+/// What the hands share.
 pub(super) struct Crew {
     pub(super) desk: Arc<dyn Desk>,
     pub(super) shop: Arc<Shop>,
+    pub(super) hands: Arc<Hands>,
+    pub(super) budget: Budget,
     pub(super) lease: Duration,
+    pub(super) job_deadline: Duration,
     /// No new jobs are taken once it is cancelled.
     pub(super) stop: CancellationToken,
-    /// Lanes and jobs.
+    /// Hands and jobs.
     pub(super) tasks: TaskTracker,
 }
 
@@ -67,17 +71,19 @@ impl Worker {
         let crew = Arc::new(Crew {
             desk: Arc::new(desk),
             shop: Arc::new(Shop::new(objects, pool, settings.kernel)),
+            hands: Hands::new(settings.roster),
+            budget: Budget::new(settings.memory_bytes, settings.disk),
             lease: settings.lease,
+            job_deadline: settings.job_deadline,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        for lane in LANES {
-            crew.tasks.spawn(lease::serve(Arc::clone(&crew), lane));
-        }
+        crew.tasks.spawn(lease::serve(Arc::clone(&crew)));
         let beating = CancellationToken::new();
         let (beaten, stop) = (Arc::clone(&crew), beating.clone());
         tokio::spawn(async move {
-            heartbeat::beat(&*beaten.desk, &beaten.shop.holds, beaten.lease, &stop).await;
+            let Crew { desk, shop, lease, job_deadline, .. } = &*beaten;
+            heartbeat::beat(&**desk, &shop.holds, *lease, *job_deadline, &stop).await;
         });
         Self { crew, drain_timeout: settings.drain_timeout, beating }
     }

@@ -7,11 +7,11 @@ use super::hold::{Hold, Holds};
 use super::library::Library;
 use super::rate::Rate;
 use super::tunings::Tunings;
-use super::{compare, fetch, finalize, ingest, plan, purge};
+use super::{chore, compare, fetch, finalize, ingest, plan, purge};
 use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Task};
 use crate::objects::{Key, Objects, Staged};
-use crate::runtime::breakpoint::{Moment, reach};
+use crate::runtime::breakpoint::{Moment, hang, reach};
 use crate::runtime::compute::Pool;
 
 /// What every kind of job works with.
@@ -36,6 +36,7 @@ impl Shop {
     pub(super) async fn work(self: &Arc<Self>, hold: &Arc<Hold>) -> Result<Outcome, Error> {
         let project = hold.job().project;
         reach(hold.job().task.kind(), Moment::Begun).await;
+        hang(hold.job().task.kind(), || hold.cause().is_some()).await;
         match &hold.job().task {
             Task::Fetch { party, reference } => fetch::work(self, hold, *party, reference).await,
             Task::Ingest { party, upload } => ingest::work(self, hold, *party, upload).await,
@@ -45,10 +46,11 @@ impl Shop {
             Task::Compare { run, uploads, part, pairs_max } => {
                 compare::work(self, hold, *run, uploads, *part, *pairs_max).await
             }
-            Task::Finalize { run, result_type, records, parts, solver_pairs_max } => {
+            Task::Finalize { run, result_type, records, parts, solver_pairs_max, .. } => {
                 let pairs = finalize::CandidatePairs { parts: *parts, solver_max: *solver_pairs_max };
                 finalize::work(self, hold, *run, *result_type, records, pairs).await
             }
+            Task::Chore { chore, .. } => chore::work(self, hold, *chore).await,
             Task::Purge(purge) => purge::work(self, hold, project, purge).await,
         }
     }

@@ -54,6 +54,11 @@ impl Entityd {
         Self::launch(folder, flags, &[])
     }
 
+    /// A server with environment variables on what another one has left in `folder`.
+    pub(crate) fn in_folder_with(folder: TempDir, variables: &[(&str, &str)]) -> Self {
+        Self::launch(folder, &[], variables)
+    }
+
     fn launch(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));

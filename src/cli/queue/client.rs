@@ -29,7 +29,7 @@ pub(super) struct Options {
         default_value = "http://127.0.0.1:8853"
     )]
     server: String,
-    /// A file with the admin token; without one it is taken from ENTITYD_ADMIN_TOKEN
+    /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
     #[arg(long, global = true, value_name = "FILE", env = "ENTITYD_ADMIN_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }

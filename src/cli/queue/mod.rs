@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(200);
 ///
 /// Asks the listener for operations of a running server for what only its administrator may know. The admin token was
 /// printed when the server first started: give it in a file (--token-file) or in the environment
-/// (ENTITYD_ADMIN_TOKEN). If it is lost, remove `admin-token` from the data directory, and the next start of the
+/// (`ENTITYD_ADMIN_TOKEN`). If it is lost, remove `admin-token` from the data directory, and the next start of the
 /// server prints a new one.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

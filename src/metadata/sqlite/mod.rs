@@ -160,6 +160,10 @@ impl Store for Sqlite {
         .await
     }
 
+    async fn compact(&self) -> Result<(), Error> {
+        self.0.writer.compact().await
+    }
+
     async fn forget(&self, sequence: i64) -> Result<(), Error> {
         let call = Call::of_metadata("forget");
         let done = self.0.writer.forget(sequence).await;
@@ -246,6 +250,24 @@ mod tests {
         assert_eq!(project.runs[0].times, crate::model::run::Times::default());
         assert_eq!(project.runs[0].progress.as_ref().unwrap().comparisons, 50_000);
         project.runs[0].times.part_reported(Timestamp::from_micros(9));
+        runtime.block_on(conformance::put(&store, &project));
+        assert_eq!(runtime.block_on(store.project(project.id)).unwrap(), Some(project));
+    }
+
+    #[test]
+    fn compaction_gives_back_the_room_of_what_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metadata.db");
+        let store = Sqlite::open(&path).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let mut project = conformance::project(7);
+        project.notes = "x".repeat(16 << 20);
+        runtime.block_on(conformance::put(&store, &project));
+        let change = Box::new(|_| Some(super::super::store::Commit { state: None, outbox: Vec::new() }));
+        runtime.block_on(store.update(project.id, change)).unwrap();
+        runtime.block_on(store.compact()).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);
+        project.notes.clear();
         runtime.block_on(conformance::put(&store, &project));
         assert_eq!(runtime.block_on(store.project(project.id)).unwrap(), Some(project));
     }

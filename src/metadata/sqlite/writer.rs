@@ -14,6 +14,8 @@ use crate::model::{ProjectId, ProjectState};
 
 /// How long the readers of a moment are waited for when the log is emptied.
 const READERS_MAX: Duration = Duration::from_millis(50);
+/// Free pages that are not worth the trouble.
+const FREE_PAGES_MAX: i64 = 1_000;
 /// Changes that may share a transaction.
 const SHARED_MAX: usize = 128;
 
@@ -30,6 +32,7 @@ struct Request {
 enum Work {
     Update { project: ProjectId, change: Change },
     Forget { sequence: i64 },
+    Compact,
 }
 
 impl Writer {
@@ -47,6 +50,10 @@ impl Writer {
         self.ask(Work::Forget { sequence }).await
     }
 
+    pub(super) async fn compact(&self) -> Result<(), Error> {
+        self.ask(Work::Compact).await
+    }
+
     async fn ask(&self, work: Work) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         let gone = || Error::Unavailable("the writing thread has stopped".into());
@@ -59,6 +66,10 @@ fn serve(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Request>
     let mut waiting = Vec::new();
     let mut erased = false;
     while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
+        let asked = waiting.iter().any(|request| matches!(request.work, Work::Compact));
+        if asked && let Err(error) = compact(&connection) {
+            tracing::warn!("cannot compact the metadata: {error}");
+        }
         let results = commit(&mut connection, &mut waiting);
         erased |= results.iter().any(|result| matches!(result, Ok(Effaced(true))));
         if erased {
@@ -82,6 +93,20 @@ fn empty_the_log(connection: &Connection) -> bool {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
     });
     connection.busy_timeout(BUSY).is_ok() && matches!(emptied, Ok(0))
+}
+
+/// Writes the file anew if much of it is free, and has the planner learn from what is in it.
+fn compact(connection: &Connection) -> Result<(), Error> {
+    let count = |pragma: &str| {
+        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(unavailable)
+    };
+    let (free, all) = (count("freelist_count")?, count("page_count")?);
+    if free > FREE_PAGES_MAX && free * 4 > all {
+        connection.execute_batch("VACUUM").map_err(unavailable)?;
+    }
+    connection.execute_batch("PRAGMA optimize").map_err(unavailable)?;
+    empty_the_log(connection);
+    Ok(())
 }
 
 /// Does the work of all requests in one transaction; a request that fails is undone alone.
@@ -121,6 +146,8 @@ fn attempt(
 fn perform(connection: &Connection, work: &mut Work) -> Result<Effaced, Error> {
     match work {
         Work::Update { project, change } => update(connection, *project, change),
+        // Done before the transaction, in which it could not be.
+        Work::Compact => Ok(Effaced(false)),
         Work::Forget { sequence } => connection
             .prepare_cached("DELETE FROM outbox WHERE sequence <= ?1")
             .and_then(|mut delete| delete.execute([*sequence]))

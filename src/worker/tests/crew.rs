@@ -9,12 +9,20 @@ use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Purge, ResultType, Task};
 use crate::objects::keys;
 use crate::runtime::clock::Stopwatch;
-use crate::worker::{Settings, Worker};
+use crate::worker::{Roster, Settings, Worker};
 
 fn start(place: &Place, desk: &Paper) -> Worker {
+    start_with_deadline(place, desk, Duration::from_hours(1))
+}
+
+fn start_with_deadline(place: &Place, desk: &Paper, job_deadline: Duration) -> Worker {
     let settings = Settings {
         lease: Duration::from_secs(30),
         drain_timeout: Duration::from_secs(20),
+        job_deadline,
+        roster: Roster::default(),
+        memory_bytes: 1 << 30,
+        disk: place.dir.path().to_owned(),
         kernel: Kernel::best(),
     };
     Worker::start(desk.clone(), place.objects.clone(), place.pool.clone(), settings)
@@ -65,11 +73,9 @@ async fn a_panic_is_a_failed_attempt_and_costs_nobody_else() {
     desk.put(finalize(&three, ResultType::Permutations, 0));
     desk.put(finalize(&three, ResultType::Groups, 0));
     let told = desk.until_told(2).await;
-    assert!(
-        matches!(&told[0], Told::Failed(_, why) if why.contains("panicked: permutations are for two")),
-        "{told:?}"
-    );
-    assert!(matches!(told[1], Told::Report(_, Outcome::Finalized(_))), "{told:?}");
+    let panicked = |told: &Told| matches!(told, Told::Failed(_, why) if why.contains("panicked: permutations are for two"));
+    assert!(told.iter().any(panicked), "{told:?}");
+    assert!(told.iter().any(|told| matches!(told, Told::Report(_, Outcome::Finalized(_)))), "{told:?}");
     worker.drain().await;
 }
 
@@ -134,4 +140,15 @@ async fn a_missing_object_fails_the_run_unless_the_run_is_gone() {
     until(|| desk.waits() == 0 && worker.crew().shop.holds.all().is_empty()).await;
     worker.drain().await;
     assert_eq!(desk.told().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_does_not_end_is_stopped_at_its_deadline_and_has_failed() {
+    let (place, desk) = (Place::new(), Paper::default());
+    let people = endless(&place).await;
+    let worker = start_with_deadline(&place, &desk, Duration::from_millis(300));
+    desk.put(compare(&people, 0));
+    let told = desk.until_told(1).await;
+    assert!(matches!(&told[0], Told::Failed(_, why) if why.contains("the deadline of a job")), "{told:?}");
+    worker.drain().await;
 }

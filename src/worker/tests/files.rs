@@ -114,6 +114,7 @@ async fn scores_come_as_a_file_too_where_somebody_can_fetch_it() {
         records: vec![1, 1],
         parts: 0,
         solver_pairs_max: 1,
+        pairs: 0,
     };
     let (with, _) = place();
     with.work(finalize.clone()).await.unwrap();

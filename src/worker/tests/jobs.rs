@@ -178,7 +178,7 @@ async fn too_many_pairs_are_refused_with_the_limit_and_what_helps() {
     let refused = place.work(few).await;
     assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("limit of 1;")), "{refused:?}");
     place.work(compare(&parties, 0)).await.unwrap();
-    let few = Task::Finalize { run, result_type, records, parts, solver_pairs_max: 5 };
+    let few = Task::Finalize { run, result_type, records, parts, solver_pairs_max: 5, pairs: 0 };
     let refused = place.work(few).await;
     assert!(
         matches!(&refused, Err(Error::Rejected(why)) if why.contains("limit of 5; a higher threshold or blocking")),

@@ -1,0 +1,180 @@
+//! Killing a server in a step of a linkage, and looking at what comes after.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::server::Server;
+use super::story::{Api, Outcome, People, Stopped, Story};
+
+/// The steps of an upload and a run at which a process can be stopped, with their moments.
+pub const STEPS: [(&str, &[&str]); 7] = [
+    ("body", &["body"]),
+    ("spooled", &["spooled.done", "spooled.published", "spooled.reported"]),
+    ("ingest", &["ingest", "ingest.done", "ingest.published", "ingest.reported"]),
+    ("plan", &["plan", "plan.done", "plan.published", "plan.reported"]),
+    ("compare", &["compare", "compare.done", "compare.published", "compare.reported"]),
+    ("finalize", &["finalize", "finalize.done", "finalize.published", "finalize.reported"]),
+    ("purge", &["purge", "purge.published"]),
+];
+/// How long something that must happen is waited for.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+/// Parts of a run: enough to be killed between them.
+const PARTS: u64 = 8;
+/// How often a server is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Who is linked, by which program, and how it is killed.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// The program.
+    pub program: PathBuf,
+    /// The people of each party.
+    pub people: People,
+    /// How much longer a step takes that is to be killed in.
+    pub slow: Duration,
+    /// How long something that must happen is waited for.
+    pub patience: Duration,
+}
+
+/// What is left of a server that was killed.
+#[derive(Debug)]
+pub struct Killed {
+    /// Where it was.
+    pub folder: Arc<TempDir>,
+    /// What it has acknowledged.
+    pub story: Story,
+}
+
+impl Scene {
+    /// A server on what is in `folder`.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn start(&self, folder: Arc<TempDir>, variables: &[(&str, &str)]) -> Result<Server, String> {
+        let count = u64::from(self.people.count);
+        let comparisons = (count * count / 2 / PARTS).to_string();
+        Server::start(&self.program, folder, &["--comparisons-per-job", &comparisons], variables)
+    }
+
+    /// Asks again and again until it is so.
+    ///
+    /// # Errors
+    /// That it is not, after all patience.
+    pub async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), String> {
+        let wait = async {
+            while !is_so() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(self.patience, wait).await.map_err(|_| format!("waited in vain: {what}"))
+    }
+}
+
+/// A folder for a server.
+///
+/// # Errors
+/// Why there is none.
+pub fn folder() -> Result<Arc<TempDir>, String> {
+    TempDir::new().map(Arc::new).map_err(|error| format!("cannot make a temporary folder: {error}"))
+}
+
+/// What the linkage brings when nothing happens.
+///
+/// # Errors
+/// What went wrong.
+pub async fn undisturbed(scene: &Scene) -> Result<Outcome, String> {
+    let server = scene.start(folder()?, &[])?;
+    let mut story = Story::new(scene.people);
+    go_on(&mut story, &server).await?;
+    story.outcome().cloned().ok_or_else(|| "the story has no outcome".to_owned())
+}
+
+/// Tells the story to a server that is killed `delay` after it has come to `moment`.
+///
+/// # Errors
+/// What went wrong before.
+pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<Killed, String> {
+    let slow = format!("{moment}={}", scene.slow.as_millis());
+    let server = scene.start(folder()?, &[("ENTITYD_SLOW_MS", &slow)])?;
+    let mut story = Story::new(scene.people);
+    let told = {
+        let mut due = std::pin::pin!(comes_to(scene, &server, moment, delay));
+        tokio::select! {
+            due = &mut due => due,
+            told = go_on(&mut story, &server) => match told {
+                // Told to its end, before the last step is due.
+                Ok(()) => due.await,
+                failed => failed,
+            },
+        }
+    };
+    told?;
+    Ok(Killed { folder: server.kill(), story })
+}
+
+/// Waits until `delay` after a server has come to `moment`.
+async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration) -> Result<(), String> {
+    let comes = format!("the server comes to {moment}");
+    scene.until(&comes, || server.log().contains("a test slows this step")).await?;
+    tokio::time::sleep(delay).await;
+    Ok(())
+}
+
+/// After a server was killed: starts it again on what is left, ends the story, and checks everything.
+///
+/// # Errors
+/// What is not as it should be.
+pub async fn recover(
+    scene: &Scene,
+    folder: Arc<TempDir>,
+    mut story: Story,
+    expected: &Outcome,
+) -> Result<(), String> {
+    let server = scene.start(folder, &[])?;
+    let checked = story.check(&Api::new(server.api())).await;
+    checked.map_err(said)?;
+    go_on(&mut story, &server).await?;
+    if story.outcome() != Some(expected) {
+        return Err("the result is not the same".to_owned());
+    }
+    nothing_twice(&server.log(), story.run().unwrap_or_default(), expected.comparisons)?;
+    scene.until("no byte of the deleted project is left", || server.payload_files().is_empty()).await
+}
+
+/// Tells the story to a server that is expected to live.
+///
+/// # Errors
+/// What it did instead.
+pub async fn go_on(story: &mut Story, server: &Server) -> Result<(), String> {
+    story.go_on(&Api::new(server.api())).await.map_err(said)
+}
+
+fn said(stopped: Stopped) -> String {
+    match stopped {
+        Stopped::Gone => "the server went away by itself".to_owned(),
+        Stopped::Wrong(why) => why,
+    }
+}
+
+/// Each turn of the run is in the log at most once, over all processes, and what its parts reported adds up to the plan:
+/// a part that counted twice would not.
+fn nothing_twice(log: &str, run: &str, comparisons: u64) -> Result<(), String> {
+    let parsed = |line: &str| serde_json::from_str::<Value>(line).ok();
+    let lines: Vec<Value> = log.lines().filter_map(parsed).filter(|line| line["run.id"] == run).collect();
+    for turn in ["run created", "run started", "all parts compared", "run completed"] {
+        let told: Vec<&Value> = lines.iter().filter(|line| line["message"] == turn).collect();
+        if told.len() > 1 {
+            return Err(format!("`{turn}` happened {} times", told.len()));
+        }
+        if let Some(counted) = told.first().and_then(|line| line["comparisons"].as_u64())
+            && counted != comparisons
+        {
+            return Err(format!("{counted} comparisons were counted, and the plan has {comparisons}"));
+        }
+    }
+    Ok(())
+}

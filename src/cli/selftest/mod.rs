@@ -1,0 +1,132 @@
+//! `entityd selftest`: a linkage whose answer is known, undisturbed or while the server is killed again and again.
+//!
+//! The server is this program in another process, in a temporary folder, on loopback addresses. What kills it and what
+//! looks at it afterwards is here, so that the tests of the project use the same.
+
+pub mod kill;
+pub mod server;
+pub mod story;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use clap::Args;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use serde_json::json;
+
+use super::exit::OrFail;
+use super::interrupt::stopped;
+use super::progress::Progress;
+use super::{Failure, output, runtime};
+use crate::runtime::clock::Stopwatch;
+use crate::runtime::entropy::Entropy;
+use kill::{Killed, STEPS, Scene, killed_in, recover, undisturbed};
+use story::People;
+
+/// People of each party in a linkage that is undisturbed.
+const PEOPLE_USUAL: u32 = 1_000;
+/// People of each party in a linkage that is killed.
+const PEOPLE_KILLED: u32 = 400;
+/// How much longer a step takes that is to be killed in.
+const SLOW: Duration = Duration::from_millis(60);
+
+/// Checks that this installation works: links invented encodings whose answer is known
+///
+/// With --chaos the server is killed with SIGKILL at random moments of every step, one kill in each linkage, and
+/// started again on what is left. Every result must be the same to the byte as that of an undisturbed linkage, no step may
+/// have counted twice, and nothing may be left of the project once it is deleted. A seed that failed can be given again.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Kill the server again and again
+    #[arg(long)]
+    chaos: bool,
+    /// Kills, shared out among the steps
+    #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    kills: u32,
+    /// People of each party [default: 1000, or 400 with --chaos]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    people: Option<u32>,
+    /// Where the kills fall; without it, anywhere
+    #[arg(long, value_name = "N", requires = "chaos")]
+    seed: Option<u64>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        let program = std::env::current_exe().or_fail()?;
+        let usual = if self.chaos { PEOPLE_KILLED } else { PEOPLE_USUAL };
+        let people = People { count: self.people.unwrap_or(usual) };
+        let scene = Scene { program, people, slow: SLOW, patience: kill::PATIENCE };
+        runtime.block_on(async {
+            tokio::select! {
+                // What is dropped then is killed and removed.
+                () = stopped() => Err(Failure::Interrupted),
+                ended = async { if self.chaos { self.chaos(&scene).await } else { self.quick(&scene).await } } => ended,
+            }
+        })
+    }
+
+    async fn quick(&self, scene: &Scene) -> Result<(), Failure> {
+        let watch = Stopwatch::start();
+        let expected = undisturbed(scene).await.map_err(Failure::Failed)?;
+        let (people, seconds) = (scene.people.count, watch.seconds());
+        expected.is_the_known_answer(scene.people).map_err(Failure::Failed)?;
+        output::print(&if self.json {
+            format!("{}\n", json!({"people": people, "groups": people, "seconds": seconds, "passed": true}))
+        } else {
+            format!(
+                "a server was started, two parties uploaded {people} encodings each, and the result is the known answer: \
+                 {people} groups, in {seconds:.1} s\n"
+            )
+        })
+    }
+
+    async fn chaos(&self, scene: &Scene) -> Result<(), Failure> {
+        let watch = Stopwatch::start();
+        let seed = self.seed.unwrap_or_else(|| u64::from_le_bytes(Entropy::system().bytes()));
+        let failed = |why: String| Failure::Failed(format!("{why} (--seed {seed})"));
+        let expected = undisturbed(scene).await.map_err(failed)?;
+        expected.is_the_known_answer(scene.people).map_err(failed)?;
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let mut landed = BTreeMap::new();
+        let mut progress = Progress::new();
+        for kill in 0..self.kills {
+            progress.show("killing", f64::from(kill) / f64::from(self.kills));
+            let (step, moments) = STEPS[kill as usize % STEPS.len()];
+            let moment = moments[rng.next_u32() as usize % moments.len()];
+            let delay = scene.slow.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX));
+            let Killed { folder, story } = killed_in(scene, moment, delay).await.map_err(failed)?;
+            recover(scene, folder, story, &expected)
+                .await
+                .map_err(|why| failed(format!("kill {kill}, {delay:.1?} into {moment}: {why}")))?;
+            *landed.entry(step).or_insert(0_u32) += 1;
+        }
+        progress.finish();
+        output::print(&self.report(scene.people, seed, &landed, watch.seconds()))
+    }
+
+    fn report(&self, people: People, seed: u64, landed: &BTreeMap<&str, u32>, seconds: f64) -> String {
+        if self.json {
+            let said = json!({"kills": self.kills, "people": people.count, "seed": seed, "by_step": landed,
+                              "seconds": seconds, "passed": true});
+            return format!("{said}\n");
+        }
+        let mut table = String::from("step      kills\n");
+        for (step, _) in STEPS {
+            let _ = writeln!(table, "{step:<9} {}", landed.get(step).copied().unwrap_or(0));
+        }
+        let _ = writeln!(
+            table,
+            "{} kills in linkages of 2 x {} in {seconds:.0} s (seed {seed}): every result the same to the byte, nothing \
+             lost, nothing counted twice, nothing left behind",
+            self.kills, people.count
+        );
+        table
+    }
+}

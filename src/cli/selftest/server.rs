@@ -1,0 +1,124 @@
+//! A server in another process, which can be killed.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+/// A server in a folder of its own. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    folder: Arc<TempDir>,
+    /// Up to and including `/api/v1`.
+    api: String,
+    /// Kept open, so that the server can go on writing to it.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Starts `program` on what is in `folder`, with flags and environment variables besides.
+    ///
+    /// # Errors
+    /// What the program said when it did not start.
+    pub fn start(
+        program: &Path,
+        folder: Arc<TempDir>,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let wrong = |what: &str, error: &std::io::Error| format!("cannot {what}: {error}");
+        let log = File::options().create(true).append(true).open(log_of(&folder));
+        let log = log.map_err(|error| wrong("write a log", &error))?;
+        let mut command = Command::new(program);
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_"))
+        {
+            command.env_remove(name);
+        }
+        command
+            .envs(variables.iter().copied())
+            .arg("serve")
+            .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+            .args(["--log-format", "json", "--data-dir"])
+            .arg(folder.path().join("data"))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut child = command.spawn().map_err(|error| wrong("start the server", &error))?;
+        let stdout = child.stdout.take().ok_or("the server has no output")?;
+        let mut stdout = BufReader::new(stdout);
+        let Some(api) = read_address(&mut stdout) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            let log = fs::read_to_string(log_of(&folder)).unwrap_or_default();
+            return Err(format!(
+                "the server did not start: {}",
+                log.lines().last().unwrap_or("it said nothing")
+            ));
+        };
+        Ok(Self { child, folder, api, _stdout: stdout })
+    }
+
+    /// Where its API is, up to and including `/api/v1`.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// What it has logged, and those before it in the same folder.
+    pub fn log(&self) -> String {
+        fs::read_to_string(log_of(&self.folder)).unwrap_or_default()
+    }
+
+    /// Files that hold uploaded bytes or what came of them.
+    pub fn payload_files(&self) -> Vec<PathBuf> {
+        let data = self.folder.path().join("data");
+        ["objects", "spool"].into_iter().flat_map(|folder| files(&data.join(folder))).collect()
+    }
+
+    /// Whether the process has come to an end by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Ends it with SIGKILL, and gives the folder for the next one.
+    pub fn kill(self) -> Arc<TempDir> {
+        // By being dropped.
+        Arc::clone(&self.folder)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have come to its end before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn log_of(folder: &TempDir) -> PathBuf {
+    folder.path().join("log")
+}
+
+/// Reads what a server says when it has started: everything is open once the last line is there.
+fn read_address(stdout: &mut impl BufRead) -> Option<String> {
+    let mut api = None;
+    for line in stdout.lines().map_while(Result::ok) {
+        if let Some(address) = line.trim().strip_prefix("API") {
+            api = Some(address.trim().trim_end_matches('/').to_owned());
+        }
+        if line.contains("no telemetry") {
+            return api;
+        }
+    }
+    None
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}

@@ -1,0 +1,254 @@
+//! Keeping the house: what is done every so often, and what follows from it.
+
+use std::collections::HashSet;
+
+use super::{Assignment, Coordinator, Error, Event, Refused, outbox};
+use crate::model::job::{CHORES, Chore, Holding, NOBODY};
+use crate::model::{Contents, Job, ProjectId, ProjectState, Purge, RunState, Task};
+use crate::queue::{Group, JobQuery, JobState, NewJob};
+use crate::runtime::clock::Timestamp;
+
+/// What a purge is called the second time.
+const AGAIN: &str = "/again";
+/// Chores looked at before new ones are scheduled.
+const PAGE: usize = 1_000;
+
+impl Coordinator {
+    /// Sees to it that the chores of the next period wait in the queue. They are named after their period, and only the
+    /// next one is ever asked for: however often the process starts, each is done once in a period, and one that was
+    /// missed is done once.
+    pub(super) async fn schedule_chores(&self) -> Result<(), Error> {
+        let every = i64::try_from(self.0.rules.upkeep.every.as_micros()).unwrap_or(i64::MAX).max(1);
+        let period = self.0.clock.now().as_micros() / every + 1;
+        let due = Timestamp::from_micros(period.saturating_mul(every));
+        let waiting = self.waiting_chores(due).await?;
+        let mut jobs: Vec<NewJob> = Chore::ALL
+            .into_iter()
+            .filter(|chore| !waiting.contains(chore.name()))
+            .map(|chore| Job { project: NOBODY, task: Task::Chore { chore, period } })
+            .map(|job| NewJob { not_before: Some(due), ..outbox::queued(&job) })
+            .collect();
+        self.enqueue(&mut jobs).await
+    }
+
+    /// The names of the chores that will be done by then. One that is in hand is of this period, and one that is due later
+    /// is from when chores were done less often.
+    async fn waiting_chores(&self, due: Timestamp) -> Result<HashSet<String>, Error> {
+        let query = JobQuery { group: Some(Group::from(CHORES)), count: PAGE, ..JobQuery::default() };
+        let jobs = self.0.broker.jobs(&query, self.0.clock.now()).await?;
+        let waits = |state| match state {
+            JobState::Ready => true,
+            JobState::Delayed { until } => until <= due,
+            JobState::Leased { .. } => false,
+        };
+        let waiting = jobs.iter().filter(|job| waits(job.state));
+        Ok(waiting.filter_map(|job| job.job.as_str().split('/').nth(1).map(str::to_owned)).collect())
+    }
+
+    /// After a purge: once more when every worker that held a job of before has been silent for a lease. What such a
+    /// worker wrote after the first time goes then.
+    pub(super) async fn purge_again(&self, assignment: &Assignment) -> Result<(), Error> {
+        let id = assignment.lease.id.job.as_str();
+        if id.ends_with(AGAIN) {
+            return Ok(());
+        }
+        let again = NewJob {
+            job: format!("{id}{AGAIN}").into(),
+            not_before: Some(self.0.clock.now().after(self.0.rules.upkeep.lease)),
+            ..outbox::queued(&assignment.job)
+        };
+        self.enqueue(&mut vec![again]).await
+    }
+
+    /// What follows from a chore that a worker has done its part of.
+    pub(super) async fn keep_house(&self, task: &Task, found: Vec<Holding>) -> Result<(), Error> {
+        match task {
+            Task::Chore { chore: Chore::Retire, .. } => self.retire().await,
+            Task::Chore { chore: Chore::Sweep, .. } => self.sweep(found).await,
+            Task::Chore { chore: Chore::Compact, .. } => Ok(self.0.store.compact().await?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes the projects whose last run ended longer ago than projects are kept.
+    async fn retire(&self) -> Result<(), Error> {
+        let Some(retention) = self.0.rules.upkeep.retention else { return Ok(()) };
+        let age = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_micros(self.0.clock.now().as_micros().saturating_sub(age));
+        for listed in self.projects().await?.into_iter().filter(|listed| listed.added < before) {
+            match self.apply(listed.id, Event::Aged { before }).await {
+                Ok(_) | Err(Error::Refused(Refused::Absent)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the removal of what belongs to nobody. It was found before the projects are looked at here: whoever made
+    /// it had said so before.
+    async fn sweep(&self, found: Vec<Holding>) -> Result<(), Error> {
+        let mut gone: Vec<ProjectId> = Vec::new();
+        let mut purges = Vec::new();
+        for holding in found {
+            match self.project(holding.project).await? {
+                None => gone.push(holding.project),
+                Some(project) => purges.extend(
+                    strays(&project, &holding)
+                        .into_iter()
+                        .map(|purge| Job { project: project.id, task: Task::Purge(purge) }),
+                ),
+            }
+        }
+        if !gone.is_empty() || !purges.is_empty() {
+            tracing::warn!(
+                projects = gone.len(),
+                others = purges.len(),
+                "objects of nobody were found and go"
+            );
+        }
+        self.enqueue(&mut purges.iter().map(outbox::queued).collect()).await?;
+        self.remove_strays(gone).await
+    }
+}
+
+/// What there is of a project and should not be.
+fn strays(project: &ProjectState, holding: &Holding) -> Vec<Purge> {
+    let is_stray = |(party, upload): &(u32, u32)| {
+        project.parties.get(*party as usize).is_none_or(|party| {
+            let arriving = party.uploading && party.uploads == *upload;
+            let kept = match &party.contents {
+                Contents::Fetching(kept) => kept.upload == *upload,
+                Contents::Ingesting(kept) => kept.upload == *upload,
+                Contents::Ready(kept) => kept.upload == *upload,
+                Contents::Missing | Contents::Failed { .. } => false,
+            };
+            !arriving && !kept
+        })
+    };
+    let uploads = holding.uploads.iter().copied().filter(is_stray);
+    let runs =
+        holding.runs.iter().filter_map(|(id, intermediate)| match project.run(*id).map(|run| &run.state) {
+            None | Some(RunState::Failed { .. }) => Some(Purge::Run(*id)),
+            Some(RunState::Completed(_)) => intermediate.then_some(Purge::Intermediate(*id)),
+            Some(_) => None,
+        });
+    uploads.map(|(party, upload)| Purge::Upload { party, upload }).chain(runs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::{Rules, Upkeep};
+    use super::*;
+    use crate::metadata::Sqlite;
+    use crate::model::Outcome;
+    use crate::model::run::Times;
+    use crate::model::{Dataset, Party, ResultType, Run, RunId, Summary, Threshold, TokenHash};
+    use crate::queue::sled::{Settings, SledBroker};
+    use crate::queue::{Claim, Share};
+    use crate::runtime::clock::Clock;
+    use crate::runtime::entropy::Entropy;
+
+    const HASH: TokenHash = TokenHash::from_bytes([1; 32]);
+
+    fn run(number: u8, state: RunState) -> Run {
+        Run {
+            id: RunId::from_bytes([number; 24]),
+            name: String::new(),
+            notes: String::new(),
+            threshold: Threshold::new(0.5).unwrap(),
+            added: Timestamp::default(),
+            started: None,
+            ended: None,
+            state,
+            progress: None,
+            seed: None,
+            times: Times::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chore_is_done_once_in_a_period_however_often_the_process_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_micros(1_000_000_000_000));
+        let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();
+        let entropy = Entropy::seeded(1);
+        let broker =
+            SledBroker::open(&folder.path().join("queue"), Settings::default(), entropy.clone()).unwrap();
+        let broker = Arc::new(broker);
+        let start = || {
+            let rules = Rules {
+                min_encoding_bytes: 8,
+                max_encoding_bytes: 8,
+                run_pairs_max: 1,
+                solver_pairs_max: 1,
+                comparisons_per_job: None,
+                upkeep: Upkeep::default(),
+            };
+            Coordinator::new(Arc::new(store.clone()), broker.clone(), clock.clone(), entropy.clone(), rules)
+        };
+        let claim = Claim {
+            queues: vec![Share { queue: "maintenance".into(), weight: NonZeroU32::MIN }],
+            count: 10,
+            lease: Duration::from_secs(30),
+            wait: Duration::ZERO,
+        };
+        let mut done = Vec::new();
+        for hour in 0..4 {
+            // A day without the server between the second hour and the third.
+            clock.advance(Duration::from_hours(if hour == 2 { 24 } else { 1 }));
+            for _ in 0..5 {
+                let coordinator = start();
+                coordinator.schedule_chores().await.unwrap();
+                for assignment in coordinator.claim(&claim).await.unwrap() {
+                    done.push((hour, assignment.job.task.kind()));
+                    coordinator.report(&assignment, Outcome::Surveyed(Vec::new())).await.unwrap();
+                }
+            }
+        }
+        let once = |hour| ["retire", "sweep", "compact"].map(|kind| (hour, kind));
+        assert_eq!(done, [once(1), once(2), once(3)].concat());
+    }
+
+    #[test]
+    fn what_belongs_to_nobody_is_told_from_what_does() {
+        let mut ready = Party::new(HASH);
+        ready.uploads = 2;
+        ready.contents = Contents::Ready(Dataset { upload: 2, records: 1, encoding_bytes: 8, blocks: 1 });
+        let mut arriving = Party::new(HASH);
+        (arriving.uploads, arriving.uploading) = (3, true);
+        let project = ProjectState {
+            id: ProjectId::from_bytes([9; 24]),
+            added: Timestamp::default(),
+            name: String::new(),
+            notes: String::new(),
+            schema: String::new(),
+            result_type: ResultType::Groups,
+            uses_blocking: false,
+            encoding_bytes: None,
+            result_token: HASH,
+            parties: vec![ready, arriving],
+            runs: vec![
+                run(1, RunState::Comparing),
+                run(2, RunState::Completed(Summary::default())),
+                run(3, RunState::Failed { message: String::new(), stage: 2 }),
+            ],
+        };
+        let id = |number: u8| RunId::from_bytes([number; 24]);
+        let holding = Holding {
+            project: project.id,
+            uploads: vec![(0, 1), (0, 2), (1, 3), (1, 2), (7, 1)],
+            runs: vec![(id(1), true), (id(2), false), (id(3), false), (id(4), true)],
+        };
+        let upload = |party, upload| Purge::Upload { party, upload };
+        assert_eq!(
+            strays(&project, &holding),
+            [upload(0, 1), upload(1, 2), upload(7, 1), Purge::Run(id(3)), Purge::Run(id(4))]
+        );
+        let left = Holding { uploads: Vec::new(), runs: vec![(id(2), true)], ..holding };
+        assert_eq!(strays(&project, &left), [Purge::Intermediate(id(2))]);
+    }
+}

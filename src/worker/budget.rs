@@ -1,0 +1,211 @@
+//! Room in memory and on the disk: a job that needs much of either starts when there is enough.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Error;
+use super::hold::Hold;
+use crate::model::{Job, ResultType, Task};
+use crate::runtime::disk;
+
+/// Memory is counted in pieces of this size.
+const PIECE_BYTES: u64 = 1 << 20;
+/// What any job may take without being counted.
+const FREE_BYTES: u64 = 32 << 20;
+/// What a record takes while a run is finalized: its group, its place in a permutation, and whether it is taken.
+const BYTES_PER_RECORD: u64 = 48;
+/// The same where the solver has a long set of datasets for each.
+const BYTES_PER_RECORD_OF_MANY: u64 = 180;
+/// More parties than this need that.
+const PARTIES_FEW: usize = 64;
+/// What a candidate pair may take in the solver, from three parties on.
+const BYTES_PER_PAIR: u64 = 13;
+/// A candidate pair on the disk, while the runs of pairs are merged.
+const MERGED_PAIR_BYTES: u64 = 24;
+/// A record, or a pair with its score, in a result.
+const RESULT_ENTRY_BYTES: u64 = 64;
+/// How often a job that waits looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a job needs, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Need {
+    memory: u64,
+    disk: u64,
+}
+
+/// What is there to be shared out.
+#[derive(Debug)]
+pub(super) struct Budget {
+    memory: Arc<Semaphore>,
+    pieces: u32,
+    /// The disk that results are written to.
+    disk: PathBuf,
+}
+
+/// The memory of a job that was admitted, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+impl Budget {
+    /// So much memory, and whatever is free on the disk that holds `disk`.
+    pub(super) fn new(memory_bytes: u64, disk: PathBuf) -> Self {
+        let pieces = u32::try_from(memory_bytes / PIECE_BYTES).unwrap_or(u32::MAX).clamp(1, PIECES_MAX);
+        Self { memory: Arc::new(Semaphore::new(pieces as usize)), pieces, disk }
+    }
+
+    /// Waits until there is room for a job, first come, first served.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if there never will be, [`Error::Failed`] if the disk is too full now,
+    /// [`Error::Cancelled`] if the job was told to stop meanwhile.
+    pub(super) async fn admit(&self, hold: &Hold) -> Result<Admitted, Error> {
+        let need = need(hold.job());
+        self.check_disk(need.disk)?;
+        if need.memory <= FREE_BYTES {
+            return Ok(Admitted { _memory: None });
+        }
+        let pieces = u32::try_from(need.memory.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX);
+        if pieces > self.pieces {
+            return Err(Error::Rejected(format!(
+                "finishing the run may take {pieces} MiB of memory, and {} MiB are set aside for that: a higher \
+                 threshold or blocking would bring fewer candidate pairs, and the operator may raise --memory-limit",
+                self.pieces
+            )));
+        }
+        let mut memory = std::pin::pin!(Arc::clone(&self.memory).acquire_many_owned(pieces));
+        loop {
+            tokio::select! {
+                admitted = &mut memory => return Ok(Admitted { _memory: admitted.ok() }),
+                () = tokio::time::sleep(LOOK) => {
+                    if hold.cause().is_some() {
+                        return Err(Error::Cancelled);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_disk(&self, need: u64) -> Result<(), Error> {
+        // Where the room is not known, the first write says so.
+        let Ok(room) = disk::room(&self.disk) else { return Ok(()) };
+        let (wanted, mib) = (need / PIECE_BYTES, |bytes: u64| bytes / PIECE_BYTES);
+        if need > room.total_bytes {
+            return Err(Error::Rejected(format!(
+                "the result may take {wanted} MiB, and the disk has {} MiB in all: a higher threshold or blocking would \
+                 bring fewer candidate pairs",
+                mib(room.total_bytes)
+            )));
+        }
+        if need > room.free_bytes {
+            return Err(Error::Failed(format!(
+                "the result may take {wanted} MiB, and {} MiB are free on the disk; free some space, then try again",
+                mib(room.free_bytes)
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// More cannot be asked of a semaphore at once.
+const PIECES_MAX: u32 = 1 << 28;
+
+/// What a job needs at most. Only what brings a run to its result needs more than a little.
+fn need(job: &Job) -> Need {
+    let Task::Finalize { result_type, records, pairs, solver_pairs_max, .. } = &job.task else {
+        return Need::default();
+    };
+    let parties = records.len();
+    let records: u64 = records.iter().map(|count| u64::from(*count)).sum();
+    match result_type {
+        ResultType::SimilarityScores => {
+            let disk = pairs.saturating_mul(MERGED_PAIR_BYTES + RESULT_ENTRY_BYTES);
+            Need { memory: 0, disk }
+        }
+        ResultType::Groups | ResultType::Permutations => {
+            let counted = if parties > 2 { *pairs.min(solver_pairs_max) } else { 0 };
+            let merged = pairs.saturating_mul(MERGED_PAIR_BYTES);
+            Need {
+                memory: records
+                    .saturating_mul(if parties > PARTIES_FEW {
+                        BYTES_PER_RECORD_OF_MANY
+                    } else {
+                        BYTES_PER_RECORD
+                    })
+                    .saturating_add(counted.saturating_mul(BYTES_PER_PAIR)),
+                disk: records.saturating_mul(RESULT_ENTRY_BYTES).saturating_add(merged),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::Assignment;
+    use crate::model::{ProjectId, RunId};
+    use crate::queue::{Fence, Lease, LeaseId};
+    use crate::runtime::clock::Timestamp;
+    use crate::worker::hold::Cause;
+
+    fn hold(records: u32, parties: usize, pairs: u64) -> Hold {
+        let task = Task::Finalize {
+            run: RunId::from_bytes([1; 24]),
+            result_type: ResultType::Groups,
+            records: vec![records; parties],
+            parts: 1,
+            pairs,
+            solver_pairs_max: 1_000_000_000,
+        };
+        let lease = Lease {
+            id: LeaseId { job: "job".into(), fence: Fence::from_bits(1) },
+            queue: "highmemory".into(),
+            group: "group".into(),
+            payload: Vec::new().into(),
+            attempt: 1,
+            enqueued: Timestamp::default(),
+            until: Timestamp::default(),
+        };
+        let job = Job { project: ProjectId::from_bytes([2; 24]), task };
+        Hold::new(Assignment { lease, job, seed: None })
+    }
+
+    fn budget(mib: u64) -> Budget {
+        Budget::new(mib << 20, std::env::temp_dir())
+    }
+
+    #[tokio::test]
+    async fn a_job_that_never_fits_is_rejected_and_says_what_would_help() {
+        let Err(Error::Rejected(why)) = budget(64).admit(&hold(1_000, 3, 100_000_000)).await else {
+            panic!("it does not fit");
+        };
+        assert!(why.contains("1240 MiB") && why.contains("--memory-limit"), "{why}");
+        assert!(budget(64).admit(&hold(1_000, 2, 100_000)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_job_waits_for_the_memory_of_another_and_hears_that_it_is_to_stop() {
+        let budget = budget(200);
+        let large = hold(1_000_000, 2, 0);
+        let first = budget.admit(&large).await.unwrap();
+        let _second = budget.admit(&large).await.unwrap();
+        let third = hold(1_000_000, 2, 0);
+        let wait = Duration::from_millis(300);
+        assert!(tokio::time::timeout(wait, budget.admit(&third)).await.is_err(), "there is room for two");
+        third.cancel(Cause::Unwanted);
+        assert!(matches!(budget.admit(&third).await, Err(Error::Cancelled)));
+        drop(first);
+        assert!(tokio::time::timeout(wait, budget.admit(&hold(1_000_000, 2, 0))).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_needs_little_is_not_held_up() {
+        let budget = budget(1);
+        assert!(budget.admit(&hold(1_000, 3, 1_000)).await.is_ok());
+    }
+}

@@ -1,0 +1,81 @@
+//! Nobody has to clean up by hand.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::{ENCODING, Entityd, Project, eventually, text};
+
+const OFTEN: [&str; 2] = ["--maintenance-every-ms", "1000"];
+
+async fn completed(server: &Entityd) -> Project {
+    let project = server.api().project("groups").await;
+    project.upload(0, &[ENCODING]).await;
+    project.upload(1, &[ENCODING]).await;
+    assert_eq!(project.run(0.9).await.ended().await["state"], "completed");
+    project
+}
+
+fn stray(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "somebody").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_nobody_are_swept_and_what_belongs_to_somebody_stays() {
+    let server = Entityd::with(&OFTEN);
+    let project = completed(&server).await;
+    eventually("plan and pairs are gone", async || (server.payload_files().len() == 5).then_some(())).await;
+    let kept = server.payload_files();
+    let folder = server.data_dir().join("objects").join(project.path.trim_start_matches('/'));
+    stray(&folder.join("runs").join("0f".repeat(24)).join("pairs/0"));
+    stray(&folder.join("parties/1/7/matrix"));
+    stray(&server.data_dir().join("objects/projects").join("0e".repeat(24)).join("parties/0/1/matrix"));
+    let stale = server.data_dir().join("spool/staged-old");
+    stray(&stale);
+    let old = File::options().write(true).open(&stale).unwrap();
+    old.set_modified(fs::metadata(&stale).unwrap().modified().unwrap() - Duration::from_hours(25)).unwrap();
+    eventually("strays are gone", async || (server.payload_files() == kept).then_some(())).await;
+    let run = text(
+        &project
+            .api
+            .get(&format!("{}/runs", project.path), &project.result_token)
+            .await
+            .json::<serde_json::Value>()
+            .await
+            .unwrap()[0]["run_id"],
+    );
+    let run = project.known_run(format!("{}/runs/{run}", project.path));
+    assert_eq!(run.result(&project.result_token).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_late_worker_writes_after_a_purge_is_gone_within_a_lease() {
+    let server = Entityd::with(&["--lease-ms", "1000"]);
+    let project = completed(&server).await;
+    project.api.delete(&project.path, &project.result_token).await;
+    eventually("the project is purged", async || server.payload_files().is_empty().then_some(())).await;
+    let late = server.data_dir().join("objects").join(project.path.trim_start_matches('/'));
+    stray(&late.join("runs").join("0f".repeat(24)).join("pairs/0"));
+    eventually("so is what came late", async || server.payload_files().is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_that_ended_long_ago_goes_if_that_is_configured() {
+    let server = Entityd::start();
+    let (old, young) = (completed(&server).await, completed(&server).await);
+    let (_, folder) = server.stop();
+    let metadata = rusqlite::Connection::open(folder.path().join("data/metadata.db")).unwrap();
+    let id = hex::decode(old.path.rsplit('/').next().unwrap()).unwrap();
+    let two_days = 2 * 24 * 3_600_000_000_i64;
+    metadata.execute("UPDATE projects SET added = added - ?1 WHERE id = ?2", (two_days, &id)).unwrap();
+    metadata.execute("UPDATE runs SET ended = ended - ?1 WHERE project = ?2", (two_days, &id)).unwrap();
+    drop(metadata);
+    let server = Entityd::in_folder(folder, &["--retention-days", "1", OFTEN[0], OFTEN[1]]);
+    let api = server.api();
+    eventually("the old project is gone", async || {
+        (api.get(&old.path, &old.result_token).await.status() == 403).then_some(())
+    })
+    .await;
+    assert_eq!(api.get(&young.path, &young.result_token).await.status(), 200);
+}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, refused};
+use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, refused};
 
 async fn project(server: &Entityd) -> Project {
     let project = server.api().project("groups").await;
@@ -43,11 +43,12 @@ async fn a_job_that_gets_the_process_killed_is_given_up_after_its_third_attempt(
         let path = project.run(0.9).await.path;
         (project, path)
     };
-    for _ in 0..3 {
-        crate::support::eventually("the job kills the process", async || server.has_ended().then_some(()))
-            .await;
-        server = Entityd::in_folder_with(server.kill(), &[("ENTITYD_BREAKPOINT", "compare")]);
+    eventually("the job kills the process", async || server.has_ended().then_some(())).await;
+    let folder = server.kill();
+    for _ in 0..2 {
+        Entityd::until_it_ends(&folder, &[("ENTITYD_BREAKPOINT", "compare")]).await;
     }
+    let mut server = Entityd::with_variables_in(folder, &[("ENTITYD_BREAKPOINT", "compare")]);
     let project = Project { api: server.api(), ..project };
     let ended = project.known_run(run).ended().await;
     died(&ended, "the process stopped in attempt 3 of 3");

@@ -55,34 +55,20 @@ impl Entityd {
     }
 
     /// A server with environment variables on what another one has left in `folder`.
-    pub(crate) fn in_folder_with(folder: TempDir, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn with_variables_in(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         Self::launch(folder, &[], variables)
     }
 
+    /// A process on what another one has left in `folder`, that comes to its end by itself, perhaps before it has said
+    /// anything.
+    pub(crate) async fn until_it_ends(folder: &TempDir, variables: &[(&str, &str)]) {
+        let mut child = command(folder, &[], variables).stdout(Stdio::null()).spawn().unwrap();
+        let ended = eventually("the process ends", async || child.try_wait().unwrap());
+        ended.await;
+    }
+
     fn launch(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
-        let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_"))
-        {
-            command.env_remove(name);
-        }
-        let mut child = command
-            // A test asks more often than any person.
-            .env("ENTITYD_RATE_LIMIT", "off")
-            .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
-            .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
-            .envs(variables.iter().copied())
-            .arg("serve")
-            .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(folder.path().join("data"))
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut child = command(&folder, flags, variables).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let Some((doors, admin_token)) = read_banner(&mut stdout) else {
             let _ = child.kill();
@@ -168,6 +154,29 @@ impl Drop for Entityd {
             eprintln!("the server's last words, the last first:\n{}", last.join("\n"));
         }
     }
+}
+
+/// How a server is started.
+fn command(folder: &TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Command {
+    let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
+        command.env_remove(name);
+    }
+    command
+        // A test asks more often than any person.
+        .env("ENTITYD_RATE_LIMIT", "off")
+        .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
+        .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
+        .envs(variables.iter().copied())
+        .arg("serve")
+        .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(folder.path().join("data"))
+        .args(flags)
+        .stdin(Stdio::null())
+        .stderr(log);
+    command
 }
 
 /// Reads what a server says when it has started: where it listens, and the admin token if that is new.

@@ -40,6 +40,10 @@ impl Server {
             command.env_remove(name);
         }
         command
+            // A test asks more often than any person.
+            .env("ENTITYD_RATE_LIMIT", "off")
+            .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
+            .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
             .envs(variables.iter().copied())
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])

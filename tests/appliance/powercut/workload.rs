@@ -45,6 +45,7 @@ pub(super) fn open(data: &Path) -> Result<Shelves, Box<dyn std::error::Error>> {
         run_pairs_max: 1_000,
         solver_pairs_max: 1_000,
         comparisons_per_job: None,
+        upkeep: entityd::coordinator::Upkeep::default(),
     };
     let shelf: Arc<dyn Broker> = broker.clone();
     let clock = Clock::system();

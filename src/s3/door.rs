@@ -4,8 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::FutureExt;
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -62,6 +63,8 @@ async fn answer(service: S3Service, entropy: Entropy, request: Request) -> Respo
     let id = hex::encode_upper(entropy.bytes::<8>());
     let span = tracing::info_span!("s3", request.id = %id);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let expects = request.headers().contains_key(header::EXPECT);
+    let is_empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
     let stopwatch = Stopwatch::start();
     let answered = AssertUnwindSafe(ask(&service, request)).catch_unwind().instrument(span.clone()).await;
     let _in_span = span.entered();
@@ -71,10 +74,14 @@ async fn answer(service: S3Service, entropy: Entropy, request: Request) -> Respo
     });
     let mut response = match answered {
         Ok(response) => response,
-        Err(error) => error.to_http_response().unwrap_or_default().map(axum::body::Body::new),
+        Err(error) => error.to_http_response().unwrap_or_default().map(Body::new),
     };
     let duration_ms = (stopwatch.seconds() * 10_000.0).round() / 10.0;
     tracing::info!(status = response.status().as_u16(), duration_ms, "{method} {path}");
+    // Who asked to be told to go on and was answered at once takes the connection for used up.
+    if expects && (is_empty || !response.status().is_success()) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -88,5 +95,6 @@ async fn ask(service: &S3Service, request: Request) -> S3Result<Response> {
     let answered = service.call(Request::from_parts(parts, body)).await;
     let response =
         answered.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))?;
-    Ok(response.map(axum::body::Body::new))
+    let has_body = response.status() != StatusCode::NOT_MODIFIED;
+    Ok(response.map(|body| if has_body { Body::new(body) } else { Body::empty() }))
 }

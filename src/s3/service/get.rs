@@ -4,18 +4,18 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use s3s::dto::{
     GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Range as AskedRange, StreamingBlob,
 };
 use s3s::stream::{ByteStream, RemainingLength};
-use s3s::{S3Request, S3Response, S3Result, StdError, s3_error};
+use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 
 use super::Service;
 use super::checksums::Fields;
-use super::convert::{Conditions, Verdict, etag, parse_http_date, refusal, seconds};
+use super::convert::{Conditions, Verdict, etag, http_date, parse_http_date, refusal, seconds};
 use crate::objects::buckets::{Chunks, Contents, Head, Object};
 
 /// The type of an object that came without one.
@@ -36,8 +36,7 @@ impl Service {
         };
         let object = contents.object.clone();
         if conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
-            let known = GetObjectOutput { e_tag: Some(etag(&object.etag)), ..GetObjectOutput::default() };
-            return Ok(S3Response::with_status(known, StatusCode::NOT_MODIFIED));
+            return Err(not_modified(&object));
         }
         let wanted = Wanted::of(&contents, input.range, input.part_number)?;
         let mut output = described(&object, input.checksum_mode.is_some() && wanted.whole);
@@ -62,12 +61,10 @@ impl Service {
         };
         let object = &contents.object;
         if conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
-            let known = HeadObjectOutput { e_tag: Some(etag(&object.etag)), ..HeadObjectOutput::default() };
-            return Ok(S3Response::with_status(known, StatusCode::NOT_MODIFIED));
+            return Err(not_modified(object));
         }
         let wanted = Wanted::of(&contents, input.range, input.part_number)?;
         let content_range = wanted.content_range(object.size);
-        let status = if content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
         let found = described(object, input.checksum_mode.is_some() && wanted.whole);
         let output = HeadObjectOutput {
             content_length: Some((wanted.range.end - wanted.range.start).cast_signed()),
@@ -91,8 +88,25 @@ impl Service {
             metadata: found.metadata,
             ..HeadObjectOutput::default()
         };
-        Ok(S3Response::with_status(output, status))
+        Ok(S3Response::new(output))
     }
+}
+
+/// The answer to who has the object already: a status and what it is known by.
+fn not_modified(object: &Object) -> S3Error {
+    let mut headers = HeaderMap::new();
+    let known = [
+        (header::ETAG, Some(format!("\"{}\"", object.etag))),
+        (header::LAST_MODIFIED, http_date(&seconds(object.modified))),
+    ];
+    for (name, value) in known {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    let mut error = s3_error!(NotModified);
+    error.set_headers(headers);
+    error
 }
 
 /// The bytes that a request asks for.

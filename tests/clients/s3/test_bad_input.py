@@ -1,0 +1,215 @@
+"""What is wrong is refused with the error that S3 has for it, and leaves nothing behind."""
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import socket
+import time
+import urllib.parse
+import zlib
+import xml.etree.ElementTree as ET
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+class Caller:
+    """Signs requests, changes them after that as it is told, and sends them byte for byte."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+
+    def call(
+        self, method, path, body=b"", headers=(), sign=S3SigV4Auth, service="s3", secret=None, after=None,
+        length=None, claimed=None,
+    ):
+        request = AWSRequest(method, self.endpoint.url + path, data=body, headers=dict(headers))
+        request.headers["Host"] = self.endpoint.host
+        if sign is not None:
+            credentials = Credentials(self.endpoint.access_key, secret or self.endpoint.secret_key)
+            signer = sign(credentials, service, "us-east-1")
+            if claimed is not None:
+                signer.payload = lambda _: claimed
+            signer.add_auth(request)
+        sent = dict(request.headers)
+        sent.update(after or {})
+        connection = http.client.HTTPConnection(self.endpoint.host, timeout=20)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in sent.items():
+                connection.putheader(name, value)
+            if "Content-Length" not in sent and (body or method in ("PUT", "POST")):
+                connection.putheader("Content-Length", str(len(body) if length is None else length))
+            connection.endheaders()
+            if body:
+                connection.send(body)
+            if length is not None and length > len(body):
+                with contextlib.suppress(OSError):  # the server may have answered and gone
+                    connection.sock.shutdown(socket.SHUT_WR)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def refused(self, status, code, *arguments, **options):
+        found, body = self.call(*arguments, **options)
+        assert (found, code_of(body)) == (status, code), (found, body)
+
+
+def code_of(body):
+    root = ET.fromstring(body)
+    assert root.tag == "Error", body
+    return root.findtext("Code")
+
+
+@pytest.fixture
+def caller(endpoint):
+    return Caller(endpoint)
+
+
+@pytest.fixture(autouse=True)
+def alive_and_clean(server, s3, bucket):
+    """After every test the server still runs, its bucket is empty but for what the test put, and no panic was logged."""
+    yield
+    assert server.process.poll() is None
+    assert "panicked" not in server.log.read_text()
+
+
+def keys(s3, bucket):
+    return [one["Key"] for one in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+def test_signatures(caller, bucket, s3):
+    path = f"/{bucket}/k"
+    caller.refused(403, "SignatureDoesNotMatch", "PUT", path, b"x", secret="wrong")
+    caller.refused(403, "AccessDenied", "PUT", path, b"x", sign=None)
+    caller.refused(403, "SignatureDoesNotMatch", "PUT", path, b"x", after={"X-Amz-Date": "20200101T000000Z"})
+    old = {"Authorization": "AWS key:c2lnbmF0dXJl", "Date": "Tue, 27 Mar 2007 19:36:42 +0000"}
+    caller.refused(400, "InvalidRequest", "PUT", path, b"x", sign=None, after=old)
+    caller.refused(400, "InvalidRequest", "GET", path + "?AWSAccessKeyId=a&Expires=9999999999&Signature=b", sign=None)
+    caller.refused(400, "AuthorizationHeaderMalformed", "GET", path, sign=SigV4Auth, service="sts",
+                   headers={"x-amz-content-sha256": EMPTY})
+    caller.refused(403, "AccessDenied", "PUT", path, after={"x-amz-copy-source": f"{bucket}/other"})
+    caller.refused(403, "AccessDenied", "PUT", path, b"x", after={"x-amz-security-token": "token"})
+    assert keys(s3, bucket) == []
+
+
+def test_clock_skew(caller, bucket, monkeypatch):
+    for minutes in (-20, 20):
+        moment = datetime.now(timezone.utc) + timedelta(minutes=minutes)
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda **_: moment.replace(tzinfo=None))
+        caller.refused(403, "RequestTimeTooSkewed", "GET", f"/{bucket}?list-type=2")
+
+
+def test_presigned_urls_end(caller, bucket, endpoint, monkeypatch):
+    def url(expires, moment):
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda **_: moment)
+        request = AWSRequest("GET", f"{endpoint.url}/{bucket}/k", headers={"Host": endpoint.host})
+        credentials = Credentials(endpoint.access_key, endpoint.secret_key)
+        S3SigV4QueryAuth(credentials, "s3", "us-east-1", expires=expires).add_auth(request)
+        return request.url.removeprefix(endpoint.url)
+
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    caller.refused(404, "NoSuchKey", "GET", url(60, now), sign=None)
+    caller.refused(403, "AccessDenied", "GET", url(60, now - timedelta(seconds=90)), sign=None)
+    caller.refused(400, "AuthorizationQueryParametersError", "GET", url(604_801, now), sign=None)
+
+
+def test_bodies_that_are_not_what_was_said(caller, bucket, s3):
+    path = f"/{bucket}/k"
+    wrong = base64.b64encode(bytes(16)).decode()
+    caller.refused(400, "BadDigest", "PUT", path, b"x", headers={"Content-MD5": wrong})
+    caller.refused(400, "InvalidDigest", "PUT", path, b"x", headers={"Content-MD5": "short"})
+    caller.refused(400, "XAmzContentSHA256Mismatch", "PUT", path, b"x", claimed=EMPTY)
+    large = bytes(300_000)
+    caller.refused(400, "XAmzContentSHA256Mismatch", "PUT", path, large, claimed=EMPTY)
+    caller.refused(400, "BadDigest", "PUT", path, large, headers={"Content-MD5": wrong})
+    caller.refused(400, "BadDigest", "PUT", path, large, headers={"x-amz-checksum-crc32": "AAAAAA=="})
+    delete = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    caller.refused(400, "BadDigest", "POST", f"/{bucket}?delete", delete, headers={"Content-MD5": wrong})
+    for size in (10, 300_000):
+        status, body = caller.call("PUT", path, bytes(size), length=size + 5)
+        assert (status, code_of(body)) == (400, "IncompleteBody")
+    assert keys(s3, bucket) == []
+
+
+def chunked(*chunks, trailer=b""):
+    lines = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks]
+    return b"".join(lines) + b"0\r\n" + trailer + b"\r\n"
+
+
+def test_bodies_in_chunks(caller, bucket, s3):
+    path, data = f"/{bucket}/k", bytes(range(256)) * 20_000
+    crc = base64.b64encode(zlib.crc32(data).to_bytes(4, "big"))
+    headers = {
+        "x-amz-decoded-content-length": str(len(data)),
+        "x-amz-trailer": "x-amz-checksum-crc32",
+        "Content-Encoding": "aws-chunked",
+    }
+    trailer = b"x-amz-checksum-crc32:" + crc + b"\r\n"
+    how = {"headers": headers, "claimed": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
+    # One chunk, which is far larger than what the server would hold in memory.
+    assert caller.call("PUT", path, chunked(data, trailer=trailer), **how)[0] == 200
+    found = s3.get_object(Bucket=bucket, Key="k")
+    assert found["Body"].read() == data and "ContentEncoding" not in found
+    s3.delete_object(Bucket=bucket, Key="k")
+    caller.refused(400, "BadDigest", "PUT", path, chunked(data, trailer=b"x-amz-checksum-crc32:AAAAAA==\r\n"), **how)
+    caller.refused(400, "InvalidRequest", "PUT", path, chunked(data), **how)
+    for body in (chunked(data[:-1], trailer=trailer), chunked(data, b"x", trailer=trailer), b"zz\r\n" + data[:99]):
+        caller.refused(400, "IncompleteBody", "PUT", path, body, **how)
+    assert keys(s3, bucket) == []
+
+
+def test_keys_are_keys(s3, bucket, server, endpoint, caller):
+    names = ["..", "../../etc/passwd", "/", "//", "a", "A", "a/", "a/b", "a//b", "%2e%2e", "%00", "é", "e\u0301"]
+    names += [".", "./x", "x" * 1024, "\u4e2d" * 341, "+ &=?#", "\u0001"]
+    for name in names:
+        status, body = caller.call("PUT", f"/{bucket}/{urllib.parse.quote(name)}", name.encode())
+        assert status == 200, (name, body)
+    assert keys(s3, bucket) == sorted(names, key=str.encode)
+    for name in names:
+        assert caller.call("GET", f"/{bucket}/{urllib.parse.quote(name)}")[1] == name.encode()
+    for path in (f"/{bucket}/" + "x" * 1025, f"/{bucket}/" + urllib.parse.quote("\u4e2d" * 342)):
+        caller.refused(400, "KeyTooLongError", "PUT", path, b"x")
+    caller.refused(400, "InvalidURI", "PUT", f"/{bucket}/%ff", b"x")
+    for name in ("..", "a.", "A-bucket", "x" * 64, "1.2.3.4", "b%2Fc%2Fd"):
+        status, body = caller.call("PUT", f"/{name}")
+        assert status == 400 and code_of(body) in ("InvalidBucketName", "InvalidURI"), (name, body)
+    inside = {path.parent.parent.name for path in server.data.rglob("*") if path.is_file()}
+    assert not any("passwd" in path for path in map(str, server.folder.rglob("*"))), inside
+
+
+def test_documents(caller, bucket):
+    delete = f"/{bucket}?delete"
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><Delete><Object><Key>&b;</Key></Object></Delete>'
+    caller.refused(400, "MalformedXML", "POST", delete, bomb)
+    for document in (b"", b"<", b"<Delete>", b"<Delete><Object></Object></Delete>", b"\xff\xfe", b"<a>" * 200_000):
+        status, body = caller.call("POST", delete, document)
+        assert 400 <= status < 500 and code_of(body), (document[:20], status, body)
+    many = b"<Delete>" + b"<Object><Key>k</Key></Object>" * 1_001 + b"</Delete>"
+    caller.refused(400, "MalformedXML", "POST", delete, many)
+    caller.refused(400, "MaxMessageLengthExceeded", "POST", delete, b" ", length=9_000_000)
+
+
+def test_what_is_not_offered_is_refused(caller, bucket):
+    path = f"/{bucket}/k"
+    caller.refused(501, "NotImplemented", "PUT", path, b"x", headers={"x-amz-tagging": "a=b"})
+    caller.refused(501, "NotImplemented", "PUT", path, b"x", headers={"x-amz-server-side-encryption": "AES256"})
+    caller.refused(501, "NotImplemented", "GET", f"/{bucket}?policy")
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    caller.refused(405, "MethodNotAllowed", "POST", f"/{bucket}", b"--x--", headers=form, sign=None)
+
+
+def test_nothing_that_broke_off_is_left(server, bucket, caller):
+    before = server.payload_files()
+    caller.call("PUT", f"/{bucket}/k", bytes(5_000_000), length=6_000_000)
+    deadline = time.monotonic() + 10
+    while server.payload_files() != before:
+        assert time.monotonic() < deadline, server.payload_files()
+        time.sleep(0.05)

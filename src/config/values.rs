@@ -26,7 +26,7 @@ pub(super) struct Values(BTreeMap<&'static str, Vec<Given>>);
 /// Names the settings file in the environment.
 const FILE_VARIABLE: &str = "ENTITYD_CONFIG";
 /// What other commands read from the environment; a server started beside them does not mind.
-const COMMANDS_VARIABLES: [&str; 2] = ["ENTITYD_ADMIN_TOKEN", "ENTITYD_OPS_SERVER"];
+const COMMANDS_VARIABLES: [&str; 3] = ["ENTITYD_ADMIN_TOKEN", "ENTITYD_OPS_CA", "ENTITYD_OPS_SERVER"];
 
 impl Values {
     /// Gathers, and refuses what is not the name of a setting.

@@ -1,10 +1,10 @@
 //! Asks a server's administration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{Certificate, ClientBuilder, RequestBuilder, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -32,6 +32,10 @@ pub(super) struct Options {
     /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
     #[arg(long, global = true, value_name = "FILE", env = "ENTITYD_ADMIN_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// The certificate of a server with TLS, or of who signed it; `tls/certificate.pem` in its data directory
+    /// if it is self-signed
+    #[arg(long, global = true, value_name = "FILE", env = "ENTITYD_OPS_CA")]
+    ca: Option<PathBuf>,
 }
 
 /// Asks one server.
@@ -42,11 +46,21 @@ pub(super) struct Client {
     token: Zeroizing<String>,
 }
 
+/// Trusts whom the system trusts, and `ca`.
+fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
+    let Some(path) = ca else { return Ok(reqwest::Client::builder()) };
+    let said = |error: &dyn std::fmt::Display| Failure::Failed(format!("--ca {}: {error}", path.display()));
+    let certificates = std::fs::read(path)
+        .map_err(|error| said(&error))
+        .and_then(|text| Certificate::from_pem_bundle(&text).map_err(|error| said(&error)))?;
+    Ok(reqwest::Client::builder().tls_certs_merge(certificates))
+}
+
 impl Client {
     /// A client of the server that the options name.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
         let server = options.server.trim_end_matches('/');
-        if !server.starts_with("http://") {
+        if !["http://", "https://"].iter().any(|scheme| server.starts_with(scheme)) {
             return Err(Failure::Usage(format!(
                 "--server {server}: give a URL such as http://127.0.0.1:8853"
             )));
@@ -61,7 +75,7 @@ impl Client {
                  first started"
             )));
         }
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().or_fail()?;
+        let http = builder(options.ca.as_deref())?.timeout(PATIENCE).build().or_fail()?;
         Ok(Self { http, base: format!("{server}/admin"), token })
     }
 

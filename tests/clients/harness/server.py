@@ -45,7 +45,9 @@ class Server:
         self.log = self.folder / "entityd.log"
         self.host = "127.0.0.1"
         self.port, self.s3_port, self.ops_port = free_ports(3)
-        self.origin = f"http://{self.host}:{self.port}"
+        # The certificate is there before the first listener is.
+        self.certificate = self.data / "tls" / "certificate.pem" if "self-signed" in flags else None
+        self.origin = f"{'https' if self.certificate else 'http'}://{self.host}:{self.port}"
         self.url = f"{self.origin}/api/v1"
         self.flags = flags
         self.environment = {**clean_environment(), **UNLIMITED, **(environment or {})}
@@ -84,9 +86,10 @@ class Server:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"exited with {self.process.returncode}\n{self.tail()}"
             try:
-                if requests.get(f"{self.url}/status", timeout=2).status_code == 200:
+                verify = str(self.certificate) if self.certificate else True
+                if requests.get(f"{self.url}/status", timeout=2, verify=verify).status_code == 200:
                     return
-            except requests.ConnectionError:
+            except OSError:
                 pass
             time.sleep(0.02)
         raise AssertionError(f"no answer within {START_S} s\n{self.tail()}")

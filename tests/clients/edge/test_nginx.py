@@ -1,0 +1,98 @@
+"""Behind nginx as Debian has it, with the one setting that uploads need."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+import requests
+
+from harness.server import Server, free_ports
+
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+RECORDS, ENCODING_BYTES = 1 << 20, 1 << 10
+CONFIG = """
+{user}
+daemon off;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass {origin};
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            {setting}
+        }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(folder, origin, setting):
+    """nginx in front of the server; gives its origin."""
+    folder.mkdir()
+    (port,) = free_ports(1)
+    # As root it would become somebody who may not use the folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    config = CONFIG.format(user=user, folder=folder, port=port, origin=origin, setting=setting)
+    (folder / "nginx.conf").write_text(config)
+    process = subprocess.Popen([NGINX, "-c", folder / "nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.ConnectionError):
+                requests.get(url, timeout=2)
+                break
+            time.sleep(0.02)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("entityd"), "--trusted-proxies", "127.0.0.1") as running:
+        yield running
+
+
+def upload(url, project, path):
+    """Sends the file with curl, which streams it; the status of the answer."""
+    command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "-T", path]
+    headers = {
+        "Authorization": project["update_tokens"][0],
+        "Content-Type": "application/octet-stream",
+        "Hash-Count": RECORDS,
+        "Hash-Size": ENCODING_BYTES,
+    }
+    for name, value in headers.items():
+        command += ["-H", f"{name}: {value}"]
+    command.append(f"{url}/api/v1/projects/{project['project_id']}/binaryclks")
+    return int(subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout)
+
+
+def test_a_gibibyte_passes_with_only_the_body_size_raised(server, tmp_path):
+    body = tmp_path / "encodings"
+    with body.open("wb") as file:
+        file.truncate(RECORDS * ENCODING_BYTES)
+    created = requests.post(f"{server.url}/projects", json={"schema": {}, "result_type": "groups"}, timeout=20).json()
+    with nginx(tmp_path / "narrow", server.origin, "") as url:
+        assert upload(url, created, body) == 413
+    with nginx(tmp_path / "wide", server.origin, "client_max_body_size 10000m;") as url:
+        assert upload(url, created, body) == 201
+    headers = {"Authorization": created["result_token"]}
+    path = f"{server.url}/projects/{created['project_id']}"
+    assert requests.get(path, headers=headers, timeout=20).json()["parties_contributed"] == 1
+    assert requests.delete(path, headers=headers, timeout=20).status_code == 204

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::runtime::data_dir;
+use crate::runtime::{data_dir, secret};
 use crate::{coordinator, http, metadata, objects, queue, s3, tls};
 
 /// Why the server does not start, or does not go on.
@@ -47,6 +47,9 @@ pub enum Error {
     /// There are no root credentials for the S3 endpoint.
     #[error("cannot set up the credentials of the S3 endpoint")]
     Credentials(#[from] s3::credentials::Error),
+    /// The keys of the S3 store cannot be had.
+    #[error("cannot read the S3 secret key")]
+    SecretFile(#[source] secret::Error),
     /// The queue cannot be opened.
     #[error("cannot open the queue in {}", path.display())]
     Queue {

@@ -3,6 +3,7 @@
 mod banner;
 mod edge;
 mod error;
+mod objects;
 mod operator;
 mod s3;
 mod service_manager;
@@ -30,7 +31,8 @@ use crate::http;
 use crate::http::Entrance;
 use crate::http::admin::{Access, Office};
 use crate::http::{Dependencies, Phase};
-use crate::objects::Objects;
+use crate::model::ProjectId;
+use crate::objects::{Error as ObjectsError, Objects};
 use crate::queue::Broker;
 use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
@@ -144,7 +146,14 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
     operator.enter(Phase::Migrating);
     let store = shelves::open_metadata(data_dir.path().join("metadata.db"))?;
-    let objects = Objects::open(&data_dir.folder("objects")?, &data_dir.folder("spool")?)?;
+    let objects::Opened { mut objects, mut external, own_endpoint } = objects::open(settings, &data_dir)?;
+    let mut own = None;
+    if own_endpoint {
+        let opened = s3::open(settings, &data_dir, &entropy).await?;
+        (objects, external) =
+            opened.for_clients(settings, objects, (addresses.api, addresses.s3), edge.tls.is_some());
+        own = Some(opened);
+    }
     let broker = Arc::new(shelves::open_queue(&data_dir.folder("queue")?, entropy.clone())?);
     let shelf: Arc<dyn Broker> = broker.clone();
     let (clock, rules) = (Clock::system(), settings::rules(settings));
@@ -162,29 +171,33 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     };
     operator.open(dependencies, office);
 
-    let buckets = s3::open_buckets(&data_dir, &entropy).await?;
-    let s3_parts = s3::parts(settings, &data_dir, buckets.clone(), &coordinator, &entropy)?;
-
     tokio::spawn(remove_strays(coordinator.clone(), objects.clone()));
 
     let (doors_stop, pump_stop) = (CancellationToken::new(), CancellationToken::new());
     let (pump, doors) = (TaskTracker::new(), TaskTracker::new());
     let (pumping, stop) = (coordinator.clone(), pump_stop.clone());
     pump.spawn(async move { pumping.pump(stop).await });
-    let age = Duration::from_hours(settings.s3_upload_expiry_h);
-    pump.spawn(crate::s3::sweep(buckets, age, pump_stop.clone()));
+    let s3_door = match own {
+        Some(own) => {
+            let age = Duration::from_hours(settings.s3_upload_expiry_h);
+            pump.spawn(crate::s3::sweep(own.buckets.clone(), age, pump_stop.clone()));
+            crate::s3::endpoint(own.parts(settings, &coordinator, objects.clone()))
+        }
+        None => crate::s3::closed(),
+    };
 
     let drain = Duration::from_millis(settings.drain_timeout_ms);
     let threads = pool.threads();
     let work = settings::worker(settings, &data_dir);
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
-    let state = http::State::new(coordinator, objects, entropy, admin.access, settings::http(settings));
+    let state = http::State::new(coordinator, objects, entropy, admin.access, settings::http(settings))
+        .with_external(external);
     let open = |listener: TcpListener, router: Router, entrance: Entrance| {
         doors.spawn(http::serve(listener, router, entrance, doors_stop.clone(), drain));
     };
     open(api, http::api(state), edge.api);
-    open(s3_listener, crate::s3::endpoint(s3_parts), edge.s3);
+    open(s3_listener, s3_door, edge.s3);
     if let Some(listener) = redirect {
         open(listener, http::redirect(addresses.api.port()), edge.redirect);
     }
@@ -236,13 +249,24 @@ impl Server {
 
 /// Removes what a crash has left of projects that are gone. Nobody waits for it.
 async fn remove_strays(coordinator: Coordinator, objects: Objects) {
-    let found = match objects.projects().await {
+    let found = match projects(&objects).await {
         Ok(found) => found,
         Err(error) => return tracing::warn!("cannot look for strays: {error}"),
     };
     if let Err(error) = coordinator.remove_strays(found).await {
         tracing::warn!("cannot remove strays: {error}");
     }
+}
+
+/// The projects of which there are objects, or files of clients.
+async fn projects(objects: &Objects) -> Result<Vec<ProjectId>, ObjectsError> {
+    let mut found = objects.projects().await?;
+    if let Some(uploads) = objects.uploads() {
+        found.extend(uploads.projects().await?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {

@@ -1,41 +1,94 @@
 //! Builds the endpoint for S3 clients.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use super::objects::{Address, external};
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
-use crate::objects::buckets::Buckets;
+use crate::http::{Endpoint, External};
+use crate::objects::buckets::{self, BucketStore, Buckets};
+use crate::objects::{Objects, Uploads};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
-use crate::s3::Parts;
 use crate::s3::access::Gate;
 use crate::s3::credentials::{Given, Root};
+use crate::s3::office::OwnOffice;
 use crate::s3::session::Keys;
 use crate::s3::sts::Sts;
+use crate::s3::{Parts, Results};
 
 /// Where root credentials are kept that nobody gave.
 pub(super) const CREDENTIALS: &str = "s3-credentials";
-/// How long temporary credentials may last.
-const DURATION_MAX: Duration = Duration::from_hours(12);
 
-pub(super) async fn open_buckets(data_dir: &DataDir, entropy: &Entropy) -> Result<Buckets, Error> {
-    let (index, root) = (data_dir.path().join("buckets.db"), data_dir.folder("objects/buckets")?);
-    Ok(Buckets::open(&index, &root, Clock::system(), entropy.clone()).await?)
+/// Our own endpoint, as far as it needs no coordinator.
+pub(super) struct Own {
+    pub(super) buckets: Buckets,
+    keys: Arc<Keys>,
+    entropy: Entropy,
 }
 
-pub(super) fn parts(
-    settings: &Settings,
-    data_dir: &DataDir,
-    buckets: Buckets,
-    coordinator: &Coordinator,
-    entropy: &Entropy,
-) -> Result<Parts, Error> {
-    let (root, _) = Root::open(&Given::default(), &data_dir.path().join(CREDENTIALS), entropy)?;
-    let (keys, clock) = (Arc::new(Keys::new(root)), Clock::system());
-    let gate = Gate::new(Arc::clone(&keys), coordinator.clone(), clock.clone());
-    let sts = Sts::new(keys, clock, entropy.clone(), DURATION_MAX);
-    Ok(Parts { buckets, gate, sts, domain: settings.s3_domain.clone(), entropy: entropy.clone() })
+/// Opens the buckets and the keys to them, and makes the bucket that clients upload to.
+pub(super) async fn open(settings: &Settings, data_dir: &DataDir, entropy: &Entropy) -> Result<Own, Error> {
+    let (index, root) = (data_dir.path().join("buckets.db"), data_dir.folder("objects/buckets")?);
+    let buckets = Buckets::open(&index, &root, Clock::system(), entropy.clone()).await?;
+    let given = Given {
+        access_key: settings.s3_access_key.clone(),
+        secret_key: settings.s3_secret_key.as_ref().map(|key| key.reveal().clone()),
+        secret_key_file: settings.s3_secret_key_file.clone(),
+    };
+    let (root, _) = Root::open(&given, &data_dir.path().join(CREDENTIALS), entropy)?;
+    if settings.external_uploads {
+        match buckets.create(&settings.upload_bucket).await {
+            Ok(()) | Err(buckets::Error::BucketExists) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Own { buckets, keys: Arc::new(Keys::new(root)), entropy: entropy.clone() })
+}
+
+impl Own {
+    /// Objects with the bucket that clients upload to, and what clients are told of it; `api` is where they reach
+    /// the API, and `s3` where this endpoint listens, with TLS if it is `secure`.
+    pub(super) fn for_clients(
+        &self,
+        settings: &Settings,
+        objects: Objects,
+        (api, s3): (SocketAddr, SocketAddr),
+        secure: bool,
+    ) -> (Objects, Option<External>) {
+        if !settings.external_uploads {
+            return (objects, None);
+        }
+        let uploads = Uploads::new(Arc::new(BucketStore::new(self.buckets.clone(), &settings.upload_bucket)));
+        let objects = objects.with_uploads(uploads);
+        if settings.upload_endpoint.is_none() && s3.ip().is_loopback() && !api.ip().is_loopback() {
+            tracing::warn!(
+                "the S3 endpoint is for this machine alone, so data providers upload through the API: \
+                 give --s3-listen an address that they reach, or say with --upload-endpoint how they do"
+            );
+            return (objects, None);
+        }
+        // Certificates are for names: where both are on one host, that is the one by which the caller knows it.
+        let beside = s3.ip().is_unspecified() || s3.ip() == api.ip();
+        let endpoint = if beside { Endpoint::Beside(s3.port()) } else { Endpoint::At(s3.to_string()) };
+        let office = OwnOffice::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());
+        let found = Address { endpoint, secure };
+        let download = (settings.download_bucket.clone(), String::new());
+        (objects, Some(external(settings, Arc::new(office), found, download)))
+    }
+
+    /// What the endpoint is made of.
+    pub(super) fn parts(self, settings: &Settings, coordinator: &Coordinator, objects: Objects) -> Parts {
+        let Self { buckets, keys, entropy } = self;
+        let clock = Clock::system();
+        let gate = Gate::new(Arc::clone(&keys), coordinator.clone(), clock.clone());
+        let longest = Duration::from_secs(settings.s3_sts_duration_max_s);
+        let sts = Sts::new(keys, clock, entropy.clone(), longest);
+        let results = Results { bucket: settings.download_bucket.clone(), objects };
+        Parts { buckets, results, gate, sts, domain: settings.s3_domain.clone(), entropy }
+    }
 }

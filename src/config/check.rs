@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::mistake::Mistake;
 use super::settings::Settings;
+use super::source::Source;
 use super::values::Values;
 use crate::linkage::similarity::Kernel;
 use crate::tls::Mode;
@@ -28,6 +29,14 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
     }
     if let Some((key, problem, other)) = tls_clash(settings) {
         return Err(clash(key, problem, other));
+    }
+    let secret = values.given("s3_secret_key");
+    if matches!(secret.source, Source::Flag(_)) {
+        let remedy = "--s3-secret-key-file, or the environment: everyone on this machine can see flags";
+        return Err(Mistake::BadValue { given: Box::new(secret.clone()), remedy });
+    }
+    if settings.upload_bucket == settings.download_bucket {
+        return Err(clash("upload_bucket", "give another bucket, results lie in that of", "download_bucket"));
     }
     if settings.min_encoding_bytes > settings.max_encoding_bytes {
         return Err(clash("min_encoding_bytes", "give a number that is not more than", "max_encoding_bytes"));

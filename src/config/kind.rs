@@ -10,6 +10,8 @@ use ipnet::IpNet;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
+use crate::objects::Location;
+use crate::runtime::secret::Hidden;
 use crate::telemetry::log;
 use crate::tls;
 use crate::worker::Roster;
@@ -116,6 +118,82 @@ pub(super) const FILE_OR_NONE: Kind<Option<PathBuf>> = Kind {
     placeholder: "FILE",
     remedy: "the path of a file",
     read: |text| Some((!text.is_empty()).then(|| PathBuf::from(text))),
+};
+
+/// A word, or none if it is left empty.
+pub(super) const WORD_OR_NONE: Kind<Option<String>> = Kind {
+    placeholder: "WORD",
+    remedy: "one word of visible ASCII characters",
+    read: |text| match text {
+        "" => Some(None),
+        text => text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| Some(text.to_owned())),
+    },
+};
+
+/// A secret, or none if it is left empty. It is not to be given as a flag, which everyone on the machine can see.
+pub(super) const SECRET: Kind<Option<Hidden>> = Kind {
+    placeholder: "SECRET",
+    remedy: "the secret in the environment, or the path of a file that holds it",
+    read: |text| Some((!text.is_empty()).then(|| Hidden::new(text))),
+};
+
+/// Where objects are.
+pub(super) const LOCATION: Kind<Location> = Kind {
+    placeholder: "URL",
+    remedy: "file:///DIR, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX",
+    read: Location::parse,
+};
+
+/// The URL of a service, or none if it is left empty.
+pub(super) const URL_OR_NONE: Kind<Option<String>> = Kind {
+    placeholder: "URL",
+    remedy: "an address such as https://s3.example.org:9000, without a path",
+    read: |text| match text {
+        "" => Some(None),
+        text => service(text).map(Some),
+    },
+};
+
+/// A host and port that clients are told, or auto.
+pub(super) const ENDPOINT_OR_AUTO: Kind<Option<String>> = Kind {
+    placeholder: "HOST:PORT",
+    remedy: "a host and a port as clients reach them, such as s3.example.org:8852, or auto",
+    read: |text| match text {
+        "" | "auto" => Some(None),
+        text => authority(text).then(|| Some(text.to_ascii_lowercase())),
+    },
+};
+
+/// The name of a bucket.
+pub(super) const BUCKET: Kind<String> = Kind {
+    placeholder: "BUCKET",
+    remedy: "a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, such as uploads",
+    read: |text| {
+        let inner =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.' || byte == b'-';
+        let ends =
+            |text: &str| !text.starts_with(['.', '-']) && !text.ends_with(['.', '-']) && !text.contains("..");
+        let named = (3..=63).contains(&text.len()) && text.bytes().all(inner) && ends(text);
+        named.then(|| text.to_owned())
+    },
+};
+
+/// Yes or no.
+pub(super) const SWITCH: Kind<bool> =
+    Kind { placeholder: "true|false", remedy: "true or false", read: switch };
+
+/// Yes, no, or as it is found.
+pub(super) const SWITCH_OR_AUTO: Kind<Option<bool>> = Kind {
+    placeholder: "auto|true|false",
+    remedy: "true, false or auto",
+    read: |text| if text == "auto" { Some(None) } else { switch(text).map(Some) },
+};
+
+/// How long temporary credentials last.
+pub(super) const CREDENTIALS_S: Kind<u64> = Kind {
+    placeholder: "S",
+    remedy: "seconds from 900 to 604_800, such as 43_200",
+    read: |text| whole(text, 900, 604_800),
 };
 
 /// Threads, where 0 means one for each core.
@@ -274,6 +352,27 @@ fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
+fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "1" => Some(true),
+        "false" | "no" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether the text is a host, and maybe a port, and nothing else.
+fn authority(text: &str) -> bool {
+    let parsed = text.parse::<axum::http::uri::Authority>();
+    parsed.is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@'))
+}
+
+/// The address of a service, without a slash at its end.
+fn service(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    (["http", "https"].contains(&scheme) && authority(rest)).then(|| format!("{scheme}://{rest}"))
+}
+
 fn positive(text: &str) -> Option<u64> {
     whole(text, 1, u64::MAX)
 }
@@ -307,6 +406,23 @@ mod tests {
         for wrong in [".", "a..b", "a:80", "http://a", "a b", "*.a"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn endpoints_buckets_and_switches_are_checked() {
+        assert_eq!((URL_OR_NONE.read)("http://Store:9000/"), Some(Some("http://Store:9000".to_owned())));
+        for wrong in ["store:9000", "ftp://store", "http://", "http://a/b", "http://user@a"] {
+            assert_eq!((URL_OR_NONE.read)(wrong), None, "{wrong}");
+        }
+        assert_eq!((ENDPOINT_OR_AUTO.read)("S3.example.org:1"), Some(Some("s3.example.org:1".to_owned())));
+        assert_eq!((ENDPOINT_OR_AUTO.read)("http://a"), None);
+        assert!((BUCKET.read)("uploads").is_some() && (BUCKET.read)("a-b.c").is_some());
+        for wrong in ["", "ab", "Uploads", "a/b", "-ab", "a..b", "a_b"] {
+            assert_eq!((BUCKET.read)(wrong), None, "{wrong}");
+        }
+        assert_eq!((SWITCH.read)("TRUE"), Some(true));
+        assert_eq!((SWITCH_OR_AUTO.read)("auto"), Some(None));
+        assert_eq!((SWITCH.read)("on"), None);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::values::Values;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
+use crate::objects::Location;
+use crate::runtime::secret::Hidden;
 use crate::telemetry::log;
 use crate::tls;
 use crate::worker::Roster;
@@ -128,6 +130,44 @@ settings! {
     body_rate_min: u64 = "1_024", RATE_MIN;
     /// The one directory that holds everything stored; it belongs to one process at a time.
     data_dir: PathBuf = "entityd-data", DIRECTORY;
+    /// Where objects are, a directory or a bucket of S3, Azure or Google; without one, in the data directory.
+    objects: Location = "", LOCATION;
+    /// The address of an S3 store that is not AWS.
+    objects_endpoint: Option<String> = "", URL_OR_NONE;
+    /// The region of the S3 store; without one, that of the environment.
+    objects_region: Option<String> = "", WORD_OR_NONE;
+    /// Whether the S3 store has its buckets in the host name.
+    objects_virtual_hosted: bool = "false", SWITCH;
+    /// Where the S3 store hands out temporary credentials; without one, at its own address.
+    objects_sts_endpoint: Option<String> = "", URL_OR_NONE;
+    /// The role that those credentials take on; stores other than AWS need none.
+    objects_sts_role: Option<String> = "", WORD_OR_NONE;
+    /// The access key of the S3 endpoint's owner, or of the S3 store; without one it is made at the first start.
+    s3_access_key: Option<String> = "", WORD_OR_NONE, alias "MINIO_ACCESS_KEY";
+    /// The secret key that goes with it: in the environment or the settings file, never a flag.
+    s3_secret_key: Option<Hidden> = "", SECRET, alias "MINIO_SECRET_KEY";
+    /// A file with that secret key.
+    s3_secret_key_file: Option<PathBuf> = "", FILE_OR_NONE;
+    /// The longest life of temporary credentials that the S3 endpoint hands out.
+    s3_sts_duration_max_s: u64 = "43_200", CREDENTIALS_S;
+    /// Whether data providers may upload through the object store.
+    external_uploads: bool = "true", SWITCH, alias "UPLOAD_OBJECT_STORE_ENABLED";
+    /// The bucket that data providers upload to.
+    upload_bucket: String = "uploads", BUCKET, alias "UPLOAD_OBJECT_STORE_BUCKET";
+    /// The object store as data providers reach it; auto is the S3 endpoint on the host that they call.
+    upload_endpoint: Option<String> = "auto", ENDPOINT_OR_AUTO, alias "UPLOAD_OBJECT_STORE_SERVER";
+    /// Whether they are to speak TLS to it; auto is as it is served.
+    upload_secure: Option<bool> = "auto", SWITCH_OR_AUTO, alias "UPLOAD_OBJECT_STORE_SECURE";
+    /// How long credentials for uploads last.
+    upload_duration_s: u64 = "43_200", CREDENTIALS_S, alias "UPLOAD_OBJECT_STORE_STS_DURATION";
+    /// The bucket that results are downloaded from.
+    download_bucket: String = "anonlink", BUCKET, alias "MINIO_BUCKET";
+    /// The object store as those who download reach it; auto is as for uploads.
+    download_endpoint: Option<String> = "auto", ENDPOINT_OR_AUTO, alias "DOWNLOAD_OBJECT_STORE_SERVER";
+    /// Whether they are to speak TLS to it; auto is as for uploads.
+    download_secure: Option<bool> = "auto", SWITCH_OR_AUTO, alias "DOWNLOAD_OBJECT_STORE_SECURE";
+    /// How long credentials for downloads last.
+    download_duration_s: u64 = "43_200", CREDENTIALS_S, alias "DOWNLOAD_OBJECT_STORE_STS_DURATION";
     /// A file with the admin token; without one it is made at the first start, printed once, and kept as a digest.
     admin_token_file: Option<PathBuf> = "", FILE_OR_NONE;
     /// Threads that compare and solve; 0 is one for each core.

@@ -153,6 +153,13 @@ pub fn score_file(run: RunId) -> Key {
     Key(format!("similarity-scores/{}.bin", hex::encode(&digest[..12])))
 }
 
+/// The object that clients know by that name, if it is that of a score file.
+pub fn score_file_named(name: &str) -> Option<Key> {
+    let digits = name.strip_prefix("similarity-scores/")?.strip_suffix(".bin")?;
+    let hex = digits.len() == 24 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    hex.then(|| Key(name.to_owned()))
+}
+
 /// A file of a client, in the bucket that clients upload to.
 pub(super) fn client_file(path: &str) -> Key {
     Key(path.to_owned())

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
 use tempfile::NamedTempFile;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -29,6 +30,17 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 /// An object's bytes, piece by piece.
 pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Bytes in it.
+    pub size: u64,
+    /// When it was made.
+    pub modified: Timestamp,
+    /// The store's own name for this content, without quotes.
+    pub etag: String,
+}
 
 /// All objects, and the directory in which files wait to become objects. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -162,6 +174,28 @@ impl Objects {
             GetResultPayload::Stream(stream) => stream.map_err(Error::from).boxed(),
         };
         Ok((size, chunks))
+    }
+
+    /// What is known of the object without reading it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`].
+    pub async fn find(&self, key: &Key) -> Result<Found, Error> {
+        let found = self.0.store.head(&key.path()).await.map_err(|error| Error::from_store(key, error))?;
+        let etag = found.e_tag.unwrap_or_default().trim_matches('"').to_owned();
+        let modified = Timestamp::from_micros(found.last_modified.timestamp_micros());
+        Ok(Found { size: found.size, modified, etag })
+    }
+
+    /// Some of the object's bytes as a stream, as [`stream`](Self::stream) gives all.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
+    pub async fn range(&self, key: &Key, range: Range<u64>) -> Result<Chunks, Error> {
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let found = self.0.store.get_opts(&key.path(), options).await;
+        let found = found.map_err(|error| Error::from_store(key, error))?;
+        Ok(found.into_stream().map_err(Error::from).boxed())
     }
 
     /// The object's size in bytes.

@@ -41,6 +41,12 @@ impl Timestamp {
         Self(self.0 - self.0.rem_euclid(1_000_000))
     }
 
+    /// The moment in the short form that signatures use: `20261122T204141Z`.
+    pub fn compact(self) -> String {
+        let seconds = self.whole_seconds().to_string();
+        seconds.chars().filter(char::is_ascii_alphanumeric).chain(['Z']).collect()
+    }
+
     /// How long it has been since `earlier`; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -131,6 +137,7 @@ mod tests {
     #[test]
     fn timestamps_have_no_zone_and_hide_zero_microseconds() {
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00");
+        assert_eq!(Timestamp::from_micros(1_795_336_801_241_700).compact(), "20261122T084001Z");
         assert_eq!(Timestamp::from_micros(1_795_336_801_241_700).to_string(), "2026-11-22T08:40:01.241700");
     }
 

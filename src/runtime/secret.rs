@@ -1,14 +1,44 @@
 //! Files that hold secrets: our own, made once and readable by this user alone, and those that we are given.
 
+use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 /// The longest secret that is read; whatever is longer is a mistake, and a device never ends.
 const BYTES_MAX: u64 = 64 << 10;
+
+/// A secret that was given by itself. It shows as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(Zeroizing<String>);
+
+impl Hidden {
+    /// Hides a secret.
+    pub fn new(secret: &str) -> Self {
+        Self(Zeroizing::new(secret.to_owned()))
+    }
+
+    /// The secret.
+    pub const fn reveal(&self) -> &Zeroizing<String> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Hidden {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
 
 /// Why a secret cannot be had from its file.
 #[derive(Debug, thiserror::Error)]

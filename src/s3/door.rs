@@ -18,7 +18,7 @@ use super::access::Gate;
 use super::body::{DOCUMENT_BYTES_MAX, prepare};
 use super::front;
 use super::host::Domain;
-use super::service::Service;
+use super::service::{Results, Service};
 use super::sts::Sts;
 use crate::objects::buckets::Buckets;
 use crate::runtime::clock::Stopwatch;
@@ -32,6 +32,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 pub struct Parts {
     /// What it serves.
     pub buckets: Buckets,
+    /// The bucket of results beside them.
+    pub results: Results,
     /// Who may.
     pub gate: Gate,
     /// Who hands out temporary credentials.
@@ -44,7 +46,7 @@ pub struct Parts {
 
 /// The endpoint for S3 clients.
 pub fn endpoint(parts: Parts) -> Router {
-    let mut builder = S3ServiceBuilder::new(Service::new(parts.buckets));
+    let mut builder = S3ServiceBuilder::new(Service::new(parts.buckets, parts.results));
     builder.set_auth(parts.gate.clone());
     builder.set_access(parts.gate);
     builder.set_route(parts.sts);

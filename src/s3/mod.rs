@@ -7,10 +7,12 @@
 pub mod access;
 mod body;
 mod chunked;
+mod closed;
 pub mod credentials;
 mod door;
 mod front;
 mod host;
+pub mod office;
 pub mod policy;
 mod service;
 pub mod session;
@@ -18,6 +20,8 @@ mod slow_down;
 pub mod sts;
 mod sweep;
 
+pub use closed::closed;
 pub use door::{Parts, endpoint};
+pub use service::Results;
 pub use slow_down::slow_down;
 pub use sweep::sweep;

@@ -27,6 +27,9 @@ impl Service {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
+        if let Some(key) = self.results.key(&input.bucket, &input.key) {
+            return self.results.get(&key, input).await;
+        }
         let contents = self.buckets.get(&input.bucket, &input.key).await.map_err(refusal)?;
         let conditions = Conditions {
             matching: input.if_match.as_ref(),
@@ -52,6 +55,9 @@ impl Service {
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = request.input;
+        if let Some(key) = self.results.key(&input.bucket, &input.key) {
+            return self.results.head(&key, input).await;
+        }
         let contents = self.buckets.get(&input.bucket, &input.key).await.map_err(refusal)?;
         let conditions = Conditions {
             matching: input.if_match.as_ref(),

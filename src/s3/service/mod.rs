@@ -9,21 +9,24 @@ mod list;
 mod names;
 mod parts;
 mod put;
+mod results;
 
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use crate::objects::buckets::Buckets;
 
 pub(super) use checksums::check_md5;
+pub use results::Results;
 
 /// The operations of S3 over buckets.
 pub(super) struct Service {
     buckets: Buckets,
+    results: Results,
 }
 
 impl Service {
-    pub(super) const fn new(buckets: Buckets) -> Self {
-        Self { buckets }
+    pub(super) const fn new(buckets: Buckets, results: Results) -> Self {
+        Self { buckets, results }
     }
 }
 

@@ -1,0 +1,131 @@
+//! Opens the objects, wherever they are, and says how clients get at them without asking the API for each byte.
+
+use std::env;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::Error;
+use crate::config::Settings;
+use crate::http::{Bucket, Endpoint, External};
+use crate::objects::{
+    Kind, Location, Objects, PassOffice, S3Access, TokenService, TokenSettings, Uploads, connect,
+};
+use crate::runtime::clock::Clock;
+use crate::runtime::data_dir::DataDir;
+use crate::runtime::secret;
+
+/// The region of a store that names none.
+const REGION: &str = "us-east-1";
+
+/// Objects, and the way that clients have to them.
+pub(super) struct Opened {
+    /// The objects, with the bucket that clients upload to if there is one already.
+    pub(super) objects: Objects,
+    /// What clients are told, if the store behind us serves them itself.
+    pub(super) external: Option<External>,
+    /// Whether clients are to be served by our own endpoint.
+    pub(super) own_endpoint: bool,
+}
+
+/// Opens the objects where the settings say. Nothing is asked of a store beyond this machine yet.
+pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Opened, Error> {
+    let spool = data_dir.folder("spool")?;
+    let objects = match &settings.objects {
+        Location::Data => Objects::open(&data_dir.folder("objects")?, &spool)?,
+        // Files become objects by being renamed, which does not lead from one file system to another.
+        Location::Directory(path) => Objects::open(&path.join("objects"), &path.join("spool"))?,
+        Location::Bucket { kind, bucket, prefix } => {
+            let store = connect(*kind, bucket, prefix, &access(settings)?)?;
+            Objects::over(store, &spool)?
+        }
+    };
+    match &settings.objects {
+        Location::Bucket { kind: Kind::S3, bucket, prefix } => behind_us(settings, objects, bucket, prefix),
+        _ => Ok(Opened { objects, external: None, own_endpoint: true }),
+    }
+}
+
+/// Clients are served by the store behind us, with credentials from its own token service.
+fn behind_us(settings: &Settings, objects: Objects, bucket: &str, prefix: &str) -> Result<Opened, Error> {
+    let access = access(settings)?;
+    let keys = access.keys.clone().or_else(keys_of_environment);
+    let Some(keys) = keys.filter(|_| settings.external_uploads) else {
+        if settings.external_uploads {
+            tracing::warn!("no keys of the S3 store are given: clients cannot upload to it directly");
+        }
+        return Ok(Opened { objects, external: None, own_endpoint: false });
+    };
+    let uploads = Uploads::new(connect(Kind::S3, &settings.upload_bucket, "", &access)?);
+    let region =
+        access.region.clone().or_else(|| env::var("AWS_REGION").ok()).unwrap_or_else(|| REGION.to_owned());
+    let amazon = |service: &str| format!("https://{service}.{region}.amazonaws.com");
+    let address = access.endpoint.clone();
+    let token = TokenSettings {
+        endpoint: settings
+            .objects_sts_endpoint
+            .clone()
+            .or_else(|| address.clone())
+            .unwrap_or_else(|| amazon("sts")),
+        region: region.clone(),
+        role: settings.objects_sts_role.clone().unwrap_or_default(),
+        keys,
+    };
+    let office = Arc::new(TokenService::new(token, Clock::system())?);
+    let address = address.unwrap_or_else(|| amazon("s3"));
+    let (scheme, authority) = address.split_once("://").unwrap_or(("https", &address));
+    let found = Address { endpoint: Endpoint::At(authority.to_ascii_lowercase()), secure: scheme == "https" };
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+    let external = external(settings, office, found, (bucket.to_owned(), prefix));
+    Ok(Opened { objects: objects.with_uploads(uploads), external: Some(external), own_endpoint: false })
+}
+
+/// Where clients find a store, unless the settings say otherwise.
+pub(super) struct Address {
+    pub(super) endpoint: Endpoint,
+    pub(super) secure: bool,
+}
+
+/// What clients are told: what the settings say, else what was found. `download` is the bucket of results and what
+/// stands in front of our keys there.
+pub(super) fn external(
+    settings: &Settings,
+    office: Arc<dyn PassOffice>,
+    found: Address,
+    download: (String, String),
+) -> External {
+    let upload = Bucket {
+        endpoint: settings.upload_endpoint.clone().map_or(found.endpoint, Endpoint::At),
+        secure: settings.upload_secure.unwrap_or(found.secure),
+        name: settings.upload_bucket.clone(),
+        prefix: String::new(),
+        duration: Duration::from_secs(settings.upload_duration_s),
+    };
+    let download = Bucket {
+        endpoint: settings.download_endpoint.clone().map_or_else(|| upload.endpoint.clone(), Endpoint::At),
+        secure: settings.download_secure.unwrap_or(upload.secure),
+        name: download.0,
+        prefix: download.1,
+        duration: Duration::from_secs(settings.download_duration_s),
+    };
+    External { office, upload, download }
+}
+
+/// How to reach the S3 store.
+fn access(settings: &Settings) -> Result<S3Access, Error> {
+    let from_file = settings.s3_secret_key_file.as_deref().map(secret::read).transpose();
+    let secret_key = from_file.map_err(Error::SecretFile)?;
+    let secret_key = secret_key.or_else(|| settings.s3_secret_key.as_ref().map(|key| key.reveal().clone()));
+    Ok(S3Access {
+        endpoint: settings.objects_endpoint.clone(),
+        region: settings.objects_region.clone(),
+        virtual_hosted: settings.objects_virtual_hosted,
+        keys: settings.s3_access_key.clone().zip(secret_key),
+    })
+}
+
+fn keys_of_environment() -> Option<(String, Zeroizing<String>)> {
+    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY").map(Zeroizing::new))
+}

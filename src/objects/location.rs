@@ -1,0 +1,205 @@
+//! Where objects are: a directory of this machine, or a store named by a URL.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::Error;
+
+/// How long a request to a store is tried again.
+const RETRY: RetryConfig = RetryConfig {
+    backoff: BackoffConfig {
+        init_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(5),
+        base: 2.0,
+    },
+    max_retries: 6,
+    retry_timeout: Duration::from_secs(20),
+};
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The region of a store that has none.
+const REGION: &str = "us-east-1";
+
+/// Where objects are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Location {
+    /// In the data directory.
+    #[default]
+    Data,
+    /// In this directory.
+    Directory(PathBuf),
+    /// In a bucket, under a prefix.
+    Bucket {
+        /// Whose store it is.
+        kind: Kind,
+        /// The bucket.
+        bucket: String,
+        /// What all keys begin with; empty, or without slashes at its ends.
+        prefix: String,
+    },
+}
+
+/// Whose protocol a store speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Amazon S3 and everything that is compatible with it.
+    S3,
+    /// Azure Blob Storage.
+    Azure,
+    /// Google Cloud Storage.
+    Gcs,
+}
+
+/// How to reach an S3 store, as far as it is not in the environment.
+#[derive(Clone, Debug, Default)]
+pub struct S3Access {
+    /// The URL of the store; where absent, AWS's.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// Whether the bucket is in the host name rather than in the path.
+    pub virtual_hosted: bool,
+    /// The access key and the secret key; where absent, the environment's.
+    pub keys: Option<(String, Zeroizing<String>)>,
+}
+
+impl Location {
+    /// Reads `file:///dir`, `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::Data);
+        }
+        let (scheme, rest) = text.split_once("://")?;
+        if scheme == "file" {
+            let absolute = rest.starts_with('/') && rest.len() > 1;
+            return absolute.then(|| Self::Directory(PathBuf::from(rest)));
+        }
+        let kind = match scheme {
+            "s3" => Kind::S3,
+            "az" => Kind::Azure,
+            "gs" => Kind::Gcs,
+            _ => return None,
+        };
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let prefix = prefix.trim_end_matches('/');
+        let plain =
+            |text: &str| object_store::path::Path::parse(text).is_ok_and(|path| path.as_ref() == text);
+        let named = bucket.len() >= 3
+            && bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        (named && plain(prefix)).then(|| Self::Bucket {
+            kind,
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data => Ok(()),
+            Self::Directory(path) => write!(f, "file://{}", path.display()),
+            Self::Bucket { kind, bucket, prefix } => {
+                let scheme = match kind {
+                    Kind::S3 => "s3",
+                    Kind::Azure => "az",
+                    Kind::Gcs => "gs",
+                };
+                let slash = if prefix.is_empty() { "" } else { "/" };
+                write!(f, "{scheme}://{bucket}{slash}{prefix}")
+            }
+        }
+    }
+}
+
+impl Serialize for Location {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A client of a bucket. Nothing is asked of the store yet. What `access` does not say, the store's usual
+/// environment variables do.
+///
+/// # Errors
+/// [`Error::Storage`], if what is said does not make a client.
+pub fn connect(
+    kind: Kind,
+    bucket: &str,
+    prefix: &str,
+    access: &S3Access,
+) -> Result<Arc<dyn ObjectStore>, Error> {
+    let store: Arc<dyn ObjectStore> = match kind {
+        Kind::S3 => Arc::new(s3(bucket, access).build()?),
+        Kind::Azure => {
+            let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
+            Arc::new(builder.with_client_options(options()).with_retry(RETRY).build()?)
+        }
+        Kind::Gcs => {
+            let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+            Arc::new(builder.with_client_options(options()).with_retry(RETRY).build()?)
+        }
+    };
+    if prefix.is_empty() { Ok(store) } else { Ok(Arc::new(PrefixStore::new(store, prefix))) }
+}
+
+fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_virtual_hosted_style_request(access.virtual_hosted)
+        .with_client_options(options())
+        .with_retry(RETRY);
+    if let Some(endpoint) = &access.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if let Some(region) = &access.region {
+        builder = builder.with_region(region);
+    } else if access.endpoint.is_some() {
+        builder = builder.with_region(REGION);
+    }
+    if let Some((access_key, secret_key)) = &access.keys {
+        builder = builder.with_access_key_id(access_key).with_secret_access_key(secret_key.as_str());
+    }
+    builder
+}
+
+fn options() -> ClientOptions {
+    ClientOptions::new().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT).with_timeout_disabled()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_a_url() {
+        for text in ["", "file:///var/objects", "s3://bucket", "s3://bucket/a/b", "az://box/p", "gs://box"] {
+            assert_eq!(Location::parse(text).unwrap().to_string(), text);
+        }
+        let bucket = Location::Bucket { kind: Kind::S3, bucket: "bucket".to_owned(), prefix: "a".to_owned() };
+        assert_eq!(Location::parse("s3://bucket/a/"), Some(bucket));
+        for wrong in [
+            "objects",
+            "file://relative",
+            "file:///",
+            "s3://",
+            "s3:///a",
+            "s3://b u/",
+            "http://x",
+            "s3://bucket/a//b",
+            "s3://bucket/../x",
+        ] {
+            assert_eq!(Location::parse(wrong), None, "{wrong}");
+        }
+    }
+}

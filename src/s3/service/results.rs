@@ -1,0 +1,101 @@
+//! The bucket of results: files of candidate pairs, to be read by those who were given their address. Nothing else
+//! is in it, and nothing can be put there.
+
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::{S3Error, S3Response, S3Result, s3_error};
+
+use super::convert::{Conditions, Verdict, etag, seconds};
+use crate::objects::{Chunks, Error, Key, Objects, keys};
+use crate::telemetry::chain;
+
+const CONTENT_TYPE: &str = "application/octet-stream";
+
+/// The bucket of results.
+pub struct Results {
+    /// Its name.
+    pub bucket: String,
+    /// Where its objects are.
+    pub objects: Objects,
+}
+
+impl Results {
+    /// The object that a request means, if it is one of this bucket.
+    pub(super) fn key(&self, bucket: &str, key: &str) -> Option<Key> {
+        (bucket == self.bucket).then(|| keys::score_file_named(key)).flatten()
+    }
+
+    pub(super) async fn get(
+        &self,
+        key: &Key,
+        input: GetObjectInput,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        let found = self.objects.find(key).await.map_err(refusal)?;
+        let conditions = Conditions {
+            matching: input.if_match.as_ref(),
+            none_matching: input.if_none_match.as_ref(),
+            modified_since: input.if_modified_since.as_ref(),
+            unmodified_since: input.if_unmodified_since.as_ref(),
+        };
+        if conditions.decide(&found.etag, found.modified)? == Verdict::NotModified {
+            let known = GetObjectOutput { e_tag: Some(etag(&found.etag)), ..GetObjectOutput::default() };
+            return Ok(S3Response::with_status(known, StatusCode::NOT_MODIFIED));
+        }
+        let size = found.size;
+        let range = match input.range {
+            None => None,
+            Some(asked) => {
+                Some(asked.check(size).map_err(|_| s3_error!(InvalidRange, "The object has {size} bytes."))?)
+            }
+        };
+        let wanted = range.clone().unwrap_or(0..size);
+        let chunks = self.objects.range(key, wanted.clone()).await.map_err(refusal)?;
+        Ok(S3Response::new(GetObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            body: Some(StreamingBlob::wrap(Alone(Mutex::new(chunks)))),
+            content_length: Some((wanted.end - wanted.start).cast_signed()),
+            content_range: range.map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1)),
+            content_type: Some(CONTENT_TYPE.to_owned()),
+            e_tag: Some(etag(&found.etag)),
+            last_modified: Some(seconds(found.modified)),
+            ..GetObjectOutput::default()
+        }))
+    }
+
+    pub(super) async fn head(&self, key: &Key, _: HeadObjectInput) -> S3Result<S3Response<HeadObjectOutput>> {
+        let found = self.objects.find(key).await.map_err(refusal)?;
+        Ok(S3Response::new(HeadObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some(found.size.cast_signed()),
+            content_type: Some(CONTENT_TYPE.to_owned()),
+            e_tag: Some(etag(&found.etag)),
+            last_modified: Some(seconds(found.modified)),
+            ..HeadObjectOutput::default()
+        }))
+    }
+}
+
+/// A stream that `s3s` may hand from thread to thread; only one polls it at a time, so the lock is never taken.
+struct Alone(Mutex<Chunks>);
+
+impl Stream for Alone {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context)
+    }
+}
+
+fn refusal(error: Error) -> S3Error {
+    if matches!(error, Error::Missing { .. }) {
+        return s3_error!(NoSuchKey, "There is no such object.");
+    }
+    tracing::error!("an S3 request failed: {}", chain(&error));
+    s3_error!(InternalError, "The object store failed; the log of the server says how.")
+}

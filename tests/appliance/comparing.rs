@@ -55,18 +55,19 @@ async fn progress_never_goes_back_and_a_second_after_a_delete_the_processors_are
         upload(&project, party, noise(party as u64 + 1)).await;
     }
     let run = project.run(0.6).await;
-    let mut seen = 0.0;
+    let mut seen = (0, 0.0);
     eventually("a few parts are compared", async || {
         let status: Value = run.status().await;
-        let progress = status["current_stage"]["progress"]["relative"].as_f64().unwrap_or(0.0);
-        assert!(progress >= seen && status["state"] != "completed", "{status} after {seen}");
+        let stage = &status["current_stage"];
+        let progress = stage["progress"]["relative"].as_f64().unwrap_or(0.0);
+        let progress = (stage["number"].as_u64().unwrap(), progress);
+        assert!(progress >= seen && status["state"] != "completed", "{status} after {seen:?}");
         seen = progress;
-        (status["current_stage"]["number"] == 2 && progress > 0.02).then_some(())
+        (progress >= (2, 0.02)).then_some(())
     })
     .await;
-    let busy = processor_time(&server);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(processor_time(&server) > busy + Duration::from_millis(50), "it was at work");
+    let busy = processor_time(&server) + Duration::from_millis(50);
+    eventually("it is at work", async || (processor_time(&server) > busy).then_some(())).await;
 
     assert_eq!(project.api.delete(&run.path, &project.result_token).await.status(), StatusCode::NO_CONTENT);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -12,6 +12,7 @@ mod shelves;
 
 pub use banner::Banner;
 pub use error::Error;
+pub use s3::CREDENTIALS as S3_CREDENTIALS;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -220,6 +221,11 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 }
 
 impl Server {
+    /// Where S3 clients are answered.
+    pub const fn s3(&self) -> SocketAddr {
+        self.addresses.s3
+    }
+
     /// Where the API is served.
     pub const fn api(&self) -> SocketAddr {
         self.addresses.api

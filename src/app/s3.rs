@@ -22,7 +22,7 @@ use crate::s3::sts::Sts;
 use crate::s3::{Parts, Results};
 
 /// Where root credentials are kept that nobody gave.
-pub(super) const CREDENTIALS: &str = "s3-credentials";
+pub const CREDENTIALS: &str = "s3-credentials";
 
 /// Our own endpoint, as far as it needs no coordinator.
 pub(super) struct Own {

@@ -7,6 +7,7 @@ mod command_line;
 mod comparing;
 mod demo;
 mod failures;
+mod fuzz;
 mod kills;
 mod limits;
 mod link;

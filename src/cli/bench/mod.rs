@@ -1,6 +1,7 @@
 //! `entityd bench`: how fast this machine is.
 
 mod ingest;
+mod objects;
 mod people;
 mod queue;
 mod similarity;
@@ -21,6 +22,7 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
     Ingest(ingest::Arguments),
+    Objects(objects::Arguments),
     Queue(queue::Arguments),
     Similarity(similarity::Arguments),
     Solve(solve::Arguments),
@@ -30,6 +32,7 @@ impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.subject {
             Subject::Ingest(arguments) => arguments.run(),
+            Subject::Objects(arguments) => arguments.run(),
             Subject::Queue(arguments) => arguments.run(),
             Subject::Similarity(arguments) => arguments.run(),
             Subject::Solve(arguments) => arguments.run(),

@@ -1,0 +1,22 @@
+//! What the fuzz targets have been fed is fed to them again.
+
+use std::path::Path;
+
+#[path = "../fuzz/keys.rs"]
+mod keys;
+
+/// Calls `check` with every file of a target's corpus.
+fn replay(target: &str, check: impl Fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
+    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty(), "{target} has no corpus");
+    for file in files {
+        println!("{}", file.display());
+        check(&std::fs::read(file).unwrap());
+    }
+}
+
+#[test]
+fn keys_are_kept_whatever_they_are() {
+    replay("keys", keys::check);
+}

@@ -1,0 +1,7 @@
+//! Any text as keys of a bucket; what is checked is in `../keys.rs`.
+#![no_main]
+
+#[path = "../keys.rs"]
+mod keys;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| keys::check(data));

@@ -9,6 +9,8 @@ use super::project::ResultType;
 use super::run::Summary;
 use super::threshold::Threshold;
 
+/// Every queue that there are jobs for.
+pub const QUEUES: [&str; 4] = ["ingest", "compute", "highmemory", PURGES];
 /// The group of chores.
 pub const CHORES: &str = "chore";
 /// The queue of purges and chores.

@@ -4,6 +4,11 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::runtime::clock::Timestamp;
+
+/// What is said of a job in microseconds since 1970.
+const MOMENTS: [&str; 3] = ["enqueued", "until", "died"];
+
 /// All queues, a line each.
 pub(super) fn stats(answer: &Value) -> String {
     let head = ["queue", "ready", "delayed", "held", "dead", "oldest", "in/s", "done/s", "failed/s", "state"];
@@ -50,7 +55,11 @@ pub(super) fn jobs(answer: &Value) -> String {
 /// One job, a line for each thing that is known of it.
 pub(super) fn job(answer: &Value) -> String {
     let members = answer.as_object().into_iter().flatten();
-    let row = |(key, value): (&String, &Value)| vec![key.clone(), text(value)];
+    let moment = |value: &Value| Some(Timestamp::from_micros(value.as_i64()?).to_string());
+    let row = |(key, value): (&String, &Value)| {
+        let moment = MOMENTS.contains(&key.as_str()).then(|| moment(value)).flatten();
+        vec![key.clone(), moment.unwrap_or_else(|| text(value))]
+    };
     aligned(&[], members.map(row).collect())
 }
 
@@ -119,6 +128,10 @@ mod tests {
         insta::assert_snapshot!(jobs(&json!({"jobs": [job]})), @r"
         sequence  job            queue    state   attempts  progress
         7         p/r/compare/0  compute  leased  1         25 %
+        ");
+        insta::assert_snapshot!(super::job(&json!({"enqueued": 1_500_000, "attempts": 1})), @r"
+        attempts  1
+        enqueued  1970-01-01T00:00:01.500000
         ");
         let dead =
             json!({"sequence": 9, "job": "p/purge", "queue": "maintenance", "attempts": 50, "reason": "why"});

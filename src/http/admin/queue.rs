@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Office;
 use crate::http::problem::Problem;
+use crate::model::job::QUEUES;
 use crate::queue::{DeadQuery, JobDetail, JobEntry, JobId, JobQuery, Phase, QueueName, Stats};
 
 /// Jobs in a list, at most.
@@ -20,7 +21,16 @@ const LIST_USUAL: usize = 100;
 
 /// `GET /admin/queue`: every queue in figures.
 pub(super) async fn stats(State(office): State<Office>) -> Result<Json<Stats>, Problem> {
-    Ok(Json(office.broker.stats(office.clock.now()).await?))
+    Ok(Json(figures(&office).await?))
+}
+
+/// Figures of every queue there is, also of those that no job has been in yet.
+async fn figures(office: &Office) -> Result<Stats, Problem> {
+    let mut stats = office.broker.stats(office.clock.now()).await?;
+    for queue in QUEUES {
+        stats.queues.entry(queue.into()).or_default();
+    }
+    Ok(stats)
 }
 
 /// Which jobs to list.
@@ -193,9 +203,9 @@ fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     body.map(|Json(body)| body).map_err(|rejection| Problem::bad_request(Cow::Owned(rejection.body_text())))
 }
 
-/// The queue of this name, if it has been seen: a slip of the pen is not to become a queue.
+/// The queue of this name, if there is one: a slip of the pen is not to become a queue.
 async fn known(office: &Office, queue: String) -> Result<QueueName, Problem> {
-    let stats = office.broker.stats(office.clock.now()).await?;
+    let stats = figures(office).await?;
     let name = QueueName::from(queue);
     if stats.queues.contains_key(&name) {
         return Ok(name);

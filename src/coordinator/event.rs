@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Job, Outcome, ProjectState, Reference, ResultType, RunId, Seed, Threshold, TokenHash, Upload,
+    Job, Outcome, ProjectId, ProjectState, Reference, ResultType, RunId, Seed, Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -152,6 +152,16 @@ impl Rules {
 pub enum Effect {
     /// Put the job into its queue, unless it is there already.
     Enqueue(Job),
+    /// Put the parts of a run that are not compared yet into their queue, some at a time: what other runs ask for
+    /// meanwhile comes in between.
+    Parts {
+        /// Whose run.
+        project: ProjectId,
+        /// The run.
+        run: RunId,
+        /// Parts before this one are in the queue, or are done.
+        from: u32,
+    },
     /// Call off the jobs of a group.
     Cancel(String),
 }

@@ -1,6 +1,6 @@
 //! Which jobs bring a project on from where it is.
 
-use super::event::Rules;
+use super::event::{Effect, Rules};
 use crate::model::{Contents, Dataset, Job, ProjectId, ProjectState, Reference, Run, RunState, Task, Upload};
 
 /// The job that reads the files that an upload names.
@@ -15,12 +15,16 @@ pub(super) fn ingest(project: ProjectId, party: u32, upload: &Upload) -> Job {
 
 /// Every job that the project waits for; purges aside, which nobody waits for.
 pub(super) fn wanted(project: &ProjectState, rules: &Rules) -> Vec<Job> {
-    let parties = (0..).zip(&project.parties).filter_map(|(index, party)| match &party.contents {
+    let runs = project.runs.iter().flat_map(|run| of_run(project, run, rules));
+    wanted_of_parties(project).chain(runs).collect()
+}
+
+fn wanted_of_parties(project: &ProjectState) -> impl Iterator<Item = Job> {
+    (0..).zip(&project.parties).filter_map(|(index, party)| match &party.contents {
         Contents::Fetching(reference) => Some(fetch(project.id, index, reference)),
         Contents::Ingesting(upload) => Some(ingest(project.id, index, upload)),
         _ => None,
-    });
-    parties.chain(project.runs.iter().flat_map(|run| of_run(project, run, rules))).collect()
+    })
 }
 
 /// Whether the project waits for this job: a repeated one may come after its run has moved on. Purges are
@@ -67,15 +71,7 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
             threshold: run.threshold,
             comparisons_per_job: rules.comparisons_per_job,
         }],
-        (RunState::Comparing, Some(progress)) => (0..progress.parts)
-            .filter(|part| !progress.applied.contains(*part))
-            .map(|part| Task::Compare {
-                run: run.id,
-                uploads: uploads.clone(),
-                part,
-                pairs_max: rules.pairs_max(project),
-            })
-            .collect(),
+        (RunState::Comparing, Some(_)) => return parts(project, run, rules, 0).collect(),
         (RunState::Finalizing, Some(progress)) => vec![Task::Finalize {
             run: run.id,
             result_type: project.result_type,
@@ -87,6 +83,40 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
         _ => Vec::new(),
     };
     tasks.into_iter().map(|task| Job { project: project.id, task }).collect()
+}
+
+/// The parts of a run that are still to be compared, beginning with this one.
+pub(super) fn parts<'a>(
+    project: &'a ProjectState,
+    run: &'a Run,
+    rules: &Rules,
+    from: u32,
+) -> impl Iterator<Item = Job> + use<'a> {
+    let progress = run.progress.as_ref().filter(|_| run.state == RunState::Comparing);
+    let datasets = datasets(project).unwrap_or_default();
+    let uploads: Vec<u32> = datasets.iter().map(|dataset| dataset.upload).collect();
+    let (id, pairs_max) = (run.id, rules.pairs_max(project));
+    let left = progress
+        .into_iter()
+        .flat_map(move |progress| (from..progress.parts).filter(|part| !progress.applied.contains(*part)));
+    left.map(move |part| Job {
+        project: project.id,
+        task: Task::Compare { run: id, uploads: uploads.clone(), part, pairs_max },
+    })
+}
+
+/// What asks for every job that the project waits for, purges aside.
+pub(super) fn ask_all(project: &ProjectState, rules: &Rules) -> Vec<Effect> {
+    let parties = wanted_of_parties(project).map(Effect::Enqueue);
+    parties.chain(project.runs.iter().flat_map(|run| ask(project, run, rules))).collect()
+}
+
+/// What asks for the jobs that a run waits for.
+pub(super) fn ask(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Effect> {
+    if run.state == RunState::Comparing && run.progress.is_some() {
+        return vec![Effect::Parts { project: project.id, run: run.id, from: 0 }];
+    }
+    of_run(project, run, rules).into_iter().map(Effect::Enqueue).collect()
 }
 
 /// The datasets of all parties, if all are ready.

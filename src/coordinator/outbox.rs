@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Coordinator, Effect, Error};
-use crate::metadata::Message;
-use crate::model::{Job, Outcome, Task};
+use super::{Coordinator, Effect, Error, jobs};
+use crate::metadata::{Commit, Message};
+use crate::model::{Job, Outcome, ProjectId, ProjectState, RunId, RunState, Task};
 use crate::queue::{self, Group, NewJob};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 
 /// Messages carried out together.
 const BATCH: u32 = 1_000;
+/// Parts of a run that are put into the queue before it is somebody else's turn.
+const PARTS_AT_ONCE: usize = 1_000;
 /// How long the pump sleeps when nobody wakes it.
 const IDLE: Duration = Duration::from_secs(5);
 /// How long it waits after an error.
@@ -81,6 +83,10 @@ impl Coordinator {
         for message in messages {
             match serde_json::from_str(&message.body) {
                 Ok(Effect::Enqueue(job)) => jobs.push(queued(&job)),
+                Ok(Effect::Parts { project, run, from }) => {
+                    self.enqueue(&mut jobs).await?;
+                    self.enqueue_parts(project, run, from).await?;
+                }
                 Ok(Effect::Cancel(group)) => {
                     self.enqueue(&mut jobs).await?;
                     self.0.broker.cancel_group(&Group::from(group), self.0.clock.now()).await?;
@@ -89,6 +95,25 @@ impl Coordinator {
             }
         }
         self.enqueue(&mut jobs).await
+    }
+
+    /// Puts some parts of a run into their queue, and asks for the others after what has been asked for meanwhile. Parts
+    /// of a run that is over are asked for by nobody: whatever calls it off comes later in the outbox.
+    async fn enqueue_parts(&self, project: ProjectId, id: RunId, from: u32) -> Result<(), Error> {
+        let Some(state) = self.0.store.project(project).await? else { return Ok(()) };
+        let Some(run) = state.run(id) else { return Ok(()) };
+        let mut left = jobs::parts(&state, run, &self.0.rules, from);
+        let mut some: Vec<NewJob> = left.by_ref().take(PARTS_AT_ONCE).map(|job| queued(&job)).collect();
+        let next = left.next();
+        self.enqueue(&mut some).await?;
+        let Some(Task::Compare { part, .. }) = next.map(|job| job.task) else { return Ok(()) };
+        let rest = write(&Effect::Parts { project, run: id, from: part });
+        let change = move |state: Option<ProjectState>| {
+            let state =
+                state.filter(|state| state.run(id).is_some_and(|run| run.state == RunState::Comparing))?;
+            Some(Commit { state: Some(state), outbox: vec![rest.clone()] })
+        };
+        Ok(self.0.store.update(project, Box::new(change)).await?)
     }
 
     /// Puts the jobs into their queues. One that can never be stored ends its run, and holds up no other.

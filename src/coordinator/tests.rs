@@ -53,7 +53,16 @@ impl Story {
     fn tell(&mut self, event: &Event) -> Result<&mut Self, Refused> {
         let Next { state, effects } = next(self.project.clone(), event, &rules())?;
         self.project = state.expect("the project is not deleted");
-        self.effects.extend(effects);
+        for effect in effects {
+            match effect {
+                Effect::Parts { run, from, .. } => {
+                    let run = self.project.run(run).expect("parts are of a run");
+                    let parts = super::jobs::parts(&self.project, run, &rules(), from);
+                    self.effects.extend(parts.map(Effect::Enqueue));
+                }
+                other => self.effects.push(other),
+            }
+        }
         Ok(self)
     }
 

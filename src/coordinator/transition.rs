@@ -346,15 +346,13 @@ impl Step<'_> {
 
     /// Asks again for every job that should be under way, which is harmless where it is.
     fn stalled(&mut self) {
-        let wanted = jobs::wanted(&self.project, self.rules);
-        self.effects.extend(wanted.into_iter().map(Effect::Enqueue));
+        self.effects.extend(jobs::ask_all(&self.project, self.rules));
     }
 
     /// Asks for the jobs that bring a run on from where it is.
     fn enqueue_current(&mut self, id: RunId) {
         let Some(run) = self.project.run(id) else { return };
-        let wanted = jobs::of_run(&self.project, run, self.rules);
-        self.effects.extend(wanted.into_iter().map(Effect::Enqueue));
+        self.effects.extend(jobs::ask(&self.project, run, self.rules));
     }
 }
 

@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 const BUCKET: &str = "fuzz";
 
 /// Panics if the lines of `data` are not kept as keys.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let above = tempfile::tempdir().expect("a folder");

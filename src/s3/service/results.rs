@@ -92,6 +92,7 @@ impl Stream for Alone {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn refusal(error: Error) -> S3Error {
     if matches!(error, Error::Missing { .. }) {
         return s3_error!(NoSuchKey, "There is no such object.");

@@ -14,6 +14,8 @@ mod outbox;
 mod reconcile;
 mod sizes;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 pub mod transition;
 

@@ -37,6 +37,9 @@ pub struct Settings {
     /// without any sync. A leaf has at most twenty values (it splits beyond sixteen), so with values of 64 KiB none
     /// comes near the default's.
     pub segment_bytes: usize,
+    /// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares the
+    /// sync of the next new job.
+    pub company_within: Duration,
 }
 
 impl Default for Settings {
@@ -47,6 +50,7 @@ impl Default for Settings {
             cache_bytes: 16 << 20,
             journal_bytes: 8 << 20,
             segment_bytes: 8 << 20,
+            company_within: Duration::from_millis(2),
         }
     }
 }

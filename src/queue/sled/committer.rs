@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::away::{Lair, come_back};
 use super::book::{Book, Ended};
+use super::broker::Settings;
 use super::ids::{Ids, print};
 use super::layout::{BOUND_KEY, Dead, Head, Tag, decode};
 use super::leases::Address;
@@ -23,16 +24,14 @@ use crate::telemetry::chain;
 
 /// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
 const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
-/// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares
-/// the sync of the next new job.
-const COMPANY_WITHIN: Duration = Duration::from_millis(2);
 /// Numbers given out beforehand, so that the bound on the disk rarely moves.
 const NUMBERS_AHEAD: u64 = 1 << 20;
 
 /// Writes until the queue is closed. A store that fails is opened again.
 pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
     let ended = loop {
-        let mut committer = Committer { shared, ids: opened.ids, bound: opened.bound };
+        let Settings { company_within, .. } = lair.settings;
+        let mut committer = Committer { shared, ids: opened.ids, bound: opened.bound, company_within };
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
         let failure = match outcome {
             Ok(Ok(())) => break Ended::Closed,
@@ -55,6 +54,7 @@ struct Committer<'a> {
     ids: Ids,
     /// The disk knows that no number beyond this was given out.
     bound: u64,
+    company_within: Duration,
 }
 
 /// What a batch is going to change in memory once it is on the disk.
@@ -86,7 +86,7 @@ impl Committer<'_> {
             }
             let patience = match book.todo.urgency() {
                 Urgency::None => ATTEMPTS_WITHIN,
-                Urgency::Soon => COMPANY_WITHIN,
+                Urgency::Soon => self.company_within,
                 Urgency::Now => break,
             };
             if closing || waited && !empty {

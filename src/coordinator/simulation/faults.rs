@@ -1,0 +1,207 @@
+//! Stores that fail, and take their time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::metadata::store::Change;
+use crate::metadata::{self, Listed, Message, Status, Store};
+use crate::model::{ProjectId, ProjectState};
+use crate::queue::{
+    self, Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Group, Heartbeat, JobDetail, JobId,
+    JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
+};
+use crate::runtime::clock::{Clock, Timestamp};
+use crate::runtime::entropy::Entropy;
+
+/// One call in so many fails, and one in so many is slow.
+const RARELY: u64 = 25;
+
+/// Decides which calls fail.
+pub(super) struct Faults {
+    pub(super) chance: Entropy,
+    pub(super) active: AtomicBool,
+    pub(super) clock: Mutex<Clock>,
+    /// The highest attempt of each job that was ever handed out, whether or not anybody got it.
+    pub(super) attempts: Mutex<HashMap<JobId, u8>>,
+}
+
+/// When a call fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strike {
+    Never,
+    /// Nothing has happened.
+    Before,
+    /// It has happened, and nobody hears of it.
+    After,
+}
+
+impl Faults {
+    pub(super) fn pick(&self, below: u64) -> u64 {
+        u64::from_le_bytes(self.chance.bytes()) % below
+    }
+
+    fn strike(&self) -> Strike {
+        if !self.active.load(Ordering::Relaxed) {
+            return Strike::Never;
+        }
+        if self.pick(RARELY) == 0 {
+            let slow = Duration::from_secs(self.pick(100));
+            self.clock.lock().expect("no call panics with the clock").advance(slow);
+        }
+        match self.pick(2 * RARELY) {
+            0 => Strike::Before,
+            1 => Strike::After,
+            _ => Strike::Never,
+        }
+    }
+}
+
+/// Makes a call that may fail.
+macro_rules! call {
+    ($self:ident, $error:expr, $call:expr) => {{
+        let strike = $self.faults.strike();
+        if strike == Strike::Before {
+            return Err($error);
+        }
+        let answer = $call.await;
+        if strike == Strike::After {
+            return Err($error);
+        }
+        answer
+    }};
+}
+
+/// A queue that fails at times.
+pub(super) struct FaultyBroker {
+    pub(super) inner: Arc<dyn Broker>,
+    pub(super) faults: Arc<Faults>,
+}
+
+fn storage() -> queue::Error {
+    queue::Error::Storage("the simulation says so".into())
+}
+
+#[async_trait]
+impl Broker for FaultyBroker {
+    async fn enqueue(&self, jobs: &[NewJob], now: Timestamp) -> Result<usize, queue::Error> {
+        call!(self, storage(), self.inner.enqueue(jobs, now))
+    }
+
+    async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, queue::Error> {
+        let claimed = async {
+            let leases = self.inner.claim(claim, now).await?;
+            let mut attempts = self.faults.attempts.lock().expect("no call panics with the attempts");
+            for lease in &leases {
+                let attempt = attempts.entry(lease.id.job.clone()).or_default();
+                *attempt = lease.attempt.max(*attempt);
+            }
+            Ok(leases)
+        };
+        call!(self, storage(), claimed)
+    }
+
+    async fn heartbeat(&self, beats: &[Heartbeat], now: Timestamp) -> Result<Vec<Pulse>, queue::Error> {
+        call!(self, storage(), self.inner.heartbeat(beats, now))
+    }
+
+    async fn ack_all(&self, leases: &[LeaseId], now: Timestamp) -> Result<Vec<Acked>, queue::Error> {
+        call!(self, storage(), self.inner.ack_all(leases, now))
+    }
+
+    async fn nack(&self, lease: &LeaseId, reason: &str, now: Timestamp) -> Result<Redelivery, queue::Error> {
+        call!(self, storage(), self.inner.nack(lease, reason, now))
+    }
+
+    async fn release(&self, leases: &[LeaseId], now: Timestamp) -> Result<(), queue::Error> {
+        call!(self, storage(), self.inner.release(leases, now))
+    }
+
+    async fn cancel_group(&self, group: &Group, now: Timestamp) -> Result<Cancelled, queue::Error> {
+        call!(self, storage(), self.inner.cancel_group(group, now))
+    }
+
+    async fn pause(&self, queue: &QueueName, now: Timestamp) -> Result<(), queue::Error> {
+        call!(self, storage(), self.inner.pause(queue, now))
+    }
+
+    async fn resume(&self, queue: &QueueName, now: Timestamp) -> Result<(), queue::Error> {
+        call!(self, storage(), self.inner.resume(queue, now))
+    }
+
+    async fn dead_letters(&self, query: &DeadQuery, now: Timestamp) -> Result<Vec<DeadLetter>, queue::Error> {
+        call!(self, storage(), self.inner.dead_letters(query, now))
+    }
+
+    async fn redrive(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, queue::Error> {
+        call!(self, storage(), self.inner.redrive(jobs, now))
+    }
+
+    async fn discard(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, queue::Error> {
+        call!(self, storage(), self.inner.discard(jobs, now))
+    }
+
+    async fn show(&self, job: &JobId, now: Timestamp) -> Result<Option<JobDetail>, queue::Error> {
+        call!(self, storage(), self.inner.show(job, now))
+    }
+
+    async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, queue::Error> {
+        call!(self, storage(), self.inner.jobs(query, now))
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<Stats, queue::Error> {
+        call!(self, storage(), self.inner.stats(now))
+    }
+
+    async fn close(&self) -> Result<(), queue::Error> {
+        self.inner.close().await
+    }
+}
+
+/// Metadata that fails at times.
+pub(super) struct FaultyStore {
+    pub(super) inner: Arc<dyn Store>,
+    pub(super) faults: Arc<Faults>,
+}
+
+fn unavailable() -> metadata::Error {
+    metadata::Error::Unavailable("the simulation says so".into())
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn update(&self, project: ProjectId, change: Change) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.update(project, change))
+    }
+
+    async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, metadata::Error> {
+        call!(self, unavailable(), self.inner.project(id))
+    }
+
+    async fn projects(&self) -> Result<Vec<Listed>, metadata::Error> {
+        call!(self, unavailable(), self.inner.projects())
+    }
+
+    async fn unsettled(&self) -> Result<Vec<ProjectId>, metadata::Error> {
+        call!(self, unavailable(), self.inner.unsettled())
+    }
+
+    async fn status(&self) -> Result<Status, metadata::Error> {
+        call!(self, unavailable(), self.inner.status())
+    }
+
+    async fn outbox(&self, count: u32) -> Result<Vec<Message>, metadata::Error> {
+        call!(self, unavailable(), self.inner.outbox(count))
+    }
+
+    async fn compact(&self) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.compact())
+    }
+
+    async fn forget(&self, sequence: i64) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.forget(sequence))
+    }
+}

@@ -1,0 +1,436 @@
+//! The coordinator with its real shelves, on a clock that is simulated: chance decides what happens, which calls fail, who
+//! is late and when the process dies. Afterwards every run must end, every outcome count once, and nothing be lost.
+//!
+//! `ENTITYD_SIM_SEED` replays a seed, `ENTITYD_SIM_SEEDS` says how many are tried.
+
+mod faults;
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{Assignment, Coordinator, Error, NewProject, PostRun, Refused, Rules, Upkeep};
+use crate::metadata::Sqlite;
+use crate::model::job::PURGES;
+use crate::model::{
+    Dataset, Job, Outcome, ProjectId, ProjectState, ResultType, Run, RunId, RunState, Summary, Task,
+    Threshold, Upload,
+};
+use crate::queue::sled::{Settings, SledBroker};
+use crate::queue::{Broker, Claim, Heartbeat, Progress, Share};
+use crate::runtime::clock::{Clock, Timestamp};
+use crate::runtime::entropy::Entropy;
+use faults::{Faults, FaultyBroker, FaultyStore};
+
+const STEPS: usize = 150;
+const SEEDS: u64 = if cfg!(debug_assertions) { 30 } else { 2_000 };
+const PROJECTS_MAX: usize = 3;
+const LEASE: Duration = Duration::from_mins(1);
+/// Rounds without faults after which everything must be done.
+const ROUNDS: usize = 400;
+/// Per part of a plan.
+const COMPARISONS: u64 = 7;
+const PAIRS: u64 = 2;
+
+#[test]
+fn every_run_ends_and_every_outcome_counts_once() {
+    let from_env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = from_env("ENTITYD_SIM_SEED") {
+        return live_through(seed);
+    }
+    let first = u64::from_le_bytes(Entropy::system().bytes()) >> 16;
+    let (next, last) = (AtomicU64::new(first), first + from_env("ENTITYD_SIM_SEEDS").unwrap_or(SEEDS));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < last)
+                {
+                    live_through(seed);
+                }
+            });
+        }
+    });
+}
+
+/// Says which seed it was if something goes wrong.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("ENTITYD_SIM_SEED={}", self.0);
+        }
+    }
+}
+
+fn live_through(seed: u64) {
+    let _told = Told(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut simulation = Simulation::new(seed);
+        for _ in 0..STEPS {
+            simulation.step().await;
+        }
+        simulation.settle().await;
+    });
+}
+
+/// What a client knows of its project.
+struct Known {
+    id: ProjectId,
+    run: Option<RunId>,
+    /// It has asked for its end, or for its run's.
+    ending: bool,
+    run_ending: bool,
+}
+
+struct Simulation {
+    folder: TempDir,
+    faults: Arc<Faults>,
+    clock: Clock,
+    /// Absent while the process is down.
+    shelves: Option<(Coordinator, Arc<SledBroker>)>,
+    in_hand: Vec<Assignment>,
+    /// Jobs that were reported, or given up, by workers that may speak up once more.
+    past: Vec<Assignment>,
+    known: Vec<Known>,
+}
+
+/// A folder in memory if there is one: power cuts are shown elsewhere.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
+}
+
+fn rules() -> Rules {
+    Rules {
+        min_encoding_bytes: 8,
+        max_encoding_bytes: 1024,
+        run_pairs_max: 1_000,
+        solver_pairs_max: 1_000,
+        comparisons_per_job: None,
+        upkeep: Upkeep::default(),
+    }
+}
+
+fn open(folder: &Path, clock: &Clock, faults: &Arc<Faults>) -> (Coordinator, Arc<SledBroker>) {
+    let settings = Settings {
+        journal_bytes: 32 << 10,
+        segment_bytes: 512 << 10,
+        company_within: Duration::ZERO,
+        ..Settings::default()
+    };
+    let store = Sqlite::open(&folder.join("metadata.db")).unwrap();
+    let broker = SledBroker::open(&folder.join("queue"), settings, faults.chance.clone()).unwrap();
+    let broker = Arc::new(broker);
+    let store = FaultyStore { inner: Arc::new(store), faults: Arc::clone(faults) };
+    let shelf = FaultyBroker { inner: broker.clone(), faults: Arc::clone(faults) };
+    let entropy = faults.chance.clone();
+    (Coordinator::new(Arc::new(store), Arc::new(shelf), clock.clone(), entropy, rules()), broker)
+}
+
+/// How many parts the plan of a run has.
+fn parts_of(run: RunId) -> u32 {
+    1 + run.to_string().bytes().map(u32::from).sum::<u32>() % 6
+}
+
+/// What comes of a job, whoever does it and however often.
+fn outcome(job: &Job) -> Outcome {
+    match &job.task {
+        Task::Fetch { .. } => unreachable!("no upload names files here"),
+        Task::Ingest { upload, .. } => {
+            let Upload { upload, records, encoding_bytes, .. } = upload.clone();
+            Outcome::Ingested(Dataset { upload, records, encoding_bytes, blocks: 1 })
+        }
+        Task::Plan { run, .. } => {
+            let parts = parts_of(*run);
+            Outcome::Planned { parts, comparisons: u64::from(parts) * COMPARISONS }
+        }
+        Task::Compare { .. } => Outcome::Compared { comparisons: COMPARISONS, pairs: PAIRS },
+        Task::Finalize { .. } => Outcome::Finalized(Summary { pairs: PAIRS, groups: 1 }),
+        Task::Purge(_) | Task::Chore { .. } => Outcome::Purged,
+    }
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let folder = folder();
+        let clock = Clock::manual(Timestamp::from_micros(1_700_000_000_000_000));
+        let faults = Arc::new(Faults {
+            chance: Entropy::seeded(seed),
+            active: true.into(),
+            clock: Mutex::new(clock.clone()),
+            attempts: Mutex::default(),
+        });
+        let shelves = Some(open(folder.path(), &clock, &faults));
+        Self { folder, faults, clock, shelves, in_hand: Vec::new(), past: Vec::new(), known: Vec::new() }
+    }
+
+    fn coordinator(&self) -> &Coordinator {
+        &self.shelves.as_ref().expect("the process is up").0
+    }
+
+    fn broker(&self) -> &SledBroker {
+        &self.shelves.as_ref().expect("the process is up").1
+    }
+
+    fn pick(&self, below: usize) -> usize {
+        self.faults.pick(below as u64) as usize
+    }
+
+    async fn step(&mut self) {
+        match self.pick(100) {
+            0..8 => self.create().await,
+            8..24 => self.upload().await,
+            24..30 => self.post().await,
+            30..45 => _ = self.coordinator().drain_outbox().await,
+            45..62 => self.claim().await,
+            62..80 => self.report().await,
+            80..83 => self.fail().await,
+            83..86 => self.lose(),
+            86..88 => self.speak_up().await,
+            88..90 => self.beat().await,
+            90..92 => self.hand_back().await,
+            92..95 => self.clock.advance(Duration::from_secs(self.faults.pick(90))),
+            95 => _ = self.coordinator().restart_stalled().await,
+            96 => self.clock.advance(Duration::from_hours(self.faults.pick(48))),
+            97 => self.end_something().await,
+            98 => self.restart(true).await,
+            _ => self.restart(false).await,
+        }
+    }
+
+    async fn create(&mut self) {
+        if self.known.len() == PROJECTS_MAX {
+            return;
+        }
+        let new = NewProject {
+            name: String::new(),
+            notes: String::new(),
+            schema: "{}".to_owned(),
+            result_type: [ResultType::Groups, ResultType::Permutations][self.pick(2)],
+            number_parties: 2,
+            uses_blocking: false,
+            encoding_bytes: None,
+        };
+        // A client that heard nothing has no project.
+        if let Ok(created) = self.coordinator().create_project(new).await {
+            self.known.push(Known { id: created.id, run: None, ending: false, run_ending: false });
+        }
+    }
+
+    async fn upload(&self) {
+        if let Some(known) = self.known.get(self.pick(PROJECTS_MAX)) {
+            self.upload_for(known.id, self.pick(2) as u32).await;
+        }
+    }
+
+    async fn upload_for(&self, project: ProjectId, party: u32) {
+        let Ok(number) = self.coordinator().begin_upload(project, party).await else { return };
+        if self.faults.active.load(Ordering::Relaxed) && self.pick(5) == 0 {
+            _ = self.coordinator().abandon_upload(project, party, number).await;
+            return;
+        }
+        let upload = Upload { upload: number, records: 10, encoding_bytes: 8, blocks: false };
+        _ = self.coordinator().accept_upload(project, party, upload).await;
+    }
+
+    async fn post(&mut self) {
+        let chosen = self.pick(PROJECTS_MAX);
+        let Some(project) = self.known.get(chosen).filter(|known| known.run.is_none()) else { return };
+        let threshold = Threshold::new(0.8).unwrap();
+        let post = PostRun { name: String::new(), notes: String::new(), threshold };
+        if let Ok(run) = self.coordinator().post_run(project.id, post).await {
+            self.known[chosen].run = Some(run.id);
+        }
+    }
+
+    /// A client deletes its project, or its run. Whether it hears of it or not, they may be gone from now on.
+    async fn end_something(&mut self) {
+        let (chosen, whole) = (self.pick(PROJECTS_MAX), self.pick(2) == 0);
+        let Some(known) = self.known.get_mut(chosen) else { return };
+        let (project, run) = (known.id, known.run);
+        if whole {
+            known.ending = true;
+            _ = self.coordinator().delete_project(project).await;
+        } else if let Some(run) = run {
+            known.run_ending = true;
+            _ = self.coordinator().delete_run(project, run).await;
+        }
+    }
+
+    async fn claim(&mut self) {
+        let share = |queue: &str| Share { queue: queue.into(), weight: NonZeroU32::MIN };
+        let queues = ["ingest", "compute", "highmemory", PURGES].map(share).into();
+        let claim = Claim { queues, count: 1 + self.pick(4), lease: LEASE, wait: Duration::ZERO };
+        if let Ok(assignments) = self.coordinator().claim(&claim).await {
+            self.in_hand.extend(assignments);
+        }
+    }
+
+    /// A worker puts a job down, whatever has become of it.
+    fn put_down(&mut self) -> Option<Assignment> {
+        let chosen = self.pick(self.in_hand.len().max(1));
+        let assignment = (chosen < self.in_hand.len()).then(|| self.in_hand.swap_remove(chosen))?;
+        self.past.push(assignment.clone());
+        Some(assignment)
+    }
+
+    async fn report(&mut self) {
+        if let Some(assignment) = self.put_down() {
+            _ = self.coordinator().report(&assignment, outcome(&assignment.job)).await;
+        }
+    }
+
+    async fn fail(&mut self) {
+        if let Some(assignment) = self.put_down() {
+            _ = self.coordinator().failed(&assignment, "chance").await;
+        }
+    }
+
+    /// A worker is lost with its job.
+    fn lose(&mut self) {
+        _ = self.put_down();
+    }
+
+    /// A worker that was thought lost, or has reported already, reports.
+    async fn speak_up(&self) {
+        let chosen = self.pick(self.past.len().max(1));
+        if let Some(assignment) = self.past.get(chosen) {
+            _ = self.coordinator().report(assignment, outcome(&assignment.job)).await;
+        }
+    }
+
+    async fn beat(&self) {
+        let beat =
+            |held: &Assignment| Heartbeat { lease: held.lease.id.clone(), progress: Progress::default() };
+        let beats: Vec<_> = self.in_hand.iter().chain(self.past.last()).map(beat).collect();
+        _ = self.coordinator().heartbeat(&beats).await;
+    }
+
+    async fn hand_back(&mut self) {
+        if let Some(assignment) = self.put_down() {
+            _ = self.coordinator().release(&[assignment]).await;
+        }
+    }
+
+    /// The process stops, in good order or not, and starts again, perhaps with a clock that was set back. Workers elsewhere may
+    /// go on with what they hold.
+    async fn restart(&mut self, cleanly: bool) {
+        let after = if cleanly { None } else { Some(copy(self.folder.path())) };
+        self.broker().close().await.unwrap();
+        let back = self.faults.pick(3) * 3_600_000_000;
+        self.clock = Clock::manual(Timestamp::from_micros(self.clock.now().as_micros() - back as i64));
+        *self.faults.clock.lock().unwrap() = self.clock.clone();
+        // Nothing may hold the files when they are opened again.
+        self.shelves = None;
+        if let Some(after) = after {
+            self.folder = after;
+        }
+        self.shelves = Some(open(self.folder.path(), &self.clock, &self.faults));
+        // A start that fails is tried again, as a supervisor would.
+        while self.coordinator().reconcile().await.is_err() {}
+    }
+
+    /// No more faults: everything comes to its end.
+    async fn settle(&mut self) {
+        self.restart(true).await;
+        self.faults.active.store(false, Ordering::Relaxed);
+        // A clock that was set back makes what was put off wait longer.
+        self.clock.advance(Duration::from_hours(24 * 365));
+        for round in 0.. {
+            let stats = self.broker().stats(self.clock.now()).await.unwrap();
+            assert!(round < ROUNDS, "it does not come to an end: {stats:?}");
+            self.finish_uploads().await;
+            self.coordinator().drain_outbox().await.unwrap();
+            self.coordinator().restart_stalled().await.unwrap();
+            self.claim().await;
+            while let Some(assignment) = self.in_hand.pop() {
+                self.coordinator().report(&assignment, outcome(&assignment.job)).await.unwrap();
+            }
+            self.clock.advance(Duration::from_secs(20));
+            if self.is_done().await {
+                break;
+            }
+        }
+        self.check().await;
+    }
+
+    async fn finish_uploads(&self) {
+        for known in &self.known {
+            for party in 0..2 {
+                self.upload_for(known.id, party).await;
+            }
+        }
+    }
+
+    async fn is_done(&self) -> bool {
+        let mut runs_ended = true;
+        for known in &self.known {
+            let project = self.coordinator().project(known.id).await.unwrap();
+            runs_ended &= project.iter().flat_map(|project| &project.runs).all(Run::has_ended);
+        }
+        let stats = self.broker().stats(self.clock.now()).await.unwrap();
+        let empty = stats.queues.values().all(|queue| queue.depth == 0);
+        self.coordinator().drain_outbox().await.unwrap();
+        runs_ended && empty && self.broker().stats(self.clock.now()).await.unwrap() == stats
+    }
+
+    async fn check(&self) {
+        for known in &self.known {
+            let project = self.coordinator().project(known.id).await.unwrap();
+            assert!(project.is_some() || known.ending, "a project was lost");
+            let Some(project) = project else { continue };
+            if let Some(id) = known.run {
+                assert!(project.run(id).is_some() || known.run_ending, "a run was lost");
+            }
+            project.runs.iter().for_each(|run| self.check_run(&project, run));
+        }
+        let missing = self.coordinator().project(ProjectId::from_bytes([0; 24])).await;
+        assert!(matches!(missing, Ok(None) | Err(Error::Refused(Refused::Absent))));
+    }
+
+    fn check_run(&self, project: &ProjectState, run: &Run) {
+        let parts = parts_of(run.id);
+        match &run.state {
+            RunState::Completed(summary) => {
+                let progress = run.progress.as_ref().expect("it was planned");
+                let counted = (progress.parts, progress.comparisons, progress.pairs, *summary);
+                let pairs = u64::from(parts) * PAIRS;
+                let expected =
+                    (parts, u64::from(parts) * COMPARISONS, pairs, Summary { pairs: PAIRS, groups: 1 });
+                assert_eq!(counted, expected, "every outcome counts once");
+            }
+            RunState::Failed { message, .. } => {
+                let attempts = self.faults.attempts.lock().unwrap();
+                let owner = project.id.to_string();
+                let tried = attempts.iter().filter(|(job, _)| job.as_str().starts_with(&owner));
+                assert!(
+                    tried.clone().any(|(_, attempts)| *attempts >= 3),
+                    "{message}: nothing was tried three times"
+                );
+            }
+            unfinished => panic!("a run has not ended: {unfinished:?}"),
+        }
+    }
+}
+
+/// The files as a process that is killed leaves them.
+fn copy(from: &Path) -> TempDir {
+    let to = folder();
+    std::fs::create_dir(to.path().join("queue")).unwrap();
+    for part in ["", "queue"] {
+        for entry in std::fs::read_dir(from.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.path().join(part).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    to
+}

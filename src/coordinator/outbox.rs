@@ -34,6 +34,7 @@ impl Coordinator {
     /// Carries out what is in the outbox, and looks for stalled work every so often, until told to stop.
     pub async fn pump(&self, stop: CancellationToken) {
         let mut last_look = Timestamp::default();
+        let mut buried = 0;
         let look_every = RECONCILE_EVERY.min(self.0.rules.upkeep.every / 2);
         while !stop.is_cancelled() {
             let pause = match self.drain_outbox().await {
@@ -43,6 +44,10 @@ impl Coordinator {
                     PAUSE
                 }
             };
+            match self.bury_after(buried).await {
+                Ok(last) => buried = last,
+                Err(error) => tracing::error!("cannot look at the dead letters: {}", chain(&error)),
+            }
             if self.0.clock.now().since(last_look) >= look_every {
                 last_look = self.0.clock.now();
                 self.look_around().await;

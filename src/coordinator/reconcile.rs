@@ -90,17 +90,21 @@ impl Coordinator {
 
     /// A job that died with its process told nobody: its run or upload ends here.
     async fn bury_the_dead(&self) -> Result<(), Error> {
-        let mut after = 0;
+        self.bury_after(0).await.map(drop)
+    }
+
+    /// The same for those that died after this place in the order of deaths; gives the place of the last.
+    pub(super) async fn bury_after(&self, mut after: u64) -> Result<u64, Error> {
         loop {
             let query = DeadQuery { queue: None, group: None, after, count: PAGE };
             let letters = self.0.broker.dead_letters(&query, self.0.clock.now()).await?;
-            let Some(last) = letters.last() else { return Ok(()) };
-            after = last.sequence;
+            let Some(last) = letters.last() else { return Ok(after) };
             for letter in &letters {
                 if let Some(job) = self.still_wanted(letter).await? {
                     self.write_down(job, gave_up(&letter.reason)).await?;
                 }
             }
+            after = last.sequence;
         }
     }
 

@@ -327,8 +327,13 @@ impl Simulation {
         let back = self.faults.pick(3) * 3_600_000_000;
         self.clock = Clock::manual(Timestamp::from_micros(self.clock.now().as_micros() - back as i64));
         *self.faults.clock.lock().unwrap() = self.clock.clone();
-        // Nothing may hold the files when they are opened again.
-        self.shelves = None;
+        // Nothing may hold the files when they are opened again, nor a claim that hands its jobs back.
+        let (coordinator, broker) = self.shelves.take().expect("the process is up");
+        drop(coordinator);
+        while Arc::strong_count(&broker) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(broker);
         if let Some(after) = after {
             self.folder = after;
         }

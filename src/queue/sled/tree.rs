@@ -19,7 +19,7 @@ const CACHE_BYTES: u64 = 16 << 20;
 /// by then.
 const BATCHES_A_SEGMENT: usize = 4;
 /// A store that was closed a moment ago may still hold its lock.
-const LOCK_TRIES: usize = 40;
+const LOCK_TRIES: usize = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// sled's tree: what was taken in is on the disk.

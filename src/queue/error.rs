@@ -1,6 +1,7 @@
 //! Why a queue did not do as asked.
 
 use super::JobId;
+use crate::telemetry::chain;
 
 /// A cause that is only ever shown.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -37,6 +38,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The reason, without what this says of itself.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Storage(cause) | Self::Damaged(cause) => chain(cause.as_ref()),
+            _ => self.to_string(),
+        }
+    }
+
     /// What lies on disk is not what was written.
     pub(super) fn damaged(reason: &'static str) -> Self {
         Self::Damaged(reason.into())

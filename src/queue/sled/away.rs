@@ -44,7 +44,7 @@ impl Lair {
 pub(super) fn come_back(shared: &Shared, lair: &Lair, failure: &Error) -> Result<Option<Opened>, Error> {
     tracing::error!("the queue's store has failed and is opened again: {}", chain(failure));
     let watch = Stopwatch::start();
-    shared.end(Ended::Away(chain(failure).into()));
+    shared.end(Ended::Away(failure.reason().into()));
     shared.take_store();
     // What could not be written may still be in memory, as if it had been.
     tree::forget_cached(&lair.directory);

@@ -20,7 +20,6 @@ use super::todo::{Death, Lookup, Pile, Request, Urgency};
 use super::writes::Writes;
 use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
-use crate::telemetry::chain;
 
 /// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
 const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
@@ -35,14 +34,14 @@ pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
         let failure = match outcome {
             Ok(Ok(())) => break Ended::Closed,
-            Ok(Err(failure @ Error::Damaged(_))) => break Ended::Failed(chain(&failure).into()),
+            Ok(Err(failure @ Error::Damaged(_))) => break Ended::Failed(failure.reason().into()),
             Ok(Err(failure)) => failure,
             Err(panic) => break Ended::Failed(panic_text(panic.as_ref()).into()),
         };
         match come_back(shared, lair, &failure) {
             Ok(Some(again)) => opened = again,
             Ok(None) => break Ended::Closed,
-            Err(damaged) => break Ended::Failed(chain(&damaged).into()),
+            Err(damaged) => break Ended::Failed(damaged.reason().into()),
         }
     };
     shared.end(ended);

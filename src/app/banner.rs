@@ -4,19 +4,21 @@ use std::fmt;
 
 use super::Server;
 use super::edge::address;
+use crate::objects::Location;
 
 /// What a server says when it has started.
 pub struct Banner<'a>(pub(super) &'a Server);
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Server { addresses, tls, threads, data_dir, admin_token, .. } = self.0;
+        let Server { addresses, tls, threads, data_dir, objects, admin_token, .. } = self.0;
         let [api, s3, ops] =
             [addresses.api, addresses.s3, addresses.ops].map(|door| address(tls.is_some(), door));
         writeln!(f, "entityd {}", env!("CARGO_PKG_VERSION"))?;
         writeln!(f, "  API             {api}/api/v1/")?;
         writeln!(f, "  documentation   {api}/docs")?;
-        writeln!(f, "  S3              {s3}/")?;
+        let closed = if objects.is_s3() { " (not enabled: objects are in another store)" } else { "" };
+        writeln!(f, "  S3              {s3}/{closed}")?;
         writeln!(f, "  health          {ops}/healthz")?;
         if let Some(tls) = tls {
             writeln!(f, "  certificate     SHA-256 {}", tls.fingerprint())?;
@@ -26,6 +28,11 @@ impl fmt::Display for Banner<'_> {
         if let Some(token) = admin_token {
             writeln!(f, "  admin token     {} (shown this once: keep it)", token.as_str())?;
         }
-        writeln!(f, "  no telemetry, no outbound connections")
+        match objects {
+            Location::Data | Location::Directory(_) => writeln!(f, "  no telemetry, no outbound connections"),
+            store @ Location::Bucket { .. } => {
+                writeln!(f, "  no telemetry, no outbound connections but to {store}")
+            }
+        }
     }
 }

@@ -33,7 +33,7 @@ use crate::http::Entrance;
 use crate::http::admin::{Access, Office};
 use crate::http::{Dependencies, Phase};
 use crate::model::ProjectId;
-use crate::objects::{Error as ObjectsError, Objects};
+use crate::objects::{Error as ObjectsError, Location, Objects};
 use crate::queue::Broker;
 use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
@@ -55,6 +55,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     threads: usize,
     data_dir: DataDir,
+    objects: Location,
     /// If it was made at this start.
     admin_token: Option<Zeroizing<String>>,
     broker: Arc<SledBroker>,
@@ -209,6 +210,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         tls: edge.tls,
         threads,
         data_dir,
+        objects: settings.objects.clone(),
         admin_token,
         broker,
         worker,

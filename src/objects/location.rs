@@ -104,6 +104,13 @@ impl Location {
     }
 }
 
+impl Location {
+    /// Whether clients can be served by the store itself.
+    pub const fn is_s3(&self) -> bool {
+        matches!(self, Self::Bucket { kind: Kind::S3, .. })
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

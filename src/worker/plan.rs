@@ -37,9 +37,11 @@ pub(super) async fn work(
     let key = keys::plan(hold.job().project, run);
     if !shop.objects.exists(&key).await? {
         let indexes = indexes(hold, uploads);
-        let aim = match comparisons_per_job {
-            Some(aim) => aim,
-            None => usual_aim(shop.rate.per_second(Kind::of(encoding_bytes(shop, &indexes)?, threshold))),
+        let aim = if let Some(aim) = comparisons_per_job {
+            aim
+        } else {
+            let bytes = encoding_bytes(shop, &indexes).await?;
+            usual_aim(shop.rate.per_second(Kind::of(bytes, threshold)))
         };
         let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), indexes, threshold };
         let planned =
@@ -58,9 +60,14 @@ fn usual_aim(comparisons_per_second: f64) -> u64 {
 }
 
 /// The size of the encodings, which is the same in all datasets; 0 if there are none.
-fn encoding_bytes(shop: &Shop, indexes: &[Key]) -> Result<u32, Error> {
-    let Some(index) = indexes.first() else { return Ok(0) };
-    Ok(Directory::open(shop.objects.read(index)?)?.header().encoding_bytes)
+async fn encoding_bytes(shop: &Shop, indexes: &[Key]) -> Result<u32, Error> {
+    let Some(index) = indexes.first().cloned() else { return Ok(0) };
+    let objects = shop.objects.clone();
+    // Reading blocks, all the more where the object comes from another machine.
+    let read = compute::aside(move || -> Result<u32, Error> {
+        Ok(Directory::open(objects.read(&index)?)?.header().encoding_bytes)
+    });
+    read.await.map_err(|text| panicked(&text))?
 }
 
 fn indexes(hold: &Hold, uploads: &[u32]) -> Vec<Key> {

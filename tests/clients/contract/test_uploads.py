@@ -267,17 +267,3 @@ def test_a_schema_size_unlike_the_uploads_spoils_the_project(api):
     for party in (0, 1):
         project.upload_encodings(party, encodings(3, 16))
     until(lambda: project.describe().json()["error"], "the project is in error")
-
-
-def test_external_uploads_are_a_disabled_feature(project):
-    """Until the object store is enabled: the same answer for both doors, and the token stays unused."""
-    api, token = project.api, project.update_tokens[0]
-    asked = api.get(f"{project.path}/authorize-external-upload", token)
-    if asked.status_code == 201:
-        pytest.skip("the object store is enabled")
-    assert assert_problem(asked, 500)["title"] == "Feature Disabled"
-    named = project.post_clks(
-        0, {"encodings": {"file": {"bucket": "uploads", "path": f"{project.id}/x/e.bin"}}}
-    )
-    assert assert_problem(named, 500)["title"] == "Feature Disabled"
-    still_usable(project)

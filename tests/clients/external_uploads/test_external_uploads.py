@@ -325,6 +325,9 @@ def test_switched_off_it_says_so_and_direct_uploads_work(tmp_path):
         project = api.project("similarity_scores")
         answer = api.get(f"{project.path}/authorize-external-upload", project.update_tokens[0])
         assert assert_problem(answer, 500)["title"] == "Feature Disabled"
+        named = {"file": {"bucket": "uploads", "path": f"{project.id}/0/e.bin"}}
+        answer = project.post_clks(0, {"encodings": named})
+        assert assert_problem(answer, 500)["title"] == "Feature Disabled"
         for party in range(2):
             project.upload_encodings(party, ENCODINGS[party])
         run = project.run(0.95)

@@ -110,7 +110,9 @@ class Conversation:
             words = ["--project", self.project, "--apikey", token, *upload_flags]
             words += ["--blocks", f"blocks-{party}.json"] if blocked else []
             written, said = client.server("upload", f"clks-{party}.json", *words)
-            assert "Uploading to entity service" in said, said
+            # By default it goes through the object store.
+            direct = "--to_entityservice" in upload_flags
+            assert ("entity service" if direct else "external object store") in said.partition("Uploading to")[2], said
             self.receipts.append(json.loads(written)["receipt_token"])
         written, _ = client.server("create", *self.key(), "--threshold", THRESHOLD, "--name", "a run")
         self.run = json.loads(written)

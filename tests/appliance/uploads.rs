@@ -58,7 +58,7 @@ async fn what_is_refused_leaves_the_token_unused() {
         (400, json!({"clks": [1]})),
         (400, json!({"nothing": 1})),
         (403, json!({"clknblocks": [[ENCODING, "a"]]})),
-        (500, json!({"encodings": {"file": {"bucket": "uploads", "path": "a/1/b"}}})),
+        (403, json!({"encodings": {"file": {"bucket": "uploads", "path": "a/1/b"}}})),
     ] {
         let project = server.api().project("groups").await;
         refused(project.post_clks(0, &body).await, status).await;

@@ -53,7 +53,7 @@ fn tls_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'stati
     let Settings { tls, tls_cert, tls_key, tls_client_ca, redirect_listen, .. } = settings;
     let on = *tls == Mode::SelfSigned || (*tls == Mode::Auto && tls_cert.is_some());
     if *tls != Mode::Auto && tls_cert.is_some() {
-        Some(("tls_cert", "leave it out, or", "tls"))
+        Some(("tls_cert", "leave it out, since it is not used with", "tls"))
     } else if tls_cert.is_some() && tls_key.is_none() {
         Some(("tls_cert", "give its private key as well:", "tls_key"))
     } else if tls_key.is_some() && tls_cert.is_none() {

@@ -13,6 +13,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+/// Modules that say more than is wanted unless they are named: any client can make the library of TLS warn.
+const QUIET: &str = "rustls=error";
+
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -54,7 +57,9 @@ impl FromStr for Filter {
         // `Targets` takes any word for a module; a misspelt level should not silence the log.
         let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
         let known = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
-        let targets = known.then(|| text.parse().ok()).flatten().ok_or_else(bad)?;
+        // Whoever is named again gets the level that is named last.
+        let all = format!("{QUIET},{text}");
+        let targets = known.then(|| all.parse().ok()).flatten().ok_or_else(bad)?;
         Ok(Self { text: text.to_owned(), targets })
     }
 }
@@ -100,6 +105,13 @@ mod tests {
         for good in ["info", "WARN", "off", "info,entityd::queue=debug", "sled=error, debug"] {
             assert!(good.parse::<Filter>().is_ok(), "{good}");
         }
+        let would_warn = |text: &str| {
+            let filter: Filter = text.parse().unwrap();
+            ["rustls::msgs", "entityd"]
+                .map(|module| filter.targets.would_enable(module, &tracing::Level::WARN))
+        };
+        assert_eq!(would_warn("info"), [false, true]);
+        assert_eq!(would_warn("error,rustls=debug"), [true, false]);
         for bad in ["", "verbose", "info,loud", "entityd=loud", "info,,"] {
             assert!(bad.parse::<Filter>().is_err(), "{bad}");
         }

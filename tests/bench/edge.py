@@ -147,6 +147,7 @@ def throttled(folder):
 
 
 NGINX_CONFIG = """
+{user}
 daemon off;
 worker_processes auto;
 pid {folder}/nginx.pid;
@@ -180,11 +181,12 @@ def nginx(folder, content):
     static = Path(folder, "static")
     static.mkdir()
     (static / "status").write_bytes(content)
-    for path in (static, static / "status", Path(folder)):
-        path.chmod(0o755)
     plain, tls = free_port(), free_port()
     pair = f"{folder}/data/tls/self-signed.pem"
-    Path(folder, "nginx.conf").write_text(NGINX_CONFIG.format(folder=folder, plain=plain, tls=tls, pair=pair))
+    # As root it would become somebody who may not use the folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    config = NGINX_CONFIG.format(user=user, folder=folder, plain=plain, tls=tls, pair=pair)
+    Path(folder, "nginx.conf").write_text(config)
     process = subprocess.Popen([NGINX, "-c", f"{folder}/nginx.conf", "-p", folder])
     time.sleep(0.5)
     try:

@@ -2,8 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use entityd::runtime::clock::Stopwatch;
 use reqwest::{Method, StatusCode};
 
 use crate::support::{Entityd, eventually, refused};
@@ -129,7 +130,7 @@ fn slow_clients_are_not_waited_for() {
     let server = Entityd::with(&flags);
     let address = server.doors().api;
     let ends = |begin: &str| {
-        let watch = Instant::now();
+        let watch = Stopwatch::start();
         (ask(address, begin), watch.elapsed().as_millis())
     };
     let (answer, took) = ends("");

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::linkage::encoding::layout;
 use crate::linkage::{pairs, similarity, solver};
-use crate::objects;
+use crate::objects::{self, Key};
 use crate::telemetry::chain;
 
 /// Why a job has no outcome.
@@ -32,17 +32,24 @@ impl Error {
 }
 
 fn unusable(what: &dyn std::error::Error) -> String {
-    format!(
-        "the stored data cannot be used: {}; restore it from a backup, or create the project again",
-        chain(what)
-    )
+    let remedy = "restore it from a backup, or create the project again";
+    format!("the stored data cannot be used: {}; {remedy}", chain(what))
+}
+
+/// Of an object: what a run has made on its way, another run makes again.
+fn unusable_object(key: &Key, what: &objects::Error) -> String {
+    if key.as_str().contains("/runs/") {
+        format!("the stored data cannot be used: {}; another run will make it again", chain(what))
+    } else {
+        unusable(what)
+    }
 }
 
 impl From<objects::Error> for Error {
     fn from(error: objects::Error) -> Self {
         match &error {
-            objects::Error::Missing { .. } => Self::Missing(unusable(&error)),
-            objects::Error::Damaged { .. } => Self::damaged(&error),
+            objects::Error::Missing { key } => Self::Missing(unusable_object(key, &error)),
+            objects::Error::Damaged { key, .. } => Self::Rejected(unusable_object(key, &error)),
             objects::Error::Full(_) => {
                 Self::Failed(format!("{}; free some space, then try again", chain(&error)))
             }

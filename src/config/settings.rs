@@ -186,7 +186,7 @@ settings! {
     max_encoding_bytes: u32 = "1024", ENCODING_BYTES, alias "MAX_ENCODING_SIZE";
     /// The largest request body that is accepted; the default is 10,000 MiB.
     body_bytes_max: u64 = "10_485_760_000", BYTES;
-    /// Bytes to leave free on the disk of the data directory; uploads that would take them are refused.
+    /// Bytes that should be free on the disk of the data directory; with fewer, /readyz says not ready.
     disk_free_min: u64 = "268_435_456", BYTES_OR_NONE;
     /// Comparisons in one job; auto sizes jobs from the measured rate, so that a cancel is prompt.
     comparisons_per_job: Option<u64> = "auto", COUNT_OR_AUTO, alias "CHUNK_SIZE_AIM";

@@ -55,8 +55,6 @@ families! {
     UPLOAD_BYTES: Counter = "entityd_upload_bytes_total";
     /// Uploads whose body is arriving.
     UPLOADS_NOW: Gauge = "entityd_uploads_in_progress";
-    /// Bytes of uploads that lie in the spool.
-    SPOOL_BYTES: Gauge = "entityd_spool_bytes";
     /// Jobs by queue and state (ready, delayed, leased, dead).
     JOBS: Gauge = "entityd_queue_jobs";
     /// Whether nothing is handed out from a queue.
@@ -77,16 +75,8 @@ families! {
     COMPARISON_RATE: Gauge = "entityd_comparisons_per_second";
     /// Candidate pairs found, those of several blocks counted each time.
     PAIRS: Counter = "entityd_candidate_pairs_total";
-    /// Runs that came to their end, by outcome (completed, failed).
-    RUNS: Counter = "entityd_runs_total";
-    /// How long runs took, by stage (waiting, comparing, solving).
-    STAGE_SECONDS: Long = "entityd_run_stage_duration_seconds";
     /// Projects that exist.
     PROJECTS: Gauge = "entityd_projects";
-    /// Time that calls of the object store took, by operation.
-    OBJECT_SECONDS: Short = "entityd_object_store_call_duration_seconds";
-    /// Calls of the object store that failed, by operation.
-    OBJECT_ERRORS: Counter = "entityd_object_store_call_errors_total";
     /// Time that calls of the metadata store took, by operation.
     METADATA_SECONDS: Short = "entityd_metadata_call_duration_seconds";
     /// Calls of the metadata store that failed, by operation.
@@ -153,7 +143,7 @@ fn install() -> Option<PrometheusHandle> {
     for family in [COMPARISONS, PAIRS, UPLOAD_BYTES] {
         metrics::counter!(family).increment(0);
     }
-    for family in [REQUESTS_NOW, UPLOADS_NOW, SPOOL_BYTES, LEASE_SECONDS, COMPARISON_RATE] {
+    for family in [REQUESTS_NOW, UPLOADS_NOW, LEASE_SECONDS, COMPARISON_RATE] {
         metrics::gauge!(family).set(0.0);
     }
     Some(handle)
@@ -252,32 +242,25 @@ pub fn process() {
     }
 }
 
-/// The call of a store, whose time and failure are counted.
+/// The call of the metadata store, whose time and failure are counted.
 #[derive(Debug)]
 pub struct Call {
-    seconds: &'static str,
-    errors: &'static str,
     operation: &'static str,
     watch: Stopwatch,
 }
 
 impl Call {
-    /// A call of the object store begins.
-    pub fn of_objects(operation: &'static str) -> Self {
-        Self { seconds: OBJECT_SECONDS, errors: OBJECT_ERRORS, operation, watch: Stopwatch::start() }
-    }
-
     /// A call of the metadata store begins.
     pub fn of_metadata(operation: &'static str) -> Self {
-        Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
+        Self { operation, watch: Stopwatch::start() }
     }
 
     /// The call is over; it failed if `failed`.
     pub fn over(self, failed: bool) {
         let label = || vec![Label::from_static_parts("operation", self.operation)];
-        metrics::histogram!(self.seconds, label()).record(self.watch.seconds());
+        metrics::histogram!(METADATA_SECONDS, label()).record(self.watch.seconds());
         if failed {
-            metrics::counter!(self.errors, label()).increment(1);
+            metrics::counter!(METADATA_ERRORS, label()).increment(1);
         }
     }
 }

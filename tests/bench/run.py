@@ -27,7 +27,7 @@ import data
 
 TICK = os.sysconf("SC_CLK_TCK")
 # What is the similarity kernel, and what prepares its work, by symbol.
-KERNEL = re.compile(r"similarity::(kernel|sieve::Sieve::(search|survivors|decide))")
+KERNEL = re.compile(r"similarity::(kernel::(?!lines)|sieve::Sieve::(search|survivors|decide)|packed::RowSide::needed)")
 PREPARATION = re.compile(r"linkage::similarity::")
 
 

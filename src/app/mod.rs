@@ -33,7 +33,7 @@ use crate::http::Entrance;
 use crate::http::admin::{Access, Office};
 use crate::http::{Dependencies, Phase};
 use crate::model::ProjectId;
-use crate::objects::{Error as ObjectsError, Location, Objects};
+use crate::objects::{Error as ObjectsError, Location, Objects, Spool};
 use crate::queue::Broker;
 use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
@@ -48,6 +48,9 @@ use operator::Operator;
 
 /// How long work that does not hear that it is to stop may go on at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
+
+/// With fewer uploads, too, the metadata and the jobs want threads that may block.
+const UPLOADS_MIN: usize = 64;
 
 /// A server at work. It goes on until [`Server::stop`].
 pub struct Server {
@@ -80,7 +83,7 @@ struct Addresses {
 /// # Errors
 /// [`Error`], if it does not start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
-    let runtime = runtime()?;
+    let runtime = runtime(settings)?;
     let outcome = runtime.block_on(until_signalled(settings));
     // Work that would not hear of it is cut off here; it resumes at the next start.
     runtime.shutdown_timeout(LAST_WORK);
@@ -89,8 +92,8 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
 
 /// The threads that wait for the network and the disk. Every upload under way has one of the blocking ones for
 /// itself, and there must be others for the metadata and the jobs.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    let blocking = 2 * http::UPLOADS_MAX;
+fn runtime(settings: &Settings) -> std::io::Result<tokio::runtime::Runtime> {
+    let blocking = 2 * settings.uploads_max.max(UPLOADS_MIN);
     tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking).build()
 }
 
@@ -156,6 +159,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
             opened.for_clients(settings, objects, (addresses.api, addresses.s3), edge.tls.is_some());
         own = Some(opened);
     }
+    let spool = Spool::new(data_dir.folder("spool")?, settings::spool(settings));
     let broker = Arc::new(shelves::open_queue(&data_dir.folder("queue")?, entropy.clone())?);
     let shelf: Arc<dyn Broker> = broker.clone();
     let (clock, rules) = (Clock::system(), settings::rules(settings));
@@ -193,8 +197,9 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let work = settings::worker(settings, &data_dir);
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
-    let state = http::State::new(coordinator, objects, entropy, admin.access, settings::http(settings))
-        .with_external(external);
+    let state =
+        http::State::new(coordinator, objects, entropy, admin.access, spool, settings::http(settings))
+            .with_external(external);
     let open = |listener: TcpListener, router: Router, entrance: Entrance| {
         doors.spawn(http::serve(listener, router, entrance, doors_stop.clone(), drain));
     };

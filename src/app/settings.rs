@@ -6,6 +6,7 @@ use crate::config::Settings;
 use crate::coordinator::{Rules, Upkeep};
 use crate::http;
 use crate::linkage::similarity::Kernel;
+use crate::objects::SpoolLimits;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::memory;
 use crate::worker;
@@ -33,6 +34,9 @@ pub(super) fn kernel(settings: &Settings) -> Kernel {
 pub(super) fn http(settings: &Settings) -> http::Settings {
     http::Settings {
         body_bytes_max: settings.body_bytes_max,
+        uploads_max: settings.uploads_max,
+        cors_origins: settings.cors_origins.clone(),
+        require_admin_token: settings.require_admin_token,
         log_http_header_fields: settings.log_http_header_fields.clone(),
     }
 }
@@ -51,4 +55,8 @@ pub(super) fn worker(settings: &Settings, data_dir: &DataDir) -> worker::Setting
         disk: data_dir.path().to_owned(),
         kernel: kernel(settings),
     }
+}
+
+pub(super) fn spool(settings: &Settings) -> SpoolLimits {
+    SpoolLimits { bytes_max: settings.spool_bytes_max, disk_free_min: settings.disk_free_min }
 }

@@ -2,6 +2,7 @@
 
 use clap::{Arg, ArgMatches, Command};
 
+use super::kind::SWITCH;
 use super::settings::{KEYS, Key};
 use super::values::Inputs;
 
@@ -52,9 +53,15 @@ impl clap::Args for Flags {
 
 fn flag(key: &'static Key) -> Arg {
     let default = if key.default.is_empty() { "none" } else { key.default };
-    Arg::new(key.name)
+    let flag = Arg::new(key.name)
         .long(key.flag())
         .value_name(key.placeholder)
         .allow_negative_numbers(true)
-        .help(format!("{} [default: {default}]", key.help.trim().trim_end_matches('.')))
+        .help(format!("{} [default: {default}]", key.help.trim().trim_end_matches('.')));
+    // A switch is thrown by its name alone.
+    if key.placeholder == SWITCH.placeholder {
+        flag.num_args(0..=1).default_missing_value("true")
+    } else {
+        flag
+    }
 }

@@ -7,6 +7,7 @@ use axum::http::HeaderName;
 use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use ipnet::IpNet;
 
+use crate::http::Origins;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
@@ -219,6 +220,20 @@ pub(super) const BYTES_OR_NONE: Kind<u64> = Kind {
     placeholder: "BYTES",
     remedy: "a whole number of bytes, or 0 for none",
     read: |text| whole(text, 0, u64::MAX),
+};
+
+/// Uploads at a time: each takes a thread.
+pub(super) const UPLOADS: Kind<usize> = Kind {
+    placeholder: "N",
+    remedy: "a whole number from 1 to 4096",
+    read: |text| whole(text, 1, 4096).map(|uploads| uploads as usize),
+};
+
+/// Whose pages may use the API.
+pub(super) const ORIGINS: Kind<Origins> = Kind {
+    placeholder: "ORIGINS",
+    remedy: "origins such as https://study.example separated by commas, or * for all",
+    read: |text| text.parse().ok(),
 };
 
 /// A number of things, at least one.

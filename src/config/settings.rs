@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::kind;
 use super::mistake::Mistake;
 use super::values::Values;
+use crate::http::Origins;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
@@ -174,7 +175,11 @@ settings! {
     worker_threads: usize = "0", THREADS, alias "CELERYD_CONCURRENCY";
     /// The loops that compare; auto is the fastest that the processor runs, all find the same.
     kernel: Option<KernelName> = "auto", KERNEL;
-    /// What is logged: a level, or levels by module such as `info,sled=warn`.
+    /// Origins whose pages may use the API from a browser, separated by commas; * is all, nothing is none.
+    cors_origins: Origins = "*", ORIGINS;
+    /// Whether projects are created and listed by the administrator alone.
+    require_admin_token: bool = "false", SWITCH;
+    /// What is logged: a level, or levels by module such as `info,entityd::queue=debug`.
     log: log::Filter = "info", LOG_FILTER;
     /// What a log line looks like; auto is text on a terminal and JSON elsewhere.
     log_format: log::Format = "auto", LOG_FORMAT;
@@ -186,7 +191,11 @@ settings! {
     max_encoding_bytes: u32 = "1024", ENCODING_BYTES, alias "MAX_ENCODING_SIZE";
     /// The largest request body that is accepted; the default is 10,000 MiB.
     body_bytes_max: u64 = "10_485_760_000", BYTES;
-    /// Bytes that should be free on the disk of the data directory; with fewer, /readyz says not ready.
+    /// Uploads whose bodies are read at the same time; others wait for their turn.
+    uploads_max: usize = "512", UPLOADS;
+    /// Bytes that uploads may take together on their way in; the default is 100,000 MiB.
+    spool_bytes_max: u64 = "104_857_600_000", BYTES;
+    /// Bytes to leave free on the disk of the data directory; uploads that would take them are refused.
     disk_free_min: u64 = "268_435_456", BYTES_OR_NONE;
     /// Comparisons in one job; auto sizes jobs from the measured rate, so that a cancel is prompt.
     comparisons_per_job: Option<u64> = "auto", COUNT_OR_AUTO, alias "CHUNK_SIZE_AIM";

@@ -7,6 +7,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::State;
+use super::admin::access::Administrator;
 use super::problem::Problem;
 use crate::model::{ProjectId, ProjectState, ResultType, Run, RunId, Token};
 
@@ -53,6 +54,21 @@ impl FromRequestParts<State> for Caller {
                 value.to_str().ok().and_then(Token::parse).map_or(Given::NoToken, Given::Token)
             }),
         })
+    }
+}
+
+/// Whoever may create and list projects: everybody, or the administrator alone where the operator wants that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Founder;
+
+impl FromRequestParts<State> for Founder {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        if state.settings.require_admin_token {
+            Administrator::from_request_parts(parts, state).await?;
+        }
+        Ok(Self)
     }
 }
 

@@ -45,6 +45,11 @@ impl Pieces {
         Ok(Self { body, bytes_max, bytes_seen: 0 })
     }
 
+    /// Bytes that are still to come, as far as that is known beforehand.
+    pub(super) fn bytes_min(&self) -> u64 {
+        self.body.size_hint().lower()
+    }
+
     /// The next piece; none after the last. Dropping the future loses nothing.
     ///
     /// # Errors

@@ -100,6 +100,10 @@ refusals! {
         400: "The request is malformed, or lacks its `Authorization` header.",
         403: "The token does not open this, or there is no such project or run.",
     }
+    /// Of endpoints that the operator may keep to the administrator.
+    Founders {
+        401: "The operator keeps this to the administrator: `Authorization` holds the admin token.",
+    }
     /// Of endpoints that read a small JSON object.
     SmallBody {
         400: "The body is not what is described here, or a header is missing.",

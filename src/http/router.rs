@@ -7,10 +7,16 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower::util::MapRequest;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{authorize, clks, projects, results, run_status, runs, status};
 use super::problem::Problem;
-use super::{State, body, docs, log, openapi};
+use super::{State, body, cors, docs, log, openapi};
+
+/// A browser is not to guess what an answer is.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// Answers hold tokens and results: nobody on the way is to keep them.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Everything that the API's listener answers.
 pub fn api(state: State) -> Router {
@@ -19,6 +25,9 @@ pub fn api(state: State) -> Router {
         .merge(docs::pages())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+        .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
+        .layer(from_fn_with_state(state.clone(), cors::answer))
         .layer(from_fn_with_state(state.clone(), log::answer))
         .with_state(state);
     // Around the router rather than in it: a path is to be rewritten before it is looked up.

@@ -1,10 +1,18 @@
 //! What the operator can tell this room.
 
+use super::cors::Origins;
+
 /// What the operator can tell this room.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Bytes in the body of an upload at most; more are answered with 413.
     pub body_bytes_max: u64,
+    /// Uploads whose bodies are read at a time; others wait for their turn. Each has a thread for itself.
+    pub uploads_max: usize,
+    /// Whose pages may use the API from a browser.
+    pub cors_origins: Origins,
+    /// Whether the administrator alone creates and lists projects.
+    pub require_admin_token: bool,
     /// Request headers repeated in log lines, in lower case. The caller has kept out those that carry
     /// secrets.
     pub log_http_header_fields: Vec<String>,

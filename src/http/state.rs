@@ -8,11 +8,8 @@ use tokio::sync::Semaphore;
 use super::admin::Access;
 use super::{External, Settings};
 use crate::coordinator::Coordinator;
-use crate::objects::Objects;
+use crate::objects::{Objects, Spool};
 use crate::runtime::entropy::Entropy;
-
-/// Uploads whose bodies are read at a time; others wait for their turn. Each has a thread for itself.
-pub const UPLOADS_MAX: usize = 512;
 
 /// What every handler has at hand. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +24,8 @@ pub struct State {
     pub admin: Access,
     /// The object store as clients may use it, if they may.
     pub external: Option<Arc<External>>,
+    /// The room for uploads on their way in.
+    pub spool: Spool,
     /// What the operator said.
     pub settings: Arc<Settings>,
     /// Turns for uploads to be read.
@@ -40,10 +39,20 @@ impl State {
         objects: Objects,
         entropy: Entropy,
         admin: Access,
+        spool: Spool,
         settings: Settings,
     ) -> Self {
-        let turns = Arc::new(Semaphore::new(UPLOADS_MAX));
-        Self { coordinator, objects, entropy, admin, external: None, settings: Arc::new(settings), turns }
+        let turns = Arc::new(Semaphore::new(settings.uploads_max));
+        Self {
+            coordinator,
+            objects,
+            entropy,
+            admin,
+            external: None,
+            spool,
+            settings: Arc::new(settings),
+            turns,
+        }
     }
 
     /// The same, with an object store that clients may use.

@@ -16,8 +16,9 @@ use crate::coordinator::{self, Refused};
 use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
 use crate::linkage::encoding::{self, Summary, binary};
 use crate::model::{ProjectId, Token, Upload};
-use crate::objects::{self, Objects, Staged, keys};
+use crate::objects::{self, Objects, Spool, Staged, keys};
 use crate::runtime::breakpoint::{Moment, reach};
+use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
 
 /// How long letting go of an upload pauses after a failure, at first and at most.
@@ -51,6 +52,14 @@ impl Form {
         match self {
             Self::Json { .. } => "json",
             Self::Binary { .. } => "binary",
+        }
+    }
+
+    /// What a body of `bytes` takes in the spool, about: three bytes of an encoding are four in JSON.
+    const fn spooled_bytes(&self, bytes: u64) -> u64 {
+        match self {
+            Self::Json { .. } => bytes / 4 * 3,
+            Self::Binary { .. } => bytes,
         }
     }
 
@@ -126,9 +135,11 @@ impl Slot {
     async fn fill(&self, form: Result<Form, Problem>, body: Body) -> Result<Token, Problem> {
         let form = form?;
         let pieces = Pieces::new(body, self.state.settings.body_bytes_max)?;
-        let (objects, host) = (self.state.objects.clone(), form.host());
+        self.state.spool.admits(form.spooled_bytes(pieces.bytes_min())).map_err(full)?;
+        let (objects, room) = (self.state.objects.clone(), self.state.spool.clone());
+        let host = form.host();
         let _turn = self.state.turns.acquire().await.map_err(|closed| Problem::internal(&closed))?;
-        let spooled = receive(pieces, move |incoming| spool(&objects, &form, incoming)).await??;
+        let spooled = receive(pieces, move |incoming| spool(&objects, &room, &form, incoming)).await??;
         reach("spooled", Moment::Done).await;
         match spooled {
             Spooled::Inline(inline) => self.keep(inline).await,
@@ -210,8 +221,8 @@ struct Inline {
 }
 
 /// Reads the body to its end and writes what it holds to files. Blocks.
-fn spool(objects: &Objects, form: &Form, incoming: Incoming) -> Result<Spooled, Problem> {
-    let (mut matrix, mut entries) = (objects.stage()?, objects.stage()?);
+fn spool(objects: &Objects, room: &Spool, form: &Form, incoming: Incoming) -> Result<Spooled, Problem> {
+    let (mut matrix, mut entries) = (objects.stage()?.within(room), objects.stage()?.within(room));
     let summary = match *form {
         Form::Binary { records, encoding_bytes } => {
             binary::read(incoming, records, encoding_bytes, &mut matrix)?
@@ -243,13 +254,19 @@ impl From<encoding::Error> for Problem {
 impl From<objects::Error> for Problem {
     fn from(error: objects::Error) -> Self {
         match error {
-            objects::Error::Full(_) => {
-                tracing::error!("the disk is full: an upload was refused");
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "the server's disk is full")
-            }
+            objects::Error::Full(_) => full(error),
             objects::Error::Missing { .. } | objects::Error::Damaged { .. } | objects::Error::Storage(_) => {
                 Self::internal(&error)
             }
         }
     }
+}
+
+/// 507: there is no room for an upload now. Whoever runs the server learns why.
+fn full(why: impl std::error::Error) -> Problem {
+    tracing::error!("an upload was refused: {}", chain(&why));
+    Problem::new(
+        StatusCode::INSUFFICIENT_STORAGE,
+        "the server has no room for this upload now; nothing of it is kept, and the token stays unused",
+    )
 }

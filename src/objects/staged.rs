@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use tempfile::NamedTempFile;
 
+use super::spool::{Share, Spool};
 use super::{Error, Key, Objects};
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -15,11 +16,19 @@ pub struct Staged {
     objects: Objects,
     file: BufWriter<NamedTempFile>,
     size: u64,
+    /// Where somebody counts what is written.
+    share: Option<Share>,
 }
 
 impl Staged {
     pub(super) fn new(objects: Objects, file: NamedTempFile) -> Self {
-        Self { objects, file: BufWriter::with_capacity(BUFFER_BYTES, file), size: 0 }
+        Self { objects, file: BufWriter::with_capacity(BUFFER_BYTES, file), size: 0, share: None }
+    }
+
+    /// Counts what is written as part of an upload: it is refused where there is no room for it.
+    #[must_use]
+    pub fn within(self, spool: &Spool) -> Self {
+        Self { share: Some(spool.share()), ..self }
     }
 
     /// Bytes written so far.
@@ -35,7 +44,7 @@ impl Staged {
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`]; the file is gone then.
     pub async fn publish(self, key: &Key) -> Result<u64, Error> {
-        let Self { objects, file, size } = self;
+        let Self { objects, file, size, share: _share } = self;
         let finish = move || file.into_inner().map_err(io::IntoInnerError::into_error);
         let file = tokio::task::spawn_blocking(finish).await??;
         objects.adopt(file, key).await?;
@@ -45,6 +54,9 @@ impl Staged {
 
 impl Write for Staged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(share) = &mut self.share {
+            share.grow(bytes.len() as u64)?;
+        }
         let count = self.file.write(bytes)?;
         self.size += count as u64;
         Ok(count)

@@ -19,6 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
 
 use super::local::{Local, make_private_directory};
+use super::metered::{metered, metered_here};
 use super::{Blob, Error, Key, Prefix, Staged, Uploads, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
@@ -113,13 +114,16 @@ impl Objects {
     }
 
     pub(super) async fn adopt(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
-        match &self.0.form {
-            Form::Local(local) => {
-                let (local, key) = (Arc::clone(local), key.clone());
-                spawn_blocking(move || local.place(file, &key)).await?
+        metered("publish", async {
+            match &self.0.form {
+                Form::Local(local) => {
+                    let (local, key) = (Arc::clone(local), key.clone());
+                    spawn_blocking(move || local.place(file, &key)).await?
+                }
+                Form::Remote(_) => remote::upload(&*self.0.store, file, key).await,
             }
-            Form::Remote(_) => remote::upload(&*self.0.store, file, key).await,
-        }
+        })
+        .await
     }
 
     /// The object's bytes as one slice: its file mapped, or a copy of it fetched and mapped.
@@ -148,13 +152,13 @@ impl Objects {
     /// # Errors
     /// As [`Objects::blob`].
     pub fn read(&self, key: &Key) -> Result<File, Error> {
-        match &self.0.form {
+        metered_here("read", || match &self.0.form {
             Form::Local(local) => local.file(key),
             Form::Remote(runtime) => {
                 let copy = tempfile::tempfile_in(&self.0.staging)?;
                 runtime.block_on(remote::download(&*self.0.store, key, copy))
             }
-        }
+        })
     }
 
     /// The object's size and its bytes as a stream that holds one piece at a time. A stream that has begun
@@ -163,17 +167,20 @@ impl Objects {
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
     pub async fn stream(&self, key: &Key) -> Result<(u64, Chunks), Error> {
-        let missing = |error| Error::from_store(key, error);
-        let found = self.0.store.get(&key.path()).await.map_err(missing)?;
-        let size = found.meta.size;
-        let chunks = match found.payload {
-            GetResultPayload::File(file, _) => {
-                let file = tokio::fs::File::from_std(file);
-                ReaderStream::with_capacity(file, CHUNK_BYTES).map_err(Error::from).boxed()
-            }
-            GetResultPayload::Stream(stream) => stream.map_err(Error::from).boxed(),
-        };
-        Ok((size, chunks))
+        metered("stream", async {
+            let missing = |error| Error::from_store(key, error);
+            let found = self.0.store.get(&key.path()).await.map_err(missing)?;
+            let size = found.meta.size;
+            let chunks = match found.payload {
+                GetResultPayload::File(file, _) => {
+                    let file = tokio::fs::File::from_std(file);
+                    ReaderStream::with_capacity(file, CHUNK_BYTES).map_err(Error::from).boxed()
+                }
+                GetResultPayload::Stream(stream) => stream.map_err(Error::from).boxed(),
+            };
+            Ok((size, chunks))
+        })
+        .await
     }
 
     /// What is known of the object without reading it.
@@ -203,8 +210,11 @@ impl Objects {
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
     pub async fn size(&self, key: &Key) -> Result<u64, Error> {
-        let found = self.0.store.head(&key.path()).await;
-        found.map(|meta| meta.size).map_err(|error| Error::from_store(key, error))
+        metered("size", async {
+            let found = self.0.store.head(&key.path()).await;
+            found.map(|meta| meta.size).map_err(|error| Error::from_store(key, error))
+        })
+        .await
     }
 
     /// Whether the object exists.
@@ -224,20 +234,23 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`].
     pub async fn delete(&self, key: &Key) -> Result<bool, Error> {
-        match &self.0.form {
-            Form::Local(local) => {
-                let (local, key) = (Arc::clone(local), key.clone());
-                spawn_blocking(move || local.remove(&key)).await?
-            }
-            Form::Remote(_) => {
-                let existed = self.exists(key).await?;
-                match self.0.store.delete(&key.path()).await {
-                    Ok(()) => Ok(existed),
-                    Err(object_store::Error::NotFound { .. }) => Ok(false),
-                    Err(error) => Err(error.into()),
+        metered("delete", async {
+            match &self.0.form {
+                Form::Local(local) => {
+                    let (local, key) = (Arc::clone(local), key.clone());
+                    spawn_blocking(move || local.remove(&key)).await?
+                }
+                Form::Remote(_) => {
+                    let existed = self.exists(key).await?;
+                    match self.0.store.delete(&key.path()).await {
+                        Ok(()) => Ok(existed),
+                        Err(object_store::Error::NotFound { .. }) => Ok(false),
+                        Err(error) => Err(error.into()),
+                    }
                 }
             }
-        }
+        })
+        .await
     }
 
     /// Removes every object below `prefix`, for good when this answers, and says how many there were. Looks
@@ -246,19 +259,23 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`], also if somebody has added objects meanwhile.
     pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<u64, Error> {
-        let count = match &self.0.form {
-            Form::Local(local) => {
-                let (local, prefix) = (Arc::clone(local), prefix.clone());
-                spawn_blocking(move || local.remove_all(&prefix)).await??
+        metered("delete_prefix", async {
+            let count = match &self.0.form {
+                Form::Local(local) => {
+                    let (local, prefix) = (Arc::clone(local), prefix.clone());
+                    spawn_blocking(move || local.remove_all(&prefix)).await??
+                }
+                Form::Remote(_) => self.delete_listed(prefix).await?,
+            };
+            match self.0.store.list(Some(&prefix.path())).try_next().await? {
+                None => Ok(count),
+                Some(left) => {
+                    Err(io::Error::other(format!("{} appeared while {prefix} was removed", left.location))
+                        .into())
+                }
             }
-            Form::Remote(_) => self.delete_listed(prefix).await?,
-        };
-        match self.0.store.list(Some(&prefix.path())).try_next().await? {
-            None => Ok(count),
-            Some(left) => {
-                Err(io::Error::other(format!("{} appeared while {prefix} was removed", left.location)).into())
-            }
-        }
+        })
+        .await
     }
 
     /// The projects of which there are objects, in no particular order.

@@ -1,7 +1,8 @@
 //! Log lines on standard error: text for a person, one JSON object a line for a machine.
 //!
 //! A line is a readable sentence with fields. It carries no tokens, no encodings and no bodies:
-//! types that hold a secret print as `***`, so no level of detail gives one away.
+//! types that hold a secret print as `***`, and dependencies are not asked for details, so no level gives one
+//! away.
 
 use std::io::IsTerminal;
 use std::str::FromStr;
@@ -10,7 +11,6 @@ use serde::{Serialize, Serializer};
 use tracing::metadata::LevelFilter;
 use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 /// Modules that say more than is wanted unless they are named: any client can make the library of TLS warn.
@@ -85,9 +85,23 @@ pub fn start(settings: &Settings) {
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         lines.with_ansi(colours).boxed()
     };
-    let filter = settings.filter.targets.clone().and(filter_fn(|event| !tells_secrets(event.target())));
-    // Only a test that starts two servers in one process comes here twice.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    let wanted = settings
+        .filter
+        .targets
+        .clone()
+        .and(discreet())
+        .and(filter_fn(|event| !tells_secrets(event.target())));
+    // Set like this, what dependencies tell the crate `log` is not listened to: sled and rustls dump bytes and
+    // paths there. Only a test that starts two servers in one process comes here twice.
+    let _ = tracing::subscriber::set_global_default(
+        tracing_subscriber::registry().with(lines.with_filter(wanted)),
+    );
+}
+
+/// Our own events at every level. What others have to say below `info` is of headers, frames and requests, and
+/// tokens may stand in those.
+fn discreet() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO).with_target(env!("CARGO_CRATE_NAME"), LevelFilter::TRACE)
 }
 
 /// Whether a module is never logged, whatever the filter says: the library of the S3 protocol writes keys and the

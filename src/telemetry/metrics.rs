@@ -55,6 +55,8 @@ families! {
     UPLOAD_BYTES: Counter = "entityd_upload_bytes_total";
     /// Uploads whose body is arriving.
     UPLOADS_NOW: Gauge = "entityd_uploads_in_progress";
+    /// Bytes of uploads that lie in the spool.
+    SPOOL_BYTES: Gauge = "entityd_spool_bytes";
     /// Jobs by queue and state (ready, delayed, leased, dead).
     JOBS: Gauge = "entityd_queue_jobs";
     /// Whether nothing is handed out from a queue.
@@ -77,6 +79,10 @@ families! {
     PAIRS: Counter = "entityd_candidate_pairs_total";
     /// Projects that exist.
     PROJECTS: Gauge = "entityd_projects";
+    /// Time that calls of the object store took, by operation.
+    OBJECT_SECONDS: Short = "entityd_object_store_call_duration_seconds";
+    /// Calls of the object store that failed, by operation.
+    OBJECT_ERRORS: Counter = "entityd_object_store_call_errors_total";
     /// Time that calls of the metadata store took, by operation.
     METADATA_SECONDS: Short = "entityd_metadata_call_duration_seconds";
     /// Calls of the metadata store that failed, by operation.
@@ -143,7 +149,7 @@ fn install() -> Option<PrometheusHandle> {
     for family in [COMPARISONS, PAIRS, UPLOAD_BYTES] {
         metrics::counter!(family).increment(0);
     }
-    for family in [REQUESTS_NOW, UPLOADS_NOW, LEASE_SECONDS, COMPARISON_RATE] {
+    for family in [REQUESTS_NOW, UPLOADS_NOW, SPOOL_BYTES, LEASE_SECONDS, COMPARISON_RATE] {
         metrics::gauge!(family).set(0.0);
     }
     Some(handle)
@@ -186,6 +192,11 @@ pub fn request(listener: &'static str, route: &str, method: &'static str, status
     let status = Label::new("status", status.to_string());
     let labels: Vec<Label> = labels.into_iter().chain([status]).collect();
     metrics::counter!(REQUESTS, labels).increment(1);
+}
+
+/// Says how many bytes of uploads lie in the spool.
+pub fn spool(bytes: u64) {
+    metrics::gauge!(SPOOL_BYTES).set(bytes as f64);
 }
 
 /// Counts an upload that came to its end.
@@ -242,25 +253,32 @@ pub fn process() {
     }
 }
 
-/// The call of the metadata store, whose time and failure are counted.
+/// The call of a store, whose time and failure are counted.
 #[derive(Debug)]
 pub struct Call {
+    seconds: &'static str,
+    errors: &'static str,
     operation: &'static str,
     watch: Stopwatch,
 }
 
 impl Call {
+    /// A call of the object store begins.
+    pub fn of_objects(operation: &'static str) -> Self {
+        Self { seconds: OBJECT_SECONDS, errors: OBJECT_ERRORS, operation, watch: Stopwatch::start() }
+    }
+
     /// A call of the metadata store begins.
     pub fn of_metadata(operation: &'static str) -> Self {
-        Self { operation, watch: Stopwatch::start() }
+        Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
     }
 
     /// The call is over; it failed if `failed`.
     pub fn over(self, failed: bool) {
         let label = || vec![Label::from_static_parts("operation", self.operation)];
-        metrics::histogram!(METADATA_SECONDS, label()).record(self.watch.seconds());
+        metrics::histogram!(self.seconds, label()).record(self.watch.seconds());
         if failed {
-            metrics::counter!(METADATA_ERRORS, label()).increment(1);
+            metrics::counter!(self.errors, label()).increment(1);
         }
     }
 }

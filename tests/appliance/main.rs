@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 mod admin;
+mod browsers;
 mod command_line;
 mod comparing;
 mod demo;
@@ -19,6 +20,8 @@ mod projects;
 mod results;
 mod runs;
 mod scheduling;
+mod secrecy;
+mod spool;
 mod support;
 mod tls;
 mod uploads;

@@ -42,6 +42,7 @@ async fn paths_are_forgiving_and_wrong_ones_are_problems() {
     assert_eq!(head.status(), 200);
     assert!(head.headers()["content-length"] != "0");
 
+    entityd::tls::install_provider();
     let plain = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let origin = format!("http://{}", server.doors().api);
     let moved = plain.get(format!("{origin}/api/v1")).send().await.unwrap();
@@ -138,4 +139,21 @@ async fn a_large_body_for_a_project_is_refused() {
     let kept = server.api().create(json!({"schema": {"a": [1.50, "\0"]}, "result_type": "groups"})).await;
     assert_eq!(kept.describe().await["schema"], json!({"a": [1.5, "\0"]}));
     assert_eq!(text(&kept.describe().await["result_type"]), "groups");
+}
+
+#[tokio::test]
+async fn the_operator_may_keep_creation_and_listing_to_the_administrator() {
+    let server = Entityd::with(&["--require-admin-token"]);
+    let (api, admin) = (server.api(), server.admin_token().unwrap());
+    let wanted = json!({"schema": {}, "result_type": "groups"});
+    for token in ["", "wrong"] {
+        refused(api.post("/projects", token, &wanted).await, 401).await;
+        refused(api.get("/projects", token).await, 401).await;
+    }
+    let project = api.create_as(&format!("Bearer {admin}"), wanted).await;
+    let listed: Value = api.get("/projects", &admin).await.json().await.unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    // Whoever was given tokens needs no other.
+    project.upload(0, &[ENCODING]).await;
+    assert_eq!(project.describe().await["parties_contributed"], 1);
 }

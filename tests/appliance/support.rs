@@ -249,7 +249,12 @@ impl Api {
 
     /// The project that `body` asks for.
     pub(crate) async fn create(&self, body: Value) -> Project {
-        let answer = self.post("/projects", "", &body).await;
+        self.create_as("", body).await
+    }
+
+    /// The project that the holder of `token` asks for.
+    pub(crate) async fn create_as(&self, token: &str, body: Value) -> Project {
+        let answer = self.post("/projects", token, &body).await;
         assert_eq!(answer.status(), StatusCode::CREATED);
         let created: Value = answer.json().await.unwrap();
         let tokens = created["update_tokens"].as_array().unwrap();

@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use super::new_project::NewProject;
 use crate::http::State;
-use crate::http::auth::Caller;
+use crate::http::auth::{Caller, Founder};
 use crate::http::body;
-use crate::http::openapi::{Fault, Guarded, SmallBody};
+use crate::http::openapi::{Fault, Founders, Guarded, SmallBody};
 use crate::http::problem::Problem;
 use crate::model::{ProjectState, Token};
 
@@ -60,11 +60,13 @@ pub(in crate::http) struct ProjectDescription {
 
 /// All projects
 ///
-/// In the order of their creation. Needs no token: an identifier opens nothing.
+/// In the order of their creation. Needs no token, for an identifier opens nothing; unless the operator keeps
+/// this to the administrator.
 #[utoipa::path(get, path = "/api/v1/projects", tag = "projects", operation_id = "listProjects",
-    responses((status = 200, description = "The projects.", body = Vec<ListedProject>), Fault))]
+    responses((status = 200, description = "The projects.", body = Vec<ListedProject>), Founders, Fault))]
 pub(in crate::http) async fn list(
     Extract(state): Extract<State>,
+    _: Founder,
 ) -> Result<Json<Vec<ListedProject>>, Problem> {
     let projects = state.coordinator.projects().await?.into_iter();
     let listed = projects.map(|project| ListedProject {
@@ -76,11 +78,12 @@ pub(in crate::http) async fn list(
 
 /// Create a project
 ///
-/// Needs no token. The answer has the tokens of everybody who takes part; they cannot be had again.
+/// Needs no token, unless the operator keeps this to the administrator. The answer has the tokens of everybody who takes part; they cannot be had again.
 #[utoipa::path(post, path = "/api/v1/projects", tag = "projects", operation_id = "createProject", request_body = NewProject,
-    responses((status = 201, description = "It exists.", body = CreatedProject), SmallBody, Fault))]
+    responses((status = 201, description = "It exists.", body = CreatedProject), Founders, SmallBody, Fault))]
 pub(in crate::http) async fn create(
     Extract(state): Extract<State>,
+    _: Founder,
     body::Json(new): body::Json<NewProject>,
 ) -> Result<(StatusCode, Json<CreatedProject>), Problem> {
     let created = state.coordinator.create_project(new.checked()?).await?;

@@ -32,7 +32,7 @@ pub struct Dependencies {
     pub clock: Clock,
     /// The data directory.
     pub data_dir: PathBuf,
-    /// With fewer bytes free on its disk, the server is not ready.
+    /// With fewer bytes free on its disk, uploads are refused.
     pub disk_free_min: u64,
 }
 
@@ -104,7 +104,7 @@ impl Dependencies {
         let fault = match disk::room(&self.data_dir) {
             Ok(room) if room.free_bytes >= self.disk_free_min => None,
             Ok(room) => Some(format!(
-                "{} bytes are free, fewer than the {} that should be (--disk-free-min)",
+                "{} bytes are free, below the {} at which uploads are refused (--disk-free-min)",
                 room.free_bytes, self.disk_free_min
             )),
             Err(error) => Some(format!("the data directory cannot be looked at: {error}")),

@@ -1,0 +1,157 @@
+//! Which pages of other origins may use the API from a browser.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use axum::extract::{Request, State as Extract};
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::{Serialize, Serializer};
+
+use super::State;
+
+/// The origins whose pages may use the API. It is opened by tokens that a page has to know, never by cookies, so
+/// that any origin may be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// All.
+    Any,
+    /// These, which may be none.
+    Only(Vec<HeaderValue>),
+}
+
+/// What is not an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an origin is a scheme and a host, such as https://study.example")]
+pub struct BadOrigin;
+
+impl FromStr for Origins {
+    type Err = BadOrigin;
+
+    fn from_str(text: &str) -> Result<Self, BadOrigin> {
+        match text.trim() {
+            "*" => Ok(Self::Any),
+            list => {
+                let named = list.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+                named.map(origin).collect::<Result<_, _>>().map(Self::Only)
+            }
+        }
+    }
+}
+
+/// A scheme, a host and perhaps a port, as browsers write them.
+fn origin(text: &str) -> Result<HeaderValue, BadOrigin> {
+    let lower = text.to_ascii_lowercase();
+    let uri = lower.parse::<axum::http::Uri>().map_err(|_| BadOrigin)?;
+    let whole =
+        uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/" && uri.query().is_none();
+    let plain = whole && !lower.ends_with('/') && !lower.contains('@');
+    if plain { HeaderValue::try_from(lower).map_err(|_| BadOrigin) } else { Err(BadOrigin) }
+}
+
+impl Serialize for Origins {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Any => serializer.serialize_str("*"),
+            Self::Only(origins) => {
+                let names: Vec<&str> = origins.iter().filter_map(|origin| origin.to_str().ok()).collect();
+                serializer.serialize_str(&names.join(","))
+            }
+        }
+    }
+}
+
+impl Origins {
+    /// What a page of `asking` is told; absent if it may not use the API.
+    fn allowed(&self, asking: Option<&HeaderValue>) -> Option<HeaderValue> {
+        match self {
+            Self::Any => Some(HeaderValue::from_static("*")),
+            Self::Only(origins) => asking.filter(|asking| origins.contains(asking)).cloned(),
+        }
+    }
+
+    const fn are_none(&self) -> bool {
+        matches!(self, Self::Only(origins) if origins.is_empty())
+    }
+}
+
+/// Headers that a page may send and read, besides those that every page may.
+const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE-ADDRESS, Content-Type, Content-Range, Range, \
+                       Cache-Control, If-Modified-Since, Keep-Alive, User-Agent, X-Requested-With, X-CustomHeader, DNT, \
+                       traceparent";
+/// Headers of answers that a page may read.
+const EXPOSED: &str = "Content-Length, Content-Range, Content-Type, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, traceparent";
+const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+/// How long a browser may remember the answer: twenty days, as the reference service says.
+const REMEMBERED_SECONDS: &str = "1728000";
+
+/// Answers a browser that asks what it may send, and says in every answer who may read it.
+pub(super) async fn answer(
+    Extract(state): Extract<State>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Infallible> {
+    let origins = &state.settings.cors_origins;
+    if origins.are_none() || !is_api(request.uri().path()) {
+        return Ok(next.run(request).await);
+    }
+    let allowed = origins.allowed(request.headers().get(header::ORIGIN));
+    let preflight = request.method() == Method::OPTIONS;
+    let mut response =
+        if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    if *origins != Origins::Any {
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    if let Some(origin) = allowed {
+        allow(response.headers_mut(), origin, preflight);
+    }
+    Ok(response)
+}
+
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/v1/")
+}
+
+fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let mut say = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
+    say(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    say(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+    if preflight {
+        say(header::ACCESS_CONTROL_MAX_AGE, REMEMBERED_SECONDS);
+    } else {
+        say(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        let only = |origins: &[&'static str]| {
+            Ok(Origins::Only(origins.iter().map(|origin| HeaderValue::from_static(origin)).collect()))
+        };
+        assert_eq!(" * ".parse(), Ok(Origins::Any));
+        assert_eq!("".parse(), only(&[]));
+        assert_eq!("https://A.example, http://b:81".parse(), only(&["https://a.example", "http://b:81"]));
+        for wrong in ["a.example", "https://a.example/", "https://a.example/x", "https://u@a", "*,https://a"]
+        {
+            assert_eq!(wrong.parse::<Origins>(), Err(BadOrigin), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_that_is_not_named_is_not_allowed() {
+        let named = HeaderValue::from_static("https://a.example");
+        let other = HeaderValue::from_static("https://b.example");
+        let origins: Origins = "https://a.example".parse().unwrap();
+        assert_eq!(origins.allowed(Some(&named)), Some(named.clone()));
+        assert_eq!(origins.allowed(Some(&other)), None);
+        assert_eq!(origins.allowed(None), None);
+        assert_eq!(Origins::Any.allowed(None), Some(HeaderValue::from_static("*")));
+    }
+}

@@ -2,11 +2,11 @@
 """The job queue beside Sidekiq and Celery on the same machine, in the same run.
 
     apt-get install redis-server ruby-sidekiq python3-venv
-    cargo build --release && python3 tests/bench/queue.py
+    cargo build --release && python3 tests/bench/jobs.py
 
 Each puts empty jobs of 128 bytes through ten queues, enqueued in hundreds where it can do that, while its workers run: as
 many processes as there are cores for Sidekiq and Celery, one for `entityd`. Redis writes its log with an fsync a second, and
-may lose that second; `entityd` has an fsync behind every answer. Celery comes from PyPI into `target/bench-venv`.
+may lose that second; `entityd` has an fsync behind every answer. Celery comes from PyPI into `target/celery-venv`.
 """
 
 import json
@@ -19,9 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = os.environ.get("BINARY", ROOT / "target/release/entityd")
-VENV = ROOT / "target/bench-venv"
+import data
+
+VENV = data.TARGET / "celery-venv"
 QUEUES = [f"queue{number}" for number in range(10)]
 CORES = os.cpu_count() or 2
 
@@ -151,7 +151,7 @@ def celery(redis, folder):
 
 
 def ours(name, *flags):
-    output = subprocess.run([BINARY, "bench", "queue", "--json", "--jobs", str(JOBS[name]), *flags], check=True,
+    output = subprocess.run([data.BINARY, "bench", "queue", "--json", "--jobs", str(JOBS[name]), *flags], check=True,
                             capture_output=True, text=True).stdout
     return json.loads(output.splitlines()[-1])["jobs_per_second"]
 

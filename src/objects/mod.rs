@@ -13,6 +13,7 @@ pub mod keys;
 mod local;
 mod location;
 mod metered;
+mod outage;
 mod passes;
 mod remote;
 mod spool;

@@ -20,6 +20,7 @@ use tokio_util::io::ReaderStream;
 
 use super::local::{Local, make_private_directory};
 use super::metered::{metered, metered_here};
+use super::outage::Outage;
 use super::{Blob, Error, Key, Prefix, Staged, Uploads, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
@@ -52,6 +53,7 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     form: Form,
     staging: PathBuf,
+    outage: Outage,
 }
 
 /// What is done without the store, or around it.
@@ -90,13 +92,34 @@ impl Objects {
     fn new(store: Arc<dyn ObjectStore>, form: Form, staging: &Path) -> Result<Self, Error> {
         make_private_directory(staging)?;
         remove_left_behind(staging)?;
-        Ok(Self(Arc::new(Inner { store, form, staging: staging.to_owned() }), None))
+        Ok(Self(
+            Arc::new(Inner { store, form, staging: staging.to_owned(), outage: Outage::default() }),
+            None,
+        ))
     }
 
     /// The same, with the bucket that clients upload to.
     #[must_use]
     pub fn with_uploads(self, uploads: Uploads) -> Self {
         Self(self.0, Some(uploads))
+    }
+
+    /// Notes that the store beyond this machine did not answer, and says for how long it has not. Nothing where
+    /// objects are files of this machine: those do not come back by waiting.
+    pub fn is_silent(&self) -> Option<Duration> {
+        matches!(self.0.form, Form::Remote(_)).then(|| self.0.outage.goes_on())
+    }
+
+    /// Notes that the store has answered.
+    pub fn has_answered(&self) {
+        if self.0.outage.is_over() {
+            tracing::info!("the object store answers again");
+        }
+    }
+
+    /// Whether the store did not answer when it was last asked for something.
+    pub fn is_away(&self) -> bool {
+        self.0.outage.is_on()
     }
 
     /// The bucket that clients upload to, where there is one.

@@ -19,6 +19,9 @@ pub(super) enum Error {
     /// Another try would end the same way. The text is for people, and says what would help.
     #[error("{0}")]
     Rejected(String),
+    /// The objects do not answer.
+    #[error("{0}")]
+    Away(String),
     /// Another try may end better.
     #[error("{0}")]
     Failed(String),
@@ -53,7 +56,7 @@ impl From<objects::Error> for Error {
             objects::Error::Full(_) => {
                 Self::Failed(format!("{}; free some space, then try again", chain(&error)))
             }
-            objects::Error::Storage(_) => Self::Failed(chain(&error)),
+            objects::Error::Storage(_) => Self::Away(chain(&error)),
         }
     }
 }

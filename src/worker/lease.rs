@@ -22,6 +22,8 @@ use crate::telemetry::{chain, metrics};
 const WAIT: Duration = Duration::from_secs(20);
 /// How long a lane pauses when it cannot claim.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long jobs wait for a store of objects that does not answer, before that counts as a failed attempt.
+const OUTAGE_MAX: Duration = Duration::from_mins(15);
 /// How long a claim that has found something may take to say so when the crew is sent home.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -130,7 +132,10 @@ impl Crew {
     async fn tell(&self, hold: &Hold, ended: Result<Outcome, Error>) -> Result<(), coordinator::Error> {
         let (assignment, cause) = (&hold.assignment, hold.cause());
         match (ended, cause) {
-            (Ok(outcome), _) => self.desk.report(assignment, outcome).await,
+            (Ok(outcome), _) => {
+                self.shop.objects.has_answered();
+                self.desk.report(assignment, outcome).await
+            }
             // Whatever it stumbled over: its objects may have gone already.
             (Err(_), Some(Cause::Unwanted)) | (Err(Error::Cancelled), None) => Ok(()),
             (Err(_), Some(Cause::Overdue)) => {
@@ -145,7 +150,28 @@ impl Crew {
                 if is_wanted(&*self.desk, hold).await? { self.reject(hold, message).await } else { Ok(()) }
             }
             (Err(Error::Rejected(message)), None) => self.reject(hold, message).await,
+            (Err(Error::Away(reason)), None) => self.wait_for_objects(assignment, &reason).await,
             (Err(Error::Failed(reason)), None) => self.desk.failed(assignment, &reason).await,
+        }
+    }
+
+    /// Hands a job back untried while the store of objects is away, for as long as that is borne with.
+    async fn wait_for_objects(
+        &self,
+        assignment: &Assignment,
+        reason: &str,
+    ) -> Result<(), coordinator::Error> {
+        match self.shop.objects.is_silent() {
+            Some(lasted) if lasted < OUTAGE_MAX => {
+                let away_s = lasted.as_secs();
+                tracing::warn!(job.id = %assignment.lease.id.job, away_s, "a job waits for the object store: {reason}");
+                tokio::select! {
+                    () = self.stop.cancelled() => {}
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+                self.desk.release(std::slice::from_ref(assignment)).await
+            }
+            _ => self.desk.failed(assignment, reason).await,
         }
     }
 
@@ -164,6 +190,7 @@ const fn outcome(ended: &Result<Outcome, Error>) -> &'static str {
         Ok(Outcome::Rejected { .. }) | Err(Error::Rejected(_) | Error::Missing(_)) => "rejected",
         Ok(_) => "done",
         Err(Error::Cancelled) => "cancelled",
+        Err(Error::Away(_)) => "waiting",
         Err(Error::Failed(_)) => "failed",
     }
 }

@@ -39,6 +39,10 @@ pub(in crate::http) struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
+    /// What the run waits for that is away; absent while nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "object store")]
+    waiting_for: Option<&'static str>,
     /// Comparisons a second of this run so far; `null` before there is something to say.
     #[schema(example = 1_250_000_000, minimum = 0)]
     rate: Option<u64>,
@@ -113,7 +117,10 @@ pub(in crate::http) async fn status(
     caller: Caller,
 ) -> Result<Json<RunStatus>, Problem> {
     let (project, _) = caller.reader(&state).await?;
-    Ok(Json(rendered(&project, caller.run(&project)?, state.coordinator.now())))
+    let run = caller.run(&project)?;
+    let mut status = rendered(&project, run, state.coordinator.now());
+    status.waiting_for = (state.objects.is_away() && !run.has_ended()).then_some("object store");
+    Ok(Json(status))
 }
 
 fn rendered(project: &ProjectState, run: &Run, now: Timestamp) -> RunStatus {
@@ -126,6 +133,7 @@ fn rendered(project: &ProjectState, run: &Run, now: Timestamp) -> RunStatus {
         current_stage: stage(project, run),
         total_number_comparisons: None,
         message: None,
+        waiting_for: None,
         rate: run.rate().map(|rate| rate.round() as u64),
         eta: run.comparing_for().map(|left| now.after(left).to_string()),
         stage_times: stage_times(project, run),

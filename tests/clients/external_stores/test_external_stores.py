@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -34,6 +36,45 @@ def moto(folder):
     finally:
         process.kill()
         process.wait()
+
+
+class Door:
+    """A port in front of a store that can be closed and opened again."""
+
+    def __init__(self, url):
+        self.target = ("127.0.0.1", int(url.rpartition(":")[2]))
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.listener, self.connections = None, []
+
+    def open(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._serve, args=[self.listener], daemon=True).start()
+
+    def close(self):
+        for held in [self.listener, *self.connections]:
+            with contextlib.suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
+            held.close()
+        self.connections.clear()
+
+    def _serve(self, listener):
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            store = socket.create_connection(self.target)
+            self.connections += [client, store]
+            for source, sink in [(client, store), (store, client)]:
+                threading.Thread(target=self._carry, args=[source, sink], daemon=True).start()
+
+    @staticmethod
+    def _carry(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
 
 
 def until_answered(url):
@@ -122,3 +163,30 @@ def test_a_deleted_project_leaves_no_file_behind(api, store):
     assert keys_in(store, "uploads")
     assert project.delete().status_code == 204
     until_empty(store, "uploads")
+
+
+def test_runs_wait_while_the_store_is_away(store, tmp_path):
+    door = Door(store)
+    door.open()
+    flags = ["--objects", "s3://internal/away", "--objects-endpoint", door.url]
+    environment = {"MINIO_ACCESS_KEY": KEYS[0], "MINIO_SECRET_KEY": KEYS[1]}
+    with Server(tmp_path, *flags, environment=environment) as server, Api(server.url) as api:
+        project = api.project()
+        for party in range(2):
+            project.upload_binary(party, ENCODINGS[party])
+        project.run(0.95).complete()
+        door.close()
+        run = project.run(0.9)
+        deadline = time.monotonic() + 50
+        while (status := run.get_status().json()).get("waiting_for") != "object store":
+            assert time.monotonic() < deadline and status["state"] != "error", status
+            time.sleep(0.2)
+        assert api.get("/status").status_code == 200
+        ready = api.session.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=10)
+        assert ready.status_code == 503 and "objects" in ready.text, ready.text
+        door.open()
+        assert len(run.result()["groups"]) == 100
+        assert "waiting_for" not in run.get_status().json()
+        assert project.delete().status_code == 204
+        until_empty(store, "internal")
+    door.close()

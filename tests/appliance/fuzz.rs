@@ -4,6 +4,8 @@ use std::path::Path;
 
 #[path = "../fuzz/keys.rs"]
 mod keys;
+#[path = "../fuzz/uploads.rs"]
+mod uploads;
 
 /// Calls `check` with every file of a target's corpus.
 fn replay(target: &str, check: impl Fn(&[u8])) {
@@ -19,4 +21,9 @@ fn replay(target: &str, check: impl Fn(&[u8])) {
 #[test]
 fn keys_are_kept_whatever_they_are() {
     replay("keys", keys::check);
+}
+
+#[test]
+fn a_body_means_the_same_in_whatever_pieces_it_comes() {
+    replay("uploads", uploads::check);
 }

@@ -1,40 +1,29 @@
-//! The embedded form: one `SQLite` file in WAL mode, `synchronous=FULL`.
-//!
-//! One thread writes. It takes all changes that wait into one transaction, each in a savepoint of its
-//! own, so that they share a sync of the disk. Readers have connections of their own and see the last
-//! commit.
+//! The embedded form: one file of `SQLite`, as [`runtime::sqlite`](crate::runtime::sqlite) keeps it.
 
-mod migrate;
 mod rows;
-mod writer;
+mod update;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::path::Path;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::store::{Change, Error, Listed, Message, Status, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Timestamp;
+use crate::runtime::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
-use writer::Writer;
 
-/// How long a statement waits for a lock that another connection has.
-const BUSY: Duration = Duration::from_secs(10);
-/// Readers that are kept open; more are opened while they are all in use.
-const IDLE_READERS_MAX: usize = 8;
+/// What leads from each version of the file to the next.
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+    include_str!("../migrations/0003.sql"),
+];
 
 /// The metadata in one `SQLite` file. Cheap to clone.
 #[derive(Clone)]
-pub struct Sqlite(Arc<Inner>);
-
-struct Inner {
-    path: PathBuf,
-    writer: Writer,
-    readers: Mutex<Vec<Connection>>,
-}
+pub struct Sqlite(Database);
 
 impl Sqlite {
     /// Opens the file at `path`, makes it if it is not there, and brings it up to this version.
@@ -42,13 +31,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`] and [`Error::Unavailable`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let mut connection =
-            connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        connection.pragma_update(None, "journal_mode", "wal").map_err(unavailable)?;
-        connection.pragma_update(None, "synchronous", "full").map_err(unavailable)?;
-        migrate::migrate(&mut connection)?;
-        let writer = Writer::start(connection).map_err(|error| Error::Unavailable(Box::new(error)))?;
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), writer, readers: Mutex::default() })))
+        Ok(Self(Database::open(path, "metadata", &MIGRATIONS)?))
     }
 
     /// Runs `query` on a reader of its own, away from the async threads.
@@ -57,40 +40,25 @@ impl Sqlite {
         operation: &'static str,
         query: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (inner, call) = (Arc::clone(&self.0), Call::of_metadata(operation));
-        let task = tokio::task::spawn_blocking(move || {
-            let reader = inner.reader()?;
-            let answer = query(&reader);
-            inner.keep(reader);
-            answer
-        });
-        let answer = task.await.map_err(|error| Error::Unavailable(Box::new(error))).flatten();
-        call.over(answer.is_err());
-        answer
+        counted(operation, self.0.read(query)).await
     }
 }
 
-impl Inner {
-    fn reader(&self) -> Result<Connection, Error> {
-        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY), Ok)
-    }
-
-    fn keep(&self, reader: Connection) {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() < IDLE_READERS_MAX {
-            readers.push(reader);
-        }
-    }
+/// What `work` says; its time and whether it failed are counted.
+async fn counted<T>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let call = Call::of_metadata(operation);
+    let done = work.await;
+    call.over(done.is_err());
+    done
 }
 
 #[async_trait]
 impl Store for Sqlite {
     async fn update(&self, project: ProjectId, change: Change) -> Result<(), Error> {
-        let call = Call::of_metadata("update");
-        let done = self.0.writer.update(project, change).await;
-        call.over(done.is_err());
-        done
+        counted("update", self.0.write(move |writer| update::update(writer, project, change))).await
     }
 
     async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error> {
@@ -161,39 +129,35 @@ impl Store for Sqlite {
     }
 
     async fn compact(&self) -> Result<(), Error> {
-        self.0.writer.compact().await
+        Ok(self.0.compact().await?)
     }
 
     async fn forget(&self, sequence: i64) -> Result<(), Error> {
-        let call = Call::of_metadata("forget");
-        let done = self.0.writer.forget(sequence).await;
-        call.over(done.is_err());
-        done
+        let forget = move |writer: &sqlite::Change<'_>| {
+            let mut delete =
+                writer.prepare_cached("DELETE FROM outbox WHERE sequence <= ?1").map_err(unavailable)?;
+            delete.execute([sequence]).map(drop).map_err(unavailable)
+        };
+        counted("forget", self.0.write(forget)).await
     }
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
-    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(unavailable)?;
-    connection.busy_timeout(BUSY).map_err(unavailable)?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(unavailable)?;
-    connection.pragma_update(None, "secure_delete", true).map_err(unavailable)?;
-    Ok(connection)
+impl From<sqlite::Error> for Error {
+    fn from(error: sqlite::Error) -> Self {
+        match error {
+            sqlite::Error::TooNew { found, known } => Self::TooNew { found, known },
+            sqlite::Error::Damaged(what) => {
+                Self::Damaged(format!("{what}; restore metadata.db from a backup"))
+            }
+            sqlite::Error::Full(cause) => Self::Unavailable(Box::new(cause)),
+            sqlite::Error::Unavailable(cause) => Self::Unavailable(cause),
+        }
+    }
 }
 
 /// What the store says of an error of the database.
 fn unavailable(error: rusqlite::Error) -> Error {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-            Error::Damaged(format!("{error}; restore metadata.db from a backup"))
-        }
-        _ => Error::Unavailable(Box::new(error)),
-    }
-}
-
-/// Starts a transaction that holds the write lock from its first moment.
-fn immediate(connection: &mut Connection) -> Result<rusqlite::Transaction<'_>, Error> {
-    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unavailable)
+    sqlite::Error::from(error).into()
 }
 
 #[cfg(test)]

@@ -3,24 +3,21 @@
 //! The thread takes all changes that wait into one transaction, each in a savepoint of its own, so that they
 //! share a sync of the disk. Readers have connections of their own and see the last commit.
 
-use std::cell::{Cell, RefCell};
-use std::ops::Deref;
+mod writer;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+
+pub use writer::Change;
+use writer::Writer;
 
 /// How long a statement waits for a lock that another connection has.
 const BUSY: Duration = Duration::from_secs(10);
-/// How long the readers of a moment are waited for when the log is emptied.
-const READERS_MAX: Duration = Duration::from_millis(50);
 /// Readers that are kept open; more are opened while they are all in use.
 const IDLE_READERS_MAX: usize = 8;
-/// Changes that may share a transaction.
-const SHARED_MAX: usize = 128;
 /// Pages of the log at which it is folded into the file.
 const LOG_PAGES: u32 = 4_000;
 
@@ -67,7 +64,7 @@ pub struct Database(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    requests: mpsc::UnboundedSender<Box<dyn Request>>,
+    writer: Writer,
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -84,11 +81,9 @@ impl Database {
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         migrate(&mut connection, migrations)?;
-        let (requests, queue) = mpsc::unbounded_channel();
-        let serve = move || serve(connection, queue);
-        let started = thread::Builder::new().name(thread.to_owned()).spawn(serve);
-        started.map_err(|error| Error::Unavailable(Box::new(error)))?;
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), requests, readers: Mutex::default() })))
+        let writer =
+            Writer::start(connection, thread).map_err(|error| Error::Unavailable(Box::new(error)))?;
+        Ok(Self(Arc::new(Inner { path: path.to_owned(), writer, readers: Mutex::default() })))
     }
 
     /// Runs `query` on a reader of its own, on this thread: for threads that may block.
@@ -132,11 +127,16 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let gone = || Error::Unavailable("the writing thread has stopped".into());
-        let request = Wanted { change: Some(change), outcome: None, after: Vec::new(), answer };
-        self.0.requests.send(Box::new(request)).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.0.writer.change(change).await
+    }
+
+    /// Writes the file anew if much of it is free, and has the planner learn from what is in it. Changes wait
+    /// meanwhile; that it cannot be done is logged, and does no harm.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], if nothing can be written at all.
+    pub async fn compact(&self) -> Result<(), Error> {
+        self.0.writer.compact().await
     }
 }
 
@@ -152,127 +152,6 @@ impl Inner {
             readers.push(reader);
         }
     }
-}
-
-/// A change under way: the connection, and what is to follow from the commit.
-pub struct Change<'a> {
-    connection: &'a Connection,
-    erases: Cell<bool>,
-    after: RefCell<Vec<After>>,
-}
-
-type After = Box<dyn FnOnce() + Send>;
-
-impl Change<'_> {
-    /// Says that what this change removes must not be read again: not from the write-ahead log either, which is
-    /// emptied before the change is answered, unless a reader goes on needing it.
-    pub fn erases(&self) {
-        self.erases.set(true);
-    }
-
-    /// Has `work` done on the writing thread once the change is on the disk, and not at all if it fails. It must
-    /// be short.
-    pub fn after(&self, work: impl FnOnce() + Send + 'static) {
-        self.after.borrow_mut().push(Box::new(work));
-    }
-}
-
-impl Deref for Change<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
-    }
-}
-
-/// A change that waits, whatever its type.
-trait Request: Send {
-    /// Makes the change; false if it is to be undone.
-    fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool;
-    /// Tells whoever asked, now that all is committed or not.
-    fn answer(self: Box<Self>, committed: Result<(), Error>);
-}
-
-struct Wanted<T, E, F> {
-    change: Option<F>,
-    outcome: Option<Result<T, E>>,
-    after: Vec<After>,
-    answer: oneshot::Sender<Result<T, E>>,
-}
-
-impl<T, E, F> Request for Wanted<T, E, F>
-where
-    T: Send,
-    E: From<Error> + Send,
-    F: FnOnce(&Change<'_>) -> Result<T, E> + Send,
-{
-    fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool {
-        let change = self.change.take().expect("a change is made once");
-        let under_way = Change { connection, erases: Cell::new(false), after: RefCell::default() };
-        let outcome = change(&under_way);
-        let done = outcome.is_ok();
-        if done {
-            *erases |= under_way.erases.get();
-            self.after = under_way.after.into_inner();
-        }
-        self.outcome = Some(outcome);
-        done
-    }
-
-    fn answer(self: Box<Self>, committed: Result<(), Error>) {
-        let answer = match (committed, self.outcome) {
-            (Ok(()), Some(outcome)) => {
-                self.after.into_iter().for_each(|work| work());
-                outcome
-            }
-            (_, Some(Err(refused))) => Err(refused),
-            (Err(error), _) => Err(error.into()),
-            (Ok(()), None) => unreachable!("what is committed was performed"),
-        };
-        // Whoever asked may have stopped waiting; the change stands all the same.
-        let _ = self.answer.send(answer);
-    }
-}
-
-fn serve(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Box<dyn Request>>) {
-    let mut waiting = Vec::new();
-    let mut erased = false;
-    while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
-        let committed = commit(&mut connection, &mut waiting, &mut erased);
-        if erased {
-            erased = !empty_the_log(&connection);
-        }
-        let text = committed.as_ref().err().map(ToString::to_string);
-        let mut first = committed.err();
-        for request in waiting.drain(..) {
-            let again = || text.clone().map(|text| Error::Unavailable(text.into()));
-            request.answer(first.take().or_else(again).map_or(Ok(()), Err));
-        }
-    }
-}
-
-/// Makes all changes in one transaction; one that fails is undone alone.
-fn commit(
-    connection: &mut Connection,
-    requests: &mut [Box<dyn Request>],
-    erased: &mut bool,
-) -> Result<(), Error> {
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for request in requests {
-        let savepoint = transaction.savepoint()?;
-        if request.perform(&savepoint, erased) {
-            savepoint.commit()?;
-        }
-    }
-    Ok(transaction.commit()?)
-}
-
-/// Empties the write-ahead log, unless a reader goes on needing it; says whether it is empty now.
-fn empty_the_log(connection: &Connection) -> bool {
-    let emptied = connection.busy_timeout(READERS_MAX).and_then(|()| {
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-    });
-    connection.busy_timeout(BUSY).is_ok() && matches!(emptied, Ok(0))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
@@ -302,6 +181,8 @@ fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Error
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
 
     const SCHEMA: &[&str] = &["CREATE TABLE words (word TEXT PRIMARY KEY) STRICT;"];

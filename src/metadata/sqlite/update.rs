@@ -1,0 +1,38 @@
+//! What a change of a project writes.
+
+use super::rows;
+use super::unavailable;
+use crate::metadata::Error;
+use crate::metadata::store::{Change, Commit};
+use crate::model::{ProjectId, ProjectState};
+use crate::runtime::sqlite;
+
+/// Reads a project, asks `change`, and writes what it says.
+pub(super) fn update(
+    connection: &sqlite::Change<'_>,
+    id: ProjectId,
+    mut change: Change,
+) -> Result<(), Error> {
+    let before = rows::load(connection, id)?;
+    let Some(Commit { state, outbox }) = change(before.clone()) else { return Ok(()) };
+    rows::store(connection, id, before.as_ref(), state.as_ref())?;
+    let mut insert =
+        connection.prepare_cached("INSERT INTO outbox (body) VALUES (?1)").map_err(unavailable)?;
+    for body in outbox {
+        insert.execute([body]).map_err(unavailable)?;
+    }
+    if effaces(before.as_ref(), state.as_ref()) {
+        connection.erases();
+    }
+    Ok(())
+}
+
+/// Whether a change removes something that must not be read again: a seed, a run, a project.
+fn effaces(before: Option<&ProjectState>, after: Option<&ProjectState>) -> bool {
+    let Some(before) = before else { return false };
+    let Some(after) = after else { return true };
+    before.runs.iter().any(|old| {
+        let kept = after.run(old.id);
+        kept.is_none_or(|run| old.seed.is_some() && run.seed.is_none())
+    })
+}

@@ -11,9 +11,9 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
 use super::checksums::Fields;
-use super::convert::{Conditions, Verdict, etag, http_date, refusal, timestamp};
+use super::convert::{Conditions, Verdict, etag, refusal, timestamp};
 use super::parts::{PartHash, part_number};
-use super::put::{content_encoding, metadata};
+use super::said::head_of;
 use crate::objects::buckets::{Condition, Contents, Head, PUT_BYTES_MAX, UploadName};
 
 impl Service {
@@ -40,7 +40,7 @@ impl Service {
         };
         let contents = self.source(bucket, key, &conditions).await?;
         let kept = contents.object.head.clone();
-        let head = if replace { Head { checksum: kept.checksum, ..head(&mut input) } } else { kept };
+        let head = if replace { Head { checksum: kept.checksum, ..head_of!(input) } } else { kept };
         let copied = self.buckets.copy(contents, (&input.bucket, &input.key), head, Condition::None).await;
         let object = copied.map_err(refusal)?;
         let fields = Fields::of(object.head.checksum.as_ref());
@@ -139,20 +139,6 @@ fn copied_range(asked: Option<&str>, size: u64) -> S3Result<Range<u64>> {
         return Err(s3_error!(InvalidRange, "The source has {size} bytes."));
     }
     Ok(first..last + 1)
-}
-
-/// What a copy with other metadata says of the object.
-fn head(input: &mut CopyObjectInput) -> Head {
-    Head {
-        content_type: input.content_type.take(),
-        content_encoding: input.content_encoding.take().as_deref().and_then(content_encoding),
-        content_disposition: input.content_disposition.take(),
-        content_language: input.content_language.take(),
-        cache_control: input.cache_control.take(),
-        expires: input.expires.take().as_ref().and_then(http_date),
-        metadata: metadata(input.metadata.take()),
-        checksum: None,
-    }
 }
 
 #[cfg(test)]

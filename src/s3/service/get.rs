@@ -30,24 +30,18 @@ impl Service {
         if let Some(key) = self.results.key(&input.bucket, &input.key) {
             return self.results.get(&key, input).await;
         }
-        let contents = self.buckets.get(&input.bucket, &input.key).await.map_err(refusal)?;
         let conditions = Conditions {
             matching: input.if_match.as_ref(),
             none_matching: input.if_none_match.as_ref(),
             modified_since: input.if_modified_since.as_ref(),
             unmodified_since: input.if_unmodified_since.as_ref(),
         };
-        let object = contents.object.clone();
-        if conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
-            return Err(not_modified(&object));
-        }
-        let wanted = Wanted::of(&contents, input.range, input.part_number)?;
-        let mut output = described(&object, input.checksum_mode.is_some() && wanted.whole);
-        output.content_length = Some((wanted.range.end - wanted.range.start).cast_signed());
-        output.content_range = wanted.content_range(object.size);
-        output.parts_count = wanted.parts;
-        output.body = Some(body(contents, wanted.range));
-        Ok(S3Response::new(output))
+        let asked = Asked { conditions, range: input.range, part: input.part_number };
+        let found = self.found(&input.bucket, &input.key, asked, input.checksum_mode.is_some()).await?;
+        Ok(S3Response::new(GetObjectOutput {
+            body: Some(body(found.contents, found.range)),
+            ..found.described
+        }))
     }
 
     pub(super) async fn head(
@@ -58,24 +52,19 @@ impl Service {
         if let Some(key) = self.results.key(&input.bucket, &input.key) {
             return self.results.head(&key, input).await;
         }
-        let contents = self.buckets.get(&input.bucket, &input.key).await.map_err(refusal)?;
         let conditions = Conditions {
             matching: input.if_match.as_ref(),
             none_matching: input.if_none_match.as_ref(),
             modified_since: input.if_modified_since.as_ref(),
             unmodified_since: input.if_unmodified_since.as_ref(),
         };
-        let object = &contents.object;
-        if conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
-            return Err(not_modified(object));
-        }
-        let wanted = Wanted::of(&contents, input.range, input.part_number)?;
-        let content_range = wanted.content_range(object.size);
-        let found = described(object, input.checksum_mode.is_some() && wanted.whole);
+        let asked = Asked { conditions, range: input.range, part: input.part_number };
+        let found = self.found(&input.bucket, &input.key, asked, input.checksum_mode.is_some()).await?;
+        let found = found.described;
         let output = HeadObjectOutput {
-            content_length: Some((wanted.range.end - wanted.range.start).cast_signed()),
-            content_range,
-            parts_count: wanted.parts,
+            content_length: found.content_length,
+            content_range: found.content_range,
+            parts_count: found.parts_count,
             accept_ranges: found.accept_ranges,
             cache_control: found.cache_control,
             checksum_crc32: found.checksum_crc32,
@@ -96,6 +85,37 @@ impl Service {
         };
         Ok(S3Response::new(output))
     }
+
+    /// The part of an object that is asked for, if the conditions on it hold, and what an answer says of it.
+    async fn found(&self, bucket: &str, key: &str, asked: Asked<'_>, with_checksum: bool) -> S3Result<Found> {
+        let contents = self.buckets.get(bucket, key).await.map_err(refusal)?;
+        let object = &contents.object;
+        if asked.conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
+            return Err(not_modified(object));
+        }
+        let wanted = Wanted::of(&contents, asked.range, asked.part)?;
+        let described = GetObjectOutput {
+            content_length: Some((wanted.range.end - wanted.range.start).cast_signed()),
+            content_range: wanted.content_range(object.size),
+            parts_count: wanted.parts,
+            ..described(object, with_checksum && wanted.whole)
+        };
+        Ok(Found { range: wanted.range, described, contents })
+    }
+}
+
+/// What is asked of an object, to be sent or to be described.
+struct Asked<'a> {
+    conditions: Conditions<'a>,
+    range: Option<AskedRange>,
+    part: Option<i32>,
+}
+
+/// What is sent or described: some bytes of an object, and the answer but for them.
+struct Found {
+    contents: Contents,
+    range: Range<u64>,
+    described: GetObjectOutput,
 }
 
 /// The answer to who has the object already: a status and what it is known by.

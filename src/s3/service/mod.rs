@@ -10,6 +10,7 @@ mod names;
 mod parts;
 mod put;
 mod results;
+mod said;
 
 use s3s::{S3, S3Request, S3Response, S3Result};
 

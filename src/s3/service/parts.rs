@@ -10,11 +10,12 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
 use super::checksums::{self, Claims, Fields};
-use super::convert::{condition, etag, http_date, refusal, timestamp};
+use super::convert::{condition, etag, refusal, timestamp};
 use super::list::{Spelling, owner, page_size};
-use super::put::{content_encoding, metadata, receive};
+use super::put::receive;
+use super::said::head_of;
 use crate::objects::buckets::{
-    Algorithm, Asked, Completion, Head, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsQuery,
+    Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsQuery,
 };
 
 /// The checksum that the parts of an upload are to have.
@@ -27,7 +28,7 @@ impl Service {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let mut input = request.input;
         let checksum = checksums::of_upload(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
-        let head = head(&mut input);
+        let head = head_of!(input);
         let token =
             self.buckets.start_upload((&input.bucket, &input.key), head, checksum).await.map_err(refusal)?;
         let (algorithm, kind) = checksum.map(checksums::names).unzip();
@@ -233,19 +234,5 @@ fn listed(part: &Part) -> Listed {
         checksum_crc64nvme: fields.crc64nvme,
         checksum_sha1: fields.sha1,
         checksum_sha256: fields.sha256,
-    }
-}
-
-/// What a request says of the object to come.
-fn head(input: &mut CreateMultipartUploadInput) -> Head {
-    Head {
-        content_type: input.content_type.take(),
-        content_encoding: input.content_encoding.take().as_deref().and_then(content_encoding),
-        content_disposition: input.content_disposition.take(),
-        content_language: input.content_language.take(),
-        cache_control: input.cache_control.take(),
-        expires: input.expires.take().as_ref().and_then(http_date),
-        metadata: metadata(input.metadata.take()),
-        checksum: None,
     }
 }

@@ -1,14 +1,13 @@
 //! Objects on their way in.
 
-use std::collections::BTreeMap;
-
 use futures::StreamExt;
-use s3s::dto::{Metadata, PutObjectInput, PutObjectOutput, StreamingBlob};
+use s3s::dto::{PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 
 use super::Service;
 use super::checksums::{Claims, Fields};
-use super::convert::{condition, etag, http_date, refusal};
+use super::convert::{condition, etag, refusal};
+use super::said::head_of;
 use crate::objects::buckets::{Head, Incoming, PUT_BYTES_MAX, Received};
 use crate::s3::body::hash_mismatch;
 
@@ -26,7 +25,7 @@ impl Service {
         claims.verify(&received.digests, trailing_headers.as_ref())?;
         let checksum = received.digests.checksums.first().cloned();
         let fields = Fields::of(checksum.as_ref());
-        let head = Head { checksum, ..head(&mut input) };
+        let head = Head { checksum, ..head_of!(input) };
         let put = self.buckets.put((&input.bucket, &input.key), received, head, condition).await;
         let object = put.map_err(refusal)?;
         Ok(S3Response::new(PutObjectOutput {
@@ -80,29 +79,4 @@ fn broken(error: &StdError) -> S3Error {
         tracing::debug!("a body broke off: {reason}");
         s3_error!(IncompleteBody, "The body is not of the declared length or form.")
     }
-}
-
-/// What a request says of the object.
-fn head(input: &mut PutObjectInput) -> Head {
-    Head {
-        content_type: input.content_type.take(),
-        content_encoding: input.content_encoding.take().as_deref().and_then(content_encoding),
-        content_disposition: input.content_disposition.take(),
-        content_language: input.content_language.take(),
-        cache_control: input.cache_control.take(),
-        expires: input.expires.take().as_ref().and_then(http_date),
-        metadata: metadata(input.metadata.take()),
-        checksum: None,
-    }
-}
-
-/// The encoding without `aws-chunked`, which is of the request alone.
-pub(super) fn content_encoding(encoding: &str) -> Option<String> {
-    let rest: Vec<&str> = encoding.split(',').map(str::trim).filter(|one| *one != "aws-chunked").collect();
-    let rest = rest.join(",");
-    (!rest.is_empty()).then_some(rest)
-}
-
-pub(super) fn metadata(metadata: Option<Metadata>) -> BTreeMap<String, String> {
-    metadata.unwrap_or_default().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
 }

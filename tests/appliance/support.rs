@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use entityd::cli::selftest::server;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -107,7 +108,7 @@ impl Entityd {
     /// Files that hold uploaded bytes or what came of them.
     pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
         let data_dir = self.data_dir();
-        ["objects", "spool"].into_iter().flat_map(|folder| files(&data_dir.join(folder))).collect()
+        ["objects", "spool"].into_iter().flat_map(|folder| server::files(&data_dir.join(folder))).collect()
     }
 
     /// Memory that the process has right now.
@@ -159,23 +160,9 @@ impl Drop for Entityd {
 /// How a server is started.
 fn command(folder: &TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Command {
     let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
-        command.env_remove(name);
-    }
-    command
-        // A test asks more often than any person.
-        .env("ENTITYD_RATE_LIMIT", "off")
-        .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
-        .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
-        .envs(variables.iter().copied())
-        .arg("serve")
-        .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
-        .arg("--data-dir")
-        .arg(folder.path().join("data"))
-        .args(flags)
-        .stdin(Stdio::null())
-        .stderr(log);
+    let program = Path::new(env!("CARGO_BIN_EXE_entityd"));
+    let mut command = server::command(program, &folder.path().join("data"), flags, variables);
+    command.stderr(log);
     command
 }
 
@@ -196,11 +183,6 @@ fn read_banner(stdout: &mut impl BufRead) -> Option<(Doors, Option<String>)> {
     let doors = Doors { api: address("API")?, s3: address("S3")?, ops: address("health")? };
     let token = after("admin token").and_then(|said| said.split_whitespace().next()).map(str::to_owned);
     Some((doors, token))
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// A client of the API.

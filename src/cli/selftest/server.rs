@@ -33,26 +33,8 @@ impl Server {
         let wrong = |what: &str, error: &std::io::Error| format!("cannot {what}: {error}");
         let log = File::options().create(true).append(true).open(log_of(&folder));
         let log = log.map_err(|error| wrong("write a log", &error))?;
-        let mut command = Command::new(program);
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_"))
-        {
-            command.env_remove(name);
-        }
-        command
-            // A test asks more often than any person.
-            .env("ENTITYD_RATE_LIMIT", "off")
-            .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
-            .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
-            .envs(variables.iter().copied())
-            .arg("serve")
-            .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--data-dir"])
-            .arg(folder.path().join("data"))
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log);
+        let mut command = command(program, &folder.path().join("data"), flags, variables);
+        command.stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(|error| wrong("start the server", &error))?;
         let stdout = child.stdout.take().ok_or("the server has no output")?;
         let mut stdout = BufReader::new(stdout);
@@ -104,6 +86,27 @@ impl Drop for Server {
     }
 }
 
+/// How a server is started on loopback addresses that are free, without what this process has been told.
+pub fn command(program: &Path, data_dir: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
+        command.env_remove(name);
+    }
+    command
+        // A test asks more often than any person.
+        .env("ENTITYD_RATE_LIMIT", "off")
+        .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
+        .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
+        .envs(variables.iter().copied())
+        .arg("serve")
+        .args(["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(flags)
+        .stdin(Stdio::null());
+    command
+}
+
 fn log_of(folder: &TempDir) -> PathBuf {
     folder.path().join("log")
 }
@@ -122,7 +125,8 @@ fn read_address(stdout: &mut impl BufRead) -> Option<String> {
     None
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// The files in a folder and those below it; none if it is not there.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

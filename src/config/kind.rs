@@ -57,7 +57,7 @@ pub(super) const TLS_MODE: Kind<tls::Mode> = Kind {
 pub(super) const NETWORKS: Kind<Vec<IpNet>> = Kind {
     placeholder: "NETWORKS",
     remedy: "networks or addresses separated by commas, such as 10.0.0.0/8,fd00::/8,192.0.2.1",
-    read: |text| text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect(),
+    read: |text| listed(text).map(network).collect(),
 };
 
 /// How a proxy names the client.
@@ -340,9 +340,7 @@ pub(super) const LOG_FORMAT: Kind<log::Format> = Kind {
 pub(super) const HEADER_NAMES: Kind<Vec<String>> = Kind {
     placeholder: "NAMES",
     remedy: "names of request headers separated by commas, none of them carrying a secret as authorization does",
-    read: |text| {
-        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(loggable_header).collect()
-    },
+    read: |text| listed(text).map(loggable_header).collect(),
 };
 
 /// Headers that carry secrets and are never logged.
@@ -386,6 +384,11 @@ fn service(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     (["http", "https"].contains(&scheme) && authority(rest)).then(|| format!("{scheme}://{rest}"))
+}
+
+/// What stands between commas, without what is empty.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 fn positive(text: &str) -> Option<u64> {

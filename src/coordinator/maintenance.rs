@@ -145,7 +145,6 @@ mod tests {
     use super::*;
     use crate::metadata::Sqlite;
     use crate::model::Outcome;
-    use crate::model::run::Times;
     use crate::model::{Dataset, Party, ResultType, Run, RunId, Summary, Threshold, TokenHash};
     use crate::queue::sled::{Settings, SledBroker};
     use crate::queue::{Claim, Share};
@@ -155,19 +154,8 @@ mod tests {
     const HASH: TokenHash = TokenHash::from_bytes([1; 32]);
 
     fn run(number: u8, state: RunState) -> Run {
-        Run {
-            id: RunId::from_bytes([number; 24]),
-            name: String::new(),
-            notes: String::new(),
-            threshold: Threshold::new(0.5).unwrap(),
-            added: Timestamp::default(),
-            started: None,
-            ended: None,
-            state,
-            progress: None,
-            seed: None,
-            times: Times::default(),
-        }
+        let id = RunId::from_bytes([number; 24]);
+        Run { state, ..Run::asked_for(id, Threshold::new(0.5).unwrap(), Timestamp::default()) }
     }
 
     #[tokio::test]

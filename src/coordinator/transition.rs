@@ -2,7 +2,7 @@
 
 use super::event::{Effect, Event, NewRun, Refused, Report, Rules};
 use super::{jobs, sizes};
-use crate::model::run::{Progress, Times};
+use crate::model::run::Progress;
 use crate::model::{
     BitSet, Contents, Dataset, Job, Outcome, Party, ProjectState, Purge, Reference, ResultType, Run, RunId,
     RunState, Seed, Summary, Task, TokenHash, Upload,
@@ -145,17 +145,9 @@ impl Step<'_> {
             return Err(Refused::ProjectInError(message.to_owned()));
         }
         self.project.runs.push(Run {
-            id: new.id,
             name: new.name.clone(),
             notes: new.notes.clone(),
-            threshold: new.threshold,
-            added: new.added,
-            started: None,
-            ended: None,
-            state: RunState::Created,
-            progress: None,
-            seed: None,
-            times: Times::default(),
+            ..Run::asked_for(new.id, new.threshold, new.added)
         });
         self.start_runs(new.added);
         Ok(())

@@ -109,6 +109,23 @@ pub struct Summary {
 }
 
 impl Run {
+    /// A run as it is asked for: nothing has come of it, and nothing is said about it.
+    pub fn asked_for(id: RunId, threshold: Threshold, added: Timestamp) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            notes: String::new(),
+            threshold,
+            added,
+            started: None,
+            ended: None,
+            state: RunState::Created,
+            progress: None,
+            seed: None,
+            times: Times::default(),
+        }
+    }
+
     /// The stage it is in, counted from 1, out of `stages`.
     pub const fn stage(&self, stages: u8) -> u8 {
         match self.state {
@@ -156,19 +173,8 @@ mod tests {
     }
 
     fn run(state: RunState) -> Run {
-        Run {
-            id: RunId::from_bytes([1; 24]),
-            name: String::new(),
-            notes: String::new(),
-            threshold: Threshold::new(0.8).unwrap(),
-            added: at(0),
-            started: None,
-            ended: None,
-            state,
-            progress: None,
-            seed: None,
-            times: Times::default(),
-        }
+        let asked_for = Run::asked_for(RunId::from_bytes([1; 24]), Threshold::new(0.8).unwrap(), at(0));
+        Run { state, ..asked_for }
     }
 
     #[test]

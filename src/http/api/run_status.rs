@@ -250,18 +250,13 @@ mod tests {
             }
             run::Progress { parts: 2, applied, comparisons_total, comparisons, pairs: 0 }
         });
+        let id = RunId::from_bytes([8; 24]);
         Run {
-            id: RunId::from_bytes([8; 24]),
-            name: String::new(),
-            notes: String::new(),
-            threshold: Threshold::new(0.8).unwrap(),
-            added: Timestamp::from_micros(1_500_000),
             started: started.then(|| Timestamp::from_micros(2_000_000)),
             ended: matches!(state, RunState::Completed(_)).then(|| Timestamp::from_micros(3_000_000)),
             state,
             progress,
-            seed: None,
-            times: run::Times::default(),
+            ..Run::asked_for(id, Threshold::new(0.8).unwrap(), Timestamp::from_micros(1_500_000))
         }
     }
 

@@ -109,7 +109,7 @@ pub(super) fn external(
         prefix: download.1,
         duration: Duration::from_secs(settings.download_duration_s),
     };
-    External { office, upload, download }
+    External { office, upload, download, foreign: settings.external_endpoints.clone() }
 }
 
 /// How to reach the S3 store.

@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::coordinator::{Rules, Upkeep};
 use crate::http;
 use crate::linkage::similarity::Kernel;
-use crate::objects::SpoolLimits;
+use crate::objects::{ForeignStores, SpoolLimits};
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::memory;
 use crate::worker;
@@ -54,6 +54,7 @@ pub(super) fn worker(settings: &Settings, data_dir: &DataDir) -> worker::Setting
         memory_bytes: settings.memory_limit.unwrap_or_else(three_quarters),
         disk: data_dir.path().to_owned(),
         kernel: kernel(settings),
+        foreign: ForeignStores::new(settings.external_endpoints.clone(), settings.body_bytes_max),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::http::Origins;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
-use crate::objects::Location;
+use crate::objects::{ForeignEndpoints, Location};
 use crate::runtime::secret::Hidden;
 use crate::telemetry::log;
 use crate::tls;
@@ -163,6 +163,14 @@ pub(super) const ENDPOINT_OR_AUTO: Kind<Option<String>> = Kind {
         "" | "auto" => Some(None),
         text => authority(text).then(|| Some(text.to_ascii_lowercase())),
     },
+};
+
+/// Object stores of other people.
+pub(super) const FOREIGN_ENDPOINTS: Kind<ForeignEndpoints> = Kind {
+    placeholder: "ENDPOINTS",
+    remedy: "hosts, with the port unless it is 443 (TLS) or 80, and networks, separated by commas, such as \
+             s3.example.org,minio.lan:9000,10.1.0.0/16",
+    read: ForeignEndpoints::parse,
 };
 
 /// The name of a bucket.

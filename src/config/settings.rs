@@ -14,7 +14,7 @@ use crate::http::Origins;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
-use crate::objects::Location;
+use crate::objects::{ForeignEndpoints, Location};
 use crate::runtime::secret::Hidden;
 use crate::telemetry::log;
 use crate::tls;
@@ -161,6 +161,8 @@ settings! {
     upload_secure: Option<bool> = "auto", SWITCH_OR_AUTO, alias "UPLOAD_OBJECT_STORE_SECURE";
     /// How long credentials for uploads last.
     upload_duration_s: u64 = "43_200", CREDENTIALS_S, alias "UPLOAD_OBJECT_STORE_STS_DURATION";
+    /// Other object stores from which uploads may name files: hosts, and networks they may be in though not public.
+    external_endpoints: ForeignEndpoints = "", FOREIGN_ENDPOINTS;
     /// The bucket that results are downloaded from.
     download_bucket: String = "anonlink", BUCKET, alias "MINIO_BUCKET";
     /// The object store as those who download reach it; auto is as for uploads.

@@ -3,7 +3,7 @@
 use tokio::runtime::Handle;
 
 use super::{Coordinator, Error, Event, Refused, Report, jobs};
-use crate::model::{Job, Outcome, Seed, Task};
+use crate::model::{Contents, Job, Keyring, Outcome, Party, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
 use crate::runtime::breakpoint::{Moment, reach};
 use crate::telemetry::chain;
@@ -15,8 +15,17 @@ pub struct Assignment {
     pub lease: Lease,
     /// What is to be done.
     pub job: Job,
-    /// The chance behind the run's permutations, where the job needs it.
-    pub seed: Option<Seed>,
+    /// What the job needs and no queue may hold.
+    pub secret: Option<Secret>,
+}
+
+/// What a worker is told with a lease alone: it is not written down anywhere else but with the project.
+#[derive(Clone, Debug)]
+pub enum Secret {
+    /// The chance behind a run's permutations.
+    Seed(Seed),
+    /// The keys to files that an upload names.
+    Keyring(Keyring),
 }
 
 impl Coordinator {
@@ -55,7 +64,7 @@ impl Coordinator {
             }
         };
         match self.prepare(&job).await {
-            Ok(seed) => Ok(Some(Assignment { lease, job, seed })),
+            Ok(secret) => Ok(Some(Assignment { lease, job, secret })),
             Err(Error::Refused(Refused::Absent)) => {
                 self.settle(&lease.id).await?;
                 Ok(None)
@@ -70,8 +79,8 @@ impl Coordinator {
         }
     }
 
-    /// Makes sure that a job is still wanted, and finds the chance that it needs.
-    async fn prepare(&self, job: &Job) -> Result<Option<Seed>, Error> {
+    /// Makes sure that a job is still wanted, and finds the secret that it needs.
+    async fn prepare(&self, job: &Job) -> Result<Option<Secret>, Error> {
         if !job.task.is_awaited() {
             return Ok(None);
         }
@@ -88,7 +97,10 @@ impl Coordinator {
                 self.apply(job.project, event).await?;
                 Ok(None)
             }
-            Task::Finalize { run, .. } => Ok(project.run(*run).and_then(|run| run.seed.clone())),
+            Task::Finalize { run, .. } => {
+                Ok(project.run(*run).and_then(|run| run.seed.clone()).map(Secret::Seed))
+            }
+            Task::Fetch { party, .. } => Ok(project.parties.get(*party as usize).and_then(keyring)),
             _ => Ok(None),
         }
     }
@@ -172,6 +184,14 @@ impl Coordinator {
             Some(Acked::Done) | None => {}
         }
         Ok(())
+    }
+}
+
+/// The keys to the files that a party's upload names, if it needs any.
+fn keyring(party: &Party) -> Option<Secret> {
+    match &party.contents {
+        Contents::Fetching { keyring, .. } if !keyring.is_empty() => Some(Secret::Keyring(keyring.clone())),
+        _ => None,
     }
 }
 

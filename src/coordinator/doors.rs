@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Coordinator, Error, Event, NewRun, Refused};
 use crate::metadata::{Commit, Listed, Status};
 use crate::model::{
-    Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Threshold, Token, TokenHash, Upload,
+    Keyring, Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Threshold, Token, TokenHash,
+    Upload,
 };
 
 /// A project that is asked for; what it says has been checked.
@@ -131,16 +132,18 @@ impl Coordinator {
         Ok(token)
     }
 
-    /// Accepts an upload that names files to be read, and gives the receipt token.
+    /// Accepts an upload that names files to be read, with the keys to those that are not in our store, and gives the
+    /// receipt token.
     pub async fn refer_upload(
         &self,
         project: ProjectId,
         party: u32,
         reference: Reference,
+        keyring: Keyring,
     ) -> Result<Token, Error> {
         let token = self.token();
         let receipt: TokenHash = token.hash();
-        self.apply(project, Event::UploadReferred { party, reference, receipt }).await?;
+        self.apply(project, Event::UploadReferred { party, reference, keyring, receipt }).await?;
         Ok(token)
     }
 

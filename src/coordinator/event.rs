@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Job, Outcome, ProjectId, ProjectState, Reference, ResultType, RunId, Seed, Threshold, TokenHash, Upload,
+    Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, RunId, Seed, Threshold, TokenHash,
+    Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -32,6 +33,8 @@ pub enum Event {
         party: u32,
         /// What it names.
         reference: Reference,
+        /// Opens what of it is not in our store.
+        keyring: Keyring,
         /// Digest of the receipt token.
         receipt: TokenHash,
     },

@@ -21,7 +21,7 @@ pub(super) fn wanted(project: &ProjectState, rules: &Rules) -> Vec<Job> {
 
 fn wanted_of_parties(project: &ProjectState) -> impl Iterator<Item = Job> {
     (0..).zip(&project.parties).filter_map(|(index, party)| match &party.contents {
-        Contents::Fetching(reference) => Some(fetch(project.id, index, reference)),
+        Contents::Fetching { reference, .. } => Some(fetch(project.id, index, reference)),
         Contents::Ingesting(upload) => Some(ingest(project.id, index, upload)),
         _ => None,
     })
@@ -35,7 +35,7 @@ pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
         Task::Fetch { party, reference } => project
             .parties
             .get(*party as usize)
-            .is_some_and(|party| party.contents == Contents::Fetching(reference.clone())),
+            .is_some_and(|party| party.contents.named() == Some(reference)),
         Task::Ingest { party, upload } => project
             .parties
             .get(*party as usize)
@@ -53,7 +53,8 @@ pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
 
 /// The groups of the jobs that the project waits for.
 pub(super) fn wanted_groups(project: &ProjectState) -> Vec<String> {
-    let under_way = |contents: &Contents| matches!(contents, Contents::Fetching(_) | Contents::Ingesting(_));
+    let under_way =
+        |contents: &Contents| matches!(contents, Contents::Fetching { .. } | Contents::Ingesting(_));
     let ingesting = project.parties.iter().any(|party| under_way(&party.contents));
     let runs = project.runs.iter().filter(|run| !run.has_ended() && run.state != RunState::Created);
     let groups = runs.map(|run| run.id.to_string());

@@ -117,7 +117,7 @@ fn strays(project: &ProjectState, holding: &Holding) -> Vec<Purge> {
         project.parties.get(*party as usize).is_none_or(|party| {
             let arriving = party.uploading && party.uploads == *upload;
             let kept = match &party.contents {
-                Contents::Fetching(kept) => kept.upload == *upload,
+                Contents::Fetching { reference: kept, .. } => kept.upload == *upload,
                 Contents::Ingesting(kept) => kept.upload == *upload,
                 Contents::Ready(kept) => kept.upload == *upload,
                 Contents::Missing | Contents::Failed { .. } => false,

@@ -29,7 +29,7 @@ use crate::queue::Broker;
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 
-pub use desk::Assignment;
+pub use desk::{Assignment, Secret};
 pub use doors::{CreatedProject, NewProject, PostRun};
 pub use error::Error;
 pub use event::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};

@@ -3,8 +3,9 @@
 use super::transition::{Next, next};
 use super::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
 use crate::model::{
-    Contents, Dataset, Job, Outcome, Party, ProjectId, ProjectState, Purge, Reference, ResultType, RunId,
-    RunState, Seed, Summary, Task, Threshold, TokenHash, Upload,
+    AccessKeys, Contents, Dataset, ForeignFile, Job, Keyring, NamedFile, Outcome, Party, ProjectId,
+    ProjectState, Purge, Reference, ResultType, RunId, RunState, Seed, Summary, Task, Threshold, TokenHash,
+    Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -335,14 +336,19 @@ fn a_job_is_wanted_until_its_outcome_is_applied() {
 }
 
 fn reference() -> Reference {
-    Reference { upload: 1, encodings: "p/0/e.bin".to_owned(), blocks: Some("p/0/b.json".to_owned()) }
+    let own = |key: &str| NamedFile::Own(key.to_owned());
+    Reference { upload: 1, encodings: own("p/0/e.bin"), blocks: Some(own("p/0/b.json")) }
+}
+
+fn referred(reference: Reference, keyring: Keyring) -> Event {
+    Event::UploadReferred { party: 0, reference, keyring, receipt: HASH }
 }
 
 #[test]
 fn files_are_read_once_and_go_once_they_are_read() {
     let mut story = Story::new(2, ResultType::Groups);
     story.tell(&Event::UploadBegun { party: 0 }).unwrap();
-    let referred = Event::UploadReferred { party: 0, reference: reference(), receipt: HASH };
+    let referred = referred(reference(), Keyring::default());
     story.tell(&referred).unwrap();
     assert_eq!(story.project.parties_contributed(), 1);
     assert_eq!(story.tell(&referred).err(), Some(Refused::UploadSuperseded));
@@ -359,10 +365,37 @@ fn files_are_read_once_and_go_once_they_are_read() {
 }
 
 #[test]
+fn files_of_other_stores_stay_and_their_keys_go_once_they_are_read() {
+    let keys = AccessKeys {
+        access_key_id: "id".to_owned(),
+        secret_access_key: "secret".to_owned(),
+        session_token: None,
+    };
+    let file = ForeignFile {
+        endpoint: "a.example".to_owned(),
+        secure: true,
+        bucket: "b".to_owned(),
+        path: "p".to_owned(),
+    };
+    let reference = Reference { upload: 1, encodings: NamedFile::Foreign(Box::new(file)), blocks: None };
+    let keyring = Keyring { encodings: Some(Box::new(keys)), blocks: None };
+    let mut story = Story::new(2, ResultType::Groups);
+    story.tell(&Event::UploadBegun { party: 0 }).unwrap();
+    story.tell(&referred(reference.clone(), keyring.clone())).unwrap();
+    assert_eq!(story.project.parties[0].contents, Contents::Fetching { reference, keyring });
+    let job = story.job(|task| matches!(task, Task::Fetch { .. }));
+    assert!(!serde_json::to_string(&job).unwrap().contains("secret"));
+    let upload = Upload { upload: 1, records: 10, encoding_bytes: 8, blocks: false };
+    story.report(job, Outcome::Fetched(upload.clone()));
+    assert_eq!(story.project.parties[0].contents, Contents::Ingesting(upload));
+    assert!(!story.jobs().iter().any(|job| matches!(job.task, Task::Purge(Purge::Files { .. }))));
+}
+
+#[test]
 fn files_that_cannot_be_used_put_the_project_in_error_until_the_next_upload() {
     let mut story = Story::new(2, ResultType::Groups);
     story.tell(&Event::UploadBegun { party: 0 }).unwrap();
-    story.tell(&Event::UploadReferred { party: 0, reference: reference(), receipt: HASH }).unwrap();
+    story.tell(&referred(reference(), Keyring::default())).unwrap();
     let job = story.job(|task| matches!(task, Task::Fetch { .. }));
     story.report(job, Outcome::Rejected { message: "it is empty".to_owned() });
     assert_eq!(story.project.error(), Some("it is empty"));

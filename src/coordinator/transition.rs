@@ -4,8 +4,8 @@ use super::event::{Effect, Event, NewRun, Refused, Report, Rules};
 use super::{jobs, sizes};
 use crate::model::run::Progress;
 use crate::model::{
-    BitSet, Contents, Dataset, Job, Outcome, Party, ProjectState, Purge, Reference, ResultType, Run, RunId,
-    RunState, Seed, Summary, Task, TokenHash, Upload,
+    BitSet, Contents, Dataset, Job, Keyring, Outcome, Party, ProjectState, Purge, Reference, ResultType, Run,
+    RunId, RunState, Seed, Summary, Task, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -29,8 +29,8 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
     match event {
         Event::UploadBegun { party } => step.upload_begun(*party)?,
         Event::UploadAccepted { party, upload, receipt } => step.upload_accepted(*party, upload, *receipt)?,
-        Event::UploadReferred { party, reference, receipt } => {
-            step.upload_referred(*party, reference, *receipt)?;
+        Event::UploadReferred { party, reference, keyring, receipt } => {
+            step.upload_referred(*party, reference, keyring, *receipt)?;
         }
         Event::UploadAbandoned { party, upload } => step.upload_abandoned(*party, *upload),
         Event::RunPosted(run) => step.run_posted(run)?,
@@ -114,9 +114,11 @@ impl Step<'_> {
         &mut self,
         index: u32,
         reference: &Reference,
+        keyring: &Keyring,
         receipt: TokenHash,
     ) -> Result<(), Refused> {
-        self.upload_ended(index, reference.upload, receipt)?.contents = Contents::Fetching(reference.clone());
+        self.upload_ended(index, reference.upload, receipt)?.contents =
+            Contents::Fetching { reference: reference.clone(), keyring: keyring.clone() };
         self.enqueue(jobs::fetch(self.project.id, index, reference));
         Ok(())
     }
@@ -194,15 +196,17 @@ impl Step<'_> {
     /// The files of an upload were read, or turned out to be unusable: then they stay, to be replaced.
     fn fetched(&mut self, index: u32, reference: &Reference, outcome: &Outcome) {
         let Some(party) = self.project.parties.get_mut(index as usize) else { return };
-        if party.contents != Contents::Fetching(reference.clone()) {
+        if party.contents.named() != Some(reference) {
             return;
         }
         match outcome {
             Outcome::Fetched(upload) => {
                 party.contents = Contents::Ingesting(upload.clone());
                 self.enqueue(jobs::ingest(self.project.id, index, upload));
-                let files = reference.files().cloned().collect();
-                self.purge(Purge::Files { party: index, upload: reference.upload, files });
+                let files: Vec<String> = reference.own_files().cloned().collect();
+                if !files.is_empty() {
+                    self.purge(Purge::Files { party: index, upload: reference.upload, files });
+                }
             }
             Outcome::Rejected { message } => self.fail_party(index, message.clone()),
             _ => {}

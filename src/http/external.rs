@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::linkage::encoding::json::FileRef;
-use crate::model::{ProjectId, Reference};
-use crate::objects::{Error, Grant, Pass, PassOffice, Permission, Uploads};
+use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
+use crate::objects::{
+    Error, ForeignEndpoint, ForeignEndpoints, Grant, Pass, PassOffice, Permission, Uploads,
+};
 
 /// The object store as clients may use it.
 #[derive(Clone)]
@@ -22,6 +24,8 @@ pub struct External {
     pub upload: Bucket,
     /// Where clients download from.
     pub download: Bucket,
+    /// Which stores of other people an upload may name files in.
+    pub foreign: ForeignEndpoints,
 }
 
 /// A bucket as clients see it.
@@ -130,26 +134,40 @@ impl External {
         Ok((pass.into(), Place { endpoint, secure, bucket, path }))
     }
 
-    /// What an upload by reference names, if those are files that the caller may have uploaded to our bucket.
-    /// `number` is that of the upload.
+    /// What an upload by reference names, and the keys to what is not in our bucket: files that the caller may have
+    /// uploaded to our bucket, or files in another store that the operator has listed. `number` is that of the upload.
     pub(super) fn reference(
         &self,
         (project, party, number): (ProjectId, u32, u32),
         encodings: FileRef,
         blocks: Option<FileRef>,
         host: Option<&str>,
-    ) -> Result<Reference, Problem> {
-        let key = |file: FileRef| self.key(&path(project, party), file, host);
-        Ok(Reference { upload: number, encodings: key(encodings)?, blocks: blocks.map(key).transpose()? })
+    ) -> Result<(Reference, Keyring), Problem> {
+        let own = path(project, party);
+        let (encodings, encodings_keys) = self.named(&own, encodings, host)?;
+        let (blocks, blocks_keys) = blocks.map(|blocks| self.named(&own, blocks, host)).transpose()?.unzip();
+        let keyring = Keyring { encodings: encodings_keys, blocks: blocks_keys.flatten() };
+        Ok((Reference { upload: number, encodings, blocks }, keyring))
     }
 
-    fn key(&self, own: &str, file: FileRef, host: Option<&str>) -> Result<String, Problem> {
-        if file.endpoint.is_some_and(|endpoint| !self.is_ours(&endpoint, host)) {
-            return Err(Problem::bad_request(
-                "the upload names a file in another object store; this server reads files from its own alone: \
-                 upload to where authorize-external-upload says, and leave `endpoint` out",
-            ));
+    fn named(
+        &self,
+        own: &str,
+        file: FileRef,
+        host: Option<&str>,
+    ) -> Result<(NamedFile, Option<Box<AccessKeys>>), Problem> {
+        match &file.endpoint {
+            Some(endpoint) if !self.is_ours(endpoint, host) => {
+                let endpoint = self.foreign.admit(endpoint, file.secure).ok_or_else(not_listed)?;
+                let (file, keys) = foreign(&endpoint, file)?;
+                Ok((NamedFile::Foreign(file), Some(keys)))
+            }
+            // What opens our own store is ours.
+            _ => Ok((NamedFile::Own(self.own_key(own, &file)?), None)),
         }
+    }
+
+    fn own_key(&self, own: &str, file: &FileRef) -> Result<String, Problem> {
         let key = file.path.strip_prefix(self.upload.prefix.as_str());
         let own = key.filter(|key| key.strip_prefix(own).is_some_and(|rest| rest.starts_with('/')));
         match own {
@@ -166,6 +184,45 @@ impl External {
         let bare = lower.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
         [&self.upload.endpoint, &self.download.endpoint].iter().any(|own| own.seen_from(host) == bare)
     }
+}
+
+fn not_listed() -> Problem {
+    Problem::bad_request(
+        "`file.endpoint` names an object store that this server does not read from: upload to where \
+         authorize-external-upload says, and leave `endpoint` out; whoever runs the server may list other stores with \
+         --external-endpoints",
+    )
+}
+
+/// The file in a store that is listed, and what opens it.
+fn foreign(
+    endpoint: &ForeignEndpoint,
+    file: FileRef,
+) -> Result<(Box<ForeignFile>, Box<AccessKeys>), Problem> {
+    let FileRef { bucket, path, keys, .. } = file;
+    let keys = keys.ok_or_else(|| {
+        Problem::bad_request(
+            "`credentials` with AccessKeyId and SecretAccessKey are needed beside `file` for a store other than ours",
+        )
+    })?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if !((3..=63).contains(&bucket.len()) && bucket.bytes().all(plain) && !bucket.starts_with('.')) {
+        return Err(Problem::bad_request("`file.bucket` must be the name of a bucket, such as uploads"));
+    }
+    if !Uploads::is_key(&path) {
+        return Err(Problem::bad_request(
+            "`file.path` must be a key without empty, `.` or `..` parts, such as folder/encodings.bin",
+        ));
+    }
+    if [Some(&keys.access_key_id), Some(&keys.secret_access_key), keys.session_token.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        return Err(Problem::bad_request("`credentials` must hold visible ASCII characters alone"));
+    }
+    let (endpoint, secure) = (endpoint.to_string(), endpoint.is_secure());
+    Ok((Box::new(ForeignFile { endpoint, secure, bucket, path }), keys))
 }
 
 /// Where a party's files are.
@@ -214,7 +271,9 @@ mod tests {
             prefix: String::new(),
             duration: Duration::from_hours(12),
         };
-        External { office: Arc::new(Closed), upload: bucket("uploads"), download: bucket("anonlink") }
+        let foreign = ForeignEndpoints::parse("s3.example.org,minio.lan:9000").unwrap();
+        let (upload, download) = (bucket("uploads"), bucket("anonlink"));
+        External { office: Arc::new(Closed), upload, download, foreign }
     }
 
     fn file(bucket: &str, path: &str, endpoint: Option<&str>) -> FileRef {
@@ -223,6 +282,7 @@ mod tests {
             path: path.to_owned(),
             endpoint: endpoint.map(str::to_owned),
             secure: None,
+            keys: None,
         }
     }
 
@@ -231,7 +291,9 @@ mod tests {
         let read = |bucket: &str, path: &str| {
             let path = path.replace('P', &PROJECT.to_string());
             let reference = external().reference((PROJECT, 1, 7), file(bucket, &path, None), None, None);
-            reference.map(|reference| reference.encodings == path)
+            reference.map(|(reference, keyring)| {
+                keyring.is_empty() && reference.encodings == NamedFile::Own(path.clone())
+            })
         };
         assert_eq!(read("uploads", "P/1/encodings.bin"), Ok(true));
         assert_eq!(read("uploads", "P/1/a/b.json"), Ok(true));
@@ -257,6 +319,43 @@ mod tests {
         };
         assert!(read("linkage.example:8852") && read("http://Linkage.example:8852/"));
         assert!(!read("linkage.example:9000") && !read("169.254.169.254") && !read(""));
+    }
+
+    #[test]
+    fn files_of_a_listed_store_are_read_with_the_keys_that_come_with_them() {
+        let keys = |id: &str| {
+            Box::new(AccessKeys {
+                access_key_id: id.to_owned(),
+                secret_access_key: "secret".to_owned(),
+                session_token: None,
+            })
+        };
+        let read = |endpoint: &str, bucket: &str, path: &str, keys: Option<Box<AccessKeys>>| {
+            let file = FileRef { keys, ..file(bucket, path, Some(endpoint)) };
+            external().reference((PROJECT, 1, 7), file, None, None)
+        };
+        let (reference, keyring) =
+            read("https://S3.example.org", "mine", "a/b.bin", Some(keys("me"))).unwrap();
+        assert_eq!(keyring, Keyring { encodings: Some(keys("me")), blocks: None });
+        let expected = ForeignFile {
+            endpoint: "s3.example.org".to_owned(),
+            secure: true,
+            bucket: "mine".to_owned(),
+            path: "a/b.bin".to_owned(),
+        };
+        assert_eq!(reference.encodings, NamedFile::Foreign(Box::new(expected)));
+        assert_eq!(reference.own_files().count(), 0);
+        for (bucket, path, keys) in [
+            ("mine", "a/b.bin", None),
+            ("mine", "a/b.bin", Some(keys(""))),
+            ("mine", "a/b.bin", Some(keys("a\nb"))),
+            ("mine", "a/../b.bin", Some(keys("me"))),
+            ("mine", "", Some(keys("me"))),
+            ("m/ine", "a/b.bin", Some(keys("me"))),
+            ("..", "a/b.bin", Some(keys("me"))),
+        ] {
+            assert!(read("https://minio.lan:9000", bucket, path, keys).is_err(), "{bucket} {path}");
+        }
     }
 
     #[test]

@@ -156,8 +156,9 @@ impl Slot {
     ) -> Result<Token, Problem> {
         let external = self.state.external.as_deref().ok_or_else(disabled)?;
         let (project, party) = (self.project, self.party);
-        let reference = external.reference((project, party, self.number), encodings, blocks, host)?;
-        let receipt = self.state.coordinator.refer_upload(project, party, reference).await?;
+        let (reference, keyring) =
+            external.reference((project, party, self.number), encodings, blocks, host)?;
+        let receipt = self.state.coordinator.refer_upload(project, party, reference, keyring).await?;
         tracing::info!(project.id = %project, party, "upload accepted; its files are read next");
         Ok(receipt)
     }
@@ -255,9 +256,10 @@ impl From<objects::Error> for Problem {
     fn from(error: objects::Error) -> Self {
         match error {
             objects::Error::Full(_) => full(error),
-            objects::Error::Missing { .. } | objects::Error::Damaged { .. } | objects::Error::Storage(_) => {
-                Self::internal(&error)
-            }
+            objects::Error::Missing { .. }
+            | objects::Error::Damaged { .. }
+            | objects::Error::Foreign { .. }
+            | objects::Error::Storage(_) => Self::internal(&error),
         }
     }
 }

@@ -5,13 +5,16 @@ use std::time::Duration;
 use super::store::{Commit, Store};
 use crate::model::run::{Progress, Times};
 use crate::model::{
-    BitSet, Contents, Dataset, Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, RunState,
-    Seed, Summary, Threshold, TokenHash, Upload,
+    AccessKeys, BitSet, Contents, Dataset, ForeignFile, Keyring, NamedFile, Party, ProjectId, ProjectState,
+    Reference, ResultType, Run, RunId, RunState, Seed, Summary, Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
 /// The seed of the runs that have one.
 pub(super) const SEED: [u8; 32] = *b"the seed that must be forgotten!";
+
+/// The secret key of the party that names a file elsewhere.
+pub(super) const SECRET_KEY: &str = "the key that must be forgotten";
 
 /// Every story, one after the other, on an empty store.
 pub(super) async fn all(store: &dyn Store) {
@@ -30,11 +33,7 @@ pub(super) fn project(number: u8) -> ProjectState {
     let at = |micros| Timestamp::from_micros(i64::from(number) + micros);
     let contents = [
         Contents::Missing,
-        Contents::Fetching(Reference {
-            upload: 1,
-            encodings: "p/0/e.json".to_owned(),
-            blocks: Some("p/0/\u{e9}".to_owned()),
-        }),
+        fetching(),
         Contents::Ingesting(Upload { upload: 1, records: 2, encoding_bytes: 8, blocks: true }),
         Contents::Ready(Dataset { upload: 3, records: u32::MAX, encoding_bytes: 128, blocks: 1 << 40 }),
         Contents::Failed { message: "the encodings have 4 bytes".to_owned() },
@@ -67,6 +66,29 @@ pub(super) fn project(number: u8) -> ProjectState {
         result_token: hash,
         parties: parties.to_vec(),
         runs,
+    }
+}
+
+/// Files in our store and in another one.
+fn fetching() -> Contents {
+    let foreign = ForeignFile {
+        endpoint: "store.example:9000".to_owned(),
+        secure: true,
+        bucket: "b".to_owned(),
+        path: "p/0/\u{e9}".to_owned(),
+    };
+    let keys = AccessKeys {
+        access_key_id: "id".to_owned(),
+        secret_access_key: SECRET_KEY.to_owned(),
+        session_token: None,
+    };
+    Contents::Fetching {
+        reference: Reference {
+            upload: 1,
+            encodings: NamedFile::Own("p/0/e.json".to_owned()),
+            blocks: Some(NamedFile::Foreign(Box::new(foreign))),
+        },
+        keyring: Keyring { encodings: None, blocks: Some(Box::new(keys)) },
     }
 }
 

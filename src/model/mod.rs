@@ -3,6 +3,7 @@
 pub mod bits;
 pub mod ids;
 pub mod job;
+pub mod keyring;
 pub mod party;
 pub mod project;
 pub mod run;
@@ -13,7 +14,8 @@ pub mod token;
 pub use bits::BitSet;
 pub use ids::{ProjectId, RunId};
 pub use job::{Job, Outcome, Purge, Task};
-pub use party::{Contents, Dataset, Party, Reference, Upload};
+pub use keyring::{AccessKeys, Keyring};
+pub use party::{Contents, Dataset, ForeignFile, NamedFile, Party, Reference, Upload};
 pub use project::{ProjectState, ResultType};
 pub use run::{Run, RunState, Summary};
 pub use seed::Seed;

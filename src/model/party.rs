@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keyring::Keyring;
 use super::token::TokenHash;
 
 /// One data provider of a project. Its place in the list of parties is its dataset index.
@@ -45,7 +46,12 @@ pub enum Contents {
     /// Nothing was accepted yet.
     Missing,
     /// Accepted, by the names of files that are still to be read.
-    Fetching(Reference),
+    Fetching {
+        /// What they are.
+        reference: Reference,
+        /// Opens those that are not in our store.
+        keyring: Keyring,
+    },
     /// Accepted, and being checked and laid out.
     Ingesting(Upload),
     /// Ready to be linked.
@@ -55,6 +61,16 @@ pub enum Contents {
         /// What is wrong, for people.
         message: String,
     },
+}
+
+impl Contents {
+    /// The files that are still to be read, if there are any.
+    pub const fn named(&self) -> Option<&Reference> {
+        match self {
+            Self::Fetching { reference, .. } => Some(reference),
+            _ => None,
+        }
+    }
 }
 
 /// An accepted upload, as it was counted while it arrived.
@@ -70,21 +86,47 @@ pub struct Upload {
     pub blocks: bool,
 }
 
-/// An accepted upload that names files instead of holding encodings: keys in the bucket that clients upload to.
+/// An accepted upload that names files instead of holding encodings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The number of the upload, from which its keys are made.
     pub upload: u32,
     /// Holds the encodings.
-    pub encodings: String,
+    pub encodings: NamedFile,
     /// Holds the blocks, where the project uses blocking.
-    pub blocks: Option<String>,
+    pub blocks: Option<NamedFile>,
+}
+
+/// A file that an upload names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum NamedFile {
+    /// This key in the bucket that clients upload to.
+    Own(String),
+    /// In a store of somebody else.
+    Foreign(Box<ForeignFile>),
+}
+
+/// A file in an S3 store that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignFile {
+    /// The host of the store, and its port if that is not the usual one; in lower case.
+    pub endpoint: String,
+    /// Whether the store speaks TLS.
+    pub secure: bool,
+    /// The bucket.
+    pub bucket: String,
+    /// The key in the bucket.
+    pub path: String,
 }
 
 impl Reference {
-    /// The files that it names.
-    pub fn files(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.encodings).chain(&self.blocks)
+    /// The keys of the files that are in our own store: those go once they were read.
+    pub fn own_files(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.encodings).chain(&self.blocks).filter_map(|file| match file {
+            NamedFile::Own(key) => Some(key),
+            NamedFile::Foreign(_) => None,
+        })
     }
 }
 

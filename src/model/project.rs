@@ -53,7 +53,7 @@ impl ProjectState {
     /// When its last run ended, if nothing goes on and there was a run.
     pub fn ended(&self) -> Option<Timestamp> {
         let arriving =
-            |contents: &Contents| matches!(contents, Contents::Fetching(_) | Contents::Ingesting(_));
+            |contents: &Contents| matches!(contents, Contents::Fetching { .. } | Contents::Ingesting(_));
         let busy = |party: &Party| party.uploading || arriving(&party.contents);
         if self.parties.iter().any(busy) || !self.runs.iter().all(Run::has_ended) {
             return None;

@@ -25,6 +25,14 @@ pub enum Error {
     /// There is no room. Worth another try once somebody has made some.
     #[error("there is no space left for objects")]
     Full(#[source] io::Error),
+    /// A store of somebody else broke off. Worth another try after a pause; nothing is wrong with ours.
+    #[error("the object store at {host} cannot be read from: {reason}")]
+    Foreign {
+        /// Whose it is.
+        host: String,
+        /// What it said, as far as that is no secret.
+        reason: String,
+    },
     /// The store did not do as told. Worth another try after a pause.
     #[error("object storage is unavailable")]
     Storage(#[source] Box<dyn StdError + Send + Sync>),

@@ -9,6 +9,7 @@
 mod blob;
 pub mod buckets;
 mod error;
+mod foreign;
 pub mod keys;
 mod local;
 mod location;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use blob::Blob;
 pub use error::Error;
+pub use foreign::{Endpoint as ForeignEndpoint, ForeignEndpoints, ForeignError, ForeignStores};
 pub use keys::{Key, Prefix};
 pub use location::{Kind, Location, S3Access, connect};
 pub use passes::{Grant, Pass, PassOffice, Permission};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{Attribute, ObjectStore, ObjectStoreExt};
+use object_store::{Attribute, GetResult, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
 use super::{Chunks, Error, keys};
@@ -49,16 +49,7 @@ impl Uploads {
     pub async fn open(&self, key: &str) -> Result<ClientFile, Error> {
         let found = self.store.get(&path(key)?).await;
         let found = found.map_err(|error| Error::from_store(&keys::client_file(key), error))?;
-        let metadata = found.attributes.iter().filter_map(|(name, value)| match name {
-            Attribute::Metadata(name) => Some((name.to_ascii_lowercase(), value.to_string())),
-            _ => None,
-        });
-        Ok(ClientFile {
-            size: found.meta.size,
-            metadata: metadata.collect(),
-            chunks: found.into_stream().map_err(Error::from).boxed(),
-            runtime: self.runtime.clone(),
-        })
+        Ok(ClientFile::new(found, self.runtime.clone(), Error::from))
     }
 
     /// Removes a file; no error if there is none.
@@ -98,6 +89,24 @@ fn path(key: &str) -> Result<Path, Error> {
 }
 
 impl ClientFile {
+    /// The file that a store gave; `failed` says what it means if it does not give all of it.
+    pub(super) fn new(
+        found: GetResult,
+        runtime: Handle,
+        failed: impl Fn(object_store::Error) -> Error + Send + 'static,
+    ) -> Self {
+        let metadata = found.attributes.iter().filter_map(|(name, value)| match name {
+            Attribute::Metadata(name) => Some((name.to_ascii_lowercase(), value.to_string())),
+            _ => None,
+        });
+        Self {
+            size: found.meta.size,
+            metadata: metadata.collect(),
+            chunks: found.into_stream().map_err(failed).boxed(),
+            runtime,
+        }
+    }
+
     /// Its size in bytes.
     pub const fn size(&self) -> u64 {
         self.size

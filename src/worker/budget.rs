@@ -172,7 +172,7 @@ mod tests {
             until: Timestamp::default(),
         };
         let job = Job { project: ProjectId::from_bytes([2; 24]), task };
-        Hold::new(Assignment { lease, job, seed: None })
+        Hold::new(Assignment { lease, job, secret: None })
     }
 
     /// On a disk of which nothing is known: the one that the tests run on may be full.

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::linkage::encoding::layout;
 use crate::linkage::{pairs, similarity, solver};
-use crate::objects::{self, Key};
+use crate::objects::{self, ForeignError, Key};
 use crate::telemetry::chain;
 
 /// Why a job has no outcome.
@@ -56,6 +56,7 @@ impl From<objects::Error> for Error {
             objects::Error::Full(_) => {
                 Self::Failed(format!("{}; free some space, then try again", chain(&error)))
             }
+            objects::Error::Foreign { .. } => Self::Failed(chain(&error)),
             objects::Error::Storage(_) => Self::Away(chain(&error)),
         }
     }
@@ -67,6 +68,15 @@ impl From<io::Error> for Error {
         match error.downcast::<objects::Error>() {
             Ok(error) => error.into(),
             Err(error) => objects::Error::from(error).into(),
+        }
+    }
+}
+
+impl From<ForeignError> for Error {
+    fn from(error: ForeignError) -> Self {
+        match error {
+            ForeignError::Refused(why) => Self::Rejected(why),
+            ForeignError::Unavailable(why) => Self::Failed(why),
         }
     }
 }

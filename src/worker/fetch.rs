@@ -8,9 +8,10 @@ use super::hold::Hold;
 use super::lease::panicked;
 use super::shop::Shop;
 use super::watched::Watched;
+use crate::coordinator::Secret;
 use crate::linkage::encoding::{self, binary, json};
-use crate::model::{Outcome, Reference, Upload};
-use crate::objects::{self, ClientFile, Objects, Staged, Uploads, keys};
+use crate::model::{AccessKeys, Keyring, NamedFile, Outcome, Reference, Upload};
+use crate::objects::{self, ClientFile, Objects, Staged, keys};
 use crate::runtime::compute;
 
 /// The largest encoding that is read at all, in bytes; which of them the project takes is judged later.
@@ -26,14 +27,13 @@ pub(super) async fn work(
     reference: &Reference,
 ) -> Result<Outcome, Error> {
     let (project, upload) = (hold.job().project, reference.upload);
-    let bucket = shop.objects.uploads().ok_or_else(|| {
-        Error::Rejected(
-            "this server does not read uploaded files any more; upload through the API".to_owned(),
-        )
-    })?;
-    let encodings = open(bucket, &reference.encodings).await?;
+    let keyring = match &hold.assignment.secret {
+        Some(Secret::Keyring(keyring)) => keyring.clone(),
+        _ => Keyring::default(),
+    };
+    let encodings = open(shop, &reference.encodings, keyring.encodings.as_deref()).await?;
     let blocks = match &reference.blocks {
-        Some(blocks) => Some(open(bucket, blocks).await?),
+        Some(blocks) => Some(open(shop, blocks, keyring.blocks.as_deref()).await?),
         None => None,
     };
     let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), encodings, blocks };
@@ -65,7 +65,24 @@ struct Named {
     file: ClientFile,
 }
 
-async fn open(bucket: &Uploads, key: &str) -> Result<Named, Error> {
+async fn open(shop: &Shop, named: &NamedFile, keys: Option<&AccessKeys>) -> Result<Named, Error> {
+    match (named, keys) {
+        (NamedFile::Own(key), _) => open_own(shop, key).await,
+        (NamedFile::Foreign(file), Some(keys)) => {
+            Ok(Named { name: file.path.clone(), file: shop.foreign.open(file, keys).await? })
+        }
+        (NamedFile::Foreign(_), None) => {
+            Err(Error::Failed("the job came without the keys to the files it is to read".to_owned()))
+        }
+    }
+}
+
+async fn open_own(shop: &Shop, key: &str) -> Result<Named, Error> {
+    let bucket = shop.objects.uploads().ok_or_else(|| {
+        Error::Rejected(
+            "this server does not read uploaded files any more; upload through the API".to_owned(),
+        )
+    })?;
     // The path in front of it is ours.
     let name = key.splitn(3, '/').last().unwrap_or(key).to_owned();
     match bucket.open(key).await {

@@ -9,6 +9,7 @@ use super::lease::panicked;
 use super::seal::Unsealing;
 use super::shop::Shop;
 use super::watched::Watched;
+use crate::coordinator::Secret;
 use crate::linkage::pairs::{self, Pair, limited, merge_runs};
 use crate::linkage::solver::{self, Groups, Permutations, solve};
 use crate::model::{Outcome, ProjectId, ResultType, RunId, Seed, Summary};
@@ -115,8 +116,10 @@ impl Desk {
     }
 
     fn seed(&self) -> Result<&Seed, Error> {
-        let seed = self.hold.assignment.seed.as_ref();
-        seed.ok_or_else(|| Error::Failed("the job came without the seed of its permutations".to_owned()))
+        match &self.hold.assignment.secret {
+            Some(Secret::Seed(seed)) => Ok(seed),
+            _ => Err(Error::Failed("the job came without the seed of its permutations".to_owned())),
+        }
     }
 
     fn solve(&self, records: &[u32]) -> Result<(Groups, Summary), Error> {

@@ -15,7 +15,7 @@ use super::shop::Shop;
 use super::{heartbeat, lease};
 use crate::linkage::similarity::Kernel;
 use crate::model::Task;
-use crate::objects::Objects;
+use crate::objects::{ForeignStores, Objects};
 use crate::runtime::compute::Pool;
 
 /// How long jobs get to notice that they are to stop, once the drain has taken its time.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub roster: Roster,
     /// Memory for all jobs together that need much, in bytes.
     pub memory_bytes: u64,
+    /// The stores of other people that files are read from.
+    pub foreign: ForeignStores,
     /// Where results are written: its room is looked at before they are.
     pub disk: PathBuf,
 }
@@ -70,7 +72,7 @@ impl Worker {
     pub fn start(desk: impl Desk + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
         let crew = Arc::new(Crew {
             desk: Arc::new(desk),
-            shop: Arc::new(Shop::new(objects, pool, settings.kernel)),
+            shop: Arc::new(Shop::new(objects, settings.foreign, pool, settings.kernel)),
             hands: Hands::new(settings.roster),
             budget: Budget::new(settings.memory_bytes, settings.disk),
             lease: settings.lease,

@@ -10,7 +10,7 @@ use super::tunings::Tunings;
 use super::{chore, compare, fetch, finalize, ingest, plan, purge};
 use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Task};
-use crate::objects::{Key, Objects, Staged};
+use crate::objects::{ForeignStores, Key, Objects, Staged};
 use crate::runtime::breakpoint::{Moment, hang, reach};
 use crate::runtime::compute::Pool;
 
@@ -18,6 +18,7 @@ use crate::runtime::compute::Pool;
 #[derive(Debug)]
 pub(super) struct Shop {
     pub(super) objects: Objects,
+    pub(super) foreign: ForeignStores,
     pub(super) pool: Pool,
     pub(super) kernel: Kernel,
     pub(super) library: Library,
@@ -27,9 +28,10 @@ pub(super) struct Shop {
 }
 
 impl Shop {
-    pub(super) fn new(objects: Objects, pool: Pool, kernel: Kernel) -> Self {
+    pub(super) fn new(objects: Objects, foreign: ForeignStores, pool: Pool, kernel: Kernel) -> Self {
         let (library, rate) = (Library::new(objects.clone()), Rate::new(kernel, pool.threads()));
-        Self { objects, pool, kernel, library, rate, tunings: Tunings::default(), holds: Arc::default() }
+        let (tunings, holds) = (Tunings::default(), Arc::default());
+        Self { objects, foreign, pool, kernel, library, rate, tunings, holds }
     }
 
     /// Does the job.

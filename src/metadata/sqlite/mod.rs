@@ -15,10 +15,11 @@ use crate::runtime::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
 
 /// What leads from each version of the file to the next.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
+    include_str!("../migrations/0004.sql"),
 ];
 
 /// The metadata in one `SQLite` file. Cheap to clone.
@@ -237,21 +238,24 @@ mod tests {
     }
 
     #[test]
-    fn an_erased_seed_is_in_no_file() {
+    fn what_is_erased_is_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
         let mut project = conformance::project(7);
-        let seed = conformance::SEED;
-        let is_stored = || {
+        let is_stored = |secret: &[u8]| {
             let files = ["metadata.db", "metadata.db-wal"]
                 .map(|name| std::fs::read(folder.path().join(name)).unwrap());
-            files.iter().any(|file| file.windows(seed.len()).any(|bytes| bytes == seed))
+            files.iter().any(|file| file.windows(secret.len()).any(|bytes| bytes == secret))
         };
         runtime.block_on(conformance::put(&store, &project));
-        assert!(is_stored());
+        let (seed, key) = (conformance::SEED.as_slice(), conformance::SECRET_KEY.as_bytes());
+        assert!(is_stored(seed) && is_stored(key));
         project.runs.iter_mut().for_each(|run| run.seed = None);
         runtime.block_on(conformance::put(&store, &project));
-        assert!(!is_stored());
+        assert!(!is_stored(seed));
+        project.parties[1].contents = crate::model::Contents::Missing;
+        runtime.block_on(conformance::put(&store, &project));
+        assert!(!is_stored(key));
     }
 }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::unavailable;
 use crate::metadata::Error;
 use crate::model::run::{Progress, Times};
 use crate::model::{
-    BitSet, Contents, Dataset, Party, ProjectId, ProjectState, ResultType, Run, RunId, RunState, Seed,
-    Summary, Threshold, TokenHash, Upload,
+    BitSet, Contents, Dataset, Keyring, Party, ProjectId, ProjectState, ResultType, Run, RunId, RunState,
+    Seed, Summary, Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -117,18 +119,23 @@ fn project(row: &Row<'_>, id: ProjectId) -> Result<ProjectState, Error> {
     })
 }
 
+/// Plain data as JSON.
+fn text(data: &impl Serialize) -> String {
+    serde_json::to_string(data).expect("it is plain data")
+}
+
 fn store_party(connection: &Connection, project: ProjectId, index: u32, party: &Party) -> Result<(), Error> {
     let mut upsert = connection
         .prepare_cached(
             "REPLACE INTO parties (project, party, update_token, receipt_token, uploads, uploading, contents,
-                                   upload, records, bytes, blocks, message, reference)
+                                   upload, records, bytes, blocks, message, reference, keyring)
              VALUES (:project, :party, :update_token, :receipt_token, :uploads, :uploading, :contents,
-                     :upload, :records, :bytes, :blocks, :message, :reference)",
+                     :upload, :records, :bytes, :blocks, :message, :reference, :keyring)",
         )
         .map_err(unavailable)?;
     let (contents, data, message) = match &party.contents {
         Contents::Missing => ("missing", None, None),
-        Contents::Fetching(_) => ("fetching", None, None),
+        Contents::Fetching { .. } => ("fetching", None, None),
         Contents::Ingesting(Upload { upload, records, encoding_bytes, blocks }) => {
             ("ingesting", Some((*upload, *records, *encoding_bytes, u64::from(*blocks))), None)
         }
@@ -137,9 +144,11 @@ fn store_party(connection: &Connection, project: ProjectId, index: u32, party: &
         }
         Contents::Failed { message } => ("failed", None, Some(message)),
     };
-    let reference = match &party.contents {
-        Contents::Fetching(reference) => Some(serde_json::to_string(reference).expect("it is plain data")),
-        _ => None,
+    let (reference, keyring) = match &party.contents {
+        Contents::Fetching { reference, keyring } => {
+            (Some(text(reference)), (!keyring.is_empty()).then(|| Zeroizing::new(text(keyring))))
+        }
+        _ => (None, None),
     };
     upsert
         .execute(named_params! {
@@ -156,6 +165,7 @@ fn store_party(connection: &Connection, project: ProjectId, index: u32, party: &
             ":blocks": data.map(|data| data.3.cast_signed()),
             ":message": message,
             ":reference": reference,
+            ":keyring": keyring.as_ref().map(|keyring| keyring.as_str()),
         })
         .map(drop)
         .map_err(unavailable)
@@ -168,9 +178,13 @@ fn party(row: &Row<'_>) -> Result<Party, Error> {
     let contents = match get::<String>(row, "contents")?.as_str() {
         "missing" => Contents::Missing,
         "fetching" => {
-            let reference: String = get(row, "reference")?;
-            let reference = serde_json::from_str(&reference);
-            Contents::Fetching(reference.map_err(|_| damaged("files of a party"))?)
+            let reference = serde_json::from_str(&get::<String>(row, "reference")?);
+            let keyring = get::<Option<String>>(row, "keyring")?.map(Zeroizing::new);
+            let keyring = keyring.map_or_else(|| Ok(Keyring::default()), |text| serde_json::from_str(&text));
+            Contents::Fetching {
+                reference: reference.map_err(|_| damaged("files of a party"))?,
+                keyring: keyring.map_err(|_| damaged("keys of a party"))?,
+            }
         }
         "ingesting" => {
             let (upload, records, encoding_bytes, blocks) = data()?;

@@ -4,7 +4,7 @@ use super::rows;
 use super::unavailable;
 use crate::metadata::Error;
 use crate::metadata::store::{Change, Commit};
-use crate::model::{ProjectId, ProjectState};
+use crate::model::{Contents, Party, ProjectId, ProjectState};
 use crate::runtime::sqlite;
 
 /// Reads a project, asks `change`, and writes what it says.
@@ -27,11 +27,16 @@ pub(super) fn update(
     Ok(())
 }
 
-/// Whether a change removes something that must not be read again: a seed, a run, a project.
+/// Whether a change removes something that must not be read again: a seed, keys, a run, a project.
 fn effaces(before: Option<&ProjectState>, after: Option<&ProjectState>) -> bool {
     let Some(before) = before else { return false };
     let Some(after) = after else { return true };
-    before.runs.iter().any(|old| {
+    let keys = |party: &Party| match &party.contents {
+        Contents::Fetching { keyring, .. } => !keyring.is_empty(),
+        _ => false,
+    };
+    let used = before.parties.iter().zip(&after.parties).any(|(old, new)| keys(old) && old != new);
+    used || before.runs.iter().any(|old| {
         let kept = after.run(old.id);
         kept.is_none_or(|run| old.seed.is_some() && run.seed.is_none())
     })

@@ -7,7 +7,7 @@ use super::people::{People, compare, finalize};
 use super::{PROJECT, Place, RUN};
 use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Purge, ResultType, Task};
-use crate::objects::keys;
+use crate::objects::{ForeignStores, keys};
 use crate::runtime::clock::Stopwatch;
 use crate::worker::{Roster, Settings, Worker};
 
@@ -24,6 +24,7 @@ fn start_with_deadline(place: &Place, desk: &Paper, job_deadline: Duration) -> W
         memory_bytes: 1 << 30,
         disk: place.dir.path().to_owned(),
         kernel: Kernel::best(),
+        foreign: ForeignStores::default(),
     };
     Worker::start(desk.clone(), place.objects.clone(), place.pool.clone(), settings)
 }

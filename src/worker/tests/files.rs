@@ -8,8 +8,8 @@ use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOption
 
 use super::{PROJECT, Place, RUN};
 use crate::linkage::similarity::Kernel;
-use crate::model::{Outcome, Purge, Reference, ResultType, Task, Upload};
-use crate::objects::{Objects, Uploads, keys};
+use crate::model::{NamedFile, Outcome, Purge, Reference, ResultType, Task, Upload};
+use crate::objects::{ForeignStores, Objects, Uploads, keys};
 use crate::runtime::compute::Pool;
 use crate::worker::Error;
 use crate::worker::shop::Shop;
@@ -19,7 +19,7 @@ fn place() -> (Place, Arc<InMemory>) {
     let (place, bucket) = (Place::new(), Arc::new(InMemory::new()));
     let objects: Objects = place.objects.clone().with_uploads(Uploads::new(bucket.clone()));
     let pool = Pool::new(1).unwrap();
-    let shop = Arc::new(Shop::new(objects.clone(), pool.clone(), Kernel::best()));
+    let shop = Arc::new(Shop::new(objects.clone(), ForeignStores::default(), pool.clone(), Kernel::best()));
     (Place { objects, pool, shop, ..place }, bucket)
 }
 
@@ -33,7 +33,7 @@ async fn put(bucket: &InMemory, name: &str, bytes: impl Into<PutPayload>, metada
 }
 
 fn fetch(encodings: &str, blocks: Option<&str>) -> Task {
-    let key = |name: &str| format!("{PROJECT}/0/{name}");
+    let key = |name: &str| NamedFile::Own(format!("{PROJECT}/0/{name}"));
     let reference = Reference { upload: 1, encodings: key(encodings), blocks: blocks.map(key) };
     Task::Fetch { party: 0, reference }
 }

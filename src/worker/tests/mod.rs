@@ -14,10 +14,10 @@ use tempfile::TempDir;
 use super::Error;
 use super::hold::Hold;
 use super::shop::Shop;
-use crate::coordinator::Assignment;
+use crate::coordinator::{Assignment, Secret};
 use crate::linkage::similarity::Kernel;
 use crate::model::{Job, Outcome, ProjectId, RunId, Seed, Task};
-use crate::objects::{Key, Objects};
+use crate::objects::{ForeignStores, Key, Objects};
 use crate::queue::{Fence, Lease, LeaseId};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::compute::Pool;
@@ -37,7 +37,7 @@ fn assignment(task: Task) -> Assignment {
         enqueued: Timestamp::default(),
         until: Timestamp::from_micros(0),
     };
-    Assignment { lease, job, seed: Some(Seed::from_bytes([9; 32])) }
+    Assignment { lease, job, secret: Some(Secret::Seed(Seed::from_bytes([9; 32]))) }
 }
 
 /// Objects in a directory of their own, and what jobs work with.
@@ -53,7 +53,8 @@ impl Place {
         let dir = TempDir::new().unwrap();
         let objects = Objects::open(&dir.path().join("objects"), &dir.path().join("spool")).unwrap();
         let pool = Pool::new(2).unwrap();
-        let shop = Arc::new(Shop::new(objects.clone(), pool.clone(), Kernel::best()));
+        let shop =
+            Arc::new(Shop::new(objects.clone(), ForeignStores::default(), pool.clone(), Kernel::best()));
         Self { dir, objects, pool, shop }
     }
 

@@ -23,15 +23,6 @@ ENCODINGS = [[os.urandom(64) for _ in range(200)] for _ in range(2)]
 ENCODINGS[1][:50] = ENCODINGS[0][:50]
 
 
-def wait_for_error(project, timeout_s=20):
-    deadline = time.monotonic() + timeout_s
-    while not project.describe().json()["error"]:
-        assert time.monotonic() < deadline, "the project is not in error"
-        time.sleep(0.02)
-    run = project.api.get(f"{project.path}/runs", project.token)
-    assert run.status_code == 200
-
-
 def test_the_answer_is_what_clients_read(api, server):
     project = api.project()
     given = external.authorize(project, 1)
@@ -107,7 +98,7 @@ def test_a_file_that_cannot_be_used_is_a_project_error_that_another_upload_mends
     store = external.client(given["upload"], given["credentials"])
     bad = external.put(store, given["upload"], name, data, metadata)
     assert project.post_clks(0, {"encodings": bad}).status_code == 201
-    wait_for_error(project)
+    external.wait_for_error(project)
     assert_problem(project.post_run(0.9), 500, name)
     project.upload_encodings(0, ENCODINGS[0])
     assert project.describe().json()["error"] is False
@@ -118,7 +109,7 @@ def test_a_file_that_is_not_there_is_a_project_error(api):
     place = external.authorize(project, 0)["upload"]
     missing = {"file": {"bucket": place["bucket"], "path": f"{place['path']}/nothing.bin"}}
     assert project.post_clks(0, {"encodings": missing}).status_code == 201
-    wait_for_error(project)
+    external.wait_for_error(project)
 
 
 def test_other_paths_are_refused_and_the_token_stays_usable(api):

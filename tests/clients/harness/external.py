@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 from anonlink.serialization import load_candidate_pairs
 from minio import Minio
@@ -62,3 +63,13 @@ def scores(run):
     finally:
         answer.close()
         answer.release_conn()
+
+
+def wait_for_error(project, timeout_s=20):
+    """Waits until a party's files have turned out to be unusable; returns what is said of them."""
+    deadline = time.monotonic() + timeout_s
+    while not project.describe().json()["error"]:
+        assert time.monotonic() < deadline, "the project is not in error"
+        time.sleep(0.02)
+    assert project.api.get(f"{project.path}/runs", project.token).status_code == 200
+    return project.post_run(0.9).json()["detail"]

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use super::super::{Error, Rejection};
 use super::tokens::Tokens;
+use crate::model::AccessKeys;
 
 /// An object that holds encodings or blocks, as the sender names it. Where it points is judged elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,19 +17,21 @@ pub struct FileRef {
     pub endpoint: Option<String>,
     /// Whether the sender says that the object store speaks TLS.
     pub secure: Option<bool>,
+    /// What the sender says opens it.
+    pub keys: Option<Box<AccessKeys>>,
 }
 
 /// What is known of a reference while its members come by.
 #[derive(Default)]
 pub(super) struct Builder {
     file: Option<FileRef>,
-    has_credentials: bool,
+    keys: Option<Box<AccessKeys>>,
 }
 
 impl Builder {
     /// Whether any member of a reference came by.
     pub(super) const fn is_begun(&self) -> bool {
-        self.file.is_some() || self.has_credentials
+        self.file.is_some() || self.keys.is_some()
     }
 
     /// Reads the value of the member `key`, of the reference that is the top-level member `member`.
@@ -40,7 +43,7 @@ impl Builder {
     ) -> Result<(), Error> {
         match key {
             Key::File if self.file.is_some() => Err(Rejection::MemberTwice { member: "file" }.into()),
-            Key::Credentials if self.has_credentials => {
+            Key::Credentials if self.keys.is_some() => {
                 Err(Rejection::MemberTwice { member: "credentials" }.into())
             }
             Key::File => {
@@ -48,8 +51,8 @@ impl Builder {
                 Ok(())
             }
             Key::Credentials => {
-                self.has_credentials = true;
-                credentials(tokens, member)
+                self.keys = Some(Box::new(credentials(tokens, member)?));
+                Ok(())
             }
             Key::Other => tokens.skip_value(),
         }
@@ -57,7 +60,8 @@ impl Builder {
 
     /// The reference, once its last member came by.
     pub(super) fn finish(self, member: &'static str) -> Result<FileRef, Rejection> {
-        self.file.ok_or(Rejection::Reference { member, lacks: "file" })
+        let file = self.file.ok_or(Rejection::Reference { member, lacks: "file" })?;
+        Ok(FileRef { keys: self.keys, ..file })
     }
 }
 
@@ -106,24 +110,25 @@ fn file<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<FileRef
         path: path.ok_or(Rejection::Reference { member, lacks: "path" })?,
         endpoint,
         secure,
+        keys: None,
     })
 }
 
-/// Checks credentials and forgets them: only the service's own store is ever read, with its own.
-fn credentials<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<(), Error> {
-    const REQUIRED: [&str; 2] = ["AccessKeyId", "SecretAccessKey"];
-    let mut found = [None, None];
-    object(tokens, "credentials", |tokens, key| match REQUIRED.iter().position(|known| *known == key) {
-        Some(which) => {
-            text(tokens, REQUIRED[which])?;
-            put(&mut found[which], (), REQUIRED[which])
-        }
+fn credentials<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<AccessKeys, Error> {
+    const MEMBERS: [&str; 3] = ["AccessKeyId", "SecretAccessKey", "SessionToken"];
+    let mut texts = [None, None, None];
+    object(tokens, "credentials", |tokens, key| match MEMBERS.iter().position(|known| *known == key) {
+        // Programs write what they do not have as null.
+        Some(2) if tokens.peek()? == b'n' => tokens.skip_value(),
+        Some(which) => put(&mut texts[which], text(tokens, MEMBERS[which])?, MEMBERS[which]),
         None => tokens.skip_value(),
     })?;
-    match found.iter().position(Option::is_none) {
-        Some(which) => Err(Rejection::Reference { member, lacks: REQUIRED[which] }.into()),
-        None => Ok(()),
-    }
+    let [access_key_id, secret_access_key, session_token] = texts;
+    Ok(AccessKeys {
+        access_key_id: access_key_id.ok_or(Rejection::Reference { member, lacks: MEMBERS[0] })?,
+        secret_access_key: secret_access_key.ok_or(Rejection::Reference { member, lacks: MEMBERS[1] })?,
+        session_token,
+    })
 }
 
 fn object<R: Read>(

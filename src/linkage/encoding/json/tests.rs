@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::linkage::encoding::block::{self, Entry};
 use crate::linkage::encoding::{Error, Rejection, Summary, base64};
+use crate::model::AccessKeys;
 
 const PLAIN: Expected = Expected { uses_blocking: false, records_max: 1000 };
 const BLOCKING: Expected = Expected { uses_blocking: true, records_max: 1000 };
@@ -518,13 +519,20 @@ fn references_are_told_from_inline_values() {
     let text = format!(
         r#"{{"blocks":{{{credentials},"file":{{"bucket":"b","path":"q"}}}},"encodings":{{{file},{credentials}}}}}"#
     );
+    let keys = Box::new(AccessKeys {
+        access_key_id: "a".into(),
+        secret_access_key: "b".into(),
+        session_token: Some("c".into()),
+    });
     let encodings = FileRef {
         bucket: "uploads".into(),
         path: "p/1/e.bin".into(),
         endpoint: Some("h:1".into()),
         secure: Some(true),
+        keys: Some(keys.clone()),
     };
-    let blocks = FileRef { bucket: "b".into(), path: "q".into(), endpoint: None, secure: None };
+    let blocks =
+        FileRef { bucket: "b".into(), path: "q".into(), endpoint: None, secure: None, keys: Some(keys) };
     let received = read(&text, BLOCKING).unwrap().received;
     assert_eq!(received, Received::External { encodings, blocks: Some(blocks) });
 }

@@ -1,0 +1,43 @@
+//! Keys to stores of other people.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// What opens a store that is not ours. It never prints itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct AccessKeys {
+    /// Names who asks.
+    pub access_key_id: String,
+    /// Signs requests.
+    pub secret_access_key: String,
+    /// Comes with keys that are temporary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for AccessKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessKeys(***)")
+    }
+}
+
+/// The keys to the files that an upload names, where those are in stores of other people. Secret until the files were
+/// read, gone afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyring {
+    /// Open the file of encodings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encodings: Option<Box<AccessKeys>>,
+    /// Open the file of blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Box<AccessKeys>>,
+}
+
+impl Keyring {
+    /// Whether there is nothing to keep secret.
+    pub const fn is_empty(&self) -> bool {
+        self.encodings.is_none() && self.blocks.is_none()
+    }
+}

@@ -1,0 +1,97 @@
+//! A client that talks to one address, whatever it is told on the way.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+
+use super::{Endpoint, ForeignError};
+use crate::model::AccessKeys;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a store may send nothing.
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a request is tried again; the job as a whole is tried again, too.
+const RETRY: RetryConfig = RetryConfig {
+    backoff: BackoffConfig {
+        init_backoff: Duration::from_millis(200),
+        max_backoff: Duration::from_secs(2),
+        base: 2.0,
+    },
+    max_retries: 3,
+    retry_timeout: Duration::from_secs(10),
+};
+/// The region of a store that names none.
+const REGION: &str = "us-east-1";
+
+/// A client of a bucket in the store at `address`.
+pub(super) fn connect(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    bucket: &str,
+    keys: &AccessKeys,
+) -> Result<AmazonS3, ForeignError> {
+    let broken = |error: &dyn std::error::Error| {
+        tracing::warn!(host = endpoint.host(), "cannot make a client of an external object store: {error}");
+        ForeignError::Refused(format!("the object store `{endpoint}` cannot be asked for that bucket"))
+    };
+    let scheme = if endpoint.is_secure() { "https" } else { "http" };
+    let mut builder = AmazonS3Builder::new()
+        .with_endpoint(format!("{scheme}://{}:{}", endpoint.host(), endpoint.port()))
+        .with_allow_http(true)
+        .with_region(region(endpoint.host()))
+        .with_bucket_name(bucket)
+        .with_access_key_id(&keys.access_key_id)
+        .with_secret_access_key(&keys.secret_access_key)
+        .with_retry(RETRY)
+        .with_http_connector(Pinned { host: endpoint.host().to_owned(), address });
+    if let Some(token) = &keys.session_token {
+        builder = builder.with_token(token);
+    }
+    builder.build().map_err(|error| broken(&error))
+}
+
+/// The region that signatures are for: AWS has it in the name of the host.
+fn region(host: &str) -> &str {
+    let amazon = host.strip_prefix("s3.").and_then(|rest| rest.strip_suffix(".amazonaws.com"));
+    amazon.filter(|region| !region.is_empty()).unwrap_or(REGION)
+}
+
+/// Connects to one address alone.
+#[derive(Debug)]
+struct Pinned {
+    host: String,
+    address: SocketAddr,
+}
+
+impl HttpConnector for Pinned {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = reqwest::Client::builder()
+            .resolve(&self.host, self.address)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .build();
+        let client =
+            client.map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
+        Ok(HttpClient::new(client))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amazon_says_its_region() {
+        assert_eq!(region("s3.eu-west-1.amazonaws.com"), "eu-west-1");
+        for host in ["s3.amazonaws.com", "minio.example", "s3.eu-west-1.example"] {
+            assert_eq!(region(host), REGION, "{host}");
+        }
+    }
+}

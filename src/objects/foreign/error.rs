@@ -1,0 +1,105 @@
+//! Why a file in somebody else's store could not be had. What the store said beyond a code stays out: answers repeat
+//! what was signed.
+
+use memchr::memmem;
+
+use super::Endpoint;
+use crate::objects::Error;
+use crate::telemetry::chain;
+
+/// The longest code of an S3 error that is repeated.
+const CODE_BYTES_MAX: usize = 64;
+
+/// Why a file in somebody else's store could not be opened. The text is for people, and names no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ForeignError {
+    /// Another try would end the same way.
+    #[error("{0}")]
+    Refused(String),
+    /// Worth another try after a pause.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+pub(super) fn no_file(path: &str) -> ForeignError {
+    ForeignError::Refused(format!("there is no file `{path}` in the object store that the upload names"))
+}
+
+/// What the store said when it was asked for the file.
+pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Error) -> ForeignError {
+    use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+    let text = chain(error);
+    let code = code(&text);
+    match (error, code) {
+        (NotFound { .. }, _) => no_file(path),
+        (PermissionDenied { .. } | Unauthenticated { .. }, code) => ForeignError::Refused(format!(
+            "the object store `{endpoint}` does not give the file `{path}` for the credentials of the upload ({})",
+            code.unwrap_or("AccessDenied")
+        )),
+        (_, Some(code)) if !is_passing(code) => ForeignError::Refused(format!(
+            "the object store `{endpoint}` does not give the file `{path}`: {code}"
+        )),
+        (_, code) => {
+            let code = code.unwrap_or("no answer that can be used");
+            ForeignError::Unavailable(format!("the object store `{endpoint}` cannot be read from: {code}"))
+        }
+    }
+}
+
+/// What went wrong while the file came.
+pub(super) fn reading(host: &str, error: &object_store::Error) -> Error {
+    let text = chain(error);
+    let reason = code(&text).unwrap_or("the transfer broke off").to_owned();
+    Error::Foreign { host: host.to_owned(), reason }
+}
+
+/// Whether the store may well answer another time.
+fn is_passing(code: &str) -> bool {
+    matches!(
+        code,
+        "InternalError"
+            | "OperationAborted"
+            | "RequestTimeout"
+            | "ServiceUnavailable"
+            | "SlowDown"
+            | "Throttling"
+    )
+}
+
+/// The code of an S3 error in what was said.
+fn code(text: &str) -> Option<&str> {
+    let start = memmem::find(text.as_bytes(), b"<Code>")? + b"<Code>".len();
+    let rest = &text[start..];
+    let code = &rest[..rest.find('<')?];
+    let plain =
+        (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    plain.then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_code_is_repeated() {
+        let body = "<Error><Code>SignatureDoesNotMatch</Code><StringToSign>secret</StringToSign></Error>";
+        let error = object_store::Error::PermissionDenied { path: "p".to_owned(), source: body.into() };
+        let endpoint = super::super::ForeignEndpoints::parse("a:1").unwrap().admit("a:1", None).unwrap();
+        let said = opening(&endpoint, "p", &error).to_string();
+        assert!(said.contains("SignatureDoesNotMatch") && !said.contains("secret"), "{said}");
+        for (text, expected) in [("<Code>A b</Code>", None), ("<Code></Code>", None), ("<Code>Slow", None)] {
+            assert_eq!(code(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_busy_is_asked_again() {
+        let endpoint = super::super::ForeignEndpoints::parse("a:1").unwrap().admit("a:1", None).unwrap();
+        let said = |body: &'static str| {
+            opening(&endpoint, "p", &object_store::Error::Generic { store: "S3", source: body.into() })
+        };
+        assert!(matches!(said("<Code>SlowDown</Code>"), ForeignError::Unavailable(_)));
+        assert!(matches!(said("connection refused"), ForeignError::Unavailable(_)));
+        assert!(matches!(said("<Code>ExpiredToken</Code>"), ForeignError::Refused(_)));
+    }
+}

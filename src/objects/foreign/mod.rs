@@ -1,0 +1,67 @@
+//! Files in S3 stores of other people, read with the keys that came with the upload that names them.
+//!
+//! Only stores that the operator has [listed](ForeignEndpoints) are asked. A name is resolved once; the address that it
+//! has then is checked, and is the one that is connected to. Redirections are not followed, no proxy is asked, and a
+//! store that sends nothing for a minute is given up.
+
+mod addresses;
+mod client;
+mod endpoints;
+mod error;
+
+use object_store::path::Path;
+use object_store::{GetResult, ObjectStoreExt};
+use tokio::runtime::Handle;
+
+pub use endpoints::{Endpoint, ForeignEndpoints};
+pub use error::ForeignError;
+
+use super::ClientFile;
+use crate::model::{AccessKeys, ForeignFile};
+
+/// The stores of other people that files are read from. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ForeignStores {
+    endpoints: ForeignEndpoints,
+    bytes_max: u64,
+}
+
+impl ForeignStores {
+    /// The listed stores; files larger than `bytes_max` are not read.
+    pub const fn new(endpoints: ForeignEndpoints, bytes_max: u64) -> Self {
+        Self { endpoints, bytes_max }
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`ForeignError`]; when the file is read, [`Error::Foreign`](super::Error::Foreign).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn open(&self, file: &ForeignFile, keys: &AccessKeys) -> Result<ClientFile, ForeignError> {
+        let endpoint = self.endpoints.admit(&file.endpoint, Some(file.secure));
+        let endpoint = endpoint.ok_or_else(|| {
+            ForeignError::Refused(format!(
+                "the server does not read from the object store `{}` any more (--external-endpoints)",
+                file.endpoint
+            ))
+        })?;
+        let address = addresses::resolve(&endpoint, &self.endpoints).await?;
+        let store = client::connect(&endpoint, address, &file.bucket, keys)?;
+        let path = Path::parse(&file.path).map_err(|_| error::no_file(&file.path))?;
+        let found = store.get(&path).await.map_err(|error| error::opening(&endpoint, &file.path, &error))?;
+        self.require_fit(&found, &file.path)?;
+        let host = endpoint.host().to_owned();
+        Ok(ClientFile::new(found, Handle::current(), move |error| error::reading(&host, &error)))
+    }
+
+    fn require_fit(&self, found: &GetResult, path: &str) -> Result<(), ForeignError> {
+        if found.meta.size > self.bytes_max {
+            let (size, max) = (found.meta.size, self.bytes_max);
+            let why = format!("the file `{path}` has {size} bytes; this server reads {max} at most");
+            return Err(ForeignError::Refused(why));
+        }
+        Ok(())
+    }
+}

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use super::Key;
+use super::discreet::Discreet;
 
 /// Why the store did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,7 @@ impl Error {
     pub(super) fn from_store(key: &Key, error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { .. } => Self::Missing { key: key.clone() },
-            error => Self::Storage(Box::new(error)),
+            error => error.into(),
         }
     }
 }
@@ -67,7 +68,7 @@ impl From<io::Error> for Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        Self::Storage(Box::new(error))
+        Self::Storage(Box::new(Discreet::from(error)))
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod blob;
 pub mod buckets;
+mod discreet;
 mod error;
 mod foreign;
 pub mod keys;

@@ -1,0 +1,82 @@
+//! What a store beyond this machine says when it refuses, without what it repeats of the request: S3 answers a wrong
+//! signature with every header that it was sent, the session token among them, and Azure with the signed URL.
+
+use crate::telemetry::chain;
+
+/// What `object_store` writes in front of the status and the body of an answer, and of a body alone.
+const STATUS: &str = "Server returned non-2xx status code: ";
+const ANSWER: &str = "Server returned error response: ";
+/// Characters in the name of an error at most.
+const CODE_CHARS_MAX: usize = 64;
+
+/// An error of a store, in one line that may be logged.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Discreet(String);
+
+impl From<object_store::Error> for Discreet {
+    fn from(error: object_store::Error) -> Self {
+        Self(without_body(&chain(&error)))
+    }
+}
+
+/// The text up to the body of the store's answer, and the name of the error in that.
+fn without_body(text: &str) -> String {
+    let body = match (text.find(STATUS), text.find(ANSWER)) {
+        (Some(at), _) => {
+            let status = at + STATUS.len();
+            text[status..].find(": ").map(|length| status + length + ": ".len())
+        }
+        (None, Some(at)) => Some(at + ANSWER.len()),
+        (None, None) => None,
+    };
+    let Some((said, body)) = body.and_then(|body| text.split_at_checked(body)) else {
+        return text.to_owned();
+    };
+    match code(body) {
+        Some(code) => format!("{said}{code}"),
+        None => said.trim_end_matches([':', ' ']).to_owned(),
+    }
+}
+
+/// The name that S3, Azure and Google give to an error: `NoSuchBucket`.
+fn code(body: &str) -> Option<&str> {
+    let (_, rest) = body.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let is_name =
+        (1..=CODE_CHARS_MAX).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphabetic());
+    is_name.then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_and_the_name_of_an_error_stay_and_the_rest_of_the_answer_goes() {
+        let said = "no such privilege: Error performing PUT http://store/b/k in 1ms - ";
+        for (text, expected) in [
+            (
+                "Server returned non-2xx status code: 403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code>\
+                 <CanonicalRequest>x-amz-security-token:secret</CanonicalRequest></Error>",
+                "Server returned non-2xx status code: 403 Forbidden: SignatureDoesNotMatch",
+            ),
+            (
+                "Server returned non-2xx status code: 502 Bad Gateway: your cookie was: secret",
+                "Server returned non-2xx status code: 502 Bad Gateway",
+            ),
+            (
+                "Server returned non-2xx status code: 403 Forbidden: ",
+                "Server returned non-2xx status code: 403 Forbidden",
+            ),
+            (
+                "Server returned error response: <Error><Code>InternalError</Code>secret</Error>",
+                "Server returned error response: InternalError",
+            ),
+            ("Server returned error response: <Code>a secret!</Code>", "Server returned error response"),
+            ("connection refused", "connection refused"),
+        ] {
+            assert_eq!(without_body(&format!("{said}{text}")), format!("{said}{expected}"));
+        }
+    }
+}

@@ -6,7 +6,7 @@ use super::{Coordinator, Error, Event, Refused, Report, jobs};
 use crate::model::{Contents, Job, Keyring, Outcome, Party, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
 use crate::runtime::breakpoint::{Moment, reach};
-use crate::telemetry::chain;
+use crate::telemetry::{chain, metrics};
 
 /// A job in a worker's hands.
 #[derive(Clone, Debug)]
@@ -35,6 +35,7 @@ impl Coordinator {
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         let mut taken = Taken { coordinator: self, leases: Vec::new() };
         taken.leases = self.0.broker.claim(claim, self.0.clock.now()).await?;
+        taken.leases.iter().for_each(|lease| self.count_wait(lease));
         if !taken.leases.is_empty() {
             // The queue writes in order: once nothing is released durably, the claims are. A job that kills the process
             // in its first moment has used an attempt then.
@@ -51,6 +52,11 @@ impl Coordinator {
         taken.leases.clear();
         // A job that could not be looked at has been handed back; the others are not to wait for it.
         failure.filter(|_| assignments.is_empty()).map_or(Ok(assignments), Err)
+    }
+
+    fn count_wait(&self, lease: &Lease) {
+        let waited = self.0.clock.now().since(lease.ready);
+        metrics::claimed(lease.queue.as_str(), waited.as_secs_f64());
     }
 
     /// Makes a lease into an assignment, unless the job is not wanted any more.

@@ -12,6 +12,7 @@ mod jobs;
 mod maintenance;
 mod outbox;
 mod reconcile;
+mod seen;
 mod sizes;
 #[cfg(test)]
 mod simulation;
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::metadata::{Commit, Store};
-use crate::model::{ProjectId, ProjectState, RunId, RunState};
+use crate::model::{ProjectId, ProjectState};
 use crate::queue::Broker;
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
@@ -81,13 +82,13 @@ impl Coordinator {
         let change = move |before: Option<ProjectState>| {
             let decided = before
                 .ok_or(Refused::Absent)
-                .and_then(|before| Ok((states(&before), transition::next(before, &event, &rules)?)));
+                .and_then(|before| Ok((seen::look_at(&before), transition::next(before, &event, &rules)?)));
             let (verdict, commit) = match decided {
                 Err(refused) => (Err(refused), None),
-                Ok((states, next)) => {
+                Ok((seen, next)) => {
                     let outbox: Vec<String> = next.effects.iter().map(outbox::write).collect();
                     let follows = !outbox.is_empty();
-                    (Ok((states, next.state.clone(), follows)), Some(Commit { state: next.state, outbox }))
+                    (Ok((seen, next.state.clone(), follows)), Some(Commit { state: next.state, outbox }))
                 }
             };
             *told.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
@@ -102,44 +103,7 @@ impl Coordinator {
         if follows {
             self.0.written.notify_one();
         }
-        log(id, &before, after.as_ref());
+        seen::tell(id, &before, after.as_ref());
         Ok(after)
-    }
-}
-
-/// The state of each run, to be told apart from later ones.
-fn states(project: &ProjectState) -> Vec<(RunId, RunState)> {
-    project.runs.iter().map(|run| (run.id, run.state.clone())).collect()
-}
-
-/// Says in the log what has become of the runs.
-fn log(project: ProjectId, before: &[(RunId, RunState)], after: Option<&ProjectState>) {
-    let Some(after) = after else {
-        tracing::info!(project.id = %project, "project deleted");
-        return;
-    };
-    for run in &after.runs {
-        let old = before.iter().find(|(id, _)| *id == run.id).map(|(_, state)| state);
-        if old == Some(&run.state) {
-            continue;
-        }
-        let (id, comparisons) = (run.id, run.progress.as_ref().map_or(0, |progress| progress.comparisons));
-        let duration_ms = run.ended.map_or(0, |ended| ended.since(run.started.unwrap_or(ended)).as_millis());
-        match &run.state {
-            RunState::Created => tracing::info!(project.id = %project, run.id = %id, "run created"),
-            RunState::Queued => tracing::info!(project.id = %project, run.id = %id, "run queued"),
-            RunState::Comparing => tracing::info!(project.id = %project, run.id = %id, "run started"),
-            RunState::Finalizing => {
-                tracing::info!(project.id = %project, run.id = %id, comparisons, "all parts compared");
-            }
-            RunState::Completed(summary) => {
-                let (pairs, groups) = (summary.pairs, summary.groups);
-                tracing::info!(project.id = %project, run.id = %id, comparisons, pairs, groups, duration_ms,
-                               "run completed");
-            }
-            RunState::Failed { message, stage } => {
-                tracing::warn!(project.id = %project, run.id = %id, stage, duration_ms, "run failed: {message}");
-            }
-        }
     }
 }

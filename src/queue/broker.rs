@@ -100,6 +100,8 @@ pub struct Lease {
     pub attempt: u8,
     /// When it was enqueued.
     pub enqueued: Timestamp,
+    /// Since when it could be claimed: it was enqueued then, or its delay was over, or it was given back.
+    pub ready: Timestamp,
     /// Without a heartbeat the job goes to another worker after this moment.
     pub until: Timestamp,
 }

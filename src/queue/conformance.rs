@@ -49,6 +49,7 @@ macro_rules! stories {
             a_cancelled_group_is_gone_and_its_holders_are_told
             a_paused_queue_hands_out_nothing
             a_delayed_job_waits
+            a_lease_says_since_when_its_job_could_be_had
             priority_goes_first_and_waiting_makes_up_for_it
             queues_share_by_weight
             groups_take_turns
@@ -326,6 +327,25 @@ pub(super) async fn a_delayed_job_waits(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     assert_eq!(names(&claim(queue, 9, at(9)).await), ["b"]);
     assert_eq!(names(&claim(queue, 9, at(10)).await), ["a"]);
+}
+
+pub(super) async fn a_lease_says_since_when_its_job_could_be_had(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a"), NewJob { not_before: Some(at(1_000)), ..job("later") }], at(0)).await.unwrap();
+    let lease = claim_one(queue, at(5)).await;
+    assert_eq!((lease.ready, lease.enqueued), (at(0), at(0)));
+    queue.release(&[lease.id], at(6)).await.unwrap();
+    let lease = claim_one(queue, at(8)).await;
+    assert_eq!(lease.ready, at(6), "it was given back");
+    let lease = claim_one(queue, at(80)).await;
+    assert_eq!((lease.ready, lease.attempt), (at(68), 2), "the lease before ran out");
+    let Redelivery::Retried { at: retry } = queue.nack(&lease.id, "no", at(81)).await.unwrap() else {
+        panic!("it has an attempt left")
+    };
+    let lease = claim_one(queue, retry.after(MINUTE)).await;
+    assert_eq!((lease.ready, lease.enqueued), (retry, at(0)), "its pause was over");
+    queue.ack(&lease.id, at(500)).await.unwrap();
+    assert_eq!(claim_one(queue, at(2_000)).await.ready, at(1_000), "its delay was over");
 }
 
 pub(super) async fn priority_goes_first_and_waiting_makes_up_for_it(fixture: &mut impl Fixture) {

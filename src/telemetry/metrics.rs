@@ -47,6 +47,8 @@ families! {
     REQUESTS: Counter = "entityd_http_requests_total";
     /// Time from a request's header to the header of its answer, by listener, route template and method.
     REQUEST_SECONDS: Short = "entityd_http_request_duration_seconds";
+    /// Requests that came too soon and were refused, by limit.
+    TOO_SOON: Counter = "entityd_http_requests_limited_total";
     /// Requests whose answer has not begun.
     REQUESTS_NOW: Gauge = "entityd_http_requests_in_progress";
     /// Uploads that came to their end, by form (json, binary) and outcome (accepted, refused).
@@ -59,6 +61,8 @@ families! {
     SPOOL_BYTES: Gauge = "entityd_spool_bytes";
     /// Jobs by queue and state (ready, delayed, leased, dead).
     JOBS: Gauge = "entityd_queue_jobs";
+    /// How long jobs could be claimed until they were, by queue.
+    QUEUE_WAIT_SECONDS: Long = "entityd_queue_wait_duration_seconds";
     /// Whether nothing is handed out from a queue.
     QUEUE_PAUSED: Gauge = "entityd_queue_paused";
     /// How long the oldest job that can be claimed has been in its queue.
@@ -77,6 +81,10 @@ families! {
     COMPARISON_RATE: Gauge = "entityd_comparisons_per_second";
     /// Candidate pairs found, those of several blocks counted each time.
     PAIRS: Counter = "entityd_candidate_pairs_total";
+    /// How long runs took from being asked for to their end, by result type and outcome (completed, failed).
+    RUN_SECONDS: Long = "entityd_run_duration_seconds";
+    /// How long runs took for a stage (waiting, comparing, finalizing) that they completed, by result type and stage.
+    RUN_STAGE_SECONDS: Long = "entityd_run_stage_duration_seconds";
     /// Projects that exist.
     PROJECTS: Gauge = "entityd_projects";
     /// Time that calls of the object store took, by operation.
@@ -113,8 +121,8 @@ families! {
 const SHORT: [f64; 14] =
     [0.000_1, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 /// Bounds for jobs and runs, in seconds.
-const LONG: [f64; 14] =
-    [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_200.0, 3_600.0, 14_400.0];
+const LONG: [f64; 15] =
+    [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_200.0, 3_600.0, 14_400.0];
 
 static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -132,8 +140,8 @@ fn install() -> Option<PrometheusHandle> {
     for family in FAMILIES {
         let bounds = match family.kind {
             Kind::Counter | Kind::Gauge => continue,
-            Kind::Short => &SHORT,
-            Kind::Long => &LONG,
+            Kind::Short => SHORT.as_slice(),
+            Kind::Long => LONG.as_slice(),
         };
         let matcher = Matcher::Full(family.name.to_owned());
         builder = builder.set_buckets_for_metric(matcher, bounds).expect("there are bounds");
@@ -194,6 +202,11 @@ pub fn request(listener: &'static str, route: &str, method: &'static str, status
     metrics::counter!(REQUESTS, labels).increment(1);
 }
 
+/// Counts a request that came sooner than `limit` allows.
+pub fn too_soon(limit: &'static str) {
+    metrics::counter!(TOO_SOON, "limit" => limit).increment(1);
+}
+
 /// Says how many bytes of uploads lie in the spool.
 pub fn spool(bytes: u64) {
     metrics::gauge!(SPOOL_BYTES).set(bytes as f64);
@@ -214,6 +227,21 @@ pub fn upload_arrived(bytes: usize) {
 pub fn job(kind: &'static str, outcome: &'static str, seconds: f64) {
     metrics::counter!(JOBS_DONE, "kind" => kind, "outcome" => outcome).increment(1);
     metrics::histogram!(JOB_SECONDS, "kind" => kind).record(seconds);
+}
+
+/// Counts a job that is handed out, after it could have been for so long.
+pub fn claimed(queue: &str, seconds: f64) {
+    metrics::histogram!(QUEUE_WAIT_SECONDS, "queue" => queue.to_owned()).record(seconds);
+}
+
+/// Counts a run that has come to its end.
+pub fn run(result_type: &'static str, outcome: &'static str, seconds: f64) {
+    metrics::histogram!(RUN_SECONDS, "result_type" => result_type, "outcome" => outcome).record(seconds);
+}
+
+/// Counts a stage that a run has left behind.
+pub fn stage(result_type: &'static str, stage: &'static str, seconds: f64) {
+    metrics::histogram!(RUN_STAGE_SECONDS, "result_type" => result_type, "stage" => stage).record(seconds);
 }
 
 /// Counts comparisons, and says how fast they are lately.

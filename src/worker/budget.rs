@@ -169,6 +169,7 @@ mod tests {
             payload: Vec::new().into(),
             attempt: 1,
             enqueued: Timestamp::default(),
+            ready: Timestamp::default(),
             until: Timestamp::default(),
         };
         let job = Job { project: ProjectId::from_bytes([2; 24]), task };

@@ -136,7 +136,10 @@ impl Book {
                     *jobs += u64::from(count);
                 }
                 if state == State::Ready {
-                    self.lanes.push_back(run.lane, Stretch { segment: index, tag, first, count, since });
+                    self.lanes.push_back(
+                        run.lane,
+                        Stretch { segment: index, tag, first, count, since, ready: since },
+                    );
                 }
                 first += count;
             }
@@ -201,17 +204,24 @@ impl Book {
         self.mark_dirty(place);
     }
 
-    /// A job can be claimed, before all others of its lane.
-    pub(super) fn put_first(&mut self, place: Place) {
+    /// A job can be claimed from `ready` on, before all others of its lane.
+    pub(super) fn put_first(&mut self, place: Place, ready: Timestamp) {
         self.turn_into(place, State::Ready);
-        let (lane, stretch) = self.stretch_of(place);
+        let (lane, stretch) = self.stretch_of(place, ready);
         self.lanes.push_front(lane, stretch);
     }
 
-    fn stretch_of(&self, place: Place) -> (u32, Stretch) {
+    fn stretch_of(&self, place: Place, ready: Timestamp) -> (u32, Stretch) {
         let segment = self.segments.get(place.segment);
         let (tag, since) = (tag_of(segment.key), segment.enqueued);
-        let stretch = Stretch { segment: place.segment, tag, first: place.slot, count: 1, since };
+        let stretch = Stretch {
+            segment: place.segment,
+            tag,
+            first: place.slot,
+            count: 1,
+            since,
+            ready: ready.max(since),
+        };
         (segment.run_of(place.slot).lane, stretch)
     }
 
@@ -253,23 +263,23 @@ impl Book {
             if !hold.cancelled
                 && let Some(place) = self.place_of(address)
             {
-                self.abandon(place, now);
+                self.abandon(place, hold.until, now);
             }
         }
-        while let Some((_, place)) = self.timers.first().copied().filter(|(until, _)| *until <= now) {
+        while let Some((until, place)) = self.timers.first().copied().filter(|(until, _)| *until <= now) {
             // A job that was tried goes before those that were not; others keep their order.
             if self.segments.slot(place).attempts > 0 {
-                self.put_first(place);
+                self.put_first(place, until);
             } else {
                 self.turn_into(place, State::Ready);
-                let (lane, stretch) = self.stretch_of(place);
+                let (lane, stretch) = self.stretch_of(place, until);
                 self.lanes.push_back(lane, stretch);
             }
         }
     }
 
-    /// Takes a job from a worker that was not heard of in time.
-    fn abandon(&mut self, place: Place, now: Timestamp) {
+    /// Takes a job from a worker whose lease ended at `until`.
+    fn abandon(&mut self, place: Place, until: Timestamp, now: Timestamp) {
         let (slot, attempts_max) = (self.segments.slot(place), self.run_of(place).attempts_max);
         let failed =
             &mut self.lanes.queue_of(self.segments.get(place.segment).run_of(place.slot).lane).failed;
@@ -278,7 +288,7 @@ impl Book {
             let reason = format!("the lease of attempt {} of {attempts_max} ran out", slot.attempts);
             self.die(place, reason, now);
         } else {
-            self.put_first(place);
+            self.put_first(place, until);
         }
     }
 

@@ -213,10 +213,10 @@ impl Broker for SledBroker {
         Ok(redelivery)
     }
 
-    async fn release(&self, leases: &[LeaseId], _now: Timestamp) -> Result<(), Error> {
+    async fn release(&self, leases: &[LeaseId], now: Timestamp) -> Result<(), Error> {
         let released = self.change(|book| {
             for lease in leases.iter().rev() {
-                book.release(lease.fence);
+                book.release(lease.fence, now);
             }
             Ok(())
         });

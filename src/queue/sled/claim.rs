@@ -27,7 +27,7 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
             (book.pick(claim, moment), book.next_event())
         };
         if !picked.is_empty() {
-            let leases = Taken::new(shared, picked).fill().await?;
+            let leases = Taken::new(shared, picked, moment).fill().await?;
             if !leases.is_empty() {
                 return Ok(leases);
             }
@@ -47,11 +47,12 @@ struct Taken<'a> {
     shared: &'a Arc<Shared>,
     picked: Vec<Picked>,
     leases: Vec<Lease>,
+    now: Timestamp,
 }
 
 impl<'a> Taken<'a> {
-    fn new(shared: &'a Arc<Shared>, picked: Vec<Picked>) -> Self {
-        Self { shared, picked, leases: Vec::new() }
+    fn new(shared: &'a Arc<Shared>, picked: Vec<Picked>, now: Timestamp) -> Self {
+        Self { shared, picked, leases: Vec::new(), now }
     }
 
     /// Adds names and payloads. A job that was cancelled a moment ago, and is gone, is left out.
@@ -67,6 +68,7 @@ impl<'a> Taken<'a> {
                 payload: body.payload(slot)?,
                 attempt: picked.attempt,
                 enqueued: picked.enqueued,
+                ready: picked.ready,
                 until: picked.until,
             });
         }
@@ -114,7 +116,7 @@ impl Drop for Taken<'_> {
         let mut book = self.shared.book();
         // Backwards: each goes to the front of its lane.
         for picked in self.picked.iter().rev() {
-            book.release(picked.fence);
+            book.release(picked.fence, self.now);
         }
         drop(book);
         self.shared.wake.notify_waiters();

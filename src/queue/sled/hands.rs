@@ -21,6 +21,7 @@ pub(super) struct Picked {
     pub(super) until: Timestamp,
     pub(super) attempt: u8,
     pub(super) enqueued: Timestamp,
+    pub(super) ready: Timestamp,
     pub(super) queue: QueueName,
     pub(super) group: Group,
 }
@@ -38,13 +39,14 @@ impl Book {
         while picked.len() < claim.count
             && let Some(queue) = self.lanes.turn(&shares)
         {
-            picked.extend(self.next_of(queue, now).map(|place| self.hand_out(place, claim.lease, now)));
+            let next = self.next_of(queue, now);
+            picked.extend(next.map(|(place, ready)| self.hand_out(place, ready, claim.lease, now)));
         }
         picked
     }
 
-    /// The next job of a queue; one that the process was stopped at too often dies instead.
-    fn next_of(&mut self, queue: u32, now: Timestamp) -> Option<Place> {
+    /// The next job of a queue, and when it came to be ready; one that the process was stopped at too often dies instead.
+    fn next_of(&mut self, queue: u32, now: Timestamp) -> Option<(Place, Timestamp)> {
         loop {
             let stretch = self.lanes.take(queue)?;
             let place = Place { segment: stretch.segment, slot: stretch.first };
@@ -55,14 +57,14 @@ impl Book {
             }
             let attempts_max = self.run_of(place).attempts_max;
             if !Self::is_exhausted(slot, attempts_max) {
-                return Some(place);
+                return Some((place, stretch.ready));
             }
             let reason = format!("the process stopped in attempt {} of {attempts_max}", slot.attempts);
             self.die(place, reason, now);
         }
     }
 
-    fn hand_out(&mut self, place: Place, length: Duration, now: Timestamp) -> Picked {
+    fn hand_out(&mut self, place: Place, ready: Timestamp, length: Duration, now: Timestamp) -> Picked {
         let address = self.address_of(place);
         let slot = self.segments.slot_mut(place);
         slot.attempts += 1;
@@ -73,7 +75,7 @@ impl Book {
         let lane = self.lanes.lane(self.run_of(place).lane);
         let queue = self.lanes.queues()[lane.queue as usize].name.clone();
         let enqueued = self.segments.get(place.segment).enqueued;
-        Picked { address, fence, until, attempt, enqueued, queue, group: lane.group.clone() }
+        Picked { address, fence, until, attempt, enqueued, ready, queue, group: lane.group.clone() }
     }
 
     /// Takes a sign of life; `length` is for a lease from before a restart.
@@ -154,14 +156,14 @@ impl Book {
     }
 
     /// Takes a job back as if it had not been handed out.
-    pub(super) fn release(&mut self, fence: Fence) {
+    pub(super) fn release(&mut self, fence: Fence, now: Timestamp) {
         if let Some((address, false)) = self.let_go(fence)
             && let Some(place) = self.living(address)
         {
             let slot = self.segments.slot_mut(place);
             slot.attempts = slot.attempts.saturating_sub(1);
             self.mark_dirty(place);
-            self.put_first(place);
+            self.put_first(place, now);
         }
     }
 

@@ -23,7 +23,10 @@ pub(super) struct Stretch {
     pub(super) tag: u32,
     pub(super) first: u16,
     pub(super) count: u16,
+    /// When they were enqueued: what has waited longer goes first.
     pub(super) since: Timestamp,
+    /// When they came to be ready.
+    pub(super) ready: Timestamp,
 }
 
 /// The jobs of one group, of one priority, in one queue.

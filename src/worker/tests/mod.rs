@@ -35,6 +35,7 @@ fn assignment(task: Task) -> Assignment {
         payload: Vec::new().into(),
         attempt: 1,
         enqueued: Timestamp::default(),
+        ready: Timestamp::default(),
         until: Timestamp::from_micros(0),
     };
     Assignment { lease, job, secret: Some(Secret::Seed(Seed::from_bytes([9; 32]))) }

@@ -1,0 +1,152 @@
+//! What a committed event has made of the runs: said in the log, and counted, once.
+
+use crate::model::{ProjectId, ProjectState, Run, RunId, RunState};
+use crate::telemetry::metrics;
+
+/// The stages of a run, as labels, in the order in which it goes through them.
+const STAGES: [&str; 3] = ["waiting", "comparing", "finalizing"];
+
+/// What a run was before an event.
+#[derive(Debug)]
+pub(super) struct Seen {
+    id: RunId,
+    state: RunState,
+    /// How many stages it had left behind.
+    stages: usize,
+}
+
+/// What the runs of a project are.
+pub(super) fn look_at(project: &ProjectState) -> Vec<Seen> {
+    let seen = |run: &Run| Seen {
+        id: run.id,
+        state: run.state.clone(),
+        stages: stages_behind(project, run).count(),
+    };
+    project.runs.iter().map(seen).collect()
+}
+
+/// Says what has become of the runs, now that it is committed.
+pub(super) fn tell(id: ProjectId, before: &[Seen], after: Option<&ProjectState>) {
+    let Some(after) = after else {
+        tracing::info!(project.id = %id, "project deleted");
+        return;
+    };
+    for run in &after.runs {
+        let old = before.iter().find(|seen| seen.id == run.id);
+        if old.is_none_or(|seen| seen.state != run.state) {
+            log(id, run);
+            count(after, run, old.map_or(0, |seen| seen.stages));
+        }
+    }
+}
+
+fn log(project: ProjectId, run: &Run) {
+    let (id, comparisons) = (run.id, run.progress.as_ref().map_or(0, |progress| progress.comparisons));
+    let duration_ms = run.ended.map_or(0, |ended| ended.since(run.started.unwrap_or(ended)).as_millis());
+    match &run.state {
+        RunState::Created => tracing::info!(project.id = %project, run.id = %id, "run created"),
+        RunState::Queued => tracing::info!(project.id = %project, run.id = %id, "run queued"),
+        RunState::Comparing => tracing::info!(project.id = %project, run.id = %id, "run started"),
+        RunState::Finalizing => {
+            tracing::info!(project.id = %project, run.id = %id, comparisons, "all parts compared");
+        }
+        RunState::Completed(summary) => {
+            let (pairs, groups) = (summary.pairs, summary.groups);
+            tracing::info!(project.id = %project, run.id = %id, comparisons, pairs, groups, duration_ms,
+                           "run completed");
+        }
+        RunState::Failed { message, stage } => {
+            tracing::warn!(project.id = %project, run.id = %id, stage, duration_ms, "run failed: {message}");
+        }
+    }
+}
+
+/// Counts the stages that the run has left since it had left `stages`, and its end.
+fn count(project: &ProjectState, run: &Run, stages: usize) {
+    let result_type = project.result_type.name();
+    for (stage, seconds) in stages_behind(project, run).skip(stages) {
+        metrics::stage(result_type, stage, seconds);
+    }
+    let outcome = match run.state {
+        RunState::Completed(_) => "completed",
+        RunState::Failed { .. } => "failed",
+        RunState::Created | RunState::Queued | RunState::Comparing | RunState::Finalizing => return,
+    };
+    let ended = run.ended.unwrap_or(run.added);
+    metrics::run(result_type, outcome, ended.since(run.added).as_secs_f64());
+}
+
+/// The stages that a run has left for the next one or for its result, and how many seconds each took.
+fn stages_behind(project: &ProjectState, run: &Run) -> impl Iterator<Item = (&'static str, f64)> {
+    let failed = matches!(run.state, RunState::Failed { .. });
+    let times = run.stage_times(project.result_type.stages());
+    // The stage that a run died in was not left for anything.
+    let died_in = if failed { times.len().checked_sub(1) } else { None };
+    let behind = STAGES.into_iter().zip(times).enumerate().filter(move |(index, _)| Some(*index) != died_in);
+    behind.filter_map(|(_, (stage, (began, ended)))| Some((stage, ended?.since(began).as_secs_f64())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::run::Times;
+    use crate::model::{ResultType, Summary, Threshold, TokenHash};
+    use crate::runtime::clock::Timestamp;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn behind(result_type: ResultType, state: RunState, times: Times) -> Vec<(&'static str, f64)> {
+        let project = ProjectState {
+            id: ProjectId::from_bytes([3; 24]),
+            added: at(0),
+            name: String::new(),
+            notes: String::new(),
+            schema: "{}".to_owned(),
+            result_type,
+            uses_blocking: false,
+            encoding_bytes: None,
+            result_token: TokenHash::from_bytes([1; 32]),
+            parties: Vec::new(),
+            runs: Vec::new(),
+        };
+        let run = Run::asked_for(RunId::from_bytes([2; 24]), Threshold::new(0.8).unwrap(), at(0));
+        let ended = matches!(state, RunState::Completed(_) | RunState::Failed { .. }).then_some(at(10));
+        stages_behind(&project, &Run { ended, state, times, ..run }).collect()
+    }
+
+    #[test]
+    fn a_stage_counts_once_it_is_left_for_the_next() {
+        let (ready, compared) = (Some(at(1)), Some(at(4)));
+        let done = || RunState::Completed(Summary::default());
+        let died = || RunState::Failed { message: String::new(), stage: 2 };
+        let (waiting, comparing, finalizing) = (("waiting", 1.0), ("comparing", 3.0), ("finalizing", 6.0));
+        for (result_type, state, times, expected) in [
+            (ResultType::Groups, RunState::Created, Times::default(), vec![]),
+            (ResultType::Groups, RunState::Queued, Times { ready, ..Times::default() }, vec![waiting]),
+            (
+                ResultType::Groups,
+                RunState::Finalizing,
+                Times { ready, compared, ..Times::default() },
+                vec![waiting, comparing],
+            ),
+            (
+                ResultType::Groups,
+                done(),
+                Times { ready, compared, ..Times::default() },
+                vec![waiting, comparing, finalizing],
+            ),
+            (
+                ResultType::SimilarityScores,
+                done(),
+                Times { ready, compared, ..Times::default() },
+                vec![waiting, ("comparing", 9.0)],
+            ),
+            (ResultType::Groups, died(), Times { ready, ..Times::default() }, vec![waiting]),
+            (ResultType::Groups, died(), Times::default(), vec![]),
+        ] {
+            assert_eq!(behind(result_type, state, times), expected);
+        }
+    }
+}

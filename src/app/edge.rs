@@ -14,6 +14,7 @@ use crate::http::{Entrance, Gate, Patience, ProxyHeader, Trust};
 use crate::limits::{Census, Limits, Rate};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
+use crate::runtime::entropy::Entropy;
 use crate::runtime::open_files;
 use crate::tls::{self, Mode, Source, Tls};
 use crate::{limits, s3};
@@ -52,11 +53,12 @@ impl Edge {
         let census = census(settings);
         let trust = Arc::new(Trust::new(settings.trusted_proxies.clone(), settings.proxy_header));
         let patience = patience(settings);
-        let redirect = Entrance { tls: None, census, trust, gate: None, patience };
+        let entropy = Entropy::system();
+        let redirect = Entrance { tls: None, census, trust, gate: None, patience, entropy };
         Ok(Self {
             api: Entrance {
                 tls: tls.as_ref().map(Tls::asking),
-                gate: Some(Gate::of_api(Arc::clone(&api), status)),
+                gate: Some(Gate::of_api(Arc::clone(&api), status, settings.cors_origins.clone())),
                 ..redirect.clone()
             },
             s3: Entrance {
@@ -70,7 +72,7 @@ impl Edge {
                 gate: Some(Gate::plain(Arc::clone(&ops), status)),
                 census: self::census(settings),
                 trust: Arc::new(Trust::new(Vec::new(), ProxyHeader::XForwardedFor)),
-                patience,
+                ..redirect.clone()
             },
             redirect,
             tls,

@@ -87,8 +87,8 @@ impl Own {
         let clock = Clock::system();
         let gate = Gate::new(Arc::clone(&keys), coordinator.clone(), clock.clone());
         let longest = Duration::from_secs(settings.s3_sts_duration_max_s);
-        let sts = Sts::new(keys, clock, entropy.clone(), longest);
+        let sts = Sts::new(keys, clock, entropy, longest);
         let results = Results { bucket: settings.download_bucket.clone(), objects };
-        Parts { buckets, results, gate, sts, domain: settings.s3_domain.clone(), entropy }
+        Parts { buckets, results, gate, sts, domain: settings.s3_domain.clone() }
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn http(settings: &Settings) -> http::Settings {
         body_bytes_max: settings.body_bytes_max,
         uploads_max: settings.uploads_max,
         cors_origins: settings.cors_origins.clone(),
+        compress_results: settings.compress_results,
         require_admin_token: settings.require_admin_token,
         log_http_header_fields: settings.log_http_header_fields.clone(),
     }

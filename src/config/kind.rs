@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::http::HeaderName;
-use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use ipnet::IpNet;
 
+use crate::http::Compress;
 use crate::http::Origins;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
@@ -244,6 +244,18 @@ pub(super) const ORIGINS: Kind<Origins> = Kind {
     read: |text| text.parse().ok(),
 };
 
+/// Which results are compressed.
+pub(super) const COMPRESS: Kind<Compress> = Kind {
+    placeholder: "auto|always|off",
+    remedy: "auto, always or off",
+    read: |text| match text {
+        "auto" => Some(Compress::Auto),
+        "always" => Some(Compress::Always),
+        "off" => Some(Compress::Off),
+        _ => None,
+    },
+};
+
 /// A number of things, at least one.
 pub(super) const COUNT: Kind<u64> =
     Kind { placeholder: "N", remedy: "a whole number, at least 1, such as 300_000_000", read: positive };
@@ -351,14 +363,25 @@ pub(super) const HEADER_NAMES: Kind<Vec<String>> = Kind {
     read: |text| listed(text).map(loggable_header).collect(),
 };
 
-/// Headers that carry secrets and are never logged.
-const SECRET_HEADERS: [HeaderName; 4] =
-    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, HeaderName::from_static("x-amz-security-token")];
+/// Words in the names of headers that carry secrets, such as `x-amz-security-token` or those with a customer's key: these
+/// are never logged.
+const SECRET_WORDS: [&str; 9] = [
+    "authorization",
+    "cookie",
+    "credential",
+    "password",
+    "secret",
+    "signature",
+    "token",
+    "api-key",
+    "customer-key",
+];
 
 /// The header's name in lower case, if it is a name and its values may be seen.
 fn loggable_header(name: &str) -> Option<String> {
     let name = name.parse::<HeaderName>().ok()?;
-    (!SECRET_HEADERS.contains(&name)).then(|| name.to_string())
+    let secret = SECRET_WORDS.iter().any(|word| name.as_str().contains(word));
+    (!secret).then(|| name.to_string())
 }
 
 /// The domain in lower case, if it is one: labels of letters, digits and hyphens.
@@ -459,7 +482,15 @@ mod tests {
             Some(vec!["x-request-id".into(), "user-agent".into()])
         );
         assert_eq!(read(""), Some(vec![]));
-        for wrong in ["Authorization", "x-request-id,cookie", "X-Amz-Security-Token", "a header"] {
+        for wrong in [
+            "Authorization",
+            "Proxy-Authorization",
+            "x-request-id,cookie",
+            "X-Amz-Security-Token",
+            "x-amz-copy-source-server-side-encryption-customer-key",
+            "X-Api-Key",
+            "a header",
+        ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::kind;
 use super::mistake::Mistake;
 use super::values::Values;
+use crate::http::Compress;
 use crate::http::Origins;
 use crate::http::ProxyHeader;
 use crate::limits::Rate;
@@ -179,6 +180,8 @@ settings! {
     kernel: Option<KernelName> = "auto", KERNEL;
     /// Origins whose pages may use the API from a browser, separated by commas; * is all, nothing is none.
     cors_origins: Origins = "*", ORIGINS;
+    /// Whether results are compressed for clients that accept gzip or zstd; auto is for those on other machines.
+    compress_results: Compress = "auto", COMPRESS;
     /// Whether projects are created and listed by the administrator alone.
     require_admin_token: bool = "false", SWITCH;
     /// What is logged: a level, or levels by module such as `info,entityd::queue=debug`.

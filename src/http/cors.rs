@@ -72,6 +72,28 @@ impl Origins {
         }
     }
 
+    /// None.
+    pub(super) const fn none() -> Self {
+        Self::Only(Vec::new())
+    }
+
+    /// Says in the headers of an answer that was given to a request for `path` before it came here who may read it.
+    pub(super) fn let_read(&self, path: &str, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        if !self.are_none() && is_api(path) {
+            self.describe(origin, false, headers);
+        }
+    }
+
+    /// Says in the headers of an answer who may read it, or send what.
+    fn describe(&self, origin: Option<&HeaderValue>, preflight: bool, headers: &mut HeaderMap) {
+        if *self != Self::Any {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        if let Some(origin) = self.allowed(origin) {
+            allow(headers, origin, preflight);
+        }
+    }
+
     const fn are_none(&self) -> bool {
         matches!(self, Self::Only(origins) if origins.is_empty())
     }
@@ -97,16 +119,11 @@ pub(super) async fn answer(
     if origins.are_none() || !is_api(request.uri().path()) {
         return Ok(next.run(request).await);
     }
-    let allowed = origins.allowed(request.headers().get(header::ORIGIN));
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS;
     let mut response =
         if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
-    if *origins != Origins::Any {
-        response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
-    }
-    if let Some(origin) = allowed {
-        allow(response.headers_mut(), origin, preflight);
-    }
+    origins.describe(origin.as_ref(), preflight, response.headers_mut());
     Ok(response)
 }
 

@@ -1,81 +1,80 @@
-//! A line in the log for every request, under an id that the caller learns too.
+//! A line in the log for every request, under the name that the caller learns too.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 
 use axum::extract::{MatchedPath, Request, State as Extract};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use tracing::field::Empty;
-use tracing::{Instrument, Span};
 
 use super::State;
 use super::problem::Problem;
-use super::trace::{TRACEPARENT, Trace};
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
 use crate::telemetry::metrics::{self, UnderWay};
 
-/// The header by which the caller learns the id.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The route of a request that none fits, as a label.
 const UNKNOWN_ROUTE: &str = "none";
 
-/// Answers a request and says so in the log: method, path, status and duration, never a token, a query or a
-/// body. What is logged on the way carries the same id, and so does a refusal. A panic is answered as a failure.
+/// Answers a request of the API and says so in the log: method, path, status and duration, never a token, a query
+/// or a body. A panic is answered as a failure.
 pub(super) async fn answer(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
-    let id = hex::encode(state.entropy.bytes::<4>());
-    let given = Trace::given(request.headers(), &state.entropy);
-    let span = span(&id, given.as_ref());
-    let (method, path) = (request.method().clone(), shown(request.uri().path()));
-    let route = request.extensions().get::<MatchedPath>().cloned();
     let wanted = &state.settings.log_http_header_fields;
     let headers = Wanted { names: wanted, headers: request.headers() }.to_string();
+    let Answered { line, status, duration_ms, response } = answered("api", request, next).await;
+    if wanted.is_empty() {
+        tracing::info!(status, duration_ms, "{line}");
+    } else {
+        tracing::info!(status, duration_ms, headers, "{line}");
+    }
+    response
+}
 
+/// The same for the administrator.
+pub(super) async fn administered(request: Request, next: Next) -> Response {
+    let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
+    tracing::info!(status, duration_ms, "{line}");
+    response
+}
+
+/// The same for whoever watches the server: often, and to be told apart from what people ask for.
+pub(super) async fn watched(request: Request, next: Next) -> Response {
+    let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
+    tracing::debug!(status, duration_ms, "{line}");
+    response
+}
+
+/// A request that was answered.
+struct Answered {
+    /// Method and path.
+    line: String,
+    status: u16,
+    duration_ms: f64,
+    response: Response,
+}
+
+/// Answers a request, and counts it.
+async fn answered(listener: &'static str, request: Request, next: Next) -> Answered {
+    let (method, path) = (request.method().clone(), shown(request.uri().path()));
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let (stopwatch, under_way) = (Stopwatch::start(), UnderWay::begin(metrics::REQUESTS_NOW));
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     drop(under_way);
-    let _in_span = span.entered();
     let response = answered.unwrap_or_else(|panic| {
         tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
         Problem::unexplained().into_response()
     });
     let (seconds, status) = (stopwatch.seconds(), response.status().as_u16());
-    let duration_ms = (seconds * 10_000.0).round() / 10.0;
-    if wanted.is_empty() {
-        tracing::info!(status, duration_ms, "{method} {path}");
-    } else {
-        tracing::info!(status, duration_ms, headers, "{method} {path}");
-    }
     let route = route.as_ref().map_or(UNKNOWN_ROUTE, MatchedPath::as_str);
-    metrics::request("api", route, known(&method), status, seconds);
-    named(response, id, given.unwrap_or_else(|| Trace::begin(&state.entropy)))
-}
-
-/// The span that every line of a request is in, whatever level is logged.
-fn span(id: &str, given: Option<&Trace>) -> Span {
-    let span = tracing::error_span!("request", request.id = %id, trace.id = Empty);
-    if let Some(trace) = given {
-        span.record("trace.id", trace.id());
-    }
-    span
-}
-
-/// Tells the caller under which names his request is known.
-fn named(mut response: Response, id: String, trace: Trace) -> Response {
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        problem.identify(&mut response, &id);
-    }
-    let headers = response.headers_mut();
-    headers.extend(HeaderValue::try_from(id).ok().map(|id| (REQUEST_ID, id)));
-    headers.extend(trace.header().map(|header| (TRACEPARENT, header)));
-    response
+    metrics::request(listener, route, known_method(&method), status, seconds);
+    let duration_ms = (seconds * 10_000.0).round() / 10.0;
+    Answered { line: format!("{method} {path}"), status, duration_ms, response }
 }
 
 /// The method as a label: whatever a caller invents is one label alone.
-fn known(method: &Method) -> &'static str {
+pub fn known_method(method: &Method) -> &'static str {
     const KNOWN: [Method; 7] = [
         Method::GET,
         Method::POST,
@@ -117,6 +116,8 @@ impl fmt::Display for Wanted<'_> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]

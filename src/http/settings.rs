@@ -1,5 +1,6 @@
 //! What the operator can tell this room.
 
+use super::compress::Compress;
 use super::cors::Origins;
 
 /// What the operator can tell this room.
@@ -11,6 +12,8 @@ pub struct Settings {
     pub uploads_max: usize,
     /// Whose pages may use the API from a browser.
     pub cors_origins: Origins,
+    /// Which results are compressed.
+    pub compress_results: Compress,
     /// Whether the administrator alone creates and lists projects.
     pub require_admin_token: bool,
     /// Request headers repeated in log lines, in lower case. The caller has kept out those that carry

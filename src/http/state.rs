@@ -6,6 +6,7 @@ use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
 use super::admin::Access;
+use super::compress::Compressor;
 use super::{External, Settings};
 use crate::coordinator::Coordinator;
 use crate::objects::{Objects, Spool};
@@ -28,6 +29,8 @@ pub struct State {
     pub spool: Spool,
     /// What the operator said.
     pub settings: Arc<Settings>,
+    /// Makes results smaller.
+    pub(super) compressor: Compressor,
     /// Turns for uploads to be read.
     pub(super) turns: Arc<Semaphore>,
 }
@@ -43,6 +46,7 @@ impl State {
         settings: Settings,
     ) -> Self {
         let turns = Arc::new(Semaphore::new(settings.uploads_max));
+        let compressor = Compressor::new(settings.compress_results);
         Self {
             coordinator,
             objects,
@@ -51,6 +55,7 @@ impl State {
             external: None,
             spool,
             settings: Arc::new(settings),
+            compressor,
             turns,
         }
     }

@@ -3,6 +3,17 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use super::access::Gate;
+use super::body::{DOCUMENT_BYTES_MAX, prepare};
+use super::front;
+use super::host::Domain;
+use super::service::{Results, Service};
+use super::sts::Sts;
+use crate::http::{self, Name};
+use crate::objects::buckets::Buckets;
+use crate::runtime::clock::Stopwatch;
+use crate::runtime::compute::panic_text;
+use crate::telemetry::metrics;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,18 +23,6 @@ use futures::FutureExt;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
-use tracing::Instrument;
-
-use super::access::Gate;
-use super::body::{DOCUMENT_BYTES_MAX, prepare};
-use super::front;
-use super::host::Domain;
-use super::service::{Results, Service};
-use super::sts::Sts;
-use crate::objects::buckets::Buckets;
-use crate::runtime::clock::Stopwatch;
-use crate::runtime::compute::panic_text;
-use crate::runtime::entropy::Entropy;
 
 /// The header by which the caller learns the request's id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
@@ -40,8 +39,6 @@ pub struct Parts {
     pub sts: Sts,
     /// The domain below which hosts name buckets.
     pub domain: Option<String>,
-    /// Where request ids come from.
-    pub entropy: Entropy,
 }
 
 /// The endpoint for S3 clients.
@@ -56,20 +53,19 @@ pub fn endpoint(parts: Parts) -> Router {
     let mut config = S3Config::default();
     config.xml_max_body_size = DOCUMENT_BYTES_MAX;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-    let (service, entropy) = (builder.build(), parts.entropy);
-    Router::new().fallback(move |request: Request| answer(service.clone(), entropy.clone(), request))
+    let service = builder.build();
+    Router::new().fallback(move |request: Request| answer(service.clone(), request))
 }
 
 /// Answers a request and says so in the log: method, path, status and duration, never a query or a header.
-async fn answer(service: S3Service, entropy: Entropy, request: Request) -> Response {
-    let id = hex::encode_upper(entropy.bytes::<8>());
-    let span = tracing::info_span!("s3", request.id = %id);
+async fn answer(service: S3Service, request: Request) -> Response {
+    // The name by which the log knows it.
+    let id = request.extensions().get::<Name>().and_then(|name| HeaderValue::try_from(name.id()).ok());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let expects = request.headers().contains_key(header::EXPECT);
     let is_empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
     let stopwatch = Stopwatch::start();
-    let answered = AssertUnwindSafe(ask(&service, request)).catch_unwind().instrument(span.clone()).await;
-    let _in_span = span.entered();
+    let answered = AssertUnwindSafe(ask(&service, request)).catch_unwind().await;
     let answered = answered.unwrap_or_else(|panic| {
         tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
         Err(s3_error!(InternalError, "We encountered an internal error. Please try again."))
@@ -78,16 +74,25 @@ async fn answer(service: S3Service, entropy: Entropy, request: Request) -> Respo
         Ok(response) => response,
         Err(error) => error.to_http_response().unwrap_or_default().map(Body::new),
     };
-    let duration_ms = (stopwatch.seconds() * 10_000.0).round() / 10.0;
-    tracing::info!(status = response.status().as_u16(), duration_ms, "{method} {path}");
+    let (seconds, status) = (stopwatch.seconds(), response.status().as_u16());
+    let duration_ms = (seconds * 10_000.0).round() / 10.0;
+    tracing::info!(status, duration_ms, "{method} {path}");
+    metrics::request("s3", route(&path), http::known_method(&method), status, seconds);
     // Who asked to be told to go on and was answered at once takes the connection for used up.
     if expects && (is_empty || !response.status().is_success()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
+    response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
     response
+}
+
+/// The route as a label: names of buckets and keys are the caller's.
+fn route(path: &str) -> &'static str {
+    match path.trim_start_matches('/').split_once('/') {
+        Some((_, key)) if !key.is_empty() => "/{bucket}/{key}",
+        None if path.trim_start_matches('/').is_empty() => "/",
+        _ => "/{bucket}",
+    }
 }
 
 async fn ask(service: &S3Service, request: Request) -> S3Result<Response> {

@@ -1,10 +1,10 @@
 //! What a run brought, as each caller may see it.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,6 +14,7 @@ use crate::http::external::{Credentials, External, Place, host};
 use crate::http::openapi::{Guarded, NoResult};
 use crate::http::problem::Problem;
 use crate::http::schemas::ResultBody;
+use crate::http::serve::Client;
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::objects::{self, Key, keys};
 
@@ -32,6 +33,7 @@ pub(in crate::http) struct Address {
 /// In `permutations` projects the result token gets the mask and a receipt token the permutation of its
 /// party. With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever it says, a `similarity_scores` project answers
 /// where its scores can be downloaded from the object store; without an object store the header is ignored.
+/// Clients on other machines that accept gzip or zstd get it compressed.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run."),
@@ -41,21 +43,23 @@ pub(in crate::http) struct Address {
 pub(in crate::http) async fn result(
     Extract(state): Extract<State>,
     caller: Caller,
-    headers: HeaderMap,
+    client: Option<Extension<Client>>,
+    asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let (project, role) = caller.reader(&state).await?;
     let run = caller.run(&project)?;
     require_result(run)?;
     if let Some(external) = state.external.as_deref()
         && project.result_type == ResultType::SimilarityScores
-        && headers.contains_key(RETURN_ADDRESS)
+        && asked.contains_key(RETURN_ADDRESS)
     {
-        return address(&state, external, &project, run, &headers).await;
+        return address(&state, external, &project, run, &asked).await;
     }
     let (size, chunks) = state.objects.stream(&key(&project, run, role)).await.map_err(unreadable)?;
     let headers =
         [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
-    Ok((headers, Body::from_stream(chunks)).into_response())
+    let answer = (headers, Body::from_stream(chunks)).into_response();
+    Ok(state.compressor.squeeze(answer, size, client.map(|Extension(client)| client), &asked).await)
 }
 
 /// Where the scores can be downloaded.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use super::figures;
 use super::probes::{Dependencies, Findings};
 use super::readiness::{Phase, Readiness, TICK};
 use crate::http::admin::{self, Office};
+use crate::http::log;
 use crate::http::problem::Problem;
 use crate::http::router::{unknown, wrong_method};
 use crate::telemetry::metrics::Figures;
@@ -45,7 +47,10 @@ impl Ops {
 
     /// The stores are open: they are asked from now on, and `/admin` answers the administrator.
     pub fn open(&self, dependencies: Dependencies, office: Office) {
-        let administration = Router::new().nest("/admin", admin::routes(office)).fallback(unknown);
+        let administration = Router::new()
+            .nest("/admin", admin::routes(office))
+            .fallback(unknown)
+            .layer(from_fn(log::administered));
         // A server starts once.
         let _ = self.behind.set(Behind { dependencies, administration });
     }
@@ -57,6 +62,7 @@ impl Ops {
             .route("/startupz", get(startupz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(scraped))
+            .route_layer(from_fn(log::watched))
             .fallback(elsewhere)
             .method_not_allowed_fallback(wrong_method)
             .with_state(self.clone())

@@ -17,12 +17,15 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use super::Entrance;
 use super::activity::Activity;
 use super::answer::Answer;
 use super::patience::Awaited;
 use super::stream::{Noticed, Stream};
+use super::trust::Client;
+use crate::http::name::Name;
 use crate::limits::Present;
 
 /// How long a slow client has for the last bytes of an answer once the server stops.
@@ -127,15 +130,23 @@ impl Host {
     /// Answers one request.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
         let busy = self.activity.begin(request.version() == Version::HTTP_2);
-        let Entrance { trust, gate, patience, tls, .. } = &self.entrance;
-        let request = request.map(|body| {
+        let Entrance { trust, gate, patience, tls, entropy, .. } = &self.entrance;
+        let client = trust.client(self.peer, request.headers());
+        let name = Name::new(request.headers(), entropy);
+        let mut request = request.map(|body| {
             if body.is_end_stream() { Body::empty() } else { Body::new(Awaited::new(body, *patience)) }
         });
+        request.extensions_mut().insert(Client(client));
+        request.extensions_mut().insert(name.clone());
         let router = self.router.clone();
-        let mut response = match gate {
-            Some(gate) => gate.pass(trust.client(self.peer, request.headers()), request, router).await,
-            None => router.oneshot(request).await?,
+        let answering = async {
+            match gate {
+                Some(gate) => Ok(gate.pass(client, request, router).await),
+                None => router.oneshot(request).await,
+            }
         };
+        let mut response = answering.instrument(name.span()).await?;
+        name.tell(&mut response);
         if tls.is_some() {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
         }

@@ -11,8 +11,10 @@ use tower::ServiceExt;
 
 use super::seldom::Seldom;
 use crate::http::body::linger;
+use crate::http::cors::Origins;
 use crate::http::problem::Problem;
 use crate::limits::{Allowance, Class, Limits, Refusal};
+use crate::telemetry::metrics;
 
 /// Says which limit there is.
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -27,6 +29,8 @@ pub struct Gate {
     refuse: fn(StatusCode, &'static str) -> Response,
     status: StatusCode,
     refused: Arc<Seldom>,
+    /// Whose pages may read a refusal.
+    origins: Origins,
 }
 
 impl Gate {
@@ -37,7 +41,14 @@ impl Gate {
         status: StatusCode,
         refuse: fn(StatusCode, &'static str) -> Response,
     ) -> Self {
-        Self { limits, class: |_, _| Class::Others, refuse, status, refused: Arc::default() }
+        Self {
+            limits,
+            class: |_, _| Class::Others,
+            refuse,
+            status,
+            refused: Arc::default(),
+            origins: Origins::none(),
+        }
     }
 
     /// The same, with refusals as the API has them.
@@ -45,9 +56,10 @@ impl Gate {
         Self::new(limits, status, |status, limit| Problem::too_soon(status, limit).into_response())
     }
 
-    /// The same, for the API itself: uploads and results have limits of their own.
-    pub fn of_api(limits: Arc<Limits>, status: StatusCode) -> Self {
-        Self { class, ..Self::plain(limits, status) }
+    /// The same, for the API itself: uploads and results have limits of their own, and pages of `origins` may read why they
+    /// are refused.
+    pub fn of_api(limits: Arc<Limits>, status: StatusCode, origins: Origins) -> Self {
+        Self { class, origins, ..Self::plain(limits, status) }
     }
 
     /// Has `router` answer the request of the client at `address`, if it does not come too soon.
@@ -71,12 +83,16 @@ impl Gate {
         if let Some(count) = self.refused.count() {
             tracing::warn!(count, %address, limit = allowance.limit, "requests came too soon and were refused");
         }
+        metrics::too_soon(allowance.limit);
+        let (path, origin) =
+            (request.uri().path().to_owned(), request.headers().get(header::ORIGIN).cloned());
         // Whoever sends all before listening is to see the answer and not a reset.
         drop(linger(request));
         let mut response = (self.refuse)(self.status, allowance.limit);
         let seconds = seconds(allowance).max(1);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         describe(response.headers_mut(), allowance);
+        self.origins.let_read(&path, origin.as_ref(), response.headers_mut());
         response
     }
 }

@@ -20,6 +20,7 @@ pub use gate::Gate;
 pub use patience::Patience;
 pub(super) use patience::Stalled;
 pub use redirect::redirect;
+pub(super) use trust::Client;
 pub use trust::{ProxyHeader, Trust};
 
 use std::net::IpAddr;
@@ -33,6 +34,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{Census, Full, Present};
+use crate::runtime::entropy::Entropy;
 use crate::tls;
 use connection::Arrived;
 use seldom::Seldom;
@@ -56,6 +58,8 @@ pub struct Entrance {
     pub gate: Option<Gate>,
     /// How slow a client may be.
     pub patience: Patience,
+    /// Makes the names of requests.
+    pub entropy: Entropy,
 }
 
 /// Serves `router` on `listener` until `stop`; then closes the listener, lets requests under way finish for

@@ -13,6 +13,17 @@ use tokio::io::AsyncRead;
 use super::forwarded::{X_FORWARDED_FOR, forwarded, x_forwarded_for};
 use super::proxy;
 
+/// Whom a request is counted for; every request that comes in by a listener carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Client(pub(in crate::http) IpAddr);
+
+impl Client {
+    /// Whether it is on this machine.
+    pub(in crate::http) fn is_near(self) -> bool {
+        self.0.to_canonical().is_loopback()
+    }
+}
+
 /// How trusted proxies name the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

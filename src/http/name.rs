@@ -1,0 +1,99 @@
+//! What a request is called: the same in every line of the log and towards the caller.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Response;
+use hyper::body::Body as _;
+use tracing::Span;
+use tracing::field::Empty;
+
+use super::problem::Problem;
+use super::trace::{TRACEPARENT, Trace};
+use crate::runtime::entropy::Entropy;
+
+/// The header by which the caller learns the name.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a request is called. Every request that comes in by a listener carries it.
+#[derive(Clone, Debug)]
+pub struct Name {
+    id: String,
+    trace: Trace,
+    /// Whether the caller named the trace.
+    traced: bool,
+}
+
+impl Name {
+    /// A new name, in the trace that the caller names if he names one.
+    pub(super) fn new(headers: &HeaderMap, entropy: &Entropy) -> Self {
+        let given = Trace::given(headers, entropy);
+        let (id, traced) = (hex::encode(entropy.bytes::<4>()), given.is_some());
+        Self { id, trace: given.unwrap_or_else(|| Trace::begin(entropy)), traced }
+    }
+
+    /// What the caller may ask about.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The span that every line of the request is in, whatever level is logged.
+    pub(super) fn span(&self) -> Span {
+        let span = tracing::error_span!("request", request.id = %self.id, trace.id = Empty);
+        if self.traced {
+            span.record("trace.id", self.trace.id());
+        }
+        span
+    }
+
+    /// Tells the caller, in the headers of the answer and in its body if that is a refusal.
+    pub(super) fn tell(&self, response: &mut Response) {
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            self.identify(problem, response);
+        }
+        let headers = response.headers_mut();
+        headers.extend(HeaderValue::try_from(&self.id).ok().map(|id| (REQUEST_ID, id)));
+        headers.extend(self.trace.header().map(|header| (TRACEPARENT, header)));
+    }
+
+    /// Writes the name into the body of a refusal.
+    fn identify(&self, problem: Problem, response: &mut Response) {
+        // The body of an answer to HEAD is left out, and its length is said all the same.
+        let left_out = response.body().is_end_stream();
+        problem.identify(response, &self.id);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        if left_out {
+            let bytes = response.body().size_hint().exact().map(HeaderValue::from);
+            response.headers_mut().extend(bytes.map(|bytes| (header::CONTENT_LENGTH, bytes)));
+            *response.body_mut() = Body::empty();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn told(mut response: Response) -> (String, Option<HeaderValue>) {
+        Name::new(&HeaderMap::new(), &Entropy::seeded(1)).tell(&mut response);
+        let length = response.headers_mut().remove(header::CONTENT_LENGTH);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (String::from_utf8(body.to_vec()).unwrap(), length)
+    }
+
+    #[tokio::test]
+    async fn a_refusal_bears_the_name_and_no_length_but_its_own() {
+        let refusal = || {
+            let mut response = Problem::new(StatusCode::NOT_FOUND, "no").into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+            response
+        };
+        let (whole, length) = told(refusal()).await;
+        assert!(whole.contains("request_id") && length.is_none());
+        let (nothing, length) = told(refusal().map(|_| Body::empty())).await;
+        assert_eq!((nothing.as_str(), length), ("", Some(HeaderValue::from(whole.len()))));
+    }
+}

@@ -22,8 +22,9 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let settings = config::load(&self.flags.with_environment())?.settings;
-        telemetry::log::start(&settings.log());
-        app::run(&settings).or_fail()
+        let loaded = config::load(&self.flags.with_environment())?;
+        telemetry::log::start(&loaded.settings.log());
+        loaded.check_secrecy().or_fail()?;
+        app::run(&loaded.settings).or_fail()
     }
 }

@@ -20,6 +20,7 @@ pub use settings::{KEYS, Key, Settings};
 pub use source::Source;
 pub use values::Inputs;
 
+use crate::runtime::secret;
 use values::Values;
 
 /// Settings that were checked, and who gave each.
@@ -29,6 +30,21 @@ pub struct Loaded {
     pub settings: Settings,
     /// Who gave each, in the order of [`KEYS`].
     pub sources: Vec<(&'static str, Source)>,
+}
+
+impl Loaded {
+    /// Whether the settings file may be trusted with the secret in it, if there is one. Warns if others may read it.
+    ///
+    /// # Errors
+    /// [`secret::Error`].
+    pub fn check_secrecy(&self) -> Result<(), secret::Error> {
+        let is_kept = self.settings.s3_secret_key.is_some();
+        let file = self.sources.iter().find_map(|(key, source)| match source {
+            Source::File { path, .. } if is_kept && *key == "s3_secret_key" => Some(path),
+            _ => None,
+        });
+        file.map_or(Ok(()), |path| secret::check_at(path))
+    }
 }
 
 /// Reads and checks every setting.

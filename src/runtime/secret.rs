@@ -85,6 +85,15 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     if secret.is_empty() || text.len() as u64 > BYTES_MAX { Err(malformed()) } else { Ok(secret) }
 }
 
+/// Whether the file at `path`, which holds a secret, may be trusted.
+///
+/// # Errors
+/// [`Error`].
+pub fn check_at(path: &Path) -> Result<(), Error> {
+    let metadata = fs::metadata(path).map_err(|cause| Error::Unusable { path: path.to_owned(), cause })?;
+    check(path, &metadata)
+}
+
 /// Whether a file that holds a secret may be trusted.
 ///
 /// # Errors

@@ -1,19 +1,15 @@
 //! Bodies of requests: read with patience but not without end, and small ones understood as JSON.
 
 use std::error::Error;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, EXPECT};
+use axum::http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::Body as _;
 use mime::Mime;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
 use super::State;
 use super::problem::Problem;
@@ -21,10 +17,6 @@ use super::serve::Stalled;
 
 /// Bytes in the JSON body of a project or a run at most.
 pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;
-/// What is still read of a body that nobody wants, so that its sender comes to read the answer.
-const LINGER_BYTES_MAX: u64 = 64 << 20;
-/// How long such a body is still read.
-const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// A body, piece by piece.
 pub(super) struct Pieces {
@@ -133,64 +125,6 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 /// The announced media type, its parameters included.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<Mime> {
     headers.get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
-}
-
-/// Wraps a request's body so that, when nobody wants the rest of it, some of it is still read: a client
-/// that sends all before it listens would otherwise see a reset instead of the answer.
-pub(super) fn linger(request: Request) -> Request {
-    let awaits_continue = request.headers().contains_key(EXPECT);
-    request.map(|body| Body::new(Lingering { body, awaits_continue, ended: false }))
-}
-
-struct Lingering {
-    body: Body,
-    /// The sender waits to be asked for the body, and was not asked so far.
-    awaits_continue: bool,
-    ended: bool,
-}
-
-impl hyper::body::Body for Lingering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.awaits_continue = false;
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.ended = matches!(polled, Poll::Ready(None | Some(Err(_))));
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Lingering {
-    fn drop(&mut self) {
-        if self.ended || self.awaits_continue || self.body.is_end_stream() {
-            return;
-        }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let body = std::mem::take(&mut self.body);
-            runtime.spawn(timeout(LINGER_MAX, read_away(body)));
-        }
-    }
-}
-
-async fn read_away(mut body: Body) {
-    let mut seen = 0;
-    while seen < LINGER_BYTES_MAX
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        seen += frame.data_ref().map_or(0, |piece| piece.len() as u64);
-    }
 }
 
 #[cfg(test)]

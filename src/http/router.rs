@@ -11,7 +11,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{authorize, clks, projects, results, run_status, runs, status};
 use super::problem::Problem;
-use super::{State, body, cors, docs, log, openapi};
+use super::{State, cors, docs, log, openapi};
 
 /// A browser is not to guess what an answer is.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -31,7 +31,7 @@ pub fn api(state: State) -> Router {
         .layer(from_fn_with_state(state.clone(), log::answer))
         .with_state(state);
     // Around the router rather than in it: a path is to be rewritten before it is looked up.
-    Router::new().fallback_service(MapRequest::new(routes, |request| body::linger(merge_slashes(request))))
+    Router::new().fallback_service(MapRequest::new(routes, merge_slashes))
 }
 
 fn endpoints() -> Router<State> {

@@ -22,6 +22,7 @@ use tracing::Instrument;
 use super::Entrance;
 use super::activity::Activity;
 use super::answer::Answer;
+use super::linger::Lingering;
 use super::patience::Awaited;
 use super::stream::{Noticed, Stream};
 use super::trust::Client;
@@ -133,8 +134,14 @@ impl Host {
         let Entrance { trust, gate, patience, tls, entropy, .. } = &self.entrance;
         let client = trust.client(self.peer, request.headers());
         let name = Name::new(request.headers(), entropy);
+        // In HTTP/2 nobody is told to go on, and so nobody waits for long.
+        let awaits_continue =
+            request.version() < Version::HTTP_2 && request.headers().contains_key(header::EXPECT);
         let mut request = request.map(|body| {
-            if body.is_end_stream() { Body::empty() } else { Body::new(Awaited::new(body, *patience)) }
+            if body.is_end_stream() {
+                return Body::empty();
+            }
+            Body::new(Lingering::new(Awaited::new(body, *patience), awaits_continue))
         });
         request.extensions_mut().insert(Client(client));
         request.extensions_mut().insert(name.clone());

@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
 use super::seldom::Seldom;
-use crate::http::body::linger;
 use crate::http::cors::Origins;
 use crate::http::problem::Problem;
 use crate::limits::{Allowance, Class, Limits, Refusal};
@@ -75,24 +74,21 @@ impl Gate {
                 }
                 response
             }
-            Err(Refusal(allowance)) => self.refuse(address, request, &allowance),
+            Err(Refusal(allowance)) => self.refuse(address, &request, &allowance),
         }
     }
 
-    fn refuse(&self, address: IpAddr, request: Request, allowance: &Allowance) -> Response {
+    fn refuse(&self, address: IpAddr, request: &Request, allowance: &Allowance) -> Response {
         if let Some(count) = self.refused.count() {
             tracing::warn!(count, %address, limit = allowance.limit, "requests came too soon and were refused");
         }
         metrics::too_soon(allowance.limit);
-        let (path, origin) =
-            (request.uri().path().to_owned(), request.headers().get(header::ORIGIN).cloned());
-        // Whoever sends all before listening is to see the answer and not a reset.
-        drop(linger(request));
         let mut response = (self.refuse)(self.status, allowance.limit);
         let seconds = seconds(allowance).max(1);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         describe(response.headers_mut(), allowance);
-        self.origins.let_read(&path, origin.as_ref(), response.headers_mut());
+        let origin = request.headers().get(header::ORIGIN);
+        self.origins.let_read(request.uri().path(), origin, response.headers_mut());
         response
     }
 }

@@ -9,6 +9,7 @@ mod answer;
 mod connection;
 mod forwarded;
 mod gate;
+mod linger;
 mod patience;
 mod proxy;
 mod redirect;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::{Addresses, Error};
@@ -96,9 +96,11 @@ impl Edge {
 
     /// Follows the files of the certificate, and forgets clients that stay away, as long as the process lives.
     pub(super) fn keep(&self) -> std::io::Result<()> {
-        if let Some(tls) = &self.tls {
-            tokio::spawn(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
-        }
+        let hangup = signal(SignalKind::hangup())?;
+        match &self.tls {
+            Some(tls) => tokio::spawn(Arc::clone(tls).follow(hangup)),
+            None => tokio::spawn(nothing_to_read(hangup)),
+        };
         let limits = self.limits.clone();
         tokio::spawn(async move {
             loop {
@@ -107,6 +109,13 @@ impl Edge {
             }
         });
         Ok(())
+    }
+}
+
+/// A signal to read files again is no reason to stop where there are none.
+async fn nothing_to_read(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: there is no TLS certificate to be read again");
     }
 }
 

@@ -41,6 +41,7 @@ use crate::runtime::compute::Pool;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::open_files;
+use crate::runtime::reserve::Reserve;
 use crate::tls::Tls;
 use crate::worker::Worker;
 use edge::Edge;
@@ -48,6 +49,9 @@ use operator::Operator;
 
 /// How long work that does not hear that it is to stop may go on at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether room can be set aside again.
+const RESERVE_EVERY: Duration = Duration::from_secs(30);
 
 /// With fewer uploads, too, the metadata and the jobs want threads that may block.
 const UPLOADS_MIN: usize = 64;
@@ -131,6 +135,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     // What is stored is for this user's eyes, whichever library makes the file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let data_dir = DataDir::open(&settings.data_dir)?;
+    let reserve = reserve(&data_dir);
     open_files::raise();
     let edge = Edge::open(settings, &data_dir)?;
     let api = listen("listen", settings.listen).await?;
@@ -183,6 +188,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let (pump, doors) = (TaskTracker::new(), TaskTracker::new());
     let (pumping, stop) = (coordinator.clone(), pump_stop.clone());
     pump.spawn(async move { pumping.pump(stop).await });
+    pump.spawn(keep_reserve(reserve.clone(), pump_stop.clone()));
     let s3_door = match own {
         Some(own) => {
             let age = Duration::from_hours(settings.s3_upload_expiry_h);
@@ -197,9 +203,9 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let work = settings::worker(settings, &data_dir);
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
-    let state =
-        http::State::new(coordinator, objects, entropy, admin.access, spool, settings::http(settings))
-            .with_external(external);
+    let wishes = settings::http(settings);
+    let state = http::State::new(coordinator, objects, entropy, admin.access, spool, reserve, wishes)
+        .with_external(external);
     let open = |listener: TcpListener, router: Router, entrance: Entrance| {
         doors.spawn(http::serve(listener, router, entrance, doors_stop.clone(), drain));
     };
@@ -257,6 +263,31 @@ impl Server {
             tracing::error!("cannot close the queue: {error}");
         }
         self.operator.stop().await;
+    }
+}
+
+/// The room set aside on the disk, given up at once if there is hardly any other.
+fn reserve(data_dir: &DataDir) -> Reserve {
+    let reserve = Reserve::of(data_dir.path());
+    if reserve.give_up_if_needed() {
+        tracing::error!(
+            "the disk is full; what was set aside is given up: delete projects, or free some space"
+        );
+    }
+    reserve
+}
+
+/// Sets room on the disk aside whenever there is plenty, until told to stop.
+async fn keep_reserve(reserve: Reserve, stop: CancellationToken) {
+    loop {
+        let reserve = reserve.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || reserve.set_aside()).await {
+            return tracing::warn!("no room can be set aside for a full disk: {error}");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RESERVE_EVERY) => {}
+        }
     }
 }
 

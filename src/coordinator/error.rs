@@ -17,3 +17,14 @@ pub enum Error {
     #[error("cannot use the queue")]
     Queue(#[from] queue::Error),
 }
+
+impl Error {
+    /// Whether the same may go well after a pause.
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Metadata(metadata::Error::Unavailable(_) | metadata::Error::Full(_))
+                | Self::Queue(queue::Error::Storage(_))
+        )
+    }
+}

@@ -95,6 +95,11 @@ refusals! {
     Fault {
         500: "The server failed; its log says why.",
     }
+    /// Of every endpoint that writes something down.
+    WriteFault {
+        500: "The server failed; its log says why.",
+        507: "The server's disk is full. Nothing has changed.",
+    }
     /// Of endpoints that want a token.
     Guarded {
         400: "The request is malformed, or lacks its `Authorization` header.",
@@ -135,6 +140,7 @@ refusals! {
     /// Of posting a run.
     ProjectInError {
         500: "A party's data cannot be used: the project is in error until that party has uploaded again. Or the server failed.",
+        507: "The server's disk is full. Nothing has changed.",
     }
     /// Of collecting a result.
     NoResult {

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use super::serve::Stalled;
 use crate::coordinator::{self, Refused};
-use crate::queue;
 use crate::telemetry::chain;
+use crate::{metadata, queue};
 
 /// The media type of a [`Problem`].
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -94,6 +94,15 @@ impl Problem {
         Self::unexplained()
     }
 
+    /// 507: there is no room to write down what was asked for. Logs the cause: whoever runs the server has to make some.
+    fn no_room(cause: &dyn std::error::Error) -> Self {
+        tracing::error!("cannot do what was asked for: {}", chain(cause));
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "the server has no room to write this down now; nothing has changed, and it works again once there is some",
+        )
+    }
+
     /// Writes the name of the request into the body of the answer that was made of this.
     pub(super) fn identify(mut self, response: &mut Response, request_id: &str) {
         self.request_id = Some(request_id.to_owned());
@@ -113,6 +122,7 @@ impl From<coordinator::Error> for Problem {
     fn from(error: coordinator::Error) -> Self {
         match error {
             coordinator::Error::Refused(refused) => refused.into(),
+            coordinator::Error::Metadata(metadata::Error::Full(_)) => Self::no_room(&error),
             coordinator::Error::Metadata(_) | coordinator::Error::Queue(_) => Self::internal(&error),
         }
     }
@@ -152,11 +162,16 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata;
 
     #[test]
     fn absent_and_forbidden_look_alike() {
         assert_eq!(Problem::from(coordinator::Error::Refused(Refused::Absent)), Problem::forbidden());
+    }
+
+    #[test]
+    fn a_full_disk_is_no_fault_that_only_the_log_explains() {
+        let full = coordinator::Error::Metadata(metadata::Error::Full("disk is full".into()));
+        assert_eq!(Problem::from(full).status, 507);
     }
 
     #[test]

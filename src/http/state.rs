@@ -7,10 +7,13 @@ use tokio::sync::Semaphore;
 
 use super::admin::Access;
 use super::compress::Compressor;
+use super::problem::Problem;
 use super::{External, Settings};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{self, Coordinator};
+use crate::metadata;
 use crate::objects::{Objects, Spool};
 use crate::runtime::entropy::Entropy;
+use crate::runtime::reserve::Reserve;
 
 /// What every handler has at hand. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +30,8 @@ pub struct State {
     pub external: Option<Arc<External>>,
     /// The room for uploads on their way in.
     pub spool: Spool,
+    /// Room for what leaves more of it than it takes.
+    pub reserve: Reserve,
     /// What the operator said.
     pub settings: Arc<Settings>,
     /// Makes results smaller.
@@ -43,6 +48,7 @@ impl State {
         entropy: Entropy,
         admin: Access,
         spool: Spool,
+        reserve: Reserve,
         settings: Settings,
     ) -> Self {
         let turns = Arc::new(Semaphore::new(settings.uploads_max));
@@ -54,6 +60,7 @@ impl State {
             admin,
             external: None,
             spool,
+            reserve,
             settings: Arc::new(settings),
             compressor,
             turns,
@@ -64,6 +71,23 @@ impl State {
     #[must_use]
     pub fn with_external(self, external: Option<External>) -> Self {
         Self { external: external.map(Arc::new), ..self }
+    }
+
+    /// Makes a change that leaves more room on the disk than it takes; if there is none left for it, in the room that is
+    /// set aside.
+    pub(super) async fn remove<F>(&self, change: impl Fn() -> F) -> Result<(), Problem>
+    where
+        F: Future<Output = Result<(), coordinator::Error>>,
+    {
+        match change().await {
+            Err(coordinator::Error::Metadata(metadata::Error::Full(_))) if self.reserve.give_up() => {
+                tracing::warn!(
+                    "the disk is full; what was set aside is given up so that something can be removed"
+                );
+                Ok(change().await?)
+            }
+            done => Ok(done?),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::Body;
 use axum::http::StatusCode;
 use tokio::time::sleep;
@@ -21,10 +22,9 @@ use crate::runtime::breakpoint::{Moment, reach};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
 
-/// How long letting go of an upload pauses after a failure, at first and at most.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often the end of another upload with the same token is waited for, [`PAUSE_MIN`] each time.
+/// How long letting go of an upload pauses after a failure.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often the end of another upload with the same token is waited for, [`PAUSE`] each time.
 const PATIENCE_PAUSES: u32 = 5;
 
 /// What the body is.
@@ -109,7 +109,7 @@ async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Pro
     for _ in 0..PATIENCE_PAUSES {
         let busy = is_uploading(state, project, party).await?;
         match state.coordinator.begin_upload(project, party).await {
-            Err(coordinator::Error::Refused(Refused::TokenUsed)) if busy => sleep(PAUSE_MIN).await,
+            Err(coordinator::Error::Refused(Refused::TokenUsed)) if busy => sleep(PAUSE).await,
             begun => return Ok(begun?),
         }
     }
@@ -182,12 +182,13 @@ impl Slot {
 
     /// Lets go of the token before the answer if that can be done at once, and otherwise as soon as it can.
     async fn let_go(self) {
-        if self.try_to_let_go().await.is_err() {
+        if let Err(error) = self.try_to_let_go().await {
+            tracing::warn!("an upload has failed, and that cannot be written down yet: {}", chain(&*error));
             tokio::spawn(self.keep_trying().in_current_span());
         }
     }
 
-    async fn try_to_let_go(&self) -> Result<(), Problem> {
+    async fn try_to_let_go(&self) -> Result<(), BoxError> {
         let (project, party, number) = (self.project, self.party, self.number);
         self.state.coordinator.abandon_upload(project, party, number).await?;
         // Of a project that is gone nobody else removes what came after its end.
@@ -198,10 +199,9 @@ impl Slot {
     }
 
     async fn keep_trying(self) {
-        let mut pause = PAUSE_MIN;
+        // Often: once it can be written down, whoever tries again is not to find the token taken.
         while self.try_to_let_go().await.is_err() {
-            sleep(pause).await;
-            pause = PAUSE_MAX.min(pause * 2);
+            sleep(PAUSE).await;
         }
     }
 }

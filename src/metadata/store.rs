@@ -11,6 +11,9 @@ pub enum Error {
     /// The store did not answer, or answered with an error of its own. Worth another try after a pause.
     #[error("the metadata store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is no room for what was to be written, and nothing of it was. Worth another try once somebody has made some.
+    #[error("there is no space left for the metadata")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What it holds cannot be read. The process should stop and say so.
     #[error("the metadata store is damaged: {0}")]
     Damaged(String),

@@ -15,7 +15,6 @@ pub mod keys;
 mod local;
 mod location;
 mod metered;
-mod outage;
 mod passes;
 mod remote;
 mod spool;

@@ -20,12 +20,12 @@ use tokio_util::io::ReaderStream;
 
 use super::local::{Local, make_private_directory};
 use super::metered::{metered, metered_here};
-use super::outage::Outage;
 use super::{Blob, Error, Key, Prefix, Staged, Uploads, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
+use crate::runtime::outage::Outage;
 
 /// Bytes of a piece of a streamed file.
 const CHUNK_BYTES: usize = 256 << 10;

@@ -120,9 +120,11 @@ fn lock(path: &Path) -> Result<File, Error> {
         }
         Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
     }
-    file.set_len(0).map_err(unusable)?;
+    // What is there is written over first: on a full disk there is no room for anything new.
+    let holder = format!("{}\n", std::process::id());
     file.rewind().map_err(unusable)?;
-    writeln!(file, "{}", std::process::id()).map_err(unusable)?;
+    file.write_all(holder.as_bytes()).map_err(unusable)?;
+    file.set_len(holder.len() as u64).map_err(unusable)?;
     Ok(file)
 }
 

@@ -1,5 +1,5 @@
-//! What a test replaces: time and chance. The pool of cores that computes; the data directory, its room and its
-//! secrets; how many files may be open; `SQLite` files with one writer. Where a crash test reaches in: breakpoints.
+//! What a test replaces: time and chance. The pool of cores that computes; the data directory, its room, what is
+//! kept of it for emergencies, and its secrets; how many files may be open; how long something has failed; `SQLite` files with one writer. Where a crash test reaches in: breakpoints.
 
 pub mod breakpoint;
 pub mod clock;
@@ -9,5 +9,7 @@ pub mod disk;
 pub mod entropy;
 pub mod memory;
 pub mod open_files;
+pub mod outage;
+pub mod reserve;
 pub mod secret;
 pub mod sqlite;

@@ -22,6 +22,12 @@ pub(super) enum Error {
     /// The objects do not answer.
     #[error("{0}")]
     Away(String),
+    /// There is no room on the disk. Another try may end better once somebody has made some.
+    #[error("{0}")]
+    Full(String),
+    /// Nobody could be asked whether the job is wanted: it was not begun.
+    #[error("{0}")]
+    Unheard(String),
     /// Another try may end better.
     #[error("{0}")]
     Failed(String),
@@ -54,7 +60,7 @@ impl From<objects::Error> for Error {
             objects::Error::Missing { key } => Self::Missing(unusable_object(key, &error)),
             objects::Error::Damaged { key, .. } => Self::Rejected(unusable_object(key, &error)),
             objects::Error::Full(_) => {
-                Self::Failed(format!("{}; free some space, then try again", chain(&error)))
+                Self::Full(format!("{}; free some space, then try again", chain(&error)))
             }
             objects::Error::Foreign { .. } => Self::Failed(chain(&error)),
             objects::Error::Storage(_) => Self::Away(chain(&error)),

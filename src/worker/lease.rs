@@ -12,7 +12,7 @@ use super::hold::{Cause, Held, Hold};
 use super::roster::Turn;
 use super::service::Crew;
 use crate::coordinator::{self, Assignment};
-use crate::model::Outcome;
+use crate::model::{Outcome, Task};
 use crate::queue::Claim;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
@@ -22,7 +22,8 @@ use crate::telemetry::{chain, metrics};
 const WAIT: Duration = Duration::from_secs(20);
 /// How long a lane pauses when it cannot claim.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long jobs wait for a store of objects that does not answer, before that counts as a failed attempt.
+/// How long jobs wait for a store of objects that does not answer, or uploads that were accepted for room on the disk,
+/// before that counts as a failed attempt; and how long what became of a job waits until it can be written down.
 const OUTAGE_MAX: Duration = Duration::from_mins(15);
 /// How long a claim that has found something may take to say so when the crew is sent home.
 const GRACE: Duration = Duration::from_millis(100);
@@ -108,10 +109,7 @@ impl Crew {
             Ok(outcome) => tracing::debug!(job.id = %job, duration_ms, "job done: {outcome:?}"),
             Err(error) => tracing::debug!(job.id = %job, duration_ms, "job not done: {error}"),
         }
-        if let Err(error) = self.tell(&held, ended).await {
-            // Nobody was told; the lease runs out and the job is done again, which changes nothing.
-            tracing::warn!(job.id = %job, "cannot say what became of a job: {}", chain(&error));
-        }
+        self.tell(&held, &ended).await;
     }
 
     async fn attempt(&self, held: &Held) -> Result<Outcome, Error> {
@@ -120,7 +118,7 @@ impl Crew {
         match is_wanted(&*self.desk, held).await {
             Ok(true) => {}
             Ok(false) => return Err(Error::Cancelled),
-            Err(error) => return Err(Error::Failed(chain(&error))),
+            Err(error) => return Err(Error::Unheard(chain(&error))),
         }
         let _admitted = self.budget.admit(held).await?;
         held.begin();
@@ -128,13 +126,40 @@ impl Crew {
         work.unwrap_or_else(|panic| Err(panicked(&panic_text(panic.as_ref()))))
     }
 
+    /// Tells the coordinator what became of a job. While that cannot be written down the job stays in hand: what is done
+    /// need not be done again, and a full disk uses up nobody's attempts.
+    async fn tell(&self, hold: &Hold, ended: &Result<Outcome, Error>) {
+        let watch = Stopwatch::start();
+        let mut said = false;
+        while let Err(error) = self.say(hold, ended).await {
+            let (job, waits) = (&hold.lease().job, error.may_pass() && watch.elapsed() < OUTAGE_MAX);
+            if !waits || !said {
+                tracing::warn!(job.id = %job, "cannot say what became of a job: {}", chain(&error));
+            }
+            said = true;
+            if !waits || self.pause().await {
+                // Nobody was told; the lease runs out and the job is done again, which changes nothing.
+                return;
+            }
+        }
+    }
+
+    /// Waits a moment; whether the crew is sent home.
+    async fn pause(&self) -> bool {
+        tokio::select! {
+            () = self.stop.cancelled() => true,
+            () = tokio::time::sleep(PAUSE) => false,
+        }
+    }
+
     /// Tells the coordinator what became of a job, if it waits for that.
-    async fn tell(&self, hold: &Hold, ended: Result<Outcome, Error>) -> Result<(), coordinator::Error> {
+    async fn say(&self, hold: &Hold, ended: &Result<Outcome, Error>) -> Result<(), coordinator::Error> {
         let (assignment, cause) = (&hold.assignment, hold.cause());
         match (ended, cause) {
             (Ok(outcome), _) => {
                 self.shop.objects.has_answered();
-                self.desk.report(assignment, outcome).await
+                self.full.is_over();
+                self.desk.report(assignment, outcome.clone()).await
             }
             // Whatever it stumbled over: its objects may have gone already.
             (Err(_), Some(Cause::Unwanted)) | (Err(Error::Cancelled), None) => Ok(()),
@@ -150,36 +175,47 @@ impl Crew {
                 if is_wanted(&*self.desk, hold).await? { self.reject(hold, message).await } else { Ok(()) }
             }
             (Err(Error::Rejected(message)), None) => self.reject(hold, message).await,
-            (Err(Error::Away(reason)), None) => self.wait_for_objects(assignment, &reason).await,
-            (Err(Error::Failed(reason)), None) => self.desk.failed(assignment, &reason).await,
+            (Err(Error::Away(reason)), None) => {
+                self.wait(assignment, reason, self.shop.objects.is_silent()).await
+            }
+            // A run may be what fills the disk, and leaves room when it ends; an upload was accepted.
+            (Err(Error::Full(reason)), None) if matches!(hold.job().task, Task::Ingest { .. }) => {
+                self.wait(assignment, reason, Some(self.full.goes_on())).await
+            }
+            (Err(Error::Unheard(_)), None) => {
+                self.pause().await;
+                self.desk.release(std::slice::from_ref(assignment)).await
+            }
+            (Err(Error::Full(reason) | Error::Failed(reason)), None) => {
+                self.desk.failed(assignment, reason).await
+            }
         }
     }
 
-    /// Hands a job back untried while the store of objects is away, for as long as that is borne with.
-    async fn wait_for_objects(
+    /// Hands a job back untried while what it needs has not been there for `lasted`, as long as that is borne with.
+    async fn wait(
         &self,
         assignment: &Assignment,
         reason: &str,
+        lasted: Option<Duration>,
     ) -> Result<(), coordinator::Error> {
-        match self.shop.objects.is_silent() {
+        match lasted {
             Some(lasted) if lasted < OUTAGE_MAX => {
-                let away_s = lasted.as_secs();
-                tracing::warn!(job.id = %assignment.lease.id.job, away_s, "a job waits for the object store: {reason}");
-                tokio::select! {
-                    () = self.stop.cancelled() => {}
-                    () = tokio::time::sleep(PAUSE) => {}
-                }
+                let waits_s = lasted.as_secs();
+                tracing::warn!(job.id = %assignment.lease.id.job, waits_s, "a job waits for its objects: {reason}");
+                self.pause().await;
                 self.desk.release(std::slice::from_ref(assignment)).await
             }
             _ => self.desk.failed(assignment, reason).await,
         }
     }
 
-    async fn reject(&self, hold: &Hold, message: String) -> Result<(), coordinator::Error> {
+    async fn reject(&self, hold: &Hold, message: &str) -> Result<(), coordinator::Error> {
         if !hold.job().task.is_awaited() {
             // Nobody would hear of it, and the bytes would stay.
-            return self.desk.failed(&hold.assignment, &message).await;
+            return self.desk.failed(&hold.assignment, message).await;
         }
+        let message = message.to_owned();
         self.desk.report(&hold.assignment, Outcome::Rejected { message }).await
     }
 }
@@ -190,8 +226,8 @@ const fn outcome(ended: &Result<Outcome, Error>) -> &'static str {
         Ok(Outcome::Rejected { .. }) | Err(Error::Rejected(_) | Error::Missing(_)) => "rejected",
         Ok(_) => "done",
         Err(Error::Cancelled) => "cancelled",
-        Err(Error::Away(_)) => "waiting",
-        Err(Error::Failed(_)) => "failed",
+        Err(Error::Away(_) | Error::Unheard(_)) => "waiting",
+        Err(Error::Full(_) | Error::Failed(_)) => "failed",
     }
 }
 

@@ -17,6 +17,7 @@ use crate::linkage::similarity::Kernel;
 use crate::model::Task;
 use crate::objects::{ForeignStores, Objects};
 use crate::runtime::compute::Pool;
+use crate::runtime::outage::Outage;
 
 /// How long jobs get to notice that they are to stop, once the drain has taken its time.
 const LAST_CALL: Duration = Duration::from_secs(2);
@@ -56,6 +57,8 @@ pub(super) struct Crew {
     pub(super) shop: Arc<Shop>,
     pub(super) hands: Arc<Hands>,
     pub(super) budget: Budget,
+    /// Since when uploads wait for room on the disk.
+    pub(super) full: Outage,
     pub(super) lease: Duration,
     pub(super) job_deadline: Duration,
     /// No new jobs are taken once it is cancelled.
@@ -75,6 +78,7 @@ impl Worker {
             shop: Arc::new(Shop::new(objects, settings.foreign, pool, settings.kernel)),
             hands: Hands::new(settings.roster),
             budget: Budget::new(settings.memory_bytes, settings.disk),
+            full: Outage::default(),
             lease: settings.lease,
             job_deadline: settings.job_deadline,
             stop: CancellationToken::new(),

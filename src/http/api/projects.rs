@@ -11,7 +11,7 @@ use super::new_project::NewProject;
 use crate::http::State;
 use crate::http::auth::{Caller, Founder};
 use crate::http::body;
-use crate::http::openapi::{Fault, Founders, Guarded, SmallBody};
+use crate::http::openapi::{Fault, Founders, Guarded, SmallBody, WriteFault};
 use crate::http::problem::Problem;
 use crate::model::{ProjectState, Token};
 
@@ -80,7 +80,7 @@ pub(in crate::http) async fn list(
 ///
 /// Needs no token, unless the operator keeps this to the administrator. The answer has the tokens of everybody who takes part; they cannot be had again.
 #[utoipa::path(post, path = "/api/v1/projects", tag = "projects", operation_id = "createProject", request_body = NewProject,
-    responses((status = 201, description = "It exists.", body = CreatedProject), Founders, SmallBody, Fault))]
+    responses((status = 201, description = "It exists.", body = CreatedProject), Founders, SmallBody, WriteFault))]
 pub(in crate::http) async fn create(
     Extract(state): Extract<State>,
     _: Founder,
@@ -128,12 +128,12 @@ fn described(project: ProjectState) -> Result<ProjectDescription, Problem> {
 #[utoipa::path(delete, path = "/api/v1/projects/{project_id}", tag = "projects", operation_id = "deleteProject",
     params(("project_id" = String, Path, description = "The project.")),
     security(("result_token" = [])),
-    responses((status = 204, description = "It is gone."), Guarded, Fault))]
+    responses((status = 204, description = "It is gone."), Guarded, WriteFault))]
 pub(in crate::http) async fn delete(
     Extract(state): Extract<State>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     let project = caller.owner(&state).await?;
-    state.coordinator.delete_project(project.id).await?;
+    state.remove(|| state.coordinator.delete_project(project.id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

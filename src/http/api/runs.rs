@@ -14,7 +14,7 @@ use crate::coordinator::PostRun;
 use crate::http::State;
 use crate::http::auth::Caller;
 use crate::http::body;
-use crate::http::openapi::{Fault, Guarded, ProjectInError, SmallBody};
+use crate::http::openapi::{Fault, Guarded, ProjectInError, SmallBody, WriteFault};
 use crate::http::problem::Problem;
 use crate::model::{Run, Threshold};
 
@@ -128,14 +128,14 @@ pub(in crate::http) async fn describe(
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run.")),
     security(("result_token" = [])),
-    responses((status = 204, description = "It is gone."), Guarded, Fault))]
+    responses((status = 204, description = "It is gone."), Guarded, WriteFault))]
 pub(in crate::http) async fn delete(
     Extract(state): Extract<State>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     let project = caller.owner(&state).await?;
     let run = caller.run(&project)?.id;
-    state.coordinator.delete_run(project.id, run).await?;
+    state.remove(|| state.coordinator.delete_run(project.id, run)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -30,7 +30,7 @@ impl Sqlite {
     /// Opens the file at `path`, makes it if it is not there, and brings it up to this version.
     ///
     /// # Errors
-    /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`] and [`Error::Unavailable`].
+    /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`], [`Error::Full`] and [`Error::Unavailable`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self(Database::open(path, "metadata", &MIGRATIONS)?))
     }
@@ -150,7 +150,7 @@ impl From<sqlite::Error> for Error {
             sqlite::Error::Damaged(what) => {
                 Self::Damaged(format!("{what}; restore metadata.db from a backup"))
             }
-            sqlite::Error::Full(cause) => Self::Unavailable(Box::new(cause)),
+            sqlite::Error::Full(cause) => Self::Full(Box::new(cause)),
             sqlite::Error::Unavailable(cause) => Self::Unavailable(cause),
         }
     }

@@ -1,27 +1,27 @@
-//! Whether a store beyond this machine answers, as those who use it have found.
+//! Whether something that many use works, as they have found.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::runtime::clock::Stopwatch;
 
-/// Since when nobody has had an answer.
+/// Since when it has failed whoever asked.
 #[derive(Debug, Default)]
-pub(super) struct Outage(Mutex<Option<Stopwatch>>);
+pub struct Outage(Mutex<Option<Stopwatch>>);
 
 impl Outage {
     /// Somebody had no answer; how long nobody had any.
-    pub(super) fn goes_on(&self) -> Duration {
+    pub fn goes_on(&self) -> Duration {
         self.lock().get_or_insert_with(Stopwatch::start).elapsed()
     }
 
     /// Somebody had an answer; whether that is news.
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.lock().take().is_some()
     }
 
     /// Whether the last one who asked had no answer.
-    pub(super) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.lock().is_some()
     }
 

@@ -1,12 +1,17 @@
 //! What goes wrong under a run ends the run, with the reason; the process goes on, and so does the next run.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use entityd::runtime::clock::Stopwatch;
+use entityd::queue::sled::{Settings, SledBroker};
+use entityd::queue::{self, Acked, Broker, Claim, DeadQuery, Lease, NewJob, Share};
+use entityd::runtime::clock::{Stopwatch, Timestamp};
+use entityd::runtime::entropy::Entropy;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -107,7 +112,8 @@ impl Disk {
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path());
         let mounted = mount.output().is_ok_and(|output| output.status.success());
         if !mounted {
-            eprintln!("skipped: only root can mount a small disk");
+            // Not with a macro: what those say of a test that passes is not shown.
+            let _ = io::stderr().write_all(b"skipped: only root can mount a small disk\n");
         }
         mounted.then_some(Self(folder))
     }
@@ -117,6 +123,10 @@ impl Disk {
         let room = rustix::fs::statvfs(self.0.path()).unwrap();
         let ballast = room.f_bavail * room.f_frsize - but;
         fs::write(self.0.path().join("ballast"), vec![0; ballast.try_into().unwrap()]).unwrap();
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.path().join("ballast")).unwrap();
     }
 }
 
@@ -159,6 +169,46 @@ async fn a_disk_that_is_full_of_pairs_ends_the_run() {
 async fn a_disk_that_is_full_of_the_result_ends_the_run() {
     // Pairs take 4 MB and the result 4 MB.
     on_a_full_disk(400, 6 << 20).await;
+}
+
+fn job(number: usize) -> NewJob {
+    NewJob::new(number.to_string(), "queue", "group", vec![7; 50_000])
+}
+
+async fn claimed(queue: &SledBroker, count: usize, now: Timestamp) -> Vec<Lease> {
+    let queues = vec![Share { queue: "queue".into(), weight: NonZeroU32::MIN }];
+    let claim = Claim { queues, count, lease: Duration::from_mins(1), wait: Duration::ZERO };
+    queue.claim(&claim, now).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_whose_disk_is_full_takes_jobs_again_once_there_is_room_and_has_lost_none() {
+    let Some(disk) = Disk::mount() else { return };
+    let settings = Settings { journal_bytes: 1 << 20, ..Settings::default() };
+    let queue = SledBroker::open(&disk.0.path().join("queue"), settings, Entropy::seeded(1)).unwrap();
+    let now = Timestamp::default();
+    assert_eq!(queue.enqueue(&[job(0)], now).await.unwrap(), 1);
+    let held = claimed(&queue, 1, now).await.pop().unwrap();
+    disk.fill(2 << 20);
+    let mut count = 1;
+    while queue.enqueue(&[job(count)], now).await.is_ok() {
+        count += 1;
+    }
+    // Nothing that comes while the disk is full changes that.
+    for _ in 0..5 {
+        assert!(matches!(queue.enqueue(&[job(count)], now).await, Err(queue::Error::Storage(_))));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    disk.make_room();
+    eventually("the store is open again", async || queue.enqueue(&[job(count)], now).await.ok()).await;
+    assert_eq!(queue.ack_all(&[held.id], now).await.unwrap(), [Acked::Done]);
+    let left = claimed(&queue, 2 * count, now).await;
+    let mut numbers: Vec<usize> = left.iter().map(|lease| lease.id.job.as_str().parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=count).collect::<Vec<_>>());
+    assert!(left.iter().all(|lease| lease.attempt == 1), "nobody has used an attempt");
+    let all = DeadQuery { queue: None, group: None, after: 0, count: 1 };
+    assert!(queue.dead_letters(&all, now).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -102,14 +102,16 @@ impl<R: Read> Tokens<R> {
     }
 
     /// How much of `plain` is whole characters; all of it, unless it is `cut` by the end of the window.
+    ///
+    /// What is broken is named by its own place: where the window begins depends on how the document came.
     fn plain_length(&self, plain: &[u8], cut: bool) -> Result<usize, Error> {
-        if plain.iter().any(|&byte| byte < b' ') {
-            return Err(Broken::Syntax.at(self.offset()).into());
-        }
-        match std::str::from_utf8(plain) {
-            Ok(_) => Ok(plain.len()),
-            Err(error) if cut && error.error_len().is_none() => Ok(error.valid_up_to()),
-            Err(_) => Err(Broken::Unicode.at(self.offset()).into()),
+        let control = plain.iter().position(|&byte| byte < b' ');
+        let broken = |broken: Broken, at: usize| Err(broken.at(self.offset() + at as u64).into());
+        match (std::str::from_utf8(&plain[..control.unwrap_or(plain.len())]), control) {
+            (Ok(text), None) => Ok(text.len()),
+            (Ok(text), Some(_)) => broken(Broken::Syntax, text.len()),
+            (Err(error), None) if cut && error.error_len().is_none() => Ok(error.valid_up_to()),
+            (Err(error), _) => broken(Broken::Unicode, error.valid_up_to()),
         }
     }
 

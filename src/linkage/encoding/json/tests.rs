@@ -502,6 +502,24 @@ fn only_strict_json_is_read() {
 }
 
 #[test]
+fn what_is_broken_in_a_skipped_text_is_named_by_its_own_place() {
+    for (text, place) in [
+        (&b"{\"x\":\"ab\xbfc\"}"[..], 8),
+        (b"{\"x\":\"ab\xe2\x82\"}", 8),
+        (b"{\"x\":\"ab\xe2\x01\"}", 8),
+        (b"{\"x\":\"ab\x01\xbf\"}", 8),
+    ] {
+        for length in [1, 2, 100] {
+            let refused = read_from(Pieces(text, length), PLAIN).unwrap_err();
+            let (Rejection::NotUnicode { offset } | Rejection::Syntax { offset, .. }) = refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!(offset, place, "{text:?} in pieces of {length}");
+        }
+    }
+}
+
+#[test]
 fn depth_and_length_are_bounded_but_a_skipped_text_may_be_long() {
     let nested = |depth| format!(r#"{{"x":{}{},"clks":["AAAA"]}}"#, "[".repeat(depth), "]".repeat(depth));
     assert!(read(&nested(100), PLAIN).is_ok());

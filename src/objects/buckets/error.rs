@@ -69,6 +69,16 @@ pub enum Error {
     /// Files or index did not do as told. Worth another try after a pause.
     #[error("object storage is unavailable")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The index is not there, or says nothing, and the files of objects are: begun anew, it would take them for what
+    /// a crash left.
+    #[error(
+        "the index of the buckets is lost, and {files} files that it should know are there; restore buckets.db \
+         from a backup, or move objects/buckets away to begin with no buckets"
+    )]
+    Lost {
+        /// Files that are there.
+        files: u64,
+    },
     /// The index cannot be opened.
     #[error("cannot open the index of the buckets: {0}")]
     Index(#[source] sqlite::Error),

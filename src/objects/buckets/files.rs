@@ -44,6 +44,19 @@ impl Files {
         Ok(Self(Arc::new(Inner { root: root.to_owned(), next: AtomicI64::new(opened << NUMBERS) })))
     }
 
+    /// How many files there are below `root`, which need not exist.
+    pub(super) fn count(root: &Path) -> io::Result<u64> {
+        let mut count = 0;
+        for place in 0..PLACES {
+            match fs::read_dir(root.join(format!("{place:02x}"))) {
+                Ok(files) => count += files.count() as u64,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(count)
+    }
+
     /// A number that nothing has.
     pub(super) fn number(&self) -> Number {
         self.0.next.fetch_add(1, Ordering::Relaxed)

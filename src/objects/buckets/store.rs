@@ -1,5 +1,6 @@
 //! The one handle on buckets.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,25 +52,27 @@ impl UploadName {
 
 impl Buckets {
     /// Opens the index at `index` and the files below `root`; makes what is missing. Compares the two: files that
-    /// nothing refers to are what a crash left, and go; objects whose file is missing are reported in the log.
+    /// nothing refers to are what a crash left, and go; objects whose file is missing are reported in the log, and no
+    /// file goes then: no crash leaves that, so this is not the index of these files.
     ///
     /// # Errors
-    /// [`Error::Index`], [`Error::Storage`], [`Error::Full`].
+    /// [`Error::Lost`], [`Error::Index`], [`Error::Storage`], [`Error::Full`].
     pub async fn open(index: &Path, root: &Path, clock: Clock, entropy: Entropy) -> Result<Self, Error> {
         let (path, root) = (index.to_owned(), root.to_owned());
-        let index = spawn_blocking(move || index::open(&path)).await?.map_err(Error::Index)?;
+        let below = root.clone();
+        let index = spawn_blocking(move || open_index(&path, &below)).await??;
         let opened = index.write(index::count_opening).await?;
         let files = spawn_blocking(move || Files::open(&root, opened)).await??;
         let checked = files.clone();
         let found = index.read(move |index| index::check(index, &checked)).await?;
-        if found.strays > 0 {
-            tracing::info!(files = found.strays, "removed files of uploads that were cut off");
-        }
         if found.missing > 0 {
             tracing::error!(
                 files = found.missing,
-                "files of objects in buckets are missing; restore them from a backup"
+                unknown = found.strays,
+                "files of objects in buckets are missing; restore objects/buckets and buckets.db from one backup"
             );
+        } else if found.strays > 0 {
+            tracing::info!(files = found.strays, "removed files of uploads that were cut off");
         }
         let pins = Pins::start(files.clone())?;
         Ok(Self { index, files, pins, clock, entropy })
@@ -225,8 +228,9 @@ impl Buckets {
     /// Deletes an object; false if there was none. Its bytes are gone when this answers, unless somebody reads them.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::Precondition`].
+    /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::Precondition`].
     pub async fn delete(&self, bucket: &str, key: &str, condition: Condition) -> Result<bool, Error> {
+        check_key(key)?;
         let (bucket, key, pins) = (bucket.to_owned(), key.to_owned(), self.pins.clone());
         let (gone, went) = oneshot::channel();
         let delete = move |change: &Change<'_>| {
@@ -358,6 +362,23 @@ impl Buckets {
         };
         self.index.write(sweep).await
     }
+}
+
+/// Opens the index, unless it is to be made while the files that it should know are there.
+fn open_index(path: &Path, root: &Path) -> Result<Database, Error> {
+    let require_none = || match Files::count(root)? {
+        0 => Ok(()),
+        files => Err(Error::Lost { files }),
+    };
+    // Nothing is made in the place of what is to be restored.
+    if fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+        require_none()?;
+    }
+    let index = index::open(path).map_err(Error::Index)?;
+    if index.query(index::openings)? == 0 {
+        require_none()?;
+    }
+    Ok(index)
 }
 
 /// Has files removed once the change that took them out of the index is on the disk.

@@ -94,6 +94,93 @@ async fn what_was_put_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn what_is_below_a_prefix_goes_whatever_its_keys() {
+    let (folder, buckets) = fresh().await;
+    for key in ["p/1", "p/a//b", "p/../c", "p", "p1/x", "q/p/x"] {
+        put(&buckets, key, &bytes(LARGE, 1)).await;
+    }
+    for key in ["p/parts", "q/parts"] {
+        let token = buckets.start_upload((BUCKET, key), Head::default(), None).await.unwrap();
+        let name = UploadName { bucket: BUCKET.to_owned(), key: key.to_owned(), token };
+        let received = receive(buckets.incoming_part(&[], PUT_BYTES_MAX), &bytes(9, 1)).await;
+        buckets.put_part(name, 1, received).await.unwrap();
+    }
+    let store = BucketStore::new(buckets.clone(), BUCKET);
+    assert_eq!(store.remove_below("p/").await.unwrap(), 3);
+    let query = Query { max: 100, ..Query::default() };
+    let page = buckets.page(BUCKET, query).await.unwrap();
+    let left: Vec<_> = page.entries.iter().map(Entry::name).collect();
+    assert_eq!(left, ["p", "p1/x", "q/p/x"]);
+    let (uploads, _) =
+        buckets.uploads(BUCKET, UploadsQuery { prefix: String::new(), after: None, max: 9 }).await.unwrap();
+    assert_eq!(uploads.iter().map(|upload| &*upload.key).collect::<Vec<_>>(), ["q/parts"]);
+    wait_for_files(folder.path(), 4).await;
+}
+
+#[tokio::test]
+async fn a_lost_index_does_not_take_the_files_with_it() {
+    let (folder, buckets) = fresh().await;
+    put(&buckets, "large", &bytes(LARGE, 1)).await;
+    drop(buckets);
+    let (index, root) = (folder.path().join("buckets.db"), folder.path().join("objects/buckets"));
+    let kept = tempfile::tempdir().unwrap();
+    move_index(folder.path(), kept.path());
+    // Nothing, a file that holds nothing, and an index that was made and never used.
+    for lost in [None, Some(Vec::new()), Some(unused_index().await)] {
+        if let Some(lost) = lost {
+            std::fs::write(&index, lost).unwrap();
+        }
+        for _ in 0..2 {
+            let refused = Buckets::open(&index, &root, Clock::system(), Entropy::seeded(1)).await;
+            assert!(matches!(refused, Err(Error::Lost { files: 1 })));
+        }
+        assert_eq!(files(folder.path()), 1);
+    }
+    move_index(folder.path(), tempfile::tempdir().unwrap().path());
+    move_index(kept.path(), folder.path());
+    assert_eq!(get(&open(folder.path()).await, "large").await, bytes(LARGE, 1));
+}
+
+/// The index with its log: what was written last may be there alone.
+fn move_index(from: &Path, to: &Path) {
+    for name in ["buckets.db", "buckets.db-wal", "buckets.db-shm"] {
+        if from.join(name).exists() {
+            std::fs::rename(from.join(name), to.join(name)).unwrap();
+        }
+    }
+}
+
+async fn unused_index() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("buckets.db");
+    drop(open(folder.path()).await);
+    let index = rusqlite::Connection::open(&path).unwrap();
+    index.execute_batch("UPDATE opened SET times = 0; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[tokio::test]
+async fn no_file_goes_while_others_are_missing() {
+    let (folder, buckets) = fresh().await;
+    put(&buckets, "key", &bytes(LARGE, 1)).await;
+    drop(buckets);
+    let place = folder.path().join("objects/buckets/ff");
+    std::fs::write(place.join("0000000000abcdff"), "a file that nothing refers to").unwrap();
+    let of_key = std::fs::read_dir(folder.path().join("objects/buckets")).unwrap();
+    let of_key = of_key.flat_map(|place| std::fs::read_dir(place.unwrap().path()).unwrap());
+    let of_key: Vec<_> =
+        of_key.map(|file| file.unwrap().path()).filter(|file| !file.starts_with(&place)).collect();
+    let kept = folder.path().join("kept");
+    std::fs::rename(&of_key[0], &kept).unwrap();
+    drop(open(folder.path()).await);
+    assert_eq!(files(folder.path()), 1);
+    std::fs::rename(&kept, &of_key[0]).unwrap();
+    let buckets = open(folder.path()).await;
+    assert_eq!(files(folder.path()), 1);
+    assert_eq!(get(&buckets, "key").await, bytes(LARGE, 1));
+}
+
+#[tokio::test]
 async fn keys_are_told_apart_to_the_byte() {
     let (_folder, buckets) = fresh().await;
     let long = "ü".repeat(512);
@@ -107,6 +194,8 @@ async fn keys_are_told_apart_to_the_byte() {
     for key in [String::new(), "x".repeat(1_025)] {
         let received = receive(buckets.incoming(&[], 10), &bytes(1, 1)).await;
         let refused = buckets.put((BUCKET, &key), received, Head::default(), Condition::None).await;
+        assert!(matches!(refused, Err(Error::Key)));
+        let refused = buckets.delete(BUCKET, &key, Condition::None).await;
         assert!(matches!(refused, Err(Error::Key)));
     }
 }

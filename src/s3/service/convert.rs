@@ -31,7 +31,7 @@ pub(super) fn refusal(error: Error) -> S3Error {
             full.set_status_code(axum::http::StatusCode::INSUFFICIENT_STORAGE);
             return full;
         }
-        Error::Damaged(_) | Error::Storage(_) | Error::Index(_) => {
+        Error::Damaged(_) | Error::Storage(_) | Error::Lost { .. } | Error::Index(_) => {
             tracing::error!("an S3 request failed: {}", chain(&error));
             return s3_error!(InternalError, "The object store failed; the log of the server says how.");
         }

@@ -44,6 +44,12 @@ def endpoint(server):
     return Endpoint(server)
 
 
+@pytest.fixture
+def client_of():
+    """A boto3 client of any server."""
+    return lambda server: Endpoint(server).client()
+
+
 @pytest.fixture(scope="session")
 def s3(endpoint):
     client = endpoint.client()

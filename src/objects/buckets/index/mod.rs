@@ -27,6 +27,11 @@ pub(super) fn open(path: &Path) -> Result<Database, sqlite::Error> {
     Database::open(path, "bucket index", &MIGRATIONS)
 }
 
+/// How often the index was opened.
+pub(super) fn openings(connection: &Connection) -> Result<i64, Error> {
+    Ok(connection.query_row("SELECT times FROM opened", [], |row| row.get(0))?)
+}
+
 /// Counts an opening of the index and says how many there were.
 pub(super) fn count_opening(change: &Change<'_>) -> Result<i64, Error> {
     let count = "UPDATE opened SET times = times + 1 RETURNING times";
@@ -36,27 +41,27 @@ pub(super) fn count_opening(change: &Change<'_>) -> Result<i64, Error> {
 /// What was found when the index was compared with the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Files that nothing refers to; removed.
+    /// Files that nothing refers to; removed, if none is missing.
     pub(super) strays: u64,
     /// Files that are referred to and are not there.
     pub(super) missing: u64,
 }
 
-/// Compares the index with the files, both ways, and removes the files that nothing refers to.
+/// Compares the index with the files, both ways, and removes the files that nothing refers to unless some are missing.
 pub(super) fn check(connection: &Connection, files: &Files) -> Result<Found, Error> {
-    let mut found = Found::default();
+    let (mut strays, mut missing) = (Vec::new(), 0);
     let mut select = connection.prepare("SELECT file FROM pieces WHERE file & 255 = ?1 ORDER BY file")?;
     for place in 0..PLACES {
         let known: Vec<Number> = select.query_map([place], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let mut there = files.at(place)?;
         there.sort_unstable();
-        for stray in there.iter().filter(|number| known.binary_search(number).is_err()) {
-            files.remove(*stray)?;
-            found.strays += 1;
-        }
-        found.missing += known.iter().filter(|number| there.binary_search(number).is_err()).count() as u64;
+        strays.extend(there.iter().filter(|number| known.binary_search(number).is_err()));
+        missing += known.iter().filter(|number| there.binary_search(number).is_err()).count() as u64;
     }
-    Ok(found)
+    if missing == 0 {
+        strays.iter().try_for_each(|stray| files.remove(*stray))?;
+    }
+    Ok(Found { strays: strays.len() as u64, missing })
 }
 
 /// Reads a value that was written as JSON.

@@ -63,7 +63,7 @@ impl Own {
         if !settings.external_uploads {
             return (objects, None);
         }
-        let uploads = Uploads::new(Arc::new(BucketStore::new(self.buckets.clone(), &settings.upload_bucket)));
+        let uploads = Uploads::own(BucketStore::new(self.buckets.clone(), &settings.upload_bucket));
         let objects = objects.with_uploads(uploads);
         if settings.upload_endpoint.is_none() && s3.ip().is_loopback() && !api.ip().is_loopback() {
             tracing::warn!(

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{Attribute, GetResult, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
+use super::buckets::BucketStore;
 use super::{Chunks, Error, keys};
 use crate::model::ProjectId;
 
@@ -17,6 +18,8 @@ use crate::model::ProjectId;
 #[derive(Clone, Debug)]
 pub struct Uploads {
     store: Arc<dyn ObjectStore>,
+    /// The same, if it is a bucket of our own.
+    own: Option<BucketStore>,
     runtime: Handle,
 }
 
@@ -34,7 +37,15 @@ impl Uploads {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, runtime: Handle::current() }
+        Self { store, own: None, runtime: Handle::current() }
+    }
+
+    /// A bucket of our own.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn own(bucket: BucketStore) -> Self {
+        Self { own: Some(bucket.clone()), ..Self::new(Arc::new(bucket)) }
     }
 
     /// Whether a file can have that key: it has no empty part, none that is `.` or `..`, and no control characters.
@@ -63,11 +74,15 @@ impl Uploads {
         }
     }
 
-    /// Removes every file of a project, and says how many there were.
+    /// Removes every file of a project, and says how many there were. In a bucket of our own, what arrived of files
+    /// that are uploaded in parts goes, too; another store has rules of its own for what nobody completes.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub async fn delete_project(&self, project: ProjectId) -> Result<u64, Error> {
+        if let Some(own) = &self.own {
+            return Ok(own.remove_below(&format!("{project}/")).await?);
+        }
         let found = self.store.list(Some(&path(&project.to_string())?)).map_ok(|file| file.location).boxed();
         let deleted = self.store.delete_stream(found);
         Ok(deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)

@@ -12,7 +12,10 @@ use object_store::{
     ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use super::{Algorithm, Buckets, Condition, Entry, Error, Head, Object, PUT_BYTES_MAX, Query};
+use super::{
+    Algorithm, Buckets, Condition, Entry, Error, Head, Object, PUT_BYTES_MAX, Query, Upload, UploadName,
+    UploadsQuery,
+};
 use crate::runtime::clock::Timestamp;
 
 /// Objects on a page that is read ahead.
@@ -30,6 +33,43 @@ impl BucketStore {
     /// The bucket `name` of `buckets`, whether or not it exists yet.
     pub fn new(buckets: Buckets, name: &str) -> Self {
         Self { buckets, bucket: name.into() }
+    }
+
+    /// Removes every object whose key begins with `prefix`, and every upload in parts for such a key. Says how many
+    /// objects there were. Keys that the `object_store` crate cannot spell go, too.
+    ///
+    /// # Errors
+    /// Those of the store; what was removed until then is gone.
+    pub async fn remove_below(&self, prefix: &str) -> Result<u64> {
+        let failed = |error| from(error, &Path::default());
+        let mut count = 0;
+        loop {
+            let page = self.page(Query { prefix: prefix.to_owned(), max: PAGE, ..Query::default() }).await?;
+            if page.entries.is_empty() {
+                break;
+            }
+            for entry in page.entries {
+                let removed = self.buckets.delete(&self.bucket, entry.name(), Condition::None).await;
+                count += u64::from(removed.map_err(failed)?);
+            }
+        }
+        loop {
+            let query = UploadsQuery { prefix: prefix.to_owned(), after: None, max: PAGE };
+            let (uploads, _) = self.buckets.uploads(&self.bucket, query).await.map_err(failed)?;
+            if uploads.is_empty() {
+                return Ok(count);
+            }
+            for Upload { key, token, .. } in uploads {
+                match self
+                    .buckets
+                    .abort_upload(UploadName { bucket: self.bucket.to_string(), key, token })
+                    .await
+                {
+                    Ok(()) | Err(Error::NoSuchUpload) => {}
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+        }
     }
 
     fn list_after(

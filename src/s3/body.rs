@@ -77,21 +77,29 @@ pub(super) fn hash_mismatch() -> S3Error {
     error
 }
 
-/// A document that defines entities is none that a client of S3 sends.
+/// A document that defines entities is none that a client of S3 sends; and `s3s` would read nothing where it has
+/// CDATA.
 fn check_document(document: &[u8]) -> S3Result<()> {
-    let defines = |what: &[u8]| memchr::memmem::find(document, what).is_some();
-    if defines(b"<!DOCTYPE") || defines(b"<!ENTITY") {
-        return Err(s3_error!(MalformedXML, "The document must not define a document type or entities."));
+    let mut marks = memchr::memmem::find_iter(document, b"<!");
+    if marks.any(|at| !document[at..].starts_with(b"<!--")) {
+        return Err(s3_error!(
+            MalformedXML,
+            "The document must not define a document type or entities, nor have CDATA."
+        ));
     }
     Ok(())
 }
 
 fn cut(body: Body) -> s3s::Body {
-    let mut cutter = Cutter::default();
-    let pieces = body.into_data_stream().map(move |bytes| {
-        let mut out = Vec::new();
-        cutter.feed(bytes.map_err(StdError::from)?, &mut out)?;
-        Ok::<_, StdError>(stream::iter(out.into_iter().map(Ok::<_, StdError>)))
-    });
+    let pieces =
+        stream::try_unfold((body.into_data_stream(), Cutter::default()), |(mut body, mut cutter)| async {
+            let Some(bytes) = body.next().await else {
+                cutter.finish()?;
+                return Ok::<_, StdError>(None);
+            };
+            let mut out = Vec::new();
+            cutter.feed(bytes?, &mut out)?;
+            Ok(Some((stream::iter(out.into_iter().map(Ok::<_, StdError>)), (body, cutter))))
+        });
     s3s::Body::http_body_unsync(StreamBody::new(pieces.try_flatten().map_ok(Frame::data)))
 }

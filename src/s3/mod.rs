@@ -6,7 +6,7 @@
 
 pub mod access;
 mod body;
-mod chunked;
+pub mod chunked;
 mod closed;
 pub mod credentials;
 mod door;

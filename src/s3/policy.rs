@@ -5,6 +5,7 @@
 //! conditions, is refused when a policy is read, since leaving it out would allow more than was meant.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Bytes of a policy at most, as in AWS.
 pub const BYTES_MAX: usize = 2_048;
@@ -116,8 +117,12 @@ impl Policy {
         if text.len() > BYTES_MAX {
             return Err(Malformed(format!("it has {} bytes, and may have {BYTES_MAX}", text.len())));
         }
-        let document: Document = serde_json::from_str(text).map_err(|error| Malformed(error.to_string()))?;
+        let malformed = |error: serde_json::Error| Malformed(error.to_string());
+        let document: Document = serde_json::from_str(text).map_err(malformed)?;
         document.check()?;
+        if !has_names(&serde_json::from_str(text).map_err(malformed)?) {
+            return Err(Malformed("its members must have names".to_owned()));
+        }
         document.statements.into_iter().map(Statement::read).collect::<Result<_, _>>().map(Self)
     }
 
@@ -223,6 +228,13 @@ impl<T> IntoIterator for OneOrMore<T> {
     fn into_iter(self) -> Self::IntoIter {
         Vec::from(self).into_iter()
     }
+}
+
+/// Whether documents and statements are objects: lists would be read as their members in order.
+fn has_names(document: &Value) -> bool {
+    let statements = &document["Statement"];
+    let all_are = statements.as_array().map(|statements| statements.iter().all(Value::is_object));
+    document.is_object() && all_are.unwrap_or(statements.is_object())
 }
 
 /// Whether `text` is what `pattern` describes: `*` stands for any characters, `?` for one. Takes time in
@@ -367,6 +379,10 @@ mod tests {
             whole(r#"{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}"#),
             whole(r#"{"Effect": "Allow", "Action": "s3:*", "Resource": "box"}"#),
             whole(r#"{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::box/${aws:username}"}"#),
+            whole(r#"["sid", "Allow", "s3:*", "*"]"#),
+            r#"{"Statement": ["sid", "Allow", "s3:*", "*"]}"#.to_owned(),
+            format!(r#"["2012-10-17", "id", [{{{good}}}]]"#),
+            whole(&format!(r#"{{{good}, "Effect": "Allow"}}"#)),
             whole(&format!("{{{good}}}")).replace("2012", "2013"),
             whole(&format!("{{{good}}}{}", " ".repeat(BYTES_MAX))),
         ] {

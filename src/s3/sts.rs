@@ -54,7 +54,14 @@ impl Sts {
         }
         let duration = parameter("DurationSeconds")
             .map_or(Ok(DURATION_DEFAULT.min(self.duration_max)), |text| self.duration(text))?;
-        let policy = parameter("Policy").map(Policy::parse).transpose();
+        if call.keys().any(|name| name.starts_with("PolicyArns")) {
+            return Err(Refusal(
+                "ValidationError",
+                "there are no policies with names here; use Policy".to_owned(),
+            ));
+        }
+        // An empty one is not the same as none, which allows everything.
+        let policy = call.get("Policy").map(|text| Policy::parse(text)).transpose();
         let policy = policy.map_err(|error| Refusal("MalformedPolicyDocument", error.to_string()))?;
         let session = Session { expires: self.clock.now().after(duration), project: None, policy };
         Ok(self.keys.issue(&session, &self.entropy))
@@ -146,9 +153,11 @@ impl S3Route for Sts {
         if request.service.as_deref() != Some("sts") {
             return Err(s3_error!(AccessDenied, "The call must be signed for the service sts."));
         }
-        let unsigned =
-            request.headers.get("x-amz-content-sha256").is_some_and(|hash| hash == "UNSIGNED-PAYLOAD");
-        if !self.keys.is_root(&credentials.access_key) || unsigned {
+        // Absent, it is that of the body; the names of other ways to sign say that the body is not covered, or not as a whole.
+        let is_hash =
+            |hash: &HeaderValue| hash.len() == 64 && hash.as_bytes().iter().all(u8::is_ascii_hexdigit);
+        let covered = request.headers.get("x-amz-content-sha256").is_none_or(is_hash);
+        if !self.keys.is_root(&credentials.access_key) || !covered {
             return Err(s3_error!(AccessDenied, "Only the root credentials may ask for others."));
         }
         Ok(())
@@ -210,6 +219,8 @@ mod tests {
             sts().keys.open(&pass.access_key_id, &pass.session_token, Timestamp::default()).unwrap();
         assert_eq!(session.policy, Some(Policy::parse(policy).unwrap()));
         assert_eq!(call("&Policy=%7B%7D").unwrap_err().0, "MalformedPolicyDocument");
+        assert_eq!(call("&Policy=").unwrap_err().0, "MalformedPolicyDocument");
+        assert_eq!(call("&PolicyArns.member.1.arn=a").unwrap_err().0, "ValidationError");
     }
 
     #[test]

@@ -6,10 +6,19 @@ import datetime
 import io
 import json
 import os
+import re
 import time
+from types import SimpleNamespace
+from urllib.parse import urlencode
 
+import boto3
 import pytest
 import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 from minio import Minio
 from minio.credentials import AssumeRoleProvider
 from minio.deleteobjects import DeleteObject
@@ -254,8 +263,35 @@ def test_files_go_once_they_were_read_or_their_project_is_deleted(api, server):
     external.put(bucket, given["upload"], "forgotten", b"something")
     assert external.upload(project, 0, ENCODINGS[0]).status_code == 201
     until(project, {f"{project.id}/0/forgotten"})
+    keys = [f"{given['upload']['path']}/{name}" for name in ("a//b", "../c", "parts")]
+    signed = raw_client(server, given["credentials"])
+    for key in keys[:2]:
+        signed.put_object(Bucket="uploads", Key=key, Body=b"x")
+    part = {"Bucket": "uploads", "Key": keys[2]}
+    part["UploadId"] = signed.create_multipart_upload(**part)["UploadId"]
+    signed.upload_part(**part, PartNumber=1, Body=b"x")
     assert project.delete().status_code == 204
     until(project, set())
+    with pytest.raises(ClientError, match="revoked"):
+        signed.upload_part(**part, PartNumber=2, Body=b"x")
+    access_key, secret_key = owner(server)
+    root = raw_client(server, {"AccessKeyId": access_key, "SecretAccessKey": secret_key})
+    deadline = time.monotonic() + 20
+    while root.list_multipart_uploads(Bucket="uploads", Prefix=str(project.id)).get("Uploads"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def raw_client(server, keys):
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{server.s3_port}",
+        region_name="us-east-1",
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys.get("SessionToken"),
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"max_attempts": 0}),
+    )
 
 
 def test_assume_role_as_the_minio_client_calls_it(server):
@@ -294,6 +330,41 @@ def test_assume_role_as_the_minio_client_calls_it(server):
         with pytest.raises(ValueError, match="HTTP status"):
             refusing.retrieve()
     store.remove_object("uploads", "sts/a")
+
+
+def test_a_call_for_credentials_is_signed_as_a_whole_and_says_what_it_means(server):
+    access_key, secret_key = owner(server)
+    host = f"127.0.0.1:{server.s3_port}"
+
+    def call(sign=SigV4Auth, keys=(access_key, secret_key), headers=(), after=None, query="", **parameters):
+        form = {"Action": "AssumeRole", "Version": "2011-06-15", **parameters}
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Host": host, **dict(headers)}
+        request = AWSRequest("POST", f"http://{host}/{query}", data=urlencode(form), headers=headers)
+        sign(Credentials(*keys), "sts", "us-east-1").add_auth(request)
+        # What is signed in the query does not cover the form.
+        body = urlencode(form) if after is None else after
+        answer = requests.post(request.url, data=body, headers=dict(request.headers), timeout=10)
+        return answer.status_code, re.search("<Code>(.*)</Code>", answer.text)
+
+    def refused(status, code, **options):
+        found, said = call(**options)
+        assert (found, said and said[1]) == (status, code), options
+
+    assert call() == (200, None)
+    refused(403, "SignatureDoesNotMatch", after="Action=AssumeRole&Version=2011-06-15&DurationSeconds=900")
+    for hash in ("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"):
+        headers = {"x-amz-content-sha256": hash, "x-amz-decoded-content-length": "9", "x-amz-trailer": "x-amz-checksum-crc32"}
+        refused(403, "AccessDenied", headers=headers)
+    signed = "?X-Amz-Credential=k%2Fd%2Fr%2Fsts%2Faws4_request&X-Amz-SignedHeaders=host&X-Amz-Signature=0&X-Amz-Expires=9"
+    refused(400, "AuthorizationQueryParametersError", sign=lambda *_: SimpleNamespace(add_auth=lambda _: None), query=signed)
+    refused(400, "ValidationError", **{"PolicyArns.member.1.arn": "arn:aws:iam::aws:policy/ReadOnlyAccess"})
+    refused(400, "ValidationError", DurationSeconds="899")
+    for policy in ("", "{}", "[]", '{"Statement": ["sid", "Allow", "s3:*", "*"]}'):
+        refused(400, "MalformedPolicyDocument", Policy=policy)
+    statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    for member in ("Condition", "Principal", "NotAction", "NotResource"):
+        document = json.dumps({"Statement": {**statement, member: {}}})
+        refused(400, "MalformedPolicyDocument", Policy=document)
 
 
 def test_credentials_survive_a_restart(tmp_path):

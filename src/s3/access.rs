@@ -121,7 +121,7 @@ fn action(operation: &str) -> Option<Action> {
         "ListMultipartUploads" => Action::ListBucketMultipartUploads,
         "ListParts" => Action::ListMultipartUploadParts,
         "AbortMultipartUpload" => Action::AbortMultipartUpload,
-        "GetObject" | "HeadObject" => Action::GetObject,
+        "GetObject" | "HeadObject" | "GetObjectTagging" => Action::GetObject,
         "PutObject"
         | "CopyObject"
         | "CreateMultipartUpload"

@@ -11,13 +11,16 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The longest a presigned URL may be good for, in seconds: a week.
 const EXPIRES_MAX: u32 = 604_800;
 /// What is asked for by these headers is not done here, and must not be left out in silence.
-const NOT_OFFERED: [&str; 5] = [
+const NOT_OFFERED: [&str; 6] = [
     "x-amz-server-side-encryption",
     "x-amz-object-lock-",
+    "x-amz-rename-source",
     "x-amz-tagging",
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 ];
+/// Says whether a copy gets the tags of its source: there are none.
+const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 
 /// Refuses a request whose signature is not of version 4, does not cover what it should, or is for another service;
 /// and what would be ignored otherwise.
@@ -28,6 +31,9 @@ pub(super) fn check(request: &Parts) -> S3Result<()> {
         |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_ref());
     check_single(&request.headers)?;
     check_offered(request, parameter("versionId"))?;
+    if request.method == Method::PUT && parameter("uploadId").is_some() != parameter("partNumber").is_some() {
+        return Err(s3_error!(InvalidArgument, "A part is put with both uploadId and partNumber."));
+    }
     if parameter("Signature").is_some() || parameter("AWSAccessKeyId").is_some() {
         return Err(other_mechanism());
     }
@@ -44,6 +50,11 @@ pub(super) fn check(request: &Parts) -> S3Result<()> {
             let names = parameter("X-Amz-SignedHeaders").unwrap_or_default();
             let signed = Signed { credential: parameter("X-Amz-Credential").unwrap_or_default(), names };
             signed.check_service(request).map_err(|message| malformed_query(&message))?;
+            if is_sts(request) {
+                return Err(malformed_query(
+                    "a call for credentials is signed in its headers, with its body",
+                ));
+            }
             check_expires(parameter("X-Amz-Expires").unwrap_or_default())?;
             signed.check_headers(&request.headers)
         }
@@ -84,12 +95,14 @@ impl<'a> Signed<'a> {
         Err("incorrect service; this endpoint belongs to \"s3\"".to_owned())
     }
 
-    /// The host and every header that means something here must be covered.
+    /// The host, which HTTP/2 does not have among the headers, and every header that means something here must be
+    /// covered.
     fn check_headers(&self, headers: &HeaderMap) -> S3Result<()> {
         let covered = |name: &HeaderName| {
             self.names.split(';').any(|signed| signed.eq_ignore_ascii_case(name.as_str()))
         };
-        let open = headers.keys().find(|name| (is_amz(name) || **name == header::HOST) && !covered(name));
+        let meaningful = headers.keys().filter(|name| is_amz(name)).chain([&header::HOST]);
+        let open = meaningful.into_iter().find(|name| !covered(name));
         match open {
             None => Ok(()),
             Some(name) => Err(s3_error!(
@@ -129,10 +142,9 @@ fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
     {
         return Err(s3_error!(MethodNotAllowed, "Uploads by POST form are not offered; use PUT."));
     }
-    let header = request
-        .headers
-        .keys()
-        .find(|name| NOT_OFFERED.iter().any(|prefix| name.as_str().starts_with(prefix)));
+    let header = request.headers.keys().find(|name| {
+        NOT_OFFERED.iter().any(|prefix| name.as_str().starts_with(prefix)) && **name != TAGGING_DIRECTIVE
+    });
     if let Some(name) = header {
         return Err(s3_error!(
             NotImplemented,
@@ -226,6 +238,31 @@ mod tests {
     }
 
     #[test]
+    fn the_host_is_signed_wherever_it_stands() {
+        let no_host = GOOD.replace("host;", "");
+        let http2 = [("x-amz-date", "d"), ("authorization", &*no_host)];
+        assert_eq!(refused("GET", "http://h/b", &http2), Some("AccessDenied".to_owned()));
+        assert_eq!(refused("GET", "http://h/b", &[("x-amz-date", "d"), ("authorization", GOOD)]), None);
+    }
+
+    #[test]
+    fn a_part_has_an_upload_and_a_number() {
+        let invalid = Some("InvalidArgument".to_owned());
+        assert_eq!(refused("PUT", "/b/k?partNumber=1", &[]), invalid);
+        assert_eq!(refused("PUT", "/b/k?uploadId=u", &[]), invalid);
+        assert_eq!(refused("PUT", "/b/k?uploadId=u&partNumber=1", &[]), None);
+        assert_eq!(refused("GET", "/b/k?partNumber=1", &[]), None);
+    }
+
+    #[test]
+    fn a_call_for_credentials_is_signed_with_its_body() {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let query = "/?X-Amz-Credential=k%2Fd%2Fr%2Fsts%2Faws4_request&X-Amz-SignedHeaders=host\
+                     &X-Amz-Expires=9&X-Amz-Signature=0";
+        assert_eq!(refused("POST", query, &[form]), Some("AuthorizationQueryParametersError".into()));
+    }
+
+    #[test]
     fn the_scope_sts_is_for_its_one_call() {
         let sts = GOOD.replace("/s3/", "/sts/");
         let malformed = Some("AuthorizationHeaderMalformed".to_owned());
@@ -241,6 +278,8 @@ mod tests {
         let not = Some("NotImplemented".to_owned());
         assert_eq!(refused("PUT", "/b/k", &[("x-amz-server-side-encryption-customer-key", "k")]), not);
         assert_eq!(refused("PUT", "/b/k", &[("x-amz-tagging", "a=b")]), not);
+        assert_eq!(refused("PUT", "/b/k", &[("x-amz-tagging-directive", "COPY")]), None);
+        assert_eq!(refused("PUT", "/b/k?renameObject", &[("x-amz-rename-source", "/b/j")]), not);
         assert_eq!(refused("GET", "/b/k?versionId=3", &[]), not);
         assert_eq!(refused("GET", "/b/k?versionId=null", &[]), None);
         let form = ("content-type", "multipart/form-data; boundary=x");

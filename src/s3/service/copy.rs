@@ -2,16 +2,17 @@
 
 use std::ops::Range;
 
+use axum::http::{HeaderMap, HeaderName, header};
 use futures::TryStreamExt;
 use s3s::dto::{
-    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, MetadataDirective,
-    UploadPartCopyInput, UploadPartCopyOutput,
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, ETagCondition,
+    MetadataDirective, UploadPartCopyInput, UploadPartCopyOutput,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
 use super::checksums::Fields;
-use super::convert::{Conditions, Verdict, etag, refusal, timestamp};
+use super::convert::{Conditions, Verdict, condition, etag, refusal, timestamp};
 use super::parts::{PartHash, part_number};
 use super::said::head_of;
 use crate::objects::buckets::{Condition, Contents, Head, PUT_BYTES_MAX, UploadName};
@@ -21,7 +22,8 @@ impl Service {
         &self,
         request: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
-        let mut input = request.input;
+        let S3Request { mut input, headers, .. } = request;
+        let condition = wanted(&headers)?;
         let replace = input.metadata_directive.as_ref().map(MetadataDirective::as_str)
             == Some(MetadataDirective::REPLACE);
         let (bucket, key) = source(&input.copy_source)?;
@@ -41,7 +43,7 @@ impl Service {
         let contents = self.source(bucket, key, &conditions).await?;
         let kept = contents.object.head.clone();
         let head = if replace { Head { checksum: kept.checksum, ..head_of!(input) } } else { kept };
-        let copied = self.buckets.copy(contents, (&input.bucket, &input.key), head, Condition::None).await;
+        let copied = self.buckets.copy(contents, (&input.bucket, &input.key), head, condition).await;
         let object = copied.map_err(refusal)?;
         let fields = Fields::of(object.head.checksum.as_ref());
         let result = CopyObjectResult {
@@ -109,6 +111,16 @@ impl Service {
             )),
         }
     }
+}
+
+/// The state in which the target is to be found; `s3s` does not read that of a copy.
+fn wanted(headers: &HeaderMap) -> S3Result<Condition> {
+    let read = |name: HeaderName| -> S3Result<Option<ETagCondition>> {
+        let Some(value) = headers.get(&name) else { return Ok(None) };
+        let found = value.to_str().ok().and_then(|text| text.parse().ok());
+        found.map(Some).ok_or_else(|| s3_error!(InvalidArgument, "The header {name} must be an ETag or *."))
+    };
+    condition(read(header::IF_MATCH)?.as_ref(), read(header::IF_NONE_MATCH)?.as_ref())
 }
 
 /// Bucket and key of what is copied.

@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use s3s::dto::{
-    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Range as AskedRange, StreamingBlob,
+    GetObjectInput, GetObjectOutput, GetObjectTaggingInput, GetObjectTaggingOutput, HeadObjectInput,
+    HeadObjectOutput, Range as AskedRange, StreamingBlob,
 };
 use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
@@ -84,6 +85,19 @@ impl Service {
             ..HeadObjectOutput::default()
         };
         Ok(S3Response::new(output))
+    }
+
+    /// No tags: objects have none, and `aws s3 cp` asks for them before it copies a large one.
+    pub(super) async fn tags(
+        &self,
+        request: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        let input = request.input;
+        self.buckets.head(&input.bucket, &input.key).await.map_err(refusal)?;
+        Ok(S3Response::new(GetObjectTaggingOutput {
+            tag_set: Vec::new(),
+            ..GetObjectTaggingOutput::default()
+        }))
     }
 
     /// The part of an object that is asked for, if the conditions on it hold, and what an answer says of it.

@@ -54,6 +54,7 @@ operations! {
     put_object => put: PutObjectInput -> PutObjectOutput;
     get_object => get: GetObjectInput -> GetObjectOutput;
     head_object => head: HeadObjectInput -> HeadObjectOutput;
+    get_object_tagging => tags: GetObjectTaggingInput -> GetObjectTaggingOutput;
     delete_object => delete: DeleteObjectInput -> DeleteObjectOutput;
     delete_objects => delete_many: DeleteObjectsInput -> DeleteObjectsOutput;
     copy_object => copy: CopyObjectInput -> CopyObjectOutput;

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use s3s::dto::Metadata;
+use s3s::{S3Result, s3_error};
+
+/// Bytes of a user's metadata at most, as in AWS: every answer about the object carries it.
+const METADATA_BYTES_MAX: usize = 2_048;
 
 /// The head of the object that a request makes, taken out of its input: every kind of request has the same fields.
 macro_rules! head_of {
@@ -18,7 +22,7 @@ macro_rules! head_of {
             content_language: $input.content_language.take(),
             cache_control: $input.cache_control.take(),
             expires: $input.expires.take().as_ref().and_then($crate::s3::service::convert::http_date),
-            metadata: $crate::s3::service::said::metadata($input.metadata.take()),
+            metadata: $crate::s3::service::said::metadata($input.metadata.take())?,
             checksum: None,
         }
     };
@@ -32,6 +36,19 @@ pub(super) fn content_encoding(encoding: &str) -> Option<String> {
     (!rest.is_empty()).then_some(rest)
 }
 
-pub(super) fn metadata(metadata: Option<Metadata>) -> BTreeMap<String, String> {
-    metadata.unwrap_or_default().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
+/// The metadata of a user, its names in lower case.
+///
+/// # Errors
+/// `MetadataTooLarge`.
+pub(super) fn metadata(metadata: Option<Metadata>) -> S3Result<BTreeMap<String, String>> {
+    let metadata = metadata.unwrap_or_default().into_iter();
+    let metadata: BTreeMap<_, _> = metadata.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > METADATA_BYTES_MAX {
+        return Err(s3_error!(
+            MetadataTooLarge,
+            "Your metadata headers have {bytes} bytes and may have {METADATA_BYTES_MAX}."
+        ));
+    }
+    Ok(metadata)
 }

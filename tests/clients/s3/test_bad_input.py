@@ -48,7 +48,8 @@ class Caller:
                 connection.putheader("Content-Length", str(len(body) if length is None else length))
             connection.endheaders()
             if body:
-                connection.send(body)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered before the end
+                    connection.send(body)
             if length is not None and length > len(body):
                 with contextlib.suppress(OSError):  # the server may have answered and gone
                     connection.sock.shutdown(socket.SHUT_WR)
@@ -166,6 +167,84 @@ def test_bodies_in_chunks(caller, bucket, s3):
     assert keys(s3, bucket) == []
 
 
+class Streamed(S3SigV4Auth):
+    """Signs the headers of a body whose chunks have signatures of their own, and keeps what those begin with."""
+
+    def __init__(self, trailer, *arguments):
+        super().__init__(*arguments)
+        self.trailer = trailer
+
+    def payload(self, _):
+        return "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" + ("-TRAILER" if self.trailer else "")
+
+    def sign_chunk(self, request, kind, *words):
+        scope = self.credential_scope(request)
+        text = "\n".join([f"AWS4-HMAC-SHA256-{kind}", request.context["timestamp"], scope, self.last, *words])
+        self.last = self.signature(text, request)
+        return self.last.encode()
+
+
+def put_signed(caller, path, chunks, trailer=b"", wrong=None, ends=True, spell=b"%x", length=None):
+    """Puts signed chunks; that of number `wrong` gets a signature that is not its own."""
+    endpoint, empty = caller.endpoint, hashlib.sha256(b"").hexdigest()
+    signer = Streamed(trailer, Credentials(endpoint.access_key, endpoint.secret_key), "s3", "us-east-1")
+    size = sum(map(len, chunks)) if length is None else length
+    headers = {"Host": endpoint.host, "x-amz-decoded-content-length": str(size), "Content-Encoding": "aws-chunked"}
+    if trailer:
+        headers["x-amz-trailer"] = "x-amz-checksum-crc32"
+    request = AWSRequest("PUT", endpoint.url + path, data=b"", headers=headers)
+    signer.add_auth(request)
+    signer.last = request.headers["Authorization"].rpartition("=")[2]
+    body = b""
+    for number, chunk in enumerate([*chunks, b""] if ends else chunks):
+        signature = signer.sign_chunk(request, "PAYLOAD", empty, hashlib.sha256(chunk).hexdigest())
+        signature = b"0" * 64 if number == wrong else signature
+        body += (spell if chunk else b"%x") % len(chunk) + b";chunk-signature=" + signature + b"\r\n" + chunk
+        body += b"" if trailer and not chunk else b"\r\n"
+    if trailer:
+        line = b"x-amz-checksum-crc32:" + trailer
+        signature = signer.sign_chunk(request, "TRAILER", hashlib.sha256(line + b"\n").hexdigest())
+        signature = b"0" * 64 if wrong == "trailer" else signature
+        body += line + b"\r\nx-amz-trailer-signature:" + signature + b"\r\n\r\n"
+    return caller.call("PUT", path, body, sign=None, after=dict(request.headers))
+
+
+def test_signed_chunks(caller, bucket, s3):
+    path, chunks = f"/{bucket}/k", [b"a" * 65_536, b"b" * 65_536, b"c" * 100]
+    crc = base64.b64encode(zlib.crc32(b"".join(chunks)).to_bytes(4, "big"))
+    for trailer in (b"", crc):
+        assert put_signed(caller, path, chunks, trailer) == (200, b"")
+        assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"".join(chunks)
+        s3.delete_object(Bucket=bucket, Key="k")
+
+    def refused(status, code, **options):
+        found, body = put_signed(caller, path, chunks, **options)
+        assert (found, code_of(body)) == (status, code), (options, body)
+
+    for number in range(4):
+        refused(403, "SignatureDoesNotMatch", wrong=number)
+    refused(403, "SignatureDoesNotMatch", trailer=crc, wrong="trailer")
+    refused(400, "BadDigest", trailer=b"AAAAAA==")
+    refused(400, "IncompleteBody", ends=False)
+    for spell in (b"-%x", b"+%x", b"0x%x", b"%xz", b"%09x", b"%x\r"):
+        refused(400, "IncompleteBody", spell=spell)
+    for length in (10, 131_173):
+        refused(400, "IncompleteBody", length=length)
+    refused(400, "InvalidRequest", length=10**20)
+    assert keys(s3, bucket) == []
+
+
+def test_a_chunk_is_not_held_because_its_size_cannot_be_read(caller, bucket, s3, server):
+    headers = {"x-amz-decoded-content-length": str(100 << 20), "x-amz-trailer": "x-amz-checksum-crc32"}
+    server.wait_until_idle(0.3)
+    idle = server.reset_peak()
+    for size in (b"200000000", b"8000000z"):
+        caller.refused(400, "IncompleteBody", "PUT", f"/{bucket}/k", size + b"\r\n" + bytes(100 << 20),
+                       headers=headers, claimed="STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+    assert server.peak() - idle < 64 << 20
+    assert keys(s3, bucket) == []
+
+
 def test_keys_are_keys(s3, bucket, server, endpoint, caller):
     names = ["..", "../../etc/passwd", "/", "//", "a", "A", "a/", "a/b", "a//b", "%2e%2e", "%00", "é", "e\u0301"]
     names += [".", "./x", "x" * 1024, "\u4e2d" * 341, "+ &=?#", "\u0001"]
@@ -195,6 +274,15 @@ def test_documents(caller, bucket):
     many = b"<Delete>" + b"<Object><Key>k</Key></Object>" * 1_001 + b"</Delete>"
     caller.refused(400, "MalformedXML", "POST", delete, many)
     caller.refused(400, "MaxMessageLengthExceeded", "POST", delete, b" ", length=9_000_000)
+    caller.refused(400, "MaxMessageLengthExceeded", "POST", delete, bytes(10_000_000))
+    for text in (b"<!doctype x []>", b"<!--", b"<!ENTITY"):
+        caller.refused(400, "MalformedXML", "POST", delete, text + b"<Delete><Object><Key>k</Key></Object></Delete>")
+    caller.refused(400, "MalformedXML", "POST", delete, b"<Delete><Object><Key><![CDATA[k]]></Key></Object></Delete>")
+    for key in (b"", b"k" * 1_025):
+        document = b"<Delete><Object><Key>" + key + b"</Key></Object></Delete>"
+        status, body = caller.call("POST", delete, document)
+        assert status == 200 and b"<Code>KeyTooLongError</Code>" in body and b"<Deleted>" not in body
+    caller.refused(400, "MalformedXML", "PUT", "/another", b"<CreateBucketConfiguration>" + b"<a>" * 100_000)
 
 
 def test_what_is_not_offered_is_refused(caller, bucket):
@@ -202,6 +290,9 @@ def test_what_is_not_offered_is_refused(caller, bucket):
     caller.refused(501, "NotImplemented", "PUT", path, b"x", headers={"x-amz-tagging": "a=b"})
     caller.refused(501, "NotImplemented", "PUT", path, b"x", headers={"x-amz-server-side-encryption": "AES256"})
     caller.refused(501, "NotImplemented", "GET", f"/{bucket}?policy")
+    for query in ("partNumber=1", "uploadId=u"):
+        caller.refused(400, "InvalidArgument", "PUT", f"{path}?{query}", b"x")
+    caller.refused(400, "MetadataTooLarge", "PUT", path, b"x", headers={"x-amz-meta-a": "a" * 2_048})
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     caller.refused(405, "MethodNotAllowed", "POST", f"/{bucket}", b"--x--", headers=form, sign=None)
 

@@ -1,9 +1,12 @@
 """The endpoint through `boto3`."""
 
+import base64
 import hashlib
 import io
 import random
+import zlib
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 
 import pytest
 import requests
@@ -210,6 +213,98 @@ def test_copies(s3, bucket):
     refused(
         "PreconditionFailed", s3.copy_object, Bucket=bucket, Key="to", CopySource=source, CopySourceIfMatch='"0"'
     )
+
+
+def test_a_copy_may_say_what_it_wants_to_find(s3, bucket, endpoint):
+    source = {"Bucket": bucket, "Key": "from"}
+    etag = s3.put_object(**source, Body=b"new")["ETag"]
+    s3.put_object(Bucket=bucket, Key="to", Body=b"old")
+
+    def copy(**headers):
+        def add(request, **_):
+            for name, value in headers.items():
+                request.headers[name.replace("_", "-")] = value
+
+        client = endpoint.client()
+        client.meta.events.register("before-sign.s3.CopyObject", add)
+        return client.copy_object(Bucket=bucket, Key="to", CopySource=source, TaggingDirective="COPY")
+
+    for headers in ({"If_None_Match": "*"}, {"If_Match": '"0"'}):
+        refused("PreconditionFailed", copy, **headers)
+    assert s3.get_object(Bucket=bucket, Key="to")["Body"].read() == b"old"
+    copy(If_Match=s3.head_object(Bucket=bucket, Key="to")["ETag"])
+    assert s3.head_object(Bucket=bucket, Key="to")["ETag"] == etag
+    assert s3.get_object_tagging(Bucket=bucket, Key="to")["TagSet"] == []
+    refused("NoSuchKey", s3.get_object_tagging, Bucket=bucket, Key="none")
+
+
+def test_what_is_said_of_an_object_comes_back(s3, bucket):
+    moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    said = {
+        "ContentType": "text/x",
+        "CacheControl": "max-age=1",
+        "ContentDisposition": 'attachment; filename="a b"',
+        "ContentEncoding": "x-own",
+        "ContentLanguage": "de, en",
+    }
+    where = {"Bucket": bucket, "Key": "k"}
+    upload = s3.create_multipart_upload(**where, **said, Expires=moment, Metadata={"name": "=?UTF-8?B?w7w=?="})
+    part = s3.upload_part(**where, UploadId=upload["UploadId"], PartNumber=1, Body=b"body")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    s3.complete_multipart_upload(**where, UploadId=upload["UploadId"], MultipartUpload=parts)
+    for found in (s3.head_object(**where), s3.get_object(**where)):
+        assert {name: found[name] for name in said} == said
+        assert found["Metadata"] == {"name": "=?UTF-8?B?w7w=?="}
+        assert found["ResponseMetadata"]["HTTPHeaders"]["expires"] == "Wed, 02 Jan 2030 03:04:05 GMT"
+    for modified, method in ((moment, "304"), (moment.replace(year=2020), None)):
+        for call in (s3.get_object, s3.head_object):
+            if method:
+                refused(method, call, **where, IfModifiedSince=modified)
+                call(**where, IfUnmodifiedSince=modified)
+            else:
+                call(**where, IfModifiedSince=modified)
+                code = "PreconditionFailed" if call == s3.get_object else "412"
+                refused(code, call, **where, IfUnmodifiedSince=modified)
+    other = {"ResponseContentType": "a/b", "ResponseContentDisposition": "inline", "ResponseCacheControl": "no-store"}
+    url = s3.generate_presigned_url("get_object", Params={**where, **other})
+    headers = requests.get(url, timeout=10).headers
+    assert (headers["Content-Type"], headers["Content-Disposition"]) == ("a/b", "inline")
+
+
+# Of 5 MiB of zeros, of "end", and of both together.
+CHECKSUMS = {
+    ("CRC32C", "FULL_OBJECT"): ("zqsFQg==", "r8FdIg==", "QSFoDg=="),
+    ("CRC32C", "COMPOSITE"): ("zqsFQg==", "r8FdIg==", "NXbvPA==-2"),
+    ("CRC64NVME", "FULL_OBJECT"): ("vqf3hRLTlJw=", "cV9X7acObTw=", "F3BhfK1HZ0E="),
+}
+
+
+def test_checksums_of_uploads_in_parts(s3, bucket):
+    zeros = bytes(5 * MIB)
+    expected = dict(CHECKSUMS)
+    for kind, full in (("COMPOSITE", None), ("FULL_OBJECT", zlib.crc32(zeros + b"end").to_bytes(4, "big"))):
+        sums = [zlib.crc32(part).to_bytes(4, "big") for part in (zeros, b"end")]
+        whole = full or zlib.crc32(b"".join(sums)).to_bytes(4, "big")
+        texts = [base64.b64encode(one).decode() for one in (*sums, whole)]
+        expected["CRC32", kind] = (*texts[:2], texts[2] + ("" if full else "-2"))
+    sums = [hashlib.sha256(part).digest() for part in (zeros, b"end")]
+    sums.append(hashlib.sha256(b"".join(sums)).digest())
+    texts = [base64.b64encode(one).decode() for one in sums]
+    expected["SHA256", "COMPOSITE"] = (*texts[:2], texts[2] + "-2")
+    for (algorithm, kind), (first, last, whole) in expected.items():
+        where, name = {"Bucket": bucket, "Key": algorithm}, f"Checksum{algorithm}"
+        started = s3.create_multipart_upload(**where, ChecksumAlgorithm=algorithm, ChecksumType=kind)
+        where["UploadId"] = started["UploadId"]
+        parts = []
+        for number, body, checksum in ((2, b"end", last), (1, zeros, first)):
+            put = s3.upload_part(**where, PartNumber=number, Body=body, **{name: checksum})
+            assert put[name] == checksum
+            parts.insert(0, {"PartNumber": number, "ETag": put["ETag"], name: checksum})
+        refused("BadDigest", s3.upload_part, **where, PartNumber=1, Body=b"other", **{name: first})
+        done = s3.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
+        assert (done[name], done["ChecksumType"]) == (whole, kind)
+        found = s3.head_object(Bucket=bucket, Key=algorithm, ChecksumMode="ENABLED")
+        assert (found[name], found["ChecksumType"]) == (whole, kind)
 
 
 def test_buckets(s3, bucket):

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::header::HOST;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::api::authorize::disabled;
 use super::problem::Problem;
 use crate::linkage::encoding::json::FileRef;
 use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
 use crate::objects::{
-    Error, ForeignEndpoint, ForeignEndpoints, Grant, Pass, PassOffice, Permission, Uploads,
+    ForeignEndpoint, ForeignEndpoints, Grant, NoPass, Pass, PassOffice, Permission, Uploads,
 };
+use crate::telemetry::chain;
 
 /// The object store as clients may use it.
 #[derive(Clone)]
@@ -91,6 +93,19 @@ impl From<Pass> for Credentials {
     }
 }
 
+impl From<NoPass> for Problem {
+    fn from(error: NoPass) -> Self {
+        tracing::warn!("a client gets no credentials: {}", chain(&error));
+        match error {
+            NoPass::Refused(_) => disabled(),
+            NoPass::Away(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the object store does not answer; try again, or post the data to /clks or /binaryclks",
+            ),
+        }
+    }
+}
+
 impl External {
     /// A pass that lets a party upload, and where to.
     pub(super) async fn admit_upload(
@@ -98,7 +113,7 @@ impl External {
         project: ProjectId,
         party: u32,
         host: Option<&str>,
-    ) -> Result<(Credentials, Place), Problem> {
+    ) -> Result<(Credentials, Place), NoPass> {
         self.admit(&self.upload, Permission::Put, project, path(project, party), host).await
     }
 
@@ -108,7 +123,7 @@ impl External {
         project: ProjectId,
         key: &str,
         host: Option<&str>,
-    ) -> Result<(Credentials, Place), Problem> {
+    ) -> Result<(Credentials, Place), NoPass> {
         self.admit(&self.download, Permission::Get, project, key.to_owned(), host).await
     }
 
@@ -119,7 +134,7 @@ impl External {
         project: ProjectId,
         path: String,
         host: Option<&str>,
-    ) -> Result<(Credentials, Place), Problem> {
+    ) -> Result<(Credentials, Place), NoPass> {
         let path = format!("{}{path}", bucket.prefix);
         let grant = Grant {
             project,
@@ -128,7 +143,7 @@ impl External {
             path: path.clone(),
             duration: bucket.duration,
         };
-        let pass = self.office.issue(&grant).await.map_err(|error: Error| Problem::internal(&error))?;
+        let pass = self.office.issue(&grant).await?;
         let (endpoint, secure, bucket) =
             (bucket.endpoint.seen_from(host), bucket.secure, bucket.name.clone());
         Ok((pass.into(), Place { endpoint, secure, bucket, path }))
@@ -173,7 +188,7 @@ impl External {
         match own {
             Some(key) if file.bucket == self.upload.name && Uploads::is_key(key) => Ok(key.to_owned()),
             _ => Err(Problem::new(
-                axum::http::StatusCode::FORBIDDEN,
+                StatusCode::FORBIDDEN,
                 "the upload names a file outside of the path that authorize-external-upload gives this party",
             )),
         }
@@ -256,8 +271,8 @@ mod tests {
 
     #[async_trait]
     impl PassOffice for Closed {
-        async fn issue(&self, _: &Grant) -> Result<Pass, Error> {
-            Err(std::io::Error::other("closed").into())
+        async fn issue(&self, _: &Grant) -> Result<Pass, NoPass> {
+            Err(NoPass::Refused("closed".to_owned()))
         }
     }
 

@@ -135,7 +135,8 @@ refusals! {
     }
     /// Of endpoints that would use the object store.
     Disabled {
-        500: "The object store is not enabled (title `Feature Disabled`), or the server failed.",
+        500: "The object store is not enabled, or hands out no credentials (title `Feature Disabled`), or the server failed.",
+        503: "The object store does not answer now.",
     }
     /// Of posting a run.
     ProjectInError {
@@ -146,6 +147,7 @@ refusals! {
     NoResult {
         404: "The run has no result yet.",
         500: "The run failed, and its status says why. Or the server failed.",
+        503: "The object store is to hand out credentials and does not answer now.",
     }
 }
 

@@ -30,7 +30,7 @@ pub use error::Error;
 pub use foreign::{Endpoint as ForeignEndpoint, ForeignEndpoints, ForeignError, ForeignStores};
 pub use keys::{Key, Prefix};
 pub use location::{Kind, Location, S3Access, connect};
-pub use passes::{Grant, Pass, PassOffice, Permission};
+pub use passes::{Grant, NoPass, Pass, PassOffice, Permission};
 pub use spool::{Limits as SpoolLimits, NoRoom, Share, Spool};
 pub use staged::Staged;
 pub use store::{Chunks, Found, Objects};

@@ -1,5 +1,6 @@
 //! Temporary credentials for one path: how a client gets at a bucket without asking the API for each byte.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
@@ -56,12 +57,23 @@ impl fmt::Debug for Pass {
     }
 }
 
+/// Why there is no pass.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPass {
+    /// The store knows no passes, or issues none to us. Another try finds the same: take another way.
+    #[error("the object store hands out no credentials: {0}")]
+    Refused(String),
+    /// The store did not answer. Worth another try after a pause.
+    #[error("the object store's token service is unavailable")]
+    Away(#[source] Box<dyn StdError + Send + Sync>),
+}
+
 /// Who hands out passes: this server for its own endpoint, or the store behind it.
 #[async_trait]
 pub trait PassOffice: Send + Sync {
     /// A pass for what `grant` says.
     ///
     /// # Errors
-    /// [`Error::Storage`](super::Error::Storage), if the store that is to issue it does not.
-    async fn issue(&self, grant: &Grant) -> Result<Pass, super::Error>;
+    /// [`NoPass`], if the store that is to issue it does not.
+    async fn issue(&self, grant: &Grant) -> Result<Pass, NoPass>;
 }

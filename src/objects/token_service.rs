@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Error, Grant, Pass, PassOffice, Permission};
+use super::{Error, Grant, NoPass, Pass, PassOffice, Permission};
 use crate::runtime::clock::{Clock, Timestamp};
 
 /// How long a call may take.
@@ -66,19 +67,14 @@ impl TokenService {
         })
     }
 
-    async fn call(&self, form: String) -> Result<String, Error> {
+    async fn call(&self, form: String) -> Result<String, NoPass> {
         let signed = self.sign(&form, self.clock.now());
         let request = self.client.post(self.endpoint.clone()).body(form);
         let request = signed.iter().fold(request, |request, (name, value)| request.header(*name, value));
-        let answer = request.send().await.map_err(|error| Error::Storage(error.without_url().into()))?;
+        let answer = request.send().await.map_err(silence)?;
         let status = answer.status();
         let text = read(answer).await?;
-        if status.is_success() {
-            return Ok(text);
-        }
-        let refusal = quick_xml::de::from_str::<Refusal>(&text);
-        let code = refusal.map_or_else(|_| "it gives no reason".to_owned(), |refusal| refusal.error.code);
-        Err(Error::Storage(format!("the store's token service answered {status}: {code}").into()))
+        if status.is_success() { Ok(text) } else { Err(refusal(status, &text)) }
     }
 
     /// The headers of a call, its signature among them: AWS Signature Version 4.
@@ -117,13 +113,27 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-async fn read(mut answer: reqwest::Response) -> Result<String, Error> {
+fn silence(error: reqwest::Error) -> NoPass {
+    NoPass::Away(error.without_url().into())
+}
+
+/// What an answer that is no success means: that it is to be asked later, or that it has no passes for us. A store
+/// without a token service takes the call for one of its own that it does not know.
+fn refusal(status: StatusCode, text: &str) -> NoPass {
+    let refusal = quick_xml::de::from_str::<Refusal>(text);
+    let code = refusal.map_or_else(|_| "no reason given".to_owned(), |refusal| refusal.error.code);
+    let later = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+        || matches!(code.as_str(), "Throttling" | "ThrottlingException" | "RequestLimitExceeded");
+    let answer = format!("its token service answered {status}: {code}");
+    if later { NoPass::Away(answer.into()) } else { NoPass::Refused(answer) }
+}
+
+async fn read(mut answer: reqwest::Response) -> Result<String, NoPass> {
     let mut text = Vec::new();
-    while let Some(chunk) =
-        answer.chunk().await.map_err(|error| Error::Storage(error.without_url().into()))?
-    {
+    while let Some(chunk) = answer.chunk().await.map_err(silence)? {
         if text.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(Error::Storage("the store's token service answers without end".into()));
+            return Err(NoPass::Refused("its token service answers without end".to_owned()));
         }
         text.extend_from_slice(&chunk);
     }
@@ -132,7 +142,7 @@ async fn read(mut answer: reqwest::Response) -> Result<String, Error> {
 
 #[async_trait]
 impl PassOffice for TokenService {
-    async fn issue(&self, grant: &Grant) -> Result<Pass, Error> {
+    async fn issue(&self, grant: &Grant) -> Result<Pass, NoPass> {
         let mut form = String::new();
         let seconds = grant.duration.max(DURATION_MIN).as_secs().to_string();
         let mut add = |name: &str, value: &str| {
@@ -152,12 +162,11 @@ impl PassOffice for TokenService {
         add("RoleSessionName", &format!("entityd-{}", &grant.project.to_string()[..12]));
         let answer = self.call(form).await?;
         let answer: Answer = quick_xml::de::from_str(&answer)
-            .map_err(|_| Error::Storage("the store's token service answers something else".into()))?;
+            .map_err(|_| NoPass::Refused("its token service answers something else".to_owned()))?;
         let Credentials { access_key_id, secret_access_key, session_token, expiration } =
             answer.result.credentials;
-        let expiration: jiff::Timestamp = expiration
-            .parse()
-            .map_err(|_| Error::Storage("the store's token service names no end".into()))?;
+        let expiration: jiff::Timestamp =
+            expiration.parse().map_err(|_| NoPass::Refused("its token service names no end".to_owned()))?;
         Ok(Pass {
             access_key_id,
             secret_access_key: Zeroizing::new(secret_access_key),
@@ -238,6 +247,20 @@ mod tests {
             statement["Resource"],
             serde_json::json!(["arn:aws:s3:::uploads/p/1", "arn:aws:s3:::uploads/p/1/*"])
         );
+    }
+
+    #[test]
+    fn a_store_without_a_token_service_is_not_asked_again_and_one_that_is_busy_is() {
+        let is_refused = |status, text: &str| {
+            matches!(refusal(StatusCode::from_u16(status).unwrap(), text), NoPass::Refused(_))
+        };
+        let code = |code: &str| format!("<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>");
+        for (status, text) in [(404, "Not Found"), (405, ""), (501, ""), (403, &code("AccessDenied"))] {
+            assert!(is_refused(status, text), "{status} {text}");
+        }
+        for (status, text) in [(500, ""), (503, ""), (429, ""), (400, &code("Throttling"))] {
+            assert!(!is_refused(status, text), "{status} {text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::policy::{Action, Policy};
 use super::session::{Keys, Session};
-use crate::objects::{Error, Grant, Pass, PassOffice, Permission};
+use crate::objects::{Grant, NoPass, Pass, PassOffice, Permission};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
@@ -27,7 +27,7 @@ impl OwnOffice {
 
 #[async_trait]
 impl PassOffice for OwnOffice {
-    async fn issue(&self, grant: &Grant) -> Result<Pass, Error> {
+    async fn issue(&self, grant: &Grant) -> Result<Pass, NoPass> {
         let action = match grant.permission {
             Permission::Put => Action::PutObject,
             Permission::Get => Action::GetObject,

@@ -16,7 +16,7 @@ use crate::http::problem::Problem;
 use crate::http::schemas::ResultBody;
 use crate::http::serve::Client;
 use crate::model::{ProjectState, ResultType, Run, RunState};
-use crate::objects::{self, Key, keys};
+use crate::objects::{self, Key, NoPass, keys};
 
 /// Asks where the result of a `similarity_scores` project can be had, instead of the result.
 const RETURN_ADDRESS: &str = "return-object-store-address";
@@ -32,8 +32,8 @@ pub(in crate::http) struct Address {
 ///
 /// In `permutations` projects the result token gets the mask and a receipt token the permutation of its
 /// party. With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever it says, a `similarity_scores` project answers
-/// where its scores can be downloaded from the object store; without an object store the header is ignored.
-/// Clients on other machines that accept gzip or zstd get it compressed.
+/// where its scores can be downloaded from the object store; without an object store, or if that hands out no
+/// credentials, the header is ignored. Clients on other machines that accept gzip or zstd get it compressed.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run."),
@@ -52,8 +52,9 @@ pub(in crate::http) async fn result(
     if let Some(external) = state.external.as_deref()
         && project.result_type == ResultType::SimilarityScores
         && asked.contains_key(RETURN_ADDRESS)
+        && let Some(address) = address(&state, external, &project, run, &asked).await?
     {
-        return address(&state, external, &project, run, &asked).await;
+        return Ok(address);
     }
     let (size, chunks) = state.objects.stream(&key(&project, run, role)).await.map_err(unreadable)?;
     let headers =
@@ -62,14 +63,14 @@ pub(in crate::http) async fn result(
     Ok(state.compressor.squeeze(answer, size, client.map(|Extension(client)| client), &asked).await)
 }
 
-/// Where the scores can be downloaded.
+/// Where the scores can be downloaded; nowhere, if the store hands out no credentials.
 async fn address(
     state: &State,
     external: &External,
     project: &ProjectState,
     run: &Run,
     headers: &HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Option<Response>, Problem> {
     let file = keys::score_file(run.id);
     if !state.objects.exists(&file).await? {
         return Err(Problem::failed(
@@ -78,8 +79,14 @@ async fn address(
         ));
     }
     let host = host(headers);
-    let (credentials, object) = external.admit_download(project.id, file.as_str(), host.as_deref()).await?;
-    Ok(Json(Address { credentials, object }).into_response())
+    match external.admit_download(project.id, file.as_str(), host.as_deref()).await {
+        Ok((credentials, object)) => Ok(Some(Json(Address { credentials, object }).into_response())),
+        Err(refused @ NoPass::Refused(_)) => {
+            tracing::warn!("a client gets no credentials: {refused}");
+            Ok(None)
+        }
+        Err(away @ NoPass::Away(_)) => Err(away.into()),
+    }
 }
 
 fn require_result(run: &Run) -> Result<(), Problem> {

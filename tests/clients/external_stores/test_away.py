@@ -1,41 +1,17 @@
-"""S3 servers that are not ours behind `--objects`: the main flow through each, and what is left afterwards."""
+"""A store that is away for a while: runs wait for it, and clients are told."""
 
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 
-import boto3
-import pytest
-from botocore.config import Config
-
-from harness import external
-from harness.api import Api
-from harness.server import Server, free_ports
+from harness.api import Api, assert_problem
+from harness.server import free_ports
+from harness.stores import INTERNAL, Moto, meets
 
 ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
-KEYS = ("store-owner", "store-secret-key")
-
-
-@contextlib.contextmanager
-def moto(folder):
-    """The S3 (and STS) of moto, started as its own command line does."""
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "moto.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until_answered(url)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 class Door:
@@ -77,100 +53,11 @@ class Door:
             sink.shutdown(socket.SHUT_WR)
 
 
-def until_answered(url):
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"{url} does not answer"
-            time.sleep(0.1)
-
-
-def keys_in(url, bucket):
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id=KEYS[0],
-        aws_secret_access_key=KEYS[1],
-        config=Config(s3={"addressing_style": "path"}),
-    )
-    if bucket not in [known["Name"] for known in s3.list_buckets()["Buckets"]]:
-        s3.create_bucket(Bucket=bucket)
-    return [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
-
-
-def until_empty(url, bucket):
-    deadline = time.monotonic() + 30
-    while left := keys_in(url, bucket):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    with moto(tmp_path_factory.mktemp("moto")) as url:
-        assert keys_in(url, "internal") == keys_in(url, "uploads") == []
-        yield url
-
-
-@pytest.fixture(scope="module")
-def api(store, tmp_path_factory):
-    flags = ["--objects", "s3://internal/some/prefix", "--objects-endpoint", store]
-    environment = {"MINIO_ACCESS_KEY": KEYS[0], "MINIO_SECRET_KEY": KEYS[1]}
-    folder = tmp_path_factory.mktemp("entityd")
-    with Server(folder, *flags, environment=environment) as server, Api(server.url) as client:
-        yield client
-        assert not [name for name in server.payload_files() if name.startswith("objects")]
-
-
-@pytest.mark.parametrize("result_type", ["groups", "permutations"])
-def test_direct_uploads_and_results_go_through_the_store(api, store, result_type):
-    project = api.project(result_type)
-    for party in range(2):
-        project.upload_binary(party, ENCODINGS[party])
-    result = project.run(0.95).result()
-    if result_type == "groups":
-        assert sorted(sorted(group) for group in result["groups"]) == [[[0, i], [1, i]] for i in range(100)]
-    else:
-        assert sum(result["mask"]) == 100
-    assert keys_in(store, "internal")
-    assert project.delete().status_code == 204
-    until_empty(store, "internal")
-
-
-def test_files_are_read_from_the_store_and_scores_come_from_it(api, store):
-    project = api.project("similarity_scores", blocking=True)
-    blocks = {str(record): [str(record % 3)] for record in range(300)}
-    assert external.upload(project, 0, ENCODINGS[0], blocks).status_code == 201
-    assert external.upload(project, 1, ENCODINGS[1], blocks).status_code == 201
-    run = project.run(0.95)
-    place, _, (pairs, _, (left, right)) = external.scores(run)
-    assert place["path"].startswith("some/prefix/similarity-scores/") and len(pairs) == 100
-    assert list(left) == list(right) and sorted(left) == list(range(100))
-    until_empty(store, "uploads")
-    assert project.delete().status_code == 204
-    until_empty(store, "internal")
-
-
-def test_a_deleted_project_leaves_no_file_behind(api, store):
-    project = api.project()
-    given = external.authorize(project, 0)
-    bucket = external.client(given["upload"], given["credentials"])
-    external.put(bucket, given["upload"], "forgotten", b"bytes")
-    assert keys_in(store, "uploads")
-    assert project.delete().status_code == 204
-    until_empty(store, "uploads")
-
-
+@meets(Moto)
 def test_runs_wait_while_the_store_is_away(store, tmp_path):
-    door = Door(store)
+    door = Door(store.url)
     door.open()
-    flags = ["--objects", "s3://internal/away", "--objects-endpoint", door.url]
-    environment = {"MINIO_ACCESS_KEY": KEYS[0], "MINIO_SECRET_KEY": KEYS[1]}
-    with Server(tmp_path, *flags, environment=environment) as server, Api(server.url) as api:
+    with store.entityd(tmp_path, "away", door.url) as server, Api(server.url) as api:
         project = api.project()
         for party in range(2):
             project.upload_binary(party, ENCODINGS[party])
@@ -182,11 +69,15 @@ def test_runs_wait_while_the_store_is_away(store, tmp_path):
             assert time.monotonic() < deadline and status["state"] != "error", status
             time.sleep(0.2)
         assert api.get("/status").status_code == 200
+        other = api.project()
+        path = f"{other.path}/authorize-external-upload"
+        assert_problem(api.get(path, other.update_tokens[0]), 503, "object store", "try again")
+        assert other.delete().status_code == 204
         ready = api.session.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=10)
         assert ready.status_code == 503 and "objects" in ready.text, ready.text
         door.open()
         assert len(run.result()["groups"]) == 100
         assert "waiting_for" not in run.get_status().json()
         assert project.delete().status_code == 204
-        until_empty(store, "internal")
+        store.until_empty(INTERNAL)
     door.close()

@@ -1,0 +1,136 @@
+"""The main flow through stores that are not ours, and that nothing is left in them, nor on our own disk."""
+
+import os
+
+import pytest
+
+from harness import external
+from harness.api import Api, assert_problem
+from harness.stores import INTERNAL, STORES, UPLOADS, S3rver, meets
+
+ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
+ENCODINGS[1][:100] = ENCODINGS[0][:100]
+BLOCKS = {str(record): [str(record % 3)] for record in range(300)}
+# Together more than goes up in one piece.
+LONG = [[os.urandom(1024) for _ in range(9000)], [os.urandom(1024) for _ in range(10)]]
+LONG[1][:5] = LONG[0][:5]
+
+
+HAND_OUT_CREDENTIALS = [store for store in STORES if store is not S3rver]
+
+
+def matches(count):
+    return [[[0, record], [1, record]] for record in range(count)]
+
+
+def groups(run):
+    return sorted(sorted(group) for group in run.result()["groups"])
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(server, store):
+    yield
+    for bucket in (INTERNAL, UPLOADS):
+        store.until_empty(bucket)
+    left = [name for name in server.payload_files() if name.startswith("objects")]
+    assert not left
+
+
+@pytest.mark.parametrize("result_type", ["groups", "permutations"])
+def test_direct_uploads_and_results_go_through_the_store(api, store, result_type):
+    project = api.project(result_type)
+    for party in range(2):
+        project.upload_binary(party, ENCODINGS[party])
+    run = project.run(0.95)
+    if result_type == "groups":
+        assert groups(run) == matches(100)
+    else:
+        assert sum(run.result()["mask"]) == 100
+    keys = store.keys_in(INTERNAL)
+    assert keys and all(key.startswith("some/prefix/") for key in keys), keys
+    assert project.delete().status_code == 204
+
+
+def test_what_is_too_long_for_one_request_goes_up_in_parts(api, store):
+    project = api.project()
+    for party in range(2):
+        project.upload_binary(party, LONG[party])
+    assert groups(project.run(0.95)) == matches(5)
+    assert project.delete().status_code == 204
+
+
+@meets(*HAND_OUT_CREDENTIALS)
+def test_files_are_uploaded_and_scores_downloaded_past_the_api(api, store):
+    project = api.project("similarity_scores", blocking=True)
+    assert external.upload(project, 0, ENCODINGS[0], BLOCKS).status_code == 201
+    assert external.upload(project, 1, ENCODINGS[1], BLOCKS).status_code == 201
+    place, _, (pairs, _, (left, right)) = external.scores(project.run(0.95))
+    prefix = "some/prefix/" if store.serves_clients else ""
+    assert place["path"].startswith(f"{prefix}similarity-scores/") and len(pairs) == 100
+    assert list(left) == list(right) and sorted(left) == list(range(100))
+    # They were read, and the project is still there.
+    store.until_empty(UPLOADS)
+    assert project.delete().status_code == 204
+
+
+@meets(*HAND_OUT_CREDENTIALS)
+def test_a_deleted_project_leaves_no_file_behind(api, server, store):
+    project = api.project()
+    given = external.authorize(project, 0)
+    bucket = external.client(given["upload"], given["credentials"])
+    external.put(bucket, given["upload"], "forgotten", b"bytes" * 10_000)
+    ours = [name for name in server.payload_files() if name.startswith("objects/buckets")]
+    assert bool(store.keys_in(UPLOADS)) == store.serves_clients != bool(ours)
+    assert project.delete().status_code == 204
+
+
+@meets(S3rver)
+def test_a_store_without_a_token_service_is_one_without_uploads_past_the_api(api, store):
+    project = api.project("similarity_scores")
+    path = f"{project.path}/authorize-external-upload"
+    assert_problem(api.get(path, project.update_tokens[0]), 500, "Feature Disabled", "/clks")
+    for party in range(2):
+        project.upload_binary(party, ENCODINGS[party])
+    run = project.run(0.95)
+    run.complete()
+    # Nor can scores be downloaded past it: they come as ever.
+    answer = run.get_result(headers={"RETURN-OBJECT-STORE-ADDRESS": "1"})
+    assert len(answer.json()["similarity_scores"]) == 100
+    assert project.delete().status_code == 204
+
+
+@meets(S3rver)
+def test_files_that_the_owner_of_a_store_puts_there_are_read(api, store):
+    project = api.project()
+    for party, encodings in enumerate(ENCODINGS):
+        path = f"{project.id}/{party}/encodings.bin"
+        store.client().put_object(
+            Bucket=UPLOADS, Key=path, Body=b"".join(encodings), Metadata=external.counted(encodings)
+        )
+        answer = project.post_clks(party, {"encodings": {"file": {"bucket": UPLOADS, "path": path}}})
+        assert answer.status_code == 201, answer.text
+    assert groups(project.run(0.95)) == matches(100)
+    assert project.delete().status_code == 204
+
+
+@pytest.mark.parametrize("moment", ["compare.published", "finalize.published"])
+def test_a_job_that_was_cut_off_finds_what_it_had_made(store, tmp_path, moment):
+    server = store.entityd(tmp_path, "cut-off")
+    server.environment["ENTITYD_BREAKPOINT"] = moment
+    with Api(server.url) as api:
+        server.__enter__()
+        try:
+            project = api.project()
+            for party in range(2):
+                project.upload_binary(party, ENCODINGS[party])
+            run = project.run(0.95)
+            server.process.wait(timeout=60)
+        finally:
+            server.process.kill()
+            server.process.wait()
+        assert [key for key in store.keys_in(INTERNAL) if run.id in key]
+        del server.environment["ENTITYD_BREAKPOINT"]
+        with server:
+            assert groups(run) == matches(100)
+            assert project.delete().status_code == 204
+            store.until_empty(INTERNAL)

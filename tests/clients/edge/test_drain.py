@@ -64,6 +64,13 @@ def test_a_second_signal_ends_it_now(tmp_path):
         assert time.monotonic() - began < 3
 
 
+def test_a_signal_to_read_files_again_ends_no_server_that_has_no_certificate(tmp_path):
+    with Server(tmp_path) as server:
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert server.process.poll() is None and ready(server) == 200
+
+
 def test_systemd_hears_of_start_life_and_stop(tmp_path):
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

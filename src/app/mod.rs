@@ -182,7 +182,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     };
     operator.open(dependencies, office);
 
-    tokio::spawn(remove_strays(coordinator.clone(), objects.clone()));
+    tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), settings.objects.clone()));
 
     let (doors_stop, pump_stop) = (CancellationToken::new(), CancellationToken::new());
     let (pump, doors) = (TaskTracker::new(), TaskTracker::new());
@@ -292,7 +292,8 @@ async fn keep_reserve(reserve: Reserve, stop: CancellationToken) {
 }
 
 /// Removes what a crash has left of projects that are gone. Nobody waits for it.
-async fn remove_strays(coordinator: Coordinator, objects: Objects) {
+async fn remove_strays(coordinator: Coordinator, objects: Objects, location: Location) {
+    objects::until_found(&objects, &location).await;
     let found = match projects(&objects).await {
         Ok(found) => found,
         Err(error) => return tracing::warn!("cannot look for strays: {error}"),

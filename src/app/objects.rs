@@ -15,7 +15,10 @@ use crate::objects::{
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::secret;
+use crate::telemetry::chain;
 
+/// How long it takes until a store that does not answer at start is asked again.
+const PAUSE: Duration = Duration::from_secs(5);
 /// The region of a store that names none.
 const REGION: &str = "us-east-1";
 
@@ -37,7 +40,7 @@ pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Opened, Er
         // Files become objects by being renamed, which does not lead from one file system to another.
         Location::Directory(path) => Objects::open(&path.join("objects"), &path.join("spool"))?,
         Location::Bucket { kind, bucket, prefix } => {
-            let store = connect(*kind, bucket, prefix, &access(settings)?)?;
+            let store = connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?;
             Objects::over(store, &spool)?
         }
     };
@@ -57,7 +60,7 @@ fn behind_us(settings: &Settings, objects: Objects, bucket: &str, prefix: &str) 
         }
         return Ok(Opened { objects, external: None, own_endpoint: false });
     };
-    let uploads = Uploads::new(connect(Kind::S3, &settings.upload_bucket, "", &access)?);
+    let uploads = Uploads::new(connect(Kind::S3, &settings.upload_bucket, "", &access, patience(settings))?);
     let region =
         access.region.clone().or_else(|| env::var("AWS_REGION").ok()).unwrap_or_else(|| REGION.to_owned());
     let amazon = |service: &str| format!("https://{service}.{region}.amazonaws.com");
@@ -110,6 +113,28 @@ pub(super) fn external(
         duration: Duration::from_secs(settings.download_duration_s),
     };
     External { office, upload, download, foreign: settings.external_endpoints.clone() }
+}
+
+/// Waits until the objects can be had, and says once why not.
+pub(super) async fn until_found(objects: &Objects, location: &Location) {
+    let mut away = false;
+    while let Err(error) = objects.probe().await {
+        if !away {
+            tracing::error!(
+                "the object store {location} cannot be used: {}; runs wait for it",
+                chain(&error)
+            );
+        }
+        away = true;
+        tokio::time::sleep(PAUSE).await;
+    }
+    if away {
+        tracing::info!("the object store {location} can be used now");
+    }
+}
+
+const fn patience(settings: &Settings) -> Duration {
+    Duration::from_millis(settings.objects_timeout_ms)
 }
 
 /// How to reach the S3 store.

@@ -144,6 +144,10 @@ settings! {
     objects_sts_endpoint: Option<String> = "", URL_OR_NONE;
     /// The role that those credentials take on; stores other than AWS need none.
     objects_sts_role: Option<String> = "", WORD_OR_NONE;
+    /// How long a store beyond this machine may be silent before a request to it is given up.
+    objects_timeout_ms: u64 = "60_000", TIMEOUT;
+    /// How long runs wait for a store beyond this machine that does not answer, before they fail.
+    objects_wait_ms: u64 = "900_000", TIMEOUT;
     /// The access key of the S3 endpoint's owner, or of the S3 store; without one it is made at the first start.
     s3_access_key: Option<String> = "", WORD_OR_NONE, alias "MINIO_ACCESS_KEY";
     /// The secret key that goes with it: in the environment or the settings file, never a flag.

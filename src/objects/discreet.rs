@@ -16,8 +16,32 @@ pub(super) struct Discreet(String);
 
 impl From<object_store::Error> for Discreet {
     fn from(error: object_store::Error) -> Self {
-        Self(without_body(&chain(&error)))
+        let text = chain(&error);
+        let refuses = matches!(
+            error,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
+        ) || ["code: 403 ", "code: 401 "].iter().any(|status| text.contains(status));
+        let code = code(&text).or_else(|| status(&text).filter(|_| !refuses));
+        Self(match (no_bucket(&text), code) {
+            (Some(text), _) => text,
+            (None, Some(code)) if refuses => format!("the store refuses the credentials ({code})"),
+            (None, None) if refuses => "the store refuses the credentials".to_owned(),
+            (None, Some(code)) => format!("the store answers {code}"),
+            (None, None) => without_body(&text),
+        })
     }
+}
+
+/// That there is no such bucket, if the store says so.
+pub(super) fn no_bucket(text: &str) -> Option<String> {
+    let code = code(text).filter(|code| ["NoSuchBucket", "ContainerNotFound"].contains(code))?;
+    Some(format!("there is no such bucket ({code})"))
+}
+
+/// The status in the answer of a store, for one that comes without a body.
+fn status(text: &str) -> Option<&str> {
+    let (_, status) = text.split_once("status code: ")?;
+    status.split(':').next().map(str::trim)
 }
 
 /// The text up to the body of the store's answer, and the name of the error in that.
@@ -40,11 +64,11 @@ fn without_body(text: &str) -> String {
 }
 
 /// The name that S3, Azure and Google give to an error: `NoSuchBucket`.
-fn code(body: &str) -> Option<&str> {
+pub(super) fn code(body: &str) -> Option<&str> {
     let (_, rest) = body.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
     let is_name =
-        (1..=CODE_CHARS_MAX).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphabetic());
+        (1..=CODE_CHARS_MAX).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_name.then_some(code)
 }
 
@@ -78,5 +102,25 @@ mod tests {
         ] {
             assert_eq!(without_body(&format!("{said}{text}")), format!("{said}{expected}"));
         }
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_store_that_is_busy() {
+        let said = |error: object_store::Error| Discreet::from(error).to_string();
+        let generic = |text: &str| object_store::Error::Generic { store: "S3", source: text.to_owned().into() };
+        let text = "status code: 403 Forbidden: <Error>\n<Code>SignatureDoesNotMatch</Code><StringToSign>AWS4";
+        let refused = "the store refuses the credentials (SignatureDoesNotMatch)";
+        let (path, source) = (String::new(), || text.to_owned().into());
+        assert_eq!(
+            said(object_store::Error::PermissionDenied { path: path.clone(), source: source() }),
+            refused
+        );
+        assert_eq!(said(object_store::Error::Unauthenticated { path, source: source() }), refused);
+        assert_eq!(said(generic(text)), refused);
+        let busy = generic("status code: 503 Service Unavailable: <Error><Code>SlowDown</Code><Key>x</Key>");
+        assert_eq!(said(busy), "the store answers SlowDown");
+        let broken =
+            generic("HEAD http://store/key in 6 s - Server returned non-2xx status code: 500 Internal: ");
+        assert_eq!(said(broken), "the store answers 500 Internal");
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use super::Key;
-use super::discreet::Discreet;
+use super::discreet::{Discreet, no_bucket};
 
 /// Why the store did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,10 @@ impl Error {
     /// What the store said about `key`.
     pub(super) fn from_store(key: &Key, error: object_store::Error) -> Self {
         match error {
-            object_store::Error::NotFound { .. } => Self::Missing { key: key.clone() },
+            object_store::Error::NotFound { source, .. } => match no_bucket(&source.to_string()) {
+                Some(text) => Self::Storage(text.into()),
+                None => Self::Missing { key: key.clone() },
+            },
             error => error.into(),
         }
     }
@@ -66,6 +69,7 @@ impl From<io::Error> for Error {
     }
 }
 
+/// Of what a store answers the code is kept alone: its text may repeat access keys and signatures.
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         Self::Storage(Box::new(Discreet::from(error)))
@@ -76,5 +80,26 @@ impl From<object_store::Error> for Error {
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::Storage(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::keys;
+    use crate::telemetry::chain;
+
+    #[test]
+    fn a_bucket_that_is_missing_is_not_an_object_that_is() {
+        let missing = |code: &str| {
+            let source = format!("status code: 404 Not Found: <Error><Code>{code}</Code>").into();
+            Error::from_store(
+                &keys::client_file("plan"),
+                object_store::Error::NotFound { path: String::new(), source },
+            )
+        };
+        assert!(matches!(missing("NoSuchKey"), Error::Missing { .. }));
+        let said = "object storage is unavailable: there is no such bucket (NoSuchBucket)";
+        assert_eq!(chain(&missing("NoSuchBucket")), said);
     }
 }

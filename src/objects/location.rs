@@ -136,7 +136,8 @@ impl Serialize for Location {
 }
 
 /// A client of a bucket. Nothing is asked of the store yet. What `access` does not say, the store's usual
-/// environment variables do.
+/// environment variables do. A store that has been silent for `patience` is given up, with the request: bytes that
+/// come, be it slowly, are no silence. Of an upload, each part has to be up in that time.
 ///
 /// # Errors
 /// [`Error::Storage`], if what is said does not make a client.
@@ -145,16 +146,18 @@ pub fn connect(
     bucket: &str,
     prefix: &str,
     access: &S3Access,
+    patience: Duration,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
+    let options = options(patience);
     let store: Arc<dyn ObjectStore> = match kind {
-        Kind::S3 => Arc::new(s3(bucket, access).build()?),
+        Kind::S3 => Arc::new(s3(bucket, access).with_client_options(options).build()?),
         Kind::Azure => {
             let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
-            Arc::new(builder.with_client_options(options()).with_retry(RETRY).build()?)
+            Arc::new(builder.with_client_options(options).with_retry(RETRY).build()?)
         }
         Kind::Gcs => {
             let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-            Arc::new(builder.with_client_options(options()).with_retry(RETRY).build()?)
+            Arc::new(builder.with_client_options(options).with_retry(RETRY).build()?)
         }
     };
     if prefix.is_empty() { Ok(store) } else { Ok(Arc::new(PrefixStore::new(store, prefix))) }
@@ -164,7 +167,6 @@ fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(access.virtual_hosted)
-        .with_client_options(options())
         .with_retry(RETRY);
     if let Some(endpoint) = &access.endpoint {
         builder = builder.with_endpoint(endpoint);
@@ -180,8 +182,10 @@ fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {
     builder
 }
 
-fn options() -> ClientOptions {
-    ClientOptions::new().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT).with_timeout_disabled()
+/// No bound for a request as a whole, which may be of any size.
+fn options(patience: Duration) -> ClientOptions {
+    let options = ClientOptions::new().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT);
+    options.with_timeout_disabled().with_read_timeout(patience)
 }
 
 #[cfg(test)]

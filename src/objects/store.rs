@@ -344,14 +344,21 @@ impl Objects {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Whether the store answers. Cheap.
+    /// Whether the store answers, knows us, and has the bucket. Cheap.
     ///
     /// # Errors
     /// [`Error::Storage`], if it does not.
     pub async fn probe(&self) -> Result<(), Error> {
         match &self.0.form {
             Form::Local(local) => Ok(local.probe()?),
-            Form::Remote(_) => self.exists(&keys::probe()).await.map(drop),
+            // A bucket that is not there cannot be told from an object that is not there, but for its list.
+            Form::Remote(_) => {
+                metered("probe", async {
+                    let found = self.0.store.list_with_delimiter(Some(&keys::probe().path())).await;
+                    Ok(found.map(drop)?)
+                })
+                .await
+            }
         }
     }
 

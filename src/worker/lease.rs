@@ -22,8 +22,8 @@ use crate::telemetry::{chain, metrics};
 const WAIT: Duration = Duration::from_secs(20);
 /// How long a lane pauses when it cannot claim.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long jobs wait for a store of objects that does not answer, or uploads that were accepted for room on the disk,
-/// before that counts as a failed attempt; and how long what became of a job waits until it can be written down.
+/// How long uploads that were accepted wait for room on the disk before that counts as a failed attempt; and how long
+/// what became of a job waits until it can be written down.
 const OUTAGE_MAX: Duration = Duration::from_mins(15);
 /// How long a claim that has found something may take to say so when the crew is sent home.
 const GRACE: Duration = Duration::from_millis(100);
@@ -157,7 +157,10 @@ impl Crew {
         let (assignment, cause) = (&hold.assignment, hold.cause());
         match (ended, cause) {
             (Ok(outcome), _) => {
-                self.shop.objects.has_answered();
+                // Most chores ask nothing of it.
+                if !matches!(hold.job().task, Task::Chore { .. }) {
+                    self.shop.objects.has_answered();
+                }
                 self.full.is_over();
                 self.desk.report(assignment, outcome.clone()).await
             }
@@ -176,11 +179,11 @@ impl Crew {
             }
             (Err(Error::Rejected(message)), None) => self.reject(hold, message).await,
             (Err(Error::Away(reason)), None) => {
-                self.wait(assignment, reason, self.shop.objects.is_silent()).await
+                self.wait(assignment, reason, (self.shop.objects.is_silent(), self.objects_wait)).await
             }
             // A run may be what fills the disk, and leaves room when it ends; an upload was accepted.
             (Err(Error::Full(reason)), None) if matches!(hold.job().task, Task::Ingest { .. }) => {
-                self.wait(assignment, reason, Some(self.full.goes_on())).await
+                self.wait(assignment, reason, (Some(self.full.goes_on()), OUTAGE_MAX)).await
             }
             (Err(Error::Unheard(_)), None) => {
                 self.pause().await;
@@ -192,15 +195,15 @@ impl Crew {
         }
     }
 
-    /// Hands a job back untried while what it needs has not been there for `lasted`, as long as that is borne with.
+    /// Hands a job back untried while what it needs has not been there for `lasted`, but for no longer than `longest`.
     async fn wait(
         &self,
         assignment: &Assignment,
         reason: &str,
-        lasted: Option<Duration>,
+        (lasted, longest): (Option<Duration>, Duration),
     ) -> Result<(), coordinator::Error> {
         match lasted {
-            Some(lasted) if lasted < OUTAGE_MAX => {
+            Some(lasted) if lasted < longest => {
                 let waits_s = lasted.as_secs();
                 tracing::warn!(job.id = %assignment.lease.id.job, waits_s, "a job waits for its objects: {reason}");
                 self.pause().await;

@@ -33,6 +33,8 @@ pub struct Settings {
     pub kernel: Kernel,
     /// How long a job may be worked on before it is stopped and counts as failed.
     pub job_deadline: Duration,
+    /// How long jobs wait for a store of objects that does not answer, before that counts as a failed attempt.
+    pub objects_wait: Duration,
     /// The queues that are served.
     pub roster: Roster,
     /// Memory for all jobs together that need much, in bytes.
@@ -61,6 +63,7 @@ pub(super) struct Crew {
     pub(super) full: Outage,
     pub(super) lease: Duration,
     pub(super) job_deadline: Duration,
+    pub(super) objects_wait: Duration,
     /// No new jobs are taken once it is cancelled.
     pub(super) stop: CancellationToken,
     /// Hands and jobs.
@@ -81,6 +84,7 @@ impl Worker {
             full: Outage::default(),
             lease: settings.lease,
             job_deadline: settings.job_deadline,
+            objects_wait: settings.objects_wait,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });

@@ -1,14 +1,10 @@
 //! Why a file in somebody else's store could not be had. What the store said beyond a code stays out: answers repeat
 //! what was signed.
 
-use memchr::memmem;
-
 use super::Endpoint;
 use crate::objects::Error;
+use crate::objects::discreet::code;
 use crate::telemetry::chain;
-
-/// The longest code of an S3 error that is repeated.
-const CODE_BYTES_MAX: usize = 64;
 
 /// Why a file in somebody else's store could not be opened. The text is for people, and names no secret.
 #[derive(Debug, thiserror::Error)]
@@ -66,16 +62,6 @@ fn is_passing(code: &str) -> bool {
     )
 }
 
-/// The code of an S3 error in what was said.
-fn code(text: &str) -> Option<&str> {
-    let start = memmem::find(text.as_bytes(), b"<Code>")? + b"<Code>".len();
-    let rest = &text[start..];
-    let code = &rest[..rest.find('<')?];
-    let plain =
-        (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    plain.then_some(code)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,9 +73,6 @@ mod tests {
         let endpoint = super::super::ForeignEndpoints::parse("a:1").unwrap().admit("a:1", None).unwrap();
         let said = opening(&endpoint, "p", &error).to_string();
         assert!(said.contains("SignatureDoesNotMatch") && !said.contains("secret"), "{said}");
-        for (text, expected) in [("<Code>A b</Code>", None), ("<Code></Code>", None), ("<Code>Slow", None)] {
-            assert_eq!(code(text), expected);
-        }
     }
 
     #[test]

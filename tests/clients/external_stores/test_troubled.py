@@ -1,0 +1,134 @@
+"""A store that hangs, stumbles, stays away or refuses: runs wait for it for a while, and everybody is told why."""
+
+import os
+import time
+
+import pytest
+import requests
+
+from harness.api import Api
+from harness.server import Server
+from harness.store_proxy import Proxy, moto, until
+
+ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
+ENCODINGS[1][:100] = ENCODINGS[0][:100]
+KEYS = {"MINIO_ACCESS_KEY": "store-owner", "MINIO_SECRET_KEY": "store-secret-key"}
+# Longer than a request takes that a store answers at once, shorter than anybody's patience here.
+SILENCE = ["--objects-timeout-ms", "2000"]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with moto(tmp_path_factory.mktemp("moto"), "internal", "uploads") as url:
+        yield url
+
+
+@pytest.fixture
+def proxy(url):
+    with Proxy(url) as proxy:
+        yield proxy
+
+
+def start(folder, url, *flags, bucket="internal"):
+    flags = ["--objects", f"s3://{bucket}/troubled", "--objects-endpoint", url, *flags]
+    return Server(folder, *flags, environment=KEYS)
+
+
+def uploaded(api):
+    project = api.project()
+    for party in range(2):
+        project.upload_binary(party, ENCODINGS[party])
+    return project
+
+
+def not_ready(server):
+    answer = requests.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=30)
+    return answer.text if answer.status_code == 503 else None
+
+
+def complaints(server):
+    lines = server.log.read_text().splitlines()
+    return [line for line in lines if "object store" in line and ("ERROR" in line or '"error"' in line.lower())]
+
+
+@pytest.mark.parametrize("fault", ["hang", "stall"])
+def test_a_store_that_falls_silent_hangs_no_run_and_no_request(proxy, tmp_path, fault):
+    with start(tmp_path, proxy.url, *SILENCE) as server, Api(server.url) as api:
+        project = uploaded(api)
+        before = project.run(0.95)
+        before.complete()
+        getattr(proxy, fault)()
+        run = project.run(0.9)
+        waits = lambda: run.get_status().json().get("waiting_for") == "object store"
+        until("the run waits", waits)
+        assert api.get("/status").status_code == 200
+        if fault == "hang":
+            assert "[-] objects" in not_ready(server)
+            began = time.monotonic()
+            assert before.get_result().status_code >= 500
+            assert time.monotonic() - began < 30
+        proxy.behave()
+        assert len(run.result()["groups"]) == 100
+        assert "waiting_for" not in run.get_status().json()
+        assert project.delete().status_code == 204
+
+
+def test_a_store_that_stumbles_is_asked_again(proxy, tmp_path):
+    with start(tmp_path, proxy.url) as server, Api(server.url) as api:
+        project = uploaded(api)
+        project.run(0.95).complete()
+        proxy.refuse(503, "SlowDown", times=3)
+        assert len(project.run(0.9).result()["groups"]) == 100
+        assert proxy.refusals == 3
+        assert "waits for the object store" not in server.log.read_text()
+        assert project.delete().status_code == 204
+
+
+def test_a_run_whose_store_stays_away_fails_with_the_reason(proxy, tmp_path):
+    with start(tmp_path, proxy.url, "--objects-wait-ms", "3000") as server, Api(server.url) as api:
+        project = uploaded(api)
+        project.run(0.95).complete()
+        proxy.refuse(500, "InternalError")
+        run = project.run(0.9)
+        failed = lambda: (status := run.get_status().json())["state"] == "error" and status
+        status = until("the run fails", failed, 90)
+        assert "object storage is unavailable: the store answers 500" in status["message"], status
+        assert "waiting_for" not in status
+        proxy.behave()
+        assert len(project.run(0.85).result()["groups"]) == 100
+        assert project.delete().status_code == 204
+
+
+def test_a_server_starts_without_its_store_and_finds_it_later(proxy, tmp_path):
+    proxy.hang()
+    with start(tmp_path, proxy.url, *SILENCE) as server, Api(server.url) as api:
+        assert api.get("/status").status_code == 200
+        until("it says so", lambda: complaints(server))
+        assert "[-] objects" in not_ready(server)
+        project = api.project()
+        proxy.behave()
+        until("it is ready", lambda: not not_ready(server))
+        for party in range(2):
+            project.upload_binary(party, ENCODINGS[party])
+        assert len(project.run(0.95).result()["groups"]) == 100
+        assert len(complaints(server)) == 1, complaints(server)
+        assert project.delete().status_code == 204
+
+
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch"])
+def test_wrong_credentials_are_one_clear_line(proxy, tmp_path, code):
+    proxy.refuse(403, code)
+    with start(tmp_path, proxy.url) as server, Api(server.url) as api:
+        (line,) = until("it says so", lambda: complaints(server))
+        assert "s3://internal/troubled" in line and "credentials" in line and code in line, line
+        assert "credentials" in not_ready(server)
+        assert api.get("/status").status_code == 200
+        assert KEYS["MINIO_SECRET_KEY"] not in server.log.read_text()
+
+
+def test_a_missing_bucket_is_one_clear_line(url, tmp_path):
+    with start(tmp_path, url, bucket="nowhere") as server, Api(server.url) as api:
+        (line,) = until("it says so", lambda: complaints(server))
+        assert "s3://nowhere/troubled" in line and "no such bucket" in line, line
+        assert "no such bucket" in not_ready(server)
+        assert api.get("/status").status_code == 200

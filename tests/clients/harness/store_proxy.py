@@ -1,0 +1,183 @@
+"""An HTTP proxy in front of an object store: it counts what is asked of the store, and misbehaves when told to."""
+
+import contextlib
+import http.client
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+import boto3
+from botocore.config import Config
+
+from harness.server import free_ports
+
+WAIT_S = 90
+
+
+@contextlib.contextmanager
+def moto(folder, *buckets):
+    """The S3 (and STS) of moto, started as its own command line does."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "moto.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until("moto answers", lambda: answers(url))
+        with s3(url) as client:
+            for bucket in buckets:
+                client.create_bucket(Bucket=bucket)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url):
+    with contextlib.suppress(OSError):
+        urllib.request.urlopen(url, timeout=5).close()
+        return True
+
+
+def s3(url):
+    """A client of the store, past any proxy."""
+    keys = {"aws_access_key_id": "store-owner", "aws_secret_access_key": "store-secret-key"}
+    config = Config(s3={"addressing_style": "path"})
+    return contextlib.closing(
+        boto3.client("s3", endpoint_url=url, region_name="us-east-1", config=config, **keys)
+    )
+
+
+class Proxy(contextlib.AbstractContextManager):
+    """
+    Passes everything on to the store at `url`, unless it was told to
+
+    - `hang`: take requests and never answer,
+    - `stall`: answer a GET with the head and half of the body, and then nothing more,
+    - `refuse`: answer with a status and a code of S3, for ever or so many times.
+    """
+
+    def __init__(self, url):
+        self.store = urlsplit(url).netloc
+        self.asked = []
+        self.refusals = 0
+        self._fault = None
+        self._over = threading.Event()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, args=[0.05], daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.behave()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def hang(self):
+        self._over.clear()
+        self._fault = ("hang",)
+
+    def stall(self):
+        self._over.clear()
+        self._fault = ("stall",)
+
+    def refuse(self, status, code, times=None):
+        self.refusals = 0
+        self._fault = ("refuse", status, code, times)
+
+    def behave(self):
+        """Does nothing but pass on again; who waits for an answer loses the connection."""
+        self._fault = None
+        self._over.set()
+
+    def gets(self, ending):
+        """How many objects were fetched whose keys end so, since this was asked last."""
+        asked, self.asked = self.asked, []
+        return sum(method == "GET" and path.endswith(ending) for method, path in asked)
+
+    def fault(self):
+        """What to do with the next request instead of passing it on."""
+        fault = self._fault
+        if fault and fault[0] == "refuse":
+            self.refusals += 1
+            if fault[3] is not None and self.refusals >= fault[3]:
+                self._fault = None
+        return fault
+
+    def wait(self):
+        self._over.wait(WAIT_S)
+
+    def _handler(self):
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def pass_on(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                proxy.asked.append((self.command, unquote(self.path.partition("?")[0])))
+                fault = proxy.fault()
+                if fault == ("hang",):
+                    proxy.wait()
+                    self.close_connection = True
+                elif fault and fault[0] == "refuse":
+                    _, status, code, _ = fault
+                    text = f"<?xml version='1.0'?>\n<Error>\n<Code>{code}</Code>\n<Message>No.</Message></Error>"
+                    self.answer(status, [("Content-Type", "application/xml")], text.encode())
+                else:
+                    self.ask(body, stalls=fault == ("stall",) and self.command == "GET")
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
+
+            def ask(self, body, stalls):
+                with contextlib.closing(http.client.HTTPConnection(proxy.store, timeout=WAIT_S)) as store:
+                    store.request(self.command, self.path, body, dict(self.headers))
+                    answer = store.getresponse()
+                    skipped = ("content-length", "transfer-encoding", "connection")
+                    headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in skipped]
+                    length = answer.getheader("Content-Length")
+                    data = answer.read()
+                if self.command == "HEAD" and length is not None:
+                    headers.append(("Content-Length", length))
+                self.answer(answer.status, headers, data, stalls)
+
+            def answer(self, status, headers, data, stalls=False):
+                self.send_response_only(status)
+                for name, value in headers:
+                    self.send_header(name, value)
+                if self.command != "HEAD":
+                    self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                if stalls and data:
+                    self.wfile.write(data[: len(data) // 2])
+                    self.wfile.flush()
+                    proxy.wait()
+                    self.close_connection = True
+                elif self.command != "HEAD":
+                    self.wfile.write(data)
+
+            def handle(self):
+                # Whoever gave up has closed the connection.
+                with contextlib.suppress(OSError):
+                    super().handle()
+
+            def log_message(self, *_):
+                pass
+
+        return Handler
+
+
+def until(what, done, limit_s=60):
+    """Waits until `done` answers with something; what it answers."""
+    deadline = time.monotonic() + limit_s
+    while not (answer := done()):
+        assert time.monotonic() < deadline, f"{what}: not within {limit_s} s"
+        time.sleep(0.1)
+    return answer

@@ -10,7 +10,8 @@ use super::Error;
 use crate::config::Settings;
 use crate::http::{Bucket, Endpoint, External};
 use crate::objects::{
-    Kind, Location, Objects, PassOffice, S3Access, TokenService, TokenSettings, Uploads, connect,
+    Cache, CacheLimits, Kind, Location, Objects, PassOffice, S3Access, TokenService, TokenSettings, Uploads,
+    connect,
 };
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
@@ -35,18 +36,32 @@ pub(super) struct Opened {
 /// Opens the objects where the settings say. Nothing is asked of a store beyond this machine yet.
 pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Opened, Error> {
     let spool = data_dir.folder("spool")?;
+    let cache = cache(settings, data_dir)?;
     let objects = match &settings.objects {
         Location::Data => Objects::open(&data_dir.folder("objects")?, &spool)?,
         // Files become objects by being renamed, which does not lead from one file system to another.
         Location::Directory(path) => Objects::open(&path.join("objects"), &path.join("spool"))?,
         Location::Bucket { kind, bucket, prefix } => {
             let store = connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?;
-            Objects::over(store, &spool)?
+            Objects::over(store, &spool, cache)?
         }
     };
     match &settings.objects {
         Location::Bucket { kind: Kind::S3, bucket, prefix } => behind_us(settings, objects, bucket, prefix),
         _ => Ok(Opened { objects, external: None, own_endpoint: true }),
+    }
+}
+
+/// The copies of objects that are read from a bucket. Where none are to be made any more, there are none left.
+fn cache(settings: &Settings, data_dir: &DataDir) -> Result<Option<Cache>, Error> {
+    let directory = data_dir.path().join("cache");
+    let limits =
+        CacheLimits { bytes_max: settings.object_cache_bytes_max, disk_free_min: settings.disk_free_min };
+    let wanted = matches!(settings.objects, Location::Bucket { .. }) && limits.bytes_max > 0;
+    if wanted {
+        Ok(Some(Cache::open(&directory, limits)?))
+    } else {
+        Ok(Cache::discard(&directory).map(|()| None)?)
     }
 }
 

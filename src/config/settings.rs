@@ -148,6 +148,8 @@ settings! {
     objects_timeout_ms: u64 = "60_000", TIMEOUT;
     /// How long runs wait for a store beyond this machine that does not answer, before they fail.
     objects_wait_ms: u64 = "900_000", TIMEOUT;
+    /// Bytes of objects from a bucket that are kept on the disk to be read again, 10 GiB by default; 0 for none.
+    object_cache_bytes_max: u64 = "10_737_418_240", BYTES_OR_NONE;
     /// The access key of the S3 endpoint's owner, or of the S3 store; without one it is made at the first start.
     s3_access_key: Option<String> = "", WORD_OR_NONE, alias "MINIO_ACCESS_KEY";
     /// The secret key that goes with it: in the environment or the settings file, never a flag.

@@ -4,10 +4,13 @@ use std::fmt;
 use std::fs::{File, Metadata};
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
-use super::{Error, Key};
+use super::cache::Kept;
+use super::{Error, Key, ObjectFile};
 
 /// An object's bytes, mapped: they are read from disk when they are looked at, and do not count as
 /// this process's own memory. The bytes stay readable after the object is removed.
@@ -15,6 +18,7 @@ pub struct Blob {
     key: Key,
     bytes: Mmap,
     stamp: Stamp,
+    kept: Option<Arc<Kept>>,
 }
 
 /// What changes when somebody tampers with a file: device, inode, size, and when it was last written to.
@@ -29,12 +33,19 @@ impl Stamp {
 }
 
 impl Blob {
-    pub(super) fn map(key: &Key, file: &File) -> Result<Self, Error> {
-        Ok(Self { key: key.clone(), stamp: Stamp::of(&file.metadata()?), bytes: map(file)? })
+    pub(super) fn map(key: &Key, file: ObjectFile) -> Result<Self, Error> {
+        let (stamp, size) = (Stamp::of(&file.metadata()?), file.size());
+        let (file, kept) = file.into_parts();
+        Ok(Self { key: key.clone(), stamp, bytes: map(&file, size)?, kept })
     }
 
     pub(super) const fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// Where the bytes lie as a copy that is kept, if they do.
+    pub(super) fn copy(&self) -> Option<&Path> {
+        self.kept.as_deref().map(Kept::path)
     }
 
     /// The object they are from.
@@ -49,11 +60,12 @@ impl Blob {
 }
 
 #[expect(unsafe_code, reason = "mapping a file is unsafe, because somebody may shorten it")]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the file is an object or a private temporary file. Objects are complete before they have a name,
-    // are never written to again and are only ever unlinked, not shortened; a temporary file has no name at
-    // all. So the mapped bytes neither change nor vanish.
-    unsafe { Mmap::map(file) }
+fn map(file: &File, size: u64) -> std::io::Result<Mmap> {
+    let size = usize::try_from(size).map_err(std::io::Error::other)?;
+    // SAFETY: the file is an object, a copy of one that is kept, or a private temporary file, and `size` is not more
+    // than is in it. Objects and copies are complete before they have a name, are never written to again and are only
+    // ever unlinked, not shortened; a temporary file has no name at all. So the mapped bytes neither change nor vanish.
+    unsafe { MmapOptions::new().len(size).map(file) }
 }
 
 impl Deref for Blob {

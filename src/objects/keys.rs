@@ -34,6 +34,12 @@ impl Key {
         &self.0
     }
 
+    /// Whether it is read again as a rule: by every run, or by every job of one. Pairs are read once, by who
+    /// finishes the run, and entries by who makes an index of them.
+    pub(super) fn is_read_again(&self) -> bool {
+        !self.0.contains("/pairs/") && !self.0.ends_with("/entries")
+    }
+
     pub(super) fn path(&self) -> Path {
         Path::from(self.as_str())
     }
@@ -158,6 +164,11 @@ pub fn score_file_named(name: &str) -> Option<Key> {
     let digits = name.strip_prefix("similarity-scores/")?.strip_suffix(".bin")?;
     let hex = digits.len() == 24 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     hex.then(|| Key(name.to_owned()))
+}
+
+/// The key that was written down as `text`.
+pub(super) fn noted(text: &str) -> Key {
+    Key(text.to_owned())
 }
 
 /// A file of a client, in the bucket that clients upload to.

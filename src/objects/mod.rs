@@ -4,10 +4,13 @@
 //! The store is any that the `object_store` crate speaks to. Files on this machine are its first form, and
 //! get two shortcuts: a finished file becomes an object by being renamed, and an object is read by being mapped.
 //!
+//! A store beyond this machine is read through the copies in [`cache`].
+//!
 //! What clients put themselves, under keys of their own, is in [`buckets`].
 
 mod blob;
 pub mod buckets;
+mod cache;
 mod discreet;
 mod error;
 mod foreign;
@@ -15,6 +18,7 @@ pub mod keys;
 mod local;
 mod location;
 mod metered;
+mod object_file;
 mod passes;
 mod remote;
 mod spool;
@@ -26,10 +30,12 @@ mod uploads;
 mod tests;
 
 pub use blob::Blob;
+pub use cache::{Cache, Limits as CacheLimits};
 pub use error::Error;
 pub use foreign::{Endpoint as ForeignEndpoint, ForeignEndpoints, ForeignError, ForeignStores};
 pub use keys::{Key, Prefix};
 pub use location::{Kind, Location, S3Access, connect};
+pub use object_file::ObjectFile;
 pub use passes::{Grant, NoPass, Pass, PassOffice, Permission};
 pub use spool::{Limits as SpoolLimits, NoRoom, Share, Spool};
 pub use staged::Staged;

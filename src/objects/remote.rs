@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{Seek, Write};
 
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
+use object_store::{GetResult, ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
-use super::{Error, Key};
+use super::{Error, Key, ObjectFile};
 
 /// Bytes in a part of an upload, all but the last; smaller objects go up whole.
 const PART_BYTES: u64 = 8 << 20;
@@ -73,18 +73,29 @@ async fn feed(parts: &mut WriteMultipart, source: &mut tokio::fs::File) -> Resul
 }
 
 /// Downloads the object `key` into `file`, and goes back to its start.
-pub(super) async fn download(store: &dyn ObjectStore, key: &Key, mut file: File) -> Result<File, Error> {
+pub(super) async fn download(store: &dyn ObjectStore, key: &Key, file: File) -> Result<ObjectFile, Error> {
     let found = store.get(&key.path()).await.map_err(|error| Error::from_store(key, error))?;
-    let size = found.meta.size;
+    save(found, key, file).await
+}
+
+/// Writes what comes into `file`, and goes back to its start.
+pub(super) async fn save(found: GetResult, key: &Key, mut file: File) -> Result<ObjectFile, Error> {
+    receive(found, key, &mut file).await?;
+    file.rewind()?;
+    Ok(ObjectFile::whole(file)?)
+}
+
+/// Passes on what comes, and makes sure that it is all of it.
+pub(super) async fn receive(found: GetResult, key: &Key, out: &mut (impl Write + Send)) -> Result<(), Error> {
+    let (size, mut received) = (found.meta.size, 0);
     let mut chunks = found.into_stream();
     while let Some(chunk) = chunks.try_next().await? {
-        file.write_all(&chunk)?;
+        out.write_all(&chunk)?;
+        received += chunk.len() as u64;
     }
-    let received = file.stream_position()?;
-    if received != size {
-        let reason = format!("{received} bytes came of {size}");
-        return Err(Error::Damaged { key: key.clone(), reason });
+    if received == size {
+        return Ok(());
     }
-    file.rewind()?;
-    Ok(file)
+    let reason = format!("{received} bytes came of {size}");
+    Err(Error::Damaged { key: key.clone(), reason })
 }

@@ -1,6 +1,6 @@
 //! The one handle through which objects are made, read and removed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -18,9 +18,10 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
 
+use super::blob::Stamp;
 use super::local::{Local, make_private_directory};
 use super::metered::{metered, metered_here};
-use super::{Blob, Error, Key, Prefix, Staged, Uploads, keys, remote};
+use super::{Blob, Cache, Error, Key, ObjectFile, Prefix, Staged, Uploads, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
@@ -61,8 +62,8 @@ struct Inner {
 enum Form {
     /// Files of this machine, which need not be copied.
     Local(Arc<Local>),
-    /// A store to which threads that may block reach through the runtime.
-    Remote(Handle),
+    /// A store to which threads that may block reach through the runtime; and copies of what was read from it.
+    Remote(Handle, Option<Arc<Cache>>),
 }
 
 impl Objects {
@@ -77,16 +78,16 @@ impl Objects {
         Self::new(store, Form::Local(Arc::new(local)), staging)
     }
 
-    /// Objects in any store. `staging` is made if it is missing and belongs to this process: whatever
-    /// lies in it was left by a crash and is removed.
+    /// Objects in any store, and copies of what was read from it. `staging` is made if it is missing and belongs to
+    /// this process: whatever lies in it was left by a crash and is removed.
     ///
     /// # Errors
     /// [`Error::Storage`], for the staging directory.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn over(store: Arc<dyn ObjectStore>, staging: &Path) -> Result<Self, Error> {
-        Self::new(store, Form::Remote(Handle::current()), staging)
+    pub fn over(store: Arc<dyn ObjectStore>, staging: &Path, cache: Option<Cache>) -> Result<Self, Error> {
+        Self::new(store, Form::Remote(Handle::current(), cache.map(Arc::new)), staging)
     }
 
     fn new(store: Arc<dyn ObjectStore>, form: Form, staging: &Path) -> Result<Self, Error> {
@@ -107,7 +108,7 @@ impl Objects {
     /// Notes that the store beyond this machine did not answer, and says for how long it has not. Nothing where
     /// objects are files of this machine: those do not come back by waiting.
     pub fn is_silent(&self) -> Option<Duration> {
-        matches!(self.0.form, Form::Remote(_)).then(|| self.0.outage.goes_on())
+        matches!(self.0.form, Form::Remote(..)).then(|| self.0.outage.goes_on())
     }
 
     /// Notes that the store has answered.
@@ -143,7 +144,7 @@ impl Objects {
                     let (local, key) = (Arc::clone(local), key.clone());
                     spawn_blocking(move || local.place(file, &key)).await?
                 }
-                Form::Remote(_) => remote::upload(&*self.0.store, file, key).await,
+                Form::Remote(..) => remote::upload(&*self.0.store, file, key).await,
             }
         })
         .await
@@ -155,18 +156,28 @@ impl Objects {
     /// [`Error::Missing`]; for a copy also [`Error::Full`], [`Error::Damaged`] and [`Error::Storage`].
     pub async fn blob(&self, key: &Key) -> Result<Blob, Error> {
         let (objects, key) = (self.clone(), key.clone());
-        spawn_blocking(move || Blob::map(&key, &objects.read(&key)?)).await?
+        spawn_blocking(move || Blob::map(&key, objects.read(&key)?)).await?
     }
 
     /// Whether the object is still what was mapped, as far as its file tells without being read: it was neither
-    /// replaced nor written to. A copy that was fetched is always that.
+    /// replaced nor written to. A copy that nobody else can reach is always that.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
     pub async fn is_untouched(&self, blob: &Blob) -> Result<bool, Error> {
-        let Form::Local(local) = &self.0.form else { return Ok(true) };
-        let (local, key, stamp) = (Arc::clone(local), blob.key().clone(), blob.stamp());
-        Ok(spawn_blocking(move || local.stamp(&key)).await?? == stamp)
+        let (key, stamp) = (blob.key().clone(), blob.stamp());
+        match (&self.0.form, blob.copy().map(Path::to_owned)) {
+            (Form::Local(local), _) => {
+                let local = Arc::clone(local);
+                Ok(spawn_blocking(move || local.stamp(&key)).await?? == stamp)
+            }
+            (Form::Remote(..), None) => Ok(true),
+            (Form::Remote(..), Some(path)) => {
+                let found = spawn_blocking(move || fs::metadata(path)).await?;
+                // What has lost its name stays what it was.
+                Ok(found.map_or(true, |found| Stamp::of(&found) == stamp))
+            }
+        }
     }
 
     /// The object as a file to read from its start, for what is too much to be mapped.
@@ -174,12 +185,14 @@ impl Objects {
     ///
     /// # Errors
     /// As [`Objects::blob`].
-    pub fn read(&self, key: &Key) -> Result<File, Error> {
-        metered_here("read", || match &self.0.form {
-            Form::Local(local) => local.file(key),
-            Form::Remote(runtime) => {
-                let copy = tempfile::tempfile_in(&self.0.staging)?;
-                runtime.block_on(remote::download(&*self.0.store, key, copy))
+    pub fn read(&self, key: &Key) -> Result<ObjectFile, Error> {
+        let Inner { store, form, staging, .. } = &*self.0;
+        metered_here("read", || match form {
+            Form::Local(local) => Ok(ObjectFile::whole(local.file(key)?)?),
+            Form::Remote(runtime, Some(cache)) => runtime.block_on(cache.read(&**store, key, staging)),
+            Form::Remote(runtime, None) => {
+                let copy = tempfile::tempfile_in(staging)?;
+                runtime.block_on(remote::download(&**store, key, copy))
             }
         })
     }
@@ -257,13 +270,13 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`].
     pub async fn delete(&self, key: &Key) -> Result<bool, Error> {
-        metered("delete", async {
+        let deleted = metered("delete", async {
             match &self.0.form {
                 Form::Local(local) => {
                     let (local, key) = (Arc::clone(local), key.clone());
                     spawn_blocking(move || local.remove(&key)).await?
                 }
-                Form::Remote(_) => {
+                Form::Remote(..) => {
                     let existed = self.exists(key).await?;
                     match self.0.store.delete(&key.path()).await {
                         Ok(()) => Ok(existed),
@@ -273,7 +286,10 @@ impl Objects {
                 }
             }
         })
-        .await
+        .await;
+        let key = key.clone();
+        self.forget_copies(move |kept| *kept == key).await?;
+        deleted
     }
 
     /// Removes every object below `prefix`, for good when this answers, and says how many there were. Looks
@@ -282,13 +298,13 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`], also if somebody has added objects meanwhile.
     pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<u64, Error> {
-        metered("delete_prefix", async {
+        let deleted = metered("delete_prefix", async {
             let count = match &self.0.form {
                 Form::Local(local) => {
                     let (local, prefix) = (Arc::clone(local), prefix.clone());
                     spawn_blocking(move || local.remove_all(&prefix)).await??
                 }
-                Form::Remote(_) => self.delete_listed(prefix).await?,
+                Form::Remote(..) => self.delete_listed(prefix).await?,
             };
             match self.0.store.list(Some(&prefix.path())).try_next().await? {
                 None => Ok(count),
@@ -298,7 +314,27 @@ impl Objects {
                 }
             }
         })
-        .await
+        .await;
+        let prefix = prefix.clone();
+        self.forget_copies(move |kept| prefix.holds(kept)).await?;
+        deleted
+    }
+
+    /// Drops the copies of objects that go, whether the store has removed them already or does so at another try.
+    async fn forget_copies(&self, these: impl Fn(&Key) -> bool + Send + 'static) -> Result<(), Error> {
+        if let Form::Remote(_, Some(cache)) = &self.0.form {
+            let cache = Arc::clone(cache);
+            spawn_blocking(move || cache.forget(these)).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops the copies of objects that others have removed from a store beyond this machine, and says which.
+    pub async fn sweep_copies(&self) -> Vec<Key> {
+        match &self.0.form {
+            Form::Remote(_, Some(cache)) => cache.sweep(&*self.0.store).await,
+            _ => Vec::new(),
+        }
     }
 
     /// The projects of which there are objects, in no particular order.
@@ -352,7 +388,7 @@ impl Objects {
         match &self.0.form {
             Form::Local(local) => Ok(local.probe()?),
             // A bucket that is not there cannot be told from an object that is not there, but for its list.
-            Form::Remote(_) => {
+            Form::Remote(..) => {
                 metered("probe", async {
                     let found = self.0.store.list_with_delimiter(Some(&keys::probe().path())).await;
                     Ok(found.map(drop)?)

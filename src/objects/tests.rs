@@ -21,9 +21,11 @@ fn open(dir: &Path) -> Objects {
     Objects::open(&dir.join("objects"), &dir.join("spool")).unwrap()
 }
 
-fn forms(dir: &TempDir) -> [Objects; 2] {
-    let remote = Objects::over(Arc::new(InMemory::new()), &dir.path().join("cache")).unwrap();
-    [open(dir.path()), remote]
+fn forms(dir: &TempDir) -> [Objects; 3] {
+    let limits = CacheLimits { bytes_max: 1 << 30, disk_free_min: 0 };
+    let cache = Cache::open(&dir.path().join("cache"), limits).unwrap();
+    let over = |cache| Objects::over(Arc::new(InMemory::new()), &dir.path().join("staging"), cache).unwrap();
+    [open(dir.path()), over(None), over(Some(cache))]
 }
 
 async fn put(objects: &Objects, key: &Key, bytes: &[u8]) {

@@ -91,6 +91,14 @@ families! {
     OBJECT_SECONDS: Short = "entityd_object_store_call_duration_seconds";
     /// Calls of the object store that failed, by operation.
     OBJECT_ERRORS: Counter = "entityd_object_store_call_errors_total";
+    /// Reads of the object store that a copy on the disk has answered.
+    CACHE_HITS: Counter = "entityd_object_cache_hits_total";
+    /// Reads of the object store for which there was no good copy.
+    CACHE_MISSES: Counter = "entityd_object_cache_misses_total";
+    /// Copies of objects that went to make room.
+    CACHE_EVICTIONS: Counter = "entityd_object_cache_evictions_total";
+    /// Bytes of copies of objects that lie on the disk.
+    CACHE_BYTES: Gauge = "entityd_object_cache_bytes";
     /// Time that calls of the metadata store took, by operation.
     METADATA_SECONDS: Short = "entityd_metadata_call_duration_seconds";
     /// Calls of the metadata store that failed, by operation.
@@ -154,10 +162,10 @@ fn install() -> Option<PrometheusHandle> {
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::gauge!(START_SECONDS).set(Clock::system().now().as_micros() as f64 / 1e6);
     // A monitor sees the first one only if it has seen none before.
-    for family in [COMPARISONS, PAIRS, UPLOAD_BYTES] {
+    for family in [COMPARISONS, PAIRS, UPLOAD_BYTES, CACHE_HITS, CACHE_MISSES, CACHE_EVICTIONS] {
         metrics::counter!(family).increment(0);
     }
-    for family in [REQUESTS_NOW, UPLOADS_NOW, SPOOL_BYTES, LEASE_SECONDS, COMPARISON_RATE] {
+    for family in [REQUESTS_NOW, UPLOADS_NOW, SPOOL_BYTES, LEASE_SECONDS, COMPARISON_RATE, CACHE_BYTES] {
         metrics::gauge!(family).set(0.0);
     }
     Some(handle)
@@ -210,6 +218,26 @@ pub fn too_soon(limit: &'static str) {
 /// Says how many bytes of uploads lie in the spool.
 pub fn spool(bytes: u64) {
     metrics::gauge!(SPOOL_BYTES).set(bytes as f64);
+}
+
+/// Counts a read that a copy has answered.
+pub fn cache_hit() {
+    metrics::counter!(CACHE_HITS).increment(1);
+}
+
+/// Counts a read for which there was no good copy.
+pub fn cache_missed() {
+    metrics::counter!(CACHE_MISSES).increment(1);
+}
+
+/// Counts copies that went to make room.
+pub fn cache_evicted(copies: usize) {
+    metrics::counter!(CACHE_EVICTIONS).increment(copies as u64);
+}
+
+/// Says how many bytes the copies of objects take.
+pub fn cache_bytes(bytes: u64) {
+    metrics::gauge!(CACHE_BYTES).set(bytes as f64);
 }
 
 /// Counts an upload that came to its end.

@@ -7,6 +7,7 @@
 mod budget;
 mod chore;
 mod compare;
+mod copies;
 mod desk;
 mod error;
 mod fetch;

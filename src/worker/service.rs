@@ -12,7 +12,7 @@ use super::desk::Desk;
 use super::hold::Cause;
 use super::roster::{Hands, Roster};
 use super::shop::Shop;
-use super::{heartbeat, lease};
+use super::{copies, heartbeat, lease};
 use crate::linkage::similarity::Kernel;
 use crate::model::Task;
 use crate::objects::{ForeignStores, Objects};
@@ -35,6 +35,8 @@ pub struct Settings {
     pub job_deadline: Duration,
     /// How long jobs wait for a store of objects that does not answer, before that counts as a failed attempt.
     pub objects_wait: Duration,
+    /// How often copies of objects are dropped whose objects are gone.
+    pub copies_every: Duration,
     /// The queues that are served.
     pub roster: Roster,
     /// Memory for all jobs together that need much, in bytes.
@@ -89,6 +91,9 @@ impl Worker {
             tasks: TaskTracker::new(),
         });
         crew.tasks.spawn(lease::serve(Arc::clone(&crew)));
+        let keeping = Arc::clone(&crew);
+        crew.tasks
+            .spawn(async move { copies::keep(&keeping.shop, settings.copies_every, &keeping.stop).await });
         let beating = CancellationToken::new();
         let (beaten, stop) = (Arc::clone(&crew), beating.clone());
         tokio::spawn(async move {

@@ -21,6 +21,7 @@ fn start_with_deadline(place: &Place, desk: &Paper, job_deadline: Duration) -> W
         drain_timeout: Duration::from_secs(20),
         job_deadline,
         objects_wait: Duration::from_secs(20),
+        copies_every: Duration::from_hours(1),
         roster: Roster::default(),
         memory_bytes: 1 << 30,
         disk: place.dir.path().to_owned(),

@@ -1,0 +1,188 @@
+//! Reading through the copies.
+
+use std::fs;
+use std::io::{self, BufWriter, Seek};
+use std::path::Path;
+
+use futures::{StreamExt, stream};
+use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
+use tempfile::NamedTempFile;
+
+use super::file::{Head, Writer};
+use super::shelf::{Limits, Room, Shelf, Turn};
+use crate::objects::local::make_private_directory;
+use crate::objects::{Error, Key, ObjectFile, remote};
+use crate::telemetry::{chain, metrics};
+
+const BUFFER_BYTES: usize = 256 << 10;
+/// Objects that are asked for at once when all copies are looked through.
+const ASKED_AT_ONCE: usize = 8;
+
+/// Copies of objects that lie beyond this machine, in a directory of it. They survive a restart.
+#[derive(Debug)]
+pub struct Cache {
+    shelf: Shelf,
+    directory: Box<Path>,
+}
+
+impl Cache {
+    /// The copies in `directory`, which is made if it is missing and belongs to this process: what is no copy is
+    /// removed. Reads the end of each file.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn open(directory: &Path, limits: Limits) -> Result<Self, Error> {
+        make_private_directory(directory)?;
+        Ok(Self { shelf: Shelf::open(directory, limits)?, directory: directory.into() })
+    }
+
+    /// Removes a directory of copies; no error if there is none. For a server that keeps none any more.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn discard(directory: &Path) -> Result<(), Error> {
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The object `key` of `store` as a file: its copy, if there is a good one, else what comes, which is kept if it
+    /// finds room and has no name in `staging` if not. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Damaged`], [`Error::Full`] and [`Error::Storage`].
+    pub(in crate::objects) async fn read(
+        &self,
+        store: &dyn ObjectStore,
+        key: &Key,
+        staging: &Path,
+    ) -> Result<ObjectFile, Error> {
+        if let Some(found) = self.kept(store, key).await? {
+            return Ok(found);
+        }
+        let queued = self.shelf.queue(key);
+        let _turn = queued.turn.lock.lock().await;
+        // Whoever was first may have brought it.
+        if let Some(found) = self.kept(store, key).await? {
+            return Ok(found);
+        }
+        metrics::cache_missed();
+        self.fetch(store, key, &queued.turn, staging).await
+    }
+
+    /// The copy of `key`, if there is one, the store still has the same, and all bytes are as they were.
+    async fn kept(&self, store: &dyn ObjectStore, key: &Key) -> Result<Option<ObjectFile>, Error> {
+        let Some(kept) = self.shelf.find(key) else { return Ok(None) };
+        let found = store.head(&key.path()).await.map_err(|error| Error::from_store(key, error));
+        match found {
+            Ok(found) if is_same(&kept.head, &found) => {}
+            Ok(_) | Err(Error::Missing { .. }) => {
+                self.shelf.drop_copy(&kept);
+                return found.map(|_| None);
+            }
+            Err(error) => return Err(error),
+        }
+        match kept.open() {
+            Ok(Some(file)) => {
+                metrics::cache_hit();
+                return Ok(Some(ObjectFile::of_copy(file, kept)));
+            }
+            Ok(None) => tracing::warn!(%key, "a cached object is damaged; it is fetched again"),
+            Err(error) => {
+                tracing::warn!(%key, "a cached object cannot be read; it is fetched again: {error}");
+            }
+        }
+        self.shelf.drop_copy(&kept);
+        Ok(None)
+    }
+
+    async fn fetch(
+        &self,
+        store: &dyn ObjectStore,
+        key: &Key,
+        turn: &Turn,
+        staging: &Path,
+    ) -> Result<ObjectFile, Error> {
+        let found = store.get(&key.path()).await.map_err(|error| Error::from_store(key, error))?;
+        let Some((partial, head, room)) = self.place(key, &found.meta) else {
+            return remote::save(found, key, tempfile::tempfile_in(staging)?).await;
+        };
+        match self.save(found, partial, head, room, turn).await {
+            Err(error @ Error::Full(_)) => {
+                tracing::warn!("the disk is full, and the object cache is emptied: {}", chain(&error));
+                self.shelf.clear();
+                remote::download(store, key, tempfile::tempfile_in(staging)?).await
+            }
+            saved => saved,
+        }
+    }
+
+    /// A file and the room for a copy; none if there is none, or the store does not say what it would be a copy of.
+    fn place(&self, key: &Key, found: &ObjectMeta) -> Option<(NamedTempFile, Head, Room)> {
+        let etag = found.e_tag.clone().filter(|etag| !etag.is_empty())?;
+        let head = Head { key: key.clone(), etag, size: found.size };
+        let room = self.shelf.reserve(key, head.bytes())?;
+        match tempfile::Builder::new().prefix("partial-").tempfile_in(&self.directory) {
+            Ok(partial) => Some((partial, head, room)),
+            Err(error) => {
+                tracing::warn!("nothing can be kept in the object cache: {error}");
+                None
+            }
+        }
+    }
+
+    /// Writes what comes to a file that becomes a copy when it is complete.
+    async fn save(
+        &self,
+        found: GetResult,
+        partial: NamedTempFile,
+        head: Head,
+        room: Room,
+        turn: &Turn,
+    ) -> Result<ObjectFile, Error> {
+        let mut writer = Writer::new(BufWriter::with_capacity(BUFFER_BYTES, partial));
+        remote::receive(found, &head.key, &mut writer).await?;
+        let partial = writer.finish(&head)?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let (mut file, kept) = self.shelf.keep(partial, head, room, turn)?;
+        file.rewind()?;
+        Ok(ObjectFile::of_copy(file, kept))
+    }
+
+    /// Drops the copies of these, and those that are still coming. Their files are gone when this returns. Blocks.
+    pub(in crate::objects) fn forget(&self, these: impl Fn(&Key) -> bool) {
+        self.shelf.forget(these);
+    }
+
+    /// Drops the copies whose objects are gone, and as many as are too many by now; says which are gone. What the
+    /// store does not answer for stays.
+    pub(in crate::objects) async fn sweep(&self, store: &dyn ObjectStore) -> Vec<Key> {
+        self.shelf.make_room();
+        let asked = stream::iter(self.shelf.keys()).map(|key| async move {
+            let kept = self.shelf.peek(&key)?;
+            Some((store.head(&key.path()).await, kept))
+        });
+        let mut answers = asked.buffer_unordered(ASKED_AT_ONCE);
+        let mut gone = Vec::new();
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Some((Ok(found), kept)) if is_same(&kept.head, &found) => {}
+                Some((Ok(_) | Err(object_store::Error::NotFound { .. }), kept)) => {
+                    self.shelf.drop_copy(&kept);
+                    gone.push(kept.head.key.clone());
+                }
+                Some((Err(error), _)) => {
+                    // All others would be asked for in vain, too.
+                    tracing::debug!("cannot look through the object cache: {}", chain(&error));
+                    break;
+                }
+                None => {}
+            }
+        }
+        gone
+    }
+}
+
+fn is_same(head: &Head, found: &ObjectMeta) -> bool {
+    found.e_tag.as_deref() == Some(&head.etag) && found.size == head.size
+}

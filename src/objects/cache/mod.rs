@@ -1,0 +1,18 @@
+//! Copies of objects that lie beyond this machine, kept so that what is read again need not come again.
+//!
+//! A copy is used only as long as the store says that the object is there with the same ETag, and only if its
+//! bytes still have the checksum that they had when they came. The copies together have a bound, and go when their
+//! object does: nothing that a project has had stays behind in them.
+//!
+//! What this process writes is not kept on its way out. Most of it is read once, by whichever worker is free, and
+//! goes when the run ends; what is read again comes once.
+
+mod file;
+mod keeper;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+pub use keeper::Cache;
+pub(super) use shelf::Kept;
+pub use shelf::Limits;

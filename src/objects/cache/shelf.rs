@@ -1,0 +1,335 @@
+//! Which copies there are, in the order of their last use, and the room that they take.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, FileTimes};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tempfile::NamedTempFile;
+
+use super::file::Head;
+use crate::objects::Key;
+use crate::runtime::clock::Clock;
+use crate::runtime::disk;
+use crate::telemetry::metrics;
+
+/// How much copies may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of all copies together.
+    pub bytes_max: u64,
+    /// Bytes that stay free on the disk: for less, copies go and none are made.
+    pub disk_free_min: u64,
+}
+
+/// All copies, by key.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    directory: PathBuf,
+    limits: Limits,
+    taken: Arc<AtomicU64>,
+    places: Mutex<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    kept: HashMap<Key, (Use, Arc<Kept>)>,
+    /// The same, the first to go in front.
+    order: BTreeMap<Use, Key>,
+    uses: u64,
+    /// The number of the next file.
+    next: u64,
+    /// Who is being fetched, and by how many asked for.
+    turns: HashMap<Key, Arc<Turn>>,
+}
+
+/// When a copy was last used. What is read once as a rule comes first.
+type Use = (bool, u64);
+
+/// A copy, kept or still read. Its bytes are counted until the last who reads them lets go.
+#[derive(Debug)]
+pub(in crate::objects) struct Kept {
+    pub(super) head: Head,
+    path: PathBuf,
+    _room: Room,
+}
+
+/// Some of the bytes that copies may take; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    taken: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Room {
+    fn take(taken: &Arc<AtomicU64>, bytes: u64) -> Self {
+        metrics::cache_bytes(taken.fetch_add(bytes, Ordering::Relaxed) + bytes);
+        Self { taken: Arc::clone(taken), bytes }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        metrics::cache_bytes(self.taken.fetch_sub(self.bytes, Ordering::Relaxed) - self.bytes);
+    }
+}
+
+impl Kept {
+    /// Where it is, as long as it is kept.
+    pub(in crate::objects) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the object.
+    pub(in crate::objects) const fn size(&self) -> u64 {
+        self.head.size
+    }
+
+    /// Opens the copy if every byte is as it was, and notes that it was used.
+    pub(super) fn open(&self) -> io::Result<Option<File>> {
+        let file = match File::open(&self.path) {
+            // Somebody has tidied up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let now = Clock::system().now().as_micros();
+        let now = UNIX_EPOCH + Duration::from_micros(u64::try_from(now).unwrap_or(0));
+        // Only the order after a restart hangs on it.
+        let _ = file.set_times(FileTimes::new().set_accessed(now));
+        Ok(self.head.is_of(&file)?.then_some(file))
+    }
+
+    fn remove(&self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!("cannot remove {}: {error}", self.path.display());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Who asks for an object that is being fetched waits for its turn and then finds it.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    pub(super) lock: tokio::sync::Mutex<()>,
+    /// The object was removed meanwhile: what comes is not to be kept.
+    void: AtomicBool,
+}
+
+/// A turn, until this is dropped.
+pub(super) struct Queued<'a> {
+    shelf: &'a Shelf,
+    key: &'a Key,
+    pub(super) turn: Arc<Turn>,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let mut places = self.shelf.lock();
+        // One is the map's, one is ours.
+        if Arc::strong_count(&self.turn) <= 2 {
+            places.turns.remove(self.key);
+        }
+    }
+}
+
+impl Shelf {
+    /// Takes up what lies in `directory`, in the order of its last use; what is no copy is removed, and what is too
+    /// much.
+    pub(super) fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
+        let shelf =
+            Self { directory: directory.to_owned(), limits, taken: Arc::default(), places: Mutex::default() };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            match recognised(&path) {
+                Some((used, number, head)) => found.push((used, number, path, head)),
+                None if path.is_dir() => fs::remove_dir_all(&path)?,
+                None => fs::remove_file(&path)?,
+            }
+        }
+        found.sort_unstable_by_key(|(used, number, ..)| (*used, *number));
+        let mut places = shelf.lock();
+        for (_, number, path, head) in found {
+            places.next = places.next.max(number + 1);
+            let room = Room::take(&shelf.taken, head.bytes());
+            places.put(&Arc::new(Kept { head, path, _room: room }));
+        }
+        drop(places);
+        shelf.make_room();
+        Ok(shelf)
+    }
+
+    /// The copy of `key`, used just now.
+    pub(super) fn find(&self, key: &Key) -> Option<Arc<Kept>> {
+        let mut places = self.lock();
+        let kept = Arc::clone(&places.kept.get(key)?.1);
+        places.put(&kept);
+        Some(kept)
+    }
+
+    /// The copy of `key`, without its being used.
+    pub(super) fn peek(&self, key: &Key) -> Option<Arc<Kept>> {
+        self.lock().kept.get(key).map(|(_, kept)| Arc::clone(kept))
+    }
+
+    /// The objects of which there are copies.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.lock().kept.keys().cloned().collect()
+    }
+
+    /// Gets in line for `key`.
+    pub(super) fn queue<'a>(&'a self, key: &'a Key) -> Queued<'a> {
+        let turn = Arc::clone(self.lock().turns.entry(key.clone()).or_default());
+        Queued { shelf: self, key, turn }
+    }
+
+    /// Room for a copy of `key` that takes `bytes`: others go for it, those used longest ago first, but nothing that
+    /// somebody reads, and nothing that is read again for what is read once. None if that does not do.
+    pub(super) fn reserve(&self, key: &Key, bytes: u64) -> Option<Room> {
+        if bytes > self.limits.bytes_max {
+            return None;
+        }
+        let mut places = self.lock();
+        let missing = self.missing(bytes);
+        let victims = places.victims(missing, key.is_read_again())?;
+        evict(&mut places, &victims);
+        Some(Room::take(&self.taken, bytes))
+    }
+
+    /// Removes as many copies as are too many for the bound or for the disk.
+    pub(super) fn make_room(&self) {
+        let mut places = self.lock();
+        let missing = self.missing(0);
+        let victims = places.victims(missing, true).unwrap_or_else(|| places.idle());
+        evict(&mut places, &victims);
+    }
+
+    /// Removes all copies that nobody reads.
+    pub(super) fn clear(&self) {
+        let mut places = self.lock();
+        let idle = places.idle();
+        evict(&mut places, &idle);
+    }
+
+    /// Bytes that have to go before there are `bytes` more.
+    fn missing(&self, bytes: u64) -> u64 {
+        let Limits { bytes_max, disk_free_min } = self.limits;
+        let over_bound = (self.taken.load(Ordering::Relaxed).saturating_add(bytes)).saturating_sub(bytes_max);
+        // Where the disk does not say how full it is, writing to it will.
+        let free = disk::room(&self.directory).map_or(u64::MAX, |room| room.free_bytes);
+        over_bound.max(disk_free_min.saturating_add(bytes).saturating_sub(free))
+    }
+
+    /// Gives a complete copy its name, unless the object went meanwhile; it can be read in any case. The file has been
+    /// written through a handle of its own, which stays good.
+    pub(super) fn keep(
+        &self,
+        file: NamedTempFile,
+        head: Head,
+        room: Room,
+        turn: &Turn,
+    ) -> io::Result<(File, Arc<Kept>)> {
+        let mut places = self.lock();
+        let path = self.directory.join(places.next.to_string());
+        places.next += 1;
+        let kept = Arc::new(Kept { head, path, _room: room });
+        let file = if turn.void.load(Ordering::Relaxed) {
+            file.into_file()
+        } else {
+            let file = file.persist(&kept.path).map_err(|failed| failed.error)?;
+            places.put(&kept);
+            file
+        };
+        Ok((file, kept))
+    }
+
+    /// Drops a copy, if it is still the one that is kept.
+    pub(super) fn drop_copy(&self, kept: &Arc<Kept>) {
+        let mut places = self.lock();
+        let same = |(_, found): &(Use, Arc<Kept>)| Arc::ptr_eq(found, kept);
+        if places.kept.get(&kept.head.key).is_some_and(same) {
+            places.remove(&kept.head.key);
+        }
+    }
+
+    /// Drops all copies of these, and those that are still coming. Their files are gone when this returns.
+    pub(super) fn forget(&self, these: impl Fn(&Key) -> bool) {
+        let mut places = self.lock();
+        for (_, turn) in places.turns.iter().filter(|(key, _)| these(key)) {
+            turn.void.store(true, Ordering::Relaxed);
+        }
+        let gone: Vec<Key> = places.kept.keys().filter(|key| these(key)).cloned().collect();
+        gone.iter().for_each(|key| places.remove(key));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    /// Puts a copy where those go that were used just now.
+    fn put(&mut self, kept: &Arc<Kept>) {
+        self.uses += 1;
+        let (key, used) = (kept.head.key.clone(), (kept.head.key.is_read_again(), self.uses));
+        self.order.insert(used, key.clone());
+        if let Some((before, other)) = self.kept.insert(key, (used, Arc::clone(kept))) {
+            self.order.remove(&before);
+            if !Arc::ptr_eq(&other, kept) {
+                other.remove();
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some((used, kept)) = self.kept.remove(key) {
+            self.order.remove(&used);
+            kept.remove();
+        }
+    }
+
+    /// The copies that may go, in order. Who wants to read one has to come through the lock.
+    fn going(&self) -> impl Iterator<Item = (&Use, &Key, u64)> {
+        self.order.iter().filter_map(|(used, key)| {
+            let (_, kept) = self.kept.get(key)?;
+            (Arc::strong_count(kept) == 1).then(|| (used, key, kept.head.bytes()))
+        })
+    }
+
+    fn idle(&self) -> Vec<Key> {
+        self.going().map(|(_, key, _)| key.clone()).collect()
+    }
+
+    /// Copies that go for `missing` bytes, if there are enough. Only for what is `read_again` goes what is that, too.
+    fn victims(&self, missing: u64, read_again: bool) -> Option<Vec<Key>> {
+        let (mut victims, mut freed) = (Vec::new(), 0);
+        let going = self.going().take_while(|((used_again, _), ..)| read_again || !used_again);
+        for (_, key, bytes) in going {
+            if freed >= missing {
+                break;
+            }
+            freed += bytes;
+            victims.push(key.clone());
+        }
+        (freed >= missing).then_some(victims)
+    }
+}
+
+fn evict(places: &mut Places, victims: &[Key]) {
+    metrics::cache_evicted(victims.len());
+    victims.iter().for_each(|key| places.remove(key));
+}
+
+/// When a copy was last used, its number, and what it says of itself.
+fn recognised(path: &Path) -> Option<((i64, i64), u64, Head)> {
+    let number = path.file_name()?.to_str()?.parse().ok()?;
+    let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let head = Head::of(&File::open(path).ok()?).ok()??;
+    Some(((found.atime(), found.atime_nsec()), number, head))
+}

@@ -1,0 +1,48 @@
+//! An object as a file that is read from its start.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::cache::Kept;
+
+/// An object, opened. It stays readable after the object is removed.
+#[derive(Debug)]
+pub struct ObjectFile {
+    file: io::Take<File>,
+    size: u64,
+    /// Where it is a copy that others may read, too: it is not thrown out as long as somebody does.
+    kept: Option<Arc<Kept>>,
+}
+
+impl ObjectFile {
+    /// A file that is nothing but the object.
+    pub(super) fn whole(file: File) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        Ok(Self { file: file.take(size), size, kept: None })
+    }
+
+    /// A copy that was kept: behind the object stands what is known of it.
+    pub(super) fn of_copy(file: File, kept: Arc<Kept>) -> Self {
+        Self { file: file.take(kept.size()), size: kept.size(), kept: Some(kept) }
+    }
+
+    /// Bytes of the object.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.get_ref().metadata()
+    }
+
+    pub(super) fn into_parts(self) -> (File, Option<Arc<Kept>>) {
+        (self.file.into_inner(), self.kept)
+    }
+}
+
+impl Read for ObjectFile {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.file.read(bytes)
+    }
+}

@@ -1,0 +1,30 @@
+//! What each worker keeps of objects on its own disk is looked through by itself: it is not a job, because another
+//! worker would look at its own.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::shop::Shop;
+
+/// Drops copies of objects that others have removed, at once and then every so often, until told to stop.
+pub(super) async fn keep(shop: &Shop, every: Duration, stop: &CancellationToken) {
+    let look = async {
+        loop {
+            look_through(shop).await;
+            tokio::time::sleep(every).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = look => {}
+    }
+}
+
+async fn look_through(shop: &Shop) {
+    let gone = shop.objects.sweep_copies().await;
+    if !gone.is_empty() {
+        tracing::debug!(objects = gone.len(), "copies of objects that are gone are dropped");
+        shop.library.forget(|kept| gone.contains(kept));
+    }
+}

@@ -1,0 +1,109 @@
+"""What a worker has read of a store it keeps on its own disk: what is fetched again, and what goes."""
+
+import os
+import re
+import stat
+
+import pytest
+import requests
+
+from harness.api import Api, Project
+from harness.server import Server
+from harness.store_proxy import Proxy, moto, s3, until
+
+ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
+ENCODINGS[1][:100] = ENCODINGS[0][:100]
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory):
+    with moto(tmp_path_factory.mktemp("moto"), "internal", "uploads") as url, Proxy(url) as proxy:
+        yield proxy
+
+
+def start(folder, proxy, prefix, *flags):
+    flags = ["--objects", f"s3://internal/{prefix}", "--objects-endpoint", proxy.url, *flags]
+    environment = {"MINIO_ACCESS_KEY": "store-owner", "MINIO_SECRET_KEY": "store-secret-key"}
+    return Server(folder, *flags, environment=environment)
+
+
+def uploaded(api):
+    project = api.project()
+    for party in range(2):
+        project.upload_binary(party, ENCODINGS[party])
+    return project
+
+
+def again(api, project):
+    """The same project through another server's client."""
+    created = {"project_id": project.id, "result_token": project.token, "update_tokens": project.update_tokens}
+    return Project(api, created)
+
+
+def copies(server):
+    folder = server.data / "cache"
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def figure(server, name):
+    text = requests.get(f"http://127.0.0.1:{server.ops_port}/metrics", timeout=10).text
+    return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE).group(1))
+
+
+def test_what_was_read_is_not_fetched_again_until_it_is_damaged_and_goes_with_its_project(proxy, tmp_path):
+    with start(tmp_path, proxy, "copies") as server, Api(server.url) as api:
+        project = uploaded(api)
+        assert len(project.run(0.95).result()["groups"]) == 100
+        assert proxy.gets("/matrix") == 2, "each matrix comes once, for ingest"
+        assert len(project.run(0.9).result()["groups"]) == 100
+        assert proxy.gets("/matrix") == 0
+        assert stat.S_IMODE((server.data / "cache").stat().st_mode) == 0o700
+        assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in copies(server))
+        # A purge of what the run has left may still go on.
+        taken = lambda: sum(path.stat().st_size for path in copies(server))
+        until("bytes are counted", lambda: figure(server, "entityd_object_cache_bytes") == taken())
+
+    with start(tmp_path, proxy, "copies") as server, Api(server.url) as api:
+        project = again(api, project)
+        assert len(project.run(0.85).result()["groups"]) == 100
+        assert proxy.gets("/matrix") == 0, "a restart keeps the copies"
+        assert figure(server, "entityd_object_cache_hits_total") >= 4
+        assert "damaged" not in server.log.read_text()
+        for path in copies(server):
+            with path.open("r+b") as copy:
+                first = copy.read(1)
+                copy.seek(0)
+                copy.write(bytes([first[0] ^ 1]))
+        assert len(project.run(0.8).result()["groups"]) == 100
+        assert proxy.gets("/matrix") == 2, "a damaged copy is fetched again"
+        assert "a cached object is damaged" in server.log.read_text()
+        assert project.delete().status_code == 204
+        until("no copy is left", lambda: not copies(server))
+        assert figure(server, "entityd_object_cache_bytes") == 0
+
+
+def test_copies_go_when_others_have_removed_the_objects(proxy, tmp_path):
+    with start(tmp_path, proxy, "gone") as server, Api(server.url) as api:
+        project = uploaded(api)
+        project.run(0.95).complete()
+        assert copies(server)
+    with s3(f"http://{proxy.store}") as store:
+        for found in store.list_objects_v2(Bucket="internal", Prefix="gone/")["Contents"]:
+            store.delete_object(Bucket="internal", Key=found["Key"])
+    with start(tmp_path, proxy, "gone") as server, Api(server.url) as api:
+        until("no copy is left", lambda: not copies(server))
+
+
+def test_the_bound_is_kept_and_0_keeps_none(proxy, tmp_path):
+    one_matrix = 300 * 128 + 500
+    with start(tmp_path, proxy, "bound", "--object-cache-bytes-max", str(one_matrix)) as server:
+        with Api(server.url) as api:
+            project = uploaded(api)
+            assert len(project.run(0.95).result()["groups"]) == 100
+            assert copies(server) and sum(path.stat().st_size for path in copies(server)) <= one_matrix
+    with start(tmp_path, proxy, "bound", "--object-cache-bytes-max", "0") as server, Api(server.url) as api:
+        assert not (server.data / "cache").exists()
+        project = again(api, project)
+        assert len(project.run(0.9).result()["groups"]) == 100
+        assert not (server.data / "cache").exists()
+        assert project.delete().status_code == 204

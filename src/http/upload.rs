@@ -142,7 +142,7 @@ impl Slot {
         let spooled = receive(pieces, move |incoming| spool(&objects, &room, &form, incoming)).await??;
         reach("spooled", Moment::Done).await;
         match spooled {
-            Spooled::Inline(inline) => self.keep(inline).await,
+            Spooled::Inline(inline) => self.keep(*inline).await,
             Spooled::Files { encodings, blocks } => self.refer(encodings, blocks, host.as_deref()).await,
         }
     }
@@ -209,7 +209,7 @@ impl Slot {
 /// What arrived.
 enum Spooled {
     /// The data itself.
-    Inline(Inline),
+    Inline(Box<Inline>),
     /// The names of files that hold it.
     Files { encodings: FileRef, blocks: Option<FileRef> },
 }
@@ -236,7 +236,7 @@ fn spool(objects: &Objects, room: &Spool, form: &Form, incoming: Incoming) -> Re
             }
         }
     };
-    Ok(Spooled::Inline(Inline { summary, matrix, entries }))
+    Ok(Spooled::Inline(Box::new(Inline { summary, matrix, entries })))
 }
 
 impl From<encoding::Error> for Problem {

@@ -107,8 +107,10 @@ mod tests {
     #[test]
     fn a_refusal_is_told_from_a_store_that_is_busy() {
         let said = |error: object_store::Error| Discreet::from(error).to_string();
-        let generic = |text: &str| object_store::Error::Generic { store: "S3", source: text.to_owned().into() };
-        let text = "status code: 403 Forbidden: <Error>\n<Code>SignatureDoesNotMatch</Code><StringToSign>AWS4";
+        let generic =
+            |text: &str| object_store::Error::Generic { store: "S3", source: text.to_owned().into() };
+        let text =
+            "status code: 403 Forbidden: <Error>\n<Code>SignatureDoesNotMatch</Code><StringToSign>AWS4";
         let refused = "the store refuses the credentials (SignatureDoesNotMatch)";
         let (path, source) = (String::new(), || text.to_owned().into());
         assert_eq!(

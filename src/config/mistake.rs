@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::kind::SECRET;
+use super::settings::KEYS;
 use super::source::Source;
 
 /// A value that somebody gave.
@@ -26,8 +28,12 @@ impl fmt::Display for Given {
     }
 }
 
-/// Whether a setting of this name holds a secret, and prints as `***`. The path of a file is none.
+/// Whether a setting of this name holds a secret, and prints as `***`. The path of a file is none; of a name that is no
+/// setting the words decide.
 pub(super) fn is_secret(key: &str) -> bool {
+    if let Some(known) = KEYS.iter().find(|known| known.name == key) {
+        return known.placeholder == SECRET.placeholder;
+    }
     let key = key.to_ascii_lowercase();
     !key.ends_with("_file") && ["secret", "password", "token"].iter().any(|word| key.contains(word))
 }
@@ -77,4 +83,21 @@ pub enum Mistake {
         /// What is wrong.
         problem: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_secret_if_it_holds_one_and_a_misspelt_one_if_it_may() {
+        for secret in ["s3_secret_key", "ENTITYD_S3_SECRET_KEYS", "admin_token", "pasword_password"] {
+            assert!(is_secret(secret), "{secret}");
+        }
+        for open in
+            ["require_admin_token", "admin_token_file", "s3_secret_key_file", "s3_access_key", "listen"]
+        {
+            assert!(!is_secret(open), "{open}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use super::readiness::{Phase, Readiness, TICK};
 use crate::http::admin::{self, Office};
 use crate::http::log;
 use crate::http::problem::Problem;
-use crate::http::router::{unknown, wrong_method};
+use crate::http::router::wrong_method;
 use crate::telemetry::metrics::Figures;
 
 /// The media type of the figures.
@@ -49,7 +49,7 @@ impl Ops {
     pub fn open(&self, dependencies: Dependencies, office: Office) {
         let administration = Router::new()
             .nest("/admin", admin::routes(office))
-            .fallback(unknown)
+            .fallback(nothing)
             .layer(from_fn(log::administered));
         // A server starts once.
         let _ = self.behind.set(Behind { dependencies, administration });
@@ -126,6 +126,14 @@ async fn elsewhere(State(ops): State<Ops>, request: Request) -> Response {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
     };
     behind.administration.clone().oneshot(request).await.into_response()
+}
+
+/// What else is asked for.
+async fn nothing() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "there is nothing here; there are /healthz, /startupz, /readyz, /metrics, and what is under /admin",
+    )
 }
 
 fn fine() -> Response {

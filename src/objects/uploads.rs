@@ -19,7 +19,7 @@ use crate::model::ProjectId;
 pub struct Uploads {
     store: Arc<dyn ObjectStore>,
     /// The same, if it is a bucket of our own.
-    own: Option<BucketStore>,
+    own: Option<Arc<BucketStore>>,
     runtime: Handle,
 }
 
@@ -45,7 +45,8 @@ impl Uploads {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn own(bucket: BucketStore) -> Self {
-        Self { own: Some(bucket.clone()), ..Self::new(Arc::new(bucket)) }
+        let own = Arc::new(bucket);
+        Self { own: Some(Arc::clone(&own)), ..Self::new(own) }
     }
 
     /// Whether a file can have that key: it has no empty part, none that is `.` or `..`, and no control characters.

@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
+#[path = "../fuzz/chunked.rs"]
+mod chunked;
 #[path = "../fuzz/keys.rs"]
 mod keys;
+#[path = "../fuzz/peers.rs"]
+mod peers;
+#[path = "../fuzz/policy.rs"]
+mod policy;
 #[path = "../fuzz/uploads.rs"]
 mod uploads;
 
@@ -26,4 +32,19 @@ fn keys_are_kept_whatever_they_are() {
 #[test]
 fn a_body_means_the_same_in_whatever_pieces_it_comes() {
     replay("uploads", uploads::check);
+}
+
+#[test]
+fn a_policy_allows_what_it_says() {
+    replay("policy", policy::check);
+}
+
+#[test]
+fn chunks_are_cut_and_not_changed() {
+    replay("chunked", chunked::check);
+}
+
+#[test]
+fn a_proxy_names_whom_it_names() {
+    replay("peers", peers::check);
 }

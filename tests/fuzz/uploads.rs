@@ -1,4 +1,4 @@
-//! Any bytes as the body of an upload, JSON and binary: what is said of them does not depend on the pieces in which
+//! Any bytes as the body of an upload, JSON and binary, and as the objects that it may name: what is said of them does not depend on the pieces in which
 //! they come, and what is accepted has been written in full. The corpus is replayed by `tests/appliance/fuzz.rs`.
 
 use std::io::Read;
@@ -25,6 +25,10 @@ pub(super) fn check(data: &[u8]) {
         let expected = Expected { uses_blocking, records_max: RECORDS_MAX };
         let whole = as_json(data, expected);
         assert_eq!(whole, as_json(Trickle(data), expected), "pieces make no difference");
+    }
+    for records in [1, 3] {
+        assert_eq!(encodings(data, records), encodings(Trickle(data), records), "pieces make no difference");
+        assert_eq!(blocks(data, records), blocks(Trickle(data), records), "pieces make no difference");
     }
     // The header of a binary upload is not in its body: two bytes of it stand for that.
     if let [records, bytes, body @ ..] = data {
@@ -56,6 +60,23 @@ fn as_binary(source: impl Read, records: u32, encoding_bytes: u32) -> Written<Su
     complete(&summary, &matrix);
     assert_eq!((summary.records, summary.encoding_bytes), (records, encoding_bytes));
     Ok((summary, matrix, Vec::new()))
+}
+
+/// As the object with the encodings, eight bytes each.
+fn encodings(source: impl Read, records: u32) -> Written<Summary> {
+    let mut matrix = Vec::new();
+    let summary = json::encodings(source, records, 8, &mut matrix).map_err(said)?;
+    complete(&summary, &matrix);
+    assert_eq!((summary.records, summary.encoding_bytes), (records, 8));
+    Ok((summary, matrix, Vec::new()))
+}
+
+/// As the object with the blocks.
+fn blocks(source: impl Read, records: u32) -> Written<u64> {
+    let mut entries = Vec::new();
+    let count = json::blocks(source, records, &mut entries).map_err(said)?;
+    assert_eq!(entries.len() as u64, count * ENTRY_BYTES as u64);
+    Ok((count, Vec::new(), entries))
 }
 
 fn complete(summary: &Summary, matrix: &[u8]) {

@@ -60,7 +60,7 @@ impl Trust {
     ///
     /// # Errors
     /// The connection does not begin as it should.
-    pub(super) async fn announced(
+    pub async fn announced(
         &self,
         peer: IpAddr,
         stream: &mut (impl AsyncRead + Unpin),
@@ -73,7 +73,7 @@ impl Trust {
     }
 
     /// Whom a request of `peer` is counted for: the last in the chain of proxies that is no trusted proxy itself.
-    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.trusts(peer) {
             self.hint(peer, headers);
             return peer;

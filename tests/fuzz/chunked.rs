@@ -1,0 +1,92 @@
+//! Any bytes as a body in chunks (`aws-chunked`), a tilde standing for 64 KiB: whatever the pieces in which it comes,
+//! what passes is what the body says, in chunks that are small unless they are signed; and what says nothing is
+//! refused, not passed on. The corpus is replayed by `tests/appliance/fuzz.rs`.
+
+use bytes::Bytes;
+use entityd::s3::chunked::{CHUNK_BYTES, Cutter, SIGNED_BYTES_MAX};
+
+static TILDE: [u8; 64 << 10] = [b'x'; 64 << 10];
+/// A body of more bytes than this tells nothing new.
+const BODY_BYTES_MAX: usize = 40 << 20;
+
+/// What a body says: its chunks, each with the text behind its size, and what stands behind the last.
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    chunks: Vec<(String, Vec<u8>)>,
+    rest: Vec<u8>,
+}
+
+/// Panics if a body is changed on its way.
+pub(super) fn check(data: &[u8]) {
+    let mut body = Vec::new();
+    for byte in data {
+        match byte {
+            b'~' => body.extend_from_slice(&TILDE),
+            byte => body.push(*byte),
+        }
+        if body.len() > BODY_BYTES_MAX {
+            return;
+        }
+    }
+    let said = read(&body);
+    for step in [body.len().max(1), 4_093, 7] {
+        if step == 7 && body.len() > 10_000 {
+            continue;
+        }
+        let (mut cutter, mut out) = (Cutter::default(), Vec::new());
+        let fed =
+            body.chunks(step).try_for_each(|piece| cutter.feed(Bytes::copy_from_slice(piece), &mut out));
+        let fed = fed.and_then(|()| cutter.finish());
+        assert_eq!(fed.is_ok(), said.is_some(), "what is good passes, what is not is refused");
+        assert!(out.concat().len() <= body.len() * 8 + 100);
+        if let (Ok(()), Some(said)) = (fed, &said) {
+            let passed = read(&out.concat()).expect("a good body stays one");
+            assert!(
+                passed
+                    .chunks
+                    .iter()
+                    .all(|(signature, chunk)| chunk.len() as u64 <= CHUNK_BYTES || !signature.is_empty())
+            );
+            assert_eq!(joined(&passed), joined(said));
+        }
+    }
+}
+
+/// The same with chunks that have no signature put together.
+fn joined(said: &Said) -> (Vec<(&str, Vec<u8>)>, &[u8]) {
+    let mut joined: Vec<(&str, Vec<u8>)> = Vec::new();
+    for (signature, chunk) in &said.chunks {
+        match joined.last_mut() {
+            Some((before, bytes)) if before.is_empty() && signature.is_empty() => {
+                bytes.extend_from_slice(chunk);
+            }
+            _ => joined.push((signature, chunk.clone())),
+        }
+    }
+    (joined, &said.rest)
+}
+
+/// Reads a body in one go; none if it is not one from beginning to end.
+fn read(mut body: &[u8]) -> Option<Said> {
+    let mut said = Said::default();
+    loop {
+        let end = body.iter().position(|byte| *byte == b'\n')? + 1;
+        let (line, rest) = body.split_at(end);
+        let line = std::str::from_utf8(line).ok()?.strip_suffix("\r\n").filter(|_| end <= 1_024)?;
+        let (size, extension) = line.split_at(line.find(';').unwrap_or(line.len()));
+        if size.is_empty() || size.len() > 8 || !size.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            said.rest = [extension.as_bytes(), b"\r\n", rest].concat();
+            return Some(said);
+        }
+        if !extension.is_empty() && size as u64 > SIGNED_BYTES_MAX || rest.len() < size {
+            return None;
+        }
+        let (chunk, rest) = rest.split_at(size);
+        said.chunks.push((extension.to_owned(), chunk.to_vec()));
+        body = rest.strip_prefix(b"\r\n")?;
+    }
+}

@@ -1,0 +1,74 @@
+//! Any bytes as what a proxy says of its client, in a header and in the first bytes of a connection: nobody is named
+//! whom the proxy did not name, and what follows an announcement is left to read. The corpus is replayed by
+//! `tests/appliance/fuzz.rs`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use entityd::http::{ProxyHeader, Trust};
+use futures::FutureExt;
+
+const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+const BEHIND: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+/// Panics if somebody is believed who should not be.
+pub(super) fn check(data: &[u8]) {
+    header(data, ProxyHeader::XForwardedFor, HeaderName::from_static("x-forwarded-for"));
+    header(data, ProxyHeader::Forwarded, HeaderName::from_static("forwarded"));
+    announcement(data);
+}
+
+fn trust(header: ProxyHeader) -> Trust {
+    Trust::new(vec!["10.0.0.0/8".parse().expect("a network")], header)
+}
+
+/// The lines of `data` are the lines of the header.
+fn header(data: &[u8], kind: ProxyHeader, name: HeaderName) {
+    let lines = data.split(|byte| *byte == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
+    let headers: HeaderMap = lines.map(|line| (name.clone(), line)).collect();
+    let trust = trust(kind);
+    assert_eq!(trust.client(STRANGER, &headers), STRANGER);
+    let client = trust.client(PROXY, &headers);
+    if client != PROXY {
+        assert!(named(&headers, client), "{client} is not in {headers:?}");
+    }
+    // What the client itself sends comes before what the proxy adds.
+    let mut more = headers;
+    let added = if kind == ProxyHeader::Forwarded { "for=192.0.2.7" } else { "192.0.2.7" };
+    more.append(name, HeaderValue::from_static(added));
+    assert_eq!(trust.client(PROXY, &more).to_string(), "192.0.2.7");
+}
+
+/// Whether a piece of a header is that address, perhaps with a port.
+fn named(headers: &HeaderMap, client: IpAddr) -> bool {
+    let texts = headers.values().filter_map(|value| value.to_str().ok());
+    let mut pieces = texts.flat_map(|text| text.split([',', ';', '=', '"', ' ', '\t', '[', ']']));
+    pieces.any(|piece| {
+        let host = piece.rsplit_once(':').map_or(piece, |(host, _)| host);
+        piece.parse() == Ok(client) || host.parse() == Ok(client)
+    })
+}
+
+fn announcement(data: &[u8]) {
+    let trust = trust(ProxyHeader::ProxyProtocol);
+    let whole = [data, BEHIND].concat();
+    let mut stream = &whole[..];
+    let announced = trust.announced(PROXY, &mut stream).now_or_never().expect("bytes in memory do not wait");
+    if let Ok(client) = announced {
+        let read = &whole[..whole.len() - stream.len()];
+        assert!(
+            read.starts_with(b"PROXY ") && read.ends_with(b"\r\n")
+                || read.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
+        );
+        // The announcement alone says the same, and a byte less of it says nothing.
+        let again =
+            trust.announced(PROXY, &mut { read }).now_or_never().expect("bytes in memory do not wait");
+        assert_eq!(again.ok(), Some(client));
+        let mut short = &read[..read.len() - 1];
+        assert!(trust.announced(PROXY, &mut short).now_or_never().is_some_and(|answer| answer.is_err()));
+    }
+    let mut stream = &whole[..];
+    let unheard = trust.announced(STRANGER, &mut stream).now_or_never();
+    assert!(matches!(unheard, Some(Ok(None))) && stream.len() == whole.len());
+}

@@ -1,0 +1,7 @@
+//! Any bytes as a body in chunks; what is checked is in `../chunked.rs`.
+#![no_main]
+
+#[path = "../chunked.rs"]
+mod chunked;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| chunked::check(data));

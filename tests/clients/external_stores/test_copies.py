@@ -8,23 +8,23 @@ import pytest
 import requests
 
 from harness.api import Api, Project
-from harness.server import Server
-from harness.store_proxy import Proxy, moto, s3, until
+from harness.store_proxy import Proxy, until
+from harness.stores import INTERNAL, Moto, meets
+
+pytestmark = meets(Moto)
 
 ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory):
-    with moto(tmp_path_factory.mktemp("moto"), "internal", "uploads") as url, Proxy(url) as proxy:
+def proxy(store):
+    with Proxy(store) as proxy:
         yield proxy
 
 
 def start(folder, proxy, prefix, *flags):
-    flags = ["--objects", f"s3://internal/{prefix}", "--objects-endpoint", proxy.url, *flags]
-    environment = {"MINIO_ACCESS_KEY": "store-owner", "MINIO_SECRET_KEY": "store-secret-key"}
-    return Server(folder, *flags, environment=environment)
+    return proxy.behind.entityd(folder, prefix, proxy.url, *flags)
 
 
 def uploaded(api):
@@ -87,9 +87,10 @@ def test_copies_go_when_others_have_removed_the_objects(proxy, tmp_path):
         project = uploaded(api)
         project.run(0.95).complete()
         assert copies(server)
-    with s3(f"http://{proxy.store}") as store:
-        for found in store.list_objects_v2(Bucket="internal", Prefix="gone/")["Contents"]:
-            store.delete_object(Bucket="internal", Key=found["Key"])
+    store = proxy.behind
+    for key in store.keys_in(INTERNAL):
+        if key.startswith("gone/"):
+            store.client().delete_object(Bucket=INTERNAL, Key=key)
     with start(tmp_path, proxy, "gone") as server, Api(server.url) as api:
         until("no copy is left", lambda: not copies(server))
 

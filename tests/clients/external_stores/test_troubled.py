@@ -7,31 +7,25 @@ import pytest
 import requests
 
 from harness.api import Api
-from harness.server import Server
-from harness.store_proxy import Proxy, moto, until
+from harness.store_proxy import Proxy, until
+from harness.stores import Moto, meets
+
+pytestmark = meets(Moto)
 
 ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
-KEYS = {"MINIO_ACCESS_KEY": "store-owner", "MINIO_SECRET_KEY": "store-secret-key"}
 # Longer than a request takes that a store answers at once, shorter than anybody's patience here.
 SILENCE = ["--objects-timeout-ms", "2000"]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with moto(tmp_path_factory.mktemp("moto"), "internal", "uploads") as url:
-        yield url
-
-
 @pytest.fixture
-def proxy(url):
-    with Proxy(url) as proxy:
+def proxy(store):
+    with Proxy(store) as proxy:
         yield proxy
 
 
-def start(folder, url, *flags, bucket="internal"):
-    flags = ["--objects", f"s3://{bucket}/troubled", "--objects-endpoint", url, *flags]
-    return Server(folder, *flags, environment=KEYS)
+def start(folder, proxy, *flags):
+    return proxy.behind.entityd(folder, "troubled", proxy.url, *flags)
 
 
 def uploaded(api):
@@ -53,7 +47,7 @@ def complaints(server):
 
 @pytest.mark.parametrize("fault", ["hang", "stall"])
 def test_a_store_that_falls_silent_hangs_no_run_and_no_request(proxy, tmp_path, fault):
-    with start(tmp_path, proxy.url, *SILENCE) as server, Api(server.url) as api:
+    with start(tmp_path, proxy, *SILENCE) as server, Api(server.url) as api:
         project = uploaded(api)
         before = project.run(0.95)
         before.complete()
@@ -74,7 +68,7 @@ def test_a_store_that_falls_silent_hangs_no_run_and_no_request(proxy, tmp_path, 
 
 
 def test_a_store_that_stumbles_is_asked_again(proxy, tmp_path):
-    with start(tmp_path, proxy.url) as server, Api(server.url) as api:
+    with start(tmp_path, proxy) as server, Api(server.url) as api:
         project = uploaded(api)
         project.run(0.95).complete()
         proxy.refuse(503, "SlowDown", times=3)
@@ -85,7 +79,7 @@ def test_a_store_that_stumbles_is_asked_again(proxy, tmp_path):
 
 
 def test_a_run_whose_store_stays_away_fails_with_the_reason(proxy, tmp_path):
-    with start(tmp_path, proxy.url, "--objects-wait-ms", "3000") as server, Api(server.url) as api:
+    with start(tmp_path, proxy, "--objects-wait-ms", "3000") as server, Api(server.url) as api:
         project = uploaded(api)
         project.run(0.95).complete()
         proxy.refuse(500, "InternalError")
@@ -101,7 +95,7 @@ def test_a_run_whose_store_stays_away_fails_with_the_reason(proxy, tmp_path):
 
 def test_a_server_starts_without_its_store_and_finds_it_later(proxy, tmp_path):
     proxy.hang()
-    with start(tmp_path, proxy.url, *SILENCE) as server, Api(server.url) as api:
+    with start(tmp_path, proxy, *SILENCE) as server, Api(server.url) as api:
         assert api.get("/status").status_code == 200
         until("it says so", lambda: complaints(server))
         assert "[-] objects" in not_ready(server)
@@ -118,16 +112,16 @@ def test_a_server_starts_without_its_store_and_finds_it_later(proxy, tmp_path):
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch"])
 def test_wrong_credentials_are_one_clear_line(proxy, tmp_path, code):
     proxy.refuse(403, code)
-    with start(tmp_path, proxy.url) as server, Api(server.url) as api:
+    with start(tmp_path, proxy) as server, Api(server.url) as api:
         (line,) = until("it says so", lambda: complaints(server))
         assert "s3://internal/troubled" in line and "credentials" in line and code in line, line
         assert "credentials" in not_ready(server)
         assert api.get("/status").status_code == 200
-        assert KEYS["MINIO_SECRET_KEY"] not in server.log.read_text()
+        assert proxy.behind.keys[1] not in server.log.read_text()
 
 
-def test_a_missing_bucket_is_one_clear_line(url, tmp_path):
-    with start(tmp_path, url, bucket="nowhere") as server, Api(server.url) as api:
+def test_a_missing_bucket_is_one_clear_line(store, tmp_path):
+    with store.entityd(tmp_path, "troubled", bucket="nowhere") as server, Api(server.url) as api:
         (line,) = until("it says so", lambda: complaints(server))
         assert "s3://nowhere/troubled" in line and "no such bucket" in line, line
         assert "no such bucket" in not_ready(server)

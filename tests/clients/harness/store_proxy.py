@@ -2,67 +2,26 @@
 
 import contextlib
 import http.client
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
-
-import boto3
-from botocore.config import Config
-
-from harness.server import free_ports
 
 WAIT_S = 90
 
 
-@contextlib.contextmanager
-def moto(folder, *buckets):
-    """The S3 (and STS) of moto, started as its own command line does."""
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "moto.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until("moto answers", lambda: answers(url))
-        with s3(url) as client:
-            for bucket in buckets:
-                client.create_bucket(Bucket=bucket)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answers(url):
-    with contextlib.suppress(OSError):
-        urllib.request.urlopen(url, timeout=5).close()
-        return True
-
-
-def s3(url):
-    """A client of the store, past any proxy."""
-    keys = {"aws_access_key_id": "store-owner", "aws_secret_access_key": "store-secret-key"}
-    config = Config(s3={"addressing_style": "path"})
-    return contextlib.closing(
-        boto3.client("s3", endpoint_url=url, region_name="us-east-1", config=config, **keys)
-    )
-
-
 class Proxy(contextlib.AbstractContextManager):
     """
-    Passes everything on to the store at `url`, unless it was told to
+    Passes everything on to a store, unless it was told to
 
     - `hang`: take requests and never answer,
     - `stall`: answer a GET with the head and half of the body, and then nothing more,
     - `refuse`: answer with a status and a code of S3, for ever or so many times.
     """
 
-    def __init__(self, url):
-        self.store = urlsplit(url).netloc
+    def __init__(self, behind):
+        self.behind = behind
+        self.store = urlsplit(behind.url).netloc
         self.asked = []
         self.refusals = 0
         self._fault = None

@@ -53,11 +53,11 @@ class Store(contextlib.AbstractContextManager):
         self.process.kill()
         self.process.wait()
 
-    def entityd(self, folder, prefix, url=None):
+    def entityd(self, folder, prefix, url=None, *flags, bucket=INTERNAL):
         """An `entityd` whose objects are in this store, below `prefix`; `url` leads to the store another way."""
-        environment, flags = self.access(url or self.url)
-        location = f"{self.scheme}://{INTERNAL}/{prefix}"
-        return Server(folder, "--objects", location, *flags, environment=environment)
+        environment, access = self.access(url or self.url)
+        location = f"{self.scheme}://{bucket}/{prefix}"
+        return Server(folder, "--objects", location, *access, *flags, environment=environment)
 
     def until_empty(self, bucket):
         deadline = time.monotonic() + EMPTY_S

@@ -48,7 +48,7 @@ fn processor_time(server: &Entityd) -> Duration {
 
 /// At a threshold that sifting does not help with, so that it would take half a minute.
 #[tokio::test]
-async fn progress_never_goes_back_and_a_second_after_a_delete_the_processors_are_idle() {
+async fn progress_never_goes_back_and_after_a_delete_the_processors_are_idle() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     for party in 0..2 {
@@ -70,11 +70,15 @@ async fn progress_never_goes_back_and_a_second_after_a_delete_the_processors_are
     eventually("it is at work", async || (processor_time(&server) > busy).then_some(())).await;
 
     assert_eq!(project.api.delete(&run.path, &project.result_token).await.status(), StatusCode::NO_CONTENT);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let idle = processor_time(&server);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let spent = processor_time(&server).saturating_sub(idle);
-    assert!(spent < Duration::from_millis(100), "{spent:?} of processor time in a second");
+    let deleted = processor_time(&server);
+    eventually("the processors are idle", async || {
+        let before = processor_time(&server);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (processor_time(&server).saturating_sub(before) < Duration::from_millis(100)).then_some(())
+    })
+    .await;
+    let spent = processor_time(&server).saturating_sub(deleted);
+    assert!(spent < Duration::from_secs(2), "{spent:?} of processor time after the delete");
 }
 
 #[tokio::test]

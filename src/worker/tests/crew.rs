@@ -11,6 +11,9 @@ use crate::objects::{ForeignStores, keys};
 use crate::runtime::clock::Stopwatch;
 use crate::worker::{Roster, Settings, Worker};
 
+/// On the busiest machine, and far below the drain timeout and the time that the jobs here would take.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
 fn start(place: &Place, desk: &Paper) -> Worker {
     start_with_deadline(place, desk, Duration::from_hours(1))
 }
@@ -83,7 +86,7 @@ async fn a_panic_is_a_failed_attempt_and_costs_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_called_off_stops_within_a_second_and_is_not_reported() {
+async fn a_job_that_is_called_off_stops_at_once_and_is_not_reported() {
     let (place, desk) = (Place::new(), Paper::default());
     let people = endless(&place).await;
     let worker = start(&place, &desk);
@@ -93,7 +96,7 @@ async fn a_job_that_is_called_off_stops_within_a_second_and_is_not_reported() {
     let watch = Stopwatch::start();
     desk.call_off("compare");
     until(|| worker.crew().shop.holds.all().is_empty()).await;
-    assert!(watch.elapsed() < Duration::from_secs(1), "{:?}", watch.elapsed());
+    assert!(watch.elapsed() < AT_ONCE, "{:?}", watch.elapsed());
     assert_eq!(desk.told(), []);
     worker.drain().await;
 }
@@ -123,7 +126,7 @@ async fn a_drain_hands_comparisons_back() {
     until(|| !worker.crew().shop.holds.all().is_empty()).await;
     let watch = Stopwatch::start();
     worker.drain().await;
-    assert!(watch.elapsed() < Duration::from_secs(1), "{:?}", watch.elapsed());
+    assert!(watch.elapsed() < AT_ONCE, "{:?}", watch.elapsed());
     assert_eq!(desk.told(), [Told::Released("compare".to_owned())]);
 }
 

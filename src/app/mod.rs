@@ -204,8 +204,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
     let wishes = settings::http(settings);
-    let state = http::State::new(coordinator, objects, entropy, admin.access, spool, reserve, wishes)
-        .with_external(external);
+    let state = http::State::new(coordinator, objects, admin.access, spool, reserve, wishes, external);
     let open = |listener: TcpListener, router: Router, entrance: Entrance| {
         doors.spawn(http::serve(listener, router, entrance, doors_stop.clone(), drain));
     };

@@ -92,6 +92,9 @@ pub fn known_method(method: &Method) -> &'static str {
 fn shown(path: &str) -> String {
     const KEPT: usize = 8;
     let secret = |segment: &str| segment.len() >= 48 && segment.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !path.split('/').any(secret) {
+        return path.to_owned();
+    }
     let cut =
         |segment: &str| if secret(segment) { format!("{}…", &segment[..KEPT]) } else { segment.to_owned() };
     path.split('/').map(cut).collect::<Vec<_>>().join("/")

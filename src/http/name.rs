@@ -15,9 +15,10 @@ use crate::runtime::entropy::Entropy;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a request is called. Every request that comes in by a listener carries it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Name {
-    id: String,
+    /// Hexadecimal digits.
+    id: [u8; 8],
     trace: Trace,
     /// Whether the caller named the trace.
     traced: bool,
@@ -26,19 +27,24 @@ pub struct Name {
 impl Name {
     /// A new name, in the trace that the caller names if he names one.
     pub(super) fn new(headers: &HeaderMap, entropy: &Entropy) -> Self {
-        let given = Trace::given(headers, entropy);
-        let (id, traced) = (hex::encode(entropy.bytes::<4>()), given.is_some());
-        Self { id, trace: given.unwrap_or_else(|| Trace::begin(entropy)), traced }
+        // At once: each time, the operating system is asked.
+        let chance: [u8; 28] = entropy.bytes();
+        let (id, fresh) = chance.split_first_chunk::<4>().expect("there are 28");
+        let fresh = Trace::begin(fresh.try_into().expect("24 are left"));
+        let given = Trace::given(headers, fresh);
+        let mut digits = [0; 8];
+        hex::encode_to_slice(id, &mut digits).expect("two digits a byte");
+        Self { id: digits, trace: given.unwrap_or(fresh), traced: given.is_some() }
     }
 
     /// What the caller may ask about.
     pub fn id(&self) -> &str {
-        &self.id
+        str::from_utf8(&self.id).expect("digits are text")
     }
 
     /// The span that every line of the request is in, whatever level is logged.
     pub(super) fn span(&self) -> Span {
-        let span = tracing::error_span!("request", request.id = %self.id, trace.id = Empty);
+        let span = tracing::error_span!("request", request.id = %self.id(), trace.id = Empty);
         if self.traced {
             span.record("trace.id", self.trace.id());
         }
@@ -51,7 +57,7 @@ impl Name {
             self.identify(problem, response);
         }
         let headers = response.headers_mut();
-        headers.extend(HeaderValue::try_from(&self.id).ok().map(|id| (REQUEST_ID, id)));
+        headers.extend(HeaderValue::from_bytes(&self.id).ok().map(|id| (REQUEST_ID, id)));
         headers.extend(self.trace.header().map(|header| (TRACEPARENT, header)));
     }
 
@@ -59,7 +65,7 @@ impl Name {
     fn identify(&self, problem: Problem, response: &mut Response) {
         // The body of an answer to HEAD is left out, and its length is said all the same.
         let left_out = response.body().is_end_stream();
-        problem.identify(response, &self.id);
+        problem.identify(response, self.id());
         response.headers_mut().remove(header::CONTENT_LENGTH);
         if left_out {
             let bytes = response.body().size_hint().exact().map(HeaderValue::from);

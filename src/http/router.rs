@@ -81,6 +81,9 @@ fn merge_slashes(mut request: Request) -> Request {
 
 /// The path as it is looked up, if that differs.
 fn merged(path: &str) -> Option<String> {
+    if !path.contains("//") && !path.ends_with('/') {
+        return None;
+    }
     let mut merged = String::with_capacity(path.len());
     for piece in path.split('/').filter(|piece| !piece.is_empty()) {
         merged.push('/');

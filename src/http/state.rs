@@ -1,5 +1,6 @@
 //! What every handler has at hand.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
@@ -12,32 +13,32 @@ use super::{External, Settings};
 use crate::coordinator::{self, Coordinator};
 use crate::metadata;
 use crate::objects::{Objects, Spool};
-use crate::runtime::entropy::Entropy;
 use crate::runtime::reserve::Reserve;
 
-/// What every handler has at hand. Cheap to clone.
+/// What every handler has at hand. Cheap to clone: that is done several times a request.
 #[derive(Clone)]
-pub struct State {
+pub struct State(Arc<Shared>);
+
+/// What there is of it once.
+pub struct Shared {
     /// Knows what exists and decides what happens.
     pub coordinator: Coordinator,
     /// Uploads go there, results come from there.
     pub objects: Objects,
-    /// Makes the ids of requests.
-    pub entropy: Entropy,
     /// Who is the administrator.
     pub admin: Access,
     /// The object store as clients may use it, if they may.
-    pub external: Option<Arc<External>>,
+    pub external: Option<External>,
     /// The room for uploads on their way in.
     pub spool: Spool,
     /// Room for what leaves more of it than it takes.
     pub reserve: Reserve,
     /// What the operator said.
-    pub settings: Arc<Settings>,
+    pub settings: Settings,
     /// Makes results smaller.
     pub(super) compressor: Compressor,
     /// Turns for uploads to be read.
-    pub(super) turns: Arc<Semaphore>,
+    pub(super) turns: Semaphore,
 }
 
 impl State {
@@ -45,32 +46,25 @@ impl State {
     pub fn new(
         coordinator: Coordinator,
         objects: Objects,
-        entropy: Entropy,
         admin: Access,
         spool: Spool,
         reserve: Reserve,
         settings: Settings,
+        external: Option<External>,
     ) -> Self {
-        let turns = Arc::new(Semaphore::new(settings.uploads_max));
+        let turns = Semaphore::new(settings.uploads_max);
         let compressor = Compressor::new(settings.compress_results);
-        Self {
+        Self(Arc::new(Shared {
             coordinator,
             objects,
-            entropy,
             admin,
-            external: None,
+            external,
             spool,
             reserve,
-            settings: Arc::new(settings),
+            settings,
             compressor,
             turns,
-        }
-    }
-
-    /// The same, with an object store that clients may use.
-    #[must_use]
-    pub fn with_external(self, external: Option<External>) -> Self {
-        Self { external: external.map(Arc::new), ..self }
+        }))
     }
 
     /// Makes a change that leaves more room on the disk than it takes; if there is none left for it, in the room that is
@@ -88,6 +82,14 @@ impl State {
             }
             done => Ok(done?),
         }
+    }
+}
+
+impl Deref for State {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
     }
 }
 

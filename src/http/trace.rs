@@ -1,10 +1,6 @@
 //! The trace that a request belongs to: W3C Trace Context, in and out.
 
-use std::fmt;
-
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-
-use crate::runtime::entropy::Entropy;
 
 /// The header that names the trace.
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -22,15 +18,16 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// The trace that the caller names, if he names one, with a place of its own for this request.
-    pub(super) fn given(headers: &HeaderMap, entropy: &Entropy) -> Option<Self> {
+    /// The trace that the caller names, if he names one, with the place of a fresh one for this request.
+    pub(super) fn given(headers: &HeaderMap, fresh: Self) -> Option<Self> {
         let (id, flags) = read(headers.get(TRACEPARENT)?.to_str().ok()?)?;
-        Some(Self { id, span: entropy.bytes(), flags: flags & SAMPLED })
+        Some(Self { id, span: fresh.span, flags: flags & SAMPLED })
     }
 
-    /// A trace that begins with this request.
-    pub(super) fn begin(entropy: &Entropy) -> Self {
-        Self { id: entropy.bytes(), span: entropy.bytes(), flags: 0 }
+    /// A trace that begins with this request, made of random bytes.
+    pub(super) fn begin(chance: [u8; 24]) -> Self {
+        let (id, span) = chance.split_first_chunk::<16>().expect("there are 24");
+        Self { id: *id, span: span.try_into().expect("8 are left"), flags: 0 }
     }
 
     /// The name of the trace.
@@ -40,13 +37,12 @@ impl Trace {
 
     /// What the caller, and whoever is asked on the way, is told.
     pub(super) fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.to_string()).ok()
-    }
-}
-
-impl fmt::Display for Trace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", hex::encode(self.id), hex::encode(self.span), self.flags)
+        let mut text = *b"00-................................-................-..";
+        let parts: [(_, &[u8]); 3] = [(3..35, &self.id), (36..52, &self.span), (53..55, &[self.flags])];
+        for (place, bytes) in parts {
+            hex::encode_to_slice(bytes, &mut text[place]).expect("two digits a byte");
+        }
+        HeaderValue::from_bytes(&text).ok()
     }
 }
 
@@ -79,7 +75,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let given = format!("00-{ID}-00f067aa0ba902b7-03");
         headers.insert(TRACEPARENT, given.parse().unwrap());
-        let trace = Trace::given(&headers, &Entropy::system()).unwrap();
+        let trace = Trace::given(&headers, Trace::begin([7; 24])).unwrap();
         assert_eq!(trace.id(), ID);
         let told = trace.header().unwrap();
         let told = told.to_str().unwrap();

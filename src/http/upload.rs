@@ -154,7 +154,7 @@ impl Slot {
         blocks: Option<FileRef>,
         host: Option<&str>,
     ) -> Result<Token, Problem> {
-        let external = self.state.external.as_deref().ok_or_else(disabled)?;
+        let external = self.state.external.as_ref().ok_or_else(disabled)?;
         let (project, party) = (self.project, self.party);
         let (reference, keyring) =
             external.reference((project, party, self.number), encodings, blocks, host)?;

@@ -4,9 +4,10 @@
 //! file or the macros of the crate `metrics`; where nobody has [started](start) the figures, as in `entityd
 //! link`, that does nothing. No label ever holds a token, an identifier or anything else that a caller chose.
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use metrics::Label;
+use metrics::{Counter, Gauge, Histogram, Label};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::process::Process;
@@ -199,15 +200,47 @@ impl Figures {
 
 /// Counts a request that was answered. `route` is a template, `method` one of a fixed list.
 pub fn request(listener: &'static str, route: &str, method: &'static str, status: u16, seconds: f64) {
-    let labels = vec![
-        Label::from_static_parts("listener", listener),
-        Label::new("route", route.to_owned()),
-        Label::from_static_parts("method", method),
-    ];
-    metrics::histogram!(REQUEST_SECONDS, labels.clone()).record(seconds);
-    let status = Label::new("status", status.to_string());
-    let labels: Vec<Label> = labels.into_iter().chain([status]).collect();
-    metrics::counter!(REQUESTS, labels).increment(1);
+    SERIES.with_borrow_mut(|known| {
+        let is = |one: &Series| {
+            (one.status, one.method, one.listener) == (status, method, listener) && one.route == route
+        };
+        let place = known.iter().position(is).unwrap_or_else(|| {
+            known.push(Series::new(listener, route, method, status));
+            known.len() - 1
+        });
+        known[place].duration.record(seconds);
+        known[place].count.increment(1);
+    });
+}
+
+thread_local! {
+    /// What this thread has counted requests in: to look a figure up by its labels costs as much as a small answer.
+    static SERIES: RefCell<Vec<Series>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The figures of requests that are alike.
+struct Series {
+    listener: &'static str,
+    route: String,
+    method: &'static str,
+    status: u16,
+    count: Counter,
+    duration: Histogram,
+}
+
+impl Series {
+    fn new(listener: &'static str, route: &str, method: &'static str, status: u16) -> Self {
+        let labels = vec![
+            Label::from_static_parts("listener", listener),
+            Label::new("route", route.to_owned()),
+            Label::from_static_parts("method", method),
+        ];
+        let duration = metrics::histogram!(REQUEST_SECONDS, labels.clone());
+        let labels: Vec<Label> =
+            labels.into_iter().chain([Label::new("status", status.to_string())]).collect();
+        let count = metrics::counter!(REQUESTS, labels);
+        Self { listener, route: route.to_owned(), method, status, count, duration }
+    }
 }
 
 /// Counts a request that came sooner than `limit` allows.
@@ -340,20 +373,20 @@ impl Call {
 }
 
 /// One more of something that is under way, until this is dropped.
-#[derive(Debug)]
-pub struct UnderWay(&'static str);
+pub struct UnderWay(Gauge);
 
 impl UnderWay {
     /// One more in the gauge `family`.
     pub fn begin(family: &'static str) -> Self {
-        metrics::gauge!(family).increment(1.0);
-        Self(family)
+        let gauge = metrics::gauge!(family);
+        gauge.increment(1.0);
+        Self(gauge)
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        metrics::gauge!(self.0).decrement(1.0);
+        self.0.decrement(1.0);
     }
 }
 

@@ -41,7 +41,7 @@ pub(in crate::http) async fn authorize(
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Authorized>), Problem> {
     let (project, party) = caller.provider(&state).await?;
-    let external = state.external.as_deref().ok_or_else(disabled)?;
+    let external = state.external.as_ref().ok_or_else(disabled)?;
     let (credentials, upload) = external.admit_upload(project.id, party, host(&headers).as_deref()).await?;
     Ok((StatusCode::CREATED, Json(Authorized { credentials, upload })))
 }

@@ -49,7 +49,7 @@ pub(in crate::http) async fn result(
     let (project, role) = caller.reader(&state).await?;
     let run = caller.run(&project)?;
     require_result(run)?;
-    if let Some(external) = state.external.as_deref()
+    if let Some(external) = state.external.as_ref()
         && project.result_type == ResultType::SimilarityScores
         && asked.contains_key(RETURN_ADDRESS)
         && let Some(address) = address(&state, external, &project, run, &asked).await?

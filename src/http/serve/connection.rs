@@ -144,7 +144,7 @@ impl Host {
             Body::new(Lingering::new(Awaited::new(body, *patience), awaits_continue))
         });
         request.extensions_mut().insert(Client(client));
-        request.extensions_mut().insert(name.clone());
+        request.extensions_mut().insert(name);
         let router = self.router.clone();
         let answering = async {
             match gate {

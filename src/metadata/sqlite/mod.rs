@@ -4,6 +4,8 @@ mod rows;
 mod update;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
@@ -24,7 +26,7 @@ const MIGRATIONS: [&str; 4] = [
 
 /// The metadata in one `SQLite` file. Cheap to clone.
 #[derive(Clone)]
-pub struct Sqlite(Database);
+pub struct Sqlite(Database, Arc<Said>);
 
 impl Sqlite {
     /// Opens the file at `path`, makes it if it is not there, and brings it up to this version.
@@ -32,7 +34,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`], [`Error::Full`] and [`Error::Unavailable`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self(Database::open(path, "metadata", &MIGRATIONS)?))
+        Ok(Self(Database::open(path, "metadata", &MIGRATIONS)?, Arc::default()))
     }
 
     /// Runs `query` on a reader of its own, away from the async threads.
@@ -42,6 +44,28 @@ impl Sqlite {
         query: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         counted(operation, self.0.read(query)).await
+    }
+}
+
+/// What was said last of all projects together: counting them takes the longer the more there are, and load balancers ask
+/// all the time.
+#[derive(Debug, Default)]
+struct Said {
+    /// Changes that were committed.
+    changes: AtomicU64,
+    /// How many there had been when somebody began to look, and what he found.
+    latest: Mutex<Option<(u64, Status)>>,
+}
+
+impl Said {
+    /// What is still so.
+    fn recall(&self, changes: u64) -> Option<Status> {
+        let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.filter(|(then, _)| *then == changes).map(|(_, status)| status)
+    }
+
+    fn keep(&self, changes: u64, status: Status) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((changes, status));
     }
 }
 
@@ -59,7 +83,14 @@ async fn counted<T>(
 #[async_trait]
 impl Store for Sqlite {
     async fn update(&self, project: ProjectId, change: Change) -> Result<(), Error> {
-        counted("update", self.0.write(move |writer| update::update(writer, project, change))).await
+        let said = Arc::clone(&self.1);
+        let write = move |writer: &sqlite::Change<'_>| {
+            writer.after(move || {
+                said.changes.fetch_add(1, Ordering::AcqRel);
+            });
+            update::update(writer, project, change)
+        };
+        counted("update", self.0.write(write)).await
     }
 
     async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error> {
@@ -103,17 +134,25 @@ impl Store for Sqlite {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        self.read("status", |reader| {
-            let projects: i64 = reader
-                .query_row("SELECT count(*) FROM projects", [], |row| row.get(0))
-                .map_err(unavailable)?;
-            let rate: Option<i64> = reader
-                .query_row("SELECT comparisons_per_second FROM rate", [], |row| row.get(0))
-                .optional()
-                .map_err(unavailable)?;
-            Ok(Status { projects: projects.cast_unsigned(), rate: rate.map(i64::cast_unsigned) })
-        })
-        .await
+        // Counted before anybody looks: a change that comes in between makes the next one look again.
+        let changes = self.1.changes.load(Ordering::Acquire);
+        if let Some(status) = self.1.recall(changes) {
+            return Ok(status);
+        }
+        let status = self
+            .read("status", |reader| {
+                let projects: i64 = reader
+                    .query_row("SELECT count(*) FROM projects", [], |row| row.get(0))
+                    .map_err(unavailable)?;
+                let rate: Option<i64> = reader
+                    .query_row("SELECT comparisons_per_second FROM rate", [], |row| row.get(0))
+                    .optional()
+                    .map_err(unavailable)?;
+                Ok(Status { projects: projects.cast_unsigned(), rate: rate.map(i64::cast_unsigned) })
+            })
+            .await?;
+        self.1.keep(changes, status);
+        Ok(status)
     }
 
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error> {

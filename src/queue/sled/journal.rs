@@ -63,11 +63,13 @@ impl Journal {
     pub(super) fn epochs_after(&self, applied: u64) -> Result<Vec<Epoch>, Error> {
         let mut epochs = Vec::new();
         for (parity, file) in (0..).zip(&self.files) {
-            let mut stored = Vec::new();
-            io::Read::read_to_end(&mut io::BufReader::new(file), &mut stored)
-                .map_err(|error| Error::Storage(error.into()))?;
-            let number = header(&stored, parity)?;
-            if let Some(number) = number.filter(|number| *number > applied) {
+            let failed = |error: io::Error| Error::Storage(error.into());
+            let mut head = [0; HEADER_BYTES];
+            file.read_exact_at(&mut head, 0).map_err(failed)?;
+            // Mostly sled has everything, and megabytes need not be read.
+            if let Some(number) = header(&head, parity)?.filter(|number| *number > applied) {
+                let mut stored = Vec::with_capacity(self.bytes as usize);
+                io::Read::read_to_end(&mut io::BufReader::new(file), &mut stored).map_err(failed)?;
                 epochs.push(Epoch { number, commits: records(&stored, number) });
             }
         }
@@ -130,9 +132,8 @@ fn open_file(path: &Path, bytes: u64) -> io::Result<File> {
 }
 
 /// The epoch of a file, if one was begun in it.
-fn header(stored: &[u8], parity: u64) -> Result<Option<u64>, Error> {
+fn header(header: &[u8; HEADER_BYTES], parity: u64) -> Result<Option<u64>, Error> {
     let damaged = || Error::damaged("the head of a commit log is not what was written");
-    let header = stored.first_chunk::<HEADER_BYTES>().ok_or_else(damaged)?;
     if *header == [0; HEADER_BYTES] {
         return Ok(None);
     }

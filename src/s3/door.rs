@@ -3,6 +3,16 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use futures::FutureExt;
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+
 use super::access::Gate;
 use super::body::{DOCUMENT_BYTES_MAX, prepare};
 use super::front;
@@ -14,15 +24,6 @@ use crate::objects::buckets::Buckets;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
 use crate::telemetry::metrics;
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::Response;
-use futures::FutureExt;
-use s3s::config::{S3Config, StaticConfigProvider};
-use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 /// The header by which the caller learns the request's id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");

@@ -33,7 +33,7 @@ use crate::http::Entrance;
 use crate::http::admin::{Access, Office};
 use crate::http::{Dependencies, Phase};
 use crate::model::ProjectId;
-use crate::objects::{Error as ObjectsError, Location, Objects, Spool};
+use crate::objects::{Error as ObjectsError, Location, Objects};
 use crate::queue::Broker;
 use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
@@ -46,6 +46,7 @@ use crate::tls::Tls;
 use crate::worker::Worker;
 use edge::Edge;
 use operator::Operator;
+use shelves::{Blobs, Shelves};
 
 /// How long work that does not hear that it is to stop may go on at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
@@ -155,22 +156,15 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let entropy = Entropy::system();
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
     operator.enter(Phase::Migrating);
-    let store = shelves::open_metadata(data_dir.path().join("metadata.db"))?;
-    let objects::Opened { mut objects, mut external, own_endpoint } = objects::open(settings, &data_dir)?;
-    let mut own = None;
-    if own_endpoint {
-        let opened = s3::open(settings, &data_dir, &entropy).await?;
-        (objects, external) =
-            opened.for_clients(settings, objects, (addresses.api, addresses.s3), edge.tls.is_some());
-        own = Some(opened);
-    }
-    let spool = Spool::new(data_dir.folder("spool")?, settings::spool(settings));
-    let broker = Arc::new(shelves::open_queue(&data_dir.folder("queue")?, entropy.clone())?);
+    let Shelves { metadata, broker, blobs } =
+        shelves::open(settings, &data_dir, &entropy, &addresses, edge.tls.is_some()).await?;
+    let Blobs { objects, spool, external, own } = blobs;
+    let broker = Arc::new(broker);
     let shelf: Arc<dyn Broker> = broker.clone();
     let (clock, rules) = (Clock::system(), settings::rules(settings));
     let office = Office { access: admin.access.clone(), broker: Arc::clone(&shelf), clock: clock.clone() };
     let coordinator =
-        Coordinator::new(Arc::new(store), Arc::clone(&shelf), clock.clone(), entropy.clone(), rules);
+        Coordinator::new(Arc::new(metadata), Arc::clone(&shelf), clock.clone(), entropy.clone(), rules);
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
     let dependencies = Dependencies {
         coordinator: coordinator.clone(),

@@ -33,9 +33,8 @@ pub struct Settings {
     pub cache_bytes: usize,
     /// How large each of the two files of the commit log is.
     pub journal_bytes: u64,
-    /// How large the segments of sled's file are. sled puts what exceeds a quarter of one into files of their own,
-    /// without any sync. A leaf has at most twenty values (it splits beyond sixteen), so with values of 64 KiB none
-    /// comes near the default's.
+    /// How large the segments of a new store's file are, a power of two. sled reads the last one when it is opened and
+    /// writes the rest of it anew, so that a large one makes for a slow start.
     pub segment_bytes: usize,
     /// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares the
     /// sync of the next new job.
@@ -49,7 +48,7 @@ impl Default for Settings {
             lease_taken_up: Duration::from_mins(1),
             cache_bytes: 16 << 20,
             journal_bytes: 8 << 20,
-            segment_bytes: 8 << 20,
+            segment_bytes: 1 << 20,
             company_within: Duration::from_millis(2),
         }
     }

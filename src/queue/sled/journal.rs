@@ -17,7 +17,7 @@
 //! All numbers are little-endian.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -66,11 +66,8 @@ impl Journal {
             let failed = |error: io::Error| Error::Storage(error.into());
             let mut head = [0; HEADER_BYTES];
             file.read_exact_at(&mut head, 0).map_err(failed)?;
-            // Mostly sled has everything, and megabytes need not be read.
             if let Some(number) = header(&head, parity)?.filter(|number| *number > applied) {
-                let mut stored = Vec::with_capacity(self.bytes as usize);
-                io::Read::read_to_end(&mut io::BufReader::new(file), &mut stored).map_err(failed)?;
-                epochs.push(Epoch { number, commits: records(&stored, number) });
+                epochs.push(Epoch { number, commits: records(file, number).map_err(failed)? });
             }
         }
         epochs.sort_by_key(|epoch| epoch.number);
@@ -122,11 +119,10 @@ impl Journal {
 fn open_file(path: &Path, bytes: u64) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     if file.metadata()?.len() < bytes {
-        let mut zeros = io::Read::take(io::repeat(0), bytes);
+        let mut zeros = io::repeat(0).take(bytes);
         // Only a file that was never begun is short.
         io::copy(&mut zeros, &mut file)?;
         file.sync_all()?;
-        io::Seek::rewind(&mut file)?;
     }
     Ok(file)
 }
@@ -152,23 +148,33 @@ fn header_of(epoch: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// What was committed in an epoch.
-fn records(stored: &[u8], epoch: u64) -> Vec<Writes> {
-    let mut rest = stored.get(RECORDS_AT as usize..).unwrap_or_default();
+/// What was committed in an epoch. No more of the file is read than was written in it.
+fn records(mut file: &File, epoch: u64) -> io::Result<Vec<Writes>> {
+    file.seek(io::SeekFrom::Start(RECORDS_AT))?;
+    let mut stored = io::BufReader::new(file);
     let mut commits = Vec::new();
-    while let Some((writes, after)) = read_record(rest, epoch) {
+    while let Some(writes) = read_record(&mut stored, epoch)? {
         commits.push(writes);
-        rest = after;
     }
-    commits
+    Ok(commits)
 }
 
-fn read_record(stored: &[u8], epoch: u64) -> Option<(Writes, &[u8])> {
-    let (prefix, rest) = stored.split_at_checked(PREFIX_BYTES)?;
-    let length = u32::from_le_bytes(prefix[4..8].try_into().ok()?) as usize;
-    let (changes, after) = rest.split_at_checked(length)?;
-    let holds = crc(&prefix[4..], changes).to_le_bytes() == prefix[..4] && prefix[8..] == epoch.to_le_bytes();
-    holds.then(|| read_changes(changes)).flatten().map(|writes| (writes, after))
+fn read_record(stored: &mut impl Read, epoch: u64) -> io::Result<Option<Writes>> {
+    let mut prefix = [0; PREFIX_BYTES];
+    match stored.read_exact(&mut prefix) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let [crc_of_rest, length] =
+        [0, 4].map(|at| u32::from_le_bytes([0, 1, 2, 3].map(|byte| prefix[at + byte])));
+    if prefix[8..] != epoch.to_le_bytes() {
+        return Ok(None);
+    }
+    // A torn prefix may give any length.
+    let mut changes = Vec::new();
+    stored.take(length.into()).read_to_end(&mut changes)?;
+    let holds = changes.len() == length as usize && crc(&prefix[4..], &changes) == crc_of_rest;
+    Ok(holds.then(|| read_changes(&changes)).flatten())
 }
 
 fn read_changes(mut stored: &[u8]) -> Option<Writes> {

@@ -23,6 +23,7 @@ mod layout;
 mod leases;
 mod open;
 mod pack;
+mod pieces;
 mod segment;
 mod shared;
 mod show;

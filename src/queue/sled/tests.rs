@@ -69,19 +69,53 @@ impl Fixture for Folder {
 
 stories!(Folder::new());
 
+/// A job of 50,000 bytes that are told by its number.
+fn large_job(number: usize) -> NewJob {
+    let payload: Vec<u8> = (0..50_000).map(|at: usize| (at * 7 + number) as u8).collect();
+    NewJob { payload: payload.into(), ..job(&number.to_string()) }
+}
+
+/// Claims all jobs, which must be the large ones up to a number, whole and in order.
+async fn claim_large(broker: &dyn Broker, count: usize) {
+    let leases = claim(broker, 1_000, at(1)).await;
+    assert_eq!(leases.len(), count);
+    for (number, lease) in leases.iter().enumerate() {
+        assert_eq!((lease.id.job.as_str(), &lease.payload), (&*number.to_string(), &large_job(number).payload));
+    }
+    for lease in leases {
+        broker.ack(&lease.id, at(1)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn large_jobs_stay_inside_the_log() {
-    let folder = Folder::new();
-    for batch in 0..40 {
-        let jobs = (0..10).map(|number| {
-            let name = format!("{batch}-{number}");
-            NewJob { payload: vec![batch; 50_000].into(), ..job(&name) }
-        });
-        folder.broker().enqueue(&jobs.collect::<Vec<_>>(), at(0)).await.unwrap();
+    let mut folder = Folder::new();
+    for first in (0..400).step_by(10) {
+        let jobs: Vec<_> = (first..first + 10).map(large_job).collect();
+        folder.broker().enqueue(&jobs, at(0)).await.unwrap();
     }
+    folder.restart().await;
+    claim_large(folder.broker(), 400).await;
+    folder.restart().await;
     let blobs = std::fs::read_dir(folder.directory.path().join("blobs")).map_or(0, Iterator::count);
     assert_eq!(blobs, 0, "sled does not sync blobs");
-    assert_eq!(claim(folder.broker(), 1_000, at(1)).await.len(), 400);
+    assert_eq!(claim(folder.broker(), 1_000, at(1)).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_store_with_segments_of_another_size_goes_on() {
+    let mut folder = Folder::new();
+    folder.broker = None;
+    folder.directory = TempDir::new().unwrap();
+    let before = Settings { segment_bytes: 8 << 20, ..Settings::default() };
+    let broker = SledBroker::open(folder.directory.path(), before, Entropy::seeded(0)).unwrap();
+    broker.enqueue(&(0..50).map(large_job).collect::<Vec<_>>(), at(0)).await.unwrap();
+    broker.close().await.unwrap();
+    drop(broker);
+    folder.reopen();
+    folder.broker().enqueue(&(50..100).map(large_job).collect::<Vec<_>>(), at(0)).await.unwrap();
+    folder.restart().await;
+    claim_large(folder.broker(), 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

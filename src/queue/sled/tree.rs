@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use ::sled::{Batch, Config, Db, IVec};
 
-use super::layout::APPLIED_KEY;
+use super::layout::{APPLIED_KEY, damaged};
+use super::pieces::{PieceBytes, piece_key};
 use super::table::Table;
 use super::writes::Change;
 use crate::queue::Error;
 
 /// What sled may keep in memory of what it has written.
 const CACHE_BYTES: u64 = 16 << 20;
+/// The size of segments before there were pieces.
+const SEGMENT_BYTES_BEFORE: usize = 8 << 20;
 /// So much of a segment goes in between two syncs. sled begins a segment anew once what replaces its content has been
 /// followed by a whole segment of other writes; with less than a segment between two syncs, the replacement is on the disk
 /// by then.
@@ -28,21 +31,39 @@ pub(super) struct Tree {
     db: Db,
     log: File,
     batch_bytes: usize,
+    piece_bytes: PieceBytes,
 }
 
 impl Tree {
     /// Opens the tree of a directory, which is made if need be.
     pub(super) fn open(directory: &Path, segment_bytes: usize) -> Result<Self, Error> {
         sync_before_open(directory).map_err(storage)?;
-        let db = open_db(directory, segment_bytes)?;
+        let (db, segment_bytes) = match open_db(directory, segment_bytes) {
+            // The size of segments stays what it was when the store was made.
+            Err(::sled::Error::Unsupported(_)) => {
+                (open_db(directory, SEGMENT_BYTES_BEFORE).map_err(refused)?, SEGMENT_BYTES_BEFORE)
+            }
+            opened => (opened.map_err(refused)?, segment_bytes),
+        };
         // sled has written a snapshot that refers to the log; both must be there after a power cut.
         sync_all_of(directory).map_err(storage)?;
         let log = File::open(directory.join(LOG)).map_err(storage)?;
-        Ok(Self { db, log, batch_bytes: segment_bytes / BATCHES_A_SEGMENT })
+        let piece_bytes = PieceBytes::for_segments(segment_bytes);
+        Ok(Self { db, log, batch_bytes: segment_bytes / BATCHES_A_SEGMENT, piece_bytes })
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
-        self.db.get(key).map_err(storage)
+        let Some(first) = self.piece(key, 0)? else { return Ok(None) };
+        let value = self.piece_bytes.join(first, |number| self.piece(key, number))?;
+        // Who reads while the value is removed may find a part of it.
+        if value.is_none() && self.piece(key, 0)?.is_some() {
+            return Err(damaged());
+        }
+        Ok(value)
+    }
+
+    fn piece(&self, key: &[u8], number: u32) -> Result<Option<IVec>, Error> {
+        self.db.get(piece_key(key, number)).map_err(storage)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -51,7 +72,20 @@ impl Tree {
 
     /// Every value whose key begins with this byte, by key.
     pub(super) fn scan(&self, tag: u8) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
-        self.db.scan_prefix([tag]).map(|entry| entry.map_err(storage))
+        let mut pieces = self.db.scan_prefix([tag]).map(|entry| entry.map_err(storage));
+        let piece_bytes = self.piece_bytes;
+        std::iter::from_fn(move || {
+            let (key, first) = match pieces.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error)),
+            };
+            let next = |number| {
+                let piece = pieces.next().transpose()?;
+                Ok(piece.filter(|(found, _)| *found == piece_key(&key, number)).map(|(_, piece)| piece))
+            };
+            let value = piece_bytes.join(first, next).and_then(|value| value.ok_or_else(damaged));
+            Some(value.map(|value| (key, value)))
+        })
     }
 
     /// Makes the changes of an epoch, and waits until they are on the disk. They are made piece by piece: if this is cut
@@ -59,9 +93,11 @@ impl Tree {
     pub(super) fn take_in(&self, table: &Table, epoch: u64) -> Result<(), Error> {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         for (key, change) in table.sorted() {
-            match change {
-                Change::Put { value, .. } => batch.insert(key, value.as_ref()),
-                Change::Remove => batch.remove(key),
+            if !matches!(change, Change::Put { fresh: true, .. }) {
+                self.remove(key, &mut batch)?;
+            }
+            if let Change::Put { value, .. } = change {
+                self.piece_bytes.cut(key, value).for_each(|(key, piece)| batch.insert(key, piece));
             }
             bytes += key.len() + if let Change::Put { value, .. } = change { value.len() } else { 0 };
             if bytes > self.batch_bytes {
@@ -71,6 +107,18 @@ impl Tree {
         }
         batch.insert(APPLIED_KEY, &epoch.to_le_bytes());
         self.commit(batch)
+    }
+
+    /// Removes every piece of a value.
+    fn remove(&self, key: &[u8], batch: &mut Batch) -> Result<(), Error> {
+        for number in 0.. {
+            let Some(piece) = self.piece(key, number)? else { break };
+            batch.remove(piece_key(key, number));
+            if !self.piece_bytes.goes_on(&piece) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Makes a few changes, all or none, and waits until they are on the disk.
@@ -89,7 +137,7 @@ pub(super) fn storage(error: impl Into<crate::queue::BoxError>) -> Error {
     Error::Storage(error.into())
 }
 
-fn open_db(directory: &Path, segment_bytes: usize) -> Result<Db, Error> {
+fn open_db(directory: &Path, segment_bytes: usize) -> ::sled::Result<Db> {
     let config = Config::new()
         .path(directory)
         .cache_capacity(CACHE_BYTES)
@@ -98,14 +146,19 @@ fn open_db(directory: &Path, segment_bytes: usize) -> Result<Db, Error> {
     let mut tries = 0;
     loop {
         match config.clone().open() {
-            Ok(db) => return Ok(db),
             Err(::sled::Error::Io(error)) if tries < LOCK_TRIES && is_lock(&error) => {
                 tries += 1;
                 std::thread::sleep(LOCK_PAUSE);
             }
-            Err(error @ ::sled::Error::Corruption { .. }) => return Err(Error::Damaged(error.into())),
-            Err(error) => return Err(storage(error)),
+            opened => return opened,
         }
+    }
+}
+
+fn refused(error: ::sled::Error) -> Error {
+    match error {
+        ::sled::Error::Corruption { .. } => Error::Damaged(error.into()),
+        error => storage(error),
     }
 }
 

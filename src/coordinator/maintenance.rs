@@ -208,23 +208,12 @@ mod tests {
         ready.contents = Contents::Ready(Dataset { upload: 2, records: 1, encoding_bytes: 8, blocks: 1 });
         let mut arriving = Party::new(HASH);
         (arriving.uploads, arriving.uploading) = (3, true);
-        let project = ProjectState {
-            id: ProjectId::from_bytes([9; 24]),
-            added: Timestamp::default(),
-            name: String::new(),
-            notes: String::new(),
-            schema: String::new(),
-            result_type: ResultType::Groups,
-            uses_blocking: false,
-            encoding_bytes: None,
-            result_token: HASH,
-            parties: vec![ready, arriving],
-            runs: vec![
-                run(1, RunState::Comparing),
-                run(2, RunState::Completed(Summary::default())),
-                run(3, RunState::Failed { message: String::new(), stage: 2 }),
-            ],
-        };
+        let runs = vec![
+            run(1, RunState::Comparing),
+            run(2, RunState::Completed(Summary::default())),
+            run(3, RunState::Failed { message: String::new(), stage: 2 }),
+        ];
+        let project = ProjectState { runs, ..ProjectState::of(vec![ready, arriving], ResultType::Groups) };
         let id = |number: u8| RunId::from_bytes([number; 24]);
         let holding = Holding {
             project: project.id,

@@ -90,7 +90,7 @@ fn stages_behind(project: &ProjectState, run: &Run) -> impl Iterator<Item = (&'s
 mod tests {
     use super::*;
     use crate::model::run::Times;
-    use crate::model::{ResultType, Summary, Threshold, TokenHash};
+    use crate::model::{ResultType, Summary, Threshold};
     use crate::runtime::clock::Timestamp;
 
     fn at(seconds: i64) -> Timestamp {
@@ -98,19 +98,7 @@ mod tests {
     }
 
     fn behind(result_type: ResultType, state: RunState, times: Times) -> Vec<(&'static str, f64)> {
-        let project = ProjectState {
-            id: ProjectId::from_bytes([3; 24]),
-            added: at(0),
-            name: String::new(),
-            notes: String::new(),
-            schema: "{}".to_owned(),
-            result_type,
-            uses_blocking: false,
-            encoding_bytes: None,
-            result_token: TokenHash::from_bytes([1; 32]),
-            parties: Vec::new(),
-            runs: Vec::new(),
-        };
+        let project = ProjectState::of(Vec::new(), result_type);
         let run = Run::asked_for(RunId::from_bytes([2; 24]), Threshold::new(0.8).unwrap(), at(0));
         let ended = matches!(state, RunState::Completed(_) | RunState::Failed { .. }).then_some(at(10));
         stages_behind(&project, &Run { ended, state, times, ..run }).collect()

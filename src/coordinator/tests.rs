@@ -3,9 +3,8 @@
 use super::transition::{Next, next};
 use super::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
 use crate::model::{
-    AccessKeys, Contents, Dataset, ForeignFile, Job, Keyring, NamedFile, Outcome, Party, ProjectId,
-    ProjectState, Purge, Reference, ResultType, RunId, RunState, Seed, Summary, Task, Threshold, TokenHash,
-    Upload,
+    AccessKeys, Contents, Dataset, ForeignFile, Job, Keyring, NamedFile, Outcome, Party, ProjectState, Purge,
+    Reference, ResultType, RunId, RunState, Seed, Summary, Task, Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -35,19 +34,7 @@ struct Story {
 
 impl Story {
     fn new(parties: usize, result_type: ResultType) -> Self {
-        let project = ProjectState {
-            id: ProjectId::from_bytes([3; 24]),
-            added: at(0),
-            name: String::new(),
-            notes: String::new(),
-            schema: "{}".to_owned(),
-            result_type,
-            uses_blocking: false,
-            encoding_bytes: None,
-            result_token: HASH,
-            parties: vec![Party::new(HASH); parties],
-            runs: Vec::new(),
-        };
+        let project = ProjectState::of(vec![Party::new(HASH); parties], result_type);
         Self { project, effects: Vec::new() }
     }
 

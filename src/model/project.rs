@@ -65,6 +65,24 @@ impl ProjectState {
     pub fn parties_contributed(&self) -> usize {
         self.parties.iter().filter(|party| party.has_contributed()).count()
     }
+
+    /// A project without a run, for tests: nothing is said of it beyond its parties and its result type.
+    #[cfg(test)]
+    pub(crate) fn of(parties: Vec<Party>, result_type: ResultType) -> Self {
+        Self {
+            id: ProjectId::from_bytes([3; 24]),
+            added: Timestamp::default(),
+            name: String::new(),
+            notes: String::new(),
+            schema: "{}".to_owned(),
+            result_type,
+            uses_blocking: false,
+            encoding_bytes: None,
+            result_token: TokenHash::from_bytes([1; 32]),
+            parties,
+            runs: Vec::new(),
+        }
+    }
 }
 
 /// What the runs of a project bring.

@@ -220,25 +220,13 @@ mod tests {
 
     use super::*;
     use crate::model::run;
-    use crate::model::{BitSet, Contents, Party, ProjectId, ResultType, RunId, Summary, Threshold, Token};
+    use crate::model::{BitSet, Contents, Party, ResultType, RunId, Summary, Threshold, Token};
 
     fn project(result_type: ResultType) -> ProjectState {
         let hash = |byte| Token::from_bytes([byte; 24]).hash();
         let mut first = Party::new(hash(1));
         first.receipt_token = Some(hash(2));
-        ProjectState {
-            id: ProjectId::from_bytes([9; 24]),
-            added: Timestamp::default(),
-            name: String::new(),
-            notes: String::new(),
-            schema: "{}".to_owned(),
-            result_type,
-            uses_blocking: false,
-            encoding_bytes: None,
-            result_token: hash(0),
-            parties: vec![first, Party::new(hash(3))],
-            runs: Vec::new(),
-        }
+        ProjectState::of(vec![first, Party::new(hash(3))], result_type)
     }
 
     fn run(state: RunState, comparisons: Option<(u64, u64)>) -> Run {

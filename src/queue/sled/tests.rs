@@ -80,7 +80,10 @@ async fn claim_large(broker: &dyn Broker, count: usize) {
     let leases = claim(broker, 1_000, at(1)).await;
     assert_eq!(leases.len(), count);
     for (number, lease) in leases.iter().enumerate() {
-        assert_eq!((lease.id.job.as_str(), &lease.payload), (&*number.to_string(), &large_job(number).payload));
+        assert_eq!(
+            (lease.id.job.as_str(), &lease.payload),
+            (&*number.to_string(), &large_job(number).payload)
+        );
     }
     for lease in leases {
         broker.ack(&lease.id, at(1)).await.unwrap();

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -83,8 +83,29 @@ async fn answer(service: S3Service, request: Request) -> Response {
     if expects && (is_empty || !response.status().is_success()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
-    response
+    match id {
+        Some(id) => identify(response, id).await,
+        None => response,
+    }
+}
+
+/// Tells the caller the request's id: in a header, and in the document that says what went wrong.
+async fn identify(mut response: Response, id: HeaderValue) -> Response {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    let text = id.to_str().unwrap_or_default().to_owned();
+    response.headers_mut().insert(REQUEST_ID, id);
+    if !is_error || response.body().is_end_stream() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let document = axum::body::to_bytes(body, DOCUMENT_BYTES_MAX).await.unwrap_or_default();
+    // Answers of the token service have the id in their frame.
+    let Some(error) = document.strip_suffix(b"</Error>") else {
+        return Response::from_parts(parts, Body::from(document));
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let end = format!("<RequestId>{text}</RequestId></Error>");
+    Response::from_parts(parts, Body::from([error, end.as_bytes()].concat()))
 }
 
 /// The route as a label: names of buckets and keys are the caller's.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from minio.commonconfig import CopySource
 from minio.deleteobjects import DeleteObject
+from minio.error import S3Error
 
 # Version 1 is in the venv, version 2 in Debian.
 AWS = {"1": Path(sys.executable).parent / "aws", "2": "/usr/bin/aws"}
@@ -49,6 +50,10 @@ def test_minio(endpoint, bucket):
     with client.get_object(bucket, "copy", offset=5, length=10) as found:
         assert found.data == body[5:15]
     assert list(client.remove_objects(bucket, [DeleteObject(name) for name in names])) == []
+    with pytest.raises(S3Error) as refused:
+        client.get_object(bucket, "copy")
+    assert refused.value.code == "NoSuchKey"
+    assert refused.value.request_id == refused.value.response.headers["x-amz-request-id"]
     client.remove_bucket(bucket)
     assert not client.bucket_exists(bucket)
 

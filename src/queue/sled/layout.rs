@@ -13,6 +13,8 @@
 //! 'M' "applied" u64    see `super::journal`
 //! ```
 //!
+//! What is large lies in pieces under keys that go on from its own, see `super::pieces`.
+//!
 //! Heads, marks and dead letters are postcard (little-endian varints, fields in order).
 
 use std::num::NonZeroU8;

@@ -155,6 +155,21 @@ async fn a_second_broker_on_the_same_directory_is_refused() {
     assert!(matches!(second, Err(Error::Storage(_))));
 }
 
+#[tokio::test]
+async fn a_start_that_was_cut_off_is_no_damage() {
+    for written in [0, 5, 20] {
+        let mut folder = Folder::new();
+        folder.broker().enqueue(&[job("a")], at(0)).await.unwrap();
+        folder.broker.take().unwrap().close().await.unwrap();
+        // sled sorts by names which snapshot is the last.
+        let unfinished = folder.directory.path().join("snap.7FFFFFFFFFFFFFFF.generating");
+        std::fs::write(&unfinished, vec![1; written]).unwrap();
+        folder.reopen();
+        assert!(!unfinished.exists());
+        assert_eq!(claim(folder.broker(), 9, at(1)).await.len(), 1);
+    }
+}
+
 #[test]
 fn garbage_is_not_taken_for_a_new_queue() {
     let directory = TempDir::new().unwrap();

@@ -38,6 +38,7 @@ impl Tree {
     /// Opens the tree of a directory, which is made if need be.
     pub(super) fn open(directory: &Path, segment_bytes: usize) -> Result<Self, Error> {
         sync_before_open(directory).map_err(storage)?;
+        remove_unfinished_snapshots(directory).map_err(storage)?;
         let (db, segment_bytes) = match open_db(directory, segment_bytes) {
             // The size of segments stays what it was when the store was made.
             Err(::sled::Error::Unsupported(_)) => {
@@ -174,6 +175,18 @@ fn sync_before_open(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// sled takes a snapshot that it has not finished, because the disk was full or it was killed, for a damaged one. The one
+/// before goes only when the next is complete.
+fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Drops what memory holds of the files and the disk may not, as far as the system does that.

@@ -34,8 +34,11 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Optio
     })
 }
 
-/// An address, perhaps with a port, perhaps in brackets.
+/// An address, perhaps with a port, perhaps in brackets. A zone (`%1`) means something to one host alone, and is none.
 fn address(text: &str) -> Option<IpAddr> {
+    if text.contains('%') {
+        return None;
+    }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     bare.parse().ok().or_else(with_port)
@@ -57,11 +60,13 @@ mod tests {
 
     #[test]
     fn the_nearest_comes_first() {
-        let headers =
-            headers(&X_FORWARDED_FOR, &["192.0.2.1, 2001:db8::1", "[2001:db8::2]:80,192.0.2.4:5, x"]);
+        let headers = headers(
+            &X_FORWARDED_FOR,
+            &["192.0.2.1, 2001:db8::1", "[2001:db8::2]:80,192.0.2.4:5, x, [::1%1]:2"],
+        );
         assert_eq!(
             shown(x_forwarded_for(&headers)),
-            ["?", "192.0.2.4", "2001:db8::2", "2001:db8::1", "192.0.2.1"]
+            ["?", "?", "192.0.2.4", "2001:db8::2", "2001:db8::1", "192.0.2.1"]
         );
     }
 

@@ -11,6 +11,8 @@ use entityd::cli::selftest::kill::{Killed, STEPS, Scene, folder, go_on, killed_i
 use entityd::cli::selftest::story::{Api, People, Story};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand_core::Rng;
+use serde_json::json;
+use tempfile::TempDir;
 
 use crate::support::{Entityd, eventually};
 
@@ -93,6 +95,28 @@ async fn killed_again_and_again_it_still_comes_to_its_end() {
         folder = server.kill();
     }
     assert_eq!(recover(&scene, folder, story, &expected).await, Ok(()));
+}
+
+#[tokio::test]
+async fn killed_while_it_starts_it_starts_the_next_time() {
+    let mut rng = chance();
+    let mut moment = || Duration::from_micros(u64::from(rng.next_u32() % 60_000));
+    for _ in 0..6 {
+        // A new data directory, and one that has something in it.
+        let mut folder = TempDir::new().unwrap();
+        for _ in 0..4 {
+            Entityd::killed_after(&folder, moment()).await;
+        }
+        let server = Entityd::in_folder(folder, &[]);
+        let project = server.api().create(json!({"schema": {}, "result_type": "groups"})).await;
+        folder = server.kill();
+        for _ in 0..8 {
+            Entityd::killed_after(&folder, moment()).await;
+        }
+        let server = Entityd::in_folder(folder, &[]);
+        let found = server.api().get(&project.path, &project.result_token).await;
+        assert_eq!(found.status(), 200);
+    }
 }
 
 #[tokio::test]

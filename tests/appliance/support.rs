@@ -68,6 +68,14 @@ impl Entityd {
         ended.await;
     }
 
+    /// A process on what another one has left in `folder`, that is killed a while after it was started.
+    pub(crate) async fn killed_after(folder: &TempDir, delay: Duration) {
+        let mut child = command(folder, &[], &[]).stdout(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(delay).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     fn launch(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = command(&folder, flags, variables).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

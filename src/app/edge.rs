@@ -63,13 +63,13 @@ impl Edge {
             },
             s3: Entrance {
                 tls: tls.as_ref().map(Tls::asking),
-                gate: Some(Gate::new(Arc::clone(&s3), status, s3::slow_down)),
+                gate: Some(Gate::new("s3", Arc::clone(&s3), status, s3::slow_down)),
                 ..redirect.clone()
             },
             // Whoever watches the server comes directly, has no certificate, and gets in when it is crowded.
             ops: Entrance {
                 tls: tls.as_ref().map(Tls::open_to_all),
-                gate: Some(Gate::plain(Arc::clone(&ops), status)),
+                gate: Some(Gate::plain("ops", Arc::clone(&ops), status)),
                 census: self::census(settings),
                 trust: Arc::new(Trust::new(Vec::new(), ProxyHeader::XForwardedFor)),
                 ..redirect.clone()

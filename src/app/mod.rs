@@ -30,7 +30,7 @@ use crate::config::Settings;
 use crate::coordinator::Coordinator;
 use crate::http;
 use crate::http::Entrance;
-use crate::http::admin::{Access, Office};
+use crate::http::admin::{Access, Made, Office};
 use crate::http::{Dependencies, Phase};
 use crate::model::ProjectId;
 use crate::objects::{Error as ObjectsError, Location, Objects};
@@ -166,6 +166,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let coordinator =
         Coordinator::new(Arc::new(metadata), Arc::clone(&shelf), clock.clone(), entropy.clone(), rules);
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
+    // Nothing fails any more from here on: whoever started this will be told.
+    let admin_token = admin.made.map(Made::keep).transpose()?;
     let dependencies = Dependencies {
         coordinator: coordinator.clone(),
         broker: shelf,
@@ -208,7 +210,6 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         open(listener, http::redirect(addresses.api.port()), edge.redirect);
     }
     operator.enter(Phase::Serving);
-    let admin_token = admin.token;
     Ok(Server {
         addresses,
         tls: edge.tls,

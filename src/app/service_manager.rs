@@ -1,15 +1,22 @@
 //! What systemd is told, if it has started the server and wants to know.
 
+use std::env;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::sleep;
 
 /// The server answers. From now on, as long as it can do anything at all, it says so as often as it is asked to.
 pub(super) fn ready() {
-    tell(NotifyState::Ready);
+    if !tell(NotifyState::Ready) {
+        return;
+    }
     if let Some(interval) = watchdog_enabled() {
         tokio::spawn(async move {
-            loop {
-                tell(NotifyState::Watchdog);
+            while tell(NotifyState::Watchdog) {
                 sleep(interval / 2).await;
             }
         });
@@ -18,11 +25,22 @@ pub(super) fn ready() {
 
 /// The server drains.
 pub(super) fn stopping() {
-    tell(NotifyState::Stopping);
+    let _ = tell(NotifyState::Stopping);
 }
 
-fn tell(state: NotifyState<'_>) {
-    if let Err(error) = notify(&[state]) {
+/// Whether it could be told. Who cannot be told once is not told again, but for the end.
+fn tell(state: NotifyState<'_>) -> bool {
+    let told = send(state);
+    if let Err(error) = &told {
         tracing::warn!("cannot notify the service manager: {error}");
     }
+    told.is_ok()
+}
+
+fn send(state: NotifyState<'_>) -> io::Result<()> {
+    let socket = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    // The library knows sockets that are files alone.
+    let Some(name) = socket.as_bytes().strip_prefix(b"@") else { return notify(&[state]) };
+    let address = SocketAddr::from_abstract_name(name)?;
+    UnixDatagram::unbound()?.send_to_addr(state.to_string().as_bytes(), &address).map(drop)
 }

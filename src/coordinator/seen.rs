@@ -1,5 +1,7 @@
 //! What a committed event has made of the runs: said in the log, and counted, once.
 
+use std::time::Duration;
+
 use crate::model::{ProjectId, ProjectState, Run, RunId, RunState};
 use crate::telemetry::metrics;
 
@@ -42,7 +44,9 @@ pub(super) fn tell(id: ProjectId, before: &[Seen], after: Option<&ProjectState>)
 
 fn log(project: ProjectId, run: &Run) {
     let (id, comparisons) = (run.id, run.progress.as_ref().map_or(0, |progress| progress.comparisons));
-    let duration_ms = run.ended.map_or(0, |ended| ended.since(run.started.unwrap_or(ended)).as_millis());
+    let duration = run.ended.map_or(Duration::ZERO, |ended| ended.since(run.started.unwrap_or(ended)));
+    // The log writes larger numbers as text.
+    let duration_ms = duration.as_millis() as u64;
     match &run.state {
         RunState::Created => tracing::info!(project.id = %project, run.id = %id, "run created"),
         RunState::Queued => tracing::info!(project.id = %project, run.id = %id, "run queued"),

@@ -16,7 +16,9 @@ use crate::runtime::compute::panic_text;
 use crate::telemetry::metrics::{self, UnderWay};
 
 /// The route of a request that none fits, as a label.
-const UNKNOWN_ROUTE: &str = "none";
+pub(super) const UNKNOWN_ROUTE: &str = "none";
+/// The longest word in a path.
+const WORD_BYTES_MAX: usize = 32;
 
 /// Answers a request of the API and says so in the log: method, path, status and duration, never a token, a query
 /// or a body. A panic is answered as a failure.
@@ -55,22 +57,47 @@ struct Answered {
     response: Response,
 }
 
+/// A request, by its line in the log, which says that it was broken off unless it is answered.
+pub struct Unanswered(Option<String>);
+
+impl Unanswered {
+    /// A request that has just come.
+    pub const fn new(line: String) -> Self {
+        Self(Some(line))
+    }
+
+    /// It has its answer; the line is given back.
+    pub fn answered(mut self) -> String {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(line) = &self.0 {
+            tracing::info!("{line} was broken off before it was answered");
+        }
+    }
+}
+
 /// Answers a request, and counts it.
 async fn answered(listener: &'static str, request: Request, next: Next) -> Answered {
-    let (method, path) = (request.method().clone(), shown(request.uri().path()));
+    let method = known_method(request.method());
+    let unanswered = Unanswered::new(format!("{method} {}", shown(request.uri().path())));
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (stopwatch, under_way) = (Stopwatch::start(), UnderWay::begin(metrics::REQUESTS_NOW));
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     drop(under_way);
+    let line = unanswered.answered();
     let response = answered.unwrap_or_else(|panic| {
         tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
         Problem::unexplained().into_response()
     });
     let (seconds, status) = (stopwatch.seconds(), response.status().as_u16());
     let route = route.as_ref().map_or(UNKNOWN_ROUTE, MatchedPath::as_str);
-    metrics::request(listener, route, known_method(&method), status, seconds);
+    metrics::request(listener, route, method, status, seconds);
     let duration_ms = (seconds * 10_000.0).round() / 10.0;
-    Answered { line: format!("{method} {path}"), status, duration_ms, response }
+    Answered { line, status, duration_ms, response }
 }
 
 /// The method as a label: whatever a caller invents is one label alone.
@@ -88,15 +115,25 @@ pub fn known_method(method: &Method) -> &'static str {
     KNOWN.iter().position(|known| known == method).map_or("other", |position| NAMES[position])
 }
 
-/// A path as the log shows it. What looks like an identifier is cut short: a caller may have put a token there.
+/// A path as the log shows it: words as they are, the beginning of an identifier, and nothing of whatever else a caller
+/// may have put there, a token perhaps.
 fn shown(path: &str) -> String {
     const KEPT: usize = 8;
-    let secret = |segment: &str| segment.len() >= 48 && segment.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !path.split('/').any(secret) {
+    let is_word = |segment: &str| {
+        segment == "v1"
+            || segment.len() <= WORD_BYTES_MAX
+                && segment.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_.".contains(&byte))
+    };
+    let is_identifier =
+        |segment: &str| segment.len() == 48 && segment.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if path.split('/').all(is_word) {
         return path.to_owned();
     }
-    let cut =
-        |segment: &str| if secret(segment) { format!("{}…", &segment[..KEPT]) } else { segment.to_owned() };
+    let cut = |segment: &str| match segment {
+        word if is_word(word) => word.to_owned(),
+        identifier if is_identifier(identifier) => format!("{}…", &identifier[..KEPT]),
+        _ => "…".to_owned(),
+    };
     path.split('/').map(cut).collect::<Vec<_>>().join("/")
 }
 
@@ -128,6 +165,12 @@ mod tests {
         let path = format!("/api/v1/projects/{}/runs", "0f".repeat(24));
         assert_eq!(shown(&path), "/api/v1/projects/0f0f0f0f…/runs");
         assert_eq!(shown("/api/v1//status"), "/api/v1//status");
+        let token = "a0".repeat(24);
+        for hidden in
+            [format!("token={token}"), format!("{token};x"), "hunter2".to_owned(), "A%20b".to_owned()]
+        {
+            assert_eq!(shown(&format!("/api/v1/projects/{hidden}/clks")), "/api/v1/projects/…/clks");
+        }
     }
 
     #[test]

@@ -117,13 +117,22 @@ pub fn keep(
     path: &Path,
     make: impl FnOnce() -> Zeroizing<String>,
 ) -> Result<(Zeroizing<String>, bool), Error> {
+    if let Some(secret) = find(path)? {
+        return Ok((secret, false));
+    }
+    let secret = make();
+    write(path, &secret)?;
+    Ok((secret, true))
+}
+
+/// Reads our own secret, if it was made before.
+///
+/// # Errors
+/// [`Error`].
+pub fn find(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
     match read(path) {
-        Err(Error::Unusable { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
-            let secret = make();
-            write(path, &secret)?;
-            Ok((secret, true))
-        }
-        found => found.map(|secret| (secret, false)),
+        Err(Error::Unusable { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     }
 }
 

@@ -19,7 +19,7 @@ use super::front;
 use super::host::Domain;
 use super::service::{Results, Service};
 use super::sts::Sts;
-use crate::http::{self, Name};
+use crate::http::{self, Name, Unanswered};
 use crate::objects::buckets::Buckets;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
@@ -58,11 +58,13 @@ pub fn endpoint(parts: Parts) -> Router {
     Router::new().fallback(move |request: Request| answer(service.clone(), request))
 }
 
-/// Answers a request and says so in the log: method, path, status and duration, never a query or a header.
+/// Answers a request and says so in the log: method, path, status and duration, never a query, a header, or what may be
+/// a token in the place of a key.
 async fn answer(service: S3Service, request: Request) -> Response {
     // The name by which the log knows it.
     let id = request.extensions().get::<Name>().and_then(|name| HeaderValue::try_from(name.id()).ok());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, route) = (http::known_method(request.method()), route(request.uri().path()));
+    let unanswered = Unanswered::new(format!("{method} {}", shown(request.uri().path())));
     let expects = request.headers().contains_key(header::EXPECT);
     let is_empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
     let stopwatch = Stopwatch::start();
@@ -77,8 +79,8 @@ async fn answer(service: S3Service, request: Request) -> Response {
     };
     let (seconds, status) = (stopwatch.seconds(), response.status().as_u16());
     let duration_ms = (seconds * 10_000.0).round() / 10.0;
-    tracing::info!(status, duration_ms, "{method} {path}");
-    metrics::request("s3", route(&path), http::known_method(&method), status, seconds);
+    tracing::info!(status, duration_ms, "{}", unanswered.answered());
+    metrics::request("s3", route, method, status, seconds);
     // Who asked to be told to go on and was answered at once takes the connection for used up.
     if expects && (is_empty || !response.status().is_success()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -108,6 +110,23 @@ async fn identify(mut response: Response, id: HeaderValue) -> Response {
     Response::from_parts(parts, Body::from([error, end.as_bytes()].concat()))
 }
 
+/// A path as the log shows it: of what is as long as a token, the beginning.
+fn shown(path: &str) -> String {
+    const KEPT: usize = 8;
+    const RUN_BYTES_MAX: usize = 31;
+    let is_of_run = |byte: char| byte.is_ascii_alphanumeric() || "+=%".contains(byte);
+    let mut shown = String::with_capacity(path.len());
+    for part in path.split_inclusive(|byte: char| !is_of_run(byte)) {
+        let run = part.trim_end_matches(|byte: char| !is_of_run(byte));
+        if run.len() <= RUN_BYTES_MAX {
+            shown.push_str(part);
+        } else {
+            shown.extend([&run[..KEPT], "…", &part[run.len()..]]);
+        }
+    }
+    shown
+}
+
 /// The route as a label: names of buckets and keys are the caller's.
 fn route(path: &str) -> &'static str {
     match path.trim_start_matches('/').split_once('/') {
@@ -126,4 +145,21 @@ async fn ask(service: &S3Service, request: Request) -> S3Result<Response> {
         answered.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))?;
     let has_body = response.status() != StatusCode::NOT_MODIFIED;
     Ok(response.map(|body| if has_body { Body::new(body) } else { Body::empty() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_logged_without_what_may_be_a_token() {
+        let project = "0f".repeat(24);
+        assert_eq!(shown(&format!("/uploads/{project}/0/data.csv")), "/uploads/0f0f0f0f…/0/data.csv");
+        assert_eq!(shown(&format!("/b/token={project}")), "/b/token=0f…");
+        assert_eq!(
+            shown("/bucket/a key/party-1_2026-11-28.json.gz"),
+            "/bucket/a key/party-1_2026-11-28.json.gz"
+        );
+        assert_eq!(shown(&format!("/{project}")), "/0f0f0f0f…");
+    }
 }

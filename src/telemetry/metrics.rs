@@ -5,7 +5,8 @@
 //! link`, that does nothing. No label ever holds a token, an identifier or anything else that a caller chose.
 
 use std::cell::RefCell;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -305,10 +306,27 @@ pub fn stage(result_type: &'static str, stage: &'static str, seconds: f64) {
     metrics::histogram!(RUN_STAGE_SECONDS, "result_type" => result_type, "stage" => stage).record(seconds);
 }
 
-/// Counts comparisons, and says how fast they are lately.
-pub fn compared(comparisons: u64, per_second: f64) {
+/// For so long after a part was compared, that was lately: the next one may take as long.
+const COMPARED_LATELY: Duration = Duration::from_secs(30);
+
+/// When there were comparisons last.
+static COMPARED: Mutex<Option<Stopwatch>> = Mutex::new(None);
+
+/// Counts comparisons, and says how fast they are lately, if that was measured.
+pub fn compared(comparisons: u64, per_second: Option<f64>) {
     metrics::counter!(COMPARISONS).increment(comparisons);
-    metrics::gauge!(COMPARISON_RATE).set(per_second);
+    if let Some(per_second) = per_second {
+        *COMPARED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
+        metrics::gauge!(COMPARISON_RATE).set(per_second);
+    }
+}
+
+/// Says so if nothing is being compared.
+fn rest() {
+    let mut compared = COMPARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if compared.take_if(|since| since.elapsed() > COMPARED_LATELY).is_some() {
+        metrics::gauge!(COMPARISON_RATE).set(0.0);
+    }
 }
 
 /// Says how long the job that has been in hand longest has been so; 0 if there is none.
@@ -326,8 +344,9 @@ pub fn up(dependency: &'static str, answers: bool) {
     metrics::gauge!(READY, "dependency" => dependency).set(f64::from(u8::from(answers)));
 }
 
-/// Counts what the operating system says of this process.
+/// Counts what the operating system says of this process, and what it does not do any more.
 pub fn process() {
+    rest();
     let process = Process::look();
     for (family, value) in [
         (RESIDENT_BYTES, process.resident_bytes),

@@ -48,7 +48,7 @@ pub(super) async fn work(
     shop.rate.begin(kind);
     let compared = shop.pool.run(move || desk.compare()).await;
     shop.rate.end(hold.done.load(Ordering::Relaxed));
-    metrics::compared(hold.done.load(Ordering::Relaxed), shop.rate.per_second(kind));
+    metrics::compared(hold.done.load(Ordering::Relaxed), shop.rate.measured(kind));
     let (compared, staged) = compared.map_err(|text| panicked(&text))??;
     shop.publish(hold, [(keys::pairs(project, run, number), staged)]).await?;
     metrics::found(compared.pairs_found);

@@ -103,7 +103,7 @@ impl Crew {
     async fn bring_to_its_end(&self, held: Held) {
         let watch = Stopwatch::start();
         let ended = self.attempt(&held).await;
-        let (job, duration_ms) = (&held.lease().job, watch.elapsed().as_millis());
+        let (job, duration_ms) = (&held.lease().job, watch.elapsed().as_millis() as u64);
         metrics::job(held.job().task.kind(), outcome(&ended), watch.seconds());
         match &ended {
             Ok(outcome) => tracing::debug!(job.id = %job, duration_ms, "job done: {outcome:?}"),

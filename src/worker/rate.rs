@@ -54,10 +54,14 @@ impl Rate {
         Self { kernel, threads, state: Mutex::new(state) }
     }
 
-    /// Comparisons a second that runs of this kind were compared at lately, or may be expected to be.
+    /// Comparisons a second that runs of this kind were compared at lately.
+    pub(super) fn measured(&self, kind: Kind) -> Option<f64> {
+        self.with(|state| state.per_second.get(&kind).copied())
+    }
+
+    /// The same, or what may be expected where nothing was measured.
     pub(super) fn per_second(&self, kind: Kind) -> f64 {
-        let measured = self.with(|state| state.per_second.get(&kind).copied());
-        measured.unwrap_or_else(|| {
+        self.measured(kind).unwrap_or_else(|| {
             let threshold = f64::from(kind.threshold_percent) / 100.0;
             expected_per_second(self.kernel, kind.encoding_bytes as usize, threshold) * self.threads as f64
         })

@@ -28,11 +28,20 @@ async fn at_trace_level_no_token_body_or_encoding_is_logged() {
     secrets.extend(project.update_tokens.iter().cloned());
 
     // Where secrets do not belong, and in requests that are refused.
-    for path in
-        [format!("/projects/{MADE_UP}"), format!("/projects?token={MADE_UP}"), format!("/{MADE_UP}/x")]
-    {
+    let token = &project.result_token;
+    for path in [
+        format!("/projects/{MADE_UP}"),
+        format!("/projects?token={MADE_UP}"),
+        format!("/{MADE_UP}/x"),
+        format!("/projects/token={token}"),
+        format!("/projects/{token}%0A/runs"),
+        format!("/{token};x@{token}"),
+    ] {
         api.get(&path, MADE_UP).await;
+        let url = format!("http://{}{path}", server.doors().s3);
+        reqwest::Client::new().get(url).send().await.unwrap();
     }
+    api.request(Method::from_bytes(token.as_bytes()).unwrap(), "/status").send().await.unwrap();
     project.post_clks(0, &json!({"clks": [ENCODING, "planted"]})).await;
     project.binary(0, 3).body(ENCODING.to_owned()).send().await.unwrap();
     api.request(Method::POST, "/projects")

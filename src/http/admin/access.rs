@@ -1,7 +1,7 @@
 //! Who is let in to the administration: whoever holds the admin token.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::http::problem::Problem;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::secret;
+use crate::runtime::secret::{self, Hidden};
 
 /// The file in the data directory that holds the SHA-256 of the admin token, in hex.
 const FILE: &str = "admin-token";
@@ -44,32 +44,51 @@ pub struct Access(Arc<[u8; 32]>);
 pub struct Opened {
     /// Who is let in.
     pub access: Access,
-    /// The token, if it was made just now: nobody will be able to tell it again.
-    pub token: Option<Zeroizing<String>>,
+    /// The token, if it was made just now.
+    pub made: Option<Made>,
+}
+
+/// A token that was made just now, and holds beyond this process once it is kept.
+#[derive(Debug)]
+pub struct Made {
+    token: Hidden,
+    path: PathBuf,
+}
+
+impl Made {
+    /// Keeps its digest, and gives the token: nobody will be able to tell it again.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn keep(self) -> Result<Zeroizing<String>, Error> {
+        let digest = Zeroizing::new(hex::encode(Access::of(self.token.reveal()).0.as_ref()));
+        secret::write(&self.path, &digest)?;
+        Ok(self.token.reveal().clone())
+    }
 }
 
 impl Access {
-    /// Access for the token in the file `given`, or else for the one that was made when `data_dir` was first used;
-    /// which is now, if there is none.
+    /// Access for the token in the file `given`, or else for the one that was kept when `data_dir` was first used, or
+    /// else for a new one.
     ///
     /// # Errors
     /// [`Error`].
     pub fn open(data_dir: &Path, given: Option<&Path>, entropy: &Entropy) -> Result<Opened, Error> {
         if let Some(file) = given {
-            return Ok(Opened { access: Self::of(&secret::read(file)?), token: None });
+            return Ok(Opened { access: Self::of(&secret::read(file)?), made: None });
         }
         let path = data_dir.join(FILE);
-        let mut token = None;
-        let (digest, _) = secret::keep(&path, || {
-            let made = Zeroizing::new(hex::encode(Zeroizing::new(entropy.bytes::<TOKEN_BYTES>())));
-            let digest = Zeroizing::new(hex::encode(Self::of(&made).0.as_ref()));
-            token = Some(made);
-            digest
-        })?;
+        let Some(digest) = secret::find(&path)? else {
+            let token = Zeroizing::new(hex::encode(Zeroizing::new(entropy.bytes::<TOKEN_BYTES>())));
+            return Ok(Opened {
+                access: Self::of(&token),
+                made: Some(Made { token: Hidden::new(&token), path }),
+            });
+        };
         let mut bytes = [0; 32];
         let read = hex::decode_to_slice(digest.as_bytes(), &mut bytes);
         read.map_err(|_| Error::Damaged { file: path.display().to_string() })?;
-        Ok(Opened { access: Self(Arc::new(bytes)), token })
+        Ok(Opened { access: Self(Arc::new(bytes)), made: None })
     }
 
     /// Access for whoever holds `token`.
@@ -128,12 +147,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let entropy = Entropy::seeded(1);
         let first = Access::open(folder.path(), None, &entropy).unwrap();
-        let token = first.token.unwrap();
+        assert!(
+            !folder.path().join(FILE).exists(),
+            "a start that fails later keeps no token that nobody has seen"
+        );
+        let token = first.made.unwrap().keep().unwrap();
         assert_eq!(token.len(), 2 * TOKEN_BYTES);
         let kept = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
         assert!(!kept.contains(token.as_str()));
         let second = Access::open(folder.path(), None, &entropy).unwrap();
-        assert!(second.token.is_none());
+        assert!(second.made.is_none());
         assert!(second.access.admits(&headers(&token)).is_ok());
         std::fs::write(folder.path().join(FILE), "what").unwrap();
         assert!(matches!(Access::open(folder.path(), None, &entropy), Err(Error::Damaged { .. })));
@@ -145,7 +168,7 @@ mod tests {
         let file = folder.path().join("given");
         secret::write(&file, "open sesame").unwrap();
         let opened = Access::open(Path::new("/nowhere"), Some(&file), &Entropy::seeded(1)).unwrap();
-        assert!(opened.token.is_none() && opened.access.admits(&headers("open sesame")).is_ok());
+        assert!(opened.made.is_none() && opened.access.admits(&headers("open sesame")).is_ok());
     }
 
     #[test]

@@ -14,8 +14,8 @@ use axum::routing::{get, post};
 use super::router::{unknown, wrong_method};
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
-pub use access::Access;
 use access::Administrator;
+pub use access::{Access, Made};
 
 /// What the administrator's handlers have at hand. Cheap to clone.
 #[derive(Clone)]

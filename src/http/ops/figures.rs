@@ -8,7 +8,9 @@ use crate::telemetry::metrics;
 /// Looks up everything that is not counted as it happens. What cannot be had keeps its last value.
 pub(super) async fn look_up(dependencies: Option<&Dependencies>) {
     metrics::process();
-    let Some(Dependencies { broker, clock, coordinator, data_dir, .. }) = dependencies else { return };
+    let Some(dependencies) = dependencies else { return };
+    dependencies.look().await;
+    let Dependencies { broker, clock, coordinator, data_dir, .. } = dependencies;
     if let Ok(stats) = broker.stats(clock.now()).await {
         queues(&stats);
     }

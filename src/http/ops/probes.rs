@@ -90,7 +90,8 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 }
 
 impl Dependencies {
-    async fn look(&self) -> Vec<Finding> {
+    /// Asks each of them, and says in the figures which are up.
+    pub(super) async fn look(&self) -> Vec<Finding> {
         let queue = async { self.broker.stats(self.clock.now()).await.map(drop) };
         let (metadata, queue, objects) = tokio::join!(
             answers("metadata", PATIENCE, async { self.coordinator.status().await.map(drop) }),

@@ -11,6 +11,7 @@ use tower::ServiceExt;
 
 use super::seldom::Seldom;
 use crate::http::cors::Origins;
+use crate::http::log::{UNKNOWN_ROUTE, known_method};
 use crate::http::problem::Problem;
 use crate::limits::{Allowance, Class, Limits, Refusal};
 use crate::telemetry::metrics;
@@ -23,6 +24,8 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 /// Limits the requests of a listener. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
+    /// The listener as a label.
+    listener: &'static str,
     limits: Arc<Limits>,
     class: fn(&Method, &str) -> Class,
     refuse: fn(StatusCode, &'static str) -> Response,
@@ -33,14 +36,16 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Limits to `limits`; who comes too soon is answered `status` in the words of `refuse`, which is given the name
+    /// Limits the requests of `listener` to `limits`; who comes too soon is answered `status` in the words of `refuse`, which is given the name
     /// of the limit.
     pub fn new(
+        listener: &'static str,
         limits: Arc<Limits>,
         status: StatusCode,
         refuse: fn(StatusCode, &'static str) -> Response,
     ) -> Self {
         Self {
+            listener,
             limits,
             class: |_, _| Class::Others,
             refuse,
@@ -51,14 +56,14 @@ impl Gate {
     }
 
     /// The same, with refusals as the API has them.
-    pub fn plain(limits: Arc<Limits>, status: StatusCode) -> Self {
-        Self::new(limits, status, |status, limit| Problem::too_soon(status, limit).into_response())
+    pub fn plain(listener: &'static str, limits: Arc<Limits>, status: StatusCode) -> Self {
+        Self::new(listener, limits, status, |status, limit| Problem::too_soon(status, limit).into_response())
     }
 
     /// The same, for the API itself: uploads and results have limits of their own, and pages of `origins` may read why they
     /// are refused.
     pub fn of_api(limits: Arc<Limits>, status: StatusCode, origins: Origins) -> Self {
-        Self { class, origins, ..Self::plain(limits, status) }
+        Self { class, origins, ..Self::plain("api", limits, status) }
     }
 
     /// Has `router` answer the request of the client at `address`, if it does not come too soon.
@@ -82,7 +87,15 @@ impl Gate {
         if let Some(count) = self.refused.count() {
             tracing::warn!(count, %address, limit = allowance.limit, "requests came too soon and were refused");
         }
+        tracing::debug!(limit = allowance.limit, "a request came too soon and was refused");
         metrics::too_soon(allowance.limit);
+        metrics::request(
+            self.listener,
+            UNKNOWN_ROUTE,
+            known_method(request.method()),
+            self.status.as_u16(),
+            0.0,
+        );
         let mut response = (self.refuse)(self.status, allowance.limit);
         let seconds = seconds(allowance).max(1);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -53,7 +53,7 @@ pub(super) fn come_back(shared: &Shared, lair: &Lair, failure: &Error) -> Result
         match lair.open(&shared.work) {
             Ok((store, mut opened)) => {
                 install(shared, store, &mut opened);
-                let away_ms = watch.elapsed().as_millis();
+                let away_ms = watch.elapsed().as_millis() as u64;
                 tracing::warn!(away_ms, "the queue's store is open again; nothing acknowledged is lost");
                 return Ok(Some(opened));
             }

@@ -1,7 +1,7 @@
 //! What happens on a connection, and for how long nothing has.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -22,15 +22,36 @@ pub(super) struct Activity {
     moved_ms: AtomicU64,
     /// When the first byte of a request arrived that has not begun; 0 if none has.
     head_ms: AtomicU64,
-    /// Part of an answer waits to be sent.
-    sending: AtomicBool,
+    /// Pieces of answers that wait to be sent; with HTTP/2 there may be several.
+    waiting: Mutex<Vec<Piece>>,
+    /// Requests so far.
+    requests: AtomicU64,
     /// Frames arrive that belong to no request.
     http2: AtomicBool,
 }
 
+/// A piece of an answer that waits to be sent.
+#[derive(Debug)]
+struct Piece {
+    /// What it answers.
+    request: u64,
+    since_ms: u64,
+    bytes: usize,
+}
+
 /// A request under way, until dropped.
 #[derive(Debug)]
-pub(super) struct Busy(pub(super) Arc<Activity>);
+pub(super) struct Busy {
+    activity: Arc<Activity>,
+    request: u64,
+}
+
+impl Busy {
+    /// A piece of the answer, of so many bytes, waits to be sent, or none does.
+    pub(super) fn sending(&self, bytes: Option<usize>) {
+        self.activity.sending(self.request, bytes);
+    }
+}
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
@@ -39,7 +60,8 @@ impl Activity {
             under_way: AtomicUsize::new(0),
             moved_ms: AtomicU64::new(0),
             head_ms: AtomicU64::new(0),
-            sending: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            requests: AtomicU64::new(0),
             http2: AtomicBool::new(false),
         })
     }
@@ -56,11 +78,18 @@ impl Activity {
         self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// A piece of an answer waits to be sent, or none does.
-    pub(super) fn sending(&self, waits: bool) {
-        if self.sending.swap(waits, Ordering::Relaxed) != waits {
-            self.sent();
+    fn sending(&self, request: u64, bytes: Option<usize>) {
+        let since_ms = self.now_ms();
+        let mut waiting = self.waiting();
+        let place = waiting.iter().position(|piece| piece.request == request);
+        match (place, bytes) {
+            (Some(place), Some(bytes)) => return waiting[place] = Piece { request, since_ms, bytes },
+            (Some(place), None) => _ = waiting.swap_remove(place),
+            (None, Some(bytes)) => waiting.push(Piece { request, since_ms, bytes }),
+            (None, None) => return,
         }
+        drop(waiting);
+        self.sent();
     }
 
     /// A request begins.
@@ -69,7 +98,7 @@ impl Activity {
         self.head_ms.store(0, Ordering::Relaxed);
         self.http2.store(http2, Ordering::Relaxed);
         self.sent();
-        Busy(Arc::clone(self))
+        Busy { activity: Arc::clone(self), request: self.requests.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Whether no request is under way.
@@ -94,17 +123,25 @@ impl Activity {
     fn left(&self, patience: &Patience) -> Option<Duration> {
         let moved = self.moved_ms.load(Ordering::Relaxed);
         let head = self.head_ms.load(Ordering::Relaxed);
+        let now = self.now_ms();
+        let left = |since: u64, allowed: Duration| {
+            allowed.saturating_sub(Duration::from_millis(now.saturating_sub(since)))
+        };
         let (since, allowed) = if !self.is_idle() {
-            if !self.sending.load(Ordering::Relaxed) {
-                return None;
-            }
-            (moved, patience.transfer)
+            let waiting = self.waiting();
+            // Others that move do not excuse one that has stopped.
+            let piece = |piece: &Piece| left(piece.since_ms, patience.for_bytes(piece.bytes));
+            return waiting.iter().map(piece).min().map(|pieces| pieces.min(left(moved, patience.transfer)));
         } else if head > 0 && !self.http2.load(Ordering::Relaxed) {
             (head, patience.header)
         } else {
             (moved, patience.idle)
         };
-        Some(allowed.saturating_sub(Duration::from_millis(self.now_ms().saturating_sub(since))))
+        Some(left(since, allowed))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Piece>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Never 0.
@@ -115,9 +152,9 @@ impl Activity {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.sending(false);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-        self.0.sent();
+        self.sending(None);
+        self.activity.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.activity.sent();
     }
 }
 
@@ -146,15 +183,37 @@ mod tests {
         let busy = activity.begin(false);
         activity.received();
         assert_eq!(left(&activity), None);
-        activity.sending(true);
+        busy.sending(Some(5));
         assert_eq!(left(&activity), Some(1_000));
-        activity.sending(false);
+        busy.sending(None);
         assert_eq!(left(&activity), None);
         drop(busy);
         assert_eq!((left(&activity), activity.is_idle()), (Some(100), true));
         drop(activity.begin(true));
         activity.received();
         assert_eq!(left(&activity), Some(100), "frames of HTTP/2 need not begin a request");
+    }
+
+    #[tokio::test]
+    async fn of_several_answers_one_that_stops_is_overdue() {
+        let patience = Patience { transfer: Duration::from_millis(50), rate_min: 1_000, ..PATIENCE };
+        let activity = Activity::new();
+        let [stalled, _busy] = [true, true].map(|http2| activity.begin(http2));
+        // A twentieth of a second, and as long again for the bytes.
+        stalled.sending(Some(50));
+        let moving = async {
+            loop {
+                let other = activity.begin(true);
+                other.sending(Some(1));
+                sleep(Duration::from_millis(5)).await;
+                drop(other);
+            }
+        };
+        tokio::select! {
+            () = activity.overdue(&patience) => {}
+            () = moving => {}
+        }
+        assert!(activity.watch.elapsed() >= Duration::from_millis(100));
     }
 
     #[tokio::test]

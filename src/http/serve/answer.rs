@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
 
 use super::activity::Busy;
@@ -24,7 +24,10 @@ impl hyper::body::Body for Answer {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         // Asked for more, so there is room; what was given is now for the client to take.
-        self.busy.0.sending(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        self.busy.sending(match &polled {
+            Poll::Ready(Some(Ok(frame))) => Some(frame.data_ref().map_or(0, Bytes::len)),
+            _ => None,
+        });
         polled
     }
 

@@ -27,6 +27,16 @@ pub struct Patience {
     pub rate_min: u64,
 }
 
+impl Patience {
+    /// For a piece of so many bytes, while others on the same connection move.
+    pub(super) fn for_bytes(&self, bytes: usize) -> Duration {
+        match self.rate_min {
+            0 => Duration::MAX,
+            rate => self.transfer.saturating_add(Duration::from_secs_f64(bytes as f64 / rate as f64)),
+        }
+    }
+}
+
 /// A client that was too slow with its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::http) enum Stalled {

@@ -200,9 +200,9 @@ settings! {
     min_encoding_bytes: u32 = "8", ENCODING_BYTES, alias "MIN_ENCODING_SIZE";
     /// The largest encoding that can be linked; larger ones end in a project error.
     max_encoding_bytes: u32 = "1024", ENCODING_BYTES, alias "MAX_ENCODING_SIZE";
-    /// The largest request body that is accepted; the default is 10,000 MiB.
+    /// The largest request body that the API accepts; the default is 10,000 MiB. The S3 endpoint has the limits of S3.
     body_bytes_max: u64 = "10_485_760_000", BYTES;
-    /// Uploads whose bodies are read at the same time; others wait for their turn.
+    /// Uploads whose bodies are read at the same time; others wait for their turn, half a minute at most.
     uploads_max: usize = "512", UPLOADS;
     /// Bytes that uploads may take together on their way in; the default is 100,000 MiB.
     spool_bytes_max: u64 = "104_857_600_000", BYTES;

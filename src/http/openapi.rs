@@ -123,6 +123,7 @@ refusals! {
         408: "The body stopped arriving. The token stays unused.",
         413: "The body is too large. The token stays unused.",
         415: "The body is of another media type.",
+        503: "As many uploads as the server reads at a time are under way. The token stays unused.",
         507: "The server's disk is full. The token stays unused.",
     }
     /// Of uploads as they are.

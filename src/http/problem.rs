@@ -16,6 +16,9 @@ use crate::{metadata, queue};
 /// The media type of a [`Problem`].
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
+/// When to come again where nothing else is known.
+const RETRY_AFTER_S: u16 = 5;
+
 /// A refusal: RFC 9457. It names what is wrong with the request and nothing of what is inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -80,6 +83,12 @@ impl Problem {
         let detail =
             format!("the limit on {limit} is reached; the header Retry-After says when to come again");
         Self::new(status, detail)
+    }
+
+    /// 503 that passes by itself.
+    pub(super) fn busy(why: &'static str) -> Self {
+        let detail = format!("{why}; the header Retry-After says when to come again");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     /// 500 that is no fault of the server: what was asked for has failed, or is switched off. The title
@@ -152,6 +161,9 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(&self)).into_response();
         response.extensions_mut().insert(self);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

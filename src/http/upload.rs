@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::BoxError;
 use axum::body::Body;
 use axum::http::StatusCode;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::State;
@@ -22,6 +22,8 @@ use crate::runtime::breakpoint::{Moment, reach};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
 
+/// How long an upload waits for its turn.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long letting go of an upload pauses after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often the end of another upload with the same token is waited for, [`PAUSE`] each time.
@@ -138,13 +140,20 @@ impl Slot {
         self.state.spool.admits(form.spooled_bytes(pieces.bytes_min())).map_err(full)?;
         let (objects, room) = (self.state.objects.clone(), self.state.spool.clone());
         let host = form.host();
-        let _turn = self.state.turns.acquire().await.map_err(|closed| Problem::internal(&closed))?;
+        let turn = timeout(TURN_WAIT_MAX, self.state.turns.acquire()).await;
+        let _turn = turn.map_err(|_| self.crowded())?.map_err(|closed| Problem::internal(&closed))?;
         let spooled = receive(pieces, move |incoming| spool(&objects, &room, &form, incoming)).await??;
         reach("spooled", Moment::Done).await;
         match spooled {
             Spooled::Inline(inline) => self.keep(*inline).await,
             Spooled::Files { encodings, blocks } => self.refer(encodings, blocks, host.as_deref()).await,
         }
+    }
+
+    fn crowded(&self) -> Problem {
+        let under_way = self.state.settings.uploads_max;
+        tracing::warn!(under_way, "an upload was refused: no other came to its end in time (--uploads-max)");
+        Problem::busy("as many uploads as the server reads at a time are under way")
     }
 
     /// Accepts files by their names. They are read later.

@@ -1,7 +1,7 @@
 //! Why there is no TLS.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::runtime::clock::Timestamp;
 use crate::runtime::secret;
@@ -67,4 +67,11 @@ pub enum Error {
     /// No certificate could be made.
     #[error("cannot make a certificate: {0}")]
     Making(#[from] rcgen::Error),
+}
+
+impl Error {
+    /// What is in a file cannot be used.
+    pub(super) fn unusable(path: &Path, problem: &str) -> Self {
+        Self::Unusable { path: path.to_owned(), problem: problem.to_owned() }
+    }
 }

@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use sha2::{Digest, Sha256};
+use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 use zeroize::Zeroizing;
@@ -24,6 +26,10 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// How long before its end a certificate is warned about.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
 
+/// What is said of a private key that the library does not take.
+const KEY_KINDS: &str = "its private key is of a kind that is not supported, or damaged; use ECDSA on P-256 or P-384, RSA of \
+                         2048 to 8192 bits, or Ed25519";
+
 /// A certificate that is valid now, with those that vouch for it and its private key.
 pub(super) struct Pair {
     pub(super) certified: CertifiedKey,
@@ -31,6 +37,8 @@ pub(super) struct Pair {
     pub(super) fingerprint: String,
     /// When the certificate ends.
     pub(super) ends: Timestamp,
+    /// Hosts and addresses that it is for.
+    pub(super) names: Vec<String>,
 }
 
 impl Pair {
@@ -42,16 +50,17 @@ impl Pair {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let chain = certificates(certificate)?;
-        let (fingerprint, ends) = inspect(certificate, &chain[0], now)?;
+        let Inspected { fingerprint, ends, names } = inspect(certificate, &chain[0], now)?;
         let private_key = private_key(key)?;
         let certified =
             CertifiedKey::from_der(chain, private_key, provider).map_err(|error| match error {
                 rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
                     Error::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
                 }
-                other => Error::Unusable { path: key.to_owned(), problem: other.to_string() },
+                rustls::Error::General(_) => Error::unusable(key, KEY_KINDS),
+                other => Error::unusable(key, &other.to_string()),
             })?;
-        Ok(Self { certified, fingerprint, ends })
+        Ok(Self { certified, fingerprint, ends, names })
     }
 }
 
@@ -59,9 +68,7 @@ impl Pair {
 pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| Error::Unusable { path: path.to_owned(), problem: error.to_string() })?;
+        roots.add(certificate).map_err(|error| Error::unusable(path, &error.to_string()))?;
     }
     Ok(roots)
 }
@@ -73,7 +80,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     match found {
         Ok(found) if found.is_empty() => Err(Error::NoCertificate { path: path.to_owned() }),
         Ok(found) => Ok(found),
-        Err(error) => Err(Error::Unusable { path: path.to_owned(), problem: error.to_string() }),
+        // What the library says holds bytes of the file.
+        Err(pem::Error::MissingSectionEnd { .. }) => {
+            Err(Error::unusable(path, "it ends in the middle of a certificate; copy it again, in full"))
+        }
+        Err(_) => Err(Error::unusable(path, "it is no PEM file; give one with lines of base64")),
     }
 }
 
@@ -94,12 +105,17 @@ fn read(path: &Path, check: impl FnOnce(&File) -> Result<(), Error>) -> Result<Z
     Ok(bytes)
 }
 
-/// The fingerprint of a certificate and its end, if it is valid now.
-fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<(String, Timestamp), Error> {
-    let (_, parsed) = parse_x509_certificate(certificate).map_err(|error| Error::Unusable {
-        path: path.to_owned(),
-        problem: format!("its first certificate is damaged: {error}"),
-    })?;
+/// What is told of a certificate.
+struct Inspected {
+    fingerprint: String,
+    ends: Timestamp,
+    names: Vec<String>,
+}
+
+/// Looks at a certificate, which has to be valid now.
+fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected, Error> {
+    let (_, parsed) = parse_x509_certificate(certificate)
+        .map_err(|_| Error::unusable(path, "its first certificate is damaged; copy the file again"))?;
     let moment = |time: ASN1Time| Timestamp::from_micros(time.timestamp().saturating_mul(1_000_000));
     let (begins, ends) = (moment(parsed.validity().not_before), moment(parsed.validity().not_after));
     if now < begins {
@@ -111,7 +127,23 @@ fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<(String, T
     if ends.since(now) < WARNED_BEFORE {
         tracing::warn!("the certificate in {} expires at {ends}; renew it", path.display());
     }
-    Ok((fingerprint(certificate), ends))
+    let alternatives = parsed.subject_alternative_name().ok().flatten();
+    let names = alternatives.iter().flat_map(|names| &names.value.general_names);
+    let names = names.filter_map(name).collect();
+    Ok(Inspected { fingerprint: fingerprint(certificate), ends, names })
+}
+
+/// A host or an address.
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let four = <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from);
+            four.or_else(|| <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from))
+                .map(|address| address.to_string())
+        }
+        _ => None,
+    }
 }
 
 fn fingerprint(certificate: &[u8]) -> String {

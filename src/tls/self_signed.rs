@@ -27,15 +27,35 @@ pub(super) fn keep(
 ) -> Result<PathBuf, Error> {
     let path = folder.join("self-signed.pem");
     let good = match Pair::read(&path, &path, provider, now) {
-        Ok(pair) => pair.ends.since(now) > RENEWED_BEFORE,
+        Ok(pair) if pair.ends.since(now) > RENEWED_BEFORE => {
+            warn_of_others(&path, &pair, names);
+            true
+        }
         Err(Error::File { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => false,
-        Err(Error::Expired { .. }) => false,
+        Ok(_) | Err(Error::Expired { .. }) => false,
+        Err(Error::Unusable { path, problem }) => {
+            let problem = format!("{problem}; or remove it, and the next start makes another");
+            return Err(Error::Unusable { path, problem });
+        }
         Err(error) => return Err(error),
     };
     if !good {
         make(folder, &path, names, now)?;
     }
     Ok(path)
+}
+
+/// Clients know the certificate by now, so that a new one is for the operator to decide.
+fn warn_of_others(path: &Path, pair: &Pair, names: &[String]) {
+    let others: Vec<_> = names.iter().filter(|name| !pair.names.contains(name)).map(String::as_str).collect();
+    if !others.is_empty() {
+        tracing::warn!(
+            "the self-signed certificate is not for {}, and clients that come by that name refuse it: remove {}, and \
+             the next start makes another",
+            others.join(", "),
+            path.display()
+        );
+    }
 }
 
 fn make(folder: &Path, path: &Path, names: &[String], now: Timestamp) -> Result<(), Error> {

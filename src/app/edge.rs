@@ -70,7 +70,7 @@ impl Edge {
             ops: Entrance {
                 tls: tls.as_ref().map(Tls::open_to_all),
                 gate: Some(Gate::plain("ops", Arc::clone(&ops), status)),
-                census: self::census(settings),
+                census: census_of_ops(settings),
                 trust: Arc::new(Trust::new(Vec::new(), ProxyHeader::XForwardedFor)),
                 ..redirect.clone()
             },
@@ -152,9 +152,9 @@ fn alike(rate: Rate) -> limits::Settings {
 }
 
 /// As many connections as the operator allows, as far as there are files for them: an upload needs a few more.
+/// Counts the connections of clients. Says so if fewer may be open than the settings allow.
 fn census(settings: &Settings) -> Arc<Census> {
-    let for_connections = usize::try_from(open_files::max() / 4 * 3).unwrap_or(usize::MAX);
-    let all_max = settings.connections_max.min(for_connections);
+    let all_max = settings.connections_max.min(eighths_of_files(5));
     if all_max < settings.connections_max {
         tracing::warn!(
             "the limit on open files (ulimit -n) leaves {all_max} connections of --connections-max {}",
@@ -162,6 +162,17 @@ fn census(settings: &Settings) -> Arc<Census> {
         );
     }
     Census::new(all_max, settings.connections_per_address_max)
+}
+
+/// Counts those of whoever watches the server.
+fn census_of_ops(settings: &Settings) -> Arc<Census> {
+    let all_max = settings.connections_max.min(eighths_of_files(1));
+    Census::new(all_max, settings.connections_per_address_max)
+}
+
+/// So many eighths of the files that may be open.
+fn eighths_of_files(count: u64) -> usize {
+    usize::try_from(open_files::max() / 8 * count).unwrap_or(usize::MAX)
 }
 
 fn patience(settings: &Settings) -> Patience {

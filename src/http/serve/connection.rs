@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -24,6 +24,7 @@ use super::activity::Activity;
 use super::answer::Answer;
 use super::linger::Lingering;
 use super::patience::Awaited;
+use super::seldom::Seldom;
 use super::stream::{Noticed, Stream};
 use super::trust::Client;
 use crate::http::name::Name;
@@ -52,6 +53,20 @@ pub(super) struct Arrived {
     pub(super) present: Present,
 }
 
+/// Connections that did not begin well.
+static REFUSED: LazyLock<Seldom> = LazyLock::new(Seldom::default);
+
+/// Says why a connection did not begin well: a proxy that does not announce its clients, or a client without its
+/// certificate, is found by that alone. Whoever goes away by himself is no news.
+fn refused(peer: IpAddr, error: &io::Error) {
+    let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    if gone.contains(&error.kind()) {
+        tracing::debug!(%peer, "a connection did not begin well: {error}");
+    } else if let Some(count) = REFUSED.count() {
+        tracing::warn!(count, %peer, "connections did not begin well: {error}");
+    }
+}
+
 /// What the requests of a connection share.
 struct Host {
     entrance: Entrance,
@@ -67,13 +82,14 @@ impl Arrived {
         if let Err(error) = self.stream.set_nodelay(true) {
             tracing::debug!("cannot set nodelay: {error}");
         }
+        let peer = self.peer;
         let greeted = tokio::select! {
             greeted = timeout(entrance.patience.header, self.greet(&entrance)) => greeted,
             () = stop.cancelled() => return,
         };
         let (stream, peer, _present) = match greeted {
             Ok(Ok(greeted)) => greeted,
-            Ok(Err(error)) => return tracing::debug!("a connection did not begin well: {error}"),
+            Ok(Err(error)) => return refused(peer, &error),
             Err(_) => return tracing::debug!("a connection did not begin in time"),
         };
         let activity = Activity::new();

@@ -12,6 +12,7 @@ use tower::ServiceExt;
 use super::seldom::Seldom;
 use crate::http::cors::Origins;
 use crate::http::log::{UNKNOWN_ROUTE, known_method};
+use crate::http::name::Name;
 use crate::http::problem::Problem;
 use crate::limits::{Allowance, Class, Limits, Refusal};
 use crate::telemetry::metrics;
@@ -28,7 +29,7 @@ pub struct Gate {
     listener: &'static str,
     limits: Arc<Limits>,
     class: fn(&Method, &str) -> Class,
-    refuse: fn(StatusCode, &'static str) -> Response,
+    refuse: fn(StatusCode, &'static str, &str) -> Response,
     status: StatusCode,
     refused: Arc<Seldom>,
     /// Whose pages may read a refusal.
@@ -37,12 +38,12 @@ pub struct Gate {
 
 impl Gate {
     /// Limits the requests of `listener` to `limits`; who comes too soon is answered `status` in the words of `refuse`, which is given the name
-    /// of the limit.
+    /// of the limit and of the request.
     pub fn new(
         listener: &'static str,
         limits: Arc<Limits>,
         status: StatusCode,
-        refuse: fn(StatusCode, &'static str) -> Response,
+        refuse: fn(StatusCode, &'static str, &str) -> Response,
     ) -> Self {
         Self {
             listener,
@@ -57,7 +58,9 @@ impl Gate {
 
     /// The same, with refusals as the API has them.
     pub fn plain(listener: &'static str, limits: Arc<Limits>, status: StatusCode) -> Self {
-        Self::new(listener, limits, status, |status, limit| Problem::too_soon(status, limit).into_response())
+        Self::new(listener, limits, status, |status, limit, _| {
+            Problem::too_soon(status, limit).into_response()
+        })
     }
 
     /// The same, for the API itself: uploads and results have limits of their own, and pages of `origins` may read why they
@@ -96,7 +99,8 @@ impl Gate {
             self.status.as_u16(),
             0.0,
         );
-        let mut response = (self.refuse)(self.status, allowance.limit);
+        let id = request.extensions().get::<Name>().map_or("", Name::id);
+        let mut response = (self.refuse)(self.status, allowance.limit, id);
         let seconds = seconds(allowance).max(1);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         describe(response.headers_mut(), allowance);

@@ -189,7 +189,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         Some(own) => {
             let age = Duration::from_hours(settings.s3_upload_expiry_h);
             pump.spawn(crate::s3::sweep(own.buckets.clone(), age, pump_stop.clone()));
-            crate::s3::endpoint(own.parts(settings, &coordinator, objects.clone()))
+            crate::s3::endpoint(own.parts(settings, &coordinator, objects.clone(), spool.clone()))
         }
         None => crate::s3::closed(),
     };

@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::coordinator::Coordinator;
 use crate::http::{Endpoint, External};
 use crate::objects::buckets::{self, BucketStore, Buckets};
-use crate::objects::{Objects, Uploads};
+use crate::objects::{Objects, Spool, Uploads};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
@@ -82,13 +82,19 @@ impl Own {
     }
 
     /// What the endpoint is made of.
-    pub(super) fn parts(self, settings: &Settings, coordinator: &Coordinator, objects: Objects) -> Parts {
+    pub(super) fn parts(
+        self,
+        settings: &Settings,
+        coordinator: &Coordinator,
+        objects: Objects,
+        spool: Spool,
+    ) -> Parts {
         let Self { buckets, keys, entropy } = self;
         let clock = Clock::system();
         let gate = Gate::new(Arc::clone(&keys), coordinator.clone(), clock.clone());
         let longest = Duration::from_secs(settings.s3_sts_duration_max_s);
         let sts = Sts::new(keys, clock, entropy, longest);
         let results = Results { bucket: settings.download_bucket.clone(), objects };
-        Parts { buckets, results, gate, sts, domain: settings.s3_domain.clone() }
+        Parts { buckets, results, spool, gate, sts, domain: settings.s3_domain.clone() }
     }
 }

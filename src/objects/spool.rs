@@ -66,10 +66,19 @@ impl Spool {
     /// # Errors
     /// [`NoRoom`].
     pub fn admits(&self, bytes: u64) -> Result<(), NoRoom> {
-        let Inner { limits: Limits { bytes_max, disk_free_min }, .. } = *self.0;
+        let bytes_max = self.0.limits.bytes_max;
         if self.0.taken.load(Ordering::Relaxed).saturating_add(bytes) > bytes_max {
             return Err(NoRoom::Spool { bytes_max });
         }
+        self.leaves_free(bytes)
+    }
+
+    /// Whether enough of the disk would stay free beside `bytes` more, wherever they go on it. Takes none.
+    ///
+    /// # Errors
+    /// [`NoRoom::Disk`].
+    pub fn leaves_free(&self, bytes: u64) -> Result<(), NoRoom> {
+        let disk_free_min = self.0.limits.disk_free_min;
         // Where the disk does not say how full it is, writing to it will.
         let room = disk::room(&self.0.directory).map_or(u64::MAX, |room| room.free_bytes);
         if room < disk_free_min.saturating_add(bytes) { Err(NoRoom::Disk { disk_free_min }) } else { Ok(()) }

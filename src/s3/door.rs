@@ -20,6 +20,7 @@ use super::host::Domain;
 use super::service::{Results, Service};
 use super::sts::Sts;
 use crate::http::{self, Name, Unanswered};
+use crate::objects::Spool;
 use crate::objects::buckets::Buckets;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub buckets: Buckets,
     /// The bucket of results beside them.
     pub results: Results,
+    /// Knows how much of the disk is to stay free.
+    pub spool: Spool,
     /// Who may.
     pub gate: Gate,
     /// Who hands out temporary credentials.
@@ -44,7 +47,7 @@ pub struct Parts {
 
 /// The endpoint for S3 clients.
 pub fn endpoint(parts: Parts) -> Router {
-    let mut builder = S3ServiceBuilder::new(Service::new(parts.buckets, parts.results));
+    let mut builder = S3ServiceBuilder::new(Service::new(parts.buckets, parts.results, parts.spool));
     builder.set_auth(parts.gate.clone());
     builder.set_access(parts.gate);
     builder.set_route(parts.sts);

@@ -312,13 +312,11 @@ const COMPARED_LATELY: Duration = Duration::from_secs(30);
 /// When there were comparisons last.
 static COMPARED: Mutex<Option<Stopwatch>> = Mutex::new(None);
 
-/// Counts comparisons, and says how fast they are lately, if that was measured.
-pub fn compared(comparisons: u64, per_second: Option<f64>) {
+/// Counts comparisons, and says how fast they are lately.
+pub fn compared(comparisons: u64, per_second: f64) {
     metrics::counter!(COMPARISONS).increment(comparisons);
-    if let Some(per_second) = per_second {
-        *COMPARED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
-        metrics::gauge!(COMPARISON_RATE).set(per_second);
-    }
+    *COMPARED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
+    metrics::gauge!(COMPARISON_RATE).set(per_second);
 }
 
 /// Says so if nothing is being compared.

@@ -165,7 +165,8 @@ impl Files {
     fn stamps(&self) -> [Option<(u64, u64, i64, i64)>; 3] {
         let stamp = |path: &Path| {
             let found = fs::metadata(path).ok()?;
-            Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+            // The last change: of what is in it, or of who may read and write it.
+            Some((found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
         };
         let authorities = self.client_authorities.as_deref().and_then(stamp);
         [stamp(&self.certificate), stamp(&self.key), authorities]

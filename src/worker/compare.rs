@@ -15,6 +15,7 @@ use crate::linkage::similarity::tile::{Entry, Part, Plan};
 use crate::linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
 use crate::model::{Outcome, RunId};
 use crate::objects::{Blob, Objects, Staged, keys};
+use crate::runtime::clock::Stopwatch;
 use crate::telemetry::metrics;
 
 /// Pairs of a part that are held in memory, 12 MB of them; the rest goes through temporary files.
@@ -45,10 +46,13 @@ pub(super) async fn work(
         kernel: shop.kernel,
         pairs_max,
     };
+    let watch = Stopwatch::start();
     shop.rate.begin(kind);
     let compared = shop.pool.run(move || desk.compare()).await;
     shop.rate.end(hold.done.load(Ordering::Relaxed));
-    metrics::compared(hold.done.load(Ordering::Relaxed), shop.rate.measured(kind));
+    let comparisons = hold.done.load(Ordering::Relaxed);
+    let alone = || comparisons as f64 / watch.seconds();
+    metrics::compared(comparisons, shop.rate.measured(kind).unwrap_or_else(alone));
     let (compared, staged) = compared.map_err(|text| panicked(&text))??;
     shop.publish(hold, [(keys::pairs(project, run, number), staged)]).await?;
     metrics::found(compared.pairs_found);

@@ -73,7 +73,7 @@ pub async fn serve(
     drain: Duration,
 ) {
     let mut connections = JoinSet::new();
-    let crowded = Seldom::default();
+    let crowded = Crowded::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -101,17 +101,28 @@ pub async fn serve(
     }
 }
 
+/// Connections that were refused, by the limit that refused them.
+#[derive(Default)]
+struct Crowded {
+    everywhere: Seldom,
+    one_address: Seldom,
+}
+
 impl Entrance {
     /// Counts a connection; one of a trusted proxy is nobody's, since it carries many clients.
     fn count(&self, peer: IpAddr) -> Result<Present, Full> {
         self.census.enter((!self.trust.trusts(peer)).then_some(peer))
     }
 
-    fn turn_away(&self, stream: &TcpStream, peer: IpAddr, full: Full, crowded: &Seldom) {
+    fn turn_away(&self, stream: &TcpStream, peer: IpAddr, full: Full, crowded: &Crowded) {
         if self.tls.is_none() {
             // Nobody waits until it is read.
             let _ = stream.try_write(NO_ROOM);
         }
+        let crowded = match full {
+            Full::Everywhere => &crowded.everywhere,
+            Full::ForThisAddress => &crowded.one_address,
+        };
         let Some(count) = crowded.count() else { return };
         match full {
             Full::Everywhere => {

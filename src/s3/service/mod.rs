@@ -14,6 +14,7 @@ mod said;
 
 use s3s::{S3, S3Request, S3Response, S3Result};
 
+use crate::objects::Spool;
 use crate::objects::buckets::Buckets;
 
 pub(super) use checksums::check_md5;
@@ -23,11 +24,12 @@ pub use results::Results;
 pub(super) struct Service {
     buckets: Buckets,
     results: Results,
+    spool: Spool,
 }
 
 impl Service {
-    pub(super) const fn new(buckets: Buckets, results: Results) -> Self {
-        Self { buckets, results }
+    pub(super) const fn new(buckets: Buckets, results: Results, spool: Spool) -> Self {
+        Self { buckets, results, spool }
     }
 }
 

@@ -8,7 +8,7 @@ use super::Service;
 use super::checksums::{Claims, Fields};
 use super::convert::{condition, etag, refusal};
 use super::said::head_of;
-use crate::objects::buckets::{Head, Incoming, PUT_BYTES_MAX, Received};
+use crate::objects::buckets::{Error, Head, Incoming, PUT_BYTES_MAX, Received};
 use crate::s3::body::hash_mismatch;
 
 impl Service {
@@ -20,6 +20,7 @@ impl Service {
         let claims = Claims::read(&headers)?;
         let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
         self.require_bucket(&input.bucket).await?;
+        self.leaves_free(input.content_length)?;
         let incoming = self.buckets.incoming(&claims.algorithms(None), PUT_BYTES_MAX);
         let received = receive(input.body.take(), incoming, input.content_length).await?;
         claims.verify(&received.digests, trailing_headers.as_ref())?;
@@ -38,6 +39,14 @@ impl Service {
             checksum_type: fields.kind,
             ..PutObjectOutput::default()
         }))
+    }
+}
+
+impl Service {
+    /// Refuses a body of the declared length if too little of the disk would stay free, before any of it is read.
+    pub(super) fn leaves_free(&self, declared: Option<i64>) -> S3Result<()> {
+        let bytes = declared.map_or(0, |declared| u64::try_from(declared).unwrap_or_default());
+        self.spool.leaves_free(bytes).map_err(|why| refusal(Error::Full(why.into())))
     }
 }
 

@@ -284,3 +284,16 @@ def test_s3_says_507_on_a_full_disk_shows_nothing_of_what_it_refused_and_goes_on
         assert s3.head_object(**parts)["ContentLength"] == 5 * MIB + 3
         assert s3.list_objects_v2(Bucket="bucket")["KeyCount"] == 2
         s3.close()
+
+
+def test_s3_refuses_before_the_disk_is_full(tmp_path, disk):
+    with serve(tmp_path, disk, "--disk-free-min", str(32 * MIB)) as server:
+        s3 = s3_client(server)
+        s3.create_bucket(Bucket="bucket")
+        upload = s3.create_multipart_upload(Bucket="bucket", Key="parts")["UploadId"]
+        disk.fill(but=34 * MIB)
+        s3.put_object(Bucket="bucket", Key="small", Body=b"small")
+        refused_for_want_of_room(s3.put_object, Bucket="bucket", Key="large", Body=bytes(4 * MIB))
+        part = {"Bucket": "bucket", "Key": "parts", "UploadId": upload, "PartNumber": 1}
+        refused_for_want_of_room(s3.upload_part, **part, Body=bytes(5 * MIB))
+        s3.close()

@@ -134,6 +134,8 @@ def test_neither_keys_of_tls_nor_the_admin_token_are_logged(tmp_path):
             for port, path in ((server.port, "/api/v1/projects"), (server.ops_port, "/admin/queue")):
                 requests.get(f"https://{server.host}:{port}{path}", headers=headers, timeout=20,
                              verify=str(server.certificate))
+        requests.get(f"https://{server.host}:{server.ops_port}/healthz", timeout=20,
+                     verify=str(server.certificate))
         with contextlib.suppress(OSError):
             requests.get(f"http://{server.host}:{server.port}/{token}", timeout=5)
         subprocess.run(

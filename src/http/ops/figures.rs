@@ -2,28 +2,27 @@
 
 use super::probes::Dependencies;
 use crate::queue::{QueueStats, Stats};
-use crate::runtime::disk;
+use crate::runtime::disk::Room;
 use crate::telemetry::metrics;
 
 /// Looks up everything that is not counted as it happens. What cannot be had keeps its last value.
 pub(super) async fn look_up(dependencies: Option<&Dependencies>) {
     metrics::process();
-    let Some(dependencies) = dependencies else { return };
-    dependencies.look().await;
-    let Dependencies { broker, clock, coordinator, data_dir, .. } = dependencies;
-    if let Ok(stats) = broker.stats(clock.now()).await {
-        queues(&stats);
-    }
-    if let Ok(status) = coordinator.status().await {
-        ::metrics::gauge!(metrics::PROJECTS).set(status.projects as f64);
-    }
-    if let Ok(room) = disk::room(data_dir) {
-        ::metrics::gauge!(metrics::DISK_FREE_BYTES).set(room.free_bytes as f64);
-        ::metrics::gauge!(metrics::DISK_BYTES).set(room.total_bytes as f64);
+    if let Some(dependencies) = dependencies {
+        dependencies.look().await;
     }
 }
 
-fn queues(stats: &Stats) {
+pub(super) fn projects(count: u64) {
+    ::metrics::gauge!(metrics::PROJECTS).set(count as f64);
+}
+
+pub(super) fn disk(room: &Room) {
+    ::metrics::gauge!(metrics::DISK_FREE_BYTES).set(room.free_bytes as f64);
+    ::metrics::gauge!(metrics::DISK_BYTES).set(room.total_bytes as f64);
+}
+
+pub(super) fn queues(stats: &Stats) {
     for (name, figures) in &stats.queues {
         queue(name.as_str(), figures);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::figures;
 use super::readiness::Phase;
 use crate::coordinator::Coordinator;
 use crate::objects::Objects;
@@ -90,11 +91,13 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 }
 
 impl Dependencies {
-    /// Asks each of them, and says in the figures which are up.
+    /// Asks each of them, and puts into the figures what they say and which are up.
     pub(super) async fn look(&self) -> Vec<Finding> {
-        let queue = async { self.broker.stats(self.clock.now()).await.map(drop) };
+        let queue = async { self.broker.stats(self.clock.now()).await.map(|stats| figures::queues(&stats)) };
+        let metadata =
+            async { self.coordinator.status().await.map(|status| figures::projects(status.projects)) };
         let (metadata, queue, objects) = tokio::join!(
-            answers("metadata", PATIENCE, async { self.coordinator.status().await.map(drop) }),
+            answers("metadata", PATIENCE, metadata),
             answers("queue", PATIENCE, queue),
             answers("objects", PATIENCE, self.objects.probe()),
         );
@@ -102,7 +105,7 @@ impl Dependencies {
     }
 
     fn disk(&self) -> Finding {
-        let fault = match disk::room(&self.data_dir) {
+        let fault = match disk::room(&self.data_dir).inspect(figures::disk) {
             Ok(room) if room.free_bytes >= self.disk_free_min => None,
             Ok(room) => Some(format!(
                 "{} bytes are free, below the {} at which uploads are refused (--disk-free-min)",

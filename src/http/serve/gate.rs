@@ -37,8 +37,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Limits the requests of `listener` to `limits`; who comes too soon is answered `status` in the words of `refuse`, which is given the name
-    /// of the limit and of the request.
+    /// Limits the requests of `listener` to `limits`; who comes too soon is answered `status` in the words of `refuse`,
+    /// which is given the names of the limit and of the request.
     pub fn new(
         listener: &'static str,
         limits: Arc<Limits>,

@@ -1,16 +1,19 @@
 //! A line in the log for every request, under the name that the caller learns too.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 
 use axum::extract::{MatchedPath, Request, State as Extract};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use tracing::field::DisplayValue;
 
 use super::State;
 use super::problem::Problem;
+use super::serve::Client;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
 use crate::telemetry::metrics::{self, UnderWay};
@@ -27,9 +30,9 @@ pub(super) async fn answer(Extract(state): Extract<State>, request: Request, nex
     let headers = Wanted { names: wanted, headers: request.headers() }.to_string();
     let Answered { line, status, duration_ms, response } = answered("api", request, next).await;
     if wanted.is_empty() {
-        tracing::info!(status, duration_ms, "{line}");
+        tracing::info!(client.address = line.client(), status, duration_ms, "{line}");
     } else {
-        tracing::info!(status, duration_ms, headers, "{line}");
+        tracing::info!(client.address = line.client(), status, duration_ms, headers, "{line}");
     }
     response
 }
@@ -37,71 +40,94 @@ pub(super) async fn answer(Extract(state): Extract<State>, request: Request, nex
 /// The same for the administrator.
 pub(super) async fn administered(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
-    tracing::info!(status, duration_ms, "{line}");
+    tracing::info!(client.address = line.client(), status, duration_ms, "{line}");
     response
 }
 
 /// The same for whoever watches the server: often, and to be told apart from what people ask for.
 pub(super) async fn watched(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
-    tracing::debug!(status, duration_ms, "{line}");
+    tracing::debug!(client.address = line.client(), status, duration_ms, "{line}");
     response
 }
 
 /// A request that was answered.
 struct Answered {
-    /// Method and path.
-    line: String,
+    line: Line,
     status: u16,
     duration_ms: f64,
     response: Response,
 }
 
-/// A request, by its line in the log, which says that it was broken off unless it is answered.
-pub struct Unanswered(Option<String>);
+/// A request as the log shows it: method and path. If it is dropped unanswered, it says that it was broken off.
+pub struct Line {
+    method: &'static str,
+    uri: Uri,
+    /// What is shown of the path.
+    shown: fn(&str) -> String,
+    client: Option<IpAddr>,
+    answered: bool,
+}
 
-impl Unanswered {
-    /// A request that has just come.
-    pub const fn new(line: String) -> Self {
-        Self(Some(line))
+impl Line {
+    /// A request that has just come, of whose path `shown` tells what may be seen.
+    pub fn of(request: &Request, shown: fn(&str) -> String) -> Self {
+        let client = request.extensions().get().map(|Client(address)| *address);
+        let (method, uri) = (known_method(request.method()), request.uri().clone());
+        Self { method, uri, shown, client, answered: false }
     }
 
-    /// It has its answer; the line is given back.
-    pub fn answered(mut self) -> String {
-        self.0.take().unwrap_or_default()
+    /// The method as a label.
+    pub const fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// Who asked, for the log.
+    pub fn client(&self) -> Option<DisplayValue<IpAddr>> {
+        self.client.map(tracing::field::display)
+    }
+
+    /// It has its answer.
+    pub const fn answered(&mut self) {
+        self.answered = true;
     }
 }
 
-impl Drop for Unanswered {
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, (self.shown)(self.uri.path()))
+    }
+}
+
+impl Drop for Line {
     fn drop(&mut self) {
-        if let Some(line) = &self.0 {
-            tracing::info!("{line} was broken off before it was answered");
+        if !self.answered {
+            tracing::info!(client.address = self.client(), "{self} was broken off before it was answered");
         }
     }
 }
 
 /// Answers a request, and counts it.
 async fn answered(listener: &'static str, request: Request, next: Next) -> Answered {
-    let method = known_method(request.method());
-    let unanswered = Unanswered::new(format!("{method} {}", shown(request.uri().path())));
+    let mut line = Line::of(&request, shown);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (stopwatch, under_way) = (Stopwatch::start(), UnderWay::begin(metrics::REQUESTS_NOW));
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     drop(under_way);
-    let line = unanswered.answered();
+    line.answered();
     let response = answered.unwrap_or_else(|panic| {
         tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
         Problem::unexplained().into_response()
     });
     let (seconds, status) = (stopwatch.seconds(), response.status().as_u16());
     let route = route.as_ref().map_or(UNKNOWN_ROUTE, MatchedPath::as_str);
-    metrics::request(listener, route, method, status, seconds);
+    metrics::request(listener, route, line.method(), status, seconds);
     let duration_ms = (seconds * 10_000.0).round() / 10.0;
     Answered { line, status, duration_ms, response }
 }
 
 /// The method as a label: whatever a caller invents is one label alone.
-pub fn known_method(method: &Method) -> &'static str {
+pub(super) fn known_method(method: &Method) -> &'static str {
     const KNOWN: [Method; 7] = [
         Method::GET,
         Method::POST,

@@ -29,7 +29,7 @@ mod upload;
 pub use compress::Compress;
 pub use cors::Origins;
 pub use external::{Bucket, Endpoint, External};
-pub use log::{Unanswered, known_method};
+pub use log::Line;
 pub use name::Name;
 pub use openapi::document;
 pub use ops::{Dependencies, Ops, Phase, Readiness};

@@ -1,7 +1,5 @@
 //! What a request is called: the same in every line of the log and towards the caller.
 
-use std::net::IpAddr;
-
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
@@ -44,9 +42,9 @@ impl Name {
         str::from_utf8(&self.id).expect("digits are text")
     }
 
-    /// The span that every line of the request is in, whatever level is logged: with its name, and the client's address.
-    pub(super) fn span(&self, client: IpAddr) -> Span {
-        let span = tracing::error_span!("request", request.id = %self.id(), client.address = %client, trace.id = Empty);
+    /// The span that every line of the request is in, whatever level is logged.
+    pub(super) fn span(&self) -> Span {
+        let span = tracing::error_span!("request", request.id = %self.id(), trace.id = Empty);
         if self.traced {
             span.record("trace.id", self.trace.id());
         }

@@ -19,7 +19,7 @@ use super::front;
 use super::host::Domain;
 use super::service::{Results, Service};
 use super::sts::Sts;
-use crate::http::{self, Name, Unanswered};
+use crate::http::{Line, Name};
 use crate::objects::Spool;
 use crate::objects::buckets::Buckets;
 use crate::runtime::clock::Stopwatch;
@@ -66,8 +66,7 @@ pub fn endpoint(parts: Parts) -> Router {
 async fn answer(service: S3Service, request: Request) -> Response {
     // The name by which the log knows it.
     let id = request.extensions().get::<Name>().and_then(|name| HeaderValue::try_from(name.id()).ok());
-    let (method, route) = (http::known_method(request.method()), route(request.uri().path()));
-    let unanswered = Unanswered::new(format!("{method} {}", shown(request.uri().path())));
+    let (mut line, route) = (Line::of(&request, shown), route(request.uri().path()));
     let expects = request.headers().contains_key(header::EXPECT);
     let is_empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
     let stopwatch = Stopwatch::start();
@@ -82,8 +81,9 @@ async fn answer(service: S3Service, request: Request) -> Response {
     };
     let (seconds, status) = (stopwatch.seconds(), response.status().as_u16());
     let duration_ms = (seconds * 10_000.0).round() / 10.0;
-    tracing::info!(status, duration_ms, "{}", unanswered.answered());
-    metrics::request("s3", route, method, status, seconds);
+    line.answered();
+    tracing::info!(client.address = line.client(), status, duration_ms, "{line}");
+    metrics::request("s3", route, line.method(), status, seconds);
     // Who asked to be told to go on and was answered at once takes the connection for used up.
     if expects && (is_empty || !response.status().is_success()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

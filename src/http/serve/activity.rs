@@ -88,8 +88,7 @@ impl Activity {
             (None, Some(bytes)) => waiting.push(Piece { request, since_ms, bytes }),
             (None, None) => return,
         }
-        drop(waiting);
-        self.sent();
+        self.moved_ms.store(since_ms, Ordering::Relaxed);
     }
 
     /// A request begins.
@@ -152,7 +151,7 @@ impl Activity {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.sending(None);
+        self.activity.waiting().retain(|piece| piece.request != self.request);
         self.activity.under_way.fetch_sub(1, Ordering::Relaxed);
         self.activity.sent();
     }

@@ -168,7 +168,7 @@ impl Host {
                 None => router.oneshot(request).await,
             }
         };
-        let mut response = answering.instrument(name.span(client)).await?;
+        let mut response = answering.instrument(name.span()).await?;
         name.tell(&mut response);
         if tls.is_some() {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);

@@ -23,8 +23,9 @@ impl Error {
     pub const fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Metadata(metadata::Error::Unavailable(_) | metadata::Error::Full(_))
-                | Self::Queue(queue::Error::Storage(_))
+            Self::Metadata(
+                metadata::Error::Unavailable(_) | metadata::Error::Full(_) | metadata::Error::Busy
+            ) | Self::Queue(queue::Error::Storage(_))
         )
     }
 }

@@ -132,6 +132,9 @@ impl From<coordinator::Error> for Problem {
         match error {
             coordinator::Error::Refused(refused) => refused.into(),
             coordinator::Error::Metadata(metadata::Error::Full(_)) => Self::no_room(&error),
+            coordinator::Error::Metadata(metadata::Error::Busy) => {
+                Self::busy("more requests read the metadata than may at a time")
+            }
             coordinator::Error::Metadata(_) | coordinator::Error::Queue(_) => Self::internal(&error),
         }
     }
@@ -184,6 +187,15 @@ mod tests {
     fn a_full_disk_is_no_fault_that_only_the_log_explains() {
         let full = coordinator::Error::Metadata(metadata::Error::Full("disk is full".into()));
         assert_eq!(Problem::from(full).status, 507);
+    }
+
+    #[test]
+    fn who_gets_no_reader_is_told_to_come_again() {
+        let busy = Problem::from(coordinator::Error::Metadata(metadata::Error::Busy)).into_response();
+        assert_eq!(
+            (busy.status(), &busy.headers()["retry-after"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from(5))
+        );
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub enum Error {
     /// The store did not answer, or answered with an error of its own. Worth another try after a pause.
     #[error("the metadata store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It is read by as many as may. Worth another try after a pause.
+    #[error("the metadata store is busy")]
+    Busy,
     /// There is no room for what was to be written, and nothing of it was. Worth another try once somebody has made some.
     #[error("there is no space left for the metadata")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),

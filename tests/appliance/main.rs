@@ -17,6 +17,7 @@ mod ops;
 mod poison;
 mod powercut;
 mod projects;
+mod resources;
 mod results;
 mod runs;
 mod scheduling;

@@ -190,6 +190,7 @@ impl From<sqlite::Error> for Error {
                 Self::Damaged(format!("{what}; restore metadata.db from a backup"))
             }
             sqlite::Error::Full(cause) => Self::Full(Box::new(cause)),
+            sqlite::Error::Busy => Self::Busy,
             sqlite::Error::Unavailable(cause) => Self::Unavailable(cause),
         }
     }
@@ -208,7 +209,7 @@ mod tests {
     fn run<F: Future<Output = ()>>(story: impl FnOnce(Sqlite) -> F) {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();
-        tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(story(store));
+        tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap().block_on(story(store));
     }
 
     #[test]
@@ -220,7 +221,7 @@ mod tests {
     fn what_is_committed_is_there_after_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metadata.db");
-        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
         let project = conformance::project(7);
         let store = Sqlite::open(&path).unwrap();
         runtime.block_on(conformance::put(&store, &project));
@@ -248,7 +249,7 @@ mod tests {
         old.pragma_update(None, "user_version", 1).unwrap();
         drop(old);
         let store = Sqlite::open(&path).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
         let mut project =
             runtime.block_on(store.project(ProjectId::from_bytes([7; 24]))).unwrap().expect("it was there");
         assert_eq!(project.runs[0].times, crate::model::run::Times::default());
@@ -263,7 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metadata.db");
         let store = Sqlite::open(&path).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
         let mut project = conformance::project(7);
         project.notes = "x".repeat(16 << 20);
         runtime.block_on(conformance::put(&store, &project));
@@ -280,7 +281,7 @@ mod tests {
     fn what_is_erased_is_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
         let mut project = conformance::project(7);
         let is_stored = |secret: &[u8]| {
             let files = ["metadata.db", "metadata.db-wal"]

@@ -66,6 +66,9 @@ pub enum Error {
     /// There is no room. Worth another try once somebody has made some.
     #[error("there is no space left for objects")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The index is read by as many as may. Worth another try after a pause.
+    #[error("reduce your request rate")]
+    Busy,
     /// Files or index did not do as told. Worth another try after a pause.
     #[error("object storage is unavailable")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -97,6 +100,7 @@ impl From<sqlite::Error> for Error {
     fn from(error: sqlite::Error) -> Self {
         match error {
             sqlite::Error::Full(_) => Self::Full(Box::new(error)),
+            sqlite::Error::Busy => Self::Busy,
             error => Self::Storage(Box::new(error)),
         }
     }

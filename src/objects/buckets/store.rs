@@ -173,8 +173,8 @@ impl Buckets {
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::Damaged`].
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Contents, Error> {
         let (buckets, bucket, key) = (self.clone(), bucket.to_owned(), key.to_owned());
-        let open = move || buckets.index.query(|index| buckets.open_object(index, &bucket, &key));
-        spawn_blocking(open).await?
+        let index = self.index.clone();
+        index.read(move |index| buckets.open_object(index, &bucket, &key)).await
     }
 
     fn open_object(&self, index: &rusqlite::Connection, bucket: &str, key: &str) -> Result<Contents, Error> {

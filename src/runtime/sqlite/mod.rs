@@ -1,23 +1,23 @@
 //! One `SQLite` file in WAL mode, `synchronous=FULL`, with one thread that writes.
 //!
 //! The thread takes all changes that wait into one transaction, each in a savepoint of its own, so that they
-//! share a sync of the disk. Readers have connections of their own and see the last commit.
+//! share a sync of the disk. Readers have connections of their own, a fixed number, and see the last commit.
 
+mod readers;
 mod writer;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use readers::Readers;
 pub use writer::Change;
 use writer::Writer;
 
 /// How long a statement waits for a lock that another connection has.
 const BUSY: Duration = Duration::from_secs(10);
-/// Readers that are kept open; more are opened while they are all in use.
-const IDLE_READERS_MAX: usize = 8;
 /// Pages of the log at which it is folded into the file.
 const LOG_PAGES: u32 = 4_000;
 
@@ -40,6 +40,9 @@ pub enum Error {
     /// There is no room. Worth another try once somebody has made some.
     #[error("there is no space left")]
     Full(#[source] rusqlite::Error),
+    /// All readers are in use. Worth another try after a pause.
+    #[error("all its readers are in use")]
+    Busy,
     /// It did not do as told. Worth another try after a pause.
     #[error("it is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -63,9 +66,8 @@ pub struct Database(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    path: PathBuf,
     writer: Writer,
-    readers: Mutex<Vec<Connection>>,
+    readers: Arc<Readers>,
 }
 
 impl Database {
@@ -83,24 +85,23 @@ impl Database {
         migrate(&mut connection, migrations)?;
         let writer =
             Writer::start(connection, thread).map_err(|error| Error::Unavailable(Box::new(error)))?;
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), writer, readers: Mutex::default() })))
+        let readers = Readers::open(path, readers::count(), readers::PATIENCE)?;
+        Ok(Self(Arc::new(Inner { writer, readers })))
     }
 
-    /// Runs `query` on a reader of its own, on this thread: for threads that may block.
+    /// Runs `query` on this thread, on a reader that is idle: for the start, when nothing else reads.
     ///
     /// # Errors
-    /// What `query` says, or what stands in the way of a reader.
+    /// What `query` says; [`Error::Busy`].
     pub fn query<T, E: From<Error>>(&self, query: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
-        let reader = self.0.reader()?;
-        let answer = query(&reader);
-        self.0.keep(reader);
-        answer
+        query(&*self.0.readers.take()?)
     }
 
-    /// Runs `query` on a reader of its own, away from the async threads.
+    /// Runs `query` on a reader of its own, away from the async threads. Waits for a reader a few seconds at most, and
+    /// occupies no thread meanwhile.
     ///
     /// # Errors
-    /// What `query` says, or what stands in the way of a reader.
+    /// What `query` says; [`Error::Busy`] if no reader became idle.
     pub async fn read<T, E>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -109,8 +110,8 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let database = self.clone();
-        let task = tokio::task::spawn_blocking(move || database.query(query));
+        let reader = self.0.readers.wait().await?;
+        let task = tokio::task::spawn_blocking(move || query(&reader));
         task.await.map_err(|error| Error::Unavailable(Box::new(error)))?
     }
 
@@ -140,18 +141,9 @@ impl Database {
     }
 }
 
-impl Inner {
-    fn reader(&self) -> Result<Connection, Error> {
-        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY), Ok)
-    }
-
-    fn keep(&self, reader: Connection) {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() < IDLE_READERS_MAX {
-            readers.push(reader);
-        }
-    }
+/// The most files that a database needs: a file and its log for each connection, and the index of the log.
+pub fn files() -> usize {
+    2 * (readers::count() + 1) + 1
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {

@@ -25,6 +25,7 @@ pub(super) fn refusal(error: Error) -> S3Error {
         Error::Mismatch { .. } => S3ErrorCode::BadDigest,
         Error::Precondition => S3ErrorCode::PreconditionFailed,
         Error::Key => S3ErrorCode::KeyTooLongError,
+        Error::Busy => S3ErrorCode::SlowDown,
         Error::Full(_) => {
             tracing::error!("an S3 request failed: {}", chain(&error));
             let mut full = s3_error!(ServiceUnavailable, "There is no space left for objects.");

@@ -1,0 +1,118 @@
+//! A fixed number of connections that read, opened at start.
+//!
+//! `SQLite` cannot close a file while another connection of the process holds a lock on it. A connection for each
+//! request would keep its files for good, so the number is fixed and requests wait for a turn.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::{Error, connect};
+
+/// Readers of a database on a machine of one core, and on one of many.
+const COUNT: (usize, usize) = (4, 16);
+/// How long a read waits for a reader.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The readers of a database: two a core.
+pub(super) fn count() -> usize {
+    let cores = available_parallelism().map_or(1, usize::from);
+    (2 * cores).clamp(COUNT.0, COUNT.1)
+}
+
+/// Connections that take turns.
+#[derive(Debug)]
+pub(super) struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    turns: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Readers {
+    /// Opens `count` readers with all their files. A read waits as long as `patience` for one of them.
+    pub(super) fn open(path: &Path, count: usize, patience: Duration) -> Result<Arc<Self>, Error> {
+        let readers: Result<Vec<Connection>, Error> = (0..count).map(|_| reader(path)).collect();
+        Ok(Arc::new(Self { idle: Mutex::new(readers?), turns: Arc::new(Semaphore::new(count)), patience }))
+    }
+
+    /// Waits for a reader.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], if none becomes idle in time.
+    pub(super) async fn wait(self: &Arc<Self>) -> Result<Reader, Error> {
+        let turn = timeout(self.patience, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
+        self.lend(turn)
+    }
+
+    /// Takes a reader that is idle now.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], if none is.
+    pub(super) fn take(self: &Arc<Self>) -> Result<Reader, Error> {
+        let turn = Arc::clone(&self.turns).try_acquire_owned().map_err(|_| Error::Busy)?;
+        self.lend(turn)
+    }
+
+    fn lend(self: &Arc<Self>, turn: OwnedSemaphorePermit) -> Result<Reader, Error> {
+        let connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = Some(connection.ok_or(Error::Busy)?);
+        Ok(Reader { connection, home: Arc::clone(self), _turn: turn })
+    }
+}
+
+/// Opens a reader. The log of the database is opened with the first read.
+fn reader(path: &Path) -> Result<Connection, Error> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// A reader in use. It is idle again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Reader {
+    connection: Option<Connection>,
+    home: Arc<Readers>,
+    /// Given back after the connection.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Deref for Reader {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("a reader has its connection until it is dropped")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.home.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_waits_for_a_reader_and_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        drop(super::super::Database::open(&path, "a", &["CREATE TABLE a (a TEXT) STRICT;"]).unwrap());
+        let readers = Readers::open(&path, 2, Duration::from_millis(50)).unwrap();
+        let (first, _second) = (readers.wait().await.unwrap(), readers.take().unwrap());
+        assert!(matches!(readers.take(), Err(Error::Busy)));
+        assert!(matches!(readers.wait().await, Err(Error::Busy)));
+        let (third, ()) = tokio::join!(readers.wait(), async { drop(first) });
+        let tables: i64 =
+            third.unwrap().query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+        assert_eq!(tables, 1);
+    }
+}

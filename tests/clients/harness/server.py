@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,11 +26,16 @@ def clean_environment():
 
 
 def free_ports(count):
-    """Ports that nobody listens on now; all are held at once, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Free ports below those that the system gives to connections, so that suites can run beside each other."""
+    sockets = []
     try:
-        for held in sockets:
-            held.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            candidate = socket.socket()
+            try:
+                candidate.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
+                sockets.append(candidate)
+            except OSError:
+                candidate.close()
         return [held.getsockname()[1] for held in sockets]
     finally:
         for held in sockets:

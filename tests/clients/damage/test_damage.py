@@ -1,0 +1,251 @@
+"""Every file and folder of the data directory is removed, emptied, cut, filled with garbage or has one bit changed:
+before a start, while the server works, alone and in pairs.
+
+Whatever is damaged: no wrong answer is given, nothing else is lost, the process neither dies nor hangs, a refusal
+names a file, and with the file put back everything is there. A run of the tests tries a random few, whose seed is
+printed; `tests/run --long` tries them all and leaves a table in `damage.md` beside the logs of the tests.
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+
+from harness import damage_scene as scene
+from harness.server import Server
+
+LONG = os.environ.get("TESTS_LONG") == "1"
+SEED = int(os.environ["TESTS_SEED"])
+ALONE, PAIRS, DURING = (10_000, 120, 120) if LONG else (6, 3, 3)
+KINDS = ("removed", "emptied", "cut", "garbage", "one bit")
+START_S = 40
+RNG = random.Random(SEED)
+
+
+def damage(path, kind, rng):
+    """Damages a file or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        if kind == "removed":
+            shutil.rmtree(path)
+        else:
+            for inside in sorted(path.rglob("*")):
+                if inside.is_file():
+                    damage(inside, kind, rng)
+        return
+    size = path.stat().st_size
+    if kind == "removed":
+        path.unlink()
+    elif kind == "emptied":
+        os.truncate(path, 0)
+    elif kind == "cut":
+        os.truncate(path, size // 2)
+    elif kind == "garbage":
+        with path.open("r+b") as file:
+            file.write(rng.randbytes(min(size, 1 << 20)))
+    elif size:
+        with path.open("r+b") as file:
+            place = rng.randrange(size)
+            file.seek(place)
+            byte = file.read(1)[0] ^ (1 << rng.randrange(8))
+            file.seek(place)
+            file.write(bytes([byte]))
+
+
+def targets(data):
+    """Every file and folder below the data directory, and the directory's stores as wholes."""
+    return sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.name != "reserve")
+
+
+def kinds_of(data, name):
+    return ("removed", "emptied", "garbage") if (data / name).is_dir() else KINDS
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scene")
+    return folder, scene.build(folder)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Collects a row for each case; the long form leaves them in a file."""
+    rows = []
+    yield rows
+    logs = Path(os.environ.get("TESTS_LOGS", "."))
+    if LONG:
+        lines = ["| when | damage | start | finished | running | waiting | small | large |", "| --- " * 8 + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        (logs / "damage.md").write_text("\n".join(lines) + "\n")
+
+
+def cases(data, rng):
+    every = [(name, kind) for name in targets(data) for kind in kinds_of(data, name)]
+    return rng.sample(every, min(ALONE, len(every)))
+
+
+def sampled_pairs(data, rng, count):
+    names = targets(data)
+    for _ in range(count):
+        first, second = rng.sample(names, 2)
+        yield [(name, rng.choice(kinds_of(data, name))) for name in (first, second)]
+
+
+def test_damage_before_a_start(made, table, tmp_path):
+    folder, expected = made
+    problems = []
+    for case in [[case] for case in cases(folder / "data", RNG)]:
+        one(case, folder, expected, tmp_path / "case", table, problems)
+    assert not problems, "\n\n".join(problems)
+
+
+def test_damage_in_pairs(made, table, tmp_path):
+    folder, expected = made
+    problems = []
+    for case in sampled_pairs(folder / "data", RNG, PAIRS):
+        one(case, folder, expected, tmp_path / "case", table, problems)
+    assert not problems, "\n\n".join(problems)
+
+
+def test_damage_while_it_works(made, table, tmp_path):
+    folder, expected = made
+    problems = []
+    every = [(name, kind) for name in targets(folder / "data") for kind in kinds_of(folder / "data", name)]
+    for case in RNG.sample(every, min(DURING, len(every))):
+        try:
+            while_it_works(case, folder, expected, tmp_path / "case", table)
+        except AssertionError as error:
+            problems.append(f"{case}, while it works: {error}")
+    assert not problems, "\n\n".join(problems)
+
+
+def one(case, folder, expected, place, table, problems):
+    try:
+        before_a_start(case, folder, expected, place, table)
+    except AssertionError as error:
+        problems.append(f"{case}: {error}")
+    except OSError as error:
+        problems.append(f"{case}: {type(error).__name__} {error}")
+
+
+def apply(case, data, rng):
+    for name, kind in case:
+        if (data / name).exists():
+            damage(data / name, kind, rng)
+
+
+def before_a_start(case, folder, expected, place, table):
+    rng = random.Random(f"{SEED}/{case}")
+    scene.copy(folder, place)
+    data = place / "data"
+    apply(case, data, rng)
+    damaged = scene.payload(data) if (data / "objects").exists() else {}
+    server = Server(place)
+    refusal = start(server)
+    if refusal is not None:
+        assert_refusal(refusal, case)
+        after = scene.payload(data) if (data / "objects").exists() else {}
+        assert after == damaged, f"a refused start changed objects: {refusal}"
+        put_back(case, folder, data)
+        server = Server(place)
+        again = start(server)
+        assert again is None, f"refused with everything put back: {again}"
+        answers = finish(server, expected)
+        # What a refused start found gone was not there to be kept.
+        assert set(answers.values()) == {"right"}, f"with everything put back: {answers}\nafter: {refusal}"
+        table.append(row("before", case, f"refused: {refusal}", {}))
+        return
+    answers = finish(server, expected)
+    table.append(row("before", case, "starts", answers))
+    assert_kept(case, damaged, data)
+
+
+def while_it_works(case, folder, expected, place, table):
+    rng = random.Random(f"{SEED}/{case}")
+    scene.copy(folder, place)
+    data = place / "data"
+    server = Server(place, environment=scene.SLOW)
+    assert start(server) is None
+    time.sleep(rng.random() * 0.8)
+    apply([case], data, rng)
+    answers = scene.questions(server, expected) if server.process.poll() is None else {}
+    code = end(server)
+    table.append(row("during", [case], f"exit {code}", answers))
+    log = server.log.read_text(errors="replace")
+    assert "panicked" not in log, server.tail()
+    assert code is None or code >= 0, f"the process died of signal {-code}\n{server.tail()}"
+
+
+def start(server):
+    """Starts a server; returns nothing, or the sentence with which it refused."""
+    try:
+        server.__enter__()
+    except AssertionError as error:
+        assert server.process.returncode is not None and server.process.returncode > 0, f"no refusal: {error}"
+        lines = server.log.read_text(errors="replace").splitlines()
+        return lines[-1] if lines else ""
+    return None
+
+
+def assert_refusal(refusal, case):
+    """A refusal is one sentence that names what is wrong."""
+    assert "panicked" not in refusal, refusal
+    last = [Path(name) for name, _ in case]
+    stems = {part for path in last for part in (path.parts[0], path.name)}
+    stems |= {re.sub(r"-(wal|shm)$", "", stem) for stem in stems} | {"data directory", "objects"}
+    assert any(stem in refusal for stem in stems), f"the refusal does not name {case}: {refusal}"
+
+
+def finish(server, expected):
+    """Asks everything, and ends the server in an orderly way."""
+    try:
+        answers = scene.questions(server, expected)
+        assert server.process.poll() is None, f"the process has ended\n{server.tail()}"
+    finally:
+        code = end(server)
+    assert code == 0, f"exit code {code}\n{server.tail()}"
+    assert "panicked" not in server.log.read_text(errors="replace"), server.tail()
+    return answers
+
+
+def end(server):
+    if server.process.poll() is None:
+        server.process.send_signal(signal.SIGTERM)
+    try:
+        return server.process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        server.process.wait()
+        return None
+
+
+def assert_kept(case, before, data):
+    """Nothing but what was damaged is gone, wherever it lies now."""
+    names = [name for name, _ in case]
+    after = {path.read_bytes() for path in data.rglob("*") if path.is_file() and path.stat().st_size < 1 << 22}
+    for name, content in before.items():
+        touched = any(name == other or name.startswith(f"{other}/") for other in names)
+        assert touched or content in after, f"{name} was removed although only {names} was damaged"
+
+
+def put_back(case, folder, data):
+    for name, _ in case:
+        source, target = folder / "data" / name, data / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
+        else:
+            shutil.copy2(source, target)
+
+
+def row(when, case, started, answers):
+    named = ", ".join(f"{re.sub(r'[0-9a-f]{16,}', '…', name)} {kind}" for name, kind in case)
+    cells = [answers.get(key, "") for key in ("finished", "running", "waiting", "small", "large")]
+    return [when, named, started[:200], *cells]

@@ -1,6 +1,7 @@
 //! Pages for people, from files in the binary: nothing is fetched from anywhere else.
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -20,11 +21,12 @@ pub(super) fn pages() -> Router<State> {
         .route("/docs/page.css", get(async || page(STYLE, include_str!("../../assets/docs/page.css"))))
 }
 
-const HTML: &str = "text/html; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-fn page(media_type: &'static str, text: &'static str) -> impl IntoResponse {
+/// A page with the headers that pages have.
+pub(super) fn page(media_type: &'static str, text: impl Into<Body>) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -35,5 +37,5 @@ fn page(media_type: &'static str, text: &'static str) -> impl IntoResponse {
         (header::HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    (headers, text)
+    (headers, text.into())
 }

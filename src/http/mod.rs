@@ -12,6 +12,7 @@ mod compress;
 mod cors;
 mod docs;
 mod external;
+mod guides;
 mod log;
 mod name;
 mod openapi;

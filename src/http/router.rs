@@ -11,7 +11,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{authorize, clks, projects, results, run_status, runs, status};
 use super::problem::Problem;
-use super::{State, cors, docs, log, openapi};
+use super::{State, cors, docs, guides, log, openapi};
 
 /// A browser is not to guess what an answer is.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -23,6 +23,7 @@ pub fn api(state: State) -> Router {
     let routes = Router::new()
         .nest("/api/v1", endpoints())
         .merge(docs::pages())
+        .merge(guides::pages())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))

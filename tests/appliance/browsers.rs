@@ -66,7 +66,7 @@ async fn answers_are_not_kept_and_pages_are_confined() {
     let answer = asked(&server, Method::GET, "/api/v1/status", "https://a.example").await;
     assert_eq!(header(&answer, "cache-control"), Some("no-store"));
     assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
-    for path in ["/", "/docs", "/docs/api.js", "/docs/page.css"] {
+    for path in ["/", "/docs", "/docs/what-it-survives", "/docs/api.js", "/docs/page.css"] {
         let page = asked(&server, Method::GET, path, "https://a.example").await;
         assert!(
             header(&page, "content-security-policy").unwrap().contains("frame-ancestors 'none'"),

@@ -1,0 +1,126 @@
+//! The guides: pages of the documentation that are not about the API, written in Markdown.
+
+use std::fmt::Write;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, html};
+
+use super::State;
+use super::docs::{HTML, page};
+use super::problem::Problem;
+
+/// A page of the documentation. It is served as HTML under `/docs/{name}` and as it is under `/docs/{name}.md`.
+struct Guide {
+    name: &'static str,
+    markdown: &'static str,
+}
+
+const GUIDES: &[Guide] =
+    &[Guide { name: "what-it-survives", markdown: include_str!("../../assets/docs/what-it-survives.md") }];
+
+const MARKDOWN: &str = "text/markdown; charset=utf-8";
+
+/// The pages.
+pub(super) fn pages() -> Router<State> {
+    Router::new().route("/docs/{name}", get(guide))
+}
+
+async fn guide(Path(name): Path<String>) -> Response {
+    let (name, is_source) = name.strip_suffix(".md").map_or((name.as_str(), false), |name| (name, true));
+    match GUIDES.iter().find(|guide| guide.name == name) {
+        Some(guide) if is_source => page(MARKDOWN, guide.markdown).into_response(),
+        Some(guide) => page(HTML, guide.html()).into_response(),
+        None => Problem::new(StatusCode::NOT_FOUND, "there is no such page; / lists those that there are")
+            .into_response(),
+    }
+}
+
+impl Guide {
+    fn html(&self) -> String {
+        let title = self.markdown.lines().next().unwrap_or_default().trim_start_matches("# ");
+        let mut body = String::new();
+        html::push_html(&mut body, with_anchors(self.markdown).into_iter());
+        format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · entityd</title>\n\
+             <link rel=\"stylesheet\" href=\"page.css\">\n</head>\n<body class=\"plain guide\">\n<main>\n\
+             {body}</main>\n</body>\n</html>\n"
+        )
+    }
+}
+
+/// Parses Markdown. Headings get the anchors that they have in a repository's browser, and links to other guides
+/// lose the `.md` that they need there.
+fn with_anchors(markdown: &str) -> Vec<Event<'_>> {
+    let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, Options::ENABLE_TABLES).collect();
+    for at in 0..events.len() {
+        let anchor = match &events[at] {
+            Event::Start(Tag::Heading { level, .. }) if *level > HeadingLevel::H1 => {
+                anchor(&events[at + 1..])
+            }
+            _ => continue,
+        };
+        if let Event::Start(Tag::Heading { id, .. }) = &mut events[at] {
+            *id = Some(anchor.into());
+        }
+    }
+    events.iter_mut().for_each(to_served_page);
+    events
+}
+
+/// The text of a heading in lower case, with hyphens for spaces.
+fn anchor(inside: &[Event<'_>]) -> String {
+    let words =
+        inside.iter().take_while(|event| !matches!(event, Event::End(_))).filter_map(|event| match event {
+            Event::Text(text) | Event::Code(text) => Some(text),
+            _ => None,
+        });
+    let mut anchor = String::new();
+    for letter in words.flat_map(|text| text.chars()) {
+        if letter.is_alphanumeric() || letter == '-' || letter == '_' {
+            let _ = write!(anchor, "{}", letter.to_lowercase());
+        } else if letter == ' ' {
+            anchor.push('-');
+        }
+    }
+    anchor
+}
+
+fn to_served_page(event: &mut Event<'_>) {
+    let Event::Start(Tag::Link { dest_url, .. }) = event else { return };
+    if let Some((name, fragment)) = dest_url.split_once(".md").filter(|_| !dest_url.contains("://")) {
+        *dest_url = CowStr::from(format!("{name}{fragment}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guide_is_a_page_with_anchors_and_links_to_other_guides() {
+        let text = "# Limits\n\n## Files & memory\n\nSee [the other](operations.md#backup).\n";
+        let guide = Guide { name: "limits", markdown: text };
+        let html = guide.html();
+        assert!(html.contains("<title>Limits · entityd</title>"), "{html}");
+        assert!(html.contains("<h2 id=\"files--memory\">Files &amp; memory</h2>"), "{html}");
+        assert!(html.contains("<a href=\"operations#backup\">"), "{html}");
+    }
+
+    #[test]
+    fn links_between_guides_lead_somewhere() {
+        for guide in GUIDES {
+            for event in with_anchors(guide.markdown) {
+                let Event::Start(Tag::Link { dest_url, .. }) = event else { continue };
+                let name = dest_url.split('#').next().unwrap_or_default();
+                let known = name.is_empty() || name.contains("://") || GUIDES.iter().any(|g| g.name == name);
+                assert!(known, "{}: nothing is at {dest_url}", guide.name);
+            }
+        }
+    }
+}

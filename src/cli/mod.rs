@@ -12,6 +12,7 @@ mod progress;
 mod queue;
 pub mod selftest;
 mod serve;
+mod temporary;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
+    if matches!(command, Command::Demo(_) | Command::Link(_) | Command::Bench(_) | Command::Selftest(_)) {
+        temporary::choose();
+    }
     match command {
         Command::Serve(arguments) => arguments.run(),
         Command::Demo(arguments) => arguments.run(),

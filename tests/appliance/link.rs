@@ -148,3 +148,23 @@ fn what_is_wrong_with_the_command_line_is_one_line() {
     insta::assert_snapshot!(said(link(std::slice::from_ref(&json), &json!(0.9), &[])), @"2 entityd: 2 values required by '<FILE> <FILE>...'; only 1 was provided");
     insta::assert_snapshot!(said(link(&[json, folder.path().join("none.json")], &json!(0.9), &[])), @"1 entityd: /none.json: cannot be read: No such file or directory (os error 2)");
 }
+
+#[test]
+fn a_linkage_needs_no_directory_for_temporary_files() {
+    let folder = TempDir::new().unwrap();
+    let files: Vec<PathBuf> = (0..2).map(|party| folder.path().join(format!("{party}.json"))).collect();
+    for file in &files {
+        fs::write(file, r#"{"clks": ["AAECAwQFBgc="]}"#).unwrap();
+    }
+    let output = entityd()
+        .arg("link")
+        .args(&files)
+        .args(["--threshold", "0.9"])
+        .env("TMPDIR", "/does/not/exist")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(answer(&output), json!({"groups": [[[0, 0], [1, 0]]]}));
+    assert!(stderr(&output).contains("since /does/not/exist is missing"), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}

@@ -60,6 +60,15 @@ impl Entityd {
         Self::launch(folder, &[], variables)
     }
 
+    /// A server that another program starts, such as `strace` or `unshare`: `wrapper` is its command line, and ends where
+    /// ours begins.
+    pub(crate) fn through(wrapper: &[&str], flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut command = wrapped(wrapper, &command(&folder, flags, variables));
+        command.stderr(log(&folder));
+        Self::spawn(folder, command)
+    }
+
     /// A process on what another one has left in `folder`, that comes to its end by itself, perhaps before it has said
     /// anything.
     pub(crate) async fn until_it_ends(folder: &TempDir, variables: &[(&str, &str)]) {
@@ -77,7 +86,12 @@ impl Entityd {
     }
 
     fn launch(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = command(&folder, flags, variables).stdout(Stdio::piped()).spawn().unwrap();
+        let command = command(&folder, flags, variables);
+        Self::spawn(folder, command)
+    }
+
+    fn spawn(folder: TempDir, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let Some((doors, admin_token)) = read_banner(&mut stdout) else {
             let _ = child.kill();
@@ -167,11 +181,28 @@ impl Drop for Entityd {
 
 /// How a server is started.
 fn command(folder: &TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Command {
-    let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_entityd"));
     let mut command = server::command(program, &folder.path().join("data"), flags, variables);
-    command.stderr(log);
+    command.stderr(log(folder));
     command
+}
+
+/// The file that a server in `folder` logs to.
+fn log(folder: &TempDir) -> File {
+    File::options().create(true).append(true).open(folder.path().join("log")).unwrap()
+}
+
+/// The command line of `wrapper` with that of `inner` behind it, and what goes with it.
+fn wrapped(wrapper: &[&str], inner: &Command) -> Command {
+    let mut outer = Command::new(wrapper[0]);
+    outer.args(&wrapper[1..]).arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
 }
 
 /// Reads what a server says when it has started: where it listens, and the admin token if that is new.

@@ -28,7 +28,8 @@ use crate::runtime::compute::Pool;
 /// without `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything
 /// between them. All files have encodings of the same size, a multiple of 8 bytes, and all have blocks
 /// or none has. The order of the files numbers the datasets, and decides between equal scores. The
-/// result is what a server would answer.
+/// result is what a server would answer. What lies on the way to it goes to TMPDIR, or /tmp, which
+/// should have room for twice the files; where there is none, to /var/tmp or the current directory.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {

@@ -29,8 +29,9 @@ pub(super) struct Workshop {
 impl Workshop {
     /// Opens one in the system's directory for temporary files (`TMPDIR`).
     pub(super) fn open() -> Result<Self, Failure> {
-        let folder = tempfile::tempdir()
-            .map_err(|error| Failure::Failed(format!("cannot make a temporary directory: {error}")))?;
+        let folder = tempfile::tempdir().map_err(|error| {
+            Failure::Failed(format!("cannot make a temporary directory: {error}; name one with TMPDIR"))
+        })?;
         let objects = Objects::open(&folder.path().join("objects"), &folder.path().join("staging"));
         let objects = objects.or_fail()?;
         let runtime = cli::runtime()?;

@@ -151,6 +151,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
+    // The journal of a statement goes to a temporary directory otherwise, which may be missing or belong to others.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -245,6 +247,29 @@ mod tests {
         };
         database.write(erase).await.unwrap();
         assert!(!found());
+    }
+
+    #[tokio::test]
+    async fn compacting_works_beside_the_file_and_leaves_nothing_there() {
+        let (folder, database) = open();
+        let fill = |change: &Change<'_>| {
+            let words = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+                         INSERT INTO words SELECT printf('%0999d', i) FROM n";
+            change.execute(words, [])?;
+            Ok::<_, Error>(change.execute("DELETE FROM words", [])?)
+        };
+        database.write(fill).await.unwrap();
+        let size = || std::fs::metadata(folder.path().join("words.db")).unwrap().len();
+        add(&database, "one").await.unwrap();
+        database.compact().await.unwrap();
+        assert!(size() < 1 << 20, "{}", size());
+        let temporary: String = database
+            .query(|reader| {
+                Ok::<_, Error>(reader.pragma_query_value(None, "temp_store_directory", |row| row.get(0))?)
+            })
+            .unwrap();
+        assert_eq!(Path::new(&temporary), folder.path());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "the file, its log and their index");
     }
 
     #[test]

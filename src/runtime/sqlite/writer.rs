@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -201,11 +202,21 @@ fn compact(connection: &Connection) -> Result<(), Error> {
     let count = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (free, all) = (count("freelist_count")?, count("page_count")?);
     if free > FREE_PAGES_MAX && free * 4 > all {
-        connection.execute_batch("VACUUM")?;
+        vacuum(connection)?;
     }
     connection.execute_batch("PRAGMA optimize")?;
     empty_the_log(connection);
     Ok(())
+}
+
+/// Writes the file anew through a nameless one in the same folder: it may be too large for the memory.
+fn vacuum(connection: &Connection) -> Result<(), Error> {
+    let folder = connection.path().and_then(|path| Path::new(path).parent()?.to_str());
+    connection.pragma_update(None, "temp_store_directory", folder.unwrap_or(""))?;
+    connection.pragma_update(None, "temp_store", "file")?;
+    let written = connection.execute_batch("VACUUM");
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(written?)
 }
 
 /// Empties the write-ahead log, unless a reader goes on needing it; says whether it is empty now.

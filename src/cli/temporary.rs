@@ -1,0 +1,30 @@
+//! The directory for temporary files.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use super::output;
+
+/// Takes another directory for temporary files where that of the system (`TMPDIR`, or /tmp) is missing or not to be
+/// written: /var/tmp, or else the current one. Says so.
+pub(super) fn choose() {
+    let asked = env::temp_dir();
+    if is_usable(&asked) {
+        return;
+    }
+    let others = [Some(PathBuf::from("/var/tmp")), env::current_dir().ok()];
+    let Some(other) = others.into_iter().flatten().find(|folder| is_usable(folder)) else { return };
+    output::complain(&format!(
+        "temporary files go to {}, since {} is missing or not writable; TMPDIR names another directory",
+        other.display(),
+        asked.display()
+    ));
+    // It is overridden once in a process: there is no earlier choice.
+    let _ = tempfile::env::override_temp_dir(&other);
+}
+
+fn is_usable(folder: &Path) -> bool {
+    folder.is_dir() && access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}

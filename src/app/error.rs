@@ -16,14 +16,15 @@ pub enum Error {
     #[error(transparent)]
     Tls(#[from] tls::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} (--{setting})")]
+    #[error("cannot listen on {address} (--{setting}): {cause}; {advice}")]
     Listen {
         /// The setting that says so.
         setting: &'static str,
         /// The address.
         address: SocketAddr,
+        /// What would do.
+        advice: String,
         /// What the operating system says.
-        #[source]
         cause: std::io::Error,
     },
     /// Nobody could be let in to the administration.

@@ -3,6 +3,7 @@
 mod banner;
 mod edge;
 mod error;
+mod listen;
 mod objects;
 mod operator;
 mod s3;
@@ -45,6 +46,7 @@ use crate::runtime::reserve::Reserve;
 use crate::tls::Tls;
 use crate::worker::Worker;
 use edge::Edge;
+use listen::listen;
 use operator::Operator;
 use shelves::{Blobs, Shelves};
 
@@ -139,11 +141,11 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let reserve = reserve(&data_dir);
     open_files::raise();
     let edge = Edge::open(settings, &data_dir)?;
-    let api = listen("listen", settings.listen).await?;
-    let s3_listener = listen("s3-listen", settings.s3_listen).await?;
-    let ops = listen("ops-listen", settings.ops_listen).await?;
+    let api = listen("listen", settings.listen)?;
+    let s3_listener = listen("s3-listen", settings.s3_listen)?;
+    let ops = listen("ops-listen", settings.ops_listen)?;
     let redirect = match settings.redirect_listen {
-        Some(address) => Some(listen("redirect-listen", address).await?),
+        Some(address) => Some(listen("redirect-listen", address)?),
         None => None,
     };
     let addresses =
@@ -306,8 +308,4 @@ async fn projects(objects: &Objects) -> Result<Vec<ProjectId>, ObjectsError> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
-}
-
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|cause| Error::Listen { setting, address, cause })
 }

@@ -154,7 +154,7 @@ const fn patience(settings: &Settings) -> Duration {
 
 /// How to reach the S3 store.
 fn access(settings: &Settings) -> Result<S3Access, Error> {
-    let from_file = settings.s3_secret_key_file.as_deref().map(secret::read).transpose();
+    let from_file = settings.s3_secret_key_file.as_deref().map(|path| secret::read_word(path, 1)).transpose();
     let secret_key = from_file.map_err(Error::SecretFile)?;
     let secret_key = secret_key.or_else(|| settings.s3_secret_key.as_ref().map(|key| key.reveal().clone()));
     Ok(S3Access {

@@ -9,6 +9,7 @@ use super::mistake::{Mistake, is_secret};
 use super::settings::{KEYS, Key};
 use super::source::Source;
 use super::values::unknown_key;
+use crate::runtime::text;
 
 /// One line of the settings file.
 #[derive(Debug)]
@@ -28,11 +29,12 @@ impl Entry {
 
 /// Every entry of the file at `path`; refuses a file that names what is no setting.
 pub(super) fn read(path: &str) -> Result<Vec<Entry>, Mistake> {
-    let text = std::fs::read_to_string(path).map_err(|error| Mistake::File {
-        place: path.to_owned(),
-        problem: format!("cannot be read: {error}"),
-    })?;
-    parse(path, &text)
+    let wrong = |problem: String| Mistake::File { place: path.to_owned(), problem };
+    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let text = text::unmarked(&bytes).map_err(|foreign| wrong(foreign.to_string()))?;
+    let text =
+        str::from_utf8(text).map_err(|_| wrong("it is not text in UTF-8; save it as UTF-8".to_owned()))?;
+    parse(path, text)
 }
 
 /// Every entry of `text`, which came from the file at `path`.

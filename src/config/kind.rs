@@ -1,6 +1,6 @@
 //! Kinds of values: how each is read from text, and what to say when it cannot be.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::http::HeaderName;
@@ -30,15 +30,17 @@ pub(super) struct Kind<T> {
 /// Where to listen.
 pub(super) const ADDRESS: Kind<SocketAddr> = Kind {
     placeholder: "ADDRESS:PORT",
-    remedy: "an address and a port, such as 127.0.0.1:8851 or [::]:8851",
-    read: |text| text.parse().ok(),
+    remedy: "an address and a port, such as 127.0.0.1:8851 or [::]:8851, :8851 for every address, or 8851 for this \
+             machine alone",
+    read: address,
 };
 
 /// Where to listen, or nowhere.
 pub(super) const ADDRESS_OR_NONE: Kind<Option<SocketAddr>> = Kind {
     placeholder: "ADDRESS:PORT",
-    remedy: "an address and a port, such as 127.0.0.1:8080 or [::]:80",
-    read: |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) },
+    remedy: "an address and a port, such as 127.0.0.1:8080 or [::]:80, :80 for every address, or 8080 for this machine \
+             alone",
+    read: |text| if text.is_empty() { Some(None) } else { address(text).map(Some) },
 };
 
 /// Whether there is TLS.
@@ -191,11 +193,15 @@ pub(super) const BUCKET: Kind<String> = Kind {
 pub(super) const SWITCH: Kind<bool> =
     Kind { placeholder: "true|false", remedy: "true or false", read: switch };
 
+/// Variables of the reference service that say yes or no and have no effect here: what they are about is built in. A value
+/// that is neither is a mistake all the same, which may hide in the others.
+pub(super) const SWITCHES_WITHOUT_EFFECT: [&str; 2] = ["MINIO_SECURE", "DOWNLOAD_OBJECT_STORE_ENABLED"];
+
 /// Yes, no, or as it is found.
 pub(super) const SWITCH_OR_AUTO: Kind<Option<bool>> = Kind {
     placeholder: "auto|true|false",
     remedy: "true, false or auto",
-    read: |text| if text == "auto" { Some(None) } else { switch(text).map(Some) },
+    read: |text| if text.eq_ignore_ascii_case("auto") { Some(None) } else { switch(text).map(Some) },
 };
 
 /// How long temporary credentials last.
@@ -398,9 +404,22 @@ fn network(text: &str) -> Option<IpNet> {
 
 fn switch(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "1" => Some(true),
-        "false" | "no" | "0" => Some(false),
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
         _ => None,
+    }
+}
+
+/// Where to listen. A port alone, or behind `localhost`, is one of this machine alone; one behind a colon is one of every
+/// address, IPv4 and IPv6.
+fn address(text: &str) -> Option<SocketAddr> {
+    let port =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
+    let (host, number) = text.rsplit_once(':').unwrap_or(("localhost", text));
+    match (host.to_ascii_lowercase().as_str(), port(number)?) {
+        ("localhost", port) => Some((Ipv4Addr::LOCALHOST, port).into()),
+        ("", port) => Some((Ipv6Addr::UNSPECIFIED, port).into()),
+        _ => text.parse().ok(),
     }
 }
 
@@ -469,9 +488,36 @@ mod tests {
         for wrong in ["", "ab", "Uploads", "a/b", "-ab", "a..b", "a_b"] {
             assert_eq!((BUCKET.read)(wrong), None, "{wrong}");
         }
-        assert_eq!((SWITCH.read)("TRUE"), Some(true));
-        assert_eq!((SWITCH_OR_AUTO.read)("auto"), Some(None));
-        assert_eq!((SWITCH.read)("on"), None);
+        for (written, read) in
+            [("TRUE", true), ("Yes", true), ("on", true), ("1", true), ("OFF", false), ("no", false)]
+        {
+            assert_eq!((SWITCH.read)(written), Some(read), "{written}");
+            assert_eq!((SWITCH_OR_AUTO.read)(written), Some(Some(read)), "{written}");
+        }
+        assert_eq!((SWITCH_OR_AUTO.read)("Auto"), Some(None));
+        for wrong in ["", "maybe", "2", "auto", "y", "true false"] {
+            assert_eq!((SWITCH.read)(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_an_address_and_so_is_localhost() {
+        for (written, read) in [
+            ("localhost:8851", "127.0.0.1:8851"),
+            ("LocalHost:0", "127.0.0.1:0"),
+            ("8851", "127.0.0.1:8851"),
+            (":8851", "[::]:8851"),
+            ("0.0.0.0:1", "0.0.0.0:1"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!((ADDRESS.read)(written), read.parse().ok(), "{written}");
+            assert_eq!((ADDRESS_OR_NONE.read)(written), Some(read.parse().ok()), "{written}");
+        }
+        for wrong in
+            ["", ":", "localhost", "localhost:", "here:1", "::1", "::1:80", "+1", ":+1", "65536", "1.2.3.4"]
+        {
+            assert_eq!((ADDRESS.read)(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

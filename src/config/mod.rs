@@ -4,6 +4,7 @@
 //! `ENTITYD_LEASE_MS`, `lease_ms`. A mistake in any of them is one line that names the key, the value,
 //! who gave it, and what would do; nothing has been opened by then.
 
+mod announced;
 mod check;
 mod file;
 mod flags;

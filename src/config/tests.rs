@@ -92,6 +92,43 @@ fn the_reference_service_s_names_are_understood() {
 }
 
 #[test]
+fn a_boolean_is_understood_in_any_usual_spelling_and_refused_by_name_otherwise() {
+    let switches = [
+        ("UPLOAD_OBJECT_STORE_ENABLED", "external_uploads"),
+        ("UPLOAD_OBJECT_STORE_SECURE", "upload_secure"),
+        ("DOWNLOAD_OBJECT_STORE_SECURE", "download_secure"),
+        ("MINIO_SECURE", "MINIO_SECURE"),
+        ("ENTITYD_REQUIRE_ADMIN_TOKEN", "require_admin_token"),
+    ];
+    for (variable, named) in switches {
+        for value in ["true", "False", "YES", "no", "on", "Off", "1", "0", " true ", "off\n"] {
+            assert!(load(&inputs().variable(variable, value)).is_ok(), "{variable}={value:?}");
+        }
+        let mistake = load(&inputs().variable(variable, "maybe")).unwrap_err().to_string();
+        let said = format!("{named} = \"maybe\" from environment {variable}: give true");
+        assert!(mistake.starts_with(&said), "{mistake}");
+    }
+}
+
+#[test]
+fn a_settings_file_may_begin_with_a_byte_order_mark_and_is_utf_8() {
+    assert_eq!(load_file("\u{feff}lease_ms = 5000", inputs()).unwrap().settings.lease_ms, 5_000);
+    let wide = file("");
+    let text: Vec<u8> = "\u{feff}lease_ms = 5000".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(wide.path(), text).unwrap();
+    let inputs = Inputs { file: Some(wide.path().display().to_string()), ..inputs() };
+    let mistake = load(&inputs).unwrap_err().to_string();
+    assert!(mistake.ends_with("it is text in UTF-16; save it as UTF-8"), "{mistake}");
+}
+
+#[test]
+fn blanks_around_a_value_do_not_count() {
+    let loaded = load_file("listen = ' :8900 '", inputs().variable("ENTITYD_LEASE_MS", " 5_000\n")).unwrap();
+    assert_eq!(loaded.settings.listen, "[::]:8900".parse().unwrap());
+    assert_eq!(loaded.settings.lease_ms, 5_000);
+}
+
+#[test]
 fn toml_values_may_be_numbers_texts_or_lists() {
     let loaded = load_file(
         "solver_pairs_max = 1_000\nrun_pairs_max = '2_000'\nlog_http_header_fields = ['via', 'x-a']\n",
@@ -109,7 +146,7 @@ fn a_mistake_in_the_file_is_one_line() {
     insta::assert_snapshot!(complaint("colour = 'blue'"), @r#"colour = "blue" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
     insta::assert_snapshot!(complaint("admin_token = 'hush'"), @"admin_token = *** from file FILE line 1: there is no such setting; did you mean admin_token_file?");
     insta::assert_snapshot!(complaint("[server]\nlisten = 5"), @r#"server = "[table]" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
-    insta::assert_snapshot!(complaint("[listen]\nport = 5"), @r#"listen = "[table]" from file FILE line 1: give an address and a port, such as 127.0.0.1:8851 or [::]:8851"#);
+    insta::assert_snapshot!(complaint("[listen]\nport = 5"), @r#"listen = "[table]" from file FILE line 1: give an address and a port, such as 127.0.0.1:8851 or [::]:8851, :8851 for every address, or 8851 for this machine alone"#);
     insta::assert_snapshot!(complaint("lease_ms = 5 5"), @r#"settings file FILE line 1: lease_ms = "5 5": string values must be quoted, expected literal string"#);
     insta::assert_snapshot!(complaint("lease_ms = 1000\nlease_ms = 2000"), @r#"settings file FILE line 2: lease_ms = "2000": duplicate key"#);
     insta::assert_snapshot!(complaint("log_http_header_fields = 'Authorization'"), @r#"log_http_header_fields = "Authorization" from file FILE line 1: give names of request headers separated by commas, none of them carrying a secret as authorization does"#);
@@ -120,7 +157,7 @@ fn a_mistake_in_the_file_is_one_line() {
 #[test]
 fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
     let complaint = |inputs: Inputs| load(&inputs).unwrap_err().to_string();
-    insta::assert_snapshot!(complaint(inputs().flag("listen", "localhost")), @r#"listen = "localhost" from flag --listen: give an address and a port, such as 127.0.0.1:8851 or [::]:8851"#);
+    insta::assert_snapshot!(complaint(inputs().flag("listen", "localhost")), @r#"listen = "localhost" from flag --listen: give an address and a port, such as 127.0.0.1:8851 or [::]:8851, :8851 for every address, or 8851 for this machine alone"#);
     insta::assert_snapshot!(complaint(inputs().flag("data_dir", "")), @r#"data_dir = "" from flag --data-dir: give the path of a directory"#);
     insta::assert_snapshot!(complaint(inputs().flag("log", "loud")), @r#"log = "loud" from flag --log: give error, warn, info, debug, trace or off, or levels by module such as info,entityd::queue=debug"#);
     insta::assert_snapshot!(complaint(inputs().flag("log_format", "xml")), @r#"log_format = "xml" from flag --log-format: give auto, text or json"#);
@@ -151,11 +188,14 @@ fn settings_that_contradict_one_another_are_refused() {
 }
 
 #[test]
-fn what_kubernetes_says_about_a_service_called_entityd_is_no_setting() {
-    let announced =
-        inputs().variable("ENTITYD_PORT", "tcp://10.0.0.7:80").variable("ENTITYD_SERVICE_HOST", "10.0.0.7");
-    assert!(load(&announced).is_err());
-    assert!(load(&announced.variable("KUBERNETES_SERVICE_HOST", "10.0.0.1")).is_ok());
+fn what_kubernetes_and_docker_say_of_others_is_no_setting_and_a_misspelling_is_a_mistake() {
+    let announced = inputs()
+        .variable("ENTITYD_PORT", "tcp://10.0.0.7:80")
+        .variable("ENTITYD_S3_SERVICE_HOST", "10.0.0.7")
+        .variable("ENTITYD_LEASE_ENV_HOME", "/root");
+    assert!(load(&announced).is_ok());
+    let mistake = load(&announced.variable("ENTITYD_S3_PORT", "8852")).unwrap_err().to_string();
+    assert!(mistake.contains("ENTITYD_S3_PORT: there is no such setting"), "{mistake}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::announced::is_announced;
 use super::file::{self, Entry};
+use super::kind::{SWITCH, SWITCHES_WITHOUT_EFFECT};
 use super::mistake::{Given, Mistake};
 use super::settings::{KEYS, Key};
 use super::source::Source;
@@ -32,6 +34,7 @@ impl Values {
     /// Gathers, and refuses what is not the name of a setting.
     pub(super) fn gather(inputs: &Inputs) -> Result<Self, Mistake> {
         refuse_unknown_variables(&inputs.environment)?;
+        check_switches_without_effect(&inputs.environment)?;
         let path = inputs.file.as_deref().or_else(|| lookup(&inputs.environment, FILE_VARIABLE));
         let entries = path.map(file::read).transpose()?.unwrap_or_default();
         let pick = |key: &'static Key| (key.name, all_given(key, inputs, &entries));
@@ -42,7 +45,7 @@ impl Values {
     /// whoever overrides them goes away.
     pub(super) fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Mistake> {
         let value = |given: &Given| {
-            read(&given.value).ok_or_else(|| Mistake::BadValue {
+            read(given.value.trim()).ok_or_else(|| Mistake::BadValue {
                 given: Box::new(given.clone()),
                 remedy: KEYS
                     .iter()
@@ -80,7 +83,8 @@ fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given
     let mut all: Vec<_> = [flag, variable, entry].into_iter().flatten().collect();
     if all.is_empty() {
         // Compose files hand variables on that nobody set: those are empty.
-        let alias = key.alias.and_then(|alias| Some((alias, environment(alias).filter(|v| !v.is_empty())?)));
+        let alias =
+            key.alias.and_then(|alias| Some((alias, environment(alias).filter(|v| !v.trim().is_empty())?)));
         all.push(match alias {
             Some((alias, value)) => given(value, Source::Alias(alias)),
             None => given(key.default, Source::Default),
@@ -94,14 +98,12 @@ fn lookup<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a
 }
 
 fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Mistake> {
-    let in_kubernetes = lookup(environment, "KUBERNETES_SERVICE_HOST").is_some();
     for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("ENTITYD_")) {
         let known = name == FILE_VARIABLE
             || COMMANDS_VARIABLES.contains(&name.as_str())
             || breakpoint::VARIABLES.contains(&name.as_str())
             || KEYS.iter().any(|key| key.variable() == *name);
-        let ours = !(in_kubernetes && announces_a_service(name));
-        if ours && !known {
+        if !known && !is_announced(name, value) {
             let names = KEYS.iter().map(Key::variable).chain([FILE_VARIABLE.to_owned()]);
             let source = Source::Environment(name.clone());
             return Err(unknown_key(name, value, source, names));
@@ -110,11 +112,16 @@ fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Mist
     Ok(())
 }
 
-/// Kubernetes tells every container about a service called `entityd` in variables such as
-/// `ENTITYD_SERVICE_HOST` and `ENTITYD_PORT_8851_TCP`. They are not meant for us.
-fn announces_a_service(variable: &str) -> bool {
-    variable == "ENTITYD_PORT"
-        || ["ENTITYD_SERVICE_", "ENTITYD_PORT_"].iter().any(|start| variable.starts_with(start))
+fn check_switches_without_effect(environment: &[(String, String)]) -> Result<(), Mistake> {
+    for name in SWITCHES_WITHOUT_EFFECT {
+        let value = lookup(environment, name).unwrap_or_default();
+        if !value.trim().is_empty() && (SWITCH.read)(value.trim()).is_none() {
+            let source = Source::Environment(name.to_owned());
+            let given = Given { key: name.to_owned(), value: value.to_owned(), source };
+            return Err(Mistake::BadValue { given: Box::new(given), remedy: SWITCH.remedy });
+        }
+    }
+    Ok(())
 }
 
 /// The mistake of naming a setting that does not exist, with the likeliest of `names` as a hint.

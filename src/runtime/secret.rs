@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use super::text;
+
 /// The longest secret that is read; whatever is longer is a mistake, and a device never ends.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -55,6 +57,27 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// It is not in UTF-8.
+    #[error("{}: {cause}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The encoding it is in.
+        cause: text::Foreign,
+    },
+    /// It cannot be a token or a key.
+    #[error(
+        "{} must hold one word of at least {least} visible ASCII characters, and {problem}; write the secret alone into it",
+        path.display()
+    )]
+    NoWord {
+        /// The file.
+        path: PathBuf,
+        /// The fewest characters.
+        least: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// It cannot be read or written.
     #[error("cannot use the secret file {}: {cause}", path.display())]
     Unusable {
@@ -74,15 +97,33 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     let unusable = |cause| Error::Unusable { path: path.to_owned(), cause };
     let file = File::open(path).map_err(unusable)?;
     check(path, &file.metadata().map_err(unusable)?)?;
-    let mut text = Zeroizing::new(String::new());
-    let read = file.take(BYTES_MAX + 1).read_to_string(&mut text);
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unusable)?;
     let malformed = || Error::Malformed { path: path.to_owned() };
-    match read {
-        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => return Err(malformed()),
-        read => read.map_err(unusable)?,
+    let text = text::unmarked(&bytes).map_err(|cause| Error::Foreign { path: path.to_owned(), cause })?;
+    let secret = str::from_utf8(text).map_err(|_| malformed())?.trim();
+    if secret.is_empty() || bytes.len() as u64 > BYTES_MAX {
+        return Err(malformed());
+    }
+    Ok(Zeroizing::new(secret.to_owned()))
+}
+
+/// Reads a secret that is one word of at least `least` characters, as tokens and keys are.
+///
+/// # Errors
+/// [`Error`].
+pub fn read_word(path: &Path, least: usize) -> Result<Zeroizing<String>, Error> {
+    let secret = read(path)?;
+    let problem = if secret.lines().count() > 1 {
+        "it has more than one line"
+    } else if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "it has a blank or another character that cannot be in it"
+    } else if secret.len() < least {
+        "it is shorter"
+    } else {
+        return Ok(secret);
     };
-    let secret = Zeroizing::new(text.trim().to_owned());
-    if secret.is_empty() || text.len() as u64 > BYTES_MAX { Err(malformed()) } else { Ok(secret) }
+    Err(Error::NoWord { path: path.to_owned(), least, problem })
 }
 
 /// Whether the file at `path`, which holds a secret, may be trusted.
@@ -190,11 +231,36 @@ mod tests {
     fn what_is_no_secret_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        for content in [b"".as_slice(), b" \n\t", b"\xff\xfe", &vec![b'a'; (BYTES_MAX + 1) as usize]] {
+        for content in
+            [b"".as_slice(), b" \n\t", b"\xff\xff", b"\xef\xbb\xbf", &vec![b'a'; (BYTES_MAX + 1) as usize]]
+        {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
             assert!(matches!(read(&path), Err(Error::Malformed { .. })));
         }
+        fs::write(&path, b"\xff\xfew\0").unwrap();
+        assert!(matches!(read(&path), Err(Error::Foreign { .. })));
         assert!(matches!(read(Path::new("/nowhere")), Err(Error::Unusable { .. })));
+    }
+
+    #[test]
+    fn a_token_is_one_word_with_or_without_a_byte_order_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        write(&path, "").unwrap();
+        for content in ["0123456789abcdef", "\u{feff}0123456789abcdef\r\n", " 0123456789abcdef "] {
+            fs::write(&path, content).unwrap();
+            assert_eq!(read_word(&path, 16).unwrap(), secret("0123456789abcdef"));
+        }
+        for (content, problem) in [
+            ("0123456789abcdef\n0123456789abcdef\n", "more than one line"),
+            ("01234567 9abcdef", "a blank"),
+            ("0123456789\u{a0}abcdef", "a blank"),
+            ("abc", "shorter"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let said = read_word(&path, 16).unwrap_err().to_string();
+            assert!(said.starts_with(path.to_str().unwrap()) && said.contains(problem), "{said}");
+        }
     }
 }

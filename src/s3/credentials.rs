@@ -103,7 +103,8 @@ impl Root {
         if given.secret_key.is_some() && given.secret_key_file.is_some() {
             return Err(Error::Twice);
         }
-        let from_file = given.secret_key_file.as_deref().map(secret::read).transpose()?;
+        let read = |path| secret::read_word(path, *SECRET_KEY_CHARS.start());
+        let from_file = given.secret_key_file.as_deref().map(read).transpose()?;
         match (given.access_key.clone(), given.secret_key.clone().or(from_file)) {
             (Some(access_key), Some(secret_key)) => {
                 Self { access_key, secret_key }.checked().map(|root| (root, false))

@@ -220,25 +220,74 @@ mod tests {
         Tls::open(Settings { source, client_authorities: None }, Clock::manual(now))
     }
 
+    /// A pair in one file, valid in the years given.
+    fn pair(path: &Path, (begins, ends): (i32, i32)) {
+        let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        wanted.not_before = rcgen::date_time_ymd(begins, 1, 1);
+        wanted.not_after = rcgen::date_time_ymd(ends, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = wanted.self_signed(&key).unwrap().pem();
+        fs::write(path, format!("{certificate}{}", key.serialize_pem())).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
     #[test]
-    fn a_self_signed_certificate_is_made_once_and_renewed_before_its_end() {
+    fn a_self_signed_certificate_is_made_once_and_is_good_whatever_the_clock_says() {
         let folder = tempfile::tempdir().unwrap();
         let first = self_signed(folder.path(), NOW).unwrap().fingerprint();
         assert_eq!(first.len(), 32 * 3 - 1);
-        assert_eq!(self_signed(folder.path(), NOW).unwrap().fingerprint(), first);
         let path = folder.path().join("self-signed.pem");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        let later = NOW.after(Duration::from_hours(10 * 366 * 24));
-        assert_ne!(self_signed(folder.path(), later).unwrap().fingerprint(), first);
+        for years in [0, 20, 200] {
+            let now = NOW.after(Duration::from_hours(years * 366 * 24));
+            assert_eq!(self_signed(folder.path(), now).unwrap().fingerprint(), first);
+        }
+        let before = NOW.before(Duration::from_hours(40 * 366 * 24));
+        assert_eq!(self_signed(folder.path(), before).unwrap().fingerprint(), first);
+    }
+
+    #[test]
+    fn one_of_our_own_that_is_not_valid_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("self-signed.pem");
+        for years in [(2030, 2040), (2010, 2020), (2016, 2027)] {
+            pair(&path, years);
+            let old = fs::read(&path).unwrap();
+            let late = NOW.after(Duration::from_hours(20 * 24));
+            self_signed(folder.path(), late).unwrap();
+            assert_ne!(fs::read(&path).unwrap(), old, "{years:?}");
+            assert!(self_signed(folder.path(), NOW).is_ok(), "{years:?}");
+        }
+    }
+
+    #[test]
+    fn files_with_a_byte_order_mark_are_read_and_others_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        self_signed(folder.path(), NOW).unwrap();
+        let path = folder.path().join("self-signed.pem");
+        let pem = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("\u{feff}{pem}")).unwrap();
+        assert!(files(&path, &path, NOW).is_ok());
+        let said = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            files(&path, &path, NOW).err().expect("this is refused").to_string()
+        };
+        let wide: Vec<u8> = pem.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(said(&wide).ends_with("it is text in UTF-16; save it as UTF-8"), "{}", said(&wide));
+        assert!(said(&[0x30, 0x82, 1, 0]).contains("it is DER"));
+        let encrypted = pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        assert!(said(encrypted.as_bytes()).contains("is encrypted"), "{}", said(encrypted.as_bytes()));
     }
 
     #[test]
     fn what_cannot_be_used_is_named() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        self_signed(one.path(), NOW).unwrap();
+        pair(&one.path().join("self-signed.pem"), (2026, 2036));
         self_signed(other.path(), NOW).unwrap();
         let (mine, theirs) = (one.path().join("self-signed.pem"), other.path().join("self-signed.pem"));
         let certificate = one.path().join("certificate.pem");
+        let pem = fs::read_to_string(&mine).unwrap();
+        fs::write(&certificate, pem.split_once("-----BEGIN PRIVATE").unwrap().0).unwrap();
         let said = |certificate: &Path, key: &Path, now| {
             let error = files(certificate, key, now).err().expect("this is refused").to_string();
             error

@@ -29,6 +29,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Its private key is of no use without a passphrase.
+    #[error(
+        "the private key in {} is encrypted, and there is nobody to ask for its passphrase; decrypt it with `openssl pkey -in \
+         FILE -out NEW-FILE`, and keep the new one readable by the server alone",
+        path.display()
+    )]
+    EncryptedKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// What is in it cannot be used.
     #[error("{} cannot be used: {problem}", path.display())]
     Unusable {

@@ -15,16 +15,24 @@ use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
 use zeroize::Zeroizing;
 
 use super::Error;
 use crate::runtime::clock::Timestamp;
-use crate::runtime::secret;
+use crate::runtime::{secret, text};
 
 /// The longest file that is read; a device never ends.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// How long before its end a certificate is warned about.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
+
+/// What only files with an encrypted private key hold: in the newer form, and in the older one.
+const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+/// How certificates and keys begin in DER: a sequence of 256 bytes or more.
+const DER: &[u8] = &[0x30, 0x82];
+/// The version of X.509 that has extensions, and with them names.
+const VERSION: X509Version = X509Version::V3;
 
 /// What is said of a private key that the library does not take.
 const KEY_KINDS: &str = "its private key is of a kind that is not supported, or damaged; use ECDSA on P-256 or P-384, RSA of \
@@ -76,7 +84,7 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
 /// All certificates of a file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let text = read(path, |_| Ok(()))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(unmarked(path, &text)?).collect();
     match found {
         Ok(found) if found.is_empty() => Err(Error::NoCertificate { path: path.to_owned() }),
         Ok(found) => Ok(found),
@@ -93,7 +101,22 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
         let metadata = file.metadata().map_err(|cause| Error::File { path: path.to_owned(), cause })?;
         Ok(secret::check(path, &metadata)?)
     })?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|_| Error::NoKey { path: path.to_owned() })
+    let text = unmarked(path, &text)?;
+    if ENCRYPTED.iter().any(|sign| memchr::memmem::find(text, sign).is_some()) {
+        return Err(Error::EncryptedKey { path: path.to_owned() });
+    }
+    PrivateKeyDer::from_pem_slice(text).map_err(|_| Error::NoKey { path: path.to_owned() })
+}
+
+/// PEM without the byte order mark in front.
+fn unmarked<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
+    if bytes.starts_with(DER) {
+        return Err(Error::unusable(
+            path,
+            "it is DER; turn it into PEM, with `openssl x509` or `openssl pkey`",
+        ));
+    }
+    text::unmarked(bytes).map_err(|foreign| Error::unusable(path, &foreign.to_string()))
 }
 
 fn read(path: &Path, check: impl FnOnce(&File) -> Result<(), Error>) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -116,6 +139,14 @@ struct Inspected {
 fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected, Error> {
     let (_, parsed) = parse_x509_certificate(certificate)
         .map_err(|_| Error::unusable(path, "its first certificate is damaged; copy the file again"))?;
+    if parsed.version() != VERSION {
+        let problem = format!(
+            "its first certificate is of X.509 version {}, which clients refuse; have one of version 3 made, with the \
+             server's names as subjectAltName",
+            parsed.version().0 + 1
+        );
+        return Err(Error::unusable(path, &problem));
+    }
     let moment = |time: ASN1Time| Timestamp::from_micros(time.timestamp().saturating_mul(1_000_000));
     let (begins, ends) = (moment(parsed.validity().not_before), moment(parsed.validity().not_after));
     if now < begins {

@@ -12,8 +12,12 @@ use super::pair::Pair;
 use crate::runtime::clock::Timestamp;
 use crate::runtime::secret;
 
-/// How many years it is good for.
-const YEARS: i32 = 10;
+/// The years at whose beginnings it becomes valid and ends: whatever this machine's clock and those of clients say, it is good.
+/// Both have been what the library gives for long, and clients take them.
+const BEGINS: i32 = 1975;
+const ENDS: i32 = 4096;
+/// The certificate alone.
+const PUBLIC: &str = "certificate.pem";
 /// A certificate that ends sooner than this is made anew at the start.
 const RENEWED_BEFORE: Duration = Duration::from_hours(30 * 24);
 
@@ -26,21 +30,29 @@ pub(super) fn keep(
     now: Timestamp,
 ) -> Result<PathBuf, Error> {
     let path = folder.join("self-signed.pem");
-    let good = match Pair::read(&path, &path, provider, now) {
+    let why = match Pair::read(&path, &path, provider, now) {
         Ok(pair) if pair.ends.since(now) > RENEWED_BEFORE => {
             warn_of_others(&path, &pair, names);
-            true
+            return Ok(path);
         }
-        Err(Error::File { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => false,
-        Ok(_) | Err(Error::Expired { .. }) => false,
+        Ok(pair) => Some(format!("it expires at {}", pair.ends)),
+        Err(Error::File { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error @ (Error::Expired { .. } | Error::NotYetValid { .. })) => Some(error.to_string()),
         Err(Error::Unusable { path, problem }) => {
             let problem = format!("{problem}; or remove it, and the next start makes another");
             return Err(Error::Unusable { path, problem });
         }
         Err(error) => return Err(error),
     };
-    if !good {
-        make(folder, &path, names, now)?;
+    make(folder, &path, names)?;
+    if let Some(why) = why {
+        let Pair { fingerprint, .. } = Pair::read(&path, &path, provider, now)?;
+        tracing::warn!(
+            fingerprint,
+            "a new self-signed certificate was made, since the old one is not good any more: {why}; clients that know the \
+             old one need {}",
+            folder.join(PUBLIC).display()
+        );
     }
     Ok(path)
 }
@@ -58,21 +70,14 @@ fn warn_of_others(path: &Path, pair: &Pair, names: &[String]) {
     }
 }
 
-fn make(folder: &Path, path: &Path, names: &[String], now: Timestamp) -> Result<(), Error> {
-    let year = year(now);
+fn make(folder: &Path, path: &Path, names: &[String]) -> Result<(), Error> {
     let mut wanted = CertificateParams::new(names)?;
     wanted.distinguished_name.push(DnType::CommonName, "entityd, self-signed");
     wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    // From the start of the year: clients' clocks may be behind.
-    (wanted.not_before, wanted.not_after) = (date_time_ymd(year, 1, 1), date_time_ymd(year + YEARS, 1, 1));
+    (wanted.not_before, wanted.not_after) = (date_time_ymd(BEGINS, 1, 1), date_time_ymd(ENDS, 1, 1));
     let key = KeyPair::generate()?;
     let certificate = wanted.self_signed(&key)?.pem();
-    let public = folder.join("certificate.pem");
+    let public = folder.join(PUBLIC);
     fs::write(&public, &certificate).map_err(|cause| Error::File { path: public, cause })?;
     Ok(secret::write(path, &format!("{certificate}{}", key.serialize_pem()))?)
-}
-
-fn year(now: Timestamp) -> i32 {
-    let moment = jiff::Timestamp::from_microsecond(now.as_micros()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    i32::from(moment.to_zoned(jiff::tz::TimeZone::UTC).year())
 }

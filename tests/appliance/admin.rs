@@ -104,10 +104,10 @@ async fn the_queue_command_says_what_is_wrong_in_one_line() {
 async fn a_given_admin_token_is_the_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
-    std::fs::write(&file, "open sesame\n").unwrap();
+    std::fs::write(&file, "\u{feff}open-sesame\r\n").unwrap();
     let server = Entityd::with(&["--admin-token-file", file.to_str().unwrap()]);
     assert_eq!(server.admin_token(), None);
     let url = format!("http://{}/admin/queue", server.doors().ops);
-    let answer = http().get(url).bearer_auth("open sesame").send().await.unwrap();
+    let answer = http().get(url).bearer_auth("open-sesame").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
 }

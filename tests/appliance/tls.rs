@@ -228,3 +228,60 @@ fn what_is_wrong_with_a_certificate_is_said_in_one_line_at_the_start() {
     let said = complaint(&["--redirect-listen", "127.0.0.1:1"]);
     assert!(said.contains("redirect_listen") && said.contains("tls_cert"), "{said}");
 }
+
+/// Runs `openssl` in a folder.
+fn openssl(folder: &Path, arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
+    let output = output.expect("openssl is installed (tests/run does that)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn certificates_and_keys_that_cannot_be_used_are_named_in_words() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    openssl(
+        folder.path(),
+        "req -new -newkey rsa:2048 -nodes -keyout key -out request -subj /CN=node.example",
+    );
+    openssl(folder.path(), "x509 -req -in request -signkey key -out first");
+    openssl(folder.path(), "req -x509 -key key -subj /CN=node.example -out third");
+    openssl(folder.path(), "pkcs8 -topk8 -in key -out sealed -passout pass:word");
+    openssl(folder.path(), "rsa -in key -traditional -aes128 -passout pass:word -out sealed-too");
+    openssl(folder.path(), "x509 -in third -outform DER -out bytes");
+    for name in ["sealed", "sealed-too", "key"] {
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for (certificate, key, said) in [
+        ("first", "key", "version 1"),
+        ("third", "sealed", "is encrypted"),
+        ("third", "sealed-too", "is encrypted"),
+        ("bytes", "key", "it is DER"),
+    ] {
+        let complaint = complaint(&["--tls-cert", &path(certificate), "--tls-key", &path(key)]);
+        assert!(
+            complaint.contains(said) && complaint.contains(folder.path().to_str().unwrap()),
+            "{complaint}"
+        );
+        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    }
+    let marked = [b"\xef\xbb\xbf".as_slice(), &fs::read(folder.path().join("third")).unwrap()].concat();
+    fs::write(folder.path().join("third"), marked).unwrap();
+    drop(Entityd::with(&["--tls-cert", &path("third"), "--tls-key", &path("key")]));
+}
+
+#[test]
+fn a_self_signed_certificate_from_a_clock_that_was_ahead_is_made_again() {
+    let (status, folder) = Entityd::with(&["--tls", "self-signed"]).stop();
+    assert!(status.success());
+    let tls = folder.path().join("data/tls");
+    let mut wanted = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    wanted.not_before = rcgen::date_time_ymd(2090, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let early = wanted.self_signed(&key).unwrap().pem();
+    fs::write(tls.join("self-signed.pem"), format!("{early}{}", key.serialize_pem())).unwrap();
+    let server = Entityd::in_folder(folder, &["--tls", "self-signed"]);
+    assert_ne!(fs::read_to_string(server.data_dir().join("tls/certificate.pem")).unwrap(), early);
+    let log = server.log();
+    assert!(log.contains("a new self-signed certificate was made") && log.contains("fingerprint"), "{log}");
+}

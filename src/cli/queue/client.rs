@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
+use crate::http::admin::TOKEN_CHARS_MIN;
 use crate::runtime::secret;
 
 /// Holds the admin token, unless a file does.
@@ -66,7 +67,7 @@ impl Client {
             )));
         }
         let token = match &options.token_file {
-            Some(file) => secret::read(file).or_fail()?,
+            Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail()?,
             None => Zeroizing::new(std::env::var(TOKEN).unwrap_or_default().trim().to_owned()),
         };
         if token.is_empty() {

@@ -21,6 +21,9 @@ const FILE: &str = "admin-token";
 /// Random bytes in a token of our own making.
 const TOKEN_BYTES: usize = 32;
 
+/// The fewest characters of a token that is given: a shorter one is guessed.
+pub const TOKEN_CHARS_MIN: usize = 8;
+
 /// Why nobody could be let in.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -75,7 +78,7 @@ impl Access {
     /// [`Error`].
     pub fn open(data_dir: &Path, given: Option<&Path>, entropy: &Entropy) -> Result<Opened, Error> {
         if let Some(file) = given {
-            return Ok(Opened { access: Self::of(&secret::read(file)?), made: None });
+            return Ok(Opened { access: Self::of(&secret::read_word(file, TOKEN_CHARS_MIN)?), made: None });
         }
         let path = data_dir.join(FILE);
         let Some(digest) = secret::find(&path)? else {
@@ -166,9 +169,9 @@ mod tests {
     fn a_given_token_needs_no_place_in_the_data_directory() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("given");
-        secret::write(&file, "open sesame").unwrap();
+        secret::write(&file, "open-sesame").unwrap();
         let opened = Access::open(Path::new("/nowhere"), Some(&file), &Entropy::seeded(1)).unwrap();
-        assert!(opened.made.is_none() && opened.access.admits(&headers("open sesame")).is_ok());
+        assert!(opened.made.is_none() && opened.access.admits(&headers("open-sesame")).is_ok());
     }
 
     #[test]

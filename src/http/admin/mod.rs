@@ -15,7 +15,7 @@ use super::router::{unknown, wrong_method};
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
 use access::Administrator;
-pub use access::{Access, Made};
+pub use access::{Access, Made, TOKEN_CHARS_MIN};
 
 /// What the administrator's handlers have at hand. Cheap to clone.
 #[derive(Clone)]

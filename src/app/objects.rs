@@ -39,7 +39,7 @@ pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Opened, Er
     let cache = cache(settings, data_dir)?;
     let objects = match &settings.objects {
         Location::Data => Objects::open(&data_dir.folder("objects")?, &spool)?,
-        // Files become objects by being renamed, which does not lead from one file system to another.
+        // Files become objects by being renamed, which takes no copy on one file system.
         Location::Directory(path) => Objects::open(&path.join("objects"), &path.join("spool"))?,
         Location::Bucket { kind, bucket, prefix } => {
             let store = connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?;

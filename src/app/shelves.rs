@@ -72,6 +72,7 @@ async fn open_blobs(
         (objects, external) = opened.for_clients(settings, objects, (addresses.api, addresses.s3), secure);
         own = Some(opened);
     }
-    let spool = Spool::new(data_dir.folder("spool")?, settings::spool(settings));
+    let disks = objects.directories().into_iter().chain([data_dir.path().to_owned()]).collect();
+    let spool = Spool::new(disks, settings::spool(settings));
     Ok(Blobs { objects, spool, external, own })
 }

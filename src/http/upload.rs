@@ -137,7 +137,7 @@ impl Slot {
     async fn fill(&self, form: Result<Form, Problem>, body: Body) -> Result<Token, Problem> {
         let form = form?;
         let pieces = Pieces::new(body, self.state.settings.body_bytes_max)?;
-        self.state.spool.admits(form.spooled_bytes(pieces.bytes_min())).map_err(full)?;
+        self.state.spool.admits(form.spooled_bytes(pieces.bytes_min())).await.map_err(full)?;
         let (objects, room) = (self.state.objects.clone(), self.state.spool.clone());
         let host = form.host();
         let turn = timeout(TURN_WAIT_MAX, self.state.turns.acquire()).await;

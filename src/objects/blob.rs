@@ -1,22 +1,22 @@
 //! An object's bytes as one slice.
 
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::{Mmap, MmapOptions};
-
 use super::cache::Kept;
+use super::mapping::Mapping;
 use super::{Error, Key, ObjectFile};
 
 /// An object's bytes, mapped: they are read from disk when they are looked at, and do not count as
-/// this process's own memory. The bytes stay readable after the object is removed.
+/// this process's own memory. The bytes stay readable after the object is removed. If its file is cut, or the disk cannot
+/// read it, there are zeros instead: [`check`](Self::check) after the last look says whether that has happened.
 pub struct Blob {
     key: Key,
-    bytes: Mmap,
+    bytes: Mapping,
     stamp: Stamp,
     kept: Option<Arc<Kept>>,
 }
@@ -36,7 +36,7 @@ impl Blob {
     pub(super) fn map(key: &Key, file: ObjectFile) -> Result<Self, Error> {
         let (stamp, size) = (Stamp::of(&file.metadata()?), file.size());
         let (file, kept) = file.into_parts();
-        Ok(Self { key: key.clone(), stamp, bytes: map(&file, size)?, kept })
+        Ok(Self { key: key.clone(), stamp, bytes: Mapping::of(&file, size)?, kept })
     }
 
     pub(super) const fn stamp(&self) -> Stamp {
@@ -53,19 +53,22 @@ impl Blob {
         &self.key
     }
 
+    /// Fails if bytes that were looked at could not be read.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn check(&self) -> Result<(), Error> {
+        if self.bytes.is_whole() {
+            Ok(())
+        } else {
+            Err(self.damaged("it was cut off while it was read, or the disk cannot read it"))
+        }
+    }
+
     /// What to say when the bytes are not what they should be.
     pub fn damaged(&self, reason: impl Into<String>) -> Error {
         Error::Damaged { key: self.key.clone(), reason: reason.into() }
     }
-}
-
-#[expect(unsafe_code, reason = "mapping a file is unsafe, because somebody may shorten it")]
-fn map(file: &File, size: u64) -> std::io::Result<Mmap> {
-    let size = usize::try_from(size).map_err(std::io::Error::other)?;
-    // SAFETY: the file is an object, a copy of one that is kept, or a private temporary file, and `size` is not more
-    // than is in it. Objects and copies are complete before they have a name, are never written to again and are only
-    // ever unlinked, not shortened; a temporary file has no name at all. So the mapped bytes neither change nor vanish.
-    unsafe { MmapOptions::new().len(size).map(file) }
 }
 
 impl Deref for Blob {

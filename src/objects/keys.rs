@@ -159,6 +159,11 @@ pub fn score_file(run: RunId) -> Key {
     Key(format!("similarity-scores/{}.bin", hex::encode(&digest[..12])))
 }
 
+/// The score files of all runs.
+pub(super) fn score_files() -> Prefix {
+    Prefix("similarity-scores".to_owned())
+}
+
 /// The object that clients know by that name, if it is that of a score file.
 pub fn score_file_named(name: &str) -> Option<Key> {
     let digits = name.strip_prefix("similarity-scores/")?.strip_suffix(".bin")?;

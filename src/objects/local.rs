@@ -1,7 +1,7 @@
 //! Objects as files of one directory.
 //!
 //! What the `object_store` crate does not do for files is done here: a file that is complete becomes an
-//! object without being copied, and what is removed is removed from the disk before the answer.
+//! object without being copied, unless it comes from another file system, and what is removed is removed from the disk before the answer.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
@@ -10,15 +10,18 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::blob::Stamp;
-use super::{Error, Key, Prefix};
+use super::{Error, Key, Prefix, keys};
 
 /// How often a directory is made again that a removal took away under a publication.
 const PLACE_ATTEMPTS: usize = 16;
 /// Directories remembered as durable before memory is preferred to a sync.
 const DURABLE_MAX: usize = 10_000;
+
+/// The names of files that are being copied begin so; no object's does.
+const COPY: &str = "copy-";
 
 #[derive(Debug)]
 pub(super) struct Local {
@@ -29,13 +32,20 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Files below `root`, which is made if it is missing.
+    /// Files below `root`, which is made if it is missing. Copies that a crash has left unfinished are removed where
+    /// nothing else would remove them.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         make_private_directory(root)?;
+        remove_unfinished_copies(&root.join(keys::score_files().as_str()))?;
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_directory(parent)?;
         }
         Ok(Self { root: root.to_owned(), durable: Mutex::default() })
+    }
+
+    /// The directory below which the files are.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Whether the directory is there.
@@ -61,6 +71,9 @@ impl Local {
                 Err(gone) if gone.error.kind() == io::ErrorKind::NotFound => {
                     self.forget(directory);
                     file = gone.path;
+                }
+                Err(beyond) if beyond.error.kind() == io::ErrorKind::CrossesDevices => {
+                    file = copy_into(directory, &beyond.path)?;
                 }
                 Err(failed) => return Err(failed.error.into()),
             }
@@ -156,6 +169,29 @@ pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
 
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// A copy of `file` that is on the disk, for a directory to which it cannot be renamed: on another file system. What a crash
+/// leaves of it goes with the directory.
+fn copy_into(directory: &Path, file: &Path) -> io::Result<TempPath> {
+    let mut copy = tempfile::Builder::new().prefix(COPY).tempfile_in(directory)?;
+    io::copy(&mut File::open(file)?, &mut copy)?;
+    copy.as_file().sync_all()?;
+    Ok(copy.into_temp_path())
+}
+
+fn remove_unfinished_copies(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(COPY.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Unlinks all files below `directory` and appends the directories, each before what it contains.

@@ -17,6 +17,7 @@ mod foreign;
 pub mod keys;
 mod local;
 mod location;
+mod mapping;
 mod metered;
 mod object_file;
 mod passes;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::task::spawn_blocking;
+
 use crate::runtime::disk;
 use crate::telemetry::metrics;
 
@@ -16,7 +18,7 @@ const GRANT_BYTES: u64 = 64 << 10;
 pub struct Limits {
     /// Bytes of all uploads under way together.
     pub bytes_max: u64,
-    /// Bytes that stay free on the disk, for what has been accepted already and is still to be done.
+    /// Bytes that stay free on each disk, for what has been accepted already and is still to be done.
     pub disk_free_min: u64,
 }
 
@@ -49,38 +51,50 @@ pub struct Spool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Where the files are written.
-    directory: PathBuf,
+    /// Where the files are written, and what comes of them.
+    directories: Vec<PathBuf>,
     limits: Limits,
     taken: AtomicU64,
 }
 
 impl Spool {
-    /// The room on the disk of `directory`.
-    pub fn new(directory: PathBuf, limits: Limits) -> Self {
-        Self(Arc::new(Inner { directory, limits, taken: AtomicU64::new(0) }))
+    /// The room on the disks of `directories`: where the files are written, and what comes of them.
+    pub fn new(directories: Vec<PathBuf>, limits: Limits) -> Self {
+        Self(Arc::new(Inner { directories, limits, taken: AtomicU64::new(0) }))
     }
 
-    /// Whether `bytes` more would find room now. Takes none.
+    /// Whether `bytes` more would find room now. Takes none. Waits for the disks away from the async threads.
     ///
     /// # Errors
     /// [`NoRoom`].
-    pub fn admits(&self, bytes: u64) -> Result<(), NoRoom> {
+    pub async fn admits(&self, bytes: u64) -> Result<(), NoRoom> {
+        let spool = self.clone();
+        // Where the look fails, the first write says what is wrong.
+        spawn_blocking(move || spool.finds_room(bytes)).await.unwrap_or(Ok(()))
+    }
+
+    /// Whether enough of each disk would stay free beside `bytes` more. Takes none.
+    ///
+    /// # Errors
+    /// [`NoRoom::Disk`].
+    pub async fn leaves_free(&self, bytes: u64) -> Result<(), NoRoom> {
+        let spool = self.clone();
+        spawn_blocking(move || spool.leaves_disks_free(bytes)).await.unwrap_or(Ok(()))
+    }
+
+    fn finds_room(&self, bytes: u64) -> Result<(), NoRoom> {
         let bytes_max = self.0.limits.bytes_max;
         if self.0.taken.load(Ordering::Relaxed).saturating_add(bytes) > bytes_max {
             return Err(NoRoom::Spool { bytes_max });
         }
-        self.leaves_free(bytes)
+        self.leaves_disks_free(bytes)
     }
 
-    /// Whether enough of the disk would stay free beside `bytes` more, wherever they go on it. Takes none.
-    ///
-    /// # Errors
-    /// [`NoRoom::Disk`].
-    pub fn leaves_free(&self, bytes: u64) -> Result<(), NoRoom> {
+    fn leaves_disks_free(&self, bytes: u64) -> Result<(), NoRoom> {
         let disk_free_min = self.0.limits.disk_free_min;
-        // Where the disk does not say how full it is, writing to it will.
-        let room = disk::room(&self.0.directory).map_or(u64::MAX, |room| room.free_bytes);
+        // Where a disk does not say how full it is, writing to it will.
+        let rooms = self.0.directories.iter().filter_map(|directory| disk::room(directory).ok());
+        let room = rooms.map(|room| room.free_bytes).min().unwrap_or(u64::MAX);
         if room < disk_free_min.saturating_add(bytes) { Err(NoRoom::Disk { disk_free_min }) } else { Ok(()) }
     }
 
@@ -112,7 +126,7 @@ impl Share {
         let used = self.used.saturating_add(bytes);
         if used > self.taken {
             let more = (used - self.taken).next_multiple_of(GRANT_BYTES);
-            self.spool.admits(more)?;
+            self.spool.finds_room(more)?;
             self.spool.add(more);
             self.taken += more;
         }
@@ -133,7 +147,7 @@ mod tests {
     use super::*;
 
     fn spool(bytes_max: u64, disk_free_min: u64) -> Spool {
-        Spool::new(std::env::temp_dir(), Limits { bytes_max, disk_free_min })
+        Spool::new(vec![std::env::temp_dir()], Limits { bytes_max, disk_free_min })
     }
 
     #[test]
@@ -145,11 +159,11 @@ mod tests {
         first.grow(GRANT_BYTES).unwrap();
         second.grow(5).unwrap();
         assert_eq!(second.grow(GRANT_BYTES), Err(NoRoom::Spool { bytes_max }));
-        assert_eq!(spool.admits(1), Err(NoRoom::Spool { bytes_max }));
+        assert_eq!(spool.finds_room(1), Err(NoRoom::Spool { bytes_max }));
         drop(first);
         second.grow(GRANT_BYTES).unwrap();
         drop(second);
-        assert_eq!(spool.admits(bytes_max), Ok(()));
+        assert_eq!(spool.finds_room(bytes_max), Ok(()));
     }
 
     #[test]

@@ -67,15 +67,24 @@ enum Form {
 }
 
 impl Objects {
-    /// Objects as files below `root`. Both directories are made if they are missing, must be on one file
-    /// system, and belong to this process: whatever lies in `staging` was left by a crash and is removed.
+    /// Objects as files below `root`. Both directories are made if they are missing and belong to this process: whatever
+    /// lies in `staging` was left by a crash and is removed. If they are on different file systems, files are copied to
+    /// become objects.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn open(root: &Path, staging: &Path) -> Result<Self, Error> {
         let local = Local::open(root)?;
         let store = Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true));
-        Self::new(store, Form::Local(Arc::new(local)), staging)
+        let objects = Self::new(store, Form::Local(Arc::new(local)), staging)?;
+        if fs::metadata(root)?.dev() != fs::metadata(staging)?.dev() {
+            tracing::info!(
+                "{} and {} are on different file systems: each upload is copied once more; with both on one it is renamed",
+                staging.display(),
+                root.display()
+            );
+        }
+        Ok(objects)
     }
 
     /// Objects in any store, and copies of what was read from it. `staging` is made if it is missing and belongs to
@@ -177,6 +186,20 @@ impl Objects {
                 // What has lost its name stays what it was.
                 Ok(found.map_or(true, |found| Stamp::of(&found) == stamp))
             }
+        }
+    }
+
+    /// Fails if what was read of `blob` so far may not be the object: its file was cut or written to, or could not be read.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Storage`].
+    pub async fn confirm(&self, blob: &Blob) -> Result<(), Error> {
+        blob.check()?;
+        match self.is_untouched(blob).await {
+            // A file that has lost its name stays what it was.
+            Ok(true) | Err(Error::Missing { .. }) => Ok(()),
+            Ok(false) => Err(blob.damaged("it was changed while it was read")),
+            Err(error) => Err(error),
         }
     }
 
@@ -380,13 +403,25 @@ impl Objects {
         Ok(names.map(str::to_owned).collect())
     }
 
+    /// The directories of this machine in which there are objects, or files that wait to become some.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let mut directories = vec![self.0.staging.clone()];
+        if let Form::Local(local) = &self.0.form {
+            directories.push(local.root().to_owned());
+        }
+        directories
+    }
+
     /// Whether the store answers, knows us, and has the bucket. Cheap.
     ///
     /// # Errors
     /// [`Error::Storage`], if it does not.
     pub async fn probe(&self) -> Result<(), Error> {
         match &self.0.form {
-            Form::Local(local) => Ok(local.probe()?),
+            Form::Local(local) => {
+                let local = Arc::clone(local);
+                Ok(spawn_blocking(move || local.probe()).await??)
+            }
             // A bucket that is not there cannot be told from an object that is not there, but for its list.
             Form::Remote(..) => {
                 metered("probe", async {

@@ -12,7 +12,8 @@
 //! of jobs: `ingest`, `plan`, `compare`, `finalize` and `purge`. A step has up to four moments: `compare` itself
 //! when it begins, `compare.done` when its work is done but nothing of it is visible, `compare.published` when its
 //! objects are at rest (or gone), and `compare.reported` when its outcome is written down but the job is still in
-//! the queue. `spooled` has the last three, `body` the first.
+//! the queue. `spooled` has the last three, `body` the first. `compare.opened` comes when what is compared is mapped and
+//! checked, and nothing is compared yet.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,6 +32,8 @@ pub const VARIABLES: [&str; 2] = [BREAKPOINT, SLOW];
 pub enum Moment {
     /// It begins.
     Begun,
+    /// What it reads is open and checked; nothing is done with it yet.
+    Opened,
     /// Its work is done; nothing of it is visible yet.
     Done,
     /// What it made is at rest under its name.
@@ -43,6 +46,7 @@ impl Moment {
     const fn suffix(self) -> &'static str {
         match self {
             Self::Begun => "",
+            Self::Opened => ".opened",
             Self::Done => ".done",
             Self::Published => ".published",
             Self::Reported => ".reported",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 
 use super::Error;
 use super::hold::Hold;
@@ -66,7 +67,7 @@ impl Budget {
     /// [`Error::Cancelled`] if the job was told to stop meanwhile.
     pub(super) async fn admit(&self, hold: &Hold) -> Result<Admitted, Error> {
         let need = need(hold.job());
-        self.check_disk(need.disk)?;
+        self.check_disk(need.disk).await?;
         if need.memory <= FREE_BYTES {
             return Ok(Admitted { _memory: None });
         }
@@ -91,9 +92,10 @@ impl Budget {
         }
     }
 
-    fn check_disk(&self, need: u64) -> Result<(), Error> {
+    async fn check_disk(&self, need: u64) -> Result<(), Error> {
+        let disk = self.disk.clone();
         // Where the room is not known, the first write says so.
-        let Ok(room) = disk::room(&self.disk) else { return Ok(()) };
+        let Ok(Ok(room)) = spawn_blocking(move || disk::room(&disk)).await else { return Ok(()) };
         let (wanted, mib) = (need / PIECE_BYTES, |bytes: u64| bytes / PIECE_BYTES);
         if need > room.total_bytes {
             return Err(Error::Rejected(format!(

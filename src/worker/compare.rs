@@ -14,7 +14,8 @@ use super::shop::Shop;
 use crate::linkage::similarity::tile::{Entry, Part, Plan};
 use crate::linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
 use crate::model::{Outcome, RunId};
-use crate::objects::{Blob, Objects, Staged, keys};
+use crate::objects::{self, Blob, Objects, Staged, keys};
+use crate::runtime::breakpoint::{Moment, reach};
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry::metrics;
 
@@ -35,7 +36,8 @@ pub(super) async fn work(
     let volumes = open(shop, hold, &plan, number, uploads).await?;
     let (tuning, sides) = shop.tunings.of(run);
     let kind = kind(&plan)?;
-    let desk = Desk {
+    reach(hold.job().task.kind(), Moment::Opened).await;
+    let desk = Arc::new(Desk {
         objects: shop.objects.clone(),
         hold: Arc::clone(hold),
         plan,
@@ -45,14 +47,17 @@ pub(super) async fn work(
         number,
         kernel: shop.kernel,
         pairs_max,
-    };
+    });
     let watch = Stopwatch::start();
     shop.rate.begin(kind);
-    let compared = shop.pool.run(move || desk.compare()).await;
+    let comparing = Arc::clone(&desk);
+    let compared = shop.pool.run(move || comparing.compare()).await;
     shop.rate.end(hold.done.load(Ordering::Relaxed));
     let comparisons = hold.done.load(Ordering::Relaxed);
     let alone = || comparisons as f64 / watch.seconds();
     metrics::compared(comparisons, shop.rate.measured(kind).unwrap_or_else(alone));
+    // Before the outcome is looked at, even if that is a panic: it may come of bytes that could not be read.
+    desk.confirm().await?;
     let (compared, staged) = compared.map_err(|text| panicked(&text))??;
     shop.publish(hold, [(keys::pairs(project, run, number), staged)]).await?;
     metrics::found(compared.pairs_found);
@@ -109,6 +114,15 @@ struct Desk {
 }
 
 impl Desk {
+    /// Fails if what was compared may not be what is stored.
+    async fn confirm(&self) -> Result<(), objects::Error> {
+        self.objects.confirm(&self.plan).await?;
+        for volume in self.volumes.values() {
+            volume.confirm(&self.objects).await?;
+        }
+        Ok(())
+    }
+
     fn compare(&self) -> Result<(Compared, Staged), Error> {
         let part = part(&self.plan, self.number)?;
         self.hold.total.store(part.comparisons(), Ordering::Relaxed);

@@ -17,7 +17,7 @@ use super::lease::panicked;
 use crate::linkage::encoding::layout::{CHUNK_BYTES, Damage, Header, Index};
 use crate::linkage::similarity::tile::Stored;
 use crate::model::ProjectId;
-use crate::objects::{Blob, Key, Objects, keys};
+use crate::objects::{self, Blob, Key, Objects, keys};
 use crate::runtime::compute;
 
 /// Datasets kept open. More cost address space, not memory; but checking one again is cheap, too.
@@ -37,6 +37,16 @@ impl Volume {
         let index =
             Index::reopen(self.header, &self.index).map_err(|damage| damaged(&self.index, &damage))?;
         Ok(Stored { index, matrix: &self.matrix })
+    }
+
+    /// Whether all that was read of it could be read.
+    fn is_whole(&self) -> bool {
+        self.index.check().and_then(|()| self.matrix.check()).is_ok()
+    }
+
+    /// Fails if what was read of it since it was checked may not be the dataset.
+    pub(super) async fn confirm(&self, objects: &Objects) -> Result<(), objects::Error> {
+        futures::try_join!(objects.confirm(&self.index), objects.confirm(&self.matrix)).map(drop)
     }
 
     fn check(index: Blob, matrix: Blob, hold: &Hold) -> Result<Self, Error> {
@@ -105,7 +115,7 @@ impl Library {
         place.get_or_try_init(|| open).await.cloned()
     }
 
-    /// Closes the dataset with this matrix if somebody has touched its files since it was checked.
+    /// Closes the dataset with this matrix if somebody has touched its files since it was checked, or they could not be read.
     async fn forget_touched(&self, key: &Key) -> Result<(), Error> {
         let kept = self.lock().places.get(key).and_then(|place| place.volume.get().cloned());
         let Some(volume) = kept else { return Ok(()) };
@@ -113,7 +123,7 @@ impl Library {
             self.objects.is_untouched(&volume.matrix),
             self.objects.is_untouched(&volume.index)
         );
-        if !matches!(untouched, Ok((true, true))) {
+        if !matches!(untouched, Ok((true, true))) || !volume.is_whole() {
             self.forget(|kept| kept == key);
         }
         untouched?;

@@ -52,7 +52,9 @@ pub(super) async fn work(
     let blob = shop.objects.blob(&key).await?;
     let plan = Plan::parse(&blob).map_err(|damage| blob.damaged(damage.to_string()))?;
     let parts = u32::try_from(plan.parts()).map_err(|_| blob.damaged("it has too many parts"))?;
-    Ok(Outcome::Planned { parts, comparisons: plan.comparisons() })
+    let comparisons = plan.comparisons();
+    shop.objects.confirm(&blob).await?;
+    Ok(Outcome::Planned { parts, comparisons })
 }
 
 fn usual_aim(comparisons_per_second: f64) -> u64 {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -45,13 +45,6 @@ async fn linked(server: &Entityd, result_type: &str) -> Project {
     project
 }
 
-/// The payload files whose path ends so, or whose directory does.
-fn files(server: &Entityd, kind: &str) -> Vec<PathBuf> {
-    let mut files = server.payload_files();
-    files.retain(|file| file.ends_with(kind) || file.parent().unwrap().ends_with(kind));
-    files
-}
-
 fn message(status: &Value) -> &str {
     status["message"].as_str().unwrap_or_default()
 }
@@ -66,7 +59,7 @@ async fn damaged(kind: &str, step: &str) {
             (server.log().matches("a test slows this step").count() > 2 * seen).then_some(())
         })
         .await;
-        files(&server, kind).iter().for_each(|file| damage(file));
+        server.files(kind).iter().for_each(|file| damage(file));
         let status = run.ended().await;
         assert_eq!(status["state"], "error", "{kind}: {what}");
         assert!(message(&status).contains("the stored data cannot be used"), "{kind}: {what}: {status}");
@@ -153,7 +146,7 @@ async fn on_a_full_disk(records: usize, room: u64) {
     let said = message(&status);
     assert!(said.contains("no space left") || said.contains("free some space"), "{status}");
     assert!(message(&status).contains("free some space"), "{status}");
-    eventually("what the run has left is removed", async || files(&server, "pairs").is_empty().then_some(()))
+    eventually("what the run has left is removed", async || server.files("pairs").is_empty().then_some(()))
         .await;
     let next = linked(&server, "similarity_scores").await;
     assert_eq!(next.run(0.9).await.ended().await["state"], "completed");
@@ -255,7 +248,7 @@ async fn limits_end_a_run_as_soon_as_it_has_passed_them() {
         for told in [&format!(" {limit}"), "a higher threshold or blocking"] {
             assert!(message(&status).contains(told), "{status}");
         }
-        eventually("the rest is called off", async || files(&server, "pairs").is_empty().then_some(())).await;
+        eventually("the rest is called off", async || server.files("pairs").is_empty().then_some(())).await;
         assert_eq!(project.run(1.0).await.ended().await["state"], "error");
         assert_eq!(project.describe().await["error"], false);
     }

@@ -1,8 +1,9 @@
 //! A real `entityd` in a temporary folder, and a small client for it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -85,6 +86,18 @@ impl Entityd {
         child.wait().unwrap();
     }
 
+    /// A server that a command starts, which is given as its words.
+    pub(crate) fn started_by(words: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let script = folder.path().join("start");
+        let program = env!("CARGO_BIN_EXE_entityd");
+        fs::write(&script, format!("#!/bin/sh\nexec {words} {program} \"$@\"\n")).unwrap();
+        fs::set_permissions(&script, Permissions::from_mode(0o700)).unwrap();
+        let mut command = server::command(&script, &folder.path().join("data"), &[], &[]);
+        command.stderr(log(&folder));
+        Self::spawn(folder, command)
+    }
+
     fn launch(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let command = command(&folder, flags, variables);
         Self::spawn(folder, command)
@@ -131,6 +144,13 @@ impl Entityd {
     pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
         let data_dir = self.data_dir();
         ["objects", "spool"].into_iter().flat_map(|folder| server::files(&data_dir.join(folder))).collect()
+    }
+
+    /// The payload files whose path ends so, or whose directory does.
+    pub(crate) fn files(&self, kind: &str) -> Vec<PathBuf> {
+        let mut files = self.payload_files();
+        files.retain(|file| file.ends_with(kind) || file.parent().unwrap().ends_with(kind));
+        files
     }
 
     /// Memory that the process has right now.

@@ -43,12 +43,12 @@ impl Comparison<'_> {
         progress: &mut Progress,
     ) -> Result<Pairs, Failure> {
         progress.show("planning", 0.0);
-        let plan = self.plan(parties, workshop)?;
-        let plan = Plan::parse(&plan).or_fail()?;
+        let planned = self.plan(parties, workshop)?;
+        let plan = Plan::parse(&planned).or_fail()?;
         let mut run = workshop.nameless().or_fail()?;
         let compared = AtomicU64::new(0);
         let waiting = thread::current();
-        thread::scope(|scope| {
+        let outcome = thread::scope(|scope| {
             let comparing = scope.spawn(|| {
                 let outcome = self.compare(&plan, parties, workshop, &compared, &run);
                 waiting.unpark();
@@ -63,8 +63,9 @@ impl Comparison<'_> {
                 thread::park_timeout(LOOK);
             }
             comparing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-        .map_err(|error| explain(&error))?;
+        });
+        parties.iter().try_for_each(Party::check).and_then(|()| planned.check()).or_fail()?;
+        outcome.map_err(|error| explain(&error))?;
         run.rewind().or_fail()?;
         Reader::open(BufReader::new(run)).or_fail()
     }

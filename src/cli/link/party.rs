@@ -7,7 +7,7 @@ use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
 use crate::linkage::encoding::layout::{self, Dataset, Directory, Header, Index};
 use crate::linkage::similarity::tile::Stored;
-use crate::objects::Blob;
+use crate::objects::{self, Blob};
 
 /// A dataset that is ready to be compared.
 pub(super) struct Party {
@@ -53,6 +53,11 @@ impl Party {
     /// Its blocks, from the first.
     pub(super) fn directory(&self) -> Result<Directory<&[u8]>, layout::Error> {
         Directory::open(&self.index[..])
+    }
+
+    /// Fails if bytes that were looked at could not be read.
+    pub(super) fn check(&self) -> Result<(), objects::Error> {
+        self.matrix.check().and_then(|()| self.index.check())
     }
 
     /// Its records, ready to be looked at.

@@ -6,6 +6,7 @@
 mod readers;
 mod writer;
 
+use std::ffi::CStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,10 @@ use writer::Writer;
 const BUSY: Duration = Duration::from_secs(10);
 /// Pages of the log at which it is folded into the file.
 const LOG_PAGES: u32 = 4_000;
+
+/// SQLite's way to the file system for a file that one process uses: the index of the log is in memory, shared by the
+/// connections of this process. Elsewhere it is a mapped file, `*-shm`, and the process ends if that is cut.
+const ONE_PROCESS: &CStr = c"unix-excl";
 
 /// Why the file did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +152,8 @@ pub fn files() -> usize {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags_and_vfs(path, flags, ONE_PROCESS)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;

@@ -57,7 +57,7 @@ impl Service {
         let claims = Claims::read(&headers)?;
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
         let PartHash(kept) = self.part_hash(&name).await?;
-        self.leaves_free(input.content_length)?;
+        self.leaves_free(input.content_length).await?;
         let incoming = self.buckets.incoming_part(&claims.algorithms(kept), PUT_BYTES_MAX);
         let received = receive(input.body.take(), incoming, input.content_length).await?;
         claims.verify(&received.digests, trailing_headers.as_ref())?;

@@ -20,7 +20,7 @@ impl Service {
         let claims = Claims::read(&headers)?;
         let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
         self.require_bucket(&input.bucket).await?;
-        self.leaves_free(input.content_length)?;
+        self.leaves_free(input.content_length).await?;
         let incoming = self.buckets.incoming(&claims.algorithms(None), PUT_BYTES_MAX);
         let received = receive(input.body.take(), incoming, input.content_length).await?;
         claims.verify(&received.digests, trailing_headers.as_ref())?;
@@ -44,9 +44,9 @@ impl Service {
 
 impl Service {
     /// Refuses a body of the declared length if too little of the disk would stay free, before any of it is read.
-    pub(super) fn leaves_free(&self, declared: Option<i64>) -> S3Result<()> {
+    pub(super) async fn leaves_free(&self, declared: Option<i64>) -> S3Result<()> {
         let bytes = declared.map_or(0, |declared| u64::try_from(declared).unwrap_or_default());
-        self.spool.leaves_free(bytes).map_err(|why| refusal(Error::Full(why.into())))
+        self.spool.leaves_free(bytes).await.map_err(|why| refusal(Error::Full(why.into())))
     }
 }
 

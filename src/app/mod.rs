@@ -178,7 +178,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         data_dir: data_dir.path().to_owned(),
         disk_free_min: settings.disk_free_min,
     };
-    operator.open(dependencies, office);
+    operator.open(&dependencies, office);
 
     tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), settings.objects.clone()));
 

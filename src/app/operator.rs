@@ -32,7 +32,7 @@ impl Operator {
     }
 
     /// The stores are open: they are asked for their health, and the administration answers.
-    pub(super) fn open(&self, dependencies: Dependencies, office: Office) {
+    pub(super) fn open(&self, dependencies: &Dependencies, office: Office) {
         self.ops.open(dependencies, office);
     }
 

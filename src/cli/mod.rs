@@ -21,6 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use exit::Failure;
 
 use crate::linkage::similarity::{Kernel, KernelName};
+use crate::runtime::signals;
 use crate::tls;
 
 /// Privacy-preserving record linkage in one binary
@@ -49,6 +50,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    signals::unblock();
     tls::install_provider();
     match Arguments::try_parse() {
         Ok(arguments) => exit::code(run(arguments.command)),

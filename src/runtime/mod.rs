@@ -1,5 +1,5 @@
 //! What a test replaces: time and chance. The pool of cores that computes; the data directory, its room, what is
-//! kept of it for emergencies, and its secrets; how many files may be open; how long something has failed; `SQLite` files with one writer; text as other systems leave it. Where a crash test reaches in: breakpoints.
+//! kept of it for emergencies, and its secrets; how many files may be open; how long something has failed; which signals arrive; `SQLite` files with one writer; text as other systems leave it. Where a crash test reaches in: breakpoints.
 
 pub mod breakpoint;
 pub mod clock;
@@ -12,5 +12,6 @@ pub mod open_files;
 pub mod outage;
 pub mod reserve;
 pub mod secret;
+pub mod signals;
 pub mod sqlite;
 pub mod text;

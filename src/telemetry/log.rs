@@ -4,8 +4,11 @@
 //! types that hold a secret print as `***`, and dependencies are not asked for details, so no level gives one
 //! away.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
+use std::panic::{self, PanicHookInfo};
 use std::str::FromStr;
+use std::thread;
 
 use serde::{Serialize, Serializer};
 use tracing::metadata::LevelFilter;
@@ -70,7 +73,7 @@ impl Serialize for Filter {
     }
 }
 
-/// Starts logging for the whole process. A second call changes nothing.
+/// Starts logging for the whole process, of panics too. A second call changes nothing.
 pub fn start(settings: &Settings) {
     let terminal = std::io::stderr().is_terminal();
     let json = match settings.format {
@@ -96,6 +99,20 @@ pub fn start(settings: &Settings) {
     let _ = tracing::subscriber::set_global_default(
         tracing_subscriber::registry().with(lines.with_filter(wanted)),
     );
+    panic::set_hook(Box::new(panicked));
+}
+
+/// Makes a panic a line like others. Its text is kept if the panic is in this program: that of a library may hold the bytes
+/// it stumbled over.
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let ours = location.starts_with("src/");
+    let text = panic.payload_as_str().filter(|_| ours).unwrap_or("its text is withheld");
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or_default();
+    tracing::error!(location, thread, backtrace, "a thread panicked: {text}; please report this line");
 }
 
 /// Our own events at every level. What others have to say below `info` is of headers, frames and requests, and

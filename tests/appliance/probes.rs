@@ -112,7 +112,7 @@ async fn probes_answer_while_the_disk_hangs() {
 
 #[test]
 fn a_server_that_was_started_with_blocked_signals_stops_when_it_is_told_to() {
-    let server = Entityd::started_by("env --block-signal");
+    let server = Entityd::through(&["env", "--block-signal"], &[], &[]);
     let (status, folder) = server.stop();
     assert!(status.success(), "{status}");
     assert!(fs::read_to_string(folder.path().join("log")).unwrap().contains("\"stopped\""));

@@ -1,9 +1,8 @@
 //! A real `entityd` in a temporary folder, and a small client for it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -84,18 +83,6 @@ impl Entityd {
         tokio::time::sleep(delay).await;
         child.kill().unwrap();
         child.wait().unwrap();
-    }
-
-    /// A server that a command starts, which is given as its words.
-    pub(crate) fn started_by(words: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let script = folder.path().join("start");
-        let program = env!("CARGO_BIN_EXE_entityd");
-        fs::write(&script, format!("#!/bin/sh\nexec {words} {program} \"$@\"\n")).unwrap();
-        fs::set_permissions(&script, Permissions::from_mode(0o700)).unwrap();
-        let mut command = server::command(&script, &folder.path().join("data"), &[], &[]);
-        command.stderr(log(&folder));
-        Self::spawn(folder, command)
     }
 
     fn launch(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {

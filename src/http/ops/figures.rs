@@ -1,15 +1,15 @@
 //! Figures that are looked up when somebody asks for them.
 
-use super::probes::Dependencies;
+use super::probes::Probes;
 use crate::queue::{QueueStats, Stats};
 use crate::runtime::disk::Room;
 use crate::telemetry::metrics;
 
 /// Looks up everything that is not counted as it happens. What cannot be had keeps its last value.
-pub(super) async fn look_up(dependencies: Option<&Dependencies>) {
+pub(super) async fn look_up(probes: Option<&Probes>) {
     metrics::process();
-    if let Some(dependencies) = dependencies {
-        dependencies.look().await;
+    if let Some(probes) = probes {
+        probes.look().await;
     }
 }
 

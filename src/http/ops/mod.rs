@@ -4,6 +4,7 @@
 //! missing, and everything behind [`Ops::open`] is answered once there is something to answer with.
 
 mod figures;
+mod inquiry;
 mod probes;
 mod readiness;
 mod routes;

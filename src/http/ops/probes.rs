@@ -1,24 +1,22 @@
 //! What the server depends on, and whether each of it answers.
 
 use std::fmt;
-use std::future::Future;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use super::figures;
+use super::inquiry::Inquiry;
 use super::readiness::Phase;
 use crate::coordinator::Coordinator;
 use crate::objects::Objects;
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
 use crate::runtime::disk;
-use crate::telemetry::{chain, metrics};
-
-/// How long a dependency may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::telemetry::metrics;
 
 /// What the server depends on.
 #[derive(Clone)]
@@ -49,10 +47,10 @@ pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
     /// Looks at the phase and, where there are some yet, at the dependencies.
-    pub(super) async fn gather(phase: Phase, dependencies: Option<&Dependencies>) -> Self {
+    pub(super) async fn gather(phase: Phase, probes: Option<&Probes>) -> Self {
         let mut findings = of_phase(phase);
-        if let Some(dependencies) = dependencies {
-            findings.extend(dependencies.look().await);
+        if let Some(probes) = probes {
+            findings.extend(probes.look().await);
         }
         Self(findings)
     }
@@ -90,44 +88,92 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
     ]
 }
 
-impl Dependencies {
-    /// Asks each of them, and puts into the figures what they say and which are up.
-    pub(super) async fn look(&self) -> Vec<Finding> {
-        let queue = async { self.broker.stats(self.clock.now()).await.map(|stats| figures::queues(&stats)) };
-        let metadata =
-            async { self.coordinator.status().await.map(|status| figures::projects(status.projects)) };
-        let (metadata, queue, objects) = tokio::join!(
-            answers("metadata", PATIENCE, metadata),
-            answers("queue", PATIENCE, queue),
-            answers("objects", PATIENCE, self.objects.probe()),
-        );
-        vec![metadata, queue, objects, self.disk()]
+/// The questions to all that the server depends on.
+pub(super) struct Probes(Vec<(&'static str, Inquiry)>);
+
+impl Probes {
+    pub(super) fn of(dependencies: &Dependencies) -> Self {
+        Self(vec![
+            ("metadata", dependencies.metadata()),
+            ("queue", dependencies.queue()),
+            ("objects", dependencies.objects()),
+            ("disk", dependencies.disk()),
+        ])
     }
 
-    fn disk(&self) -> Finding {
-        let fault = match disk::room(&self.data_dir).inspect(figures::disk) {
-            Ok(room) if room.free_bytes >= self.disk_free_min => None,
-            Ok(room) => Some(format!(
-                "{} bytes are free, below the {} at which uploads are refused (--disk-free-min)",
-                room.free_bytes, self.disk_free_min
-            )),
-            Err(error) => Some(format!("the data directory cannot be looked at: {error}")),
-        };
-        found("disk", fault)
+    /// Asks each of them, and puts into the figures what they say and which are up. Waits for none of them longer than
+    /// a question's patience.
+    pub(super) async fn look(&self) -> Vec<Finding> {
+        let asked = self.0.iter().map(|(name, inquiry)| async { found(name, inquiry.answer().await) });
+        futures::future::join_all(asked).await
     }
 }
 
-async fn answers<E: std::error::Error>(
-    name: &'static str,
-    patience: Duration,
-    ask: impl Future<Output = Result<(), E>>,
-) -> Finding {
-    let fault = match timeout(patience, ask).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(chain(&error)),
-        Err(_) => Some(format!("no answer within {} s", patience.as_secs())),
-    };
-    found(name, fault)
+impl Dependencies {
+    fn metadata(&self) -> Inquiry {
+        let coordinator = self.coordinator.clone();
+        Inquiry::new(move || {
+            let coordinator = coordinator.clone();
+            async move { coordinator.status().await.map(|status| figures::projects(status.projects)) }
+        })
+    }
+
+    /// On a thread that may block: the queue may be waiting for the disk while it is locked.
+    fn queue(&self) -> Inquiry {
+        let (broker, clock) = (Arc::clone(&self.broker), self.clock.clone());
+        Inquiry::new(move || {
+            let (broker, clock) = (Arc::clone(&broker), clock.clone());
+            blocking(move || {
+                let stats = Handle::current().block_on(broker.stats(clock.now()));
+                stats.map(|stats| figures::queues(&stats)).map_err(io::Error::other)
+            })
+        })
+    }
+
+    fn objects(&self) -> Inquiry {
+        let objects = self.objects.clone();
+        Inquiry::new(move || {
+            let objects = objects.clone();
+            async move { objects.probe().await }
+        })
+    }
+
+    fn disk(&self) -> Inquiry {
+        let mut folders = vec![self.data_dir.clone()];
+        folders.extend(self.objects.directories());
+        let free_min = self.disk_free_min;
+        Inquiry::new(move || {
+            let folders = folders.clone();
+            blocking(move || has_room(&folders, free_min))
+        })
+    }
+}
+
+/// Looks how much room there is in each folder; the first is what the figures tell of.
+fn has_room(folders: &[PathBuf], free_min: u64) -> io::Result<()> {
+    for (number, folder) in folders.iter().enumerate() {
+        let room = disk::room(folder).map_err(|error| unseen(folder, &error))?;
+        if number == 0 {
+            figures::disk(&room);
+        }
+        if room.free_bytes < free_min {
+            return Err(io::Error::other(format!(
+                "{} bytes are free in {}, below the {free_min} at which uploads are refused (--disk-free-min)",
+                room.free_bytes,
+                folder.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn unseen(folder: &Path, error: &io::Error) -> io::Error {
+    io::Error::other(format!("{} cannot be looked at: {error}", folder.display()))
+}
+
+/// Asks on a thread that may block.
+async fn blocking(ask: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    spawn_blocking(ask).await.map_err(io::Error::from)?
 }
 
 fn found(name: &'static str, fault: Option<String>) -> Finding {
@@ -156,13 +202,5 @@ mod tests {
         [+] migrated: ok
         [-] not-draining: the server is stopping and takes nothing new
         ");
-    }
-
-    #[tokio::test]
-    async fn who_fails_or_does_not_answer_is_at_fault() {
-        let silent = answers("queue", Duration::ZERO, std::future::pending::<Result<(), fmt::Error>>()).await;
-        assert_eq!(silent.fault.as_deref(), Some("no answer within 0 s"));
-        let failed = answers("queue", PATIENCE, async { Err(std::io::Error::other("gone")) }).await;
-        assert_eq!(failed.fault.as_deref(), Some("gone"));
     }
 }

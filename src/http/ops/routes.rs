@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::figures;
-use super::probes::{Dependencies, Findings};
+use super::probes::{Dependencies, Findings, Probes};
 use super::readiness::{Phase, Readiness, TICK};
 use crate::http::admin::{self, Office};
 use crate::http::log;
@@ -35,7 +35,7 @@ pub struct Ops {
 
 /// What there is once the stores are open.
 struct Behind {
-    dependencies: Dependencies,
+    probes: Probes,
     administration: Router,
 }
 
@@ -46,13 +46,13 @@ impl Ops {
     }
 
     /// The stores are open: they are asked from now on, and `/admin` answers the administrator.
-    pub fn open(&self, dependencies: Dependencies, office: Office) {
+    pub fn open(&self, dependencies: &Dependencies, office: Office) {
         let administration = Router::new()
             .nest("/admin", admin::routes(office))
             .fallback(nothing)
             .layer(from_fn(log::administered));
         // A server starts once.
-        let _ = self.behind.set(Behind { dependencies, administration });
+        let _ = self.behind.set(Behind { probes: Probes::of(dependencies), administration });
     }
 
     /// Everything that the listener answers.
@@ -84,8 +84,8 @@ impl Ops {
         }
     }
 
-    fn dependencies(&self) -> Option<&Dependencies> {
-        self.behind.get().map(|behind| &behind.dependencies)
+    fn probes(&self) -> Option<&Probes> {
+        self.behind.get().map(|behind| &behind.probes)
     }
 }
 
@@ -105,7 +105,7 @@ async fn startupz(State(ops): State<Ops>) -> Response {
 
 /// Whether requests are welcome. `?verbose` says it of each dependency.
 async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
-    let findings = Findings::gather(ops.readiness.phase(), ops.dependencies()).await;
+    let findings = Findings::gather(ops.readiness.phase(), ops.probes()).await;
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     match (findings.are_good(), verbose) {
@@ -116,7 +116,7 @@ async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
 }
 
 async fn scraped(State(ops): State<Ops>) -> Response {
-    figures::look_up(ops.dependencies()).await;
+    figures::look_up(ops.probes()).await;
     ([(header::CONTENT_TYPE, FIGURES_TYPE)], ops.figures.text()).into_response()
 }
 

@@ -1,0 +1,119 @@
+//! A question to something that may not answer.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::runtime::clock::Stopwatch;
+use crate::telemetry::chain;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is wrong; nothing if all is well.
+type Answer = Option<String>;
+
+/// A question that is asked in the background, and not again before it is answered: what hangs holds one thread, however
+/// many want to know. Who wants to know waits [`PATIENCE`] for the answer, from the moment at which it was asked.
+pub(super) struct Inquiry {
+    ask: Box<dyn Fn() -> BoxFuture<'static, Answer> + Send + Sync>,
+    pending: Mutex<Option<Pending>>,
+    patience: Duration,
+}
+
+/// A question that was asked.
+#[derive(Clone)]
+struct Pending {
+    since: Stopwatch,
+    answer: watch::Receiver<Option<Answer>>,
+}
+
+impl Inquiry {
+    pub(super) fn new<E, F>(ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        E: std::error::Error,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let ask = move || ask().map(|answered| answered.err().map(|error| chain(&error))).boxed();
+        Self { ask: Box::new(ask), pending: Mutex::default(), patience: PATIENCE }
+    }
+
+    /// The answer, or for how long there was none.
+    pub(super) async fn answer(&self) -> Answer {
+        let Pending { since, mut answer } = self.pending();
+        let left = self.patience.saturating_sub(since.elapsed());
+        match timeout(left, answer.wait_for(Option::is_some)).await {
+            Ok(Ok(answer)) => answer.clone().flatten(),
+            Ok(Err(_)) => Some("asking has failed; the log says how".to_owned()),
+            Err(_) => Some(format!("no answer for {:.1} s", since.seconds())),
+        }
+    }
+
+    /// The question that is not answered yet, or a new one.
+    fn pending(&self) -> Pending {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = pending.as_ref().filter(|pending| pending.is_open()).cloned();
+        let asked = open.unwrap_or_else(|| {
+            let (tell, answer) = watch::channel(None);
+            let asking = (self.ask)();
+            tokio::spawn(async move { tell.send(Some(asking.await)) });
+            Pending { since: Stopwatch::start(), answer }
+        });
+        pending.replace(asked.clone());
+        asked
+    }
+}
+
+impl Pending {
+    /// Whether the answer is still to come.
+    fn is_open(&self) -> bool {
+        self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_answer_is_asked_once_and_holds_up_nobody() {
+        let (asked, may_answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let (count, gate) = (Arc::clone(&asked), Arc::clone(&may_answer));
+        let inquiry = Inquiry::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.notified().await;
+                Ok::<_, io::Error>(())
+            }
+        });
+        let inquiry = Inquiry { patience: Duration::ZERO, ..inquiry };
+        for _ in 0..3 {
+            let said = inquiry.answer().await.unwrap();
+            assert!(said.starts_with("no answer for 0."), "{said}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        may_answer.notify_one();
+        let inquiry = Inquiry { patience: PATIENCE, ..inquiry };
+        assert_eq!(inquiry.answer().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_failure_and_a_panic_are_answers() {
+        let fails = Inquiry::new(|| async { Err(io::Error::other("gone")) });
+        assert_eq!(fails.answer().await.as_deref(), Some("gone"));
+        let panics = Inquiry::new(|| async { panic!("a test panics") as Result<(), io::Error> });
+        assert!(panics.answer().await.unwrap().contains("the log says how"));
+    }
+}

@@ -14,7 +14,7 @@ use crate::objects::{
     connect,
 };
 use crate::runtime::clock::Clock;
-use crate::runtime::data_dir::DataDir;
+use crate::runtime::data_dir::{DataDir, check_folder};
 use crate::runtime::secret;
 use crate::telemetry::chain;
 
@@ -40,7 +40,11 @@ pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Opened, Er
     let objects = match &settings.objects {
         Location::Data => Objects::open(&data_dir.folder("objects")?, &spool)?,
         // Files become objects by being renamed, which takes no copy on one file system.
-        Location::Directory(path) => Objects::open(&path.join("objects"), &path.join("spool"))?,
+        Location::Directory(path) => {
+            let [objects, spool] = ["objects", "spool"].map(|name| path.join(name));
+            [path, &objects, &spool].into_iter().try_for_each(|folder| check_folder(folder))?;
+            Objects::open(&objects, &spool)?
+        }
         Location::Bucket { kind, bucket, prefix } => {
             let store = connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?;
             Objects::over(store, &spool, cache)?

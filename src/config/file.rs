@@ -1,6 +1,6 @@
 //! Reads the settings file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -9,7 +9,7 @@ use super::mistake::{Mistake, is_secret};
 use super::settings::{KEYS, Key};
 use super::source::Source;
 use super::values::unknown_key;
-use crate::runtime::text;
+use crate::runtime::{permission, text};
 
 /// One line of the settings file.
 #[derive(Debug)]
@@ -30,7 +30,10 @@ impl Entry {
 /// Every entry of the file at `path`; refuses a file that names what is no setting.
 pub(super) fn read(path: &str) -> Result<Vec<Entry>, Mistake> {
     let wrong = |problem: String| Mistake::File { place: path.to_owned(), problem };
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let bytes = std::fs::read(path).map_err(|cause| {
+        let cause = permission::explained(Path::new(path), cause);
+        wrong(format!("cannot be read: {cause}"))
+    })?;
     let text = text::unmarked(&bytes).map_err(|foreign| wrong(foreign.to_string()))?;
     let text =
         str::from_utf8(text).map_err(|_| wrong("it is not text in UTF-8; save it as UTF-8".to_owned()))?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use super::permission::explained;
 use super::text;
 
 /// The longest secret that is read; whatever is longer is a mistake, and a device never ends.
@@ -94,7 +95,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`].
 pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
-    let unusable = |cause| Error::Unusable { path: path.to_owned(), cause };
+    let unusable = |cause| unusable(path, cause);
     let file = File::open(path).map_err(unusable)?;
     check(path, &file.metadata().map_err(unusable)?)?;
     let mut bytes = Zeroizing::new(Vec::new());
@@ -131,7 +132,7 @@ pub fn read_word(path: &Path, least: usize) -> Result<Zeroizing<String>, Error> 
 /// # Errors
 /// [`Error`].
 pub fn check_at(path: &Path) -> Result<(), Error> {
-    let metadata = fs::metadata(path).map_err(|cause| Error::Unusable { path: path.to_owned(), cause })?;
+    let metadata = fs::metadata(path).map_err(|cause| unusable(path, cause))?;
     check(path, &metadata)
 }
 
@@ -182,7 +183,11 @@ pub fn find(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
 /// # Errors
 /// [`Error::Unusable`].
 pub fn write(path: &Path, secret: &str) -> Result<(), Error> {
-    write_durably(path, secret).map_err(|cause| Error::Unusable { path: path.to_owned(), cause })
+    write_durably(path, secret).map_err(|cause| unusable(path, cause))
+}
+
+fn unusable(path: &Path, cause: io::Error) -> Error {
+    Error::Unusable { path: path.to_owned(), cause: explained(path, cause) }
 }
 
 fn write_durably(path: &Path, secret: &str) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::runtime::clock::Timestamp;
+use crate::runtime::permission::explained;
 use crate::runtime::secret;
 
 /// Why certificates cannot be used. One line each, naming the file and what would do.
@@ -80,6 +81,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A file cannot be read or written.
+    pub(super) fn file(path: &Path, cause: io::Error) -> Self {
+        Self::File { path: path.to_owned(), cause: explained(path, cause) }
+    }
+
     /// What is in a file cannot be used.
     pub(super) fn unusable(path: &Path, problem: &str) -> Self {
         Self::Unusable { path: path.to_owned(), problem: problem.to_owned() }

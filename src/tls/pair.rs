@@ -98,7 +98,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let text = read(path, |file| {
-        let metadata = file.metadata().map_err(|cause| Error::File { path: path.to_owned(), cause })?;
+        let metadata = file.metadata().map_err(|cause| Error::file(path, cause))?;
         Ok(secret::check(path, &metadata)?)
     })?;
     let text = unmarked(path, &text)?;
@@ -120,7 +120,7 @@ fn unmarked<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
 }
 
 fn read(path: &Path, check: impl FnOnce(&File) -> Result<(), Error>) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let unusable = |cause| Error::File { path: path.to_owned(), cause };
+    let unusable = |cause| Error::file(path, cause);
     let file = File::open(path).map_err(unusable)?;
     check(&file)?;
     let mut bytes = Zeroizing::new(Vec::new());

@@ -78,6 +78,6 @@ fn make(folder: &Path, path: &Path, names: &[String]) -> Result<(), Error> {
     let key = KeyPair::generate()?;
     let certificate = wanted.self_signed(&key)?.pem();
     let public = folder.join(PUBLIC);
-    fs::write(&public, &certificate).map_err(|cause| Error::File { path: public, cause })?;
+    fs::write(&public, &certificate).map_err(|cause| Error::file(&public, cause))?;
     Ok(secret::write(path, &format!("{certificate}{}", key.serialize_pem()))?)
 }

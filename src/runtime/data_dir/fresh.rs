@@ -1,0 +1,54 @@
+//! What systems put into a volume before anybody uses it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Whatever a first start leaves that was cut off.
+const OURS: [&str; 2] = ["lock", "format.new"];
+
+/// What file systems, desktops, storage boxes and Kubernetes leave in a fresh volume.
+const SYSTEMS: [&str; 26] = [
+    "lost+found",
+    "aquota.user",
+    "aquota.group",
+    ".snapshot",
+    ".snapshots",
+    ".zfs",
+    ".DS_Store",
+    ".Spotlight-V100",
+    ".TemporaryItems",
+    ".Trashes",
+    ".fseventsd",
+    ".VolumeIcon.icns",
+    ".apdisk",
+    ".Trash",
+    ".directory",
+    "System Volume Information",
+    "$RECYCLE.BIN",
+    "Thumbs.db",
+    "desktop.ini",
+    "#recycle",
+    "#snapshot",
+    "@Recycle",
+    "@eaDir",
+    "@tmp",
+    ".keep",
+    ".gitkeep",
+];
+
+/// And what begins like this: `.Trash-1000`, `.nfs0001`, `..data` and `..2026_11_28` of Kubernetes, `._name` of macOS.
+const STARTS: [&str; 4] = [".Trash-", ".nfs", "..", "._"];
+
+/// The first name in a folder that neither we nor a system has put there.
+pub(super) fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
+    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
+    let names: Vec<OsString> = names.collect::<io::Result<_>>()?;
+    let known = |name: &OsString| {
+        let lossy = name.to_string_lossy();
+        OURS.iter().chain(&SYSTEMS).any(|known| lossy == *known)
+            || STARTS.iter().any(|s| lossy.starts_with(s))
+    };
+    Ok(names.into_iter().filter(|name| !known(name)).min())
+}

@@ -1,0 +1,246 @@
+//! The one directory that holds everything stored: its lock and the version of its layout.
+
+mod entries;
+mod fresh;
+mod lock;
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::file_system;
+use super::permission::{Access, explained, other_owner};
+
+/// The version of the layout that this program writes.
+const FORMAT: u32 = 1;
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process has it.
+    #[error(
+        "the data directory {} is in use by process {holder}; stop that process, or give another directory with --data-dir",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The process, as it named itself.
+        holder: String,
+    },
+    /// A newer version of this program wrote it.
+    #[error(
+        "the data directory {} has format {found}, and this version knows formats up to {FORMAT}; use a newer entityd",
+        path.display()
+    )]
+    TooNew {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It holds something, and none of it says that it is a data directory.
+    #[error(
+        "{} is not empty and not a data directory: it holds {stranger:?} and no readable file `format`; give another with \
+         --data-dir",
+        path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        stranger: OsString,
+    },
+    /// It, or something in it, cannot be read or written.
+    #[error("cannot use {}: {cause}", path.display())]
+    Unusable {
+        /// The directory, or what is in it.
+        path: PathBuf,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+}
+
+/// A data directory that belongs to this process until it is dropped. The lock is the operating
+/// system's, so that a killed process does not leave it behind.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Takes the directory at `path`, makes it if it is not there (mode 0700), and checks its format.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing has been changed then, except that the directory and its lock may have been made.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        make(path)?;
+        let path = path.canonicalize().map_err(unusable(path))?;
+        entries::check(&path)?;
+        if !path.join("format").exists()
+            && let Some(stranger) = fresh::stranger(&path).map_err(unusable(&path))?
+        {
+            return Err(Error::Foreign { path, stranger });
+        }
+        let lock = lock::take(&path)?;
+        check_format(&path)?;
+        warn(&path);
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A directory in it, made if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`].
+    pub fn folder(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.path.join(name);
+        make(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// Checks that this process may make and remove files in the folder at `path`, if there is one.
+///
+/// # Errors
+/// [`Error::Unusable`].
+pub fn check_folder(path: &Path) -> Result<(), Error> {
+    entries::check_one(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+}
+
+/// Makes a directory, and those above it.
+fn make(path: &Path) -> Result<(), Error> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable(path))
+}
+
+/// The error that something cannot be used, because of what the system says of `path`.
+fn unusable(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |cause| Error::Unusable { path: path.to_owned(), cause: explained(path, cause) }
+}
+
+/// Warns of directories that can be used today and bring trouble one day.
+fn warn(path: &Path) {
+    if let Some(name) = file_system::distant(path) {
+        tracing::warn!(
+            "the data directory {} is on {name}: its locks may not keep a second server out, and what was written may not \
+             outlive a power cut; put it on a local disk, and keep objects elsewhere with --objects if they need the room",
+            path.display()
+        );
+    }
+    if let Some((owner, own)) = other_owner(&path.join("format")) {
+        tracing::warn!(
+            "the data directory {} belongs to user {owner}, and this process runs as user {own}: the other may not be able to \
+             use what is written now; run as user {owner}, or give everything to user {own} with chown -R",
+            path.display()
+        );
+    }
+}
+
+/// Reads the format, or writes it if there is none yet.
+fn check_format(folder: &Path) -> Result<(), Error> {
+    let path = folder.join("format");
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(found) if found > FORMAT => Err(Error::TooNew { path: folder.to_owned(), found }),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::Foreign { path: folder.to_owned(), stranger: "format".into() }),
+        },
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            write_durably(folder, "format", &format!("{FORMAT}\n")).map_err(unusable(&path))
+        }
+        Err(cause) => Err(unusable(&path)(cause)),
+    }
+}
+
+/// Writes a small file so that after a power cut it is there in full or not at all.
+fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let partial = folder.join(format!("{name}.new"));
+    let mut file = private().truncate(true).open(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&partial, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_belongs_to_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let first = DataDir::open(&path).unwrap();
+        let second = DataDir::open(&path).unwrap_err();
+        let holder = format!("in use by process {} on host ", std::process::id());
+        assert!(
+            second.to_string().contains(&holder) && second.to_string().contains(", started at 20"),
+            "{second}"
+        );
+        drop(first);
+        assert!(DataDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn a_newer_format_and_a_foreign_directory_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        drop(DataDir::open(&path).unwrap());
+        fs::write(path.join("format"), "99\n").unwrap();
+        assert!(matches!(DataDir::open(&path), Err(Error::TooNew { found: 99, .. })));
+        fs::write(path.join("format"), "what\n").unwrap();
+        assert!(matches!(DataDir::open(&path), Err(Error::Foreign { .. })));
+        let foreign = folder.path().join("home");
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join("letter.txt"), "dear").unwrap();
+        let refused = DataDir::open(&foreign).unwrap_err();
+        assert!(refused.to_string().contains("it holds \"letter.txt\""), "{refused}");
+        assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_systems_put_into_a_fresh_volume_is_no_stranger() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "lost+found",
+            ".snapshot",
+            ".Trash-1000",
+            "System Volume Information",
+            "#recycle",
+            "@eaDir",
+            "..data",
+        ] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        fs::write(folder.path().join(".DS_Store"), "").unwrap();
+        assert!(DataDir::open(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_says_nothing_still_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = DataDir::open(folder.path()).unwrap();
+        for (word, said) in [
+            (&b""[..], "process that did not say which"),
+            (b"\xff\xff", "process \u{fffd}"),
+            (b"7\n", "process 7;"),
+        ] {
+            fs::write(folder.path().join("lock"), word).unwrap();
+            let refused = DataDir::open(folder.path()).unwrap_err().to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
+    }
+}

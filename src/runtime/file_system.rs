@@ -1,0 +1,43 @@
+//! Which file system a path is on, as far as that matters.
+
+use std::path::Path;
+
+use rustix::fs::statfs;
+
+/// File systems between which and the disk there is another program or a network, by the number that Linux gives them.
+const DISTANT: [(u32, &str); 16] = [
+    (0x6573_5546, "FUSE"),
+    (0x0000_6969, "NFS"),
+    (0xff53_4d42, "SMB (CIFS)"),
+    (0xfe53_4d42, "SMB"),
+    (0x0000_517b, "SMB"),
+    (0x0102_1997, "9p"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x0116_1970, "GFS2"),
+    (0x7461_636f, "OCFS2"),
+    (0x4750_4653, "GPFS"),
+    (0x786f_4256, "VirtualBox shared folders"),
+    (0xbacb_acbc, "VMware shared folders"),
+];
+
+/// The name of the file system of `path`, if it is FUSE or on a network: locks may not hold there, and what was synced may
+/// not be on a disk.
+pub fn distant(path: &Path) -> Option<&'static str> {
+    let number = statfs(path).ok()?.f_type as u32;
+    DISTANT.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_not_named() {
+        assert_eq!(distant(Path::new("/proc")), None);
+        assert_eq!(distant(Path::new("/does/not/exist")), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! Says whose a file is and who asks, where the system denies access to it.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::access;
+use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
+
+pub use rustix::fs::Access;
+
+/// Whose a file or a folder is, and as whom this process runs.
+struct Denied {
+    path: PathBuf,
+    owner: (u32, u32),
+    mode: u32,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, owner: (user, group), mode } = self;
+        let (own_user, own_group) = (geteuid().as_raw(), getegid().as_raw());
+        write!(
+            f,
+            "{} belongs to user {user} and group {group} (mode {:04o}), and this process runs as user {own_user} and group \
+             {own_group}; give it to that user with chown, or run as the one that has it",
+            path.display(),
+            mode & 0o7777
+        )
+    }
+}
+
+/// The same error; with whose `path` is and who asks, if the system denies access to it. Of a path that cannot be seen, the
+/// folder above it is named.
+pub fn explained(path: &Path, cause: io::Error) -> io::Error {
+    let denied = cause.kind() == ErrorKind::PermissionDenied;
+    let seen = path.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)));
+    match seen.filter(|_| denied) {
+        Some((path, found)) => {
+            let owner = (found.uid(), found.gid());
+            let denied = Denied { path: path.to_owned(), owner, mode: found.mode() };
+            io::Error::new(ErrorKind::PermissionDenied, format!("{cause}: {denied}"))
+        }
+        None => cause,
+    }
+}
+
+/// Checks that this process may use what is at `path`; it is no mistake that nothing is there.
+///
+/// # Errors
+/// What the system says, [`explained`].
+pub fn check(path: &Path, needed: Access) -> io::Result<()> {
+    match access(path, needed) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOSYS) => Ok(()),
+        Err(errno) => Err(explained(path, errno.into())),
+    }
+}
+
+/// The user that a file belongs to, if that is not the one this process runs as.
+pub fn other_owner(path: &Path) -> Option<(u32, u32)> {
+    let (owner, own) = (fs::metadata(path).ok()?.uid(), geteuid().as_raw());
+    (owner != own).then_some((owner, own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denied_file_is_explained_and_other_errors_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let denied = || io::Error::from(ErrorKind::PermissionDenied);
+        let said = explained(&folder.path().join("missing/file"), denied()).to_string();
+        let metadata = fs::metadata(folder.path()).unwrap();
+        let owner = format!("{} belongs to user {} and", folder.path().display(), metadata.uid());
+        assert!(said.contains(&owner) && said.contains("(mode 0700)"), "{said}");
+        assert!(said.contains(&format!("runs as user {}", geteuid().as_raw())), "{said}");
+        assert_eq!(explained(folder.path(), ErrorKind::NotFound.into()).kind(), ErrorKind::NotFound);
+        assert!(check(&folder.path().join("missing"), Access::WRITE_OK).is_ok());
+    }
+}

@@ -58,9 +58,11 @@ pub fn main() -> ExitCode {
             exit::code(Err(Failure::Usage(one_line(&message))))
         }
         Err(help) => {
-            // A closed output is no reason to fail: whoever read it has seen enough.
-            let _ = help.print();
-            ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(exit::USAGE))
+            let code = ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(exit::USAGE));
+            // Whoever closes a pipe has seen enough: that is no failure.
+            output::stdout()
+                .and_then(|_| help.print().map_err(|error| Failure::output(&error)))
+                .map_or_else(|failure| exit::code(Err(failure)), |()| code)
         }
     }
 }
@@ -68,6 +70,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     if matches!(command, Command::Demo(_) | Command::Link(_) | Command::Bench(_) | Command::Selftest(_)) {
         temporary::choose();
+    }
+    if !matches!(command, Command::Serve(_) | Command::Link(_)) {
+        // Before the work rather than after it.
+        output::stdout()?;
     }
     match command {
         Command::Serve(arguments) => arguments.run(),

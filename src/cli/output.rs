@@ -1,12 +1,35 @@
 //! Words to the outside: results on standard output, complaints on standard error.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::{Errno, fcntl_getfd};
 
 use super::Failure;
 
+/// Whether standard output was closed when the process was started (`>&-`).
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+ctor::declarative::ctor! {
+    /// Looks before `main`: by then the standard library has put /dev/null in the place of what is closed, and whatever is
+    /// written there is lost in silence.
+    #[ctor(unsafe)]
+    fn look() {
+        CLOSED.store(fcntl_getfd(rustix::stdio::stdout()) == Err(Errno::BADF), Ordering::Relaxed);
+    }
+}
+
+/// Standard output, for a command that has something to write there.
+pub(super) fn stdout() -> Result<io::Stdout, Failure> {
+    if CLOSED.load(Ordering::Relaxed) {
+        return Err(Failure::output(&Errno::BADF.into()));
+    }
+    Ok(io::stdout())
+}
+
 /// Writes `text` to standard output.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = stdout()?.lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
 }
 

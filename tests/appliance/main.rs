@@ -18,6 +18,7 @@ mod listening;
 mod maintenance;
 mod mounts;
 mod ops;
+mod output;
 mod poison;
 mod powercut;
 mod probes;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::cli::Failure;
 use crate::cli::interrupt::Unfinished;
+use crate::cli::{Failure, output};
 
 /// An output that is being written.
 pub(super) enum Destination {
@@ -21,7 +21,7 @@ pub(super) enum Destination {
 impl Destination {
     /// Opens `path`, or standard output.
     pub(super) fn open(path: Option<&Path>, unfinished: &Unfinished) -> Result<Self, Failure> {
-        let Some(path) = path else { return Ok(Self::Stream(Box::new(io::stdout()))) };
+        let Some(path) = path else { return Ok(Self::Stream(Box::new(output::stdout()?))) };
         // A rename would replace a device such as /dev/null instead of writing to it.
         let special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         let opened = if special {

@@ -35,9 +35,14 @@ pub(super) async fn open(
     addresses: &Addresses,
     secure: bool,
 ) -> Result<Shelves, Error> {
-    let (path, chance) = (data_dir.folder("queue")?, entropy.clone());
+    let (path, chance) = (data_dir.path().join("queue"), entropy.clone());
+    let wishes = QueueSettings {
+        on_damage: settings.queue_damaged,
+        expected: data_dir.path().join("metadata.db").exists(),
+        ..QueueSettings::default()
+    };
     // This takes as long as the rest together.
-    let queue = tokio::task::spawn_blocking(move || open_queue(&path, chance));
+    let queue = tokio::task::spawn_blocking(move || open_queue(&path, wishes, chance));
     let others = async {
         let metadata = open_metadata(data_dir.path().join("metadata.db"))?;
         Ok::<_, Error>((metadata, open_blobs(settings, data_dir, entropy, addresses, secure).await?))
@@ -53,9 +58,8 @@ fn open_metadata(path: PathBuf) -> Result<Sqlite, Error> {
     Sqlite::open(&path).map_err(|cause| Error::Metadata { path, cause })
 }
 
-fn open_queue(path: &Path, entropy: Entropy) -> Result<SledBroker, Error> {
-    SledBroker::open(path, QueueSettings::default(), entropy)
-        .map_err(|cause| Error::Queue { path: path.to_owned(), cause })
+fn open_queue(path: &Path, settings: QueueSettings, entropy: Entropy) -> Result<SledBroker, Error> {
+    SledBroker::open(path, settings, entropy).map_err(|cause| Error::Queue { path: path.to_owned(), cause })
 }
 
 async fn open_blobs(

@@ -12,6 +12,7 @@ use crate::http::ProxyHeader;
 use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
 use crate::objects::{ForeignEndpoints, Location};
+use crate::queue::sled::OnDamage;
 use crate::runtime::secret::Hidden;
 use crate::telemetry::log;
 use crate::tls;
@@ -258,6 +259,17 @@ pub(super) const COMPRESS: Kind<Compress> = Kind {
         "auto" => Some(Compress::Auto),
         "always" => Some(Compress::Always),
         "off" => Some(Compress::Off),
+        _ => None,
+    },
+};
+
+/// What is done about a damaged queue.
+pub(super) const ON_DAMAGE: Kind<OnDamage> = Kind {
+    placeholder: "rebuild|refuse",
+    remedy: "rebuild or refuse",
+    read: |text| match text {
+        "rebuild" => Some(OnDamage::Rebuild),
+        "refuse" => Some(OnDamage::Refuse),
         _ => None,
     },
 };

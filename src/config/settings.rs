@@ -16,6 +16,7 @@ use crate::http::ProxyHeader;
 use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
 use crate::objects::{ForeignEndpoints, Location};
+use crate::queue::sled::OnDamage;
 use crate::runtime::secret::Hidden;
 use crate::telemetry::log;
 use crate::tls;
@@ -220,6 +221,8 @@ settings! {
     job_deadline_ms: u64 = "21_600_000", DEADLINE;
     /// Queues that are served, and how many jobs of each are in hand at once.
     queues: Roster = "ingest=2,compute=3,highmemory=2,maintenance=1", ROSTER;
+    /// What is done about a damaged or missing queue: rebuild sets it aside and fills a new one, refuse does not start.
+    queue_damaged: OnDamage = "rebuild", ON_DAMAGE;
     /// Memory for finishing runs, in bytes; larger ones wait for each other. Auto is three quarters of what there is.
     memory_limit: Option<u64> = "auto", BYTES_OR_AUTO;
     /// Days after which a project goes whose last run has ended; off keeps projects until they are deleted.

@@ -69,7 +69,7 @@ impl Coordinator {
                 return Ok(None);
             }
         };
-        match self.prepare(&job).await {
+        match self.prepare_attempt(&job, &lease).await {
             Ok(secret) => Ok(Some(Assignment { lease, job, secret })),
             Err(Error::Refused(Refused::Absent)) => {
                 self.settle(&lease.id).await?;
@@ -83,6 +83,15 @@ impl Coordinator {
                 Err(error)
             }
         }
+    }
+
+    /// The same for an attempt. That those before it have failed is noted before it begins: a new queue would not know.
+    async fn prepare_attempt(&self, job: &Job, lease: &Lease) -> Result<Option<Secret>, Error> {
+        let secret = self.prepare(job).await?;
+        if lease.attempt > 1 && job.task.is_awaited() {
+            self.0.store.note_attempts(job.project, lease.id.job.as_str(), lease.attempt - 1).await?;
+        }
+        Ok(secret)
     }
 
     /// Makes sure that a job is still wanted, and finds the secret that it needs.
@@ -135,6 +144,9 @@ impl Coordinator {
             Outcome::Purged => self.purge_again(assignment).await?,
             Outcome::Surveyed(found) => self.keep_house(&assignment.job.task, found).await?,
             outcome => self.write_down(assignment.job.clone(), outcome).await?,
+        }
+        if assignment.lease.attempt > 1 && assignment.job.task.is_awaited() {
+            self.0.store.settle(assignment.lease.id.job.as_str()).await?;
         }
         reach(assignment.job.task.kind(), Moment::Reported).await;
         self.settle(&assignment.lease.id).await

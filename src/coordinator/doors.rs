@@ -70,7 +70,8 @@ impl Coordinator {
             runs: Vec::new(),
         };
         let project = Arc::new(project);
-        let change = move |_| Some(Commit { state: Some(ProjectState::clone(&project)), outbox: Vec::new() });
+        let change =
+            move |_| Some(Commit { state: Some(ProjectState::clone(&project)), ..Commit::default() });
         self.0.store.update(id, Box::new(change)).await?;
         tracing::info!(project.id = %id, parties = new.number_parties, "project created");
         Ok(CreatedProject { id, result_token, update_tokens })
@@ -84,6 +85,11 @@ impl Coordinator {
     /// All projects, oldest first.
     pub async fn projects(&self) -> Result<Vec<Listed>, Error> {
         Ok(self.0.store.projects().await?)
+    }
+
+    /// Whether the metadata takes changes.
+    pub async fn check(&self) -> Result<(), Error> {
+        Ok(self.0.store.check().await?)
     }
 
     /// What can be said of all projects together.

@@ -9,7 +9,7 @@ use crate::queue::{Group, JobQuery, JobState, NewJob};
 use crate::runtime::clock::Timestamp;
 
 /// What a purge is called the second time.
-const AGAIN: &str = "/again";
+pub(super) const AGAIN: &str = "/again";
 /// Chores looked at before new ones are scheduled.
 const PAGE: usize = 1_000;
 
@@ -49,8 +49,8 @@ impl Coordinator {
     /// worker wrote after the first time goes then.
     pub(super) async fn purge_again(&self, assignment: &Assignment) -> Result<(), Error> {
         let id = assignment.lease.id.job.as_str();
-        if id.ends_with(AGAIN) {
-            return Ok(());
+        if let Some(first) = id.strip_suffix(AGAIN) {
+            return Ok(self.0.store.settle(first).await?);
         }
         let again = NewJob {
             job: format!("{id}{AGAIN}").into(),

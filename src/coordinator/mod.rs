@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::metadata::{Commit, Store};
+use crate::metadata::Store;
 use crate::model::{ProjectId, ProjectState};
 use crate::queue::Broker;
 use crate::runtime::clock::{Clock, Timestamp};
@@ -86,9 +86,9 @@ impl Coordinator {
             let (verdict, commit) = match decided {
                 Err(refused) => (Err(refused), None),
                 Ok((seen, next)) => {
-                    let outbox: Vec<String> = next.effects.iter().map(outbox::write).collect();
-                    let follows = !outbox.is_empty();
-                    (Ok((seen, next.state.clone(), follows)), Some(Commit { state: next.state, outbox }))
+                    let follows = !next.effects.is_empty();
+                    let commit = outbox::commit(next.state.clone(), &next.effects);
+                    (Ok((seen, next.state, follows)), Some(commit))
                 }
             };
             *told.lock().unwrap_or_else(PoisonError::into_inner) = verdict;

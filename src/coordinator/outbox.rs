@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Coordinator, Effect, Error, jobs};
-use crate::metadata::{Commit, Message};
+use crate::metadata::{Commit, Duty, Message};
 use crate::model::{Job, Outcome, ProjectId, ProjectState, RunId, RunState, Task};
 use crate::queue::{self, Group, NewJob};
 use crate::runtime::clock::Timestamp;
@@ -30,13 +30,33 @@ pub(super) fn write(effect: &Effect) -> String {
     serde_json::to_string(effect).expect("an effect is plain data")
 }
 
+/// What is committed of a project with the effects of an event. A job that nobody waits for is kept until it is done.
+pub(super) fn commit(state: Option<ProjectState>, effects: &[Effect]) -> Commit {
+    let duty = |effect: &Effect| match effect {
+        Effect::Enqueue(job) if !job.task.is_awaited() => Some(Duty { name: job.id(), body: payload(job) }),
+        _ => None,
+    };
+    Commit {
+        state,
+        outbox: effects.iter().map(write).collect(),
+        duties: effects.iter().filter_map(duty).collect(),
+    }
+}
+
 impl Coordinator {
     /// Carries out what is in the outbox, and looks for stalled work every so often, until told to stop.
     pub async fn pump(&self, stop: CancellationToken) {
         let mut last_look = Timestamp::default();
-        let mut buried = 0;
+        let (mut buried, mut renewals) = (0, 0);
         let look_every = RECONCILE_EVERY.min(self.0.rules.upkeep.every / 2);
         while !stop.is_cancelled() {
+            let begun_anew = self.0.broker.renewals();
+            if begun_anew != renewals {
+                match self.fill_again().await {
+                    Ok(()) => renewals = begun_anew,
+                    Err(error) => tracing::error!("cannot fill the new queue: {}", chain(&error)),
+                }
+            }
             let pause = match self.drain_outbox().await {
                 Ok(()) => IDLE.min(look_every),
                 Err(error) => {
@@ -116,13 +136,16 @@ impl Coordinator {
         let change = move |state: Option<ProjectState>| {
             let state =
                 state.filter(|state| state.run(id).is_some_and(|run| run.state == RunState::Comparing))?;
-            Some(Commit { state: Some(state), outbox: vec![rest.clone()] })
+            Some(Commit { state: Some(state), outbox: vec![rest.clone()], ..Commit::default() })
         };
         Ok(self.0.store.update(project, Box::new(change)).await?)
     }
 
     /// Puts the jobs into their queues. One that can never be stored ends its run, and holds up no other.
     pub(super) async fn enqueue(&self, jobs: &mut Vec<NewJob>) -> Result<(), Error> {
+        if !jobs.is_empty() {
+            self.recall_attempts(jobs).await?;
+        }
         while !jobs.is_empty() {
             match self.0.broker.enqueue(jobs, self.0.clock.now()).await {
                 Ok(_) => jobs.clear(),
@@ -138,6 +161,15 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Attempts count that were noted while another queue held the jobs.
+    async fn recall_attempts(&self, jobs: &mut [NewJob]) -> Result<(), Error> {
+        let noted = self.0.store.attempts().await?;
+        for job in jobs {
+            job.attempts = noted.get(job.job.as_str()).copied().unwrap_or(0);
+        }
+        Ok(())
+    }
+
     async fn refuse(&self, jobs: Vec<NewJob>) -> Result<(), Error> {
         for queued in jobs {
             if let Ok(job) = serde_json::from_slice::<Job>(&queued.payload) {
@@ -149,10 +181,13 @@ impl Coordinator {
     }
 }
 
+fn payload(job: &Job) -> String {
+    serde_json::to_string(job).expect("a job is plain data")
+}
+
 /// A job as the queue sees it.
 pub(super) fn queued(job: &Job) -> NewJob {
-    let payload = serde_json::to_vec(job).expect("a job is plain data");
-    let mut queued = NewJob::new(job.id(), job.queue(), job.group(), payload);
+    let mut queued = NewJob::new(job.id(), job.queue(), job.group(), payload(job));
     if matches!(job.task, Task::Purge(_)) {
         queued.attempts_max = PURGE_ATTEMPTS_MAX;
     }

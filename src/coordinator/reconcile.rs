@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::desk::gave_up;
 use super::jobs;
+use super::maintenance::AGAIN;
 use super::{Coordinator, Effect, Error, Event, Refused, outbox};
-use crate::metadata::Commit;
 use crate::model::job::PURGES;
 use crate::model::{Job, ProjectId, ProjectState, Purge, Task};
 use crate::queue::{DeadLetter, DeadQuery, Group, JobId, JobQuery, QueueName};
@@ -23,7 +23,37 @@ impl Coordinator {
         }
         self.bury_the_dead().await?;
         self.redrive_purges().await?;
+        self.ask_for_duties().await?;
         self.drain_outbox().await
+    }
+
+    /// Asks for everything that has to be done, for a queue that was begun anew.
+    pub(super) async fn fill_again(&self) -> Result<(), Error> {
+        let unsettled = self.0.store.unsettled().await?;
+        tracing::info!(projects = unsettled.len(), "a new queue is filled from the metadata");
+        for id in unsettled {
+            self.apply_if_there(id, Event::Stalled).await?;
+        }
+        self.ask_for_duties().await?;
+        self.schedule_chores().await
+    }
+
+    /// Asks again for what no project asks for, unless it is in the queue.
+    async fn ask_for_duties(&self) -> Result<(), Error> {
+        let duties = self.0.store.duties().await?;
+        if duties.is_empty() {
+            return Ok(());
+        }
+        let query = JobQuery { queue: Some(PURGES.into()), count: usize::MAX, ..JobQuery::default() };
+        let living = self.0.broker.jobs(&query, self.0.clock.now()).await?;
+        let living: HashSet<&str> = living
+            .iter()
+            .map(|job| job.job.as_str())
+            .map(|name| name.strip_suffix(AGAIN).unwrap_or(name))
+            .collect();
+        let missing = duties.iter().filter(|duty| !living.contains(&*duty.name));
+        let jobs = missing.filter_map(|duty| serde_json::from_str::<Job>(&duty.body).ok());
+        self.enqueue(&mut jobs.map(|job| outbox::queued(&job)).collect()).await
     }
 
     /// What could not be removed for a long time may be removed now: nobody else would ask for it again.
@@ -45,10 +75,9 @@ impl Coordinator {
         let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
         for id in found.into_iter().filter(|id| !listed.contains(id)) {
             let purge = Job { project: id, task: Task::Purge(Purge::Project) };
-            let message = outbox::write(&Effect::Enqueue(purge));
-            let change = move |state: Option<ProjectState>| {
-                state.is_none().then(|| Commit { state: None, outbox: vec![message.clone()] })
-            };
+            let effects = [Effect::Enqueue(purge)];
+            let change =
+                move |state: Option<ProjectState>| state.is_none().then(|| outbox::commit(None, &effects));
             self.0.store.update(id, Box::new(change)).await?;
         }
         self.0.written.notify_one();

@@ -112,6 +112,12 @@ impl Problem {
         )
     }
 
+    /// 503: what the server stores on does not do as told. Logs the cause; the caller may come again.
+    pub(super) fn unavailable(cause: &dyn std::error::Error) -> Self {
+        tracing::error!("cannot do what was asked for: {}", chain(cause));
+        Self::busy("the server cannot use what it stores on now, and nothing that was confirmed is lost")
+    }
+
     /// Writes the name of the request into the body of the answer that was made of this.
     pub(super) fn identify(mut self, response: &mut Response, request_id: &str) {
         self.request_id = Some(request_id.to_owned());
@@ -135,14 +141,19 @@ impl From<coordinator::Error> for Problem {
             coordinator::Error::Metadata(metadata::Error::Busy) => {
                 Self::busy("more requests read the metadata than may at a time")
             }
-            coordinator::Error::Metadata(_) | coordinator::Error::Queue(_) => Self::internal(&error),
+            coordinator::Error::Metadata(metadata::Error::Unavailable(_)) => Self::unavailable(&error),
+            coordinator::Error::Metadata(_) => Self::internal(&error),
+            coordinator::Error::Queue(error) => error.into(),
         }
     }
 }
 
 impl From<queue::Error> for Problem {
     fn from(error: queue::Error) -> Self {
-        Self::internal(&error)
+        match error {
+            queue::Error::Storage(_) | queue::Error::Closed => Self::unavailable(&error),
+            _ => Self::internal(&error),
+        }
     }
 }
 
@@ -202,13 +213,14 @@ mod tests {
     fn what_is_inside_stays_inside() {
         let cause = "disk /var/lib/secret is on fire";
         let errors = [
-            coordinator::Error::Metadata(metadata::Error::Unavailable(cause.into())),
-            coordinator::Error::Metadata(metadata::Error::Damaged(cause.into())),
-            coordinator::Error::Queue(queue::Error::Storage(cause.into())),
+            (coordinator::Error::Metadata(metadata::Error::Unavailable(cause.into())), 503),
+            (coordinator::Error::Metadata(metadata::Error::Damaged(cause.into())), 500),
+            (coordinator::Error::Queue(queue::Error::Storage(cause.into())), 503),
+            (coordinator::Error::Queue(queue::Error::Damaged(cause.into())), 500),
         ];
-        for error in errors {
+        for (error, status) in errors {
             let problem = Problem::from(error);
-            assert_eq!(problem.status, 500);
+            assert_eq!(problem.status, status);
             assert!(!problem.detail.contains("secret"), "{problem:?}");
         }
     }

@@ -265,6 +265,7 @@ impl From<objects::Error> for Problem {
     fn from(error: objects::Error) -> Self {
         match error {
             objects::Error::Full(_) => full(error),
+            objects::Error::Storage(_) if error.may_pass() => Self::unavailable(&error),
             objects::Error::Missing { .. }
             | objects::Error::Damaged { .. }
             | objects::Error::Foreign { .. }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::store::{Commit, Store};
+use super::store::{Commit, Duty, Store};
 use crate::model::run::{Progress, Times};
 use crate::model::{
     AccessKeys, BitSet, Contents, Dataset, ForeignFile, Keyring, NamedFile, Party, ProjectId, ProjectState,
@@ -23,6 +23,8 @@ pub(super) async fn all(store: &dyn Store) {
     what_waits_for_us_is_found(store).await;
     a_deleted_project_is_gone(store).await;
     messages_come_in_order_and_go_when_told(store).await;
+    duties_stay_until_they_are_done(store).await;
+    attempts_go_with_their_job_or_its_project(store).await;
     changes_of_one_project_do_not_overtake_each_other(store).await;
     the_rate_of_a_completed_run_outlives_it(store).await;
 }
@@ -127,7 +129,7 @@ fn run(number: u8, index: u8, state: RunState) -> Run {
 /// Stores a project as it is.
 pub(super) async fn put(store: &dyn Store, project: &ProjectState) {
     let state = project.clone();
-    let change = Box::new(move |_| Some(Commit { state: Some(state.clone()), outbox: Vec::new() }));
+    let change = Box::new(move |_| Some(Commit { state: Some(state.clone()), ..Commit::default() }));
     store.update(project.id, change).await.unwrap();
 }
 
@@ -168,7 +170,7 @@ async fn a_deleted_project_is_gone(store: &dyn Store) {
     let project = project(3);
     put(store, &project).await;
     let before = store.status().await.unwrap().projects;
-    let change = Box::new(|_| Some(Commit { state: None, outbox: Vec::new() }));
+    let change = Box::new(|_| Some(Commit::default()));
     store.update(project.id, change).await.unwrap();
     assert_eq!(store.project(project.id).await.unwrap(), None);
     assert!(store.projects().await.unwrap().iter().all(|listed| listed.id != project.id));
@@ -180,7 +182,11 @@ async fn messages_come_in_order_and_go_when_told(store: &dyn Store) {
     for pair in [["a", "b"], ["c", "d"]] {
         let state = project.clone();
         let change = Box::new(move |_| {
-            Some(Commit { state: Some(state.clone()), outbox: pair.map(str::to_owned).to_vec() })
+            Some(Commit {
+                state: Some(state.clone()),
+                outbox: pair.map(str::to_owned).to_vec(),
+                ..Commit::default()
+            })
         });
         store.update(project.id, change).await.unwrap();
     }
@@ -194,6 +200,35 @@ async fn messages_come_in_order_and_go_when_told(store: &dyn Store) {
     assert!(store.outbox(10).await.unwrap().is_empty());
 }
 
+async fn duties_stay_until_they_are_done(store: &dyn Store) {
+    let duty = |name: &str, body: &str| Duty { name: name.to_owned(), body: body.to_owned() };
+    for duties in [vec![duty("a", "1"), duty("b", "2")], vec![duty("a", "3")]] {
+        let change = Box::new(move |_| Some(Commit { duties: duties.clone(), ..Commit::default() }));
+        store.update(ProjectId::from_bytes([201; 24]), change).await.unwrap();
+    }
+    assert_eq!(store.duties().await.unwrap(), [duty("a", "3"), duty("b", "2")]);
+    store.settle("b").await.unwrap();
+    store.settle("b").await.unwrap();
+    assert_eq!(store.duties().await.unwrap(), [duty("a", "3")]);
+    store.settle("a").await.unwrap();
+    store.check().await.unwrap();
+}
+
+async fn attempts_go_with_their_job_or_its_project(store: &dyn Store) {
+    let project = project(6);
+    put(store, &project).await;
+    for (job, attempts) in [("a", 1), ("b", 2), ("b", 1)] {
+        store.note_attempts(project.id, job, attempts).await.unwrap();
+    }
+    store.note_attempts(ProjectId::from_bytes([200; 24]), "of nobody", 1).await.unwrap();
+    let noted = [("a".to_owned(), 1), ("b".to_owned(), 2)];
+    assert_eq!(store.attempts().await.unwrap(), noted.into());
+    store.settle("a").await.unwrap();
+    assert_eq!(store.attempts().await.unwrap().len(), 1);
+    store.update(project.id, Box::new(|_| Some(Commit::default()))).await.unwrap();
+    assert!(store.attempts().await.unwrap().is_empty());
+}
+
 async fn changes_of_one_project_do_not_overtake_each_other(store: &dyn Store) {
     let project = project(5);
     put(store, &project).await;
@@ -201,7 +236,7 @@ async fn changes_of_one_project_do_not_overtake_each_other(store: &dyn Store) {
         Box::new(|state: Option<ProjectState>| {
             let mut state = state?;
             state.parties[0].uploads += 1;
-            Some(Commit { state: Some(state), outbox: Vec::new() })
+            Some(Commit { state: Some(state), ..Commit::default() })
         })
     };
     futures::future::join_all((0..200).map(|_| store.update(project.id, count()))).await;

@@ -1,5 +1,7 @@
 //! The shelf's one trait.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 use crate::model::{ProjectId, ProjectState};
@@ -33,12 +35,23 @@ pub enum Error {
 }
 
 /// What a change commits, all of it or nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The project from now on; absent if it is to go.
     pub state: Option<ProjectState>,
     /// What follows, opaque here; appended to the outbox in this order.
     pub outbox: Vec<String>,
+    /// Work that no project asks for again; kept until it is done.
+    pub duties: Vec<Duty>,
+}
+
+/// Work that has to be done, and that no project remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duty {
+    /// Its name; one of the same name takes its place.
+    pub name: String,
+    /// What it consists of, opaque here.
+    pub body: String,
 }
 
 /// A function from a project (absent if there is none of that id) to what is to be committed, or to
@@ -95,6 +108,23 @@ pub trait Store: Send + Sync {
 
     /// The oldest `count` messages of the outbox, in order.
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error>;
+
+    /// The work that no project remembers, as far as it is not done.
+    async fn duties(&self) -> Result<Vec<Duty>, Error>;
+
+    /// Forgets what was kept of a job: it is done.
+    async fn settle(&self, job: &str) -> Result<(), Error>;
+
+    /// Notes how many attempts of a job of a project have ended without an outcome.
+    async fn note_attempts(&self, project: ProjectId, job: &str, attempts: u8) -> Result<(), Error>;
+
+    /// The attempts that were noted, by job: of those that were tried more than once.
+    async fn attempts(&self) -> Result<HashMap<String, u8>, Error>;
+
+    /// Whether changes are taken. Cheap while the last one was.
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Gives back room that is not used any more, if there is much of it. Changes wait meanwhile.
     async fn compact(&self) -> Result<(), Error> {

@@ -40,6 +40,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may go well after a pause, once the disk or the store does as told again.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Storage(cause) if !cause.is::<tokio::task::JoinError>())
+    }
+
     /// Whether opening `key` failed because it does not exist, or for another reason.
     pub(super) fn opening(key: &Key, error: io::Error) -> Self {
         match error.kind() {

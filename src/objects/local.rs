@@ -14,6 +14,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::blob::Stamp;
 use super::{Error, Key, Prefix, keys};
+use crate::runtime::disk;
 
 /// How often a directory is made again that a removal took away under a publication.
 const PLACE_ATTEMPTS: usize = 16;
@@ -51,6 +52,11 @@ impl Local {
     /// Whether the directory is there.
     pub(super) fn probe(&self) -> io::Result<()> {
         fs::metadata(&self.root).map(drop)
+    }
+
+    /// Whether its disk takes what is written.
+    pub(super) fn takes_writes(&self) -> io::Result<()> {
+        disk::takes_writes(&self.root)
     }
 
     /// Turns a complete file into the object `key` and returns once that is on disk. Where the object

@@ -31,6 +31,11 @@ impl Staged {
         Self { share: Some(spool.share()), ..self }
     }
 
+    /// Notes that something could not be written.
+    fn note(&self, error: &io::Error) {
+        self.objects.has_failed(&io::Error::from(error.kind()).into());
+    }
+
     /// Bytes written so far.
     pub const fn size(&self) -> u64 {
         self.size
@@ -46,7 +51,8 @@ impl Staged {
     pub async fn publish(self, key: &Key) -> Result<u64, Error> {
         let Self { objects, file, size, share: _share } = self;
         let finish = move || file.into_inner().map_err(io::IntoInnerError::into_error);
-        let file = tokio::task::spawn_blocking(finish).await??;
+        let file = tokio::task::spawn_blocking(finish).await?;
+        let file = file.map_err(Error::from).inspect_err(|error| objects.has_failed(error))?;
         objects.adopt(file, key).await?;
         Ok(size)
     }
@@ -57,12 +63,12 @@ impl Write for Staged {
         if let Some(share) = &mut self.share {
             share.grow(bytes.len() as u64)?;
         }
-        let count = self.file.write(bytes)?;
+        let count = self.file.write(bytes).inspect_err(|error| self.note(error))?;
         self.size += count as u64;
         Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.flush().inspect_err(|error| self.note(error))
     }
 }

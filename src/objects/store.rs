@@ -26,6 +26,7 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
+use crate::runtime::disk;
 use crate::runtime::outage::Outage;
 
 /// Bytes of a piece of a streamed file.
@@ -114,10 +115,20 @@ impl Objects {
         Self(self.0, Some(uploads))
     }
 
-    /// Notes that the store beyond this machine did not answer, and says for how long it has not. Nothing where
-    /// objects are files of this machine: those do not come back by waiting.
-    pub fn is_silent(&self) -> Option<Duration> {
-        matches!(self.0.form, Form::Remote(..)).then(|| self.0.outage.goes_on())
+    /// Notes that the store did not do as told, and says for how long it has not. Nothing where objects are files of this
+    /// machine and its disk takes what is written: a file that cannot be read does not come back by waiting.
+    pub async fn silence(&self) -> Option<Duration> {
+        match &self.0.form {
+            Form::Remote(..) => Some(self.0.outage.goes_on()),
+            Form::Local(_) => self.takes_writes().await.is_err().then(|| self.0.outage.goes_on()),
+        }
+    }
+
+    /// Notes that something could not be written.
+    pub(super) fn has_failed(&self, error: &Error) {
+        if error.may_pass() {
+            self.0.outage.goes_on();
+        }
     }
 
     /// Notes that the store has answered.
@@ -142,12 +153,13 @@ impl Objects {
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
     pub fn stage(&self) -> Result<Staged, Error> {
-        let file = tempfile::Builder::new().prefix("staged-").tempfile_in(&self.0.staging)?;
+        let file = tempfile::Builder::new().prefix("staged-").tempfile_in(&self.0.staging);
+        let file = file.map_err(Error::from).inspect_err(|error| self.has_failed(error))?;
         Ok(Staged::new(self.clone(), file))
     }
 
     pub(super) async fn adopt(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
-        metered("publish", async {
+        let published = metered("publish", async {
             match &self.0.form {
                 Form::Local(local) => {
                     let (local, key) = (Arc::clone(local), key.clone());
@@ -156,7 +168,8 @@ impl Objects {
                 Form::Remote(..) => remote::upload(&*self.0.store, file, key).await,
             }
         })
-        .await
+        .await;
+        published.inspect_err(|error| self.has_failed(error)).inspect(|()| self.has_answered())
     }
 
     /// The object's bytes as one slice: its file mapped, or a copy of it fetched and mapped.
@@ -420,7 +433,8 @@ impl Objects {
         match &self.0.form {
             Form::Local(local) => {
                 let local = Arc::clone(local);
-                Ok(spawn_blocking(move || local.probe()).await??)
+                spawn_blocking(move || local.probe()).await??;
+                if self.is_away() { self.takes_writes().await } else { Ok(()) }
             }
             // A bucket that is not there cannot be told from an object that is not there, but for its list.
             Form::Remote(..) => {
@@ -431,6 +445,15 @@ impl Objects {
                 .await
             }
         }
+    }
+
+    /// Whether the disks take what is written, of objects and of what is to become one.
+    async fn takes_writes(&self) -> Result<(), Error> {
+        let Form::Local(local) = &self.0.form else { return Ok(()) };
+        let (local, staging) = (Arc::clone(local), self.0.staging.clone());
+        spawn_blocking(move || disk::takes_writes(&staging).and_then(|()| local.takes_writes())).await??;
+        self.has_answered();
+        Ok(())
     }
 
     async fn delete_listed(&self, prefix: &Prefix) -> Result<u64, Error> {

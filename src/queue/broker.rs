@@ -28,6 +28,8 @@ pub struct NewJob {
     pub priority: i8,
     /// It is not handed out before this moment.
     pub not_before: Option<Timestamp>,
+    /// Attempts that were begun before, in a queue that is lost.
+    pub attempts: u8,
     /// After so many attempts without an ack it goes to the dead letters.
     pub attempts_max: NonZeroU8,
     /// What the worker gets.
@@ -48,6 +50,7 @@ impl NewJob {
             group: group.into(),
             priority: 0,
             not_before: None,
+            attempts: 0,
             attempts_max: ATTEMPTS_MAX,
             payload: payload.into(),
         }
@@ -243,6 +246,12 @@ pub trait Broker: Send + Sync {
 
     /// Depth, age and rate of every queue that has been seen.
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error>;
+
+    /// How often the queue was begun anew since it was opened, without the jobs that it held, because what lay on the disk
+    /// was damaged. Whoever filled it fills it again.
+    fn renewals(&self) -> u64 {
+        0
+    }
 
     /// Writes what is not written yet and stops; every later call is refused with [`Error::Closed`].
     /// Jobs still held will have used their attempt.

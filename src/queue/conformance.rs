@@ -43,6 +43,7 @@ macro_rules! stories {
             a_heartbeat_extends_and_tells
             a_failed_job_backs_off_and_dies
             an_abandoned_job_dies_too
+            attempts_of_a_lost_queue_count
             dead_letters_are_redriven_and_discarded
             a_dead_job_is_still_known
             a_released_job_has_lost_nothing
@@ -231,6 +232,18 @@ pub(super) async fn an_abandoned_job_dies_too(fixture: &mut impl Fixture) {
     let letters = dead(queue, at(181)).await;
     assert_eq!(letters[0].reason, "the lease of attempt 3 of 3 ran out");
     assert_eq!(stats(queue, "q", at(181)).await.dead, 1);
+}
+
+pub(super) async fn attempts_of_a_lost_queue_count(fixture: &mut impl Fixture) {
+    let jobs = [3, 0, 1].map(|attempts| NewJob { attempts, ..job(&attempts.to_string()) });
+    fixture.broker().enqueue(&jobs, at(0)).await.unwrap();
+    fixture.crash().await;
+    let queue = fixture.broker();
+    let leases = claim(queue, 9, at(1)).await;
+    let told: Vec<_> = leases.iter().map(|lease| (lease.id.job.as_str(), lease.attempt)).collect();
+    assert_eq!(told, [("0", 1), ("1", 2)]);
+    let letters = dead(queue, at(2)).await;
+    assert_eq!((letters.len(), letters[0].job.as_str(), letters[0].attempts), (1, "3", 3));
 }
 
 async fn kill(queue: &dyn Broker, names: &[&str], now: Timestamp) {

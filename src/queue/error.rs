@@ -30,7 +30,7 @@ pub enum Error {
     #[error("queue storage is unavailable")]
     Storage(#[source] BoxError),
     /// What lies on disk is not what was written, or a newer version wrote it.
-    #[error("queue storage is damaged; put a copy of it back, or move it away and a new one is made")]
+    #[error("queue storage is damaged; with --queue-damaged rebuild it is set aside and made anew")]
     Damaged(#[source] BoxError),
     /// The queue was closed in good order.
     #[error("the queue is closed")]

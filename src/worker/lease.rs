@@ -179,7 +179,7 @@ impl Crew {
             }
             (Err(Error::Rejected(message)), None) => self.reject(hold, message).await,
             (Err(Error::Away(reason)), None) => {
-                self.wait(assignment, reason, (self.shop.objects.is_silent(), self.objects_wait)).await
+                self.wait(assignment, reason, (self.shop.objects.silence().await, self.objects_wait)).await
             }
             // A run may be what fills the disk, and leaves room when it ends; an upload was accepted.
             (Err(Error::Full(reason)), None) if matches!(hold.job().task, Task::Ingest { .. }) => {

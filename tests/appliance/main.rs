@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 mod admin;
+mod broken_disk;
 mod browsers;
 mod command_line;
 mod comparing;
@@ -23,6 +24,7 @@ mod poison;
 mod powercut;
 mod probes;
 mod projects;
+mod queue_damage;
 mod resources;
 mod results;
 mod runs;

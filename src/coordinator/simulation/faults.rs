@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::metadata::store::Change;
-use crate::metadata::{self, Listed, Message, Status, Store};
+use crate::metadata::{self, Duty, Listed, Message, Status, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::queue::{
     self, Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Group, Heartbeat, JobDetail, JobId,
@@ -156,6 +156,10 @@ impl Broker for FaultyBroker {
         call!(self, storage(), self.inner.stats(now))
     }
 
+    fn renewals(&self) -> u64 {
+        self.inner.renewals()
+    }
+
     async fn close(&self) -> Result<(), queue::Error> {
         self.inner.close().await
     }
@@ -195,6 +199,27 @@ impl Store for FaultyStore {
 
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, metadata::Error> {
         call!(self, unavailable(), self.inner.outbox(count))
+    }
+
+    async fn duties(&self) -> Result<Vec<Duty>, metadata::Error> {
+        call!(self, unavailable(), self.inner.duties())
+    }
+
+    async fn settle(&self, job: &str) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.settle(job))
+    }
+
+    async fn note_attempts(
+        &self,
+        project: ProjectId,
+        job: &str,
+        attempts: u8,
+    ) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.note_attempts(project, job, attempts))
+    }
+
+    async fn attempts(&self) -> Result<HashMap<String, u8>, metadata::Error> {
+        call!(self, unavailable(), self.inner.attempts())
     }
 
     async fn compact(&self) -> Result<(), metadata::Error> {

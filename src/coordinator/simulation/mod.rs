@@ -20,7 +20,7 @@ use crate::model::{
     Dataset, Job, Outcome, ProjectId, ProjectState, ResultType, Run, RunId, RunState, Summary, Task,
     Threshold, Upload,
 };
-use crate::queue::sled::{Settings, SledBroker};
+use crate::queue::sled::{OnDamage, Settings, SledBroker};
 use crate::queue::{Broker, Claim, Heartbeat, Progress, Share};
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
@@ -123,6 +123,8 @@ fn open(folder: &Path, clock: &Clock, faults: &Arc<Faults>) -> (Coordinator, Arc
         journal_bytes: 32 << 10,
         segment_bytes: 512 << 10,
         company_within: Duration::ZERO,
+        on_damage: OnDamage::Rebuild,
+        expected: folder.join("metadata.db").exists(),
         ..Settings::default()
     };
     let store = Sqlite::open(&folder.join("metadata.db")).unwrap();
@@ -319,8 +321,8 @@ impl Simulation {
         }
     }
 
-    /// The process stops, in good order or not, and starts again, perhaps with a clock that was set back. Workers elsewhere may
-    /// go on with what they hold.
+    /// The process stops, in good order or not, and starts again, perhaps with a clock that was set back, perhaps without the
+    /// queue. Workers elsewhere may go on with what they hold.
     async fn restart(&mut self, cleanly: bool) {
         let after = if cleanly { None } else { Some(copy(self.folder.path())) };
         self.broker().close().await.unwrap();
@@ -336,6 +338,9 @@ impl Simulation {
         drop(broker);
         if let Some(after) = after {
             self.folder = after;
+            if self.pick(4) == 0 {
+                std::fs::remove_dir_all(self.folder.path().join("queue")).unwrap();
+            }
         }
         self.shelves = Some(open(self.folder.path(), &self.clock, &self.faults));
         // A start that fails is tried again, as a supervisor would.
@@ -396,6 +401,7 @@ impl Simulation {
             }
             project.runs.iter().for_each(|run| self.check_run(&project, run));
         }
+        assert_eq!(self.coordinator().0.store.duties().await.unwrap(), [], "everything was removed");
         let missing = self.coordinator().project(ProjectId::from_bytes([0; 24])).await;
         assert!(matches!(missing, Ok(None) | Err(Error::Refused(Refused::Absent))));
     }

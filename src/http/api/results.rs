@@ -116,6 +116,7 @@ fn unreadable(error: objects::Error) -> Problem {
     match error {
         // The run was there a moment ago: somebody has just deleted it.
         objects::Error::Missing { .. } => Problem::forbidden(),
+        error if error.may_pass() => Problem::unavailable(&error),
         error => Problem::internal(&error),
     }
 }

@@ -114,7 +114,10 @@ impl Dependencies {
         let coordinator = self.coordinator.clone();
         Inquiry::new(move || {
             let coordinator = coordinator.clone();
-            async move { coordinator.status().await.map(|status| figures::projects(status.projects)) }
+            async move {
+                coordinator.check().await?;
+                coordinator.status().await.map(|status| figures::projects(status.projects))
+            }
         })
     }
 

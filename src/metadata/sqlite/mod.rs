@@ -1,8 +1,10 @@
 //! The embedded form: one file of `SQLite`, as [`runtime::sqlite`](crate::runtime::sqlite) keeps it.
 
+mod ledger;
 mod rows;
 mod update;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +12,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::store::{Change, Error, Listed, Message, Status, Store};
+use super::store::{Change, Duty, Error, Listed, Message, Status, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
 
 /// What leads from each version of the file to the next.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
     include_str!("../migrations/0004.sql"),
+    include_str!("../migrations/0005.sql"),
 ];
 
 /// The metadata in one `SQLite` file. Cheap to clone.
@@ -70,14 +73,14 @@ impl Said {
 }
 
 /// What `work` says; its time and whether it failed are counted.
-async fn counted<T>(
+async fn counted<T, E: Into<Error>>(
     operation: &'static str,
-    work: impl Future<Output = Result<T, Error>>,
+    work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Error> {
     let call = Call::of_metadata(operation);
     let done = work.await;
     call.over(done.is_err());
-    done
+    done.map_err(E::into)
 }
 
 #[async_trait]
@@ -168,6 +171,29 @@ impl Store for Sqlite {
         .await
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        counted("check", self.0.check()).await
+    }
+
+    async fn duties(&self) -> Result<Vec<Duty>, Error> {
+        self.read("duties", ledger::duties).await
+    }
+
+    async fn settle(&self, job: &str) -> Result<(), Error> {
+        let job = job.to_owned();
+        counted("settle", self.0.write(move |writer| ledger::settle(writer, &job))).await
+    }
+
+    async fn note_attempts(&self, project: ProjectId, job: &str, attempts: u8) -> Result<(), Error> {
+        let job = job.to_owned();
+        let note = move |writer: &sqlite::Change<'_>| ledger::note_attempts(writer, project, &job, attempts);
+        counted("note_attempts", self.0.write(note)).await
+    }
+
+    async fn attempts(&self) -> Result<HashMap<String, u8>, Error> {
+        self.read("attempts", ledger::attempts).await
+    }
+
     async fn compact(&self) -> Result<(), Error> {
         Ok(self.0.compact().await?)
     }
@@ -189,7 +215,7 @@ impl From<sqlite::Error> for Error {
             sqlite::Error::Damaged(what) => {
                 Self::Damaged(format!("{what}; restore metadata.db from a backup"))
             }
-            sqlite::Error::Full(cause) => Self::Full(Box::new(cause)),
+            sqlite::Error::Full(cause) => Self::Full(cause),
             sqlite::Error::Busy => Self::Busy,
             sqlite::Error::Unavailable(cause) => Self::Unavailable(cause),
         }
@@ -268,7 +294,7 @@ mod tests {
         let mut project = conformance::project(7);
         project.notes = "x".repeat(16 << 20);
         runtime.block_on(conformance::put(&store, &project));
-        let change = Box::new(|_| Some(super::super::store::Commit { state: None, outbox: Vec::new() }));
+        let change = Box::new(|_| Some(crate::metadata::Commit::default()));
         runtime.block_on(store.update(project.id, change)).unwrap();
         runtime.block_on(store.compact()).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);

@@ -1,7 +1,7 @@
 //! What a change of a project writes.
 
-use super::rows;
 use super::unavailable;
+use super::{ledger, rows};
 use crate::metadata::Error;
 use crate::metadata::store::{Change, Commit};
 use crate::model::{Contents, Party, ProjectId, ProjectState};
@@ -14,13 +14,14 @@ pub(super) fn update(
     mut change: Change,
 ) -> Result<(), Error> {
     let before = rows::load(connection, id)?;
-    let Some(Commit { state, outbox }) = change(before.clone()) else { return Ok(()) };
+    let Some(Commit { state, outbox, duties }) = change(before.clone()) else { return Ok(()) };
     rows::store(connection, id, before.as_ref(), state.as_ref())?;
     let mut insert =
         connection.prepare_cached("INSERT INTO outbox (body) VALUES (?1)").map_err(unavailable)?;
     for body in outbox {
         insert.execute([body]).map_err(unavailable)?;
     }
+    ledger::add_duties(connection, &duties)?;
     if effaces(before.as_ref(), state.as_ref()) {
         connection.erases();
     }

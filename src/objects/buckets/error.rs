@@ -87,6 +87,13 @@ pub enum Error {
     Index(#[source] sqlite::Error),
 }
 
+impl Error {
+    /// Whether the same may go well after a pause, once the disk does as told again.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Storage(cause) if !cause.is::<tokio::task::JoinError>())
+    }
+}
+
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.kind() {

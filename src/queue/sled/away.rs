@@ -1,27 +1,41 @@
-//! When the disk does not do as told: the store is let go of and opened again, and who holds a job keeps it.
+//! When the disk does not do as told: the store is let go of and opened again, and who holds a job keeps it. When what lies
+//! on the disk is not what was written: the store is set aside, and a new one is begun.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, mpsc};
+use std::thread;
 use std::time::Duration;
 
+use super::aside::set_aside;
 use super::book::{Book, Ended};
-use super::broker::Settings;
+use super::broker::{OnDamage, Settings};
 use super::open::{Opened, read};
 use super::segment::State;
 use super::shared::Shared;
 use super::store::Store;
-use super::tree;
+use super::tree::{self, storage};
 use crate::queue::Error;
-use crate::runtime::clock::Stopwatch;
+use crate::runtime::clock::{Clock, Stopwatch};
+use crate::runtime::compute::panic_text;
+use crate::runtime::disk;
 use crate::runtime::entropy::Entropy;
 use crate::telemetry::chain;
 
 /// The first pause before the store is opened again; later ones are twice as long each.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
+/// Opening that takes longer does not come to an end.
+const OPEN_MAX: Duration = Duration::from_mins(2);
+/// A store that so many tries have not opened, on a disk that takes what is written, cannot be read.
+const TRIES_MAX: u32 = 10;
+
+/// A new store numbers its segments from anywhere below this many bits.
+const FIRST_NUMBER_BITS: u32 = 46;
 
 /// Where the store lies, and what it takes to open it again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lair {
     pub(super) directory: PathBuf,
     pub(super) settings: Settings,
@@ -29,36 +43,95 @@ pub(super) struct Lair {
 }
 
 impl Lair {
-    /// Opens the store and reads it.
-    pub(super) fn open(&self, shared_work: &Arc<std::sync::Condvar>) -> Result<(Store, Opened), Error> {
+    /// Opens the store and reads it. sled may panic over damaged files, or never come to an end: that is damage too, unless
+    /// the disk does not take what is written.
+    pub(super) fn open(&self, work: &Arc<Condvar>) -> Result<(Store, Opened), Error> {
+        let (lair, work) = (self.clone(), Arc::clone(work));
+        let (send, outcome) = mpsc::channel();
+        let open = move || {
+            let opened = catch_unwind(AssertUnwindSafe(|| lair.try_to_open(work)));
+            let opened =
+                opened.unwrap_or_else(|panic| Err(Error::Damaged(panic_text(panic.as_ref()).into())));
+            // Who has waited too long does not wait any more.
+            let _ = send.send(opened);
+        };
+        thread::Builder::new().name("queue-opener".to_owned()).spawn(open).map_err(storage)?;
+        let outcome = outcome.recv_timeout(OPEN_MAX);
+        match outcome.unwrap_or_else(|_| Err(Error::damaged("opening it does not come to an end"))) {
+            Err(damage @ Error::Damaged(_)) => Err(self.probe().map_or_else(storage, |()| damage)),
+            outcome => outcome,
+        }
+    }
+
+    fn try_to_open(&self, work: Arc<Condvar>) -> Result<(Store, Opened), Error> {
         let store = Store::open(&self.directory, &self.settings)?;
-        let opened = read(&store, &self.entropy, Arc::clone(shared_work))?;
+        let opened = read(&store, &self.entropy, work)?;
+        Ok((store, opened))
+    }
+
+    /// Whether the disk takes what is written.
+    fn probe(&self) -> std::io::Result<()> {
+        let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = if self.directory.is_dir() { Some(self.directory.as_path()) } else { parent };
+        folder.map_or(Ok(()), disk::takes_writes)
+    }
+
+    /// Sets a damaged store aside and begins a new one, unless it is to be left as it is.
+    pub(super) fn renew(&self, work: &Arc<Condvar>, damage: Error) -> Result<(Store, Opened), Error> {
+        if self.settings.on_damage == OnDamage::Refuse {
+            return Err(damage);
+        }
+        let place = set_aside(&self.directory, Clock::system().now()).map_err(storage)?;
+        let place = place.map_or_else(String::new, |place| format!(" and was moved to {}", place.display()));
+        tracing::warn!(
+            "the queue is damaged{place}: {}; a new one is filled from the metadata. Lost are dead letters, pauses of queues, \
+             delays after failures, and the count of attempts that were under way; every job is done again that was not \
+             finished",
+            damage.reason()
+        );
+        let settings = Settings { expected: false, ..self.settings };
+        let (store, mut opened) = Self { settings, ..self.clone() }.open(work)?;
+        // What is still said of jobs of the old store is said of none of the new one.
+        let anywhere = u64::from_le_bytes(self.entropy.bytes()) >> (64 - FIRST_NUMBER_BITS);
+        opened.book.as_mut().expect("it was just read").count_on_from(anywhere);
         Ok((store, opened))
     }
 }
 
-/// Goes on with the store opened anew; `None` when the queue is closed first.
+/// Goes on with the store opened anew, or with a new one; `None` when the queue is closed first.
 ///
 /// # Errors
-/// [`Error::Damaged`], which no further try would mend.
-pub(super) fn come_back(shared: &Shared, lair: &Lair, failure: &Error) -> Result<Option<Opened>, Error> {
-    tracing::error!("the queue's store has failed and is opened again: {}", chain(failure));
+/// [`Error::Damaged`], if the store is to be left as it is.
+pub(super) fn come_back(shared: &Shared, lair: &Lair, failure: Error) -> Result<Option<Opened>, Error> {
+    tracing::error!("the queue's store has failed and is opened again: {}", chain(&failure));
     let watch = Stopwatch::start();
     shared.end(Ended::Away(failure.reason().into()));
     shared.take_store();
     // What could not be written may still be in memory, as if it had been.
     tree::forget_cached(&lair.directory);
-    let mut pause = PAUSE_FIRST;
+    let mut damage = Some(failure).filter(|failure| matches!(failure, Error::Damaged(_)));
+    let (mut pause, mut tries) = (PAUSE_FIRST, 0);
     while !is_closed_within(shared, pause) {
-        match lair.open(&shared.work) {
+        let renewed = damage.is_some();
+        let opened = match damage.take() {
+            Some(damage) => lair.renew(&shared.work, damage),
+            None => lair.open(&shared.work),
+        };
+        match opened {
             Ok((store, mut opened)) => {
-                install(shared, store, &mut opened);
+                install(shared, store, &mut opened, renewed);
                 let away_ms = watch.elapsed().as_millis() as u64;
-                tracing::warn!(away_ms, "the queue's store is open again; nothing acknowledged is lost");
+                tracing::warn!(away_ms, "the queue's store is open again");
                 return Ok(Some(opened));
             }
-            Err(error @ Error::Damaged(_)) => return Err(error),
-            Err(error) => tracing::warn!("the queue's store cannot be opened yet: {}", chain(&error)),
+            Err(error @ Error::Damaged(_)) if renewed => return Err(error),
+            Err(error @ Error::Damaged(_)) => damage = Some(error),
+            Err(error) => {
+                tracing::warn!("the queue's store cannot be opened yet: {}", chain(&error));
+                tries += 1;
+                let unreadable = tries >= TRIES_MAX && lair.probe().is_ok();
+                damage = unreadable.then(|| Error::Damaged(error.reason().into()));
+            }
         }
         pause = (2 * pause).min(PAUSE_LONGEST);
     }
@@ -73,12 +146,16 @@ fn is_closed_within(shared: &Shared, pause: Duration) -> bool {
     !is_away(&mut book)
 }
 
-/// Lets callers have the new book, with what only the old one knew.
-fn install(shared: &Shared, store: Store, opened: &mut Opened) {
+/// Lets callers have the new book, with what only the old one knew. A new store counts on from the old one.
+fn install(shared: &Shared, store: Store, opened: &mut Opened, renewed: bool) {
     shared.put_store(store);
     let mut book = shared.book();
     let closed = matches!(book.ended, Some(Ended::Closed));
     let old = std::mem::replace(&mut *book, std::mem::take(&mut opened.book).expect("it was just read"));
+    if renewed {
+        book.count_on_from(old.next_number());
+        shared.renewals.fetch_add(1, Ordering::AcqRel);
+    }
     book.keep_holds_of(old);
     book.ended = closed.then_some(Ended::Closed);
     drop(book);

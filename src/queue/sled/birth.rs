@@ -5,15 +5,28 @@ use std::io;
 use std::path::Path;
 
 use super::journal;
-use super::tree::{LOG, storage, sync_all_of};
+use super::tree::{LOG, of_io, storage, sync_all_of};
 use crate::queue::Error;
 
 /// There while a store is made.
 const MARK: &str = "unfinished";
 
-/// Makes the directory ready, and says whether a store has to be made in it.
-pub(super) fn begin(directory: &Path) -> Result<bool, Error> {
-    prepare(directory).map_err(storage)
+/// Makes the directory ready, and says whether a store has to be made in it. Where one is `expected`, that is damage.
+pub(super) fn begin(directory: &Path, expected: bool) -> Result<bool, Error> {
+    if expected && is_missing(directory).map_err(of_io)? {
+        return Err(Error::damaged("it is missing"));
+    }
+    prepare(directory).map_err(of_io)
+}
+
+/// Whether there is neither a store, nor one that was being made.
+fn is_missing(directory: &Path) -> io::Result<bool> {
+    for name in [MARK, LOG, journal::NAMES[0], journal::NAMES[1]] {
+        if directory.join(name).try_exists()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn prepare(directory: &Path) -> io::Result<bool> {
@@ -21,7 +34,7 @@ fn prepare(directory: &Path) -> io::Result<bool> {
     let mark = directory.join(MARK);
     if mark.try_exists()? {
         remove_all_but(directory, MARK)?;
-    } else if directory.join(LOG).try_exists()? || directory.join(journal::NAMES[0]).try_exists()? {
+    } else if !is_missing(directory)? {
         return Ok(false);
     } else {
         File::create(&mark)?;

@@ -75,6 +75,11 @@ impl Book {
         self.next_number - 1
     }
 
+    /// Gives out no number below this one.
+    pub(super) fn count_on_from(&mut self, number: u64) {
+        self.next_number = self.next_number.max(number);
+    }
+
     /// The number below which all have been given out.
     pub(super) fn next_number(&self) -> u64 {
         self.next_number

@@ -1,6 +1,7 @@
 //! The broker: each call changes the book, and waits for the committer.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +23,16 @@ use crate::queue::{
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
+/// What is done about a store that is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDamage {
+    /// It is set aside, and a new one is begun that holds no job: whoever filled the old one fills it again.
+    Rebuild,
+    /// Nothing is done: [`Error::Damaged`].
+    Refuse,
+}
+
 /// How the embedded queue behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -39,6 +50,10 @@ pub struct Settings {
     /// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares the
     /// sync of the next new job.
     pub company_within: Duration,
+    /// What is done about a store that is damaged.
+    pub on_damage: OnDamage,
+    /// Whether there has been a store before: that there is none is damage then.
+    pub expected: bool,
 }
 
 impl Default for Settings {
@@ -50,6 +65,8 @@ impl Default for Settings {
             journal_bytes: 8 << 20,
             segment_bytes: 1 << 20,
             company_within: Duration::from_millis(2),
+            on_damage: OnDamage::Refuse,
+            expected: false,
         }
     }
 }
@@ -71,17 +88,25 @@ impl SledBroker {
     ///
     /// # Errors
     /// [`Error::Storage`] if the directory cannot be used or another process has it;
-    /// [`Error::Damaged`] if what lies there cannot be read.
+    /// [`Error::Damaged`] if what lies there cannot be read and is not to be set aside.
     pub fn open(directory: &Path, settings: Settings, entropy: Entropy) -> Result<Self, Error> {
         let work = Arc::new(Condvar::new());
-        let lair = Lair { directory: directory.to_owned(), settings, entropy: entropy.clone() };
-        let (store, mut opened) = lair.open(&work)?;
+        let mut lair = Lair { directory: directory.to_owned(), settings, entropy: entropy.clone() };
+        let (store, mut opened, renewals) = match lair.open(&work) {
+            Err(damage @ Error::Damaged(_)) => {
+                let (store, opened) = lair.renew(&work, damage)?;
+                (store, opened, 1)
+            }
+            opened => opened.map(|(store, opened)| (store, opened, 0))?,
+        };
+        lair.settings.expected = true;
         let shared = Arc::new(Shared {
             book: Mutex::new(opened.book.take().expect("it was just read")),
             work,
             wake: Notify::new(),
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
             store: RwLock::new(Some(Arc::new(store))),
+            renewals: AtomicU64::new(renewals),
         });
         let (send, receive) = oneshot::channel();
         let theirs = Arc::clone(&shared);
@@ -98,9 +123,8 @@ impl SledBroker {
         Ok(Self { shared, settings, entropy, committer, ended })
     }
 
-    /// Waits until nothing helps but another start, and says why: what lies on the disk is damaged, or the thread that writes has
-    /// panicked. It never answers while all is well, while a store that failed is being opened again, nor after a close in
-    /// good order.
+    /// Waits until nothing helps but another start, and says why: what lies on the disk is damaged and is not to be set aside.
+    /// It never answers while all is well, while a store that failed is being opened again, nor after a close in good order.
     pub async fn failed(&self) -> Error {
         loop {
             let mut woken = std::pin::pin!(self.shared.wake.notified());
@@ -130,6 +154,11 @@ impl SledBroker {
     fn failure(&self) -> Error {
         let ended = self.shared.book().ended.clone();
         ended.unwrap_or_else(|| Ended::Failed("the queue has stopped writing".into())).error()
+    }
+
+    /// What was read; if it could not be, the store is opened again.
+    fn heeded<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
+        read.inspect_err(|failure| self.shared.complain(failure))
     }
 
     /// Makes a change and waits until it is on the disk.
@@ -196,7 +225,11 @@ impl Broker for SledBroker {
     }
 
     async fn heartbeat(&self, beats: &[Heartbeat], now: Timestamp) -> Result<Vec<Pulse>, Error> {
-        let mut book = self.shared.open_book()?;
+        // Leases are in memory alone: whoever holds a job keeps it while the store is away.
+        let mut book = self.shared.book();
+        if let Some(ended @ (Ended::Closed | Ended::Failed(_))) = &book.ended {
+            return Err(ended.error());
+        }
         let length = self.settings.lease_taken_up;
         Ok(beats.iter().map(|beat| book.heartbeat(beat, length, now)).collect())
     }
@@ -265,26 +298,30 @@ impl Broker for SledBroker {
     }
 
     async fn show(&self, job: &JobId, now: Timestamp) -> Result<Option<JobDetail>, Error> {
-        if let Some(dead) = show::dead(&self.shared, job).await? {
+        if let Some(dead) = self.heeded(show::dead(&self.shared, job).await)? {
             return Ok(Some(dead));
         }
         let (answer, found) = oneshot::channel();
         let lookup = Lookup { job: job.clone(), answer };
         self.shared.open_book()?.todo.add_lookup(lookup);
         match found.await.map_err(|_| self.failure())? {
-            Some(address) => show::living(&self.shared, address, now).await,
+            Some(address) => self.heeded(show::living(&self.shared, address, now).await),
             None => Ok(None),
         }
     }
 
     async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error> {
-        show::jobs(&self.shared, query, now).await
+        self.heeded(show::jobs(&self.shared, query, now).await)
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error> {
         let mut book = self.shared.open_book()?;
         book.advance(now);
         Ok(show::stats(&book, now))
+    }
+
+    fn renewals(&self) -> u64 {
+        self.shared.renewals.load(Ordering::Acquire)
     }
 
     async fn close(&self) -> Result<(), Error> {

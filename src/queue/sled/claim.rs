@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hands::Picked;
-use super::layout::Body;
+use super::layout::{Body, damaged};
 use super::shared::Shared;
 use crate::queue::{Claim, Error, Lease, LeaseId};
 use crate::runtime::clock::{Stopwatch, Timestamp};
@@ -27,7 +27,8 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
             (book.pick(claim, moment), book.next_event())
         };
         if !picked.is_empty() {
-            let leases = Taken::new(shared, picked, moment).fill().await?;
+            let filled = Taken::new(shared, picked, moment).fill().await;
+            let leases = filled.inspect_err(|failure| shared.complain(failure))?;
             if !leases.is_empty() {
                 return Ok(leases);
             }
@@ -60,7 +61,13 @@ impl<'a> Taken<'a> {
         let bodies = self.bodies().await?;
         for picked in &self.picked {
             let (key, slot) = picked.address;
-            let Some(body) = bodies.get(&key) else { continue };
+            let Some(body) = bodies.get(&key) else {
+                let lives = self.shared.book().leases.get(picked.address).is_some_and(|hold| !hold.cancelled);
+                if lives {
+                    return Err(damaged());
+                }
+                continue;
+            };
             self.leases.push(Lease {
                 id: LeaseId { job: body.name(slot)?.into(), fence: picked.fence },
                 queue: picked.queue.clone(),

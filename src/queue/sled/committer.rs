@@ -23,22 +23,28 @@ use crate::runtime::compute::panic_text;
 
 /// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
 const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
+/// A thread that panics so often over the store cannot work with what lies there.
+const PANICS_MAX: u32 = 3;
 /// Numbers given out beforehand, so that the bound on the disk rarely moves.
 const NUMBERS_AHEAD: u64 = 1 << 20;
 
 /// Writes until the queue is closed. A store that fails is opened again.
 pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
+    let mut panics = 0;
     let ended = loop {
         let Settings { company_within, .. } = lair.settings;
         let mut committer = Committer { shared, ids: opened.ids, bound: opened.bound, company_within };
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
         let failure = match outcome {
             Ok(Ok(())) => break Ended::Closed,
-            Ok(Err(failure @ Error::Damaged(_))) => break Ended::Failed(failure.reason().into()),
             Ok(Err(failure)) => failure,
-            Err(panic) => break Ended::Failed(panic_text(panic.as_ref()).into()),
+            Err(panic) => {
+                panics += 1;
+                let text = panic_text(panic.as_ref()).into();
+                if panics < PANICS_MAX { Error::Storage(text) } else { Error::Damaged(text) }
+            }
         };
-        match come_back(shared, lair, &failure) {
+        match come_back(shared, lair, failure) {
             Ok(Some(again)) => opened = again,
             Ok(None) => break Ended::Closed,
             Err(damaged) => break Ended::Failed(damaged.reason().into()),
@@ -68,20 +74,26 @@ struct Outcome {
 
 impl Committer<'_> {
     fn run(&mut self) -> Result<(), Error> {
-        while let Some(pile) = self.next_pile() {
+        while let Some(pile) = self.next_pile()? {
             self.write(pile)?;
         }
         self.shared.store()?.close()
     }
 
     /// Waits for something to write; `None` when the queue is closed and everything is written.
-    fn next_pile(&self) -> Option<(Pile, Writes, Outcome)> {
+    ///
+    /// # Errors
+    /// The complaint of whoever could not read.
+    fn next_pile(&self) -> Result<Option<(Pile, Writes, Outcome)>, Error> {
         let mut book = self.shared.book();
         let mut waited = false;
         loop {
+            if let Some(complaint) = book.todo.complaint() {
+                return Err(complaint);
+            }
             let (closing, empty) = (book.ended.is_some(), book.todo.is_empty());
             if closing && empty {
-                return None;
+                return Ok(None);
             }
             let patience = match book.todo.urgency() {
                 Urgency::None => ATTEMPTS_WITHIN,
@@ -106,7 +118,7 @@ impl Committer<'_> {
         let pile = book.todo.take();
         let (mut writes, mut outcome) = (Writes::default(), Outcome::default());
         write_marks(&mut book, &pile.dirty, &mut writes, &mut outcome);
-        Some((pile, writes, outcome))
+        Ok(Some((pile, writes, outcome)))
     }
 
     fn write(&mut self, (pile, mut writes, mut outcome): (Pile, Writes, Outcome)) -> Result<(), Error> {
@@ -204,6 +216,9 @@ impl Committer<'_> {
         for packed in pack(incoming) {
             let key = self.shared.book().number();
             writes.put(Tag::Head, key, &packed.head, true);
+            if let Some(marks) = &packed.marks {
+                writes.put(Tag::Marks, key, marks, true);
+            }
             writes.insert(Tag::Body.key(key).to_vec(), packed.body.as_bytes().clone(), true);
             outcome.segments.push((key, packed));
         }
@@ -279,7 +294,7 @@ impl Committer<'_> {
         }
         let news = !outcome.segments.is_empty();
         for (key, packed) in outcome.segments {
-            let index = book.admit(key, &packed.head, None);
+            let index = book.admit(key, &packed.head, packed.marks.as_ref());
             count_enqueued(&mut book, &packed.head);
             self.index(index, packed);
         }

@@ -14,6 +14,9 @@
 //!        changes: u8 0 remove, 1 put   u16 key bytes   u32 value bytes   key   value
 //! ```
 //!
+//! A power cut tears the last record alone. A record that does not hold and has others after it is damage, and so is a head
+//! that is none of those there can be.
+//!
 //! All numbers are little-endian.
 
 use std::fs::{File, OpenOptions};
@@ -23,6 +26,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::tree::{of_io, storage};
 use super::writes::{Change, Writes};
 use crate::queue::Error;
 
@@ -33,6 +37,8 @@ const HEADER_BYTES: usize = 24;
 const RECORDS_AT: u64 = 4096;
 const PREFIX_BYTES: usize = 16;
 const CHANGE_BYTES: usize = 7;
+/// So far behind the last record it is looked whether there is another; hardly a record has more.
+const LOOK_AHEAD_BYTES: u64 = 1 << 20;
 
 /// Both files; one is being written.
 #[derive(Debug)]
@@ -53,9 +59,9 @@ pub(super) struct Epoch {
 }
 
 impl Journal {
-    /// Opens the files, or makes them. Nothing can be appended before [`Journal::begin`].
-    pub(super) fn open(directory: &Path, bytes: u64) -> io::Result<Self> {
-        let [first, second] = NAMES.map(|name| open_file(&directory.join(name), bytes));
+    /// Opens the files, or makes them if they are `new`. Nothing can be appended before [`Journal::begin`].
+    pub(super) fn open(directory: &Path, bytes: u64, new: bool) -> Result<Self, Error> {
+        let [first, second] = NAMES.map(|name| open_file(&directory.join(name), bytes, new));
         Ok(Self { files: [first?, second?], epoch: 0, end: u64::MAX, bytes, buffer: Vec::new() })
     }
 
@@ -63,11 +69,16 @@ impl Journal {
     pub(super) fn epochs_after(&self, applied: u64) -> Result<Vec<Epoch>, Error> {
         let mut epochs = Vec::new();
         for (parity, file) in (0..).zip(&self.files) {
-            let failed = |error: io::Error| Error::Storage(error.into());
             let mut head = [0; HEADER_BYTES];
-            file.read_exact_at(&mut head, 0).map_err(failed)?;
-            if let Some(number) = header(&head, parity)?.filter(|number| *number > applied) {
-                epochs.push(Epoch { number, commits: records(file, number).map_err(failed)? });
+            file.read_exact_at(&mut head, 0).map_err(of_io)?;
+            let number = header(&head, parity)?.unwrap_or(0);
+            // Each file is begun anew when sled has its epoch, and there are two.
+            let latest = applied + 2 - (applied + parity) % 2;
+            if ![latest, latest.saturating_sub(2)].contains(&number) {
+                return Err(Error::damaged("a commit log is missing"));
+            }
+            if number > applied {
+                epochs.push(Epoch { number, commits: records(file, number)? });
             }
         }
         epochs.sort_by_key(|epoch| epoch.number);
@@ -116,15 +127,26 @@ impl Journal {
     }
 }
 
-fn open_file(path: &Path, bytes: u64) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    if file.metadata()?.len() < bytes {
-        let mut zeros = io::repeat(0).take(bytes);
-        // Only a file that was never begun is short.
-        io::copy(&mut zeros, &mut file)?;
-        file.sync_all()?;
+fn open_file(path: &Path, bytes: u64, new: bool) -> Result<File, Error> {
+    if !new {
+        return open_whole(path, bytes);
     }
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(true).open(path).map_err(storage)?;
+    io::copy(&mut io::repeat(0).take(bytes), &mut file).map_err(storage)?;
+    file.sync_all().map_err(storage)?;
     Ok(file)
+}
+
+fn open_whole(path: &Path, bytes: u64) -> Result<File, Error> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::damaged("a commit log is missing"));
+        }
+        opened => opened.map_err(of_io)?,
+    };
+    let whole = file.metadata().map_err(of_io)?.len() >= bytes;
+    whole.then_some(file).ok_or_else(|| Error::damaged("a commit log was cut"))
 }
 
 /// The epoch of a file, if one was begun in it.
@@ -148,15 +170,35 @@ fn header_of(epoch: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// What was committed in an epoch. No more of the file is read than was written in it.
-fn records(mut file: &File, epoch: u64) -> io::Result<Vec<Writes>> {
-    file.seek(io::SeekFrom::Start(RECORDS_AT))?;
+/// What was committed in an epoch. Hardly more of the file is read than was written in it.
+fn records(mut file: &File, epoch: u64) -> Result<Vec<Writes>, Error> {
+    file.seek(io::SeekFrom::Start(RECORDS_AT)).map_err(of_io)?;
     let mut stored = io::BufReader::new(file);
-    let mut commits = Vec::new();
-    while let Some(writes) = read_record(&mut stored, epoch)? {
+    let (mut commits, mut end) = (Vec::new(), RECORDS_AT);
+    while let Some(writes) = read_record(&mut stored, epoch).map_err(of_io)? {
+        end += record_bytes(&writes) as u64;
         commits.push(writes);
     }
+    if goes_on_behind(file, end, epoch).map_err(of_io)? {
+        return Err(Error::damaged("what is in the middle of a commit log is not what was written"));
+    }
     Ok(commits)
+}
+
+/// Whether a record of the epoch follows one that does not hold.
+fn goes_on_behind(mut file: &File, end: u64, epoch: u64) -> io::Result<bool> {
+    file.seek(io::SeekFrom::Start(end))?;
+    let mut behind = Vec::new();
+    file.take(LOOK_AHEAD_BYTES).read_to_end(&mut behind)?;
+    let number = epoch.to_le_bytes();
+    let prefixes =
+        behind.windows(PREFIX_BYTES).enumerate().skip(1).filter(|(_, prefix)| prefix[8..] == number);
+    for (at, _) in prefixes {
+        if read_record(&mut &behind[at..], epoch)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn read_record(stored: &mut impl Read, epoch: u64) -> io::Result<Option<Writes>> {
@@ -248,7 +290,8 @@ mod tests {
     }
 
     fn written(directory: &Path, epoch: u64, commits: u8) -> Journal {
-        let mut journal = Journal::open(directory, 16 << 10).unwrap();
+        let new = !directory.join(NAMES[0]).exists();
+        let mut journal = Journal::open(directory, 16 << 10, new).unwrap();
         journal.begin(epoch).unwrap();
         for number in 0..commits {
             journal.append(&commit(number)).unwrap();
@@ -257,7 +300,8 @@ mod tests {
     }
 
     fn found(directory: &Path, applied: u64) -> Vec<(u64, Vec<Writes>)> {
-        let journal = Journal::open(directory, 16 << 10).unwrap();
+        let new = !directory.join(NAMES[0]).exists();
+        let journal = Journal::open(directory, 16 << 10, new).unwrap();
         let epochs = journal.epochs_after(applied).unwrap();
         epochs.into_iter().map(|epoch| (epoch.number, epoch.commits)).collect()
     }
@@ -291,5 +335,39 @@ mod tests {
         }
         let journal = written(directory.path(), 5, 1);
         assert!(matches!(journal.epochs_after(2), Err(Error::Damaged(_))));
+    }
+
+    #[test]
+    fn a_commit_that_is_damaged_in_the_middle_is_not_the_end() {
+        let directory = TempDir::new().unwrap();
+        written(directory.path(), 1, 3);
+        let path = directory.path().join(NAMES[1]);
+        let whole = std::fs::read(&path).unwrap();
+        let second = RECORDS_AT as usize + record_bytes(&commit(0));
+        for damaged in second..second + record_bytes(&commit(0)) {
+            let mut bytes = whole.clone();
+            bytes[damaged] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let journal = Journal::open(directory.path(), 16 << 10, false).unwrap();
+            assert!(matches!(journal.epochs_after(0), Err(Error::Damaged(_))), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_cut_or_emptied_is_damage() {
+        let cut = |path: &Path| File::options().write(true).open(path).unwrap().set_len(5_000).unwrap();
+        let empty = |path: &Path| std::fs::write(path, vec![0; 16 << 10]).unwrap();
+        let remove = |path: &Path| std::fs::remove_file(path).unwrap();
+        let damages: [&dyn Fn(&Path); 3] = [&remove, &cut, &empty];
+        for (damage, name) in damages.into_iter().flat_map(|damage| NAMES.map(|name| (damage, name))) {
+            let directory = TempDir::new().unwrap();
+            written(directory.path(), 1, 1);
+            written(directory.path(), 2, 1);
+            written(directory.path(), 3, 1);
+            damage(&directory.path().join(name));
+            let found =
+                Journal::open(directory.path(), 16 << 10, false).and_then(|journal| journal.epochs_after(2));
+            assert!(matches!(found, Err(Error::Damaged(_))), "{name}: {found:?}");
+        }
     }
 }

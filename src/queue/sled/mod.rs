@@ -7,6 +7,7 @@
 //! New jobs are seen by claims, and known as duplicates, only once they are on the disk. Everything else is
 //! seen at once and answered once it is on the disk; what was seen but is lost in a crash is done again.
 
+mod aside;
 mod away;
 mod birth;
 mod book;
@@ -14,6 +15,8 @@ mod broker;
 mod cache;
 mod claim;
 mod committer;
+#[cfg(test)]
+mod damage;
 mod dead;
 mod hands;
 mod ids;
@@ -35,4 +38,4 @@ mod todo;
 mod tree;
 mod writes;
 
-pub use broker::{Settings, SledBroker};
+pub use broker::{OnDamage, Settings, SledBroker};

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::layout::{Body, Head, HeadRun};
+use super::layout::{Body, Head, HeadRun, Marks};
 use crate::queue::{JobId, NewJob};
 use crate::runtime::clock::Timestamp;
 
@@ -29,6 +29,8 @@ pub(super) struct Incoming {
 pub(super) struct Packed {
     pub(super) head: Head,
     pub(super) body: Body,
+    /// There if jobs in it have been tried before.
+    pub(super) marks: Option<Marks>,
     pub(super) collided: Vec<JobId>,
 }
 
@@ -81,10 +83,18 @@ fn pack_one(jobs: &[Incoming]) -> Packed {
     };
     let collided = jobs.iter().filter(|incoming| incoming.collides);
     Packed {
+        marks: marks(jobs, &head),
         head,
         body: Body::of(jobs.iter().map(|incoming| &incoming.job)),
         collided: collided.map(|incoming| incoming.job.job.clone()).collect(),
     }
+}
+
+fn marks(jobs: &[Incoming], head: &Head) -> Option<Marks> {
+    let attempts = (0..).zip(jobs).map(|(slot, incoming)| (slot, incoming.job.attempts));
+    let attempts: Vec<(u16, u8)> = attempts.filter(|(_, attempts)| *attempts > 0).collect();
+    let gone = vec![0; jobs.len().div_ceil(8)];
+    (!attempts.is_empty()).then(|| Marks { gone, attempts, delays: head.delays.clone() })
 }
 
 fn run(jobs: &[Incoming]) -> HeadRun {

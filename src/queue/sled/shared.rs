@@ -1,5 +1,6 @@
 //! What callers and the committer share.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 
 use tokio::sync::Notify;
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     pub(super) cache: Mutex<Cache>,
     /// Absent while it is opened again.
     pub(super) store: RwLock<Option<Arc<Store>>>,
+    /// How often a new store was begun in the place of a damaged one.
+    pub(super) renewals: AtomicU64,
 }
 
 impl Shared {
@@ -36,6 +39,19 @@ impl Shared {
     pub(super) fn store(&self) -> Result<Arc<Store>, Error> {
         let store = self.store.read().expect("no caller panics with the store").clone();
         store.ok_or_else(|| Error::Storage("it is being opened again".into()))
+    }
+
+    /// Has the store opened again, or begun anew: whoever read from it has found that it does not do as told.
+    pub(super) fn complain(&self, failure: &Error) {
+        let complaint = match failure {
+            Error::Storage(_) => Error::Storage(failure.reason().into()),
+            Error::Damaged(_) => Error::Damaged(failure.reason().into()),
+            _ => return,
+        };
+        let mut book = self.book();
+        if book.ended.is_none() {
+            book.todo.complain(complaint);
+        }
     }
 
     /// Lets go of the store. Whoever reads from it right now is about to be done.

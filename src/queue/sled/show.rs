@@ -81,7 +81,7 @@ impl Found {
     }
 }
 
-/// Segments are numbered up from 1, a million at each start at most: the bits suffice.
+/// Segments are numbered up from 1, or from anywhere below 2^46, a million at each start at most: the bits suffice.
 const fn sequence((key, slot): Address) -> u64 {
     key << SLOT_BITS | slot as u64
 }

@@ -57,10 +57,13 @@ struct Log {
 impl Store {
     /// Opens the store of a directory, which is made if need be.
     pub(super) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
-        let new = birth::begin(directory)?;
+        let new = birth::begin(directory, settings.expected)?;
         let tree = Tree::open(directory, settings.segment_bytes)?;
-        check_format(&tree, new)?;
-        let mut journal = Journal::open(directory, settings.journal_bytes).map_err(storage)?;
+        let incomplete = lacks_journal(&tree, new)?;
+        let mut journal = Journal::open(directory, settings.journal_bytes, incomplete)?;
+        if incomplete {
+            write_format(&tree)?;
+        }
         let epoch = recover(&tree, &journal)?;
         journal.begin(epoch + 1).map_err(storage)?;
         if new {
@@ -183,19 +186,21 @@ fn tables(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
     tables.lock().expect("no caller panics with the tables")
 }
 
-fn check_format(tree: &Tree, new: bool) -> Result<(), Error> {
-    let write = || {
-        let mut batch = Batch::default();
-        batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
-        tree.commit(batch)
-    };
+/// Whether the commit log is still to be made, and the format to be written then.
+fn lacks_journal(tree: &Tree, new: bool) -> Result<bool, Error> {
     match tree.get(FORMAT_KEY)? {
-        None if new && tree.is_empty() => write(),
+        None if new && tree.is_empty() => Ok(true),
         None => Err(Error::damaged("it does not hold what a queue holds")),
-        Some(format) if *format == FORMAT.to_le_bytes() => Ok(()),
-        Some(format) if *format == FORMAT_WITHOUT_JOURNAL.to_le_bytes() => write(),
-        Some(_) => Err(Error::damaged("another version of the program wrote it")),
+        Some(format) if *format == FORMAT.to_le_bytes() => Ok(false),
+        Some(format) if *format == FORMAT_WITHOUT_JOURNAL.to_le_bytes() => Ok(true),
+        Some(_) => Err(storage("another version of the program wrote it")),
     }
+}
+
+fn write_format(tree: &Tree) -> Result<(), Error> {
+    let mut batch = Batch::default();
+    batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
+    tree.commit(batch)
 }
 
 /// Lets sled have what only the commit log has; gives back the last epoch there was.

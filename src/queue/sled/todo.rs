@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar};
 use tokio::sync::oneshot;
 
 use super::leases::Address;
-use crate::queue::{Group, JobId, NewJob, QueueName};
+use crate::queue::{Error, Group, JobId, NewJob, QueueName};
 use crate::runtime::clock::Timestamp;
 
 /// Jobs to be written.
@@ -86,13 +86,15 @@ pub(super) struct Todo {
     urgency: Urgency,
     /// Whether the committer sleeps until it is told; otherwise it looks by itself before long.
     pub(super) asleep: bool,
+    /// Why the store is to be opened again.
+    complaint: Option<Error>,
     work: Arc<Condvar>,
 }
 
 impl Todo {
     pub(super) fn new(work: Arc<Condvar>) -> Self {
         let (pile, urgency) = (Pile::default(), Urgency::None);
-        Self { pile, waiting: Vec::new(), writing: None, urgency, asleep: false, work }
+        Self { pile, waiting: Vec::new(), writing: None, urgency, asleep: false, complaint: None, work }
     }
 
     pub(super) fn add_dirty(&mut self, segment: u32) {
@@ -139,6 +141,17 @@ impl Todo {
         Some(receive)
     }
 
+    /// Has the committer open the store again.
+    pub(super) fn complain(&mut self, complaint: Error) {
+        self.complaint.get_or_insert(complaint);
+        self.hurry(Urgency::Now);
+    }
+
+    /// Why the store is to be opened again, if it is.
+    pub(super) const fn complaint(&mut self) -> Option<Error> {
+        self.complaint.take()
+    }
+
     fn hurry(&mut self, urgency: Urgency) {
         if urgency > self.urgency {
             self.urgency = urgency;
@@ -169,6 +182,7 @@ impl Todo {
     /// Nothing more will be written: whoever waits finds that out.
     pub(super) fn give_up(&mut self) {
         self.pile = Pile::default();
+        self.complaint = None;
         self.waiting.clear();
         self.writing = None;
     }

@@ -2,16 +2,19 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use ::sled::{Batch, Config, Db, IVec};
+use ::sled::{Batch, Config, Db, Error as SledError, IVec};
 
 use super::layout::{APPLIED_KEY, damaged};
 use super::pieces::{PieceBytes, piece_key};
 use super::table::Table;
 use super::writes::Change;
 use crate::queue::Error;
+use crate::runtime::compute::panic_text;
+use crate::runtime::disk;
 
 /// What sled may keep in memory of what it has written.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -28,7 +31,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// sled's tree: what was taken in is on the disk.
 #[derive(Debug)]
 pub(super) struct Tree {
-    db: Db,
+    /// There until this is dropped.
+    db: Option<Db>,
     log: File,
     batch_bytes: usize,
     piece_bytes: PieceBytes,
@@ -37,20 +41,24 @@ pub(super) struct Tree {
 impl Tree {
     /// Opens the tree of a directory, which is made if need be.
     pub(super) fn open(directory: &Path, segment_bytes: usize) -> Result<Self, Error> {
-        sync_before_open(directory).map_err(storage)?;
-        remove_unfinished_snapshots(directory).map_err(storage)?;
+        sync_before_open(directory).map_err(of_io)?;
+        remove_unfinished_snapshots(directory).map_err(of_io)?;
         let (db, segment_bytes) = match open_db(directory, segment_bytes) {
             // The size of segments stays what it was when the store was made.
-            Err(::sled::Error::Unsupported(_)) => {
-                (open_db(directory, SEGMENT_BYTES_BEFORE).map_err(refused)?, SEGMENT_BYTES_BEFORE)
+            Err(SledError::Unsupported(_)) => {
+                (open_db(directory, SEGMENT_BYTES_BEFORE).map_err(of_sled)?, SEGMENT_BYTES_BEFORE)
             }
-            opened => (opened.map_err(refused)?, segment_bytes),
+            opened => (opened.map_err(of_sled)?, segment_bytes),
         };
         // sled has written a snapshot that refers to the log; both must be there after a power cut.
-        sync_all_of(directory).map_err(storage)?;
-        let log = File::open(directory.join(LOG)).map_err(storage)?;
+        sync_all_of(directory).map_err(of_io)?;
+        let log = File::open(directory.join(LOG)).map_err(of_io)?;
         let piece_bytes = PieceBytes::for_segments(segment_bytes);
-        Ok(Self { db, log, batch_bytes: segment_bytes / BATCHES_A_SEGMENT, piece_bytes })
+        Ok(Self { db: Some(db), log, batch_bytes: segment_bytes / BATCHES_A_SEGMENT, piece_bytes })
+    }
+
+    fn db(&self) -> &Db {
+        self.db.as_ref().expect("it is there until this is dropped")
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
@@ -64,16 +72,16 @@ impl Tree {
     }
 
     fn piece(&self, key: &[u8], number: u32) -> Result<Option<IVec>, Error> {
-        self.db.get(piece_key(key, number)).map_err(storage)
+        self.db().get(piece_key(key, number)).map_err(of_sled)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.db.is_empty()
+        self.db().is_empty()
     }
 
     /// Every value whose key begins with this byte, by key.
     pub(super) fn scan(&self, tag: u8) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
-        let mut pieces = self.db.scan_prefix([tag]).map(|entry| entry.map_err(storage));
+        let mut pieces = self.db().scan_prefix([tag]).map(|entry| entry.map_err(of_sled));
         let piece_bytes = self.piece_bytes;
         std::iter::from_fn(move || {
             let (key, first) = match pieces.next()? {
@@ -124,10 +132,24 @@ impl Tree {
 
     /// Makes a few changes, all or none, and waits until they are on the disk.
     pub(super) fn commit(&self, batch: Batch) -> Result<(), Error> {
-        self.db.apply_batch(batch).map_err(storage)?;
-        self.db.flush().map_err(storage)?;
+        self.db().apply_batch(batch).map_err(of_sled)?;
+        self.db().flush().map_err(of_sled)?;
         // sled's flush ends in sync_file_range(2), which reaches neither the file's size nor the drive's cache.
         self.log.sync_data().map_err(storage)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // sled writes and syncs what it still has, and panics if the disk does not do as told. What was acknowledged is
+        // in the commit log.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
+            tracing::warn!(
+                "the queue's store was let go of before it had everything: {}",
+                panic_text(panic.as_ref())
+            );
+        }
     }
 }
 
@@ -147,7 +169,7 @@ fn open_db(directory: &Path, segment_bytes: usize) -> ::sled::Result<Db> {
     let mut tries = 0;
     loop {
         match config.clone().open() {
-            Err(::sled::Error::Io(error)) if tries < LOCK_TRIES && is_lock(&error) => {
+            Err(SledError::Io(error)) if tries < LOCK_TRIES && is_lock(&error) => {
                 tries += 1;
                 std::thread::sleep(LOCK_PAUSE);
             }
@@ -156,10 +178,23 @@ fn open_db(directory: &Path, segment_bytes: usize) -> ::sled::Result<Db> {
     }
 }
 
-fn refused(error: ::sled::Error) -> Error {
+/// sled is told by the system that something is wrong, or finds it out by itself.
+fn of_sled(error: SledError) -> Error {
     match error {
-        ::sled::Error::Corruption { .. } => Error::Damaged(error.into()),
-        error => storage(error),
+        SledError::Io(error) => of_io(error),
+        error => Error::Damaged(error.into()),
+    }
+}
+
+/// Another try does not make a folder of a file, nor a file longer.
+pub(super) fn of_io(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::InvalidData
+        | io::ErrorKind::UnexpectedEof => Error::Damaged(error.into()),
+        _ => storage(error),
     }
 }
 
@@ -192,10 +227,7 @@ fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
 /// Drops what memory holds of the files and the disk may not, as far as the system does that.
 pub(super) fn forget_cached(directory: &Path) {
     let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    for file in files.filter_map(|entry| File::open(entry.path()).ok()) {
-        // The writes that failed are unknown either way; this only makes sure that nobody builds on them.
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-    }
+    files.for_each(|entry| disk::forget_cached(&entry.path()));
 }
 
 /// Syncs the files of the directory, its entries, and its own entry.

@@ -7,7 +7,7 @@ mod readers;
 mod writer;
 
 use std::ffi::CStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use readers::Readers;
 pub use writer::Change;
 use writer::Writer;
+
+use crate::runtime::outage::Outage;
 
 /// How long a statement waits for a lock that another connection has.
 const BUSY: Duration = Duration::from_secs(10);
@@ -44,7 +46,7 @@ pub enum Error {
     Damaged(String),
     /// There is no room. Worth another try once somebody has made some.
     #[error("there is no space left")]
-    Full(#[source] rusqlite::Error),
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// All readers are in use. Worth another try after a pause.
     #[error("all its readers are in use")]
     Busy,
@@ -59,8 +61,21 @@ impl From<rusqlite::Error> for Error {
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                 Self::Damaged(error.to_string())
             }
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Full(error),
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full(Box::new(error)),
             _ => Self::Unavailable(Box::new(error)),
+        }
+    }
+}
+
+impl Error {
+    /// The same once more: many may have to be told.
+    fn again(&self) -> Self {
+        match self {
+            Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
+            Self::Damaged(what) => Self::Damaged(what.clone()),
+            Self::Busy => Self::Busy,
+            Self::Full(cause) => Self::Full(cause.to_string().into()),
+            Self::Unavailable(cause) => Self::Unavailable(cause.to_string().into()),
         }
     }
 }
@@ -72,7 +87,16 @@ pub struct Database(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     writer: Writer,
+    shared: Arc<Shared>,
+}
+
+/// What the thread that writes shares with those that read.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
     readers: Arc<Readers>,
+    /// Since when nothing could be written.
+    outage: Outage,
 }
 
 impl Database {
@@ -82,16 +106,13 @@ impl Database {
     /// # Errors
     /// [`Error`].
     pub fn open(path: &Path, thread: &str, migrations: &[&str]) -> Result<Self, Error> {
-        let mut connection =
-            connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        let mut connection = connect_writer(path, OpenFlags::SQLITE_OPEN_CREATE)?;
         migrate(&mut connection, migrations)?;
-        let writer =
-            Writer::start(connection, thread).map_err(|error| Error::Unavailable(Box::new(error)))?;
         let readers = Readers::open(path, readers::count(), readers::PATIENCE)?;
-        Ok(Self(Arc::new(Inner { writer, readers })))
+        let shared = Arc::new(Shared { path: path.to_owned(), readers, outage: Outage::default() });
+        let writer = Writer::start(connection, Arc::clone(&shared), thread);
+        let writer = writer.map_err(|error| Error::Unavailable(Box::new(error)))?;
+        Ok(Self(Arc::new(Inner { writer, shared })))
     }
 
     /// Runs `query` on this thread, on a reader that is idle: for the start, when nothing else reads.
@@ -99,7 +120,7 @@ impl Database {
     /// # Errors
     /// What `query` says; [`Error::Busy`].
     pub fn query<T, E: From<Error>>(&self, query: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
-        query(&*self.0.readers.take()?)
+        query(&*self.0.shared.readers.take()?)
     }
 
     /// Runs `query` on a reader of its own, away from the async threads. Waits for a reader a few seconds at most, and
@@ -115,7 +136,7 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let reader = self.0.readers.wait().await?;
+        let reader = self.0.shared.readers.wait().await?;
         let task = tokio::task::spawn_blocking(move || query(&reader));
         task.await.map_err(|error| Error::Unavailable(Box::new(error)))?
     }
@@ -136,6 +157,14 @@ impl Database {
         self.0.writer.change(change).await
     }
 
+    /// Whether changes are taken: if the last one could not be written, another is that changes nothing.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub async fn check(&self) -> Result<(), Error> {
+        if self.0.shared.outage.is_on() { self.write(writer::touch).await } else { Ok(()) }
+    }
+
     /// Writes the file anew if much of it is free, and has the planner learn from what is in it. Changes wait
     /// meanwhile; that it cannot be done is logged, and does no harm.
     ///
@@ -149,6 +178,14 @@ impl Database {
 /// The most files that a database needs: a file and its log for each connection, and the index of the log.
 pub fn files() -> usize {
     2 * (readers::count() + 1) + 1
+}
+
+fn connect_writer(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | flags)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    Ok(connection)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
@@ -275,7 +312,7 @@ mod tests {
             })
             .unwrap();
         assert_eq!(Path::new(&temporary), folder.path());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "the file, its log and their index");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the file and its log");
     }
 
     #[test]

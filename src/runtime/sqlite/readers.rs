@@ -4,8 +4,9 @@
 //! request would keep its files for good, so the number is fixed and requests wait for a turn.
 
 use std::ops::Deref;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -29,7 +30,10 @@ pub(super) fn count() -> usize {
 /// Connections that take turns.
 #[derive(Debug)]
 pub(super) struct Readers {
+    path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    /// How often they were opened anew.
+    renewals: AtomicU64,
     turns: Arc<Semaphore>,
     patience: Duration,
 }
@@ -38,7 +42,18 @@ impl Readers {
     /// Opens `count` readers with all their files. A read waits as long as `patience` for one of them.
     pub(super) fn open(path: &Path, count: usize, patience: Duration) -> Result<Arc<Self>, Error> {
         let readers: Result<Vec<Connection>, Error> = (0..count).map(|_| reader(path)).collect();
-        Ok(Arc::new(Self { idle: Mutex::new(readers?), turns: Arc::new(Semaphore::new(count)), patience }))
+        let (idle, turns) = (Mutex::new(readers?), Arc::new(Semaphore::new(count)));
+        Ok(Arc::new(Self { path: path.to_owned(), idle, renewals: AtomicU64::new(0), turns, patience }))
+    }
+
+    /// Opens those that are idle anew, and the others once they are.
+    pub(super) fn renew(&self) {
+        self.renewals.fetch_add(1, Ordering::AcqRel);
+        self.lock().iter_mut().for_each(|connection| renew(connection, &self.path));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a reader.
@@ -61,9 +76,10 @@ impl Readers {
     }
 
     fn lend(self: &Arc<Self>, turn: OwnedSemaphorePermit) -> Result<Reader, Error> {
-        let connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let renewals = self.renewals.load(Ordering::Acquire);
+        let connection = self.lock().pop();
         let connection = Some(connection.ok_or(Error::Busy)?);
-        Ok(Reader { connection, home: Arc::clone(self), _turn: turn })
+        Ok(Reader { connection, renewals, home: Arc::clone(self), _turn: turn })
     }
 }
 
@@ -74,10 +90,19 @@ fn reader(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Opens a reader anew. One that cannot be opened now stays: it may read again.
+fn renew(connection: &mut Connection, path: &Path) {
+    if let Ok(renewed) = reader(path) {
+        *connection = renewed;
+    }
+}
+
 /// A reader in use. It is idle again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Reader {
     connection: Option<Connection>,
+    /// How often readers had been opened anew when it was taken.
+    renewals: u64,
     home: Arc<Readers>,
     /// Given back after the connection.
     _turn: OwnedSemaphorePermit,
@@ -93,7 +118,12 @@ impl Deref for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.home.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
+        if let Some(connection) = &mut self.connection
+            && self.renewals != self.home.renewals.load(Ordering::Acquire)
+        {
+            renew(connection, &self.home.path);
+        }
+        self.home.lock().extend(self.connection.take());
     }
 }
 

@@ -1,15 +1,18 @@
 //! The one thread that writes.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BUSY, Error};
+use super::{BUSY, Error, Shared, connect_writer};
+use crate::runtime::disk;
 
 /// How long the readers of a moment are waited for when the log is emptied.
 const READERS_MAX: Duration = Duration::from_millis(50);
@@ -23,9 +26,9 @@ const SHARED_MAX: usize = 128;
 pub(super) struct Writer(mpsc::UnboundedSender<Box<dyn Request>>);
 
 impl Writer {
-    pub(super) fn start(connection: Connection, name: &str) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, shared: Arc<Shared>, name: &str) -> io::Result<Self> {
         let (requests, queue) = mpsc::unbounded_channel();
-        thread::Builder::new().name(name.to_owned()).spawn(move || serve(connection, queue))?;
+        thread::Builder::new().name(name.to_owned()).spawn(move || serve(connection, &shared, queue))?;
         Ok(Self(requests))
     }
 
@@ -159,26 +162,94 @@ impl Request for Compaction {
     }
 }
 
-fn serve(mut connection: Connection, mut queue: mpsc::UnboundedReceiver<Box<dyn Request>>) {
+/// Writes something that changes nothing: to see whether it can be.
+pub(super) fn touch(change: &Change<'_>) -> Result<(), Error> {
+    let version: u32 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(change.pragma_update(None, "user_version", version)?)
+}
+
+fn serve(connection: Connection, shared: &Shared, mut queue: mpsc::UnboundedReceiver<Box<dyn Request>>) {
+    let mut desk = Desk { connection: Some(connection), erased: false, shared };
     let mut waiting = Vec::new();
-    let mut erased = false;
     while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
+        let committed = desk.carry_out(&mut waiting);
+        for request in waiting.drain(..) {
+            request.answer(committed.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
+        }
+    }
+}
+
+/// The connection that writes.
+struct Desk<'a> {
+    /// Absent after a failure: whatever it has still in memory is not trusted.
+    connection: Option<Connection>,
+    /// What was erased may still be in the log.
+    erased: bool,
+    shared: &'a Shared,
+}
+
+impl Desk<'_> {
+    /// Makes all changes in one transaction. After a failure the file is opened anew before the next ones.
+    fn carry_out(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
+        match self.try_to(waiting) {
+            Ok(()) => {
+                if self.shared.outage.is_over() {
+                    tracing::warn!(path = %self.shared.path.display(), "the database takes changes again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let error = self.explain(error);
+                if !self.shared.outage.is_on() {
+                    tracing::error!(path = %self.shared.path.display(), "the database takes no changes: {error}");
+                }
+                self.shared.outage.goes_on();
+                self.connection = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn try_to(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
+        let mut connection = self.connection.take().map_or_else(|| reopen(self.shared), Ok)?;
         if waiting.iter().any(|request| request.compacts())
             && let Err(error) = compact(&connection)
         {
             tracing::warn!(path = connection.path(), "cannot compact a database: {error}");
         }
-        let committed = commit(&mut connection, &mut waiting, &mut erased);
-        if erased {
-            erased = !empty_the_log(&connection);
+        commit(&mut connection, waiting, &mut self.erased)?;
+        if self.erased {
+            self.erased = !empty_the_log(&connection);
         }
-        let text = committed.as_ref().err().map(ToString::to_string);
-        let mut first = committed.err();
-        for request in waiting.drain(..) {
-            let again = || text.clone().map(|text| Error::Unavailable(text.into()));
-            request.answer(first.take().or_else(again).map_or(Ok(()), Err));
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// SQLite tells a full disk from one that fails, but not a quota that is used up.
+    fn explain(&self, error: Error) -> Error {
+        let folder = self.shared.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let refused = folder.and_then(|folder| disk::takes_writes(folder).err());
+        match (error, refused) {
+            (Error::Unavailable(_), Some(refused)) if is_full(&refused) => Error::Full(refused.into()),
+            (error, _) => error,
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Opens the file anew. Of the log only what is on the disk counts: what could not be written may still be in memory, as if it
+/// had been. The log is then emptied into the file, so that nothing is appended to what the disk may not have.
+fn reopen(shared: &Shared) -> Result<Connection, Error> {
+    let mut log = shared.path.clone().into_os_string();
+    log.push("-wal");
+    disk::forget_cached(Path::new(&log));
+    let connection = connect_writer(&shared.path, OpenFlags::empty())?;
+    empty_the_log(&connection);
+    shared.readers.renew();
+    Ok(connection)
 }
 
 /// Makes all changes in one transaction; one that fails is undone alone.

@@ -2,12 +2,16 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use axum::http::{HeaderMap, HeaderValue, header};
 use s3s::dto::{ETag, ETagCondition, Timestamp as S3Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::objects::buckets::{Condition, Error};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
+
+/// When to come again.
+const RETRY_AFTER_S: u16 = 5;
 
 /// What S3 says to an error of the buckets.
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
@@ -32,12 +36,21 @@ pub(super) fn refusal(error: Error) -> S3Error {
             full.set_status_code(axum::http::StatusCode::INSUFFICIENT_STORAGE);
             return full;
         }
+        Error::Storage(_) if error.may_pass() => return unavailable(&error),
         Error::Damaged(_) | Error::Storage(_) | Error::Lost { .. } | Error::Index(_) => {
             tracing::error!("an S3 request failed: {}", chain(&error));
             return s3_error!(InternalError, "The object store failed; the log of the server says how.");
         }
     };
     S3Error::with_message(code, sentence(&error.to_string()))
+}
+
+/// What S3 says while the disk, or the store behind us, does not do as told: come again.
+pub(super) fn unavailable(cause: &dyn std::error::Error) -> S3Error {
+    tracing::error!("an S3 request failed: {}", chain(cause));
+    let mut away = s3_error!(ServiceUnavailable, "Objects cannot be stored or read now. Please come again.");
+    away.set_headers(HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))]));
+    away
 }
 
 /// A clause as a sentence.
@@ -157,6 +170,13 @@ mod tests {
         assert_eq!(decide(None, Some(&other), Some(&later), None), Ok(Verdict::Go));
         assert_eq!(decide(None, None, Some(&same), Some(&same)), Ok(Verdict::NotModified));
         assert_eq!(decide(None, None, Some(&earlier), None), Ok(Verdict::Go));
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_come_back_to() {
+        let refusal = refusal(Error::Storage("Input/output error".into()));
+        assert_eq!(refusal.code(), &S3ErrorCode::ServiceUnavailable);
+        assert!(refusal.headers().is_some_and(|headers| headers.contains_key("retry-after")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt};
 use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Response, S3Result, s3_error};
 
-use super::convert::{Conditions, Verdict, etag, seconds};
+use super::convert::{Conditions, Verdict, etag, seconds, unavailable};
 use crate::objects::{Chunks, Error, Key, Objects, keys};
 use crate::telemetry::chain;
 
@@ -96,6 +96,9 @@ impl Stream for Alone {
 fn refusal(error: Error) -> S3Error {
     if matches!(error, Error::Missing { .. }) {
         return s3_error!(NoSuchKey, "There is no such object.");
+    }
+    if error.may_pass() {
+        return unavailable(&error);
     }
     tracing::error!("an S3 request failed: {}", chain(&error));
     s3_error!(InternalError, "The object store failed; the log of the server says how.")

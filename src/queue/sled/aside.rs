@@ -1,0 +1,89 @@
+//! A damaged store is moved out of the way, under a name with the moment in it, for those who want to look at it.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::runtime::clock::Timestamp;
+
+/// The stores that are kept; older ones are removed.
+const KEPT: usize = 3;
+
+/// Moves what lies at `directory` aside and gives its new place; none, if there is nothing.
+pub(super) fn set_aside(directory: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
+    if is_nothing(directory)? {
+        return Ok(None);
+    }
+    let mut before = earlier(directory)?;
+    let moment = now.whole_seconds().to_string().replace(':', "-");
+    let prefix =
+        directory.with_file_name(prefix(directory).into_string().unwrap_or_default() + &moment + "Z");
+    let again = (2..).map(|number| PathBuf::from(format!("{}-{number}", prefix.display())));
+    let free = std::iter::once(prefix.clone()).chain(again).find(|path| !before.contains(path));
+    let place = free.unwrap_or(prefix);
+    fs::rename(directory, &place)?;
+    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        File::open(parent)?.sync_all()?;
+    }
+    before.truncate((before.len() + 1).saturating_sub(KEPT));
+    before.iter().for_each(|old| remove(old));
+    Ok(Some(place))
+}
+
+fn is_nothing(directory: &Path) -> io::Result<bool> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn prefix(directory: &Path) -> OsString {
+    let mut name = directory.file_name().unwrap_or_default().to_owned();
+    name.push(".damaged-");
+    name
+}
+
+/// What was set aside before, the oldest first.
+fn earlier(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let (prefix, mut found) = (prefix(directory), Vec::new());
+    for entry in fs::read_dir(directory.parent().unwrap_or(directory))? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn remove(old: &Path) {
+    let removed = if old.is_dir() { fs::remove_dir_all(old) } else { fs::remove_file(old) };
+    match removed {
+        Ok(()) => tracing::info!("removed {}: of the damaged queues the last {KEPT} are kept", old.display()),
+        Err(error) => tracing::warn!("cannot remove {}: {error}", old.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_three_are_kept_under_their_moments() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = folder.path().join("queue");
+        assert_eq!(set_aside(&queue, Timestamp::default()).unwrap(), None);
+        for second in [0, 0, 5, 7, 9] {
+            fs::create_dir(&queue).unwrap();
+            fs::write(queue.join("db"), second.to_string()).unwrap();
+            set_aside(&queue, Timestamp::from_micros(second * 1_000_000)).unwrap();
+        }
+        let kept = earlier(&queue).unwrap();
+        let names: Vec<_> = kept.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, [5, 7, 9].map(|second| format!("queue.damaged-1970-01-01T00-00-0{second}Z")));
+        assert!(!queue.exists());
+    }
+}

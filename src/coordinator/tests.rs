@@ -121,7 +121,7 @@ impl Story {
 
     fn finalize(&mut self) -> &mut Self {
         let job = self.job(|task| matches!(task, Task::Finalize { .. }));
-        self.report(job, Outcome::Finalized(Summary { pairs: 3, groups: 2 }))
+        self.report(job, Outcome::Finalized(Summary { pairs: 3, groups: 2, checksums: Vec::new() }))
     }
 }
 
@@ -144,7 +144,7 @@ fn a_run_goes_from_created_to_completed() {
     assert_eq!(*story.state(), RunState::Finalizing);
     story.finalize();
     let run = story.project.run(RUN).unwrap();
-    assert_eq!(run.state, RunState::Completed(Summary { pairs: 3, groups: 2 }));
+    assert_eq!(run.state, RunState::Completed(Summary { pairs: 3, groups: 2, checksums: Vec::new() }));
     assert_eq!((run.started, run.ended, run.seed.is_some()), (Some(at(5)), Some(at(9)), false));
     assert_eq!(run.progress.as_ref().map(|progress| (progress.comparisons, progress.pairs)), Some((100, 9)));
     assert_eq!(purges(&story), [Purge::Intermediate(RUN)]);

@@ -187,7 +187,9 @@ impl Step<'_> {
             (Task::Compare { run, part, .. }, Outcome::Compared { comparisons, pairs }) => {
                 self.compared(*run, *part, *comparisons, *pairs, at);
             }
-            (Task::Finalize { run, .. }, Outcome::Finalized(summary)) => self.finalized(*run, *summary, at),
+            (Task::Finalize { run, .. }, Outcome::Finalized(summary)) => {
+                self.finalized(*run, summary.clone(), at)
+            }
             // A purge leaves nothing to write down, and no job has the outcome of another kind.
             _ => {}
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::store::{Commit, Duty, Store};
 use crate::model::run::{Progress, Times};
 use crate::model::{
-    AccessKeys, BitSet, Contents, Dataset, ForeignFile, Keyring, NamedFile, Party, ProjectId, ProjectState,
-    Reference, ResultType, Run, RunId, RunState, Seed, Summary, Threshold, TokenHash, Upload,
+    AccessKeys, BitSet, Checksum, Contents, Dataset, ForeignFile, Keyring, NamedFile, Party, ProjectId,
+    ProjectState, Reference, ResultType, Run, RunId, RunState, Seed, Summary, Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -52,7 +52,7 @@ pub(super) fn project(number: u8) -> ProjectState {
         RunState::Queued,
         RunState::Comparing,
         RunState::Finalizing,
-        RunState::Completed(Summary { pairs: 5, groups: 4 }),
+        RunState::Completed(Summary { pairs: 5, groups: 4, checksums: vec![checksum()] }),
         RunState::Failed { message: "too many pairs".to_owned(), stage: 3 },
     ];
     let runs = (0..).zip(states).map(|(index, state)| run(number, index, state)).collect();
@@ -69,6 +69,10 @@ pub(super) fn project(number: u8) -> ProjectState {
         parties: parties.to_vec(),
         runs,
     }
+}
+
+fn checksum() -> Checksum {
+    Checksum { object: "mask.json".to_owned(), bytes: 1 << 40, crc32: u32::MAX }
 }
 
 /// Files in our store and in another one.

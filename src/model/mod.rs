@@ -17,7 +17,7 @@ pub use job::{Job, Outcome, Purge, Task};
 pub use keyring::{AccessKeys, Keyring};
 pub use party::{Contents, Dataset, ForeignFile, NamedFile, Party, Reference, Upload};
 pub use project::{ProjectState, ResultType};
-pub use run::{Run, RunState, Summary};
+pub use run::{Checksum, Run, RunState, Summary};
 pub use seed::Seed;
 pub use threshold::Threshold;
 pub use token::{Token, TokenHash};

@@ -100,12 +100,33 @@ pub struct Progress {
 }
 
 /// What a completed run brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Candidate pairs, each counted once.
     pub pairs: u64,
     /// Groups of at least two records; 0 where only scores were asked for.
     pub groups: u64,
+    /// What the objects of the result are known by; nothing of a result that an older version made.
+    #[serde(default)]
+    pub checksums: Vec<Checksum>,
+}
+
+/// What the bytes of an object are known by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksum {
+    /// The last part of the object's key.
+    pub object: String,
+    /// How many there are.
+    pub bytes: u64,
+    /// Their CRC-32.
+    pub crc32: u32,
+}
+
+impl Summary {
+    /// What the object of this name is known by.
+    pub fn checksum(&self, object: &str) -> Option<&Checksum> {
+        self.checksums.iter().find(|checksum| checksum.object == object)
+    }
 }
 
 impl Run {
@@ -123,6 +144,14 @@ impl Run {
             progress: None,
             seed: None,
             times: Times::default(),
+        }
+    }
+
+    /// What the object of this name, of its result, is known by.
+    pub fn checksum(&self, object: &str) -> Option<&Checksum> {
+        match &self.state {
+            RunState::Completed(summary) => summary.checksum(object),
+            _ => None,
         }
     }
 

@@ -34,6 +34,11 @@ impl Key {
         &self.0
     }
 
+    /// Its last part.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Whether it is read again as a rule: by every run, or by every job of one. Pairs are read once, by who
     /// finishes the run, and entries by who makes an index of them.
     pub(super) fn is_read_again(&self) -> bool {

@@ -11,6 +11,7 @@
 mod blob;
 pub mod buckets;
 mod cache;
+mod checked;
 mod discreet;
 mod error;
 mod foreign;

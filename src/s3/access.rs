@@ -12,6 +12,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 use super::policy::{Action, Policy, Resource};
 use super::session::{Keys, Session, Void};
 use crate::coordinator::Coordinator;
+use crate::model::ProjectState;
 use crate::runtime::clock::Clock;
 use crate::telemetry::chain;
 
@@ -29,12 +30,17 @@ pub struct Gate {
 
 /// What the caller of one request may do; among the extensions of every request that got past the gate.
 #[derive(Clone, Debug)]
-pub struct Rights(Option<Arc<Policy>>);
+pub struct Rights(Option<Arc<Policy>>, Option<Arc<ProjectState>>);
 
 impl Rights {
     /// Everything.
     pub const fn all() -> Self {
-        Self(None)
+        Self(None, None)
+    }
+
+    /// The project that the caller's credentials end with.
+    pub fn project(&self) -> Option<&ProjectState> {
+        self.1.as_deref()
     }
 
     /// Whether the caller may do `action` to `resource`.
@@ -72,8 +78,9 @@ impl Gate {
     }
 
     async fn require_project(&self, session: Session) -> S3Result<Rights> {
-        if let Some(project) = session.project {
-            let found = self.coordinator.project(project).await.map_err(|error| {
+        let mut project = None;
+        if let Some(id) = session.project {
+            let found = self.coordinator.project(id).await.map_err(|error| {
                 tracing::error!("cannot tell whether credentials still hold: {}", chain(&error));
                 S3Error::with_message(
                     S3ErrorCode::ServiceUnavailable,
@@ -83,8 +90,9 @@ impl Gate {
             if found.is_none() {
                 return Err(s3_error!(AccessDenied, "The credentials were revoked."));
             }
+            project = found.map(Arc::new);
         }
-        Ok(Rights(session.policy.map(Arc::new)))
+        Ok(Rights(session.policy.map(Arc::new), project))
     }
 }
 
@@ -210,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_policy_covers_what_it_names_and_nothing_else() {
-        let rights = Rights(Some(Arc::new(Policy::for_path(Action::PutObject, "uploads", "p/1"))));
+        let rights = Rights(Some(Arc::new(Policy::for_path(Action::PutObject, "uploads", "p/1"))), None);
         assert!(rights.allow(Action::PutObject, Resource::Object("uploads", "p/1/x")));
         assert!(!rights.allow(Action::GetObject, Resource::Object("uploads", "p/1/x")));
         assert!(Rights::all().allow(Action::GetObject, Resource::Object("uploads", "p/1/x")));

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::Error;
 use super::hold::Hold;
 use super::lease::panicked;
-use super::seal::Unsealing;
+use super::seal::{Sealing, Unsealing};
 use super::shop::Shop;
 use super::watched::Watched;
 use crate::coordinator::Secret;
 use crate::linkage::pairs::{self, Pair, limited, merge_runs};
 use crate::linkage::solver::{self, Groups, Permutations, solve};
-use crate::model::{Outcome, ProjectId, ResultType, RunId, Seed, Summary};
+use crate::model::{Checksum, Outcome, ProjectId, ResultType, RunId, Seed, Summary};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
 
@@ -40,14 +40,34 @@ pub(super) async fn work(
     let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), run, pairs };
     let records = records.to_vec();
     let made = compute::aside(move || desk.make(result_type, &records)).await;
-    let Made { summary, objects } = made.map_err(|text| panicked(&text))??;
+    let Made { pairs, groups, results } = made.map_err(|text| panicked(&text))??;
+    let Results { objects, checksums } = results;
     shop.publish(hold, objects).await?;
-    Ok(Outcome::Finalized(summary))
+    Ok(Outcome::Finalized(Summary { pairs, groups, checksums }))
 }
 
 struct Made {
-    summary: Summary,
+    pairs: u64,
+    groups: u64,
+    results: Results,
+}
+
+/// A file of a result, whose bytes are summed as they are written.
+type Out = Sealing<Watched<Staged>>;
+
+/// Files that are to become the objects of a result, and what their bytes are known by.
+#[derive(Default)]
+struct Results {
     objects: Vec<(Key, Staged)>,
+    checksums: Vec<Checksum>,
+}
+
+impl Results {
+    fn add(&mut self, key: Key, out: Out) {
+        let (out, bytes, crc32) = out.unsealed();
+        self.checksums.push(Checksum { object: key.name().to_owned(), bytes, crc32 });
+        self.objects.push((key, out.into_inner()));
+    }
 }
 
 /// Where a result is made.
@@ -84,35 +104,36 @@ impl Desk {
             Ok(pair)
         });
         let pairs = solver::write_scores(kept, &mut out)?;
-        let mut objects = vec![(keys::scores(self.project(), self.run), out.into_inner())];
+        let mut results = Results::default();
+        results.add(keys::scores(self.project(), self.run), out);
         if let Some(file) = file {
-            objects.push((keys::score_file(self.run), file.finish()?.0.into_inner()));
+            results.add(keys::score_file(self.run), file.finish()?.0);
         }
-        Ok(Made { summary: Summary { pairs, groups: 0 }, objects })
+        Ok(Made { pairs, groups: 0, results })
     }
 
     fn groups(&self, records: &[u32]) -> Result<Made, Error> {
-        let (groups, summary) = self.solve(records)?;
-        let mut out = self.stage()?;
-        solver::write_groups(&groups, &mut out)?;
-        let objects = vec![(keys::groups(self.project(), self.run), out.into_inner())];
-        Ok(Made { summary, objects })
+        let (solved, pairs, groups) = self.solve(records)?;
+        let (mut out, mut results) = (self.stage()?, Results::default());
+        solver::write_groups(&solved, &mut out)?;
+        results.add(keys::groups(self.project(), self.run), out);
+        Ok(Made { pairs, groups, results })
     }
 
     fn permutations(&self, records: &[u32]) -> Result<Made, Error> {
-        let (groups, summary) = self.solve(records)?;
-        let permutations = Permutations::draw(&groups, *self.seed()?.reveal());
-        drop(groups);
-        let mut objects = Vec::new();
+        let (solved, pairs, groups) = self.solve(records)?;
+        let permutations = Permutations::draw(&solved, *self.seed()?.reveal());
+        drop(solved);
+        let mut results = Results::default();
         for (party, permutation) in (0..).zip(&permutations.of_party) {
             let mut out = self.stage()?;
             solver::write_permutation(permutation, permutations.rows(), &mut out)?;
-            objects.push((keys::permutation(self.project(), self.run, party), out.into_inner()));
+            results.add(keys::permutation(self.project(), self.run, party), out);
         }
         let mut out = self.stage()?;
         solver::write_mask(&permutations.mask, &mut out)?;
-        objects.push((keys::mask(self.project(), self.run), out.into_inner()));
-        Ok(Made { summary, objects })
+        results.add(keys::mask(self.project(), self.run), out);
+        Ok(Made { pairs, groups, results })
     }
 
     fn seed(&self) -> Result<&Seed, Error> {
@@ -122,7 +143,8 @@ impl Desk {
         }
     }
 
-    fn solve(&self, records: &[u32]) -> Result<(Groups, Summary), Error> {
+    /// The groups, and how many pairs and groups there are.
+    fn solve(&self, records: &[u32]) -> Result<(Groups, u64, u64), Error> {
         let mut pairs = 0;
         let counted =
             limited(self.merged()?, self.pairs.solver_max).inspect(|pair| pairs += u64::from(pair.is_ok()));
@@ -132,7 +154,7 @@ impl Desk {
             found += 1;
             Ok::<_, Error>(())
         })?;
-        Ok((groups, Summary { pairs, groups: found }))
+        Ok((groups, pairs, found))
     }
 
     /// The pairs of all parts in order, each once. Each part is opened when its turn comes.
@@ -145,7 +167,7 @@ impl Desk {
         Ok(merge_runs((0..self.pairs.parts).map(open), &Watched::new(self.objects.clone(), &self.hold))?)
     }
 
-    fn stage(&self) -> Result<Watched<Staged>, Error> {
-        Ok(Watched::new(self.objects.stage()?, &self.hold))
+    fn stage(&self) -> Result<Out, Error> {
+        Ok(Sealing::new(Watched::new(self.objects.stage()?, &self.hold)))
     }
 }

@@ -43,6 +43,11 @@ impl<W: Write> Sealing<W> {
         Self { out, passed: Passed::default() }
     }
 
+    /// Gives back what is written to, without a seal, and what has passed: how many bytes, and their CRC-32.
+    pub(super) fn unsealed(self) -> (W, u64, u32) {
+        (self.out, self.passed.bytes, self.passed.crc.finalize())
+    }
+
     /// Writes the seal and gives back what is written to.
     pub(super) fn seal(self) -> io::Result<W> {
         let Self { mut out, passed } = self;

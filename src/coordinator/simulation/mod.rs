@@ -154,7 +154,9 @@ fn outcome(job: &Job) -> Outcome {
             Outcome::Planned { parts, comparisons: u64::from(parts) * COMPARISONS }
         }
         Task::Compare { .. } => Outcome::Compared { comparisons: COMPARISONS, pairs: PAIRS },
-        Task::Finalize { .. } => Outcome::Finalized(Summary { pairs: PAIRS, groups: 1 }),
+        Task::Finalize { .. } => {
+            Outcome::Finalized(Summary { pairs: PAIRS, groups: 1, checksums: Vec::new() })
+        }
         Task::Purge(_) | Task::Chore { .. } => Outcome::Purged,
     }
 }
@@ -411,10 +413,14 @@ impl Simulation {
         match &run.state {
             RunState::Completed(summary) => {
                 let progress = run.progress.as_ref().expect("it was planned");
-                let counted = (progress.parts, progress.comparisons, progress.pairs, *summary);
+                let counted = (progress.parts, progress.comparisons, progress.pairs, summary.clone());
                 let pairs = u64::from(parts) * PAIRS;
-                let expected =
-                    (parts, u64::from(parts) * COMPARISONS, pairs, Summary { pairs: PAIRS, groups: 1 });
+                let expected = (
+                    parts,
+                    u64::from(parts) * COMPARISONS,
+                    pairs,
+                    Summary { pairs: PAIRS, groups: 1, checksums: Vec::new() },
+                );
                 assert_eq!(counted, expected, "every outcome counts once");
             }
             RunState::Failed { message, .. } => {

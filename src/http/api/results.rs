@@ -5,6 +5,7 @@ use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use futures::TryStreamExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,6 +18,7 @@ use crate::http::schemas::ResultBody;
 use crate::http::serve::Client;
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::objects::{self, Key, NoPass, keys};
+use crate::telemetry::chain;
 
 /// Asks where the result of a `similarity_scores` project can be had, instead of the result.
 const RETURN_ADDRESS: &str = "return-object-store-address";
@@ -56,7 +58,17 @@ pub(in crate::http) async fn result(
     {
         return Ok(address);
     }
-    let (size, chunks) = state.objects.stream(&key(&project, run, role)).await.map_err(unreadable)?;
+    let key = key(&project, run, role);
+    let opened = match run.checksum(key.name()) {
+        Some(checksum) => state.objects.stream_checked(&key, checksum).await,
+        None => state.objects.stream(&key).await,
+    };
+    let (size, chunks) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Err(unreadable(&state, &caller, error).await),
+    };
+    let chunks =
+        chunks.inspect_err(|error| tracing::error!("a result cannot be sent to its end: {}", chain(error)));
     let headers =
         [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
     let answer = (headers, Body::from_stream(chunks)).into_response();
@@ -72,7 +84,11 @@ async fn address(
     headers: &HeaderMap,
 ) -> Result<Option<Response>, Problem> {
     let file = keys::score_file(run.id);
-    if !state.objects.exists(&file).await? {
+    let is_there = state.objects.exists(&file).await?;
+    if !is_there && run.checksum(file.name()).is_some() {
+        return Err(unusable(&objects::Error::Missing { key: file }));
+    }
+    if !is_there {
         return Err(Problem::failed(
             "Feature Disabled",
             "the run was completed while the object store was not enabled; ask without the header",
@@ -112,11 +128,32 @@ fn key(project: &ProjectState, run: &Run, role: Role) -> Key {
     }
 }
 
-fn unreadable(error: objects::Error) -> Problem {
+/// Why there is no result although the run was completed.
+async fn unreadable(state: &State, caller: &Caller, error: objects::Error) -> Problem {
     match error {
-        // The run was there a moment ago: somebody has just deleted it.
-        objects::Error::Missing { .. } => Problem::forbidden(),
+        objects::Error::Missing { .. } => match is_still_there(state, caller).await {
+            Ok(()) => unusable(&error),
+            // The run was deleted a moment ago.
+            Err(problem) => problem,
+        },
+        objects::Error::Damaged { .. } => unusable(&error),
         error if error.may_pass() => Problem::unavailable(&error),
         error => Problem::internal(&error),
     }
+}
+
+async fn is_still_there(state: &State, caller: &Caller) -> Result<(), Problem> {
+    let (project, _) = caller.reader(state).await?;
+    caller.run(&project).map(drop)
+}
+
+/// 500: what is stored is not the result. Logs which object it is.
+fn unusable(error: &objects::Error) -> Problem {
+    tracing::error!(
+        "a result cannot be sent: {}; restore it from a backup, or post another run",
+        chain(error)
+    );
+    let detail =
+        "the stored result is missing or damaged; post another run, or ask the operator for the backup";
+    Problem::failed("Result Unusable", detail)
 }

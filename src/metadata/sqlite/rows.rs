@@ -10,8 +10,8 @@ use super::unavailable;
 use crate::metadata::Error;
 use crate::model::run::{Progress, Times};
 use crate::model::{
-    BitSet, Contents, Dataset, Keyring, Party, ProjectId, ProjectState, ResultType, Run, RunId, RunState,
-    Seed, Summary, Threshold, TokenHash, Upload,
+    BitSet, Checksum, Contents, Dataset, Keyring, Party, ProjectId, ProjectState, ResultType, Run, RunId,
+    RunState, Seed, Summary, Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -210,15 +210,16 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
     let mut upsert = connection
         .prepare_cached(
             "INSERT INTO runs (project, id, name, notes, threshold, added, started, ended, state, stage, message,
-                               found_pairs, groups, parts, applied, comparisons_total, comparisons, pairs, seed,
-                               ready, compared, latest, worked)
+                               found_pairs, groups, checksums, parts, applied, comparisons_total, comparisons,
+                               pairs, seed, ready, compared, latest, worked)
              VALUES (:project, :id, :name, :notes, :threshold, :added, :started, :ended, :state, :stage, :message,
-                     :found_pairs, :groups, :parts, :applied, :comparisons_total, :comparisons, :pairs, :seed,
-                     :ready, :compared, :latest, :worked)
+                     :found_pairs, :groups, :checksums, :parts, :applied, :comparisons_total, :comparisons,
+                     :pairs, :seed, :ready, :compared, :latest, :worked)
              ON CONFLICT (id) DO UPDATE SET
                  started = excluded.started, ended = excluded.ended, state = excluded.state,
                  stage = excluded.stage, message = excluded.message, found_pairs = excluded.found_pairs,
-                 groups = excluded.groups, parts = excluded.parts, applied = excluded.applied,
+                 groups = excluded.groups, checksums = excluded.checksums, parts = excluded.parts,
+                 applied = excluded.applied,
                  comparisons_total = excluded.comparisons_total, comparisons = excluded.comparisons,
                  pairs = excluded.pairs, seed = excluded.seed, ready = excluded.ready,
                  compared = excluded.compared, latest = excluded.latest, worked = excluded.worked",
@@ -248,6 +249,7 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
             ":message": failure.map(|failure| failure.0),
             ":found_pairs": summary.map(|summary| summary.pairs.cast_signed()),
             ":groups": summary.map(|summary| summary.groups.cast_signed()),
+            ":checksums": summary.and_then(|summary| json_of_some(&summary.checksums)),
             ":parts": progress.map(|progress| progress.parts),
             ":applied": progress.map(|progress| progress.applied.as_bytes()),
             ":comparisons_total": progress.map(|progress| progress.comparisons_total.cast_signed()),
@@ -272,6 +274,7 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
         "completed" => RunState::Completed(Summary {
             pairs: get_u64(row, "found_pairs")?,
             groups: get_u64(row, "groups")?,
+            checksums: checksums(row)?,
         }),
         "failed" => RunState::Failed { message: get(row, "message")?, stage: get(row, "stage")? },
         _ => return Err(damaged("state of a run")),
@@ -294,6 +297,17 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
             worked: Duration::from_micros(get_u64(row, "worked")?),
         },
     })
+}
+
+/// What checksums are kept as; nothing, if there are none.
+fn json_of_some(checksums: &[Checksum]) -> Option<String> {
+    let text = || serde_json::to_string(checksums).expect("names and numbers are JSON");
+    (!checksums.is_empty()).then(text)
+}
+
+fn checksums(row: &Row<'_>) -> Result<Vec<Checksum>, Error> {
+    let Some(text) = get::<Option<String>>(row, "checksums")? else { return Ok(Vec::new()) };
+    serde_json::from_str(&text).map_err(|_| damaged("checksums of a result"))
 }
 
 fn progress(row: &Row<'_>) -> Result<Option<Progress>, Error> {

@@ -68,6 +68,28 @@ impl Pieces {
         self.begins.iter().zip(ends).map(|((begins, number), end)| (*number, end - begins))
     }
 
+    /// Fails unless each file is there, with all its bytes: an answer that has begun could only break off.
+    pub(super) fn require(&self) -> Result<(), Error> {
+        for (number, bytes) in self.numbers() {
+            match self.files.size(number) {
+                Ok(found) if found == bytes => {}
+                Ok(found) => return Err(self.damaged(number, &format!("has {found} bytes, and had {bytes}"))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(self.damaged(number, "is missing"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, number: Number, what: &str) -> Error {
+        Error::Damaged(format!(
+            "its file {} {what}; restore it from a backup",
+            self.files.path(number).display()
+        ))
+    }
+
     /// Reads on from `position`: a chunk, or less where a file ends.
     fn read(&self, position: u64, end: u64) -> io::Result<Bytes> {
         let at = self.begins.partition_point(|(begins, _)| *begins <= position) - 1;

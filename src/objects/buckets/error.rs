@@ -83,8 +83,11 @@ pub enum Error {
         files: u64,
     },
     /// The index cannot be opened.
-    #[error("cannot open the index of the buckets: {0}")]
+    #[error("cannot open buckets.db, the index of the buckets: {0}")]
     Index(#[source] sqlite::Error),
+    /// The index is not what was once written. Another try finds the same.
+    #[error("buckets.db, the index of the buckets, cannot be read: {0}")]
+    IndexDamaged(sqlite::Error),
 }
 
 impl Error {
@@ -108,6 +111,7 @@ impl From<sqlite::Error> for Error {
         match error {
             sqlite::Error::Full(_) => Self::Full(Box::new(error)),
             sqlite::Error::Busy => Self::Busy,
+            sqlite::Error::Damaged(_) => Self::IndexDamaged(error),
             error => Self::Storage(Box::new(error)),
         }
     }

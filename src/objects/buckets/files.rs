@@ -84,6 +84,11 @@ impl Files {
         File::open(self.path(number))
     }
 
+    /// How many bytes a file has.
+    pub(super) fn size(&self, number: Number) -> io::Result<u64> {
+        fs::metadata(self.path(number)).map(|file| file.len())
+    }
+
     /// Removes a file; no error if it is gone.
     pub(super) fn remove(&self, number: Number) -> io::Result<()> {
         match fs::remove_file(self.path(number)) {
@@ -103,7 +108,8 @@ impl Files {
         Ok(found)
     }
 
-    fn path(&self, number: Number) -> PathBuf {
+    /// Where a file is.
+    pub(super) fn path(&self, number: Number) -> PathBuf {
         self.0.root.join(format!("{:02x}/{number:016x}", place(number)))
     }
 }

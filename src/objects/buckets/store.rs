@@ -190,6 +190,9 @@ impl Buckets {
         if found != object.size {
             return Err(Error::Damaged(format!("{found} bytes are left of {}", object.size)));
         }
+        if let Source::Files(files) = &bytes {
+            files.require()?;
+        }
         Ok(Contents { object, bytes })
     }
 

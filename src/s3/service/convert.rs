@@ -37,7 +37,11 @@ pub(super) fn refusal(error: Error) -> S3Error {
             return full;
         }
         Error::Storage(_) if error.may_pass() => return unavailable(&error),
-        Error::Damaged(_) | Error::Storage(_) | Error::Lost { .. } | Error::Index(_) => {
+        Error::Damaged(_)
+        | Error::Storage(_)
+        | Error::Lost { .. }
+        | Error::Index(_)
+        | Error::IndexDamaged(_) => {
             tracing::error!("an S3 request failed: {}", chain(&error));
             return s3_error!(InternalError, "The object store failed; the log of the server says how.");
         }

@@ -29,7 +29,7 @@ impl Service {
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
         if let Some(key) = self.results.key(&input.bucket, &input.key) {
-            return self.results.get(&key, input).await;
+            return self.results.get(&key, request.extensions.get(), input).await;
         }
         let conditions = Conditions {
             matching: input.if_match.as_ref(),
@@ -51,7 +51,7 @@ impl Service {
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = request.input;
         if let Some(key) = self.results.key(&input.bucket, &input.key) {
-            return self.results.head(&key, input).await;
+            return self.results.head(&key, request.extensions.get()).await;
         }
         let conditions = Conditions {
             matching: input.if_match.as_ref(),

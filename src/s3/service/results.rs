@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Response, S3Result, s3_error};
 
 use super::convert::{Conditions, Verdict, etag, seconds, unavailable};
-use crate::objects::{Chunks, Error, Key, Objects, keys};
+use crate::model::Checksum;
+use crate::objects::{Chunks, Error, Found, Key, Objects, keys};
+use crate::s3::access::Rights;
 use crate::telemetry::chain;
 
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -34,9 +36,11 @@ impl Results {
     pub(super) async fn get(
         &self,
         key: &Key,
+        rights: Option<&Rights>,
         input: GetObjectInput,
     ) -> S3Result<S3Response<GetObjectOutput>> {
-        let found = self.objects.find(key).await.map_err(refusal)?;
+        let checksum = rights.and_then(|rights| checksum(rights, key));
+        let found = self.find(key, checksum).await?;
         let conditions = Conditions {
             matching: input.if_match.as_ref(),
             none_matching: input.if_none_match.as_ref(),
@@ -55,7 +59,11 @@ impl Results {
             }
         };
         let wanted = range.clone().unwrap_or(0..size);
-        let chunks = self.objects.range(key, wanted.clone()).await.map_err(refusal)?;
+        let chunks = match checksum.filter(|_| range.is_none()) {
+            Some(checksum) => self.objects.stream_checked(key, checksum).await.map(|(_, chunks)| chunks),
+            None => self.objects.range(key, wanted.clone()).await,
+        };
+        let chunks = chunks.map_err(refusal)?;
         Ok(S3Response::new(GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             body: Some(StreamingBlob::wrap(Alone(Mutex::new(chunks)))),
@@ -68,8 +76,12 @@ impl Results {
         }))
     }
 
-    pub(super) async fn head(&self, key: &Key, _: HeadObjectInput) -> S3Result<S3Response<HeadObjectOutput>> {
-        let found = self.objects.find(key).await.map_err(refusal)?;
+    pub(super) async fn head(
+        &self,
+        key: &Key,
+        rights: Option<&Rights>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let found = self.find(key, rights.and_then(|rights| checksum(rights, key))).await?;
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(found.size.cast_signed()),
@@ -81,6 +93,31 @@ impl Results {
     }
 }
 
+impl Results {
+    /// What is known of the object. Where its checksum is known, it was there once and had that size.
+    async fn find(&self, key: &Key, checksum: Option<&Checksum>) -> S3Result<Found> {
+        let found = self.objects.find(key).await;
+        let Some(checksum) = checksum else { return found.map_err(refusal) };
+        match found {
+            Ok(found) if found.size != checksum.bytes => {
+                Err(damaged(key, &format!("it has {} bytes, and had {}", found.size, checksum.bytes)))
+            }
+            Err(Error::Missing { .. }) => Err(damaged(key, "it is missing")),
+            found => found.map_err(refusal),
+        }
+    }
+}
+
+/// What the object is known by: the caller's project has the run whose score file it is.
+fn checksum<'a>(rights: &'a Rights, key: &Key) -> Option<&'a Checksum> {
+    let run = rights.project()?.runs.iter().find(|run| keys::score_file(run.id) == *key)?;
+    run.checksum(key.name())
+}
+
+fn damaged(key: &Key, reason: &str) -> S3Error {
+    refusal(Error::Damaged { key: key.clone(), reason: reason.to_owned() })
+}
+
 /// A stream that `s3s` may hand from thread to thread; only one polls it at a time, so the lock is never taken.
 struct Alone(Mutex<Chunks>);
 
@@ -88,7 +125,12 @@ impl Stream for Alone {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context)
+        let next = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context);
+        next.map(|next| {
+            next.map(|piece| {
+                piece.inspect_err(|error| tracing::error!("an object cannot be read on: {}", chain(error)))
+            })
+        })
     }
 }
 

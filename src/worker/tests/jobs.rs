@@ -36,7 +36,7 @@ async fn a_run_of_jobs_brings_the_groups_of_the_definition() {
         let parts = compared(&place, &parties, 1_000).await;
         assert!(parts > 1);
         let outcome = place.finalize(&parties, ResultType::Groups, parts).await;
-        let Outcome::Finalized(Summary { pairs, groups }) = outcome else { panic!("{outcome:?}") };
+        let Outcome::Finalized(Summary { pairs, groups, .. }) = outcome else { panic!("{outcome:?}") };
         let sent = String::from_utf8(place.get(&keys::groups(PROJECT, RUN)).await).unwrap();
         assert_eq!(sent, groups_by_definition(&parties));
         assert_eq!(pairs, pairs_by_definition(&parties).len() as u64);
@@ -103,7 +103,10 @@ async fn scores_are_every_pair_in_order() {
 async fn nothing_in_common_is_a_result_too() {
     let (place, parties) = (Place::new(), parties(2, false));
     let outcome = place.finalize(&parties, ResultType::Groups, 0).await;
-    assert_eq!(outcome, Outcome::Finalized(Summary::default()));
+    let Outcome::Finalized(summary) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((summary.pairs, summary.groups), (0, 0));
+    let [checksum] = &summary.checksums[..] else { panic!("{summary:?}") };
+    assert_eq!((checksum.object.as_str(), checksum.bytes), ("groups.json", 14));
     assert_eq!(place.get(&keys::groups(PROJECT, RUN)).await, b"{\"groups\": []}");
 }
 

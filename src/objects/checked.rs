@@ -1,0 +1,80 @@
+//! Reading an object whose checksum is known.
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Chunks, Error, Key, Objects};
+use crate::model::Checksum;
+
+/// Up to this size, an object is checked before its first byte is given away.
+const CHECKED_FIRST_BYTES: u64 = 1 << 20;
+
+impl Objects {
+    /// The object's bytes as [`stream`](Self::stream) gives them, if they have this checksum. Small ones are checked before
+    /// this answers; of others the last piece comes only if all are as they were, else there is an error in its place.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Damaged`], [`Error::Storage`]; the latter two may also come out of the stream.
+    pub async fn stream_checked(&self, key: &Key, checksum: &Checksum) -> Result<(u64, Chunks), Error> {
+        let (size, chunks) = self.stream(key).await?;
+        if size != checksum.bytes {
+            let reason = format!("it has {size} bytes, and had {}", checksum.bytes);
+            return Err(Error::Damaged { key: key.clone(), reason });
+        }
+        let checked = checked(chunks, key.clone(), checksum.crc32);
+        if size > CHECKED_FIRST_BYTES {
+            return Ok((size, checked));
+        }
+        let pieces: Vec<_> = checked.try_collect().await?;
+        Ok((size, stream::iter(pieces.into_iter().map(Ok)).boxed()))
+    }
+}
+
+/// The pieces one late, so that the last one is held back until all are known.
+fn checked(chunks: Chunks, key: Key, expected: u32) -> Chunks {
+    let start = (chunks.fuse(), crc32fast::Hasher::new(), None);
+    let pieces = stream::try_unfold(start, move |(mut chunks, mut crc, mut held)| {
+        let key = key.clone();
+        async move {
+            while let Some(piece) = chunks.try_next().await? {
+                crc.update(&piece);
+                if let Some(before) = held.replace(piece) {
+                    return Ok(Some((before, (chunks, crc, held))));
+                }
+            }
+            if held.is_some() && crc.clone().finalize() != expected {
+                return Err(Error::Damaged { key, reason: "it is not what was written".to_owned() });
+            }
+            Ok(held.take().map(|last| (last, (chunks, crc, held))))
+        }
+    });
+    pieces.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::objects::keys;
+
+    async fn read(pieces: &[&'static [u8]], expected: u32) -> (usize, bool) {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
+        let mut chunks = checked(stream::iter(pieces).boxed(), keys::client_file("x"), expected);
+        let mut bytes = 0;
+        while let Some(piece) = chunks.next().await {
+            let Ok(piece) = piece else { return (bytes, false) };
+            bytes += piece.len();
+        }
+        (bytes, true)
+    }
+
+    #[tokio::test]
+    async fn the_last_piece_comes_if_all_are_what_was_written() {
+        let crc = crc32fast::hash(b"one two three");
+        assert_eq!(read(&[b"one ", b"two ", b"three"], crc).await, (13, true));
+        assert_eq!(read(&[b"one ", b"too ", b"three"], crc).await, (8, false));
+        assert_eq!(read(&[b"one two three"], crc).await, (13, true));
+        assert_eq!(read(&[b"one two thrice"], crc).await, (0, false));
+        assert_eq!(read(&[], 0).await, (0, true));
+    }
+}

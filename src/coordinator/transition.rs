@@ -188,7 +188,7 @@ impl Step<'_> {
                 self.compared(*run, *part, *comparisons, *pairs, at);
             }
             (Task::Finalize { run, .. }, Outcome::Finalized(summary)) => {
-                self.finalized(*run, summary.clone(), at)
+                self.finalized(*run, summary.clone(), at);
             }
             // A purge leaves nothing to write down, and no job has the outcome of another kind.
             _ => {}

@@ -36,7 +36,9 @@ fn flip(path: &Path) {
 }
 
 /// What can become of a file.
-const DAMAGES: [(&str, fn(&Path)); 3] = [
+type Damage = (&'static str, fn(&Path));
+
+const DAMAGES: [Damage; 3] = [
     ("a bit is changed", flip),
     ("it is cut", |path| cut(path, 9)),
     ("it is missing", |path| fs::remove_file(path).unwrap()),

@@ -56,6 +56,15 @@ async fn each_part_of_the_data_directory_may_be_on_another_file_system() {
 }
 
 #[tokio::test]
+async fn an_empty_part_may_be_mounted_before_the_first_start() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir_all(folder.path().join("data/objects/lost+found")).unwrap();
+    fs::create_dir(folder.path().join("data/spool")).unwrap();
+    let server = Entityd::in_folder(folder, &[]);
+    server.api().project("groups").await;
+}
+
+#[tokio::test]
 async fn a_copy_that_a_crash_left_unfinished_goes_at_the_next_start() {
     let (_, folder) = Entityd::start().stop();
     let scores = folder.path().join("data/objects/similarity-scores");

@@ -1,6 +1,6 @@
 //! What systems put into a volume before anybody uses it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -41,6 +41,9 @@ const SYSTEMS: [&str; 26] = [
 /// And what begins like this: `.Trash-1000`, `.nfs0001`, `..data` and `..2026_11_28` of Kubernetes, `._name` of macOS.
 const STARTS: [&str; 4] = [".Trash-", ".nfs", "..", "._"];
 
+/// Parts of a data directory that may be mounted before it is used for the first time.
+const PARTS: [&str; 4] = ["objects", "spool", "queue", "cache"];
+
 /// The first name in a folder that neither we nor a system has put there.
 pub(super) fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
     let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
@@ -50,5 +53,11 @@ pub(super) fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
         OURS.iter().chain(&SYSTEMS).any(|known| lossy == *known)
             || STARTS.iter().any(|s| lossy.starts_with(s))
     };
-    Ok(names.into_iter().filter(|name| !known(name)).min())
+    Ok(names.into_iter().filter(|name| !known(name) && !is_empty_part(folder, name)).min())
+}
+
+/// Whether a folder is a part of ours in which there is nothing yet.
+fn is_empty_part(folder: &Path, name: &OsStr) -> bool {
+    PARTS.iter().any(|part| name == *part)
+        && stranger(&folder.join(name)).is_ok_and(|stranger| stranger.is_none())
 }

@@ -53,6 +53,15 @@ pub enum Error {
         /// What is in it.
         stranger: OsString,
     },
+    /// The file that says which format it has says something else.
+    #[error(
+        "{} is damaged: it says in one number which format the data directory has; restore it from a backup, or write          {FORMAT} into it if this version has used the directory before",
+        file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+    },
     /// It, or something in it, cannot be read or written.
     #[error("cannot use {}: {cause}", path.display())]
     Unusable {
@@ -146,11 +155,11 @@ fn warn(path: &Path) {
 /// Reads the format, or writes it if there is none yet.
 fn check_format(folder: &Path) -> Result<(), Error> {
     let path = folder.join("format");
-    match fs::read_to_string(&path) {
-        Ok(text) => match text.trim().parse::<u32>() {
+    match fs::read(&path) {
+        Ok(bytes) => match String::from_utf8_lossy(&bytes).trim().parse::<u32>() {
             Ok(found) if found > FORMAT => Err(Error::TooNew { path: folder.to_owned(), found }),
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::Foreign { path: folder.to_owned(), stranger: "format".into() }),
+            Err(_) => Err(Error::Damaged { file: path }),
         },
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
             write_durably(folder, "format", &format!("{FORMAT}\n")).map_err(unusable(&path))
@@ -201,8 +210,11 @@ mod tests {
         drop(DataDir::open(&path).unwrap());
         fs::write(path.join("format"), "99\n").unwrap();
         assert!(matches!(DataDir::open(&path), Err(Error::TooNew { found: 99, .. })));
-        fs::write(path.join("format"), "what\n").unwrap();
-        assert!(matches!(DataDir::open(&path), Err(Error::Foreign { .. })));
+        for damaged in [&b"what\n"[..], b"", b"\xff\xfe"] {
+            fs::write(path.join("format"), damaged).unwrap();
+            let refused = DataDir::open(&path).unwrap_err().to_string();
+            assert!(refused.contains("data/format is damaged"), "{refused}");
+        }
         let foreign = folder.path().join("home");
         fs::create_dir(&foreign).unwrap();
         fs::write(foreign.join("letter.txt"), "dear").unwrap();

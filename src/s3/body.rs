@@ -10,7 +10,7 @@ use hyper::body::Frame;
 use s3s::{S3Error, S3ErrorCode, S3Result, StdError, s3_error};
 use sha2::{Digest, Sha256};
 
-use super::chunked::Cutter;
+use super::chunked::{Cutter, are_decoded_by_s3s};
 use super::service::check_md5;
 
 /// The largest document that is posted: 10,000 parts with their checksums, or 1,000 long keys.
@@ -21,7 +21,7 @@ const SHORT_BYTES: u64 = 64 << 10;
 /// The body as `s3s` is to read it.
 pub(super) async fn prepare(request: &Parts, body: Body) -> S3Result<s3s::Body> {
     let hash = request.headers.get("x-amz-content-sha256").and_then(|hash| hash.to_str().ok());
-    if hash.is_some_and(|hash| hash.starts_with("STREAMING-")) {
+    if are_decoded_by_s3s(&request.headers) {
         return Ok(cut(body));
     }
     if request.method == Method::POST

@@ -1,9 +1,11 @@
-//! Bodies in chunks (`aws-chunked`), cut small before `s3s` reads them: it holds a chunk in memory as a whole, and some
-//! clients send a whole object as one chunk. What it does not understand is refused here: `s3s` would read `10z` as 10
-//! and the first eight digits of a longer size, and hold as much in memory as that says.
+//! Bodies in chunks (`aws-chunked`). Those that are signed as such are cut small before `s3s` reads them: it holds a
+//! chunk in memory as a whole, and some clients send a whole object as one chunk. What it does not understand is refused
+//! here: `s3s` would read `10z` as 10 and the first eight digits of a longer size, and hold as much in memory as that
+//! says. Those that are signed as a whole, or not at all, are decoded here: `s3s` would store the frames.
 
 use std::mem;
 
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 
 /// Chunks up to this size are passed on as they are.
@@ -12,6 +14,35 @@ pub const CHUNK_BYTES: u64 = 1 << 20;
 pub const SIGNED_BYTES_MAX: u64 = 16 << 20;
 /// The longest line before a chunk.
 const LINE_BYTES_MAX: usize = 1_024;
+/// The longest text behind the last chunk.
+const TRAILER_BYTES_MAX: usize = 16 << 10;
+
+/// The coding by which `Content-Encoding` announces chunks.
+pub(super) const AWS_CHUNKED: &str = "aws-chunked";
+/// The header that says how many bytes are in the chunks.
+const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
+
+/// Whether the headers of a request say that its body is in chunks.
+pub(super) fn are_announced(headers: &HeaderMap) -> bool {
+    let codings =
+        headers.get_all(header::CONTENT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    let mut codings = codings.flat_map(|value| value.split(','));
+    headers.contains_key(DECODED_LENGTH)
+        || codings.any(|coding| coding.trim().eq_ignore_ascii_case(AWS_CHUNKED))
+        || are_decoded_by_s3s(headers)
+}
+
+/// Whether the chunks are signed as chunks: `s3s` decodes them then, and no others.
+pub(super) fn are_decoded_by_s3s(headers: &HeaderMap) -> bool {
+    headers.get("x-amz-content-sha256").is_some_and(|hash| hash.as_bytes().starts_with(b"STREAMING-"))
+}
+
+/// How many bytes are in the chunks, where that is said; `Some(None)` if that is not a number.
+pub(super) fn decoded_length(headers: &HeaderMap) -> Option<Option<u64>> {
+    let said = headers.get(DECODED_LENGTH)?.to_str().unwrap_or_default();
+    let digits = !said.is_empty() && said.bytes().all(|byte| byte.is_ascii_digit());
+    Some(said.parse().ok().filter(|_| digits))
+}
 
 /// Why a body is not passed on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,17 +57,120 @@ pub enum Error {
 
 /// Cuts the chunks of a body as it passes by.
 #[derive(Debug, Default)]
-pub struct Cutter(At);
+pub struct Cutter {
+    frames: Frames,
+    /// The chunk at hand is cut.
+    cuts: bool,
+}
+
+impl Cutter {
+    /// Takes the next bytes and appends what is to be passed on to `out`.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing more is to be fed then.
+    pub fn feed(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Error> {
+        let cuts = &mut self.cuts;
+        self.frames.feed(bytes, &mut |found| {
+            match found {
+                Found::Line { size, signed: true, .. } if size > SIGNED_BYTES_MAX => {
+                    return Err(Error::TooLarge);
+                }
+                Found::Line { line, size, signed } => {
+                    *cuts = size > CHUNK_BYTES && !signed;
+                    out.extend((!*cuts).then_some(line));
+                }
+                Found::Data(piece) if *cuts => write_small(piece, out),
+                Found::EndOfLine(_) if *cuts => {}
+                Found::Data(piece) | Found::EndOfLine(piece) | Found::Rest(piece) => out.push(piece),
+            }
+            Ok(())
+        })
+    }
+
+    /// Says that there are no more bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the last chunk has not been there.
+    pub fn finish(self) -> Result<(), Error> {
+        self.frames.finish()
+    }
+}
+
+/// Writes a piece of a large chunk as small chunks of its own.
+fn write_small(mut piece: Bytes, out: &mut Vec<Bytes>) {
+    while !piece.is_empty() {
+        let small = take(&mut piece, CHUNK_BYTES);
+        out.extend([format!("{:x}\r\n", small.len()).into(), small, Bytes::from_static(b"\r\n")]);
+    }
+}
+
+/// Takes the bytes out of their chunks. Signatures of chunks are not looked at: the body was not signed that way.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    frames: Frames,
+    trailer: BytesMut,
+}
+
+impl Decoder {
+    /// Takes the next bytes of the body and appends what is in the chunks to `out`.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing more is to be fed then.
+    pub fn feed(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Error> {
+        let trailer = &mut self.trailer;
+        self.frames.feed(bytes, &mut |found| {
+            match found {
+                Found::Data(piece) => out.push(piece),
+                Found::Rest(piece) if trailer.len() + piece.len() > TRAILER_BYTES_MAX => {
+                    return Err(Error::Malformed);
+                }
+                Found::Rest(piece) => trailer.extend_from_slice(&piece),
+                Found::Line { .. } | Found::EndOfLine(_) => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Says that there are no more bytes; returns the headers behind the last chunk.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the last chunk has not been there, or what stands behind it is no list of headers.
+    pub fn finish(self) -> Result<HeaderMap, Error> {
+        self.frames.finish()?;
+        let text = std::str::from_utf8(&self.trailer).map_err(|_| Error::Malformed)?;
+        let lines = text.split("\r\n").filter(|line| !line.is_empty());
+        lines.map(|line| parse_header(line).ok_or(Error::Malformed)).collect()
+    }
+}
+
+fn parse_header(line: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = line.split_once(':')?;
+    Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
+}
+
+/// A piece of a body in chunks.
+enum Found {
+    /// The line before a chunk of `size` bytes.
+    Line { line: Bytes, size: u64, signed: bool },
+    /// Some bytes of a chunk.
+    Data(Bytes),
+    /// The end of line behind a chunk, or a part of it.
+    EndOfLine(Bytes),
+    /// Some of what stands behind the last chunk.
+    Rest(Bytes),
+}
+
+/// Finds the chunks in a body as it passes by.
+#[derive(Debug, Default)]
+struct Frames(At);
 
 /// Where in the body the next byte is.
 #[derive(Debug)]
 enum At {
     /// In the line before a chunk.
     Line(BytesMut),
-    /// In a chunk that is passed on as it is.
-    Whole(u64),
-    /// In a chunk that is cut.
-    Cut(u64),
+    /// In a chunk, of which so much is to come.
+    Chunk(u64),
     /// In the end of line behind a chunk, of which so much is to come.
     EndOfLine(&'static [u8]),
     /// Behind the last chunk.
@@ -49,40 +183,29 @@ impl Default for At {
     }
 }
 
-impl Cutter {
-    /// Takes the next bytes and appends what is to be passed on to `out`.
-    ///
-    /// # Errors
-    /// [`Error`]; nothing more is to be fed then.
-    pub fn feed(&mut self, mut bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Error> {
+impl Frames {
+    fn feed(
+        &mut self,
+        mut bytes: Bytes,
+        found: &mut impl FnMut(Found) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         while !bytes.is_empty() {
             self.0 = match mem::replace(&mut self.0, At::Rest) {
-                At::Line(line) => read_line(line, &mut bytes, out)?,
-                At::Whole(left) => {
+                At::Line(line) => read_line(line, &mut bytes, found)?,
+                At::Chunk(left) => {
                     let piece = take(&mut bytes, left);
                     let left = left - piece.len() as u64;
-                    out.push(piece);
-                    if left == 0 { At::EndOfLine(b"\r\n") } else { At::Whole(left) }
-                }
-                At::Cut(left) => {
-                    let piece = take(&mut bytes, left.min(CHUNK_BYTES));
-                    let left = left - piece.len() as u64;
-                    out.extend([format!("{:x}\r\n", piece.len()).into(), piece]);
-                    if left == 0 {
-                        At::EndOfLine(b"\r\n")
-                    } else {
-                        out.push(Bytes::from_static(b"\r\n"));
-                        At::Cut(left)
-                    }
+                    found(Found::Data(piece))?;
+                    if left == 0 { At::EndOfLine(b"\r\n") } else { At::Chunk(left) }
                 }
                 At::EndOfLine(left) => {
                     let piece = take(&mut bytes, left.len() as u64);
                     let left = left.strip_prefix(&*piece).ok_or(Error::Malformed)?;
-                    out.push(piece);
+                    found(Found::EndOfLine(piece))?;
                     if left.is_empty() { At::default() } else { At::EndOfLine(left) }
                 }
                 At::Rest => {
-                    out.push(mem::take(&mut bytes));
+                    found(Found::Rest(mem::take(&mut bytes)))?;
                     At::Rest
                 }
             };
@@ -90,11 +213,7 @@ impl Cutter {
         Ok(())
     }
 
-    /// Says that there are no more bytes.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if the last chunk has not been there.
-    pub fn finish(self) -> Result<(), Error> {
+    fn finish(self) -> Result<(), Error> {
         if matches!(self.0, At::Rest) { Ok(()) } else { Err(Error::Malformed) }
     }
 }
@@ -103,8 +222,12 @@ fn take(bytes: &mut Bytes, most: u64) -> Bytes {
     bytes.split_to(usize::try_from(most).map_or(bytes.len(), |most| most.min(bytes.len())))
 }
 
-/// Reads on in the line before a chunk; at its end, decides what becomes of the chunk.
-fn read_line(mut line: BytesMut, bytes: &mut Bytes, out: &mut Vec<Bytes>) -> Result<At, Error> {
+/// Reads on in the line before a chunk.
+fn read_line(
+    mut line: BytesMut,
+    bytes: &mut Bytes,
+    found: &mut impl FnMut(Found) -> Result<(), Error>,
+) -> Result<At, Error> {
     let end = memchr::memchr(b'\n', bytes).map(|at| at + 1);
     line.extend_from_slice(&bytes.split_to(end.unwrap_or(bytes.len())));
     if line.len() > LINE_BYTES_MAX {
@@ -115,15 +238,8 @@ fn read_line(mut line: BytesMut, bytes: &mut Bytes, out: &mut Vec<Bytes>) -> Res
     }
     let line = line.freeze();
     let (size, signed) = parse(&line).ok_or(Error::Malformed)?;
-    if size > CHUNK_BYTES && !signed {
-        return Ok(At::Cut(size));
-    }
-    out.push(line);
-    match size {
-        0 => Ok(At::Rest),
-        size if size > SIGNED_BYTES_MAX => Err(Error::TooLarge),
-        size => Ok(At::Whole(size)),
-    }
+    found(Found::Line { line, size, signed })?;
+    Ok(if size == 0 { At::Rest } else { At::Chunk(size) })
 }
 
 /// The size of the chunk that a line announces, and whether it has a signature of its own.
@@ -212,6 +328,19 @@ mod tests {
                 "{:?}",
                 String::from_utf8_lossy(&bad[..bad.len().min(40)])
             );
+        }
+    }
+
+    #[test]
+    fn a_body_is_taken_out_of_its_chunks() {
+        let body = b"3;chunk-signature=ab\r\nabc\r\n2\r\nde\r\n0\r\nx-amz-checksum-crc32: AAAAAA==\r\n\r\n";
+        for step in [1, 2, 7, 100] {
+            let (mut decoder, mut out) = (Decoder::default(), Vec::new());
+            for piece in body.chunks(step) {
+                decoder.feed(Bytes::copy_from_slice(piece), &mut out).unwrap();
+            }
+            assert_eq!(out.concat(), b"abcde");
+            assert_eq!(decoder.finish().unwrap()["x-amz-checksum-crc32"], "AAAAAA==");
         }
     }
 

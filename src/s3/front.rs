@@ -6,6 +6,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
+use super::chunked;
+
 /// The algorithm of the signatures that are accepted.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The longest a presigned URL may be good for, in seconds: a week.
@@ -31,6 +33,7 @@ pub(super) fn check(request: &Parts) -> S3Result<()> {
         |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_ref());
     check_single(&request.headers)?;
     check_offered(request, parameter("versionId"))?;
+    check_chunks(request)?;
     if request.method == Method::PUT && parameter("uploadId").is_some() != parameter("partNumber").is_some() {
         return Err(s3_error!(InvalidArgument, "A part is put with both uploadId and partNumber."));
     }
@@ -155,6 +158,20 @@ fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
         return Err(s3_error!(NotImplemented, "There are no versions here."));
     }
     Ok(())
+}
+
+/// Chunks hold the bytes of objects and parts alone, and say how many there are.
+fn check_chunks(request: &Parts) -> S3Result<()> {
+    let headers = &request.headers;
+    if chunked::decoded_length(headers) == Some(None) {
+        return Err(s3_error!(InvalidRequest, "x-amz-decoded-content-length must be a number in digits."));
+    }
+    let puts = request.method == Method::PUT || headers.get("x-amz-decoded-content-length").is_none();
+    if puts {
+        Ok(())
+    } else {
+        Err(s3_error!(NotImplemented, "Only the bytes of objects are taken in chunks."))
+    }
 }
 
 fn check_expires(expires: &str) -> S3Result<()> {

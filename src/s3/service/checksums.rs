@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use s3s::dto::{ChecksumAlgorithm, ChecksumType};
-use s3s::{S3Result, TrailingHeaders, s3_error};
+use s3s::{S3Result, s3_error};
 
 use crate::objects::buckets::{Algorithm, Checksum, Digests};
 
@@ -54,19 +54,16 @@ impl Claims {
     ///
     /// # Errors
     /// `InvalidDigest`, `BadDigest`, `InvalidRequest`.
-    pub(super) fn verify(&self, found: &Digests, trailers: Option<&TrailingHeaders>) -> S3Result<()> {
+    pub(super) fn verify(&self, found: &Digests, trailers: Option<&HeaderMap>) -> S3Result<()> {
         if let Some(said) = &self.content_md5 {
             check_md5(said, &found.md5)?;
         }
         let behind = self.trailing.map(|algorithm| {
-            let value = trailers.and_then(|trailers| {
-                trailers.read(|all| {
-                    all.get(header(algorithm)).and_then(|value| value.to_str().ok()).map(str::to_owned)
-                })
-            });
+            let value =
+                trailers.and_then(|trailers| trailers.get(header(algorithm))).map(text).transpose()?;
             let missing =
                 || s3_error!(InvalidRequest, "The checksum that x-amz-trailer announces is missing.");
-            value.flatten().map(|value| (algorithm, value)).ok_or_else(missing)
+            value.map(|value| (algorithm, value)).ok_or_else(missing)
         });
         for (algorithm, said) in self.given.clone().into_iter().chain(behind.transpose()?) {
             check(algorithm, &said, &found.checksums)?;

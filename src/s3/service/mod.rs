@@ -7,6 +7,7 @@ mod delete;
 mod get;
 mod list;
 mod names;
+mod packing;
 mod parts;
 mod put;
 mod results;

@@ -12,6 +12,7 @@ use super::Service;
 use super::checksums::{self, Claims, Fields};
 use super::convert::{condition, etag, refusal, timestamp};
 use super::list::{Spelling, owner, page_size};
+use super::packing::Packing;
 use super::put::receive;
 use super::said::head_of;
 use crate::objects::buckets::{
@@ -57,10 +58,12 @@ impl Service {
         let claims = Claims::read(&headers)?;
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
         let PartHash(kept) = self.part_hash(&name).await?;
-        self.leaves_free(input.content_length).await?;
+        let packing = Packing::of(&headers, input.content_length)?;
+        self.leaves_free(packing.declared).await?;
         let incoming = self.buckets.incoming_part(&claims.algorithms(kept), PUT_BYTES_MAX);
-        let received = receive(input.body.take(), incoming, input.content_length).await?;
-        claims.verify(&received.digests, trailing_headers.as_ref())?;
+        let (received, behind) = receive(input.body.take(), incoming, packing).await?;
+        let behind = behind.or_else(|| trailing_headers?.take());
+        claims.verify(&received.digests, behind.as_ref())?;
         let part = self.buckets.put_part(name, number, received).await.map_err(refusal)?;
         let fields = Fields::of(part.checksum.as_ref());
         Ok(S3Response::new(UploadPartOutput {

@@ -1,5 +1,6 @@
 //! Objects on their way in.
 
+use axum::http::HeaderMap;
 use futures::StreamExt;
 use s3s::dto::{PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
@@ -7,6 +8,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 use super::Service;
 use super::checksums::{Claims, Fields};
 use super::convert::{condition, etag, refusal};
+use super::packing::Packing;
 use super::said::head_of;
 use crate::objects::buckets::{Error, Head, Incoming, PUT_BYTES_MAX, Received};
 use crate::s3::body::hash_mismatch;
@@ -19,11 +21,13 @@ impl Service {
         let S3Request { mut input, headers, trailing_headers, .. } = request;
         let claims = Claims::read(&headers)?;
         let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let packing = Packing::of(&headers, input.content_length)?;
         self.require_bucket(&input.bucket).await?;
-        self.leaves_free(input.content_length).await?;
+        self.leaves_free(packing.declared).await?;
         let incoming = self.buckets.incoming(&claims.algorithms(None), PUT_BYTES_MAX);
-        let received = receive(input.body.take(), incoming, input.content_length).await?;
-        claims.verify(&received.digests, trailing_headers.as_ref())?;
+        let (received, behind) = receive(input.body.take(), incoming, packing).await?;
+        let behind = behind.or_else(|| trailing_headers?.take());
+        claims.verify(&received.digests, behind.as_ref())?;
         let checksum = received.digests.checksums.first().cloned();
         let fields = Fields::of(checksum.as_ref());
         let head = Head { checksum, ..head_of!(input) };
@@ -44,33 +48,36 @@ impl Service {
 
 impl Service {
     /// Refuses a body of the declared length if too little of the disk would stay free, before any of it is read.
-    pub(super) async fn leaves_free(&self, declared: Option<i64>) -> S3Result<()> {
-        let bytes = declared.map_or(0, |declared| u64::try_from(declared).unwrap_or_default());
+    pub(super) async fn leaves_free(&self, declared: Option<u64>) -> S3Result<()> {
+        let bytes = declared.unwrap_or_default();
         self.spool.leaves_free(bytes).await.map_err(|why| refusal(Error::Full(why.into())))
     }
 }
 
-/// Takes in a body of the declared length.
+/// Takes in a body of the declared length; returns the headers behind it, too, if it was decoded here.
 pub(super) async fn receive(
     body: Option<StreamingBlob>,
     mut incoming: Incoming,
-    declared: Option<i64>,
-) -> S3Result<Received> {
-    let declared = declared.map(|declared| u64::try_from(declared).unwrap_or_default());
+    mut packing: Packing,
+) -> S3Result<(Received, Option<HeaderMap>)> {
+    let declared = packing.declared;
     if declared.is_some_and(|declared| declared > PUT_BYTES_MAX) {
         return Err(s3_error!(EntityTooLarge, "One request may put {PUT_BYTES_MAX} bytes at most."));
     }
     if let Some(mut body) = body {
         while let Some(bytes) = body.next().await {
-            incoming.write(bytes.map_err(|error| broken(&error))?).await.map_err(refusal)?;
+            for bytes in packing.unpack(bytes.map_err(|error| broken(&error))?)? {
+                incoming.write(bytes).await.map_err(refusal)?;
+            }
         }
     }
+    let behind = packing.finish()?;
     let received = incoming.finish().await.map_err(refusal)?;
     match declared {
         Some(declared) if declared != received.size => {
             Err(s3_error!(IncompleteBody, "{} bytes arrived of {declared}.", received.size))
         }
-        _ => Ok(received),
+        _ => Ok((received, behind)),
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use s3s::dto::Metadata;
 use s3s::{S3Result, s3_error};
 
+use crate::s3::chunked::AWS_CHUNKED;
+
 /// Bytes of a user's metadata at most, as in AWS: every answer about the object carries it.
 const METADATA_BYTES_MAX: usize = 2_048;
 
@@ -29,11 +31,12 @@ macro_rules! head_of {
 }
 pub(super) use head_of;
 
-/// The encoding without `aws-chunked`, which is of the request alone.
+/// The encoding as it is spelled, but without `aws-chunked`, which is of the request alone.
 pub(super) fn content_encoding(encoding: &str) -> Option<String> {
-    let rest: Vec<&str> = encoding.split(',').map(str::trim).filter(|one| *one != "aws-chunked").collect();
+    let rest: Vec<&str> =
+        encoding.split(',').filter(|one| !one.trim().eq_ignore_ascii_case(AWS_CHUNKED)).collect();
     let rest = rest.join(",");
-    (!rest.is_empty()).then_some(rest)
+    Some(rest.trim().to_owned()).filter(|rest| !rest.is_empty())
 }
 
 /// The metadata of a user, its names in lower case.
@@ -51,4 +54,22 @@ pub(super) fn metadata(metadata: Option<Metadata>) -> S3Result<BTreeMap<String, 
         ));
     }
     Ok(metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoding_keeps_its_spelling() {
+        for (said, kept) in [
+            ("gzip", Some("gzip")),
+            ("GZip,  br", Some("GZip,  br")),
+            ("aws-chunked", None),
+            ("AWS-Chunked, gzip", Some("gzip")),
+            ("gzip, br,aws-chunked", Some("gzip, br")),
+        ] {
+            assert_eq!(content_encoding(said).as_deref(), kept);
+        }
+    }
 }

@@ -8,6 +8,7 @@ import boto3
 import minio
 import pytest
 from botocore.config import Config
+from harness.signed import Caller
 
 _numbers = itertools.count()
 
@@ -55,6 +56,12 @@ def s3(endpoint):
     client = endpoint.client()
     yield client
     client.close()
+
+
+@pytest.fixture
+def caller(endpoint):
+    """Sends requests that are signed by hand."""
+    return Caller(endpoint)
 
 
 @pytest.fixture

@@ -1,77 +1,17 @@
 """What is wrong is refused with the error that S3 has for it, and leaves nothing behind."""
 
 import base64
-import contextlib
 import hashlib
-import http.client
-import socket
 import time
 import urllib.parse
 import zlib
-import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-
-EMPTY = hashlib.sha256(b"").hexdigest()
-
-
-class Caller:
-    """Signs requests, changes them after that as it is told, and sends them byte for byte."""
-
-    def __init__(self, endpoint):
-        self.endpoint = endpoint
-
-    def call(
-        self, method, path, body=b"", headers=(), sign=S3SigV4Auth, service="s3", secret=None, after=None,
-        length=None, claimed=None,
-    ):
-        request = AWSRequest(method, self.endpoint.url + path, data=body, headers=dict(headers))
-        request.headers["Host"] = self.endpoint.host
-        if sign is not None:
-            credentials = Credentials(self.endpoint.access_key, secret or self.endpoint.secret_key)
-            signer = sign(credentials, service, "us-east-1")
-            if claimed is not None:
-                signer.payload = lambda _: claimed
-            signer.add_auth(request)
-        sent = dict(request.headers)
-        sent.update(after or {})
-        connection = http.client.HTTPConnection(self.endpoint.host, timeout=20)
-        try:
-            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-            for name, value in sent.items():
-                connection.putheader(name, value)
-            if "Content-Length" not in sent and (body or method in ("PUT", "POST")):
-                connection.putheader("Content-Length", str(len(body) if length is None else length))
-            connection.endheaders()
-            if body:
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered before the end
-                    connection.send(body)
-            if length is not None and length > len(body):
-                with contextlib.suppress(OSError):  # the server may have answered and gone
-                    connection.sock.shutdown(socket.SHUT_WR)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def refused(self, status, code, *arguments, **options):
-        found, body = self.call(*arguments, **options)
-        assert (found, code_of(body)) == (status, code), (found, body)
-
-
-def code_of(body):
-    root = ET.fromstring(body)
-    assert root.tag == "Error", body
-    return root.findtext("Code")
-
-
-@pytest.fixture
-def caller(endpoint):
-    return Caller(endpoint)
+from harness.signed import EMPTY, chunked, code_of
 
 
 @pytest.fixture(autouse=True)
@@ -138,11 +78,6 @@ def test_bodies_that_are_not_what_was_said(caller, bucket, s3):
         status, body = caller.call("PUT", path, bytes(size), length=size + 5)
         assert (status, code_of(body)) == (400, "IncompleteBody")
     assert keys(s3, bucket) == []
-
-
-def chunked(*chunks, trailer=b""):
-    lines = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks]
-    return b"".join(lines) + b"0\r\n" + trailer + b"\r\n"
 
 
 def test_bodies_in_chunks(caller, bucket, s3):

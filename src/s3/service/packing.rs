@@ -1,0 +1,60 @@
+//! How the bytes of an object come in the body of a request: as they are, or in chunks that are decoded here.
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use s3s::{S3Error, S3Result, s3_error};
+
+use crate::s3::chunked::{self, Decoder};
+
+/// How the bytes of an object come in a body.
+pub(super) struct Packing {
+    /// The bytes that are to come out of it.
+    pub(super) declared: Option<u64>,
+    decoder: Option<Decoder>,
+}
+
+impl Packing {
+    /// Reads the headers. `content_length` is that of the body as `s3s` hands it on: chunks that were signed as chunks
+    /// are decoded by then.
+    ///
+    /// # Errors
+    /// `MissingContentLength`, if chunks are announced without the length of what is in them.
+    pub(super) fn of(headers: &HeaderMap, content_length: Option<i64>) -> S3Result<Self> {
+        let length = content_length.map(|length| u64::try_from(length).unwrap_or_default());
+        if chunked::are_decoded_by_s3s(headers) || !chunked::are_announced(headers) {
+            return Ok(Self { declared: length, decoder: None });
+        }
+        match chunked::decoded_length(headers) {
+            Some(Some(length)) => Ok(Self { declared: Some(length), decoder: Some(Decoder::default()) }),
+            _ => Err(s3_error!(
+                MissingContentLength,
+                "A body in aws-chunked encoding needs the header x-amz-decoded-content-length."
+            )),
+        }
+    }
+
+    /// Takes the next bytes of the body; returns what they hold of the object.
+    ///
+    /// # Errors
+    /// `IncompleteBody`.
+    pub(super) fn unpack(&mut self, bytes: Bytes) -> S3Result<Vec<Bytes>> {
+        let mut out = Vec::new();
+        match &mut self.decoder {
+            Some(decoder) => decoder.feed(bytes, &mut out).map_err(malformed)?,
+            None => out.push(bytes),
+        }
+        Ok(out)
+    }
+
+    /// Says that the body is at its end; returns the headers behind it, if it was decoded here.
+    ///
+    /// # Errors
+    /// `IncompleteBody`.
+    pub(super) fn finish(self) -> S3Result<Option<HeaderMap>> {
+        self.decoder.map(|decoder| decoder.finish().map_err(malformed)).transpose()
+    }
+}
+
+fn malformed(error: chunked::Error) -> S3Error {
+    S3Error::with_message(s3s::S3ErrorCode::IncompleteBody, format!("The body is not as announced: {error}."))
+}

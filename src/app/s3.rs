@@ -17,6 +17,7 @@ use crate::runtime::entropy::Entropy;
 use crate::s3::access::Gate;
 use crate::s3::credentials::{Given, Root};
 use crate::s3::office::OwnOffice;
+use crate::s3::owners::Owners;
 use crate::s3::session::Keys;
 use crate::s3::sts::Sts;
 use crate::s3::{Parts, Results};
@@ -95,6 +96,8 @@ impl Own {
         let longest = Duration::from_secs(settings.s3_sts_duration_max_s);
         let sts = Sts::new(keys, clock, entropy, longest);
         let results = Results { bucket: settings.download_bucket.clone(), objects };
-        Parts { buckets, results, spool, gate, sts, domain: settings.s3_domain.clone() }
+        let uploads = settings.external_uploads.then(|| settings.upload_bucket.clone());
+        let owners = Owners::new(coordinator.clone(), uploads);
+        Parts { buckets, results, spool, owners, gate, sts, domain: settings.s3_domain.clone() }
     }
 }

@@ -7,14 +7,14 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{CopyObjectInput, CopySource, UploadPartCopyInput};
 use s3s::path::S3Path;
-use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
+use s3s::{S3Error, S3Request, S3Result, s3_error};
 
+use super::owners::unknown;
 use super::policy::{Action, Policy, Resource};
 use super::session::{Keys, Session, Void};
 use crate::coordinator::Coordinator;
 use crate::model::ProjectState;
 use crate::runtime::clock::Clock;
-use crate::telemetry::chain;
 
 /// Carries the session token, in either form of signing.
 const TOKEN_HEADER: &str = "x-amz-security-token";
@@ -80,13 +80,7 @@ impl Gate {
     async fn require_project(&self, session: Session) -> S3Result<Rights> {
         let mut project = None;
         if let Some(id) = session.project {
-            let found = self.coordinator.project(id).await.map_err(|error| {
-                tracing::error!("cannot tell whether credentials still hold: {}", chain(&error));
-                S3Error::with_message(
-                    S3ErrorCode::ServiceUnavailable,
-                    "The server cannot check the credentials now.",
-                )
-            })?;
+            let found = self.coordinator.project(id).await.map_err(|error| unknown(&error))?;
             if found.is_none() {
                 return Err(s3_error!(AccessDenied, "The credentials were revoked."));
             }
@@ -197,6 +191,8 @@ fn require_source<T>(request: &S3Request<T>, source: impl Fn(&T) -> &CopySource)
 
 #[cfg(test)]
 mod tests {
+    use s3s::S3ErrorCode;
+
     use super::*;
 
     fn token(headers: &[&str], uri: &str) -> Result<Option<String>, S3ErrorCode> {

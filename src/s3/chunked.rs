@@ -37,15 +37,19 @@ pub(super) fn are_decoded_by_s3s(headers: &HeaderMap) -> bool {
     headers.get("x-amz-content-sha256").is_some_and(|hash| hash.as_bytes().starts_with(b"STREAMING-"))
 }
 
-/// How many bytes are in the chunks, where that is said; `Some(None)` if that is not a number.
-pub(super) fn decoded_length(headers: &HeaderMap) -> Option<Option<u64>> {
-    let said = headers.get(DECODED_LENGTH)?.to_str().unwrap_or_default();
-    let digits = !said.is_empty() && said.bytes().all(|byte| byte.is_ascii_digit());
-    Some(said.parse().ok().filter(|_| digits))
+/// How many bytes are in the chunks, where that is said.
+///
+/// # Errors
+/// [`Error::Malformed`], if that is not a number.
+pub(super) fn decoded_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+    let Some(said) = headers.get(DECODED_LENGTH) else { return Ok(None) };
+    let said = said.to_str().unwrap_or_default();
+    let digits = said.bytes().all(|byte| byte.is_ascii_digit());
+    said.parse().ok().filter(|_| digits).map(Some).ok_or(Error::Malformed)
 }
 
 /// Why a body is not passed on.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A chunk with a signature of its own is too large to be held.
     #[error("ChunkTooLarge: a signed chunk may have {SIGNED_BYTES_MAX} bytes at most")]

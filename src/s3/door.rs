@@ -17,6 +17,7 @@ use super::access::Gate;
 use super::body::{DOCUMENT_BYTES_MAX, prepare};
 use super::front;
 use super::host::Domain;
+use super::owners::Owners;
 use super::service::{Results, Service};
 use super::sts::Sts;
 use crate::http::{Line, Name};
@@ -37,6 +38,8 @@ pub struct Parts {
     pub results: Results,
     /// Knows how much of the disk is to stay free.
     pub spool: Spool,
+    /// The projects that keys belong to.
+    pub owners: Owners,
     /// Who may.
     pub gate: Gate,
     /// Who hands out temporary credentials.
@@ -47,7 +50,8 @@ pub struct Parts {
 
 /// The endpoint for S3 clients.
 pub fn endpoint(parts: Parts) -> Router {
-    let mut builder = S3ServiceBuilder::new(Service::new(parts.buckets, parts.results, parts.spool));
+    let mut builder =
+        S3ServiceBuilder::new(Service::new(parts.buckets, parts.results, parts.spool, parts.owners));
     builder.set_auth(parts.gate.clone());
     builder.set_access(parts.gate);
     builder.set_route(parts.sts);

@@ -13,6 +13,7 @@ mod door;
 mod front;
 mod host;
 pub mod office;
+pub mod owners;
 pub mod policy;
 mod service;
 pub mod session;

@@ -40,11 +40,12 @@ impl Service {
             modified_since: input.copy_source_if_modified_since.as_ref(),
             unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
         };
+        let owner = self.owners.of(&input.bucket, &input.key).await?;
         let contents = self.source(bucket, key, &conditions).await?;
         let kept = contents.object.head.clone();
         let head = if replace { Head { checksum: kept.checksum, ..head_of!(input) } } else { kept };
         let copied = self.buckets.copy(contents, (&input.bucket, &input.key), head, condition).await;
-        let object = copied.map_err(refusal)?;
+        let object = self.keep_object(owner, &input.bucket, &input.key, copied.map_err(refusal)?).await?;
         let fields = Fields::of(object.head.checksum.as_ref());
         let result = CopyObjectResult {
             e_tag: Some(etag(&object.etag)),
@@ -76,6 +77,7 @@ impl Service {
         let contents = self.source(bucket, key, &conditions).await?;
         let range = copied_range(input.copy_source_range.as_deref(), contents.object.size)?;
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
+        let owner = self.owners.of(&name.bucket, &name.key).await?;
         let PartHash(kept) = self.part_hash(&name).await?;
         let algorithms: Vec<_> = kept.into_iter().collect();
         let mut incoming = self.buckets.incoming_part(&algorithms, PUT_BYTES_MAX);
@@ -84,7 +86,7 @@ impl Service {
             incoming.write(bytes).await.map_err(refusal)?;
         }
         let received = incoming.finish().await.map_err(refusal)?;
-        let part = self.buckets.put_part(name, number, received).await.map_err(refusal)?;
+        let part = self.keep_part(owner, name, number, received).await?;
         let fields = Fields::of(part.checksum.as_ref());
         let result = CopyPartResult {
             e_tag: Some(etag(&hex::encode(part.md5))),

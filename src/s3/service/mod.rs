@@ -6,6 +6,7 @@ mod copy;
 mod delete;
 mod get;
 mod list;
+mod keep;
 mod names;
 mod packing;
 mod parts;
@@ -17,6 +18,7 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 
 use crate::objects::Spool;
 use crate::objects::buckets::Buckets;
+use crate::s3::owners::Owners;
 
 pub(super) use checksums::check_md5;
 pub use results::Results;
@@ -26,11 +28,12 @@ pub(super) struct Service {
     buckets: Buckets,
     results: Results,
     spool: Spool,
+    owners: Owners,
 }
 
 impl Service {
-    pub(super) const fn new(buckets: Buckets, results: Results, spool: Spool) -> Self {
-        Self { buckets, results, spool }
+    pub(super) const fn new(buckets: Buckets, results: Results, spool: Spool, owners: Owners) -> Self {
+        Self { buckets, results, spool, owners }
     }
 }
 

@@ -25,7 +25,7 @@ impl Packing {
             return Ok(Self { declared: length, decoder: None });
         }
         match chunked::decoded_length(headers) {
-            Some(Some(length)) => Ok(Self { declared: Some(length), decoder: Some(Decoder::default()) }),
+            Ok(Some(length)) => Ok(Self { declared: Some(length), decoder: Some(Decoder::default()) }),
             _ => Err(s3_error!(
                 MissingContentLength,
                 "A body in aws-chunked encoding needs the header x-amz-decoded-content-length."

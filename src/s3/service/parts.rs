@@ -30,8 +30,11 @@ impl Service {
         let mut input = request.input;
         let checksum = checksums::of_upload(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
         let head = head_of!(input);
+        let owner = self.owners.of(&input.bucket, &input.key).await?;
         let token =
             self.buckets.start_upload((&input.bucket, &input.key), head, checksum).await.map_err(refusal)?;
+        let name = UploadName { bucket: input.bucket.clone(), key: input.key.clone(), token: token.clone() };
+        self.keep_upload(owner, name).await?;
         let (algorithm, kind) = checksum.map(checksums::names).unzip();
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -57,6 +60,7 @@ impl Service {
         let number = part_number(input.part_number)?;
         let claims = Claims::read(&headers)?;
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
+        let owner = self.owners.of(&name.bucket, &name.key).await?;
         let PartHash(kept) = self.part_hash(&name).await?;
         let packing = Packing::of(&headers, input.content_length)?;
         self.leaves_free(packing.declared).await?;
@@ -64,7 +68,7 @@ impl Service {
         let (received, behind) = receive(input.body.take(), incoming, packing).await?;
         let behind = behind.or_else(|| trailing_headers?.take());
         claims.verify(&received.digests, behind.as_ref())?;
-        let part = self.buckets.put_part(name, number, received).await.map_err(refusal)?;
+        let part = self.keep_part(owner, name, number, received).await?;
         let fields = Fields::of(part.checksum.as_ref());
         Ok(S3Response::new(UploadPartOutput {
             e_tag: Some(etag(&hex::encode(part.md5))),
@@ -102,7 +106,9 @@ impl Service {
             size: input.mpu_object_size.map(|size| u64::try_from(size).unwrap_or_default()),
         };
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
+        let owner = self.owners.of(&name.bucket, &name.key).await?;
         let object = self.buckets.complete_upload(name.clone(), completion).await.map_err(refusal)?;
+        let object = self.keep_object(owner, &name.bucket, &name.key, object).await?;
         let fields = Fields::of(object.head.checksum.as_ref());
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             location: Some(format!("/{}/{}", name.bucket, name.key)),

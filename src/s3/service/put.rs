@@ -21,6 +21,7 @@ impl Service {
         let S3Request { mut input, headers, trailing_headers, .. } = request;
         let claims = Claims::read(&headers)?;
         let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let owner = self.owners.of(&input.bucket, &input.key).await?;
         let packing = Packing::of(&headers, input.content_length)?;
         self.require_bucket(&input.bucket).await?;
         self.leaves_free(packing.declared).await?;
@@ -31,8 +32,9 @@ impl Service {
         let checksum = received.digests.checksums.first().cloned();
         let fields = Fields::of(checksum.as_ref());
         let head = Head { checksum, ..head_of!(input) };
+        self.owners.require(owner).await?;
         let put = self.buckets.put((&input.bucket, &input.key), received, head, condition).await;
-        let object = put.map_err(refusal)?;
+        let object = self.keep_object(owner, &input.bucket, &input.key, put.map_err(refusal)?).await?;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(etag(&object.etag)),
             checksum_crc32: fields.crc32,

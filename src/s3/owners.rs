@@ -1,0 +1,56 @@
+//! The projects that objects belong to: a key in the bucket for uploads begins with one. Nothing is stored for a project
+//! that was deleted, though the request that brings it began before.
+
+use s3s::{S3Error, S3Result, s3_error};
+
+use crate::coordinator::Coordinator;
+use crate::model::ProjectId;
+use crate::telemetry::chain;
+
+/// Finds out whether what keys belong to is still there. Cheap to clone.
+#[derive(Clone)]
+pub struct Owners {
+    coordinator: Coordinator,
+    bucket: Option<String>,
+}
+
+/// The project that a key belongs to, if it belongs to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(Option<ProjectId>);
+
+impl Owners {
+    /// The owners of keys in `bucket`, to which clients upload, if there is one.
+    pub const fn new(coordinator: Coordinator, bucket: Option<String>) -> Self {
+        Self { coordinator, bucket }
+    }
+
+    /// The owner of a key that something is about to be stored under.
+    ///
+    /// # Errors
+    /// `AccessDenied`, if the owner is gone; `ServiceUnavailable`.
+    pub async fn of(&self, bucket: &str, key: &str) -> S3Result<Owner> {
+        let is_for_uploads = self.bucket.as_deref() == Some(bucket);
+        let project = key.split_once('/').filter(|_| is_for_uploads);
+        let owner = Owner(project.and_then(|(project, _)| ProjectId::parse(project)));
+        self.require(owner).await.map(|()| owner)
+    }
+
+    /// Refuses a change for an owner that is gone.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub async fn require(&self, owner: Owner) -> S3Result<()> {
+        let Some(project) = owner.0 else { return Ok(()) };
+        match self.coordinator.project(project).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(s3_error!(AccessDenied, "There is no such project, or it was deleted.")),
+            Err(error) => Err(unknown(&error)),
+        }
+    }
+}
+
+/// The metadata cannot be read.
+pub(super) fn unknown(error: &dyn std::error::Error) -> S3Error {
+    tracing::error!("cannot tell whether a project is still there: {}", chain(error));
+    s3_error!(ServiceUnavailable, "The server cannot check the credentials now.")
+}

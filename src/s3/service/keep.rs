@@ -1,0 +1,62 @@
+//! What was stored is kept only if the project that it belongs to is still there. It is asked again after it is stored: a
+//! project that is deleted later finds it, and one that was deleted before has been purged already.
+
+use s3s::{S3Error, S3Result};
+
+use super::Service;
+use super::convert::refusal;
+use crate::objects::buckets::{Condition, Error, Object, Part, Received, UploadName};
+use crate::s3::owners::Owner;
+
+impl Service {
+    /// Keeps an object that was just stored, or removes it.
+    ///
+    /// # Errors
+    /// `AccessDenied`, if its owner is gone.
+    pub(super) async fn keep_object(
+        &self,
+        owner: Owner,
+        bucket: &str,
+        key: &str,
+        object: Object,
+    ) -> S3Result<Object> {
+        let Err(gone) = self.owners.require(owner).await else { return Ok(object) };
+        let condition = Condition::Etag(object.etag);
+        let removed = self.buckets.delete(bucket, key, condition).await.map(drop);
+        Err(removed_for(gone, removed))
+    }
+
+    /// Adds a part that has arrived to its upload, or removes the upload.
+    ///
+    /// # Errors
+    /// `AccessDenied`, if its owner is gone; those of the buckets.
+    pub(super) async fn keep_part(
+        &self,
+        owner: Owner,
+        name: UploadName,
+        number: u32,
+        received: Received,
+    ) -> S3Result<Part> {
+        self.owners.require(owner).await?;
+        let part = self.buckets.put_part(name.clone(), number, received).await.map_err(refusal)?;
+        self.keep_upload(owner, name).await.map(|()| part)
+    }
+
+    /// Keeps an upload in parts that was just changed, or removes it.
+    ///
+    /// # Errors
+    /// `AccessDenied`, if its owner is gone.
+    pub(super) async fn keep_upload(&self, owner: Owner, name: UploadName) -> S3Result<()> {
+        let Err(gone) = self.owners.require(owner).await else { return Ok(()) };
+        Err(removed_for(gone, self.buckets.abort_upload(name).await))
+    }
+}
+
+/// The refusal `gone`; says in the log if what it is for could not be removed.
+fn removed_for(gone: S3Error, removed: Result<(), Error>) -> S3Error {
+    match removed {
+        Ok(()) | Err(Error::NoSuchKey | Error::NoSuchUpload | Error::NoSuchBucket | Error::Precondition) => {}
+        Err(error) => drop(refusal(error)),
+    }
+    gone
+}

@@ -35,6 +35,6 @@ pub use name::Name;
 pub use openapi::document;
 pub use ops::{Dependencies, Ops, Phase, Readiness};
 pub use router::api;
-pub use serve::{Entrance, Gate, Patience, ProxyHeader, Trust, redirect, serve};
+pub use serve::{Entrance, ForwardedHost, Gate, Patience, ProxyHeader, Trust, redirect, serve};
 pub use settings::Settings;
 pub use state::State;

@@ -64,7 +64,7 @@ impl Gate {
     }
 
     /// What the caller, whose signature was found to be that of `access_key`, may do.
-    async fn rights(&self, access_key: &str, headers: &HeaderMap, uri: &Uri) -> S3Result<Rights> {
+    pub(super) async fn rights(&self, access_key: &str, headers: &HeaderMap, uri: &Uri) -> S3Result<Rights> {
         let token = session_token(headers, uri)?;
         match (self.keys.is_root(access_key), token) {
             (true, None) => Ok(Rights::all()),
@@ -119,11 +119,13 @@ fn action(operation: &str) -> Option<Action> {
         "CreateBucket" => Action::CreateBucket,
         "DeleteBucket" => Action::DeleteBucket,
         "GetBucketLocation" => Action::GetBucketLocation,
-        "HeadBucket" | "ListObjects" | "ListObjectsV2" => Action::ListBucket,
+        "HeadBucket" | "ListObjects" | "ListObjectsV2" | "ListObjectVersions" | "GetBucketVersioning" => {
+            Action::ListBucket
+        }
         "ListMultipartUploads" => Action::ListBucketMultipartUploads,
         "ListParts" => Action::ListMultipartUploadParts,
         "AbortMultipartUpload" => Action::AbortMultipartUpload,
-        "GetObject" | "HeadObject" | "GetObjectTagging" => Action::GetObject,
+        "GetObject" | "HeadObject" | "GetObjectTagging" | "GetObjectAttributes" => Action::GetObject,
         "PutObject"
         | "CopyObject"
         | "CreateMultipartUpload"
@@ -152,18 +154,7 @@ impl S3Access for Gate {
             return Err(s3_error!(AccessDenied, "The request must be signed."));
         };
         let rights = self.rights(&credentials.access_key, cx.headers(), cx.uri()).await?;
-        let resource = match cx.s3_path() {
-            S3Path::Root => Resource::Store,
-            S3Path::Bucket { bucket } => Resource::Bucket(bucket),
-            S3Path::Object { bucket, key } => Resource::Object(bucket, key),
-        };
-        match action(cx.s3_op().name()) {
-            Some(action) => rights.require(action, resource)?,
-            // Decided key by key, by who removes them.
-            None if cx.s3_op().name() == "DeleteObjects" => {}
-            None if rights.0.is_none() => {}
-            None => return Err(s3_error!(AccessDenied, "Access Denied.")),
-        }
+        require(cx, &rights)?;
         cx.extensions_mut().insert(rights);
         Ok(())
     }
@@ -174,6 +165,25 @@ impl S3Access for Gate {
 
     async fn upload_part_copy(&self, request: &mut S3Request<UploadPartCopyInput>) -> S3Result<()> {
         require_source(request, |input| &input.copy_source)
+    }
+}
+
+/// Refuses an operation that `rights` do not cover.
+///
+/// # Errors
+/// `AccessDenied`.
+pub(super) fn require(cx: &S3AccessContext<'_>, rights: &Rights) -> S3Result<()> {
+    let resource = match cx.s3_path() {
+        S3Path::Root => Resource::Store,
+        S3Path::Bucket { bucket } => Resource::Bucket(bucket),
+        S3Path::Object { bucket, key } => Resource::Object(bucket, key),
+    };
+    match action(cx.s3_op().name()) {
+        Some(action) => rights.require(action, resource),
+        // Decided key by key, by who removes them.
+        None if cx.s3_op().name() == "DeleteObjects" => Ok(()),
+        None if rights.0.is_none() => Ok(()),
+        None => Err(s3_error!(AccessDenied, "Access Denied.")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Bodies on their way to `s3s`: short ones are checked as a whole, those in chunks are cut, others pass.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -18,23 +20,67 @@ pub(super) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
 /// Bodies up to this size are checked as a whole, whatever they are.
 const SHORT_BYTES: u64 = 64 << 10;
 
-/// The body as `s3s` is to read it.
-pub(super) async fn prepare(request: &Parts, body: Body) -> S3Result<s3s::Body> {
+/// Why a body that is read late is refused: `s3s` would hide the reason.
+#[derive(Clone, Default)]
+pub(super) struct Late(Arc<Mutex<Option<S3Error>>>);
+
+impl Late {
+    /// The refusal, if there is one.
+    pub(super) fn refusal(&self) -> Option<S3Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The body as `s3s` is to read it. One whose sender waits to be asked for it is not read before `s3s` does, which is
+/// after the signature and the rights of its sender were checked; `late` is told if it is refused then.
+pub(super) async fn prepare(request: &Parts, body: Body, late: &Late) -> S3Result<s3s::Body> {
     let hash = request.headers.get("x-amz-content-sha256").and_then(|hash| hash.to_str().ok());
     if are_decoded_by_s3s(&request.headers) {
         return Ok(cut(body));
     }
-    if request.method == Method::POST
-        || content_length(&request.headers).is_some_and(|size| size <= SHORT_BYTES)
-    {
-        let document = read(&request.headers, body).await?;
-        check(&request.headers, hash, &document)?;
-        if request.method == Method::POST {
-            check_document(&document)?;
-        }
-        return Ok(s3s::Body::from(document));
+    let size = content_length(&request.headers);
+    if request.method != Method::POST && size.is_none_or(|size| size > SHORT_BYTES) {
+        return Ok(s3s::Body::http_body_unsync(body));
     }
-    Ok(s3s::Body::http_body_unsync(body))
+    let whole = Whole {
+        headers: request.headers.clone(),
+        hash: hash.map(str::to_owned),
+        is_document: request.method == Method::POST,
+    };
+    match size {
+        Some(size) if request.headers.contains_key(header::EXPECT) && size <= DOCUMENT_BYTES_MAX as u64 => {
+            Ok(whole.read_late(body, late.clone()))
+        }
+        _ => whole.read(body).await.map(s3s::Body::from),
+    }
+}
+
+/// What a body that is checked as a whole has to be.
+struct Whole {
+    headers: HeaderMap,
+    hash: Option<String>,
+    is_document: bool,
+}
+
+impl Whole {
+    async fn read(&self, body: Body) -> S3Result<Bytes> {
+        let bytes = read(&self.headers, body).await?;
+        check(&self.headers, self.hash.as_deref(), &bytes)?;
+        if self.is_document {
+            check_document(&bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    fn read_late(self, body: Body, late: Late) -> s3s::Body {
+        let read = async move {
+            self.read(body).await.map(Frame::data).map_err(|error| {
+                *late.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                StdError::from("the body is refused")
+            })
+        };
+        s3s::Body::http_body_unsync(StreamBody::new(stream::once(read)))
+    }
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

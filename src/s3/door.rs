@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use futures::FutureExt;
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -14,13 +14,16 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::access::Gate;
-use super::body::{DOCUMENT_BYTES_MAX, prepare};
+use super::again::{Again, Checked};
+use super::asked::Asked;
+use super::body::{DOCUMENT_BYTES_MAX, Late, prepare};
 use super::front;
 use super::host::Domain;
 use super::owners::Owners;
+use super::routes::Routes;
 use super::service::{Results, Service};
 use super::sts::Sts;
-use crate::http::{Line, Name};
+use crate::http::{ForwardedHost, Line, Name};
 use crate::objects::Spool;
 use crate::objects::buckets::Buckets;
 use crate::runtime::clock::Stopwatch;
@@ -50,19 +53,28 @@ pub struct Parts {
 
 /// The endpoint for S3 clients.
 pub fn endpoint(parts: Parts) -> Router {
-    let mut builder =
-        S3ServiceBuilder::new(Service::new(parts.buckets, parts.results, parts.spool, parts.owners));
-    builder.set_auth(parts.gate.clone());
+    let operations = Service::new(parts.buckets, parts.results, parts.spool, parts.owners);
+    let domain = parts.domain.as_deref();
+    let mut checked = builder(operations.clone(), domain, parts.gate.clone());
+    checked.set_access(Checked);
+    let again = Again::new(parts.gate.clone(), checked.build());
+    let mut builder = builder(operations, domain, parts.gate.clone());
     builder.set_access(parts.gate);
-    builder.set_route(parts.sts);
-    if let Some(domain) = &parts.domain {
+    builder.set_route(Routes { sts: parts.sts, again });
+    let service = builder.build();
+    Router::new().fallback(move |request: Request| answer(service.clone(), request))
+}
+
+fn builder(operations: Service, domain: Option<&str>, gate: Gate) -> S3ServiceBuilder {
+    let mut builder = S3ServiceBuilder::new(operations);
+    builder.set_auth(gate);
+    if let Some(domain) = domain {
         builder.set_host(Domain::new(domain));
     }
     let mut config = S3Config::default();
     config.xml_max_body_size = DOCUMENT_BYTES_MAX;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-    let service = builder.build();
-    Router::new().fallback(move |request: Request| answer(service.clone(), request))
+    builder
 }
 
 /// Answers a request and says so in the log: method, path, status and duration, never a query, a header, or what may be
@@ -144,14 +156,20 @@ fn route(path: &str) -> &'static str {
 }
 
 async fn ask(service: &S3Service, request: Request) -> S3Result<Response> {
-    let (parts, body) = request.into_parts();
-    front::check(&parts)?;
-    let body = prepare(&parts, body).await?;
+    let (mut parts, body) = request.into_parts();
+    if let Some(host) = parts.extensions.get::<ForwardedHost>().and_then(|host| host.0.parse().ok()) {
+        parts.headers.insert(header::HOST, host);
+    }
+    front::check(&mut parts)?;
+    let (late, asked) = (Late::default(), Asked::of(&parts));
+    let body = prepare(&parts, body, &late).await?;
     let answered = service.call(Request::from_parts(parts, body)).await;
+    if let Some(refusal) = late.refusal() {
+        return Err(refusal);
+    }
     let response =
         answered.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))?;
-    let has_body = response.status() != StatusCode::NOT_MODIFIED;
-    Ok(response.map(|body| if has_body { Body::new(body) } else { Body::empty() }))
+    Ok(asked.finish(response))
 }
 
 #[cfg(test)]

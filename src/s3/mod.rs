@@ -5,6 +5,8 @@
 //! temporary ones, and policies.
 
 pub mod access;
+mod again;
+mod asked;
 mod body;
 pub mod chunked;
 mod closed;
@@ -15,11 +17,13 @@ mod host;
 pub mod office;
 pub mod owners;
 pub mod policy;
+mod routes;
 mod service;
 pub mod session;
 mod slow_down;
 pub mod sts;
 mod sweep;
+mod xml;
 
 pub use closed::closed;
 pub use door::{Parts, endpoint};

@@ -160,6 +160,9 @@ impl Host {
             Body::new(Lingering::new(Awaited::new(body, *patience), awaits_continue))
         });
         request.extensions_mut().insert(Client(client));
+        if let Some(host) = trust.host(self.peer, request.headers()) {
+            request.extensions_mut().insert(host);
+        }
         request.extensions_mut().insert(name);
         let router = self.router.clone();
         let answering = async {

@@ -24,6 +24,22 @@ pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAd
     })
 }
 
+/// The host by which the client knows this server, with its port unless that is the usual one: of what the nearest proxy
+/// has written.
+pub(super) fn host(headers: &HeaderMap) -> Option<String> {
+    let nearest = |name: &'static str| elements(headers, HeaderName::from_static(name)).next().flatten();
+    let host = nearest("x-forwarded-host").filter(|host| !host.is_empty())?;
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    let usual = match nearest("x-forwarded-proto") {
+        Some("https") => ["443"].as_slice(),
+        Some("http") => &["80"],
+        _ => &["80", "443"],
+    };
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| is_port(port));
+    let port = nearest("x-forwarded-port").filter(|port| is_port(port) && !has_port && !usual.contains(port));
+    Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
 /// What commas separate in a header, across its lines, the last first.
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Option<&str>> {
     let lines: Vec<_> = headers.get_all(name).iter().collect();
@@ -68,6 +84,24 @@ mod tests {
             shown(x_forwarded_for(&headers)),
             ["?", "?", "192.0.2.4", "2001:db8::2", "2001:db8::1", "192.0.2.1"]
         );
+    }
+
+    #[test]
+    fn the_host_of_the_client_has_a_port_unless_it_is_the_usual_one() {
+        let host = |lines: &[(&'static str, &str)]| {
+            let line = |(name, value): &(&'static str, &str)| {
+                (HeaderName::from_static(name), value.parse().unwrap())
+            };
+            host(&lines.iter().map(line).collect())
+        };
+        let (name, port, proto) = ("x-forwarded-host", "x-forwarded-port", "x-forwarded-proto");
+        assert_eq!(host(&[(name, "s3.example"), (port, "8443")]).as_deref(), Some("s3.example:8443"));
+        assert_eq!(host(&[(name, "s3.example"), (port, "443")]).as_deref(), Some("s3.example"));
+        let odd = host(&[(name, "s3.example"), (port, "80"), (proto, "https")]);
+        assert_eq!(odd.as_deref(), Some("s3.example:80"));
+        assert_eq!(host(&[(name, "evil, s3.example:1"), (port, "2")]).as_deref(), Some("s3.example:1"));
+        assert_eq!(host(&[(name, "[2001:db8::a]"), (port, "9000")]).as_deref(), Some("[2001:db8::a]:9000"));
+        assert_eq!(host(&[(port, "9000")]), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use patience::Patience;
 pub(super) use patience::Stalled;
 pub use redirect::redirect;
 pub(super) use trust::Client;
-pub use trust::{ProxyHeader, Trust};
+pub use trust::{ForwardedHost, ProxyHeader, Trust};
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use tokio::io::AsyncRead;
 
-use super::forwarded::{X_FORWARDED_FOR, forwarded, x_forwarded_for};
+use super::forwarded::{self, X_FORWARDED_FOR, x_forwarded_for};
 use super::proxy;
 
 /// Whom a request is counted for; every request that comes in by a listener carries it.
@@ -23,6 +23,11 @@ impl Client {
         self.0.to_canonical().is_loopback()
     }
 }
+
+/// The host, with its port, by which the client of a trusted proxy knows this server; a request carries it that came by
+/// one that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedHost(pub String);
 
 /// How trusted proxies name the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,9 +85,14 @@ impl Trust {
         }
         match self.header {
             ProxyHeader::XForwardedFor => self.beyond(peer, x_forwarded_for(headers)),
-            ProxyHeader::Forwarded => self.beyond(peer, forwarded(headers)),
+            ProxyHeader::Forwarded => self.beyond(peer, forwarded::forwarded(headers)),
             ProxyHeader::ProxyProtocol => peer,
         }
+    }
+
+    /// The host by which the client of a request knows this server, if `peer` is a proxy that is believed and says so.
+    pub(super) fn host(&self, peer: IpAddr, headers: &HeaderMap) -> Option<ForwardedHost> {
+        forwarded::host(headers).filter(|_| self.trusts(peer)).map(ForwardedHost)
     }
 
     fn beyond(&self, peer: IpAddr, named: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {

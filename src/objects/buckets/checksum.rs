@@ -86,9 +86,9 @@ impl Checksum {
 
     /// Whether a header says the same; the number of parts may be left out.
     pub fn is(&self, text: &str) -> bool {
-        let text =
-            if self.parts.is_some() { text.split_once('-').map_or(text, |(value, _)| value) } else { text };
-        base64_simd::STANDARD.decode_to_vec(text).is_ok_and(|value| value == self.value)
+        let (value, parts) = text.split_once('-').map_or((text, None), |(value, parts)| (value, Some(parts)));
+        let same_parts = parts.is_none_or(|said| self.parts.is_some_and(|parts| said == parts.to_string()));
+        same_parts && base64_simd::STANDARD.decode_to_vec(value).is_ok_and(|value| value == self.value)
     }
 }
 

@@ -54,12 +54,21 @@ pub enum Error {
         /// Which checksum.
         what: &'static str,
     },
+    /// The upload was begun with another type of checksum than is said at its end.
+    #[error("the upload was begun with another checksum type")]
+    ChecksumType,
     /// The condition of the request does not hold.
     #[error("the object is not in the state that the request asks for")]
     Precondition,
     /// The key is empty or longer than [`KEY_BYTES_MAX`](super::KEY_BYTES_MAX).
     #[error("a key has 1 to {} bytes", super::KEY_BYTES_MAX)]
     Key,
+    /// The key has a character that no listing could show: XML 1.0 has no way to write it.
+    #[error("a key must not have the character U+{:04X}, which XML 1.0 cannot hold", *.character as u32)]
+    KeyCharacter {
+        /// The character.
+        character: char,
+    },
     /// The data is not what was once written. Another try finds the same.
     #[error("the data of the object is damaged: {0}")]
     Damaged(String),

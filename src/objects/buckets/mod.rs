@@ -25,7 +25,7 @@ pub use error::Error;
 pub use incoming::{Incoming, Received};
 pub use index::{Asked, Completion, Entry, Page, Part, Query, Upload, UploadsQuery};
 pub use object::{Bucket, Condition, Head, Object};
-pub use store::{Buckets, UploadName};
+pub use store::{Buckets, UploadName, is_in_xml};
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1_024;

@@ -75,14 +75,25 @@ pub enum Condition {
     Etag(String),
 }
 
+impl Object {
+    /// Whether it was put in parts: its ETag ends in how many there were.
+    pub fn is_of_parts(&self) -> bool {
+        self.etag.contains('-')
+    }
+}
+
 impl Condition {
-    /// Whether an object with that ETag, or none, is what the request wants to find.
-    pub fn holds(&self, etag: Option<&str>) -> bool {
+    /// Whether an object with that ETag is what the request wants to find.
+    pub fn holds(&self, etag: &str) -> bool {
         match self {
-            Self::None => true,
-            Self::Absent => etag.is_none(),
-            Self::Present => etag.is_some(),
-            Self::Etag(wanted) => etag == Some(wanted),
+            Self::None | Self::Present => true,
+            Self::Absent => false,
+            Self::Etag(wanted) => etag == wanted,
         }
+    }
+
+    /// Whether the request wants to find an object.
+    pub const fn needs_object(&self) -> bool {
+        matches!(self, Self::Present | Self::Etag(_))
     }
 }

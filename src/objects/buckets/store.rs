@@ -127,7 +127,7 @@ impl Buckets {
     /// Makes an object of bytes that have arrived, in the place of what is under the key.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::Precondition`].
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::Key`], [`Error::KeyCharacter`], [`Error::Precondition`].
     pub async fn put(
         &self,
         (bucket, key): (&str, &str),
@@ -135,7 +135,7 @@ impl Buckets {
         head: Head,
         condition: Condition,
     ) -> Result<Object, Error> {
-        check_key(key)?;
+        check_new_key(key)?;
         let (bucket, key, pins) = (bucket.to_owned(), key.to_owned(), self.pins.clone());
         let etag = hex::encode(received.digests.md5);
         let data = self.files.number();
@@ -165,6 +165,28 @@ impl Buckets {
     pub async fn head(&self, bucket: &str, key: &str) -> Result<Object, Error> {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
         self.index.read(move |index| index::find(index, &bucket, &key)).await
+    }
+
+    /// The parts of an object after number `after`, `max` at most, and whether there are more; and how many there are.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
+    pub async fn object_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        after: u32,
+        max: u32,
+    ) -> Result<(Object, Vec<Part>, bool, u32), Error> {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        self.index
+            .read(move |index| {
+                let object = index::find(index, &bucket, &key)?;
+                let (parts, more) = index::page_of_parts(index, object.data, after, max)?;
+                let count = index::count_parts(index, object.data)?;
+                Ok((object, parts, more, count))
+            })
+            .await
     }
 
     /// An object to read.
@@ -207,7 +229,7 @@ impl Buckets {
         head: Head,
         condition: Condition,
     ) -> Result<Object, Error> {
-        check_key(key)?;
+        check_new_key(key)?;
         let (bucket, key, pins, files) =
             (bucket.to_owned(), key.to_owned(), self.pins.clone(), self.files.clone());
         let Contents { object: Object { size, etag, .. }, bytes } = source;
@@ -263,14 +285,14 @@ impl Buckets {
     /// and whether that of the object is to be one of the whole.
     ///
     /// # Errors
-    /// [`Error::NoSuchBucket`], [`Error::Key`].
+    /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::KeyCharacter`].
     pub async fn start_upload(
         &self,
         (bucket, key): (&str, &str),
         head: Head,
         checksum: Option<(Algorithm, bool)>,
     ) -> Result<String, Error> {
-        check_key(key)?;
+        check_new_key(key)?;
         let (bucket, key, started) = (bucket.to_owned(), key.to_owned(), self.clock.now());
         let id = self.files.number();
         let token = format!("{id:016x}{}", hex::encode(self.entropy.bytes::<16>()));
@@ -324,11 +346,11 @@ impl Buckets {
         self.index.read(move |index| index::uploads(index, &bucket, &query)).await
     }
 
-    /// Makes an object of parts, without copying them. Repeating this is harmless.
+    /// Makes an object of parts, without copying them. Repeating this with the same parts is harmless.
     ///
     /// # Errors
     /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::PartOrder`], [`Error::PartTooSmall`],
-    /// [`Error::Mismatch`], [`Error::Precondition`]; the parts are still there then.
+    /// [`Error::Mismatch`], [`Error::ChecksumType`], [`Error::Precondition`], [`Error::NoSuchKey`]; the parts are still there then.
     pub async fn complete_upload(&self, name: UploadName, completion: Completion) -> Result<Object, Error> {
         let (now, pins) = (self.clock.now(), self.pins.clone());
         let complete = move |change: &Change<'_>| {
@@ -412,6 +434,20 @@ fn link(files: &Files, source: Source) -> Result<Links, Error> {
         links.push((fresh, size));
     }
     Ok((None, links))
+}
+
+/// A key under which something is to be stored: what is in it can be listed.
+fn check_new_key(key: &str) -> Result<(), Error> {
+    check_key(key)?;
+    match key.chars().find(|character| !is_in_xml(*character)) {
+        Some(character) => Err(Error::KeyCharacter { character }),
+        None => Ok(()),
+    }
+}
+
+/// Whether XML 1.0 can hold the character.
+pub const fn is_in_xml(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 fn check_key(key: &str) -> Result<(), Error> {

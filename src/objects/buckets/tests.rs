@@ -184,7 +184,7 @@ async fn no_file_goes_while_others_are_missing() {
 async fn keys_are_told_apart_to_the_byte() {
     let (_folder, buckets) = fresh().await;
     let long = "ü".repeat(512);
-    let keys = ["a", "A", "a/", "a/b", "a//b", "..", "../..", "%2e", "é", "e\u{301}", " ", "\u{1}", &long];
+    let keys = ["a", "A", "a/", "a/b", "a//b", "..", "../..", "%2e", "é", "e\u{301}", " ", "\u{7f}", &long];
     for (seed, key) in (0..).zip(keys) {
         put(&buckets, key, &bytes(9, seed)).await;
     }
@@ -197,6 +197,12 @@ async fn keys_are_told_apart_to_the_byte() {
         assert!(matches!(refused, Err(Error::Key)));
         let refused = buckets.delete(BUCKET, &key, Condition::None).await;
         assert!(matches!(refused, Err(Error::Key)));
+    }
+    for key in ["\u{1}", "a\0", "\u{fffe}"] {
+        let received = receive(buckets.incoming(&[], 10), &bytes(1, 1)).await;
+        let refused = buckets.put((BUCKET, key), received, Head::default(), Condition::None).await;
+        assert!(matches!(refused, Err(Error::KeyCharacter { .. })));
+        assert!(!buckets.delete(BUCKET, key, Condition::None).await.unwrap());
     }
 }
 
@@ -247,7 +253,9 @@ async fn conditions_are_decided_with_the_change() {
         let received = receive(buckets.incoming(&[], 100), &bytes(3, 1)).await;
         buckets.put((BUCKET, "key"), received, Head::default(), condition).await
     };
-    assert!(matches!(attempt(Condition::Present).await, Err(Error::Precondition)));
+    assert!(matches!(attempt(Condition::Present).await, Err(Error::NoSuchKey)));
+    assert!(matches!(attempt(Condition::Etag("0".into())).await, Err(Error::NoSuchKey)));
+    assert!(!buckets.delete(BUCKET, "key", Condition::Present).await.unwrap());
     let etag = attempt(Condition::Absent).await.unwrap().etag;
     assert!(matches!(attempt(Condition::Absent).await, Err(Error::Precondition)));
     assert!(attempt(Condition::Etag(etag)).await.is_ok());

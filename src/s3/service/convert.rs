@@ -27,6 +27,8 @@ pub(super) fn refusal(error: Error) -> S3Error {
         Error::PartTooSmall { .. } => S3ErrorCode::EntityTooSmall,
         Error::TooLarge { .. } => S3ErrorCode::EntityTooLarge,
         Error::Mismatch { .. } => S3ErrorCode::BadDigest,
+        Error::ChecksumType => S3ErrorCode::InvalidRequest,
+        Error::KeyCharacter { .. } => S3ErrorCode::InvalidArgument,
         Error::Precondition => S3ErrorCode::PreconditionFailed,
         Error::Key => S3ErrorCode::KeyTooLongError,
         Error::Busy => S3ErrorCode::SlowDown,

@@ -44,17 +44,21 @@ impl Service {
         let outcomes = stream::iter(asked.objects)
             .map(|object| async move {
                 let outcome = self.delete_one(bucket, &object, rights).await;
-                (object.key, outcome)
+                (object, outcome)
             })
             .buffered(AT_ONCE);
-        let outcomes: Vec<(String, S3Result<()>)> = outcomes.collect().await;
+        let outcomes: Vec<(ObjectIdentifier, S3Result<()>)> = outcomes.collect().await;
         let quiet = asked.quiet.unwrap_or_default();
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-        for (key, outcome) in outcomes {
+        for (object, outcome) in outcomes {
             match outcome {
                 Ok(()) if quiet => {}
-                Ok(()) => deleted.push(DeletedObject { key: Some(key), ..DeletedObject::default() }),
-                Err(error) => errors.push(refused(key, &error)),
+                Ok(()) => deleted.push(DeletedObject {
+                    key: Some(object.key),
+                    version_id: object.version_id,
+                    ..DeletedObject::default()
+                }),
+                Err(error) => errors.push(refused(object, &error)),
             }
         }
         Ok(S3Response::new(DeleteObjectsOutput {
@@ -75,11 +79,11 @@ impl Service {
     }
 }
 
-fn refused(key: String, error: &S3Error) -> Refused {
+fn refused(object: ObjectIdentifier, error: &S3Error) -> Refused {
     Refused {
-        key: Some(key),
+        key: Some(object.key),
         code: Some(error.code().as_str().to_owned()),
         message: error.message().map(str::to_owned),
-        version_id: None,
+        version_id: object.version_id,
     }
 }

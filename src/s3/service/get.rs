@@ -17,6 +17,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 use super::Service;
 use super::checksums::Fields;
 use super::convert::{Conditions, Verdict, etag, http_date, parse_http_date, refusal, seconds};
+use super::ranges;
 use crate::objects::buckets::{Chunks, Contents, Head, Object};
 
 /// The type of an object that came without one.
@@ -29,7 +30,7 @@ impl Service {
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
         if let Some(key) = self.results.key(&input.bucket, &input.key) {
-            return self.results.get(&key, request.extensions.get(), input).await;
+            return self.results.get(&key, request.extensions.get(), input, &request.headers).await;
         }
         let conditions = Conditions {
             matching: input.if_match.as_ref(),
@@ -37,7 +38,8 @@ impl Service {
             modified_since: input.if_modified_since.as_ref(),
             unmodified_since: input.if_unmodified_since.as_ref(),
         };
-        let asked = Asked { conditions, range: input.range, part: input.part_number };
+        let (range, headers) = (input.range, &request.headers);
+        let asked = Asked { conditions, range, headers, part: input.part_number };
         let found = self.found(&input.bucket, &input.key, asked, input.checksum_mode.is_some()).await?;
         Ok(S3Response::new(GetObjectOutput {
             body: Some(body(found.contents, found.range)),
@@ -59,7 +61,8 @@ impl Service {
             modified_since: input.if_modified_since.as_ref(),
             unmodified_since: input.if_unmodified_since.as_ref(),
         };
-        let asked = Asked { conditions, range: input.range, part: input.part_number };
+        let (range, headers) = (input.range, &request.headers);
+        let asked = Asked { conditions, range, headers, part: input.part_number };
         let found = self.found(&input.bucket, &input.key, asked, input.checksum_mode.is_some()).await?;
         let found = found.described;
         let output = HeadObjectOutput {
@@ -107,7 +110,8 @@ impl Service {
         if asked.conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
             return Err(not_modified(object));
         }
-        let wanted = Wanted::of(&contents, asked.range, asked.part)?;
+        let range = ranges::wanted(asked.range, asked.headers, &object.etag, object.modified);
+        let wanted = Wanted::of(&contents, range, asked.part)?;
         let described = GetObjectOutput {
             content_length: Some((wanted.range.end - wanted.range.start).cast_signed()),
             content_range: wanted.content_range(object.size),
@@ -122,6 +126,7 @@ impl Service {
 struct Asked<'a> {
     conditions: Conditions<'a>,
     range: Option<AskedRange>,
+    headers: &'a HeaderMap,
     part: Option<i32>,
 }
 
@@ -152,7 +157,9 @@ fn not_modified(object: &Object) -> S3Error {
 /// The bytes that a request asks for.
 struct Wanted {
     range: Range<u64>,
-    /// Whether these are all bytes and were asked for as such.
+    /// Whether these were asked for as a part of the object.
+    partial: bool,
+    /// Whether these are all bytes, and known to be.
     whole: bool,
     parts: Option<i32>,
 }
@@ -165,23 +172,21 @@ impl Wanted {
                 InvalidRequest,
                 "Cannot specify both Range header and partNumber query parameter."
             )),
-            (Some(asked), None) => match asked.check(size) {
-                Ok(range) => Ok(Self { range, whole: false, parts: None }),
-                Err(_) => Err(s3_error!(InvalidRange, "The object has {size} bytes.")),
-            },
-            (None, Some(number)) => {
-                let found = u32::try_from(number).ok().and_then(|number| contents.part(number));
-                let none = || s3_error!(InvalidRange, "The object has no such part.");
-                let (range, count) = found.ok_or_else(none)?;
-                Ok(Self { range, whole: false, parts: Some(count.cast_signed()) })
+            (Some(asked), None) => {
+                Ok(Self { range: ranges::within(asked, size)?, partial: true, whole: false, parts: None })
             }
-            (None, None) => Ok(Self { range: 0..size, whole: true, parts: None }),
+            (None, Some(number)) => {
+                let found = contents.part(ranges::position(number)?);
+                let (range, count) = found.ok_or_else(ranges::no_such_part)?;
+                let parts = contents.object.is_of_parts().then_some(count.cast_signed());
+                Ok(Self { range, partial: true, whole: parts.is_none(), parts })
+            }
+            (None, None) => Ok(Self { range: 0..size, partial: false, whole: true, parts: None }),
         }
     }
 
     fn content_range(&self, size: u64) -> Option<String> {
-        let Range { start, end } = self.range;
-        (!self.whole && end > start).then(|| format!("bytes {start}-{}/{size}", end - 1))
+        (self.partial && !self.range.is_empty()).then(|| ranges::spell(&self.range, size))
     }
 }
 

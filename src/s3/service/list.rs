@@ -24,8 +24,8 @@ impl Service {
         let spelling = Spelling::of(input.encoding_type.as_ref())?;
         let max = page_size(input.max_keys)?;
         let (after, past_prefix) = match &input.continuation_token {
-            Some(token) => mark(token)?,
-            None => (input.start_after.clone().filter(|after| !after.is_empty()), false),
+            Some(token) if !token.is_empty() => mark(token)?,
+            _ => (input.start_after.clone().filter(|after| !after.is_empty()), false),
         };
         let query = Query {
             prefix: input.prefix.clone().unwrap_or_default(),
@@ -42,7 +42,7 @@ impl Service {
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket),
             prefix: Some(spelling.spell(&input.prefix.unwrap_or_default())),
-            delimiter: input.delimiter.map(|delimiter| spelling.spell(&delimiter)),
+            delimiter: spelling.spell_some(input.delimiter),
             start_after: input.start_after.map(|after| spelling.spell(&after)),
             max_keys: Some(max.cast_signed()),
             key_count: Some(count),
@@ -74,7 +74,7 @@ impl Service {
         Ok(S3Response::new(ListObjectsOutput {
             name: Some(input.bucket),
             prefix: Some(spelling.spell(&input.prefix.unwrap_or_default())),
-            delimiter: input.delimiter.map(|delimiter| spelling.spell(&delimiter)),
+            delimiter: spelling.spell_some(input.delimiter),
             marker: Some(spelling.spell(&input.marker.unwrap_or_default())),
             max_keys: Some(max.cast_signed()),
             is_truncated: Some(next.is_some()),
@@ -86,7 +86,7 @@ impl Service {
         }))
     }
 
-    async fn page(&self, bucket: &str, query: Query) -> S3Result<Page> {
+    pub(super) async fn page(&self, bucket: &str, query: Query) -> S3Result<Page> {
         if query.max == 0 {
             self.require_bucket(bucket).await?;
             return Ok(Page::default());
@@ -109,6 +109,11 @@ impl Spelling {
             Some(EncodingType::URL) => Ok(Self::Url),
             Some(_) => Err(s3_error!(InvalidArgument, "Invalid Encoding Method specified in Request.")),
         }
+    }
+
+    /// What is said again in the answer, unless it was empty.
+    pub(super) fn spell_some(self, text: Option<String>) -> Option<String> {
+        text.filter(|text| !text.is_empty()).map(|text| self.spell(&text))
     }
 
     pub(super) fn spell(self, text: &str) -> String {
@@ -149,7 +154,7 @@ pub(super) fn owner() -> Owner {
 }
 
 /// Whether the marker is a common prefix that a page before this one ended with.
-fn is_prefix(marker: &str, prefix: &str, delimiter: Option<&str>) -> bool {
+pub(super) fn is_prefix(marker: &str, prefix: &str, delimiter: Option<&str>) -> bool {
     let rest = marker.strip_prefix(prefix).filter(|rest| !rest.is_empty());
     let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty());
     match (rest, delimiter) {
@@ -176,7 +181,7 @@ fn mark(token: &str) -> S3Result<(Option<String>, bool)> {
     }
 }
 
-fn split(page: Page, spelling: Spelling, with_owner: bool) -> (Vec<Listed>, Vec<CommonPrefix>) {
+pub(super) fn split(page: Page, spelling: Spelling, with_owner: bool) -> (Vec<Listed>, Vec<CommonPrefix>) {
     let (mut contents, mut prefixes) = (Vec::new(), Vec::new());
     for entry in page.entries {
         match entry {

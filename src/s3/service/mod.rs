@@ -1,5 +1,6 @@
 //! The operations of S3 over buckets. A list: each operation is told in a file of its own subject.
 
+mod attributes;
 mod checksums;
 mod convert;
 mod copy;
@@ -11,8 +12,10 @@ mod names;
 mod packing;
 mod parts;
 mod put;
+mod ranges;
 mod results;
 mod said;
+mod versions;
 
 use s3s::{S3, S3Request, S3Response, S3Result};
 
@@ -23,7 +26,8 @@ use crate::s3::owners::Owners;
 pub(super) use checksums::check_md5;
 pub use results::Results;
 
-/// The operations of S3 over buckets.
+/// The operations of S3 over buckets. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Service {
     buckets: Buckets,
     results: Results,
@@ -55,11 +59,14 @@ operations! {
     head_bucket => exists: HeadBucketInput -> HeadBucketOutput;
     delete_bucket => remove: DeleteBucketInput -> DeleteBucketOutput;
     get_bucket_location => location: GetBucketLocationInput -> GetBucketLocationOutput;
+    get_bucket_versioning => versioning: GetBucketVersioningInput -> GetBucketVersioningOutput;
+    list_object_versions => list_versions: ListObjectVersionsInput -> ListObjectVersionsOutput;
     list_objects => list_v1: ListObjectsInput -> ListObjectsOutput;
     list_objects_v2 => list_v2: ListObjectsV2Input -> ListObjectsV2Output;
     put_object => put: PutObjectInput -> PutObjectOutput;
     get_object => get: GetObjectInput -> GetObjectOutput;
     head_object => head: HeadObjectInput -> HeadObjectOutput;
+    get_object_attributes => attributes: GetObjectAttributesInput -> GetObjectAttributesOutput;
     get_object_tagging => tags: GetObjectTaggingInput -> GetObjectTaggingOutput;
     delete_object => delete: DeleteObjectInput -> DeleteObjectOutput;
     delete_objects => delete_many: DeleteObjectsInput -> DeleteObjectsOutput;

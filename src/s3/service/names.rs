@@ -5,11 +5,14 @@ use s3s::dto::{
     GetBucketLocationInput, GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput,
     ListBucketsOutput,
 };
-use s3s::{S3Request, S3Response, S3Result};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
 use super::convert::{refusal, timestamp};
 use super::list::owner;
+
+/// Buckets on a page at most.
+const BUCKETS_MAX: usize = 10_000;
 
 impl Service {
     /// Refuses a bucket that does not exist.
@@ -21,21 +24,26 @@ impl Service {
         &self,
         request: S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
-        let prefix = request.input.prefix;
-        let all = self.buckets.list().await.map_err(refusal)?;
-        let wanted =
-            all.into_iter().filter(|bucket| bucket.name.starts_with(prefix.as_deref().unwrap_or_default()));
-        let buckets = wanted.map(|bucket| Bucket {
+        let input = request.input;
+        let max = input.max_buckets.map_or(Ok(BUCKETS_MAX), buckets_max)?;
+        let after = input.continuation_token.as_deref().map(mark).transpose()?.unwrap_or_default();
+        let prefix = input.prefix.as_deref().unwrap_or_default();
+        let mut all = self.buckets.list().await.map_err(refusal)?;
+        all.retain(|bucket| bucket.name.starts_with(prefix) && bucket.name > after);
+        let more = all.len() > max;
+        all.truncate(max);
+        let next = all.last().filter(|_| more);
+        let next = next.map(|bucket| base64_simd::URL_SAFE_NO_PAD.encode_to_string(&bucket.name));
+        let buckets = all.into_iter().map(|bucket| Bucket {
             name: Some(bucket.name),
             creation_date: Some(timestamp(bucket.created)),
             ..Bucket::default()
         });
-        let buckets = Some(buckets.collect());
         Ok(S3Response::new(ListBucketsOutput {
-            buckets,
+            buckets: Some(buckets.collect()),
+            continuation_token: next,
             owner: Some(owner()),
-            prefix,
-            ..ListBucketsOutput::default()
+            prefix: input.prefix,
         }))
     }
 
@@ -71,4 +79,17 @@ impl Service {
         self.require_bucket(&request.input.bucket).await?;
         Ok(S3Response::new(GetBucketLocationOutput::default()))
     }
+}
+
+fn buckets_max(asked: i32) -> S3Result<usize> {
+    usize::try_from(asked).ok().filter(|asked| (1..=BUCKETS_MAX).contains(asked)).ok_or_else(|| {
+        s3_error!(InvalidArgument, "max-buckets must be an integer between 1 and {BUCKETS_MAX}, inclusive.")
+    })
+}
+
+/// The name of a bucket after which a page goes on.
+fn mark(token: &str) -> S3Result<String> {
+    let name =
+        base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok().and_then(|name| String::from_utf8(name).ok());
+    name.ok_or_else(|| s3_error!(InvalidArgument, "The continuation token provided is incorrect."))
 }

@@ -103,6 +103,7 @@ impl Service {
             parts: parts.into_iter().map(asked).collect::<S3Result<_>>()?,
             condition,
             checksum: said.one(),
+            whole: input.checksum_type.as_ref().map(|kind| kind.as_str() == checksums::FULL_OBJECT),
             size: input.mpu_object_size.map(|size| u64::try_from(size).unwrap_or_default()),
         };
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };

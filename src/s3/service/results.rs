@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Response, S3Result, s3_error};
 
 use super::convert::{Conditions, Verdict, etag, seconds, unavailable};
+use super::ranges;
 use crate::model::Checksum;
 use crate::objects::{Chunks, Error, Found, Key, Objects, keys};
 use crate::s3::access::Rights;
@@ -19,7 +20,8 @@ use crate::telemetry::chain;
 
 const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// The bucket of results.
+/// The bucket of results. Cheap to clone.
+#[derive(Clone)]
 pub struct Results {
     /// Its name.
     pub bucket: String,
@@ -38,6 +40,7 @@ impl Results {
         key: &Key,
         rights: Option<&Rights>,
         input: GetObjectInput,
+        headers: &HeaderMap,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let checksum = rights.and_then(|rights| checksum(rights, key));
         let found = self.find(key, checksum).await?;
@@ -52,12 +55,8 @@ impl Results {
             return Ok(S3Response::with_status(known, StatusCode::NOT_MODIFIED));
         }
         let size = found.size;
-        let range = match input.range {
-            None => None,
-            Some(asked) => {
-                Some(asked.check(size).map_err(|_| s3_error!(InvalidRange, "The object has {size} bytes."))?)
-            }
-        };
+        let asked = ranges::wanted(input.range, headers, &found.etag, found.modified);
+        let range = asked.map(|asked| ranges::within(asked, size)).transpose()?;
         let wanted = range.clone().unwrap_or(0..size);
         let chunks = match checksum.filter(|_| range.is_none()) {
             Some(checksum) => self.objects.stream_checked(key, checksum).await.map(|(_, chunks)| chunks),
@@ -68,7 +67,7 @@ impl Results {
             accept_ranges: Some("bytes".to_owned()),
             body: Some(StreamingBlob::wrap(Alone(Mutex::new(chunks)))),
             content_length: Some((wanted.end - wanted.start).cast_signed()),
-            content_range: range.map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1)),
+            content_range: range.map(|range| ranges::spell(&range, size)),
             content_type: Some(CONTENT_TYPE.to_owned()),
             e_tag: Some(etag(&found.etag)),
             last_modified: Some(seconds(found.modified)),

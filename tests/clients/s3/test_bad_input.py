@@ -182,7 +182,7 @@ def test_a_chunk_is_not_held_because_its_size_cannot_be_read(caller, bucket, s3,
 
 def test_keys_are_keys(s3, bucket, server, endpoint, caller):
     names = ["..", "../../etc/passwd", "/", "//", "a", "A", "a/", "a/b", "a//b", "%2e%2e", "%00", "é", "e\u0301"]
-    names += [".", "./x", "x" * 1024, "\u4e2d" * 341, "+ &=?#", "\u0001"]
+    names += [".", "./x", "x" * 1024, "\u4e2d" * 341, "+ &=?#"]
     for name in names:
         status, body = caller.call("PUT", f"/{bucket}/{urllib.parse.quote(name)}", name.encode())
         assert status == 200, (name, body)

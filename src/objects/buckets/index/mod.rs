@@ -14,7 +14,9 @@ pub(super) use objects::{New, Stored, delete, find, pieces, put, small};
 pub(super) use page::page;
 pub use page::{Entry, Page, Query};
 pub use uploads::{Asked, Completion, Part, Upload, UploadsQuery};
-pub(super) use uploads::{NewPart, NewUpload, abandoned, abort, complete, part, parts, start, uploads};
+pub(super) use uploads::{
+    NewPart, NewUpload, abandoned, abort, complete, count_parts, page_of_parts, part, parts, start, uploads,
+};
 
 use super::Error;
 use super::files::{Files, Number, PLACES};

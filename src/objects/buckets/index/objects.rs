@@ -66,7 +66,8 @@ pub(in super::super) fn pieces(connection: &Connection, data: Number) -> Result<
     Ok(select.query_map([data], piece)?.collect::<Result<_, _>>()?)
 }
 
-/// Puts an object in the place of what is there, if that is in the state that `condition` wants.
+/// Puts an object in the place of what is there, if that is in the state that `condition` wants; where it wants an object
+/// and there is none, there is no such key.
 pub(in super::super) fn put(
     change: &Change<'_>,
     new: &New<'_>,
@@ -75,6 +76,9 @@ pub(in super::super) fn put(
 ) -> Result<Option<Gone>, Error> {
     let (bucket, _) = bucket(change, new.bucket)?;
     let replaced = take(change, bucket, new.key, condition)?;
+    if replaced.is_none() && condition.needs_object() {
+        return Err(Error::NoSuchKey);
+    }
     let mut insert = change.prepare_cached(
         "INSERT INTO objects (bucket, key, data, size, etag, modified, head) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
@@ -111,7 +115,7 @@ pub(in super::super) fn put(
     Ok(replaced)
 }
 
-/// Deletes an object; none if there was none.
+/// Deletes an object, if it is in the state that `condition` wants; none if there was none.
 pub(in super::super) fn delete(
     change: &Change<'_>,
     name: &str,
@@ -128,10 +132,11 @@ fn take(change: &Change<'_>, bucket: i64, key: &str, condition: &Condition) -> R
         change.prepare_cached("SELECT data, etag FROM objects WHERE bucket = ?1 AND key = ?2")?;
     let found: Option<(Number, String)> =
         select.query_row(params![bucket, key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    if !condition.holds(found.as_ref().map(|(_, etag)| etag.as_str())) {
+    // With nothing to take there is nothing that could be another than was meant.
+    let Some((data, etag)) = found else { return Ok(None) };
+    if !condition.holds(&etag) {
         return Err(Error::Precondition);
     }
-    let Some((data, _)) = found else { return Ok(None) };
     change
         .prepare_cached("DELETE FROM objects WHERE bucket = ?1 AND key = ?2")?
         .execute(params![bucket, key.as_bytes()])?;

@@ -82,6 +82,8 @@ pub struct Completion {
     pub condition: Condition,
     /// The checksum that the object is to have, as text.
     pub checksum: Option<String>,
+    /// Whether that is said to be one of the whole, rather than of the checksums of the parts.
+    pub whole: Option<bool>,
     /// The size that the object is to have.
     pub size: Option<u64>,
 }
@@ -218,10 +220,28 @@ pub(in super::super) fn parts(
     max: u32,
 ) -> Result<(Upload, Vec<Part>, bool), Error> {
     let upload = find(connection, name, key, token)?;
-    let mut found = arrived(connection, upload.id, after, i64::from(max) + 1)?;
+    let (found, more) = page_of_parts(connection, upload.id, after, max)?;
+    Ok((upload, found, more))
+}
+
+/// The parts of an upload, or of the object that it became, after number `after`, `max` at most, and whether there are
+/// more.
+pub(in super::super) fn page_of_parts(
+    connection: &Connection,
+    data: Number,
+    after: u32,
+    max: u32,
+) -> Result<(Vec<Part>, bool), Error> {
+    let mut found = arrived(connection, data, after, i64::from(max) + 1)?;
     let more = found.len() > max as usize;
     found.truncate(max as usize);
-    Ok((upload, found, more))
+    Ok((found, more))
+}
+
+/// How many parts an object has.
+pub(in super::super) fn count_parts(connection: &Connection, data: Number) -> Result<u32, Error> {
+    let mut count = connection.prepare_cached("SELECT COUNT(*) FROM pieces WHERE data = ?1")?;
+    Ok(count.query_row([data], |row| row.get(0))?)
 }
 
 fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Result<Vec<Part>, Error> {
@@ -231,10 +251,12 @@ fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Resul
     )?;
     let part = |row: &Row<'_>| -> Result<Part, Error> {
         let checksum: Option<String> = row.get(3)?;
+        // A copy of an object has its bytes without the digests of its parts.
+        let md5: Vec<u8> = row.get(2)?;
         Ok(Part {
             number: row.get(0)?,
             size: row.get::<_, i64>(1)?.cast_unsigned(),
-            md5: row.get(2)?,
+            md5: md5.try_into().unwrap_or_default(),
             checksum: checksum.as_deref().map(from_json).transpose()?,
             modified: Timestamp::from_micros(row.get(4)?),
         })
@@ -243,7 +265,8 @@ fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Resul
     rows.map(|row| row?).collect()
 }
 
-/// Makes an object of the parts named; the others go. No byte is copied. Repeating what was completed is harmless.
+/// Makes an object of the parts named; the others go. No byte is copied. Repeating what was completed is harmless, as long
+/// as the same parts are named.
 pub(in super::super) fn complete(
     change: &Change<'_>,
     (name, key, token): (&str, &str, &str),
@@ -252,7 +275,8 @@ pub(in super::super) fn complete(
 ) -> Result<(Object, Vec<Gone>), Error> {
     let upload = match find(change, name, key, token) {
         Err(Error::NoSuchUpload) => {
-            return completed(change, (name, key, token)).map(|object| (object, Vec::new()));
+            let object = completed(change, (name, key, token))?;
+            return completion.repeats(change, &object).map(|()| (object, Vec::new()));
         }
         found => found?,
     };
@@ -268,6 +292,7 @@ pub(in super::super) fn complete(
     change.execute("DELETE FROM uploads WHERE id = ?1", [upload.id])?;
     let size = chosen.iter().map(|part| part.size).sum();
     let sums: Vec<_> = chosen.iter().map(|part| (part.checksum.clone(), part.size)).collect();
+    completion.check_kind(upload.checksum)?;
     let checksum = upload.checksum.and_then(|(algorithm, whole)| checksum::of_parts(algorithm, whole, &sums));
     completion.check(size, checksum.as_ref())?;
     let etag = etag_of(&chosen);
@@ -288,6 +313,26 @@ pub(in super::super) fn complete(
 }
 
 impl Completion {
+    /// Compares what is asked for with what the upload became before.
+    fn repeats(&self, connection: &Connection, object: &Object) -> Result<(), Error> {
+        let arrived = arrived(connection, object.data, 0, i64::MAX)?;
+        let chosen = choose(&arrived, &self.parts)?;
+        let is_left_out =
+            |part: &&Part| chosen.binary_search_by_key(&part.number, |chosen| chosen.number).is_err();
+        match arrived.iter().find(is_left_out) {
+            Some(part) => Err(Error::InvalidPart { number: part.number }),
+            None => self.check(object.size, object.head.checksum.as_ref()),
+        }
+    }
+
+    /// Compares the kind of checksum that was said with that of the upload.
+    fn check_kind(&self, checksum: Option<(Algorithm, bool)>) -> Result<(), Error> {
+        match (self.whole, checksum) {
+            (Some(said), Some((_, whole))) if said != whole => Err(Error::ChecksumType),
+            _ => Ok(()),
+        }
+    }
+
     /// Compares what was said of the object with what it is.
     fn check(&self, size: u64, checksum: Option<&Checksum>) -> Result<(), Error> {
         if self.size.is_some_and(|said| said != size) {

@@ -1,39 +1,28 @@
 //! What is refused in front of `s3s`: it would accept it.
 
+mod date;
+mod headers;
+mod signed;
+
 use std::borrow::Cow;
 
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
-use super::chunked;
+use signed::Signed;
 
-/// The algorithm of the signatures that are accepted.
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The longest a presigned URL may be good for, in seconds: a week.
 const EXPIRES_MAX: u32 = 604_800;
-/// What is asked for by these headers is not done here, and must not be left out in silence.
-const NOT_OFFERED: [&str; 6] = [
-    "x-amz-server-side-encryption",
-    "x-amz-object-lock-",
-    "x-amz-rename-source",
-    "x-amz-tagging",
-    "x-amz-website-redirect-location",
-    "x-amz-write-offset-bytes",
-];
-/// Says whether a copy gets the tags of its source: there are none.
-const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
-
 /// Refuses a request whose signature is not of version 4, does not cover what it should, or is for another service;
-/// and what would be ignored otherwise.
-pub(super) fn check(request: &Parts) -> S3Result<()> {
+/// and what would be ignored otherwise. Writes the moment of signing where `s3s` reads it.
+pub(super) fn check(request: &mut Parts) -> S3Result<()> {
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
         form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes()).collect();
     let parameter =
         |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_ref());
-    check_single(&request.headers)?;
-    check_offered(request, parameter("versionId"))?;
-    check_chunks(request)?;
+    headers::check(request, parameter("versionId"))?;
     if request.method == Method::PUT && parameter("uploadId").is_some() != parameter("partNumber").is_some() {
         return Err(s3_error!(InvalidArgument, "A part is put with both uploadId and partNumber."));
     }
@@ -43,11 +32,15 @@ pub(super) fn check(request: &Parts) -> S3Result<()> {
     let authorization = request.headers.get(header::AUTHORIZATION);
     match (authorization, parameter("X-Amz-Signature")) {
         (Some(_), Some(_)) => Err(s3_error!(InvalidArgument, "Only one auth mechanism allowed.")),
+        (Some(value), None) if value.as_bytes().trim_ascii().is_empty() => {
+            Err(s3_error!(AccessDenied, "The request must be signed."))
+        }
         (Some(value), None) => {
             let text = value.to_str().map_err(|_| other_mechanism())?;
             let signed = Signed::of_header(text)?;
             signed.check_service(request).map_err(|message| malformed_header(&message))?;
-            signed.check_headers(&request.headers)
+            signed.check_headers(&request.headers)?;
+            date::write(&mut request.headers)
         }
         (None, Some(_)) => {
             let names = parameter("X-Amz-SignedHeaders").unwrap_or_default();
@@ -65,55 +58,21 @@ pub(super) fn check(request: &Parts) -> S3Result<()> {
     }
 }
 
-/// What a signature says of itself.
-struct Signed<'a> {
-    credential: &'a str,
-    /// The headers that it covers.
-    names: &'a str,
-}
-
-impl<'a> Signed<'a> {
-    fn of_header(authorization: &'a str) -> S3Result<Self> {
-        let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(other_mechanism)?;
-        let field = |wanted: &str| {
-            let all = fields.split(',').filter_map(|field| field.trim().split_once('='));
-            all.into_iter().find(|(name, _)| *name == wanted).map(|(_, value)| value)
-        };
-        let (Some(credential), Some(names)) = (field("Credential"), field("SignedHeaders")) else {
-            return Err(malformed_header("it needs Credential, SignedHeaders and Signature"));
-        };
-        Ok(Self { credential, names })
-    }
-
-    /// A signature for `sts` is for the one call of that service, one for `s3` for everything else.
-    fn check_service(&self, request: &Parts) -> Result<(), String> {
-        let mut scope = self.credential.rsplit('/');
-        let (end, service) = (scope.next(), scope.next().unwrap_or_default());
-        if end != Some("aws4_request") {
-            return Err("the credential is not of the form key/date/region/service/aws4_request".to_owned());
-        }
-        if service == "s3" || service == "sts" && is_sts(request) {
-            return Ok(());
-        }
-        Err("incorrect service; this endpoint belongs to \"s3\"".to_owned())
-    }
-
-    /// The host, which HTTP/2 does not have among the headers, and every header that means something here must be
-    /// covered.
-    fn check_headers(&self, headers: &HeaderMap) -> S3Result<()> {
-        let covered = |name: &HeaderName| {
-            self.names.split(';').any(|signed| signed.eq_ignore_ascii_case(name.as_str()))
-        };
-        let meaningful = headers.keys().filter(|name| is_amz(name)).chain([&header::HOST]);
-        let open = meaningful.into_iter().find(|name| !covered(name));
-        match open {
-            None => Ok(()),
-            Some(name) => Err(s3_error!(
-                AccessDenied,
-                "There were headers present in the request which were not signed: {name}."
-            )),
-        }
-    }
+/// What is said of a signature that does not match: for which host and region it was checked. Behind a proxy they may not
+/// be those that the client meant.
+pub(super) fn mismatch(request: &Parts) -> String {
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri.authority().map(Authority::as_str)).unwrap_or_default();
+    let header = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let header = header.and_then(|value| Signed::of_header(value).ok());
+    let mut query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
+    let credential = query.find(|(name, _)| name == "X-Amz-Credential").map(|(_, value)| value);
+    let credential = header.map(|signed| Cow::from(signed.credential)).or(credential).unwrap_or_default();
+    let region = credential.rsplit('/').nth(2).unwrap_or_default();
+    format!(
+        "The request signature we calculated does not match the signature you provided. Check your key and signing \
+         method. It was calculated for the host {host} and the region {region}."
+    )
 }
 
 /// Whether a request is a call of the security token service: a form posted to the root.
@@ -128,47 +87,6 @@ fn media_type(headers: &HeaderMap) -> Option<&str> {
 
 fn is_amz(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-amz-")
-}
-
-/// A header that is there twice could mean one thing here and another to whoever signed it.
-fn check_single(headers: &HeaderMap) -> S3Result<()> {
-    let single = [header::AUTHORIZATION, header::HOST, HeaderName::from_static("content-md5")];
-    let twice = headers.keys().find(|name| {
-        (is_amz(name) || single.contains(name)) && headers.get_all(*name).iter().nth(1).is_some()
-    });
-    twice.map_or(Ok(()), |name| Err(s3_error!(InvalidRequest, "The header {name} is there more than once.")))
-}
-
-fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
-    if request.method == Method::POST
-        && media_type(&request.headers).is_some_and(|media| media == "multipart/form-data")
-    {
-        return Err(s3_error!(MethodNotAllowed, "Uploads by POST form are not offered; use PUT."));
-    }
-    let header = request.headers.keys().find(|name| {
-        NOT_OFFERED.iter().any(|prefix| name.as_str().starts_with(prefix)) && **name != TAGGING_DIRECTIVE
-    });
-    if let Some(name) = header {
-        return Err(s3_error!(
-            NotImplemented,
-            "A header you provided implies functionality that is not implemented: {name}."
-        ));
-    }
-    if version.is_some_and(|version| !version.is_empty() && version != "null") {
-        return Err(s3_error!(NotImplemented, "There are no versions here."));
-    }
-    Ok(())
-}
-
-/// Chunks hold the bytes of objects and parts alone, and say how many there are.
-fn check_chunks(request: &Parts) -> S3Result<()> {
-    let length = chunked::decoded_length(&request.headers)
-        .map_err(|_| s3_error!(InvalidRequest, "x-amz-decoded-content-length must be a number in digits."))?;
-    // Of a call for credentials something else is said.
-    if length.is_none() || request.method == Method::PUT || is_sts(request) {
-        return Ok(());
-    }
-    Err(s3_error!(NotImplemented, "Only the bytes of objects are taken in chunks."))
 }
 
 fn check_expires(expires: &str) -> S3Result<()> {
@@ -211,8 +129,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        check(&parts).err().map(|error| error.code().as_str().to_owned())
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        check(&mut parts).err().map(|error| error.code().as_str().to_owned())
     }
 
     #[test]
@@ -283,7 +201,7 @@ mod tests {
         assert_eq!(refused("GET", "/b/k", &[("authorization", &sts)]), malformed);
         assert_eq!(refused("POST", "/b/k?uploads", &[("authorization", &sts)]), malformed);
         let form = ("content-type", "application/x-www-form-urlencoded");
-        assert_eq!(refused("POST", "/", &[form, ("authorization", &sts)]), None);
+        assert_eq!(refused("POST", "/", &[form, ("x-amz-date", "d"), ("authorization", &sts)]), None);
         assert_eq!(refused("POST", "/b", &[form, ("authorization", &sts)]), malformed);
     }
 

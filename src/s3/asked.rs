@@ -1,0 +1,60 @@
+//! The answers of `s3s` as clients read them.
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::{front, xml};
+
+/// What an answer depends on that the answer of `s3s` does not say.
+pub(super) struct Asked {
+    is_head: bool,
+    for_attributes: bool,
+    /// What is to be said of a signature that does not match.
+    mismatch: String,
+}
+
+impl Asked {
+    pub(super) fn of(request: &Parts) -> Self {
+        let mut names = request.uri.query().unwrap_or_default().split('&');
+        Self {
+            is_head: request.method == Method::HEAD,
+            for_attributes: request.method == Method::GET
+                && names.any(|name| name.trim_end_matches('=') == "attributes"),
+            mismatch: front::mismatch(request),
+        }
+    }
+
+    /// The answer, with its documents in order and its status right.
+    pub(super) fn finish(&self, response: Response<s3s::Body>) -> Response {
+        let (mut parts, body) = response.into_parts();
+        // Of a HEAD `s3s` has the headers right, and not the status.
+        if self.is_head && parts.headers.contains_key(header::CONTENT_RANGE) && parts.status == StatusCode::OK
+        {
+            parts.status = StatusCode::PARTIAL_CONTENT;
+        }
+        let is_document =
+            parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/xml");
+        // An object of that type is no document of `s3s`: it is a stream.
+        let body = match body.bytes().filter(|_| is_document) {
+            _ if parts.status == StatusCode::NOT_MODIFIED => Body::empty(),
+            Some(document) => self.document(parts.status, document).into(),
+            None => Body::new(body),
+        };
+        Response::from_parts(parts, body)
+    }
+
+    fn document(&self, status: StatusCode, document: Bytes) -> Bytes {
+        let document = xml::readable(document);
+        if status == StatusCode::OK && self.for_attributes {
+            return xml::with_bare_etag(&document);
+        }
+        if status == StatusCode::FORBIDDEN && memmem::find(&document, b"SignatureDoesNotMatch").is_some() {
+            return xml::with_message(document, &self.mismatch);
+        }
+        document
+    }
+}

@@ -1,0 +1,101 @@
+//! Headers that `s3s` would ignore, or read in another way than their sender.
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method, header};
+use s3s::{S3Result, s3_error};
+
+use super::{is_amz, is_sts, media_type};
+use crate::s3::chunked;
+
+/// What is asked for by these headers is not done here, and must not be left out in silence.
+const NOT_OFFERED: [&str; 6] = [
+    "x-amz-server-side-encryption",
+    "x-amz-object-lock-",
+    "x-amz-rename-source",
+    "x-amz-tagging",
+    "x-amz-website-redirect-location",
+    "x-amz-write-offset-bytes",
+];
+/// Says whether a copy gets the tags of its source: there are none.
+const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
+
+/// How the names of checksums begin, and how those that mean something go on.
+const CHECKSUM: &str = "x-amz-checksum-";
+const CHECKSUM_FIELDS: [&str; 8] =
+    ["algorithm", "crc32", "crc32c", "crc64nvme", "mode", "sha1", "sha256", "type"];
+/// Conditions that name ETags.
+const ETAG_CONDITIONS: [&str; 4] =
+    ["if-match", "if-none-match", "x-amz-copy-source-if-match", "x-amz-copy-source-if-none-match"];
+
+/// Refuses what would be ignored, in headers or as the version in the query.
+pub(super) fn check(request: &Parts, version: Option<&str>) -> S3Result<()> {
+    check_single(&request.headers)?;
+    check_offered(request, version)?;
+    check_chunks(request)?;
+    check_conditions(&request.headers)?;
+    check_checksums(&request.headers)
+}
+
+/// A header that is there twice could mean one thing here and another to whoever signed it.
+fn check_single(headers: &HeaderMap) -> S3Result<()> {
+    let single = [header::AUTHORIZATION, header::HOST, HeaderName::from_static("content-md5")];
+    let twice = headers.keys().find(|name| {
+        (is_amz(name) || single.contains(name)) && headers.get_all(*name).iter().nth(1).is_some()
+    });
+    twice.map_or(Ok(()), |name| Err(s3_error!(InvalidRequest, "The header {name} is there more than once.")))
+}
+
+fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
+    if request.method == Method::POST
+        && media_type(&request.headers).is_some_and(|media| media == "multipart/form-data")
+    {
+        return Err(s3_error!(MethodNotAllowed, "Uploads by POST form are not offered; use PUT."));
+    }
+    let header = request.headers.keys().find(|name| {
+        NOT_OFFERED.iter().any(|prefix| name.as_str().starts_with(prefix)) && **name != TAGGING_DIRECTIVE
+    });
+    if let Some(name) = header {
+        return Err(s3_error!(
+            NotImplemented,
+            "A header you provided implies functionality that is not implemented: {name}."
+        ));
+    }
+    if version.is_some_and(|version| !version.is_empty() && version != "null") {
+        return Err(s3_error!(NotImplemented, "There are no versions here."));
+    }
+    Ok(())
+}
+
+/// Chunks hold the bytes of objects and parts alone, and say how many there are.
+fn check_chunks(request: &Parts) -> S3Result<()> {
+    let length = chunked::decoded_length(&request.headers)
+        .map_err(|_| s3_error!(InvalidRequest, "x-amz-decoded-content-length must be a number in digits."))?;
+    // Of a call for credentials something else is said.
+    if length.is_none() || request.method == Method::PUT || is_sts(request) {
+        return Ok(());
+    }
+    Err(s3_error!(NotImplemented, "Only the bytes of objects are taken in chunks."))
+}
+
+/// An empty condition would be none, and what it was to protect replaced.
+fn check_conditions(headers: &HeaderMap) -> S3Result<()> {
+    let is_empty =
+        |name: &&str| headers.get(*name).is_some_and(|value| value.as_bytes().trim_ascii().is_empty());
+    ETAG_CONDITIONS.into_iter().find(|name| is_empty(name)).map_or(Ok(()), |name| {
+        Err(s3_error!(InvalidArgument, "The header {name} is empty; it must be an ETag or *."))
+    })
+}
+
+/// A checksum by an algorithm that is not known here would not be compared.
+fn check_checksums(headers: &HeaderMap) -> S3Result<()> {
+    let is_unknown = |name: &str| {
+        let field = name.get(..CHECKSUM.len()).filter(|start| start.eq_ignore_ascii_case(CHECKSUM));
+        field.is_some()
+            && !CHECKSUM_FIELDS.iter().any(|known| name[CHECKSUM.len()..].eq_ignore_ascii_case(known))
+    };
+    let trailers = headers.get("x-amz-trailer").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let names = headers.keys().map(HeaderName::as_str).chain(trailers.split(',').map(str::trim));
+    names.into_iter().find(|name| is_unknown(name)).map_or(Ok(()), |name| {
+        Err(s3_error!(InvalidRequest, "The checksum {name} is of an algorithm that is not known here."))
+    })
+}

@@ -1,0 +1,66 @@
+//! What a signature of version 4 says of itself, and whether it covers what it should.
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use s3s::{S3Result, s3_error};
+
+use super::{is_amz, is_sts, malformed_header, other_mechanism};
+
+/// The algorithm of the signatures that are accepted.
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Headers that proxies add on the way, after the client has signed. They mean nothing here.
+const ADDED_BY_PROXIES: [&str; 1] = ["x-amz-cf-id"];
+
+/// What a signature says of itself.
+pub(super) struct Signed<'a> {
+    pub(super) credential: &'a str,
+    /// The headers that it covers.
+    pub(super) names: &'a str,
+}
+
+impl<'a> Signed<'a> {
+    pub(super) fn of_header(authorization: &'a str) -> S3Result<Self> {
+        let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(other_mechanism)?;
+        let field = |wanted: &str| {
+            let all = fields.split(',').filter_map(|field| field.trim().split_once('='));
+            all.into_iter().find(|(name, _)| *name == wanted).map(|(_, value)| value)
+        };
+        let (Some(credential), Some(names)) = (field("Credential"), field("SignedHeaders")) else {
+            return Err(malformed_header("it needs Credential, SignedHeaders and Signature"));
+        };
+        Ok(Self { credential, names })
+    }
+
+    /// A signature for `sts` is for the one call of that service, one for `s3` for everything else.
+    pub(super) fn check_service(&self, request: &Parts) -> Result<(), String> {
+        let mut scope = self.credential.rsplit('/');
+        let (end, service) = (scope.next(), scope.next().unwrap_or_default());
+        if end != Some("aws4_request") {
+            return Err("the credential is not of the form key/date/region/service/aws4_request".to_owned());
+        }
+        if service == "s3" || service == "sts" && is_sts(request) {
+            return Ok(());
+        }
+        Err("incorrect service; this endpoint belongs to \"s3\"".to_owned())
+    }
+
+    /// The host, which HTTP/2 does not have among the headers, and every header that means something here must be
+    /// covered.
+    pub(super) fn check_headers(&self, headers: &HeaderMap) -> S3Result<()> {
+        let covered = |name: &HeaderName| {
+            self.names.split(';').any(|signed| signed.eq_ignore_ascii_case(name.as_str()))
+        };
+        let meaningful = headers
+            .keys()
+            .filter(|name| is_amz(name) && !ADDED_BY_PROXIES.contains(&name.as_str()))
+            .chain([&header::HOST]);
+        let open = meaningful.into_iter().find(|name| !covered(name));
+        match open {
+            None => Ok(()),
+            Some(name) => Err(s3_error!(
+                AccessDenied,
+                "There were headers present in the request which were not signed: {name}."
+            )),
+        }
+    }
+}

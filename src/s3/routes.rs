@@ -1,0 +1,36 @@
+//! What is answered beside the operations that `s3s` knows.
+
+use axum::http::{Extensions, HeaderMap, Method, Uri};
+use s3s::route::S3Route;
+use s3s::{Body, S3Request, S3Response, S3Result};
+
+use super::again::Again;
+use super::sts::Sts;
+
+/// Calls for credentials, and requests that are read again.
+pub(super) struct Routes {
+    pub(super) sts: Sts,
+    pub(super) again: Again,
+}
+
+#[async_trait::async_trait]
+impl S3Route for Routes {
+    fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, extensions: &mut Extensions) -> bool {
+        Again::is_for(method, headers) || self.sts.is_match(method, uri, headers, extensions)
+    }
+
+    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
+        if Again::is_for(&request.method, &request.headers) {
+            // Who may do what is decided when it is read again.
+            return Ok(());
+        }
+        self.sts.check_access(request).await
+    }
+
+    async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        if Again::is_for(&request.method, &request.headers) {
+            return self.again.call(request).await;
+        }
+        self.sts.call(request).await
+    }
+}

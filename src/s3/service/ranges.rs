@@ -1,0 +1,100 @@
+//! Which bytes of an object are asked for.
+
+use std::ops::Range;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use s3s::dto::Range as Asked;
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+
+use super::convert::{parse_http_date, seconds};
+use crate::objects::buckets::PARTS_MAX;
+use crate::runtime::clock::Timestamp;
+
+/// The range that a request still wants: none, if `If-Range` says that it knows another object than this. What it has of
+/// that would not fit.
+pub(super) fn wanted(
+    asked: Option<Asked>,
+    headers: &HeaderMap,
+    etag: &str,
+    modified: Timestamp,
+) -> Option<Asked> {
+    let Some(known) = headers.get(header::IF_RANGE) else { return asked };
+    let known = known.to_str().unwrap_or_default().trim();
+    let same = match known.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(known) => known == etag,
+        None => parse_http_date(known).is_some_and(|known| known == seconds(modified)),
+    };
+    asked.filter(|_| same)
+}
+
+/// The bytes of an object of `size` bytes that are meant.
+///
+/// # Errors
+/// `InvalidRange`, if there are none.
+pub(super) fn within(asked: Asked, size: u64) -> S3Result<Range<u64>> {
+    asked.check(size).ok().filter(|range| !range.is_empty()).ok_or_else(|| beyond(size))
+}
+
+/// How `Content-Range` names some bytes of an object.
+pub(super) fn spell(range: &Range<u64>, size: u64) -> String {
+    format!("bytes {}-{}/{size}", range.start, range.end - 1)
+}
+
+fn beyond(size: u64) -> S3Error {
+    let mut error =
+        s3_error!(InvalidRange, "The requested range is not satisfiable: the object has {size} bytes.");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    if let Ok(said) = HeaderValue::try_from(format!("bytes */{size}")) {
+        headers.insert(header::CONTENT_RANGE, said);
+    }
+    error.set_headers(headers);
+    error
+}
+
+/// The position of a part that is asked for.
+///
+/// # Errors
+/// `InvalidArgument`, if no part has it.
+pub(super) fn position(number: i32) -> S3Result<u32> {
+    u32::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(number)).ok_or_else(|| {
+        s3_error!(InvalidArgument, "Part number must be an integer between 1 and {PARTS_MAX}, inclusive")
+    })
+}
+
+/// The object has fewer parts.
+pub(super) fn no_such_part() -> S3Error {
+    let code = S3ErrorCode::Custom("InvalidPartNumber".into());
+    let mut error = S3Error::with_message(code, "The requested partnumber is not satisfiable");
+    error.set_status_code(axum::http::StatusCode::RANGE_NOT_SATISFIABLE);
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_bytes_or_is_refused() {
+        let within = |text: &str, size| within(Asked::parse(text).unwrap(), size).ok();
+        assert_eq!(within("bytes=0-0", 3), Some(0..1));
+        assert_eq!(within("bytes=1-9", 3), Some(1..3));
+        assert_eq!(within("bytes=-9", 3), Some(0..3));
+        for (text, size) in [("bytes=3-", 3), ("bytes=-0", 3), ("bytes=-1", 0), ("bytes=0-", 0)] {
+            assert_eq!(within(text, size), None, "{text} of {size}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_another_object_is_not_wanted() {
+        let modified = Timestamp::from_micros(1_000_000_500_000);
+        let wanted = |known: &'static str| {
+            let headers = HeaderMap::from_iter([(header::IF_RANGE, HeaderValue::from_static(known))]);
+            wanted(Asked::parse("bytes=1-").ok(), &headers, "e", modified).is_some()
+        };
+        assert!(wanted("\"e\"") && wanted("Mon, 12 Jan 1970 13:46:40 GMT"));
+        for other in ["\"f\"", "W/\"e\"", "e", "", "Mon, 12 Jan 1970 13:46:41 GMT", "yesterday"] {
+            assert!(!wanted(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Buckets without versions, to clients that ask for versions: each object is the one version of its key, `null`.
+
+use s3s::dto::{
+    GetBucketVersioningInput, GetBucketVersioningOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
+    Object as Listed, ObjectVersion, ObjectVersionStorageClass,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::Service;
+use super::list::{Spelling, is_prefix, page_size, split};
+use crate::objects::buckets::{Entry, Query};
+
+/// The id of the one version.
+const VERSION: &str = "null";
+
+impl Service {
+    pub(super) async fn list_versions(
+        &self,
+        request: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        let input = request.input;
+        let spelling = Spelling::of(input.encoding_type.as_ref())?;
+        let max = page_size(input.max_keys)?;
+        let after = input.key_marker.clone().filter(|marker| !marker.is_empty());
+        if after.is_none() && input.version_id_marker.as_ref().is_some_and(|marker| !marker.is_empty()) {
+            return Err(s3_error!(
+                InvalidArgument,
+                "A version-id marker cannot be specified without a key marker."
+            ));
+        }
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let past_prefix =
+            after.as_deref().is_some_and(|marker| is_prefix(marker, &prefix, input.delimiter.as_deref()));
+        let query = Query { prefix, delimiter: input.delimiter.clone(), after, past_prefix, max };
+        let page = self.page(&input.bucket, query).await?;
+        let last = page.entries.last().filter(|_| page.more);
+        let next_key_marker = last.map(|entry| spelling.spell(entry.name()));
+        let next_version_id_marker = last.filter(|entry| matches!(entry, Entry::Object { .. }));
+        let next_version_id_marker = next_version_id_marker.map(|_| VERSION.to_owned());
+        let (objects, prefixes) = split(page, spelling, true);
+        Ok(S3Response::new(ListObjectVersionsOutput {
+            name: Some(input.bucket),
+            prefix: Some(spelling.spell(&input.prefix.unwrap_or_default())),
+            delimiter: spelling.spell_some(input.delimiter),
+            key_marker: Some(spelling.spell(&input.key_marker.unwrap_or_default())),
+            version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
+            max_keys: Some(max.cast_signed()),
+            is_truncated: Some(next_key_marker.is_some()),
+            next_key_marker,
+            next_version_id_marker,
+            versions: Some(objects.into_iter().map(version).collect()),
+            common_prefixes: Some(prefixes),
+            encoding_type: input.encoding_type,
+            ..ListObjectVersionsOutput::default()
+        }))
+    }
+
+    /// No answer says that versions are kept.
+    pub(super) async fn versioning(
+        &self,
+        request: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        self.require_bucket(&request.input.bucket).await?;
+        Ok(S3Response::new(GetBucketVersioningOutput::default()))
+    }
+}
+
+fn version(object: Listed) -> ObjectVersion {
+    ObjectVersion {
+        key: object.key,
+        version_id: Some(VERSION.to_owned()),
+        is_latest: Some(true),
+        last_modified: object.last_modified,
+        e_tag: object.e_tag,
+        size: object.size,
+        owner: object.owner,
+        storage_class: Some(ObjectVersionStorageClass::from_static(ObjectVersionStorageClass::STANDARD)),
+        ..ObjectVersion::default()
+    }
+}

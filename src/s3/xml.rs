@@ -1,0 +1,65 @@
+//! Documents that every parser of XML 1.0 takes and reads as they are meant.
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use crate::objects::buckets::is_in_xml;
+
+/// What is shown in the place of a character that XML 1.0 cannot hold.
+const REPLACEMENT: char = '\u{fffd}';
+
+/// The document with what `s3s` writes as it is and parsers refuse or change: characters that XML 1.0 cannot hold, and
+/// the carriage return, which they would read as a line feed.
+pub(super) fn readable(document: Bytes) -> Bytes {
+    let suspicious = |byte: &u8| *byte < b' ' && *byte != b'\n' && *byte != b'\t' || *byte == 0xEF;
+    if !document.iter().any(|byte| suspicious(byte)) {
+        return document;
+    }
+    let mut readable = String::with_capacity(document.len() + 16);
+    for character in String::from_utf8_lossy(&document).chars() {
+        match character {
+            '\r' => readable.push_str("&#13;"),
+            character if is_in_xml(character) => readable.push(character),
+            _ => readable.push(REPLACEMENT),
+        }
+    }
+    readable.into()
+}
+
+/// An error document that says `message`, if it says nothing so far.
+pub(super) fn with_message(document: Bytes, message: &str) -> Bytes {
+    const END_OF_CODE: &[u8] = b"</Code>";
+    let end = memmem::find(&document, END_OF_CODE).map(|at| at + END_OF_CODE.len());
+    let Some(end) = end.filter(|_| memmem::find(&document, b"<Message>").is_none()) else { return document };
+    let message = message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let (before, after) = document.split_at(end);
+    [before, b"<Message>", message.as_bytes(), b"</Message>", after].concat().into()
+}
+
+/// The attributes of an object with the ETag bare: in this one document it stands without quotes.
+pub(super) fn with_bare_etag(document: &Bytes) -> Bytes {
+    let text = String::from_utf8_lossy(document);
+    text.replacen("<ETag>\"", "<ETag>", 1).replacen("\"</ETag>", "</ETag>", 1).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_holds_what_xml_can_hold() {
+        let read = |text: &'static str| String::from_utf8(readable(text.into()).to_vec()).unwrap();
+        assert_eq!(read("<Key>a\tb\nü</Key>"), "<Key>a\tb\nü</Key>");
+        assert_eq!(read("<Key>\u{1}\u{1f}\0\u{fffe}</Key>"), "<Key>\u{fffd}\u{fffd}\u{fffd}\u{fffd}</Key>");
+        assert_eq!(read("<Key>a\rb</Key>"), "<Key>a&#13;b</Key>");
+    }
+
+    #[test]
+    fn a_document_says_one_message() {
+        let error = "<Error><Code>C</Code></Error>";
+        let said = "<Error><Code>C</Code><Message>a &lt; b</Message></Error>";
+        assert_eq!(with_message(error.into(), "a < b"), said);
+        assert_eq!(with_message(said.into(), "other"), said);
+        assert_eq!(with_bare_etag(&"<ETag>\"e\"</ETag>".into()), "<ETag>e</ETag>");
+    }
+}

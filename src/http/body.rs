@@ -1,6 +1,7 @@
 //! Bodies of requests: read with patience but not without end, and small ones understood as JSON.
 
 use std::error::Error;
+use std::io;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::State;
 use super::problem::Problem;
 use super::serve::Stalled;
+use crate::runtime::coding::Undecodable;
 
 /// Bytes in the JSON body of a project or a run at most.
 pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;
@@ -73,8 +75,12 @@ impl Pieces {
 /// Why a body did not arrive.
 fn broken(error: &axum::Error) -> Problem {
     let mut causes = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
-    let stalled = causes.find_map(|cause| cause.downcast_ref::<Stalled>());
-    stalled.map_or_else(|| Problem::bad_request("the body breaks off"), |stalled| Problem::stalled(*stalled))
+    let known = causes.find_map(|cause| {
+        let stalled = cause.downcast_ref::<Stalled>().map(|stalled| Problem::stalled(*stalled));
+        let undecodable = cause.downcast_ref::<io::Error>().and_then(Undecodable::of);
+        stalled.or_else(|| undecodable.map(|undecodable| Problem::bad_request(undecodable.to_string())))
+    });
+    known.unwrap_or_else(|| Problem::bad_request("the body breaks off"))
 }
 
 /// A small JSON object, understood as `T`.
@@ -151,8 +157,7 @@ mod tests {
         let pieces = |bytes_max| Pieces::new(Body::from("12345"), bytes_max);
         assert_eq!(pieces(5).unwrap().collect().await, Ok(b"12345".to_vec()));
         assert_eq!(pieces(4).err(), Some(Problem::too_large(4)));
-        let unannounced =
-            Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>("123"), Ok("45")]));
+        let unannounced = Body::from_stream(futures::stream::iter([Ok::<_, io::Error>("123"), Ok("45")]));
         assert_eq!(Pieces::new(unannounced, 4).unwrap().collect().await, Err(Problem::too_large(4)));
     }
 }

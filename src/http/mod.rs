@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod api;
+mod arrival;
 mod auth;
 mod body;
 mod compress;

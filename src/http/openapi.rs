@@ -114,7 +114,7 @@ refusals! {
         400: "The body is not what is described here, or a header is missing.",
         408: "The body stopped arriving.",
         413: "The body is too large.",
-        415: "The body is not JSON.",
+        415: "The body is not JSON, or has a content coding other than gzip, deflate and zstd.",
     }
     /// Of endpoints that take uploads.
     UploadBody {
@@ -122,7 +122,7 @@ refusals! {
         403: "The token does not open this or has been used, or the project uses blocking and the upload has no blocks, or the other way round.",
         408: "The body stopped arriving. The token stays unused.",
         413: "The body is too large. The token stays unused.",
-        415: "The body is of another media type.",
+        415: "The body is of another media type, or has a content coding other than gzip, deflate and zstd.",
         503: "As many uploads as the server reads at a time are under way. The token stays unused.",
         507: "The server's disk is full. The token stays unused.",
     }

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower::util::MapRequest;
@@ -11,7 +11,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{authorize, clks, projects, results, run_status, runs, status};
 use super::problem::Problem;
-use super::{State, cors, docs, guides, log, openapi};
+use super::{State, arrival, cors, docs, guides, log, openapi};
 
 /// A browser is not to guess what an answer is.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -28,6 +28,7 @@ pub fn api(state: State) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
+        .layer(from_fn(arrival::admit))
         .layer(from_fn_with_state(state.clone(), cors::answer))
         .layer(from_fn_with_state(state.clone(), log::answer))
         .with_state(state);

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{Attribute, GetResult, ObjectStore, ObjectStoreExt};
@@ -13,6 +14,10 @@ use tokio::runtime::Handle;
 use super::buckets::BucketStore;
 use super::{Chunks, Error, keys};
 use crate::model::ProjectId;
+use crate::runtime::coding::{self, UnknownCoding};
+
+/// How many times the bytes of a file with a coding may come out of it: more is made to fill a disk.
+const EXPANSION_MAX: u64 = 1_000;
 
 /// The bucket that clients upload to. Its keys begin with the project they are for. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,6 +31,7 @@ pub struct Uploads {
 /// A file of a client, opened.
 pub struct ClientFile {
     size: u64,
+    coding: String,
     metadata: BTreeMap<String, String>,
     chunks: Chunks,
     runtime: Handle,
@@ -115,17 +121,23 @@ impl ClientFile {
             Attribute::Metadata(name) => Some((name.to_ascii_lowercase(), value.to_string())),
             _ => None,
         });
+        let coding = found.attributes.get(&Attribute::ContentEncoding);
         Self {
             size: found.meta.size,
+            coding: coding.map(|coding| coding.as_ref().to_owned()).unwrap_or_default(),
             metadata: metadata.collect(),
             chunks: found.into_stream().map_err(failed).boxed(),
             runtime,
         }
     }
 
-    /// Its size in bytes.
-    pub const fn size(&self) -> u64 {
-        self.size
+    /// The most bytes that it can hold once its coding is taken off: as many as it has, or far more if it has a coding.
+    pub const fn bytes_max(&self) -> u64 {
+        if self.coding.is_empty() {
+            self.size
+        } else {
+            self.size.saturating_mul(EXPANSION_MAX).saturating_add(1 << 20)
+        }
     }
 
     /// What its owner has written on it under `name`, in lower case.
@@ -133,14 +145,21 @@ impl ClientFile {
         self.metadata.get(name).map(String::as_str)
     }
 
-    /// Its bytes. Reading blocks: for threads that compute, not for those of the runtime.
-    pub fn into_reader(self) -> impl Read + Send + 'static {
-        Reader { chunks: self.chunks, runtime: self.runtime, chunk: Bytes::new() }
+    /// Its bytes without the coding that its owner has written on it, [`bytes_max`](Self::bytes_max) at most. Reading
+    /// blocks: for threads that compute, not for those of the runtime.
+    ///
+    /// # Errors
+    /// It has a coding that cannot be taken off.
+    pub fn into_reader(self) -> Result<impl Read + Send + 'static, UnknownCoding> {
+        let bytes_max = self.bytes_max();
+        let codings = coding::named([self.coding.as_str()])?;
+        let chunks = coding::decode(self.chunks, &codings);
+        Ok(Reader { chunks, runtime: self.runtime, chunk: Bytes::new() }.take(bytes_max))
     }
 }
 
 struct Reader {
-    chunks: Chunks,
+    chunks: BoxStream<'static, io::Result<Bytes>>,
     runtime: Handle,
     chunk: Bytes,
 }
@@ -149,7 +168,7 @@ impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
             match self.runtime.block_on(self.chunks.next()) {
-                Some(chunk) => self.chunk = chunk.map_err(io::Error::other)?,
+                Some(chunk) => self.chunk = chunk?,
                 None => return Ok(0),
             }
         }
@@ -182,10 +201,10 @@ mod tests {
         let uploads = Uploads::new(store);
         let file = uploads.open(&one).await.unwrap();
         assert_eq!(
-            (file.size(), file.metadata("hash-count"), file.metadata("hash-size")),
+            (file.bytes_max(), file.metadata("hash-count"), file.metadata("hash-size")),
             (4, Some("3"), None)
         );
-        let read = tokio::task::spawn_blocking(move || io::read_to_string(file.into_reader()));
+        let read = tokio::task::spawn_blocking(move || io::read_to_string(file.into_reader().unwrap()));
         assert_eq!(read.await.unwrap().unwrap(), "rows");
         assert_eq!(uploads.projects().await.unwrap(), [project]);
         uploads.delete(&one).await.unwrap();

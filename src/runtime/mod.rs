@@ -1,8 +1,9 @@
 //! What a test replaces: time and chance. The pool of cores that computes; the data directory, its room, what is
-//! kept of it for emergencies, and its secrets; how many files may be open; how long something has failed; which signals arrive; `SQLite` files with one writer; text as other systems leave it. Where a crash test reaches in: breakpoints.
+//! kept of it for emergencies, and its secrets; how many files may be open; how long something has failed; content codings; which signals arrive; `SQLite` files with one writer; text as other systems leave it. Where a crash test reaches in: breakpoints.
 
 pub mod breakpoint;
 pub mod clock;
+pub mod coding;
 pub mod compute;
 pub mod data_dir;
 pub mod disk;

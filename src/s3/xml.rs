@@ -12,7 +12,7 @@ const REPLACEMENT: char = '\u{fffd}';
 /// the carriage return, which they would read as a line feed.
 pub(super) fn readable(document: Bytes) -> Bytes {
     let suspicious = |byte: &u8| *byte < b' ' && *byte != b'\n' && *byte != b'\t' || *byte == 0xEF;
-    if !document.iter().any(|byte| suspicious(byte)) {
+    if !document.iter().any(suspicious) {
         return document;
     }
     let mut readable = String::with_capacity(document.len() + 16);

@@ -25,8 +25,8 @@ impl Acceptor {
     /// connection.
     ///
     /// # Errors
-    /// What the client has done wrong, or that it hung up.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        TlsAcceptor::from(self.tls.presented(self.asks_clients)).accept(stream).await
+    /// What the client has done wrong, or that it hung up; and the connection, on which it was told so.
+    pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, TcpStream)> {
+        TlsAcceptor::from(self.tls.presented(self.asks_clients)).accept(stream).into_fallible().await
     }
 }

@@ -12,6 +12,7 @@ use crate::coordinator::Secret;
 use crate::linkage::encoding::{self, binary, json};
 use crate::model::{AccessKeys, Keyring, NamedFile, Outcome, Reference, Upload};
 use crate::objects::{self, ClientFile, Objects, Staged, keys};
+use crate::runtime::coding::Undecodable;
 use crate::runtime::compute;
 
 /// The largest encoding that is read at all, in bytes; which of them the project takes is judged later.
@@ -142,7 +143,7 @@ impl Desk {
             None => None,
             Some(Named { name, file }) => {
                 let mut entries = Watched::new(self.objects.stage()?, &self.hold);
-                let file = Watched::new(file.into_reader(), &self.hold);
+                let file = Watched::new(reader(&name, file)?, &self.hold);
                 json::blocks(file, records, &mut entries).map_err(|error| unusable(&name, error))?;
                 Some(entries.into_inner())
             }
@@ -162,11 +163,11 @@ fn read_encodings(
     let bytes = u64::from(records) * u64::from(encoding_bytes);
     // As the reference service decides, which knows lower case alone.
     let is_json = encodings.name.strip_suffix(".json").is_some();
-    if is_json && bytes / GROWTH_MAX > encodings.file.size() {
+    if is_json && bytes / GROWTH_MAX > encodings.file.bytes_max() {
         return Err(encodings.refused("it has by far fewer encodings than its metadata announce"));
     }
     let Named { name, file } = encodings;
-    let file = Watched::new(file.into_reader(), hold);
+    let file = Watched::new(reader(&name, file)?, hold);
     let read = if is_json {
         json::encodings(file, records, encoding_bytes, matrix)
     } else {
@@ -175,8 +176,15 @@ fn read_encodings(
     read.map(drop).map_err(|error| unusable(&name, error))
 }
 
+fn reader(name: &str, file: ClientFile) -> Result<impl Read, Error> {
+    file.into_reader().map_err(|unknown| refused(name, &unknown.to_string()))
+}
+
 fn unusable(name: &str, error: encoding::Error) -> Error {
     match error {
+        encoding::Error::Source(error) if Undecodable::of(&error).is_some() => {
+            refused(name, &error.to_string())
+        }
         encoding::Error::Rejected(rejection) => refused(name, &rejection.to_string()),
         encoding::Error::Source(error) | encoding::Error::Sink(error) => error.into(),
     }

@@ -97,8 +97,16 @@ fn whole_number(headers: &HeaderMap, name: &'static str) -> Result<i64, Problem>
     let text = headers.get(name).ok_or_else(|| {
         Problem::bad_request(format!("the header {name} is missing; it holds a whole number"))
     })?;
-    let number = text.to_str().ok().and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| Problem::bad_request(format!("the header {name} must hold a whole number")))
+    let number = text.to_str().ok().filter(|text| is_plain(text)).and_then(|text| text.parse().ok());
+    number.ok_or_else(|| {
+        Problem::bad_request(format!("the header {name} must hold a whole number, in digits alone"))
+    })
+}
+
+/// Whether a number is written in digits, as everybody writes it: whoever reads it on the way reads the same.
+fn is_plain(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.bytes().all(|digit| digit.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'))
 }
 
 /// What the headers announce, if this project takes that.

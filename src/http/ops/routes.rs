@@ -15,6 +15,7 @@ use super::figures;
 use super::probes::{Dependencies, Findings, Probes};
 use super::readiness::{Phase, Readiness, TICK};
 use crate::http::admin::{self, Office};
+use crate::http::arrival;
 use crate::http::log;
 use crate::http::problem::Problem;
 use crate::http::router::wrong_method;
@@ -50,6 +51,7 @@ impl Ops {
         let administration = Router::new()
             .nest("/admin", admin::routes(office))
             .fallback(nothing)
+            .layer(from_fn(arrival::admit))
             .layer(from_fn(log::administered));
         // A server starts once.
         let _ = self.behind.set(Behind { probes: Probes::of(dependencies), administration });

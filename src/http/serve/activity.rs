@@ -20,6 +20,8 @@ pub(super) struct Activity {
     under_way: AtomicUsize,
     /// When a byte was last sent, or a request began or ended.
     moved_ms: AtomicU64,
+    /// Bodies that nobody wants and that are read to their end.
+    lingering: AtomicUsize,
     /// When the first byte of a request arrived that has not begun; 0 if none has.
     head_ms: AtomicU64,
     /// Pieces of answers that wait to be sent; with HTTP/2 there may be several.
@@ -58,6 +60,7 @@ impl Activity {
         Arc::new(Self {
             watch: Stopwatch::start(),
             under_way: AtomicUsize::new(0),
+            lingering: AtomicUsize::new(0),
             moved_ms: AtomicU64::new(0),
             head_ms: AtomicU64::new(0),
             waiting: Mutex::default(),
@@ -68,7 +71,8 @@ impl Activity {
 
     /// Bytes have arrived.
     pub(super) fn received(&self) {
-        if self.under_way.load(Ordering::Relaxed) == 0 && self.head_ms.load(Ordering::Relaxed) == 0 {
+        let other = self.under_way.load(Ordering::Relaxed) + self.lingering.load(Ordering::Relaxed);
+        if other == 0 && self.head_ms.load(Ordering::Relaxed) == 0 {
             self.head_ms.store(self.now_ms(), Ordering::Relaxed);
         }
     }
@@ -98,6 +102,12 @@ impl Activity {
         self.http2.store(http2, Ordering::Relaxed);
         self.sent();
         Busy { activity: Arc::clone(self), request: self.requests.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The rest of a body is read away until what this gives is dropped: its bytes begin no request.
+    pub(super) fn linger(self: &Arc<Self>) -> Lingers {
+        self.lingering.fetch_add(1, Ordering::Relaxed);
+        Lingers(Arc::clone(self))
     }
 
     /// Whether no request is under way.
@@ -131,6 +141,8 @@ impl Activity {
             // Others that move do not excuse one that has stopped.
             let piece = |piece: &Piece| left(piece.since_ms, patience.for_bytes(piece.bytes));
             return waiting.iter().map(piece).min().map(|pieces| pieces.min(left(moved, patience.transfer)));
+        } else if self.lingering.load(Ordering::Relaxed) > 0 {
+            return None;
         } else if head > 0 && !self.http2.load(Ordering::Relaxed) {
             (head, patience.header)
         } else {
@@ -146,6 +158,17 @@ impl Activity {
     /// Never 0.
     fn now_ms(&self) -> u64 {
         1 + self.watch.elapsed().as_millis() as u64
+    }
+}
+
+/// The rest of a body that is read away, until dropped.
+#[derive(Debug)]
+pub(super) struct Lingers(Arc<Activity>);
+
+impl Drop for Lingers {
+    fn drop(&mut self) {
+        self.0.lingering.fetch_sub(1, Ordering::Relaxed);
+        self.0.sent();
     }
 }
 
@@ -188,6 +211,11 @@ mod tests {
         assert_eq!(left(&activity), None);
         drop(busy);
         assert_eq!((left(&activity), activity.is_idle()), (Some(100), true));
+        let lingers = activity.linger();
+        activity.received();
+        assert_eq!(left(&activity), None, "what is read away begins no request");
+        drop(lingers);
+        assert_eq!(left(&activity), Some(100));
         drop(activity.begin(true));
         activity.received();
         assert_eq!(left(&activity), Some(100), "frames of HTTP/2 need not begin a request");

@@ -22,7 +22,7 @@ use tracing::Instrument;
 use super::Entrance;
 use super::activity::Activity;
 use super::answer::Answer;
-use super::linger::Lingering;
+use super::linger::{Lingering, see_off};
 use super::patience::Awaited;
 use super::seldom::Seldom;
 use super::stream::{Noticed, Stream};
@@ -105,7 +105,18 @@ impl Arrived {
             self.present.identify(client).map_err(|_| io::Error::other("too many of one client"))?;
         }
         let stream = match &entrance.tls {
-            Some(tls) => Stream::Tls(Box::new(tls.accept(self.stream).await?)),
+            Some(tls) => match tls.accept(self.stream).await {
+                Ok(stream) => Stream::Tls(Box::new(stream)),
+                Err((error, stream)) => {
+                    let present = self.present;
+                    // It goes on being counted.
+                    tokio::spawn(async move {
+                        see_off(stream).await;
+                        drop(present);
+                    });
+                    return Err(error);
+                }
+            },
             None => Stream::Plain(self.stream),
         };
         Ok((stream, peer, self.present))
@@ -157,7 +168,8 @@ impl Host {
             if body.is_end_stream() {
                 return Body::empty();
             }
-            Body::new(Lingering::new(Awaited::new(body, *patience), awaits_continue))
+            let awaited = Awaited::new(body, *patience);
+            Body::new(Lingering::new(awaited, awaits_continue, Arc::clone(&self.activity)))
         });
         request.extensions_mut().insert(Client(client));
         if let Some(host) = trust.host(self.peer, request.headers()) {

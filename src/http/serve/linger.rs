@@ -2,33 +2,44 @@
 //! before it listens would otherwise see a reset instead.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-/// How much of it is read.
-const BYTES_MAX: u64 = 64 << 20;
-/// For how long.
-const TIME_MAX: Duration = Duration::from_secs(10);
+use super::activity::Activity;
+use crate::runtime::clock::Stopwatch;
 
-/// A body of which some is read away when it is dropped before its end.
+/// For how long it is read.
+const TIME_MAX: Duration = Duration::from_secs(30);
+/// How much of it a second. It is thrown away piece by piece, so that only the network and the processor are to be spared.
+const BYTES_PER_SECOND: u64 = 64 << 20;
+/// How long a connection that was refused may be silent until it is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Bytes that are read of it at a time.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// A body of which the rest is read away when it is dropped before its end.
 pub(super) struct Lingering<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     /// Absent once it has come to its end.
     body: Option<B>,
     /// The sender waits to be asked for the body, and was not asked so far.
     awaits_continue: bool,
+    activity: Arc<Activity>,
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Lingering<B> {
     /// `awaits_continue` says that the sender waits to be asked for the body. If it never is, nothing is read: that
-    /// would be asking.
-    pub(super) const fn new(body: B, awaits_continue: bool) -> Self {
-        Self { body: Some(body), awaits_continue }
+    /// would be asking. `activity` is that of its connection.
+    pub(super) const fn new(body: B, awaits_continue: bool, activity: Arc<Activity>) -> Self {
+        Self { body: Some(body), awaits_continue, activity }
     }
 }
 
@@ -64,17 +75,56 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Drop for Lingering<B> {
         else {
             return;
         };
+        let lingers = self.activity.linger();
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(timeout(TIME_MAX, read_away(body)));
+            runtime.spawn(async move {
+                let _ = timeout(TIME_MAX, read_away(body)).await;
+                drop(lingers);
+            });
         }
     }
 }
 
 async fn read_away(mut body: impl Body<Data = Bytes> + Unpin) {
-    let mut seen = 0;
-    while seen < BYTES_MAX
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        seen += frame.data_ref().map_or(0, |piece| piece.len() as u64);
+    let mut pace = Pace::start();
+    loop {
+        let Some(Ok(frame)) = body.frame().await else { return };
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        drop(frame);
+        pace.keep(bytes).await;
+    }
+}
+
+/// Reads away what comes on a connection that was refused: its sender is then not reset before it has read why.
+pub(super) async fn see_off(mut stream: TcpStream) {
+    let read = async {
+        let (mut pace, mut piece) = (Pace::start(), vec![0; PIECE_BYTES]);
+        stream.shutdown().await?;
+        while let Ok(count @ 1..) = timeout(SILENCE_MAX, stream.read(&mut piece)).await.unwrap_or(Ok(0)) {
+            pace.keep(count).await;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // Whoever is gone needs no answer.
+    let _ = timeout(TIME_MAX, read).await;
+}
+
+/// Keeps reading from being faster than [`BYTES_PER_SECOND`].
+struct Pace {
+    watch: Stopwatch,
+    bytes: u64,
+}
+
+impl Pace {
+    fn start() -> Self {
+        Self { watch: Stopwatch::start(), bytes: 0 }
+    }
+
+    async fn keep(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        let due = Duration::from_secs_f64(self.bytes as f64 / BYTES_PER_SECOND as f64);
+        if let Some(early) = due.checked_sub(self.watch.elapsed()) {
+            sleep(early).await;
+        }
     }
 }

@@ -38,7 +38,15 @@ pub(super) fn check(request: &Parts, version: Option<&str>) -> S3Result<()> {
 
 /// A header that is there twice could mean one thing here and another to whoever signed it.
 fn check_single(headers: &HeaderMap) -> S3Result<()> {
-    let single = [header::AUTHORIZATION, header::HOST, HeaderName::from_static("content-md5")];
+    let single = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::DATE,
+        header::HOST,
+        header::IF_RANGE,
+        header::RANGE,
+        HeaderName::from_static("content-md5"),
+    ];
     let twice = headers.keys().find(|name| {
         (is_amz(name) || single.contains(name)) && headers.get_all(*name).iter().nth(1).is_some()
     });

@@ -1,11 +1,16 @@
 """Whoever sends a large body in vain sees the answer, not a broken connection: with curl and requests, in HTTP/1.1 and
 HTTP/2, with and without TLS, at the API, the S3 endpoint and the listener that redirects."""
 
+import contextlib
+import socket
+import ssl
 import subprocess
+import time
 
 import pytest
 import requests
 
+from harness import wire
 from harness.api import Api
 from harness.server import Server, free_ports
 
@@ -90,9 +95,63 @@ def test_who_sends_a_body_to_the_listener_that_redirects_is_told_where_to_go(ser
 
 
 def test_requests_sees_the_answer_to_a_body_in_vain(server):
-    url, _ = uploads(server)
+    """400,000 records are about as many bytes: more than any buffer on the way holds."""
+    url, project = uploads(server)
     headers = {"Authorization": "wrong", "Hash-Count": "1", "Hash-Size": "8"}
     headers["Content-Type"] = "application/octet-stream"
     verify = str(server.certificate) if server.certificate else True
-    body = bytes(32 << 20)
+    body = bytes(150 << 20)
     assert requests.post(url, data=body, headers=headers, verify=verify, timeout=60).status_code == 403
+    headers = {"Authorization": project.token, "Content-Type": "application/json"}
+    url = url.replace("binaryclks", "runs")
+    assert requests.post(url, data=body, headers=headers, verify=verify, timeout=60).status_code == 413
+
+
+def test_a_slow_sender_in_vain_is_not_taken_for_one_without_a_request(server):
+    """The rest of a body is no head of a request, for which there is less time."""
+    if server.certificate:
+        pytest.skip("it is the same with TLS")
+    with Server(server.folder / "slow", "--header-timeout-ms", "1000") as slow, Api(slow.url) as api:
+        project = api.project()
+        head = wire.head(f"{project.path}/binaryclks", "wrong", {
+            "Content-Type": "application/octet-stream", "Hash-Count": "1", "Hash-Size": "8", "Content-Length": "100",
+        })
+        with wire.connection(slow) as talk:
+            talk.sendall(head)
+            for _ in range(10):
+                time.sleep(0.3)
+                talk.sendall(bytes(10))
+            assert talk.recv(1000).startswith(b"HTTP/1.1 403 ")
+            # The connection is as good as before.
+            talk.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b"HTTP/1.1 200 " in wire.answer(talk)[1].encode()
+
+
+class AsksClients(Server):
+    """A server whose API asks for a certificate; its probes do not."""
+
+    def _wait_until_ready(self):
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError):
+                url = f"https://{self.host}:{self.ops_port}/readyz"
+                if requests.get(url, timeout=2, verify=str(self.certificate)).status_code == 200:
+                    return
+            assert time.monotonic() < deadline and self.process.poll() is None, self.tail()
+            time.sleep(0.05)
+
+
+def test_a_client_without_its_certificate_is_told_so(tmp_path):
+    """With TLS 1.3 it sends before it can know: what it sends is read away, so that it reads the alert."""
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authority", "-days", "2"]
+    authority = tmp_path / "authority.pem"
+    subprocess.run([*made, "-keyout", tmp_path / "key.pem", "-out", authority], check=True, capture_output=True)
+    with AsksClients(tmp_path, "--tls", "self-signed", "--tls-client-ca", str(authority)) as server:
+        context = ssl.create_default_context(cafile=server.certificate)
+        with socket.create_connection((server.host, server.port), timeout=30) as plain:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as talk:
+                with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+                    talk.sendall(b"POST /api/v1/projects HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n")
+                    for _ in range(50):
+                        talk.sendall(bytes(1_000_000))
+                    talk.recv(1)

@@ -1,0 +1,59 @@
+//! What is done with every request before it is looked at: headers that must not be there twice, and content codings.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::TryStreamExt;
+use hyper::body::Body as _;
+
+use super::problem::Problem;
+use crate::runtime::coding;
+
+/// Headers that say one thing: said twice, they could mean one thing here and another to whoever sent them on.
+const SINGLE: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::HOST,
+    header::ORIGIN,
+    HeaderName::from_static("hash-count"),
+    HeaderName::from_static("hash-size"),
+    HeaderName::from_static("return-object-store-address"),
+];
+
+/// Hands the request on, its body without content codings; or refuses it.
+pub(super) async fn admit(request: Request, next: Next) -> Response {
+    match admitted(request) {
+        Ok(request) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn admitted(request: Request) -> Result<Request, Problem> {
+    require_single(request.headers())?;
+    let lines = request.headers().get_all(header::CONTENT_ENCODING);
+    let codings = coding::named(lines.into_iter().map(|line| line.to_str().unwrap_or("not text")));
+    let codings =
+        codings.map_err(|unknown| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, unknown.to_string()))?;
+    if codings.is_empty() || request.body().is_end_stream() {
+        return Ok(request);
+    }
+    let mut request = request.map(|body| {
+        let source = body.into_data_stream();
+        Body::from_stream(coding::decode(source, &codings).map_err(axum::Error::new))
+    });
+    for name in [header::CONTENT_ENCODING, header::CONTENT_LENGTH] {
+        request.headers_mut().remove(name);
+    }
+    Ok(request)
+}
+
+/// Refuses a header that is there twice. A length beside chunks is taken out before: the chunks count.
+fn require_single(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_twice = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
+    SINGLE.iter().find(is_twice).map_or(Ok(()), |name| {
+        Err(Problem::bad_request(format!("the header {name} is there more than once; send it once")))
+    })
+}

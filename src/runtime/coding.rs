@@ -1,0 +1,231 @@
+//! Content codings: what `Content-Encoding` names, taken off as the bytes arrive. Memory does not depend on how much comes
+//! out; how much may, is for the reader to say.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+
+use async_compression::tokio::bufread::{DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
+use tokio_util::io::{ReaderStream, StreamReader};
+
+/// Codings on top of each other at most.
+const CODINGS_MAX: usize = 3;
+/// Bytes of a piece that comes out.
+const PIECE_BYTES: usize = 64 << 10;
+/// The largest window of zstd, as a power of two: the 8 MiB that RFC 9659 has every sender keep to.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Names that change nothing. The last is of a way to send, and some stores give it back.
+const NONE: [&str; 3] = ["", "identity", "aws-chunked"];
+
+/// A coding that can be taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `gzip`, RFC 1952.
+    Gzip,
+    /// `deflate`: zlib, RFC 1950, or the bare deflate that some send under that name.
+    Deflate,
+    /// `zstd`, RFC 8878.
+    Zstd,
+}
+
+/// A coding that cannot be taken off, or one too many.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the content coding `{0}` is not read here: send gzip, deflate, zstd, or the content as it is")]
+pub struct UnknownCoding(String);
+
+/// Bytes that are not coded as they are said to be, or break off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the content is not complete {0}, as Content-Encoding says")]
+pub struct Undecodable(Coding);
+
+impl Undecodable {
+    /// What could not be decoded, if that is why reading failed.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl fmt::Display for Coding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// The codings that the lines of a header name, in the order in which they were put on.
+///
+/// # Errors
+/// [`UnknownCoding`], the first.
+pub fn named<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Coding>, UnknownCoding> {
+    let mut codings = Vec::new();
+    for name in lines.into_iter().flat_map(|line| line.split(',')).map(str::trim) {
+        let lower = name.to_ascii_lowercase();
+        let coding = match lower.as_str() {
+            none if NONE.contains(&none) => continue,
+            "gzip" | "x-gzip" => Some(Coding::Gzip),
+            "deflate" => Some(Coding::Deflate),
+            "zstd" => Some(Coding::Zstd),
+            _ => None,
+        };
+        let coding = coding.filter(|_| codings.len() < CODINGS_MAX);
+        codings.push(coding.ok_or_else(|| UnknownCoding(lower.chars().take(40).collect()))?);
+    }
+    Ok(codings)
+}
+
+/// The bytes without the codings. What `source` fails with comes through as it is, inside of an [`io::Error`]; what cannot
+/// be decoded is [`Undecodable`] inside of one.
+pub fn decode<S, E>(source: S, codings: &[Coding]) -> BoxStream<'static, io::Result<Bytes>>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+{
+    let source = source.map_err(|error| io::Error::other(Source(error.into()))).boxed();
+    codings.iter().rev().fold(source, |source, coding| take_off(source, *coding))
+}
+
+/// Tells a failure of the source from one of a decoder.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Source(Box<dyn std::error::Error + Send + Sync>);
+
+fn take_off(
+    source: BoxStream<'static, io::Result<Bytes>>,
+    coding: Coding,
+) -> BoxStream<'static, io::Result<Bytes>> {
+    let begun = async move {
+        let mut source = StreamReader::new(source);
+        // What is said of it is only looked at once something of it is there.
+        let head = source.fill_buf().await?;
+        let is_zlib = is_zlib(head);
+        let decoder = decoder(source, coding, is_zlib);
+        Ok::<_, io::Error>(ReaderStream::with_capacity(decoder, PIECE_BYTES))
+    };
+    stream::once(begun).try_flatten().map_err(move |error| explain(error, coding)).boxed()
+}
+
+fn decoder(
+    source: impl AsyncBufRead + Send + 'static,
+    coding: Coding,
+    is_zlib: bool,
+) -> Pin<Box<dyn AsyncRead + Send>> {
+    /// What stands behind the end is decoded, too, so that nothing is left out.
+    macro_rules! whole {
+        ($decoder:expr) => {{
+            let mut decoder = $decoder;
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }};
+    }
+    match coding {
+        Coding::Gzip => whole!(GzipDecoder::new(source)),
+        Coding::Deflate if is_zlib => whole!(ZlibDecoder::new(source)),
+        Coding::Deflate => whole!(DeflateDecoder::new(source)),
+        Coding::Zstd => {
+            let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
+            whole!(ZstdDecoder::with_params(source, &window))
+        }
+    }
+}
+
+/// Whether bytes begin as zlib does.
+fn is_zlib(head: &[u8]) -> bool {
+    match head {
+        [method, flags, ..] => method & 0x0F == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0,
+        [method] => method & 0x0F == 8,
+        [] => true,
+    }
+}
+
+fn explain(error: io::Error, coding: Coding) -> io::Error {
+    let inner = error.get_ref();
+    if inner.is_some_and(|inner| inner.is::<Source>() || inner.is::<Undecodable>()) {
+        return error;
+    }
+    io::Error::new(io::ErrorKind::InvalidData, Undecodable(coding))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_compression::tokio::write::{DeflateEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    macro_rules! encoded {
+        ($encoder:ident, $text:expr) => {{
+            let mut encoder = $encoder::new(Vec::new());
+            encoder.write_all($text).await.unwrap();
+            encoder.shutdown().await.unwrap();
+            encoder.into_inner()
+        }};
+    }
+
+    async fn decoded(bytes: &[u8], codings: &[Coding]) -> Result<Vec<u8>, String> {
+        for step in [1, 7, bytes.len().max(1)] {
+            let pieces: Vec<_> =
+                bytes.chunks(step).map(|piece| Ok::<_, io::Error>(Bytes::copy_from_slice(piece))).collect();
+            let found: Result<Vec<Bytes>, _> = decode(stream::iter(pieces), codings).try_collect().await;
+            let found = found.map_err(|error| error.to_string())?.concat();
+            if step == bytes.len().max(1) {
+                return Ok(found);
+            }
+        }
+        unreachable!("the last step is the whole")
+    }
+
+    #[test]
+    fn codings_have_names() {
+        use Coding::{Deflate, Gzip, Zstd};
+        assert_eq!(named(["gzip, Deflate", "zstd"]), Ok(vec![Gzip, Deflate, Zstd]));
+        assert_eq!(named(["X-GZIP,identity, ,aws-chunked"]), Ok(vec![Gzip]));
+        assert_eq!(named(["br"]).unwrap_err().0, "br");
+        assert_eq!(named(["gzip,gzip,gzip,gzip"]).unwrap_err().0, "gzip");
+    }
+
+    #[tokio::test]
+    async fn what_was_put_on_is_taken_off() {
+        let text = b"encodings ".repeat(50_000);
+        let (gzip, zstd) = (encoded!(GzipEncoder, &text), encoded!(ZstdEncoder, &text));
+        assert_eq!(decoded(&gzip, &[Coding::Gzip]).await.unwrap(), text);
+        assert_eq!(decoded(&zstd, &[Coding::Zstd]).await.unwrap(), text);
+        assert_eq!(decoded(&encoded!(ZlibEncoder, &text), &[Coding::Deflate]).await.unwrap(), text);
+        assert_eq!(decoded(&encoded!(DeflateEncoder, &text), &[Coding::Deflate]).await.unwrap(), text);
+        let both = encoded!(ZstdEncoder, &gzip);
+        assert_eq!(decoded(&both, &[Coding::Gzip, Coding::Zstd]).await.unwrap(), text);
+        let twice = [gzip.clone(), gzip].concat();
+        assert_eq!(decoded(&twice, &[Coding::Gzip]).await.unwrap(), [text.clone(), text].concat());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_as_it_is_called_is_named() {
+        let gzip = encoded!(GzipEncoder, b"some text");
+        for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {
+            let why = decoded(b"{\"clks\": []}", &[coding]).await.unwrap_err();
+            assert_eq!(why, Undecodable(coding).to_string());
+        }
+        for broken in [&gzip[..gzip.len() - 1], &[gzip.as_slice(), b"x"].concat(), b""] {
+            assert_eq!(
+                decoded(broken, &[Coding::Gzip]).await.unwrap_err(),
+                Undecodable(Coding::Gzip).to_string()
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_fails_is_heard() {
+        let mut gzip = encoded!(GzipEncoder, b"some text");
+        gzip.truncate(12);
+        let source = [Ok(Bytes::from(gzip)), Err(io::Error::other("reset"))];
+        let found: Result<Vec<Bytes>, _> = decode(stream::iter(source), &[Coding::Gzip]).try_collect().await;
+        assert_eq!(found.unwrap_err().to_string(), "reset");
+    }
+}

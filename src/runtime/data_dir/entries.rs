@@ -20,8 +20,7 @@ const WRITTEN: [&str; 8] = [
     "buckets.db-shm",
 ];
 /// Folders in which files are made and removed.
-const FOLDERS: [&str; 7] =
-    ["queue", "objects", "objects/projects", "objects/buckets", "spool", "cache", "tls"];
+const FOLDERS: [&str; 6] = ["objects", "objects/projects", "objects/buckets", "spool", "cache", "tls"];
 
 /// Checks the directory and what is known to lie in it. Objects are left out: there may be millions.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
@@ -38,11 +37,12 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
     check_queue(&path.join("queue"))
 }
 
-/// Checks all files of the queue: which they are is its own affair.
+/// Checks the queue and all its files: which they are is its own affair, and so is something else in its place.
 fn check_queue(folder: &Path) -> Result<(), Error> {
     if !folder.is_dir() {
         return Ok(());
     }
+    super::check_folder(folder)?;
     for entry in fs::read_dir(folder).map_err(unusable(folder))? {
         check_one(&entry.map_err(unusable(folder))?.path(), Access::READ_OK | Access::WRITE_OK)?;
     }

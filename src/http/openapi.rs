@@ -147,7 +147,7 @@ refusals! {
     /// Of collecting a result.
     NoResult {
         404: "The run has no result yet.",
-        500: "The run failed, and its status says why. Or the server failed.",
+        500: "The run failed, and its status says why. Or the stored result is missing or damaged, or the server failed.",
         503: "The object store is to hand out credentials and does not answer now.",
     }
 }

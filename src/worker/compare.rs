@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Error;
 use super::hold::Hold;
 use super::lease::panicked;
-use super::library::Volume;
+use super::library::Volumes;
 use super::rate::Kind;
 use super::seal::Sealing;
 use super::shop::Shop;
@@ -34,7 +34,7 @@ pub(super) async fn work(
     let project = hold.job().project;
     let plan = shop.objects.blob(&keys::plan(project, run)).await?;
     let volumes = open(shop, hold, &plan, number, uploads).await?;
-    let (tuning, sides) = shop.tunings.of(run);
+    let (tuning, sides) = shop.tunings.of(run, &volumes);
     let kind = kind(&plan)?;
     reach(hold.job().task.kind(), Moment::Opened).await;
     let desk = Arc::new(Desk {
@@ -63,9 +63,6 @@ pub(super) async fn work(
     metrics::found(compared.pairs_found);
     Ok(Outcome::Compared { comparisons: compared.comparisons, pairs: compared.pairs_found })
 }
-
-/// By index, the datasets that the part compares.
-type Volumes = BTreeMap<u32, Arc<Volume>>;
 
 async fn open(
     shop: &Shop,

@@ -5,7 +5,7 @@
 //! that is little beside comparing it once. As long as it is kept it stays mapped, and is only checked again if its
 //! files were touched.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +22,9 @@ use crate::runtime::compute;
 
 /// Datasets kept open. More cost address space, not memory; but checking one again is cheap, too.
 const DATASETS_MAX: usize = 64;
+
+/// By index, datasets that are compared.
+pub(super) type Volumes = BTreeMap<u32, Arc<Volume>>;
 
 /// A dataset, checked.
 #[derive(Debug)]

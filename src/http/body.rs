@@ -16,6 +16,7 @@ use super::State;
 use super::problem::Problem;
 use super::serve::Stalled;
 use crate::runtime::coding::Undecodable;
+use crate::runtime::text;
 
 /// Bytes in the JSON body of a project or a run at most.
 pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;
@@ -105,6 +106,8 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
 /// # Errors
 /// 400, which names the member at fault.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    let text =
+        text::unmarked(text).map_err(|foreign| Problem::bad_request(format!("the body: {foreign}")))?;
     // Deriving would take an array for a list of the members' values.
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::bad_request("the body must be a JSON object"));

@@ -133,6 +133,62 @@ fn what_is_wrong_with_a_file_is_one_line() {
     insta::assert_snapshot!(complaint(GOOD, GOOD, &["--pairs-max", "0"]), @"3 entityd: 1 candidate pairs found so far, which is more than the limit of 0; a higher threshold or blocking would give fewer (--pairs-max allows more)");
 }
 
+/// Runs a program on a file, which replaces the file by another or writes one beside it.
+fn run(program: &str, arguments: &[&str], folder: &Path) {
+    let output = std::process::Command::new(program).args(arguments).current_dir(folder).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program}: {}", stderr(&output));
+}
+
+#[test]
+fn compressed_files_and_pipes_are_read() {
+    let folder = TempDir::new().unwrap();
+    let [json, rows] = two_parties(&folder);
+    let plain = link(&[json.clone(), rows.clone()], &json!(0.9), &["--encoding-bytes", "8"]);
+    run("gzip", &["-k", "a.json", "b.bin"], folder.path());
+    let marked = [b"\xef\xbb\xbf".as_slice(), &fs::read(&json).unwrap()].concat();
+    fs::write(folder.path().join("marked.json"), marked).unwrap();
+    let zstd = zstd::encode_all(fs::File::open(&json).unwrap(), 3).unwrap();
+    fs::write(folder.path().join("zstd.json"), zstd).unwrap();
+    for (left, right) in [("a.json.gz", "b.bin.gz"), ("zstd.json", "b.bin"), ("marked.json", "b.bin")] {
+        let files = [left, right].map(|name| folder.path().join(name));
+        assert_eq!(answer(&link(&files, &json!(0.9), &["--encoding-bytes", "8"])), answer(&plain), "{left}");
+    }
+    let script = "\"$0\" link <(cat a.json) b.bin --threshold 0.9 --encoding-bytes 8";
+    let mut piped = std::process::Command::new("bash");
+    let piped = piped.args(["-c", script]).arg(entityd().get_program()).current_dir(folder.path()).output();
+    assert_eq!(answer(&piped.unwrap()), answer(&plain));
+}
+
+#[test]
+fn a_file_that_is_something_else_is_named_as_that() {
+    let folder = TempDir::new().unwrap();
+    two_parties(&folder);
+    run("tar", &["-cf", "archive.json", "a.json"], folder.path());
+    run("tar", &["-czf", "archive.bin.gz", "b.bin"], folder.path());
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    fs::write(folder.path().join("empty.bin"), "").unwrap();
+    fs::write(folder.path().join("empty.json"), "").unwrap();
+    fs::write(folder.path().join("zip.bin"), b"PK\x03\x04rest").unwrap();
+    let wide: Vec<u8> = "{\"clks\": []}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(folder.path().join("wide.json"), wide).unwrap();
+    for (name, said) in [
+        ("empty.bin", "is empty"),
+        ("empty.json", "is empty"),
+        ("folder", "is a folder"),
+        ("zip.bin", "is a zip archive"),
+        ("archive.json", "is a tar archive"),
+        ("archive.bin.gz", "is a tar archive"),
+        ("wide.json", "UTF-16"),
+    ] {
+        let files = [folder.path().join("a.json"), folder.path().join(name)];
+        let output = link(&files, &json!(0.9), &["--encoding-bytes", "8"]);
+        let complaint = stderr(&output).lines().last().unwrap_or_default().to_owned();
+        assert_eq!(output.status.code(), Some(3), "{name}: {complaint}");
+        assert!(complaint.contains(&format!("/{name}: ")) && complaint.contains(said), "{complaint}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_the_command_line_is_one_line() {
     let folder = TempDir::new().unwrap();

@@ -1,9 +1,10 @@
 //! The files that are to be linked: each becomes a matrix on disk, with its block entries beside it.
 
 use std::fs::File;
-use std::io::Seek;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
+use super::packed;
 use super::workshop::Workshop;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
@@ -12,6 +13,7 @@ use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{Error, Rejection, Summary, binary};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::{Blob, Staged};
+use crate::runtime::permission::explained;
 use crate::telemetry::chain;
 
 /// The most records a file may have.
@@ -59,7 +61,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn read(&self, encoding_bytes: Option<u32>) -> Result<Input, Failure> {
-        if self.path.extension().is_none_or(|extension| extension != "bin") {
+        if !packed::holds_rows(self.path) {
             return self.read_json();
         }
         match encoding_bytes {
@@ -123,11 +125,45 @@ impl Reading<'_> {
         Ok(Input { path: self.path.to_owned(), summary, matrix, entries })
     }
 
+    /// The file, unpacked if it is compressed.
     fn open(&self) -> Result<File, Failure> {
-        File::open(self.path).map_err(|error| self.unreadable(&error))
+        let file = File::open(self.path).map_err(|error| self.unreadable(&explained(self.path, error)))?;
+        let kind = file.metadata().map_err(|error| self.unreadable(&error))?;
+        if kind.is_dir() {
+            return Err(self.refuse("is a folder; give the files in it, one for each party"));
+        }
+        // What comes from a pipe is read more than once, too.
+        let file = if kind.is_file() { file } else { self.copied(|to| io::copy(&mut &file, &mut &*to))? };
+        let head = self.head(&file)?;
+        let Some(coding) = packed::coding(self.path, &head) else { return Ok(file) };
+        let unpacked = self.copied(|to| packed::unpack(file, coding, to))?;
+        self.head(&unpacked)?;
+        Ok(unpacked)
     }
 
-    fn unreadable(&self, error: &std::io::Error) -> Failure {
+    /// The beginning of a file that is worth being read.
+    fn head(&self, file: &File) -> Result<Vec<u8>, Failure> {
+        let head = packed::head(file).map_err(|error| self.unreadable(&error))?;
+        if head.is_empty() {
+            return Err(self.refuse("is empty"));
+        }
+        match packed::unread(self.path, &head) {
+            Some(what) => {
+                Err(self.refuse(&format!("is {what}; unpack it, and give the file with the encodings")))
+            }
+            None => Ok(head),
+        }
+    }
+
+    /// A file without a name that is written by `write`, to be read from its beginning.
+    fn copied(&self, write: impl FnOnce(&File) -> io::Result<u64>) -> Result<File, Failure> {
+        let mut copy = self.workshop.nameless().or_fail()?;
+        write(&copy).map_err(|error| self.unreadable(&error))?;
+        copy.rewind().or_fail()?;
+        Ok(copy)
+    }
+
+    fn unreadable(&self, error: &io::Error) -> Failure {
         Failure::Failed(format!("{}: cannot be read: {error}", self.path.display()))
     }
 

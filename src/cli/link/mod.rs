@@ -4,6 +4,7 @@ mod compare;
 mod csv;
 mod destination;
 mod input;
+mod packed;
 mod party;
 mod result;
 mod workshop;
@@ -26,7 +27,7 @@ use crate::runtime::compute::Pool;
 ///
 /// Each file is one party's upload: JSON as for the API (`clks`, `clknblocks`, or `encodings` with or
 /// without `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything
-/// between them. All files have encodings of the same size, a multiple of 8 bytes, and all have blocks
+/// between them. A file may be compressed with gzip or zstd (.bin.gz, .bin.zst). All files have encodings of the same size, a multiple of 8 bytes, and all have blocks
 /// or none has. The order of the files numbers the datasets, and decides between equal scores. The
 /// result is what a server would answer. What lies on the way to it goes to TMPDIR, or /tmp, which
 /// should have room for twice the files; where there is none, to /var/tmp or the current directory.

@@ -8,3 +8,4 @@ pub(super) mod results;
 pub(super) mod run_status;
 pub(super) mod runs;
 pub(super) mod status;
+mod twice;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::twice;
 use crate::coordinator;
 use crate::http::problem::Problem;
 use crate::model::ResultType;
@@ -76,6 +77,12 @@ impl NewProject {
 fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     if !schema.starts_with('{') {
         return Err(Problem::bad_request("`schema`: expected an object"));
+    }
+    // Of two members of one name some clients take the first and some the last: parties would encode in two ways.
+    if let Some(name) = twice::first(schema) {
+        return Err(Problem::bad_request(format!(
+            "`schema`: the member {name:?} is there twice in one object"
+        )));
     }
     let config = member(schema, "clkConfig").filter(|config| config.get().starts_with('{'));
     let length = config.and_then(|config| member(config.get(), "l"));
@@ -213,11 +220,28 @@ mod tests {
 
     #[test]
     fn the_schema_is_kept_as_it_is_written() {
-        let text = r#"{"schema": {"z" : 1.50, "a":"\u0000", "z":[ ]}, "result_type": "groups"}"#;
-        assert_eq!(read(text).unwrap().schema, r#"{"z" : 1.50, "a":"\u0000", "z":[ ]}"#);
+        let text = r#"{"schema": {"z" : 1.50, "a":"\u0000", "y":[ ]}, "result_type": "groups"}"#;
+        assert_eq!(read(text).unwrap().schema, r#"{"z" : 1.50, "a":"\u0000", "y":[ ]}"#);
         assert_eq!(with("name", json!("\0")).unwrap().name, "\0");
         let deep = format!("{}{}", r#"{"x":"#.repeat(5_000), "1".to_owned() + &"}".repeat(5_000));
         assert_eq!(read(&format!(r#"{{"schema":{deep},"result_type":"groups"}}"#)).unwrap().schema, deep);
+    }
+
+    #[test]
+    fn a_schema_in_which_something_is_there_twice_is_refused() {
+        let schema = r#"{"clkConfig": {"l": 1024}, "clkConfig": {"l": 512}}"#;
+        let body = format!(r#"{{"schema": {schema}, "result_type": "groups"}}"#);
+        let problem = format!("{:?}", read(&body).err());
+        assert!(problem.contains("`schema`: the member") && problem.contains("clkConfig"), "{problem}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
+        let text = r#"{"schema": {}, "result_type": "groups"}"#;
+        assert!(read(&format!("\u{feff}{text}")).is_ok());
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let problem = format!("{:?}", parse::<NewProject>(&wide).err());
+        assert!(problem.contains("UTF-16"), "{problem}");
     }
 
     #[test]

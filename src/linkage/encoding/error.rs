@@ -23,6 +23,9 @@ pub enum Rejection {
     /// Not JSON.
     #[error("byte {offset}: expected {expected}")]
     Syntax { offset: u64, expected: &'static str },
+    /// Text, but not in UTF-8.
+    #[error("the document is in UTF-16 or UTF-32; JSON is sent in UTF-8")]
+    Encoding,
     /// The document stops before it is complete.
     #[error("the JSON document ends early, at byte {offset}")]
     EndsEarly { offset: u64 },

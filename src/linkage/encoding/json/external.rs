@@ -73,6 +73,7 @@ fn only_member<R: Read>(
     mut inside: impl FnMut(&mut Tokens<R>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut tokens = Tokens::new(source);
+    tokens.begin()?;
     tokens.take(b'{', "an object")?;
     let (mut first, mut found) = (true, false);
     while tokens.item(&mut first, b'}')? {

@@ -42,6 +42,20 @@ impl<R: Read> Tokens<R> {
         Self { source, buffer, at: 0, end: 0, base: 0, unescaped: Vec::new() }
     }
 
+    /// Begins the document: leaves out a byte order mark, which RFC 8259 lets us ignore. JSON begins with a character of
+    /// ASCII, so that two bytes tell other encodings.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        while self.window().len() < 3 && self.more()? {}
+        match self.window() {
+            [0xef, 0xbb, 0xbf, ..] => self.advance(3),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => {
+                return Err(Rejection::Encoding.into());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Where in the document the next byte is.
     pub(super) const fn offset(&self) -> u64 {
         self.base + self.at as u64

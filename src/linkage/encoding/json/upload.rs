@@ -124,6 +124,7 @@ struct Reader<R, M, E> {
 
 impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
     fn document(&mut self) -> Result<(), Error> {
+        self.tokens.begin()?;
         self.tokens.take(b'{', "an object")?;
         let mut first = true;
         while self.tokens.item(&mut first, b'}')? {

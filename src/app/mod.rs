@@ -1,5 +1,6 @@
 //! Builds the shelves, opens the doors, starts the hands, and drains.
 
+mod announce;
 mod banner;
 mod edge;
 mod error;
@@ -110,6 +111,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     let server = start(settings).await?;
     // Whoever started this may not be reading; that is no reason to stop.
     let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
+    server.announce(settings);
     service_manager::ready();
     let broker = Arc::clone(&server.broker);
     tokio::select! {

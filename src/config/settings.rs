@@ -125,8 +125,8 @@ settings! {
     connections_per_address_max: usize = "1_000", CONNECTIONS;
     /// How long a client may take for the head of a request, and for the handshake of TLS.
     header_timeout_ms: u64 = "30_000", TIMEOUT;
-    /// How long a connection is kept on which nothing is asked.
-    idle_timeout_ms: u64 = "75_000", TIMEOUT;
+    /// How long a connection is kept on which nothing is asked: longer than proxies keep theirs, 75 s at most, so that they close first.
+    idle_timeout_ms: u64 = "90_000", TIMEOUT;
     /// How long a body may make no progress, in either direction.
     transfer_timeout_ms: u64 = "60_000", TIMEOUT;
     /// Bytes a second at which the body of a request has to arrive, over ten seconds; 0 for any.

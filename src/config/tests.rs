@@ -122,6 +122,12 @@ fn a_settings_file_may_begin_with_a_byte_order_mark_and_is_utf_8() {
 }
 
 #[test]
+fn proxies_close_idle_connections_before_we_do() {
+    // nginx keeps connections of clients for 75 s, and most balancers for 60.
+    assert!(load(&inputs()).unwrap().settings.idle_timeout_ms > 75_000);
+}
+
+#[test]
 fn blanks_around_a_value_do_not_count() {
     let loaded = load_file("listen = ' :8900 '", inputs().variable("ENTITYD_LEASE_MS", " 5_000\n")).unwrap();
     assert_eq!(loaded.settings.listen, "[::]:8900".parse().unwrap());

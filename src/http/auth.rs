@@ -1,4 +1,4 @@
-//! Who calls: the raw token in the header `Authorization`, and what it opens.
+//! Who calls: the token in the header `Authorization`, alone or after the word `Bearer`, and what it opens.
 
 use std::convert::Infallible;
 
@@ -7,7 +7,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::State;
-use super::admin::access::Administrator;
+use super::admin::access::{Administrator, bare};
 use super::problem::Problem;
 use crate::model::{ProjectId, ProjectState, ResultType, Run, RunId, Token};
 
@@ -51,7 +51,7 @@ impl FromRequestParts<State> for Caller {
             project: param("project_id").and_then(ProjectId::parse),
             run: param("run_id").and_then(RunId::parse),
             given: header.map_or(Given::Nothing, |value| {
-                value.to_str().ok().and_then(Token::parse).map_or(Given::NoToken, Given::Token)
+                value.to_str().ok().map(bare).and_then(Token::parse).map_or(Given::NoToken, Given::Token)
             }),
         })
     }

@@ -66,8 +66,11 @@ impl Modify for Tokens {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         for (name, opens) in [
-            ("result_token", "Opens everything in a project but uploading. The raw token, without a scheme."),
-            ("update_token", "Lets one party upload, once. The raw token, without a scheme."),
+            (
+                "result_token",
+                "Opens everything in a project but uploading. The token alone, or after `Bearer`.",
+            ),
+            ("update_token", "Lets one party upload, once. The token alone, or after `Bearer`."),
             ("receipt_token", "In `permutations` projects, lets a party that has uploaded see its result."),
         ] {
             let header = ApiKeyValue::with_description("Authorization", opens);

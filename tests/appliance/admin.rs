@@ -1,8 +1,11 @@
 //! The administrator's door.
 
+use std::io::{Read, Write};
+
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
+use crate::command_line;
 use crate::support::{ENCODING, Entityd, refused, text};
 
 fn http() -> Client {
@@ -110,4 +113,40 @@ async fn a_given_admin_token_is_the_one() {
     let url = format!("http://{}/admin/queue", server.doors().ops);
     let answer = http().get(url).bearer_auth("open-sesame").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
+}
+
+/// What `entityd queue stats` says to a server that answers every request like this.
+fn said_to(answer: &'static str) -> (i32, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let mut command = command_line::entityd();
+    let output =
+        command.args(["queue", "stats", "--server", &url]).env("ENTITYD_ADMIN_TOKEN", "a-token").output();
+    let output = output.unwrap();
+    (output.status.code().unwrap(), command_line::stderr(&output).replace(&url, "URL"))
+}
+
+#[test]
+fn the_queue_command_tells_our_refusals_from_a_stranger() {
+    let (code, said) = said_to("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"other\": {}}");
+    assert_eq!(code, 1);
+    assert!(said.contains("answered 200 OK, which is no answer of an entityd"), "{said}");
+    let (code, said) = said_to(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 28\r\n\r\n\
+         {\"detail\": \"it is starting\"}",
+    );
+    assert_eq!(
+        (code, said.as_str()),
+        (1, "entityd: URL/admin answered 503 Service Unavailable: it is starting\n")
+    );
 }

@@ -2,6 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{ENCODING, Entityd, eventually, refused, text};
 
@@ -156,4 +158,62 @@ async fn the_operator_may_keep_creation_and_listing_to_the_administrator() {
     // Whoever was given tokens needs no other.
     project.upload(0, &[ENCODING]).await;
     assert_eq!(project.describe().await["parties_contributed"], 1);
+}
+
+#[tokio::test]
+async fn a_token_may_stand_after_the_word_bearer() {
+    let server = Entityd::start();
+    let api = server.api();
+    let project = api.project("groups").await;
+    for scheme in ["Bearer ", "bearer ", "BEARER  ", ""] {
+        let answer = api.get(&project.path, &format!("{scheme}{}", project.result_token)).await;
+        assert_eq!(answer.status(), 200, "{scheme:?}");
+    }
+    for scheme in ["Basic ", "Bearer", "Token "] {
+        let answer = api.get(&project.path, &format!("{scheme}{}", project.result_token)).await;
+        refused(answer, 403).await;
+    }
+    let bearer = format!("Bearer {}", project.update_tokens[0]);
+    let clks = json!({"clks": [ENCODING]});
+    assert_eq!(api.post(&format!("{}/clks", project.path), &bearer, &clks).await.status(), 201);
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_is_answered() {
+    let server = Entityd::start();
+    let address = server.doors().api;
+    let body = json!({"schema": {}, "result_type": "groups"}).to_string();
+    let request = format!(
+        "POST /api/v1/projects HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 ") && answer.contains("result_token"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_has_a_line_about_the_start() {
+    let server = Entityd::start();
+    let line = eventually("the line about the start", async || {
+        server.log().lines().find(|line| line.contains("started")).map(str::to_owned)
+    });
+    let line = line.await;
+    let (doors, data_dir) = (server.doors(), server.data_dir().canonicalize().unwrap());
+    for known in [
+        env!("CARGO_PKG_VERSION").to_owned(),
+        doors.api.to_string(),
+        doors.s3.to_string(),
+        doors.ops.to_string(),
+        data_dir.display().to_string(),
+        "open_files".to_owned(),
+        "connections_max".to_owned(),
+    ] {
+        assert!(line.contains(&known), "{known}: {line}");
+    }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Certificate, ClientBuilder, RequestBuilder, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -15,6 +16,8 @@ use crate::runtime::secret;
 
 /// Holds the admin token, unless a file does.
 const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
+/// The type of our refusals.
+const PROBLEM: &str = "application/problem+json";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -80,22 +83,31 @@ impl Client {
         Ok(Self { http, base: format!("{server}/admin"), token })
     }
 
-    /// What the server says about `path`.
-    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
+    /// What the server says about `path`, which has the member `expected`.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        expected: &str,
+    ) -> Result<Value, Failure> {
         let mut url = reqwest::Url::parse(&format!("{}/{path}", self.base))
             .map_err(|error| Failure::Usage(format!("--server: {error}")))?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.ask(self.http.get(url)).await
+        let (status, answer) = self.ask(self.http.get(url)).await?;
+        if answer.get(expected).is_some() { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
     /// What the server says when it is told `body`.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.ask(self.http.post(format!("{}/{path}", self.base)).json(body)).await
+        let (status, answer) = self.ask(self.http.post(format!("{}/{path}", self.base)).json(body)).await?;
+        let is_ours = answer.is_null() || answer.get("jobs").is_some();
+        if is_ours { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
-    async fn ask(&self, request: RequestBuilder) -> Result<Value, Failure> {
+    /// The status and the JSON of an answer that is no refusal.
+    async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Value), Failure> {
         let away = |error: reqwest::Error| {
             let error = error.without_url();
             let why = crate::telemetry::chain(&error);
@@ -103,22 +115,34 @@ impl Client {
         };
         let answer = request.bearer_auth(self.token.as_str()).send().await.map_err(away)?;
         let status = answer.status();
+        let is_problem = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM);
         let body = answer.bytes().await.map_err(away)?;
         let value = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice::<Value>(&body) };
-        match (status, value) {
-            (status, Ok(value)) if status.is_success() => Ok(value),
-            (StatusCode::UNAUTHORIZED, _) => {
-                Err(Failure::Usage(format!("{} does not take this admin token", self.base)))
+        match value {
+            Ok(value) if status.is_success() => Ok((status, value)),
+            Ok(problem) if is_problem && problem["detail"].is_string() => {
+                Err(self.refused(status, problem["detail"].as_str().unwrap_or_default()))
             }
-            (StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST, Ok(problem))
-                if problem["detail"].is_string() =>
-            {
-                Err(Failure::Input(problem["detail"].as_str().unwrap_or_default().to_owned()))
-            }
-            _ => Err(Failure::Failed(format!(
-                "{} answered {status}, which is no answer of an entityd's listener for operations",
-                self.base
-            ))),
+            _ if status == StatusCode::UNAUTHORIZED => Err(self.refused(status, "")),
+            _ => Err(self.stranger(status)),
         }
+    }
+
+    /// The server itself has refused, and says why.
+    fn refused(&self, status: StatusCode, detail: &str) -> Failure {
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                Failure::Usage(format!("{} does not take this admin token", self.base))
+            }
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Failure::Input(detail.to_owned()),
+            _ => Failure::Failed(format!("{} answered {status}: {detail}", self.base)),
+        }
+    }
+
+    fn stranger(&self, status: StatusCode) -> Failure {
+        Failure::Failed(format!(
+            "{} answered {status}, which is no answer of an entityd's listener for operations",
+            self.base
+        ))
     }
 }

@@ -137,9 +137,11 @@ impl Arguments {
 impl Action {
     async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
         match self {
-            Self::Stats => show(&client.get("queue", &[]).await?, json, table::stats),
+            Self::Stats => show(&client.get("queue", &[], "queues").await?, json, table::stats),
             Self::List(list) => show(&list.ask(client).await?, json, table::jobs),
-            Self::Show { job } => show(&client.get("queue/job", &[("id", &job)]).await?, json, table::job),
+            Self::Show { job } => {
+                show(&client.get("queue/job", &[("id", &job)], "job").await?, json, table::job)
+            }
             Self::Retry(dead) => tell(client, "retry", &dead.body(), json).await,
             Self::Discard(dead) => tell(client, "discard", &dead.body(), json).await,
             Self::Pause(queues) => each(client, "pause", &queues, json).await,
@@ -155,7 +157,7 @@ impl List {
         let mut query = vec![("count", count.as_str()), ("after", after.as_str())];
         query.extend(self.queue.as_deref().map(|queue| ("queue", queue)));
         query.extend(self.state.map(|state| ("state", state.name())));
-        client.get("queue/jobs", &query).await
+        client.get("queue/jobs", &query, "jobs").await
     }
 }
 
@@ -174,14 +176,14 @@ async fn each(client: &Client, action: &str, queues: &Queues, json: bool) -> Res
     for queue in names(client, queues).await? {
         client.post(&format!("queue/{action}"), &json!({ "queue": queue })).await?;
     }
-    show(&client.get("queue", &[]).await?, json, table::stats)
+    show(&client.get("queue", &[], "queues").await?, json, table::stats)
 }
 
 async fn names(client: &Client, queues: &Queues) -> Result<Vec<String>, Failure> {
     if !queues.all {
         return Ok(queues.queues.clone());
     }
-    let stats = client.get("queue", &[]).await?;
+    let stats = client.get("queue", &[], "queues").await?;
     Ok(stats["queues"].as_object().into_iter().flat_map(|queues| queues.keys().cloned()).collect())
 }
 
@@ -193,7 +195,7 @@ async fn drain(client: &Client, queues: &Queues, json: bool) -> Result<(), Failu
     let mut progress = Progress::new();
     let mut most = 0;
     let stats = loop {
-        let stats = client.get("queue", &[]).await?;
+        let stats = client.get("queue", &[], "queues").await?;
         let held = |name: &String| stats["queues"][name]["leased"].as_u64().unwrap_or(0);
         let left: u64 = names.iter().map(held).sum();
         if left == 0 {

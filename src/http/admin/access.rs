@@ -103,13 +103,18 @@ impl Access {
     /// the same time for every wrong one.
     fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(given) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized(MISSING)) };
-        let text = given.to_str().unwrap_or_default().trim();
-        let token = match text.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => text,
-        };
+        let token = bare(given.to_str().unwrap_or_default());
         let admitted: bool = self.0.ct_eq(Self::of(token).0.as_ref()).into();
         if admitted { Ok(()) } else { Err(Problem::unauthorized(WRONG)) }
+    }
+}
+
+/// The token that the header `Authorization` holds: alone, or after the word `Bearer`.
+pub(in crate::http) fn bare(header: &str) -> &str {
+    let text = header.trim();
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => text,
     }
 }
 

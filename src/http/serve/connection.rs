@@ -194,7 +194,8 @@ impl Host {
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    // Who has sent a whole request may close that side and still listen, as `nc -N` does.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -6,7 +6,7 @@ from harness.api import assert_problem
 from harness.samples import EIGHT_BYTES, encodings
 
 RESULT, UPDATE, RECEIPT = "result", "update", "receipt"
-NEVER = ["unknown", "bearer", "foreign result", "foreign update"]
+NEVER = ["unknown", "basic", "foreign result", "foreign update"]
 
 # For each endpoint: the tokens that open it, and in `permutations` projects.
 DOORS = {
@@ -50,7 +50,7 @@ class Scene:
             UPDATE: self.project.update_tokens[0],
             RECEIPT: self.receipt,
             "unknown": "0" * 48,
-            "bearer": f"Bearer {self.project.token}",
+            "basic": f"Basic {self.project.token}",
         }[kind]
 
     def knock(self, door, token):

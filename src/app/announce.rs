@@ -1,0 +1,31 @@
+//! The line in the log about a start.
+
+use rustix::process::{Resource, getrlimit};
+
+use super::Server;
+use crate::config::Settings;
+
+impl Server {
+    /// Logs what whoever reads the log later has to know: the version, where it listens, where it writes, and the limits in
+    /// force.
+    pub(super) fn announce(&self, settings: &Settings) {
+        let open_files = getrlimit(Resource::Nofile).current;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            process = std::process::id(),
+            api = %self.addresses.api,
+            s3 = %self.addresses.s3,
+            ops = %self.addresses.ops,
+            tls = self.tls.is_some(),
+            data_dir = %self.data_dir.path().display(),
+            objects = %self.objects,
+            worker_threads = self.threads,
+            connections_max = settings.connections_max,
+            uploads_max = settings.uploads_max,
+            body_bytes_max = settings.body_bytes_max,
+            run_pairs_max = settings.run_pairs_max,
+            open_files,
+            "started"
+        );
+    }
+}

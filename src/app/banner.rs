@@ -11,7 +11,7 @@ pub struct Banner<'a>(pub(super) &'a Server);
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Server { addresses, tls, threads, data_dir, objects, admin_token, .. } = self.0;
+        let Server { addresses, tls, threads, memory, data_dir, objects, admin_token, .. } = self.0;
         let [api, s3, ops] =
             [addresses.api, addresses.s3, addresses.ops].map(|door| address(tls.is_some(), door));
         writeln!(f, "entityd {}", env!("CARGO_PKG_VERSION"))?;
@@ -25,6 +25,7 @@ impl fmt::Display for Banner<'_> {
         }
         writeln!(f, "  data directory  {}", data_dir.path().display())?;
         writeln!(f, "  worker threads  {threads}")?;
+        writeln!(f, "  memory          {memory}")?;
         if let Some(token) = admin_token {
             writeln!(f, "  admin token     {} (shown this once: keep it)", token.as_str())?;
         }

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use super::resources::Files;
 use super::{Addresses, Error};
 use crate::config::Settings;
 use crate::http::{Entrance, Gate, Patience, ProxyHeader, Trust};
@@ -15,7 +16,6 @@ use crate::limits::{Census, Limits, Rate};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::open_files;
 use crate::tls::{self, Mode, Source, Tls};
 use crate::{limits, s3};
 
@@ -35,7 +35,7 @@ pub(super) struct Edge {
 
 impl Edge {
     /// Reads the certificate or makes one; everything else is counted from zero.
-    pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Self, Error> {
+    pub(super) fn open(settings: &Settings, data_dir: &DataDir, files: Files) -> Result<Self, Error> {
         let tls = tls_settings(settings, data_dir)?
             .map(|settings| Tls::open(settings, Clock::system()))
             .transpose()?;
@@ -50,7 +50,7 @@ impl Edge {
         let [api, s3, ops] = limits.map(|settings| Arc::new(Limits::new(settings)));
         let status =
             StatusCode::from_u16(settings.rate_limit_status).expect("the setting is one of two statuses");
-        let census = census(settings);
+        let census = census(settings, files);
         let trust = Arc::new(Trust::new(settings.trusted_proxies.clone(), settings.proxy_header));
         let patience = patience(settings);
         let entropy = Entropy::system();
@@ -70,7 +70,7 @@ impl Edge {
             ops: Entrance {
                 tls: tls.as_ref().map(Tls::open_to_all),
                 gate: Some(Gate::plain("ops", Arc::clone(&ops), status)),
-                census: census_of_ops(settings),
+                census: Census::new(files.ops_connections, settings.connections_per_address_max),
                 trust: Arc::new(Trust::new(Vec::new(), ProxyHeader::XForwardedFor)),
                 ..redirect.clone()
             },
@@ -151,10 +151,10 @@ fn alike(rate: Rate) -> limits::Settings {
     limits::Settings { uploads: rate, results: rate, others: rate, failures: Rate::Off, total: Rate::Off }
 }
 
-/// As many connections as the operator allows, as far as there are files for them: an upload needs a few more.
-/// Counts the connections of clients. Says so if fewer may be open than the settings allow.
-fn census(settings: &Settings) -> Arc<Census> {
-    let all_max = settings.connections_max.min(eighths_of_files(5));
+/// Counts the connections of clients: as many as the operator allows, as far as there are files for them. Says so if fewer
+/// may be open than the settings allow.
+fn census(settings: &Settings, files: Files) -> Arc<Census> {
+    let all_max = files.connections;
     if all_max < settings.connections_max {
         tracing::warn!(
             "the limit on open files (ulimit -n) leaves {all_max} connections of --connections-max {}",
@@ -162,17 +162,6 @@ fn census(settings: &Settings) -> Arc<Census> {
         );
     }
     Census::new(all_max, settings.connections_per_address_max)
-}
-
-/// Counts those of whoever watches the server.
-fn census_of_ops(settings: &Settings) -> Arc<Census> {
-    let all_max = settings.connections_max.min(eighths_of_files(1));
-    Census::new(all_max, settings.connections_per_address_max)
-}
-
-/// So many eighths of the files that may be open.
-fn eighths_of_files(count: u64) -> usize {
-    usize::try_from(open_files::max() / 8 * count).unwrap_or(usize::MAX)
 }
 
 fn patience(settings: &Settings) -> Patience {

@@ -27,6 +27,51 @@ pub enum Error {
         /// What the operating system says.
         cause: std::io::Error,
     },
+    /// Too few files may be open.
+    #[error(
+        "this server needs {needed} open files at least, and the system allows {allowed}; raise the limit (ulimit -n, or \
+         LimitNOFILE= in a unit of systemd)"
+    )]
+    OpenFiles {
+        /// How many are needed.
+        needed: u64,
+        /// How many are allowed.
+        allowed: u64,
+    },
+    /// The system refuses threads.
+    #[error(
+        "the system refuses the {needed} threads that this server needs; raise the limit on processes (ulimit -u, or \
+         TasksMax= in a unit of systemd) or on address space (ulimit -v)"
+    )]
+    Threads {
+        /// How many are needed.
+        needed: usize,
+        /// What the system says.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Too little address space.
+    #[error(
+        "this server needs {needed_mib} MiB of address space at least, and the system allows {allowed_mib} MiB; raise \
+         the limit (ulimit -v)"
+    )]
+    AddressSpace {
+        /// MiB that are needed.
+        needed_mib: u64,
+        /// MiB that are allowed.
+        allowed_mib: u64,
+    },
+    /// Files may not become large enough.
+    #[error(
+        "this server writes files of {needed_mib} MiB and more, and the system allows {allowed_mib} MiB; raise the limit \
+         on file sizes (ulimit -f)"
+    )]
+    FileSize {
+        /// MiB that are needed.
+        needed_mib: u64,
+        /// MiB that are allowed.
+        allowed_mib: u64,
+    },
     /// Nobody could be let in to the administration.
     #[error("cannot set up the admin token")]
     Access(#[from] http::admin::access::Error),

@@ -7,6 +7,7 @@ mod error;
 mod listen;
 mod objects;
 mod operator;
+mod resources;
 mod s3;
 mod service_manager;
 mod settings;
@@ -18,7 +19,7 @@ pub use s3::CREDENTIALS as S3_CREDENTIALS;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use axum::Router;
@@ -42,13 +43,14 @@ use crate::runtime::clock::Clock;
 use crate::runtime::compute::Pool;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::open_files;
 use crate::runtime::reserve::Reserve;
+use crate::runtime::{file_size, memory};
 use crate::tls::Tls;
 use crate::worker::Worker;
 use edge::Edge;
 use listen::listen;
 use operator::Operator;
+use resources::{Files, Memory};
 use shelves::{Blobs, Shelves};
 
 /// How long work that does not hear that it is to stop may go on at the very end.
@@ -65,6 +67,7 @@ pub struct Server {
     addresses: Addresses,
     tls: Option<Arc<Tls>>,
     threads: usize,
+    memory: Memory,
     data_dir: DataDir,
     objects: Location,
     /// If it was made at this start.
@@ -91,8 +94,12 @@ struct Addresses {
 /// # Errors
 /// [`Error`], if it does not start.
 pub fn run(settings: &Settings) -> Result<(), Error> {
+    Files::share_out(settings)?;
+    resources::check(settings)?;
     let runtime = runtime(settings)?;
+    let spare = Spare::start(&runtime);
     let outcome = runtime.block_on(until_signalled(settings));
+    drop(spare);
     // Work that would not hear of it is cut off here; it resumes at the next start.
     runtime.shutdown_timeout(LAST_WORK);
     outcome
@@ -101,11 +108,24 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
 /// The threads that wait for the network and the disk. Every upload under way has one of the blocking ones for
 /// itself, and there must be others for the metadata and the jobs.
 fn runtime(settings: &Settings) -> std::io::Result<tokio::runtime::Runtime> {
-    let blocking = 2 * settings.uploads_max.max(UPLOADS_MIN);
+    let blocking = 2 * settings.uploads_max.max(UPLOADS_MIN) + 1;
     tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking).build()
 }
 
+/// A thread that may block and does nothing. While there is one, the runtime keeps work for later that the system
+/// refuses a thread for; without any, it would panic.
+struct Spare(#[expect(dead_code, reason = "it ends by being dropped")] mpsc::Sender<()>);
+
+impl Spare {
+    fn start(runtime: &tokio::runtime::Runtime) -> Self {
+        let (keep, kept) = mpsc::channel();
+        runtime.spawn_blocking(move || kept.recv());
+        Self(keep)
+    }
+}
+
 async fn until_signalled(settings: &Settings) -> Result<(), Error> {
+    file_size::survive_limit()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = start(settings).await?;
@@ -139,10 +159,10 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
 pub async fn start(settings: &Settings) -> Result<Server, Error> {
     // What is stored is for this user's eyes, whichever library makes the file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let files = Files::share_out(settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
     let reserve = reserve(&data_dir);
-    open_files::raise();
-    let edge = Edge::open(settings, &data_dir)?;
+    let edge = Edge::open(settings, &data_dir, files)?;
     let api = listen("listen", settings.listen)?;
     let s3_listener = listen("s3-listen", settings.s3_listen)?;
     let ops = listen("ops-listen", settings.ops_listen)?;
@@ -201,9 +221,11 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let drain = Duration::from_millis(settings.drain_timeout_ms);
     let threads = pool.threads();
     let work = settings::worker(settings, &data_dir);
+    let memory = Memory { for_runs: work.memory_bytes, available: memory::available() };
+    memory.log(files);
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
-    let wishes = settings::http(settings);
+    let wishes = settings::http(settings, files.uploads);
     let state = http::State::new(coordinator, objects, admin.access, spool, reserve, wishes, external);
     let open = |listener: TcpListener, router: Router, entrance: Entrance| {
         doors.spawn(http::serve(listener, router, entrance, doors_stop.clone(), drain));
@@ -218,6 +240,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         addresses,
         tls: edge.tls,
         threads,
+        memory,
         data_dir,
         objects: settings.objects.clone(),
         admin_token,

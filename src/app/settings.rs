@@ -31,10 +31,11 @@ pub(super) fn kernel(settings: &Settings) -> Kernel {
     settings.kernel.map_or_else(Kernel::best, named)
 }
 
-pub(super) fn http(settings: &Settings) -> http::Settings {
+/// For the API, which reads `uploads` at a time at most.
+pub(super) fn http(settings: &Settings, uploads: usize) -> http::Settings {
     http::Settings {
         body_bytes_max: settings.body_bytes_max,
-        uploads_max: settings.uploads_max,
+        uploads_max: uploads,
         cors_origins: settings.cors_origins.clone(),
         compress_results: settings.compress_results,
         require_admin_token: settings.require_admin_token,
@@ -46,7 +47,7 @@ pub(super) fn http(settings: &Settings) -> http::Settings {
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 
 pub(super) fn worker(settings: &Settings, data_dir: &DataDir) -> worker::Settings {
-    let three_quarters = || memory::available().map_or(MEMORY_UNKNOWN, |bytes| bytes / 4 * 3);
+    let three_quarters = || memory::available().map_or(MEMORY_UNKNOWN, |available| available.bytes / 4 * 3);
     worker::Settings {
         lease: Duration::from_millis(settings.lease_ms),
         drain_timeout: Duration::from_millis(settings.drain_timeout_ms),

@@ -21,7 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use exit::Failure;
 
 use crate::linkage::similarity::{Kernel, KernelName};
-use crate::runtime::signals;
+use crate::runtime::{file_size, signals, threads};
 use crate::tls;
 
 /// Privacy-preserving record linkage in one binary
@@ -87,9 +87,18 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
+/// Threads of a command beside those that wait for the network and those that compute.
+const THREADS: usize = 8;
+
 /// The threads that wait for the network and the disk.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
+    let refused = |error| Failure::Failed(format!("cannot start threads: {error}"));
+    threads::rehearse(2 * threads::cores() + THREADS).map_err(refused)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(refused)?;
+    let context = runtime.enter();
+    file_size::survive_limit().map_err(refused)?;
+    drop(context);
+    Ok(runtime)
 }
 
 /// The kernel of this name, for commands that compare by themselves.

@@ -4,6 +4,9 @@
 
 use std::io::{self, Read, Seek, Write};
 
+/// Files that are merged at once where many may be open.
+const MERGED_AT_ONCE: usize = 128;
+
 /// A temporary file: empty when made, gone when dropped.
 pub trait ScratchFile: Read + Write + Seek + Send {}
 
@@ -16,6 +19,11 @@ pub trait Scratch: Sync {
     /// # Errors
     /// The storage's, most likely a full disk.
     fn file(&self) -> io::Result<Box<dyn ScratchFile>>;
+
+    /// How many files are read at once while they are merged.
+    fn merged_at_once(&self) -> usize {
+        MERGED_AT_ONCE
+    }
 }
 
 /// Temporary files in memory, for small inputs and tests.

@@ -15,6 +15,7 @@ use tempfile::{NamedTempFile, TempPath};
 use super::blob::Stamp;
 use super::{Error, Key, Prefix, keys};
 use crate::runtime::disk;
+use crate::runtime::open_files::patiently;
 
 /// How often a directory is made again that a removal took away under a publication.
 const PLACE_ATTEMPTS: usize = 16;
@@ -88,7 +89,8 @@ impl Local {
     }
 
     pub(super) fn file(&self, key: &Key) -> Result<File, Error> {
-        File::open(self.root.join(key.as_str())).map_err(|error| Error::opening(key, error))
+        let path = self.root.join(key.as_str());
+        patiently(|| File::open(&path)).map_err(|error| Error::opening(key, error))
     }
 
     pub(super) fn stamp(&self, key: &Key) -> Result<Stamp, Error> {
@@ -174,14 +176,14 @@ pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    patiently(|| File::open(path))?.sync_all()
 }
 
 /// A copy of `file` that is on the disk, for a directory to which it cannot be renamed: on another file system. What a crash
 /// leaves of it goes with the directory.
 fn copy_into(directory: &Path, file: &Path) -> io::Result<TempPath> {
-    let mut copy = tempfile::Builder::new().prefix(COPY).tempfile_in(directory)?;
-    io::copy(&mut File::open(file)?, &mut copy)?;
+    let mut copy = patiently(|| tempfile::Builder::new().prefix(COPY).tempfile_in(directory))?;
+    io::copy(&mut patiently(|| File::open(file))?, &mut copy)?;
     copy.as_file().sync_all()?;
     Ok(copy.into_temp_path())
 }
@@ -202,7 +204,7 @@ fn remove_unfinished_copies(directory: &Path) -> io::Result<()> {
 
 /// Unlinks all files below `directory` and appends the directories, each before what it contains.
 fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>) -> io::Result<u64> {
-    let entries = match fs::read_dir(directory) {
+    let entries = match patiently(|| fs::read_dir(directory)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
 use super::{Error, Key, ObjectFile};
+use crate::runtime::open_files::patiently_async;
 
 /// Bytes in a part of an upload, all but the last; smaller objects go up whole.
 const PART_BYTES: u64 = 8 << 20;
@@ -19,7 +20,7 @@ const PARTS: usize = 4;
 /// Uploads a complete file as the object `key`. Where the object exists, it stays.
 pub(super) async fn upload(store: &dyn ObjectStore, file: NamedTempFile, key: &Key) -> Result<(), Error> {
     let size = file.as_file().metadata()?.len();
-    let mut source = tokio::fs::File::open(file.path()).await?;
+    let mut source = patiently_async(|| tokio::fs::File::open(file.path())).await?;
     if size <= PART_BYTES {
         let mut bytes = Vec::with_capacity(size as usize);
         source.read_to_end(&mut bytes).await?;

@@ -27,6 +27,7 @@ use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::disk;
+use crate::runtime::open_files::{self, patiently, patiently_async};
 use crate::runtime::outage::Outage;
 
 /// Bytes of a piece of a streamed file.
@@ -153,7 +154,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
     pub fn stage(&self) -> Result<Staged, Error> {
-        let file = tempfile::Builder::new().prefix("staged-").tempfile_in(&self.0.staging);
+        let file = patiently(|| tempfile::Builder::new().prefix("staged-").tempfile_in(&self.0.staging));
         let file = file.map_err(Error::from).inspect_err(|error| self.has_failed(error))?;
         Ok(Staged::new(self.clone(), file))
     }
@@ -227,7 +228,7 @@ impl Objects {
             Form::Local(local) => Ok(ObjectFile::whole(local.file(key)?)?),
             Form::Remote(runtime, Some(cache)) => runtime.block_on(cache.read(&**store, key, staging)),
             Form::Remote(runtime, None) => {
-                let copy = tempfile::tempfile_in(staging)?;
+                let copy = patiently(|| tempfile::tempfile_in(staging))?;
                 runtime.block_on(remote::download(&**store, key, copy))
             }
         })
@@ -240,8 +241,9 @@ impl Objects {
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
     pub async fn stream(&self, key: &Key) -> Result<(u64, Chunks), Error> {
         metered("stream", async {
+            let path = key.path();
             let missing = |error| Error::from_store(key, error);
-            let found = self.0.store.get(&key.path()).await.map_err(missing)?;
+            let found = patiently_async(|| self.0.store.get(&path)).await.map_err(missing)?;
             let size = found.meta.size;
             let chunks = match found.payload {
                 GetResultPayload::File(file, _) => {
@@ -272,7 +274,9 @@ impl Objects {
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
     pub async fn range(&self, key: &Key, range: Range<u64>) -> Result<Chunks, Error> {
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let found = self.0.store.get_opts(&key.path(), options).await;
+        let path = key.path();
+        let open = || self.0.store.get_opts(&path, options.clone());
+        let found = patiently_async(open).await;
         let found = found.map_err(|error| Error::from_store(key, error))?;
         Ok(found.into_stream().map_err(Error::from).boxed())
     }
@@ -466,7 +470,11 @@ impl Objects {
 /// Temporary files without a name: nothing of them outlives the process.
 impl Scratch for Objects {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
-        Ok(Box::new(tempfile::tempfile_in(&self.0.staging)?))
+        Ok(Box::new(patiently(|| tempfile::tempfile_in(&self.0.staging))?))
+    }
+
+    fn merged_at_once(&self) -> usize {
+        open_files::merged_at_once()
     }
 }
 

@@ -1,24 +1,92 @@
 //! How much memory this process may use.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// What this process may use at most: what its control group says, or else what the machine has. Nothing, where
-/// neither can be read.
-pub fn available() -> Option<u64> {
-    let group = group_limit(Path::new("/sys/fs/cgroup"));
-    let machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(machine_total);
-    match (group, machine) {
-        (Some(group), Some(machine)) => Some(group.min(machine)),
-        (group, machine) => group.or(machine),
+use rustix::process::{Resource, getrlimit};
+
+/// Where control groups are.
+const GROUPS: &str = "/sys/fs/cgroup";
+
+/// A bound on memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Available {
+    /// Bytes that may be used.
+    pub bytes: u64,
+    /// Sets the bound.
+    pub bound: Bound,
+}
+
+/// Sets a bound on memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The control group of the process, or one above it: a container, or a unit of systemd.
+    ControlGroup,
+    /// The limit on the address space of the process.
+    AddressSpace,
+    /// The memory of the machine.
+    Machine,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ControlGroup => "control group",
+            Self::AddressSpace => "limit on address space",
+            Self::Machine => "machine",
+        })
     }
 }
 
-/// The limit of the control group that a container sees at `root`: version 2, or else 1.
-fn group_limit(root: &Path) -> Option<u64> {
-    ["memory.max", "memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|file| fs::read_to_string(root.join(file)).ok()?.trim().parse().ok())
+/// The least of what the control group, the limit on address space and the machine allow. Nothing, where none of them
+/// can be read.
+pub fn available() -> Option<Available> {
+    let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(machine_total);
+    let bounds = [
+        (machine, Bound::Machine),
+        (group_limit(Path::new(GROUPS), &membership), Bound::ControlGroup),
+        (address_space(), Bound::AddressSpace),
+    ];
+    let bounds = bounds.into_iter().filter_map(|(bytes, bound)| Some(Available { bytes: bytes?, bound }));
+    bounds.min_by_key(|available| available.bytes)
+}
+
+/// The most bytes of address space, if there is a limit.
+pub fn address_space() -> Option<u64> {
+    getrlimit(Resource::As).current
+}
+
+/// The least limit of the control groups that `membership` names, and of those above them. Inside a container their
+/// paths may be those of the machine: what is not found is passed over, and the container's own group is at the root.
+fn group_limit(root: &Path, membership: &str) -> Option<u64> {
+    let limits = membership.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let path = path.trim_start_matches('/');
+        match controllers {
+            "" => {
+                let unified = root.join("unified");
+                let files = ["memory.max", "memory.high"];
+                least(root, path, &files).into_iter().chain(least(&unified, path, &files)).min()
+            }
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                least(&root.join("memory"), path, &["memory.limit_in_bytes"])
+            }
+            _ => None,
+        }
+    });
+    limits.min()
+}
+
+/// The least number in these files of the group at `path` and of all above it up to `root`.
+fn least(root: &Path, path: &str, files: &[&str]) -> Option<u64> {
+    let groups = Path::new(path).ancestors().map(|group| root.join(group));
+    let numbers = groups.flat_map(|group| {
+        files.iter().filter_map(move |file| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok())
+    });
+    numbers.min()
 }
 
 /// `MemTotal` of `/proc/meminfo`, which is in kibibytes.
@@ -32,23 +100,53 @@ fn machine_total(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn write(root: &Path, file: &str, text: &str) {
+        let path = root.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     #[test]
-    fn the_limit_of_the_control_group_is_found_in_either_version() {
+    fn the_least_limit_of_the_groups_above_the_process_counts() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(group_limit(root.path()), None);
-        fs::create_dir(root.path().join("memory")).unwrap();
-        fs::write(root.path().join("memory/memory.limit_in_bytes"), "1048576\n").unwrap();
-        assert_eq!(group_limit(root.path()), Some(1 << 20));
-        fs::write(root.path().join("memory.max"), "max\n").unwrap();
-        assert_eq!(group_limit(root.path()), Some(1 << 20), "no limit is no number");
-        fs::write(root.path().join("memory.max"), "2097152\n").unwrap();
-        assert_eq!(group_limit(root.path()), Some(2 << 20));
+        let root = root.path();
+        let unit = "0::/system.slice/entityd.service\n";
+        assert_eq!(group_limit(root, unit), None);
+        write(root, "system.slice/entityd.service/memory.max", "max\n");
+        assert_eq!(group_limit(root, unit), None, "no limit is no number");
+        write(root, "system.slice/memory.max", "4194304\n");
+        assert_eq!(group_limit(root, unit), Some(4 << 20));
+        write(root, "system.slice/entityd.service/memory.max", "3145728\n");
+        assert_eq!(group_limit(root, unit), Some(3 << 20));
+        write(root, "system.slice/entityd.service/memory.high", "2097152\n");
+        assert_eq!(group_limit(root, unit), Some(2 << 20));
+        write(root, "other.slice/memory.max", "1\n");
+        assert_eq!(group_limit(root, unit), Some(2 << 20), "others do not count");
+    }
+
+    #[test]
+    fn the_first_version_and_both_together_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let membership = "5:cpu,memory:/a/b\n0::/\n";
+        write(root, "memory/memory.limit_in_bytes", "9223372036854771712\n");
+        write(root, "memory/a/b/memory.limit_in_bytes", "1048576\n");
+        assert_eq!(group_limit(root, membership), Some(1 << 20));
+        write(root, "unified/memory.max", "1000\n");
+        assert_eq!(group_limit(root, membership), Some(1000));
+        let of_the_machine = "0::/docker/0123\n";
+        write(root, "memory.max", "500\n");
+        assert_eq!(
+            group_limit(root, of_the_machine),
+            Some(500),
+            "a container sees its own group at the root"
+        );
     }
 
     #[test]
     fn the_memory_of_the_machine_is_read() {
         assert_eq!(machine_total("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
         assert_eq!(machine_total("nothing"), None);
-        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(available().is_some_and(|available| available.bytes > 1 << 20));
     }
 }

@@ -40,6 +40,18 @@ const fn lane(queue: &'static str, weight: u32, slots: u16) -> Lane {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roster(Vec<Lane>);
 
+impl Roster {
+    /// Jobs in hand at once, of all queues.
+    pub fn slots(&self) -> usize {
+        self.0.iter().map(|lane| usize::from(lane.slots)).sum()
+    }
+
+    /// Jobs in hand at once of this queue.
+    pub fn slots_of(&self, queue: &str) -> usize {
+        self.0.iter().filter(|lane| lane.queue == queue).map(|lane| usize::from(lane.slots)).sum()
+    }
+}
+
 impl Default for Roster {
     fn default() -> Self {
         Self(LANES.to_vec())
@@ -113,8 +125,7 @@ pub(super) struct Turn<'a> {
 
 impl Hands {
     pub(super) fn new(roster: Roster) -> Arc<Self> {
-        let slots: usize = roster.0.iter().map(|lane| usize::from(lane.slots)).sum();
-        let count = slots.saturating_sub(1).max(1);
+        let count = roster.slots().saturating_sub(1).max(1);
         Arc::new(Self { lanes: roster.0, count, busy: Mutex::default(), freed: Notify::new() })
     }
 

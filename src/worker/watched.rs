@@ -62,4 +62,8 @@ impl Scratch for Watched<Objects> {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
         Ok(Box::new(Watched::new(Scratch::file(&self.inner)?, &self.hold)))
     }
+
+    fn merged_at_once(&self) -> usize {
+        self.inner.merged_at_once()
+    }
 }

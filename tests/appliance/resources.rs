@@ -1,10 +1,13 @@
 //! Open files, threads, memory and file sizes: what a server needs of each, and what it does with less.
 
 use std::fs;
+use std::net::TcpStream;
 
 use futures::future::join_all;
 
-use crate::support::{Entityd, OTHER_ENCODING};
+use crate::support::{ENCODING, Entityd, OTHER_ENCODING, refused};
+
+const MIB: u64 = 1 << 20;
 
 /// How many files of these names a process has open.
 fn open_files(server: &Entityd, name: &str) -> usize {
@@ -28,4 +31,92 @@ async fn many_readers_of_the_metadata_share_a_few_files() {
         }
         assert_eq!(open_files(&server, "metadata.db"), before);
     }
+}
+
+/// The number in front of these words.
+fn number_before(text: &str, words: &str) -> u64 {
+    let before = text.split(words).next().unwrap();
+    before.split(' ').next_back().unwrap().parse().unwrap()
+}
+
+/// Asserts that a server does not start, and says why in one line; gives the line.
+async fn refuses(wrapper: &[&str]) -> String {
+    let (ended, said) = Entityd::refused_through(wrapper).await;
+    assert_eq!((ended.code(), said.lines().count()), (Some(1), 1), "{wrapper:?}: {said}");
+    said
+}
+
+#[tokio::test]
+async fn too_few_open_files_are_refused_and_as_many_as_it_says_will_do() {
+    let mut needed = 0;
+    for files in [16, 24, 32] {
+        let said = refuses(&["prlimit", &format!("--nofile={files}:{files}")]).await;
+        needed = number_before(&said, " open files at least");
+    }
+    refuses(&["prlimit", &format!("--nofile={0}:{0}", needed - 1)]).await;
+    let server = Entityd::through(&["prlimit", &format!("--nofile={needed}:{needed}")], &[], &[]);
+    let project = server.api().project("groups").await;
+    // Most of these are refused; none goes away by itself.
+    let idle: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(server.doors().api).unwrap()).collect();
+    project.upload(0, &[ENCODING; 40]).await;
+    project.upload(1, &[ENCODING; 40]).await;
+    let run = project.run(0.9).await;
+    assert_eq!(run.ended().await["state"], "completed", "{}", server.log());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn an_idle_server_has_no_more_files_open_than_it_counts() {
+    let server = Entityd::start();
+    let databases = open_files(&server, ".db");
+    let all = open_files(&server, "");
+    assert!(all - databases <= 24, "{all} files are open, {databases} of them of databases");
+}
+
+#[tokio::test]
+async fn too_little_address_space_is_refused_in_one_line() {
+    for mib in [100, 200, 300, 400, 500, 700] {
+        let said = refuses(&["prlimit", &format!("--as={0}:{0}", mib * MIB)]).await;
+        assert!(said.contains("ulimit -v"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn too_few_threads_are_refused_in_one_line() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root may become the user that the limit binds");
+    }
+    for threads in [1, 2, 6, 20] {
+        let limit = format!("--nproc={threads}:{threads}");
+        let user = ["setpriv", "--reuid=65534", "--clear-groups", "prlimit", &limit];
+        let (ended, said) = Entityd::refused_through(&user).await;
+        if said.contains("failed to execute") {
+            return eprintln!("skipped: the other user may not start the program");
+        }
+        assert_eq!((ended.code(), said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.contains("ulimit -u"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_larger_than_a_file_may_be_is_refused_and_the_server_goes_on() {
+    assert!(refuses(&["prlimit", "--fsize=1000000"]).await.contains("ulimit -f"));
+    let server = Entityd::through(&["prlimit", &format!("--fsize={}", 80 * MIB)], &[], &[]);
+    let project = server.api().project("groups").await;
+    let records = 11 * MIB;
+    let body = vec![7; 8 * records as usize];
+    let answer = project.binary(0, records.cast_signed()).body(body).send().await.unwrap();
+    refused(answer, 507).await;
+    project.upload(0, &[ENCODING]).await;
+    project.upload(1, &[ENCODING]).await;
+    assert_eq!(project.run(0.9).await.ended().await["state"], "completed");
+}
+
+#[tokio::test]
+async fn the_memory_that_is_taken_is_bounded_by_the_limits_of_the_process() {
+    let server = Entityd::through(&["prlimit", &format!("--as={0}:{0}", 6_000 * MIB)], &[], &[]);
+    let log = server.log();
+    assert!(log.contains("memory.mib"), "{log}");
+    let available = number_before(&log.replace("\"memory.available_mib\":", " "), ",\"memory.bound\"");
+    assert!(available <= 6_000, "{log}");
 }

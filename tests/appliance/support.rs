@@ -69,6 +69,15 @@ impl Entityd {
         Self::spawn(folder, command)
     }
 
+    /// How a server ends that another program starts and that is not to start, and what it says.
+    pub(crate) async fn refused_through(wrapper: &[&str]) -> (ExitStatus, String) {
+        let folder = TempDir::new().unwrap();
+        let mut command = wrapped(wrapper, &command(&folder, &[], &[]));
+        let mut child = command.stdout(Stdio::null()).stderr(log(&folder)).spawn().unwrap();
+        let ended = eventually("the process ends", async || child.try_wait().unwrap()).await;
+        (ended, fs::read_to_string(folder.path().join("log")).unwrap())
+    }
+
     /// A process on what another one has left in `folder`, that comes to its end by itself, perhaps before it has said
     /// anything.
     pub(crate) async fn until_it_ends(folder: &TempDir, variables: &[(&str, &str)]) {

@@ -87,7 +87,9 @@ pub async fn serve(
                     Err(full) => entrance.turn_away(&stream, peer.ip(), full, &crowded),
                 },
                 Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
+                    if let Some(count) = crowded.refused.count() {
+                        tracing::warn!(count, "cannot accept a connection; trying again: {error}");
+                    }
                     sleep(PAUSE).await;
                 }
             },
@@ -105,6 +107,8 @@ pub async fn serve(
 #[derive(Default)]
 struct Crowded {
     everywhere: Seldom,
+    /// By the system.
+    refused: Seldom,
     one_address: Seldom,
 }
 

@@ -6,14 +6,12 @@ use super::sorter::copy;
 use super::{Error, Pair, Reader};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
-/// Runs that are merged at once, each with a buffer of about 48 KiB. More are merged in rounds.
-const FAN_IN: usize = 128;
-
 /// The bytes of a sorted run, as a pair file.
 pub type Run<'a> = Box<dyn Read + Send + 'a>;
 
-/// Merges any number of runs. With more than 128 of them, intermediate runs go through `scratch`, so
-/// that at most 256 files are open and memory does not grow with the number of runs or pairs.
+/// Merges any number of runs, each with a buffer of about 48 KiB. With more of them than `scratch` has merged at once (128
+/// where many files may be open), intermediate runs go through `scratch`: at most twice as many files are open, and memory
+/// does not grow with the number of runs or pairs.
 ///
 /// `runs` is asked for one run at a time, when it is about to be read.
 ///
@@ -25,15 +23,16 @@ pub fn merge_runs<'a>(
     scratch: &dyn Scratch,
 ) -> Result<Merge<Reader<Run<'a>>>, Error> {
     let mut runs = runs.into_iter().fuse();
+    let fan_in = scratch.merged_at_once();
     let mut merged: Vec<Box<dyn ScratchFile>> = Vec::new();
     loop {
-        let batch = open_some(&mut runs)?;
-        if batch.len() < FAN_IN && merged.is_empty() {
+        let batch = open_some(&mut runs, fan_in)?;
+        if batch.len() < fan_in && merged.is_empty() {
             return Merge::new(batch);
         }
         if !batch.is_empty() {
             merged.push(spill(Merge::new(batch)?, scratch)?);
-            if merged.len() < FAN_IN {
+            if merged.len() < fan_in {
                 continue;
             }
         }
@@ -55,8 +54,9 @@ fn open(run: io::Result<Run<'_>>) -> Result<Reader<Run<'_>>, Error> {
 
 fn open_some<'a>(
     runs: &mut impl Iterator<Item = io::Result<Run<'a>>>,
+    fan_in: usize,
 ) -> Result<Vec<Reader<Run<'a>>>, Error> {
-    runs.take(FAN_IN).map(open).collect()
+    runs.take(fan_in).map(open).collect()
 }
 
 fn spill(
@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn more_runs_than_fit_at_once_are_merged_in_rounds() {
-        for count in [FAN_IN - 1, FAN_IN, FAN_IN + 1, FAN_IN * FAN_IN, FAN_IN * FAN_IN + 1, 20_000] {
+        let fan_in = Memory.merged_at_once();
+        for count in [fan_in - 1, fan_in, fan_in + 1, fan_in * fan_in, fan_in * fan_in + 1, 20_000] {
             let pair = |record| Pair { score: 0.5, datasets: [0, 1], records: [record, 0] };
             let files: Vec<_> = (0..count as u32).map(|run| file(&[pair(run / 2), pair(70_000)])).collect();
             let mut expected: Vec<_> = (0..count.div_ceil(2) as u32).map(pair).collect();

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::runtime::open_files::patiently;
+
 /// Directories that files are spread over.
 pub(super) const PLACES: i64 = 256;
 /// Numbers given out between two opens of the index.
@@ -66,7 +68,9 @@ impl Files {
     pub(super) fn create(&self) -> io::Result<Fresh> {
         let number = self.number();
         let path = self.path(number);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let file = patiently(|| options.open(&path))?;
         Ok(Fresh { number, file, files: self.clone(), kept: false })
     }
 
@@ -75,13 +79,14 @@ impl Files {
         let (from, twin) = (self.path(number), self.number());
         let to = self.path(twin);
         if fs::hard_link(&from, &to).is_err() {
-            fs::copy(&from, &to)?;
+            patiently(|| fs::copy(&from, &to))?;
         }
-        Ok(Fresh { number: twin, file: File::open(&to)?, files: self.clone(), kept: false })
+        Ok(Fresh { number: twin, file: patiently(|| File::open(&to))?, files: self.clone(), kept: false })
     }
 
     pub(super) fn read(&self, number: Number) -> io::Result<File> {
-        File::open(self.path(number))
+        let path = self.path(number);
+        patiently(|| File::open(&path))
     }
 
     /// How many bytes a file has.
@@ -137,7 +142,8 @@ impl Fresh {
     /// Puts bytes and name on the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()?;
-        File::open(self.files.0.root.join(format!("{:02x}", place(self.number))))?.sync_all()
+        let directory = self.files.0.root.join(format!("{:02x}", place(self.number)));
+        patiently(|| File::open(&directory))?.sync_all()
     }
 
     /// Leaves the file to the index.

@@ -1,6 +1,7 @@
 //! Reading through the copies.
 
 use std::fs;
+use std::future::ready;
 use std::io::{self, BufWriter, Seek};
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use super::file::{Head, Writer};
 use super::shelf::{Limits, Room, Shelf, Turn};
 use crate::objects::local::make_private_directory;
 use crate::objects::{Error, Key, ObjectFile, remote};
+use crate::runtime::open_files::patiently_async;
 use crate::telemetry::{chain, metrics};
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -106,13 +108,19 @@ impl Cache {
     ) -> Result<ObjectFile, Error> {
         let found = store.get(&key.path()).await.map_err(|error| Error::from_store(key, error))?;
         let Some((partial, head, room)) = self.place(key, &found.meta) else {
-            return remote::save(found, key, tempfile::tempfile_in(staging)?).await;
+            return remote::save(
+                found,
+                key,
+                patiently_async(|| ready(tempfile::tempfile_in(staging))).await?,
+            )
+            .await;
         };
         match self.save(found, partial, head, room, turn).await {
             Err(error @ Error::Full(_)) => {
                 tracing::warn!("the disk is full, and the object cache is emptied: {}", chain(&error));
                 self.shelf.clear();
-                remote::download(store, key, tempfile::tempfile_in(staging)?).await
+                remote::download(store, key, patiently_async(|| ready(tempfile::tempfile_in(staging))).await?)
+                    .await
             }
             saved => saved,
         }

@@ -17,6 +17,7 @@ use readers::Readers;
 pub use writer::Change;
 use writer::Writer;
 
+use super::file_size;
 use crate::runtime::outage::Outage;
 
 /// How long a statement waits for a lock that another connection has.
@@ -62,6 +63,9 @@ impl From<rusqlite::Error> for Error {
                 Self::Damaged(error.to_string())
             }
             Some(rusqlite::ErrorCode::DiskFull) => Self::Full(Box::new(error)),
+            Some(rusqlite::ErrorCode::SystemIoFailure) if is_beyond_limit(&error) => {
+                Self::Full(Box::new(error))
+            }
             _ => Self::Unavailable(Box::new(error)),
         }
     }
@@ -175,9 +179,20 @@ impl Database {
     }
 }
 
+/// Whether a write failed where files may not become any larger. `SQLite` does not tell that from a disk that fails.
+fn is_beyond_limit(error: &rusqlite::Error) -> bool {
+    let failed = error.sqlite_error().map(|error| error.extended_code);
+    failed == Some(rusqlite::ffi::SQLITE_IOERR_WRITE) && file_size::max().is_some()
+}
+
+/// The most reads of a database at a time.
+pub fn readers() -> usize {
+    readers::count()
+}
+
 /// The most files that a database needs: a file and its log for each connection, and the index of the log.
 pub fn files() -> usize {
-    2 * (readers::count() + 1) + 1
+    2 * (readers() + 1) + 1
 }
 
 fn connect_writer(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {

@@ -7,7 +7,6 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -15,16 +14,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::{Error, connect};
+use crate::runtime::{open_files, threads};
 
 /// Readers of a database on a machine of one core, and on one of many.
 const COUNT: (usize, usize) = (4, 16);
+/// With fewer open files than this, a database has as few readers as it may have.
+const FILES_FEW: u64 = 512;
 /// How long a read waits for a reader.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The readers of a database: two a core.
+/// The readers of a database: two a core, as far as there are files for them.
 pub(super) fn count() -> usize {
-    let cores = available_parallelism().map_or(1, usize::from);
-    (2 * cores).clamp(COUNT.0, COUNT.1)
+    if open_files::max() < FILES_FEW { COUNT.0 } else { (2 * threads::cores()).clamp(COUNT.0, COUNT.1) }
 }
 
 /// Connections that take turns.

@@ -1,0 +1,161 @@
+//! The limits of the operating system: checked before anything is opened, and shared out.
+
+use std::fmt;
+
+use super::Error;
+use crate::config::Settings;
+use crate::runtime::{file_size, memory, open_files, sqlite, threads};
+use crate::telemetry::process::Process;
+
+/// Files that an idle server has open, its databases aside: streams, sockets, the lock and the queue.
+const FILES_IDLE: u64 = 24;
+/// Files that a job has open, those that it merges aside.
+const FILES_PER_JOB: u64 = 6;
+/// Files that clients need at least: a few connections, and an upload.
+const FILES_OF_CLIENTS_MIN: u64 = 16;
+/// Files of an upload: two that are written, and a directory that is synced.
+const FILES_PER_UPLOAD: u64 = 3;
+/// Databases: the metadata, and the index of the buckets.
+const DATABASES: u64 = 2;
+/// Jobs of this queue merge files.
+const MERGING: &str = "highmemory";
+
+/// Threads of the databases, the buckets and the queue.
+const THREADS_OF_STORES: usize = 16;
+/// Uploads that have a thread in any case.
+const THREADS_OF_UPLOADS: usize = 4;
+/// Address space beside the stacks: the program, the caches of the stores, and jobs at work.
+const ADDRESS_SPACE_BYTES: u64 = 256 << 20;
+/// The largest file that has to be possible: the journals and databases of an idle server are smaller.
+const FILE_BYTES_MIN: u64 = 64 << 20;
+
+const MIB: u64 = 1 << 20;
+
+/// How many files there are for clients, after those of the stores and the jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Files {
+    /// Connections of the API and the S3 endpoint.
+    pub(super) connections: usize,
+    /// Connections of the listener for operations.
+    pub(super) ops_connections: usize,
+    /// Uploads at a time.
+    pub(super) uploads: usize,
+}
+
+impl Files {
+    /// Raises the limit on open files as far as that goes, and shares them out.
+    ///
+    /// # Errors
+    /// [`Error::OpenFiles`], if there are not enough to serve and to finish jobs.
+    pub(super) fn share_out(settings: &Settings) -> Result<Self, Error> {
+        open_files::raise();
+        let Self { connections, ops_connections, uploads } = Self::of(open_files::max(), reserved(settings))?;
+        Ok(Self {
+            connections: connections.min(settings.connections_max),
+            ops_connections: ops_connections.min(settings.connections_max),
+            uploads: uploads.min(settings.uploads_max),
+        })
+    }
+
+    /// Shares out what is left of `allowed` files after those that are `reserved`.
+    fn of(allowed: u64, reserved: u64) -> Result<Self, Error> {
+        let needed = reserved + FILES_OF_CLIENTS_MIN;
+        let rest = allowed.checked_sub(reserved).filter(|rest| *rest >= FILES_OF_CLIENTS_MIN);
+        let rest = rest.ok_or(Error::OpenFiles { needed, allowed })?;
+        let eighths = |count: u64| usize::try_from(rest / 8 * count).unwrap_or(usize::MAX);
+        let uploads = eighths(2) / FILES_PER_UPLOAD as usize;
+        Ok(Self { connections: eighths(5), ops_connections: eighths(1), uploads: uploads.max(1) })
+    }
+}
+
+/// The memory that the server takes for its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// Bytes for finishing runs.
+    pub(super) for_runs: u64,
+    /// All that there is, where that is known.
+    pub(super) available: Option<memory::Available>,
+}
+
+impl Memory {
+    /// Writes the limits in force to the log.
+    pub(super) fn log(self, files: Files) {
+        let Files { connections, ops_connections, uploads } = files;
+        tracing::info!(
+            memory.mib = self.for_runs / MIB,
+            memory.available_mib = self.available.map(|available| available.bytes / MIB),
+            memory.bound = self.available.map(|available| available.bound.to_string()),
+            files = open_files::max(),
+            connections,
+            ops_connections,
+            uploads,
+            "limits of the system are shared out",
+        );
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB for finishing runs", self.for_runs / MIB)?;
+        match self.available {
+            Some(available) => write!(f, ", of {} MiB ({})", available.bytes / MIB, available.bound),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Files of the stores, and of as many jobs as may be in hand.
+fn reserved(settings: &Settings) -> u64 {
+    let stores = FILES_IDLE + DATABASES * sqlite::files() as u64;
+    let merged = 2 * open_files::merged_at_once() * settings.queues.slots_of(MERGING);
+    stores + FILES_PER_JOB * settings.queues.slots() as u64 + merged as u64
+}
+
+/// Checks the limits on file size, address space and threads.
+///
+/// # Errors
+/// [`Error::FileSize`], [`Error::AddressSpace`] and [`Error::Threads`].
+pub(super) fn check(settings: &Settings) -> Result<(), Error> {
+    if let Some(allowed) = file_size::max().filter(|bytes| *bytes < FILE_BYTES_MIN) {
+        return Err(Error::FileSize { needed_mib: FILE_BYTES_MIN / MIB, allowed_mib: allowed / MIB });
+    }
+    let count = threads_of(settings);
+    let stacks = count as u64 * threads::STACK_BYTES;
+    check_address_space(stacks + ADDRESS_SPACE_BYTES)?;
+    threads::rehearse(count).map_err(|cause| Error::Threads { needed: count, cause })?;
+    // The allocator keeps a part of the address space for each of them from now on.
+    check_address_space(ADDRESS_SPACE_BYTES / 2 + stacks)
+}
+
+fn check_address_space(needed: u64) -> Result<(), Error> {
+    let Some(allowed) = memory::address_space() else { return Ok(()) };
+    let used = Process::look().virtual_bytes.unwrap_or(0);
+    if allowed.saturating_sub(used) >= needed {
+        return Ok(());
+    }
+    Err(Error::AddressSpace { needed_mib: (used + needed).div_ceil(MIB), allowed_mib: allowed / MIB })
+}
+
+/// The threads of a server at work: those that wait for the network, those that may block, and those that compute.
+fn threads_of(settings: &Settings) -> usize {
+    let computing = if settings.worker_threads == 0 { threads::cores() } else { settings.worker_threads };
+    let reading = DATABASES as usize * sqlite::readers();
+    let blocking = reading + settings.queues.slots() + THREADS_OF_UPLOADS;
+    threads::cores() + blocking + computing + THREADS_OF_STORES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_stores_and_jobs_come_first() {
+        assert!(matches!(Files::of(115, 100), Err(Error::OpenFiles { needed: 116, allowed: 115 })));
+        let least = Files::of(116, 100).unwrap();
+        assert_eq!(least, Files { connections: 10, ops_connections: 2, uploads: 1 });
+        let many = Files::of(1_100, 300).unwrap();
+        assert_eq!(many, Files { connections: 500, ops_connections: 100, uploads: 66 });
+        let shared = many.connections + many.ops_connections + many.uploads * FILES_PER_UPLOAD as usize;
+        assert!(shared <= 800);
+    }
+}

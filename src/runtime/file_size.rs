@@ -1,0 +1,23 @@
+//! How large a file of the process may become.
+
+use std::io;
+
+use rustix::process::{Resource, Signal, getrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The most bytes of a file, if there is a limit.
+pub fn max() -> Option<u64> {
+    getrlimit(Resource::Fsize).current
+}
+
+/// Has a write beyond the limit answered with an error. Without this, its signal ends the process.
+///
+/// # Errors
+/// The system's.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn survive_limit() -> io::Result<()> {
+    // The handler stays after nobody listens any more.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+}

@@ -1,0 +1,40 @@
+//! Threads that the system allows.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Builder};
+
+/// Bytes of the stack of a thread, if nobody says otherwise.
+pub const STACK_BYTES: u64 = 2 << 20;
+
+/// How many cores the process may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Starts `count` threads at once and lets them end. Libraries that start threads later may panic or wait for ever
+/// where the system refuses one; here it is only an error.
+///
+/// # Errors
+/// The system's, if it refuses one of them.
+pub fn rehearse(count: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = || drop(gate.lock());
+        let started = (0..count).try_for_each(|_| Builder::new().spawn_scoped(scope, wait).map(|_thread| ()));
+        drop(closed);
+        started
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_asked_for_and_given_back() {
+        rehearse(4 * cores()).unwrap();
+        rehearse(0).unwrap();
+    }
+}

@@ -3,6 +3,7 @@
 use tokio::runtime::Handle;
 
 use super::{Coordinator, Error, Event, Refused, Report, jobs};
+use crate::metadata::Runs;
 use crate::model::{Contents, Job, Keyring, Outcome, Party, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
 use crate::runtime::breakpoint::{Moment, reach};
@@ -102,7 +103,7 @@ impl Coordinator {
         if matches!(job.task, Task::Compare { .. }) && self.was_wanted(job).await? {
             return Ok(None);
         }
-        let project = self.0.store.project(job.project).await?.ok_or(Refused::Absent)?;
+        let project = self.0.store.project(job.project, runs_of(job)).await?.ok_or(Refused::Absent)?;
         if !jobs::is_wanted(&project, job) {
             return Err(Refused::Absent.into());
         }
@@ -123,11 +124,12 @@ impl Coordinator {
     /// Whether a job was wanted a moment ago. The parts of a run come one after the other: the project is not read again
     /// for each.
     async fn was_wanted(&self, job: &Job) -> Result<bool, Error> {
-        let project = if let Some(project) = self.0.glances.recent(job.project) {
+        let runs = runs_of(job);
+        let project = if let Some(project) = self.0.glances.recent(job.project, runs) {
             project
         } else {
-            let Some(project) = self.0.store.project(job.project).await? else { return Ok(false) };
-            self.0.glances.keep(project)
+            let Some(project) = self.0.store.project(job.project, runs).await? else { return Ok(false) };
+            self.0.glances.keep(project, runs)
         };
         Ok(jobs::is_wanted(&project, job))
     }
@@ -203,6 +205,11 @@ impl Coordinator {
         }
         Ok(())
     }
+}
+
+/// The run that a job works for, if it works for one.
+pub(super) fn runs_of(job: &Job) -> Runs {
+    job.task.run().map_or(Runs::None, Runs::One)
 }
 
 /// The keys to the files that a party's upload names, if it needs any.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Coordinator, Error, Event, NewRun, Refused};
-use crate::metadata::{Commit, Listed, Status};
+use crate::metadata::{Commit, Listed, ListedRun, Runs, Status};
 use crate::model::{
     Keyring, Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Threshold, Token, TokenHash,
     Upload,
@@ -72,14 +72,19 @@ impl Coordinator {
         let project = Arc::new(project);
         let change =
             move |_| Some(Commit { state: Some(ProjectState::clone(&project)), ..Commit::default() });
-        self.0.store.update(id, Box::new(change)).await?;
+        self.0.store.update(id, Runs::None, Box::new(change)).await?;
         tracing::info!(project.id = %id, parties = new.number_parties, "project created");
         Ok(CreatedProject { id, result_token, update_tokens })
     }
 
-    /// A project with its parties and runs.
-    pub async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error> {
-        Ok(self.0.store.project(id).await?)
+    /// A project with its parties and these of its runs.
+    pub async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error> {
+        Ok(self.0.store.project(id, runs).await?)
+    }
+
+    /// The runs of a project, in the order in which they were asked for.
+    pub async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, Error> {
+        Ok(self.0.store.runs(project).await?)
     }
 
     /// All projects, oldest first.

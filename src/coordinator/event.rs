@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metadata::Runs;
 use crate::model::{
-    Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, RunId, Seed, Threshold, TokenHash,
-    Upload,
+    Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, RunId, Seed, Task, Threshold,
+    TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -78,6 +79,27 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The runs that it may change, or that decide what it changes. Others need not be loaded.
+    pub(super) fn runs(&self) -> Runs {
+        match self {
+            // A run that is posted when the data is there is the only one that starts: the others have started before.
+            Self::UploadBegun { .. }
+            | Self::UploadAccepted { .. }
+            | Self::UploadReferred { .. }
+            | Self::UploadAbandoned { .. }
+            | Self::RunPosted(_) => Runs::None,
+            Self::RunDeleted(run) | Self::RunStarted { run, .. } => Runs::One(*run),
+            Self::Reported { reports, .. } => match reports.as_slice() {
+                [report] => report.runs(),
+                _ => Runs::Unended,
+            },
+            Self::Restarted | Self::Stalled => Runs::Unended,
+            Self::Deleted | Self::Aged { .. } => Runs::All,
+        }
+    }
+}
+
 /// What became of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -85,6 +107,17 @@ pub struct Report {
     pub job: Job,
     /// Its outcome.
     pub outcome: Outcome,
+}
+
+impl Report {
+    /// The runs that it may change: a dataset that is laid out starts those that wait for it, or fails them.
+    fn runs(&self) -> Runs {
+        match self.job.task.run() {
+            Some(run) => Runs::One(run),
+            None if matches!(self.job.task, Task::Ingest { .. }) => Runs::Unended,
+            None => Runs::None,
+        }
+    }
 }
 
 /// A run that is asked for.

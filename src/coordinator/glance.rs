@@ -4,39 +4,49 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Stopwatch;
 
 /// How long a moment is.
 const MOMENT: Duration = Duration::from_millis(500);
-/// Projects that are remembered.
+/// Projects that are remembered, each with one of its runs.
 const PROJECTS_MAX: usize = 16;
+
+/// A project with these of its runs, and when it was read.
+#[derive(Debug)]
+struct Glance {
+    read: Stopwatch,
+    runs: Runs,
+    project: Arc<ProjectState>,
+}
 
 /// The projects that were read last.
 #[derive(Debug, Default)]
-pub(super) struct Glances(Mutex<VecDeque<(Stopwatch, Arc<ProjectState>)>>);
+pub(super) struct Glances(Mutex<VecDeque<Glance>>);
 
 impl Glances {
-    /// The project as it was a moment ago, if it was read then.
-    pub(super) fn recent(&self, id: ProjectId) -> Option<Arc<ProjectState>> {
+    /// The project with these of its runs as it was a moment ago, if it was read then.
+    pub(super) fn recent(&self, id: ProjectId, runs: Runs) -> Option<Arc<ProjectState>> {
         let mut kept = self.lock();
-        kept.retain(|(read, _)| read.elapsed() < MOMENT);
-        kept.iter().find(|(_, project)| project.id == id).map(|(_, project)| Arc::clone(project))
+        kept.retain(|glance| glance.read.elapsed() < MOMENT);
+        let found = kept.iter().find(|glance| glance.project.id == id && glance.runs == runs);
+        found.map(|glance| Arc::clone(&glance.project))
     }
 
     /// Remembers a project that was read just now.
-    pub(super) fn keep(&self, project: ProjectState) -> Arc<ProjectState> {
+    pub(super) fn keep(&self, project: ProjectState, runs: Runs) -> Arc<ProjectState> {
         let mut kept = self.lock();
-        kept.retain(|(_, other)| other.id != project.id);
+        kept.retain(|glance| glance.project.id != project.id || glance.runs != runs);
         if kept.len() == PROJECTS_MAX {
             kept.pop_front();
         }
         let project = Arc::new(project);
-        kept.push_back((Stopwatch::start(), Arc::clone(&project)));
+        kept.push_back(Glance { read: Stopwatch::start(), runs, project: Arc::clone(&project) });
         project
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Stopwatch, Arc<ProjectState>)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Glance>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

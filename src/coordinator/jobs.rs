@@ -1,6 +1,7 @@
 //! Which jobs bring a project on from where it is.
 
 use super::event::{Effect, Rules};
+use crate::model::job::group_of_run;
 use crate::model::{Contents, Dataset, Job, ProjectId, ProjectState, Reference, Run, RunState, Task, Upload};
 
 /// The job that reads the files that an upload names.
@@ -57,7 +58,7 @@ pub(super) fn wanted_groups(project: &ProjectState) -> Vec<String> {
         |contents: &Contents| matches!(contents, Contents::Fetching { .. } | Contents::Ingesting(_));
     let ingesting = project.parties.iter().any(|party| under_way(&party.contents));
     let runs = project.runs.iter().filter(|run| !run.has_ended() && run.state != RunState::Created);
-    let groups = runs.map(|run| run.id.to_string());
+    let groups = runs.map(|run| group_of_run(project.id, run.id));
     groups.chain(ingesting.then(|| project.id.to_string())).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Assignment, Coordinator, Error, Event, Refused, outbox};
+use crate::metadata::Runs;
 use crate::model::job::{CHORES, Chore, Holding, NOBODY};
 use crate::model::{Contents, Job, ProjectId, ProjectState, Purge, RunState, Task};
 use crate::queue::{Group, JobQuery, JobState, NewJob};
@@ -90,7 +91,7 @@ impl Coordinator {
         let mut gone: Vec<ProjectId> = Vec::new();
         let mut purges = Vec::new();
         for holding in found {
-            match self.project(holding.project).await? {
+            match self.project(holding.project, Runs::All).await? {
                 None => gone.push(holding.project),
                 Some(project) => purges.extend(
                     strays(&project, &holding)

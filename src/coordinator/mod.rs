@@ -74,11 +74,11 @@ impl Coordinator {
         self.0.clock.now()
     }
 
-    /// Applies an event to a project in one transaction, and gives back the project as it is afterwards
-    /// (absent if the event was its end).
+    /// Applies an event to a project in one transaction, and gives back the project as it is afterwards, with the runs
+    /// that the event may have changed (absent if the event was its end).
     async fn apply(&self, id: ProjectId, event: Event) -> Result<Option<ProjectState>, Error> {
         let verdict = Arc::new(Mutex::new(Err(Refused::Absent)));
-        let (told, rules) = (Arc::clone(&verdict), self.0.rules.clone());
+        let (told, rules, runs) = (Arc::clone(&verdict), self.0.rules.clone(), event.runs());
         let change = move |before: Option<ProjectState>| {
             let decided = before
                 .ok_or(Refused::Absent)
@@ -94,7 +94,7 @@ impl Coordinator {
             *told.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
             commit
         };
-        self.0.store.update(id, Box::new(change)).await?;
+        self.0.store.update(id, runs, Box::new(change)).await?;
         let verdict = std::mem::replace(
             &mut *verdict.lock().unwrap_or_else(PoisonError::into_inner),
             Err(Refused::Absent),

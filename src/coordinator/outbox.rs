@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Coordinator, Effect, Error, jobs};
-use crate::metadata::{Commit, Duty, Message};
+use crate::metadata::{Commit, Duty, Message, Runs};
 use crate::model::{Job, Outcome, ProjectId, ProjectState, RunId, RunState, Task};
 use crate::queue::{self, Group, NewJob};
 use crate::runtime::clock::Timestamp;
@@ -125,7 +125,7 @@ impl Coordinator {
     /// Puts some parts of a run into their queue, and asks for the others after what has been asked for meanwhile. Parts
     /// of a run that is over are asked for by nobody: whatever calls it off comes later in the outbox.
     async fn enqueue_parts(&self, project: ProjectId, id: RunId, from: u32) -> Result<(), Error> {
-        let Some(state) = self.0.store.project(project).await? else { return Ok(()) };
+        let Some(state) = self.0.store.project(project, Runs::One(id)).await? else { return Ok(()) };
         let Some(run) = state.run(id) else { return Ok(()) };
         let mut left = jobs::parts(&state, run, &self.0.rules, from);
         let mut some: Vec<NewJob> = left.by_ref().take(PARTS_AT_ONCE).map(|job| queued(&job)).collect();
@@ -138,7 +138,7 @@ impl Coordinator {
                 state.filter(|state| state.run(id).is_some_and(|run| run.state == RunState::Comparing))?;
             Some(Commit { state: Some(state), outbox: vec![rest.clone()], ..Commit::default() })
         };
-        Ok(self.0.store.update(project, Box::new(change)).await?)
+        Ok(self.0.store.update(project, Runs::One(id), Box::new(change)).await?)
     }
 
     /// Puts the jobs into their queues. One that can never be stored ends its run, and holds up no other.

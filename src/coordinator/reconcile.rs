@@ -6,6 +6,7 @@ use super::desk::gave_up;
 use super::jobs;
 use super::maintenance::AGAIN;
 use super::{Coordinator, Effect, Error, Event, Refused, outbox};
+use crate::metadata::Runs;
 use crate::model::job::PURGES;
 use crate::model::{Job, ProjectId, ProjectState, Purge, Task};
 use crate::queue::{DeadLetter, DeadQuery, Group, JobId, JobQuery, QueueName};
@@ -78,7 +79,7 @@ impl Coordinator {
             let effects = [Effect::Enqueue(purge)];
             let change =
                 move |state: Option<ProjectState>| state.is_none().then(|| outbox::commit(None, &effects));
-            self.0.store.update(id, Box::new(change)).await?;
+            self.0.store.update(id, Runs::None, Box::new(change)).await?;
         }
         self.0.written.notify_one();
         Ok(())
@@ -88,7 +89,7 @@ impl Coordinator {
     pub(super) async fn restart_stalled(&self) -> Result<(), Error> {
         self.bury_the_dead().await?;
         for id in self.0.store.unsettled().await? {
-            let Some(project) = self.0.store.project(id).await? else { continue };
+            let Some(project) = self.0.store.project(id, Runs::Unended).await? else { continue };
             if self.is_stalled(&project).await? {
                 tracing::warn!(project.id = %id, "a project had work to be done and no job; asking for it again");
                 self.apply_if_there(id, Event::Stalled).await?;
@@ -141,7 +142,7 @@ impl Coordinator {
     async fn still_wanted(&self, letter: &DeadLetter) -> Result<Option<Job>, Error> {
         let project = letter.job.as_str().split('/').next().and_then(ProjectId::parse);
         let Some(project) = project else { return Ok(None) };
-        let Some(project) = self.0.store.project(project).await? else { return Ok(None) };
+        let Some(project) = self.0.store.project(project, Runs::Unended).await? else { return Ok(None) };
         let wanted = jobs::wanted(&project, &self.0.rules);
         Ok(wanted.into_iter().find(|job| job.id() == letter.job.as_str()))
     }

@@ -1,5 +1,6 @@
 //! What a committed event has made of the runs: said in the log, and counted, once.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::{ProjectId, ProjectState, Run, RunId, RunState};
@@ -33,8 +34,9 @@ pub(super) fn tell(id: ProjectId, before: &[Seen], after: Option<&ProjectState>)
         tracing::info!(project.id = %id, "project deleted");
         return;
     };
+    let before: HashMap<RunId, &Seen> = before.iter().map(|seen| (seen.id, seen)).collect();
     for run in &after.runs {
-        let old = before.iter().find(|seen| seen.id == run.id);
+        let old = before.get(&run.id);
         if old.is_none_or(|seen| seen.state != run.state) {
             log(id, run);
             count(after, run, old.map_or(0, |seen| seen.stages));

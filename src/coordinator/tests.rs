@@ -2,9 +2,13 @@
 
 use super::transition::{Next, next};
 use super::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
+use crate::metadata::Runs;
+use crate::model::job::group_of_run;
+use crate::model::run::Progress;
 use crate::model::{
-    AccessKeys, Contents, Dataset, ForeignFile, Job, Keyring, NamedFile, Outcome, Party, ProjectState, Purge,
-    Reference, ResultType, RunId, RunState, Seed, Summary, Task, Threshold, TokenHash, Upload,
+    AccessKeys, BitSet, Contents, Dataset, ForeignFile, Job, Keyring, NamedFile, Outcome, Party,
+    ProjectState, Purge, Reference, ResultType, Run, RunId, RunState, Seed, Summary, Task, Threshold,
+    TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -260,7 +264,7 @@ fn too_many_pairs_end_the_run_and_call_off_its_jobs() {
             format!("found {} candidate pairs and may find {pairs_max}: a higher threshold", pairs_max + 1);
         assert!(message.contains(&told), "{message}");
         assert_eq!(*stage, 2);
-        assert!(story.effects.contains(&Effect::Cancel(RUN.to_string())));
+        assert!(story.effects.contains(&Effect::Cancel(group_of_run(story.project.id, RUN))));
         assert_eq!(purges(&story), [Purge::Run(RUN)]);
     }
 }
@@ -270,7 +274,7 @@ fn a_deleted_run_takes_its_jobs_and_objects_with_it() {
     let mut story = Story::new(2, ResultType::Groups);
     story.upload(0, 8).upload(1, 8).ingest().post().unwrap().plan(2);
     story.tell(&Event::RunDeleted(RUN)).unwrap();
-    assert!(story.effects.contains(&Effect::Cancel(RUN.to_string())));
+    assert!(story.effects.contains(&Effect::Cancel(group_of_run(story.project.id, RUN))));
     assert_eq!(purges(&story), [Purge::Run(RUN)]);
     assert_eq!(story.tell(&Event::RunDeleted(RUN)).err(), Some(Refused::Absent));
     let before = story.project.clone();
@@ -284,7 +288,7 @@ fn a_deleted_project_leaves_nothing_but_a_purge() {
     story.upload(0, 8).upload(1, 8).ingest().post().unwrap();
     let next = next(story.project.clone(), &Event::Deleted, &rules()).unwrap();
     assert_eq!(next.state, None);
-    let cancelled = [story.project.id.to_string(), RUN.to_string()].map(Effect::Cancel);
+    let cancelled = [story.project.id.to_string(), group_of_run(story.project.id, RUN)].map(Effect::Cancel);
     assert_eq!(next.effects[..2], cancelled);
     let purge = Job { project: story.project.id, task: Task::Purge(Purge::Project) };
     assert_eq!(next.effects[2..], [Effect::Enqueue(purge)]);
@@ -415,4 +419,118 @@ fn a_project_goes_when_its_last_run_ended_long_ago_and_nothing_goes_on() {
     story.compare(0, 0).finalize();
     assert!(!aged(&story, 9));
     assert!(aged(&story, 10));
+}
+
+/// A project with runs in every state and parties of every kind, as far as they go together.
+fn crowded(contents: [Contents; 2]) -> ProjectState {
+    let parties = contents.map(|contents| Party { contents, uploads: 1, ..Party::new(HASH) });
+    let progress =
+        || Progress { parts: 2, applied: BitSet::below(2), comparisons_total: 4, comparisons: 0, pairs: 0 };
+    let ready = parties.iter().all(|party| party.dataset().is_some());
+    let states = [
+        RunState::Created,
+        RunState::Queued,
+        RunState::Comparing,
+        RunState::Finalizing,
+        RunState::Completed(Summary::default()),
+        RunState::Failed { message: String::new(), stage: 2 },
+    ];
+    let runs = (0..).zip(states).filter(|(_, state)| (*state == RunState::Created) != ready);
+    let run = |(number, state): (u8, RunState)| Run {
+        progress: (number > 1).then(progress),
+        ended: matches!(state, RunState::Completed(_) | RunState::Failed { .. }).then(|| at(3)),
+        state,
+        ..Run::asked_for(RunId::from_bytes([number; 24]), Threshold::new(0.5).unwrap(), at(1))
+    };
+    ProjectState {
+        runs: runs.map(run).collect(),
+        ..ProjectState::of(parties.to_vec(), ResultType::SimilarityScores)
+    }
+}
+
+/// The project as it is loaded for an event.
+fn loaded(project: &ProjectState, runs: Runs) -> ProjectState {
+    let wanted = |run: &&Run| match runs {
+        Runs::None => false,
+        Runs::One(id) => run.id == id,
+        Runs::Unended => !run.has_ended(),
+        Runs::All => true,
+    };
+    ProjectState { runs: project.runs.iter().filter(wanted).cloned().collect(), ..project.clone() }
+}
+
+#[test]
+fn what_is_not_loaded_for_an_event_does_not_matter_to_it() {
+    let upload = Upload { upload: 1, records: 2, encoding_bytes: 8, blocks: false };
+    let dataset = Dataset { upload: 1, records: 2, encoding_bytes: 8, blocks: 1 };
+    let (ready, ingesting) = (Contents::Ready(dataset.clone()), Contents::Ingesting(upload.clone()));
+    for project in [crowded([ready.clone(), ready.clone()]), crowded([ready, ingesting])] {
+        for event in every_event(&project, &upload, &dataset) {
+            let all = next(project.clone(), &event, &rules());
+            let some = next(loaded(&project, event.runs()), &event, &rules());
+            let (Ok(all), Ok(some)) = (&all, &some) else {
+                assert_eq!(all, some, "{event:?}");
+                continue;
+            };
+            assert_eq!(all.effects, some.effects, "{event:?}");
+            let untouched =
+                |run: &&Run| !loaded(&project, event.runs()).runs.iter().any(|other| other.id == run.id);
+            let rest = project.runs.iter().filter(untouched).cloned();
+            let merged = some.state.clone().map(|state| {
+                let mut runs: Vec<Run> = state.runs.iter().cloned().chain(rest).collect();
+                runs.sort_by_key(|run| run.id);
+                ProjectState { runs, ..state }
+            });
+            assert_eq!(all.state, merged, "{event:?}");
+        }
+    }
+}
+
+fn every_event(project: &ProjectState, upload: &Upload, dataset: &Dataset) -> Vec<Event> {
+    let new = NewRun {
+        id: RunId::from_bytes([9; 24]),
+        name: String::new(),
+        notes: String::new(),
+        threshold: Threshold::new(0.5).unwrap(),
+        added: at(4),
+    };
+    let report = |task: Task, outcome| Event::Reported {
+        reports: vec![Report { job: Job { project: project.id, task }, outcome }],
+        at: at(5),
+        seed: Seed::from_bytes([3; 32]),
+    };
+    let ingest = || Task::Ingest { party: 1, upload: upload.clone() };
+    let other = Dataset { encoding_bytes: 16, ..dataset.clone() };
+    let rejected = || Outcome::Rejected { message: "no".to_owned() };
+    let mut events = vec![
+        Event::UploadBegun { party: 1 },
+        Event::UploadAccepted { party: 1, upload: upload.clone(), receipt: HASH },
+        Event::UploadAbandoned { party: 1, upload: 1 },
+        Event::RunPosted(new),
+        Event::Deleted,
+        Event::Restarted,
+        Event::Stalled,
+        Event::Aged { before: at(9) },
+        report(ingest(), Outcome::Ingested(dataset.clone())),
+        report(ingest(), Outcome::Ingested(other)),
+        report(ingest(), rejected()),
+    ];
+    for run in project.runs.iter().map(|run| run.id) {
+        let plan = || Task::Plan {
+            run,
+            uploads: vec![1, 1],
+            threshold: Threshold::new(0.5).unwrap(),
+            comparisons_per_job: None,
+        };
+        let compare = Task::Compare { run, uploads: vec![1, 1], part: 0, pairs_max: 9 };
+        events.extend([
+            Event::RunDeleted(run),
+            Event::RunStarted { run, at: at(6) },
+            report(plan(), Outcome::Planned { parts: 2, comparisons: 4 }),
+            report(plan(), rejected()),
+            report(compare.clone(), Outcome::Compared { comparisons: 2, pairs: 1 }),
+            report(compare, Outcome::Compared { comparisons: 2, pairs: 1_000 }),
+        ]);
+    }
+    events
 }

@@ -2,6 +2,7 @@
 
 use super::event::{Effect, Event, NewRun, Refused, Report, Rules};
 use super::{jobs, sizes};
+use crate::model::job::group_of_run;
 use crate::model::run::Progress;
 use crate::model::{
     BitSet, Contents, Dataset, Job, Keyring, Outcome, Party, ProjectState, Purge, Reference, ResultType, Run,
@@ -20,7 +21,8 @@ pub struct Next {
 
 /// What happens next to a project, its parties and its runs. No clock, no store, no chance of its own: the
 /// caller commits the state with the effects in its outbox, and may call again if the commit has to be
-/// repeated. An event that was applied before changes nothing.
+/// repeated. An event that was applied before changes nothing. Of the runs those are there that the event may change,
+/// or all: that makes no difference.
 ///
 /// # Errors
 /// [`Refused`]; the project stays as it was.
@@ -66,6 +68,11 @@ impl Step<'_> {
         self.enqueue(Job { project: self.project.id, task: Task::Purge(purge) });
     }
 
+    /// Calls off the jobs of a run.
+    fn cancel(&mut self, run: RunId) {
+        self.effects.push(Effect::Cancel(group_of_run(self.project.id, run)));
+    }
+
     fn run(&mut self, id: RunId) -> Option<&mut Run> {
         self.project.runs.iter_mut().find(|run| run.id == id)
     }
@@ -78,7 +85,7 @@ impl Step<'_> {
     fn deleted(mut self) -> Next {
         self.effects.push(Effect::Cancel(self.project.id.to_string()));
         for run in self.open_runs() {
-            self.effects.push(Effect::Cancel(run.to_string()));
+            self.cancel(run);
         }
         // Files with pairs lie beside the projects: whoever downloads them is told nothing of these.
         let with_files: Vec<RunId> = self.runs_with_score_files().collect();
@@ -158,7 +165,7 @@ impl Step<'_> {
     fn run_deleted(&mut self, id: RunId) -> Result<(), Refused> {
         let index = self.project.runs.iter().position(|run| run.id == id).ok_or(Refused::Absent)?;
         self.project.runs.remove(index);
-        self.effects.push(Effect::Cancel(id.to_string()));
+        self.cancel(id);
         self.purge(Purge::Run(id));
         Ok(())
     }
@@ -241,7 +248,7 @@ impl Step<'_> {
             Ok(()) => self.start_runs(at),
             Err((odd, message)) => {
                 self.fail_party(odd, message.clone());
-                self.open_runs().into_iter().for_each(|run| self.fail_run(run, &message, at));
+                self.fail_runs(&message, at, |run| !run.has_ended());
             }
         }
     }
@@ -258,19 +265,21 @@ impl Step<'_> {
     fn start_runs(&mut self, at: Timestamp) {
         let Some(datasets) = jobs::datasets(&self.project) else { return };
         let size = datasets[0].encoding_bytes;
-        let waiting: Vec<RunId> =
-            self.project.runs.iter().filter(|run| run.state == RunState::Created).map(|run| run.id).collect();
         if let Err(message) = sizes::check_linkable(size) {
-            waiting.into_iter().for_each(|run| self.fail_run(run, &message, at));
+            self.fail_runs(&message, at, |run| run.state == RunState::Created);
             return;
         }
         self.project.encoding_bytes = Some(size);
-        for id in waiting {
-            if let Some(run) = self.run(id) {
+        let mut started = Vec::new();
+        for (index, run) in self.project.runs.iter_mut().enumerate() {
+            if run.state == RunState::Created {
                 run.state = RunState::Queued;
                 run.times.ready = Some(at);
+                started.push(index);
             }
-            self.enqueue_current(id);
+        }
+        for index in started {
+            self.effects.extend(jobs::ask(&self.project, &self.project.runs[index], self.rules));
         }
     }
 
@@ -322,13 +331,23 @@ impl Step<'_> {
 
     /// Ends a run without a result: its jobs are called off and its objects go.
     fn fail_run(&mut self, id: RunId, message: &str, at: Timestamp) {
+        self.fail_runs(message, at, |run| run.id == id && !run.has_ended());
+    }
+
+    /// Ends these runs without a result.
+    fn fail_runs(&mut self, message: &str, at: Timestamp, which: impl Fn(&Run) -> bool) {
         let stages = self.project.result_type.stages();
-        let Some(run) = self.run(id).filter(|run| !run.has_ended()) else { return };
-        run.state = RunState::Failed { message: message.to_owned(), stage: run.stage(stages) };
-        run.ended = Some(at);
-        run.seed = None;
-        self.effects.push(Effect::Cancel(id.to_string()));
-        self.purge(Purge::Run(id));
+        let mut failed = Vec::new();
+        for run in self.project.runs.iter_mut().filter(|run| which(run)) {
+            run.state = RunState::Failed { message: message.to_owned(), stage: run.stage(stages) };
+            run.ended = Some(at);
+            run.seed = None;
+            failed.push(run.id);
+        }
+        for run in failed {
+            self.cancel(run);
+            self.purge(Purge::Run(run));
+        }
     }
 
     /// After a start: requests that were under way are over.

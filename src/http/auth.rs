@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use super::State;
 use super::admin::access::{Administrator, bare};
 use super::problem::Problem;
+use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState, ResultType, Run, RunId, Token};
 
 /// What a request says about its caller, not yet looked up: the names in the path and the token. A name
@@ -73,7 +74,7 @@ impl FromRequestParts<State> for Founder {
 }
 
 impl Caller {
-    /// The project, for its owner.
+    /// The project, for its owner. Of the runs that of the path is there, if there is one in the path.
     pub(super) async fn owner(&self, state: &State) -> Result<ProjectState, Problem> {
         match self.look_up(state).await? {
             (project, Role::Owner) => Ok(project),
@@ -115,7 +116,8 @@ impl Caller {
             (Given::Token(token), Some(id)) => (token, id),
             _ => return Err(Problem::forbidden()),
         };
-        let project = state.coordinator.project(id).await?.ok_or_else(Problem::forbidden)?;
+        let runs = self.run.map_or(Runs::None, Runs::One);
+        let project = state.coordinator.project(id, runs).await?.ok_or_else(Problem::forbidden)?;
         let role = role(&project, token).ok_or_else(Problem::forbidden)?;
         Ok((project, role))
     }

@@ -16,6 +16,7 @@ use super::receive::{Incoming, receive};
 use crate::coordinator::{self, Refused};
 use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
 use crate::linkage::encoding::{self, Summary, binary};
+use crate::metadata::Runs;
 use crate::model::{ProjectId, Token, Upload};
 use crate::objects::{self, Objects, Spool, Staged, keys};
 use crate::runtime::breakpoint::{Moment, reach};
@@ -119,7 +120,7 @@ async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Pro
 }
 
 async fn is_uploading(state: &State, project: ProjectId, party: u32) -> Result<bool, Problem> {
-    let project = state.coordinator.project(project).await?;
+    let project = state.coordinator.project(project, Runs::None).await?;
     let party = project.as_ref().and_then(|project| project.parties.get(party as usize));
     Ok(party.is_some_and(|party| party.uploading))
 }
@@ -201,7 +202,7 @@ impl Slot {
         let (project, party, number) = (self.project, self.party, self.number);
         self.state.coordinator.abandon_upload(project, party, number).await?;
         // Of a project that is gone nobody else removes what came after its end.
-        if self.state.coordinator.project(project).await?.is_none() {
+        if self.state.coordinator.project(project, Runs::None).await?.is_none() {
             self.state.objects.delete_prefix(&keys::upload(project, party, number)).await?;
         }
         Ok(())

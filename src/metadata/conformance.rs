@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::store::{Commit, Duty, Store};
+use super::store::{Commit, Duty, Runs, Store};
 use crate::model::run::{Progress, Times};
 use crate::model::{
     AccessKeys, BitSet, Checksum, Contents, Dataset, ForeignFile, Keyring, NamedFile, Party, ProjectId,
@@ -20,6 +20,8 @@ pub(super) const SECRET_KEY: &str = "the key that must be forgotten";
 pub(super) async fn all(store: &dyn Store) {
     a_project_comes_back_as_it_was_put(store).await;
     a_refused_change_changes_nothing(store).await;
+    runs_that_are_not_loaded_stay(store).await;
+    the_list_of_runs_is_in_their_order(store).await;
     what_waits_for_us_is_found(store).await;
     a_deleted_project_is_gone(store).await;
     messages_come_in_order_and_go_when_told(store).await;
@@ -134,27 +136,67 @@ fn run(number: u8, index: u8, state: RunState) -> Run {
 pub(super) async fn put(store: &dyn Store, project: &ProjectState) {
     let state = project.clone();
     let change = Box::new(move |_| Some(Commit { state: Some(state.clone()), ..Commit::default() }));
-    store.update(project.id, change).await.unwrap();
+    store.update(project.id, Runs::All, change).await.unwrap();
 }
 
 async fn a_project_comes_back_as_it_was_put(store: &dyn Store) {
     let mut project = project(1);
     put(store, &project).await;
-    assert_eq!(store.project(project.id).await.unwrap().as_ref(), Some(&project));
+    assert_eq!(store.project(project.id, Runs::All).await.unwrap().as_ref(), Some(&project));
     project.parties[0].uploads += 1;
     project.runs.remove(1);
     project.runs[1].state = RunState::Finalizing;
     project.encoding_bytes = None;
     put(store, &project).await;
-    assert_eq!(store.project(project.id).await.unwrap(), Some(project));
-    assert_eq!(store.project(ProjectId::from_bytes([200; 24])).await.unwrap(), None);
+    assert_eq!(store.project(project.id, Runs::All).await.unwrap(), Some(project));
+    assert_eq!(store.project(ProjectId::from_bytes([200; 24]), Runs::All).await.unwrap(), None);
 }
 
 async fn a_refused_change_changes_nothing(store: &dyn Store) {
     let project = project(2);
     put(store, &project).await;
-    store.update(project.id, Box::new(|_| None)).await.unwrap();
-    assert_eq!(store.project(project.id).await.unwrap(), Some(project));
+    store.update(project.id, Runs::All, Box::new(|_| None)).await.unwrap();
+    assert_eq!(store.project(project.id, Runs::All).await.unwrap(), Some(project));
+}
+
+async fn runs_that_are_not_loaded_stay(store: &dyn Store) {
+    let project = project(20);
+    put(store, &project).await;
+    let (second, unended) = (project.runs[1].id, &project.runs[..4]);
+    for (runs, expected) in [
+        (Runs::None, &[][..]),
+        (Runs::One(second), &project.runs[1..2]),
+        (Runs::One(RunId::from_bytes([99; 24])), &[]),
+        (Runs::Unended, unended),
+        (Runs::All, &project.runs),
+    ] {
+        let loaded = store.project(project.id, runs).await.unwrap().unwrap();
+        assert_eq!(loaded, ProjectState { runs: expected.to_vec(), ..project.clone() }, "{runs:?}");
+    }
+    let change = |state: Option<ProjectState>| {
+        let mut state = state?;
+        state.parties[0].uploads += 1;
+        state.runs.clear();
+        Some(Commit { state: Some(state), ..Commit::default() })
+    };
+    store.update(project.id, Runs::None, Box::new(change)).await.unwrap();
+    store.update(project.id, Runs::One(second), Box::new(change)).await.unwrap();
+    let mut expected = project.clone();
+    expected.parties[0].uploads += 2;
+    expected.runs.remove(1);
+    assert_eq!(store.project(project.id, Runs::All).await.unwrap(), Some(expected));
+}
+
+async fn the_list_of_runs_is_in_their_order(store: &dyn Store) {
+    let project = project(21);
+    put(store, &project).await;
+    let listed = store.runs(project.id).await.unwrap();
+    let same = listed.iter().zip(&project.runs).all(|(listed, run)| {
+        let kind = std::mem::discriminant(&run.state);
+        (listed.id, listed.added) == (run.id, run.added) && std::mem::discriminant(&listed.state) == kind
+    });
+    assert!(same && listed.len() == project.runs.len(), "{listed:?}");
+    assert!(store.runs(ProjectId::from_bytes([201; 24])).await.unwrap().is_empty());
 }
 
 async fn what_waits_for_us_is_found(store: &dyn Store) {
@@ -175,8 +217,8 @@ async fn a_deleted_project_is_gone(store: &dyn Store) {
     put(store, &project).await;
     let before = store.status().await.unwrap().projects;
     let change = Box::new(|_| Some(Commit::default()));
-    store.update(project.id, change).await.unwrap();
-    assert_eq!(store.project(project.id).await.unwrap(), None);
+    store.update(project.id, Runs::All, change).await.unwrap();
+    assert_eq!(store.project(project.id, Runs::All).await.unwrap(), None);
     assert!(store.projects().await.unwrap().iter().all(|listed| listed.id != project.id));
     assert_eq!(store.status().await.unwrap().projects, before - 1);
 }
@@ -192,7 +234,7 @@ async fn messages_come_in_order_and_go_when_told(store: &dyn Store) {
                 ..Commit::default()
             })
         });
-        store.update(project.id, change).await.unwrap();
+        store.update(project.id, Runs::All, change).await.unwrap();
     }
     let messages = store.outbox(3).await.unwrap();
     let bodies: Vec<_> = messages.iter().map(|message| message.body.as_str()).collect();
@@ -208,7 +250,7 @@ async fn duties_stay_until_they_are_done(store: &dyn Store) {
     let duty = |name: &str, body: &str| Duty { name: name.to_owned(), body: body.to_owned() };
     for duties in [vec![duty("a", "1"), duty("b", "2")], vec![duty("a", "3")]] {
         let change = Box::new(move |_| Some(Commit { duties: duties.clone(), ..Commit::default() }));
-        store.update(ProjectId::from_bytes([201; 24]), change).await.unwrap();
+        store.update(ProjectId::from_bytes([201; 24]), Runs::None, change).await.unwrap();
     }
     assert_eq!(store.duties().await.unwrap(), [duty("a", "3"), duty("b", "2")]);
     store.settle("b").await.unwrap();
@@ -229,7 +271,7 @@ async fn attempts_go_with_their_job_or_its_project(store: &dyn Store) {
     assert_eq!(store.attempts().await.unwrap(), noted.into());
     store.settle("a").await.unwrap();
     assert_eq!(store.attempts().await.unwrap().len(), 1);
-    store.update(project.id, Box::new(|_| Some(Commit::default()))).await.unwrap();
+    store.update(project.id, Runs::All, Box::new(|_| Some(Commit::default()))).await.unwrap();
     assert!(store.attempts().await.unwrap().is_empty());
 }
 
@@ -243,8 +285,8 @@ async fn changes_of_one_project_do_not_overtake_each_other(store: &dyn Store) {
             Some(Commit { state: Some(state), ..Commit::default() })
         })
     };
-    futures::future::join_all((0..200).map(|_| store.update(project.id, count()))).await;
-    let after = store.project(project.id).await.unwrap().unwrap();
+    futures::future::join_all((0..200).map(|_| store.update(project.id, Runs::All, count()))).await;
+    let after = store.project(project.id, Runs::All).await.unwrap().unwrap();
     assert_eq!(after.parties[0].uploads, project.parties[0].uploads + 200);
 }
 

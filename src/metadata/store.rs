@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use crate::model::{ProjectId, ProjectState};
+use crate::model::{ProjectId, ProjectState, RunId, RunState};
 use crate::runtime::clock::Timestamp;
 
 /// Why the metadata store did not do as asked.
@@ -32,6 +32,30 @@ pub enum Error {
         /// The newest version this program knows.
         known: u32,
     },
+}
+
+/// The runs of a project that are loaded with it. What is not loaded stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// None of them.
+    None,
+    /// The one of this name, if there is one.
+    One(RunId),
+    /// Those that have not ended.
+    Unended,
+    /// All of them.
+    All,
+}
+
+/// A run as it stands in the list of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedRun {
+    /// Names it.
+    pub id: RunId,
+    /// When it was asked for.
+    pub added: Timestamp,
+    /// How far it is; without what it brought.
+    pub state: RunState,
 }
 
 /// What a change commits, all of it or nothing.
@@ -88,13 +112,17 @@ pub struct Status {
 /// What exists and who may see it.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// The one writing method: reads the project, asks `change`, and commits what it says in the same
-    /// transaction, on disk before it returns. Changes of one project happen one after the other.
+    /// The one writing method: reads the project with these of its runs, asks `change`, and commits what it says in the
+    /// same transaction, on disk before it returns. Changes of one project happen one after the other. Runs that are
+    /// not loaded stay, unless the project goes.
     /// Dropping the future leaves either all of it or nothing.
-    async fn update(&self, project: ProjectId, change: Change) -> Result<(), Error>;
+    async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), Error>;
 
-    /// A project with its parties and runs.
-    async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error>;
+    /// A project with its parties and these of its runs.
+    async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error>;
+
+    /// The runs of a project, in the order in which they were asked for; none, if there is no such project.
+    async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, Error>;
 
     /// All projects, oldest first.
     async fn projects(&self) -> Result<Vec<Listed>, Error>;

@@ -19,6 +19,11 @@ pub const PURGES: &str = "maintenance";
 /// Whose work a chore is.
 pub const NOBODY: ProjectId = ProjectId::from_bytes([0; 24]);
 
+/// The group of the jobs of a run.
+pub fn group_of_run(project: ProjectId, run: RunId) -> String {
+    format!("{project}/{run}")
+}
+
 /// One piece of work for a project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -251,12 +256,12 @@ impl Job {
     }
 
     /// The jobs that are called off together: those of a run, those of a project's uploads. Purges are
-    /// never called off.
+    /// never called off. Projects take turns, and their runs.
     pub fn group(&self) -> String {
         match (&self.task, self.task.run()) {
-            (Task::Purge(_), _) => "purge".to_owned(),
+            (Task::Purge(_), _) => format!("{}/purge", self.project),
             (Task::Chore { .. }, _) => CHORES.to_owned(),
-            (_, Some(run)) => run.to_string(),
+            (_, Some(run)) => group_of_run(self.project, run),
             (_, None) => self.project.to_string(),
         }
     }

@@ -22,7 +22,7 @@ pub struct NewJob {
     pub job: JobId,
     /// Where it waits.
     pub queue: QueueName,
-    /// What it is cancelled with, and takes turns as.
+    /// What it is cancelled with, and takes turns as; `family/name`, or a name alone.
     pub group: Group,
     /// Higher goes first inside a queue; 0 is usual. Waiting makes up for a lower one.
     pub priority: i8,
@@ -174,7 +174,8 @@ pub enum Redelivery {
 /// Time is an argument: a call happens at `now`, and leases run out and delays end by comparing with it.
 ///
 /// Order: queues share by weight; inside a queue a higher priority goes first, but every ten seconds of
-/// waiting outweigh one level; inside a level groups take turns; inside a group the oldest job goes first.
+/// waiting outweigh one level; inside a level families of groups take turns, and inside a family its groups; inside a group
+/// the oldest job goes first.
 ///
 /// Dropping the future of a changing call leaves open whether the change happens; dropping a
 /// [`claim`](Broker::claim) hands back what it had taken.

@@ -54,6 +54,7 @@ macro_rules! stories {
             priority_goes_first_and_waiting_makes_up_for_it
             queues_share_by_weight
             groups_take_turns
+            families_take_turns_before_their_groups
             a_claim_waits_for_work
             a_claim_wakes_when_a_delay_ends
             a_dropped_claim_takes_nothing
@@ -400,6 +401,21 @@ pub(super) async fn groups_take_turns(fixture: &mut impl Fixture) {
         names(&few.cloned().collect::<Vec<_>>()),
         (0..10).map(|n| format!("few{n}")).collect::<Vec<_>>()
     );
+}
+
+pub(super) async fn families_take_turns_before_their_groups(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let of = |group: String| NewJob { group: group.clone().into(), ..job(&group) };
+    let large: Vec<_> = (0..400).map(|number| of(format!("large/{number}"))).collect();
+    queue.enqueue(&large, at(0)).await.unwrap();
+    let small: Vec<_> = (0..3).map(|number| of(format!("small/{number}"))).collect();
+    queue.enqueue(&small, at(1)).await.unwrap();
+    let taken = claim(queue, 6, at(2)).await;
+    let families: Vec<_> = taken.iter().map(|lease| lease.group.family().to_string()).collect();
+    assert_eq!(families, ["large", "small", "large", "small", "large", "small"]);
+    queue.cancel_group(&Group::from("large/3"), at(3)).await.unwrap();
+    let left = claim(queue, 400, at(4)).await;
+    assert_eq!(left.len(), 396, "groups are cancelled one by one");
 }
 
 pub(super) async fn a_claim_waits_for_work(fixture: &mut impl Fixture) {

@@ -65,9 +65,20 @@ name!(
     QueueName
 );
 name!(
-    /// Names the group a job belongs to: what is cancelled together, and what takes turns in a queue.
+    /// Names the group a job belongs to: what is cancelled together, and what takes turns in a queue. Groups with the same
+    /// name in front of a slash are a family, and families take turns before groups do.
     Group
 );
+
+impl Group {
+    /// The family: the name in front of the first slash, or all of it.
+    pub fn family(&self) -> Self {
+        match self.0.split_once('/') {
+            Some((family, _)) => Self(family.into()),
+            None => self.clone(),
+        }
+    }
+}
 
 /// Tells one hold on a job from every other, past and future; only the queue that made it reads it.
 /// Written as 32 hex characters.

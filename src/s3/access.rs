@@ -13,6 +13,7 @@ use super::owners::unknown;
 use super::policy::{Action, Policy, Resource};
 use super::session::{Keys, Session, Void};
 use crate::coordinator::Coordinator;
+use crate::metadata::Runs;
 use crate::model::ProjectState;
 use crate::runtime::clock::Clock;
 
@@ -80,7 +81,7 @@ impl Gate {
     async fn require_project(&self, session: Session) -> S3Result<Rights> {
         let mut project = None;
         if let Some(id) = session.project {
-            let found = self.coordinator.project(id).await.map_err(|error| unknown(&error))?;
+            let found = self.coordinator.project(id, Runs::All).await.map_err(|error| unknown(&error))?;
             if found.is_none() {
                 return Err(s3_error!(AccessDenied, "The credentials were revoked."));
             }

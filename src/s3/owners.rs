@@ -4,6 +4,7 @@
 use s3s::{S3Error, S3Result, s3_error};
 
 use crate::coordinator::Coordinator;
+use crate::metadata::Runs;
 use crate::model::ProjectId;
 use crate::telemetry::chain;
 
@@ -41,7 +42,7 @@ impl Owners {
     /// As [`of`](Self::of).
     pub async fn require(&self, owner: Owner) -> S3Result<()> {
         let Some(project) = owner.0 else { return Ok(()) };
-        match self.coordinator.project(project).await {
+        match self.coordinator.project(project, Runs::None).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(s3_error!(AccessDenied, "There is no such project, or it was deleted.")),
             Err(error) => Err(unknown(&error)),

@@ -11,6 +11,7 @@ mod data_dir;
 mod damaged_objects;
 mod demo;
 mod failures;
+mod fairness;
 mod fuzz;
 mod kills;
 mod limits;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::metadata::store::Change;
-use crate::metadata::{self, Duty, Listed, Message, Status, Store};
+use crate::metadata::{self, Duty, Listed, ListedRun, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::queue::{
     self, Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Group, Heartbeat, JobDetail, JobId,
@@ -177,12 +177,16 @@ fn unavailable() -> metadata::Error {
 
 #[async_trait]
 impl Store for FaultyStore {
-    async fn update(&self, project: ProjectId, change: Change) -> Result<(), metadata::Error> {
-        call!(self, unavailable(), self.inner.update(project, change))
+    async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.update(project, runs, change))
     }
 
-    async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, metadata::Error> {
-        call!(self, unavailable(), self.inner.project(id))
+    async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, metadata::Error> {
+        call!(self, unavailable(), self.inner.project(id, runs))
+    }
+
+    async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, metadata::Error> {
+        call!(self, unavailable(), self.inner.runs(project))
     }
 
     async fn projects(&self) -> Result<Vec<Listed>, metadata::Error> {

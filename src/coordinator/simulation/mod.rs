@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{Assignment, Coordinator, Error, NewProject, PostRun, Refused, Rules, Upkeep};
-use crate::metadata::Sqlite;
+use crate::metadata::{Runs, Sqlite};
 use crate::model::job::PURGES;
 use crate::model::{
     Dataset, Job, Outcome, ProjectId, ProjectState, ResultType, Run, RunId, RunState, Summary, Task,
@@ -384,7 +384,7 @@ impl Simulation {
     async fn is_done(&self) -> bool {
         let mut runs_ended = true;
         for known in &self.known {
-            let project = self.coordinator().project(known.id).await.unwrap();
+            let project = self.coordinator().project(known.id, Runs::All).await.unwrap();
             runs_ended &= project.iter().flat_map(|project| &project.runs).all(Run::has_ended);
         }
         let stats = self.broker().stats(self.clock.now()).await.unwrap();
@@ -395,7 +395,7 @@ impl Simulation {
 
     async fn check(&self) {
         for known in &self.known {
-            let project = self.coordinator().project(known.id).await.unwrap();
+            let project = self.coordinator().project(known.id, Runs::All).await.unwrap();
             assert!(project.is_some() || known.ending, "a project was lost");
             let Some(project) = project else { continue };
             if let Some(id) = known.run {
@@ -404,7 +404,7 @@ impl Simulation {
             project.runs.iter().for_each(|run| self.check_run(&project, run));
         }
         assert_eq!(self.coordinator().0.store.duties().await.unwrap(), [], "everything was removed");
-        let missing = self.coordinator().project(ProjectId::from_bytes([0; 24])).await;
+        let missing = self.coordinator().project(ProjectId::from_bytes([0; 24]), Runs::All).await;
         assert!(matches!(missing, Ok(None) | Err(Error::Refused(Refused::Absent))));
     }
 

@@ -81,7 +81,8 @@ pub(in crate::http) async fn list(
     caller: Caller,
 ) -> Result<Json<Vec<ListedRun>>, Problem> {
     let project = caller.owner(&state).await?;
-    let listed = project.runs.iter().map(|run| ListedRun {
+    let runs = state.coordinator.runs(project.id).await?;
+    let listed = runs.iter().map(|run| ListedRun {
         run_id: run.id.to_string(),
         time_added: run.added.to_string(),
         state: state_name(&run.state),

@@ -12,20 +12,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::store::{Change, Duty, Error, Listed, Message, Status, Store};
+use super::store::{Change, Duty, Error, Listed, ListedRun, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
 
 /// What leads from each version of the file to the next.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
     include_str!("../migrations/0004.sql"),
     include_str!("../migrations/0005.sql"),
     include_str!("../migrations/0006.sql"),
+    include_str!("../migrations/0007.sql"),
 ];
 
 /// The metadata in one `SQLite` file. Cheap to clone.
@@ -86,24 +87,28 @@ async fn counted<T, E: Into<Error>>(
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn update(&self, project: ProjectId, change: Change) -> Result<(), Error> {
+    async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), Error> {
         let said = Arc::clone(&self.1);
         let write = move |writer: &sqlite::Change<'_>| {
             writer.after(move || {
                 said.changes.fetch_add(1, Ordering::AcqRel);
             });
-            update::update(writer, project, change)
+            update::update(writer, project, runs, change)
         };
         counted("update", self.0.write(write)).await
     }
 
-    async fn project(&self, id: ProjectId) -> Result<Option<ProjectState>, Error> {
+    async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error> {
         self.read("project", move |reader| {
             // One transaction, so that project, parties and runs are of the same moment.
             let snapshot = reader.unchecked_transaction().map_err(unavailable)?;
-            rows::load(&snapshot, id)
+            rows::load(&snapshot, id, runs)
         })
         .await
+    }
+
+    async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, Error> {
+        self.read("runs", move |reader| rows::list_runs(reader, project)).await
     }
 
     async fn projects(&self) -> Result<Vec<Listed>, Error> {
@@ -254,7 +259,7 @@ mod tests {
         runtime.block_on(conformance::put(&store, &project));
         drop(store);
         let store = Sqlite::open(&path).unwrap();
-        assert_eq!(runtime.block_on(store.project(project.id)).unwrap(), Some(project));
+        assert_eq!(runtime.block_on(store.project(project.id, Runs::All)).unwrap(), Some(project));
     }
 
     #[test]
@@ -277,13 +282,15 @@ mod tests {
         drop(old);
         let store = Sqlite::open(&path).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
-        let mut project =
-            runtime.block_on(store.project(ProjectId::from_bytes([7; 24]))).unwrap().expect("it was there");
+        let mut project = runtime
+            .block_on(store.project(ProjectId::from_bytes([7; 24]), Runs::All))
+            .unwrap()
+            .expect("it was there");
         assert_eq!(project.runs[0].times, crate::model::run::Times::default());
         assert_eq!(project.runs[0].progress.as_ref().unwrap().comparisons, 50_000);
         project.runs[0].times.part_reported(Timestamp::from_micros(9));
         runtime.block_on(conformance::put(&store, &project));
-        assert_eq!(runtime.block_on(store.project(project.id)).unwrap(), Some(project));
+        assert_eq!(runtime.block_on(store.project(project.id, Runs::All)).unwrap(), Some(project));
     }
 
     #[test]
@@ -296,12 +303,12 @@ mod tests {
         project.notes = "x".repeat(16 << 20);
         runtime.block_on(conformance::put(&store, &project));
         let change = Box::new(|_| Some(crate::metadata::Commit::default()));
-        runtime.block_on(store.update(project.id, change)).unwrap();
+        runtime.block_on(store.update(project.id, Runs::All, change)).unwrap();
         runtime.block_on(store.compact()).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);
         project.notes.clear();
         runtime.block_on(conformance::put(&store, &project));
-        assert_eq!(runtime.block_on(store.project(project.id)).unwrap(), Some(project));
+        assert_eq!(runtime.block_on(store.project(project.id, Runs::All)).unwrap(), Some(project));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Projects, parties and runs as rows.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
@@ -8,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::unavailable;
 use crate::metadata::Error;
+use crate::metadata::store::{ListedRun, Runs};
 use crate::model::run::{Progress, Times};
 use crate::model::{
     BitSet, Checksum, Contents, Dataset, Keyring, Party, ProjectId, ProjectState, ResultType, Run, RunId,
@@ -15,8 +17,12 @@ use crate::model::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// Reads a project with its parties and runs.
-pub(super) fn load(connection: &Connection, id: ProjectId) -> Result<Option<ProjectState>, Error> {
+/// Reads a project with its parties and these of its runs.
+pub(super) fn load(
+    connection: &Connection,
+    id: ProjectId,
+    runs: Runs,
+) -> Result<Option<ProjectState>, Error> {
     let mut select =
         connection.prepare_cached("SELECT * FROM projects WHERE id = ?1").map_err(unavailable)?;
     let found =
@@ -26,12 +32,59 @@ pub(super) fn load(connection: &Connection, id: ProjectId) -> Result<Option<Proj
         parties: select_all(
             connection,
             "SELECT * FROM parties WHERE project = ?1 ORDER BY party",
-            id,
+            &[&id.as_bytes()],
             party,
         )?,
-        runs: select_all(connection, "SELECT * FROM runs WHERE project = ?1 ORDER BY sequence", id, run)?,
+        runs: load_runs(connection, id, runs)?,
         ..project
     }))
+}
+
+fn load_runs(connection: &Connection, id: ProjectId, runs: Runs) -> Result<Vec<Run>, Error> {
+    let project = id.as_bytes();
+    match runs {
+        Runs::None => Ok(Vec::new()),
+        Runs::One(id) => {
+            let one = "SELECT * FROM runs WHERE id = ?2 AND project = ?1";
+            select_all(connection, one, &[&project, &id.as_bytes()], run)
+        }
+        Runs::Unended => {
+            // The words of the index `runs_unended`.
+            let unended = "SELECT * FROM runs WHERE project = ?1
+                           AND state IN ('created', 'queued', 'comparing', 'finalizing') ORDER BY sequence";
+            select_all(connection, unended, &[&project], run)
+        }
+        Runs::All => {
+            let all = "SELECT * FROM runs WHERE project = ?1 ORDER BY sequence";
+            select_all(connection, all, &[&project], run)
+        }
+    }
+}
+
+/// The runs of a project in the order in which they were asked for, with little of each.
+pub(super) fn list_runs(connection: &Connection, project: ProjectId) -> Result<Vec<ListedRun>, Error> {
+    let list = "SELECT id, added, state FROM runs WHERE project = ?1 ORDER BY sequence";
+    select_all(connection, list, &[&project.as_bytes()], |row| {
+        Ok(ListedRun {
+            id: RunId::from_bytes(get(row, "id")?),
+            added: Timestamp::from_micros(get(row, "added")?),
+            state: match get::<String>(row, "state")?.as_str() {
+                "completed" => RunState::Completed(Summary::default()),
+                "failed" => RunState::Failed { message: String::new(), stage: 0 },
+                state => unended(state)?,
+            },
+        })
+    })
+}
+
+fn unended(state: &str) -> Result<RunState, Error> {
+    match state {
+        "created" => Ok(RunState::Created),
+        "queued" => Ok(RunState::Queued),
+        "comparing" => Ok(RunState::Comparing),
+        "finalizing" => Ok(RunState::Finalizing),
+        _ => Err(damaged("state of a run")),
+    }
 }
 
 /// Makes the rows of a project, which say `before`, say `after`. Rows that stay the same are not touched.
@@ -56,17 +109,18 @@ pub(super) fn store(
 }
 
 fn store_runs(connection: &Connection, id: ProjectId, before: &[Run], after: &[Run]) -> Result<(), Error> {
-    for gone in before.iter().filter(|old| !after.iter().any(|run| run.id == old.id)) {
-        execute(connection, "DELETE FROM runs WHERE id = ?1", &[&gone.id.as_bytes()])?;
-    }
+    let mut old_ones: HashMap<RunId, &Run> = before.iter().map(|run| (run.id, run)).collect();
     for run in after {
-        let old = before.iter().find(|old| old.id == run.id);
+        let old = old_ones.remove(&run.id);
         if old != Some(run) {
             store_run(connection, id, run)?;
         }
         if old.is_none_or(|old| !old.has_ended()) {
             store_rate(connection, run)?;
         }
+    }
+    for gone in old_ones.keys() {
+        execute(connection, "DELETE FROM runs WHERE id = ?1", &[&gone.as_bytes()])?;
     }
     Ok(())
 }
@@ -267,17 +321,13 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
 
 fn run(row: &Row<'_>) -> Result<Run, Error> {
     let state = match get::<String>(row, "state")?.as_str() {
-        "created" => RunState::Created,
-        "queued" => RunState::Queued,
-        "comparing" => RunState::Comparing,
-        "finalizing" => RunState::Finalizing,
         "completed" => RunState::Completed(Summary {
             pairs: get_u64(row, "found_pairs")?,
             groups: get_u64(row, "groups")?,
             checksums: checksums(row)?,
         }),
         "failed" => RunState::Failed { message: get(row, "message")?, stage: get(row, "stage")? },
-        _ => return Err(damaged("state of a run")),
+        state => unended(state)?,
     };
     Ok(Run {
         id: RunId::from_bytes(get(row, "id")?),
@@ -338,11 +388,11 @@ fn store_rate(connection: &Connection, run: &Run) -> Result<(), Error> {
 fn select_all<T>(
     connection: &Connection,
     sql: &str,
-    project: ProjectId,
+    values: &[&dyn rusqlite::ToSql],
     read: impl Fn(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Vec<T>, Error> {
     let mut select = connection.prepare_cached(sql).map_err(unavailable)?;
-    let mut rows = select.query([project.as_bytes()]).map_err(unavailable)?;
+    let mut rows = select.query(values).map_err(unavailable)?;
     let mut all = Vec::new();
     while let Some(row) = rows.next().map_err(unavailable)? {
         all.push(read(row)?);

@@ -1,19 +1,22 @@
 //! What a change of a project writes.
 
+use std::collections::HashMap;
+
 use super::unavailable;
 use super::{ledger, rows};
 use crate::metadata::Error;
-use crate::metadata::store::{Change, Commit};
-use crate::model::{Contents, Party, ProjectId, ProjectState};
+use crate::metadata::store::{Change, Commit, Runs};
+use crate::model::{Contents, Party, ProjectId, ProjectState, Run, RunId};
 use crate::runtime::sqlite;
 
 /// Reads a project, asks `change`, and writes what it says.
 pub(super) fn update(
     connection: &sqlite::Change<'_>,
     id: ProjectId,
+    runs: Runs,
     mut change: Change,
 ) -> Result<(), Error> {
-    let before = rows::load(connection, id)?;
+    let before = rows::load(connection, id, runs)?;
     let Some(Commit { state, outbox, duties }) = change(before.clone()) else { return Ok(()) };
     rows::store(connection, id, before.as_ref(), state.as_ref())?;
     let mut insert =
@@ -37,8 +40,9 @@ fn effaces(before: Option<&ProjectState>, after: Option<&ProjectState>) -> bool 
         _ => false,
     };
     let used = before.parties.iter().zip(&after.parties).any(|(old, new)| keys(old) && old != new);
-    used || before.runs.iter().any(|old| {
-        let kept = after.run(old.id);
-        kept.is_none_or(|run| old.seed.is_some() && run.seed.is_none())
-    })
+    let kept: HashMap<RunId, &Run> = after.runs.iter().map(|run| (run.id, run)).collect();
+    used || before
+        .runs
+        .iter()
+        .any(|old| kept.get(&old.id).is_none_or(|run| old.seed.is_some() && run.seed.is_none()))
 }

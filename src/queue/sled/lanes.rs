@@ -1,11 +1,12 @@
 //! Whose turn it is: queues share by weight, a priority goes before a lower one that has not waited much
-//! longer, groups take turns, and inside a group the oldest job goes first.
+//! longer, families of groups take turns, groups of a family take turns, and inside a group the oldest job goes first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::segment::State;
+use super::turns::Turns;
 use crate::queue::meter::Meter;
 use crate::queue::{Group, QueueName};
 use crate::runtime::clock::Timestamp;
@@ -35,6 +36,7 @@ pub(super) struct Lane {
     pub(super) queue: u32,
     pub(super) priority: i8,
     pub(super) group: Group,
+    family: Group,
     ready: VecDeque<Stretch>,
     /// Jobs that are not gone.
     live: u64,
@@ -51,7 +53,7 @@ pub(super) struct Queue {
     pub(super) acked: Meter,
     pub(super) failed: Meter,
     /// Lanes with ready jobs, by priority: the front one is next.
-    bands: BTreeMap<Reverse<i8>, VecDeque<u32>>,
+    bands: BTreeMap<Reverse<i8>, Turns>,
     /// What it has paid for its jobs; the one that has paid least is next.
     paid: u64,
 }
@@ -141,7 +143,8 @@ impl Lanes {
         if let Some(lane) = self.by_name.get(&name) {
             return *lane;
         }
-        let lane = Lane { queue, priority, group: group.clone(), ready: VecDeque::new(), live: 0 };
+        let (group, family) = (group.clone(), group.family());
+        let lane = Lane { queue, priority, group, family, ready: VecDeque::new(), live: 0 };
         let index = if let Some(index) = self.free.pop() {
             self.entries[index as usize] = Some(lane);
             index
@@ -184,9 +187,10 @@ impl Lanes {
             return;
         }
         let (queue, priority, waits) = (entry.queue, entry.priority, !entry.ready.is_empty());
+        let family = entry.family.clone();
         let bands = &mut self.queues[queue as usize].bands;
         if waits && let Some(band) = bands.get_mut(&Reverse(priority)) {
-            band.retain(|waiting| *waiting != lane);
+            band.remove(&family, lane);
             if band.is_empty() {
                 bands.remove(&Reverse(priority));
             }
@@ -213,8 +217,8 @@ impl Lanes {
     fn line_up(&mut self, lane: u32) {
         let entry = self.lane(lane);
         if entry.ready.is_empty() {
-            let (queue, priority) = (entry.queue, Reverse(entry.priority));
-            self.queues[queue as usize].bands.entry(priority).or_default().push_back(lane);
+            let (queue, priority, family) = (entry.queue, Reverse(entry.priority), entry.family.clone());
+            self.queues[queue as usize].bands.entry(priority).or_default().push_back(&family, lane);
         }
     }
 
@@ -242,7 +246,7 @@ impl Lanes {
         let priority = self.next_band(queue)?;
         let band = self.queues[queue as usize].bands.get_mut(&priority)?;
         let lane = band.pop_front()?;
-        let ready = &mut self.entries[lane as usize].as_mut()?.ready;
+        let Lane { ready, family, .. } = self.entries[lane as usize].as_mut()?;
         let stretch = ready.front_mut()?;
         let taken = Stretch { count: 1, ..*stretch };
         stretch.first += 1;
@@ -251,7 +255,7 @@ impl Lanes {
             ready.pop_front();
         }
         if !ready.is_empty() {
-            band.push_back(lane);
+            band.push_back(family, lane);
         } else if band.is_empty() {
             self.queues[queue as usize].bands.remove(&priority);
         }
@@ -264,8 +268,8 @@ impl Lanes {
         if bands.len() == 1 {
             return bands.keys().next().copied();
         }
-        let due = |(Reverse(priority), band): (&Reverse<i8>, &VecDeque<u32>)| {
-            let since = self.lane(*band.front()?).ready.front()?.since;
+        let due = |(Reverse(priority), band): (&Reverse<i8>, &Turns)| {
+            let since = self.lane(band.front()?).ready.front()?.since;
             let credit = AGING.as_micros() as i64 * i64::from(*priority);
             Some((since.as_micros().saturating_sub(credit), Reverse(*priority)))
         };
@@ -274,7 +278,7 @@ impl Lanes {
 
     /// How long the oldest job of a queue that is ready has been there.
     pub(super) fn oldest(&self, queue: u32) -> Option<Timestamp> {
-        let lanes = self.queues[queue as usize].bands.values().flatten();
-        lanes.filter_map(|lane| Some(self.lane(*lane).ready.front()?.since)).min()
+        let lanes = self.queues[queue as usize].bands.values().flat_map(Turns::iter);
+        lanes.filter_map(|lane| Some(self.lane(lane).ready.front()?.since)).min()
     }
 }

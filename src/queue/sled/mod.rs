@@ -36,6 +36,7 @@ mod table;
 mod tests;
 mod todo;
 mod tree;
+mod turns;
 mod writes;
 
 pub use broker::{OnDamage, Settings, SledBroker};

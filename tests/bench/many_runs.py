@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""What one project with many runs costs itself and another project.
+
+    cargo build --release && python3 tests/bench/many_runs.py [400 1000 ...]
+
+For each number of runs, posted before the data arrives: seconds to post them, to list them, and from the last upload to
+the last result; and how long a small project of another client takes meanwhile.
+"""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("BINARY", ROOT / "target/release/entityd")
+CLKS = {"clks": ["AAECAwQFBgc=", "//79/Pv6+fg="]}
+
+
+class Client:
+    """One connection to the API."""
+
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port)
+
+    def call(self, method, path, token="", body=None):
+        headers = {"Authorization": token, "Content-Type": "application/json"}
+        self.connection.request(method, f"/api/v1{path}", json.dumps(body) if body else None, headers)
+        return json.loads(self.connection.getresponse().read())
+
+    def project(self):
+        return self.call("POST", "/projects", body={"schema": {}, "result_type": "groups"})
+
+    def upload(self, project):
+        for token in project["update_tokens"]:
+            self.call("POST", f"/projects/{project['project_id']}/clks", token, CLKS)
+
+    def post_run(self, project):
+        path = f"/projects/{project['project_id']}/runs"
+        return self.call("POST", path, project["result_token"], {"threshold": 0.9})
+
+    def states(self, project):
+        path = f"/projects/{project['project_id']}/runs"
+        return [run["state"] for run in self.call("GET", path, project["result_token"])]
+
+    def wait(self, project):
+        while any(state not in ("completed", "error") for state in self.states(project)):
+            time.sleep(0.02)
+
+
+def timed(work):
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def small_project(port, out):
+    client = Client(port)
+
+    def link():
+        project = client.project()
+        client.upload(project)
+        client.post_run(project)
+        client.wait(project)
+
+    out.append(timed(link))
+
+
+def measure(port, runs):
+    client = Client(port)
+    project = client.project()
+    posted = timed(lambda: [client.post_run(project) for _ in range(runs)])
+    listed = timed(lambda: client.states(project))
+    small = []
+    other = threading.Thread(target=small_project, args=(port, small))
+
+    def link():
+        client.upload(project)
+        other.start()
+        client.wait(project)
+
+    ended = timed(link)
+    other.join()
+    print(f"{runs:6} runs: posted {posted:6.2f} s, listed {1000 * listed:6.1f} ms, linked {ended:6.2f} s, "
+          f"another project {small[0]:5.2f} s", flush=True)
+
+
+def main():
+    counts = [int(word) for word in sys.argv[1:]] or [1, 400, 1_000]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [BINARY, "serve", "--data-dir", f"{folder}/data", "--log", "warn", "--rate-limit", "off",
+                   "--rate-limit-uploads", "off"]
+        for flag in ("--listen", "--s3-listen", "--ops-listen"):
+            command += [flag, "127.0.0.1:0"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            port = int(next(re.search(r"API.*:(\d+)/", line) for line in server.stdout if "API" in line)[1])
+            for runs in counts:
+                measure(port, runs)
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()

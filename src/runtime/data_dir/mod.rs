@@ -55,7 +55,8 @@ pub enum Error {
     },
     /// The file that says which format it has says something else.
     #[error(
-        "{} is damaged: it says in one number which format the data directory has; restore it from a backup, or write          {FORMAT} into it if this version has used the directory before",
+        "{} is damaged: it says in one number which format the data directory has; restore it from a backup, or write \
+         {FORMAT} into it if this version has used the directory before",
         file.display()
     )]
     Damaged {

@@ -1,6 +1,9 @@
 // Draws /api/v1/openapi.json as a page to read. Text goes in as text, never as markup.
 "use strict";
 
+/** Where everything of this server is: this page is just below, whatever a proxy has in front of it. */
+const root = new URL(".", location.href).href;
+
 /** An element with attributes and children; a child is a node, a text, or nothing. */
 function element(name, attributes, ...children) {
   const made = document.createElement(name);
@@ -38,7 +41,7 @@ class Page {
     const { info, tags } = this.api;
     main.replaceChildren(
       element("h1", {}, info.title),
-      element("p", { class: "quiet" }, `Version ${info.version} · `, element("a", { href: "/api/v1/openapi.json" }, "openapi.json")),
+      element("p", { class: "quiet" }, `Version ${info.version} · `, element("a", { href: `${root}api/v1/openapi.json` }, "openapi.json")),
       ...paragraphs(info.description),
       this.tokens(),
     );
@@ -149,7 +152,7 @@ class Page {
   }
 
   curl({ method, path, security, requestBody, parameters }) {
-    const lines = [`curl -X ${method.toUpperCase()} ${location.origin}${path}`];
+    const lines = [`curl -X ${method.toUpperCase()} ${root}${path.slice(1)}`];
     const [token] = (security ?? []).flatMap((scheme) => Object.keys(scheme));
     if (token) lines.push(`-H 'Authorization: ${token.toUpperCase()}'`);
     for (const { name, in: place } of parameters ?? []) if (place === "header") lines.push(`-H '${name}: N'`);
@@ -185,12 +188,12 @@ function table(heads, rows) {
 async function start() {
   const main = document.getElementById("page");
   try {
-    const answer = await fetch("/api/v1/openapi.json");
+    const answer = await fetch(`${root}api/v1/openapi.json`);
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     new Page(await answer.json()).draw(document.getElementById("contents"), main);
     document.getElementById(location.hash.slice(1))?.scrollIntoView();
   } catch (error) {
-    main.replaceChildren(element("h1", {}, "Nothing to show"), element("p", {}, `Cannot read /api/v1/openapi.json: ${error.message}.`));
+    main.replaceChildren(element("h1", {}, "Nothing to show"), element("p", {}, `Cannot read ${root}api/v1/openapi.json: ${error.message}.`));
   }
 }
 

@@ -36,6 +36,7 @@ pub(super) fn http(settings: &Settings, uploads: usize) -> http::Settings {
     http::Settings {
         body_bytes_max: settings.body_bytes_max,
         uploads_max: uploads,
+        base_path: settings.base_path.clone(),
         cors_origins: settings.cors_origins.clone(),
         compress_results: settings.compress_results,
         require_admin_token: settings.require_admin_token,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use axum::http::HeaderName;
 use ipnet::IpNet;
 
+use crate::http::BasePath;
 use crate::http::Compress;
 use crate::http::Origins;
 use crate::http::ProxyHeader;
@@ -73,6 +74,13 @@ pub(super) const PROXY_HEADER: Kind<ProxyHeader> = Kind {
         "proxy-protocol" => Some(ProxyHeader::ProxyProtocol),
         _ => None,
     },
+};
+
+/// What is in front of our paths.
+pub(super) const BASE_PATH: Kind<BasePath> = Kind {
+    placeholder: "PATH",
+    remedy: "a path of letters, digits and -._~ such as /pprl, not below /api or /docs",
+    read: |text| BasePath::parse(text).filter(|base| !base.hides_ours()),
 };
 
 /// How often something may be asked for.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::kind;
 use super::mistake::Mistake;
 use super::values::Values;
+use crate::http::BasePath;
 use crate::http::Compress;
 use crate::http::Origins;
 use crate::http::ProxyHeader;
@@ -103,6 +104,8 @@ settings! {
     trusted_proxies: Vec<IpNet> = "", NETWORKS;
     /// How trusted proxies name the client; proxy-protocol is for API and S3.
     proxy_header: ProxyHeader = "x-forwarded-for", PROXY_HEADER;
+    /// What a proxy has in front of every path, such as /pprl; trusted ones may say it in X-Forwarded-Prefix instead.
+    base_path: BasePath = "", BASE_PATH;
     /// Requests a second and at once from one address (IPv6: from a /64), but for uploads and results.
     rate_limit: Rate = "200:50", RATE;
     /// The same for uploads.

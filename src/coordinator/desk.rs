@@ -142,6 +142,7 @@ impl Coordinator {
     /// Writes down what became of a job, once however often it is told, and only then takes the job out
     /// of the queue. What follows from it is in the outbox by then.
     pub async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error> {
+        let purged = outcome == Outcome::Purged;
         match outcome {
             Outcome::Purged => self.purge_again(assignment).await?,
             Outcome::Surveyed(found) => self.keep_house(&assignment.job.task, found).await?,
@@ -151,7 +152,11 @@ impl Coordinator {
             self.0.store.settle(assignment.lease.id.job.as_str()).await?;
         }
         reach(assignment.job.task.kind(), Moment::Reported).await;
-        self.settle(&assignment.lease.id).await
+        self.settle(&assignment.lease.id).await?;
+        if purged {
+            self.traces_left();
+        }
+        Ok(())
     }
 
     /// Says that an attempt failed. The job is tried again after a pause; if it has used its attempts,

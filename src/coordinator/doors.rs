@@ -158,6 +158,14 @@ impl Coordinator {
         Ok(token)
     }
 
+    /// Gives a receipt token in place of the one that was given for this upload, to whoever has proved to have made it.
+    pub async fn renew_receipt(&self, project: ProjectId, party: u32, upload: u32) -> Result<Token, Error> {
+        let token = self.token();
+        let receipt: TokenHash = token.hash();
+        self.apply(project, Event::ReceiptRenewed { party, upload, receipt }).await?;
+        Ok(token)
+    }
+
     /// Lets go of an upload that came to nothing: the token may be used again, and objects that the
     /// upload has left are removed.
     pub async fn abandon_upload(&self, project: ProjectId, party: u32, upload: u32) -> Result<(), Error> {

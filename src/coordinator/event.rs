@@ -39,6 +39,15 @@ pub enum Event {
         /// Digest of the receipt token.
         receipt: TokenHash,
     },
+    /// Whoever uploaded has proved it, and lost the receipt token.
+    ReceiptRenewed {
+        /// The dataset index of the party.
+        party: u32,
+        /// The number of the upload that was accepted.
+        upload: u32,
+        /// Digest of the receipt token that takes the place of the lost one.
+        receipt: TokenHash,
+    },
     /// The upload came to nothing: rejected, dropped, or found unfinished at start.
     UploadAbandoned {
         /// The dataset index of the party.
@@ -87,6 +96,7 @@ impl Event {
             Self::UploadBegun { .. }
             | Self::UploadAccepted { .. }
             | Self::UploadReferred { .. }
+            | Self::ReceiptRenewed { .. }
             | Self::UploadAbandoned { .. }
             | Self::RunPosted(_) => Runs::None,
             Self::RunDeleted(run) | Self::RunStarted { run, .. } => Runs::One(*run),

@@ -1,6 +1,7 @@
 //! Keeping the house: what is done every so often, and what follows from it.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use super::{Assignment, Coordinator, Error, Event, Refused, outbox};
 use crate::metadata::Runs;
@@ -8,6 +9,7 @@ use crate::model::job::{CHORES, Chore, Holding, NOBODY};
 use crate::model::{Contents, Job, ProjectId, ProjectState, Purge, RunState, Task};
 use crate::queue::{Group, JobQuery, JobState, NewJob};
 use crate::runtime::clock::Timestamp;
+use crate::telemetry::chain;
 
 /// What a purge is called the second time.
 pub(super) const AGAIN: &str = "/again";
@@ -66,8 +68,33 @@ impl Coordinator {
         match task {
             Task::Chore { chore: Chore::Retire, .. } => self.retire().await,
             Task::Chore { chore: Chore::Sweep, .. } => self.sweep(found).await,
-            Task::Chore { chore: Chore::Compact, .. } => Ok(self.0.store.compact().await?),
+            Task::Chore { chore: Chore::Compact, .. } => {
+                self.0.store.compact().await?;
+                self.erase_traces().await;
+                Ok(())
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// A purge is done, and its job acknowledged: the queue's files still name what it has removed.
+    pub(super) fn traces_left(&self) {
+        self.0.traces.store(true, Ordering::Release);
+    }
+
+    /// Has the queue forget the names of what was deleted, if anything was. If it cannot, it is asked again with the next
+    /// chores.
+    async fn erase_traces(&self) {
+        if !self.0.traces.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        if let Err(error) = self.0.broker.erase_traces().await {
+            self.traces_left();
+            tracing::warn!(
+                "cannot write the queue anew, so that its files still name what was deleted; it is tried again with \
+                 the next chores: {}",
+                chain(&error)
+            );
         }
     }
 

@@ -20,6 +20,7 @@ mod simulation;
 mod tests;
 pub mod transition;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -49,6 +50,8 @@ struct Inner {
     glances: Glances,
     /// Wakes the pump: there is something in the outbox.
     written: Notify,
+    /// Whether the queue may still hold names of what was deleted. Of the time before the start that is not known.
+    traces: AtomicBool,
 }
 
 impl Coordinator {
@@ -60,8 +63,8 @@ impl Coordinator {
         entropy: Entropy,
         rules: Rules,
     ) -> Self {
-        let glances = Glances::default();
-        Self(Arc::new(Inner { store, broker, clock, entropy, rules, glances, written: Notify::new() }))
+        let (glances, written, traces) = (Glances::default(), Notify::new(), AtomicBool::new(true));
+        Self(Arc::new(Inner { store, broker, clock, entropy, rules, glances, written, traces }))
     }
 
     /// What the operator has fixed for all projects.

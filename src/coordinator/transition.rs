@@ -34,6 +34,9 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
         Event::UploadReferred { party, reference, keyring, receipt } => {
             step.upload_referred(*party, reference, keyring, *receipt)?;
         }
+        Event::ReceiptRenewed { party, upload, receipt } => {
+            step.receipt_renewed(*party, *upload, *receipt)?
+        }
         Event::UploadAbandoned { party, upload } => step.upload_abandoned(*party, *upload),
         Event::RunPosted(run) => step.run_posted(run)?,
         Event::RunDeleted(run) => step.run_deleted(*run)?,
@@ -139,6 +142,20 @@ impl Step<'_> {
         party.uploading = false;
         party.receipt_token = Some(receipt);
         Ok(party)
+    }
+
+    fn receipt_renewed(&mut self, index: u32, upload: u32, receipt: TokenHash) -> Result<(), Refused> {
+        let party = self.project.parties.get_mut(index as usize).ok_or(Refused::Absent)?;
+        let accepted = match &party.contents {
+            Contents::Ingesting(accepted) => Some(accepted.upload),
+            Contents::Ready(accepted) => Some(accepted.upload),
+            Contents::Missing | Contents::Fetching { .. } | Contents::Failed { .. } => None,
+        };
+        if accepted != Some(upload) {
+            return Err(Refused::TokenUsed);
+        }
+        party.receipt_token = Some(receipt);
+        Ok(())
     }
 
     fn upload_abandoned(&mut self, index: u32, upload: u32) {

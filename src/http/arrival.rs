@@ -12,7 +12,7 @@ use super::problem::Problem;
 use crate::runtime::coding;
 
 /// Headers that say one thing: said twice, they could mean one thing here and another to whoever sent them on.
-const SINGLE: [HeaderName; 8] = [
+const SINGLE: [HeaderName; 9] = [
     header::AUTHORIZATION,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -20,6 +20,7 @@ const SINGLE: [HeaderName; 8] = [
     header::ORIGIN,
     HeaderName::from_static("hash-count"),
     HeaderName::from_static("hash-size"),
+    HeaderName::from_static("receipt-again"),
     HeaderName::from_static("return-object-store-address"),
 ];
 

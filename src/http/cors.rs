@@ -100,7 +100,7 @@ impl Origins {
 }
 
 /// Headers that a page may send and read, besides those that every page may.
-const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE-ADDRESS, Content-Type, Content-Range, Range, \
+const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE-ADDRESS, Receipt-Again, Content-Type, Content-Range, Range, \
                        Cache-Control, If-Modified-Since, Keep-Alive, User-Agent, X-Requested-With, X-CustomHeader, DNT, \
                        traceparent";
 /// Headers of answers that a page may read.
@@ -127,8 +127,9 @@ pub(super) async fn answer(
     Ok(response)
 }
 
+/// Whether a path leads to the API, perhaps below what a proxy has in front of it.
 fn is_api(path: &str) -> bool {
-    path.starts_with("/api/v1/")
+    path.contains("/api/v1/")
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {

@@ -1,12 +1,15 @@
 //! Pages for people, from files in the binary: nothing is fetched from anywhere else.
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::extract::State as Extract;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 
 use super::State;
+use super::openapi::document_of;
+use super::outside::Outside;
 
 /// What a page may do: show itself, and ask this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -16,9 +19,23 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub(super) fn pages() -> Router<State> {
     Router::new()
         .route("/", get(async || page(HTML, include_str!("../../assets/docs/index.html"))))
+        .route("/docs/", get(async || moved("../docs")))
         .route("/docs", get(async || page(HTML, include_str!("../../assets/docs/api.html"))))
         .route("/docs/api.js", get(async || page(SCRIPT, include_str!("../../assets/docs/api.js"))))
         .route("/docs/page.css", get(async || page(STYLE, include_str!("../../assets/docs/page.css"))))
+}
+
+/// `GET /api/v1/openapi.json`: the description of the API, for programs.
+pub(super) async fn description(
+    Extract(state): Extract<State>,
+    outside: Outside,
+) -> Json<utoipa::openapi::OpenApi> {
+    Json(document_of(outside.root(&state.settings.base_path)))
+}
+
+/// Sends a browser on to an address, from the one that it has asked for.
+pub(super) fn moved(there: &str) -> Response {
+    (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, there)]).into_response()
 }
 
 pub(super) const HTML: &str = "text/html; charset=utf-8";

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::HOST;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -255,12 +254,6 @@ impl Endpoint {
     }
 }
 
-/// The host by which the caller knows this server, without the port.
-pub(super) fn host(headers: &HeaderMap) -> Option<String> {
-    let authority: Uri = headers.get(HOST)?.to_str().ok()?.parse().ok()?;
-    authority.host().map(str::to_ascii_lowercase)
-}
-
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
@@ -371,14 +364,5 @@ mod tests {
         ] {
             assert!(read("https://minio.lan:9000", bucket, path, keys).is_err(), "{bucket} {path}");
         }
-    }
-
-    #[test]
-    fn the_host_is_the_callers_own_name_for_us() {
-        let host = |value: &str| host(&HeaderMap::from_iter([(HOST, value.parse().unwrap())]));
-        assert_eq!(host("Linkage.example:8851").as_deref(), Some("linkage.example"));
-        assert_eq!(host("[::1]:8851").as_deref(), Some("[::1]"));
-        assert_eq!(host("10.0.0.1").as_deref(), Some("10.0.0.1"));
-        assert_eq!(host("not a host"), None);
     }
 }

@@ -10,7 +10,7 @@ use axum::routing::get;
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, html};
 
 use super::State;
-use super::docs::{HTML, page};
+use super::docs::{HTML, moved, page};
 use super::problem::Problem;
 
 /// A page of the documentation. It is served as HTML under `/docs/{name}` and as it is under `/docs/{name}.md`.
@@ -19,14 +19,24 @@ struct Guide {
     markdown: &'static str,
 }
 
-const GUIDES: &[Guide] =
-    &[Guide { name: "what-it-survives", markdown: include_str!("../../assets/docs/what-it-survives.md") }];
+const GUIDES: &[Guide] = &[
+    Guide { name: "deletion", markdown: include_str!("../../assets/docs/deletion.md") },
+    Guide { name: "what-it-survives", markdown: include_str!("../../assets/docs/what-it-survives.md") },
+];
 
 const MARKDOWN: &str = "text/markdown; charset=utf-8";
 
 /// The pages.
 pub(super) fn pages() -> Router<State> {
-    Router::new().route("/docs/{name}", get(guide))
+    Router::new().route("/docs/{name}", get(guide)).route("/docs/{name}/", get(sent_on))
+}
+
+/// Links on the page are relative, and right without a slash at the end of its own address.
+async fn sent_on(Path(name): Path<String>) -> Response {
+    match GUIDES.iter().find(|guide| guide.name == name) {
+        Some(guide) => moved(&format!("../{}", guide.name)),
+        None => nothing(),
+    }
 }
 
 async fn guide(Path(name): Path<String>) -> Response {
@@ -34,9 +44,12 @@ async fn guide(Path(name): Path<String>) -> Response {
     match GUIDES.iter().find(|guide| guide.name == name) {
         Some(guide) if is_source => page(MARKDOWN, guide.markdown).into_response(),
         Some(guide) => page(HTML, guide.html()).into_response(),
-        None => Problem::new(StatusCode::NOT_FOUND, "there is no such page; / lists those that there are")
-            .into_response(),
+        None => nothing(),
     }
+}
+
+fn nothing() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such page; / lists those that there are").into_response()
 }
 
 impl Guide {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Server};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::api::{authorize, clks, projects, results, run_status, runs, status};
@@ -16,9 +15,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }
 
-/// `GET /api/v1/openapi.json`.
-pub(super) async fn json() -> Json<utoipa::openapi::OpenApi> {
-    Json(document())
+/// The same, of a server whose address is `root` where that is not where the description is asked for.
+pub(super) fn document_of(root: Option<String>) -> utoipa::openapi::OpenApi {
+    let mut document = document();
+    document.servers = root.map(|root| vec![Server::new(root)]);
+    document
 }
 
 #[derive(OpenApi)]
@@ -126,7 +127,7 @@ refusals! {
         408: "The body stopped arriving. The token stays unused.",
         413: "The body is too large. The token stays unused.",
         415: "The body is of another media type, or has a content coding other than gzip, deflate and zstd.",
-        503: "As many uploads as the server reads at a time are under way. The token stays unused.",
+        503: "As many uploads as the server reads at a time are under way, or another upload with this token has not ended. `Retry-After` says when to come again.",
         507: "The server's disk is full. The token stays unused.",
     }
     /// Of uploads as they are.

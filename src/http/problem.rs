@@ -161,9 +161,12 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Absent => Self::forbidden(),
-            Refused::TokenUsed | Refused::UploadSuperseded => {
-                Self::new(StatusCode::FORBIDDEN, refused.to_string())
-            }
+            Refused::TokenUsed => Self::new(
+                StatusCode::FORBIDDEN,
+                "the token has been used; if the answer was lost, send the same encodings again with the header \
+                 Receipt-Again: true, and a new receipt token takes the place of the lost one",
+            ),
+            Refused::UploadSuperseded => Self::new(StatusCode::FORBIDDEN, refused.to_string()),
             Refused::ProjectInError(_) => Self::failed("Project In Error", refused.to_string()),
         }
     }

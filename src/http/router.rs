@@ -1,7 +1,7 @@
 //! From a path to who answers it.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -10,8 +10,9 @@ use tower::util::MapRequest;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{authorize, clks, projects, results, run_status, runs, status};
+use super::outside::{BasePath, Outside};
 use super::problem::Problem;
-use super::{State, arrival, cors, docs, guides, log, openapi};
+use super::{State, arrival, cors, docs, guides, log};
 
 /// A browser is not to guess what an answer is.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -20,11 +21,12 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Everything that the API's listener answers.
 pub fn api(state: State) -> Router {
+    let base = state.settings.base_path.clone();
     let routes = Router::new()
         .nest("/api/v1", endpoints())
         .merge(docs::pages())
         .merge(guides::pages())
-        .fallback(unknown)
+        .fallback(lost)
         .method_not_allowed_fallback(wrong_method)
         .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
@@ -33,14 +35,14 @@ pub fn api(state: State) -> Router {
         .layer(from_fn_with_state(state.clone(), log::answer))
         .with_state(state);
     // Around the router rather than in it: a path is to be rewritten before it is looked up.
-    Router::new().fallback_service(MapRequest::new(routes, merge_slashes))
+    Router::new().fallback_service(MapRequest::new(routes, move |request| look_up(&base, request)))
 }
 
 fn endpoints() -> Router<State> {
     Router::new()
         .route("/status", get(status::status))
         .route("/version", get(status::version))
-        .route("/openapi.json", get(openapi::json))
+        .route("/openapi.json", get(docs::description))
         .route("/projects", get(projects::list).post(projects::create))
         .route("/projects/{project_id}", get(projects::describe).delete(projects::delete))
         .route("/projects/{project_id}/authorize-external-upload", get(authorize::authorize))
@@ -52,12 +54,18 @@ fn endpoints() -> Router<State> {
         .route("/projects/{project_id}/runs/{run_id}/result", get(results::result))
 }
 
-/// What else is asked for.
-pub(super) async fn unknown(uri: Uri) -> Response {
-    if uri.path() == "/api/v1" {
-        let there = [(header::LOCATION, HeaderValue::from_static("/api/v1/"))];
-        return (StatusCode::MOVED_PERMANENTLY, there).into_response();
+/// What else is asked for. Where a slash is missing, the address is relative: it is right whatever a proxy has in front.
+async fn lost(Extract(state): Extract<State>, outside: Outside, uri: Uri) -> Response {
+    let base = outside.base(&state.settings.base_path).to_string();
+    match (uri.path().rsplit_once('/'), uri.path()) {
+        (_, "/api/v1") => docs::moved("v1/"),
+        (Some((_, last)), path) if path == base => docs::moved(&format!("{last}/")),
+        _ => unknown().await,
     }
+}
+
+/// What nobody has.
+pub(super) async fn unknown() -> Response {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing here; /docs says what there is").into_response()
 }
 
@@ -65,10 +73,11 @@ pub(super) async fn wrong_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods; the header Allow names them")
 }
 
-/// Makes one slash of several, and forgets one at the end: clients join a base that ends in a slash with
-/// paths that begin with one. Answered directly, since a redirected POST comes back as a GET.
-fn merge_slashes(mut request: Request) -> Request {
-    let Some(path) = merged(request.uri().path()) else { return request };
+/// Takes away what a proxy has in front of the path, makes one slash of several, and forgets one at the end: clients join a
+/// base that ends in a slash with paths that begin with one. Answered directly, since a redirected POST comes back as a
+/// GET.
+fn look_up(base: &BasePath, mut request: Request) -> Request {
+    let Some(path) = found(base, request.uri().path()) else { return request };
     let mut parts = request.uri().clone().into_parts();
     let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
     // What was valid before has only lost slashes.
@@ -82,8 +91,9 @@ fn merge_slashes(mut request: Request) -> Request {
 }
 
 /// The path as it is looked up, if that differs.
-fn merged(path: &str) -> Option<String> {
-    if !path.contains("//") && !path.ends_with('/') {
+fn found(base: &BasePath, path: &str) -> Option<String> {
+    let ends = path.ends_with('/');
+    if !path.contains("//") && !ends && base.is_empty() {
         return None;
     }
     let mut merged = String::with_capacity(path.len());
@@ -91,8 +101,13 @@ fn merged(path: &str) -> Option<String> {
         merged.push('/');
         merged.push_str(piece);
     }
-    // The address that a browser is sent to from `/api/v1`.
-    if merged.is_empty() || (merged == "/api/v1" && path.ends_with('/')) {
+    // Without a slash at its end, the base itself is what a browser is sent on from.
+    if let Some(rest) = base.strip(&merged).filter(|rest| ends || !rest.is_empty()) {
+        merged = rest.to_owned();
+    }
+    // Addresses that a browser is sent to, or on from: links on pages are relative.
+    let is_kept = merged == "/api/v1" || merged.starts_with("/docs");
+    if merged.is_empty() || (ends && is_kept) {
         merged.push('/');
     }
     (merged != path).then_some(merged)
@@ -111,18 +126,35 @@ mod tests {
             ("/api/v1//", "/api/v1/"),
             ("//", "/"),
         ] {
-            assert_eq!(merged(path).as_deref(), Some(expected), "{path}");
+            assert_eq!(found(&BasePath::default(), path).as_deref(), Some(expected), "{path}");
         }
         for path in ["/", "/api/v1", "/api/v1/", "/api/v1/projects/a%2F%2Fb"] {
-            assert_eq!(merged(path), None, "{path}");
+            assert_eq!(found(&BasePath::default(), path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_has_in_front_is_taken_away_if_the_proxy_has_not_done_so() {
+        let base = BasePath::parse("/pprl").unwrap();
+        for (path, expected) in [
+            ("/pprl/api/v1/status", "/api/v1/status"),
+            ("//pprl//api/v1//", "/api/v1/"),
+            ("/pprl/", "/"),
+            ("/pprl/docs/", "/docs/"),
+            ("/pprl/pprl/docs", "/pprl/docs"),
+        ] {
+            assert_eq!(found(&base, path).as_deref(), Some(expected), "{path}");
+        }
+        for path in ["/pprl", "/docs", "/api/v1/status", "/pprlx/docs"] {
+            assert_eq!(found(&base, path), None, "{path}");
         }
     }
 
     #[test]
     fn what_is_asked_stays_when_slashes_merge() {
         let request = Request::get("/api//v1/status?a=//b").body(axum::body::Body::empty()).unwrap();
-        assert_eq!(merge_slashes(request).uri(), "/api/v1/status?a=//b");
+        assert_eq!(look_up(&BasePath::default(), request).uri(), "/api/v1/status?a=//b");
         let absolute = Request::get("http://host:1//docs").body(axum::body::Body::empty()).unwrap();
-        assert_eq!(merge_slashes(absolute).uri(), "http://host:1/docs");
+        assert_eq!(look_up(&BasePath::default(), absolute).uri(), "http://host:1/docs");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::compress::Compress;
 use super::cors::Origins;
+use super::outside::BasePath;
 
 /// What the operator can tell this room.
 #[derive(Clone, Debug)]
@@ -10,6 +11,8 @@ pub struct Settings {
     pub body_bytes_max: u64,
     /// Uploads whose bodies are read at a time; others wait for their turn. Each has a thread for itself.
     pub uploads_max: usize,
+    /// What a proxy has in front of our paths.
+    pub base_path: BasePath,
     /// Whose pages may use the API from a browser.
     pub cors_origins: Origins,
     /// Which results are compressed.

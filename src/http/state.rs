@@ -2,9 +2,11 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRef;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::admin::Access;
 use super::compress::Compressor;
@@ -14,6 +16,9 @@ use crate::coordinator::{self, Coordinator};
 use crate::metadata;
 use crate::objects::{Objects, Spool};
 use crate::runtime::reserve::Reserve;
+
+/// How long an upload waits for its turn.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What every handler has at hand. Cheap to clone: that is done several times a request.
 #[derive(Clone)]
@@ -65,6 +70,21 @@ impl State {
             compressor,
             turns,
         }))
+    }
+
+    /// A turn to read an upload.
+    ///
+    /// # Errors
+    /// 503 if none came in time.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let turn = timeout(TURN_WAIT_MAX, self.turns.acquire()).await;
+        turn.map_err(|_| self.crowded())?.map_err(|closed| Problem::internal(&closed))
+    }
+
+    fn crowded(&self) -> Problem {
+        let under_way = self.settings.uploads_max;
+        tracing::warn!(under_way, "an upload was refused: no other came to its end in time (--uploads-max)");
+        Problem::busy("as many uploads as the server reads at a time are under way")
     }
 
     /// Makes a change that leaves more room on the disk than it takes; if there is none left for it, in the room that is

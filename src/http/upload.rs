@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::BoxError;
 use axum::body::Body;
 use axum::http::StatusCode;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::Instrument;
 
 use super::State;
@@ -23,8 +23,6 @@ use crate::runtime::breakpoint::{Moment, reach};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
 
-/// How long an upload waits for its turn.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long letting go of an upload pauses after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often the end of another upload with the same token is waited for, [`PAUSE`] each time.
@@ -106,8 +104,9 @@ pub(super) async fn upload(
     done
 }
 
-/// Takes the lock on the token. Where an upload holds it, waits a moment: a caller whose connection broke off
-/// may be back before the end of his first attempt has been noticed and written down.
+/// Takes the lock on the token. Where an upload holds it, waits a moment: a caller whose connection broke off may be back
+/// before the end of the first attempt has been noticed and written down. Whoever comes while that is not over may come
+/// again: the token is not used yet.
 async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Problem> {
     for _ in 0..PATIENCE_PAUSES {
         let busy = is_uploading(state, project, party).await?;
@@ -115,6 +114,9 @@ async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Pro
             Err(coordinator::Error::Refused(Refused::TokenUsed)) if busy => sleep(PAUSE).await,
             begun => return Ok(begun?),
         }
+    }
+    if is_uploading(state, project, party).await? {
+        return Err(Problem::busy("another upload with this token has begun and not ended"));
     }
     Ok(state.coordinator.begin_upload(project, party).await?)
 }
@@ -141,20 +143,13 @@ impl Slot {
         self.state.spool.admits(form.spooled_bytes(pieces.bytes_min())).await.map_err(full)?;
         let (objects, room) = (self.state.objects.clone(), self.state.spool.clone());
         let host = form.host();
-        let turn = timeout(TURN_WAIT_MAX, self.state.turns.acquire()).await;
-        let _turn = turn.map_err(|_| self.crowded())?.map_err(|closed| Problem::internal(&closed))?;
+        let _turn = self.state.turn().await?;
         let spooled = receive(pieces, move |incoming| spool(&objects, &room, &form, incoming)).await??;
         reach("spooled", Moment::Done).await;
         match spooled {
             Spooled::Inline(inline) => self.keep(*inline).await,
             Spooled::Files { encodings, blocks } => self.refer(encodings, blocks, host.as_deref()).await,
         }
-    }
-
-    fn crowded(&self) -> Problem {
-        let under_way = self.state.settings.uploads_max;
-        tracing::warn!(under_way, "an upload was refused: no other came to its end in time (--uploads-max)");
-        Problem::busy("as many uploads as the server reads at a time are under way")
     }
 
     /// Accepts files by their names. They are read later.

@@ -154,7 +154,8 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
-    /// Gives back room that is not used any more, if there is much of it. Changes wait meanwhile.
+    /// Gives back room that is not used any more, and sees to it that nothing is left there of what was removed. Changes wait
+    /// meanwhile.
     async fn compact(&self) -> Result<(), Error> {
         Ok(())
     }

@@ -95,6 +95,17 @@ impl Uploads {
         Ok(deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)
     }
 
+    /// Has a bucket of our own forget the names of files that are gone.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn compact(&self) -> Result<(), Error> {
+        match &self.own {
+            Some(own) => Ok(own.compact().await?),
+            None => Ok(()),
+        }
+    }
+
     /// The projects of which there are files, in no particular order.
     ///
     /// # Errors

@@ -254,6 +254,12 @@ pub trait Broker: Send + Sync {
         0
     }
 
+    /// Writes everything that it still has anew, so that nothing is left of jobs that are gone: neither names nor payloads.
+    /// Changes wait meanwhile.
+    async fn erase_traces(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Writes what is not written yet and stops; every later call is refused with [`Error::Closed`].
     /// Jobs still held will have used their attempt.
     async fn close(&self) -> Result<(), Error>;

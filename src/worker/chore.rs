@@ -27,5 +27,10 @@ pub(super) async fn work(shop: &Shop, hold: &Hold, chore: Chore) -> Result<Outco
             found.push(shop.objects.holding(project).await?);
         }
     }
+    if chore == Chore::Compact
+        && let Some(uploads) = shop.objects.uploads()
+    {
+        uploads.compact().await?;
+    }
     Ok(Outcome::Surveyed(found))
 }

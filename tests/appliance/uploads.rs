@@ -134,7 +134,9 @@ async fn a_caller_who_hangs_up_leaves_the_token_unused() {
     connection.write_all(head(&project, "").as_bytes()).await.unwrap();
     connection.write_all(b"12345678").await.unwrap();
     eventually("a spool file is there", async || (!server.payload_files().is_empty()).then_some(())).await;
-    refused(project.binary(0, 1).body(vec![1; 8]).send().await.unwrap(), 403).await;
+    let meanwhile = project.binary(0, 1).body(vec![1; 8]).send().await.unwrap();
+    assert!(meanwhile.headers().contains_key("retry-after"), "the token is not used yet");
+    refused(meanwhile, 503).await;
     drop(connection);
     eventually("the spool file is gone", async || server.payload_files().is_empty().then_some(())).await;
     // The token is free a moment later; until then nobody can take it.
@@ -145,6 +147,44 @@ async fn a_caller_who_hangs_up_leaves_the_token_unused() {
     })
     .await;
     untouched(&server, &project).await;
+}
+
+#[tokio::test]
+async fn whoever_sends_the_same_encodings_again_gets_a_receipt_in_place_of_the_lost_one() {
+    let server = Entityd::start();
+    let project = server.api().project("permutations").await;
+    let again = async |records: i64, bytes: Vec<u8>| {
+        let request = project.binary(0, records).header("Receipt-Again", "true").body(bytes);
+        request.send().await.unwrap()
+    };
+    let receipt = async |answer: Response| {
+        assert_eq!(answer.status(), 201);
+        text(&answer.json::<Value>().await.unwrap()["receipt_token"])
+    };
+    let sent: Vec<u8> = (0..16).collect();
+    // Nothing was uploaded yet: this does it, so that the header does no harm.
+    let lost = receipt(again(2, sent.clone()).await).await;
+    let status = async |token: &str| project.api.get(&project.path, token).await.status().as_u16();
+    assert_eq!(status(&lost).await, 200);
+    let mut other = sent.clone();
+    other[15] = 7;
+    for (records, bytes) in [(2, other), (1, sent[..8].to_vec()), (3, [&sent[..], &[0; 8]].concat())] {
+        refused(again(records, bytes).await, 403).await;
+    }
+    let said = refused(project.binary(0, 2).body(sent.clone()).send().await.unwrap(), 403).await;
+    assert!(said.contains("Receipt-Again"), "{said}");
+    assert_eq!(status(&lost).await, 200);
+    let renewed = receipt(again(2, sent.clone()).await).await;
+    assert_eq!((status(&lost).await, status(&renewed).await), (403, 200));
+    // In whichever form, and also when it was used.
+    project.upload(1, &[ENCODING]).await;
+    project.run(0.5).await.ended().await;
+    let body = json!({"clks": ["AAECAwQFBgc=", "CAkKCwwNDg8="]});
+    let path = format!("{}/clks", project.path);
+    let request = project.api.request(Method::POST, &path).header("Authorization", &project.update_tokens[0]);
+    let answer = request.header("Receipt-Again", "true").json(&body).send().await.unwrap();
+    let latest = receipt(answer).await;
+    assert_eq!((status(&renewed).await, status(&latest).await), (403, 200));
 }
 
 #[tokio::test]

@@ -136,6 +136,10 @@ impl Broker for FaultyBroker {
         call!(self, storage(), self.inner.dead_letters(query, now))
     }
 
+    async fn erase_traces(&self) -> Result<(), queue::Error> {
+        call!(self, storage(), self.inner.erase_traces())
+    }
+
     async fn redrive(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, queue::Error> {
         call!(self, storage(), self.inner.redrive(jobs, now))
     }

@@ -2,14 +2,15 @@
 
 use axum::Json;
 use axum::extract::State as Extract;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::State;
 use crate::http::auth::Caller;
-use crate::http::external::{Credentials, Place, host};
+use crate::http::external::{Credentials, Place};
 use crate::http::openapi::{Disabled, Guarded};
+use crate::http::outside::KnownHost;
 use crate::http::problem::Problem;
 
 /// What is said to those who ask for the object store where there is none.
@@ -38,10 +39,10 @@ pub(in crate::http) struct Authorized {
 pub(in crate::http) async fn authorize(
     Extract(state): Extract<State>,
     caller: Caller,
-    headers: HeaderMap,
+    KnownHost(host): KnownHost,
 ) -> Result<(StatusCode, Json<Authorized>), Problem> {
     let (project, party) = caller.provider(&state).await?;
     let external = state.external.as_ref().ok_or_else(disabled)?;
-    let (credentials, upload) = external.admit_upload(project.id, party, host(&headers).as_deref()).await?;
+    let (credentials, upload) = external.admit_upload(project.id, party, host.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(Authorized { credentials, upload })))
 }

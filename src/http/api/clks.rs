@@ -12,9 +12,10 @@ use crate::coordinator::Rules;
 use crate::http::State;
 use crate::http::auth::Caller;
 use crate::http::body;
-use crate::http::external::host;
 use crate::http::openapi::{Guarded, UploadBody, UploadFault, UploadOrDisabled};
+use crate::http::outside::KnownHost;
 use crate::http::problem::Problem;
+use crate::http::receipt;
 use crate::http::schemas;
 use crate::http::upload::{Form, upload};
 use crate::model::ProjectState;
@@ -34,12 +35,14 @@ pub(in crate::http) struct Accepted {
 /// Read as it arrives, in any order of its members. Sizes that do not fit the project are accepted here and
 /// put the project in error; the party may upload again then.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/clks", tag = "uploads", operation_id = "uploadJson", request_body = schemas::UploadBody,
-    params(("project_id" = String, Path, description = "The project.")),
+    params(("project_id" = String, Path, description = "The project."),
+           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service.")),
     security(("update_token" = [])),
     responses((status = 201, description = "It was accepted.", body = Accepted), Guarded, UploadBody, UploadOrDisabled))]
 pub(in crate::http) async fn json(
     Extract(state): Extract<State>,
     caller: Caller,
+    KnownHost(host): KnownHost,
     request: Request,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     if request.body().is_end_stream() {
@@ -49,8 +52,8 @@ pub(in crate::http) async fn json(
         return Err(Problem::media_type("application/json"));
     }
     let (project, party) = caller.provider(&state).await?;
-    let form = Ok(Form::Json { uses_blocking: project.uses_blocking, host: host(request.headers()) });
-    accepted(state, &project, party, form, request.into_body()).await
+    let form = Ok(Form::Json { uses_blocking: project.uses_blocking, host });
+    accepted(state, &project, party, form, request).await
 }
 
 /// Upload encodings as they are
@@ -61,7 +64,8 @@ pub(in crate::http) async fn json(
     request_body(content = schemas::BinaryBody, content_type = "application/octet-stream"),
     params(("project_id" = String, Path, description = "The project."),
            ("Hash-Count" = u32, Header, minimum = 1, description = "How many encodings there are."),
-           ("Hash-Size" = u32, Header, minimum = 1, description = "Bytes of each encoding.")),
+           ("Hash-Size" = u32, Header, minimum = 1, description = "Bytes of each encoding."),
+           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service.")),
     security(("update_token" = [])),
     responses((status = 201, description = "It was accepted.", body = Accepted), Guarded, UploadBody, UploadFault))]
 pub(in crate::http) async fn binary(
@@ -78,7 +82,7 @@ pub(in crate::http) async fn binary(
     let (project, party) = caller.provider(&state).await?;
     let form = announced(count, size, &project, state.coordinator.rules())
         .and_then(|form| check_length(request.body(), count, size).map(|()| form));
-    accepted(state, &project, party, form, request.into_body()).await
+    accepted(state, &project, party, form, request).await
 }
 
 async fn accepted(
@@ -86,9 +90,15 @@ async fn accepted(
     project: &ProjectState,
     party: u32,
     form: Result<Form, Problem>,
-    body: Body,
+    request: Request,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let receipt = upload(state, project.id, party, form, body).await?;
+    let before = project.parties.get(party as usize);
+    let before = before.map(|party| receipt::asked_for(request.headers(), party)).transpose()?.flatten();
+    let body = request.into_body();
+    let receipt = match before {
+        Some(before) => receipt::renew(state, (project.id, party), before, form, body).await?,
+        None => upload(state, project.id, party, form, body).await?,
+    };
     Ok((StatusCode::CREATED, Json(Accepted { message: "Updated", receipt_token: receipt.reveal() })))
 }
 

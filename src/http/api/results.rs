@@ -11,8 +11,9 @@ use utoipa::ToSchema;
 
 use crate::http::State;
 use crate::http::auth::{Caller, Role};
-use crate::http::external::{Credentials, External, Place, host};
+use crate::http::external::{Credentials, External, Place};
 use crate::http::openapi::{Guarded, NoResult};
+use crate::http::outside::KnownHost;
 use crate::http::problem::Problem;
 use crate::http::schemas::ResultBody;
 use crate::http::serve::Client;
@@ -46,6 +47,7 @@ pub(in crate::http) async fn result(
     Extract(state): Extract<State>,
     caller: Caller,
     client: Option<Extension<Client>>,
+    KnownHost(host): KnownHost,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let (project, role) = caller.reader(&state).await?;
@@ -54,7 +56,7 @@ pub(in crate::http) async fn result(
     if let Some(external) = state.external.as_ref()
         && project.result_type == ResultType::SimilarityScores
         && asked.contains_key(RETURN_ADDRESS)
-        && let Some(address) = address(&state, external, &project, run, &asked).await?
+        && let Some(address) = address(&state, external, &project, run, host.as_deref()).await?
     {
         return Ok(address);
     }
@@ -81,7 +83,7 @@ async fn address(
     external: &External,
     project: &ProjectState,
     run: &Run,
-    headers: &HeaderMap,
+    host: Option<&str>,
 ) -> Result<Option<Response>, Problem> {
     let file = keys::score_file(run.id);
     let is_there = state.objects.exists(&file).await?;
@@ -94,8 +96,7 @@ async fn address(
             "the run was completed while the object store was not enabled; ask without the header",
         ));
     }
-    let host = host(headers);
-    match external.admit_download(project.id, file.as_str(), host.as_deref()).await {
+    match external.admit_download(project.id, file.as_str(), host).await {
         Ok((credentials, object)) => Ok(Some(Json(Address { credentials, object }).into_response())),
         Err(refused @ NoPass::Refused(_)) => {
             tracing::warn!("a client gets no credentials: {refused}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, Version, header};
+use axum::response::IntoResponse;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,6 +28,7 @@ use super::patience::Awaited;
 use super::seldom::Seldom;
 use super::stream::{Noticed, Stream};
 use super::trust::Client;
+use super::unclear;
 use crate::http::name::Name;
 use crate::limits::Present;
 
@@ -175,9 +177,15 @@ impl Host {
         if let Some(host) = trust.host(self.peer, request.headers()) {
             request.extensions_mut().insert(host);
         }
+        if let Some(outside) = trust.outside(self.peer, request.headers()) {
+            request.extensions_mut().insert(outside);
+        }
         request.extensions_mut().insert(name);
         let router = self.router.clone();
         let answering = async {
+            if let Some(refusal) = unclear::refusal(request.headers()) {
+                return Ok(refusal.into_response());
+            }
             match gate {
                 Some(gate) => Ok(gate.pass(client, request, router).await),
                 None => router.oneshot(request).await,

@@ -15,19 +15,31 @@ pub(super) fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Optio
 
 /// Addresses in `Forwarded`, the nearest proxy's first; nothing in place of what is no address.
 pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    elements(headers, FORWARDED).map(|element| {
-        let named = |pair: &str| {
-            let (name, value) = pair.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"').to_owned())
-        };
-        address(&element?.split(';').find_map(named)?)
+    elements(headers, FORWARDED).map(|element| address(&pair(element?, "for")?))
+}
+
+/// What the nearest proxy says in a header of its own.
+pub(super) fn nearest<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    elements(headers, HeaderName::from_static(name)).next().flatten()
+}
+
+/// What the nearest proxy says under this name in `Forwarded`.
+pub(super) fn forwarded_as(headers: &HeaderMap, name: &str) -> Option<String> {
+    pair(elements(headers, FORWARDED).next().flatten()?, name)
+}
+
+/// The value of a name in an element of `Forwarded`.
+fn pair(element: &str, name: &str) -> Option<String> {
+    element.split(';').find_map(|pair| {
+        let (found, value) = pair.split_once('=')?;
+        found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
     })
 }
 
 /// The host by which the client knows this server, with its port unless that is the usual one: of what the nearest proxy
 /// has written.
 pub(super) fn host(headers: &HeaderMap) -> Option<String> {
-    let nearest = |name: &'static str| elements(headers, HeaderName::from_static(name)).next().flatten();
+    let nearest = |name| nearest(headers, name);
     let host = nearest("x-forwarded-host").filter(|host| !host.is_empty())?;
     let is_port = |text: &str| text.parse::<u16>().is_ok();
     let usual = match nearest("x-forwarded-proto") {
@@ -111,5 +123,7 @@ mod tests {
             &[r#"for=192.0.2.1;proto=https, By=x;For="[2001:db8::1]:4711""#, "for=_hidden, proto=http"],
         );
         assert_eq!(shown(forwarded(&headers)), ["?", "?", "2001:db8::1", "192.0.2.1"]);
+        assert_eq!(forwarded_as(&headers, "proto").as_deref(), Some("http"));
+        assert_eq!(forwarded_as(&headers, "host"), None);
     }
 }

@@ -16,6 +16,7 @@ mod redirect;
 mod seldom;
 mod stream;
 mod trust;
+mod unclear;
 
 pub use gate::Gate;
 pub use patience::Patience;

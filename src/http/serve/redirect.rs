@@ -6,6 +6,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::http::outside::{BasePath, Outside};
 use crate::http::problem::Problem;
 
 /// Answers every request with the same address on `port`, with TLS.
@@ -13,20 +14,33 @@ pub fn redirect(port: u16) -> Router {
     Router::new().fallback(send_on).with_state(port)
 }
 
-async fn send_on(State(port): State<u16>, headers: HeaderMap, uri: Uri) -> Response {
-    match destination(port, &headers, &uri) {
+async fn send_on(State(port): State<u16>, outside: Outside, headers: HeaderMap, uri: Uri) -> Response {
+    match outside
+        .host()
+        .map_or_else(|| destination(port, &headers, &uri), |host| beyond(host, &outside, &uri))
+    {
         Some(there) => (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, there)]).into_response(),
         None => Problem::bad_request("the header Host must say whom this is for").into_response(),
     }
+}
+
+/// The same address at a proxy that is known by another name, on the usual port.
+fn beyond(host: &str, outside: &Outside, uri: &Uri) -> Option<String> {
+    let base = outside.base(const { &BasePath::none() }).to_string();
+    Some(format!("https://{host}{base}{}", path_of(uri)))
+}
+
+fn path_of(uri: &Uri) -> &str {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    // One that does not begin with a slash would go on where the port ends.
+    if path.starts_with('/') { path } else { "/" }
 }
 
 fn destination(port: u16, headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let named = || headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok();
     let host = uri.authority().cloned().or_else(named)?;
     let host = Some(host.host()).filter(|host| !host.is_empty())?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    // One that does not begin with a slash would go on where the port ends.
-    let path = if path.starts_with('/') { path } else { "/" };
+    let path = path_of(uri);
     Some(if port == 443 { format!("https://{host}{path}") } else { format!("https://{host}:{port}{path}") })
 }
 

@@ -41,6 +41,14 @@ macro_rules! either {
     };
 }
 
+impl Noticed {
+    /// Whether an error only says that a client with TLS has closed its sending side without saying so in TLS. No request ends
+    /// with its connection, so that nobody can cut one short like this unnoticed.
+    fn ends_by(&self, error: &io::Error) -> bool {
+        matches!(self.stream, Stream::Tls(_)) && error.kind() == io::ErrorKind::UnexpectedEof
+    }
+}
+
 impl AsyncRead for Noticed {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -48,7 +56,12 @@ impl AsyncRead for Noticed {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(either!(self, stream => stream.poll_read(context, buffer)))?;
+        let read = ready!(either!(self, stream => stream.poll_read(context, buffer)));
+        if let Err(error) = read
+            && !self.ends_by(&error)
+        {
+            return Poll::Ready(Err(error));
+        }
         if buffer.filled().len() > before {
             self.activity.received();
         }

@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use serde::Serialize;
 use tokio::io::AsyncRead;
 
-use super::forwarded::{self, X_FORWARDED_FOR, x_forwarded_for};
+use super::forwarded::{self, X_FORWARDED_FOR, forwarded_as, nearest, x_forwarded_for};
 use super::proxy;
+use crate::http::outside::Outside;
 
 /// Whom a request is counted for; every request that comes in by a listener carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,21 @@ impl Trust {
     /// The host by which the client of a request knows this server, if `peer` is a proxy that is believed and says so.
     pub(super) fn host(&self, peer: IpAddr, headers: &HeaderMap) -> Option<ForwardedHost> {
         forwarded::host(headers).filter(|_| self.trusts(peer)).map(ForwardedHost)
+    }
+
+    /// What `peer` says about the address that its client has asked for, if it is a proxy that is believed.
+    pub(super) fn outside(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Outside> {
+        if !self.trusts(peer) {
+            return None;
+        }
+        let base = nearest(headers, "x-forwarded-prefix");
+        Some(if self.header == ProxyHeader::Forwarded {
+            let (scheme, host) = (forwarded_as(headers, "proto"), forwarded_as(headers, "host"));
+            Outside::said(scheme.as_deref(), host.as_deref(), base)
+        } else {
+            let (scheme, host) = (nearest(headers, "x-forwarded-proto"), forwarded::host(headers));
+            Outside::said(scheme, host.as_deref(), base)
+        })
     }
 
     fn beyond(&self, peer: IpAddr, named: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {

@@ -72,6 +72,14 @@ impl BucketStore {
         }
     }
 
+    /// Has the index forget the names of what is gone, in this bucket and the others.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn compact(&self) -> Result<()> {
+        self.buckets.compact().await.map_err(|error| from(error, &Path::default()))
+    }
+
     fn list_after(
         &self,
         prefix: Option<&Path>,

@@ -387,6 +387,14 @@ impl Buckets {
         };
         self.index.write(sweep).await
     }
+
+    /// Writes the index anew, so that nothing is left in it of what was removed.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub async fn compact(&self) -> Result<(), Error> {
+        Ok(self.index.compact().await?)
+    }
 }
 
 /// Opens the index, unless it is to be made while the files that it should know are there.

@@ -376,6 +376,28 @@ async fn abandoned_uploads_are_swept_by_age_and_go_with_their_bucket() {
 }
 
 #[tokio::test]
+async fn of_objects_that_are_gone_no_key_is_left_after_compaction() {
+    let (folder, buckets) = fresh().await;
+    let keys: Vec<String> =
+        (0..40).map(|number| format!("{number:02}-{}", "of-a-project/".repeat(8))).collect();
+    for key in &keys {
+        put(&buckets, key, &bytes(10, 1)).await;
+    }
+    let abandoned = start(&buckets, "of-a-project/in-parts", None).await;
+    for key in &keys {
+        assert!(buckets.delete(BUCKET, key, Condition::None).await.unwrap());
+    }
+    buckets.abort_upload(abandoned).await.unwrap();
+    put(&buckets, "stays", &bytes(10, 2)).await;
+    buckets.compact().await.unwrap();
+    for file in ["buckets.db", "buckets.db-wal"] {
+        let content = std::fs::read(folder.path().join(file)).unwrap();
+        assert!(!content.windows(12).any(|found| found == b"of-a-project"), "{file}");
+    }
+    assert_eq!(get(&buckets, "stays").await, bytes(10, 2));
+}
+
+#[tokio::test]
 async fn a_bucket_is_removed_only_when_empty() {
     let (_folder, buckets) = fresh().await;
     assert!(matches!(buckets.create(BUCKET).await, Err(Error::BucketExists)));

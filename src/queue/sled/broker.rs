@@ -324,6 +324,12 @@ impl Broker for SledBroker {
         self.shared.renewals.load(Ordering::Acquire)
     }
 
+    async fn erase_traces(&self) -> Result<(), Error> {
+        let (answer, erased) = oneshot::channel();
+        self.shared.open_book()?.todo.add_erasure(answer);
+        erased.await.map_err(|_| self.failure())?
+    }
+
     async fn close(&self) -> Result<(), Error> {
         self.shared.end(Ended::Closed);
         let ended = self.ended.lock().ok().and_then(|mut ended| ended.take());

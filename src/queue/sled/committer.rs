@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::away::{Lair, come_back};
 use super::book::{Book, Ended};
@@ -16,10 +17,14 @@ use super::open::Opened;
 use super::pack::{Incoming, Packed, pack};
 use super::segment::State;
 use super::shared::Shared;
+use super::store::Store;
+use super::succession;
 use super::todo::{Death, Lookup, Pile, Request, Urgency};
+use super::tree::storage;
 use super::writes::Writes;
 use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
+use crate::telemetry::chain;
 
 /// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
 const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
@@ -33,7 +38,7 @@ pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
     let mut panics = 0;
     let ended = loop {
         let Settings { company_within, .. } = lair.settings;
-        let mut committer = Committer { shared, ids: opened.ids, bound: opened.bound, company_within };
+        let mut committer = Committer { shared, lair, ids: opened.ids, bound: opened.bound, company_within };
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
         let failure = match outcome {
             Ok(Ok(())) => break Ended::Closed,
@@ -55,6 +60,7 @@ pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
 
 struct Committer<'a> {
     shared: &'a Shared,
+    lair: &'a Lair,
     /// Nobody else needs to know which names there are.
     ids: Ids,
     /// The disk knows that no number beyond this was given out.
@@ -69,7 +75,7 @@ struct Outcome {
     letters: Vec<DeadLetter>,
     /// Segments without living jobs, with their keys.
     emptied: Vec<(u32, u64)>,
-    answers: Vec<(tokio::sync::oneshot::Sender<usize>, usize)>,
+    answers: Vec<(oneshot::Sender<usize>, usize)>,
 }
 
 impl Committer<'_> {
@@ -142,6 +148,30 @@ impl Committer<'_> {
             self.ids.remove(segment, &prints);
         }
         self.publish(outcome);
+        self.erase_traces(pile.erasures)
+    }
+
+    /// Makes the store anew, if that is asked for. A new store that cannot be made leaves all as it is.
+    fn erase_traces(&self, asked: Vec<oneshot::Sender<Result<(), Error>>>) -> Result<(), Error> {
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let Lair { directory, settings, .. } = self.lair;
+        let made =
+            succession::prepare(directory, |successor| self.shared.store()?.copy_to(successor, settings));
+        if made.is_ok() {
+            self.shared.exchange_store(|old| {
+                drop(old);
+                succession::replace(directory).map_err(storage)?;
+                Store::open(directory, settings)
+            })?;
+        }
+        let reason = made.err().map(|error| chain(&error));
+        for answer in asked {
+            let outcome = reason.clone().map_or(Ok(()), |reason| Err(Error::Storage(reason.into())));
+            // Who does not wait any more does not want to know.
+            let _ = answer.send(outcome);
+        }
         Ok(())
     }
 

@@ -193,6 +193,16 @@ impl Body {
         (start <= end && end <= self.0.len()).then(|| self.0.slice(start..end)).ok_or_else(damaged)
     }
 
+    /// The same with zeros in the place of names and payloads of some slots.
+    pub(super) fn without(&self, is_gone: impl Fn(u16) -> bool) -> Result<Self, Error> {
+        let mut bytes = self.0.to_vec();
+        for slot in (0..self.len()).filter(|slot| is_gone(*slot)) {
+            let (start, _, end) = self.bounds(slot).ok_or_else(damaged)?;
+            bytes.get_mut(start..end).ok_or_else(damaged)?.fill(0);
+        }
+        Ok(Self(bytes.into()))
+    }
+
     /// Where a job's name starts and ends, and its payload ends.
     fn bounds(&self, slot: u16) -> Option<(usize, usize, usize)> {
         let data = Self::COUNT_BYTES + usize::from(self.len()) * Self::ENTRY_BYTES;

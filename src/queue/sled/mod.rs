@@ -27,9 +27,11 @@ mod leases;
 mod open;
 mod pack;
 mod pieces;
+mod residue;
 mod segment;
 mod shared;
 mod show;
+mod succession;
 mod store;
 mod table;
 #[cfg(test)]

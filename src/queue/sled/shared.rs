@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -10,6 +11,9 @@ use super::cache::Cache;
 use super::layout::{Body, damaged};
 use super::store::Store;
 use crate::queue::Error;
+
+/// How long a reader of the store is left to itself before it is looked for again.
+const READER_PAUSE: Duration = Duration::from_millis(1);
 
 /// What callers and the committer share.
 #[derive(Debug)]
@@ -62,6 +66,27 @@ impl Shared {
     /// Goes on with a store that was opened.
     pub(super) fn put_store(&self, store: Store) {
         *self.store.write().expect("no caller panics with the store") = Some(Arc::new(store));
+    }
+
+    /// Puts another store in the place of this one. `exchange` is given the old one once no reader has it any more;
+    /// readers wait.
+    pub(super) fn exchange_store(
+        &self,
+        exchange: impl FnOnce(Store) -> Result<Store, Error>,
+    ) -> Result<(), Error> {
+        let mut place = self.store.write().expect("no caller panics with the store");
+        let Some(mut old) = place.take() else {
+            return Err(Error::Storage("it is being opened again".into()));
+        };
+        let store = loop {
+            match Arc::try_unwrap(old) {
+                Ok(store) => break store,
+                Err(in_use) => old = in_use,
+            }
+            std::thread::sleep(READER_PAUSE);
+        };
+        *place = Some(Arc::new(exchange(store)?));
+        Ok(())
     }
 
     /// The book, unless the queue has ended.

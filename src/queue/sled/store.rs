@@ -14,9 +14,13 @@ use bytes::Bytes;
 use super::birth;
 use super::broker::Settings;
 use super::journal::Journal;
-use super::layout::{APPLIED_KEY, BOUND_KEY, Body, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_JOURNAL, Tag, damaged};
+use super::layout::{
+    self, APPLIED_KEY, BOUND_KEY, Body, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_JOURNAL, Marks, Tag, damaged,
+};
+use super::residue;
+use super::succession;
 use super::table::Table;
-use super::tree::{Tree, storage};
+use super::tree::{Tree, of_io, storage};
 use super::writes::{Change, Writes};
 use crate::queue::Error;
 use crate::runtime::compute::panic_text;
@@ -57,6 +61,7 @@ struct Log {
 impl Store {
     /// Opens the store of a directory, which is made if need be.
     pub(super) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
+        succession::settle(directory).map_err(of_io)?;
         let new = birth::begin(directory, settings.expected)?;
         let tree = Tree::open(directory, settings.segment_bytes)?;
         let incomplete = lacks_journal(&tree, new)?;
@@ -124,6 +129,28 @@ impl Store {
         log.journal.begin(epoch + 1).map_err(storage)
     }
 
+    /// Writes everything that it still has into another directory, where nothing is left of what was removed.
+    pub(super) fn copy_to(&self, directory: &Path, settings: &Settings) -> Result<(), Error> {
+        let mut log = self.log();
+        self.rotate(&mut log)?;
+        log.join()?;
+        let strip = |key: &[u8], value: &[u8]| residue::without(key, value, self.marks_of(key)?.as_ref());
+        self.tree.copy_to(directory, settings.segment_bytes, strip)?;
+        // Each file is begun, as if it had taken its turn.
+        let mut journal = Journal::open(directory, settings.journal_bytes, true)?;
+        let epoch = log.journal.epoch();
+        journal.begin(epoch - 1).and_then(|()| journal.begin(epoch)).map_err(storage)
+    }
+
+    /// The marks of the segment that a value belongs to, if it belongs to one that has some. All is in sled.
+    fn marks_of(&self, key: &[u8]) -> Result<Option<Marks>, Error> {
+        if ![Tag::Head, Tag::Body].map(Tag::byte).contains(&key[0]) {
+            return Ok(None);
+        }
+        let marks = self.tree.get(&Tag::Marks.key(layout::number(key)?))?;
+        marks.map(|marks| layout::decode(&marks)).transpose()
+    }
+
     /// Lets sled have everything. Nothing may be committed afterwards.
     pub(super) fn close(&self) -> Result<(), Error> {
         let mut log = self.log();
@@ -154,7 +181,7 @@ impl Store {
 
     /// Every value under a tag as it was when the store was opened, by key.
     pub(super) fn scan(&self, tag: Tag) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
-        self.tree.scan(tag.byte())
+        self.tree.scan(&[tag.byte()])
     }
 
     /// The number below which segments and sequences have been given out.

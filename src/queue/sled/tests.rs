@@ -121,6 +121,49 @@ async fn a_store_with_segments_of_another_size_goes_on() {
     claim_large(folder.broker(), 100).await;
 }
 
+/// Whether any file of the store has these bytes.
+fn is_stored(directory: &Path, secret: &[u8]) -> bool {
+    let mut files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    files.any(|path| {
+        path.is_file() && std::fs::read(path).unwrap().windows(secret.len()).any(|bytes| bytes == secret)
+    })
+}
+
+#[tokio::test]
+async fn of_jobs_that_are_gone_nothing_is_left_and_what_is_held_or_waits_stays() {
+    let mut folder = Folder::new();
+    let secret = |name: &str| NewJob { payload: b"a secret of a project".as_slice().into(), ..job(name) };
+    folder
+        .broker()
+        .enqueue(&[secret("a-gone-job"), secret("a-dead-job"), large_job(0)], at(0))
+        .await
+        .unwrap();
+    // They come into sled, and another into the commit log.
+    folder.restart().await;
+    folder.broker().enqueue(&[secret("a-late-job"), job("a-held-job"), large_job(1)], at(0)).await.unwrap();
+    let mut leases = claim(folder.broker(), 9, at(1)).await;
+    let keep = |lease: &crate::queue::Lease| ["0", "1", "a-held-job"].contains(&lease.id.job.as_str());
+    let held: Vec<_> = leases.extract_if(.., |lease| keep(lease)).collect();
+    for lease in leases {
+        folder.broker().ack(&lease.id, at(1)).await.unwrap();
+    }
+    for secret in ["a secret of a project", "a-gone-job", "a-dead-job", "a-late-job"] {
+        assert!(is_stored(folder.directory.path(), secret.as_bytes()));
+    }
+    folder.broker().release(&[held[0].id.clone(), held[2].id.clone()], at(1)).await.unwrap();
+    folder.broker().erase_traces().await.unwrap();
+    for secret in ["a secret of a project", "a-gone-job", "a-dead-job", "a-late-job"] {
+        assert!(!is_stored(folder.directory.path(), secret.as_bytes()), "{secret}");
+    }
+    assert!(is_stored(folder.directory.path(), b"a-held-job"));
+    let beat = Heartbeat { lease: held[1].id.clone(), progress: Progress::default() };
+    assert!(matches!(folder.broker().heartbeat(&[beat], at(2)).await.unwrap()[..], [Pulse::Continue { .. }]));
+    folder.broker().ack(&held[1].id, at(2)).await.unwrap();
+    folder.broker().enqueue(&[large_job(2)], at(2)).await.unwrap();
+    folder.crash().await;
+    claim_large(folder.broker(), 3).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_callers_share_a_sync_and_each_job_is_delivered_once() {
     let directory = TempDir::new().unwrap();

@@ -52,12 +52,14 @@ pub(super) struct Pile {
     pub(super) dirty: Vec<u32>,
     /// Other keys to be written, or removed.
     pub(super) keys: Vec<(Vec<u8>, bool)>,
+    /// Told when the store is made anew and has no trace of what is gone.
+    pub(super) erasures: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
 impl Pile {
     pub(super) fn is_empty(&self) -> bool {
         let writes = self.requests.len() + self.deaths.len() + self.dirty.len() + self.keys.len();
-        writes + self.lookups.len() == 0
+        writes + self.lookups.len() + self.erasures.len() == 0
     }
 }
 
@@ -126,6 +128,11 @@ impl Todo {
 
     pub(super) fn add_lookup(&mut self, lookup: Lookup) {
         self.pile.lookups.push(lookup);
+        self.hurry(Urgency::Now);
+    }
+
+    pub(super) fn add_erasure(&mut self, answer: oneshot::Sender<Result<(), Error>>) {
+        self.pile.erasures.push(answer);
         self.hurry(Urgency::Now);
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ::sled::{Batch, Config, Db, Error as SledError, IVec};
+use bytes::Bytes;
 
 use super::layout::{APPLIED_KEY, damaged};
 use super::pieces::{PieceBytes, piece_key};
@@ -79,9 +80,9 @@ impl Tree {
         self.db().is_empty()
     }
 
-    /// Every value whose key begins with this byte, by key.
-    pub(super) fn scan(&self, tag: u8) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
-        let mut pieces = self.db().scan_prefix([tag]).map(|entry| entry.map_err(of_sled));
+    /// Every value whose key begins like this, by key.
+    pub(super) fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(IVec, IVec), Error>> + use<> {
+        let mut pieces = self.db().scan_prefix(prefix).map(|entry| entry.map_err(of_sled));
         let piece_bytes = self.piece_bytes;
         std::iter::from_fn(move || {
             let (key, first) = match pieces.next()? {
@@ -116,6 +117,29 @@ impl Tree {
         }
         batch.insert(APPLIED_KEY, &epoch.to_le_bytes());
         self.commit(batch)
+    }
+
+    /// Writes every value into a new tree, in a directory of its own. `other` gives what is written in place of a value.
+    pub(super) fn copy_to(
+        &self,
+        directory: &Path,
+        segment_bytes: usize,
+        other: impl Fn(&[u8], &[u8]) -> Result<Option<Bytes>, Error>,
+    ) -> Result<(), Error> {
+        let copy = Self::open(directory, segment_bytes)?;
+        let (mut batch, mut bytes) = (Batch::default(), 0);
+        for entry in self.scan(&[]) {
+            let (key, value) = entry?;
+            let other = other(&key, &value)?;
+            let value = other.as_deref().unwrap_or(&value);
+            bytes += key.len() + value.len();
+            copy.piece_bytes.cut(&key, value).for_each(|(key, piece)| batch.insert(key, piece));
+            if bytes > copy.batch_bytes {
+                copy.commit(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        copy.commit(batch)
     }
 
     /// Removes every piece of a value.

@@ -169,8 +169,8 @@ impl Database {
         if self.0.shared.outage.is_on() { self.write(writer::touch).await } else { Ok(()) }
     }
 
-    /// Writes the file anew if much of it is free, and has the planner learn from what is in it. Changes wait
-    /// meanwhile; that it cannot be done is logged, and does no harm.
+    /// Writes the file anew if anything has changed in it, so that what was removed is nowhere in it, nor in its log; and has
+    /// the planner learn from what is in it. Changes wait meanwhile; that it cannot be done is logged, and does no harm.
     ///
     /// # Errors
     /// [`Error::Unavailable`], if nothing can be written at all.
@@ -328,6 +328,33 @@ mod tests {
             .unwrap();
         assert_eq!(Path::new(&temporary), folder.path());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the file and its log");
+    }
+
+    #[tokio::test]
+    async fn what_was_moved_before_it_was_removed_is_gone_after_compaction() {
+        let (folder, database) = open();
+        let entropy = crate::runtime::entropy::Entropy::seeded(1);
+        let words: Vec<String> = (0..1_000).map(|_| hex::encode(entropy.bytes::<200>())).collect();
+        let gone = words[..900].to_vec();
+        let remove = gone.clone();
+        let fill = move |change: &Change<'_>| {
+            for word in words {
+                change.execute("INSERT INTO words VALUES (?1)", [word])?;
+            }
+            for word in remove {
+                change.execute("DELETE FROM words WHERE word = ?1", [word])?;
+            }
+            Ok::<_, Error>(())
+        };
+        database.write(fill).await.unwrap();
+        database.compact().await.unwrap();
+        let files = ["words.db", "words.db-wal"].map(|name| std::fs::read(folder.path().join(name)).unwrap());
+        for word in gone {
+            let found =
+                files.iter().any(|file| file.windows(word.len()).any(|bytes| bytes == word.as_bytes()));
+            assert!(!found, "{word}");
+        }
+        assert_eq!(count(&database).await, 100);
     }
 
     #[test]

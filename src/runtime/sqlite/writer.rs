@@ -16,8 +16,6 @@ use crate::runtime::disk;
 
 /// How long the readers of a moment are waited for when the log is emptied.
 const READERS_MAX: Duration = Duration::from_millis(50);
-/// Free pages that are not worth the trouble.
-const FREE_PAGES_MAX: i64 = 1_000;
 /// Changes that may share a transaction.
 const SHARED_MAX: usize = 128;
 
@@ -169,7 +167,8 @@ pub(super) fn touch(change: &Change<'_>) -> Result<(), Error> {
 }
 
 fn serve(connection: Connection, shared: &Shared, mut queue: mpsc::UnboundedReceiver<Box<dyn Request>>) {
-    let mut desk = Desk { connection: Some(connection), erased: false, shared };
+    let mut desk =
+        Desk { connection: Some(connection), erased: false, compacted: Compacted::default(), shared };
     let mut waiting = Vec::new();
     while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
         let committed = desk.carry_out(&mut waiting);
@@ -185,6 +184,7 @@ struct Desk<'a> {
     connection: Option<Connection>,
     /// What was erased may still be in the log.
     erased: bool,
+    compacted: Compacted,
     shared: &'a Shared,
 }
 
@@ -210,12 +210,20 @@ impl Desk<'_> {
         }
     }
 
+    /// Opens the file anew. What was changed in it by the connection before is not known to this one.
+    fn reopen(&mut self) -> Result<Connection, Error> {
+        self.compacted = Compacted::default();
+        reopen(self.shared)
+    }
+
     fn try_to(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
-        let mut connection = self.connection.take().map_or_else(|| reopen(self.shared), Ok)?;
-        if waiting.iter().any(|request| request.compacts())
-            && let Err(error) = compact(&connection)
-        {
-            tracing::warn!(path = connection.path(), "cannot compact a database: {error}");
+        let mut connection = self.connection.take().map_or_else(|| self.reopen(), Ok)?;
+        if waiting.iter().any(|request| request.compacts()) {
+            match self.compacted.compact(&connection) {
+                // The log has what the file has not any more.
+                Ok(()) => self.erased = true,
+                Err(error) => tracing::warn!(path = connection.path(), "cannot compact a database: {error}"),
+            }
         }
         commit(&mut connection, waiting, &mut self.erased)?;
         if self.erased {
@@ -268,16 +276,22 @@ fn commit(
     Ok(transaction.commit()?)
 }
 
-/// Writes the file anew if much of it is free, and has the planner learn from what is in it.
-fn compact(connection: &Connection) -> Result<(), Error> {
-    let count = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let (free, all) = (count("freelist_count")?, count("page_count")?);
-    if free > FREE_PAGES_MAX && free * 4 > all {
-        vacuum(connection)?;
+/// How many rows had been changed when the file was written anew; unknown of those before the start.
+#[derive(Debug, Default)]
+struct Compacted(Option<u64>);
+
+impl Compacted {
+    /// Writes the file anew if anything has changed in it, and has the planner learn from what is in it. Where rows were
+    /// moved between pages before they were removed, parts of pages that are not used still have them, `secure_delete`
+    /// notwithstanding.
+    fn compact(&mut self, connection: &Connection) -> Result<(), Error> {
+        if self.0 != Some(connection.total_changes()) {
+            vacuum(connection)?;
+        }
+        connection.execute_batch("PRAGMA optimize")?;
+        self.0 = Some(connection.total_changes());
+        Ok(())
     }
-    connection.execute_batch("PRAGMA optimize")?;
-    empty_the_log(connection);
-    Ok(())
 }
 
 /// Writes the file anew through a nameless one in the same folder: it may be too large for the memory.

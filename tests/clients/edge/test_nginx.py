@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -28,7 +30,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        location / {{
+        location {path} {{
             proxy_pass {origin};
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             {setting}
@@ -39,13 +41,13 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(folder, origin, setting):
+def nginx(folder, origin, setting, path="/"):
     """nginx in front of the server; gives its origin."""
     folder.mkdir()
     (port,) = free_ports(1)
     # As root it would become somebody who may not use the folder.
     user = "user root;" if os.geteuid() == 0 else ""
-    config = CONFIG.format(user=user, folder=folder, port=port, origin=origin, setting=setting)
+    config = CONFIG.format(user=user, folder=folder, port=port, origin=origin, setting=setting, path=path)
     (folder / "nginx.conf").write_text(config)
     process = subprocess.Popen([NGINX, "-c", folder / "nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
     try:
@@ -96,3 +98,35 @@ def test_a_gibibyte_passes_with_only_the_body_size_raised(server, tmp_path):
     path = f"{server.url}/projects/{created['project_id']}"
     assert requests.get(path, headers=headers, timeout=20).json()["parties_contributed"] == 1
     assert requests.delete(path, headers=headers, timeout=20).status_code == 204
+
+
+FORWARDED = "proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Proto $scheme;"
+
+
+@pytest.mark.parametrize("told", ["by the proxy", "by a flag", "by a flag, and it is left in the path"])
+def test_below_a_path_every_link_leads_somewhere_and_uploads_go_to_the_public_name(told, tmp_path):
+    flags = ("--base-path", "/pprl") if "flag" in told else ()
+    setting = FORWARDED + ("" if flags else "proxy_set_header X-Forwarded-Prefix /pprl;")
+    with Server(tmp_path / "entityd", "--trusted-proxies", "127.0.0.1", *flags) as server:
+        # With a path of its own, nginx puts that in the place of the location's.
+        origin = server.origin + ("" if "left" in told else "/")
+        with nginx(tmp_path / "nginx", origin, setting, path="/pprl/") as url:
+            for page in ("/pprl/", "/pprl/docs", "/pprl/docs/", "/pprl/docs/deletion/"):
+                shown = requests.get(url + page, timeout=20)
+                assert shown.status_code == 200, page
+                links = re.findall(r'(?:href|src)="([^"#]+)"', shown.text)
+                assert links
+                for link in links:
+                    there = urljoin(shown.url, link)
+                    assert there.startswith(f"{url}/pprl/"), (page, link)
+                    assert requests.get(there, timeout=20).status_code == 200, (page, link)
+            assert requests.get(f"{url}/pprl/api/v1", timeout=20).url == f"{url}/pprl/api/v1/"
+            host = {"Host": "linkage.example"}
+            described = requests.get(f"{url}/pprl/api/v1/openapi.json", headers=host, timeout=20).json()
+            assert described["servers"] == [{"url": "http://linkage.example/pprl"}]
+            body = {"schema": {}, "result_type": "groups"}
+            created = requests.post(f"{url}/pprl/api/v1/projects", json=body, timeout=20).json()
+            path = f"{url}/pprl/api/v1/projects/{created['project_id']}/authorize-external-upload"
+            headers = {**host, "Authorization": created["update_tokens"][0]}
+            granted = requests.get(path, headers=headers, timeout=20)
+            assert granted.json()["upload"]["endpoint"] == f"linkage.example:{server.s3_port}"

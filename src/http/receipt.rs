@@ -1,0 +1,142 @@
+//! A receipt that never arrived: whoever sends what was uploaded once more gets a new one.
+//!
+//! The update token alone does not do. Whoever handed it out knows it, too, and in `permutations` projects is not to learn what
+//! a party learns; but only the party has its encodings.
+
+use std::io::{self, BufReader, Read, Write};
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+
+use super::State;
+use super::body::Pieces;
+use super::problem::Problem;
+use super::receive::{Incoming, receive};
+use super::upload::Form;
+use crate::coordinator::Refused;
+use crate::linkage::encoding::binary;
+use crate::linkage::encoding::json::{self, Expected, Received};
+use crate::model::{Contents, Dataset, Party, ProjectId, Token, Upload};
+use crate::objects::keys;
+
+/// Asks for a new receipt, if the same was uploaded before.
+const AGAIN: &str = "receipt-again";
+
+/// An upload that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    upload: u32,
+    records: u32,
+    encoding_bytes: u32,
+}
+
+/// The upload whose receipt is asked for anew; nothing if none is asked for, or nothing was accepted.
+///
+/// # Errors
+/// 503 while it is not known yet what was uploaded.
+pub(super) fn asked_for(headers: &HeaderMap, party: &Party) -> Result<Option<Accepted>, Problem> {
+    if headers.get(AGAIN).is_none_or(|asked| !asked.as_bytes().eq_ignore_ascii_case(b"true")) {
+        return Ok(None);
+    }
+    match &party.contents {
+        Contents::Missing | Contents::Failed { .. } => Ok(None),
+        Contents::Fetching { .. } => Err(Problem::busy("the files that the upload names are not read yet")),
+        Contents::Ingesting(Upload { upload, records, encoding_bytes, .. })
+        | Contents::Ready(Dataset { upload, records, encoding_bytes, .. }) => {
+            let (upload, records, encoding_bytes) = (*upload, *records, *encoding_bytes);
+            Ok(Some(Accepted { upload, records, encoding_bytes }))
+        }
+    }
+}
+
+/// Reads the body, and gives a new receipt token if it holds the encodings that were accepted. The old receipt token opens
+/// nothing any more.
+///
+/// # Errors
+/// 403, as for every token that was used, if it holds something else.
+pub(super) async fn renew(
+    state: State,
+    (project, party): (ProjectId, u32),
+    accepted: Accepted,
+    form: Result<Form, Problem>,
+    body: Body,
+) -> Result<Token, Problem> {
+    let used = || Problem::from(Refused::TokenUsed);
+    let form = form.map_err(|_| used())?;
+    let pieces = Pieces::new(body, state.settings.body_bytes_max)?;
+    let _turn = state.turn().await?;
+    let (objects, key) = (state.objects.clone(), keys::matrix(project, party, accepted.upload));
+    let compare = move |incoming| Ok(accepted.is_sent_again(objects.read(&key)?, &form, incoming));
+    let sent_again: Result<bool, crate::objects::Error> = receive(pieces, compare).await?;
+    if !sent_again? {
+        return Err(used());
+    }
+    let receipt = state.coordinator.renew_receipt(project, party, accepted.upload).await?;
+    tracing::info!(project.id = %project, party, "a receipt was given anew to whoever sent the same encodings again");
+    Ok(receipt)
+}
+
+impl Accepted {
+    /// Whether a body holds the encodings that are `stored`. Blocks.
+    fn is_sent_again(self, stored: impl Read, form: &Form, incoming: Incoming) -> bool {
+        let sink = Likeness { stored: BufReader::new(stored), piece: Vec::new() };
+        let found = match *form {
+            Form::Binary { records, encoding_bytes } => binary::read(incoming, records, encoding_bytes, sink),
+            Form::Json { uses_blocking, .. } => {
+                let expected = Expected { uses_blocking, records_max: u32::MAX };
+                match json::upload(incoming, expected, sink, io::sink()) {
+                    Ok(Received::Inline(summary)) => Ok(summary),
+                    Ok(Received::External { .. }) => return false,
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        found.is_ok_and(|found| (found.records, found.encoding_bytes) == (self.records, self.encoding_bytes))
+    }
+}
+
+/// Takes what is stored, and fails at the first byte that differs.
+struct Likeness<R> {
+    stored: R,
+    piece: Vec<u8>,
+}
+
+impl<R: Read> Write for Likeness<R> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.resize(bytes.len(), 0);
+        self.stored.read_exact(&mut self.piece)?;
+        if self.piece == bytes { Ok(bytes.len()) } else { Err(io::Error::other("it differs")) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TokenHash;
+
+    #[test]
+    fn only_what_is_stored_passes() {
+        let is_alike = |bytes: &[&[u8]]| {
+            let mut sink = Likeness { stored: &b"encodings"[..], piece: Vec::new() };
+            bytes.iter().all(|piece| sink.write_all(piece).is_ok())
+        };
+        assert!(is_alike(&[b"enc", b"", b"odings"]));
+        assert!(!is_alike(&[b"enc", b"odinGs"]) && !is_alike(&[b"encodings!"]));
+    }
+
+    #[test]
+    fn a_receipt_is_given_anew_only_where_that_is_asked_for_and_there_was_one() {
+        let headers = |value: &str| HeaderMap::from_iter([(AGAIN.parse().unwrap(), value.parse().unwrap())]);
+        let mut party = Party::new(TokenHash::from_bytes([1; 32]));
+        assert_eq!(asked_for(&headers("true"), &party), Ok(None));
+        party.contents = Contents::Ready(Dataset { upload: 2, records: 3, encoding_bytes: 8, blocks: 1 });
+        let accepted = Accepted { upload: 2, records: 3, encoding_bytes: 8 };
+        assert_eq!(asked_for(&headers("True"), &party), Ok(Some(accepted)));
+        assert_eq!(asked_for(&headers("false"), &party), Ok(None));
+        assert_eq!(asked_for(&HeaderMap::new(), &party), Ok(None));
+    }
+}

@@ -1,0 +1,103 @@
+//! A store that is made anew beside the old one and takes its place.
+//!
+//! The successor is complete before the old directory is moved out of its way, and the old one is removed after that: at
+//! any moment one of the two is whole, and no change is made in between.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::tree::{storage, sync_all_of};
+use crate::queue::Error;
+
+/// Beside the store's directory: what is to take its place, and what it has replaced.
+const SUCCESSOR: &str = ".new";
+const PREDECESSOR: &str = ".old";
+
+/// Brings to an end what a crash has cut off.
+pub(super) fn settle(directory: &Path) -> io::Result<()> {
+    let predecessor = beside(directory, PREDECESSOR);
+    if predecessor.try_exists()? && !directory.try_exists()? {
+        fs::rename(&predecessor, directory)?;
+        sync_parent(directory)?;
+    }
+    remove(&predecessor)?;
+    remove(&beside(directory, SUCCESSOR))
+}
+
+/// Has `fill` make a successor. Nothing is left of it if that fails.
+pub(super) fn prepare(directory: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    let successor = beside(directory, SUCCESSOR);
+    let prepared = remove(&successor)
+        .and_then(|()| fs::create_dir(&successor))
+        .map_err(storage)
+        .and_then(|()| fill(&successor))
+        .and_then(|()| sync_all_of(&successor).map_err(storage));
+    prepared.inspect_err(|_| {
+        // The next one, or the next start, removes what is left.
+        let _ = remove(&successor);
+    })
+}
+
+/// Puts the successor in the place of the store, which must be closed.
+pub(super) fn replace(directory: &Path) -> io::Result<()> {
+    let predecessor = beside(directory, PREDECESSOR);
+    remove(&predecessor)?;
+    fs::rename(directory, &predecessor)?;
+    fs::rename(beside(directory, SUCCESSOR), directory)?;
+    sync_parent(directory)?;
+    remove(&predecessor)?;
+    sync_parent(directory)
+}
+
+fn beside(directory: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = directory.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn sync_parent(directory: &Path) -> io::Result<()> {
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_the_two_is_whole_at_any_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("queue");
+        let fill = |path: &Path, word: &str| fs::write(path.join("db"), word).map_err(storage);
+        let content = || fs::read_to_string(directory.join("db")).unwrap();
+        fs::create_dir(&directory).unwrap();
+        fill(&directory, "first").unwrap();
+        // Cut off before the old one was moved, and after.
+        prepare(&directory, |successor| fill(successor, "second")).unwrap();
+        settle(&directory).unwrap();
+        assert_eq!(content(), "first");
+        prepare(&directory, |successor| fill(successor, "second")).unwrap();
+        fs::rename(&directory, beside(&directory, PREDECESSOR)).unwrap();
+        settle(&directory).unwrap();
+        assert_eq!(content(), "first");
+        // Cut off before the old one was removed.
+        prepare(&directory, |successor| fill(successor, "second")).unwrap();
+        replace(&directory).unwrap();
+        fs::create_dir(beside(&directory, PREDECESSOR)).unwrap();
+        settle(&directory).unwrap();
+        assert_eq!(content(), "second");
+        assert!(prepare(&directory, |_| Err(Error::Closed)).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,136 @@
+//! What is deleted is gone: from every file of the data directory, and from the names of files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::{Entityd, Project, refused, text};
+
+/// Chores every second, and a short lease: the second purge of a project follows a lease after the first.
+const OFTEN: [&str; 4] = ["--maintenance-every-ms", "1000", "--lease-ms", "1000"];
+
+/// Bytes that must not be found, with a name for each.
+struct Secrets(Vec<(String, Vec<u8>)>);
+
+impl Secrets {
+    /// A text, as it is.
+    fn text(&mut self, name: &str, text: &str) {
+        self.0.push((name.to_owned(), text.as_bytes().to_vec()));
+    }
+
+    /// An identifier, in hex and as bytes.
+    fn id(&mut self, name: &str, id: &str) {
+        self.text(name, id);
+        self.0.push((format!("{name} in bytes"), hex::decode(id).unwrap()));
+    }
+
+    /// A token, and its hash in both forms.
+    fn token(&mut self, name: &str, token: &str) {
+        self.id(name, token);
+        self.id(&format!("the hash of {name}"), &hex::encode(sha256(token)));
+    }
+
+    /// Which of them are in a file or in the name of one below `folder`.
+    fn found(&self, folder: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for path in everything(folder) {
+            // What vanishes meanwhile is gone.
+            let content = fs::read(&path).unwrap_or_default();
+            let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+            for (secret, bytes) in &self.0 {
+                if memchr::memmem::find(&content, bytes).is_some()
+                    || memchr::memmem::find(name.as_bytes(), bytes).is_some()
+                {
+                    found.push(format!("{secret} in {name}"));
+                }
+            }
+        }
+        found
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// Every file and every directory below a folder.
+fn everything(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .flat_map(|path| {
+            let below = everything(&path);
+            std::iter::once(path).chain(below)
+        })
+        .collect()
+}
+
+/// A project with two runs, one of them deleted with it later, and everything that tells of it.
+async fn told_of(server: &Entityd, word: &str) -> (Project, Secrets) {
+    let body = json!({
+        "name": format!("name-{word}"), "notes": format!("notes-{word}"),
+        "schema": {"secret": format!("schema-{word}")}, "result_type": "permutations",
+    });
+    let project = server.api().create(body).await;
+    let mut secrets = Secrets(Vec::new());
+    secrets.text("name, notes or schema", &format!("-{word}"));
+    secrets.id("the project", project.path.rsplit('/').next().unwrap());
+    secrets.token("the result token", &project.result_token);
+    let mut encodings = Vec::new();
+    for (party, token) in project.update_tokens.iter().enumerate() {
+        secrets.token("an update token", token);
+        let encoding: [u8; 24] = sha256(token)[..24].try_into().unwrap();
+        secrets.id("an encoding", &hex::encode(encoding));
+        encodings.push(encoding);
+        let upload = project.binary(party, 3).body(encoding.to_vec());
+        let receipt: Value = upload.send().await.unwrap().json().await.unwrap();
+        secrets.token("a receipt token", &text(&receipt["receipt_token"]));
+    }
+    for _ in 0..2 {
+        let run = project.run(0.9).await;
+        secrets.id("a run", run.path.rsplit('/').next().unwrap());
+        assert_eq!(run.ended().await["state"], "completed");
+    }
+    (project, secrets)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_deleted_project_no_byte_is_left_in_the_data_directory_after_the_next_chores() {
+    let server = Entityd::with(&OFTEN);
+    let (kept, kept_secrets) = told_of(&server, "a-project-that-stays").await;
+    // Jobs that wait for a lease lie in sled from here on, beside those of the project that stays.
+    let (gone, mut secrets) = told_of(&server, "a-project-that-goes").await;
+    let (_, folder) = server.stop();
+    let server = Entityd::in_folder(folder, &OFTEN);
+    let gone = Project { api: server.api(), ..gone };
+    let run = gone.run(0.8).await;
+    secrets.id("a run", run.path.rsplit('/').next().unwrap());
+    run.ended().await;
+    let data_dir = server.data_dir();
+    assert!(!secrets.found(&data_dir).is_empty());
+    assert_eq!(gone.api.delete(&run.path, &gone.result_token).await.status(), 204);
+    assert_eq!(gone.api.delete(&gone.path, &gone.result_token).await.status(), 204);
+    let mut left = Vec::new();
+    for _ in 0..600 {
+        left = secrets.found(&data_dir);
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(left.is_empty(), "{left:#?}");
+    refused(gone.api.get(&gone.path, &gone.result_token).await, 403).await;
+    // What stays is there, also for the next process, and that leaves nothing of the other either.
+    let (status, folder) = server.stop();
+    assert!(status.success());
+    let server = Entityd::in_folder(folder, &OFTEN);
+    assert!(secrets.found(&server.data_dir()).is_empty());
+    assert!(!kept_secrets.found(&server.data_dir()).is_empty());
+    let kept = Project { api: server.api(), ..kept };
+    assert_eq!(kept.describe().await["parties_contributed"], 2);
+    let run = kept.run(0.7).await;
+    assert_eq!(run.ended().await["state"], "completed");
+    assert!(!server.log().contains("cannot write the queue anew"), "{}", server.log());
+}

@@ -35,12 +35,12 @@ impl Coordinator {
     /// back what was taken.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         let mut taken = Taken { coordinator: self, leases: Vec::new() };
-        taken.leases = self.0.broker.claim(claim, self.0.clock.now()).await?;
+        taken.leases = self.0.broker.claim(claim, self.0.clock.steady()).await?;
         taken.leases.iter().for_each(|lease| self.count_wait(lease));
         if !taken.leases.is_empty() {
             // The queue writes in order: once nothing is released durably, the claims are. A job that kills the process
             // in its first moment has used an attempt then.
-            self.0.broker.release(&[], self.0.clock.now()).await?;
+            self.0.broker.release(&[], self.0.clock.steady()).await?;
         }
         let mut assignments = Vec::with_capacity(taken.leases.len());
         let mut failure = None;
@@ -56,7 +56,7 @@ impl Coordinator {
     }
 
     fn count_wait(&self, lease: &Lease) {
-        let waited = self.0.clock.now().since(lease.ready);
+        let waited = self.0.clock.steady().since(lease.ready);
         metrics::claimed(lease.queue.as_str(), waited.as_secs_f64());
     }
 
@@ -66,7 +66,7 @@ impl Coordinator {
             Ok(job) => job,
             Err(error) => {
                 tracing::error!(job.id = %lease.id.job, "a job is not understood: {error}");
-                self.0.broker.nack(&lease.id, "the job is not understood", self.0.clock.now()).await?;
+                self.0.broker.nack(&lease.id, "the job is not understood", self.0.clock.steady()).await?;
                 return Ok(None);
             }
         };
@@ -78,7 +78,7 @@ impl Coordinator {
             }
             Err(error) => {
                 // The lease would run out by itself; handing it back is only quicker.
-                if let Err(release) = self.0.broker.release(&[lease.id], self.0.clock.now()).await {
+                if let Err(release) = self.0.broker.release(&[lease.id], self.0.clock.steady()).await {
                     tracing::warn!("cannot hand a job back: {}", chain(&release));
                 }
                 Err(error)
@@ -136,7 +136,7 @@ impl Coordinator {
 
     /// Extends leases, and says of each job whether it is still wanted.
     pub async fn heartbeat(&self, beats: &[Heartbeat]) -> Result<Vec<Pulse>, Error> {
-        Ok(self.0.broker.heartbeat(beats, self.0.clock.now()).await?)
+        Ok(self.0.broker.heartbeat(beats, self.0.clock.steady()).await?)
     }
 
     /// Writes down what became of a job, once however often it is told, and only then takes the job out
@@ -163,7 +163,7 @@ impl Coordinator {
     /// its run or upload ends in error with the reason.
     pub async fn failed(&self, assignment: &Assignment, reason: &str) -> Result<(), Error> {
         let Assignment { lease, job, .. } = assignment;
-        match self.0.broker.nack(&lease.id, reason, self.0.clock.now()).await {
+        match self.0.broker.nack(&lease.id, reason, self.0.clock.steady()).await {
             Ok(Redelivery::Retried { .. }) => {
                 tracing::warn!(job.id = %lease.id.job, attempt = lease.attempt, "job failed and is tried again: {reason}");
                 Ok(())
@@ -180,7 +180,7 @@ impl Coordinator {
     /// Hands jobs back untried: they have not used an attempt.
     pub async fn release(&self, assignments: &[Assignment]) -> Result<(), Error> {
         let leases: Vec<LeaseId> = assignments.iter().map(|assignment| assignment.lease.id.clone()).collect();
-        Ok(self.0.broker.release(&leases, self.0.clock.now()).await?)
+        Ok(self.0.broker.release(&leases, self.0.clock.steady()).await?)
     }
 
     /// One transaction with a job's outcome and what follows from it.
@@ -202,7 +202,7 @@ impl Coordinator {
     }
 
     async fn settle(&self, lease: &LeaseId) -> Result<(), Error> {
-        match self.0.broker.ack_all(std::slice::from_ref(lease), self.0.clock.now()).await?.first() {
+        match self.0.broker.ack_all(std::slice::from_ref(lease), self.0.clock.steady()).await?.first() {
             Some(Acked::Lost) => {
                 tracing::debug!(job.id = %lease.job, "another worker holds the job; its report will change nothing");
             }
@@ -245,7 +245,7 @@ impl Drop for Taken<'_> {
         }
         runtime.spawn(async move {
             let leases: Vec<LeaseId> = leases.into_iter().map(|lease| lease.id).collect();
-            if let Err(error) = coordinator.0.broker.release(&leases, coordinator.0.clock.now()).await {
+            if let Err(error) = coordinator.0.broker.release(&leases, coordinator.0.clock.steady()).await {
                 tracing::warn!("cannot hand jobs back: {}", chain(&error));
             }
         });

@@ -61,10 +61,10 @@ impl Coordinator {
     async fn redrive_purges(&self) -> Result<(), Error> {
         let queue = Some(QueueName::from(PURGES));
         let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
-        let letters = self.0.broker.dead_letters(&query, self.0.clock.now()).await?;
+        let letters = self.0.broker.dead_letters(&query, self.0.clock.steady()).await?;
         let purges: Vec<JobId> = letters.into_iter().map(|letter| letter.job).collect();
         if !purges.is_empty() {
-            self.0.broker.redrive(&purges, self.0.clock.now()).await?;
+            self.0.broker.redrive(&purges, self.0.clock.steady()).await?;
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Coordinator {
         }
         for group in jobs::wanted_groups(project) {
             let query = JobQuery { group: Some(Group::from(group)), count: 1, ..JobQuery::default() };
-            if self.0.broker.jobs(&query, self.0.clock.now()).await?.is_empty() {
+            if self.0.broker.jobs(&query, self.0.clock.steady()).await?.is_empty() {
                 return Ok(true);
             }
         }
@@ -127,7 +127,7 @@ impl Coordinator {
     pub(super) async fn bury_after(&self, mut after: u64) -> Result<u64, Error> {
         loop {
             let query = DeadQuery { queue: None, group: None, after, count: PAGE };
-            let letters = self.0.broker.dead_letters(&query, self.0.clock.now()).await?;
+            let letters = self.0.broker.dead_letters(&query, self.0.clock.steady()).await?;
             let Some(last) = letters.last() else { return Ok(after) };
             for letter in &letters {
                 if let Some(job) = self.still_wanted(letter).await? {

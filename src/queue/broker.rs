@@ -15,6 +15,13 @@ use crate::runtime::clock::Timestamp;
 /// How often a job is tried unless it says otherwise.
 const ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(3).expect("three is not zero");
 
+/// Of the time between two calls, so much counts against leases at most: in a longer gap the queue, its machine or all of
+/// its workers were stopped, or the clock was set, and no holder could be heard.
+pub const UNSEEN_MAX: Duration = Duration::from_millis(500);
+
+/// So many leases on a job that run out count as one attempt: its holder may be at fault, or the machine.
+pub const LAPSES_PER_ATTEMPT: u8 = 3;
+
 /// A job to be enqueued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
@@ -99,13 +106,13 @@ pub struct Lease {
     pub group: Group,
     /// What it was enqueued with.
     pub payload: Bytes,
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1. It has the number of the one before if only the lease of that ran out.
     pub attempt: u8,
     /// When it was enqueued.
     pub enqueued: Timestamp,
     /// Since when it could be claimed: it was enqueued then, or its delay was over, or it was given back.
     pub ready: Timestamp,
-    /// Without a heartbeat the job goes to another worker after this moment.
+    /// Without a heartbeat the job goes to another worker after this moment; later, if the queue is not called meanwhile.
     pub until: Timestamp,
 }
 
@@ -171,7 +178,18 @@ pub enum Redelivery {
 /// and after a restart every job that was held waits again. Attempts are recorded before a job has run
 /// for 100 ms.
 ///
-/// Time is an argument: a call happens at `now`, and leases run out and delays end by comparing with it.
+/// Time is an argument: a call happens at `now`, and delays end by comparing with it. All callers in a process take it from
+/// one clock that does not step, [`Clock::steady`](crate::runtime::clock::Clock::steady); a queue that several machines share
+/// takes the time of its server instead. A delay that was asked for by a clock that was ahead, before a restart, lasts no
+/// longer than it was asked for, counted from the restart.
+///
+/// Leases run only while the queue is called: of the time between two calls [`UNSEEN_MAX`] counts at most, and none if the
+/// clock was set back. A pause of the process or of the machine, however long, ends no lease: who holds a job is heard first.
+/// While a claim waits, the queue calls itself often enough.
+///
+/// An attempt ends in an ack, in a nack, which counts, in a release, which does not, or with the lease. A lease that runs
+/// out says nothing about the job: [`LAPSES_PER_ATTEMPT`] of them count as one attempt, so that a job that takes its worker
+/// down ends all the same. A restart while a job is held counts. Lapses may be forgotten by a restart.
 ///
 /// Order: queues share by weight; inside a queue a higher priority goes first, but every ten seconds of
 /// waiting outweigh one level; inside a level families of groups take turns, and inside a family its groups; inside a group

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 
 use super::{
     Acked, Broker, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobEntry, JobId, JobQuery,
-    JobState, Lease, NewJob, Phase, Progress, Pulse, QueueName, QueueStats, Redelivery, Share,
+    JobState, LAPSES_PER_ATTEMPT, Lease, NewJob, Phase, Progress, Pulse, QueueName, QueueStats, Redelivery,
+    Share, UNSEEN_MAX,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -39,10 +40,12 @@ macro_rules! stories {
             a_known_job_is_skipped
             a_name_is_free_after_its_ack
             abandoned_job_returns
+            a_pause_ends_no_lease
+            leases_that_run_out_count_as_attempts_in_threes
+            a_holder_that_comes_back_has_lost_nothing
             an_abandoned_job_may_be_acked_until_another_has_it
             a_heartbeat_extends_and_tells
             a_failed_job_backs_off_and_dies
-            an_abandoned_job_dies_too
             attempts_of_a_lost_queue_count
             dead_letters_are_redriven_and_discarded
             a_dead_job_is_still_known
@@ -50,6 +53,7 @@ macro_rules! stories {
             a_cancelled_group_is_gone_and_its_holders_are_told
             a_paused_queue_hands_out_nothing
             a_delayed_job_waits
+            a_clock_that_was_ahead_makes_no_delay_longer
             a_lease_says_since_when_its_job_could_be_had
             priority_goes_first_and_waiting_makes_up_for_it
             queues_share_by_weight
@@ -94,6 +98,16 @@ pub(super) fn wish(queues: &[(&str, u32)], count: usize) -> Claim {
 
 pub(super) async fn claim(queue: &dyn Broker, count: usize, now: Timestamp) -> Vec<Lease> {
     queue.claim(&wish(&[("q", 1)], count), now).await.unwrap()
+}
+
+/// Lets time pass under the eyes of the queue, as it does while workers wait or beat.
+pub(super) async fn pass(queue: &dyn Broker, from: Timestamp, to: Timestamp) {
+    let mut now = from;
+    while now < to {
+        queue.stats(now).await.unwrap();
+        now = now.after(UNSEEN_MAX);
+    }
+    queue.stats(to).await.unwrap();
 }
 
 async fn claim_one(queue: &dyn Broker, now: Timestamp) -> Lease {
@@ -163,8 +177,11 @@ pub(super) async fn abandoned_job_returns(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("compare-7")], at(0)).await.unwrap();
     let lost = claim_one(queue, at(1)).await;
-    let again = claim_one(queue, at(62)).await;
-    assert_eq!((&again.id.job, again.attempt), (&lost.id.job, 2));
+    pass(queue, at(1), at(60)).await;
+    assert!(claim(queue, 1, at(60)).await.is_empty());
+    pass(queue, at(60), at(61)).await;
+    let again = claim_one(queue, at(61)).await;
+    assert_eq!((&again.id.job, again.attempt), (&lost.id.job, 1), "nothing is known against the job");
     assert!(matches!(queue.ack(&lost.id, at(63)).await, Err(Error::LeaseLost { .. })));
     assert!(matches!(queue.nack(&lost.id, "late", at(63)).await, Err(Error::LeaseLost { .. })));
     queue.release(std::slice::from_ref(&lost.id), at(63)).await.unwrap();
@@ -177,6 +194,7 @@ pub(super) async fn an_abandoned_job_may_be_acked_until_another_has_it(fixture: 
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
     let late = claim_one(queue, at(0)).await;
+    pass(queue, at(0), at(61)).await;
     assert_eq!(stats(queue, "q", at(61)).await.ready, 1);
     queue.ack(&late.id, at(62)).await.unwrap();
     assert!(claim(queue, 1, at(63)).await.is_empty());
@@ -188,10 +206,13 @@ pub(super) async fn a_heartbeat_extends_and_tells(fixture: &mut impl Fixture) {
     let lease = claim_one(queue, at(0)).await;
     let progress = Progress { done: 1, total: 2 };
     let beat = [Heartbeat { lease: lease.id.clone(), progress }];
+    pass(queue, at(0), at(50)).await;
     assert_eq!(queue.heartbeat(&beat, at(50)).await.unwrap(), [Pulse::Continue { until: at(110) }]);
+    pass(queue, at(50), at(109)).await;
     assert!(claim(queue, 1, at(109)).await.is_empty());
     let shown = queue.jobs(&JobQuery { count: 9, ..JobQuery::default() }, at(109)).await.unwrap();
     assert_eq!(shown[0].state, JobState::Leased { until: at(110), progress });
+    pass(queue, at(109), at(110)).await;
     let other = claim_one(queue, at(110)).await;
     assert_eq!(queue.heartbeat(&beat, at(111)).await.unwrap(), [Pulse::Lost]);
     queue.ack(&other.id, at(112)).await.unwrap();
@@ -223,16 +244,69 @@ pub(super) async fn a_failed_job_backs_off_and_dies(fixture: &mut impl Fixture) 
     assert_eq!((letters[0].reason.as_str(), letters[0].died), ("the file is torn", now));
 }
 
-pub(super) async fn an_abandoned_job_dies_too(fixture: &mut impl Fixture) {
+/// A worker takes a job and is never heard of again; gives the attempt, and the moment at which its lease has run out.
+async fn lapse(queue: &dyn Broker, now: Timestamp) -> (u8, Timestamp) {
+    let lease = claim_one(queue, now).await;
+    pass(queue, now, lease.until).await;
+    (lease.attempt, lease.until)
+}
+
+/// A process that was stopped, a machine that was suspended, a clock that was set: whoever holds a job is heard first.
+pub(super) async fn a_pause_ends_no_lease(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
-    for round in 0..3 {
-        claim_one(queue, at(round * 60)).await;
+    let held = claim_one(queue, at(0)).await;
+    let beat = [Heartbeat { lease: held.id.clone(), progress: Progress::default() }];
+    for now in [3_600, 7_200, -7_200, 1_000_000, 0].map(at) {
+        assert!(claim(queue, 1, now).await.is_empty(), "{now}: its holder had no chance to speak");
+        let until = now.after(MINUTE);
+        assert_eq!(queue.heartbeat(&beat, now).await.unwrap(), [Pulse::Continue { until }]);
     }
-    assert!(claim(queue, 1, at(180)).await.is_empty());
-    let letters = dead(queue, at(181)).await;
-    assert_eq!(letters[0].reason, "the lease of attempt 3 of 3 ran out");
-    assert_eq!(stats(queue, "q", at(181)).await.dead, 1);
+    pass(queue, at(0), at(59)).await;
+    assert!(claim(queue, 1, at(59)).await.is_empty());
+    pass(queue, at(59), at(60)).await;
+    assert_eq!(claim_one(queue, at(60)).await.attempt, 1, "a holder that stays silent loses it");
+}
+
+/// A job that takes every worker down ends all the same.
+pub(super) async fn leases_that_run_out_count_as_attempts_in_threes(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    let (mut attempts, mut now) = (Vec::new(), at(0));
+    for _ in 0..3 * LAPSES_PER_ATTEMPT {
+        let (attempt, later) = lapse(queue, now).await;
+        attempts.push(attempt);
+        now = later;
+    }
+    assert_eq!(attempts, [1, 1, 1, 2, 2, 2, 3, 3, 3]);
+    assert!(claim(queue, 1, now).await.is_empty());
+    let letters = dead(queue, now).await;
+    assert_eq!(letters[0].reason, "the lease of attempt 3 of 3 ran out 3 times");
+    assert_eq!(stats(queue, "q", now).await.dead, 1);
+}
+
+/// What ran out was a lease, not an attempt: the attempt goes on, and fails or is given back as one.
+pub(super) async fn a_holder_that_comes_back_has_lost_nothing(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a")], at(0)).await.unwrap();
+    let held = claim_one(queue, at(0)).await;
+    let beat = [Heartbeat { lease: held.id.clone(), progress: Progress::default() }];
+    let mut now = at(0);
+    for _ in 0..3 * LAPSES_PER_ATTEMPT {
+        pass(queue, now, now.after(2 * MINUTE)).await;
+        now = now.after(2 * MINUTE);
+        assert_eq!(stats(queue, "q", now).await.ready, 1);
+        let pulse = queue.heartbeat(&beat, now).await.unwrap();
+        assert_eq!(pulse, [Pulse::Continue { until: now.after(MINUTE) }]);
+    }
+    queue.release(&[held.id], now).await.unwrap();
+    let held = claim_one(queue, now).await;
+    assert_eq!(held.attempt, 1);
+    let Redelivery::Retried { at: later } = queue.nack(&held.id, "no", now).await.unwrap() else {
+        panic!("two attempts are left")
+    };
+    assert_eq!(queue.heartbeat(&beat, later).await.unwrap(), [Pulse::Lost], "it was given back");
+    assert_eq!(claim_one(queue, later).await.attempt, 2);
 }
 
 pub(super) async fn attempts_of_a_lost_queue_count(fixture: &mut impl Fixture) {
@@ -343,6 +417,21 @@ pub(super) async fn a_delayed_job_waits(fixture: &mut impl Fixture) {
     assert_eq!(names(&claim(queue, 9, at(10)).await), ["a"]);
 }
 
+/// The clock was ahead when the delays were put down, and is right after the restart.
+pub(super) async fn a_clock_that_was_ahead_makes_no_delay_longer(fixture: &mut impl Fixture) {
+    const YEAR: i64 = 365 * 86_400;
+    let queue = fixture.broker();
+    let later = NewJob { not_before: Some(at(YEAR + 100)), ..job("later") };
+    queue.enqueue(&[job("a"), later], at(YEAR)).await.unwrap();
+    let held = claim_one(queue, at(YEAR)).await;
+    assert!(matches!(queue.nack(&held.id, "no", at(YEAR)).await, Ok(Redelivery::Retried { .. })));
+    fixture.restart().await;
+    let queue = fixture.broker();
+    assert!(claim(queue, 9, at(0)).await.is_empty());
+    assert_eq!(names(&claim(queue, 9, at(60)).await), ["a"], "no backoff is longer than a minute");
+    assert_eq!(names(&claim(queue, 9, at(100)).await), ["later"]);
+}
+
 pub(super) async fn a_lease_says_since_when_its_job_could_be_had(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a"), NewJob { not_before: Some(at(1_000)), ..job("later") }], at(0)).await.unwrap();
@@ -351,8 +440,9 @@ pub(super) async fn a_lease_says_since_when_its_job_could_be_had(fixture: &mut i
     queue.release(&[lease.id], at(6)).await.unwrap();
     let lease = claim_one(queue, at(8)).await;
     assert_eq!(lease.ready, at(6), "it was given back");
+    pass(queue, at(8), at(80)).await;
     let lease = claim_one(queue, at(80)).await;
-    assert_eq!((lease.ready, lease.attempt), (at(68), 2), "the lease before ran out");
+    assert_eq!((lease.ready, lease.attempt), (at(68), 1), "the lease before ran out");
     let Redelivery::Retried { at: retry } = queue.nack(&lease.id, "no", at(81)).await.unwrap() else {
         panic!("it has an attempt left")
     };

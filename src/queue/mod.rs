@@ -17,7 +17,8 @@ pub mod sled;
 
 pub use backoff::Backoff;
 pub use broker::{
-    Acked, Broker, Claim, Heartbeat, Lease, LeaseId, NewJob, Progress, Pulse, Redelivery, Share,
+    Acked, Broker, Claim, Heartbeat, LAPSES_PER_ATTEMPT, Lease, LeaseId, NewJob, Progress, Pulse, Redelivery,
+    Share, UNSEEN_MAX,
 };
 pub use error::{BoxError, Error};
 pub use names::{Fence, Group, JobId, QueueName};

@@ -7,7 +7,10 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use super::conformance::{Fixture, at, dead, wish};
-use super::{Acked, Error, Group, Heartbeat, JobId, Lease, NewJob, Progress, Pulse, Redelivery};
+use super::{
+    Acked, Error, Group, Heartbeat, JobId, LAPSES_PER_ATTEMPT, Lease, NewJob, Progress, Pulse, Redelivery,
+    UNSEEN_MAX,
+};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
@@ -15,11 +18,18 @@ const QUEUES: [&str; 3] = ["q", "r", "s"];
 const GROUPS: [&str; 3] = ["g", "h", "i"];
 const NAMES: u64 = 40;
 const LEASE: Duration = Duration::from_mins(1);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
-    Waiting { not_before: Timestamp },
-    Held { claim: usize, until: Timestamp },
+    Waiting {
+        not_before: Timestamp,
+    },
+    /// Until the clock of the leases says so.
+    Held {
+        claim: usize,
+        until: Duration,
+    },
     Dead,
 }
 
@@ -27,6 +37,10 @@ enum Where {
 struct Model {
     job: NewJob,
     attempts: u8,
+    /// Leases that ran out since the last one that counted.
+    lapses: u8,
+    /// How long it was put off when it was enqueued.
+    delay: Duration,
     place: Where,
     /// Which of the jobs that had this name.
     life: usize,
@@ -36,6 +50,8 @@ struct Simulation<'a, F> {
     fixture: &'a mut F,
     chance: Entropy,
     now: Timestamp,
+    /// The clock of the leases.
+    clock: Duration,
     jobs: BTreeMap<JobId, Model>,
     /// Every lease there was, with the life of its job, and whether its job was cancelled in its hands.
     leases: Vec<(Lease, usize, bool)>,
@@ -51,6 +67,7 @@ pub(super) async fn run(fixture: &mut impl Fixture) {
         fixture,
         chance: Entropy::seeded(seed),
         now: at(0),
+        clock: Duration::ZERO,
         jobs: BTreeMap::new(),
         leases: Vec::new(),
         lives: 0,
@@ -77,10 +94,32 @@ impl<F: Fixture> Simulation<'_, F> {
             80..86 => self.heartbeat().await,
             86..88 => self.cancel().await,
             88..91 => self.raise().await,
-            91..97 => self.now = self.now.after(Duration::from_secs(self.pick(40))),
+            91..96 => self.pass(Duration::from_secs(self.pick(40))).await,
+            96 => self.jump().await,
             97 => self.stop(true).await,
             _ => self.stop(false).await,
         }
+    }
+
+    /// Time passes while the queue is called.
+    async fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            let step = end.since(self.now).min(UNSEEN_MAX);
+            (self.now, self.clock) = (self.now.after(step), self.clock + step);
+            self.fixture.broker().stats(self.now).await.unwrap();
+        }
+    }
+
+    /// The process was stopped, or the clock was set.
+    async fn jump(&mut self) {
+        let by = Duration::from_secs(61 + self.pick(7_200));
+        if self.pick(2) == 0 {
+            (self.now, self.clock) = (self.now.after(by), self.clock + UNSEEN_MAX);
+        } else {
+            self.now = self.now.before(by);
+        }
+        self.fixture.broker().stats(self.now).await.unwrap();
     }
 
     async fn enqueue(&mut self) {
@@ -93,8 +132,9 @@ impl<F: Fixture> Simulation<'_, F> {
                 self.lives += 1;
                 let not_before = job.not_before.unwrap_or(self.now);
                 let place = Where::Waiting { not_before };
-                let model = Model { job: job.clone(), attempts: 0, place, life: self.lives };
-                self.jobs.insert(job.job.clone(), model);
+                let (job, delay, life) = (job.clone(), not_before.since(self.now), self.lives);
+                let model = Model { job, attempts: 0, lapses: 0, delay, place, life };
+                self.jobs.insert(model.job.job.clone(), model);
             }
         }
         assert_eq!(self.fixture.broker().enqueue(&jobs, self.now).await.unwrap(), fresh);
@@ -113,17 +153,24 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Lets the model's leases run out.
+    /// Lets the model's leases run out, and its delays end: once they have, a clock that is set back changes nothing.
     fn advance(&mut self) {
         for model in self.jobs.values_mut() {
-            if let Where::Held { until, .. } = model.place
-                && until <= self.now
+            if let Where::Waiting { not_before } = &mut model.place
+                && *not_before <= self.now
             {
-                model.place = if model.attempts >= model.job.attempts_max.get() {
-                    Where::Dead
-                } else {
-                    Where::Waiting { not_before: self.now }
-                };
+                *not_before = Timestamp::default();
+            }
+            let Where::Held { until, .. } = model.place else { continue };
+            if until > self.clock {
+                continue;
+            }
+            model.place = Where::Waiting { not_before: Timestamp::default() };
+            model.lapses = (model.lapses + 1) % LAPSES_PER_ATTEMPT;
+            if model.lapses > 0 {
+                model.attempts -= 1;
+            } else if model.attempts >= model.job.attempts_max.get() {
+                model.place = Where::Dead;
             }
         }
     }
@@ -149,7 +196,7 @@ impl<F: Fixture> Simulation<'_, F> {
             model.attempts += 1;
             assert_eq!((lease.attempt, &lease.payload), (model.attempts, &model.job.payload));
             assert_eq!((&lease.queue, &lease.group), (&model.job.queue, &model.job.group));
-            model.place = Where::Held { claim, until: self.now.after(LEASE) };
+            model.place = Where::Held { claim, until: self.clock + LEASE };
             self.leases.push((lease, model.life, false));
         }
     }
@@ -216,13 +263,19 @@ impl<F: Fixture> Simulation<'_, F> {
         let Some((claim, lease, place)) = self.any_lease() else { return };
         let beat = [Heartbeat { lease: lease.id.clone(), progress: Progress::default() }];
         let pulse = self.fixture.broker().heartbeat(&beat, self.now).await.unwrap()[0];
+        let held = Where::Held { claim, until: self.clock + LEASE };
         match (place, pulse) {
             (Some(Where::Held { claim: holder, .. }), Pulse::Continue { until }) if holder == claim => {
-                self.jobs.get_mut(&lease.id.job).unwrap().place = Where::Held { claim, until };
+                assert_eq!(until, self.now.after(LEASE));
+                self.jobs.get_mut(&lease.id.job).unwrap().place = held;
             }
             // Nobody held it, and this worker has it again.
-            (Some(Where::Waiting { not_before }), Pulse::Continue { until }) if not_before <= self.now => {
-                self.jobs.get_mut(&lease.id.job).unwrap().place = Where::Held { claim, until };
+            (Some(Where::Waiting { not_before }), Pulse::Continue { .. }) if not_before <= self.now => {
+                let model = self.jobs.get_mut(&lease.id.job).unwrap();
+                model.place = held;
+                if model.lapses > 0 {
+                    (model.lapses, model.attempts) = (model.lapses - 1, model.attempts + 1);
+                }
             }
             (None, Pulse::Stop) => assert!(self.leases[claim].2, "only cancelled jobs are to stop"),
             (Some(Where::Held { claim: holder, .. }), Pulse::Lost) => assert_ne!(holder, claim),
@@ -264,7 +317,7 @@ impl<F: Fixture> Simulation<'_, F> {
             assert_eq!(broker.redrive(&names, self.now).await.unwrap(), 1);
             let model = self.jobs.get_mut(&letter.job).unwrap();
             self.lives += 1;
-            (model.attempts, model.life) = (0, self.lives);
+            (model.attempts, model.lapses, model.life) = (0, 0, self.lives);
             model.place = Where::Waiting { not_before: self.now };
         }
     }
@@ -278,8 +331,12 @@ impl<F: Fixture> Simulation<'_, F> {
             self.fixture.crash().await;
         }
         for model in self.jobs.values_mut() {
-            if matches!(model.place, Where::Held { .. }) {
-                model.place = Where::Waiting { not_before: self.now };
+            model.lapses = 0;
+            let longest = if model.attempts > 0 { BACKOFF_MAX } else { model.delay };
+            match &mut model.place {
+                Where::Held { .. } => model.place = Where::Waiting { not_before: self.now },
+                Where::Waiting { not_before } => *not_before = self.now.after(longest).min(*not_before),
+                Where::Dead => {}
             }
         }
         for lease in &mut self.leases {

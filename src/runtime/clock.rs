@@ -1,8 +1,8 @@
-//! Time: wall-clock instants as integers, and a stopwatch for durations.
+//! Time: the wall clock as people see it, a steady clock for the queue and for retention, and a stopwatch for durations.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -26,13 +26,13 @@ impl Timestamp {
     /// The moment `wait` later; saturates at the end of time.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_add(micros(wait)))
     }
 
     /// The moment `wait` earlier; saturates at the beginning of time.
     #[must_use]
     pub fn before(self, wait: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_sub(micros(wait)))
     }
 
     /// The last whole second that is not later.
@@ -74,7 +74,14 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Manual(Arc<AtomicI64>),
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    steady: AtomicI64,
+    /// How far the wall clock is ahead of the steady one.
+    ahead: AtomicI64,
 }
 
 impl Clock {
@@ -85,30 +92,66 @@ impl Clock {
 
     /// A clock that stands still until [`Clock::advance`].
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
+        Self(Source::Manual(Arc::new(Manual { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) })))
     }
 
-    /// The moment it is.
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    /// The moment it is, as the machine's wall clock says: for people, and for what others check. It steps when it is set.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp::default().after(since)
+            Source::System => wall(),
+            Source::Manual(manual) => {
+                let (steady, ahead) = (&manual.steady, &manual.ahead);
+                Timestamp(steady.load(Ordering::SeqCst).saturating_add(ahead.load(Ordering::SeqCst)))
             }
-            Source::Manual(micros) => Timestamp(micros.load(Ordering::SeqCst)),
         }
     }
 
-    /// Moves a manual clock on; the machine's clock is not moved.
+    /// The moment by a clock that never steps: the wall clock as the process found it when it first asked, and the time that
+    /// has passed since, suspension of the machine included. For durations and deadlines.
+    pub fn steady(&self) -> Timestamp {
+        static START: OnceLock<(Timestamp, Duration)> = OnceLock::new();
+        match &self.0 {
+            Source::System => {
+                let (start, booted) = *START.get_or_init(|| (wall(), since_boot()));
+                start.after(since_boot().saturating_sub(booted))
+            }
+            Source::Manual(manual) => Timestamp(manual.steady.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Lets time pass on a manual clock; the machine's clock is not moved.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(micros) = &self.0 {
-            micros.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        if let Source::Manual(manual) = &self.0 {
+            manual.steady.fetch_add(micros(by), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets the wall clock of a manual clock to `now`, as an operator or a time service would; no time passes.
+    pub fn set(&self, now: Timestamp) {
+        if let Source::Manual(manual) = &self.0 {
+            let ahead = now.0.saturating_sub(manual.steady.load(Ordering::SeqCst));
+            manual.ahead.store(ahead, Ordering::SeqCst);
         }
     }
 }
 
-/// Measures how long something took. Monotonic.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default().after(since)
+}
+
+/// How long the machine has been up, suspension included.
+fn since_boot() -> Duration {
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(since.tv_sec.cast_unsigned(), since.tv_nsec as u32)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Measures how long something took, the machine's suspension left out. Monotonic.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
@@ -147,5 +190,16 @@ mod tests {
         clock.advance(Duration::from_micros(7));
         assert_eq!(clock.now(), Timestamp::from_micros(12));
         assert_eq!(Timestamp::from_micros(3).since(Timestamp::from_micros(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_is_no_time() {
+        let clock = Clock::manual(Timestamp::from_micros(50));
+        clock.set(Timestamp::from_micros(9));
+        clock.advance(Duration::from_micros(2));
+        assert_eq!((clock.now(), clock.steady()), (Timestamp::from_micros(11), Timestamp::from_micros(52)));
+        let (wall, steady) = (Clock::system().now(), Clock::system().steady());
+        assert!(wall.since(steady).max(steady.since(wall)) < Duration::from_mins(10));
+        assert!(Clock::system().steady() >= steady);
     }
 }

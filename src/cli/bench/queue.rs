@@ -161,7 +161,7 @@ async fn fill(arguments: &Arc<Arguments>, broker: &Arc<SledBroker>) -> Result<()
                     return Ok(());
                 }
                 let numbers = first..arguments.backlog.min(first + arguments.batch);
-                let now = Clock::system().now();
+                let now = Clock::system().steady();
                 let jobs: Vec<_> = numbers.map(|number| job(&arguments, "backlog", number, now)).collect();
                 broker.enqueue(&jobs, now).await?;
             }
@@ -232,7 +232,7 @@ impl Course {
 
     async fn enqueue_these(&self, numbers: std::ops::Range<usize>) -> Result<(), Error> {
         let queue = queue_name(numbers.start / self.arguments.batch % self.arguments.queues);
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let jobs: Vec<_> = numbers.map(|number| job(&self.arguments, &queue, number, now)).collect();
         self.broker.enqueue(&jobs, now).await.map(|_| ())
     }
@@ -270,12 +270,12 @@ impl Course {
             let permits = Arc::clone(&idle).acquire_many_owned(free as u32).await;
             let mut permits = permits.expect("the semaphore is never closed");
             claim.count = free;
-            for lease in self.broker.claim(&claim, self.clock.now()).await? {
+            for lease in self.broker.claim(&claim, self.clock.steady()).await? {
                 let permit = permits.split(1).expect("no more is handed out than claimed");
                 latencies_us.push(self.check(&lease));
                 let course = Arc::clone(&self);
                 running.spawn(async move {
-                    let acked = course.broker.ack(&lease.id, course.clock.now()).await;
+                    let acked = course.broker.ack(&lease.id, course.clock.steady()).await;
                     course.finished.fetch_add(1, Ordering::Relaxed);
                     drop(permit);
                     acked
@@ -299,7 +299,7 @@ impl Course {
         assert!(filling.iter().all(|byte| *byte == number as u8), "a payload comes back whole");
         self.delivered[number].fetch_add(1, Ordering::Relaxed);
         let enqueued = Timestamp::from_micros(i64::from_le_bytes(*enqueued));
-        u32::try_from(self.clock.now().since(enqueued).as_micros()).unwrap_or(u32::MAX)
+        u32::try_from(self.clock.steady().since(enqueued).as_micros()).unwrap_or(u32::MAX)
     }
 }
 

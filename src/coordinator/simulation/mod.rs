@@ -21,7 +21,7 @@ use crate::model::{
     Threshold, Upload,
 };
 use crate::queue::sled::{OnDamage, Settings, SledBroker};
-use crate::queue::{Broker, Claim, Heartbeat, Progress, Share};
+use crate::queue::{Broker, Claim, Heartbeat, Progress, Share, UNSEEN_MAX};
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 use faults::{Faults, FaultyBroker, FaultyStore};
@@ -200,12 +200,20 @@ impl Simulation {
             86..88 => self.speak_up().await,
             88..90 => self.beat().await,
             90..92 => self.hand_back().await,
-            92..95 => self.clock.advance(Duration::from_secs(self.faults.pick(90))),
+            92..95 => self.pass().await,
             95 => _ = self.coordinator().restart_stalled().await,
             96 => self.clock.advance(Duration::from_hours(self.faults.pick(48))),
             97 => self.end_something().await,
             98 => self.restart(true).await,
             _ => self.restart(false).await,
+        }
+    }
+
+    /// Time passes under the eyes of the queue: leases run out.
+    async fn pass(&self) {
+        for _ in 0..self.pick(180) {
+            self.clock.advance(UNSEEN_MAX);
+            self.broker().stats(self.clock.steady()).await.unwrap();
         }
     }
 
@@ -353,10 +361,8 @@ impl Simulation {
     async fn settle(&mut self) {
         self.restart(true).await;
         self.faults.active.store(false, Ordering::Relaxed);
-        // A clock that was set back makes what was put off wait longer.
-        self.clock.advance(Duration::from_hours(24 * 365));
         for round in 0.. {
-            let stats = self.broker().stats(self.clock.now()).await.unwrap();
+            let stats = self.broker().stats(self.clock.steady()).await.unwrap();
             assert!(round < ROUNDS, "it does not come to an end: {stats:?}");
             self.finish_uploads().await;
             self.coordinator().drain_outbox().await.unwrap();
@@ -387,10 +393,10 @@ impl Simulation {
             let project = self.coordinator().project(known.id, Runs::All).await.unwrap();
             runs_ended &= project.iter().flat_map(|project| &project.runs).all(Run::has_ended);
         }
-        let stats = self.broker().stats(self.clock.now()).await.unwrap();
+        let stats = self.broker().stats(self.clock.steady()).await.unwrap();
         let empty = stats.queues.values().all(|queue| queue.depth == 0);
         self.coordinator().drain_outbox().await.unwrap();
-        runs_ended && empty && self.broker().stats(self.clock.now()).await.unwrap() == stats
+        runs_ended && empty && self.broker().stats(self.clock.steady()).await.unwrap() == stats
     }
 
     async fn check(&self) {

@@ -26,7 +26,7 @@ pub(super) async fn stats(State(office): State<Office>) -> Result<Json<Stats>, P
 
 /// Figures of every queue there is, also of those that no job has been in yet.
 async fn figures(office: &Office) -> Result<Stats, Problem> {
-    let mut stats = office.broker.stats(office.clock.now()).await?;
+    let mut stats = office.broker.stats(office.clock.steady()).await?;
     for queue in QUEUES {
         stats.queues.entry(queue.into()).or_default();
     }
@@ -73,7 +73,7 @@ pub(super) async fn jobs(
     let phase = match wish.state {
         Some(Shown::Dead) => {
             let query = DeadQuery { queue, group: None, after, count };
-            let letters = office.broker.dead_letters(&query, office.clock.now()).await?;
+            let letters = office.broker.dead_letters(&query, office.clock.steady()).await?;
             return Ok(Json(Page { jobs: letters.into_iter().map(JobEntry::Dead).collect() }));
         }
         Some(Shown::Ready) => Some(Phase::Ready),
@@ -82,7 +82,7 @@ pub(super) async fn jobs(
         None => None,
     };
     let query = JobQuery { queue, group: None, phase, after, count };
-    let living = office.broker.jobs(&query, office.clock.now()).await?;
+    let living = office.broker.jobs(&query, office.clock.steady()).await?;
     Ok(Json(Page { jobs: living.into_iter().map(JobEntry::Living).collect() }))
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn job(
     named: Result<Query<Named>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(Named { id }) = named.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-    let found = office.broker.show(&JobId::from(id.as_str()), office.clock.now()).await?;
+    let found = office.broker.show(&JobId::from(id.as_str()), office.clock.steady()).await?;
     found.map(|detail| Json(described(&detail))).ok_or_else(|| no_job(&id))
 }
 
@@ -131,13 +131,13 @@ impl Dead {
                 None => None,
             };
             let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
-            let letters = office.broker.dead_letters(&query, office.clock.now()).await?;
+            let letters = office.broker.dead_letters(&query, office.clock.steady()).await?;
             return Ok(letters.into_iter().map(|letter| letter.job).collect());
         };
         let mut found = Vec::with_capacity(jobs.len());
         for id in jobs {
             let job = JobId::from(id.as_str());
-            match office.broker.show(&job, office.clock.now()).await? {
+            match office.broker.show(&job, office.clock.steady()).await? {
                 Some(JobDetail { entry: JobEntry::Dead(_), .. }) => found.push(job),
                 Some(_) => return Err(Problem::bad_request(format!("the job {id} is not dead"))),
                 None => return Err(no_job(&id)),
@@ -154,7 +154,7 @@ pub(super) async fn retry(
     dead: Result<Json<Dead>, JsonRejection>,
 ) -> Result<Json<Value>, Problem> {
     let jobs = body(dead)?.find(&office).await?;
-    let count = office.broker.redrive(&jobs, office.clock.now()).await?;
+    let count = office.broker.redrive(&jobs, office.clock.steady()).await?;
     tracing::info!(jobs = count, "dead jobs are tried again");
     Ok(Json(json!({ "jobs": count })))
 }
@@ -165,7 +165,7 @@ pub(super) async fn discard(
     dead: Result<Json<Dead>, JsonRejection>,
 ) -> Result<Json<Value>, Problem> {
     let jobs = body(dead)?.find(&office).await?;
-    let count = office.broker.discard(&jobs, office.clock.now()).await?;
+    let count = office.broker.discard(&jobs, office.clock.steady()).await?;
     tracing::info!(jobs = count, "dead jobs are forgotten");
     Ok(Json(json!({ "jobs": count })))
 }
@@ -183,7 +183,7 @@ pub(super) async fn pause(
     meant: Result<Json<Meant>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
     let queue = known(&office, body(meant)?.queue).await?;
-    office.broker.pause(&queue, office.clock.now()).await?;
+    office.broker.pause(&queue, office.clock.steady()).await?;
     tracing::info!(%queue, "queue paused");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -194,7 +194,7 @@ pub(super) async fn resume(
     meant: Result<Json<Meant>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
     let queue = known(&office, body(meant)?.queue).await?;
-    office.broker.resume(&queue, office.clock.now()).await?;
+    office.broker.resume(&queue, office.clock.steady()).await?;
     tracing::info!(%queue, "queue resumed");
     Ok(StatusCode::NO_CONTENT)
 }

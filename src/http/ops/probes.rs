@@ -127,7 +127,7 @@ impl Dependencies {
         Inquiry::new(move || {
             let (broker, clock) = (Arc::clone(&broker), clock.clone());
             blocking(move || {
-                let stats = Handle::current().block_on(broker.stats(clock.now()));
+                let stats = Handle::current().block_on(broker.stats(clock.steady()));
                 stats.map(|stats| figures::queues(&stats)).map_err(io::Error::other)
             })
         })

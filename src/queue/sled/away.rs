@@ -65,7 +65,7 @@ impl Lair {
 
     fn try_to_open(&self, work: Arc<Condvar>) -> Result<(Store, Opened), Error> {
         let store = Store::open(&self.directory, &self.settings)?;
-        let opened = read(&store, &self.entropy, work)?;
+        let opened = read(&store, &self.entropy, work, self.settings.backoff)?;
         Ok((store, opened))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU8;
 use std::sync::{Arc, Condvar};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -12,7 +13,7 @@ use super::layout::{Head, Marks};
 use super::leases::{Address, Leases};
 use super::segment::{Place, Run, Segment, Segments, Slot, State, tag_of};
 use super::todo::{Death, Todo};
-use crate::queue::Error;
+use crate::queue::{Error, LAPSES_PER_ATTEMPT};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
@@ -49,13 +50,25 @@ pub(super) struct Book {
     pub(super) ended: Option<Ended>,
     delays: HashMap<Place, Timestamp>,
     timers: BTreeSet<(Timestamp, Place)>,
+    /// Leases that ran out since the last one that counted as an attempt, of jobs with any.
+    lapses: HashMap<Place, u8>,
+    /// Whether a call has said what time it is.
+    timed: bool,
+    /// The longest pause after a failed attempt.
+    backoff_longest: Duration,
     /// The next number for a segment or a dead letter.
     next_number: u64,
 }
 
 impl Book {
-    /// An empty book; `work` is told when there is something to write.
-    pub(super) fn new(entropy: &Entropy, next_number: u64, work: Arc<Condvar>) -> Self {
+    /// An empty book; `work` is told when there is something to write. No failed job waits for longer than
+    /// `backoff_longest`.
+    pub(super) fn new(
+        entropy: &Entropy,
+        next_number: u64,
+        work: Arc<Condvar>,
+        backoff_longest: Duration,
+    ) -> Self {
         Self {
             segments: Segments::default(),
             lanes: Lanes::default(),
@@ -65,6 +78,9 @@ impl Book {
             ended: None,
             delays: HashMap::new(),
             timers: BTreeSet::new(),
+            lapses: HashMap::new(),
+            timed: false,
+            backoff_longest,
             next_number,
         }
     }
@@ -190,6 +206,9 @@ impl Book {
             self.timers.remove(&(until, place));
         }
         if state == State::Gone {
+            if !self.lapses.is_empty() {
+                self.lapses.remove(&place);
+            }
             self.segments.get_mut(place.segment).live -= 1;
             self.lanes.drop_live(lane);
         }
@@ -264,11 +283,14 @@ impl Book {
 
     /// Lets time pass: leases run out, delays end.
     pub(super) fn advance(&mut self, now: Timestamp) {
+        if !std::mem::replace(&mut self.timed, true) {
+            self.bound_delays(now);
+        }
         while let Some((address, hold)) = self.leases.pop_expired(now) {
             if !hold.cancelled
                 && let Some(place) = self.place_of(address)
             {
-                self.abandon(place, hold.until, now);
+                self.abandon(place, self.leases.deadline(&hold), now);
             }
         }
         while let Some((until, place)) = self.timers.first().copied().filter(|(until, _)| *until <= now) {
@@ -283,18 +305,58 @@ impl Book {
         }
     }
 
-    /// Takes a job from a worker whose lease ended at `until`.
+    /// Shortens delays that were put down by a clock that was ahead: none lasts longer than it was asked for, counted from
+    /// now.
+    fn bound_delays(&mut self, now: Timestamp) {
+        let bounded: BTreeSet<_> = self
+            .timers
+            .iter()
+            .map(|&(until, place)| {
+                let tried = self.segments.slot(place).attempts > 0;
+                let asked_for = until.since(self.segments.get(place.segment).enqueued);
+                let longest = if tried { self.backoff_longest } else { asked_for };
+                (until.min(now.after(longest)), place)
+            })
+            .collect();
+        self.delays = bounded.iter().map(|&(until, place)| (place, until)).collect();
+        self.timers = bounded;
+    }
+
+    /// Takes a job from a worker whose lease ended at `until`. Nothing is known to be wrong with the job: only one lapse in
+    /// [`LAPSES_PER_ATTEMPT`] counts as an attempt.
     fn abandon(&mut self, place: Place, until: Timestamp, now: Timestamp) {
-        let (slot, attempts_max) = (self.segments.slot(place), self.run_of(place).attempts_max);
-        let failed =
-            &mut self.lanes.queue_of(self.segments.get(place.segment).run_of(place.slot).lane).failed;
-        failed.add(now, 1);
-        if Self::is_exhausted(slot, attempts_max) {
-            let reason = format!("the lease of attempt {} of {attempts_max} ran out", slot.attempts);
+        let (slot, run) = (self.segments.slot(place), self.run_of(place));
+        self.lanes.queue_of(run.lane).failed.add(now, 1);
+        let lapses = self.lapses.entry(place).or_default();
+        *lapses += 1;
+        if *lapses < LAPSES_PER_ATTEMPT {
+            self.segments.slot_mut(place).attempts = slot.attempts.saturating_sub(1);
+            self.mark_dirty(place);
+            self.put_first(place, until);
+            return;
+        }
+        self.lapses.remove(&place);
+        if Self::is_exhausted(slot, run.attempts_max) {
+            let reason = format!(
+                "the lease of attempt {} of {} ran out {LAPSES_PER_ATTEMPT} times",
+                slot.attempts, run.attempts_max
+            );
             self.die(place, reason, now);
         } else {
             self.put_first(place, until);
         }
+    }
+
+    /// Takes back a lapse that turns out to be none, with what it did to the attempts; says whether there was one.
+    pub(super) fn forgive_lapse(&mut self, place: Place) -> bool {
+        let Some(lapses) = self.lapses.get_mut(&place) else { return false };
+        *lapses -= 1;
+        if *lapses == 0 {
+            self.lapses.remove(&place);
+        }
+        self.segments.slot_mut(place).attempts += 1;
+        self.mark_dirty(place);
+        true
     }
 
     /// When something happens that nobody calls for.

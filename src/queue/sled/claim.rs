@@ -8,14 +8,16 @@ use super::hands::Picked;
 use super::layout::{Body, damaged};
 use super::shared::Shared;
 use crate::queue::{Claim, Error, Lease, LeaseId};
-use crate::runtime::clock::{Stopwatch, Timestamp};
+use crate::runtime::clock::{Clock, Timestamp};
 
-/// A lease given to another worker meanwhile may run out before anything that was known when the wait began.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// A lease given to another worker meanwhile may run out before anything that was known when the wait began; and time that
+/// passes unseen does not count against leases: it is shorter than [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX).
+const PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// Hands out jobs, waiting for the first if need be.
 pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, Error> {
-    let waited = Stopwatch::start();
+    let began = Clock::system().steady();
+    let waited = || Clock::system().steady().since(began);
     let mut moment = now;
     loop {
         let woken = shared.wake.notified();
@@ -33,13 +35,13 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
                 return Ok(leases);
             }
         }
-        let Some(left) = claim.wait.checked_sub(waited.elapsed()).filter(|left| !left.is_zero()) else {
+        let Some(left) = claim.wait.checked_sub(waited()).filter(|left| !left.is_zero()) else {
             return Ok(Vec::new());
         };
         let pause = next_event.map_or(PAUSE_MAX, |event| event.since(moment).min(PAUSE_MAX)).min(left);
         // Woken or not, the next round finds out.
         let _ = tokio::time::timeout(pause, woken).await;
-        moment = now.after(waited.elapsed());
+        moment = now.after(waited());
     }
 }
 

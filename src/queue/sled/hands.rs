@@ -96,7 +96,7 @@ impl Book {
     fn take_up(&mut self, address: Address, number: u64, length: Duration, now: Timestamp) -> Pulse {
         let Some(place) = self.place_of(address) else { return Pulse::Lost };
         let slot = self.segments.slot(place);
-        if slot.state != State::Ready || slot.attempts == 0 {
+        if slot.state != State::Ready || !self.forgive_lapse(place) && slot.attempts == 0 {
             return Pulse::Lost;
         }
         self.turn_into(place, State::Held);

@@ -1,9 +1,13 @@
 //! Who holds what, and until when. In memory alone.
+//!
+//! Leases run by a clock of their own, which goes on with the calls: of a longer gap between two calls only
+//! [`UNSEEN_MAX`] counts. In such a gap the process or the machine was stopped, or its clock was set, and no holder could
+//! say that it is alive.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::queue::{Fence, Progress};
+use crate::queue::{Fence, Progress, UNSEEN_MAX};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
@@ -13,13 +17,16 @@ pub(super) type Address = (u64, u16);
 /// Bits of a fence that tell holds on one job apart.
 const NUMBER_BITS: u32 = 48;
 const SLOT_BITS: u32 = 16;
+/// No call waits for longer until it is its turn.
+const LATE_MAX: Duration = Duration::from_mins(1);
 
 /// One hold on a job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hold {
     pub(super) number: u64,
     pub(super) since: Timestamp,
-    pub(super) until: Timestamp,
+    /// By the clock of the leases.
+    pub(super) until: Duration,
     pub(super) length: Duration,
     pub(super) progress: Progress,
     /// The job is gone; its holder has not been told yet.
@@ -33,14 +40,40 @@ pub(super) struct Hold {
 #[derive(Debug)]
 pub(super) struct Leases {
     holds: HashMap<Address, Hold>,
-    deadlines: BTreeSet<(Timestamp, Address)>,
+    deadlines: BTreeSet<(Duration, Address)>,
     number: u64,
+    /// The clock of the leases.
+    clock: Duration,
+    /// The moment of the latest call.
+    latest: Option<Timestamp>,
 }
 
 impl Leases {
     pub(super) fn new(entropy: &Entropy) -> Self {
         let number = u64::from_le_bytes(entropy.bytes()) >> (64 - NUMBER_BITS);
-        Self { holds: HashMap::new(), deadlines: BTreeSet::new(), number }
+        Self {
+            holds: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            number,
+            clock: Duration::ZERO,
+            latest: None,
+        }
+    }
+
+    /// Lets the clock of the leases go on to a call at `now`. Calls that had to wait for each other come out of order; a clock
+    /// that was set back is followed.
+    fn see(&mut self, now: Timestamp) {
+        let latest = *self.latest.get_or_insert(now);
+        self.clock += now.since(latest).min(UNSEEN_MAX);
+        if now > latest || latest.since(now) > LATE_MAX {
+            self.latest = Some(now);
+        }
+    }
+
+    /// When a hold runs out if calls go on without a gap.
+    pub(super) fn deadline(&self, hold: &Hold) -> Timestamp {
+        let latest = self.latest.unwrap_or_default();
+        latest.after(hold.until.saturating_sub(self.clock)).before(self.clock.saturating_sub(hold.until))
     }
 
     /// Hands out a job.
@@ -60,12 +93,13 @@ impl Leases {
         length: Duration,
         now: Timestamp,
     ) -> Timestamp {
-        let until = now.after(length);
+        self.see(now);
+        let until = self.clock + length;
         let hold =
             Hold { number, since: now, until, length, progress: Progress::default(), cancelled: false };
         self.deadlines.insert((until, address));
         self.holds.insert(address, hold);
-        until
+        now.after(length)
     }
 
     /// Keeps a hold of the book before.
@@ -74,9 +108,11 @@ impl Leases {
         self.holds.insert(address, hold);
     }
 
-    /// Numbers no hold as one of the book before.
+    /// Goes on with the clock of the book before, and numbers no hold as it did.
     pub(super) const fn count_on_from(&mut self, before: &Self) {
         self.number = before.number;
+        self.clock = before.clock;
+        self.latest = before.latest;
     }
 
     pub(super) fn get(&self, address: Address) -> Option<&Hold> {
@@ -90,12 +126,13 @@ impl Leases {
         progress: Progress,
         now: Timestamp,
     ) -> Option<Timestamp> {
+        self.see(now);
         let hold = self.holds.get_mut(&address)?;
         self.deadlines.remove(&(hold.until, address));
-        hold.until = now.after(hold.length);
+        hold.until = self.clock + hold.length;
         hold.progress = progress;
         self.deadlines.insert((hold.until, address));
-        Some(hold.until)
+        Some(now.after(hold.length))
     }
 
     /// Marks the holder's job as cancelled.
@@ -114,8 +151,9 @@ impl Leases {
 
     /// Ends one of the holds that have run out.
     pub(super) fn pop_expired(&mut self, now: Timestamp) -> Option<(Address, Hold)> {
+        self.see(now);
         let (until, address) = *self.deadlines.first()?;
-        if until > now {
+        if until > self.clock {
             return None;
         }
         self.remove(address).map(|hold| (address, hold))
@@ -128,7 +166,8 @@ impl Leases {
 
     /// When the next hold runs out.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(until, _)| *until)
+        let (_, address) = self.deadlines.first()?;
+        self.get(*address).map(|hold| self.deadline(hold))
     }
 }
 
@@ -148,10 +187,24 @@ mod tests {
         let mut leases = Leases::new(&Entropy::seeded(1));
         let now = Timestamp::from_micros(5);
         let address = (u64::MAX - 3, 65_535);
-        let (fence, until) = leases.grant(address, Duration::from_secs(1), now);
+        let (fence, until) = leases.grant(address, UNSEEN_MAX, now);
         assert_eq!(read(fence), (address, leases.get(address).unwrap().number));
         assert!(leases.pop_expired(now).is_none());
         assert_eq!(leases.pop_expired(until).unwrap().0, address);
         assert!(leases.get(address).is_none() && leases.next_deadline().is_none());
+    }
+
+    #[test]
+    fn a_gap_between_calls_counts_little() {
+        let mut leases = Leases::new(&Entropy::seeded(1));
+        let at = |ms: i64| Timestamp::from_micros(1_700_000_000_000_000 + ms * 1_000);
+        leases.grant((1, 1), 3 * UNSEEN_MAX, at(0));
+        for step in [3_600_000, 0, 7_200_000, 7_200_250, -3_600_000, -3_599_900] {
+            assert!(leases.pop_expired(at(step)).is_none(), "{step}");
+        }
+        // Of 1,500 ms, 500, 500, 250 and 100 have passed.
+        assert_eq!(leases.next_deadline(), Some(at(-3_599_750)));
+        assert!(leases.pop_expired(at(-3_599_751)).is_none());
+        assert!(leases.pop_expired(at(-3_599_750)).is_some());
     }
 }

@@ -6,7 +6,7 @@ use super::book::Book;
 use super::ids::Ids;
 use super::layout::{Dead, Head, Marks, Tag, damaged, decode, number};
 use super::store::Store;
-use crate::queue::Error;
+use crate::queue::{Backoff, Error};
 use crate::runtime::entropy::Entropy;
 
 /// What the disk knew.
@@ -19,9 +19,14 @@ pub(super) struct Opened {
 }
 
 /// Reads everything but names and payloads.
-pub(super) fn read(store: &Store, entropy: &Entropy, work: Arc<Condvar>) -> Result<Opened, Error> {
+pub(super) fn read(
+    store: &Store,
+    entropy: &Entropy,
+    work: Arc<Condvar>,
+    backoff: Backoff,
+) -> Result<Opened, Error> {
     let bound = store.bound()?;
-    let mut book = Book::new(entropy, bound, work);
+    let mut book = Book::new(entropy, bound, work, backoff.longest);
     let mut ids = Ids::default();
     read_segments(store, &mut book, &mut ids)?;
     for entry in store.scan(Tag::Dead) {

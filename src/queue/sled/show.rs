@@ -172,7 +172,7 @@ fn describe(book: &Book, (index, segment): (u32, &Segment), run: &Run, slot: u16
         State::Delayed => JobState::Delayed { until: book.delay_of(Place { segment: index, slot }) },
         State::Held => {
             let hold = book.leases.get(address)?;
-            JobState::Leased { until: hold.until, progress: hold.progress }
+            JobState::Leased { until: book.leases.deadline(hold), progress: hold.progress }
         }
         State::Gone => return None,
     };

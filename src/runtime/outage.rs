@@ -5,14 +5,21 @@ use std::time::Duration;
 
 use crate::runtime::clock::Stopwatch;
 
-/// Since when it has failed whoever asked.
+/// Of the time between two failures, so much counts at most: in a longer one nobody asked, or the process was paused.
+const SILENCE_MAX: Duration = Duration::from_mins(5);
+
+/// The last failure, and how long it had failed whoever asked by then.
 #[derive(Debug, Default)]
-pub struct Outage(Mutex<Option<Stopwatch>>);
+pub struct Outage(Mutex<Option<(Stopwatch, Duration)>>);
 
 impl Outage {
     /// Somebody had no answer; how long nobody had any.
     pub fn goes_on(&self) -> Duration {
-        self.lock().get_or_insert_with(Stopwatch::start).elapsed()
+        let mut latest = self.lock();
+        let lasted =
+            latest.map_or(Duration::ZERO, |(watch, lasted)| lasted + watch.elapsed().min(SILENCE_MAX));
+        *latest = Some((Stopwatch::start(), lasted));
+        lasted
     }
 
     /// Somebody had an answer; whether that is news.
@@ -25,7 +32,7 @@ impl Outage {
         self.lock().is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Stopwatch>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Stopwatch, Duration)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

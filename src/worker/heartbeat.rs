@@ -1,5 +1,6 @@
 //! Signs of life for the jobs in hand; the answers say which are not wanted any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -8,10 +9,14 @@ use super::desk::Desk;
 use super::hold::{Cause, Hold, Holds};
 use crate::coordinator::Error;
 use crate::queue::Pulse;
+use crate::runtime::clock::{Clock, Stopwatch};
 use crate::telemetry::{chain, metrics};
 
 /// A job that is not wanted any more shall stop within a second: it is asked for four times in one.
 const EVERY_MAX: Duration = Duration::from_millis(250);
+
+/// So much later than expected, and the process or its machine was paused.
+const PAUSE_MIN: Duration = Duration::from_secs(3);
 
 /// Beats for all jobs in hand, three times a lease or more often, until told to stop. A job that is worked on for
 /// longer than `deadline` is told to stop.
@@ -25,11 +30,14 @@ pub(super) async fn beat(
     let every = EVERY_MAX.min(lease / 3);
     let mut silent = false;
     loop {
+        let (watch, began) = (Stopwatch::start(), Clock::system().steady());
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
         let held = holds.all();
+        // The stopwatch leaves out a suspension of the machine, as do those of the jobs.
+        excuse(&held, watch.elapsed().saturating_sub(every), Clock::system().steady().since(began));
         metrics::oldest_lease(held.iter().map(|hold| hold.age_seconds()).fold(0.0, f64::max));
         held.iter().filter(|hold| hold.worked() > deadline).for_each(|hold| hold.cancel(Cause::Overdue));
         match beat_once(desk, &held).await {
@@ -41,6 +49,17 @@ pub(super) async fn beat(
             // Said once; it is tried again soon enough.
             Err(_) => {}
         }
+    }
+}
+
+/// Takes a pause of the process off the time that jobs have been worked on, and says how long it was in all.
+fn excuse(held: &[Arc<Hold>], late: Duration, lasted: Duration) {
+    if late >= PAUSE_MIN {
+        held.iter().for_each(|hold| hold.was_paused(late));
+    }
+    if lasted >= PAUSE_MIN {
+        let (jobs, paused_ms) = (held.len(), lasted.as_millis() as u64);
+        tracing::warn!(jobs, paused_ms, "the process or its machine was paused; jobs in hand go on");
     }
 }
 

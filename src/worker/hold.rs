@@ -35,6 +35,8 @@ pub(super) struct Hold {
     taken: Stopwatch,
     /// Runs from the moment at which work began.
     watch: OnceLock<Stopwatch>,
+    /// Milliseconds of it in which the process was paused.
+    paused_ms: AtomicU64,
     /// Units of work behind it, and in all; what a unit is, the kind of job decides.
     pub(super) done: AtomicU64,
     pub(super) total: AtomicU64,
@@ -48,6 +50,7 @@ impl Hold {
             cause: OnceLock::new(),
             taken: Stopwatch::start(),
             watch: OnceLock::new(),
+            paused_ms: AtomicU64::new(0),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
         }
@@ -77,9 +80,15 @@ impl Hold {
         let _ = self.watch.set(Stopwatch::start());
     }
 
-    /// How long it has been worked on.
+    /// How long it has been worked on, pauses of the process left out.
     pub(super) fn worked(&self) -> Duration {
-        self.watch.get().map_or(Duration::ZERO, |watch| watch.elapsed())
+        let since = self.watch.get().map_or(Duration::ZERO, |watch| watch.elapsed());
+        since.saturating_sub(Duration::from_millis(self.paused_ms.load(Ordering::Relaxed)))
+    }
+
+    /// The process was paused for this long.
+    pub(super) fn was_paused(&self, pause: Duration) {
+        self.paused_ms.fetch_add(pause.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// What the job looks at while it works.

@@ -16,6 +16,7 @@ use crate::model::{Outcome, Task};
 use crate::queue::Claim;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
+use crate::runtime::outage::Outage;
 use crate::telemetry::{chain, metrics};
 
 /// How long a claim waits for work before it is made again.
@@ -129,10 +130,10 @@ impl Crew {
     /// Tells the coordinator what became of a job. While that cannot be written down the job stays in hand: what is done
     /// need not be done again, and a full disk uses up nobody's attempts.
     async fn tell(&self, hold: &Hold, ended: &Result<Outcome, Error>) {
-        let watch = Stopwatch::start();
+        let outage = Outage::default();
         let mut said = false;
         while let Err(error) = self.say(hold, ended).await {
-            let (job, waits) = (&hold.lease().job, error.may_pass() && watch.elapsed() < OUTAGE_MAX);
+            let (job, waits) = (&hold.lease().job, error.may_pass() && outage.goes_on() < OUTAGE_MAX);
             if !waits || !said {
                 tracing::warn!(job.id = %job, "cannot say what became of a job: {}", chain(&error));
             }

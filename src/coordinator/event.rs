@@ -83,7 +83,7 @@ pub enum Event {
     Stalled,
     /// If its last run ended before this moment, the project is to go.
     Aged {
-        /// The moment.
+        /// The moment, by the clock that retention goes by.
         before: Timestamp,
     },
 }

@@ -22,7 +22,7 @@ impl Coordinator {
     /// missed is done once.
     pub(super) async fn schedule_chores(&self) -> Result<(), Error> {
         let every = i64::try_from(self.0.rules.upkeep.every.as_micros()).unwrap_or(i64::MAX).max(1);
-        let period = self.0.clock.now().as_micros() / every + 1;
+        let period = self.0.clock.steady().as_micros() / every + 1;
         let due = Timestamp::from_micros(period.saturating_mul(every));
         let waiting = self.waiting_chores(due).await?;
         let mut jobs: Vec<NewJob> = Chore::ALL
@@ -38,7 +38,7 @@ impl Coordinator {
     /// is from when chores were done less often.
     async fn waiting_chores(&self, due: Timestamp) -> Result<HashSet<String>, Error> {
         let query = JobQuery { group: Some(Group::from(CHORES)), count: PAGE, ..JobQuery::default() };
-        let jobs = self.0.broker.jobs(&query, self.0.clock.now()).await?;
+        let jobs = self.0.broker.jobs(&query, self.0.clock.steady()).await?;
         let waits = |state| match state {
             JobState::Ready => true,
             JobState::Delayed { until } => until <= due,
@@ -57,7 +57,7 @@ impl Coordinator {
         }
         let again = NewJob {
             job: format!("{id}{AGAIN}").into(),
-            not_before: Some(self.0.clock.now().after(self.0.rules.upkeep.lease)),
+            not_before: Some(self.0.clock.steady().after(self.0.rules.upkeep.lease)),
             ..outbox::queued(&assignment.job)
         };
         self.enqueue(&mut vec![again]).await
@@ -101,10 +101,9 @@ impl Coordinator {
     /// Deletes the projects whose last run ended longer ago than projects are kept.
     async fn retire(&self) -> Result<(), Error> {
         let Some(retention) = self.0.rules.upkeep.retention else { return Ok(()) };
-        let age = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-        let before = Timestamp::from_micros(self.0.clock.now().as_micros().saturating_sub(age));
-        for listed in self.projects().await?.into_iter().filter(|listed| listed.added < before) {
-            match self.apply(listed.id, Event::Aged { before }).await {
+        let before = self.retention_clock().await?.surely.before(retention);
+        for id in self.0.store.settled_before(before).await? {
+            match self.apply(id, Event::Aged { before }).await {
                 Ok(_) | Err(Error::Refused(Refused::Absent)) => {}
                 Err(error) => return Err(error),
             }
@@ -166,12 +165,13 @@ fn strays(project: &ProjectState, holding: &Holding) -> Vec<Purge> {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::super::{Rules, Upkeep};
     use super::*;
-    use crate::metadata::Sqlite;
+    use crate::metadata::{Commit, Runs, Sqlite};
     use crate::model::Outcome;
     use crate::model::{Dataset, Party, ResultType, Run, RunId, Summary, Threshold, TokenHash};
     use crate::queue::sled::{Settings, SledBroker};
@@ -186,26 +186,61 @@ mod tests {
         Run { state, ..Run::asked_for(id, Threshold::new(0.5).unwrap(), Timestamp::default()) }
     }
 
+    /// A coordinator, started again on what the one before has left.
+    fn start(folder: &Path, clock: &Clock, retention: Option<Duration>) -> Coordinator {
+        let (store, entropy) = (Sqlite::open(&folder.join("metadata.db")).unwrap(), Entropy::seeded(1));
+        let broker = SledBroker::open(&folder.join("queue"), Settings::default(), entropy.clone()).unwrap();
+        let rules = Rules {
+            min_encoding_bytes: 8,
+            max_encoding_bytes: 8,
+            run_pairs_max: 1,
+            solver_pairs_max: 1,
+            comparisons_per_job: None,
+            upkeep: Upkeep { retention, ..Upkeep::default() },
+        };
+        Coordinator::new(Arc::new(store), Arc::new(broker), clock.clone(), entropy, rules)
+    }
+
+    #[tokio::test]
+    async fn a_project_goes_when_time_has_passed_and_not_when_the_clock_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_micros(1_800_000_000_000_000);
+        let (clock, day) = (Clock::manual(now), Duration::from_hours(24));
+        let server = start(folder.path(), &clock, Some(30 * day));
+        let ended =
+            Run { ended: Some(now), settled: Some(now), ..run(1, RunState::Completed(Summary::default())) };
+        let state = ProjectState { runs: vec![ended], ..ProjectState::of(Vec::new(), ResultType::Groups) };
+        let id = state.id;
+        let change =
+            move |_| Some(Commit { state: Some(state.clone()), outbox: Vec::new(), duties: Vec::new() });
+        server.0.store.update(id, Runs::All, Box::new(change)).await.unwrap();
+        let retired = async |server: &Coordinator| {
+            server.retire().await.unwrap();
+            server.keep_mark().await.unwrap();
+            server.project(id, Runs::All).await.unwrap().is_none()
+        };
+        for wrong in [now.after(365 * day), Timestamp::default(), now] {
+            clock.set(wrong);
+            assert!(!retired(&server).await, "{wrong}");
+        }
+        clock.advance(15 * day);
+        clock.set(clock.now().after(365 * day));
+        assert!(!retired(&server).await);
+        drop(server);
+        let server = start(folder.path(), &clock, Some(30 * day));
+        assert!(!retired(&server).await);
+        clock.set(now.after(15 * day));
+        assert!(!retired(&server).await);
+        clock.advance(14 * day);
+        assert!(!retired(&server).await);
+        clock.advance(2 * day);
+        assert!(retired(&server).await);
+    }
+
     #[tokio::test]
     async fn a_chore_is_done_once_in_a_period_however_often_the_process_starts() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_micros(1_000_000_000_000));
-        let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();
-        let entropy = Entropy::seeded(1);
-        let broker =
-            SledBroker::open(&folder.path().join("queue"), Settings::default(), entropy.clone()).unwrap();
-        let broker = Arc::new(broker);
-        let start = || {
-            let rules = Rules {
-                min_encoding_bytes: 8,
-                max_encoding_bytes: 8,
-                run_pairs_max: 1,
-                solver_pairs_max: 1,
-                comparisons_per_job: None,
-                upkeep: Upkeep::default(),
-            };
-            Coordinator::new(Arc::new(store.clone()), broker.clone(), clock.clone(), entropy.clone(), rules)
-        };
         let claim = Claim {
             queues: vec![Share { queue: "maintenance".into(), weight: NonZeroU32::MIN }],
             count: 10,
@@ -217,7 +252,7 @@ mod tests {
             // A day without the server between the second hour and the third.
             clock.advance(Duration::from_hours(if hour == 2 { 24 } else { 1 }));
             for _ in 0..5 {
-                let coordinator = start();
+                let coordinator = start(folder.path(), &clock, None);
                 coordinator.schedule_chores().await.unwrap();
                 for assignment in coordinator.claim(&claim).await.unwrap() {
                     done.push((hour, assignment.job.task.kind()));

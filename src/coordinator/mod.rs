@@ -12,6 +12,7 @@ mod jobs;
 mod maintenance;
 mod outbox;
 mod reconcile;
+mod retention;
 mod seen;
 mod sizes;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use doors::{CreatedProject, NewProject, PostRun};
 pub use error::Error;
 pub use event::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
 use glance::Glances;
+use retention::RetentionClock;
 
 /// Decides what happens next, and sees to it. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +50,8 @@ struct Inner {
     entropy: Entropy,
     rules: Rules,
     glances: Glances,
+    /// Absent until it is asked.
+    retention: tokio::sync::Mutex<Option<RetentionClock>>,
     /// Wakes the pump: there is something in the outbox.
     written: Notify,
     /// Whether the queue may still hold names of what was deleted. Of the time before the start that is not known.
@@ -64,7 +68,8 @@ impl Coordinator {
         rules: Rules,
     ) -> Self {
         let (glances, written, traces) = (Glances::default(), Notify::new(), AtomicBool::new(true));
-        Self(Arc::new(Inner { store, broker, clock, entropy, rules, glances, written, traces }))
+        let retention = tokio::sync::Mutex::default();
+        Self(Arc::new(Inner { store, broker, clock, entropy, rules, glances, retention, written, traces }))
     }
 
     /// What the operator has fixed for all projects.
@@ -82,13 +87,15 @@ impl Coordinator {
     async fn apply(&self, id: ProjectId, event: Event) -> Result<Option<ProjectState>, Error> {
         let verdict = Arc::new(Mutex::new(Err(Refused::Absent)));
         let (told, rules, runs) = (Arc::clone(&verdict), self.0.rules.clone(), event.runs());
+        let moment = self.retention_clock().await?.perhaps;
         let change = move |before: Option<ProjectState>| {
             let decided = before
                 .ok_or(Refused::Absent)
                 .and_then(|before| Ok((seen::look_at(&before), transition::next(before, &event, &rules)?)));
             let (verdict, commit) = match decided {
                 Err(refused) => (Err(refused), None),
-                Ok((seen, next)) => {
+                Ok((seen, mut next)) => {
+                    next.state.iter_mut().for_each(|state| seen::settle(&seen, state, moment));
                     let follows = !next.effects.is_empty();
                     let commit = outbox::commit(next.state.clone(), &next.effects);
                     (Ok((seen, next.state, follows)), Some(commit))

@@ -68,8 +68,8 @@ impl Coordinator {
                 Ok(last) => buried = last,
                 Err(error) => tracing::error!("cannot look at the dead letters: {}", chain(&error)),
             }
-            if self.0.clock.now().since(last_look) >= look_every {
-                last_look = self.0.clock.now();
+            if self.0.clock.steady().since(last_look) >= look_every {
+                last_look = self.0.clock.steady();
                 self.look_around().await;
             }
             let written = async {
@@ -84,6 +84,9 @@ impl Coordinator {
     }
 
     async fn look_around(&self) {
+        if let Err(error) = self.keep_mark().await {
+            tracing::error!("cannot write down how much time has passed: {}", chain(&error));
+        }
         if let Err(error) = self.restart_stalled().await {
             tracing::error!("cannot look for stalled work: {}", chain(&error));
         }
@@ -114,7 +117,7 @@ impl Coordinator {
                 }
                 Ok(Effect::Cancel(group)) => {
                     self.enqueue(&mut jobs).await?;
-                    self.0.broker.cancel_group(&Group::from(group), self.0.clock.now()).await?;
+                    self.0.broker.cancel_group(&Group::from(group), self.0.clock.steady()).await?;
                 }
                 Err(error) => tracing::error!("a message in the outbox is not understood: {error}"),
             }
@@ -147,7 +150,7 @@ impl Coordinator {
             self.recall_attempts(jobs).await?;
         }
         while !jobs.is_empty() {
-            match self.0.broker.enqueue(jobs, self.0.clock.now()).await {
+            match self.0.broker.enqueue(jobs, self.0.clock.steady()).await {
                 Ok(_) => jobs.clear(),
                 Err(queue::Error::TooLarge { job: id, .. }) => {
                     tracing::error!(job.id = %id, "a job is too large for the queue");

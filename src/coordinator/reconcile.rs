@@ -46,7 +46,7 @@ impl Coordinator {
             return Ok(());
         }
         let query = JobQuery { queue: Some(PURGES.into()), count: usize::MAX, ..JobQuery::default() };
-        let living = self.0.broker.jobs(&query, self.0.clock.now()).await?;
+        let living = self.0.broker.jobs(&query, self.0.clock.steady()).await?;
         let living: HashSet<&str> = living
             .iter()
             .map(|job| job.job.as_str())

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::{ProjectId, ProjectState, Run, RunId, RunState};
+use crate::runtime::clock::Timestamp;
 use crate::telemetry::metrics;
 
 /// The stages of a run, as labels, in the order in which it goes through them.
@@ -26,6 +27,17 @@ pub(super) fn look_at(project: &ProjectState) -> Vec<Seen> {
         stages: stages_behind(project, run).count(),
     };
     project.runs.iter().map(seen).collect()
+}
+
+/// Notes on the runs that an event has ended when that was, by the clock of retention.
+pub(super) fn settle(before: &[Seen], after: &mut ProjectState, moment: Timestamp) {
+    let had_ended = |id| {
+        let ended = |state: &RunState| matches!(state, RunState::Completed(_) | RunState::Failed { .. });
+        before.iter().any(|seen| seen.id == id && ended(&seen.state))
+    };
+    for run in after.runs.iter_mut().filter(|run| run.has_ended() && run.settled.is_none()) {
+        run.settled = (!had_ended(run.id)).then_some(moment);
+    }
 }
 
 /// Says what has become of the runs, now that it is committed.
@@ -97,7 +109,6 @@ mod tests {
     use super::*;
     use crate::model::run::Times;
     use crate::model::{ResultType, Summary, Threshold};
-    use crate::runtime::clock::Timestamp;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_micros(seconds * 1_000_000)

@@ -47,7 +47,7 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
         }
         Event::Restarted => step.restarted(),
         Event::Stalled => step.stalled(),
-        Event::Aged { before } if step.project.ended().is_some_and(|ended| ended < *before) => {
+        Event::Aged { before } if step.project.settled().is_some_and(|settled| settled < *before) => {
             return Ok(step.deleted());
         }
         Event::Aged { .. } => {}

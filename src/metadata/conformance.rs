@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::store::{Commit, Duty, Runs, Store};
+use super::store::{Commit, Duty, Mark, Runs, Store};
 use crate::model::run::{Progress, Times};
 use crate::model::{
     AccessKeys, BitSet, Checksum, Contents, Dataset, ForeignFile, Keyring, NamedFile, Party, ProjectId,
@@ -29,6 +29,8 @@ pub(super) async fn all(store: &dyn Store) {
     attempts_go_with_their_job_or_its_project(store).await;
     changes_of_one_project_do_not_overtake_each_other(store).await;
     the_rate_of_a_completed_run_outlives_it(store).await;
+    settled_projects_are_found_by_age(store).await;
+    a_mark_replaces_the_one_before(store).await;
 }
 
 /// A project with a party and a run in every state, its numbers derived from `number`.
@@ -114,6 +116,7 @@ fn run(number: u8, index: u8, state: RunState) -> Run {
         added: at(1),
         started: (index > 1).then(|| at(2)),
         ended: (index > 3).then(|| at(500_002)),
+        settled: (index > 4).then(|| at(500_003)),
         progress: (index > 1).then_some(Progress {
             parts: 20,
             applied,
@@ -293,4 +296,47 @@ async fn changes_of_one_project_do_not_overtake_each_other(store: &dyn Store) {
 async fn the_rate_of_a_completed_run_outlives_it(store: &dyn Store) {
     // 1,000,000 comparisons in half a second, by the completed run of the projects above.
     assert_eq!(store.status().await.unwrap().rate, Some(2_000_000));
+}
+
+async fn settled_projects_are_found_by_age(store: &dyn Store) {
+    let of = |number: u8, runs: &[(Option<i64>, Option<i64>)]| {
+        let mut state = project(number);
+        state.runs.drain(..5);
+        let run = state.runs.remove(0);
+        state.runs = (0..)
+            .zip(runs)
+            .map(|(index, (ended, settled))| {
+                let id = RunId::from_bytes([number + index; 24]);
+                let [ended, settled] = [ended, settled].map(|moment| moment.map(Timestamp::from_micros));
+                Run { id, ended, settled, ..run.clone() }
+            })
+            .collect();
+        state
+    };
+    let projects = [
+        of(210, &[(Some(-90), Some(-100)), (Some(-80), Some(-60))]),
+        of(215, &[(Some(-80), None)]),
+        of(220, &[(Some(-90), Some(-100)), (None, None)]),
+        of(225, &[(Some(-100), Some(-50))]),
+        of(230, &[]),
+    ];
+    for project in &projects {
+        put(store, project).await;
+    }
+    let before = async |micros| store.settled_before(Timestamp::from_micros(micros)).await.unwrap();
+    assert!(before(-80).await.is_empty());
+    assert_eq!(before(-60).await, [projects[1].id]);
+    let mut found = before(-50).await;
+    found.sort_unstable();
+    assert_eq!(found, [projects[0].id, projects[1].id]);
+    assert!(store.latest().await.unwrap().is_some_and(|latest| latest >= project(1).added));
+}
+
+async fn a_mark_replaces_the_one_before(store: &dyn Store) {
+    assert_eq!(store.mark().await.unwrap(), None);
+    for micros in [7, 5] {
+        let (passed, wall) = (Timestamp::from_micros(micros), Timestamp::from_micros(2 * micros));
+        store.keep_mark(Mark { passed, wall }).await.unwrap();
+        assert_eq!(store.mark().await.unwrap(), Some(Mark { passed, wall }));
+    }
 }

@@ -100,6 +100,15 @@ pub struct Listed {
     pub added: Timestamp,
 }
 
+/// How far the clock that retention goes by had come, and what the wall clock said then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What the clock of retention said.
+    pub passed: Timestamp,
+    /// What the wall clock said.
+    pub wall: Timestamp,
+}
+
 /// What can be said of all projects together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -130,6 +139,18 @@ pub trait Store: Send + Sync {
     /// The projects that wait for something of ours: an upload under way, a dataset being laid out, a run
     /// that has been started and has not ended.
     async fn unsettled(&self) -> Result<Vec<ProjectId>, Error>;
+
+    /// The projects whose runs have all ended, the last one before this moment of the clock that retention goes by.
+    async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, Error>;
+
+    /// The mark kept last.
+    async fn mark(&self) -> Result<Option<Mark>, Error>;
+
+    /// Keeps a mark in place of the one before.
+    async fn keep_mark(&self, mark: Mark) -> Result<(), Error>;
+
+    /// The latest moment that any project or run speaks of.
+    async fn latest(&self) -> Result<Option<Timestamp>, Error>;
 
     /// What can be said of all projects together.
     async fn status(&self) -> Result<Status, Error>;

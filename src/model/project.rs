@@ -50,15 +50,15 @@ impl ProjectState {
         })
     }
 
-    /// When its last run ended, if nothing goes on and there was a run.
-    pub fn ended(&self) -> Option<Timestamp> {
+    /// When its last run ended by the clock that retention goes by, if nothing goes on and there was a run.
+    pub fn settled(&self) -> Option<Timestamp> {
         let arriving =
             |contents: &Contents| matches!(contents, Contents::Fetching { .. } | Contents::Ingesting(_));
         let busy = |party: &Party| party.uploading || arriving(&party.contents);
         if self.parties.iter().any(busy) || !self.runs.iter().all(Run::has_ended) {
             return None;
         }
-        self.runs.iter().filter_map(|run| run.ended).max()
+        self.runs.iter().filter_map(|run| run.settled.or(run.ended)).max()
     }
 
     /// How many parties have had an upload accepted.

@@ -30,6 +30,8 @@ pub struct Run {
     pub started: Option<Timestamp>,
     /// When it ended, well or not.
     pub ended: Option<Timestamp>,
+    /// When it ended by the clock that retention goes by, which the wall clock may have left; absent if nobody noted it.
+    pub settled: Option<Timestamp>,
     /// How far it is.
     pub state: RunState,
     /// The plan's parts, once it is planned: how many there are, and what they have brought.
@@ -140,6 +142,7 @@ impl Run {
             added,
             started: None,
             ended: None,
+            settled: None,
             state: RunState::Created,
             progress: None,
             seed: None,

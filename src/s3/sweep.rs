@@ -5,17 +5,23 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::objects::buckets::Buckets;
+use crate::runtime::clock::Clock;
 use crate::telemetry::chain;
 
-/// How often they are looked for.
-const EVERY: Duration = Duration::from_hours(1);
+/// How often they are looked for. Of the time that the server runs, what is left after the last look does not count.
+const EVERY: Duration = Duration::from_mins(10);
 
-/// Removes uploads in parts that began longer than `age` ago, now and every hour until `stop`.
+/// Removes uploads in parts that have waited for `age` while the server ran, now and every ten minutes until `stop`.
 pub async fn sweep(buckets: Buckets, age: Duration, stop: CancellationToken) {
+    let mut looked = Clock::system().steady();
     loop {
-        match buckets.sweep(age).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed uploads in parts that were abandoned"),
+        let now = Clock::system().steady();
+        match buckets.sweep(now.since(looked), age).await {
+            Ok(0) => looked = now,
+            Ok(count) => {
+                looked = now;
+                tracing::info!(count, "removed uploads in parts that were abandoned");
+            }
             Err(error) => tracing::warn!("cannot look for abandoned uploads: {}", chain(&error)),
         }
         tokio::select! {

@@ -5,6 +5,7 @@
 mod admin;
 mod broken_disk;
 mod browsers;
+mod clocks;
 mod command_line;
 mod comparing;
 mod data_dir;

@@ -69,7 +69,8 @@ async fn a_project_that_ended_long_ago_goes_if_that_is_configured() {
     let id = hex::decode(old.path.rsplit('/').next().unwrap()).unwrap();
     let two_days = 2 * 24 * 3_600_000_000_i64;
     metadata.execute("UPDATE projects SET added = added - ?1 WHERE id = ?2", (two_days, &id)).unwrap();
-    metadata.execute("UPDATE runs SET ended = ended - ?1 WHERE project = ?2", (two_days, &id)).unwrap();
+    let ended = "UPDATE runs SET ended = ended - ?1, settled = settled - ?1 WHERE project = ?2";
+    metadata.execute(ended, (two_days, &id)).unwrap();
     drop(metadata);
     let server = Entityd::in_folder(folder, &["--retention-days", "1", OFTEN[0], OFTEN[1]]);
     let api = server.api();

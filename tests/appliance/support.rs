@@ -78,6 +78,11 @@ impl Entityd {
         (ended, fs::read_to_string(folder.path().join("log")).unwrap())
     }
 
+    /// A server that is told `flags`, with environment variables, on what another one has left in `folder`.
+    pub(crate) fn told_in(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::launch(folder, flags, variables)
+    }
+
     /// A process on what another one has left in `folder`, that comes to its end by itself, perhaps before it has said
     /// anything.
     pub(crate) async fn until_it_ends(folder: &TempDir, variables: &[(&str, &str)]) {

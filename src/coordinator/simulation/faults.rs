@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::metadata::store::Change;
-use crate::metadata::{self, Duty, Listed, ListedRun, Message, Runs, Status, Store};
+use crate::metadata::{self, Duty, Listed, ListedRun, Mark, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::queue::{
     self, Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Group, Heartbeat, JobDetail, JobId,
@@ -199,6 +199,22 @@ impl Store for FaultyStore {
 
     async fn unsettled(&self) -> Result<Vec<ProjectId>, metadata::Error> {
         call!(self, unavailable(), self.inner.unsettled())
+    }
+
+    async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, metadata::Error> {
+        call!(self, unavailable(), self.inner.settled_before(moment))
+    }
+
+    async fn mark(&self) -> Result<Option<Mark>, metadata::Error> {
+        call!(self, unavailable(), self.inner.mark())
+    }
+
+    async fn keep_mark(&self, mark: Mark) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.keep_mark(mark))
+    }
+
+    async fn latest(&self) -> Result<Option<Timestamp>, metadata::Error> {
+        call!(self, unavailable(), self.inner.latest())
     }
 
     async fn status(&self) -> Result<Status, metadata::Error> {

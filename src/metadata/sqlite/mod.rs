@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::store::{Change, Duty, Error, Listed, ListedRun, Message, Runs, Status, Store};
+use super::store::{Change, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
 
 /// What leads from each version of the file to the next.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
@@ -27,6 +27,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0005.sql"),
     include_str!("../migrations/0006.sql"),
     include_str!("../migrations/0007.sql"),
+    include_str!("../migrations/0008.sql"),
 ];
 
 /// The metadata in one `SQLite` file. Cheap to clone.
@@ -138,6 +139,51 @@ impl Store for Sqlite {
                 .map_err(unavailable)?;
             let rows = select.query_map([], |row| row.get::<_, Vec<u8>>(0)).map_err(unavailable)?;
             rows.map(|row| rows::project_id(row.map_err(unavailable)?)).collect()
+        })
+        .await
+    }
+
+    async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, Error> {
+        self.read("settled", move |reader| {
+            let mut select = reader
+                .prepare_cached(
+                    "SELECT project FROM runs GROUP BY project
+                     HAVING count(ended) = count(*) AND max(coalesce(settled, ended)) < ?1",
+                )
+                .map_err(unavailable)?;
+            let rows = select
+                .query_map([moment.as_micros()], |row| row.get::<_, Vec<u8>>(0))
+                .map_err(unavailable)?;
+            rows.map(|row| rows::project_id(row.map_err(unavailable)?)).collect()
+        })
+        .await
+    }
+
+    async fn mark(&self) -> Result<Option<Mark>, Error> {
+        self.read("mark", |reader| {
+            let moment = |row: &rusqlite::Row<'_>, index| row.get(index).map(Timestamp::from_micros);
+            let read = |row: &rusqlite::Row<'_>| Ok(Mark { passed: moment(row, 0)?, wall: moment(row, 1)? });
+            reader.query_row("SELECT passed, wall FROM mark", [], read).optional().map_err(unavailable)
+        })
+        .await
+    }
+
+    async fn keep_mark(&self, mark: Mark) -> Result<(), Error> {
+        let keep = move |writer: &sqlite::Change<'_>| {
+            let mut replace = writer
+                .prepare_cached("REPLACE INTO mark (only, passed, wall) VALUES (1, ?1, ?2)")
+                .map_err(unavailable)?;
+            replace.execute([mark.passed.as_micros(), mark.wall.as_micros()]).map(drop).map_err(unavailable)
+        };
+        counted("mark", self.0.write(keep)).await
+    }
+
+    async fn latest(&self) -> Result<Option<Timestamp>, Error> {
+        self.read("latest", |reader| {
+            let sql = "SELECT max(moment) FROM (SELECT max(added) AS moment FROM projects
+                       UNION ALL SELECT max(coalesce(ended, started, added)) FROM runs)";
+            let latest: Option<i64> = reader.query_row(sql, [], |row| row.get(0)).map_err(unavailable)?;
+            Ok(latest.map(Timestamp::from_micros))
         })
         .await
     }

@@ -265,10 +265,10 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
         .prepare_cached(
             "INSERT INTO runs (project, id, name, notes, threshold, added, started, ended, state, stage, message,
                                found_pairs, groups, checksums, parts, applied, comparisons_total, comparisons,
-                               pairs, seed, ready, compared, latest, worked)
+                               pairs, seed, ready, compared, latest, worked, settled)
              VALUES (:project, :id, :name, :notes, :threshold, :added, :started, :ended, :state, :stage, :message,
                      :found_pairs, :groups, :checksums, :parts, :applied, :comparisons_total, :comparisons,
-                     :pairs, :seed, :ready, :compared, :latest, :worked)
+                     :pairs, :seed, :ready, :compared, :latest, :worked, :settled)
              ON CONFLICT (id) DO UPDATE SET
                  started = excluded.started, ended = excluded.ended, state = excluded.state,
                  stage = excluded.stage, message = excluded.message, found_pairs = excluded.found_pairs,
@@ -276,7 +276,8 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
                  applied = excluded.applied,
                  comparisons_total = excluded.comparisons_total, comparisons = excluded.comparisons,
                  pairs = excluded.pairs, seed = excluded.seed, ready = excluded.ready,
-                 compared = excluded.compared, latest = excluded.latest, worked = excluded.worked",
+                 compared = excluded.compared, latest = excluded.latest, worked = excluded.worked,
+                 settled = excluded.settled",
         )
         .map_err(unavailable)?;
     let (state, failure, summary) = match &run.state {
@@ -314,6 +315,7 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
             ":compared": run.times.compared.map(Timestamp::as_micros),
             ":latest": run.times.latest.map(Timestamp::as_micros),
             ":worked": run.times.worked.as_micros() as i64,
+            ":settled": run.settled.map(Timestamp::as_micros),
         })
         .map(drop)
         .map_err(unavailable)
@@ -337,6 +339,7 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
         added: Timestamp::from_micros(get(row, "added")?),
         started: get_moment(row, "started")?,
         ended: get_moment(row, "ended")?,
+        settled: get_moment(row, "settled")?,
         state,
         progress: progress(row)?,
         seed: get::<Option<[u8; 32]>>(row, "seed")?.map(Seed::from_bytes),
@@ -376,6 +379,10 @@ fn store_rate(connection: &Connection, run: &Run) -> Result<(), Error> {
     let (RunState::Completed(_), Some(started), Some(ended)) = (&run.state, run.started, run.ended) else {
         return Ok(());
     };
+    if ended < started {
+        // The clock was set back meanwhile.
+        return Ok(());
+    }
     let comparisons = run.progress.as_ref().map_or(0, |progress| progress.comparisons_total);
     let seconds = ended.since(started).as_secs_f64().max(1e-6);
     let rate = (comparisons as f64 / seconds).round() as i64;

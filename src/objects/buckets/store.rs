@@ -373,14 +373,15 @@ impl Buckets {
         self.index.write(abort).await
     }
 
-    /// Forgets the uploads that began longer than `age` ago, and says how many there were.
+    /// Forgets the uploads that nobody has completed although the server has run for `age` since, and says how many there
+    /// were; `time` has passed since the last call. What the wall clock says does not matter.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    pub async fn sweep(&self, age: Duration) -> Result<usize, Error> {
-        let (moment, pins) = (self.clock.now().before(age), self.pins.clone());
+    pub async fn sweep(&self, time: Duration, age: Duration) -> Result<usize, Error> {
+        let pins = self.pins.clone();
         let sweep = move |change: &Change<'_>| {
-            let gone = index::abandoned(change, moment)?;
+            let gone = index::abandoned(change, time, age)?;
             let count = gone.len();
             doom(change, &pins, gone);
             Ok::<_, Error>(count)

@@ -22,7 +22,7 @@ use super::Error;
 use super::files::{Files, Number, PLACES};
 use crate::runtime::sqlite::{self, Change, Database};
 
-const MIGRATIONS: [&str; 1] = [include_str!("0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// Opens the index and counts that it was opened.
 pub(super) fn open(path: &Path) -> Result<Database, sqlite::Error> {

@@ -1,5 +1,7 @@
 //! Uploads in parts.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::objects::{self, Gone, New, Stored, take_data};
@@ -396,11 +398,17 @@ pub(in super::super) fn abort(
     Ok((upload.id, forget(change, upload.id)?))
 }
 
-/// Forgets the uploads that began before `moment`.
-pub(in super::super) fn abandoned(change: &Change<'_>, moment: Timestamp) -> Result<Vec<Gone>, Error> {
-    let mut select = change.prepare_cached("SELECT id FROM uploads WHERE started < ?1")?;
-    let ids: Vec<Number> =
-        select.query_map([moment.as_micros()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+/// Lets all uploads wait for `time` more, and forgets those that have waited for `age`. One that is looked at for the first
+/// time begins to wait.
+pub(in super::super) fn abandoned(
+    change: &Change<'_>,
+    time: Duration,
+    age: Duration,
+) -> Result<Vec<Gone>, Error> {
+    let [time, age] = [time, age].map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
+    change.execute("UPDATE uploads SET waited = coalesce(waited + ?1, 0)", [time])?;
+    let mut select = change.prepare_cached("SELECT id FROM uploads WHERE waited >= ?1")?;
+    let ids: Vec<Number> = select.query_map([age], |row| row.get(0))?.collect::<Result<_, _>>()?;
     ids.into_iter().map(|id| Ok((id, forget(change, id)?))).collect()
 }
 

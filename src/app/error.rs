@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::runtime::{data_dir, secret};
+use crate::runtime::identity::Identity;
+use crate::runtime::{data_dir, secret, sqlite};
 use crate::{coordinator, http, metadata, objects, queue, s3, tls};
 
 /// Why the server does not start, or does not go on.
@@ -75,6 +76,15 @@ pub enum Error {
     /// Nobody could be let in to the administration.
     #[error("cannot set up the admin token")]
     Access(#[from] http::admin::access::Error),
+    /// A database cannot be read.
+    #[error("cannot read {}", path.display())]
+    Database {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: sqlite::Error,
+    },
     /// The metadata cannot be opened.
     #[error("cannot open the metadata in {}", path.display())]
     Metadata {
@@ -87,6 +97,9 @@ pub enum Error {
     /// The objects cannot be opened.
     #[error("cannot open the objects")]
     Objects(#[from] objects::Error),
+    /// The objects belong to another, or it cannot be told.
+    #[error(transparent)]
+    NotOurs(#[from] objects::NotOurs),
     /// The buckets cannot be opened.
     #[error("cannot open the buckets of the S3 endpoint")]
     Buckets(#[from] objects::buckets::Error),
@@ -104,6 +117,20 @@ pub enum Error {
         /// Why.
         #[source]
         cause: queue::Error,
+    },
+    /// The queue belongs to another data directory.
+    #[error(
+        "the queue in {} belongs to the data directory with the identity {found}, and this one has {expected}; restore \
+         all files from the same backup, or move the queue away: its jobs are asked for again",
+        path.display()
+    )]
+    ForeignQueue {
+        /// Where it lies.
+        path: PathBuf,
+        /// The identity in it.
+        found: Identity,
+        /// The identity of the data directory.
+        expected: Identity,
     },
     /// What was left by the last process cannot be taken up.
     #[error("cannot take up what was left at the last stop")]

@@ -4,9 +4,11 @@ mod announce;
 mod banner;
 mod edge;
 mod error;
+mod identity;
 mod listen;
 mod objects;
 mod operator;
+mod owner;
 mod resources;
 mod s3;
 mod service_manager;
@@ -25,6 +27,8 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -36,7 +40,7 @@ use crate::http::Entrance;
 use crate::http::admin::{Access, Made, Office};
 use crate::http::{Dependencies, Phase};
 use crate::model::ProjectId;
-use crate::objects::{Error as ObjectsError, Location, Objects};
+use crate::objects::{Error as ObjectsError, Location, NotOurs, Objects, Owner};
 use crate::queue::Broker;
 use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
@@ -45,6 +49,7 @@ use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::reserve::Reserve;
 use crate::runtime::{file_size, memory};
+use crate::telemetry::chain;
 use crate::tls::Tls;
 use crate::worker::Worker;
 use edge::Edge;
@@ -73,6 +78,8 @@ pub struct Server {
     /// If it was made at this start.
     admin_token: Option<Zeroizing<String>>,
     broker: Arc<SledBroker>,
+    owner: Owner,
+    ownership: JoinHandle<NotOurs>,
     worker: Worker,
     operator: Operator,
     doors: TaskTracker,
@@ -128,7 +135,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     file_size::survive_limit()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = start(settings).await?;
+    let mut server = start(settings).await?;
     // Whoever started this may not be reading; that is no reason to stop.
     let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
     server.announce(settings);
@@ -140,6 +147,10 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
         failure = broker.failed() => {
             server.stop().await;
             return Err(Error::QueueFailed(failure));
+        }
+        Ok(lost) = &mut server.ownership => {
+            server.stop().await;
+            return Err(lost.into());
         }
     }
     service_manager::stopping();
@@ -182,7 +193,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     operator.enter(Phase::Migrating);
     let Shelves { metadata, broker, blobs } =
         shelves::open(settings, &data_dir, &entropy, &addresses, edge.tls.is_some()).await?;
-    let Blobs { objects, spool, external, own } = blobs;
+    let Blobs { objects, owner, spool, external, own } = blobs;
     let broker = Arc::new(broker);
     let shelf: Arc<dyn Broker> = broker.clone();
     let (clock, rules) = (Clock::system(), settings::rules(settings));
@@ -245,6 +256,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         objects: settings.objects.clone(),
         admin_token,
         broker,
+        ownership: tokio::spawn(owner.clone().keep()),
+        owner,
         worker,
         operator,
         doors,
@@ -280,6 +293,9 @@ impl Server {
         self.pump_stop.cancel();
         self.pump.close();
         self.pump.wait().await;
+        self.ownership.abort();
+        // A store that is silent is not waited for: the claim ends by itself.
+        let _ = timeout(LAST_WORK, self.owner.release()).await;
         if let Err(error) = self.broker.close().await {
             tracing::error!("cannot close the queue: {error}");
         }
@@ -315,11 +331,18 @@ async fn keep_reserve(reserve: Reserve, stop: CancellationToken) {
 /// Removes what a crash has left of projects that are gone. Nobody waits for it.
 async fn remove_strays(coordinator: Coordinator, objects: Objects, location: Location) {
     objects::until_found(&objects, &location).await;
+    if let Err(error) = objects.confirm_owner().await {
+        return tracing::warn!("no strays are looked for: {error}");
+    }
+    let deleted = match coordinator.deleted().await {
+        Ok(deleted) => deleted,
+        Err(error) => return tracing::warn!("cannot look for strays: {}", chain(&error)),
+    };
     let found = match projects(&objects).await {
         Ok(found) => found,
-        Err(error) => return tracing::warn!("cannot look for strays: {error}"),
+        Err(error) => return tracing::warn!("cannot look for strays: {}", chain(&error)),
     };
-    if let Err(error) = coordinator.remove_strays(found).await {
+    if let Err(error) = coordinator.remove_strays(found, deleted).await {
         tracing::warn!("cannot remove strays: {error}");
     }
 }

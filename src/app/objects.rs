@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::Error;
+use super::{Error, owner};
 use crate::config::Settings;
 use crate::http::{Bucket, Endpoint, External};
 use crate::objects::{
-    Cache, CacheLimits, Kind, Location, Objects, PassOffice, S3Access, TokenService, TokenSettings, Uploads,
-    connect,
+    Cache, CacheLimits, Kind, Location, Objects, Owner, PassOffice, S3Access, TokenService, TokenSettings,
+    Uploads, connect, files,
 };
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::{DataDir, check_folder};
+use crate::runtime::identity::Register;
 use crate::runtime::secret;
 use crate::telemetry::chain;
 
@@ -27,6 +28,8 @@ const REGION: &str = "us-east-1";
 pub(super) struct Opened {
     /// The objects, with the bucket that clients upload to if there is one already.
     pub(super) objects: Objects,
+    /// The claim to them.
+    pub(super) owner: Owner,
     /// What clients are told, if the store behind us serves them itself.
     pub(super) external: Option<External>,
     /// Whether clients are to be served by our own endpoint.
@@ -34,7 +37,21 @@ pub(super) struct Opened {
 }
 
 /// Opens the objects where the settings say. Nothing is asked of a store beyond this machine yet.
-pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Opened, Error> {
+pub(super) async fn open(
+    settings: &Settings,
+    data_dir: &DataDir,
+    register: &Register,
+) -> Result<Opened, Error> {
+    let store = match &settings.objects {
+        Location::Bucket { kind, bucket, prefix } => {
+            connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?
+        }
+        Location::Data | Location::Directory(_) => {
+            files(&owner::directory(settings, data_dir).expect("these are files"))?
+        }
+    };
+    // Nothing is touched before it is known whose it is.
+    let owner = owner::claim(settings, data_dir, register, Arc::clone(&store)).await?;
     let spool = data_dir.folder("spool")?;
     let cache = cache(settings, data_dir)?;
     let objects = match &settings.objects {
@@ -45,14 +62,14 @@ pub(super) fn open(settings: &Settings, data_dir: &DataDir) -> Result<Opened, Er
             [path, &objects, &spool].into_iter().try_for_each(|folder| check_folder(folder))?;
             Objects::open(&objects, &spool)?
         }
-        Location::Bucket { kind, bucket, prefix } => {
-            let store = connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?;
-            Objects::over(store, &spool, cache)?
-        }
-    };
+        Location::Bucket { .. } => Objects::over(store, &spool, cache)?,
+    }
+    .with_owner(owner.clone());
     match &settings.objects {
-        Location::Bucket { kind: Kind::S3, bucket, prefix } => behind_us(settings, objects, bucket, prefix),
-        _ => Ok(Opened { objects, external: None, own_endpoint: true }),
+        Location::Bucket { kind: Kind::S3, bucket, prefix } => {
+            behind_us(settings, (objects, owner), bucket, prefix)
+        }
+        _ => Ok(Opened { objects, owner, external: None, own_endpoint: true }),
     }
 }
 
@@ -70,14 +87,19 @@ fn cache(settings: &Settings, data_dir: &DataDir) -> Result<Option<Cache>, Error
 }
 
 /// Clients are served by the store behind us, with credentials from its own token service.
-fn behind_us(settings: &Settings, objects: Objects, bucket: &str, prefix: &str) -> Result<Opened, Error> {
+fn behind_us(
+    settings: &Settings,
+    (objects, owner): (Objects, Owner),
+    bucket: &str,
+    prefix: &str,
+) -> Result<Opened, Error> {
     let access = access(settings)?;
     let keys = access.keys.clone().or_else(keys_of_environment);
     let Some(keys) = keys.filter(|_| settings.external_uploads) else {
         if settings.external_uploads {
             tracing::warn!("no keys of the S3 store are given: clients cannot upload to it directly");
         }
-        return Ok(Opened { objects, external: None, own_endpoint: false });
+        return Ok(Opened { objects, owner, external: None, own_endpoint: false });
     };
     let uploads = Uploads::new(connect(Kind::S3, &settings.upload_bucket, "", &access, patience(settings))?);
     let region =
@@ -100,7 +122,8 @@ fn behind_us(settings: &Settings, objects: Objects, bucket: &str, prefix: &str) 
     let found = Address { endpoint: Endpoint::At(authority.to_ascii_lowercase()), secure: scheme == "https" };
     let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
     let external = external(settings, office, found, (bucket.to_owned(), prefix));
-    Ok(Opened { objects: objects.with_uploads(uploads), external: Some(external), own_endpoint: false })
+    let objects = objects.with_uploads(uploads);
+    Ok(Opened { objects, owner, external: Some(external), own_endpoint: false })
 }
 
 /// Where clients find a store, unless the settings say otherwise.

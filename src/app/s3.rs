@@ -4,16 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Error;
 use super::objects::{Address, external};
+use super::{Error, identity};
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
 use crate::http::{Endpoint, External};
+use crate::model::CleanupLimit;
 use crate::objects::buckets::{self, BucketStore, Buckets};
 use crate::objects::{Objects, Spool, Uploads};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
+use crate::runtime::identity::Register;
 use crate::s3::access::Gate;
 use crate::s3::credentials::{Given, Root};
 use crate::s3::office::OwnOffice;
@@ -33,9 +35,17 @@ pub(super) struct Own {
 }
 
 /// Opens the buckets and the keys to them, and makes the bucket that clients upload to.
-pub(super) async fn open(settings: &Settings, data_dir: &DataDir, entropy: &Entropy) -> Result<Own, Error> {
-    let (index, root) = (data_dir.path().join("buckets.db"), data_dir.folder("objects/buckets")?);
-    let buckets = Buckets::open(&index, &root, Clock::system(), entropy.clone()).await?;
+pub(super) async fn open(
+    settings: &Settings,
+    data_dir: &DataDir,
+    entropy: &Entropy,
+    register: &Register,
+) -> Result<Own, Error> {
+    let (index, root) = (data_dir.path().join(identity::BUCKETS), data_dir.folder("objects/buckets")?);
+    let owner = identity::owner(register, settings, identity::BUCKETS);
+    let limit = CleanupLimit { percent: settings.cleanup_share_max };
+    let chance = (Clock::system(), entropy.clone());
+    let buckets = Buckets::open_owned(&index, &root, chance, &owner, limit).await?;
     let given = Given {
         access_key: settings.s3_access_key.clone(),
         secret_key: settings.s3_secret_key.as_ref().map(|key| key.reveal().clone()),

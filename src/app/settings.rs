@@ -6,6 +6,7 @@ use crate::config::Settings;
 use crate::coordinator::{Rules, Upkeep};
 use crate::http;
 use crate::linkage::similarity::Kernel;
+use crate::model::CleanupLimit;
 use crate::objects::{ForeignStores, SpoolLimits};
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::memory;
@@ -22,6 +23,7 @@ pub(super) fn rules(settings: &Settings) -> Rules {
             every: Duration::from_millis(settings.maintenance_every_ms),
             retention: settings.retention_days.map(|days| Duration::from_hours(24 * days)),
             lease: Duration::from_millis(settings.lease_ms),
+            limit: CleanupLimit { percent: settings.cleanup_share_max },
         },
     }
 }

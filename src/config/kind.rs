@@ -14,7 +14,9 @@ use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
 use crate::objects::{ForeignEndpoints, Location};
 use crate::queue::sled::OnDamage;
+use crate::runtime::identity::Identity;
 use crate::runtime::secret::Hidden;
+use crate::runtime::sqlite::Losses;
 use crate::telemetry::log;
 use crate::tls;
 use crate::worker::Roster;
@@ -147,6 +149,27 @@ pub(super) const SECRET: Kind<Option<Hidden>> = Kind {
     placeholder: "SECRET",
     remedy: "the secret in the environment, or the path of a file that holds it",
     read: |text| Some((!text.is_empty()).then(|| Hidden::new(text))),
+};
+
+/// Losses that are accepted.
+pub(super) const LOSSES: Kind<Losses> = Kind {
+    placeholder: "FILE:COMMIT",
+    remedy: "the loss as the refusal to start names it, such as metadata.db:1234",
+    read: Losses::parse,
+};
+
+/// The identity of a data directory, or none.
+pub(super) const IDENTITY_OR_NONE: Kind<Option<Identity>> = Kind {
+    placeholder: "IDENTITY",
+    remedy: "the 32 hexadecimal digits that the refusal to start names",
+    read: |text| if text.is_empty() { Some(None) } else { Identity::parse(text).map(Some) },
+};
+
+/// A share of something.
+pub(super) const PERCENT: Kind<u8> = Kind {
+    placeholder: "PERCENT",
+    remedy: "a whole number from 0 to 100",
+    read: |text| whole(text, 0, 100).and_then(|percent| u8::try_from(percent).ok()),
 };
 
 /// Where objects are.

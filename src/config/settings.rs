@@ -18,7 +18,9 @@ use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
 use crate::objects::{ForeignEndpoints, Location};
 use crate::queue::sled::OnDamage;
+use crate::runtime::identity::Identity;
 use crate::runtime::secret::Hidden;
+use crate::runtime::sqlite::Losses;
 use crate::telemetry::log;
 use crate::tls;
 use crate::worker::Roster;
@@ -136,8 +138,12 @@ settings! {
     body_rate_min: u64 = "1_024", RATE_MIN;
     /// The one directory that holds everything stored; it belongs to one process at a time.
     data_dir: PathBuf = "entityd-data", DIRECTORY;
+    /// Lost commits of metadata.db or buckets.db to start without, as the refusal names them: metadata.db:1234.
+    accept_loss: Losses = "", LOSSES;
     /// Where objects are, a directory or a bucket of S3, Azure or Google; without one, in the data directory.
     objects: Location = "", LOCATION;
+    /// The owner whose objects are taken over, by the identity that the refusal to start names.
+    take_over_objects: Option<Identity> = "", IDENTITY_OR_NONE;
     /// The address of an S3 store that is not AWS.
     objects_endpoint: Option<String> = "", URL_OR_NONE;
     /// The region of the S3 store; without one, that of the environment.
@@ -230,6 +236,8 @@ settings! {
     memory_limit: Option<u64> = "auto", BYTES_OR_AUTO;
     /// Days after which a project goes whose last run has ended; off keeps projects until they are deleted.
     retention_days: Option<u64> = "off", DAYS_OR_OFF;
+    /// Percent of what is stored that a clean-up may remove at once, but for a hundred things or fewer.
+    cleanup_share_max: u8 = "25", PERCENT;
     /// How often strays are swept, old projects retired and stores compacted.
     maintenance_every_ms: u64 = "3_600_000", PERIOD;
     /// How long requests and jobs may finish after SIGTERM; what is left resumes at the next start.

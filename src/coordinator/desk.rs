@@ -2,9 +2,10 @@
 
 use tokio::runtime::Handle;
 
+use super::cleanup::is_due;
 use super::{Coordinator, Error, Event, Refused, Report, jobs};
 use crate::metadata::Runs;
-use crate::model::{Contents, Job, Keyring, Outcome, Party, Seed, Task};
+use crate::model::{Contents, Job, Keyring, Outcome, Party, Purge, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
 use crate::runtime::breakpoint::{Moment, reach};
 use crate::telemetry::{chain, metrics};
@@ -97,6 +98,9 @@ impl Coordinator {
 
     /// Makes sure that a job is still wanted, and finds the secret that it needs.
     async fn prepare(&self, job: &Job) -> Result<Option<Secret>, Error> {
+        if let Task::Purge(purge) = &job.task {
+            return self.check_purge(job, purge).await.map(|()| None);
+        }
         if !job.task.is_awaited() {
             return Ok(None);
         }
@@ -119,6 +123,20 @@ impl Coordinator {
             Task::Fetch { party, .. } => Ok(project.parties.get(*party as usize).and_then(keyring)),
             _ => Ok(None),
         }
+    }
+
+    /// Makes sure that a purge names nothing that is in use.
+    async fn check_purge(&self, job: &Job, purge: &Purge) -> Result<(), Error> {
+        let state = self.0.store.project(job.project, Runs::All).await?;
+        if is_due(state.as_ref(), purge) {
+            return Ok(());
+        }
+        tracing::error!(
+            project.id = %job.project,
+            "a purge in the queue names what is in use, and is dropped: {purge:?}; restore queue and metadata from one backup"
+        );
+        self.0.store.settle(&job.id()).await?;
+        Err(Refused::Absent.into())
     }
 
     /// Whether a job was wanted a moment ago. The parts of a run come one after the other: the project is not read again

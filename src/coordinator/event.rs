@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::metadata::Runs;
 use crate::model::{
-    Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, RunId, Seed, Task, Threshold,
-    TokenHash, Upload,
+    CleanupLimit, Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, RunId, Seed, Task,
+    Threshold, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -171,11 +171,18 @@ pub struct Upkeep {
     pub retention: Option<Duration>,
     /// How long a worker that was not heard of may still write.
     pub lease: Duration,
+    /// How much a clean-up may remove at once.
+    pub limit: CleanupLimit,
 }
 
 impl Default for Upkeep {
     fn default() -> Self {
-        Self { every: Duration::from_hours(1), retention: None, lease: Duration::from_secs(30) }
+        Self {
+            every: Duration::from_hours(1),
+            retention: None,
+            lease: Duration::from_secs(30),
+            limit: CleanupLimit::default(),
+        }
     }
 }
 

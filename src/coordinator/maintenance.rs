@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::{Assignment, Coordinator, Error, Event, Refused, outbox};
-use crate::metadata::Runs;
 use crate::model::job::{CHORES, Chore, Holding, NOBODY};
-use crate::model::{Contents, Job, ProjectId, ProjectState, Purge, RunState, Task};
+use crate::model::{Job, Task};
 use crate::queue::{Group, JobQuery, JobState, NewJob};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
@@ -53,6 +52,7 @@ impl Coordinator {
     pub(super) async fn purge_again(&self, assignment: &Assignment) -> Result<(), Error> {
         let id = assignment.lease.id.job.as_str();
         if let Some(first) = id.strip_suffix(AGAIN) {
+            self.forget_deleted(&assignment.job).await?;
             return Ok(self.0.store.settle(first).await?);
         }
         let again = NewJob {
@@ -110,56 +110,6 @@ impl Coordinator {
         }
         Ok(())
     }
-
-    /// Asks for the removal of what belongs to nobody. It was found before the projects are looked at here: whoever made
-    /// it had said so before.
-    async fn sweep(&self, found: Vec<Holding>) -> Result<(), Error> {
-        let mut gone: Vec<ProjectId> = Vec::new();
-        let mut purges = Vec::new();
-        for holding in found {
-            match self.project(holding.project, Runs::All).await? {
-                None => gone.push(holding.project),
-                Some(project) => purges.extend(
-                    strays(&project, &holding)
-                        .into_iter()
-                        .map(|purge| Job { project: project.id, task: Task::Purge(purge) }),
-                ),
-            }
-        }
-        if !gone.is_empty() || !purges.is_empty() {
-            tracing::warn!(
-                projects = gone.len(),
-                others = purges.len(),
-                "objects of nobody were found and go"
-            );
-        }
-        self.enqueue(&mut purges.iter().map(outbox::queued).collect()).await?;
-        self.remove_strays(gone).await
-    }
-}
-
-/// What there is of a project and should not be.
-fn strays(project: &ProjectState, holding: &Holding) -> Vec<Purge> {
-    let is_stray = |(party, upload): &(u32, u32)| {
-        project.parties.get(*party as usize).is_none_or(|party| {
-            let arriving = party.uploading && party.uploads == *upload;
-            let kept = match &party.contents {
-                Contents::Fetching { reference: kept, .. } => kept.upload == *upload,
-                Contents::Ingesting(kept) => kept.upload == *upload,
-                Contents::Ready(kept) => kept.upload == *upload,
-                Contents::Missing | Contents::Failed { .. } => false,
-            };
-            !arriving && !kept
-        })
-    };
-    let uploads = holding.uploads.iter().copied().filter(is_stray);
-    let runs =
-        holding.runs.iter().filter_map(|(id, intermediate)| match project.run(*id).map(|run| &run.state) {
-            None | Some(RunState::Failed { .. }) => Some(Purge::Run(*id)),
-            Some(RunState::Completed(_)) => intermediate.then_some(Purge::Intermediate(*id)),
-            Some(_) => None,
-        });
-    uploads.map(|(party, upload)| Purge::Upload { party, upload }).chain(runs).collect()
 }
 
 #[cfg(test)]
@@ -172,14 +122,11 @@ mod tests {
     use super::super::{Rules, Upkeep};
     use super::*;
     use crate::metadata::{Commit, Runs, Sqlite};
-    use crate::model::Outcome;
-    use crate::model::{Dataset, Party, ResultType, Run, RunId, Summary, Threshold, TokenHash};
+    use crate::model::{Outcome, ProjectState, ResultType, Run, RunId, RunState, Summary, Threshold};
     use crate::queue::sled::{Settings, SledBroker};
     use crate::queue::{Claim, Share};
     use crate::runtime::clock::Clock;
     use crate::runtime::entropy::Entropy;
-
-    const HASH: TokenHash = TokenHash::from_bytes([1; 32]);
 
     fn run(number: u8, state: RunState) -> Run {
         let id = RunId::from_bytes([number; 24]);
@@ -262,33 +209,5 @@ mod tests {
         }
         let once = |hour| ["retire", "sweep", "compact"].map(|kind| (hour, kind));
         assert_eq!(done, [once(1), once(2), once(3)].concat());
-    }
-
-    #[test]
-    fn what_belongs_to_nobody_is_told_from_what_does() {
-        let mut ready = Party::new(HASH);
-        ready.uploads = 2;
-        ready.contents = Contents::Ready(Dataset { upload: 2, records: 1, encoding_bytes: 8, blocks: 1 });
-        let mut arriving = Party::new(HASH);
-        (arriving.uploads, arriving.uploading) = (3, true);
-        let runs = vec![
-            run(1, RunState::Comparing),
-            run(2, RunState::Completed(Summary::default())),
-            run(3, RunState::Failed { message: String::new(), stage: 2 }),
-        ];
-        let project = ProjectState { runs, ..ProjectState::of(vec![ready, arriving], ResultType::Groups) };
-        let id = |number: u8| RunId::from_bytes([number; 24]);
-        let holding = Holding {
-            project: project.id,
-            uploads: vec![(0, 1), (0, 2), (1, 3), (1, 2), (7, 1)],
-            runs: vec![(id(1), true), (id(2), false), (id(3), false), (id(4), true)],
-        };
-        let upload = |party, upload| Purge::Upload { party, upload };
-        assert_eq!(
-            strays(&project, &holding),
-            [upload(0, 1), upload(1, 2), upload(7, 1), Purge::Run(id(3)), Purge::Run(id(4))]
-        );
-        let left = Holding { uploads: Vec::new(), runs: vec![(id(2), true)], ..holding };
-        assert_eq!(strays(&project, &left), [Purge::Intermediate(id(2))]);
     }
 }

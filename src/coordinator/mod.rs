@@ -3,6 +3,7 @@
 //! [`transition::next`] decides; [`Coordinator`] carries it out: for the doors (projects, uploads, runs) and for
 //! the hands (claims, heartbeats, reports), and pumps what follows from the outbox into the queue.
 
+mod cleanup;
 mod desk;
 mod doors;
 mod error;

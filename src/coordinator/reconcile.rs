@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use super::desk::gave_up;
 use super::jobs;
 use super::maintenance::AGAIN;
-use super::{Coordinator, Effect, Error, Event, Refused, outbox};
+use super::{Coordinator, Error, Event, Refused, outbox};
 use crate::metadata::Runs;
 use crate::model::job::PURGES;
-use crate::model::{Job, ProjectId, ProjectState, Purge, Task};
+use crate::model::{Job, ProjectId, ProjectState};
 use crate::queue::{DeadLetter, DeadQuery, Group, JobId, JobQuery, QueueName};
 
 /// Dead letters read at a time.
@@ -66,22 +66,6 @@ impl Coordinator {
         if !purges.is_empty() {
             self.0.broker.redrive(&purges, self.0.clock.steady()).await?;
         }
-        Ok(())
-    }
-
-    /// Asks for the removal of what is left of projects that do not exist any more: an upload that was
-    /// published in the moment in which its project was deleted and the process died. `found` must have been
-    /// listed before this is called, so that no new project is among them.
-    pub async fn remove_strays(&self, found: Vec<ProjectId>) -> Result<(), Error> {
-        let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
-        for id in found.into_iter().filter(|id| !listed.contains(id)) {
-            let purge = Job { project: id, task: Task::Purge(Purge::Project) };
-            let effects = [Effect::Enqueue(purge)];
-            let change =
-                move |state: Option<ProjectState>| state.is_none().then(|| outbox::commit(None, &effects));
-            self.0.store.update(id, Runs::None, Box::new(change)).await?;
-        }
-        self.0.written.notify_one();
         Ok(())
     }
 

@@ -273,8 +273,8 @@ impl Step<'_> {
     /// The party's data goes; the party may upload again.
     fn fail_party(&mut self, index: u32, message: String) {
         let Some(party) = self.project.parties.get_mut(index as usize) else { return };
+        let upload = party.contents.upload().unwrap_or(party.uploads);
         party.contents = Contents::Failed { message };
-        let upload = party.uploads;
         self.purge(Purge::Upload { party: index, upload });
     }
 

@@ -6,7 +6,8 @@ use super::store::{Commit, Duty, Mark, Runs, Store};
 use crate::model::run::{Progress, Times};
 use crate::model::{
     AccessKeys, BitSet, Checksum, Contents, Dataset, ForeignFile, Keyring, NamedFile, Party, ProjectId,
-    ProjectState, Reference, ResultType, Run, RunId, RunState, Seed, Summary, Threshold, TokenHash, Upload,
+    ProjectState, Reference, ResultType, Run, RunId, RunState, Seed, Summary, Threshold, TokenHash,
+    Tombstone, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -24,6 +25,7 @@ pub(super) async fn all(store: &dyn Store) {
     the_list_of_runs_is_in_their_order(store).await;
     what_waits_for_us_is_found(store).await;
     a_deleted_project_is_gone(store).await;
+    what_was_deleted_is_known_until_it_is_forgotten(store).await;
     messages_come_in_order_and_go_when_told(store).await;
     duties_stay_until_they_are_done(store).await;
     attempts_go_with_their_job_or_its_project(store).await;
@@ -224,6 +226,27 @@ async fn a_deleted_project_is_gone(store: &dyn Store) {
     assert_eq!(store.project(project.id, Runs::All).await.unwrap(), None);
     assert!(store.projects().await.unwrap().iter().all(|listed| listed.id != project.id));
     assert_eq!(store.status().await.unwrap().projects, before - 1);
+}
+
+async fn what_was_deleted_is_known_until_it_is_forgotten(store: &dyn Store) {
+    let mut project = project(6);
+    put(store, &project).await;
+    let run = project.runs.remove(0).id;
+    put(store, &project).await;
+    let end = || Box::new(|_| Some(Commit { state: None, outbox: Vec::new(), duties: Vec::new() }));
+    store.update(project.id, Runs::All, end()).await.unwrap();
+    store.update(project.id, Runs::All, end()).await.unwrap();
+    let (run, project) = (Tombstone::of_run(run), Tombstone::of_project(project.id));
+    let find = async |tombstone| {
+        let deleted = store.deleted().await.unwrap();
+        deleted.into_iter().find(|deleted| deleted.tombstone == tombstone).map(|deleted| deleted.late)
+    };
+    // A party was uploading.
+    assert_eq!((find(run).await, find(project).await), (Some(false), Some(true)));
+    store.forget_deleted(vec![run, project], false).await.unwrap();
+    assert_eq!((find(run).await, find(project).await), (None, Some(true)));
+    store.forget_deleted(vec![project], true).await.unwrap();
+    assert_eq!(find(project).await, None);
 }
 
 async fn messages_come_in_order_and_go_when_told(store: &dyn Store) {

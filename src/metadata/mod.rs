@@ -6,4 +6,4 @@ pub mod sqlite;
 pub mod store;
 
 pub use sqlite::Sqlite;
-pub use store::{Commit, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
+pub use store::{Commit, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};

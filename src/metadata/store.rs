@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use crate::model::{ProjectId, ProjectState, RunId, RunState};
+use crate::model::{ProjectId, ProjectState, RunId, RunState, Tombstone};
 use crate::runtime::clock::Timestamp;
 
 /// Why the metadata store did not do as asked.
@@ -19,6 +19,9 @@ pub enum Error {
     /// There is no room for what was to be written, and nothing of it was. Worth another try once somebody has made some.
     #[error("there is no space left for the metadata")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It belongs to another data directory, or some of it is missing. The process should stop and say so.
+    #[error("{0}")]
+    Unfit(String),
     /// What it holds cannot be read. The process should stop and say so.
     #[error("the metadata store is damaged: {0}")]
     Damaged(String),
@@ -118,6 +121,15 @@ pub struct Status {
     pub rate: Option<u64>,
 }
 
+/// Something that was deleted and may have left objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Tells what it was.
+    pub tombstone: Tombstone,
+    /// Whether an upload was arriving, which may leave objects until the process ends.
+    pub late: bool,
+}
+
 /// What exists and who may see it.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -157,6 +169,12 @@ pub trait Store: Send + Sync {
 
     /// The oldest `count` messages of the outbox, in order.
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error>;
+
+    /// The projects that were deleted, and the runs that were deleted from projects, until they are forgotten.
+    async fn deleted(&self) -> Result<Vec<Deleted>, Error>;
+
+    /// Forgets that those were deleted: nothing is left of them. Those that are late are forgotten only if that is over.
+    async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error>;
 
     /// The work that no project remembers, as far as it is not done.
     async fn duties(&self) -> Result<Vec<Duty>, Error>;

@@ -1,6 +1,7 @@
 //! The nouns: plain data, checked when it is made.
 
 pub mod bits;
+mod cleanup;
 pub mod ids;
 pub mod job;
 pub mod keyring;
@@ -10,8 +11,10 @@ pub mod run;
 pub mod seed;
 pub mod threshold;
 pub mod token;
+mod tombstone;
 
 pub use bits::BitSet;
+pub use cleanup::CleanupLimit;
 pub use ids::{ProjectId, RunId};
 pub use job::{Job, Outcome, Purge, Task};
 pub use keyring::{AccessKeys, Keyring};
@@ -21,3 +24,4 @@ pub use run::{Checksum, Run, RunState, Summary};
 pub use seed::Seed;
 pub use threshold::Threshold;
 pub use token::{Token, TokenHash};
+pub use tombstone::Tombstone;

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::keyring::Keyring;
 use super::token::TokenHash;
 
+/// Uploads are numbered in series: another one begins where the count of uploads was lost.
+pub const SERIES: u32 = 1_000_000;
+
 /// One data provider of a project. Its place in the list of parties is its dataset index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
@@ -24,6 +27,11 @@ impl Party {
     /// A party that has not done anything yet.
     pub const fn new(update_token: TokenHash) -> Self {
         Self { update_token, receipt_token: None, uploads: 0, uploading: false, contents: Contents::Missing }
+    }
+
+    /// Whether an upload of that number was once begun.
+    pub const fn has_begun(&self, upload: u32) -> bool {
+        upload <= self.uploads && upload / SERIES == self.uploads / SERIES
     }
 
     /// Whether an upload of it has been accepted.
@@ -69,6 +77,16 @@ impl Contents {
         match self {
             Self::Fetching { reference, .. } => Some(reference),
             _ => None,
+        }
+    }
+
+    /// The number of the upload that it comes from, if it comes from one.
+    pub const fn upload(&self) -> Option<u32> {
+        match self {
+            Self::Fetching { reference, .. } => Some(reference.upload),
+            Self::Ingesting(upload) => Some(upload.upload),
+            Self::Ready(dataset) => Some(dataset.upload),
+            Self::Missing | Self::Failed { .. } => None,
         }
     }
 }

@@ -10,6 +10,7 @@
 //!                                     /scores.json
 //!                                     /mask.json
 //!                                     /permutation-{party}.json
+//! entityd/owner                                                 whose objects these are
 //! similarity-scores/{24 hex}.bin                                candidate pairs of a run, for download
 //! ```
 
@@ -86,6 +87,11 @@ pub fn projects() -> Prefix {
 /// What is looked for, and not found, to see whether the store answers.
 pub(super) fn probe() -> Key {
     Key("probe".to_owned())
+}
+
+/// The mark of the owner.
+pub(super) fn owner() -> Key {
+    Key("entityd/owner".to_owned())
 }
 
 /// Everything of a project.

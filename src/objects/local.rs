@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::blob::Stamp;
-use super::{Error, Key, Prefix, keys};
+use super::{Error, Key, Prefix, Removed, keys};
 use crate::runtime::disk;
 use crate::runtime::open_files::patiently;
 
@@ -108,11 +108,12 @@ impl Local {
         }
     }
 
-    /// Removes every file below `prefix` and the directories that are empty then; counts the files.
-    pub(super) fn remove_all(&self, prefix: &Prefix) -> Result<u64, Error> {
+    /// Removes every file below `prefix` and the directories that are empty then.
+    pub(super) fn remove_all(&self, prefix: &Prefix) -> Result<Removed, Error> {
         let top = self.root.join(prefix.as_str());
         let mut directories = Vec::new();
-        let count = remove_files(&top, &mut directories)?;
+        let mut removed = Removed::default();
+        remove_files(&top, &mut directories, &mut removed)?;
         let mut durable = self.lock();
         for directory in directories.iter().rev() {
             durable.remove(directory);
@@ -120,7 +121,7 @@ impl Local {
         }
         drop(durable);
         self.prune(top.parent().unwrap_or(&self.root))?;
-        Ok(count)
+        Ok(removed)
     }
 
     /// Removes `directory` and its parents as far as they are empty, and makes that durable.
@@ -175,7 +176,7 @@ pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     patiently(|| File::open(path))?.sync_all()
 }
 
@@ -203,23 +204,23 @@ fn remove_unfinished_copies(directory: &Path) -> io::Result<()> {
 }
 
 /// Unlinks all files below `directory` and appends the directories, each before what it contains.
-fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>) -> io::Result<u64> {
+fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>, removed: &mut Removed) -> io::Result<()> {
     let entries = match patiently(|| fs::read_dir(directory)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
     directories.push(directory.to_owned());
-    let mut count = 0;
     for entry in entries {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            count += remove_files(&entry.path(), directories)?;
+        let found = entry.metadata()?;
+        if found.is_dir() {
+            remove_files(&entry.path(), directories, removed)?;
         } else {
             fs::remove_file(entry.path())?;
-            count += 1;
+            removed.add(found.len());
         }
     }
-    Ok(count)
+    Ok(())
 }
 
 /// Whether the directory is gone now; it stays if it is not empty.

@@ -1,19 +1,21 @@
 //! Where objects are: a directory of this machine, or a store named by a URL.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::Error;
+use super::local::make_private_directory;
 
 /// How long a request to a store is tried again.
 const RETRY: RetryConfig = RetryConfig {
@@ -161,6 +163,15 @@ pub fn connect(
         }
     };
     if prefix.is_empty() { Ok(store) } else { Ok(Arc::new(PrefixStore::new(store, prefix))) }
+}
+
+/// The files below a directory, which is made if it is missing.
+///
+/// # Errors
+/// [`Error::Storage`].
+pub fn files(directory: &Path) -> Result<Arc<dyn ObjectStore>, Error> {
+    make_private_directory(directory)?;
+    Ok(Arc::new(LocalFileSystem::new_with_prefix(directory)?.with_fsync(true)))
 }
 
 fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {

@@ -1,17 +1,18 @@
 //! The one handle through which objects are made, read and removed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
 use tempfile::NamedTempFile;
 use tokio::runtime::Handle;
@@ -20,8 +21,9 @@ use tokio_util::io::ReaderStream;
 
 use super::blob::Stamp;
 use super::local::{Local, make_private_directory};
+use super::location::files;
 use super::metered::{metered, metered_here};
-use super::{Blob, Cache, Error, Key, ObjectFile, Prefix, Staged, Uploads, keys, remote};
+use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Staged, Uploads, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
@@ -33,8 +35,28 @@ use crate::runtime::outage::Outage;
 /// Bytes of a piece of a streamed file.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// What the names of files begin with that may become objects.
+const STAGED: &str = "staged-";
+
 /// An object's bytes, piece by piece.
 pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How many objects.
+    pub objects: u64,
+    /// Bytes of them all.
+    pub bytes: u64,
+}
+
+impl Removed {
+    /// Adds an object of that size.
+    pub(super) const fn add(&mut self, bytes: u64) {
+        self.objects += 1;
+        self.bytes += bytes;
+    }
+}
 
 /// What is known of an object without reading it.
 #[derive(Clone, Debug)]
@@ -49,7 +71,7 @@ pub struct Found {
 
 /// All objects, and the directory in which files wait to become objects. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Objects(Arc<Inner>, Option<Uploads>);
+pub struct Objects(Arc<Inner>, Option<Uploads>, Option<Owner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -77,8 +99,7 @@ impl Objects {
     /// [`Error::Storage`].
     pub fn open(root: &Path, staging: &Path) -> Result<Self, Error> {
         let local = Local::open(root)?;
-        let store = Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true));
-        let objects = Self::new(store, Form::Local(Arc::new(local)), staging)?;
+        let objects = Self::new(files(root)?, Form::Local(Arc::new(local)), staging)?;
         if fs::metadata(root)?.dev() != fs::metadata(staging)?.dev() {
             tracing::info!(
                 "{} and {} are on different file systems: each upload is copied once more; with both on one it is renamed",
@@ -107,13 +128,31 @@ impl Objects {
         Ok(Self(
             Arc::new(Inner { store, form, staging: staging.to_owned(), outage: Outage::default() }),
             None,
+            None,
         ))
     }
 
     /// The same, with the bucket that clients upload to.
     #[must_use]
     pub fn with_uploads(self, uploads: Uploads) -> Self {
-        Self(self.0, Some(uploads))
+        Self(self.0, Some(uploads), self.2)
+    }
+
+    /// The same, for an owner who has to be the store's at each clean-up.
+    #[must_use]
+    pub fn with_owner(self, owner: Owner) -> Self {
+        Self(self.0, self.1, Some(owner))
+    }
+
+    /// Makes sure that the store is ours, before objects are removed that no one has named.
+    ///
+    /// # Errors
+    /// [`NotOurs`].
+    pub async fn confirm_owner(&self) -> Result<(), NotOurs> {
+        match &self.2 {
+            Some(owner) => owner.confirm().await,
+            None => Ok(()),
+        }
     }
 
     /// Notes that the store did not do as told, and says for how long it has not. Nothing where objects are files of this
@@ -154,7 +193,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
     pub fn stage(&self) -> Result<Staged, Error> {
-        let file = patiently(|| tempfile::Builder::new().prefix("staged-").tempfile_in(&self.0.staging));
+        let file = patiently(|| tempfile::Builder::new().prefix(STAGED).tempfile_in(&self.0.staging));
         let file = file.map_err(Error::from).inspect_err(|error| self.has_failed(error))?;
         Ok(Staged::new(self.clone(), file))
     }
@@ -332,14 +371,14 @@ impl Objects {
         deleted
     }
 
-    /// Removes every object below `prefix`, for good when this answers, and says how many there were. Looks
+    /// Removes every object below `prefix`, for good when this answers, and says what there was. Looks
     /// again afterwards: the answer means that nothing is left.
     ///
     /// # Errors
     /// [`Error::Storage`], also if somebody has added objects meanwhile.
-    pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<u64, Error> {
+    pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<Removed, Error> {
         let deleted = metered("delete_prefix", async {
-            let count = match &self.0.form {
+            let removed = match &self.0.form {
                 Form::Local(local) => {
                     let (local, prefix) = (Arc::clone(local), prefix.clone());
                     spawn_blocking(move || local.remove_all(&prefix)).await??
@@ -347,7 +386,7 @@ impl Objects {
                 Form::Remote(..) => self.delete_listed(prefix).await?,
             };
             match self.0.store.list(Some(&prefix.path())).try_next().await? {
-                None => Ok(count),
+                None => Ok(removed),
                 Some(left) => {
                     Err(io::Error::other(format!("{} appeared while {prefix} was removed", left.location))
                         .into())
@@ -460,10 +499,16 @@ impl Objects {
         Ok(())
     }
 
-    async fn delete_listed(&self, prefix: &Prefix) -> Result<u64, Error> {
-        let found = self.0.store.list(Some(&prefix.path())).map_ok(|object| object.location).boxed();
-        let deleted = self.0.store.delete_stream(found);
-        Ok(deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)
+    async fn delete_listed(&self, prefix: &Prefix) -> Result<Removed, Error> {
+        let bytes = Arc::new(AtomicU64::new(0));
+        let listed = Arc::clone(&bytes);
+        let found = self.0.store.list(Some(&prefix.path())).map_ok(move |object| {
+            listed.fetch_add(object.size, Ordering::Relaxed);
+            object.location
+        });
+        let deleted = self.0.store.delete_stream(found.boxed());
+        let objects = deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?;
+        Ok(Removed { objects, bytes: bytes.load(Ordering::Relaxed) })
     }
 }
 
@@ -482,6 +527,9 @@ fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64
     let mut count = 0;
     for entry in fs::read_dir(staging)? {
         let entry = entry?;
+        if !is_ours(&entry.file_name()) {
+            continue;
+        }
         // It may be gone by now: whoever it belongs to has used it.
         let Ok(metadata) = entry.metadata() else { continue };
         let written = Timestamp::from_micros(metadata.mtime().saturating_mul(1_000_000));
@@ -495,11 +543,16 @@ fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64
 fn remove_left_behind(staging: &Path) -> io::Result<()> {
     for entry in fs::read_dir(staging)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
+        if is_ours(&entry.file_name()) && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
+        } else {
+            tracing::warn!(path = %entry.path().display(), "a file that is not ours lies in the spool, and stays");
         }
     }
     Ok(())
+}
+
+/// Whether a name in the staging directory is one that files get here.
+fn is_ours(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| [STAGED, ".tmp"].iter().any(|start| name.starts_with(start)))
 }

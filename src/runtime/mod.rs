@@ -10,6 +10,7 @@ pub mod disk;
 pub mod entropy;
 pub mod file_size;
 pub mod file_system;
+pub mod identity;
 pub mod memory;
 pub mod open_files;
 pub mod outage;

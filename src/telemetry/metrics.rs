@@ -101,6 +101,8 @@ families! {
     CACHE_EVICTIONS: Counter = "entityd_object_cache_evictions_total";
     /// Bytes of copies of objects that lie on the disk.
     CACHE_BYTES: Gauge = "entityd_object_cache_bytes";
+    /// Projects, uploads and runs in the object store of which the metadata knows nothing, when it was last looked.
+    UNKNOWN_OBJECTS: Gauge = "entityd_unknown_objects";
     /// Time that calls of the metadata store took, by operation.
     METADATA_SECONDS: Short = "entityd_metadata_call_duration_seconds";
     /// Calls of the metadata store that failed, by operation.
@@ -272,6 +274,11 @@ pub fn cache_evicted(copies: usize) {
 /// Says how many bytes the copies of objects take.
 pub fn cache_bytes(bytes: u64) {
     metrics::gauge!(CACHE_BYTES).set(bytes as f64);
+}
+
+/// Says of how many things the object store has objects and the metadata knows nothing.
+pub fn unknown_objects(count: usize) {
+    metrics::gauge!(UNKNOWN_OBJECTS).set(count as f64);
 }
 
 /// Counts an upload that came to its end.

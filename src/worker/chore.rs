@@ -16,6 +16,7 @@ const STALE: Duration = Duration::from_hours(24);
 pub(super) async fn work(shop: &Shop, hold: &Hold, chore: Chore) -> Result<Outcome, Error> {
     let mut found = Vec::new();
     if chore == Chore::Sweep {
+        shop.objects.confirm_owner().await?;
         // A wall clock that is ahead makes nothing stale.
         let now = Clock::system().now().min(Clock::system().steady());
         let stale = shop.objects.remove_stale(now, STALE).await?;

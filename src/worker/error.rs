@@ -4,7 +4,7 @@ use std::io;
 
 use crate::linkage::encoding::layout;
 use crate::linkage::{pairs, similarity, solver};
-use crate::objects::{self, ForeignError, Key};
+use crate::objects::{self, ForeignError, Key, NotOurs};
 use crate::telemetry::chain;
 
 /// Why a job has no outcome.
@@ -74,6 +74,15 @@ impl From<io::Error> for Error {
         match error.downcast::<objects::Error>() {
             Ok(error) => error.into(),
             Err(error) => objects::Error::from(error).into(),
+        }
+    }
+}
+
+impl From<NotOurs> for Error {
+    fn from(error: NotOurs) -> Self {
+        match error {
+            NotOurs::Unknown(error) => error.into(),
+            error => Self::Failed(error.to_string()),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Error;
 use super::hold::Hold;
 use super::shop::Shop;
 use crate::model::{Job, Outcome, ProjectId, Purge, Task};
-use crate::objects::{Key, Prefix, keys};
+use crate::objects::{Key, Prefix, Removed, keys};
 use crate::runtime::breakpoint::{Moment, reach};
 
 /// What the original client uploads to see whether it may, and leaves there.
@@ -20,16 +20,20 @@ pub(super) async fn work(
     shop.holds.until_none(|job| makes(job, project, purge)).await;
     let (key, prefix) = named(project, purge);
     purge_files(shop, project, purge).await?;
-    let mut count = 0;
+    let mut removed = Removed::default();
     if let Some(key) = key {
         shop.library.forget(|kept| *kept == key);
-        count += u64::from(shop.objects.delete(&key).await?);
+        removed.objects += u64::from(shop.objects.delete(&key).await?);
     }
     if let Some(prefix) = prefix {
         shop.library.forget(|kept| prefix.holds(kept));
-        count += shop.objects.delete_prefix(&prefix).await?;
+        let below = shop.objects.delete_prefix(&prefix).await?;
+        removed = Removed { objects: removed.objects + below.objects, bytes: below.bytes };
     }
-    tracing::debug!(project.id = %project, objects = count, "purged: {purge:?}");
+    if removed.objects > 0 {
+        let Removed { objects, bytes } = removed;
+        tracing::info!(project.id = %project, objects, bytes, "objects removed: {purge:?}");
+    }
     reach(hold.job().task.kind(), Moment::Published).await;
     Ok(Outcome::Purged)
 }

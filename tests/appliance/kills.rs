@@ -14,6 +14,7 @@ use rand_core::Rng;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::maintenance::bury;
 use crate::support::{Entityd, eventually};
 
 /// How much longer a slowed moment takes.
@@ -122,9 +123,19 @@ async fn killed_while_it_starts_it_starts_the_next_time() {
 #[tokio::test]
 async fn what_a_crash_left_of_a_deleted_project_is_removed_at_the_next_start() {
     let (_, folder) = Entityd::start().stop();
-    let stray = folder.path().join("data/objects/projects").join("0f".repeat(24)).join("parties/0/1");
-    std::fs::create_dir_all(&stray).unwrap();
-    std::fs::write(stray.join("matrix"), "somebody").unwrap();
+    let data = folder.path().join("data");
+    let (deleted, unknown) = ("0f".repeat(24), "0e".repeat(24));
+    bury(&data, &deleted);
+    let stray = |project: &str| {
+        let stray = data.join("objects/projects").join(project).join("parties/0/1");
+        std::fs::create_dir_all(&stray).unwrap();
+        std::fs::write(stray.join("matrix"), "somebody").unwrap();
+    };
+    stray(&unknown);
+    stray(&deleted);
     let server = Entityd::in_folder(folder, &[]);
-    eventually("the stray is removed", async || server.payload_files().is_empty().then_some(())).await;
+    let kept = data.join("objects/projects").join(&unknown).join("parties/0/1/matrix");
+    eventually("the stray is removed", async || (server.payload_files() == [kept.clone()]).then_some(()))
+        .await;
+    assert!(server.log().contains(&unknown));
 }

@@ -15,6 +15,7 @@ mod demo;
 mod failures;
 mod fairness;
 mod fuzz;
+mod identity;
 mod kills;
 mod limits;
 mod link;

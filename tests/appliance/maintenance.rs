@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::support::{ENCODING, Entityd, Project, eventually, text};
 
 const OFTEN: [&str; 2] = ["--maintenance-every-ms", "1000"];
@@ -21,21 +23,41 @@ fn stray(path: &Path) {
     fs::write(path, "somebody").unwrap();
 }
 
+/// Writes down that the project or run with this identifier was deleted.
+pub(crate) fn bury(data_dir: &Path, id: &str) {
+    let metadata = rusqlite::Connection::open(data_dir.join("metadata.db")).unwrap();
+    let digest = Sha256::digest(hex::decode(id).unwrap());
+    metadata.execute("INSERT INTO deleted (digest, late) VALUES (?1, 0)", [digest.as_slice()]).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn objects_of_nobody_are_swept_and_what_belongs_to_somebody_stays() {
+async fn what_was_deleted_is_swept_and_what_the_metadata_never_knew_stays() {
     let server = Entityd::with(&OFTEN);
     let project = completed(&server).await;
     eventually("plan and pairs are gone", async || (server.payload_files().len() == 5).then_some(())).await;
-    let kept = server.payload_files();
+    let (run, other) = ("0f".repeat(24), "0e".repeat(24));
+    let (_, data) = server.stop();
+    bury(&data.path().join("data"), &run);
+    bury(&data.path().join("data"), &other);
+    let server = Entityd::in_folder(data, &OFTEN);
+    let project = Project { api: server.api(), ..project };
+    let projects = server.data_dir().join("objects/projects");
     let folder = server.data_dir().join("objects").join(project.path.trim_start_matches('/'));
-    stray(&folder.join("runs").join("0f".repeat(24)).join("pairs/0"));
+    let unknown = "0c".repeat(24);
+    stray(&folder.join("runs").join(&unknown).join("pairs/0"));
     stray(&folder.join("parties/1/7/matrix"));
-    stray(&server.data_dir().join("objects/projects").join("0e".repeat(24)).join("parties/0/1/matrix"));
+    stray(&projects.join(&unknown).join("parties/0/1/matrix"));
+    let kept = server.payload_files();
+    stray(&folder.join("runs").join(&run).join("pairs/0"));
+    stray(&folder.join("parties/1/0/matrix"));
+    stray(&projects.join(&other).join("parties/0/1/matrix"));
     let stale = server.data_dir().join("spool/staged-old");
     stray(&stale);
     let old = File::options().write(true).open(&stale).unwrap();
     old.set_modified(fs::metadata(&stale).unwrap().modified().unwrap() - Duration::from_hours(25)).unwrap();
     eventually("strays are gone", async || (server.payload_files() == kept).then_some(())).await;
+    let log = server.log();
+    assert!(log.contains("which are kept") && log.contains("objects removed"), "{log}");
     let run = text(
         &project
             .api

@@ -144,7 +144,10 @@ impl Entityd {
     /// Files that hold uploaded bytes or what came of them.
     pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
         let data_dir = self.data_dir();
-        ["objects", "spool"].into_iter().flat_map(|folder| server::files(&data_dir.join(folder))).collect()
+        let files = ["objects", "spool"].into_iter().flat_map(|folder| server::files(&data_dir.join(folder)));
+        files
+            .filter(|file| !file.parent().is_some_and(|folder| folder.ends_with("objects/entityd")))
+            .collect()
     }
 
     /// The payload files whose path ends so, or whose directory does.

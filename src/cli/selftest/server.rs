@@ -63,7 +63,10 @@ impl Server {
     /// Files that hold uploaded bytes or what came of them.
     pub fn payload_files(&self) -> Vec<PathBuf> {
         let data = self.folder.path().join("data");
-        ["objects", "spool"].into_iter().flat_map(|folder| files(&data.join(folder))).collect()
+        let files = ["objects", "spool"].into_iter().flat_map(|folder| files(&data.join(folder)));
+        files
+            .filter(|file| !file.parent().is_some_and(|folder| folder.ends_with("objects/entityd")))
+            .collect()
     }
 
     /// Whether the process has come to an end by itself.

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::metadata::Deleted;
 use crate::metadata::store::Change;
 use crate::metadata::{self, Duty, Listed, ListedRun, Mark, Message, Runs, Status, Store};
+use crate::model::Tombstone;
 use crate::model::{ProjectId, ProjectState};
 use crate::queue::{
     self, Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Group, Heartbeat, JobDetail, JobId,
@@ -244,6 +246,14 @@ impl Store for FaultyStore {
 
     async fn attempts(&self) -> Result<HashMap<String, u8>, metadata::Error> {
         call!(self, unavailable(), self.inner.attempts())
+    }
+
+    async fn deleted(&self) -> Result<Vec<Deleted>, metadata::Error> {
+        call!(self, unavailable(), self.inner.deleted())
+    }
+
+    async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.forget_deleted(these, is_over))
     }
 
     async fn compact(&self) -> Result<(), metadata::Error> {

@@ -1,5 +1,6 @@
 //! The embedded form: one file of `SQLite`, as [`runtime::sqlite`](crate::runtime::sqlite) keeps it.
 
+mod deleted;
 mod ledger;
 mod rows;
 mod update;
@@ -12,14 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::store::{Change, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
-use crate::model::{ProjectId, ProjectState};
+use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
+use crate::model::party::SERIES;
+use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
 
 /// What leads from each version of the file to the next.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
@@ -28,6 +30,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0006.sql"),
     include_str!("../migrations/0007.sql"),
     include_str!("../migrations/0008.sql"),
+    include_str!("../migrations/0009.sql"),
 ];
 
 /// The metadata in one `SQLite` file. Cheap to clone.
@@ -41,6 +44,22 @@ impl Sqlite {
     /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`], [`Error::Full`] and [`Error::Unavailable`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self(Database::open(path, "metadata", &MIGRATIONS)?, Arc::default()))
+    }
+
+    /// The same, if the file belongs to `owner` and has every commit that was made to it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Unfit`].
+    pub fn open_owned(path: &Path, owner: &sqlite::Owner) -> Result<Self, Error> {
+        // No number of an upload is given out twice, though commits are lost: what the object store has under the numbers
+        // of then would be taken for what arrives now.
+        let skip = format!("UPDATE parties SET uploads = (uploads / {SERIES} + 1) * {SERIES}");
+        Ok(Self(Database::open_owned(path, "metadata", &MIGRATIONS, owner, &skip)?, Arc::default()))
+    }
+
+    /// What was known of the file when it was opened.
+    pub fn standing(&self) -> sqlite::Standing {
+        self.0.standing()
     }
 
     /// Runs `query` on a reader of its own, away from the async threads.
@@ -246,6 +265,18 @@ impl Store for Sqlite {
         self.read("attempts", ledger::attempts).await
     }
 
+    async fn deleted(&self) -> Result<Vec<Deleted>, Error> {
+        self.read("deleted", deleted::all).await
+    }
+
+    async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error> {
+        if these.is_empty() {
+            return Ok(());
+        }
+        let forget = move |writer: &sqlite::Change<'_>| deleted::forget(writer, &these, is_over);
+        counted("forget_deleted", self.0.write(forget)).await
+    }
+
     async fn compact(&self) -> Result<(), Error> {
         Ok(self.0.compact().await?)
     }
@@ -267,6 +298,10 @@ impl From<sqlite::Error> for Error {
             sqlite::Error::Damaged(what) => {
                 Self::Damaged(format!("{what}; restore metadata.db from a backup"))
             }
+            sqlite::Error::Foreign { .. } => Self::Unfit(error.to_string()),
+            sqlite::Error::Lost { .. } => Self::Unfit(format!(
+                "{error}. Every project, token and run is in it, and objects mean nothing without"
+            )),
             sqlite::Error::Full(cause) => Self::Full(cause),
             sqlite::Error::Busy => Self::Busy,
             sqlite::Error::Unavailable(cause) => Self::Unavailable(cause),

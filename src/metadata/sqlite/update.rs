@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::unavailable;
-use super::{ledger, rows};
+use super::{deleted, ledger, rows};
 use crate::metadata::Error;
 use crate::metadata::store::{Change, Commit, Runs};
 use crate::model::{Contents, Party, ProjectId, ProjectState, Run, RunId};
@@ -19,6 +19,7 @@ pub(super) fn update(
     let before = rows::load(connection, id, runs)?;
     let Some(Commit { state, outbox, duties }) = change(before.clone()) else { return Ok(()) };
     rows::store(connection, id, before.as_ref(), state.as_ref())?;
+    deleted::note(connection, before.as_ref(), state.as_ref())?;
     let mut insert =
         connection.prepare_cached("INSERT INTO outbox (body) VALUES (?1)").map_err(unavailable)?;
     for body in outbox {

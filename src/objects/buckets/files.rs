@@ -23,6 +23,18 @@ const fn place(number: Number) -> i64 {
     number & (PLACES - 1)
 }
 
+/// In which opening of the index a number was given out.
+pub(super) const fn opening_of(number: Number) -> i64 {
+    number >> NUMBERS
+}
+
+/// Openings come in series: where the count of them was lost, another series begins.
+pub(super) const SERIES: i64 = 1 << 16;
+
+pub(super) const fn series_of(opening: i64) -> i64 {
+    opening / SERIES
+}
+
 /// The directory of the files. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Files(Arc<Inner>);
@@ -48,15 +60,13 @@ impl Files {
 
     /// How many files there are below `root`, which need not exist.
     pub(super) fn count(root: &Path) -> io::Result<u64> {
-        let mut count = 0;
-        for place in 0..PLACES {
-            match fs::read_dir(root.join(format!("{place:02x}"))) {
-                Ok(files) => count += files.count() as u64,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(count)
+        (0..PLACES).try_fold(0, |count, place| Ok(count + numbers(root, place)?.len() as u64))
+    }
+
+    /// The latest opening in which one of the files below `root` got its number; 0 if there are none.
+    pub(super) fn latest_opening(root: &Path) -> io::Result<i64> {
+        let at = |place| Ok(numbers(root, place)?.into_iter().map(opening_of).max().unwrap_or(0));
+        (0..PLACES).try_fold(0, |latest, place| at(place).map(|opening: i64| latest.max(opening)))
     }
 
     /// A number that nothing has.
@@ -104,19 +114,28 @@ impl Files {
 
     /// The numbers of all files at a place.
     pub(super) fn at(&self, place: i64) -> io::Result<Vec<Number>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(self.0.root.join(format!("{place:02x}")))? {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| i64::from_str_radix(name, 16).ok());
-            found.extend(number.filter(|&number| self::place(number) == place));
-        }
-        Ok(found)
+        numbers(&self.0.root, place)
     }
 
     /// Where a file is.
     pub(super) fn path(&self, number: Number) -> PathBuf {
         self.0.root.join(format!("{:02x}/{number:016x}", place(number)))
     }
+}
+
+/// The numbers of the files at a place below `root`, which need not exist.
+fn numbers(root: &Path, at: i64) -> io::Result<Vec<Number>> {
+    let entries = match fs::read_dir(root.join(format!("{at:02x}"))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| i64::from_str_radix(name, 16).ok());
+        found.extend(number.filter(|&number| place(number) == at));
+    }
+    Ok(found)
 }
 
 /// A file that nothing refers to yet. It vanishes when dropped, unless it is kept; what a crash leaves of it is

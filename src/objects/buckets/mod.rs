@@ -3,7 +3,7 @@
 //! An ordered index, `buckets.db`, maps bucket and key to the object's head and to where its bytes are: in the index
 //! for small ones, else in files below `objects/buckets` whose names say nothing of the key. The index is the truth:
 //! a file is on the disk before the index refers to it, and goes after the index has let go of it. At start the two
-//! are compared; what a crash left is removed, what is missing is reported.
+//! are compared; what a crash left is removed if the index proves that it is that, what is missing is reported.
 
 mod bucket_store;
 mod checksum;
@@ -15,6 +15,7 @@ mod index;
 mod object;
 mod pins;
 mod store;
+mod strays;
 #[cfg(test)]
 mod tests;
 

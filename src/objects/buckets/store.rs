@@ -15,10 +15,12 @@ use super::incoming::Stored;
 use super::index::{self, Completion, NewPart, NewUpload, Page, Part, Query, Upload, UploadsQuery};
 use super::object::{Bucket, Condition, Head, Object};
 use super::pins::Pins;
+use super::strays::{self, Proof};
 use super::{Contents, Error, Incoming, KEY_BYTES_MAX, Received};
+use crate::model::CleanupLimit;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::sqlite::{Change, Database};
+use crate::runtime::sqlite::{Change, Database, Owner, Standing};
 
 /// What clients have put into buckets. Cheap to clone.
 ///
@@ -58,22 +60,40 @@ impl Buckets {
     /// # Errors
     /// [`Error::Lost`], [`Error::Index`], [`Error::Storage`], [`Error::Full`].
     pub async fn open(index: &Path, root: &Path, clock: Clock, entropy: Entropy) -> Result<Self, Error> {
+        Self::open_for(index, root, (clock, entropy), None, CleanupLimit::default()).await
+    }
+
+    /// The same, if the index belongs to `owner` and has every commit that was made to it. Files that nothing refers to
+    /// stay if there are more than `limit` admits, and where the index cannot prove that it never referred to them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_owned(
+        index: &Path,
+        root: &Path,
+        chance: (Clock, Entropy),
+        owner: &Owner,
+        limit: CleanupLimit,
+    ) -> Result<Self, Error> {
+        Self::open_for(index, root, chance, Some(owner.clone()), limit).await
+    }
+
+    async fn open_for(
+        index: &Path,
+        root: &Path,
+        (clock, entropy): (Clock, Entropy),
+        owner: Option<Owner>,
+        limit: CleanupLimit,
+    ) -> Result<Self, Error> {
         let (path, root) = (index.to_owned(), root.to_owned());
         let below = root.clone();
-        let index = spawn_blocking(move || open_index(&path, &below)).await??;
+        let index = spawn_blocking(move || open_index(&path, &below, owner.as_ref())).await??;
         let opened = index.write(index::count_opening).await?;
         let files = spawn_blocking(move || Files::open(&root, opened)).await??;
-        let checked = files.clone();
-        let found = index.read(move |index| index::check(index, &checked)).await?;
-        if found.missing > 0 {
-            tracing::error!(
-                files = found.missing,
-                unknown = found.strays,
-                "files of objects in buckets are missing; restore objects/buckets and buckets.db from one backup"
-            );
-        } else if found.strays > 0 {
-            tracing::info!(files = found.strays, "removed files of uploads that were cut off");
-        }
+        let (compared, proof) = (files.clone(), Proof { standing: index.standing(), opened, limit });
+        let found = index.read(move |index| index::compare(index, &compared)).await?;
+        let tidied = files.clone();
+        spawn_blocking(move || strays::tidy(&tidied, &found, proof)).await??;
         let pins = Pins::start(files.clone())?;
         Ok(Self { index, files, pins, clock, entropy })
     }
@@ -399,17 +419,22 @@ impl Buckets {
 }
 
 /// Opens the index, unless it is to be made while the files that it should know are there.
-fn open_index(path: &Path, root: &Path) -> Result<Database, Error> {
+fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Database, Error> {
     let require_none = || match Files::count(root)? {
         0 => Ok(()),
         files => Err(Error::Lost { files }),
     };
-    // Nothing is made in the place of what is to be restored.
-    if fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+    // Nothing is made in the place of what is to be restored. An index that is missed says so itself.
+    let is_missed = owner.is_some_and(|owner| owner.misses(path));
+    if fs::metadata(path).map_or(0, |found| found.len()) == 0 && !is_missed {
         require_none()?;
     }
-    let index = index::open(path).map_err(Error::Index)?;
-    if index.query(index::openings)? == 0 {
+    let latest = match owner.filter(|owner| owner.accepts_losses()) {
+        Some(_) => Files::latest_opening(root)?,
+        None => 0,
+    };
+    let index = index::open(path, owner.map(|owner| (owner, latest))).map_err(Error::Index)?;
+    if index.query(index::openings)? == 0 && index.standing() != Standing::Lossy {
         require_none()?;
     }
     Ok(index)

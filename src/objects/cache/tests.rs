@@ -328,7 +328,7 @@ async fn copies_go_with_their_objects() {
     assert!(objects.delete(&plan).await.unwrap());
     assert_eq!(place.files().len(), 3);
     let mapped = objects.blob(&matrix(0)).await.unwrap();
-    assert_eq!(objects.delete_prefix(&keys::project(PROJECT)).await.unwrap(), 2);
+    assert_eq!(objects.delete_prefix(&keys::project(PROJECT)).await.unwrap().objects, 2);
     assert_eq!(place.files().len(), 1, "a name goes at once, also of what somebody reads");
     assert_eq!((&*mapped, objects.is_untouched(&mapped).await.unwrap()), (&b"bytes"[..], true));
     // Somebody else has removed it.

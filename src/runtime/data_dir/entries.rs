@@ -9,15 +9,18 @@ use crate::runtime::permission::{self, Access};
 /// Files that are read; of a secret, the operator may have made one that cannot be written.
 const READ: [&str; 5] = ["format", "identity", "admin-token", "s3-credentials", "tls/self-signed.pem"];
 /// Files that are written again and again.
-const WRITTEN: [&str; 8] = [
+const WRITTEN: [&str; 11] = [
     "lock",
     "reserve",
     "metadata.db",
     "metadata.db-wal",
     "metadata.db-shm",
+    "metadata.mark",
     "buckets.db",
     "buckets.db-wal",
     "buckets.db-shm",
+    "buckets.mark",
+    "objects.lease",
 ];
 /// Folders in which files are made and removed.
 const FOLDERS: [&str; 6] = ["objects", "objects/projects", "objects/buckets", "spool", "cache", "tls"];

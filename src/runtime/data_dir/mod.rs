@@ -170,7 +170,7 @@ fn check_format(folder: &Path) -> Result<(), Error> {
 }
 
 /// Writes a small file so that after a power cut it is there in full or not at all.
-fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+pub(super) fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let partial = folder.join(format!("{name}.new"));
     let mut file = private().truncate(true).open(&partial)?;
     file.write_all(text.as_bytes())?;

@@ -3,6 +3,7 @@
 //! The thread takes all changes that wait into one transaction, each in a savepoint of its own, so that they
 //! share a sync of the disk. Readers have connections of their own, a fixed number, and see the last commit.
 
+mod owner;
 mod readers;
 mod writer;
 
@@ -11,8 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::identity::Identity;
+use owner::Ledger;
+pub use owner::{Losses, Owner, Standing, identity_of};
 use readers::Readers;
 pub use writer::Change;
 use writer::Writer;
@@ -42,6 +47,31 @@ pub enum Error {
         /// The newest version known.
         known: u32,
     },
+    /// It belongs to another data directory.
+    #[error(
+        "it belongs to the data directory with the identity {found}, and this one has {expected}; \
+         restore all files of a data directory from the same backup"
+    )]
+    Foreign {
+        /// The identity in it.
+        found: Identity,
+        /// The identity of this data directory.
+        expected: Identity,
+    },
+    /// It, or its latest commits, are missing.
+    #[error(
+        "{}; put it back with its -wal, or restore the whole data directory from one backup; to go on without \
+         what is lost, start once with --accept-loss {file}:{written}: objects that are not known then are kept",
+        lost(*found, *written)
+    )]
+    Lost {
+        /// Its name.
+        file: String,
+        /// The latest commit in it; none if it is missing or empty.
+        found: Option<u64>,
+        /// The latest commit that was made to it; 0 if that is not known.
+        written: u64,
+    },
     /// What is stored makes no sense. Another try finds the same.
     #[error("it is damaged: {0}; restore it from a backup")]
     Damaged(String),
@@ -54,6 +84,17 @@ pub enum Error {
     /// It did not do as told. Worth another try after a pause.
     #[error("it is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn lost(found: Option<u64>, written: u64) -> String {
+    match (found, written) {
+        (None, 0) => "it is missing or empty, and was there before".to_owned(),
+        (None, _) => format!("it is missing or empty, and {written} commits were made to it"),
+        (Some(found), _) => format!(
+            "it has {found} of the {written} commits that were made to it: \
+             its -wal is missing, cut or damaged, or it is an older copy"
+        ),
+    }
 }
 
 impl From<rusqlite::Error> for Error {
@@ -77,6 +118,10 @@ impl Error {
         match self {
             Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
             Self::Damaged(what) => Self::Damaged(what.clone()),
+            Self::Foreign { found, expected } => Self::Foreign { found: *found, expected: *expected },
+            Self::Lost { file, found, written } => {
+                Self::Lost { file: file.clone(), found: *found, written: *written }
+            }
             Self::Busy => Self::Busy,
             Self::Full(cause) => Self::Full(cause.to_string().into()),
             Self::Unavailable(cause) => Self::Unavailable(cause.to_string().into()),
@@ -101,6 +146,10 @@ struct Shared {
     readers: Arc<Readers>,
     /// Since when nothing could be written.
     outage: Outage,
+    /// What was known of the file when it was opened.
+    standing: Standing,
+    /// The count of commits, where the file has an owner.
+    ledger: Option<Ledger>,
 }
 
 impl Database {
@@ -112,11 +161,56 @@ impl Database {
     pub fn open(path: &Path, thread: &str, migrations: &[&str]) -> Result<Self, Error> {
         let mut connection = connect_writer(path, OpenFlags::SQLITE_OPEN_CREATE)?;
         migrate(&mut connection, migrations)?;
+        Self::start(path, thread, connection, None, Standing::Complete)
+    }
+
+    /// The same, if the file belongs to `owner` and has every commit that was made to it. It is the owner's from now on.
+    /// Where commits are lost and the operator accepts that, `amends` is executed first: what later commits must not
+    /// repeat is skipped by it.
+    ///
+    /// # Errors
+    /// [`Error`]; with [`Error::Foreign`] and [`Error::Lost`] nothing was changed.
+    pub fn open_owned(
+        path: &Path,
+        thread: &str,
+        migrations: &[&str],
+        owner: &Owner,
+        amends: &str,
+    ) -> Result<Self, Error> {
+        let admitted = owner.admit(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection = connect(path, flags)?;
+        // A log that is refused stays as it is: it may be what the database is to be mended with.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let standing = owner.check(&connection, path, admitted)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        make_durable(&connection)?;
+        migrate(&mut connection, migrations)?;
+        if standing == Standing::Lossy {
+            connection.execute_batch(amends)?;
+        }
+        let ledger = owner.take(&connection, path, admitted.0)?;
+        Self::start(path, thread, connection, Some(ledger), standing)
+    }
+
+    fn start(
+        path: &Path,
+        thread: &str,
+        connection: Connection,
+        ledger: Option<Ledger>,
+        standing: Standing,
+    ) -> Result<Self, Error> {
         let readers = Readers::open(path, readers::count(), readers::PATIENCE)?;
-        let shared = Arc::new(Shared { path: path.to_owned(), readers, outage: Outage::default() });
+        let outage = Outage::default();
+        let shared = Arc::new(Shared { path: path.to_owned(), readers, outage, standing, ledger });
         let writer = Writer::start(connection, Arc::clone(&shared), thread);
         let writer = writer.map_err(|error| Error::Unavailable(Box::new(error)))?;
         Ok(Self(Arc::new(Inner { writer, shared })))
+    }
+
+    /// What was known of the file when it was opened.
+    pub fn standing(&self) -> Standing {
+        self.0.shared.standing
     }
 
     /// Runs `query` on this thread, on a reader that is idle: for the start, when nothing else reads.
@@ -197,10 +291,15 @@ pub fn files() -> usize {
 
 fn connect_writer(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | flags)?;
+    make_durable(&connection)?;
+    Ok(connection)
+}
+
+/// Makes what is committed outlive a power cut.
+fn make_durable(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
-    Ok(connection)
+    Ok(connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::owner::Ledger;
 use super::{BUSY, Error, Shared, connect_writer};
 use crate::runtime::disk;
 
@@ -225,7 +226,7 @@ impl Desk<'_> {
                 Err(error) => tracing::warn!(path = connection.path(), "cannot compact a database: {error}"),
             }
         }
-        commit(&mut connection, waiting, &mut self.erased)?;
+        commit(&mut connection, self.shared.ledger.as_ref(), waiting, &mut self.erased)?;
         if self.erased {
             self.erased = !empty_the_log(&connection);
         }
@@ -263,9 +264,11 @@ fn reopen(shared: &Shared) -> Result<Connection, Error> {
 /// Makes all changes in one transaction; one that fails is undone alone.
 fn commit(
     connection: &mut Connection,
+    ledger: Option<&Ledger>,
     requests: &mut [Box<dyn Request>],
     erased: &mut bool,
 ) -> Result<(), Error> {
+    let changes = connection.total_changes();
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for request in requests {
         let savepoint = transaction.savepoint()?;
@@ -273,7 +276,14 @@ fn commit(
             savepoint.commit()?;
         }
     }
-    Ok(transaction.commit()?)
+    // What changes nothing costs no sync, and is not counted.
+    let counted = ledger.filter(|_| transaction.total_changes() > changes);
+    let count = counted.map(|ledger| Ledger::count(&transaction).map(|count| (ledger, count))).transpose()?;
+    transaction.commit()?;
+    if let Some((ledger, count)) = count {
+        ledger.note(count);
+    }
+    Ok(())
 }
 
 /// How many rows had been changed when the file was written anew; unknown of those before the start.

@@ -15,6 +15,8 @@ use entityd::queue::sled::{Settings, SledBroker};
 use entityd::queue::{Broker, Claim, NewJob, Share};
 use entityd::runtime::clock::Clock;
 use entityd::runtime::entropy::Entropy;
+use entityd::runtime::identity::Identity;
+use entityd::runtime::sqlite::{Losses, Owner};
 
 pub(super) const FOLDER: &str = "ENTITYD_TEST_POWERCUT_FOLDER";
 pub(super) const PART: &str = "ENTITYD_TEST_POWERCUT_PART";
@@ -37,7 +39,10 @@ pub(super) struct Shelves {
 /// Opens the shelves with files so small that they are used again and again.
 pub(super) fn open(data: &Path) -> Result<Shelves, Box<dyn std::error::Error>> {
     let settings = Settings { journal_bytes: 64 << 10, segment_bytes: 512 << 10, ..Settings::default() };
-    let store = Sqlite::open(&data.join("metadata.db"))?;
+    let identity = Identity::parse(&"0f".repeat(16)).expect("these are 32 digits");
+    // What a power cut leaves is never taken for a loss.
+    let owner = Owner { identity, made: false, accepted: Losses::default() };
+    let store = Sqlite::open_owned(&data.join("metadata.db"), &owner)?;
     let broker = Arc::new(SledBroker::open(&data.join("queue"), settings, Entropy::system())?);
     let rules = Rules {
         min_encoding_bytes: 8,

@@ -119,7 +119,7 @@ def test_files_that_the_owner_of_a_store_puts_there_are_read(api, store):
 
 @pytest.mark.parametrize("moment", ["compare.published", "finalize.published"])
 def test_a_job_that_was_cut_off_finds_what_it_had_made(store, tmp_path, moment):
-    server = store.entityd(tmp_path, "cut-off")
+    server = store.entityd(tmp_path, f"cut-off/{moment}")
     server.environment["ENTITYD_BREAKPOINT"] = moment
     with Api(server.url) as api:
         server.__enter__()

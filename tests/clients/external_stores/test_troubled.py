@@ -1,6 +1,7 @@
 """A store that hangs, stumbles, stays away or refuses: runs wait for it for a while, and everybody is told why."""
 
 import os
+import secrets
 import time
 
 import pytest
@@ -25,7 +26,7 @@ def proxy(store):
 
 
 def start(folder, proxy, *flags):
-    return proxy.behind.entityd(folder, "troubled", proxy.url, *flags)
+    return proxy.behind.entityd(folder, f"troubled/{secrets.token_hex(4)}", proxy.url, *flags)
 
 
 def uploaded(api):

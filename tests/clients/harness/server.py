@@ -138,6 +138,8 @@ class Server:
                 continue
             for name in names:
                 path = Path(folder, name)
+                if path.parent.name == "entityd":
+                    continue
                 # What a purge has removed meanwhile is not there.
                 with contextlib.suppress(FileNotFoundError):
                     found[str(path.relative_to(self.data))] = path.stat().st_size

@@ -19,6 +19,8 @@ BUCKETS = INTERNAL, UPLOADS = "internal", "uploads"
 # Beside the venv is what external_stores/package.json names.
 NODE = Path(sys.prefix).with_name("node") / "node_modules"
 START_S = 60
+# The mark of whom a store belongs to stays.
+MARK = "entityd/owner"
 EMPTY_S = 30
 
 
@@ -101,7 +103,8 @@ class S3Store(Store):
         self.client().create_bucket(Bucket=bucket)
 
     def keys_in(self, bucket):
-        return [entry["Key"] for entry in self.client().list_objects_v2(Bucket=bucket).get("Contents", [])]
+        found = [entry["Key"] for entry in self.client().list_objects_v2(Bucket=bucket).get("Contents", [])]
+        return [key for key in found if not key.endswith(MARK)]
 
 
 class Moto(S3Store):
@@ -152,7 +155,7 @@ class Azurite(Store):
 
     def keys_in(self, bucket):
         with self.client() as client, client.get_container_client(bucket) as container:
-            return list(container.list_blob_names())
+            return [key for key in container.list_blob_names() if not key.endswith(MARK)]
 
 
 class GoogleDialect(Moto):

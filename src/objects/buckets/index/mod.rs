@@ -19,14 +19,22 @@ pub(super) use uploads::{
 };
 
 use super::Error;
-use super::files::{Files, Number, PLACES};
-use crate::runtime::sqlite::{self, Change, Database};
+use super::files::{Files, Number, PLACES, SERIES};
+use crate::runtime::sqlite::{self, Change, Database, Owner};
 
 const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
-/// Opens the index and counts that it was opened.
-pub(super) fn open(path: &Path) -> Result<Database, sqlite::Error> {
-    Database::open(path, "bucket index", &MIGRATIONS)
+/// Opens the index, perhaps for an owner; where it has lost commits, numbers begin after the opening that goes with him.
+pub(super) fn open(path: &Path, owner: Option<(&Owner, i64)>) -> Result<Database, sqlite::Error> {
+    let thread = "bucket index";
+    match owner {
+        Some((owner, latest)) => {
+            // No number is given out twice, though commits are lost.
+            let skip = format!("UPDATE opened SET times = (max(times, {latest}) / {SERIES} + 1) * {SERIES}");
+            Database::open_owned(path, thread, &MIGRATIONS, owner, &skip)
+        }
+        None => Database::open(path, thread, &MIGRATIONS),
+    }
 }
 
 /// How often the index was opened.
@@ -41,29 +49,29 @@ pub(super) fn count_opening(change: &Change<'_>) -> Result<i64, Error> {
 }
 
 /// What was found when the index was compared with the files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    /// Files that nothing refers to; removed, if none is missing.
-    pub(super) strays: u64,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// How many files there are.
+    pub(super) all: u64,
+    /// Files that nothing refers to.
+    pub(super) strays: Vec<Number>,
     /// Files that are referred to and are not there.
     pub(super) missing: u64,
 }
 
-/// Compares the index with the files, both ways, and removes the files that nothing refers to unless some are missing.
-pub(super) fn check(connection: &Connection, files: &Files) -> Result<Found, Error> {
-    let (mut strays, mut missing) = (Vec::new(), 0);
+/// Compares the index with the files, both ways.
+pub(super) fn compare(connection: &Connection, files: &Files) -> Result<Compared, Error> {
+    let mut found = Compared::default();
     let mut select = connection.prepare("SELECT file FROM pieces WHERE file & 255 = ?1 ORDER BY file")?;
     for place in 0..PLACES {
         let known: Vec<Number> = select.query_map([place], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let mut there = files.at(place)?;
         there.sort_unstable();
-        strays.extend(there.iter().filter(|number| known.binary_search(number).is_err()));
-        missing += known.iter().filter(|number| there.binary_search(number).is_err()).count() as u64;
+        found.all += there.len() as u64;
+        found.strays.extend(there.iter().filter(|number| known.binary_search(number).is_err()));
+        found.missing += known.iter().filter(|number| there.binary_search(number).is_err()).count() as u64;
     }
-    if missing == 0 {
-        strays.iter().try_for_each(|stray| files.remove(*stray))?;
-    }
-    Ok(Found { strays: strays.len() as u64, missing })
+    Ok(found)
 }
 
 /// Reads a value that was written as JSON.

@@ -1,0 +1,87 @@
+//! Tells the data directory by its identity, and the stores that belong to it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::Error;
+use crate::config::Settings;
+use crate::runtime::data_dir::{self, DataDir};
+use crate::runtime::entropy::Entropy;
+use crate::runtime::identity::{Identity, Register};
+use crate::runtime::sqlite::{self, Owner};
+
+/// The file with the metadata.
+pub(super) const METADATA: &str = "metadata.db";
+/// The file with the index of the buckets.
+pub(super) const BUCKETS: &str = "buckets.db";
+
+/// The identity of the data directory and the stores that were made for it. The file with both is written again from
+/// the stores if it is missing.
+pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Error> {
+    let path = data_dir.path();
+    let unusable = |cause| unusable(path, cause);
+    if let Some(register) = Register::read(path).map_err(unusable)? {
+        return Ok(register);
+    }
+    let found = found_in(data_dir, METADATA)?.or(found_in(data_dir, BUCKETS)?);
+    let identity = found.unwrap_or_else(|| Identity::random(entropy));
+    let mut register = Register::make(path, identity).map_err(unusable)?;
+    if found.is_some() {
+        tracing::warn!(%identity, "the file `identity` was missing or damaged, and is written again from the stores");
+    }
+    // A data directory without an identity that has objects was made by an earlier version, or has lost its metadata, too.
+    if holds_objects(data_dir) {
+        register.note([METADATA.to_owned()]).map_err(unusable)?;
+    }
+    Ok(register)
+}
+
+/// To whom the database in `file` is to belong.
+pub(super) fn owner(register: &Register, settings: &Settings, file: &str) -> Owner {
+    let (identity, accepted) = (register.identity(), settings.accept_loss.clone());
+    Owner { identity, made: register.has(file), accepted }
+}
+
+/// Makes sure that the queue is not that of another data directory: its jobs would name other projects.
+pub(super) fn check_queue(queue: &Path, register: &Register) -> Result<(), Error> {
+    if !queue.is_dir() {
+        return Ok(());
+    }
+    let found = Register::read(queue).map_err(|cause| unusable(queue, cause))?;
+    let other = found.map(|found| found.identity()).filter(|found| *found != register.identity());
+    other.map_or(Ok(()), |found| {
+        Err(Error::ForeignQueue { path: queue.to_owned(), found, expected: register.identity() })
+    })
+}
+
+/// Writes the identity of the data directory into the queue, which has been opened.
+pub(super) fn mark_queue(queue: &Path, register: &Register) -> Result<(), Error> {
+    let mark = || match Register::read(queue)? {
+        Some(_) => Ok(()),
+        None => Register::make(queue, register.identity()).map(drop),
+    };
+    mark().map_err(|cause| unusable(queue, cause))
+}
+
+/// Notes what was made.
+pub(super) fn note(
+    data_dir: &DataDir,
+    register: &mut Register,
+    made: impl IntoIterator<Item = String>,
+) -> Result<(), Error> {
+    register.note(made).map_err(|cause| unusable(data_dir.path(), cause))
+}
+
+fn unusable(path: &Path, cause: io::Error) -> Error {
+    data_dir::Error::Unusable { path: path.join("identity"), cause }.into()
+}
+
+fn found_in(data_dir: &DataDir, file: &str) -> Result<Option<Identity>, Error> {
+    let path = data_dir.path().join(file);
+    sqlite::identity_of(&path).map_err(|cause| Error::Database { path, cause })
+}
+
+fn holds_objects(data_dir: &DataDir) -> bool {
+    fs::read_dir(data_dir.path().join("objects/projects")).is_ok_and(|mut projects| projects.next().is_some())
+}

@@ -1,0 +1,82 @@
+//! Claims the object store for this data directory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use tokio::time::timeout;
+
+use super::Error;
+use crate::config::Settings;
+use crate::objects::{Claimant, Location, NotOurs, Owner};
+use crate::runtime::data_dir::DataDir;
+use crate::runtime::entropy::Entropy;
+use crate::runtime::identity::Register;
+use crate::telemetry::chain;
+
+/// How long a start waits for a store beyond this machine to say whose it is.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Claims the store, or leaves that to [`Owner::keep`] where the store does not answer yet.
+pub(super) async fn claim(
+    settings: &Settings,
+    data_dir: &DataDir,
+    register: &Register,
+    store: Arc<dyn ObjectStore>,
+) -> Result<Owner, Error> {
+    let owner = Owner::new(store, claimant(settings, data_dir, register));
+    match timeout(ANSWER, owner.claim()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(NotOurs::Unknown(error))) if is_remote(settings) => {
+            tracing::warn!(
+                "the owner of the objects at {} cannot be told yet: {}",
+                settings.objects,
+                chain(&error)
+            );
+        }
+        Ok(Err(refused)) => return Err(refused.into()),
+        Err(_) => tracing::warn!("the object store {} does not say whose it is yet", settings.objects),
+    }
+    Ok(owner)
+}
+
+/// How the register calls the objects.
+pub(super) fn name(settings: &Settings) -> String {
+    match &settings.objects {
+        Location::Data => "objects".to_owned(),
+        elsewhere => format!("objects {elsewhere}"),
+    }
+}
+
+fn claimant(settings: &Settings, data_dir: &DataDir, register: &Register) -> Claimant {
+    let directory = directory(settings, data_dir);
+    let place = match &settings.objects {
+        Location::Data => data_dir.path().join("objects").display().to_string(),
+        elsewhere => elsewhere.to_string(),
+    };
+    let lease = (settings.objects != Location::Data)
+        .then(|| (Duration::from_millis(settings.lease_ms), data_dir.path().join("objects.lease")));
+    Claimant {
+        place,
+        identity: register.identity(),
+        before: register.has(&name(settings)),
+        take_over: settings.take_over_objects,
+        lease,
+        directory,
+        entropy: Entropy::system(),
+    }
+}
+
+/// The directory that holds the objects, if they are files of this machine.
+pub(super) fn directory(settings: &Settings, data_dir: &DataDir) -> Option<PathBuf> {
+    match &settings.objects {
+        Location::Data => Some(data_dir.path().join("objects")),
+        Location::Directory(path) => Some(path.join("objects")),
+        Location::Bucket { .. } => None,
+    }
+}
+
+const fn is_remote(settings: &Settings) -> bool {
+    matches!(settings.objects, Location::Bucket { .. })
+}

@@ -1,0 +1,265 @@
+//! Objects that no project has: which of them go, and which are kept.
+//!
+//! An object goes only if the metadata proves that it once knew it: by a tombstone of its project or run, or by the
+//! count of a party's uploads. Objects of which the metadata knows nothing are somebody's: of another server on the same
+//! store, or of metadata that was lost. They are kept, counted and named in the log.
+
+use std::collections::HashSet;
+
+use super::maintenance::AGAIN;
+use super::{Coordinator, Error, outbox};
+use crate::metadata::{Deleted, Runs};
+use crate::model::job::{Holding, PURGES};
+use crate::model::{Contents, Job, ProjectId, ProjectState, Purge, RunState, Task, Tombstone};
+use crate::queue::{Group, JobQuery, QueueName};
+use crate::telemetry::metrics;
+
+/// What a look at the objects has found.
+#[derive(Debug, Default)]
+struct Findings {
+    /// Projects, uploads and runs of which there are objects.
+    all: usize,
+    /// What is to go.
+    purges: Vec<Job>,
+    /// Where objects are that the metadata does not know.
+    unknown: Vec<String>,
+}
+
+/// What there is of one project and should not be.
+#[derive(Debug, Default, PartialEq)]
+struct Strays {
+    purges: Vec<Purge>,
+    unknown: Vec<String>,
+}
+
+impl Coordinator {
+    /// What was deleted and may have left objects. To be asked before the objects are listed.
+    pub async fn deleted(&self) -> Result<Vec<Deleted>, Error> {
+        Ok(self.0.store.deleted().await?)
+    }
+
+    /// Asks at the start for the removal of what is left of deleted projects: an upload that was published in the moment
+    /// in which its project was deleted and the process died. `found` was listed after `deleted` was asked for.
+    pub async fn remove_strays(&self, found: Vec<ProjectId>, deleted: Vec<Deleted>) -> Result<(), Error> {
+        let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
+        let graves = deleted.iter().map(|deleted| deleted.tombstone).collect();
+        let mut findings = Findings { all: found.len(), ..Findings::default() };
+        for id in found.iter().filter(|id| !listed.contains(id)) {
+            findings.bury(*id, &graves);
+        }
+        self.clean_up(findings).await?;
+        // The uploads of before are over. Those that have left nothing never will.
+        let found: HashSet<Tombstone> = found.into_iter().map(Tombstone::of_project).collect();
+        let over = deleted.into_iter().filter(|deleted| deleted.late && !found.contains(&deleted.tombstone));
+        Ok(self.0.store.forget_deleted(over.map(|deleted| deleted.tombstone).collect(), true).await?)
+    }
+
+    /// Asks for the removal of what belongs to no project. It was found before the projects are looked at here: what is
+    /// found was written down before it was made.
+    pub(super) async fn sweep(&self, found: Vec<Holding>) -> Result<(), Error> {
+        let graves: HashSet<Tombstone> =
+            self.deleted().await?.iter().map(|deleted| deleted.tombstone).collect();
+        let mut findings = Findings::default();
+        for holding in found {
+            findings.all += 1 + holding.uploads.len() + holding.runs.len();
+            match self.project(holding.project, Runs::All).await? {
+                None => findings.bury(holding.project, &graves),
+                Some(project) => findings.add(project.id, strays(&project, &holding, &graves)),
+            }
+        }
+        self.clean_up(findings).await
+    }
+
+    /// The objects of something deleted are proved gone: it cannot leave any more.
+    pub(super) async fn forget_deleted(&self, job: &Job) -> Result<(), Error> {
+        let tombstone = match job.task {
+            Task::Purge(Purge::Project) => Tombstone::of_project(job.project),
+            Task::Purge(Purge::Run(run)) => Tombstone::of_run(run),
+            _ => return Ok(()),
+        };
+        Ok(self.0.store.forget_deleted(vec![tombstone], false).await?)
+    }
+
+    async fn clean_up(&self, mut findings: Findings) -> Result<(), Error> {
+        findings.tell_unknown();
+        if !findings.purges.is_empty() {
+            let waiting = self.waiting_purges().await?;
+            findings.purges.retain(|job| !waiting.contains(&job.id()));
+        }
+        let (count, all) = (findings.purges.len(), findings.all);
+        if !self.0.rules.upkeep.limit.admits(count as u64, all as u64) {
+            tracing::error!(
+                count,
+                all,
+                "a clean-up would remove too much at once, so nothing is removed; if this may go, start once with --cleanup-share-max 100"
+            );
+            return Ok(());
+        }
+        if count > 0 {
+            tracing::warn!(
+                count,
+                all,
+                "objects of deleted projects, runs and uploads were found and are removed"
+            );
+        }
+        self.enqueue(&mut findings.purges.iter().map(outbox::queued).collect()).await
+    }
+
+    /// The names of the purges that are in the queue already.
+    async fn waiting_purges(&self) -> Result<HashSet<String>, Error> {
+        let (queue, group) = (Some(QueueName::from(PURGES)), Some(Group::from("purge")));
+        let query = JobQuery { queue, group, count: usize::MAX, ..JobQuery::default() };
+        let jobs = self.0.broker.jobs(&query, self.0.clock.now()).await?;
+        let name = |id: &str| id.strip_suffix(AGAIN).unwrap_or(id).to_owned();
+        Ok(jobs.iter().map(|job| name(job.job.as_str())).collect())
+    }
+}
+
+impl Findings {
+    /// Adds a project that does not exist.
+    fn bury(&mut self, project: ProjectId, graves: &HashSet<Tombstone>) {
+        if graves.contains(&Tombstone::of_project(project)) {
+            self.purges.push(Job { project, task: Task::Purge(Purge::Project) });
+        } else {
+            self.unknown.push(format!("projects/{project}"));
+        }
+    }
+
+    fn add(&mut self, project: ProjectId, strays: Strays) {
+        let purge = |purge| Job { project, task: Task::Purge(purge) };
+        self.purges.extend(strays.purges.into_iter().map(purge));
+        self.unknown.extend(strays.unknown);
+    }
+
+    fn tell_unknown(&self) {
+        metrics::unknown_objects(self.unknown.len());
+        if let Some(first) = self.unknown.first() {
+            tracing::warn!(
+                count = self.unknown.len(),
+                first,
+                "the metadata knows nothing of some objects, which are kept; restore the metadata that belongs to them, \
+                 give them back to their server, or remove them by hand"
+            );
+        }
+    }
+}
+
+/// What there is of a project and should not be.
+fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>) -> Strays {
+    let mut strays = Strays::default();
+    for &(party, upload) in &holding.uploads {
+        if is_used(project, party, upload) {
+            continue;
+        }
+        if project.parties.get(party as usize).is_some_and(|party| party.has_begun(upload)) {
+            strays.purges.push(Purge::Upload { party, upload });
+        } else {
+            strays.unknown.push(format!("projects/{}/parties/{party}/{upload}", project.id));
+        }
+    }
+    for &(id, intermediate) in &holding.runs {
+        match project.run(id).map(|run| &run.state) {
+            Some(RunState::Failed { .. }) => strays.purges.push(Purge::Run(id)),
+            Some(RunState::Completed(_)) if intermediate => strays.purges.push(Purge::Intermediate(id)),
+            None if graves.contains(&Tombstone::of_run(id)) => strays.purges.push(Purge::Run(id)),
+            None => strays.unknown.push(format!("projects/{}/runs/{id}", project.id)),
+            Some(_) => {}
+        }
+    }
+    strays
+}
+
+/// Whether an upload is arriving, or is what its party has contributed.
+fn is_used(project: &ProjectState, party: u32, upload: u32) -> bool {
+    project.parties.get(party as usize).is_some_and(|party| {
+        (party.uploading && party.uploads == upload) || party.contents.upload() == Some(upload)
+    })
+}
+
+/// Whether what a purge names is out of use, as far as `project` tells, which is absent once it is deleted. A purge in a
+/// queue that is older or newer than the metadata may name what is not.
+pub(super) fn is_due(project: Option<&ProjectState>, purge: &Purge) -> bool {
+    let Some(project) = project else { return true };
+    let run = |id| project.run(id).map(|run| &run.state);
+    match purge {
+        Purge::Project => false,
+        Purge::Run(id) => matches!(run(*id), None | Some(RunState::Failed { .. })),
+        Purge::Intermediate(id) => {
+            matches!(run(*id), None | Some(RunState::Failed { .. } | RunState::Completed(_)))
+        }
+        Purge::Upload { party, upload } => !is_used(project, *party, *upload),
+        Purge::Files { party, upload, .. } => project.parties.get(*party as usize).is_none_or(|party| {
+            !matches!(&party.contents, Contents::Fetching { reference, .. } if reference.upload == *upload)
+        }),
+        Purge::Entries { party, upload } => project.parties.get(*party as usize).is_none_or(|party| {
+            !matches!(&party.contents, Contents::Ingesting(kept) if kept.upload == *upload)
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Dataset, Party, ResultType, Run, RunId, Summary, Threshold, TokenHash};
+    use crate::runtime::clock::Timestamp;
+
+    const HASH: TokenHash = TokenHash::from_bytes([1; 32]);
+
+    fn id(number: u8) -> RunId {
+        RunId::from_bytes([number; 24])
+    }
+
+    fn run(number: u8, state: RunState) -> Run {
+        Run { state, ..Run::asked_for(id(number), Threshold::new(0.5).unwrap(), Timestamp::default()) }
+    }
+
+    fn project() -> ProjectState {
+        let mut ready = Party::new(HASH);
+        ready.uploads = 2;
+        ready.contents = Contents::Ready(Dataset { upload: 2, records: 1, encoding_bytes: 8, blocks: 1 });
+        let mut arriving = Party::new(HASH);
+        (arriving.uploads, arriving.uploading) = (3, true);
+        let failed = RunState::Failed { message: String::new(), stage: 2 };
+        let runs = vec![
+            run(1, RunState::Comparing),
+            run(2, RunState::Completed(Summary::default())),
+            run(3, failed),
+        ];
+        ProjectState { runs, ..ProjectState::of(vec![ready, arriving], ResultType::Groups) }
+    }
+
+    #[test]
+    fn what_the_metadata_once_knew_goes_and_what_it_never_knew_is_kept() {
+        let project = project();
+        let holding = Holding {
+            project: project.id,
+            uploads: vec![(0, 1), (0, 2), (0, 3), (1, 3), (1, 2), (7, 1)],
+            runs: vec![(id(1), true), (id(2), false), (id(3), false), (id(4), true), (id(5), true)],
+        };
+        let upload = |party, upload| Purge::Upload { party, upload };
+        let found = strays(&project, &holding, &HashSet::from([Tombstone::of_run(id(4))]));
+        assert_eq!(found.purges, [upload(0, 1), upload(1, 2), Purge::Run(id(3)), Purge::Run(id(4))]);
+        let unknown = ["parties/0/3".to_owned(), "parties/7/1".to_owned(), format!("runs/{}", id(5))];
+        assert_eq!(found.unknown, unknown.map(|end| format!("projects/{}/{end}", project.id)));
+        let left = Holding { uploads: Vec::new(), runs: vec![(id(2), true)], ..holding };
+        assert_eq!(strays(&project, &left, &HashSet::new()).purges, [Purge::Intermediate(id(2))]);
+    }
+
+    #[test]
+    fn a_purge_of_what_is_in_use_is_not_due() {
+        let project = project();
+        let upload = |party, upload| Purge::Upload { party, upload };
+        let in_use = [
+            Purge::Project,
+            Purge::Run(id(1)),
+            Purge::Run(id(2)),
+            Purge::Intermediate(id(1)),
+            upload(0, 2),
+            upload(1, 3),
+        ];
+        let due =
+            [Purge::Run(id(3)), Purge::Run(id(9)), Purge::Intermediate(id(2)), upload(0, 1), upload(1, 2)];
+        assert!(in_use.iter().all(|purge| !is_due(Some(&project), purge) && is_due(None, purge)));
+        assert!(due.iter().all(|purge| is_due(Some(&project), purge)));
+    }
+}

@@ -1,0 +1,52 @@
+//! What is kept of projects and runs that were deleted, until their objects are gone.
+
+use rusqlite::Connection;
+
+use super::unavailable;
+use crate::metadata::Error;
+use crate::metadata::store::Deleted;
+use crate::model::{ProjectState, Tombstone};
+
+/// Notes what a change deletes.
+pub(super) fn note(
+    connection: &Connection,
+    before: Option<&ProjectState>,
+    after: Option<&ProjectState>,
+) -> Result<(), Error> {
+    match (before, after) {
+        (Some(before), None) => {
+            let late = before.parties.iter().any(|party| party.uploading);
+            insert(connection, Tombstone::of_project(before.id), late)
+        }
+        (Some(before), Some(after)) => {
+            let gone = before.runs.iter().filter(|run| after.run(run.id).is_none());
+            gone.map(|run| Tombstone::of_run(run.id)).try_for_each(|run| insert(connection, run, false))
+        }
+        (None, _) => Ok(()),
+    }
+}
+
+fn insert(connection: &Connection, tombstone: Tombstone, late: bool) -> Result<(), Error> {
+    let insert = connection.prepare_cached("REPLACE INTO deleted (digest, late) VALUES (?1, ?2)");
+    insert.and_then(|mut insert| insert.execute((tombstone.as_bytes(), late))).map(drop).map_err(unavailable)
+}
+
+/// Everything that was noted.
+pub(super) fn all(connection: &Connection) -> Result<Vec<Deleted>, Error> {
+    let mut select = connection.prepare_cached("SELECT digest, late FROM deleted").map_err(unavailable)?;
+    let rows = select.query_map([], |row| {
+        Ok(Deleted { tombstone: Tombstone::from_bytes(row.get(0)?), late: row.get(1)? })
+    });
+    rows.map_err(unavailable)?.map(|row| row.map_err(unavailable)).collect()
+}
+
+/// Forgets those; of those that may still leave objects only if that is over.
+pub(super) fn forget(connection: &Connection, these: &[Tombstone], is_over: bool) -> Result<(), Error> {
+    let mut delete = connection
+        .prepare_cached("DELETE FROM deleted WHERE digest = ?1 AND late <= ?2")
+        .map_err(unavailable)?;
+    these
+        .iter()
+        .try_for_each(|this| delete.execute((this.as_bytes(), is_over)).map(drop))
+        .map_err(unavailable)
+}

@@ -1,0 +1,38 @@
+//! How much a clean-up may remove without being told so.
+
+/// The share of what there is that a clean-up may remove at once without an operator's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupLimit {
+    /// Percent of all there is.
+    pub percent: u8,
+}
+
+impl CleanupLimit {
+    /// So few are no share of anything.
+    const FEW: u64 = 100;
+
+    /// Whether so many of `all` may be removed at once.
+    pub const fn admits(self, removed: u64, all: u64) -> bool {
+        removed <= Self::FEW || removed.saturating_mul(100) <= all.saturating_mul(self.percent as u64)
+    }
+}
+
+impl Default for CleanupLimit {
+    fn default() -> Self {
+        Self { percent: 25 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_may_always_go_and_of_many_a_share() {
+        let limit = CleanupLimit::default();
+        assert!(limit.admits(100, 100) && limit.admits(250, 1_000));
+        assert!(!limit.admits(101, 101) && !limit.admits(251, 1_000));
+        assert!(CleanupLimit { percent: 100 }.admits(5_000, 5_000));
+        assert!(!CleanupLimit { percent: 0 }.admits(101, u64::MAX));
+    }
+}

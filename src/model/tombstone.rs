@@ -1,0 +1,31 @@
+//! The trace that something deleted leaves: enough to recognise it, too little to name it.
+
+use sha2::{Digest, Sha256};
+
+use super::ids::{ProjectId, RunId};
+
+/// SHA-256 of the identifier of a project or run that was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tombstone([u8; 32]);
+
+impl Tombstone {
+    /// Of a project.
+    pub fn of_project(id: ProjectId) -> Self {
+        Self(Sha256::digest(id.as_bytes()).into())
+    }
+
+    /// Of a run.
+    pub fn of_run(id: RunId) -> Self {
+        Self(Sha256::digest(id.as_bytes()).into())
+    }
+
+    /// The tombstone with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}

@@ -1,0 +1,77 @@
+//! Files that the index does not know, as they are found at the start.
+
+use std::fs;
+use std::io;
+
+use super::files::{Files, Number, opening_of, series_of};
+use super::index::Compared;
+use crate::model::CleanupLimit;
+use crate::runtime::sqlite::Standing;
+
+/// What tells files that a crash has left from files of which the index has lost the objects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proof {
+    /// Whether the index has every commit that was made to it.
+    pub(super) standing: Standing,
+    /// How often the index was opened, this time included: it has given out numbers of earlier openings alone.
+    pub(super) opened: i64,
+    /// How many may go at once.
+    pub(super) limit: CleanupLimit,
+}
+
+impl Proof {
+    /// Whether the index would know of the objects whose files got their numbers in that opening.
+    const fn covers(self, opening: i64) -> bool {
+        opening < self.opened && series_of(opening) == series_of(self.opened)
+    }
+}
+
+/// Removes the files that a crash has left, if the index proves that they are nothing else.
+pub(super) fn tidy(files: &Files, found: &Compared, proof: Proof) -> io::Result<()> {
+    let (strays, unknown): (Vec<Number>, Vec<Number>) =
+        found.strays.iter().partition(|number| proof.covers(opening_of(**number)));
+    let count = found.strays.len();
+    if found.missing > 0 {
+        tracing::error!(
+            files = found.missing,
+            unknown = count,
+            "files of objects in buckets are missing; restore objects/buckets and buckets.db from one backup"
+        );
+    } else if proof.standing == Standing::Unknown && count > 0 {
+        tracing::warn!(
+            files = count,
+            "buckets.db does not know files in objects/buckets, and without buckets.mark it cannot be told whether it ever did; they are kept until the next start"
+        );
+    } else if !proof.limit.admits(strays.len() as u64, found.all) {
+        tracing::error!(
+            files = strays.len(),
+            all = found.all,
+            "too many files in objects/buckets are unknown to buckets.db, so none is removed; if they may go, start once with --cleanup-share-max 100"
+        );
+    } else {
+        remove(files, &strays)?;
+        keep(&unknown);
+    }
+    Ok(())
+}
+
+fn remove(files: &Files, strays: &[Number]) -> io::Result<()> {
+    let mut bytes = 0;
+    for stray in strays {
+        bytes += fs::metadata(files.path(*stray)).map_or(0, |file| file.len());
+        files.remove(*stray)?;
+    }
+    if !strays.is_empty() {
+        tracing::info!(files = strays.len(), bytes, "removed files of uploads that were cut off");
+    }
+    Ok(())
+}
+
+fn keep(unknown: &[Number]) {
+    if !unknown.is_empty() {
+        tracing::error!(
+            files = unknown.len(),
+            "files in objects/buckets are of an index that is lost, and are kept; restore both from one backup, or remove them by hand"
+        );
+    }
+}

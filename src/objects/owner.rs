@@ -1,0 +1,455 @@
+//! The owner's mark: an object by which a store is told to belong to one data directory.
+//!
+//! ```text
+//! entityd/owner    {"identity": "8c1f…", "nonce": "52d0…", "host": "db1", "process": 4711,
+//!                   "renewed": 1795891200000000, "until": 1795891230000000}
+//! ```
+//!
+//! It is created if it is absent, read before each clean-up, and never replaced by a server with another identity unless
+//! the operator says so. Where a store can be reached by others, the mark is a lease that is renewed under a new nonce
+//! each time. The data directory remembers the last two nonces in `objects.lease`. A copy of the data directory knows the
+//! identity and not the nonce: it is refused while the lease lasts, and whoever finds a nonce that is not its own stops.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::local::sync_directory;
+use super::{Error, keys};
+use crate::runtime::clock::{Clock, Timestamp};
+use crate::runtime::entropy::Entropy;
+use crate::runtime::identity::Identity;
+use crate::telemetry::chain;
+
+/// How often a mark that somebody else creates at the same moment is looked at again.
+const ATTEMPTS: usize = 3;
+/// How soon a store that did not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Why a store is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum NotOurs {
+    /// It belongs to another data directory.
+    #[error(
+        "the objects at {place} belong to the data directory with the identity {found} (host {host}, seen {seen}), and \
+         this one has {expected}: give this server a bucket, prefix or directory of its own; or, if the other is gone for \
+         good, take its objects over with --take-over-objects {found}"
+    )]
+    Foreign {
+        /// Where the objects are.
+        place: String,
+        /// The owner.
+        found: String,
+        /// This data directory.
+        expected: Identity,
+        /// Where the owner ran.
+        host: String,
+        /// When the owner was last there.
+        seen: Timestamp,
+    },
+    /// Another process with the same identity uses it.
+    #[error(
+        "the objects at {place} are used by another process with the identity of this data directory (host {host}, process \
+         {process}, seen {seen}): one of the two is a copy. Stop the other and try again after {until}, or start once with \
+         --take-over-objects {identity}"
+    )]
+    Copied {
+        /// Where the objects are.
+        place: String,
+        /// The identity of both.
+        identity: Identity,
+        /// Where the other runs.
+        host: String,
+        /// Its process there.
+        process: u32,
+        /// When it was last there.
+        seen: Timestamp,
+        /// How long it is taken to be there.
+        until: Timestamp,
+    },
+    /// It was claimed before and is not what it was.
+    #[error(
+        "the owner's mark (entityd/owner) of the objects at {place} is {how}, and was there before: is the volume mounted, \
+         and is it the right one? Restore the objects; to go on with what is there, start once with \
+         --take-over-objects {identity}"
+    )]
+    Unmarked {
+        /// Where the objects are.
+        place: String,
+        /// What is wrong with the mark.
+        how: &'static str,
+        /// This data directory.
+        identity: Identity,
+    },
+    /// The store did not answer. Worth another try.
+    #[error("the owner of the objects cannot be told: {0}")]
+    Unknown(#[from] Error),
+}
+
+/// Who claims a store.
+#[derive(Debug)]
+pub struct Claimant {
+    /// Where the objects are, for people.
+    pub place: String,
+    /// The identity of the data directory.
+    pub identity: Identity,
+    /// Whether it has claimed the store before.
+    pub before: bool,
+    /// The owner whose objects are to be taken over.
+    pub take_over: Option<Identity>,
+    /// For how long the store is claimed at a time, and where the data directory remembers that; none where no other can
+    /// reach the store.
+    pub lease: Option<(Duration, PathBuf)>,
+    /// The directory that the store is, if it is one.
+    pub directory: Option<PathBuf>,
+    /// Chance for nonces.
+    pub entropy: Entropy,
+}
+
+/// The claim of this process to a store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Owner(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    claimant: Claimant,
+    clock: Clock,
+    /// The nonces that may be in the mark if it is ours: the latest comes last.
+    nonces: Mutex<[String; 2]>,
+    claimed: AtomicBool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Mark {
+    identity: String,
+    nonce: String,
+    host: String,
+    process: u32,
+    renewed: Timestamp,
+    until: Timestamp,
+}
+
+enum Found {
+    Nothing,
+    Garbage,
+    Mark(Mark),
+}
+
+impl Owner {
+    /// A claim that is not made yet.
+    pub fn new(store: Arc<dyn ObjectStore>, claimant: Claimant) -> Self {
+        let nonces = Mutex::new(claimant.remembered());
+        let (clock, claimed) = (Clock::system(), AtomicBool::new(false));
+        Self(Arc::new(Inner { store, claimant, clock, nonces, claimed }))
+    }
+
+    /// Claims the store: it has no owner, or belongs to this data directory, or may be taken over.
+    ///
+    /// # Errors
+    /// [`NotOurs`].
+    pub async fn claim(&self) -> Result<(), NotOurs> {
+        for _ in 0..ATTEMPTS {
+            let found = self.read().await?;
+            self.0.claimant.check(&found, |mark| self.is_own(mark) || mark.until <= self.0.clock.now())?;
+            if self.0.claimant.needs_no_word(&found) || self.write(matches!(found, Found::Nothing)).await? {
+                self.0.claimed.store(true, Ordering::Release);
+                return Ok(());
+            }
+        }
+        Err(self.unmarked("changing"))
+    }
+
+    /// Whether the store was claimed.
+    pub fn has_claimed(&self) -> bool {
+        self.0.claimed.load(Ordering::Acquire)
+    }
+
+    /// Makes sure that the store is still ours.
+    ///
+    /// # Errors
+    /// [`NotOurs`].
+    pub async fn confirm(&self) -> Result<(), NotOurs> {
+        match self.read().await? {
+            _ if !self.has_claimed() => Err(self.unmarked("not ours yet")),
+            Found::Nothing => Err(self.unmarked("missing")),
+            found => self.0.claimant.check(&found, |mark| self.is_own(mark)),
+        }
+    }
+
+    /// Claims the store as soon as it answers and renews the claim, for as long as the store is ours. Says why it is not.
+    pub async fn keep(self) -> NotOurs {
+        let Some((lease, _)) = &self.0.claimant.lease else { return std::future::pending().await };
+        loop {
+            sleep(if self.has_claimed() { *lease / 3 } else { PAUSE.min(*lease) }).await;
+            let done = if self.has_claimed() { self.renew().await } else { self.claim().await };
+            match done {
+                Ok(()) => {}
+                Err(NotOurs::Unknown(error)) => tracing::debug!("the owner's mark waits: {}", chain(&error)),
+                Err(NotOurs::Unmarked { how, .. }) if self.has_claimed() => {
+                    tracing::error!(
+                        "the owner's mark of the objects at {} is {how}; no clean-up is done",
+                        self.0.claimant.place
+                    );
+                }
+                Err(lost) => return lost,
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<(), NotOurs> {
+        self.confirm().await?;
+        Ok(self.write(false).await.map(drop)?)
+    }
+
+    /// Gives the claim up, so that a copy of the data directory need not wait.
+    pub async fn release(&self) {
+        if self.0.claimant.lease.is_none() || self.confirm().await.is_err() {
+            return;
+        }
+        let mut mark = self.mark();
+        mark.until = mark.renewed;
+        if let Err(error) = self.put(&mark, PutMode::Overwrite).await {
+            tracing::debug!("the owner's mark stays until its lease ends: {error}");
+        }
+    }
+
+    async fn read(&self) -> Result<Found, Error> {
+        let key = keys::owner();
+        let found = match self.0.store.get(&key.path()).await {
+            Ok(found) => found.bytes().await?,
+            Err(error) => match Error::from_store(&key, error) {
+                Error::Missing { .. } => return Ok(Found::Nothing),
+                error => return Err(error),
+            },
+        };
+        let mark = serde_json::from_slice::<Mark>(&found).ok();
+        let mark = mark.filter(|mark| Identity::parse(&mark.identity).is_some());
+        Ok(mark.map_or(Found::Garbage, Found::Mark))
+    }
+
+    /// Writes the mark under the next nonce; false if somebody else was quicker.
+    async fn write(&self, creates: bool) -> Result<bool, Error> {
+        self.next_nonce()?;
+        let mark = self.mark();
+        let mode = if creates { PutMode::Create } else { PutMode::Overwrite };
+        match self.put(&mark, mode).await {
+            Err(object_store::Error::AlreadyExists { .. }) => return Ok(false),
+            // The store knows no conditions: what was written last is read back.
+            Err(object_store::Error::NotImplemented { .. }) => self.put(&mark, PutMode::Overwrite).await?,
+            done => done?,
+        }
+        if let (true, Some(directory)) = (creates, &self.0.claimant.directory) {
+            sync_directory(&directory.join("entityd"))?;
+            sync_directory(directory)?;
+        }
+        Ok(!creates || matches!(self.read().await?, Found::Mark(found) if found.nonce == mark.nonce))
+    }
+
+    async fn put(&self, mark: &Mark, mode: PutMode) -> Result<(), object_store::Error> {
+        let text = serde_json::to_vec(mark).expect("a mark is plain data");
+        self.0.store.put_opts(&keys::owner().path(), PutPayload::from(text), mode.into()).await.map(drop)
+    }
+
+    /// A mark of this moment under the latest nonce.
+    fn mark(&self) -> Mark {
+        let Claimant { identity, lease, .. } = &self.0.claimant;
+        let renewed = self.0.clock.now();
+        Mark {
+            identity: identity.to_string(),
+            nonce: self.nonces()[1].clone(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            process: std::process::id(),
+            renewed,
+            until: lease.as_ref().map_or(renewed, |(lease, _)| renewed.after(*lease)),
+        }
+    }
+
+    /// Takes the next nonce, and remembers it before it is used.
+    fn next_nonce(&self) -> io::Result<()> {
+        let Claimant { entropy, lease, .. } = &self.0.claimant;
+        let mut nonces = self.0.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = [nonces[1].clone(), hex::encode(entropy.bytes::<16>())];
+        if let Some((_, path)) = lease {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            file.write_all_at(format!("{:32} {:32}\n", next[0], next[1]).as_bytes(), 0)?;
+            File::sync_data(&file)?;
+        }
+        *nonces = next;
+        Ok(())
+    }
+
+    fn nonces(&self) -> [String; 2] {
+        self.0.nonces.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_own(&self, mark: &Mark) -> bool {
+        self.nonces().contains(&mark.nonce)
+    }
+
+    fn unmarked(&self, how: &'static str) -> NotOurs {
+        self.0.claimant.unmarked(how)
+    }
+}
+
+impl Claimant {
+    /// Whether what was found lets the store be used; `is_free` says so of a mark with our identity.
+    fn check(&self, found: &Found, is_free: impl FnOnce(&Mark) -> bool) -> Result<(), NotOurs> {
+        let forced = self.take_over == Some(self.identity);
+        match found {
+            Found::Nothing if self.before && !forced => Err(self.unmarked("missing")),
+            Found::Garbage if !self.before && !forced => Err(self.unmarked("damaged")),
+            Found::Nothing => Ok(()),
+            Found::Garbage => {
+                tracing::warn!(
+                    "the owner's mark of the objects at {} is damaged and is written again",
+                    self.place
+                );
+                Ok(())
+            }
+            Found::Mark(mark) if Identity::parse(&mark.identity) != Some(self.identity) => {
+                let taken = self.take_over.is_some_and(|owner| owner.to_string() == mark.identity);
+                if taken { Ok(()) } else { Err(self.foreign(mark)) }
+            }
+            Found::Mark(mark) if self.lease.is_none() || forced || is_free(mark) => Ok(()),
+            Found::Mark(mark) => Err(self.copied(mark)),
+        }
+    }
+
+    /// Whether the mark says already what it is to say.
+    fn needs_no_word(&self, found: &Found) -> bool {
+        let is_own = |mark: &Mark| Identity::parse(&mark.identity) == Some(self.identity);
+        self.lease.is_none() && matches!(found, Found::Mark(mark) if is_own(mark))
+    }
+
+    /// The nonces that a process of before has left in the data directory.
+    fn remembered(&self) -> [String; 2] {
+        let text = self.lease.as_ref().and_then(|(_, path)| std::fs::read_to_string(path).ok());
+        let mut words = text.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned);
+        let (first, second) = (words.next(), words.next());
+        // Of one alone, none came before it.
+        second.map_or_else(
+            || [String::new(), first.clone().unwrap_or_default()],
+            |second| [first.clone().unwrap_or_default(), second],
+        )
+    }
+
+    fn unmarked(&self, how: &'static str) -> NotOurs {
+        NotOurs::Unmarked { place: self.place.clone(), how, identity: self.identity }
+    }
+
+    fn foreign(&self, mark: &Mark) -> NotOurs {
+        NotOurs::Foreign {
+            place: self.place.clone(),
+            found: mark.identity.clone(),
+            expected: self.identity,
+            host: mark.host.clone(),
+            seen: mark.renewed,
+        }
+    }
+
+    fn copied(&self, mark: &Mark) -> NotOurs {
+        NotOurs::Copied {
+            place: self.place.clone(),
+            identity: self.identity,
+            host: mark.host.clone(),
+            process: mark.process,
+            seen: mark.renewed,
+            until: mark.until,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    struct Place {
+        store: Arc<dyn ObjectStore>,
+        folder: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            Self { store: Arc::new(InMemory::new()), folder: tempfile::tempdir().unwrap() }
+        }
+
+        fn server(&self, identity: u64, before: bool, take_over: Option<u64>, memory: &str) -> Owner {
+            let named = |seed| Identity::random(&Entropy::seeded(seed));
+            let claimant = Claimant {
+                place: "s3://bucket".to_owned(),
+                identity: named(identity),
+                before,
+                take_over: take_over.map(named),
+                lease: Some((Duration::from_secs(30), self.path(memory))),
+                directory: None,
+                entropy: Entropy::system(),
+            };
+            Owner::new(Arc::clone(&self.store), claimant)
+        }
+
+        fn path(&self, memory: &str) -> PathBuf {
+            Path::join(self.folder.path(), memory)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_belongs_to_one_identity_until_it_is_taken_over() {
+        let place = Place::new();
+        let first = place.server(1, false, None, "first");
+        first.claim().await.unwrap();
+        first.confirm().await.unwrap();
+        let second = place.server(2, false, None, "second");
+        let refused = second.claim().await.unwrap_err();
+        assert!(matches!(refused, NotOurs::Foreign { .. }), "{refused}");
+        assert!(second.confirm().await.is_err());
+        // A word for another owner is no word for this one.
+        assert!(place.server(2, false, Some(3), "second").claim().await.is_err());
+        place.server(2, false, Some(1), "second").claim().await.unwrap();
+        assert!(matches!(first.confirm().await, Err(NotOurs::Foreign { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_process_follows_itself_at_once_and_a_copy_only_when_the_lease_is_over() {
+        let place = Place::new();
+        let original = place.server(1, false, None, "original");
+        original.claim().await.unwrap();
+        // Killed, and started again.
+        let again = place.server(1, true, None, "original");
+        again.claim().await.unwrap();
+        again.renew().await.unwrap();
+        std::fs::copy(place.path("original"), place.path("copy")).unwrap();
+        again.renew().await.unwrap();
+        again.renew().await.unwrap();
+        let copy = place.server(1, true, None, "copy");
+        assert!(matches!(copy.claim().await, Err(NotOurs::Copied { .. })));
+        again.release().await;
+        copy.claim().await.unwrap();
+        assert!(matches!(again.renew().await, Err(NotOurs::Copied { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_mark_that_was_there_is_missed() {
+        let place = Place::new();
+        let claimed = place.server(1, true, None, "it");
+        assert!(matches!(claimed.claim().await, Err(NotOurs::Unmarked { .. })));
+        place.server(1, true, Some(1), "it").claim().await.unwrap();
+        place.store.put(&keys::owner().path(), PutPayload::from_static(b"?")).await.unwrap();
+        assert!(matches!(place.server(1, false, None, "it").claim().await, Err(NotOurs::Unmarked { .. })));
+        place.server(1, true, None, "it").claim().await.unwrap();
+        place.store.delete(&keys::owner().path()).await.unwrap();
+        assert!(place.server(1, false, None, "it").claim().await.is_ok());
+    }
+}

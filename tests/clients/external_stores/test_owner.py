@@ -1,0 +1,99 @@
+"""Two servers on one bucket: the second touches nothing of what the first has there."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from harness.api import Api
+from harness.store_proxy import until
+from harness.stores import INTERNAL, UPLOADS, Moto, S3rver, meets
+
+ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
+LEASE = ["--lease-ms", "2000"]
+HEX = r"[0-9a-f]{32}"
+
+
+def identity(server):
+    return re.search(HEX, (server.data / "identity").read_text()).group()
+
+
+def uploaded(api):
+    project = api.project()
+    for party in range(2):
+        project.upload_binary(party, ENCODINGS[party])
+    return project
+
+
+def refused(server):
+    with pytest.raises(AssertionError, match="exited with"):
+        server.__enter__()
+    return server.tail().splitlines()[-1]
+
+
+def test_a_second_server_is_refused_until_it_takes_the_objects_over(store, tmp_path):
+    first = store.entityd(tmp_path / "first", "owned", None, *LEASE)
+    first.folder.mkdir()
+    with Api(first.url) as api:
+        first.__enter__()
+        try:
+            uploaded(api).run(0.95).complete()
+            passing = lambda key: key.endswith("/plan") or "/pairs/" in key
+            until("plan and pairs are gone", lambda: not any(map(passing, store.keys_in(INTERNAL))))
+            before = sorted(store.keys_in(INTERNAL))
+            assert before
+            second = store.entityd(tmp_path / "second", "owned", None, *LEASE)
+            second.folder.mkdir()
+            said = refused(second)
+            assert {identity(first), identity(second)} <= set(re.findall(HEX, said)), said
+            assert sorted(store.keys_in(INTERNAL)) == before
+
+            taking = ["--take-over-objects", identity(first), "--maintenance-every-ms", "1000"]
+            second = store.entityd(tmp_path / "second", "owned", None, *LEASE, *taking)
+            with second:
+                assert first.process.wait(timeout=60) != 0
+                assert "--take-over-objects" in first.tail().splitlines()[-1]
+                if isinstance(store, S3rver):
+                    # It does not list what lies below a prefix, so that nothing can be said of it.
+                    time.sleep(3)
+                else:
+                    until("a clean-up has looked", lambda: "which are kept" in second.log.read_text())
+                assert sorted(store.keys_in(INTERNAL)) == before
+        finally:
+            first.process.kill()
+            first.process.wait()
+
+
+@meets(Moto)
+def test_two_prefixes_and_one_bucket_for_uploads_are_enough_for_two_servers(store, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with store.entityd(tmp_path / "one", "one") as one, Api(one.url) as api:
+        project = uploaded(api)
+        file = f"{project.id}/0/waits"
+        store.client().put_object(Bucket=UPLOADS, Key=file, Body=b"waits")
+        with store.entityd(tmp_path / "two", "two") as two:
+            until("the second has looked", lambda: "which are kept" in two.log.read_text())
+        assert file in store.keys_in(UPLOADS)
+        assert project.run(0.95).complete()["state"] == "completed"
+        assert project.delete().status_code == 204
+        store.until_empty(UPLOADS)
+
+
+@meets(Moto)
+def test_a_server_that_was_killed_follows_itself_at_once_and_a_store_that_lost_its_mark_is_told(store, tmp_path):
+    server = store.entityd(tmp_path, "marked")
+    with server:
+        mark = json.loads(store.client().get_object(Bucket=INTERNAL, Key="marked/entityd/owner")["Body"].read())
+        assert mark["identity"] == identity(server) and mark["until"] > mark["renewed"]
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        server.__enter__()
+    store.client().delete_object(Bucket=INTERNAL, Key="marked/entityd/owner")
+    said = refused(server)
+    assert identity(server) in said and "missing" in said, said
+    with store.entityd(tmp_path, "marked", None, "--take-over-objects", identity(server)):
+        pass

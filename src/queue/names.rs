@@ -72,6 +72,7 @@ name!(
 
 impl Group {
     /// The family: the name in front of the first slash, or all of it.
+    #[must_use]
     pub fn family(&self) -> Self {
         match self.0.split_once('/') {
             Some((family, _)) => Self(family.into()),

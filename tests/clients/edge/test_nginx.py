@@ -107,6 +107,7 @@ FORWARDED = "proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forward
 def test_below_a_path_every_link_leads_somewhere_and_uploads_go_to_the_public_name(told, tmp_path):
     flags = ("--base-path", "/pprl") if "flag" in told else ()
     setting = FORWARDED + ("" if flags else "proxy_set_header X-Forwarded-Prefix /pprl;")
+    (tmp_path / "entityd").mkdir()
     with Server(tmp_path / "entityd", "--trusted-proxies", "127.0.0.1", *flags) as server:
         # With a path of its own, nginx puts that in the place of the location's.
         origin = server.origin + ("" if "left" in told else "/")

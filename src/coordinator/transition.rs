@@ -35,7 +35,7 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
             step.upload_referred(*party, reference, keyring, *receipt)?;
         }
         Event::ReceiptRenewed { party, upload, receipt } => {
-            step.receipt_renewed(*party, *upload, *receipt)?
+            step.receipt_renewed(*party, *upload, *receipt)?;
         }
         Event::UploadAbandoned { party, upload } => step.upload_abandoned(*party, *upload),
         Event::RunPosted(run) => step.run_posted(run)?,

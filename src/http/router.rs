@@ -103,7 +103,7 @@ fn found(base: &BasePath, path: &str) -> Option<String> {
     }
     // Without a slash at its end, the base itself is what a browser is sent on from.
     if let Some(rest) = base.strip(&merged).filter(|rest| ends || !rest.is_empty()) {
-        merged = rest.to_owned();
+        merged.drain(..merged.len() - rest.len());
     }
     // Addresses that a browser is sent to, or on from: links on pages are relative.
     let is_kept = merged == "/api/v1" || merged.starts_with("/docs");

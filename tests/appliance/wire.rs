@@ -18,7 +18,7 @@ async fn said_and_closed(server: &Entityd, request: &str) -> String {
 
 /// The head of a request for `path` with more lines of headers.
 fn get(path: &str, lines: &[&str]) -> String {
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines: String = lines.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!("GET {path} HTTP/1.1\r\n{lines}\r\n")
 }
 

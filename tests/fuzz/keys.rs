@@ -17,7 +17,7 @@ const BUCKET: &str = "fuzz";
 /// Panics if the lines of `data` are not kept as keys.
 pub(super) fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let above = tempfile::tempdir().expect("a folder");
     runtime.block_on(keep(above.path(), &text));
 }

@@ -17,7 +17,7 @@ pub fn redirect(port: u16) -> Router {
 async fn send_on(State(port): State<u16>, outside: Outside, headers: HeaderMap, uri: Uri) -> Response {
     match outside
         .host()
-        .map_or_else(|| destination(port, &headers, &uri), |host| beyond(host, &outside, &uri))
+        .map_or_else(|| destination(port, &headers, &uri), |host| Some(beyond(host, &outside, &uri)))
     {
         Some(there) => (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, there)]).into_response(),
         None => Problem::bad_request("the header Host must say whom this is for").into_response(),
@@ -25,9 +25,9 @@ async fn send_on(State(port): State<u16>, outside: Outside, headers: HeaderMap, 
 }
 
 /// The same address at a proxy that is known by another name, on the usual port.
-fn beyond(host: &str, outside: &Outside, uri: &Uri) -> Option<String> {
+fn beyond(host: &str, outside: &Outside, uri: &Uri) -> String {
     let base = outside.base(const { &BasePath::none() }).to_string();
-    Some(format!("https://{host}{base}{}", path_of(uri)))
+    format!("https://{host}{base}{}", path_of(uri))
 }
 
 fn path_of(uri: &Uri) -> &str {

@@ -6,6 +6,7 @@ names a file, and with the file put back everything is there. A run of the tests
 printed; `tests/run --long` tries them all and leaves a table in `damage.md` beside the logs of the tests.
 """
 
+import contextlib
 import os
 import random
 import re
@@ -59,8 +60,13 @@ def damage(path, kind, rng):
 
 
 def targets(data):
-    """Every file and folder below the data directory, and the directory's stores as wholes."""
-    return sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.name != "reserve")
+    """Every file below the data directory, and every folder that holds something."""
+    found = (path for path in data.rglob("*") if path.name != "reserve" and not is_empty(path))
+    return sorted(str(path.relative_to(data)) for path in found)
+
+
+def is_empty(path):
+    return path.is_dir() and next(path.iterdir(), None) is None
 
 
 def kinds_of(data, name):
@@ -73,16 +79,30 @@ def made(tmp_path_factory):
     return folder, scene.build(folder)
 
 
+class Table(contextlib.closing):
+    """A table in Markdown, a row at a time."""
+
+    def __init__(self, path):
+        self.file = path.open("w", buffering=1)
+        super().__init__(self.file)
+        self.append("when damage start finished running waiting small large".split())
+        self.append(["---"] * 8)
+
+    def __enter__(self):
+        return self
+
+    def append(self, row):
+        self.file.write("| " + " | ".join(row) + " |\n")
+
+
 @pytest.fixture(scope="module")
 def table():
-    """Collects a row for each case; the long form leaves them in a file."""
-    rows = []
-    yield rows
-    logs = Path(os.environ.get("TESTS_LOGS", "."))
-    if LONG:
-        lines = ["| when | damage | start | finished | running | waiting | small | large |", "| --- " * 8 + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-        (logs / "damage.md").write_text("\n".join(lines) + "\n")
+    """Keeps a row for each case. The long form writes them to a file as they come."""
+    if not LONG:
+        yield []
+        return
+    with Table(Path(os.environ.get("TESTS_LOGS", ".")) / "damage.md") as kept:
+        yield kept
 
 
 def cases(data, rng):

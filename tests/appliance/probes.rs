@@ -107,6 +107,10 @@ async fn probes_answer_while_the_disk_hangs() {
         assert_eq!(upload.await.unwrap(), 201);
     }
     eventually("it is ready again", async || (asked(&server, "/readyz").await.0 == 200).then_some(())).await;
+    let log = server.log();
+    let (failing, ready) = (log.matches("not ready: no answer for"), log.matches("ready again"));
+    let (failing, ready) = (failing.count(), ready.count());
+    assert!(failing >= 2 && failing == ready, "{log}");
     drop(server);
 }
 

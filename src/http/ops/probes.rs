@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -89,23 +90,45 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 }
 
 /// The questions to all that the server depends on.
-pub(super) struct Probes(Vec<(&'static str, Inquiry)>);
+pub(super) struct Probes(Vec<Probe>);
+
+/// The question to a dependency, and whether its last answer was bad.
+struct Probe {
+    name: &'static str,
+    inquiry: Inquiry,
+    is_failing: AtomicBool,
+}
 
 impl Probes {
     pub(super) fn of(dependencies: &Dependencies) -> Self {
-        Self(vec![
+        let probes = [
             ("metadata", dependencies.metadata()),
             ("queue", dependencies.queue()),
             ("objects", dependencies.objects()),
             ("disk", dependencies.disk()),
-        ])
+        ];
+        let probe = |(name, inquiry)| Probe { name, inquiry, is_failing: AtomicBool::new(false) };
+        Self(probes.into_iter().map(probe).collect())
     }
 
     /// Asks each of them, and puts into the figures what they say and which are up. Waits for none of them longer than
     /// a question's patience.
     pub(super) async fn look(&self) -> Vec<Finding> {
-        let asked = self.0.iter().map(|(name, inquiry)| async { found(name, inquiry.answer().await) });
-        futures::future::join_all(asked).await
+        futures::future::join_all(self.0.iter().map(Probe::ask)).await
+    }
+}
+
+impl Probe {
+    async fn ask(&self) -> Finding {
+        let fault = self.inquiry.answer().await;
+        metrics::up(self.name, fault.is_none());
+        let was_failing = self.is_failing.swap(fault.is_some(), Ordering::Relaxed);
+        match &fault {
+            Some(fault) if !was_failing => tracing::warn!(dependency = self.name, "not ready: {fault}"),
+            None if was_failing => tracing::info!(dependency = self.name, "ready again"),
+            _ => {}
+        }
+        Finding { name: self.name, fault }
     }
 }
 
@@ -177,11 +200,6 @@ fn unseen(folder: &Path, error: &io::Error) -> io::Error {
 /// Asks on a thread that may block.
 async fn blocking(ask: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
     spawn_blocking(ask).await.map_err(io::Error::from)?
-}
-
-fn found(name: &'static str, fault: Option<String>) -> Finding {
-    metrics::up(name, fault.is_none());
-    Finding { name, fault }
 }
 
 #[cfg(test)]

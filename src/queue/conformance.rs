@@ -54,6 +54,8 @@ macro_rules! stories {
             a_paused_queue_hands_out_nothing
             a_delayed_job_waits
             a_clock_that_was_ahead_makes_no_delay_longer
+            starts_one_after_the_other_make_no_delay_shorter_or_longer
+            a_delay_that_is_over_does_not_begin_again
             a_lease_says_since_when_its_job_could_be_had
             priority_goes_first_and_waiting_makes_up_for_it
             queues_share_by_weight
@@ -430,6 +432,41 @@ pub(super) async fn a_clock_that_was_ahead_makes_no_delay_longer(fixture: &mut i
     assert!(claim(queue, 9, at(0)).await.is_empty());
     assert_eq!(names(&claim(queue, 9, at(60)).await), ["a"], "no backoff is longer than a minute");
     assert_eq!(names(&claim(queue, 9, at(100)).await), ["later"]);
+}
+
+/// After the clock was ahead, with and without another job that has all of them written again.
+pub(super) async fn starts_one_after_the_other_make_no_delay_shorter_or_longer(fixture: &mut impl Fixture) {
+    for (start, beside) in [(10_000, true), (20_000, false)] {
+        let moment = |seconds: i64| at(start + seconds);
+        let later = NewJob { not_before: Some(moment(9_100)), ..job("later") };
+        let jobs = if beside { vec![job("beside"), later] } else { vec![later] };
+        fixture.broker().enqueue(&jobs, moment(9_000)).await.unwrap();
+        fixture.restart().await;
+        for lease in claim(fixture.broker(), 9, moment(0)).await {
+            assert_eq!(lease.id.job.as_str(), "beside");
+            fixture.broker().ack(&lease.id, moment(0)).await.unwrap();
+        }
+        for seconds in [30, 60, 99] {
+            fixture.restart().await;
+            assert!(claim(fixture.broker(), 9, moment(seconds)).await.is_empty(), "{seconds}");
+        }
+        let lease = claim_one(fixture.broker(), moment(100)).await;
+        fixture.broker().ack(&lease.id, moment(100)).await.unwrap();
+    }
+}
+
+/// The clock is set back before the next start.
+pub(super) async fn a_delay_that_is_over_does_not_begin_again(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[NewJob { not_before: Some(at(1_010)), ..job("a") }], at(1_000)).await.unwrap();
+    let held = claim_one(queue, at(1_010)).await;
+    let Redelivery::Retried { at: retry } = queue.nack(&held.id, "no", at(1_010)).await.unwrap() else {
+        panic!("it has an attempt left")
+    };
+    queue.enqueue(&[NewJob { not_before: Some(at(1_020)), ..job("b") }], at(1_010)).await.unwrap();
+    assert_eq!(stats(queue, "q", retry.max(at(1_020))).await.ready, 2);
+    fixture.restart().await;
+    assert_eq!(names(&claim(fixture.broker(), 9, at(0)).await), ["a", "b"]);
 }
 
 pub(super) async fn a_lease_says_since_when_its_job_could_be_had(fixture: &mut impl Fixture) {

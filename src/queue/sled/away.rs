@@ -168,7 +168,8 @@ impl Book {
     fn keep_holds_of(&mut self, mut old: Self) {
         for (address, hold) in old.leases.iter() {
             match self.place_of(address) {
-                Some(place) if self.segments.slot(place).state == State::Ready => {
+                // It is delayed if it was not written that its delay is over.
+                Some(place) if matches!(self.segments.slot(place).state, State::Ready | State::Delayed) => {
                     if let Some(before) = old.place_of(address) {
                         let attempts = &mut self.segments.slot_mut(place).attempts;
                         *attempts = old.segments.slot(before).attempts.max(*attempts);

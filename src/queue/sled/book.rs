@@ -1,6 +1,6 @@
 //! Everything the queue knows, in memory: what changes here is written down by the committer.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::num::NonZeroU8;
 use std::sync::{Arc, Condvar};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::dead::DeadLetters;
+use super::delays::{Delays, longest};
 use super::lanes::{Lanes, Stretch};
 use super::layout::{Head, Marks};
 use super::leases::{Address, Leases};
@@ -48,8 +49,7 @@ pub(super) struct Book {
     pub(super) dead: DeadLetters,
     pub(super) todo: Todo,
     pub(super) ended: Option<Ended>,
-    delays: HashMap<Place, Timestamp>,
-    timers: BTreeSet<(Timestamp, Place)>,
+    delays: Delays,
     /// Leases that ran out since the last one that counted as an attempt, of jobs with any.
     lapses: HashMap<Place, u8>,
     /// Whether a call has said what time it is.
@@ -76,8 +76,7 @@ impl Book {
             dead: DeadLetters::default(),
             todo: Todo::new(work),
             ended: None,
-            delays: HashMap::new(),
-            timers: BTreeSet::new(),
+            delays: Delays::default(),
             lapses: HashMap::new(),
             timed: false,
             backoff_longest,
@@ -124,6 +123,13 @@ impl Book {
             first += usize::from(run.count);
         }
         let live = slots.iter().filter(|slot| slot.state != State::Gone).count() as u16;
+        let waiting: Vec<_> = delays
+            .iter()
+            .map(|&(slot, until)| {
+                let attempts = slots[usize::from(slot)].attempts;
+                (slot, until, longest(head, (slot, until), attempts, self.backoff_longest))
+            })
+            .collect();
         let (runs, slots) = (runs.into_boxed_slice(), slots.into_boxed_slice());
         let index = self.segments.insert(Segment {
             key,
@@ -134,9 +140,8 @@ impl Book {
             runs,
             slots,
         });
-        for (slot, until) in delays {
-            self.delays.insert(Place { segment: index, slot: *slot }, *until);
-            self.timers.insert((*until, Place { segment: index, slot: *slot }));
+        for (slot, until, longest) in waiting {
+            self.delays.insert(Place { segment: index, slot }, until, longest);
         }
         self.line_up(index);
         index
@@ -185,7 +190,7 @@ impl Book {
 
     /// What a delayed job waits for.
     pub(super) fn delay_of(&self, place: Place) -> Timestamp {
-        self.delays.get(&place).copied().unwrap_or_default()
+        self.delays.of(place).unwrap_or_default()
     }
 
     /// Moves a living job to another state, and counts it there.
@@ -200,10 +205,8 @@ impl Book {
         if let Some(jobs) = queue.count_mut(state) {
             *jobs += 1;
         }
-        if before == State::Delayed
-            && let Some(until) = self.delays.remove(&place)
-        {
-            self.timers.remove(&(until, place));
+        if before == State::Delayed {
+            self.delays.remove(place);
         }
         if state == State::Gone {
             if !self.lapses.is_empty() {
@@ -249,11 +252,10 @@ impl Book {
         (segment.run_of(place.slot).lane, stretch)
     }
 
-    /// A job waits for a moment.
+    /// A job that has failed waits for a moment.
     pub(super) fn put_off(&mut self, place: Place, until: Timestamp) {
         self.turn_into(place, State::Delayed);
-        self.delays.insert(place, until);
-        self.timers.insert((until, place));
+        self.delays.insert(place, until, self.backoff_longest);
         self.mark_dirty(place);
     }
 
@@ -284,7 +286,10 @@ impl Book {
     /// Lets time pass: leases run out, delays end.
     pub(super) fn advance(&mut self, now: Timestamp) {
         if !std::mem::replace(&mut self.timed, true) {
-            self.bound_delays(now);
+            // The next start, by whatever clock, counts on from here.
+            for place in self.delays.bound(now) {
+                self.mark_dirty(place);
+            }
         }
         while let Some((address, hold)) = self.leases.pop_expired(now) {
             if !hold.cancelled
@@ -293,33 +298,23 @@ impl Book {
                 self.abandon(place, self.leases.deadline(&hold), now);
             }
         }
-        while let Some((until, place)) = self.timers.first().copied().filter(|(until, _)| *until <= now) {
-            // A job that was tried goes before those that were not; others keep their order.
-            if self.segments.slot(place).attempts > 0 {
-                self.put_first(place, until);
-            } else {
-                self.turn_into(place, State::Ready);
-                let (lane, stretch) = self.stretch_of(place, until);
-                self.lanes.push_back(lane, stretch);
-            }
+        while let Some((until, place)) = self.delays.first().filter(|(until, _)| *until <= now) {
+            self.end_delay(place, until);
         }
     }
 
-    /// Shortens delays that were put down by a clock that was ahead: none lasts longer than it was asked for, counted from
-    /// now.
-    fn bound_delays(&mut self, now: Timestamp) {
-        let bounded: BTreeSet<_> = self
-            .timers
-            .iter()
-            .map(|&(until, place)| {
-                let tried = self.segments.slot(place).attempts > 0;
-                let asked_for = until.since(self.segments.get(place.segment).enqueued);
-                let longest = if tried { self.backoff_longest } else { asked_for };
-                (until.min(now.after(longest)), place)
-            })
-            .collect();
-        self.delays = bounded.iter().map(|&(until, place)| (place, until)).collect();
-        self.timers = bounded;
+    /// A job has waited long enough. The disk is told: a clock that is set back before the next start does not make it wait
+    /// again.
+    fn end_delay(&mut self, place: Place, until: Timestamp) {
+        // A job that was tried goes before those that were not; others keep their order.
+        if self.segments.slot(place).attempts > 0 {
+            self.put_first(place, until);
+        } else {
+            self.turn_into(place, State::Ready);
+            let (lane, stretch) = self.stretch_of(place, until);
+            self.lanes.push_back(lane, stretch);
+        }
+        self.mark_dirty(place);
     }
 
     /// Takes a job from a worker whose lease ended at `until`. Nothing is known to be wrong with the job: only one lapse in
@@ -361,7 +356,7 @@ impl Book {
 
     /// When something happens that nobody calls for.
     pub(super) fn next_event(&self) -> Option<Timestamp> {
-        let delay = self.timers.first().map(|(until, _)| *until);
+        let delay = self.delays.first().map(|(until, _)| until);
         delay.into_iter().chain(self.leases.next_deadline()).min()
     }
 

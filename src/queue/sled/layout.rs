@@ -91,7 +91,7 @@ pub(super) struct Head {
     pub(super) runs: Vec<HeadRun>,
     /// A fingerprint for each job, in order.
     pub(super) prints: Vec<u64>,
-    /// Slots that wait for a moment.
+    /// Slots that wait for a moment, in order.
     pub(super) delays: Vec<(u16, Timestamp)>,
 }
 

@@ -18,6 +18,7 @@ mod committer;
 #[cfg(test)]
 mod damage;
 mod dead;
+mod delays;
 mod hands;
 mod ids;
 mod lanes;

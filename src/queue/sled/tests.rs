@@ -258,3 +258,18 @@ async fn a_store_that_fails_is_opened_again_and_who_holds_a_job_keeps_it() {
         assert_eq!(left.iter().map(|lease| lease.id.job.as_str()).collect::<Vec<_>>(), ["c", "d"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_a_job_keeps_it_though_the_store_has_it_delayed() {
+    let folder = Folder::new();
+    let broker = folder.broker.as_ref().unwrap();
+    broker.enqueue(&[NewJob { not_before: Some(at(10)), ..job("a") }], at(0)).await.unwrap();
+    *broker.shared().store().unwrap().failing.lock().unwrap() = Some(Failing::Before);
+    let held = claim(broker, 1, at(10)).await.remove(0).id;
+    enqueue_at_last(broker, "b").await;
+    let beat = [Heartbeat { lease: held.clone(), progress: Progress::default() }];
+    assert_eq!(broker.heartbeat(&beat, at(11)).await.unwrap(), [Pulse::Continue { until: at(71) }]);
+    let left = claim(broker, 9, at(12)).await;
+    assert_eq!(left.iter().map(|lease| lease.id.job.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(broker.ack_all(&[held], at(12)).await.unwrap(), [Acked::Done]);
+}

@@ -1,0 +1,80 @@
+//! Jobs that wait for a moment.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::layout::Head;
+use super::segment::Place;
+use crate::runtime::clock::Timestamp;
+
+/// What a job waits for.
+#[derive(Clone, Copy, Debug)]
+struct Delay {
+    until: Timestamp,
+    /// What was asked for, or the most that can have been.
+    longest: Duration,
+}
+
+/// The delays of all jobs that have one.
+#[derive(Debug, Default)]
+pub(super) struct Delays {
+    by_place: HashMap<Place, Delay>,
+    timers: BTreeSet<(Timestamp, Place)>,
+}
+
+impl Delays {
+    /// Puts a job off that has no delay.
+    pub(super) fn insert(&mut self, place: Place, until: Timestamp, longest: Duration) {
+        self.by_place.insert(place, Delay { until, longest });
+        self.timers.insert((until, place));
+    }
+
+    /// Ends the delay of a job, if it has one.
+    pub(super) fn remove(&mut self, place: Place) {
+        if let Some(Delay { until, .. }) = self.by_place.remove(&place) {
+            self.timers.remove(&(until, place));
+        }
+    }
+
+    /// The moment a job waits for.
+    pub(super) fn of(&self, place: Place) -> Option<Timestamp> {
+        self.by_place.get(&place).map(|delay| delay.until)
+    }
+
+    /// The job whose delay ends next, and when.
+    pub(super) fn first(&self) -> Option<(Timestamp, Place)> {
+        self.timers.first().copied()
+    }
+
+    /// Shortens delays that were put down by a clock that was ahead: none lasts longer than it was asked for, counted from
+    /// now. Returns the jobs that wait for another moment than before.
+    pub(super) fn bound(&mut self, now: Timestamp) -> Vec<Place> {
+        let mut bounded = Vec::new();
+        for (place, Delay { until, longest }) in &mut self.by_place {
+            let latest = now.after(*longest);
+            if latest < *until {
+                self.timers.remove(&(*until, *place));
+                self.timers.insert((latest, *place));
+                *until = latest;
+                bounded.push(*place);
+            }
+        }
+        bounded
+    }
+}
+
+/// The longest that a job on the disk can have been put off for: until `until`, after so many attempts. No pause after a
+/// failed attempt is longer than `backoff_longest`. Marks are rewritten and may have a moment of another clock; a head has
+/// what was asked for.
+pub(super) fn longest(
+    head: &Head,
+    (slot, until): (u16, Timestamp),
+    attempts: u8,
+    backoff_longest: Duration,
+) -> Duration {
+    let first = head.delays.binary_search_by_key(&slot, |(slot, _)| *slot).map(|at| head.delays[at].1);
+    match first {
+        Ok(moment) if attempts == 0 || moment == until => moment.since(head.enqueued),
+        _ => backoff_longest,
+    }
+}

@@ -50,7 +50,10 @@ async fn paths_are_forgiving_and_wrong_ones_are_problems() {
     let moved = plain.get(format!("{origin}/api/v1")).send().await.unwrap();
     assert_eq!(moved.status(), 301);
     assert_eq!(moved.headers()["location"], "v1/");
-    for page in ["/", "/docs", "/docs/api.js", "/docs/page.css", "/docs/"] {
+    let moved = plain.get(format!("{origin}/docs/")).send().await.unwrap();
+    assert_eq!(moved.status(), 301);
+    assert_eq!(moved.headers()["location"], "../docs");
+    for page in ["/", "/docs", "/docs/api.js", "/docs/page.css"] {
         assert_eq!(plain.get(format!("{origin}{page}")).send().await.unwrap().status(), 200, "{page}");
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use entityd::objects::buckets::{
-    Buckets, Condition, Entry, Error, Head, KEY_BYTES_MAX, PUT_BYTES_MAX, Query,
+    Buckets, Condition, Entry, Error, Head, KEY_BYTES_MAX, PUT_BYTES_MAX, Query, is_in_xml,
 };
 use entityd::runtime::clock::Clock;
 use entityd::runtime::entropy::Entropy;
@@ -34,6 +34,9 @@ async fn keep(above: &Path, text: &str) {
         match put(&buckets, key).await {
             Ok(()) => drop(keys.insert(key.to_owned())),
             Err(Error::Key) => assert!(key.is_empty() || key.len() > KEY_BYTES_MAX),
+            Err(Error::KeyCharacter { character }) => {
+                assert!(key.contains(character) && !is_in_xml(character));
+            }
             Err(error) => panic!("{key:?} is refused: {error}"),
         }
     }

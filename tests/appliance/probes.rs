@@ -104,7 +104,8 @@ async fn probes_answer_while_the_disk_hangs() {
     }
     disk.signal(Signal::CONT);
     for upload in uploads {
-        assert_eq!(upload.await.unwrap(), 201);
+        let status = upload.await.unwrap();
+        assert!([201, 503].contains(&status.as_u16()), "{status}");
     }
     eventually("it is ready again", async || (asked(&server, "/readyz").await.0 == 200).then_some(())).await;
     let log = server.log();

@@ -1,5 +1,7 @@
 //! Claims the object store for this data directory.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +57,7 @@ fn claimant(settings: &Settings, data_dir: &DataDir, register: &Register) -> Cla
         Location::Data => data_dir.path().join("objects").display().to_string(),
         elsewhere => elsewhere.to_string(),
     };
-    let lease = (settings.objects != Location::Data)
+    let lease = (!are_within(settings, data_dir))
         .then(|| (Duration::from_millis(settings.lease_ms), data_dir.path().join("objects.lease")));
     Claimant {
         place,
@@ -75,6 +77,17 @@ pub(super) fn directory(settings: &Settings, data_dir: &DataDir) -> Option<PathB
         Location::Directory(path) => Some(path.join("objects")),
         Location::Bucket { .. } => None,
     }
+}
+
+/// Reports whether the objects lie in the data directory itself, which its lock keeps for one process. A link or a mount
+/// in their place can be reached from a copy of the data directory.
+fn are_within(settings: &Settings, data_dir: &DataDir) -> bool {
+    let (home, folder) = (data_dir.path(), data_dir.path().join("objects"));
+    let is_plain = || match (fs::metadata(home), fs::symlink_metadata(folder)) {
+        (Ok(home), Ok(found)) => found.is_dir() && found.dev() == home.dev(),
+        _ => true,
+    };
+    settings.objects == Location::Data && is_plain()
 }
 
 const fn is_remote(settings: &Settings) -> bool {

@@ -87,8 +87,12 @@ impl Buckets {
     ) -> Result<Self, Error> {
         let (path, root) = (index.to_owned(), root.to_owned());
         let below = root.clone();
-        let index = spawn_blocking(move || open_index(&path, &below, owner.as_ref())).await??;
-        let opened = index.write(index::count_opening).await?;
+        let opening = move || {
+            let index = open_index(&path, &below, owner.as_ref())?;
+            Ok::<_, Error>((index, Files::latest_opening(&below)?))
+        };
+        let (index, latest) = spawn_blocking(opening).await??;
+        let opened = index.write(move |change| index::count_opening(change, latest)).await?;
         let files = spawn_blocking(move || Files::open(&root, opened)).await??;
         let (compared, proof) = (files.clone(), Proof { standing: index.standing(), opened, limit });
         let found = index.read(move |index| index::compare(index, &compared)).await?;

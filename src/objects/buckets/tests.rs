@@ -141,6 +141,28 @@ async fn a_lost_index_does_not_take_the_files_with_it() {
     assert_eq!(get(&open(folder.path()).await, "large").await, bytes(LARGE, 1));
 }
 
+#[tokio::test]
+async fn an_older_copy_of_the_index_takes_no_file_that_it_never_knew() {
+    let (folder, buckets) = fresh().await;
+    put(&buckets, "before", &bytes(LARGE, 1)).await;
+    drop(buckets);
+    let (backup, newer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for name in ["buckets.db", "buckets.db-wal"] {
+        if folder.path().join(name).exists() {
+            std::fs::copy(folder.path().join(name), backup.path().join(name)).unwrap();
+        }
+    }
+    put(&open(folder.path()).await, "after", &bytes(LARGE, 2)).await;
+    move_index(folder.path(), newer.path());
+    move_index(backup.path(), folder.path());
+    for _ in 0..3 {
+        let buckets = open(folder.path()).await;
+        put(&buckets, "small", &bytes(9, 3)).await;
+        assert_eq!(files(folder.path()), 2);
+    }
+    assert_eq!(get(&open(folder.path()).await, "before").await, bytes(LARGE, 1));
+}
+
 /// The index with its log: what was written last may be there alone.
 fn move_index(from: &Path, to: &Path) {
     for name in ["buckets.db", "buckets.db-wal", "buckets.db-shm"] {

@@ -42,10 +42,12 @@ pub(super) fn openings(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.query_row("SELECT times FROM opened", [], |row| row.get(0))?)
 }
 
-/// Counts an opening of the index and says how many there were.
-pub(super) fn count_opening(change: &Change<'_>) -> Result<i64, Error> {
-    let count = "UPDATE opened SET times = times + 1 RETURNING times";
-    Ok(change.query_row(count, [], |row| row.get(0))?)
+/// Counts an opening of the index and returns the count. `latest` is the latest opening in which a file got its number.
+/// An index that has not counted that far is an older copy: its count proves nothing about the files, so another series
+/// begins.
+pub(super) fn count_opening(change: &Change<'_>, latest: i64) -> Result<i64, Error> {
+    let count = "UPDATE opened SET times = iif(times < ?1, (?1 / ?2 + 1) * ?2, times + 1) RETURNING times";
+    Ok(change.query_row(count, [latest, SERIES], |row| row.get(0))?)
 }
 
 /// What was found when the index was compared with the files.

@@ -87,10 +87,7 @@ impl Buckets {
     ) -> Result<Self, Error> {
         let (path, root) = (index.to_owned(), root.to_owned());
         let below = root.clone();
-        let opening = move || {
-            let index = open_index(&path, &below, owner.as_ref())?;
-            Ok::<_, Error>((index, Files::latest_opening(&below)?))
-        };
+        let opening = move || open_index(&path, &below, owner.as_ref());
         let (index, latest) = spawn_blocking(opening).await??;
         let opened = index.write(move |change| index::count_opening(change, latest)).await?;
         let files = spawn_blocking(move || Files::open(&root, opened)).await??;
@@ -422,8 +419,9 @@ impl Buckets {
     }
 }
 
-/// Opens the index, unless it is to be made while the files that it should know are there.
-fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Database, Error> {
+/// Opens the index, unless it is to be made while the files that it should know are there. Returns the latest opening in
+/// which one of those got its number, too.
+fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<(Database, i64), Error> {
     let require_none = || match Files::count(root)? {
         0 => Ok(()),
         files => Err(Error::Lost { files }),
@@ -433,15 +431,12 @@ fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Databas
     if fs::metadata(path).map_or(0, |found| found.len()) == 0 && !is_missed {
         require_none()?;
     }
-    let latest = match owner.filter(|owner| owner.accepts_losses()) {
-        Some(_) => Files::latest_opening(root)?,
-        None => 0,
-    };
+    let latest = Files::latest_opening(root)?;
     let index = index::open(path, owner.map(|owner| (owner, latest))).map_err(Error::Index)?;
     if index.query(index::openings)? == 0 && index.standing() != Standing::Lossy {
         require_none()?;
     }
-    Ok(index)
+    Ok((index, latest))
 }
 
 /// Has files removed once the change that took them out of the index is on the disk.

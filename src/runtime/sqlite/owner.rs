@@ -85,11 +85,6 @@ pub(super) struct Ledger {
 }
 
 impl Owner {
-    /// Whether some loss is accepted, of whichever file.
-    pub const fn accepts_losses(&self) -> bool {
-        !self.accepted.0.is_empty()
-    }
-
     /// Whether a database was made at `path` before.
     pub fn misses(&self, path: &Path) -> bool {
         self.made || mark(path).exists()

@@ -24,6 +24,8 @@ pub(super) const PART: &str = "ENTITYD_TEST_POWERCUT_PART";
 pub(super) const LOG: &str = "promises";
 /// Calls that are counted.
 pub(super) const CALLS: usize = 40;
+/// Group-commit delay while calls are counted. It is long, so that the count does not depend on how slow the machine is.
+const COMPANY_WITHIN: Duration = Duration::from_millis(50);
 
 const CLIENTS: usize = 4;
 const ROUNDS: usize = 700;
@@ -38,7 +40,11 @@ pub(super) struct Shelves {
 
 /// Opens the shelves with files so small that they are used again and again.
 pub(super) fn open(data: &Path) -> Result<Shelves, Box<dyn std::error::Error>> {
-    let settings = Settings { journal_bytes: 64 << 10, segment_bytes: 512 << 10, ..Settings::default() };
+    open_with(data, Settings::default())
+}
+
+fn open_with(data: &Path, settings: Settings) -> Result<Shelves, Box<dyn std::error::Error>> {
+    let settings = Settings { journal_bytes: 64 << 10, segment_bytes: 512 << 10, ..settings };
     let identity = Identity::parse(&"0f".repeat(16)).expect("these are 32 digits");
     // What a power cut leaves is never taken for a loss.
     let owner = Owner { identity, made: false, accepted: Losses::default() };
@@ -70,10 +76,14 @@ fn workload() {
     let log = File::options().create(true).append(true).open(folder.join(LOG)).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let work = Arc::new(Work { shelves: open(&folder.join("data")).unwrap(), log });
-        match std::env::var(PART).as_deref() {
-            Ok("syncs") => work.count().await,
-            _ => work.mix().await,
+        let count = std::env::var(PART).as_deref() == Ok("syncs");
+        let company_within = if count { COMPANY_WITHIN } else { Settings::default().company_within };
+        let settings = Settings { company_within, ..Settings::default() };
+        let work = Arc::new(Work { shelves: open_with(&folder.join("data"), settings).unwrap(), log });
+        if count {
+            work.count().await;
+        } else {
+            work.mix().await;
         }
     });
 }

@@ -1,6 +1,9 @@
-//! What the fuzz targets have been fed is fed to them again.
+//! Replays the corpora of the fuzz targets.
 
 use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
 
 #[path = "../fuzz/chunked.rs"]
 mod chunked;
@@ -13,11 +16,20 @@ mod policy;
 #[path = "../fuzz/uploads.rs"]
 mod uploads;
 
-/// Calls `check` with every file of a target's corpus.
+/// Calls `check` with every file of a target's corpus, which is one archive.
 fn replay(target: &str, check: impl Fn(&[u8])) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
-    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(!files.is_empty(), "{target} has no corpus");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    let unpacked = TempDir::new().unwrap();
+    let tar = Command::new("tar")
+        .arg("-xzf")
+        .arg(corpus.join(format!("{target}.tar.gz")))
+        .arg("-C")
+        .arg(unpacked.path())
+        .status();
+    assert!(tar.unwrap().success(), "{target} has no corpus");
+    let files: Vec<_> =
+        std::fs::read_dir(unpacked.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty(), "the corpus of {target} is empty");
     for file in files {
         println!("{}", file.display());
         check(&std::fs::read(file).unwrap());

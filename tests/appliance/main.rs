@@ -35,6 +35,7 @@ mod runs;
 mod scheduling;
 mod secrecy;
 mod spool;
+mod stored;
 mod support;
 mod tls;
 mod uploads;

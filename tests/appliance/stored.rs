@@ -1,0 +1,101 @@
+//! Data directories that earlier versions have left: this version opens them and goes on.
+//!
+//! `tests/fixtures/stored/*.tar.gz` are made by `make.py` beside them, with the binary of that time. Every later version
+//! opens all of them. A change of a stored format adds an archive that the version before the change has made, and
+//! replaces none.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use entityd::objects::{Kind, S3Access, connect};
+use object_store::ObjectStoreExt;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Api, Entityd, Project, text};
+
+fn archives() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stored");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|end| end == "gz")).collect()
+}
+
+/// Restores a backup as an operator does: all of it, in a new place.
+fn unpacked(archive: &Path) -> (TempDir, Value) {
+    let folder = TempDir::new().unwrap();
+    let tar = Command::new("tar").args(["-xzf"]).arg(archive).arg("-C").arg(folder.path()).status();
+    assert!(tar.unwrap().success());
+    let answers = std::fs::read(folder.path().join("answers.json")).unwrap();
+    (folder, serde_json::from_slice(&answers).unwrap())
+}
+
+#[tokio::test]
+async fn what_earlier_versions_have_stored_is_opened_and_goes_on() {
+    let archives = archives();
+    assert!(!archives.is_empty());
+    for archive in archives {
+        let (folder, answers) = unpacked(&archive);
+        let mut server = Entityd::in_folder(folder, &[]);
+        // What was read once is read again after a clean stop.
+        for _ in 0..2 {
+            let finished = answers["projects"].as_array().unwrap().iter();
+            for known in finished.chain([&answers["running"]]) {
+                assert_results(&server.api(), known).await;
+            }
+            assert_objects(&server, &answers).await;
+            let deleted = &answers["deleted"];
+            let answer = server.api().get(&text(&deleted["path"]), &text(&deleted["token"])).await;
+            assert_eq!(answer.status(), 403);
+            let (ended, folder) = server.stop();
+            assert!(ended.success());
+            server = Entityd::in_folder(folder, &[]);
+        }
+        assert_completes(&server.api(), &answers["waiting"]).await;
+        assert!(!server.log().contains("ERROR"), "{}", server.log());
+    }
+}
+
+fn project(api: &Api, known: &Value) -> Project {
+    let [path, result_token] = ["path", "token"].map(|name| text(&known[name]));
+    Project { api: api.clone(), path, result_token, update_tokens: Vec::new() }
+}
+
+/// Every token sees the result that it saw, once the run has ended.
+async fn assert_results(api: &Api, known: &Value) {
+    let project = project(api, known);
+    let run = project.known_run(text(&known["run"]));
+    assert_eq!(run.ended().await["state"], "completed");
+    for seen in known["results"].as_array().unwrap() {
+        let found: Value = run.result(&text(&seen[0])).await.json().await.unwrap();
+        assert_eq!(found, seen[1]);
+    }
+}
+
+/// The last party of a project uploads with its old token, and a run has the known result.
+async fn assert_completes(api: &Api, known: &Value) {
+    let mut project = project(api, known);
+    project.update_tokens = vec![text(&known["update_token"])];
+    assert_eq!(project.post_clks(0, &known["upload"]).await.status(), 201);
+    let run = project.run(known["threshold"].as_f64().unwrap()).await;
+    assert_eq!(run.ended().await["state"], "completed");
+    let found: Value = run.result(&project.result_token).await.json().await.unwrap();
+    assert_eq!(found, known["result"]);
+}
+
+async fn assert_objects(server: &Entityd, answers: &Value) {
+    let [key, secret] = [0, 1].map(|at| text(&answers["credentials"][at]));
+    let access = S3Access {
+        endpoint: Some(format!("http://{}", server.doors().s3)),
+        region: Some("us-east-1".to_owned()),
+        virtual_hosted: false,
+        keys: Some((key, secret.into())),
+    };
+    let bucket = text(&answers["bucket"]);
+    let store = connect(Kind::S3, &bucket, "", &access, Duration::from_secs(20)).unwrap();
+    for (key, body) in answers["objects"].as_object().unwrap() {
+        let found = store.get(&key.as_str().into()).await.unwrap().bytes().await.unwrap();
+        assert_eq!(hex::encode(found), text(body), "{key}");
+    }
+    assert!(store.get(&"deleted".into()).await.is_err());
+}

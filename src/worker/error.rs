@@ -34,6 +34,10 @@ pub(super) enum Error {
 }
 
 impl Error {
+    pub(super) fn panicked(text: &str) -> Self {
+        Self::Failed(format!("the job panicked: {text}"))
+    }
+
     /// What was stored is not what it was.
     pub(super) fn damaged(what: &dyn std::error::Error) -> Self {
         Self::Rejected(unusable(what))

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::desk::Desk;
-use super::hold::{Cause, Hold, Holds};
+use super::active_jobs::{Cause, Hold, Holds};
+use super::job_source::Desk;
 use crate::coordinator::Error;
 use crate::queue::Pulse;
 use crate::runtime::clock::{Clock, Stopwatch};

@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::Error;
+use super::active_jobs::{Cause, Held, Hold};
+use super::concurrency::Turn;
 use super::heartbeat::is_wanted;
-use super::hold::{Cause, Held, Hold};
-use super::roster::Turn;
-use super::service::Crew;
+use super::jobs;
+use super::shared::Crew;
 use crate::coordinator::{self, Assignment};
 use crate::model::{Outcome, Task};
 use crate::queue::Claim;
@@ -123,8 +124,8 @@ impl Crew {
         }
         let _admitted = self.budget.admit(held).await?;
         held.begin();
-        let work = AssertUnwindSafe(self.shop.work(held)).catch_unwind().await;
-        work.unwrap_or_else(|panic| Err(panicked(&panic_text(panic.as_ref()))))
+        let work = AssertUnwindSafe(jobs::execute(&self.shop, held)).catch_unwind().await;
+        work.unwrap_or_else(|panic| Err(Error::panicked(&panic_text(panic.as_ref()))))
     }
 
     /// Tells the coordinator what became of a job. While that cannot be written down the job stays in hand: what is done
@@ -233,8 +234,4 @@ const fn outcome(ended: &Result<Outcome, Error>) -> &'static str {
         Err(Error::Away(_) | Error::Unheard(_)) => "waiting",
         Err(Error::Full(_) | Error::Failed(_)) => "failed",
     }
-}
-
-pub(super) fn panicked(text: &str) -> Error {
-    Error::Failed(format!("the job panicked: {text}"))
 }

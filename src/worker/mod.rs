@@ -4,32 +4,27 @@
 //! [`Worker`] is the crew. `lease` takes jobs and brings each to its end, `heartbeat` says that they are still
 //! in hand and hears which are not wanted any more; then there is one file for each kind of job.
 
-mod budget;
-mod chore;
-mod compare;
-mod copies;
-mod desk;
 mod error;
-mod fetch;
-mod finalize;
-mod heartbeat;
-mod hold;
-mod ingest;
-mod lease;
-mod library;
-mod plan;
-mod purge;
+mod active_jobs;
+mod admission;
+mod cancellable_io;
+mod checksummed;
+mod concurrency;
+mod dataset_cache;
 mod rate;
-mod seal;
-mod roster;
+mod tuning_cache;
+mod context;
+mod jobs;
+mod cache_sweeper;
+mod job_source;
+mod heartbeat;
+mod shared;
+mod lease;
 mod service;
-mod shop;
-mod tunings;
 #[cfg(test)]
 mod tests;
-mod watched;
 
-pub use desk::Desk;
+pub use concurrency::Roster;
 use error::Error;
-pub use roster::Roster;
+pub use job_source::Desk;
 pub use service::{Settings, Worker};

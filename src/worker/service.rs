@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::budget::Budget;
-use super::desk::Desk;
-use super::hold::Cause;
-use super::roster::{Hands, Roster};
-use super::shop::Shop;
-use super::{copies, heartbeat, lease};
+use super::admission::Budget;
+use super::concurrency::{Hands, Roster};
+use super::context::Shop;
+use super::job_source::Desk;
+use super::shared::Crew;
+use super::{cache_sweeper, heartbeat, lease};
 use crate::linkage::similarity::Kernel;
 use crate::model::Task;
 use crate::objects::{ForeignStores, Objects};
@@ -55,23 +55,6 @@ pub struct Worker {
     beating: CancellationToken,
 }
 
-/// What the hands share.
-pub(super) struct Crew {
-    pub(super) desk: Arc<dyn Desk>,
-    pub(super) shop: Arc<Shop>,
-    pub(super) hands: Arc<Hands>,
-    pub(super) budget: Budget,
-    /// Since when uploads wait for room on the disk.
-    pub(super) full: Outage,
-    pub(super) lease: Duration,
-    pub(super) job_deadline: Duration,
-    pub(super) objects_wait: Duration,
-    /// No new jobs are taken once it is cancelled.
-    pub(super) stop: CancellationToken,
-    /// Hands and jobs.
-    pub(super) tasks: TaskTracker,
-}
-
 impl Worker {
     /// Sets a crew to work on everything that waits, until [`Worker::drain`].
     ///
@@ -92,8 +75,9 @@ impl Worker {
         });
         crew.tasks.spawn(lease::serve(Arc::clone(&crew)));
         let keeping = Arc::clone(&crew);
-        crew.tasks
-            .spawn(async move { copies::keep(&keeping.shop, settings.copies_every, &keeping.stop).await });
+        crew.tasks.spawn(async move {
+            cache_sweeper::keep(&keeping.shop, settings.copies_every, &keeping.stop).await
+        });
         let beating = CancellationToken::new();
         let (beaten, stop) = (Arc::clone(&crew), beating.clone());
         tokio::spawn(async move {
@@ -127,13 +111,5 @@ impl Worker {
 impl Worker {
     pub(super) fn crew(&self) -> &Crew {
         &self.crew
-    }
-}
-
-impl Crew {
-    fn cancel(&self, these: impl Fn(&Task) -> bool) {
-        for hold in self.shop.holds.all().iter().filter(|hold| these(&hold.job().task)) {
-            hold.cancel(Cause::Draining);
-        }
     }
 }

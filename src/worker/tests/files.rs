@@ -12,7 +12,7 @@ use crate::model::{NamedFile, Outcome, Purge, Reference, ResultType, Task, Uploa
 use crate::objects::{ForeignStores, Objects, Uploads, keys};
 use crate::runtime::compute::Pool;
 use crate::worker::Error;
-use crate::worker::shop::Shop;
+use crate::worker::context::Shop;
 
 /// A place whose clients upload to a bucket.
 fn place() -> (Place, Arc<InMemory>) {

@@ -8,7 +8,8 @@ use crate::linkage::pairs::{ENTRY_BYTES, HEADER};
 use crate::model::{Outcome, Purge, ResultType, Summary, Task};
 use crate::objects::{Key, keys};
 use crate::worker::Error;
-use crate::worker::hold::{Cause, Hold};
+use crate::worker::active_jobs::{Cause, Hold};
+use crate::worker::jobs::execute;
 
 fn parties(count: u32, blocking: bool) -> Vec<People> {
     (0..count).map(|party| People::new(party, 60 + 10 * party, blocking)).collect()
@@ -201,7 +202,7 @@ async fn a_job_that_was_told_to_stop_leaves_nothing_behind() {
     for task in [ingest, compare(&parties, 1), finalize(&parties, ResultType::Groups, parts)] {
         let hold = Arc::new(Hold::new(assignment(task)));
         hold.cancel(Cause::Unwanted);
-        assert!(place.shop.work(&hold).await.is_err());
+        assert!(execute(&place.shop, &hold).await.is_err());
     }
     for key in [keys::pairs(PROJECT, RUN, 1), keys::index(PROJECT, 1, 1), keys::groups(PROJECT, RUN)] {
         assert!(!place.objects.exists(&key).await.unwrap());

@@ -1,10 +1,10 @@
 //! Jobs of every kind on real objects, and a crew at a desk that is made of paper.
 
-mod crew;
-mod desk;
 mod files;
+mod job_source;
 mod jobs;
 mod people;
+mod worker;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::Error;
-use super::hold::Hold;
-use super::shop::Shop;
+use super::active_jobs::Hold;
+use super::context::Shop;
+use super::jobs::execute;
 use crate::coordinator::{Assignment, Secret};
 use crate::linkage::similarity::Kernel;
 use crate::model::{Job, Outcome, ProjectId, RunId, Seed, Task};
@@ -70,7 +71,7 @@ impl Place {
     }
 
     async fn work(&self, task: Task) -> Result<Outcome, Error> {
-        self.shop.work(&Arc::new(Hold::new(assignment(task)))).await
+        execute(&self.shop, &Arc::new(Hold::new(assignment(task)))).await
     }
 
     /// Makes a single wrong bit on the disk.

@@ -3,15 +3,14 @@
 use std::io::BufReader;
 use std::sync::Arc;
 
-use super::Error;
-use super::hold::Hold;
-use super::lease::panicked;
-use super::shop::Shop;
-use super::watched::Watched;
 use crate::linkage::encoding::layout::{self, Header};
 use crate::model::{Dataset, Outcome, Upload};
 use crate::objects::{Objects, Staged, keys};
 use crate::runtime::compute;
+use crate::worker::Error;
+use crate::worker::active_jobs::Hold;
+use crate::worker::cancellable_io::Watched;
+use crate::worker::context::Shop;
 
 /// Reads the matrix and the block entries of an upload once, and publishes their index.
 pub(super) async fn work(
@@ -23,7 +22,7 @@ pub(super) async fn work(
     let index = keys::index(hold.job().project, party, upload.upload);
     let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), party, upload: upload.clone() };
     let laid_out = compute::aside(move || desk.lay_out()).await;
-    let (header, staged) = laid_out.map_err(|text| panicked(&text))??;
+    let (header, staged) = laid_out.map_err(|text| Error::panicked(&text))??;
     shop.publish(hold, [(index, staged)]).await?;
     Ok(Outcome::Ingested(Dataset {
         upload: upload.upload,

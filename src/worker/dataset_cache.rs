@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::Error;
-use super::hold::Hold;
-use super::lease::panicked;
+use super::active_jobs::Hold;
 use crate::linkage::encoding::layout::{CHUNK_BYTES, Damage, Header, Index};
 use crate::linkage::similarity::tile::Stored;
 use crate::model::ProjectId;
@@ -113,7 +112,7 @@ impl Library {
             let (matrix, index) = futures::try_join!(self.objects.blob(&key), self.objects.blob(&index_key))?;
             let hold = Arc::clone(hold);
             let checked = compute::aside(move || Volume::check(index, matrix, &hold)).await;
-            checked.map_err(|text| panicked(&text))?.map(Arc::new)
+            checked.map_err(|text| Error::panicked(&text))?.map(Arc::new)
         };
         place.get_or_try_init(|| open).await.cloned()
     }

@@ -3,18 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Error;
-use super::hold::Hold;
-use super::lease::panicked;
-use super::seal::{Sealing, Unsealing};
-use super::shop::Shop;
-use super::watched::Watched;
 use crate::coordinator::Secret;
 use crate::linkage::pairs::{self, Pair, limited, merge_runs};
 use crate::linkage::solver::{self, Groups, Permutations, solve};
 use crate::model::{Checksum, Outcome, ProjectId, ResultType, RunId, Seed, Summary};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
+use crate::worker::Error;
+use crate::worker::active_jobs::Hold;
+use crate::worker::cancellable_io::Watched;
+use crate::worker::checksummed::{Sealing, Unsealing};
+use crate::worker::context::Shop;
 
 /// The candidate pairs of a run.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +39,7 @@ pub(super) async fn work(
     let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), run, pairs };
     let records = records.to_vec();
     let made = compute::aside(move || desk.make(result_type, &records)).await;
-    let Made { pairs, groups, results } = made.map_err(|text| panicked(&text))??;
+    let Made { pairs, groups, results } = made.map_err(|text| Error::panicked(&text))??;
     let Results { objects, checksums } = results;
     shop.publish(hold, objects).await?;
     Ok(Outcome::Finalized(Summary { pairs, groups, checksums }))

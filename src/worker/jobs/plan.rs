@@ -3,17 +3,16 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::Error;
-use super::hold::Hold;
-use super::lease::panicked;
-use super::rate::Kind;
-use super::shop::Shop;
-use super::watched::Watched;
 use crate::linkage::encoding::layout::Directory;
 use crate::linkage::similarity::tile::{self, Plan, Planned};
 use crate::model::{Outcome, RunId, Threshold};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
+use crate::worker::Error;
+use crate::worker::active_jobs::Hold;
+use crate::worker::cancellable_io::Watched;
+use crate::worker::context::Shop;
+use crate::worker::rate::Kind;
 
 /// How long comparing a part should take: a kill loses no more, and a cancel waits no longer.
 const PART_SECONDS: f64 = 0.15;
@@ -46,7 +45,7 @@ pub(super) async fn work(
         let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), indexes, threshold };
         let planned =
             compute::aside(move || desk.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
-        let staged = planned.map_err(|text| panicked(&text))??;
+        let staged = planned.map_err(|text| Error::panicked(&text))??;
         shop.publish(hold, [(key.clone(), staged)]).await?;
     }
     let blob = shop.objects.blob(&key).await?;
@@ -69,7 +68,7 @@ async fn encoding_bytes(shop: &Shop, indexes: &[Key]) -> Result<u32, Error> {
     let read = compute::aside(move || -> Result<u32, Error> {
         Ok(Directory::open(objects.read(&index)?)?.header().encoding_bytes)
     });
-    read.await.map_err(|text| panicked(&text))?
+    read.await.map_err(|text| Error::panicked(&text))?
 }
 
 fn indexes(hold: &Hold, uploads: &[u32]) -> Vec<Key> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Paper, Told};
+use super::job_source::{Paper, Told};
 use super::people::{People, compare, finalize};
 use super::{PROJECT, Place, RUN};
 use crate::linkage::similarity::Kernel;

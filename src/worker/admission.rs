@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::Error;
-use super::hold::Hold;
+use super::active_jobs::Hold;
 use crate::model::{Job, ResultType, Task};
 use crate::runtime::disk;
 
@@ -153,7 +153,7 @@ mod tests {
     use crate::model::{ProjectId, RunId};
     use crate::queue::{Fence, Lease, LeaseId};
     use crate::runtime::clock::Timestamp;
-    use crate::worker::hold::Cause;
+    use crate::worker::active_jobs::Cause;
 
     fn hold(records: u32, parties: usize, pairs: u64) -> Hold {
         let task = Task::Finalize {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::shop::Shop;
+use super::context::Shop;
 
 /// Drops copies of objects that others have removed, at once and then every so often, until told to stop.
 pub(super) async fn keep(shop: &Shop, every: Duration, stop: &CancellationToken) {

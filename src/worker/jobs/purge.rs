@@ -1,11 +1,11 @@
 //! A purge removes objects, and proves that they are gone.
 
-use super::Error;
-use super::hold::Hold;
-use super::shop::Shop;
 use crate::model::{Job, Outcome, ProjectId, Purge, Task};
 use crate::objects::{Key, Prefix, Removed, keys};
 use crate::runtime::breakpoint::{Moment, reach};
+use crate::worker::Error;
+use crate::worker::active_jobs::Hold;
+use crate::worker::context::Shop;
 
 /// What the original client uploads to see whether it may, and leaves there.
 const PROBE: &str = "upload-test";

@@ -4,13 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Error;
-use super::hold::Hold;
-use super::lease::panicked;
-use super::library::Volumes;
-use super::rate::Kind;
-use super::seal::Sealing;
-use super::shop::Shop;
 use crate::linkage::similarity::tile::{Entry, Part, Plan};
 use crate::linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
 use crate::model::{Outcome, RunId};
@@ -18,6 +11,12 @@ use crate::objects::{self, Blob, Objects, Staged, keys};
 use crate::runtime::breakpoint::{Moment, reach};
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry::metrics;
+use crate::worker::Error;
+use crate::worker::active_jobs::Hold;
+use crate::worker::checksummed::Sealing;
+use crate::worker::context::Shop;
+use crate::worker::dataset_cache::Volumes;
+use crate::worker::rate::Kind;
 
 /// Pairs of a part that are held in memory, 12 MB of them; the rest goes through temporary files.
 const PAIRS_BUFFERED: usize = 1 << 19;
@@ -58,7 +57,7 @@ pub(super) async fn work(
     metrics::compared(comparisons, shop.rate.measured(kind).unwrap_or_else(alone));
     // Before the outcome is looked at, even if that is a panic: it may come of bytes that could not be read.
     desk.confirm().await?;
-    let (compared, staged) = compared.map_err(|text| panicked(&text))??;
+    let (compared, staged) = compared.map_err(|text| Error::panicked(&text))??;
     shop.publish(hold, [(keys::pairs(project, run, number), staged)]).await?;
     metrics::found(compared.pairs_found);
     Ok(Outcome::Compared { comparisons: compared.comparisons, pairs: compared.pairs_found })

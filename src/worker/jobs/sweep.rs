@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Error;
-use super::hold::Hold;
-use super::shop::Shop;
 use crate::model::Outcome;
 use crate::model::job::Chore;
 use crate::runtime::clock::Clock;
+use crate::worker::Error;
+use crate::worker::active_jobs::Hold;
+use crate::worker::context::Shop;
 
 /// How long a file that is not written to may wait to become an object.
 const STALE: Duration = Duration::from_hours(24);

@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::hold::Hold;
+use super::active_jobs::Hold;
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::Objects;
 

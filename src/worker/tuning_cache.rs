@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::library::{Volume, Volumes};
+use super::dataset_cache::{Volume, Volumes};
 use crate::linkage::similarity::{Sides, TuningCell};
 use crate::model::RunId;
 

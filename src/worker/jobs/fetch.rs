@@ -3,17 +3,16 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::Error;
-use super::hold::Hold;
-use super::lease::panicked;
-use super::shop::Shop;
-use super::watched::Watched;
 use crate::coordinator::Secret;
 use crate::linkage::encoding::{self, binary, json};
 use crate::model::{AccessKeys, Keyring, NamedFile, Outcome, Reference, Upload};
 use crate::objects::{self, ClientFile, Objects, Staged, keys};
 use crate::runtime::coding::Undecodable;
 use crate::runtime::compute;
+use crate::worker::Error;
+use crate::worker::active_jobs::Hold;
+use crate::worker::cancellable_io::Watched;
+use crate::worker::context::Shop;
 
 /// The largest encoding that is read at all, in bytes; which of them the project takes is judged later.
 const ENCODING_BYTES_MAX: u32 = 4_096;
@@ -39,7 +38,7 @@ pub(super) async fn work(
     };
     let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), encodings, blocks };
     let read = compute::aside(move || desk.read(upload)).await;
-    let Fetched { upload, matrix, entries } = read.map_err(|text| panicked(&text))??;
+    let Fetched { upload, matrix, entries } = read.map_err(|text| Error::panicked(&text))??;
     let matrix = (keys::matrix(project, party, upload.upload), matrix);
     let entries = entries.map(|entries| (keys::entries(project, party, upload.upload), entries));
     shop.publish(hold, std::iter::once(matrix).chain(entries)).await?;

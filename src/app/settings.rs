@@ -57,7 +57,7 @@ pub(super) fn worker(settings: &Settings, data_dir: &DataDir) -> worker::Setting
         job_deadline: Duration::from_millis(settings.job_deadline_ms),
         objects_wait: Duration::from_millis(settings.objects_wait_ms),
         copies_every: Duration::from_millis(settings.maintenance_every_ms),
-        roster: settings.queues.clone(),
+        queue_slots: settings.queues.clone(),
         memory_bytes: settings.memory_limit.unwrap_or_else(three_quarters),
         disk: data_dir.path().to_owned(),
         kernel: kernel(settings),

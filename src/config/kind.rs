@@ -19,7 +19,7 @@ use crate::runtime::secret::Hidden;
 use crate::runtime::sqlite::Losses;
 use crate::telemetry::log;
 use crate::tls;
-use crate::worker::Roster;
+use crate::worker::QueueSlots;
 
 /// How a value of type `T` is written.
 pub(super) struct Kind<T> {
@@ -331,7 +331,7 @@ pub(super) const BYTES_OR_AUTO: Kind<Option<u64>> = Kind {
 };
 
 /// Which queues are served.
-pub(super) const ROSTER: Kind<Roster> = Kind {
+pub(super) const QUEUE_SLOTS: Kind<QueueSlots> = Kind {
     placeholder: "QUEUES",
     remedy: "some of ingest, compute, highmemory and maintenance, such as compute=3,highmemory=1",
     read: |text| text.parse().ok(),

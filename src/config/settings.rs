@@ -23,7 +23,7 @@ use crate::runtime::secret::Hidden;
 use crate::runtime::sqlite::Losses;
 use crate::telemetry::log;
 use crate::tls;
-use crate::worker::Roster;
+use crate::worker::QueueSlots;
 
 /// One setting, as far as it is the same for every type of value.
 #[derive(Debug)]
@@ -229,7 +229,7 @@ settings! {
     /// How long a job may be worked on before it is stopped and tried again; after three attempts its run fails.
     job_deadline_ms: u64 = "21_600_000", DEADLINE;
     /// Queues that are served, and how many jobs of each are in hand at once.
-    queues: Roster = "ingest=2,compute=3,highmemory=2,maintenance=1", ROSTER;
+    queues: QueueSlots = "ingest=2,compute=3,highmemory=2,maintenance=1", QUEUE_SLOTS;
     /// What is done about a damaged or missing queue: rebuild sets it aside and fills a new one, refuse does not start.
     queue_damaged: OnDamage = "rebuild", ON_DAMAGE;
     /// Memory for finishing runs, in bytes; larger ones wait for each other. Auto is three quarters of what there is.

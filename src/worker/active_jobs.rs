@@ -26,7 +26,7 @@ pub(super) enum Cause {
 
 /// A job in hand.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct ActiveJob {
     /// The job, and the claim to it.
     pub(super) assignment: Assignment,
     cancelled: AtomicBool,
@@ -42,7 +42,7 @@ pub(super) struct Hold {
     pub(super) total: AtomicU64,
 }
 
-impl Hold {
+impl ActiveJob {
     pub(super) fn new(assignment: Assignment) -> Self {
         Self {
             assignment,
@@ -111,21 +111,21 @@ impl Hold {
 
 /// All jobs that are in hand.
 #[derive(Debug, Default)]
-pub(super) struct Holds {
-    held: Mutex<HashMap<LeaseId, Arc<Hold>>>,
+pub(super) struct ActiveJobs {
+    active: Mutex<HashMap<LeaseId, Arc<ActiveJob>>>,
     dropped: Notify,
 }
 
-impl Holds {
+impl ActiveJobs {
     /// Takes a job in hand, until the returned guard is dropped.
-    pub(super) fn take(self: &Arc<Self>, assignment: Assignment) -> Held {
-        let hold = Arc::new(Hold::new(assignment));
-        self.lock().insert(hold.lease().clone(), Arc::clone(&hold));
-        Held { hold, holds: Arc::clone(self) }
+    pub(super) fn take(self: &Arc<Self>, assignment: Assignment) -> ActiveJobGuard {
+        let active = Arc::new(ActiveJob::new(assignment));
+        self.lock().insert(active.lease().clone(), Arc::clone(&active));
+        ActiveJobGuard { active, active_jobs: Arc::clone(self) }
     }
 
     /// The jobs in hand right now.
-    pub(super) fn all(&self) -> Vec<Arc<Hold>> {
+    pub(super) fn all(&self) -> Vec<Arc<ActiveJob>> {
         self.lock().values().cloned().collect()
     }
 
@@ -135,36 +135,36 @@ impl Holds {
             // Asked for before the look, so that no drop after it is missed.
             let mut dropped = std::pin::pin!(self.dropped.notified());
             dropped.as_mut().enable();
-            if !self.lock().values().any(|hold| these(hold.job())) {
+            if !self.lock().values().any(|active| these(active.job())) {
                 return;
             }
             dropped.await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Arc<Hold>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Arc<ActiveJob>>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Keeps a job in hand.
 #[derive(Debug)]
-pub(super) struct Held {
-    hold: Arc<Hold>,
-    holds: Arc<Holds>,
+pub(super) struct ActiveJobGuard {
+    active: Arc<ActiveJob>,
+    active_jobs: Arc<ActiveJobs>,
 }
 
-impl Deref for Held {
-    type Target = Arc<Hold>;
+impl Deref for ActiveJobGuard {
+    type Target = Arc<ActiveJob>;
 
-    fn deref(&self) -> &Arc<Hold> {
-        &self.hold
+    fn deref(&self) -> &Arc<ActiveJob> {
+        &self.active
     }
 }
 
-impl Drop for Held {
+impl Drop for ActiveJobGuard {
     fn drop(&mut self) {
-        self.holds.lock().remove(self.hold.lease());
-        self.holds.dropped.notify_waiters();
+        self.active_jobs.lock().remove(self.active.lease());
+        self.active_jobs.dropped.notify_waiters();
     }
 }

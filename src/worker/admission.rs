@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::Error;
-use super::active_jobs::Hold;
+use super::active_jobs::ActiveJob;
 use crate::model::{Job, ResultType, Task};
 use crate::runtime::disk;
 
@@ -33,14 +33,14 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What a job needs, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Need {
+struct Demand {
     memory: u64,
     disk: u64,
 }
 
 /// What is there to be shared out.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct Admission {
     memory: Arc<Semaphore>,
     pieces: u32,
     /// The disk that results are written to.
@@ -49,11 +49,11 @@ pub(super) struct Budget {
 
 /// The memory of a job that was admitted, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct AdmissionPermit {
     _memory: Option<OwnedSemaphorePermit>,
 }
 
-impl Budget {
+impl Admission {
     /// So much memory, and whatever is free on the disk that holds `disk`.
     pub(super) fn new(memory_bytes: u64, disk: PathBuf) -> Self {
         let pieces = u32::try_from(memory_bytes / PIECE_BYTES).unwrap_or(u32::MAX).clamp(1, PIECES_MAX);
@@ -65,13 +65,13 @@ impl Budget {
     /// # Errors
     /// [`Error::Rejected`] if there never will be, [`Error::Failed`] if the disk is too full now,
     /// [`Error::Cancelled`] if the job was told to stop meanwhile.
-    pub(super) async fn admit(&self, hold: &Hold) -> Result<Admitted, Error> {
-        let need = need(hold.job());
-        self.check_disk(need.disk).await?;
-        if need.memory <= FREE_BYTES {
-            return Ok(Admitted { _memory: None });
+    pub(super) async fn admit(&self, active: &ActiveJob) -> Result<AdmissionPermit, Error> {
+        let demand = demand(active.job());
+        self.check_disk(demand.disk).await?;
+        if demand.memory <= FREE_BYTES {
+            return Ok(AdmissionPermit { _memory: None });
         }
-        let pieces = u32::try_from(need.memory.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX);
+        let pieces = u32::try_from(demand.memory.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX);
         if pieces > self.pieces {
             return Err(Error::Rejected(format!(
                 "finishing the run may take {pieces} MiB of memory, and {} MiB are set aside for that: a higher \
@@ -82,9 +82,9 @@ impl Budget {
         let mut memory = std::pin::pin!(Arc::clone(&self.memory).acquire_many_owned(pieces));
         loop {
             tokio::select! {
-                admitted = &mut memory => return Ok(Admitted { _memory: admitted.ok() }),
+                admitted = &mut memory => return Ok(AdmissionPermit { _memory: admitted.ok() }),
                 () = tokio::time::sleep(LOOK) => {
-                    if hold.cause().is_some() {
+                    if active.cause().is_some() {
                         return Err(Error::Cancelled);
                     }
                 }
@@ -92,19 +92,19 @@ impl Budget {
         }
     }
 
-    async fn check_disk(&self, need: u64) -> Result<(), Error> {
+    async fn check_disk(&self, demand: u64) -> Result<(), Error> {
         let disk = self.disk.clone();
         // Where the room is not known, the first write says so.
         let Ok(Ok(room)) = spawn_blocking(move || disk::room(&disk)).await else { return Ok(()) };
-        let (wanted, mib) = (need / PIECE_BYTES, |bytes: u64| bytes / PIECE_BYTES);
-        if need > room.total_bytes {
+        let (wanted, mib) = (demand / PIECE_BYTES, |bytes: u64| bytes / PIECE_BYTES);
+        if demand > room.total_bytes {
             return Err(Error::Rejected(format!(
                 "the result may take {wanted} MiB, and the disk has {} MiB in all: a higher threshold or blocking would \
                  bring fewer candidate pairs",
                 mib(room.total_bytes)
             )));
         }
-        if need > room.free_bytes {
+        if demand > room.free_bytes {
             return Err(Error::Failed(format!(
                 "the result may take {wanted} MiB, and {} MiB are free on the disk; free some space, then try again",
                 mib(room.free_bytes)
@@ -118,21 +118,21 @@ impl Budget {
 const PIECES_MAX: u32 = 1 << 28;
 
 /// What a job needs at most. Only what brings a run to its result needs more than a little.
-fn need(job: &Job) -> Need {
+fn demand(job: &Job) -> Demand {
     let Task::Finalize { result_type, records, pairs, solver_pairs_max, .. } = &job.task else {
-        return Need::default();
+        return Demand::default();
     };
     let parties = records.len();
     let records: u64 = records.iter().map(|count| u64::from(*count)).sum();
     match result_type {
         ResultType::SimilarityScores => {
             let disk = pairs.saturating_mul(MERGED_PAIR_BYTES + RESULT_ENTRY_BYTES);
-            Need { memory: 0, disk }
+            Demand { memory: 0, disk }
         }
         ResultType::Groups | ResultType::Permutations => {
             let counted = if parties > 2 { *pairs.min(solver_pairs_max) } else { 0 };
             let merged = pairs.saturating_mul(MERGED_PAIR_BYTES);
-            Need {
+            Demand {
                 memory: records
                     .saturating_mul(if parties > PARTIES_FEW {
                         BYTES_PER_RECORD_OF_MANY
@@ -155,7 +155,7 @@ mod tests {
     use crate::runtime::clock::Timestamp;
     use crate::worker::active_jobs::Cause;
 
-    fn hold(records: u32, parties: usize, pairs: u64) -> Hold {
+    fn active(records: u32, parties: usize, pairs: u64) -> ActiveJob {
         let task = Task::Finalize {
             run: RunId::from_bytes([1; 24]),
             result_type: ResultType::Groups,
@@ -175,41 +175,41 @@ mod tests {
             until: Timestamp::default(),
         };
         let job = Job { project: ProjectId::from_bytes([2; 24]), task };
-        Hold::new(Assignment { lease, job, secret: None })
+        ActiveJob::new(Assignment { lease, job, secret: None })
     }
 
     /// On a disk of which nothing is known: the one that the tests run on may be full.
-    fn budget(mib: u64) -> Budget {
-        Budget::new(mib << 20, PathBuf::from("/there/is/no/such/directory"))
+    fn admission(mib: u64) -> Admission {
+        Admission::new(mib << 20, PathBuf::from("/there/is/no/such/directory"))
     }
 
     #[tokio::test]
     async fn a_job_that_never_fits_is_rejected_and_says_what_would_help() {
-        let Err(Error::Rejected(why)) = budget(64).admit(&hold(1_000, 3, 100_000_000)).await else {
+        let Err(Error::Rejected(why)) = admission(64).admit(&active(1_000, 3, 100_000_000)).await else {
             panic!("it does not fit");
         };
         assert!(why.contains("1240 MiB") && why.contains("--memory-limit"), "{why}");
-        assert!(budget(64).admit(&hold(1_000, 2, 100_000)).await.is_ok());
+        assert!(admission(64).admit(&active(1_000, 2, 100_000)).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_job_waits_for_the_memory_of_another_and_hears_that_it_is_to_stop() {
-        let budget = budget(200);
-        let large = hold(1_000_000, 2, 0);
-        let first = budget.admit(&large).await.unwrap();
-        let _second = budget.admit(&large).await.unwrap();
-        let third = hold(1_000_000, 2, 0);
+        let admission = admission(200);
+        let large = active(1_000_000, 2, 0);
+        let first = admission.admit(&large).await.unwrap();
+        let _second = admission.admit(&large).await.unwrap();
+        let third = active(1_000_000, 2, 0);
         let wait = Duration::from_millis(300);
-        assert!(tokio::time::timeout(wait, budget.admit(&third)).await.is_err(), "there is room for two");
+        assert!(tokio::time::timeout(wait, admission.admit(&third)).await.is_err(), "there is room for two");
         third.cancel(Cause::Unwanted);
-        assert!(matches!(budget.admit(&third).await, Err(Error::Cancelled)));
+        assert!(matches!(admission.admit(&third).await, Err(Error::Cancelled)));
         drop(first);
-        assert!(tokio::time::timeout(wait, budget.admit(&hold(1_000_000, 2, 0))).await.is_ok());
+        assert!(tokio::time::timeout(wait, admission.admit(&active(1_000_000, 2, 0))).await.is_ok());
     }
 
     #[tokio::test]
     async fn what_needs_little_is_not_held_up() {
-        let budget = budget(1);
-        assert!(budget.admit(&hold(1_000, 3, 1_000)).await.is_ok());
+        let admission = admission(1);
+        assert!(admission.admit(&active(1_000, 3, 1_000)).await.is_ok());
     }
 }

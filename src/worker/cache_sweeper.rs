@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::context::Shop;
+use super::context::JobContext;
 
 /// Drops copies of objects that others have removed, at once and then every so often, until told to stop.
-pub(super) async fn keep(shop: &Shop, every: Duration, stop: &CancellationToken) {
+pub(super) async fn run(context: &JobContext, every: Duration, stop: &CancellationToken) {
     let look = async {
         loop {
-            look_through(shop).await;
+            sweep(context).await;
             tokio::time::sleep(every).await;
         }
     };
@@ -21,10 +21,10 @@ pub(super) async fn keep(shop: &Shop, every: Duration, stop: &CancellationToken)
     }
 }
 
-async fn look_through(shop: &Shop) {
-    let gone = shop.objects.sweep_copies().await;
+async fn sweep(context: &JobContext) {
+    let gone = context.objects.sweep_copies().await;
     if !gone.is_empty() {
         tracing::debug!(objects = gone.len(), "copies of objects that are gone are dropped");
-        shop.library.forget(|kept| gone.contains(kept));
+        context.datasets.forget(|kept| gone.contains(kept));
     }
 }

@@ -4,20 +4,20 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::active_jobs::Hold;
+use super::active_jobs::ActiveJob;
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::Objects;
 
 /// Looks whether the job is to stop at every call of what it wraps. An iterator would be too many calls:
 /// it ends at its reads.
-pub(super) struct Watched<T> {
+pub(super) struct Cancellable<T> {
     inner: T,
-    hold: Arc<Hold>,
+    active: Arc<ActiveJob>,
 }
 
-impl<T> Watched<T> {
-    pub(super) fn new(inner: T, hold: &Arc<Hold>) -> Self {
-        Self { inner, hold: Arc::clone(hold) }
+impl<T> Cancellable<T> {
+    pub(super) fn new(inner: T, active: &Arc<ActiveJob>) -> Self {
+        Self { inner, active: Arc::clone(active) }
     }
 
     pub(super) fn into_inner(self) -> T {
@@ -25,7 +25,7 @@ impl<T> Watched<T> {
     }
 
     fn look(&self) -> io::Result<()> {
-        stop_if(self.hold.cancelled())
+        stop_if(self.active.cancelled())
     }
 }
 
@@ -34,14 +34,14 @@ fn stop_if(cancelled: &AtomicBool) -> io::Result<()> {
     if cancelled.load(Ordering::Relaxed) { Err(io::Error::other("the job was told to stop")) } else { Ok(()) }
 }
 
-impl<T: Read> Read for Watched<T> {
+impl<T: Read> Read for Cancellable<T> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.look()?;
         self.inner.read(bytes)
     }
 }
 
-impl<T: Write> Write for Watched<T> {
+impl<T: Write> Write for Cancellable<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.look()?;
         self.inner.write(bytes)
@@ -52,15 +52,15 @@ impl<T: Write> Write for Watched<T> {
     }
 }
 
-impl<T: Seek> Seek for Watched<T> {
+impl<T: Seek> Seek for Cancellable<T> {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
         self.inner.seek(position)
     }
 }
 
-impl Scratch for Watched<Objects> {
+impl Scratch for Cancellable<Objects> {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
-        Ok(Box::new(Watched::new(Scratch::file(&self.inner)?, &self.hold)))
+        Ok(Box::new(Cancellable::new(Scratch::file(&self.inner)?, &self.active)))
     }
 
     fn merged_at_once(&self) -> usize {

@@ -6,60 +6,60 @@ use std::io::{self, Read, Write};
 
 use crate::objects::{self, Key};
 
-const SEAL_BYTES: usize = 12;
+const TRAILER_BYTES: usize = 12;
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// What has passed.
 #[derive(Debug, Default)]
-struct Passed {
+struct Totals {
     bytes: u64,
     crc: crc32fast::Hasher,
 }
 
-impl Passed {
+impl Totals {
     fn update(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.crc.update(bytes);
     }
 
-    fn seal(&self) -> [u8; SEAL_BYTES] {
-        let mut seal = [0; SEAL_BYTES];
-        seal[..8].copy_from_slice(&self.bytes.to_le_bytes());
-        seal[8..].copy_from_slice(&self.crc.clone().finalize().to_le_bytes());
-        seal
+    fn trailer(&self) -> [u8; TRAILER_BYTES] {
+        let mut trailer = [0; TRAILER_BYTES];
+        trailer[..8].copy_from_slice(&self.bytes.to_le_bytes());
+        trailer[8..].copy_from_slice(&self.crc.clone().finalize().to_le_bytes());
+        trailer
     }
 }
 
 /// Writes bytes, and at last their seal.
 #[derive(Debug)]
-pub(super) struct Sealing<W> {
+pub(super) struct ChecksumWriter<W> {
     out: W,
-    passed: Passed,
+    totals: Totals,
 }
 
-impl<W: Write> Sealing<W> {
+impl<W: Write> ChecksumWriter<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, passed: Passed::default() }
+        Self { out, totals: Totals::default() }
     }
 
     /// Gives back what is written to, without a seal, and what has passed: how many bytes, and their CRC-32.
-    pub(super) fn unsealed(self) -> (W, u64, u32) {
-        (self.out, self.passed.bytes, self.passed.crc.finalize())
+    pub(super) fn into_parts(self) -> (W, u64, u32) {
+        (self.out, self.totals.bytes, self.totals.crc.finalize())
     }
 
     /// Writes the seal and gives back what is written to.
-    pub(super) fn seal(self) -> io::Result<W> {
-        let Self { mut out, passed } = self;
-        out.write_all(&passed.seal())?;
+    pub(super) fn finish(self) -> io::Result<W> {
+        let Self { mut out, totals } = self;
+        out.write_all(&totals.trailer())?;
         Ok(out)
     }
 }
 
-impl<W: Write> Write for Sealing<W> {
+impl<W: Write> Write for ChecksumWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.out.write(bytes)?;
-        self.passed.update(&bytes[..count]);
+        self.totals.update(&bytes[..count]);
         Ok(count)
     }
 
@@ -71,20 +71,20 @@ impl<W: Write> Write for Sealing<W> {
 /// Reads sealed bytes. Their end comes once the seal was found to be right; else there is an error in its
 /// place, an [`objects::Error::Damaged`] inside.
 #[derive(Debug)]
-pub(super) struct Unsealing<R> {
+pub(super) struct ChecksumReader<R> {
     source: R,
     key: Key,
     /// Bytes that were read and not passed on; the last of them may be the seal.
     buffer: Vec<u8>,
     /// How many of them were passed on.
     at: usize,
-    passed: Passed,
+    totals: Totals,
 }
 
-impl<R: Read> Unsealing<R> {
+impl<R: Read> ChecksumReader<R> {
     /// The bytes of `source`, which is the object `key`.
     pub(super) fn new(source: R, key: Key) -> Self {
-        Self { source, key, buffer: Vec::new(), at: 0, passed: Passed::default() }
+        Self { source, key, buffer: Vec::new(), at: 0, totals: Totals::default() }
     }
 
     /// Reads on behind what was not passed on yet; false at the end.
@@ -96,7 +96,7 @@ impl<R: Read> Unsealing<R> {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.buffer[self.at..] == self.passed.seal() {
+        if self.buffer[self.at..] == self.totals.trailer() {
             return Ok(());
         }
         let (key, reason) = (self.key.clone(), "it is cut off, or was changed".to_owned());
@@ -104,17 +104,17 @@ impl<R: Read> Unsealing<R> {
     }
 }
 
-impl<R: Read> Read for Unsealing<R> {
+impl<R: Read> Read for ChecksumReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while self.buffer.len() - self.at <= SEAL_BYTES {
+        while self.buffer.len() - self.at <= TRAILER_BYTES {
             if !self.fill()? {
                 return self.check().map(|()| 0);
             }
         }
-        let ready = &self.buffer[self.at..self.buffer.len() - SEAL_BYTES];
+        let ready = &self.buffer[self.at..self.buffer.len() - TRAILER_BYTES];
         let count = ready.len().min(bytes.len());
         bytes[..count].copy_from_slice(&ready[..count]);
-        self.passed.update(&ready[..count]);
+        self.totals.update(&ready[..count]);
         self.at += count;
         Ok(count)
     }
@@ -126,37 +126,37 @@ mod tests {
     use crate::model::{ProjectId, RunId};
     use crate::objects::keys;
 
-    fn sealed(bytes: &[u8]) -> Vec<u8> {
-        let mut out = Sealing::new(Vec::new());
+    fn checksummed(bytes: &[u8]) -> Vec<u8> {
+        let mut out = ChecksumWriter::new(Vec::new());
         out.write_all(bytes).unwrap();
-        out.seal().unwrap()
+        out.finish().unwrap()
     }
 
-    fn unsealed(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    fn verified(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let key = keys::pairs(ProjectId::from_bytes([1; 24]), RunId::from_bytes([2; 24]), 3);
         let mut read = Vec::new();
-        Unsealing::new(bytes, key).read_to_end(&mut read)?;
+        ChecksumReader::new(bytes, key).read_to_end(&mut read)?;
         Ok(read)
     }
 
     #[test]
     fn what_was_sealed_is_read_back() {
-        for count in [0, 1, SEAL_BYTES, BUFFER_BYTES - SEAL_BYTES, BUFFER_BYTES, 3 * BUFFER_BYTES + 1] {
+        for count in [0, 1, TRAILER_BYTES, BUFFER_BYTES - TRAILER_BYTES, BUFFER_BYTES, 3 * BUFFER_BYTES + 1] {
             let bytes: Vec<u8> = (0..count).map(|at| at as u8).collect();
-            assert!(unsealed(&sealed(&bytes)).unwrap() == bytes, "{count} bytes");
+            assert!(verified(&checksummed(&bytes)).unwrap() == bytes, "{count} bytes");
         }
     }
 
     #[test]
     fn every_change_of_a_bit_and_every_cut_is_noticed() {
-        let whole = sealed(b"twenty-four bytes a pair");
+        let whole = checksummed(b"twenty-four bytes a pair");
         for bit in 0..8 * whole.len() {
             let mut changed = whole.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(unsealed(&changed).is_err(), "bit {bit}");
+            assert!(verified(&changed).is_err(), "bit {bit}");
         }
         for length in 0..whole.len() {
-            let error = unsealed(&whole[..length]).unwrap_err().downcast::<objects::Error>().unwrap();
+            let error = verified(&whole[..length]).unwrap_err().downcast::<objects::Error>().unwrap();
             assert!(matches!(error, objects::Error::Damaged { .. }), "{length} bytes");
         }
     }

@@ -18,8 +18,8 @@ const SLOTS_MAX: u16 = 256;
 
 /// A queue that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lane {
-    queue: &'static str,
+struct ServedQueue {
+    name: &'static str,
     /// Its part of the hands while other queues have work, too.
     weight: NonZeroU32,
     /// Jobs of it in hand at once.
@@ -28,69 +28,69 @@ struct Lane {
 
 /// Every queue there is. Two comparisons more than one keep the cores busy while others are written down. What needs
 /// much memory is admitted one by one, so that two slots let a small job pass a large one that waits.
-const LANES: [Lane; 4] =
-    [lane("ingest", 3, 2), lane("compute", 6, 3), lane("highmemory", 2, 2), lane("maintenance", 1, 1)];
+const QUEUES: [ServedQueue; 4] =
+    [queue("ingest", 3, 2), queue("compute", 6, 3), queue("highmemory", 2, 2), queue("maintenance", 1, 1)];
 
-const fn lane(queue: &'static str, weight: u32, slots: u16) -> Lane {
-    Lane { queue, weight: NonZeroU32::new(weight).expect("no queue is without weight"), slots }
+const fn queue(name: &'static str, weight: u32, slots: u16) -> ServedQueue {
+    ServedQueue { name, weight: NonZeroU32::new(weight).expect("no queue is without weight"), slots }
 }
 
 /// The queues that a crew serves. Written as `ingest=2,compute=3`, the number being how many jobs of the queue are in
 /// hand at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Roster(Vec<Lane>);
+pub struct QueueSlots(Vec<ServedQueue>);
 
-impl Roster {
+impl QueueSlots {
     /// Jobs in hand at once, of all queues.
     pub fn slots(&self) -> usize {
-        self.0.iter().map(|lane| usize::from(lane.slots)).sum()
+        self.0.iter().map(|queue| usize::from(queue.slots)).sum()
     }
 
     /// Jobs in hand at once of this queue.
     pub fn slots_of(&self, queue: &str) -> usize {
-        self.0.iter().filter(|lane| lane.queue == queue).map(|lane| usize::from(lane.slots)).sum()
+        self.0.iter().filter(|served| served.name == queue).map(|queue| usize::from(queue.slots)).sum()
     }
 }
 
-impl Default for Roster {
+impl Default for QueueSlots {
     fn default() -> Self {
-        Self(LANES.to_vec())
+        Self(QUEUES.to_vec())
     }
 }
 
-impl FromStr for Roster {
+impl FromStr for QueueSlots {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut lanes: Vec<Lane> = Vec::new();
+        let mut queues: Vec<ServedQueue> = Vec::new();
         for word in text.split(',').map(str::trim) {
             let (name, slots) =
                 word.split_once('=').map_or((word, None), |(name, slots)| (name, Some(slots)));
-            let mut lane = *LANES.iter().find(|lane| lane.queue == name.trim()).ok_or(())?;
+            let mut queue = *QUEUES.iter().find(|queue| queue.name == name.trim()).ok_or(())?;
             if let Some(slots) = slots {
-                lane.slots = slots.trim().parse().map_err(|_| ())?;
+                queue.slots = slots.trim().parse().map_err(|_| ())?;
             }
-            let doubled = lanes.iter().any(|other| other.queue == lane.queue);
-            if doubled || !(1..=SLOTS_MAX).contains(&lane.slots) {
+            let doubled = queues.iter().any(|other| other.name == queue.name);
+            if doubled || !(1..=SLOTS_MAX).contains(&queue.slots) {
                 return Err(());
             }
-            lanes.push(lane);
+            queues.push(queue);
         }
-        Ok(Self(lanes))
+        Ok(Self(queues))
     }
 }
 
-impl fmt::Display for Roster {
+impl fmt::Display for QueueSlots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, lane) in self.0.iter().enumerate() {
+        for (index, queue) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}{}={}", lane.queue, lane.slots)?;
+            write!(f, "{comma}{}={}", queue.name, queue.slots)?;
         }
         Ok(())
     }
 }
 
-impl Serialize for Roster {
+impl Serialize for QueueSlots {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -99,8 +99,8 @@ impl Serialize for Roster {
 /// The hands of a crew: at most so many jobs of each queue, and one less than all of these together, so that the
 /// queues' weights decide who gets the next one.
 #[derive(Debug)]
-pub(super) struct Hands {
-    lanes: Vec<Lane>,
+pub(super) struct SlotPool {
+    queues: Vec<ServedQueue>,
     count: usize,
     busy: Mutex<HashMap<&'static str, usize>>,
     freed: Notify,
@@ -108,13 +108,13 @@ pub(super) struct Hands {
 
 /// A hand that is busy with a job, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Hand {
-    hands: Arc<Hands>,
+pub(super) struct SlotPermit {
+    pool: Arc<SlotPool>,
     queue: &'static str,
 }
 
 /// What a free hand may do.
-pub(super) struct Turn<'a> {
+pub(super) struct FreeSlot<'a> {
     /// The queues that it may serve.
     pub(super) shares: Vec<Share>,
     /// Whether a queue is not among them, because all its slots are taken.
@@ -123,48 +123,49 @@ pub(super) struct Turn<'a> {
     pub(super) freed: Pin<Box<Notified<'a>>>,
 }
 
-impl Hands {
-    pub(super) fn new(roster: Roster) -> Arc<Self> {
-        let count = roster.slots().saturating_sub(1).max(1);
-        Arc::new(Self { lanes: roster.0, count, busy: Mutex::default(), freed: Notify::new() })
+impl SlotPool {
+    pub(super) fn new(queue_slots: QueueSlots) -> Arc<Self> {
+        let count = queue_slots.slots().saturating_sub(1).max(1);
+        Arc::new(Self { queues: queue_slots.0, count, busy: Mutex::default(), freed: Notify::new() })
     }
 
     /// Waits for a free hand, and says what it may do.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(super) async fn free_slot(&self) -> FreeSlot<'_> {
         loop {
             // Asked for before the look, so that no hand that is freed after it is missed.
             let mut freed = Box::pin(self.freed.notified());
             freed.as_mut().enable();
-            if let Some(shares) = self.open() {
-                return Turn { left_out: shares.len() < self.lanes.len(), shares, freed };
+            if let Some(shares) = self.free_queues() {
+                return FreeSlot { left_out: shares.len() < self.queues.len(), shares, freed };
             }
             freed.await;
         }
     }
 
     /// The queues that a hand may serve, if one is free.
-    fn open(&self) -> Option<Vec<Share>> {
+    fn free_queues(&self) -> Option<Vec<Share>> {
         let busy = self.lock();
         if busy.values().sum::<usize>() >= self.count {
             return None;
         }
-        let open = |lane: &&Lane| busy.get(lane.queue).copied().unwrap_or(0) < usize::from(lane.slots);
-        let share = |lane: &Lane| Share { queue: lane.queue.into(), weight: lane.weight };
-        let shares: Vec<Share> = self.lanes.iter().filter(open).map(share).collect();
+        let open =
+            |queue: &&ServedQueue| busy.get(queue.name).copied().unwrap_or(0) < usize::from(queue.slots);
+        let share = |queue: &ServedQueue| Share { queue: queue.name.into(), weight: queue.weight };
+        let shares: Vec<Share> = self.queues.iter().filter(open).map(share).collect();
         (!shares.is_empty()).then_some(shares)
     }
 
     /// A hand for a job of this queue; none, if no such job was asked for.
-    pub(super) fn take(self: &Arc<Self>, queue: &QueueName) -> Option<Hand> {
-        let lane = self.lanes.iter().find(|lane| lane.queue == queue.as_str())?;
+    pub(super) fn take(self: &Arc<Self>, queue: &QueueName) -> Option<SlotPermit> {
+        let queue = self.queues.iter().find(|served| served.name == queue.as_str())?;
         let mut busy = self.lock();
         let all = busy.values().sum::<usize>();
-        let taken = busy.entry(lane.queue).or_default();
-        if *taken >= usize::from(lane.slots) || all >= self.count {
+        let taken = busy.entry(queue.name).or_default();
+        if *taken >= usize::from(queue.slots) || all >= self.count {
             return None;
         }
         *taken += 1;
-        Some(Hand { hands: Arc::clone(self), queue: lane.queue })
+        Some(SlotPermit { pool: Arc::clone(self), queue: queue.name })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, usize>> {
@@ -172,12 +173,12 @@ impl Hands {
     }
 }
 
-impl Drop for Hand {
+impl Drop for SlotPermit {
     fn drop(&mut self) {
-        if let Some(taken) = self.hands.lock().get_mut(self.queue) {
+        if let Some(taken) = self.pool.lock().get_mut(self.queue) {
             *taken -= 1;
         }
-        self.hands.freed.notify_waiters();
+        self.pool.freed.notify_waiters();
     }
 }
 
@@ -187,28 +188,28 @@ mod tests {
 
     #[test]
     fn a_roster_is_read_as_it_is_written() {
-        let all = Roster::default();
+        let all = QueueSlots::default();
         assert_eq!(all.to_string(), "ingest=2,compute=3,highmemory=2,maintenance=1");
         assert_eq!(all.to_string().parse(), Ok(all));
-        assert_eq!("highmemory".parse::<Roster>().unwrap().to_string(), "highmemory=2");
+        assert_eq!("highmemory".parse::<QueueSlots>().unwrap().to_string(), "highmemory=2");
         for wrong in ["", "lunch", "compute=0", "compute=257", "compute=x", "compute,compute", "compute,"] {
-            assert_eq!(wrong.parse::<Roster>(), Err(()), "{wrong}");
+            assert_eq!(wrong.parse::<QueueSlots>(), Err(()), "{wrong}");
         }
     }
 
     #[tokio::test]
     async fn a_queue_with_all_its_slots_taken_is_left_out() {
-        let hands = Hands::new("compute=1,ingest=2".parse().unwrap());
-        let turn = hands.turn().await;
-        assert_eq!((turn.shares.len(), turn.left_out), (2, false));
-        let compute = hands.take(&"compute".into()).unwrap();
-        assert!(hands.take(&"compute".into()).is_none() && hands.take(&"maintenance".into()).is_none());
-        let turn = hands.turn().await;
-        assert_eq!((turn.shares[0].queue.as_str(), turn.left_out), ("ingest", true));
-        let _ingest = hands.take(&"ingest".into()).unwrap();
-        assert!(hands.open().is_none(), "there are two hands");
+        let pool = SlotPool::new("compute=1,ingest=2".parse().unwrap());
+        let free = pool.free_slot().await;
+        assert_eq!((free.shares.len(), free.left_out), (2, false));
+        let compute = pool.take(&"compute".into()).unwrap();
+        assert!(pool.take(&"compute".into()).is_none() && pool.take(&"maintenance".into()).is_none());
+        let free = pool.free_slot().await;
+        assert_eq!((free.shares[0].queue.as_str(), free.left_out), ("ingest", true));
+        let _ingest = pool.take(&"ingest".into()).unwrap();
+        assert!(pool.free_queues().is_none(), "there are two permits");
         drop(compute);
-        turn.freed.await;
-        assert!(hands.open().is_some());
+        free.freed.await;
+        assert!(pool.free_queues().is_some());
     }
 }

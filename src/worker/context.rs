@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Error;
-use super::active_jobs::{Hold, Holds};
-use super::dataset_cache::Library;
+use super::active_jobs::{ActiveJob, ActiveJobs};
+use super::dataset_cache::DatasetCache;
 use super::rate::Rate;
-use super::tuning_cache::Tunings;
+use super::tuning_cache::TuningCache;
 use crate::linkage::similarity::Kernel;
 use crate::objects::{ForeignStores, Key, Objects, Staged};
 use crate::runtime::breakpoint::{Moment, reach};
@@ -14,33 +14,33 @@ use crate::runtime::compute::Pool;
 
 /// What every kind of job works with.
 #[derive(Debug)]
-pub(super) struct Shop {
+pub(super) struct JobContext {
     pub(super) objects: Objects,
     pub(super) foreign: ForeignStores,
     pub(super) pool: Pool,
     pub(super) kernel: Kernel,
-    pub(super) library: Library,
+    pub(super) datasets: DatasetCache,
     pub(super) rate: Rate,
-    pub(super) tunings: Tunings,
-    pub(super) holds: Arc<Holds>,
+    pub(super) tuning_cache: TuningCache,
+    pub(super) active_jobs: Arc<ActiveJobs>,
 }
 
-impl Shop {
+impl JobContext {
     pub(super) fn new(objects: Objects, foreign: ForeignStores, pool: Pool, kernel: Kernel) -> Self {
-        let (library, rate) = (Library::new(objects.clone()), Rate::new(kernel, pool.threads()));
-        let (tunings, holds) = (Tunings::default(), Arc::default());
-        Self { objects, foreign, pool, kernel, library, rate, tunings, holds }
+        let (datasets, rate) = (DatasetCache::new(objects.clone()), Rate::new(kernel, pool.threads()));
+        let (tuning_cache, active_jobs) = (TuningCache::default(), Arc::default());
+        Self { objects, foreign, pool, kernel, datasets, rate, tuning_cache, active_jobs }
     }
 
     /// Makes objects of what a job has written, unless it was told to stop.
     pub(super) async fn publish(
         &self,
-        hold: &Hold,
+        active: &ActiveJob,
         made: impl IntoIterator<Item = (Key, Staged)>,
     ) -> Result<(), Error> {
-        let kind = hold.job().task.kind();
+        let kind = active.job().task.kind();
         reach(kind, Moment::Done).await;
-        if hold.cause().is_some() {
+        if active.cause().is_some() {
             return Err(Error::Cancelled);
         }
         for (key, staged) in made {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::Error;
-use super::active_jobs::Hold;
+use super::active_jobs::ActiveJob;
 use crate::linkage::encoding::layout::{CHUNK_BYTES, Damage, Header, Index};
 use crate::linkage::similarity::tile::Stored;
 use crate::model::ProjectId;
@@ -23,17 +23,17 @@ use crate::runtime::compute;
 const DATASETS_MAX: usize = 64;
 
 /// By index, datasets that are compared.
-pub(super) type Volumes = BTreeMap<u32, Arc<Volume>>;
+pub(super) type OpenDatasets = BTreeMap<u32, Arc<OpenDataset>>;
 
 /// A dataset, checked.
 #[derive(Debug)]
-pub(super) struct Volume {
+pub(super) struct OpenDataset {
     header: Header,
     index: Blob,
     matrix: Blob,
 }
 
-impl Volume {
+impl OpenDataset {
     /// The rows, and which of them are in which block.
     pub(super) fn stored(&self) -> Result<Stored<'_>, Error> {
         let index =
@@ -51,14 +51,14 @@ impl Volume {
         futures::try_join!(objects.confirm(&self.index), objects.confirm(&self.matrix)).map(drop)
     }
 
-    fn check(index: Blob, matrix: Blob, hold: &Hold) -> Result<Self, Error> {
+    fn check(index: Blob, matrix: Blob, active: &ActiveJob) -> Result<Self, Error> {
         let sums = Index::parse(&index).map_err(|damage| damaged(&index, &damage))?;
         let (expected, found) = (sums.header().matrix_bytes(), matrix.len() as u64);
         if expected != found {
             return Err(damaged(&matrix, &Damage::Length { object: "matrix", expected, found }));
         }
         for (number, chunk) in (0..).zip(matrix.chunks(CHUNK_BYTES as usize)) {
-            if hold.cause().is_some() {
+            if active.cause().is_some() {
                 return Err(Error::Cancelled);
             }
             sums.verify_chunk(number, chunk).map_err(|damage| damaged(&matrix, &damage))?;
@@ -73,59 +73,59 @@ fn damaged(blob: &Blob, damage: &Damage) -> Error {
 }
 
 /// The datasets that are open.
-pub(super) struct Library {
+pub(super) struct DatasetCache {
     objects: Objects,
-    shelf: Mutex<Shelf>,
+    entries: Mutex<Entries>,
 }
 
 #[derive(Default)]
-struct Shelf {
+struct Entries {
     /// By the key of the matrix: the volume, and when it was last asked for.
-    places: HashMap<Key, Place>,
-    asked: u64,
+    by_key: HashMap<Key, Entry>,
+    last_used: u64,
 }
 
-struct Place {
-    volume: Arc<OnceCell<Arc<Volume>>>,
-    asked: u64,
+struct Entry {
+    dataset: Arc<OnceCell<Arc<OpenDataset>>>,
+    last_used: u64,
 }
 
-impl Library {
+impl DatasetCache {
     pub(super) fn new(objects: Objects) -> Self {
-        Self { objects, shelf: Mutex::default() }
+        Self { objects, entries: Mutex::default() }
     }
 
     /// The dataset that an upload became. Who asks first waits until it is checked, and so does who asks
     /// meanwhile.
-    pub(super) async fn volume(
+    pub(super) async fn dataset(
         &self,
         project: ProjectId,
         party: u32,
         upload: u32,
-        hold: &Arc<Hold>,
-    ) -> Result<Arc<Volume>, Error> {
+        active: &Arc<ActiveJob>,
+    ) -> Result<Arc<OpenDataset>, Error> {
         let key = keys::matrix(project, party, upload);
         let index_key = keys::index(project, party, upload);
         self.forget_touched(&key).await?;
-        let place = self.lock().place(&key);
+        let entry = self.lock().entry(&key);
         let open = async {
             let (matrix, index) = futures::try_join!(self.objects.blob(&key), self.objects.blob(&index_key))?;
-            let hold = Arc::clone(hold);
-            let checked = compute::aside(move || Volume::check(index, matrix, &hold)).await;
+            let active = Arc::clone(active);
+            let checked = compute::aside(move || OpenDataset::check(index, matrix, &active)).await;
             checked.map_err(|text| Error::panicked(&text))?.map(Arc::new)
         };
-        place.get_or_try_init(|| open).await.cloned()
+        entry.get_or_try_init(|| open).await.cloned()
     }
 
     /// Closes the dataset with this matrix if somebody has touched its files since it was checked, or they could not be read.
     async fn forget_touched(&self, key: &Key) -> Result<(), Error> {
-        let kept = self.lock().places.get(key).and_then(|place| place.volume.get().cloned());
-        let Some(volume) = kept else { return Ok(()) };
+        let kept = self.lock().by_key.get(key).and_then(|entry| entry.dataset.get().cloned());
+        let Some(dataset) = kept else { return Ok(()) };
         let untouched = futures::try_join!(
-            self.objects.is_untouched(&volume.matrix),
-            self.objects.is_untouched(&volume.index)
+            self.objects.is_untouched(&dataset.matrix),
+            self.objects.is_untouched(&dataset.index)
         );
-        if !matches!(untouched, Ok((true, true))) || !volume.is_whole() {
+        if !matches!(untouched, Ok((true, true))) || !dataset.is_whole() {
             self.forget(|kept| kept == key);
         }
         untouched?;
@@ -134,34 +134,35 @@ impl Library {
 
     /// Closes datasets whose matrices go, so that the disk gets its room back.
     pub(super) fn forget(&self, these: impl Fn(&Key) -> bool) {
-        self.lock().places.retain(|key, _| !these(key));
+        self.lock().by_key.retain(|key, _| !these(key));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shelf {
-    fn place(&mut self, key: &Key) -> Arc<OnceCell<Arc<Volume>>> {
-        self.asked += 1;
-        let asked = self.asked;
-        if let Some(place) = self.places.get_mut(key) {
-            place.asked = asked;
-            return Arc::clone(&place.volume);
-        }
-        if self.places.len() >= DATASETS_MAX {
-            let oldest = self.places.iter().min_by_key(|(_, place)| place.asked).map(|(key, _)| key.clone());
-            oldest.and_then(|oldest| self.places.remove(&oldest));
-        }
-        let volume = Arc::default();
-        self.places.insert(key.clone(), Place { volume: Arc::clone(&volume), asked });
-        volume
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Library {
+impl Entries {
+    fn entry(&mut self, key: &Key) -> Arc<OnceCell<Arc<OpenDataset>>> {
+        self.last_used += 1;
+        let last_used = self.last_used;
+        if let Some(entry) = self.by_key.get_mut(key) {
+            entry.last_used = last_used;
+            return Arc::clone(&entry.dataset);
+        }
+        if self.by_key.len() >= DATASETS_MAX {
+            let oldest =
+                self.by_key.iter().min_by_key(|(_, entry)| entry.last_used).map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| self.by_key.remove(&oldest));
+        }
+        let dataset = Arc::default();
+        self.by_key.insert(key.clone(), Entry { dataset: Arc::clone(&dataset), last_used });
+        dataset
+    }
+}
+
+impl fmt::Debug for DatasetCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Library").field("open", &self.lock().places.len()).finish_non_exhaustive()
+        f.debug_struct("DatasetCache").field("open", &self.lock().by_key.len()).finish_non_exhaustive()
     }
 }

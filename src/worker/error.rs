@@ -21,13 +21,13 @@ pub(super) enum Error {
     Rejected(String),
     /// The objects do not answer.
     #[error("{0}")]
-    Away(String),
+    Unavailable(String),
     /// There is no room on the disk. Another try may end better once somebody has made some.
     #[error("{0}")]
-    Full(String),
+    DiskFull(String),
     /// Nobody could be asked whether the job is wanted: it was not begun.
     #[error("{0}")]
-    Unheard(String),
+    Unreachable(String),
     /// Another try may end better.
     #[error("{0}")]
     Failed(String),
@@ -64,10 +64,10 @@ impl From<objects::Error> for Error {
             objects::Error::Missing { key } => Self::Missing(unusable_object(key, &error)),
             objects::Error::Damaged { key, .. } => Self::Rejected(unusable_object(key, &error)),
             objects::Error::Full(_) => {
-                Self::Full(format!("{}; free some space, then try again", chain(&error)))
+                Self::DiskFull(format!("{}; free some space, then try again", chain(&error)))
             }
             objects::Error::Foreign { .. } => Self::Failed(chain(&error)),
-            objects::Error::Storage(_) => Self::Away(chain(&error)),
+            objects::Error::Storage(_) => Self::Unavailable(chain(&error)),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::active_jobs::{Cause, Hold, Holds};
-use super::job_source::Desk;
+use super::active_jobs::{ActiveJob, ActiveJobs, Cause};
+use super::job_source::JobSource;
 use crate::coordinator::Error;
 use crate::queue::Pulse;
 use crate::runtime::clock::{Clock, Stopwatch};
@@ -20,9 +20,9 @@ const PAUSE_MIN: Duration = Duration::from_secs(3);
 
 /// Beats for all jobs in hand, three times a lease or more often, until told to stop. A job that is worked on for
 /// longer than `deadline` is told to stop.
-pub(super) async fn beat(
-    desk: &dyn Desk,
-    holds: &Holds,
+pub(super) async fn run(
+    source: &dyn JobSource,
+    active_jobs: &ActiveJobs,
     lease: Duration,
     deadline: Duration,
     stop: &CancellationToken,
@@ -35,16 +35,19 @@ pub(super) async fn beat(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
-        let held = holds.all();
+        let active = active_jobs.all();
         // The stopwatch leaves out a suspension of the machine, as do those of the jobs.
-        excuse(&held, watch.elapsed().saturating_sub(every), Clock::system().steady().since(began));
-        metrics::oldest_lease(held.iter().map(|hold| hold.age_seconds()).fold(0.0, f64::max));
-        held.iter().filter(|hold| hold.worked() > deadline).for_each(|hold| hold.cancel(Cause::Overdue));
-        match beat_once(desk, &held).await {
+        discount_pause(&active, watch.elapsed().saturating_sub(every), Clock::system().steady().since(began));
+        metrics::oldest_lease(active.iter().map(|active| active.age_seconds()).fold(0.0, f64::max));
+        active
+            .iter()
+            .filter(|active| active.worked() > deadline)
+            .for_each(|active| active.cancel(Cause::Overdue));
+        match send(source, &active).await {
             Ok(()) => silent = false,
             Err(error) if !silent => {
                 silent = true;
-                tracing::warn!(jobs = held.len(), "cannot say that jobs are in hand: {}", chain(&error));
+                tracing::warn!(jobs = active.len(), "cannot say that jobs are in hand: {}", chain(&error));
             }
             // Said once; it is tried again soon enough.
             Err(_) => {}
@@ -53,32 +56,35 @@ pub(super) async fn beat(
 }
 
 /// Takes a pause of the process off the time that jobs have been worked on, and says how long it was in all.
-fn excuse(held: &[Arc<Hold>], late: Duration, lasted: Duration) {
+fn discount_pause(active: &[Arc<ActiveJob>], late: Duration, lasted: Duration) {
     if late >= PAUSE_MIN {
-        held.iter().for_each(|hold| hold.was_paused(late));
+        active.iter().for_each(|active| active.was_paused(late));
     }
     if lasted >= PAUSE_MIN {
-        let (jobs, paused_ms) = (held.len(), lasted.as_millis() as u64);
+        let (jobs, paused_ms) = (active.len(), lasted.as_millis() as u64);
         tracing::warn!(jobs, paused_ms, "the process or its machine was paused; jobs in hand go on");
     }
 }
 
-async fn beat_once(desk: &dyn Desk, held: &[impl std::ops::Deref<Target = Hold>]) -> Result<(), Error> {
-    if held.is_empty() {
+async fn send(
+    source: &dyn JobSource,
+    active: &[impl std::ops::Deref<Target = ActiveJob>],
+) -> Result<(), Error> {
+    if active.is_empty() {
         return Ok(());
     }
-    let beats: Vec<_> = held.iter().map(|hold| hold.heartbeat()).collect();
-    let pulses = desk.heartbeat(&beats).await?;
-    for (hold, pulse) in held.iter().zip(pulses) {
+    let beats: Vec<_> = active.iter().map(|active| active.heartbeat()).collect();
+    let pulses = source.heartbeat(&beats).await?;
+    for (active, pulse) in active.iter().zip(pulses) {
         if matches!(pulse, Pulse::Stop | Pulse::Lost) {
-            hold.cancel(Cause::Unwanted);
+            active.cancel(Cause::Unwanted);
         }
     }
     Ok(())
 }
 
 /// Whether the outcome of the job is still waited for, and nobody else works on it.
-pub(super) async fn is_wanted(desk: &dyn Desk, hold: &Hold) -> Result<bool, Error> {
-    beat_once(desk, &[hold]).await?;
-    Ok(hold.cause() != Some(Cause::Unwanted))
+pub(super) async fn is_wanted(source: &dyn JobSource, active: &ActiveJob) -> Result<bool, Error> {
+    send(source, &[active]).await?;
+    Ok(active.cause() != Some(Cause::Unwanted))
 }

@@ -8,7 +8,7 @@ use crate::queue::{Claim, Heartbeat, Pulse};
 
 /// Where the hands get their jobs. What the methods promise, [`Coordinator`] says.
 #[async_trait]
-pub trait Desk: Send + Sync {
+pub trait JobSource: Send + Sync {
     /// Hands out jobs; waits as long as the claim says while there are none.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error>;
 
@@ -26,7 +26,7 @@ pub trait Desk: Send + Sync {
 }
 
 #[async_trait]
-impl Desk for Coordinator {
+impl JobSource for Coordinator {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         Self::claim(self, claim).await
     }

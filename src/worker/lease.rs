@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::Error;
-use super::active_jobs::{Cause, Held, Hold};
-use super::concurrency::Turn;
+use super::active_jobs::{ActiveJob, ActiveJobGuard, Cause};
+use super::concurrency::FreeSlot;
 use super::heartbeat::is_wanted;
 use super::jobs;
-use super::shared::Crew;
+use super::shared::Shared;
 use crate::coordinator::{self, Assignment};
 use crate::model::{Outcome, Task};
 use crate::queue::Claim;
@@ -21,122 +21,122 @@ use crate::runtime::outage::Outage;
 use crate::telemetry::{chain, metrics};
 
 /// How long a claim waits for work before it is made again.
-const WAIT: Duration = Duration::from_secs(20);
+const CLAIM_WAIT: Duration = Duration::from_secs(20);
 /// How long a lane pauses when it cannot claim.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long uploads that were accepted wait for room on the disk before that counts as a failed attempt; and how long
 /// what became of a job waits until it can be written down.
 const OUTAGE_MAX: Duration = Duration::from_mins(15);
 /// How long a claim that has found something may take to say so when the crew is sent home.
-const GRACE: Duration = Duration::from_millis(100);
+const CLAIM_GRACE: Duration = Duration::from_millis(100);
 
 /// Takes jobs, one for each free hand, until the crew is sent home.
-pub(super) async fn serve(crew: Arc<Crew>) {
-    while let Some(Turn { shares, left_out, freed }) = crew.turn().await {
-        let claim = Claim { queues: shares, count: 1, lease: crew.lease, wait: WAIT };
+pub(super) async fn serve(shared: Arc<Shared>) {
+    while let Some(FreeSlot { shares, left_out, freed }) = shared.free_slot().await {
+        let claim = Claim { queues: shares, count: 1, lease: shared.lease, wait: CLAIM_WAIT };
         let claimed = tokio::select! {
-            claimed = crew.claim(&claim) => claimed,
+            claimed = shared.claim(&claim) => claimed,
             // The queue that was left out may have a job.
             () = freed, if left_out => continue,
         };
         match claimed {
-            Ok(assignments) => crew.spread(assignments).await,
+            Ok(assignments) => shared.start_jobs(assignments).await,
             Err(error) => {
                 tracing::warn!("cannot claim jobs: {}", chain(&error));
                 tokio::select! {
-                    () = crew.stop.cancelled() => {}
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = shared.stop.cancelled() => {}
+                    () = tokio::time::sleep(RETRY_DELAY) => {}
                 }
             }
         }
     }
 }
 
-impl Crew {
+impl Shared {
     /// Waits for a free hand; none when the crew is sent home.
-    async fn turn(&self) -> Option<Turn<'_>> {
+    async fn free_slot(&self) -> Option<FreeSlot<'_>> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            turn = self.hands.turn() => Some(turn),
+            free_slot = self.slot_pool.free_slot() => Some(free_slot),
         }
     }
 
     /// Claims jobs; none when the crew is sent home, although a claim that is just being answered is
     /// waited for: its jobs would lie in nobody's hands until their leases run out.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, coordinator::Error> {
-        let mut answer = std::pin::pin!(self.desk.claim(claim));
+        let mut answer = std::pin::pin!(self.source.claim(claim));
         tokio::select! {
             answer = &mut answer => answer,
             () = self.stop.cancelled() => {
-                tokio::time::timeout(GRACE, answer).await.unwrap_or_else(|_| Ok(Vec::new()))
+                tokio::time::timeout(CLAIM_GRACE, answer).await.unwrap_or_else(|_| Ok(Vec::new()))
             }
         }
     }
 
     /// Gives each job a hand and a task; hands all back if the crew is sent home.
-    async fn spread(self: &Arc<Self>, assignments: Vec<Assignment>) {
+    async fn start_jobs(self: &Arc<Self>, assignments: Vec<Assignment>) {
         if self.stop.is_cancelled() {
-            return self.hand_back(&assignments).await;
+            return self.release(&assignments).await;
         }
         for assignment in assignments {
-            let Some(hand) = self.hands.take(&assignment.lease.queue) else {
+            let Some(permit) = self.slot_pool.take(&assignment.lease.queue) else {
                 // A queue that hands out more than was asked for.
-                self.hand_back(&[assignment]).await;
+                self.release(&[assignment]).await;
                 continue;
             };
-            let (crew, held) = (Arc::clone(self), self.shop.holds.take(assignment));
+            let (shared, active) = (Arc::clone(self), self.context.active_jobs.take(assignment));
             self.tasks.spawn(async move {
-                crew.bring_to_its_end(held).await;
-                drop(hand);
+                shared.run_job(active).await;
+                drop(permit);
             });
         }
     }
 
-    async fn hand_back(&self, assignments: &[Assignment]) {
+    async fn release(&self, assignments: &[Assignment]) {
         if assignments.is_empty() {
             return;
         }
-        if let Err(error) = self.desk.release(assignments).await {
+        if let Err(error) = self.source.release(assignments).await {
             tracing::warn!(jobs = assignments.len(), "cannot hand jobs back: {}", chain(&error));
         }
     }
 
-    async fn bring_to_its_end(&self, held: Held) {
+    async fn run_job(&self, active: ActiveJobGuard) {
         let watch = Stopwatch::start();
-        let ended = self.attempt(&held).await;
-        let (job, duration_ms) = (&held.lease().job, watch.elapsed().as_millis() as u64);
-        metrics::job(held.job().task.kind(), outcome(&ended), watch.seconds());
+        let ended = self.attempt(&active).await;
+        let (job, duration_ms) = (&active.lease().job, watch.elapsed().as_millis() as u64);
+        metrics::job(active.job().task.kind(), outcome(&ended), watch.seconds());
         match &ended {
             Ok(outcome) => tracing::debug!(job.id = %job, duration_ms, "job done: {outcome:?}"),
             Err(error) => tracing::debug!(job.id = %job, duration_ms, "job not done: {error}"),
         }
-        self.tell(&held, &ended).await;
+        self.report_until_recorded(&active, &ended).await;
     }
 
-    async fn attempt(&self, held: &Held) -> Result<Outcome, Error> {
+    async fn attempt(&self, active: &ActiveJobGuard) -> Result<Outcome, Error> {
         // Asked once the job is in hand: a purge that comes later sees it there, and one that came before has
         // called the job off by now. So nothing is made again after a purge.
-        match is_wanted(&*self.desk, held).await {
+        match is_wanted(&*self.source, active).await {
             Ok(true) => {}
             Ok(false) => return Err(Error::Cancelled),
-            Err(error) => return Err(Error::Unheard(chain(&error))),
+            Err(error) => return Err(Error::Unreachable(chain(&error))),
         }
-        let _admitted = self.budget.admit(held).await?;
-        held.begin();
-        let work = AssertUnwindSafe(jobs::execute(&self.shop, held)).catch_unwind().await;
+        let _admitted = self.admission.admit(active).await?;
+        active.begin();
+        let work = AssertUnwindSafe(jobs::execute(&self.context, active)).catch_unwind().await;
         work.unwrap_or_else(|panic| Err(Error::panicked(&panic_text(panic.as_ref()))))
     }
 
     /// Tells the coordinator what became of a job. While that cannot be written down the job stays in hand: what is done
     /// need not be done again, and a full disk uses up nobody's attempts.
-    async fn tell(&self, hold: &Hold, ended: &Result<Outcome, Error>) {
+    async fn report_until_recorded(&self, active: &ActiveJob, ended: &Result<Outcome, Error>) {
         let outage = Outage::default();
         let mut said = false;
-        while let Err(error) = self.say(hold, ended).await {
-            let (job, waits) = (&hold.lease().job, error.may_pass() && outage.goes_on() < OUTAGE_MAX);
+        while let Err(error) = self.report(active, ended).await {
+            let (job, waits) = (&active.lease().job, error.may_pass() && outage.goes_on() < OUTAGE_MAX);
             if !waits || !said {
-                tracing::warn!(job.id = %job, "cannot say what became of a job: {}", chain(&error));
+                tracing::warn!(job.id = %job, "cannot report what became of a job: {}", chain(&error));
             }
             said = true;
             if !waits || self.pause().await {
@@ -150,21 +150,25 @@ impl Crew {
     async fn pause(&self) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => true,
-            () = tokio::time::sleep(PAUSE) => false,
+            () = tokio::time::sleep(RETRY_DELAY) => false,
         }
     }
 
     /// Tells the coordinator what became of a job, if it waits for that.
-    async fn say(&self, hold: &Hold, ended: &Result<Outcome, Error>) -> Result<(), coordinator::Error> {
-        let (assignment, cause) = (&hold.assignment, hold.cause());
+    async fn report(
+        &self,
+        active: &ActiveJob,
+        ended: &Result<Outcome, Error>,
+    ) -> Result<(), coordinator::Error> {
+        let (assignment, cause) = (&active.assignment, active.cause());
         match (ended, cause) {
             (Ok(outcome), _) => {
                 // Most chores ask nothing of it.
-                if !matches!(hold.job().task, Task::Chore { .. }) {
-                    self.shop.objects.has_answered();
+                if !matches!(active.job().task, Task::Chore { .. }) {
+                    self.context.objects.has_answered();
                 }
                 self.full.is_over();
-                self.desk.report(assignment, outcome.clone()).await
+                self.source.report(assignment, outcome.clone()).await
             }
             // Whatever it stumbled over: its objects may have gone already.
             (Err(_), Some(Cause::Unwanted)) | (Err(Error::Cancelled), None) => Ok(()),
@@ -172,27 +176,31 @@ impl Crew {
                 let limit = self.job_deadline.as_secs_f64();
                 let reason =
                     format!("it was stopped after {limit:.1} s, the deadline of a job (--job-deadline-ms)");
-                self.desk.failed(assignment, &reason).await
+                self.source.failed(assignment, &reason).await
             }
-            (Err(_), Some(Cause::Draining)) => self.desk.release(std::slice::from_ref(assignment)).await,
+            (Err(_), Some(Cause::Draining)) => self.source.release(std::slice::from_ref(assignment)).await,
             (Err(Error::Missing(message)), None) => {
                 // The purge may have been quicker than the heartbeat.
-                if is_wanted(&*self.desk, hold).await? { self.reject(hold, message).await } else { Ok(()) }
+                if is_wanted(&*self.source, active).await? {
+                    self.reject(active, message).await
+                } else {
+                    Ok(())
+                }
             }
-            (Err(Error::Rejected(message)), None) => self.reject(hold, message).await,
-            (Err(Error::Away(reason)), None) => {
-                self.wait(assignment, reason, (self.shop.objects.silence().await, self.objects_wait)).await
+            (Err(Error::Rejected(message)), None) => self.reject(active, message).await,
+            (Err(Error::Unavailable(reason)), None) => {
+                self.wait(assignment, reason, (self.context.objects.silence().await, self.objects_wait)).await
             }
             // A run may be what fills the disk, and leaves room when it ends; an upload was accepted.
-            (Err(Error::Full(reason)), None) if matches!(hold.job().task, Task::Ingest { .. }) => {
+            (Err(Error::DiskFull(reason)), None) if matches!(active.job().task, Task::Ingest { .. }) => {
                 self.wait(assignment, reason, (Some(self.full.goes_on()), OUTAGE_MAX)).await
             }
-            (Err(Error::Unheard(_)), None) => {
+            (Err(Error::Unreachable(_)), None) => {
                 self.pause().await;
-                self.desk.release(std::slice::from_ref(assignment)).await
+                self.source.release(std::slice::from_ref(assignment)).await
             }
-            (Err(Error::Full(reason) | Error::Failed(reason)), None) => {
-                self.desk.failed(assignment, reason).await
+            (Err(Error::DiskFull(reason) | Error::Failed(reason)), None) => {
+                self.source.failed(assignment, reason).await
             }
         }
     }
@@ -209,19 +217,19 @@ impl Crew {
                 let waits_s = lasted.as_secs();
                 tracing::warn!(job.id = %assignment.lease.id.job, waits_s, "a job waits for its objects: {reason}");
                 self.pause().await;
-                self.desk.release(std::slice::from_ref(assignment)).await
+                self.source.release(std::slice::from_ref(assignment)).await
             }
-            _ => self.desk.failed(assignment, reason).await,
+            _ => self.source.failed(assignment, reason).await,
         }
     }
 
-    async fn reject(&self, hold: &Hold, message: &str) -> Result<(), coordinator::Error> {
-        if !hold.job().task.is_awaited() {
+    async fn reject(&self, active: &ActiveJob, message: &str) -> Result<(), coordinator::Error> {
+        if !active.job().task.is_awaited() {
             // Nobody would hear of it, and the bytes would stay.
-            return self.desk.failed(&hold.assignment, message).await;
+            return self.source.failed(&active.assignment, message).await;
         }
         let message = message.to_owned();
-        self.desk.report(&hold.assignment, Outcome::Rejected { message }).await
+        self.source.report(&active.assignment, Outcome::Rejected { message }).await
     }
 }
 
@@ -231,7 +239,7 @@ const fn outcome(ended: &Result<Outcome, Error>) -> &'static str {
         Ok(Outcome::Rejected { .. }) | Err(Error::Rejected(_) | Error::Missing(_)) => "rejected",
         Ok(_) => "done",
         Err(Error::Cancelled) => "cancelled",
-        Err(Error::Away(_) | Error::Unheard(_)) => "waiting",
-        Err(Error::Full(_) | Error::Failed(_)) => "failed",
+        Err(Error::Unavailable(_) | Error::Unreachable(_)) => "waiting",
+        Err(Error::DiskFull(_) | Error::Failed(_)) => "failed",
     }
 }

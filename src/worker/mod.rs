@@ -24,7 +24,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use concurrency::Roster;
+pub use concurrency::QueueSlots;
 use error::Error;
-pub use job_source::Desk;
+pub use job_source::JobSource;
 pub use service::{Settings, Worker};

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admission::Budget;
-use super::concurrency::{Hands, Roster};
-use super::context::Shop;
-use super::job_source::Desk;
-use super::shared::Crew;
+use super::admission::Admission;
+use super::concurrency::{QueueSlots, SlotPool};
+use super::context::JobContext;
+use super::job_source::JobSource;
+use super::shared::Shared;
 use super::{cache_sweeper, heartbeat, lease};
 use crate::linkage::similarity::Kernel;
 use crate::model::Task;
@@ -20,7 +20,7 @@ use crate::runtime::compute::Pool;
 use crate::runtime::outage::Outage;
 
 /// How long jobs get to notice that they are to stop, once the drain has taken its time.
-const LAST_CALL: Duration = Duration::from_secs(2);
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 /// How a crew works.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct Settings {
     /// How often copies of objects are dropped whose objects are gone.
     pub copies_every: Duration,
     /// The queues that are served.
-    pub roster: Roster,
+    pub queue_slots: QueueSlots,
     /// Memory for all jobs together that need much, in bytes.
     pub memory_bytes: u64,
     /// The stores of other people that files are read from.
@@ -49,7 +49,7 @@ pub struct Settings {
 
 /// A crew at work.
 pub struct Worker {
-    crew: Arc<Crew>,
+    shared: Arc<Shared>,
     drain_timeout: Duration,
     /// Goes on beating until the last job is out of hand.
     beating: CancellationToken,
@@ -60,12 +60,12 @@ impl Worker {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(desk: impl Desk + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
-        let crew = Arc::new(Crew {
-            desk: Arc::new(desk),
-            shop: Arc::new(Shop::new(objects, settings.foreign, pool, settings.kernel)),
-            hands: Hands::new(settings.roster),
-            budget: Budget::new(settings.memory_bytes, settings.disk),
+    pub fn start(source: impl JobSource + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
+        let shared = Arc::new(Shared {
+            source: Arc::new(source),
+            context: Arc::new(JobContext::new(objects, settings.foreign, pool, settings.kernel)),
+            slot_pool: SlotPool::new(settings.queue_slots),
+            admission: Admission::new(settings.memory_bytes, settings.disk),
             full: Outage::default(),
             lease: settings.lease,
             job_deadline: settings.job_deadline,
@@ -73,32 +73,32 @@ impl Worker {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        crew.tasks.spawn(lease::serve(Arc::clone(&crew)));
-        let keeping = Arc::clone(&crew);
-        crew.tasks.spawn(async move {
-            cache_sweeper::keep(&keeping.shop, settings.copies_every, &keeping.stop).await
+        shared.tasks.spawn(lease::serve(Arc::clone(&shared)));
+        let keeping = Arc::clone(&shared);
+        shared.tasks.spawn(async move {
+            cache_sweeper::run(&keeping.context, settings.copies_every, &keeping.stop).await
         });
         let beating = CancellationToken::new();
-        let (beaten, stop) = (Arc::clone(&crew), beating.clone());
+        let (beaten, stop) = (Arc::clone(&shared), beating.clone());
         tokio::spawn(async move {
-            let Crew { desk, shop, lease, job_deadline, .. } = &*beaten;
-            heartbeat::beat(&**desk, &shop.holds, *lease, *job_deadline, &stop).await;
+            let Shared { source, context, lease, job_deadline, .. } = &*beaten;
+            heartbeat::run(&**source, &context.active_jobs, *lease, *job_deadline, &stop).await;
         });
-        Self { crew, drain_timeout: settings.drain_timeout, beating }
+        Self { shared, drain_timeout: settings.drain_timeout, beating }
     }
 
     /// Sends the crew home. No more jobs are taken; comparisons and plans are handed back at once, everything
     /// else when the drain timeout is over. Returns when all jobs are out of hand, or were told to stop and
     /// would not hear of it: those return to the queue with the next start.
     pub async fn drain(self) {
-        self.crew.stop.cancel();
-        self.crew.tasks.close();
-        self.crew.cancel(|task| matches!(task, Task::Plan { .. } | Task::Compare { .. }));
-        if tokio::time::timeout(self.drain_timeout, self.crew.tasks.wait()).await.is_err() {
-            self.crew.cancel(|_| true);
-            if tokio::time::timeout(LAST_CALL, self.crew.tasks.wait()).await.is_err() {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.cancel(|task| matches!(task, Task::Plan { .. } | Task::Compare { .. }));
+        if tokio::time::timeout(self.drain_timeout, self.shared.tasks.wait()).await.is_err() {
+            self.shared.cancel(|_| true);
+            if tokio::time::timeout(CANCEL_GRACE, self.shared.tasks.wait()).await.is_err() {
                 tracing::warn!(
-                    jobs = self.crew.shop.holds.all().len(),
+                    jobs = self.shared.context.active_jobs.all().len(),
                     "jobs are left unfinished; they resume at the next start"
                 );
             }
@@ -109,7 +109,7 @@ impl Worker {
 
 #[cfg(test)]
 impl Worker {
-    pub(super) fn crew(&self) -> &Crew {
-        &self.crew
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 }

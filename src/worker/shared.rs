@@ -7,19 +7,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::active_jobs::Cause;
-use super::admission::Budget;
-use super::concurrency::Hands;
-use super::context::Shop;
-use super::job_source::Desk;
+use super::admission::Admission;
+use super::concurrency::SlotPool;
+use super::context::JobContext;
+use super::job_source::JobSource;
 use crate::model::Task;
 use crate::runtime::outage::Outage;
 
 /// What the hands share.
-pub(super) struct Crew {
-    pub(super) desk: Arc<dyn Desk>,
-    pub(super) shop: Arc<Shop>,
-    pub(super) hands: Arc<Hands>,
-    pub(super) budget: Budget,
+pub(super) struct Shared {
+    pub(super) source: Arc<dyn JobSource>,
+    pub(super) context: Arc<JobContext>,
+    pub(super) slot_pool: Arc<SlotPool>,
+    pub(super) admission: Admission,
     /// Since when uploads wait for room on the disk.
     pub(super) full: Outage,
     pub(super) lease: Duration,
@@ -31,10 +31,10 @@ pub(super) struct Crew {
     pub(super) tasks: TaskTracker,
 }
 
-impl Crew {
+impl Shared {
     pub(super) fn cancel(&self, these: impl Fn(&Task) -> bool) {
-        for hold in self.shop.holds.all().iter().filter(|hold| these(&hold.job().task)) {
-            hold.cancel(Cause::Draining);
+        for active in self.context.active_jobs.all().iter().filter(|active| these(&active.job().task)) {
+            active.cancel(Cause::Draining);
         }
     }
 }

@@ -12,10 +12,10 @@ use crate::runtime::breakpoint::{Moment, reach};
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry::metrics;
 use crate::worker::Error;
-use crate::worker::active_jobs::Hold;
-use crate::worker::checksummed::Sealing;
-use crate::worker::context::Shop;
-use crate::worker::dataset_cache::Volumes;
+use crate::worker::active_jobs::ActiveJob;
+use crate::worker::checksummed::ChecksumWriter;
+use crate::worker::context::JobContext;
+use crate::worker::dataset_cache::OpenDatasets;
 use crate::worker::rate::Kind;
 
 /// Pairs of a part that are held in memory, 12 MB of them; the rest goes through temporary files.
@@ -23,64 +23,65 @@ const PAIRS_BUFFERED: usize = 1 << 19;
 
 /// Compares on all threads of the pool and publishes the pairs.
 pub(super) async fn work(
-    shop: &Shop,
-    hold: &Arc<Hold>,
+    context: &JobContext,
+    active: &Arc<ActiveJob>,
     run: RunId,
     uploads: &[u32],
     number: u32,
     pairs_max: u64,
 ) -> Result<Outcome, Error> {
-    let project = hold.job().project;
-    let plan = shop.objects.blob(&keys::plan(project, run)).await?;
-    let volumes = open(shop, hold, &plan, number, uploads).await?;
-    let (tuning, sides) = shop.tunings.of(run, &volumes);
+    let project = active.job().project;
+    let plan = context.objects.blob(&keys::plan(project, run)).await?;
+    let datasets = open(context, active, &plan, number, uploads).await?;
+    let (tuning, sides) = context.tuning_cache.of(run, &datasets);
     let kind = kind(&plan)?;
-    reach(hold.job().task.kind(), Moment::Opened).await;
-    let desk = Arc::new(Desk {
-        objects: shop.objects.clone(),
-        hold: Arc::clone(hold),
+    reach(active.job().task.kind(), Moment::Opened).await;
+    let task = Arc::new(CompareTask {
+        objects: context.objects.clone(),
+        active: Arc::clone(active),
         plan,
-        volumes,
+        datasets,
         tuning,
         sides,
         number,
-        kernel: shop.kernel,
+        kernel: context.kernel,
         pairs_max,
     });
     let watch = Stopwatch::start();
-    shop.rate.begin(kind);
-    let comparing = Arc::clone(&desk);
-    let compared = shop.pool.run(move || comparing.compare()).await;
-    shop.rate.end(hold.done.load(Ordering::Relaxed));
-    let comparisons = hold.done.load(Ordering::Relaxed);
+    context.rate.begin(kind);
+    let comparing = Arc::clone(&task);
+    let compared = context.pool.run(move || comparing.compare()).await;
+    context.rate.end(active.done.load(Ordering::Relaxed));
+    let comparisons = active.done.load(Ordering::Relaxed);
     let alone = || comparisons as f64 / watch.seconds();
-    metrics::compared(comparisons, shop.rate.measured(kind).unwrap_or_else(alone));
+    metrics::compared(comparisons, context.rate.measured(kind).unwrap_or_else(alone));
     // Before the outcome is looked at, even if that is a panic: it may come of bytes that could not be read.
-    desk.confirm().await?;
+    task.confirm().await?;
     let (compared, staged) = compared.map_err(|text| Error::panicked(&text))??;
-    shop.publish(hold, [(keys::pairs(project, run, number), staged)]).await?;
+    context.publish(active, [(keys::pairs(project, run, number), staged)]).await?;
     metrics::found(compared.pairs_found);
     Ok(Outcome::Compared { comparisons: compared.comparisons, pairs: compared.pairs_found })
 }
 
 async fn open(
-    shop: &Shop,
-    hold: &Arc<Hold>,
+    context: &JobContext,
+    active: &Arc<ActiveJob>,
     plan: &Blob,
     number: u32,
     uploads: &[u32],
-) -> Result<Volumes, Error> {
+) -> Result<OpenDatasets, Error> {
     let mut named: Vec<u32> =
         part(plan, number)?.entries().flat_map(|entry| [entry.left_dataset, entry.right_dataset]).collect();
     named.sort_unstable();
     named.dedup();
-    let mut volumes = Volumes::new();
+    let mut datasets = OpenDatasets::new();
     for dataset in named {
         let upload =
             uploads.get(dataset as usize).ok_or_else(|| plan.damaged("it names an unknown dataset"))?;
-        volumes.insert(dataset, shop.library.volume(hold.job().project, dataset, *upload, hold).await?);
+        datasets
+            .insert(dataset, context.datasets.dataset(active.job().project, dataset, *upload, active).await?);
     }
-    Ok(volumes)
+    Ok(datasets)
 }
 
 /// The part of the plan, checked.
@@ -97,11 +98,11 @@ fn kind(blob: &Blob) -> Result<Kind, Error> {
     Ok(Kind::of(encoding_bytes, plan.threshold()))
 }
 
-struct Desk {
+struct CompareTask {
     objects: Objects,
-    hold: Arc<Hold>,
+    active: Arc<ActiveJob>,
     plan: Blob,
-    volumes: Volumes,
+    datasets: OpenDatasets,
     tuning: Arc<TuningCell>,
     sides: Arc<Sides>,
     number: u32,
@@ -109,37 +110,37 @@ struct Desk {
     pairs_max: u64,
 }
 
-impl Desk {
+impl CompareTask {
     /// Fails if what was compared may not be what is stored.
     async fn confirm(&self) -> Result<(), objects::Error> {
         self.objects.confirm(&self.plan).await?;
-        for volume in self.volumes.values() {
-            volume.confirm(&self.objects).await?;
+        for dataset in self.datasets.values() {
+            dataset.confirm(&self.objects).await?;
         }
         Ok(())
     }
 
     fn compare(&self) -> Result<(Compared, Staged), Error> {
         let part = part(&self.plan, self.number)?;
-        self.hold.total.store(part.comparisons(), Ordering::Relaxed);
+        self.active.total.store(part.comparisons(), Ordering::Relaxed);
         let job = similarity::Job {
             threshold: Plan::parse(&self.plan).map_err(|damage| Error::damaged(&damage))?.threshold(),
             kernel: self.kernel,
             tuning: &self.tuning,
             sides: &self.sides,
             pairs_max: self.pairs_max,
-            cancelled: self.hold.cancelled(),
-            compared: &self.hold.done,
+            cancelled: self.active.cancelled(),
+            compared: &self.active.done,
             scratch: &self.objects,
             pairs_buffered: PAIRS_BUFFERED,
         };
         let mut stored = BTreeMap::new();
-        for (dataset, volume) in &self.volumes {
-            stored.insert(*dataset, volume.stored()?);
+        for (number, dataset) in &self.datasets {
+            stored.insert(*number, dataset.stored()?);
         }
         let tile = |entry: Entry| entry.tile(&stored[&entry.left_dataset], &stored[&entry.right_dataset]);
-        let mut out = Sealing::new(self.objects.stage()?);
+        let mut out = ChecksumWriter::new(self.objects.stage()?);
         let compared = similarity::compare(&job, part.entries().map(tile), &mut out)?;
-        Ok((compared, out.seal()?))
+        Ok((compared, out.finish()?))
     }
 }

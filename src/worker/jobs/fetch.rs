@@ -10,9 +10,9 @@ use crate::objects::{self, ClientFile, Objects, Staged, keys};
 use crate::runtime::coding::Undecodable;
 use crate::runtime::compute;
 use crate::worker::Error;
-use crate::worker::active_jobs::Hold;
-use crate::worker::cancellable_io::Watched;
-use crate::worker::context::Shop;
+use crate::worker::active_jobs::ActiveJob;
+use crate::worker::cancellable_io::Cancellable;
+use crate::worker::context::JobContext;
 
 /// The largest encoding that is read at all, in bytes; which of them the project takes is judged later.
 const ENCODING_BYTES_MAX: u32 = 4_096;
@@ -21,35 +21,40 @@ const GROWTH_MAX: u64 = 64;
 
 /// Reads the files once, as streams, and publishes a matrix and block entries.
 pub(super) async fn work(
-    shop: &Shop,
-    hold: &Arc<Hold>,
+    context: &JobContext,
+    active: &Arc<ActiveJob>,
     party: u32,
     reference: &Reference,
 ) -> Result<Outcome, Error> {
-    let (project, upload) = (hold.job().project, reference.upload);
-    let keyring = match &hold.assignment.secret {
+    let (project, upload) = (active.job().project, reference.upload);
+    let keyring = match &active.assignment.secret {
         Some(Secret::Keyring(keyring)) => keyring.clone(),
         _ => Keyring::default(),
     };
-    let encodings = open(shop, &reference.encodings, keyring.encodings.as_deref()).await?;
+    let encodings = open(context, &reference.encodings, keyring.encodings.as_deref()).await?;
     let blocks = match &reference.blocks {
-        Some(blocks) => Some(open(shop, blocks, keyring.blocks.as_deref()).await?),
+        Some(blocks) => Some(open(context, blocks, keyring.blocks.as_deref()).await?),
         None => None,
     };
-    let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), encodings, blocks };
-    let read = compute::aside(move || desk.read(upload)).await;
+    let task = FetchTask { objects: context.objects.clone(), active: Arc::clone(active), encodings, blocks };
+    let read = compute::aside(move || task.read(upload)).await;
     let Fetched { upload, matrix, entries } = read.map_err(|text| Error::panicked(&text))??;
     let matrix = (keys::matrix(project, party, upload.upload), matrix);
     let entries = entries.map(|entries| (keys::entries(project, party, upload.upload), entries));
-    shop.publish(hold, std::iter::once(matrix).chain(entries)).await?;
-    require_unchanged(shop, hold, party, &upload).await?;
+    context.publish(active, std::iter::once(matrix).chain(entries)).await?;
+    require_unchanged(context, active, party, &upload).await?;
     Ok(Outcome::Fetched(upload))
 }
 
 /// An earlier attempt may have published what the files held then.
-async fn require_unchanged(shop: &Shop, hold: &Hold, party: u32, upload: &Upload) -> Result<(), Error> {
+async fn require_unchanged(
+    context: &JobContext,
+    active: &ActiveJob,
+    party: u32,
+    upload: &Upload,
+) -> Result<(), Error> {
     let expected = u64::from(upload.records) * u64::from(upload.encoding_bytes);
-    let found = shop.objects.size(&keys::matrix(hold.job().project, party, upload.upload)).await?;
+    let found = context.objects.size(&keys::matrix(active.job().project, party, upload.upload)).await?;
     if found == expected {
         Ok(())
     } else {
@@ -65,11 +70,11 @@ struct Named {
     file: ClientFile,
 }
 
-async fn open(shop: &Shop, named: &NamedFile, keys: Option<&AccessKeys>) -> Result<Named, Error> {
+async fn open(context: &JobContext, named: &NamedFile, keys: Option<&AccessKeys>) -> Result<Named, Error> {
     match (named, keys) {
-        (NamedFile::Own(key), _) => open_own(shop, key).await,
+        (NamedFile::Own(key), _) => open_own(context, key).await,
         (NamedFile::Foreign(file), Some(keys)) => {
-            Ok(Named { name: file.path.clone(), file: shop.foreign.open(file, keys).await? })
+            Ok(Named { name: file.path.clone(), file: context.foreign.open(file, keys).await? })
         }
         (NamedFile::Foreign(_), None) => {
             Err(Error::Failed("the job came without the keys to the files it is to read".to_owned()))
@@ -77,8 +82,8 @@ async fn open(shop: &Shop, named: &NamedFile, keys: Option<&AccessKeys>) -> Resu
     }
 }
 
-async fn open_own(shop: &Shop, key: &str) -> Result<Named, Error> {
-    let bucket = shop.objects.uploads().ok_or_else(|| {
+async fn open_own(context: &JobContext, key: &str) -> Result<Named, Error> {
+    let bucket = context.objects.uploads().ok_or_else(|| {
         Error::Rejected(
             "this server does not read uploaded files any more; upload through the API".to_owned(),
         )
@@ -116,9 +121,9 @@ fn refused(name: &str, why: &str) -> Error {
     Error::Rejected(format!("the uploaded file `{name}` cannot be used: {why}"))
 }
 
-struct Desk {
+struct FetchTask {
     objects: Objects,
-    hold: Arc<Hold>,
+    active: Arc<ActiveJob>,
     encodings: Named,
     blocks: Option<Named>,
 }
@@ -130,19 +135,19 @@ struct Fetched {
     entries: Option<Staged>,
 }
 
-impl Desk {
+impl FetchTask {
     fn read(self, upload: u32) -> Result<Fetched, Error> {
         let records = self.encodings.number("hash-count", u32::MAX)?;
         let encoding_bytes = self.encodings.number("hash-size", ENCODING_BYTES_MAX)?;
         let blocks = self.blocks.is_some();
         let upload = Upload { upload, records, encoding_bytes, blocks };
-        let mut matrix = Watched::new(self.objects.stage()?, &self.hold);
-        read_encodings(self.encodings, &upload, &self.hold, &mut matrix)?;
+        let mut matrix = Cancellable::new(self.objects.stage()?, &self.active);
+        read_encodings(self.encodings, &upload, &self.active, &mut matrix)?;
         let entries = match self.blocks {
             None => None,
             Some(Named { name, file }) => {
-                let mut entries = Watched::new(self.objects.stage()?, &self.hold);
-                let file = Watched::new(reader(&name, file)?, &self.hold);
+                let mut entries = Cancellable::new(self.objects.stage()?, &self.active);
+                let file = Cancellable::new(reader(&name, file)?, &self.active);
                 json::blocks(file, records, &mut entries).map_err(|error| unusable(&name, error))?;
                 Some(entries.into_inner())
             }
@@ -155,7 +160,7 @@ impl Desk {
 fn read_encodings(
     encodings: Named,
     upload: &Upload,
-    hold: &Arc<Hold>,
+    active: &Arc<ActiveJob>,
     matrix: impl io::Write,
 ) -> Result<(), Error> {
     let (records, encoding_bytes) = (upload.records, upload.encoding_bytes);
@@ -166,7 +171,7 @@ fn read_encodings(
         return Err(encodings.refused("it has by far fewer encodings than its metadata announce"));
     }
     let Named { name, file } = encodings;
-    let file = Watched::new(reader(&name, file)?, hold);
+    let file = Cancellable::new(reader(&name, file)?, active);
     let read = if is_json {
         json::encodings(file, records, encoding_bytes, matrix)
     } else {

@@ -10,10 +10,10 @@ use crate::model::{Checksum, Outcome, ProjectId, ResultType, RunId, Seed, Summar
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
 use crate::worker::Error;
-use crate::worker::active_jobs::Hold;
-use crate::worker::cancellable_io::Watched;
-use crate::worker::checksummed::{Sealing, Unsealing};
-use crate::worker::context::Shop;
+use crate::worker::active_jobs::ActiveJob;
+use crate::worker::cancellable_io::Cancellable;
+use crate::worker::checksummed::{ChecksumReader, ChecksumWriter};
+use crate::worker::context::JobContext;
 
 /// The candidate pairs of a run.
 #[derive(Clone, Copy, Debug)]
@@ -29,19 +29,19 @@ pub(super) struct CandidatePairs {
 /// Memory: 4 bytes a record and what the solver keeps; pairs are never held. The same pairs and seed make
 /// the same bytes.
 pub(super) async fn work(
-    shop: &Shop,
-    hold: &Arc<Hold>,
+    context: &JobContext,
+    active: &Arc<ActiveJob>,
     run: RunId,
     result_type: ResultType,
     records: &[u32],
     pairs: CandidatePairs,
 ) -> Result<Outcome, Error> {
-    let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), run, pairs };
+    let task = FinalizeTask { objects: context.objects.clone(), active: Arc::clone(active), run, pairs };
     let records = records.to_vec();
-    let made = compute::aside(move || desk.make(result_type, &records)).await;
+    let made = compute::aside(move || task.make(result_type, &records)).await;
     let Made { pairs, groups, results } = made.map_err(|text| Error::panicked(&text))??;
     let Results { objects, checksums } = results;
-    shop.publish(hold, objects).await?;
+    context.publish(active, objects).await?;
     Ok(Outcome::Finalized(Summary { pairs, groups, checksums }))
 }
 
@@ -52,7 +52,7 @@ struct Made {
 }
 
 /// A file of a result, whose bytes are summed as they are written.
-type Out = Sealing<Watched<Staged>>;
+type Out = ChecksumWriter<Cancellable<Staged>>;
 
 /// Files that are to become the objects of a result, and what their bytes are known by.
 #[derive(Default)]
@@ -63,23 +63,23 @@ struct Results {
 
 impl Results {
     fn add(&mut self, key: Key, out: Out) {
-        let (out, bytes, crc32) = out.unsealed();
+        let (out, bytes, crc32) = out.into_parts();
         self.checksums.push(Checksum { object: key.name().to_owned(), bytes, crc32 });
         self.objects.push((key, out.into_inner()));
     }
 }
 
 /// Where a result is made.
-struct Desk {
+struct FinalizeTask {
     objects: Objects,
-    hold: Arc<Hold>,
+    active: Arc<ActiveJob>,
     run: RunId,
     pairs: CandidatePairs,
 }
 
-impl Desk {
+impl FinalizeTask {
     fn project(&self) -> ProjectId {
-        self.hold.job().project
+        self.active.job().project
     }
 
     fn make(&self, result_type: ResultType, records: &[u32]) -> Result<Made, Error> {
@@ -136,7 +136,7 @@ impl Desk {
     }
 
     fn seed(&self) -> Result<&Seed, Error> {
-        match &self.hold.assignment.secret {
+        match &self.active.assignment.secret {
             Some(Secret::Seed(seed)) => Ok(seed),
             _ => Err(Error::Failed("the job came without the seed of its permutations".to_owned())),
         }
@@ -161,12 +161,15 @@ impl Desk {
         let open = |part| -> io::Result<pairs::Run<'_>> {
             let key = keys::pairs(self.project(), self.run, part);
             let file = self.objects.read(&key).map_err(io::Error::other)?;
-            Ok(Box::new(Unsealing::new(Watched::new(file, &self.hold), key)))
+            Ok(Box::new(ChecksumReader::new(Cancellable::new(file, &self.active), key)))
         };
-        Ok(merge_runs((0..self.pairs.parts).map(open), &Watched::new(self.objects.clone(), &self.hold))?)
+        Ok(merge_runs(
+            (0..self.pairs.parts).map(open),
+            &Cancellable::new(self.objects.clone(), &self.active),
+        )?)
     }
 
     fn stage(&self) -> Result<Out, Error> {
-        Ok(Sealing::new(Watched::new(self.objects.stage()?, &self.hold)))
+        Ok(ChecksumWriter::new(Cancellable::new(self.objects.stage()?, &self.active)))
     }
 }

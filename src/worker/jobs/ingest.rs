@@ -8,22 +8,27 @@ use crate::model::{Dataset, Outcome, Upload};
 use crate::objects::{Objects, Staged, keys};
 use crate::runtime::compute;
 use crate::worker::Error;
-use crate::worker::active_jobs::Hold;
-use crate::worker::cancellable_io::Watched;
-use crate::worker::context::Shop;
+use crate::worker::active_jobs::ActiveJob;
+use crate::worker::cancellable_io::Cancellable;
+use crate::worker::context::JobContext;
 
 /// Reads the matrix and the block entries of an upload once, and publishes their index.
 pub(super) async fn work(
-    shop: &Shop,
-    hold: &Arc<Hold>,
+    context: &JobContext,
+    active: &Arc<ActiveJob>,
     party: u32,
     upload: &Upload,
 ) -> Result<Outcome, Error> {
-    let index = keys::index(hold.job().project, party, upload.upload);
-    let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), party, upload: upload.clone() };
-    let laid_out = compute::aside(move || desk.lay_out()).await;
+    let index = keys::index(active.job().project, party, upload.upload);
+    let task = IngestTask {
+        objects: context.objects.clone(),
+        active: Arc::clone(active),
+        party,
+        upload: upload.clone(),
+    };
+    let laid_out = compute::aside(move || task.lay_out()).await;
     let (header, staged) = laid_out.map_err(|text| Error::panicked(&text))??;
-    shop.publish(hold, [(index, staged)]).await?;
+    context.publish(active, [(index, staged)]).await?;
     Ok(Outcome::Ingested(Dataset {
         upload: upload.upload,
         records: header.records,
@@ -32,17 +37,17 @@ pub(super) async fn work(
     }))
 }
 
-struct Desk {
+struct IngestTask {
     objects: Objects,
-    hold: Arc<Hold>,
+    active: Arc<ActiveJob>,
     party: u32,
     upload: Upload,
 }
 
-impl Desk {
+impl IngestTask {
     fn lay_out(&self) -> Result<(Header, Staged), Error> {
-        let (project, upload) = (self.hold.job().project, self.upload.upload);
-        let read = |key| self.objects.read(&key).map(|file| Watched::new(file, &self.hold));
+        let (project, upload) = (self.active.job().project, self.upload.upload);
+        let read = |key| self.objects.read(&key).map(|file| Cancellable::new(file, &self.active));
         let matrix = read(keys::matrix(project, self.party, upload))?;
         let entries = self.upload.blocks.then(|| read(keys::entries(project, self.party, upload)));
         let dataset = layout::Dataset {
@@ -51,8 +56,9 @@ impl Desk {
             matrix,
             entries: entries.transpose()?.map(|entries| BufReader::with_capacity(256 << 10, entries)),
         };
-        let mut index = Watched::new(self.objects.stage()?, &self.hold);
-        let header = layout::build(dataset, &Watched::new(self.objects.clone(), &self.hold), &mut index)?;
+        let mut index = Cancellable::new(self.objects.stage()?, &self.active);
+        let header =
+            layout::build(dataset, &Cancellable::new(self.objects.clone(), &self.active), &mut index)?;
         Ok((header, index.into_inner()))
     }
 }

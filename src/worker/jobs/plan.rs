@@ -9,9 +9,9 @@ use crate::model::{Outcome, RunId, Threshold};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
 use crate::worker::Error;
-use crate::worker::active_jobs::Hold;
-use crate::worker::cancellable_io::Watched;
-use crate::worker::context::Shop;
+use crate::worker::active_jobs::ActiveJob;
+use crate::worker::cancellable_io::Cancellable;
+use crate::worker::context::JobContext;
 use crate::worker::rate::Kind;
 
 /// How long comparing a part should take: a kill loses no more, and a cancel waits no longer.
@@ -26,33 +26,34 @@ const PARTS_MAX: u64 = 100_000;
 /// Merges the block directories of all datasets and publishes the plan. Where one is published already, that
 /// one stands: another attempt may have measured another speed.
 pub(super) async fn work(
-    shop: &Shop,
-    hold: &Arc<Hold>,
+    context: &JobContext,
+    active: &Arc<ActiveJob>,
     run: RunId,
     uploads: &[u32],
     threshold: Threshold,
     comparisons_per_job: Option<u64>,
 ) -> Result<Outcome, Error> {
-    let key = keys::plan(hold.job().project, run);
-    if !shop.objects.exists(&key).await? {
-        let indexes = indexes(hold, uploads);
+    let key = keys::plan(active.job().project, run);
+    if !context.objects.exists(&key).await? {
+        let indexes = indexes(active, uploads);
         let aim = if let Some(aim) = comparisons_per_job {
             aim
         } else {
-            let bytes = encoding_bytes(shop, &indexes).await?;
-            usual_aim(shop.rate.per_second(Kind::of(bytes, threshold)))
+            let bytes = encoding_bytes(context, &indexes).await?;
+            usual_aim(context.rate.per_second(Kind::of(bytes, threshold)))
         };
-        let desk = Desk { objects: shop.objects.clone(), hold: Arc::clone(hold), indexes, threshold };
+        let task =
+            PlanTask { objects: context.objects.clone(), active: Arc::clone(active), indexes, threshold };
         let planned =
-            compute::aside(move || desk.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
+            compute::aside(move || task.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
         let staged = planned.map_err(|text| Error::panicked(&text))??;
-        shop.publish(hold, [(key.clone(), staged)]).await?;
+        context.publish(active, [(key.clone(), staged)]).await?;
     }
-    let blob = shop.objects.blob(&key).await?;
+    let blob = context.objects.blob(&key).await?;
     let plan = Plan::parse(&blob).map_err(|damage| blob.damaged(damage.to_string()))?;
     let parts = u32::try_from(plan.parts()).map_err(|_| blob.damaged("it has too many parts"))?;
     let comparisons = plan.comparisons();
-    shop.objects.confirm(&blob).await?;
+    context.objects.confirm(&blob).await?;
     Ok(Outcome::Planned { parts, comparisons })
 }
 
@@ -61,9 +62,9 @@ fn usual_aim(comparisons_per_second: f64) -> u64 {
 }
 
 /// The size of the encodings, which is the same in all datasets; 0 if there are none.
-async fn encoding_bytes(shop: &Shop, indexes: &[Key]) -> Result<u32, Error> {
+async fn encoding_bytes(context: &JobContext, indexes: &[Key]) -> Result<u32, Error> {
     let Some(index) = indexes.first().cloned() else { return Ok(0) };
-    let objects = shop.objects.clone();
+    let objects = context.objects.clone();
     // Reading blocks, all the more where the object comes from another machine.
     let read = compute::aside(move || -> Result<u32, Error> {
         Ok(Directory::open(objects.read(&index)?)?.header().encoding_bytes)
@@ -71,19 +72,19 @@ async fn encoding_bytes(shop: &Shop, indexes: &[Key]) -> Result<u32, Error> {
     read.await.map_err(|text| Error::panicked(&text))?
 }
 
-fn indexes(hold: &Hold, uploads: &[u32]) -> Vec<Key> {
-    let index = |(party, upload): (u32, &u32)| keys::index(hold.job().project, party, *upload);
+fn indexes(active: &ActiveJob, uploads: &[u32]) -> Vec<Key> {
+    let index = |(party, upload): (u32, &u32)| keys::index(active.job().project, party, *upload);
     (0..).zip(uploads).map(index).collect()
 }
 
-struct Desk {
+struct PlanTask {
     objects: Objects,
-    hold: Arc<Hold>,
+    active: Arc<ActiveJob>,
     indexes: Vec<Key>,
     threshold: Threshold,
 }
 
-impl Desk {
+impl PlanTask {
     /// Plans with parts as small as `aim`, unless those would be too many.
     fn plan(&self, aim: NonZeroU64) -> Result<Staged, Error> {
         let (planned, staged) = self.attempt(aim)?;
@@ -98,10 +99,10 @@ impl Desk {
     fn attempt(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
         let mut directories = Vec::with_capacity(self.indexes.len());
         for key in &self.indexes {
-            directories.push(Directory::open(Watched::new(self.objects.read(key)?, &self.hold))?);
+            directories.push(Directory::open(Cancellable::new(self.objects.read(key)?, &self.active))?);
         }
-        let scratch = Watched::new(self.objects.clone(), &self.hold);
-        let mut plan = Watched::new(self.objects.stage()?, &self.hold);
+        let scratch = Cancellable::new(self.objects.clone(), &self.active);
+        let mut plan = Cancellable::new(self.objects.stage()?, &self.active);
         let planned = tile::plan(directories, self.threshold, aim, &scratch, &mut plan)?;
         Ok((planned, plan.into_inner()))
     }

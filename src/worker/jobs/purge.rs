@@ -4,43 +4,43 @@ use crate::model::{Job, Outcome, ProjectId, Purge, Task};
 use crate::objects::{Key, Prefix, Removed, keys};
 use crate::runtime::breakpoint::{Moment, reach};
 use crate::worker::Error;
-use crate::worker::active_jobs::Hold;
-use crate::worker::context::Shop;
+use crate::worker::active_jobs::ActiveJob;
+use crate::worker::context::JobContext;
 
 /// What the original client uploads to see whether it may, and leaves there.
 const PROBE: &str = "upload-test";
 
 /// Removes what the purge names, once no job in this process could make any of it again.
 pub(super) async fn work(
-    shop: &Shop,
-    hold: &Hold,
+    context: &JobContext,
+    active: &ActiveJob,
     project: ProjectId,
     purge: &Purge,
 ) -> Result<Outcome, Error> {
-    shop.holds.until_none(|job| makes(job, project, purge)).await;
+    context.active_jobs.until_none(|job| makes(job, project, purge)).await;
     let (key, prefix) = named(project, purge);
-    purge_files(shop, project, purge).await?;
+    purge_files(context, project, purge).await?;
     let mut removed = Removed::default();
     if let Some(key) = key {
-        shop.library.forget(|kept| *kept == key);
-        removed.objects += u64::from(shop.objects.delete(&key).await?);
+        context.datasets.forget(|kept| *kept == key);
+        removed.objects += u64::from(context.objects.delete(&key).await?);
     }
     if let Some(prefix) = prefix {
-        shop.library.forget(|kept| prefix.holds(kept));
-        let below = shop.objects.delete_prefix(&prefix).await?;
+        context.datasets.forget(|kept| prefix.holds(kept));
+        let below = context.objects.delete_prefix(&prefix).await?;
         removed = Removed { objects: removed.objects + below.objects, bytes: below.bytes };
     }
     if removed.objects > 0 {
         let Removed { objects, bytes } = removed;
         tracing::info!(project.id = %project, objects, bytes, "objects removed: {purge:?}");
     }
-    reach(hold.job().task.kind(), Moment::Published).await;
+    reach(active.job().task.kind(), Moment::Published).await;
     Ok(Outcome::Purged)
 }
 
 /// Removes what clients have uploaded, and the file that they may download.
-async fn purge_files(shop: &Shop, project: ProjectId, purge: &Purge) -> Result<(), Error> {
-    match (purge, shop.objects.uploads()) {
+async fn purge_files(context: &JobContext, project: ProjectId, purge: &Purge) -> Result<(), Error> {
+    match (purge, context.objects.uploads()) {
         (Purge::Project, Some(uploads)) => {
             uploads.delete_project(project).await?;
         }
@@ -51,7 +51,7 @@ async fn purge_files(shop: &Shop, project: ProjectId, purge: &Purge) -> Result<(
             }
         }
         (Purge::Run(run), _) => {
-            shop.objects.delete(&keys::score_file(*run)).await?;
+            context.objects.delete(&keys::score_file(*run)).await?;
         }
         _ => {}
     }

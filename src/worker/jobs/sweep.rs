@@ -6,32 +6,32 @@ use crate::model::Outcome;
 use crate::model::job::Chore;
 use crate::runtime::clock::Clock;
 use crate::worker::Error;
-use crate::worker::active_jobs::Hold;
-use crate::worker::context::Shop;
+use crate::worker::active_jobs::ActiveJob;
+use crate::worker::context::JobContext;
 
 /// How long a file that is not written to may wait to become an object.
 const STALE: Duration = Duration::from_hours(24);
 
 /// Looks at what there is; what should not be is for the coordinator to say.
-pub(super) async fn work(shop: &Shop, hold: &Hold, chore: Chore) -> Result<Outcome, Error> {
+pub(super) async fn work(context: &JobContext, active: &ActiveJob, chore: Chore) -> Result<Outcome, Error> {
     let mut found = Vec::new();
     if chore == Chore::Sweep {
-        shop.objects.confirm_owner().await?;
+        context.objects.confirm_owner().await?;
         // A wall clock that is ahead makes nothing stale.
         let now = Clock::system().now().min(Clock::system().steady());
-        let stale = shop.objects.remove_stale(now, STALE).await?;
+        let stale = context.objects.remove_stale(now, STALE).await?;
         if stale > 0 {
             tracing::warn!(files = stale, "files that were left behind are removed");
         }
-        for project in shop.objects.projects().await? {
-            if hold.cause().is_some() {
+        for project in context.objects.projects().await? {
+            if active.cause().is_some() {
                 return Err(Error::Cancelled);
             }
-            found.push(shop.objects.holding(project).await?);
+            found.push(context.objects.holding(project).await?);
         }
     }
     if chore == Chore::Compact
-        && let Some(uploads) = shop.objects.uploads()
+        && let Some(uploads) = context.objects.uploads()
     {
         uploads.compact().await?;
     }

@@ -6,21 +6,22 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
 
-use super::{PROJECT, Place, RUN};
+use super::{Fixture, PROJECT, RUN};
 use crate::linkage::similarity::Kernel;
 use crate::model::{NamedFile, Outcome, Purge, Reference, ResultType, Task, Upload};
 use crate::objects::{ForeignStores, Objects, Uploads, keys};
 use crate::runtime::compute::Pool;
 use crate::worker::Error;
-use crate::worker::context::Shop;
+use crate::worker::context::JobContext;
 
 /// A place whose clients upload to a bucket.
-fn place() -> (Place, Arc<InMemory>) {
-    let (place, bucket) = (Place::new(), Arc::new(InMemory::new()));
-    let objects: Objects = place.objects.clone().with_uploads(Uploads::new(bucket.clone()));
+fn fixture() -> (Fixture, Arc<InMemory>) {
+    let (fixture, bucket) = (Fixture::new(), Arc::new(InMemory::new()));
+    let objects: Objects = fixture.objects.clone().with_uploads(Uploads::new(bucket.clone()));
     let pool = Pool::new(1).unwrap();
-    let shop = Arc::new(Shop::new(objects.clone(), ForeignStores::default(), pool.clone(), Kernel::best()));
-    (Place { objects, pool, shop, ..place }, bucket)
+    let context =
+        Arc::new(JobContext::new(objects.clone(), ForeignStores::default(), pool.clone(), Kernel::best()));
+    (Fixture { objects, pool, context, ..fixture }, bucket)
 }
 
 async fn put(bucket: &InMemory, name: &str, bytes: impl Into<PutPayload>, metadata: &[(&'static str, &str)]) {
@@ -44,23 +45,27 @@ const fn upload(records: u32, blocks: bool) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_longer_binary_file_the_announced_beginning_counts() {
-    let (place, bucket) = place();
+    let (fixture, bucket) = fixture();
     put(&bucket, "encodings.bin", vec![7; 100], &[("Hash-Count", "3"), ("hash-size", "8")]).await;
-    assert_eq!(place.work(fetch("encodings.bin", None)).await.unwrap(), upload(3, false));
-    assert_eq!(place.get(&keys::matrix(PROJECT, 0, 1)).await, [7; 24]);
-    assert_eq!(place.work(fetch("encodings.bin", None)).await.unwrap(), upload(3, false), "twice is as once");
+    assert_eq!(fixture.work(fetch("encodings.bin", None)).await.unwrap(), upload(3, false));
+    assert_eq!(fixture.get(&keys::matrix(PROJECT, 0, 1)).await, [7; 24]);
+    assert_eq!(
+        fixture.work(fetch("encodings.bin", None)).await.unwrap(),
+        upload(3, false),
+        "twice is as once"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn short_encodings_in_json_are_filled_up_and_blocks_come_along() {
-    let (place, bucket) = place();
+    let (fixture, bucket) = fixture();
     let json = r#"{"clks": ["ssssssss", "////////////////////", "AAAAAAAAAAA="], "more": 1}"#;
     put(&bucket, "e.json", json.to_owned(), &[("hash-count", "2"), ("hash-size", "8")]).await;
     put(&bucket, "blocks.json", r#"{"blocks": {"1": ["a", 7]}}"#.to_owned(), &[]).await;
-    assert_eq!(place.work(fetch("e.json", Some("blocks.json"))).await.unwrap(), upload(2, true));
-    let matrix = place.get(&keys::matrix(PROJECT, 0, 1)).await;
+    assert_eq!(fixture.work(fetch("e.json", Some("blocks.json"))).await.unwrap(), upload(2, true));
+    let matrix = fixture.get(&keys::matrix(PROJECT, 0, 1)).await;
     assert_eq!(matrix[6..], [[0, 0].as_slice(), &[255; 8]].concat());
-    assert_eq!(place.get(&keys::entries(PROJECT, 0, 1)).await.len(), 72);
+    assert_eq!(fixture.get(&keys::entries(PROJECT, 0, 1)).await.len(), 72);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,32 +82,32 @@ async fn what_cannot_be_used_is_refused_by_the_name_its_owner_knows() {
         ("e.json", Some(r#"{"clk": []}"#), &good, "has no `clks`"),
         ("e.json", Some("{}"), &[("hash-count", "4000000000"), ("hash-size", "8")], "far fewer"),
     ] {
-        let (place, bucket) = place();
+        let (fixture, bucket) = fixture();
         if let Some(bytes) = bytes {
             put(&bucket, name, bytes, metadata).await;
         }
         let wanted = if bytes.is_some() { name } else { "e.bin" };
-        let refused = place.work(fetch(wanted, None)).await.unwrap_err();
+        let refused = fixture.work(fetch(wanted, None)).await.unwrap_err();
         assert!(matches!(&refused, Error::Rejected(why) if why.contains(complaint)), "{refused}");
-        assert!(!place.objects.exists(&keys::matrix(PROJECT, 0, 1)).await.unwrap());
+        assert!(!fixture.objects.exists(&keys::matrix(PROJECT, 0, 1)).await.unwrap());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_were_read_go_and_so_does_what_can_be_downloaded() {
-    let (place, bucket) = place();
+    let (fixture, bucket) = fixture();
     for name in ["e.bin", "upload-test", "kept"] {
         put(&bucket, name, "x", &[]).await;
     }
     let files = vec![format!("{PROJECT}/0/e.bin")];
-    place.work(Task::Purge(Purge::Files { party: 0, upload: 1, files })).await.unwrap();
+    fixture.work(Task::Purge(Purge::Files { party: 0, upload: 1, files })).await.unwrap();
     let left = |name: &str| Path::parse(format!("{PROJECT}/0/{name}")).unwrap();
     assert!(bucket.head(&left("e.bin")).await.is_err() && bucket.head(&left("upload-test")).await.is_err());
     assert!(bucket.head(&left("kept")).await.is_ok());
-    place.put(&keys::score_file(RUN), b"pairs").await;
-    place.work(Task::Purge(Purge::Run(RUN))).await.unwrap();
-    assert!(!place.objects.exists(&keys::score_file(RUN)).await.unwrap());
-    place.work(Task::Purge(Purge::Project)).await.unwrap();
+    fixture.put(&keys::score_file(RUN), b"pairs").await;
+    fixture.work(Task::Purge(Purge::Run(RUN))).await.unwrap();
+    assert!(!fixture.objects.exists(&keys::score_file(RUN)).await.unwrap());
+    fixture.work(Task::Purge(Purge::Project)).await.unwrap();
     assert!(bucket.head(&left("kept")).await.is_err());
 }
 
@@ -116,10 +121,10 @@ async fn scores_come_as_a_file_too_where_somebody_can_fetch_it() {
         solver_pairs_max: 1,
         pairs: 0,
     };
-    let (with, _) = place();
+    let (with, _) = fixture();
     with.work(finalize.clone()).await.unwrap();
     assert_eq!(with.get(&keys::score_file(RUN)).await, crate::linkage::pairs::HEADER);
-    let without = Place::new();
+    let without = Fixture::new();
     without.work(finalize).await.unwrap();
     assert!(!without.objects.exists(&keys::score_file(RUN)).await.unwrap());
 }

@@ -12,28 +12,28 @@ use crate::coordinator::{Assignment, Error};
 use crate::model::{Outcome, Task};
 use crate::queue::{Claim, Heartbeat, Pulse};
 use crate::runtime::clock::Timestamp;
-use crate::worker::Desk;
+use crate::worker::JobSource;
 
 /// What the desk was told about a job.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Told {
+pub(super) enum Call {
     Report(String, Outcome),
     Failed(String, String),
     Released(String),
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Paper(Arc<Inner>);
+pub(super) struct FakeSource(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     waiting: Mutex<Vec<Assignment>>,
     unwanted: Mutex<HashSet<String>>,
-    told: Mutex<Vec<Told>>,
+    calls: Mutex<Vec<Call>>,
     changed: Notify,
 }
 
-impl Paper {
+impl FakeSource {
     pub(super) fn put(&self, task: Task) {
         self.0.waiting.lock().unwrap().push(assignment(task));
         self.0.changed.notify_waiters();
@@ -44,8 +44,8 @@ impl Paper {
         self.0.unwanted.lock().unwrap().insert(kind.to_owned());
     }
 
-    pub(super) fn told(&self) -> Vec<Told> {
-        self.0.told.lock().unwrap().clone()
+    pub(super) fn calls(&self) -> Vec<Call> {
+        self.0.calls.lock().unwrap().clone()
     }
 
     pub(super) fn waits(&self) -> usize {
@@ -53,18 +53,18 @@ impl Paper {
     }
 
     /// Waits until it was told about so many jobs.
-    pub(super) async fn until_told(&self, count: usize) -> Vec<Told> {
+    pub(super) async fn until_called(&self, count: usize) -> Vec<Call> {
         let wait = async {
-            while self.told().len() < count {
+            while self.calls().len() < count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the crew says something");
-        self.told()
+        tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the worker reports in time");
+        self.calls()
     }
 
-    fn hear(&self, told: Told) {
-        self.0.told.lock().unwrap().push(told);
+    fn hear(&self, calls: Call) {
+        self.0.calls.lock().unwrap().push(calls);
     }
 
     fn take(&self, claim: &Claim) -> Vec<Assignment> {
@@ -86,7 +86,7 @@ fn kind(assignment: &Assignment) -> String {
 }
 
 #[async_trait]
-impl Desk for Paper {
+impl JobSource for FakeSource {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         loop {
             let mut changed = std::pin::pin!(self.0.changed.notified());
@@ -110,17 +110,17 @@ impl Desk for Paper {
     }
 
     async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error> {
-        self.hear(Told::Report(kind(assignment), outcome));
+        self.hear(Call::Report(kind(assignment), outcome));
         Ok(())
     }
 
     async fn failed(&self, assignment: &Assignment, reason: &str) -> Result<(), Error> {
-        self.hear(Told::Failed(kind(assignment), reason.to_owned()));
+        self.hear(Call::Failed(kind(assignment), reason.to_owned()));
         Ok(())
     }
 
     async fn release(&self, assignments: &[Assignment]) -> Result<(), Error> {
-        assignments.iter().for_each(|assignment| self.hear(Told::Released(kind(assignment))));
+        assignments.iter().for_each(|assignment| self.hear(Call::Released(kind(assignment))));
         Ok(())
     }
 }

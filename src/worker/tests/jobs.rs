@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::people::{People, compare, finalize, groups_by_definition, pairs_by_definition};
-use super::{PROJECT, Place, RUN, assignment};
+use super::{Fixture, PROJECT, RUN, assignment};
 use crate::linkage::pairs::{ENTRY_BYTES, HEADER};
 use crate::model::{Outcome, Purge, ResultType, Summary, Task};
 use crate::objects::{Key, keys};
 use crate::worker::Error;
-use crate::worker::active_jobs::{Cause, Hold};
+use crate::worker::active_jobs::{ActiveJob, Cause};
 use crate::worker::jobs::execute;
 
 fn parties(count: u32, blocking: bool) -> Vec<People> {
@@ -16,13 +16,13 @@ fn parties(count: u32, blocking: bool) -> Vec<People> {
 }
 
 /// From uploads to compared parts; gives back how many parts there are.
-async fn compared(place: &Place, parties: &[People], comparisons_per_job: u64) -> u32 {
-    place.upload(parties).await;
-    let datasets = place.ingest(parties).await;
-    let (parts, comparisons) = place.plan(datasets, Some(comparisons_per_job)).await;
+async fn compared(fixture: &Fixture, parties: &[People], comparisons_per_job: u64) -> u32 {
+    fixture.upload(parties).await;
+    let datasets = fixture.ingest(parties).await;
+    let (parts, comparisons) = fixture.plan(datasets, Some(comparisons_per_job)).await;
     let mut done = 0;
     for part in 0..parts {
-        let outcome = place.work(compare(parties, part)).await.unwrap();
+        let outcome = fixture.work(compare(parties, part)).await.unwrap();
         let Outcome::Compared { comparisons, .. } = outcome else { panic!("{outcome:?}") };
         done += comparisons;
     }
@@ -33,12 +33,12 @@ async fn compared(place: &Place, parties: &[People], comparisons_per_job: u64) -
 #[tokio::test]
 async fn a_run_of_jobs_brings_the_groups_of_the_definition() {
     for (count, blocking) in [(2, false), (3, false), (2, true), (4, true)] {
-        let (place, parties) = (Place::new(), parties(count, blocking));
-        let parts = compared(&place, &parties, 1_000).await;
+        let (fixture, parties) = (Fixture::new(), parties(count, blocking));
+        let parts = compared(&fixture, &parties, 1_000).await;
         assert!(parts > 1);
-        let outcome = place.finalize(&parties, ResultType::Groups, parts).await;
+        let outcome = fixture.finalize(&parties, ResultType::Groups, parts).await;
         let Outcome::Finalized(Summary { pairs, groups, .. }) = outcome else { panic!("{outcome:?}") };
-        let sent = String::from_utf8(place.get(&keys::groups(PROJECT, RUN)).await).unwrap();
+        let sent = String::from_utf8(fixture.get(&keys::groups(PROJECT, RUN)).await).unwrap();
         assert_eq!(sent, groups_by_definition(&parties));
         assert_eq!(pairs, pairs_by_definition(&parties).len() as u64);
         assert_eq!(
@@ -51,9 +51,9 @@ async fn a_run_of_jobs_brings_the_groups_of_the_definition() {
 
 #[tokio::test]
 async fn doing_every_job_twice_changes_nothing() {
-    let (place, parties) = (Place::new(), parties(2, true));
-    let parts = compared(&place, &parties, 1_000).await;
-    let first = place.finalize(&parties, ResultType::Permutations, parts).await;
+    let (fixture, parties) = (Fixture::new(), parties(2, true));
+    let parts = compared(&fixture, &parties, 1_000).await;
+    let first = fixture.finalize(&parties, ResultType::Permutations, parts).await;
     let made = [
         keys::index(PROJECT, 0, 1),
         keys::plan(PROJECT, RUN),
@@ -62,34 +62,34 @@ async fn doing_every_job_twice_changes_nothing() {
         keys::permutation(PROJECT, RUN, 0),
         keys::permutation(PROJECT, RUN, 1),
     ];
-    let before = all(&place, &made).await;
+    let before = all(&fixture, &made).await;
     // As after a crash between the publication and the report, and with another size of the parts.
-    assert_eq!(compared(&place, &parties, 2_000).await, parts);
-    assert_eq!(place.finalize(&parties, ResultType::Permutations, parts).await, first);
-    assert_eq!(all(&place, &made).await, before);
+    assert_eq!(compared(&fixture, &parties, 2_000).await, parts);
+    assert_eq!(fixture.finalize(&parties, ResultType::Permutations, parts).await, first);
+    assert_eq!(all(&fixture, &made).await, before);
     // The same once more with nothing left of the result: the seed decides.
     for key in &made[3..] {
-        assert!(place.objects.delete(key).await.unwrap());
+        assert!(fixture.objects.delete(key).await.unwrap());
     }
-    assert_eq!(place.finalize(&parties, ResultType::Permutations, parts).await, first);
-    assert_eq!(all(&place, &made).await, before);
+    assert_eq!(fixture.finalize(&parties, ResultType::Permutations, parts).await, first);
+    assert_eq!(all(&fixture, &made).await, before);
 }
 
-async fn all(place: &Place, keys: &[Key]) -> Vec<Vec<u8>> {
+async fn all(fixture: &Fixture, keys: &[Key]) -> Vec<Vec<u8>> {
     let mut bytes = Vec::new();
     for key in keys {
-        bytes.push(place.get(key).await);
+        bytes.push(fixture.get(key).await);
     }
     bytes
 }
 
 #[tokio::test]
 async fn scores_are_every_pair_in_order() {
-    let (place, parties) = (Place::new(), parties(2, true));
-    let parts = compared(&place, &parties, 1_000).await;
-    place.finalize(&parties, ResultType::SimilarityScores, parts).await;
+    let (fixture, parties) = (Fixture::new(), parties(2, true));
+    let parts = compared(&fixture, &parties, 1_000).await;
+    fixture.finalize(&parties, ResultType::SimilarityScores, parts).await;
     let sent: serde_json::Value =
-        serde_json::from_slice(&place.get(&keys::scores(PROJECT, RUN)).await).unwrap();
+        serde_json::from_slice(&fixture.get(&keys::scores(PROJECT, RUN)).await).unwrap();
     let scores: Vec<f64> = sent["similarity_scores"]
         .as_array()
         .unwrap()
@@ -102,66 +102,66 @@ async fn scores_are_every_pair_in_order() {
 
 #[tokio::test]
 async fn nothing_in_common_is_a_result_too() {
-    let (place, parties) = (Place::new(), parties(2, false));
-    let outcome = place.finalize(&parties, ResultType::Groups, 0).await;
+    let (fixture, parties) = (Fixture::new(), parties(2, false));
+    let outcome = fixture.finalize(&parties, ResultType::Groups, 0).await;
     let Outcome::Finalized(summary) = outcome else { panic!("{outcome:?}") };
     assert_eq!((summary.pairs, summary.groups), (0, 0));
     let [checksum] = &summary.checksums[..] else { panic!("{summary:?}") };
     assert_eq!((checksum.object.as_str(), checksum.bytes), ("groups.json", 14));
-    assert_eq!(place.get(&keys::groups(PROJECT, RUN)).await, b"{\"groups\": []}");
+    assert_eq!(fixture.get(&keys::groups(PROJECT, RUN)).await, b"{\"groups\": []}");
 }
 
 #[tokio::test]
 async fn damage_is_found_before_anything_is_made_of_it() {
     for damaged in [keys::matrix(PROJECT, 1, 1), keys::index(PROJECT, 0, 1), keys::plan(PROJECT, RUN)] {
-        let (place, parties) = (Place::new(), parties(2, true));
-        place.upload(&parties).await;
-        let datasets = place.ingest(&parties).await;
-        place.plan(datasets, Some(1_000)).await;
-        place.damage(&damaged, 90);
-        let refused = place.work(compare(&parties, 0)).await;
+        let (fixture, parties) = (Fixture::new(), parties(2, true));
+        fixture.upload(&parties).await;
+        let datasets = fixture.ingest(&parties).await;
+        fixture.plan(datasets, Some(1_000)).await;
+        fixture.damage(&damaged, 90);
+        let refused = fixture.work(compare(&parties, 0)).await;
         assert!(
             matches!(&refused, Err(Error::Rejected(why)) if why.contains("cannot be used")),
             "{refused:?}"
         );
-        assert!(!place.objects.exists(&keys::pairs(PROJECT, RUN, 0)).await.unwrap());
+        assert!(!fixture.objects.exists(&keys::pairs(PROJECT, RUN, 0)).await.unwrap());
     }
 }
 
 #[tokio::test]
 async fn damage_is_found_although_the_dataset_was_sound_before() {
-    let (place, parties) = (Place::new(), parties(2, true));
-    compared(&place, &parties, 1_000).await;
-    place.objects.delete(&keys::pairs(PROJECT, RUN, 0)).await.unwrap();
-    place.damage(&keys::matrix(PROJECT, 1, 1), 90);
-    let refused = place.work(compare(&parties, 0)).await;
+    let (fixture, parties) = (Fixture::new(), parties(2, true));
+    compared(&fixture, &parties, 1_000).await;
+    fixture.objects.delete(&keys::pairs(PROJECT, RUN, 0)).await.unwrap();
+    fixture.damage(&keys::matrix(PROJECT, 1, 1), 90);
+    let refused = fixture.work(compare(&parties, 0)).await;
     assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("damaged")), "{refused:?}");
-    place.objects.delete(&keys::matrix(PROJECT, 0, 1)).await.unwrap();
-    assert!(matches!(place.work(compare(&parties, 0)).await, Err(Error::Missing(_))));
+    fixture.objects.delete(&keys::matrix(PROJECT, 0, 1)).await.unwrap();
+    assert!(matches!(fixture.work(compare(&parties, 0)).await, Err(Error::Missing(_))));
 }
 
 #[tokio::test]
 async fn pairs_that_were_changed_are_damage() {
-    let (place, parties) = (Place::new(), parties(2, true));
-    let parts = compared(&place, &parties, 1_000).await;
+    let (fixture, parties) = (Fixture::new(), parties(2, true));
+    let parts = compared(&fixture, &parties, 1_000).await;
     let key = keys::pairs(PROJECT, RUN, 0);
     // A score that is a little lower: nothing but its seal could tell.
-    place.damage(&key, 6);
+    fixture.damage(&key, 6);
     for result_type in [ResultType::Groups, ResultType::SimilarityScores] {
-        let refused = place.work(finalize(&parties, result_type, parts)).await;
+        let refused = fixture.work(finalize(&parties, result_type, parts)).await;
         assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("was changed")), "{refused:?}");
     }
-    place.put(&key, &[&HEADER[..], &[0; ENTRY_BYTES]].concat()).await;
-    let refused = place.work(finalize(&parties, ResultType::Groups, parts)).await;
+    fixture.put(&key, &[&HEADER[..], &[0; ENTRY_BYTES]].concat()).await;
+    let refused = fixture.work(finalize(&parties, ResultType::Groups, parts)).await;
     assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("cut off")), "{refused:?}");
 }
 
 #[tokio::test]
 async fn an_object_that_is_gone_is_not_damage() {
-    let (place, parties) = (Place::new(), parties(2, true));
+    let (fixture, parties) = (Fixture::new(), parties(2, true));
     let ingest = Task::Ingest { party: 0, upload: parties[0].upload() };
     for task in [ingest, compare(&parties, 0), finalize(&parties, ResultType::Groups, 1)] {
-        let refused = place.work(task).await;
+        let refused = fixture.work(task).await;
         assert!(
             matches!(&refused, Err(Error::Missing(why)) if why.contains("does not exist")),
             "{refused:?}"
@@ -171,52 +171,52 @@ async fn an_object_that_is_gone_is_not_damage() {
 
 #[tokio::test]
 async fn too_many_pairs_are_refused_with_the_limit_and_what_helps() {
-    let (place, parties) = (Place::new(), parties(2, false));
-    let parts = compared(&place, &parties, 1_000).await;
+    let (fixture, parties) = (Fixture::new(), parties(2, false));
+    let parts = compared(&fixture, &parties, 1_000).await;
     let Task::Compare { run, uploads, part, .. } = compare(&parties, 0) else { unreachable!() };
     let Task::Finalize { result_type, records, .. } = finalize(&parties, ResultType::Groups, parts) else {
         unreachable!()
     };
-    place.objects.delete(&keys::pairs(PROJECT, RUN, 0)).await.unwrap();
+    fixture.objects.delete(&keys::pairs(PROJECT, RUN, 0)).await.unwrap();
     let few = Task::Compare { run, uploads, part, pairs_max: 1 };
-    let refused = place.work(few).await;
+    let refused = fixture.work(few).await;
     assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("limit of 1;")), "{refused:?}");
-    place.work(compare(&parties, 0)).await.unwrap();
+    fixture.work(compare(&parties, 0)).await.unwrap();
     let few = Task::Finalize { run, result_type, records, parts, solver_pairs_max: 5, pairs: 0 };
-    let refused = place.work(few).await;
+    let refused = fixture.work(few).await;
     assert!(
         matches!(&refused, Err(Error::Rejected(why)) if why.contains("limit of 5; a higher threshold or blocking")),
         "{refused:?}"
     );
-    assert!(!place.objects.exists(&keys::groups(PROJECT, RUN)).await.unwrap());
+    assert!(!fixture.objects.exists(&keys::groups(PROJECT, RUN)).await.unwrap());
 }
 
 #[tokio::test]
 async fn a_job_that_was_told_to_stop_leaves_nothing_behind() {
-    let (place, parties) = (Place::new(), parties(2, true));
-    let parts = compared(&place, &parties, 1_000).await;
-    place.objects.delete(&keys::pairs(PROJECT, RUN, 1)).await.unwrap();
-    place.objects.delete(&keys::index(PROJECT, 1, 1)).await.unwrap();
-    place.shop.library.forget(|_| true);
+    let (fixture, parties) = (Fixture::new(), parties(2, true));
+    let parts = compared(&fixture, &parties, 1_000).await;
+    fixture.objects.delete(&keys::pairs(PROJECT, RUN, 1)).await.unwrap();
+    fixture.objects.delete(&keys::index(PROJECT, 1, 1)).await.unwrap();
+    fixture.context.datasets.forget(|_| true);
     let ingest = Task::Ingest { party: 1, upload: parties[1].upload() };
     for task in [ingest, compare(&parties, 1), finalize(&parties, ResultType::Groups, parts)] {
-        let hold = Arc::new(Hold::new(assignment(task)));
-        hold.cancel(Cause::Unwanted);
-        assert!(execute(&place.shop, &hold).await.is_err());
+        let active = Arc::new(ActiveJob::new(assignment(task)));
+        active.cancel(Cause::Unwanted);
+        assert!(execute(&fixture.context, &active).await.is_err());
     }
     for key in [keys::pairs(PROJECT, RUN, 1), keys::index(PROJECT, 1, 1), keys::groups(PROJECT, RUN)] {
-        assert!(!place.objects.exists(&key).await.unwrap());
+        assert!(!fixture.objects.exists(&key).await.unwrap());
     }
-    assert_eq!(std::fs::read_dir(place.dir.path().join("spool")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(fixture.dir.path().join("spool")).unwrap().count(), 0);
 }
 
 #[tokio::test]
 async fn purges_remove_what_they_name() {
-    let (place, parties) = (Place::new(), parties(2, true));
-    let parts = compared(&place, &parties, 1_000).await;
-    place.finalize(&parties, ResultType::Groups, parts).await;
-    let left = async |key: Key| place.objects.exists(&key).await.unwrap();
-    let purge = async |purge| assert_eq!(place.work(Task::Purge(purge)).await.unwrap(), Outcome::Purged);
+    let (fixture, parties) = (Fixture::new(), parties(2, true));
+    let parts = compared(&fixture, &parties, 1_000).await;
+    fixture.finalize(&parties, ResultType::Groups, parts).await;
+    let left = async |key: Key| fixture.objects.exists(&key).await.unwrap();
+    let purge = async |purge| assert_eq!(fixture.work(Task::Purge(purge)).await.unwrap(), Outcome::Purged);
 
     purge(Purge::Entries { party: 0, upload: 1 }).await;
     assert!(!left(keys::entries(PROJECT, 0, 1)).await && left(keys::index(PROJECT, 0, 1)).await);
@@ -229,5 +229,5 @@ async fn purges_remove_what_they_name() {
     assert!(!left(keys::matrix(PROJECT, 0, 1)).await && left(keys::matrix(PROJECT, 1, 1)).await);
     purge(Purge::Project).await;
     purge(Purge::Project).await;
-    assert_eq!(std::fs::read_dir(place.dir.path().join("objects")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(fixture.dir.path().join("objects")).unwrap().count(), 0);
 }

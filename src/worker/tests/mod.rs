@@ -12,8 +12,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::Error;
-use super::active_jobs::Hold;
-use super::context::Shop;
+use super::active_jobs::ActiveJob;
+use super::context::JobContext;
 use super::jobs::execute;
 use crate::coordinator::{Assignment, Secret};
 use crate::linkage::similarity::Kernel;
@@ -43,21 +43,25 @@ fn assignment(task: Task) -> Assignment {
 }
 
 /// Objects in a directory of their own, and what jobs work with.
-struct Place {
+struct Fixture {
     dir: TempDir,
     objects: Objects,
     pool: Pool,
-    shop: Arc<Shop>,
+    context: Arc<JobContext>,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let objects = Objects::open(&dir.path().join("objects"), &dir.path().join("spool")).unwrap();
         let pool = Pool::new(2).unwrap();
-        let shop =
-            Arc::new(Shop::new(objects.clone(), ForeignStores::default(), pool.clone(), Kernel::best()));
-        Self { dir, objects, pool, shop }
+        let context = Arc::new(JobContext::new(
+            objects.clone(),
+            ForeignStores::default(),
+            pool.clone(),
+            Kernel::best(),
+        ));
+        Self { dir, objects, pool, context }
     }
 
     async fn put(&self, key: &Key, bytes: &[u8]) {
@@ -71,7 +75,7 @@ impl Place {
     }
 
     async fn work(&self, task: Task) -> Result<Outcome, Error> {
-        execute(&self.shop, &Arc::new(Hold::new(assignment(task)))).await
+        execute(&self.context, &Arc::new(ActiveJob::new(assignment(task)))).await
     }
 
     /// Makes a single wrong bit on the disk.

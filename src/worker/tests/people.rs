@@ -1,6 +1,6 @@
 //! Datasets small enough for the definition, and what it says about them.
 
-use super::{PROJECT, Place, RUN};
+use super::{Fixture, PROJECT, RUN};
 use crate::linkage::encoding::block::{Entry, digest};
 use crate::linkage::pairs::Pair;
 use crate::linkage::similarity::{Rows, dice};
@@ -100,7 +100,7 @@ pub(super) fn groups_by_definition(parties: &[People]) -> String {
     format!("{{\"groups\": [{}]}}", groups.iter().map(group).collect::<Vec<_>>().join(", "))
 }
 
-impl Place {
+impl Fixture {
     /// Leaves the uploads of `parties` as the doors do.
     pub(super) async fn upload(&self, parties: &[People]) {
         for (party, people) in (0..).zip(parties) {

@@ -1,11 +1,21 @@
-//! Keeps the house tidy: a room looks up the list of rooms, never down, and says nothing of what it
-//! must not know. Reads the source as text, so it needs no build of it.
+//! Rules of the source tree: which module may import which, what code must not contain, and how its
+//! prose reads. Reads the source as text, so it needs no build of it.
+//!
+//! `cargo test --test tidy -- --nocapture` prints the figures of each top module.
+
+#[path = "tidy/imports.rs"]
+mod imports;
+#[path = "tidy/prose.rs"]
+mod prose;
+#[path = "tidy/source.rs"]
+mod source;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-/// The rooms, in the order in which they may know each other; `lib.rs` names them in this order.
-const ROOMS: [&str; 16] = [
+use source::{Line, code_lines, complain, is_identifier, src};
+
+/// The top modules. Each may import those before it; `lib.rs` names them in this order.
+const MODULES: [&str; 16] = [
     "runtime",
     "telemetry",
     "limits",
@@ -24,14 +34,14 @@ const ROOMS: [&str; 16] = [
     "cli",
 ];
 
-/// Rooms that a room may not mention although they stand above it.
-const STRANGERS: [(&str, &[&str]); 2] = [
+/// Modules that a module may not import although they stand before it.
+const NOT_IMPORTED: [(&str, &[&str]); 2] = [
     ("linkage", &["runtime", "telemetry", "limits", "tls"]),
     // A worker needs no database credentials: it reports an outcome and never applies it.
     ("worker", &["metadata"]),
 ];
 
-/// Crates that a room may not mention.
+/// Crates that a module may not import.
 const FOREIGN_CRATES: [(&str, &[&str]); 4] = [
     ("model", &["tokio", "axum", "rusqlite", "object_store", "sled"]),
     ("linkage", &["tokio", "axum", "rusqlite", "object_store", "sled"]),
@@ -39,7 +49,7 @@ const FOREIGN_CRATES: [(&str, &[&str]); 4] = [
     ("s3", &["rusqlite", "sled"]),
 ];
 
-/// What no line outside tests may say; and what a line of it should say instead.
+/// Text that no line of code outside tests may contain, with what to write instead.
 const FORBIDDEN: [(&str, &str); 5] = [
     ("todo!(", "write it, or leave it out"),
     ("unimplemented!(", "write it, or leave it out"),
@@ -49,33 +59,35 @@ const FORBIDDEN: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn a_room_looks_up_the_list_never_down() {
+fn a_module_imports_only_those_before_it() {
     complain(|source| {
         let mentions = mentions(&source.text).into_iter();
-        mentions.filter_map(|(line, room)| Some((line, complaint(&source.room, &room)?))).collect()
+        mentions.filter_map(|(line, module)| Some((line, complaint(source.top(), &module)?))).collect()
     });
 }
 
 #[test]
-fn a_room_does_not_climb_out_through_super() {
+fn a_module_does_not_climb_out_through_super() {
     complain(|source| {
         let lines = code_lines(&source.text);
         lines
-            .filter(|line| longest_climb(line.text) >= source.depth + usize::from(line.in_tests))
-            .map(|line| (line.number, "name the room: `crate::<room>`".to_owned()))
+            .filter(|line| longest_climb(line.text) >= source.modules.len() + usize::from(line.in_tests))
+            .map(|line| (line.number, "name the module: `crate::<module>`".to_owned()))
             .collect()
     });
 }
 
 #[test]
-fn rooms_keep_to_their_own_crates() {
+fn modules_keep_to_their_own_crates() {
     complain(|source| {
-        let crates =
-            FOREIGN_CRATES.iter().filter(|(room, _)| *room == source.room).flat_map(|(_, crates)| *crates);
+        let crates = FOREIGN_CRATES
+            .iter()
+            .filter(|(module, _)| *module == source.top())
+            .flat_map(|(_, crates)| *crates);
         let lines_with = |name: &&'static str| {
             let name = *name;
             let lines = code_lines(&source.text).filter(move |line| names_crate(line.text, name));
-            lines.map(move |line| (line.number, format!("`{}` must not know `{name}`", source.room)))
+            lines.map(move |line| (line.number, format!("`{}` must not import `{name}`", source.top())))
         };
         crates.flat_map(lines_with).collect()
     });
@@ -94,17 +106,17 @@ fn nothing_is_left_half_done() {
 }
 
 #[test]
-fn lib_names_the_rooms_in_order() {
+fn lib_names_the_modules_in_order() {
     let lib = fs::read_to_string(src().join("lib.rs")).expect("src/lib.rs is readable");
     let named: Vec<&str> =
         lib.lines().filter_map(|line| line.trim().strip_prefix("pub mod ")?.strip_suffix(';')).collect();
-    let in_order: Vec<&str> = ROOMS.into_iter().filter(|room| named.contains(room)).collect();
-    assert_eq!(named, in_order, "lib.rs names each room of the list once, in the list's order");
+    let in_order: Vec<&str> = MODULES.into_iter().filter(|module| named.contains(module)).collect();
+    assert_eq!(named, in_order, "lib.rs names each module once, in the order of the list");
 }
 
 #[test]
-fn the_checks_notice_what_they_are_for() {
-    let found = |text: &str| mentions(text).into_iter().map(|(_, room)| room).collect::<Vec<_>>();
+fn the_checks_find_what_they_look_for() {
+    let found = |text: &str| mentions(text).into_iter().map(|(_, module)| module).collect::<Vec<_>>();
     assert_eq!(found("use crate::queue::Error; // crate::app"), ["queue", "app"]);
     assert_eq!(found("use crate::{model,\n  queue::{Broker, Error}, app};"), ["model", "queue", "app"]);
     assert_eq!(found("let subcrate::x = 1;"), Vec::<String>::new());
@@ -121,108 +133,19 @@ fn the_checks_notice_what_they_are_for() {
     assert_eq!(split, [(1, false), (3, true), (4, true), (5, true), (6, true), (7, false)]);
 }
 
-/// A file of the source tree.
-struct Source {
-    name: String,
-    room: String,
-    /// How many `super::` lead from its top level to the crate's root.
-    depth: usize,
-    /// Compiled only under test: its parent declares it with `#[cfg(test)]`.
-    is_test: bool,
-    text: String,
-}
-
-struct Line<'a> {
-    number: usize,
-    text: &'a str,
-    in_tests: bool,
-}
-
-fn src() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
-
-/// Every file of every room; `lib.rs` and `main.rs` belong to none.
-fn sources() -> Vec<Source> {
-    let mut files = Vec::new();
-    collect(&src(), &mut files);
-    files
-        .iter()
-        .filter_map(|file| {
-            let inside = file.strip_prefix(src()).expect("the walk began there").with_extension("");
-            let mut modules: Vec<String> =
-                inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-            modules.pop_if(|last| last == "mod");
-            let room = modules.first()?.clone();
-            (room != "lib" && room != "main").then(|| Source {
-                name: format!("src/{}", file.strip_prefix(src()).expect("as above").display()),
-                room,
-                depth: modules.len(),
-                is_test: is_test_module(file),
-                text: fs::read_to_string(file).expect("a source file is readable"),
-            })
-        })
-        .collect()
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("src is readable") {
-        let path = entry.expect("src is readable").path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-}
-
-/// Whether the parent module, or one above it, declares this file's module under `#[cfg(test)]`.
-fn is_test_module(file: &Path) -> bool {
-    let inside_out = file.with_extension("");
-    inside_out.ancestors().take_while(|module| *module != src()).any(|module| {
-        let Some((name, folder)) = module.file_name().zip(module.parent()) else { return false };
-        let declaration = format!("mod {};", name.to_string_lossy());
-        let parents = [folder.join("mod.rs"), folder.with_extension("rs"), folder.join("lib.rs")];
-        let Some(text) = parents.iter().find_map(|parent| fs::read_to_string(parent).ok()) else {
-            return false;
-        };
-        let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        lines.windows(2).any(|pair| pair[0] == "#[cfg(test)]" && pair[1].ends_with(&declaration))
-    })
-}
-
-/// The lines that are not comments, each with whether an inline `#[cfg(test)]` item holds it. Trusts
-/// rustfmt: such an item ends with the first line of its own indent that is `}` or closes with `;`.
-fn code_lines(text: &str) -> impl Iterator<Item = Line<'_>> {
-    let mut tests_indent = None;
-    text.lines().zip(1..).filter_map(move |(line, number)| {
-        let text = line.trim_start();
-        let indent = line.len() - text.len();
-        if tests_indent.is_none() && text.starts_with("#[cfg(test)]") {
-            tests_indent = Some(indent);
-        }
-        let in_tests = tests_indent.is_some();
-        if tests_indent == Some(indent) && (text == "}" || text.ends_with(';')) {
-            tests_indent = None;
-        }
-        (!text.starts_with("//")).then_some(Line { number, text: line, in_tests })
-    })
-}
-
-/// Each `crate::<room>` of a text, comments and lists in braces included, with its line.
+/// Returns each `crate::<module>` of a text with its line, comments and lists in braces included.
 fn mentions(text: &str) -> Vec<(usize, String)> {
     text.match_indices("crate::")
         .filter(|(at, _)| !text[..*at].ends_with(is_identifier))
         .flat_map(|(at, found)| {
             let line = text[..at].matches('\n').count() + 1;
-            rooms_after(&text[at + found.len()..]).into_iter().map(move |room| (line, room))
+            modules_after(&text[at + found.len()..]).into_iter().map(move |module| (line, module))
         })
         .collect()
 }
 
-/// The room that a path begins with, or the rooms of a list such as `{model, queue::{Broker, Error}}`.
-fn rooms_after(path: &str) -> Vec<String> {
+/// Returns the module that a path begins with, or the modules of a list such as `{model, queue::{Broker, Error}}`.
+fn modules_after(path: &str) -> Vec<String> {
     let identifier = |text: &str| text.chars().take_while(|char| is_identifier(*char)).collect::<String>();
     let Some(list) = path.strip_prefix('{') else { return vec![identifier(path)] };
     let mut depth = 1;
@@ -238,15 +161,17 @@ fn rooms_after(path: &str) -> Vec<String> {
             break;
         }
     }
-    own_level.split(',').map(|item| identifier(item.trim())).filter(|room| !room.is_empty()).collect()
+    own_level.split(',').map(|item| identifier(item.trim())).filter(|module| !module.is_empty()).collect()
 }
 
 fn complaint(from: &str, to: &str) -> Option<String> {
-    let floor = |room: &str| ROOMS.iter().position(|name| *name == room);
-    let Some(own) = floor(from) else { return Some(format!("`{from}` is no room of the list")) };
-    let Some(other) = floor(to) else { return Some(format!("`crate::{to}` is no room of the list")) };
-    let strange = STRANGERS.iter().any(|(room, strangers)| *room == from && strangers.contains(&to));
-    (other > own || strange).then(|| format!("`{from}` must not know `{to}`"))
+    let position = |module: &str| MODULES.iter().position(|name| *name == module);
+    let Some(own) = position(from) else { return Some(format!("`{from}` is not in the list of modules")) };
+    let Some(other) = position(to) else {
+        return Some(format!("`crate::{to}` is not in the list of modules"));
+    };
+    let excluded = NOT_IMPORTED.iter().any(|(module, others)| *module == from && others.contains(&to));
+    (other > own || excluded).then(|| format!("`{from}` must not import `{to}`"))
 }
 
 fn longest_climb(line: &str) -> usize {
@@ -262,18 +187,4 @@ fn longest_climb(line: &str) -> usize {
 fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(&format!("{name}::")).any(|(at, _)| !line[..at].ends_with(is_identifier))
         || line.trim_start().starts_with(&format!("use {name};"))
-}
-
-fn is_identifier(char: char) -> bool {
-    char.is_alphanumeric() || char == '_'
-}
-
-/// Fails with every complaint (line, text) that `check` has about a file of the tree.
-fn complain(check: impl Fn(&Source) -> Vec<(usize, String)>) {
-    let of_source = |source: &Source| {
-        let complaints = check(source).into_iter();
-        complaints.map(|(line, text)| format!("{}:{line}: {text}", source.name)).collect::<Vec<_>>()
-    };
-    let complaints: Vec<String> = sources().iter().flat_map(of_source).collect();
-    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use axum::http::HeaderName;
 use ipnet::IpNet;
 
+use super::quantity::{bytes, days, hours, milliseconds, seconds, whole};
 use crate::http::BasePath;
 use crate::http::Compress;
 use crate::http::Origins;
@@ -109,15 +110,15 @@ pub(super) const CONNECTIONS: Kind<usize> = Kind {
 /// How long to be patient.
 pub(super) const TIMEOUT: Kind<u64> = Kind {
     placeholder: "MS",
-    remedy: "milliseconds from 100 to 86_400_000, such as 60_000",
-    read: |text| whole(text, 100, 86_400_000),
+    remedy: "milliseconds from 100 to 86_400_000, such as 60_000, or a time such as 60s",
+    read: |text| milliseconds(text, 100, 86_400_000),
 };
 
 /// How fast bytes have to come.
 pub(super) const RATE_MIN: Kind<u64> = Kind {
     placeholder: "BYTES",
-    remedy: "a whole number of bytes a second, or 0 for any",
-    read: |text| whole(text, 0, u64::MAX),
+    remedy: "bytes a second, such as 1_024 or 1KiB, or 0 for any",
+    read: |text| bytes(text, 0),
 };
 
 /// A directory, which need not exist yet.
@@ -239,8 +240,8 @@ pub(super) const SWITCH_OR_AUTO: Kind<Option<bool>> = Kind {
 /// How long temporary credentials last.
 pub(super) const CREDENTIALS_S: Kind<u64> = Kind {
     placeholder: "S",
-    remedy: "seconds from 900 to 604_800, such as 43_200",
-    read: |text| whole(text, 900, 604_800),
+    remedy: "seconds from 900 to 604_800, such as 43_200, or a time such as 12h",
+    read: |text| seconds(text, 900, 604_800),
 };
 
 /// Threads, where 0 means one for each core.
@@ -253,19 +254,22 @@ pub(super) const THREADS: Kind<usize> = Kind {
 /// The size of an encoding.
 pub(super) const ENCODING_BYTES: Kind<u32> = Kind {
     placeholder: "BYTES",
-    remedy: "a whole number of bytes from 1 to 4096",
+    remedy: "bytes from 1 to 4096, such as 128",
     read: |text| whole(text, 1, 4096).and_then(|bytes| u32::try_from(bytes).ok()),
 };
 
 /// The size of something large.
-pub(super) const BYTES: Kind<u64> =
-    Kind { placeholder: "BYTES", remedy: "a whole number of bytes, at least 1", read: positive };
+pub(super) const BYTES: Kind<u64> = Kind {
+    placeholder: "BYTES",
+    remedy: "bytes, at least 1, such as 4_000_000_000 or 4GB",
+    read: |text| bytes(text, 1),
+};
 
 /// The size of something that may be missing altogether.
 pub(super) const BYTES_OR_NONE: Kind<u64> = Kind {
     placeholder: "BYTES",
-    remedy: "a whole number of bytes, or 0 for none",
-    read: |text| whole(text, 0, u64::MAX),
+    remedy: "bytes, such as 10_737_418_240 or 10GiB, or 0 for none",
+    read: |text| bytes(text, 0),
 };
 
 /// Uploads at a time: each takes a thread.
@@ -326,8 +330,8 @@ pub(super) const KERNEL: Kind<Option<KernelName>> = Kind {
 /// The size of something large, or `auto`.
 pub(super) const BYTES_OR_AUTO: Kind<Option<u64>> = Kind {
     placeholder: "BYTES|auto",
-    remedy: "a whole number of bytes, at least 1, such as 4_000_000_000, or `auto`",
-    read: |text| if text == "auto" { Some(None) } else { positive(text).map(Some) },
+    remedy: "bytes, at least 1, such as 4_000_000_000 or 4GB, or `auto`",
+    read: |text| if text == "auto" { Some(None) } else { bytes(text, 1).map(Some) },
 };
 
 /// Which queues are served.
@@ -340,43 +344,43 @@ pub(super) const QUEUE_SLOTS: Kind<QueueSlots> = Kind {
 /// A number of days, or `off`.
 pub(super) const DAYS_OR_OFF: Kind<Option<u64>> = Kind {
     placeholder: "DAYS|off",
-    remedy: "a whole number of days from 1 to 36_500, or `off`",
-    read: |text| if text == "off" { Some(None) } else { whole(text, 1, 36_500).map(Some) },
+    remedy: "days from 1 to 36_500, such as 30 or 30d, or `off`",
+    read: |text| if text == "off" { Some(None) } else { days(text, 1, 36_500).map(Some) },
 };
 
 /// How often something is done.
 pub(super) const PERIOD: Kind<u64> = Kind {
     placeholder: "MS",
-    remedy: "milliseconds from 1_000 to 604_800_000, such as 3_600_000",
-    read: |text| whole(text, 1_000, 604_800_000),
+    remedy: "milliseconds from 1_000 to 604_800_000, such as 3_600_000, or a time such as 1h",
+    read: |text| milliseconds(text, 1_000, 604_800_000),
 };
 
 /// How long a job may take.
 pub(super) const DEADLINE: Kind<u64> = Kind {
     placeholder: "MS",
-    remedy: "milliseconds from 100 to 2_592_000_000, such as 21_600_000",
-    read: |text| whole(text, 100, 2_592_000_000),
+    remedy: "milliseconds from 100 to 2_592_000_000, such as 21_600_000, or a time such as 6h",
+    read: |text| milliseconds(text, 100, 2_592_000_000),
 };
 
 /// How long a claim on a job lasts: long enough for a heartbeat to come in between.
 pub(super) const LEASE: Kind<u64> = Kind {
     placeholder: "MS",
-    remedy: "milliseconds from 100 to 86_400_000, such as 30_000",
-    read: |text| whole(text, 100, 86_400_000),
+    remedy: "milliseconds from 100 to 86_400_000, such as 30_000, or a time such as 30s",
+    read: |text| milliseconds(text, 100, 86_400_000),
 };
 
 /// How long to wait, where 0 means not at all.
 pub(super) const WAIT: Kind<u64> = Kind {
     placeholder: "MS",
-    remedy: "milliseconds from 0 to 86_400_000, such as 25_000",
-    read: |text| whole(text, 0, 86_400_000),
+    remedy: "milliseconds from 0 to 86_400_000, such as 25_000, or a time such as 25s",
+    read: |text| milliseconds(text, 0, 86_400_000),
 };
 
 /// How long something is kept, in hours.
 pub(super) const HOURS: Kind<u64> = Kind {
     placeholder: "H",
-    remedy: "hours from 1 to 87_600, such as 168",
-    read: |text| whole(text, 1, 87_600),
+    remedy: "hours from 1 to 87_600, such as 168, or a time such as 7d",
+    read: |text| hours(text, 1, 87_600),
 };
 
 /// A domain, or none if it is left empty.
@@ -488,26 +492,9 @@ fn positive(text: &str) -> Option<u64> {
     whole(text, 1, u64::MAX)
 }
 
-/// A decimal number in `least..=most`; underscores may stand between its digits.
-fn whole(text: &str, least: u64, most: u64) -> Option<u64> {
-    let inner = text.starts_with(|first: char| first.is_ascii_digit()) && !text.ends_with('_');
-    let digits = text.chars().all(|c| c.is_ascii_digit() || c == '_');
-    let number: u64 = (inner && digits).then(|| text.replace('_', "").parse().ok()).flatten()?;
-    (least..=most).contains(&number).then_some(number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_may_contain_underscores_and_nothing_else() {
-        assert_eq!(whole("300_000_000", 1, u64::MAX), Some(300_000_000));
-        assert_eq!(whole("0", 0, 5), Some(0));
-        for wrong in ["", "_", "_1", "1_", "+1", "-1", "1.0", "1e3", " 1", "99999999999999999999"] {
-            assert_eq!(whole(wrong, 0, u64::MAX), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn a_domain_has_labels_and_no_port() {

@@ -10,6 +10,7 @@ mod file;
 mod flags;
 mod kind;
 mod mistake;
+mod quantity;
 mod settings;
 pub mod show;
 mod source;

@@ -146,8 +146,17 @@ fn toml_values_may_be_numbers_texts_or_lists() {
 }
 
 #[test]
+fn times_and_sizes_may_have_units() {
+    let inputs = inputs().flag("body_bytes_max", "2GiB").variable("ENTITYD_UPLOAD_DURATION_S", "1h");
+    let settings = load_file("lease_ms = '45s'", inputs).unwrap().settings;
+    assert_eq!(settings.lease_ms, 45_000);
+    assert_eq!(settings.body_bytes_max, 2 << 30);
+    assert_eq!(settings.upload_duration_s, 3_600);
+}
+
+#[test]
 fn a_mistake_in_the_file_is_one_line() {
-    insta::assert_snapshot!(complaint("\nlease_ms = 'soon'"), @r#"lease_ms = "soon" from file FILE line 2: give milliseconds from 100 to 86_400_000, such as 30_000"#);
+    insta::assert_snapshot!(complaint("\nlease_ms = 'soon'"), @r#"lease_ms = "soon" from file FILE line 2: give milliseconds from 100 to 86_400_000, such as 30_000, or a time such as 30s"#);
     insta::assert_snapshot!(complaint("leese_ms = 5"), @r#"leese_ms = "5" from file FILE line 1: there is no such setting; did you mean lease_ms?"#);
     insta::assert_snapshot!(complaint("colour = 'blue'"), @r#"colour = "blue" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
     insta::assert_snapshot!(complaint("admin_token = 'hush'"), @"admin_token = *** from file FILE line 1: there is no such setting; did you mean admin_token_file?");
@@ -170,7 +179,7 @@ fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
     insta::assert_snapshot!(complaint(inputs().flag("kernel", "abacus")), @r#"kernel = "abacus" from flag --kernel: give auto, portable, popcnt, avx2, avx512 or neon"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_LEASE", "5")), @r#"ENTITYD_LEASE = "5" from environment ENTITYD_LEASE: there is no such setting; did you mean ENTITYD_LEASE_MS?"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_WORKER_THREADS", "many")), @r#"worker_threads = "many" from environment ENTITYD_WORKER_THREADS: give a number of threads from 1 to 1024, or 0 for one on each core"#);
-    insta::assert_snapshot!(complaint(inputs().variable("MAX_ENCODING_SIZE", "1MB")), @r#"max_encoding_bytes = "1MB" from environment MAX_ENCODING_SIZE: give a whole number of bytes from 1 to 4096"#);
+    insta::assert_snapshot!(complaint(inputs().variable("MAX_ENCODING_SIZE", "1MB")), @r#"max_encoding_bytes = "1MB" from environment MAX_ENCODING_SIZE: give bytes from 1 to 4096, such as 128"#);
 }
 
 #[test]
@@ -252,7 +261,8 @@ fn all_toml() -> String {
         .iter()
         .map(|key| format!("\n#{}{}\n{} = {}\n", key.help, aliases(key), key.name, quote(key.default)));
     "# Every setting of entityd with its default: entityd serve --config FILE.\n\
-     # A setting may also be a flag (--lease-ms) or an environment variable (ENTITYD_LEASE_MS), which win.\n"
+     # A setting may also be a flag (--lease-ms) or an environment variable (ENTITYD_LEASE_MS), which win.\n\
+     # Times and sizes may have a unit, in quotes here: \"30s\", \"12h\", \"10GiB\".\n"
         .to_owned()
         + &lines.collect::<String>()
 }

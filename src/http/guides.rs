@@ -20,7 +20,14 @@ struct Guide {
 }
 
 const GUIDES: &[Guide] = &[
+    Guide { name: "compatibility", markdown: include_str!("../../assets/docs/compatibility.md") },
     Guide { name: "deletion", markdown: include_str!("../../assets/docs/deletion.md") },
+    Guide { name: "deployment", markdown: include_str!("../../assets/docs/deployment.md") },
+    Guide { name: "logging", markdown: include_str!("../../assets/docs/logging.md") },
+    Guide { name: "object-stores", markdown: include_str!("../../assets/docs/object-stores.md") },
+    Guide { name: "operations", markdown: include_str!("../../assets/docs/operations.md") },
+    Guide { name: "performance", markdown: include_str!("../../assets/docs/performance.md") },
+    Guide { name: "security", markdown: include_str!("../../assets/docs/security.md") },
     Guide { name: "what-it-survives", markdown: include_str!("../../assets/docs/what-it-survives.md") },
 ];
 
@@ -126,14 +133,30 @@ mod tests {
     }
 
     #[test]
-    fn links_between_guides_lead_somewhere() {
+    fn links_between_guides_lead_to_a_heading() {
         for guide in GUIDES {
             for event in with_anchors(guide.markdown) {
                 let Event::Start(Tag::Link { dest_url, .. }) = event else { continue };
-                let name = dest_url.split('#').next().unwrap_or_default();
-                let known = name.is_empty() || name.contains("://") || GUIDES.iter().any(|g| g.name == name);
-                assert!(known, "{}: nothing is at {dest_url}", guide.name);
+                if dest_url.contains("://") {
+                    continue;
+                }
+                let (name, fragment) = dest_url.split_once('#').unwrap_or((&dest_url, ""));
+                let target = GUIDES
+                    .iter()
+                    .find(|target| target.name == if name.is_empty() { guide.name } else { name });
+                let is_there = |target: &Guide| {
+                    fragment.is_empty() || target.html().contains(&format!("<h2 id=\"{fragment}\">"))
+                };
+                assert!(target.is_some_and(is_there), "{}: nothing is at {dest_url}", guide.name);
             }
+        }
+    }
+
+    #[test]
+    fn the_front_page_links_every_guide() {
+        for Guide { name, .. } in GUIDES {
+            let link = format!("<a href=\"docs/{name}\">");
+            assert!(include_str!("../../assets/docs/index.html").contains(&link), "{name}");
         }
     }
 }

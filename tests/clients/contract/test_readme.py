@@ -17,3 +17,32 @@ def test_the_conversation_of_the_readme_leads_to_its_result(server):
     answers = [line for line in done.stdout.splitlines() if line.strip()]
     assert json.loads(answers[-1]) == json.loads(promised)
     assert "completed" in done.stdout
+
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+PAGES = ["README.md", ".github/*.md", "assets/docs/*.md", "src/ARCHITECTURE.md", "tests/*.md"]
+
+
+def headings(page):
+    """The anchors that a repository's browser makes of a page's headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_no_link_of_a_page_is_broken():
+    pages = [page for pattern in PAGES for page in REPOSITORY.glob(pattern)]
+    assert len(pages) > 10
+    for page in pages:
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        for link in LINK.findall(text):
+            if "://" in link or "::" in link:
+                continue
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in headings(target), f"{page.name}: {link}"
+
+
+def test_the_readme_is_short():
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,11 +30,11 @@ impl Unfinished {
 
     /// Adds a file or a directory.
     pub(super) fn add(&self, path: &Path) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+        self.0.lock().push(path.to_owned());
     }
 
     fn clear(&self) {
-        for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for path in self.0.lock().iter() {
             // It may be gone already, and nobody waits for an answer.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }

@@ -1,8 +1,10 @@
 //! Projects as they were a moment ago: enough to see that a part of a run is still wanted.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState};
@@ -47,6 +49,6 @@ impl Glances {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Glance>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

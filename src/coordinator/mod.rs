@@ -22,9 +22,10 @@ mod simulation;
 mod tests;
 pub mod transition;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::metadata::Store;
@@ -102,14 +103,11 @@ impl Coordinator {
                     (Ok((seen, next.state, follows)), Some(commit))
                 }
             };
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+            *told.lock() = verdict;
             commit
         };
         self.0.store.update(id, runs, Box::new(change)).await?;
-        let verdict = std::mem::replace(
-            &mut *verdict.lock().unwrap_or_else(PoisonError::into_inner),
-            Err(Refused::Absent),
-        );
+        let verdict = std::mem::replace(&mut *verdict.lock(), Err(Refused::Absent));
         let (before, after, follows) = verdict?;
         if follows {
             self.0.written.notify_one();

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock, Reference};
 use governor::nanos::Nanos;
 use governor::state::StateStore;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Network;
 
@@ -178,7 +179,7 @@ fn known(cell: u64) -> Option<Nanos> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Memory {

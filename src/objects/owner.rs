@@ -14,11 +14,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -276,7 +277,7 @@ impl Owner {
     /// Takes the next nonce, and remembers it before it is used.
     fn next_nonce(&self) -> io::Result<()> {
         let Claimant { entropy, lease, .. } = &self.0.claimant;
-        let mut nonces = self.0.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nonces = self.0.nonces.lock();
         let next = [nonces[1].clone(), hex::encode(entropy.bytes::<16>())];
         if let Some((_, path)) = lease {
             let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -288,7 +289,7 @@ impl Owner {
     }
 
     fn nonces(&self) -> [String; 2] {
-        self.0.nonces.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.nonces.lock().clone()
     }
 
     fn is_own(&self, mark: &Mark) -> bool {

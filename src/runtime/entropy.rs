@@ -1,7 +1,8 @@
 //! Chance: bytes from the operating system, or from a seed under test.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -35,7 +36,7 @@ impl Entropy {
         match &self.0 {
             Source::System => getrandom::fill(&mut bytes).expect("the operating system gives random bytes"),
             Source::Seeded(rng) => {
-                rng.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+                rng.lock().fill_bytes(&mut bytes);
             }
         }
         bytes

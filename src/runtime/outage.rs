@@ -1,7 +1,8 @@
 //! Whether something that many use works, as they have found.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::runtime::clock::Stopwatch;
 
@@ -33,7 +34,7 @@ impl Outage {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(Stopwatch, Duration)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

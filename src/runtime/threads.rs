@@ -1,8 +1,9 @@
 //! Threads that the system allows.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
+
+use parking_lot::Mutex;
 
 /// Bytes of the stack of a thread, if nobody says otherwise.
 pub const STACK_BYTES: u64 = 2 << 20;
@@ -20,7 +21,7 @@ pub fn cores() -> usize {
 pub fn rehearse(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
     thread::scope(|scope| {
-        let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = gate.lock();
         let wait = || drop(gate.lock());
         let started = (0..count).try_for_each(|_| Builder::new().spawn_scoped(scope, wait).map(|_thread| ()));
         drop(closed);

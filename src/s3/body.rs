@@ -1,6 +1,6 @@
 //! Bodies on their way to `s3s`: short ones are checked as a whole, those in chunks are cut, others pass.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::Frame;
+use parking_lot::Mutex;
 use s3s::{S3Error, S3ErrorCode, S3Result, StdError, s3_error};
 use sha2::{Digest, Sha256};
 
@@ -27,7 +28,7 @@ pub(super) struct Late(Arc<Mutex<Option<S3Error>>>);
 impl Late {
     /// The refusal, if there is one.
     pub(super) fn refusal(&self) -> Option<S3Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 }
 
@@ -75,7 +76,7 @@ impl Whole {
     fn read_late(self, body: Body, late: Late) -> s3s::Body {
         let read = async move {
             self.read(body).await.map(Frame::data).map_err(|error| {
-                *late.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                *late.0.lock() = Some(error);
                 StdError::from("the body is refused")
             })
         };

@@ -5,11 +5,12 @@
 //! link`, that does nothing. No label ever holds a token, an identifier or anything else that a caller chose.
 
 use std::cell::RefCell;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 
 use super::process::Process;
 use crate::runtime::clock::{Clock, Stopwatch};
@@ -322,13 +323,13 @@ static COMPARED: Mutex<Option<Stopwatch>> = Mutex::new(None);
 /// Counts comparisons, and says how fast they are lately.
 pub fn compared(comparisons: u64, per_second: f64) {
     metrics::counter!(COMPARISONS).increment(comparisons);
-    *COMPARED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
+    *COMPARED.lock() = Some(Stopwatch::start());
     metrics::gauge!(COMPARISON_RATE).set(per_second);
 }
 
 /// Says so if nothing is being compared.
 fn rest() {
-    let mut compared = COMPARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut compared = COMPARED.lock();
     if compared.take_if(|since| since.elapsed() > COMPARED_LATELY).is_some() {
         metrics::gauge!(COMPARISON_RATE).set(0.0);
     }

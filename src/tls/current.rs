@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
@@ -120,11 +121,11 @@ impl Tls {
 
     /// SHA-256 of the certificate that is presented now, as `openssl x509 -fingerprint` shows it.
     pub fn fingerprint(&self) -> String {
-        self.presented.read().unwrap_or_else(PoisonError::into_inner).fingerprint.clone()
+        self.presented.read().fingerprint.clone()
     }
 
     pub(super) fn presented(&self, asks_clients: bool) -> Arc<ServerConfig> {
-        let presented = self.presented.read().unwrap_or_else(PoisonError::into_inner);
+        let presented = self.presented.read();
         Arc::clone(if asks_clients { &presented.asking } else { &presented.open })
     }
 
@@ -153,7 +154,7 @@ impl Tls {
         match read(&self.files, &self.provider, &self.clock) {
             Ok(presented) => {
                 tracing::info!(fingerprint = presented.fingerprint, "the TLS certificate was read again");
-                *self.presented.write().unwrap_or_else(PoisonError::into_inner) = presented;
+                *self.presented.write() = presented;
             }
             Err(error) => tracing::error!("the new TLS certificate is not used, the old one stays: {error}"),
         }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::coordinator::Assignment;
@@ -143,7 +144,7 @@ impl ActiveJobs {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Arc<ActiveJob>>> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+        self.active.lock()
     }
 }
 

@@ -5,8 +5,9 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Serialize, Serializer};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -169,7 +170,7 @@ impl SlotPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, usize>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+        self.busy.lock()
     }
 }
 

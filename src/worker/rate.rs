@@ -1,8 +1,9 @@
 //! How fast this process compares: what the size of a part is made from.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::linkage::similarity::{Kernel, expected_per_second};
 use crate::model::Threshold;
@@ -93,7 +94,7 @@ impl Rate {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock())
     }
 }
 

@@ -1,7 +1,9 @@
 //! What was learnt and made of the encodings of a run, kept for its other parts.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use super::dataset_cache::{OpenDataset, OpenDatasets};
 use crate::linkage::similarity::{Sides, TuningCell};
@@ -58,7 +60,7 @@ impl RunEntry {
 impl TuningCache {
     /// What is known of a run, or places to keep it. The rows are those of these volumes.
     pub(super) fn of(&self, run: RunId, datasets: &OpenDatasets) -> (Arc<TuningCell>, Arc<Sides>) {
-        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = self.0.lock();
         let at = runs.iter().position(|(known, _)| *known == run).unwrap_or_else(|| {
             if runs.len() == RUNS_MAX {
                 runs.pop_front();

@@ -1,11 +1,11 @@
 //! A question to something that may not answer.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -56,7 +56,7 @@ impl Inquiry {
 
     /// The question that is not answered yet, or a new one.
     fn pending(&self) -> Pending {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         let open = pending.as_ref().filter(|pending| pending.is_open()).cloned();
         let asked = open.unwrap_or_else(|| {
             let (tell, answer) = watch::channel(None);

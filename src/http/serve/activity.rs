@@ -1,9 +1,10 @@
 //! What happens on a connection, and for how long nothing has.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use super::Patience;
@@ -152,7 +153,7 @@ impl Activity {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Piece>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Never 0.

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::decision::Decision;
@@ -269,13 +269,13 @@ impl<'a> Part<'a> {
             return Err(pairs::Error::TooMany { count, limit: self.job.pairs_max }.into());
         }
         if found > 0 {
-            self.sorter.lock().unwrap_or_else(PoisonError::into_inner).take(at_hand)?;
+            self.sorter.lock().take(at_hand)?;
         }
         Ok(())
     }
 
     fn finish(self, out: impl Write) -> Result<Compared, Error> {
-        let sorter = self.sorter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let sorter = self.sorter.into_inner();
         Ok(Compared {
             comparisons: self.comparisons.into_inner(),
             counted: self.counted.into_inner(),

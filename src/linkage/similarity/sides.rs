@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
 
 use super::packed::{LaneSide, RowSide};
 use super::rows::Rows;
@@ -60,7 +62,7 @@ impl<T: Footprint> Shelf<T> {
     }
 
     fn place(&self, key: Key) -> Place<T> {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.0.lock();
         let known = places.iter().position(|(known, _)| *known == key);
         let found = known.and_then(|at| places.remove(at)).unwrap_or_else(|| (key, Place::default()));
         let place = Arc::clone(&found.1);
@@ -69,7 +71,7 @@ impl<T: Footprint> Shelf<T> {
     }
 
     fn forget_oldest(&self) {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.0.lock();
         let size = |place: &Place<T>| place.get().map_or(0, |side| side.bytes());
         let mut bytes: usize = places.iter().map(|(_, place)| size(place)).sum();
         while bytes > KEPT_BYTES

@@ -7,10 +7,11 @@ mod update;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
@@ -85,12 +86,12 @@ struct Said {
 impl Said {
     /// What is still so.
     fn recall(&self, changes: u64) -> Option<Status> {
-        let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = *self.latest.lock();
         latest.filter(|(then, _)| *then == changes).map(|(_, status)| status)
     }
 
     fn keep(&self, changes: u64, status: Status) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((changes, status));
+        *self.latest.lock() = Some((changes, status));
     }
 }
 

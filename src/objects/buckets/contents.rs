@@ -5,11 +5,12 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin as Pinned;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::Stream;
+use parking_lot::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::files::{Files, Number};
@@ -102,7 +103,7 @@ impl Pieces {
     }
 
     fn file(&self, number: Number) -> io::Result<Arc<File>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         match &*open {
             Some((last, file)) if *last == number => Ok(Arc::clone(file)),
             _ => {

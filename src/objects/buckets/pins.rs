@@ -1,9 +1,10 @@
 //! Keeps the files of an object while somebody reads it, though it be replaced or deleted meanwhile.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::oneshot;
 
 use super::files::{Files, Number};
@@ -58,7 +59,7 @@ impl Pins {
         look_up: impl FnOnce() -> Result<T, E>,
         number: impl Fn(&T) -> Number,
     ) -> Result<(T, Pin), E> {
-        let _open = self.0.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let _open = self.0.gate.read();
         let found = look_up()?;
         let number = number(&found);
         self.held().entry(number).or_default().readers += 1;
@@ -68,7 +69,7 @@ impl Pins {
     /// Has the files of data removed that was taken from the index: at once, or when its last reader has gone.
     /// `gone` is told when they are; it is dropped if somebody reads on.
     pub(super) fn doom(&self, data: Number, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
-        let closed = self.0.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.0.gate.write();
         let mut held = self.held();
         match held.get_mut(&data) {
             Some(held) => held.files.extend(files),
@@ -83,7 +84,7 @@ impl Pins {
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<Number, Held>> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.held.lock()
     }
 }
 

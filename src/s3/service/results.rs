@@ -2,12 +2,12 @@
 //! is in it, and nothing can be put there.
 
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
 use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Response, S3Result, s3_error};
 
@@ -124,7 +124,7 @@ impl Stream for Alone {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context);
+        let next = self.0.get_mut().poll_next_unpin(context);
         next.map(|next| {
             next.map(|piece| {
                 piece.inspect_err(|error| tracing::error!("an object cannot be read on: {}", chain(error)))

@@ -6,9 +6,9 @@
 
 // Plumbing: not one domain word.
 pub mod runtime;
+pub mod system;
 pub mod telemetry;
-pub mod limits;
-pub mod tls;
+pub mod edge;
 // The nouns and the science: no async, no I/O.
 pub mod model;
 pub mod linkage;

@@ -17,9 +17,9 @@ use source::{Line, code_lines, complain, is_identifier, src};
 /// The top modules. Each may import those before it; `lib.rs` names them in this order.
 const MODULES: [&str; 16] = [
     "runtime",
+    "system",
     "telemetry",
-    "limits",
-    "tls",
+    "edge",
     "model",
     "linkage",
     "metadata",
@@ -36,7 +36,7 @@ const MODULES: [&str; 16] = [
 
 /// Modules that a module may not import although they stand before it.
 const NOT_IMPORTED: [(&str, &[&str]); 2] = [
-    ("linkage", &["runtime", "telemetry", "limits", "tls"]),
+    ("linkage", &["runtime", "system", "telemetry", "edge"]),
     // A worker needs no database credentials: it reports an outcome and never applies it.
     ("worker", &["metadata"]),
 ];

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Server;
-use super::edge::address;
+use super::listeners::address;
 use crate::objects::Location;
 
 /// What a server says when it has started.

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::runtime::identity::Identity;
-use crate::runtime::{data_dir, secret, sqlite};
-use crate::{coordinator, http, metadata, objects, queue, s3, tls};
+use crate::edge::tls;
+use crate::system::identity::Identity;
+use crate::system::{data_dir, secret, sqlite};
+use crate::{coordinator, http, metadata, objects, queue, s3};
 
 /// Why the server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::Error;
 use crate::config::Settings;
-use crate::runtime::data_dir::{self, DataDir};
 use crate::runtime::entropy::Entropy;
-use crate::runtime::identity::{Identity, Register};
-use crate::runtime::sqlite::{self, Owner};
+use crate::system::data_dir::{self, DataDir};
+use crate::system::identity::{Identity, Register};
+use crate::system::sqlite::{self, Owner};
 
 /// The file with the metadata.
 pub(super) const METADATA: &str = "metadata.db";

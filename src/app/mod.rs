@@ -2,18 +2,18 @@
 
 mod announce;
 mod banner;
-mod edge;
 mod error;
 mod identity;
 mod listen;
+mod listeners;
 mod objects;
-mod operator;
+mod ops_listener;
 mod owner;
 mod resources;
 mod s3;
-mod service_manager;
 mod settings;
-mod shelves;
+mod stores;
+mod systemd;
 
 pub use banner::Banner;
 pub use error::Error;
@@ -35,8 +35,9 @@ use zeroize::Zeroizing;
 
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
+use crate::edge::tls::Tls;
+use crate::edge::{self, ListenerConfig};
 use crate::http;
-use crate::http::Entrance;
 use crate::http::admin::{Access, Made, Office};
 use crate::http::{Dependencies, Phase};
 use crate::model::ProjectId;
@@ -45,18 +46,17 @@ use crate::queue::Broker;
 use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
 use crate::runtime::compute::Pool;
-use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::reserve::Reserve;
-use crate::runtime::{file_size, memory};
+use crate::system::ballast::Reserve;
+use crate::system::data_dir::DataDir;
+use crate::system::{file_size, memory};
 use crate::telemetry::chain;
-use crate::tls::Tls;
 use crate::worker::Worker;
-use edge::Edge;
 use listen::listen;
-use operator::Operator;
+use listeners::Listeners;
+use ops_listener::Operator;
 use resources::{Files, Memory};
-use shelves::{Blobs, Shelves};
+use stores::{Blobs, Shelves};
 
 /// How long work that does not hear that it is to stop may go on at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
@@ -139,7 +139,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     // Whoever started this may not be reading; that is no reason to stop.
     let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
     server.announce(settings);
-    service_manager::ready();
+    systemd::ready();
     let broker = Arc::clone(&server.broker);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -153,7 +153,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
             return Err(lost.into());
         }
     }
-    service_manager::stopping();
+    systemd::stopping();
     tracing::info!("draining; a second signal stops at once");
     tokio::select! {
         () = server.stop() => tracing::info!("stopped"),
@@ -173,7 +173,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let files = Files::share_out(settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
     let reserve = reserve(&data_dir);
-    let edge = Edge::open(settings, &data_dir, files)?;
+    let listeners = Listeners::open(settings, &data_dir, files)?;
     let api = listen("listen", settings.listen)?;
     let s3_listener = listen("s3-listen", settings.s3_listen)?;
     let ops = listen("ops-listen", settings.ops_listen)?;
@@ -183,16 +183,16 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     };
     let addresses =
         Addresses { api: api.local_addr()?, s3: s3_listener.local_addr()?, ops: ops.local_addr()? };
-    edge.warn(&addresses);
-    edge.keep()?;
+    listeners.warn(&addresses);
+    listeners.keep()?;
 
-    let operator = Operator::start(ops, edge.ops);
+    let operator = Operator::start(ops, listeners.ops);
     let pool = Pool::new(settings.worker_threads)?;
     let entropy = Entropy::system();
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
     operator.enter(Phase::Migrating);
     let Shelves { metadata, broker, blobs } =
-        shelves::open(settings, &data_dir, &entropy, &addresses, edge.tls.is_some()).await?;
+        stores::open(settings, &data_dir, &entropy, &addresses, listeners.tls.is_some()).await?;
     let Blobs { objects, owner, spool, external, own } = blobs;
     let broker = Arc::new(broker);
     let shelf: Arc<dyn Broker> = broker.clone();
@@ -238,18 +238,18 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 
     let wishes = settings::http(settings, files.uploads);
     let state = http::State::new(coordinator, objects, admin.access, spool, reserve, wishes, external);
-    let open = |listener: TcpListener, router: Router, entrance: Entrance| {
-        doors.spawn(http::serve(listener, router, entrance, doors_stop.clone(), drain));
+    let open = |listener: TcpListener, router: Router, config: ListenerConfig| {
+        doors.spawn(edge::serve(listener, router, config, doors_stop.clone(), drain));
     };
-    open(api, http::api(state), edge.api);
-    open(s3_listener, s3_door, edge.s3);
+    open(api, http::api(state), listeners.api);
+    open(s3_listener, s3_door, listeners.s3);
     if let Some(listener) = redirect {
-        open(listener, http::redirect(addresses.api.port()), edge.redirect);
+        open(listener, http::redirect(addresses.api.port()), listeners.redirect);
     }
     operator.enter(Phase::Serving);
     Ok(Server {
         addresses,
-        tls: edge.tls,
+        tls: listeners.tls,
         threads,
         memory,
         data_dir,

@@ -14,9 +14,9 @@ use crate::objects::{
     Uploads, connect, files,
 };
 use crate::runtime::clock::Clock;
-use crate::runtime::data_dir::{DataDir, check_folder};
-use crate::runtime::identity::Register;
-use crate::runtime::secret;
+use crate::system::data_dir::{DataDir, check_folder};
+use crate::system::identity::Register;
+use crate::system::secret;
 use crate::telemetry::chain;
 
 /// How long it takes until a store that does not answer at start is asked again.

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use super::Error;
 use crate::config::Settings;
 use crate::objects::{Claimant, Location, NotOurs, Owner};
-use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::identity::Register;
+use crate::system::data_dir::DataDir;
+use crate::system::identity::Register;
 use crate::telemetry::chain;
 
 /// How long a start waits for a store beyond this machine to say whose it is.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Error;
 use crate::config::Settings;
-use crate::runtime::{file_size, memory, open_files, sqlite, threads};
+use crate::system::{file_size, memory, open_files, sqlite, threads};
 use crate::telemetry::process::Process;
 
 /// Files that an idle server has open, its databases aside: streams, sockets, the lock and the queue.

@@ -13,9 +13,7 @@ use crate::model::CleanupLimit;
 use crate::objects::buckets::{self, BucketStore, Buckets};
 use crate::objects::{Objects, Spool, Uploads};
 use crate::runtime::clock::Clock;
-use crate::runtime::data_dir::DataDir;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::identity::Register;
 use crate::s3::access::Gate;
 use crate::s3::credentials::{Given, Root};
 use crate::s3::office::OwnOffice;
@@ -23,6 +21,8 @@ use crate::s3::owners::Owners;
 use crate::s3::session::Keys;
 use crate::s3::sts::Sts;
 use crate::s3::{Parts, Results};
+use crate::system::data_dir::DataDir;
+use crate::system::identity::Register;
 
 /// Where root credentials are kept that nobody gave.
 pub const CREDENTIALS: &str = "s3-credentials";

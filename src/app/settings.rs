@@ -8,8 +8,8 @@ use crate::http;
 use crate::linkage::similarity::Kernel;
 use crate::model::CleanupLimit;
 use crate::objects::{ForeignStores, SpoolLimits};
-use crate::runtime::data_dir::DataDir;
-use crate::runtime::memory;
+use crate::system::data_dir::DataDir;
+use crate::system::memory;
 use crate::worker;
 
 pub(super) fn rules(settings: &Settings) -> Rules {

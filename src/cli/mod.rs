@@ -20,9 +20,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Failure;
 
+use crate::edge::tls;
 use crate::linkage::similarity::{Kernel, KernelName};
-use crate::runtime::{file_size, signals, threads};
-use crate::tls;
+use crate::system::{file_size, signals, threads};
 
 /// Privacy-preserving record linkage in one binary
 ///

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::mistake::Mistake;
+use super::error::Mistake;
 use super::settings::Settings;
 use super::source::Source;
 use super::values::Values;
+use crate::edge::tls::Mode;
 use crate::linkage::similarity::Kernel;
-use crate::tls::Mode;
 
 /// Refuses settings that contradict one another or the processor.
 pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mistake> {

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{Mistake, is_secret};
+use super::error::{Mistake, is_secret};
 use super::settings::{KEYS, Key};
 use super::source::Source;
 use super::values::unknown_key;
-use crate::runtime::{permission, text};
+use crate::system::{permission, text};
 
 /// One line of the settings file.
 #[derive(Debug)]

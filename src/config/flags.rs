@@ -2,8 +2,8 @@
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::kind::SWITCH;
 use super::settings::{KEYS, Key};
+use super::value::SWITCH;
 use super::values::Inputs;
 
 /// The settings given on the command line; flatten it into a command's arguments. Values stay text

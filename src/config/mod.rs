@@ -6,23 +6,23 @@
 
 mod announced;
 mod check;
+mod error;
 mod file;
 mod flags;
-mod kind;
-mod mistake;
 mod quantity;
 mod settings;
 pub mod show;
 mod source;
+mod value;
 mod values;
 
+pub use error::{Given, Mistake};
 pub use flags::Flags;
-pub use mistake::{Given, Mistake};
 pub use settings::{KEYS, Key, Settings};
 pub use source::Source;
 pub use values::Inputs;
 
-use crate::runtime::secret;
+use crate::system::secret;
 use values::Values;
 
 /// Settings that were checked, and who gave each.

@@ -7,22 +7,22 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::kind;
-use super::mistake::Mistake;
+use super::error::Mistake;
+use super::value;
 use super::values::Values;
-use crate::http::BasePath;
+use crate::edge::BasePath;
+use crate::edge::ProxyHeader;
+use crate::edge::rate_limit::Rate;
+use crate::edge::tls;
 use crate::http::Compress;
 use crate::http::Origins;
-use crate::http::ProxyHeader;
-use crate::limits::Rate;
 use crate::linkage::similarity::KernelName;
 use crate::objects::{ForeignEndpoints, Location};
 use crate::queue::sled::OnDamage;
-use crate::runtime::identity::Identity;
-use crate::runtime::secret::Hidden;
-use crate::runtime::sqlite::Losses;
+use crate::system::identity::Identity;
+use crate::system::secret::Hidden;
+use crate::system::sqlite::Losses;
 use crate::telemetry::log;
-use crate::tls;
 use crate::worker::QueueSlots;
 
 /// One setting, as far as it is the same for every type of value.
@@ -69,13 +69,13 @@ macro_rules! settings {
             alias: [$(Some($alias),)? None][0],
             default: $default,
             help: concat!($($help),+),
-            placeholder: kind::$kind.placeholder,
-            remedy: kind::$kind.remedy,
+            placeholder: value::$kind.placeholder,
+            remedy: value::$kind.remedy,
         }),+];
 
         impl Settings {
             pub(super) fn read(values: &Values) -> Result<Self, Mistake> {
-                Ok(Self { $($name: values.read(stringify!($name), kind::$kind.read)?,)+ })
+                Ok(Self { $($name: values.read(stringify!($name), value::$kind.read)?,)+ })
             }
         }
     };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::Loaded;
-use super::mistake::is_secret;
+use super::error::is_secret;
 use super::settings::KEYS;
 
 /// One setting as it stands.

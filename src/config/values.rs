@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::announced::is_announced;
+use super::error::{Given, Mistake};
 use super::file::{self, Entry};
-use super::kind::{SWITCH, SWITCHES_WITHOUT_EFFECT};
-use super::mistake::{Given, Mistake};
 use super::settings::{KEYS, Key};
 use super::source::Source;
-use crate::runtime::breakpoint;
+use super::value::{SWITCH, SWITCHES_WITHOUT_EFFECT};
+use crate::runtime::failpoint;
 
 /// Everything outside the program that may give values.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +101,7 @@ fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Mist
     for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("ENTITYD_")) {
         let known = name == FILE_VARIABLE
             || COMMANDS_VARIABLES.contains(&name.as_str())
-            || breakpoint::VARIABLES.contains(&name.as_str())
+            || failpoint::VARIABLES.contains(&name.as_str())
             || KEYS.iter().any(|key| key.variable() == *name);
         if !known && !is_announced(name, value) {
             let names = KEYS.iter().map(Key::variable).chain([FILE_VARIABLE.to_owned()]);

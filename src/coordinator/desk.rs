@@ -7,7 +7,7 @@ use super::{Coordinator, Error, Event, Refused, Report, jobs};
 use crate::metadata::Runs;
 use crate::model::{Contents, Job, Keyring, Outcome, Party, Purge, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
-use crate::runtime::breakpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, reach};
 use crate::telemetry::{chain, metrics};
 
 /// A job in a worker's hands.

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 
 use super::State;
 use super::problem::Problem;
-use super::serve::Stalled;
+use crate::edge::Stalled;
 use crate::runtime::coding::Undecodable;
-use crate::runtime::text;
+use crate::system::text;
 
 /// Bytes in the JSON body of a project or a run at most.
 pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;

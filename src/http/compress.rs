@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
-use super::serve::Client;
+use crate::edge::ClientIp;
 
 /// Anything smaller goes into one packet, or is hardly more than the frame of its compressed form.
 const BYTES_MIN: u64 = 1_024;
@@ -50,10 +50,10 @@ impl Compressor {
         &self,
         answer: Response,
         bytes: u64,
-        client: Option<Client>,
+        client: Option<ClientIp>,
         asked: &HeaderMap,
     ) -> Response {
-        let near = client.is_none_or(Client::is_near);
+        let near = client.is_none_or(ClientIp::is_near);
         let wanted = match self.which {
             Compress::Auto => !near,
             Compress::Always => true,
@@ -97,8 +97,8 @@ mod tests {
 
     use super::*;
 
-    const FAR: Option<Client> = Some(Client(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1))));
-    const NEAR: Option<Client> = Some(Client(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
+    const FAR: Option<ClientIp> = Some(ClientIp(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1))));
+    const NEAR: Option<ClientIp> = Some(ClientIp(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
 
     fn accepting(value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))])
@@ -107,7 +107,7 @@ mod tests {
     async fn squeezed(
         compressor: &Compressor,
         bytes: u64,
-        client: Option<Client>,
+        client: Option<ClientIp>,
         accept: &'static str,
     ) -> Response {
         let answer = Response::new(Body::from("a".repeat(bytes as usize)));

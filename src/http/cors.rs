@@ -72,11 +72,6 @@ impl Origins {
         }
     }
 
-    /// None.
-    pub(super) const fn none() -> Self {
-        Self::Only(Vec::new())
-    }
-
     /// Says in the headers of an answer that was given to a request for `path` before it came here who may read it.
     pub(super) fn let_read(&self, path: &str, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if !self.are_none() && is_api(path) {

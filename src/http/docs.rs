@@ -9,7 +9,7 @@ use axum::{Json, Router};
 
 use super::State;
 use super::openapi::document_of;
-use super::outside::Outside;
+use crate::edge::PublicAddress;
 
 /// What a page may do: show itself, and ask this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -28,7 +28,7 @@ pub(super) fn pages() -> Router<State> {
 /// `GET /api/v1/openapi.json`: the description of the API, for programs.
 pub(super) async fn description(
     Extract(state): Extract<State>,
-    outside: Outside,
+    outside: PublicAddress,
 ) -> Json<utoipa::openapi::OpenApi> {
     Json(document_of(outside.root(&state.settings.base_path)))
 }

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::serve::Stalled;
 use crate::coordinator::{self, Refused};
+use crate::edge::{Stalled, WithRequestId};
 use crate::telemetry::chain;
 use crate::{metadata, queue};
 
@@ -176,7 +176,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self)).into_response();
-        response.extensions_mut().insert(self);
+        let rewrite = WithRequestId::new(move |response, id| self.clone().identify(response, id));
+        response.extensions_mut().insert(rewrite);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
@@ -188,8 +189,15 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The response to a request that no handler is to see.
+pub fn refuse(status: StatusCode, detail: &'static str) -> Response {
+    Problem::new(status, detail).into_response()
+}
+
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
     #[test]
@@ -242,5 +250,28 @@ mod tests {
         let response = problem.into_response();
         assert_eq!(response.status(), 500);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+    async fn told(mut response: Response) -> (String, Option<HeaderValue>) {
+        crate::edge::RequestId::new(
+            &axum::http::HeaderMap::new(),
+            &crate::runtime::entropy::Entropy::seeded(1),
+        )
+        .tell(&mut response);
+        let length = response.headers_mut().remove(header::CONTENT_LENGTH);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (String::from_utf8(body.to_vec()).unwrap(), length)
+    }
+
+    #[tokio::test]
+    async fn a_refusal_bears_the_name_and_no_length_but_its_own() {
+        let refusal = || {
+            let mut response = Problem::new(StatusCode::NOT_FOUND, "no").into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+            response
+        };
+        let (whole, length) = told(refusal()).await;
+        assert!(whole.contains("request_id") && length.is_none());
+        let (nothing, length) = told(refusal().map(|_| axum::body::Body::empty())).await;
+        assert_eq!((nothing.as_str(), length), ("", Some(HeaderValue::from(whole.len()))));
     }
 }

@@ -10,8 +10,8 @@ use axum::http::HeaderMap;
 
 use super::State;
 use super::body::Pieces;
+use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
-use super::receive::{Incoming, receive};
 use super::upload::Form;
 use crate::coordinator::Refused;
 use crate::linkage::encoding::binary;

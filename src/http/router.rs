@@ -10,14 +10,17 @@ use tower::util::MapRequest;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{authorize, clks, projects, results, run_status, runs, status};
-use super::outside::{BasePath, Outside};
 use super::problem::Problem;
-use super::{State, arrival, cors, docs, guides, log};
+use super::{State, access_log, arrival, cors, docs, guides};
+use crate::edge::{BasePath, PublicAddress};
 
 /// A browser is not to guess what an answer is.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Answers hold tokens and results: nobody on the way is to keep them.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The first segments of this server's own paths.
+pub const RESERVED_PATHS: [&str; 2] = ["api", "docs"];
 
 /// Everything that the API's listener answers.
 pub fn api(state: State) -> Router {
@@ -32,7 +35,7 @@ pub fn api(state: State) -> Router {
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
         .layer(from_fn(arrival::admit))
         .layer(from_fn_with_state(state.clone(), cors::answer))
-        .layer(from_fn_with_state(state.clone(), log::answer))
+        .layer(from_fn_with_state(state.clone(), access_log::answer))
         .with_state(state);
     // Around the router rather than in it: a path is to be rewritten before it is looked up.
     Router::new().fallback_service(MapRequest::new(routes, move |request| look_up(&base, request)))
@@ -55,7 +58,7 @@ fn endpoints() -> Router<State> {
 }
 
 /// What else is asked for. Where a slash is missing, the address is relative: it is right whatever a proxy has in front.
-async fn lost(Extract(state): Extract<State>, outside: Outside, uri: Uri) -> Response {
+async fn lost(Extract(state): Extract<State>, outside: PublicAddress, uri: Uri) -> Response {
     let base = outside.base(&state.settings.base_path).to_string();
     match (uri.path().rsplit_once('/'), uri.path()) {
         (_, "/api/v1") => docs::moved("v1/"),

@@ -2,7 +2,7 @@
 
 use super::compress::Compress;
 use super::cors::Origins;
-use super::outside::BasePath;
+use crate::edge::BasePath;
 
 /// What the operator can tell this room.
 #[derive(Clone, Debug)]

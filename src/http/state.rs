@@ -15,7 +15,7 @@ use super::{External, Settings};
 use crate::coordinator::{self, Coordinator};
 use crate::metadata;
 use crate::objects::{Objects, Spool};
-use crate::runtime::reserve::Reserve;
+use crate::system::ballast::Reserve;
 
 /// How long an upload waits for its turn.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);

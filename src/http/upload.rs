@@ -11,15 +11,15 @@ use tracing::Instrument;
 use super::State;
 use super::api::authorize::disabled;
 use super::body::Pieces;
+use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
-use super::receive::{Incoming, receive};
 use crate::coordinator::{self, Refused};
 use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
 use crate::linkage::encoding::{self, Summary, binary};
 use crate::metadata::Runs;
 use crate::model::{ProjectId, Token, Upload};
 use crate::objects::{self, Objects, Spool, Staged, keys};
-use crate::runtime::breakpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, reach};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
 

@@ -14,8 +14,8 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::blob::Stamp;
 use super::{Error, Key, Prefix, Removed, keys};
-use crate::runtime::disk;
-use crate::runtime::open_files::patiently;
+use crate::system::disk;
+use crate::system::open_files::patiently;
 
 /// How often a directory is made again that a removal took away under a publication.
 const PLACE_ATTEMPTS: usize = 16;

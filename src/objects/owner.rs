@@ -27,7 +27,7 @@ use super::local::sync_directory;
 use super::{Error, keys};
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
-use crate::runtime::identity::Identity;
+use crate::system::identity::Identity;
 use crate::telemetry::chain;
 
 /// How often a mark that somebody else creates at the same moment is looked at again.

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
 use super::{Error, Key, ObjectFile};
-use crate::runtime::open_files::patiently_async;
+use crate::system::open_files::patiently_async;
 
 /// Bytes in a part of an upload, all but the last; smaller objects go up whole.
 const PART_BYTES: u64 = 8 << 20;

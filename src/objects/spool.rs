@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::spawn_blocking;
 
-use crate::runtime::disk;
+use crate::system::disk;
 use crate::telemetry::metrics;
 
 /// Bytes that are asked for at a time.

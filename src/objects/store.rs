@@ -28,9 +28,9 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
-use crate::runtime::disk;
-use crate::runtime::open_files::{self, patiently, patiently_async};
 use crate::runtime::outage::Outage;
+use crate::system::disk;
+use crate::system::open_files::{self, patiently, patiently_async};
 
 /// Bytes of a piece of a streamed file.
 const CHUNK_BYTES: usize = 256 << 10;

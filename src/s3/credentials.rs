@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::runtime::entropy::Entropy;
-use crate::runtime::secret;
+use crate::system::secret;
 
 /// Keys that stand in documentation and example files, and are therefore tried first by everyone who should not.
 const PUBLISHED: [&str; 14] = [

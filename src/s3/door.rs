@@ -23,7 +23,7 @@ use super::owners::Owners;
 use super::routes::Routes;
 use super::service::{Results, Service};
 use super::sts::Sts;
-use crate::http::{ForwardedHost, Line, Name};
+use crate::edge::{AccessLog, ForwardedHost, RequestId};
 use crate::objects::Spool;
 use crate::objects::buckets::Buckets;
 use crate::runtime::clock::Stopwatch;
@@ -81,8 +81,8 @@ fn builder(operations: Service, domain: Option<&str>, gate: Gate) -> S3ServiceBu
 /// a token in the place of a key.
 async fn answer(service: S3Service, request: Request) -> Response {
     // The name by which the log knows it.
-    let id = request.extensions().get::<Name>().and_then(|name| HeaderValue::try_from(name.id()).ok());
-    let (mut line, route) = (Line::of(&request, shown), route(request.uri().path()));
+    let id = request.extensions().get::<RequestId>().and_then(|name| HeaderValue::try_from(name.id()).ok());
+    let (mut line, route) = (AccessLog::of(&request, shown), route(request.uri().path()));
     let expects = request.headers().contains_key(header::EXPECT);
     let is_empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
     let stopwatch = Stopwatch::start();

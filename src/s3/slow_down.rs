@@ -1,10 +1,14 @@
 //! What a client is told that comes too soon.
 
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::edge::RequestId;
+
 /// The answer to a client that comes too soon, which S3 clients take as a reason to wait.
-pub fn slow_down(status: StatusCode, limit: &'static str, request_id: &str) -> Response {
+pub fn slow_down(status: StatusCode, limit: &'static str, request: &Request) -> Response {
+    let request_id = request.extensions().get().map_or("", RequestId::id);
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code><Message>Please reduce your \
          request rate: the limit on {limit} is reached.</Message><RequestId>{request_id}</RequestId></Error>\n"

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use super::Error;
 use super::active_jobs::ActiveJob;
 use crate::model::{Job, ResultType, Task};
-use crate::runtime::disk;
+use crate::system::disk;
 
 /// Memory is counted in pieces of this size.
 const PIECE_BYTES: u64 = 1 << 20;

@@ -9,8 +9,8 @@ use super::rate::Rate;
 use super::tuning_cache::TuningCache;
 use crate::linkage::similarity::Kernel;
 use crate::objects::{ForeignStores, Key, Objects, Staged};
-use crate::runtime::breakpoint::{Moment, reach};
 use crate::runtime::compute::Pool;
+use crate::runtime::failpoint::{Moment, reach};
 
 /// What every kind of job works with.
 #[derive(Debug)]

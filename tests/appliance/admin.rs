@@ -9,7 +9,7 @@ use crate::command_line;
 use crate::support::{ENCODING, Entityd, refused, text};
 
 fn http() -> Client {
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     Client::new()
 }
 

@@ -7,7 +7,7 @@ use crate::support::Entityd;
 /// The answer to a page of `origin`.
 async fn asked(server: &Entityd, method: Method, path: &str, origin: &str) -> Response {
     let url = format!("http://{}{path}", server.doors().api);
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     Client::new().request(method, url).header("Origin", origin).send().await.unwrap()
 }
 

@@ -161,7 +161,7 @@ async fn a_result_of_an_older_version_has_no_checksum_and_is_sent() {
 
 /// A client of the S3 endpoint that tries nothing twice.
 fn s3(server: &Entityd, bucket: &str, keys: [&str; 2], token: Option<&str>) -> AmazonS3 {
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     let mut builder = AmazonS3Builder::new()
         .with_endpoint(format!("http://{}", server.doors().s3))
         .with_allow_http(true)

@@ -21,7 +21,7 @@ use crate::support::{Entityd, eventually};
 const SLOW: Duration = Duration::from_millis(60);
 
 fn scene() -> Scene {
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_entityd"));
     Scene { program, people: People { count: 400 }, slow: SLOW, patience: Duration::from_secs(30) }
 }

@@ -7,7 +7,7 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, eventually, text};
 
 /// What the operator's listener says.
 async fn asked(server: &Entityd, path: &str) -> (StatusCode, String) {
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     let answer = reqwest::get(format!("http://{}{path}", server.doors().ops)).await.unwrap();
     (answer.status(), answer.text().await.unwrap())
 }

@@ -62,7 +62,7 @@ fn skipped() -> Option<Slow> {
 
 /// What the operator's listener says, and how long it took.
 async fn asked(server: &Entityd, path: &str) -> (StatusCode, String, Duration) {
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     let watch = Stopwatch::start();
     let answer = reqwest::get(format!("http://{}{path}", server.doors().ops)).await.unwrap();
     (answer.status(), answer.text().await.unwrap(), watch.elapsed())
@@ -136,7 +136,7 @@ async fn a_panic_is_a_line_like_others() {
     assert!(!panics.is_empty(), "{log}");
     for panic in panics {
         assert_eq!(panic["level"], "ERROR");
-        assert!(panic["location"].as_str().unwrap().starts_with("src/runtime/breakpoint.rs:"), "{panic}");
+        assert!(panic["location"].as_str().unwrap().starts_with("src/runtime/failpoint.rs:"), "{panic}");
         assert!(panic["message"].as_str().unwrap().contains("a test lets plan panic"), "{panic}");
     }
 }

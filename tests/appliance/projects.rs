@@ -44,7 +44,7 @@ async fn paths_are_forgiving_and_wrong_ones_are_problems() {
     assert_eq!(head.status(), 200);
     assert!(head.headers()["content-length"] != "0");
 
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     let plain = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let origin = format!("http://{}", server.doors().api);
     let moved = plain.get(format!("{origin}/api/v1")).send().await.unwrap();

@@ -10,7 +10,7 @@ const MADE_UP: &str = "5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0ffee";
 
 #[tokio::test]
 async fn at_trace_level_no_token_body_or_encoding_is_logged() {
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     let server = Entityd::with(&["--log", "trace", "--require-admin-token"]);
     let admin = server.admin_token().unwrap();
     let api = server.api();

@@ -127,7 +127,7 @@ impl Entityd {
 
     /// A client of its API.
     pub(crate) fn api(&self) -> Api {
-        entityd::tls::install_provider();
+        entityd::edge::tls::install_provider();
         Api { client: Client::new(), base: format!("http://{}/api/v1", self.doors.api) }
     }
 

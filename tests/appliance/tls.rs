@@ -40,7 +40,7 @@ impl Authority {
 
     /// A client that trusts it.
     fn client(&self) -> ClientBuilder {
-        entityd::tls::install_provider();
+        entityd::edge::tls::install_provider();
         Client::builder()
             .tls_certs_only([Certificate::from_pem(self.pem().as_bytes()).unwrap()])
             .pool_max_idle_per_host(0)
@@ -106,7 +106,7 @@ fn complaint(flags: &[&str]) -> String {
 async fn a_self_signed_certificate_is_kept_and_every_listener_presents_it() {
     let server = Entityd::with(&["--tls", "self-signed"]);
     let made = fs::read(server.data_dir().join("tls/certificate.pem")).unwrap();
-    entityd::tls::install_provider();
+    entityd::edge::tls::install_provider();
     let client = Client::builder().tls_certs_only([Certificate::from_pem(&made).unwrap()]).build().unwrap();
     let doors = server.doors();
     let answer = client.get(status(doors.api)).send().await.unwrap();

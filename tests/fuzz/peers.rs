@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use entityd::http::{ProxyHeader, Trust};
+use entityd::edge::{ProxyHeader, TrustedProxies};
 use futures::FutureExt;
 
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -19,8 +19,8 @@ pub(super) fn check(data: &[u8]) {
     announcement(data);
 }
 
-fn trust(header: ProxyHeader) -> Trust {
-    Trust::new(vec!["10.0.0.0/8".parse().expect("a network")], header)
+fn trust(header: ProxyHeader) -> TrustedProxies {
+    TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")], header)
 }
 
 /// The lines of `data` are the lines of the header.

@@ -13,20 +13,19 @@ type Graph = BTreeMap<usize, BTreeSet<usize>>;
 
 /// How many files of a top module may be in cycles. A number may only fall; a module that is not
 /// listed has none.
-const IN_CYCLES_MAX: [(&str, usize); 13] = [
+const IN_CYCLES_MAX: [(&str, usize); 12] = [
     ("app", 4),
     ("cli", 15),
     ("config", 4),
     ("coordinator", 6),
-    ("http", 23),
+    ("edge", 2),
+    ("http", 21),
     ("linkage", 21),
     ("metadata", 5),
     ("objects", 10),
     ("queue", 10),
-    ("runtime", 7),
     ("s3", 3),
-    ("tls", 2),
-    ("worker", 13),
+    ("system", 7),
 ];
 
 #[test]

@@ -13,7 +13,7 @@ use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{Error, Rejection, Summary, binary};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::{Blob, Staged};
-use crate::runtime::permission::explained;
+use crate::system::permission::explained;
 use crate::telemetry::chain;
 
 /// The most records a file may have.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::http::admin::TOKEN_CHARS_MIN;
-use crate::runtime::secret;
+use crate::system::secret;
 
 /// Holds the admin token, unless a file does.
 const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::http::problem::Problem;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::secret::{self, Hidden};
+use crate::system::secret::{self, Hidden};
 
 /// The file in the data directory that holds the SHA-256 of the admin token, in hex.
 const FILE: &str = "admin-token";

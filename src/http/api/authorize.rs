@@ -6,12 +6,12 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::edge::PublicHost;
 use crate::http::State;
 use crate::http::auth::Caller;
-use crate::http::external::{Credentials, Place};
 use crate::http::openapi::{Disabled, Guarded};
-use crate::http::outside::KnownHost;
 use crate::http::problem::Problem;
+use crate::http::upload_credentials::{Credentials, Place};
 
 /// What is said to those who ask for the object store where there is none.
 pub(in crate::http) fn disabled() -> Problem {
@@ -39,7 +39,7 @@ pub(in crate::http) struct Authorized {
 pub(in crate::http) async fn authorize(
     Extract(state): Extract<State>,
     caller: Caller,
-    KnownHost(host): KnownHost,
+    PublicHost(host): PublicHost,
 ) -> Result<(StatusCode, Json<Authorized>), Problem> {
     let (project, party) = caller.provider(&state).await?;
     let external = state.external.as_ref().ok_or_else(disabled)?;

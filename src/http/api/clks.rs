@@ -9,11 +9,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::coordinator::Rules;
+use crate::edge::PublicHost;
 use crate::http::State;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::openapi::{Guarded, UploadBody, UploadFault, UploadOrDisabled};
-use crate::http::outside::KnownHost;
 use crate::http::problem::Problem;
 use crate::http::receipt;
 use crate::http::schemas;
@@ -42,7 +42,7 @@ pub(in crate::http) struct Accepted {
 pub(in crate::http) async fn json(
     Extract(state): Extract<State>,
     caller: Caller,
-    KnownHost(host): KnownHost,
+    PublicHost(host): PublicHost,
     request: Request,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     if request.body().is_end_stream() {

@@ -9,14 +9,14 @@ use futures::TryStreamExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::edge::ClientIp;
+use crate::edge::PublicHost;
 use crate::http::State;
 use crate::http::auth::{Caller, Role};
-use crate::http::external::{Credentials, External, Place};
 use crate::http::openapi::{Guarded, NoResult};
-use crate::http::outside::KnownHost;
 use crate::http::problem::Problem;
 use crate::http::schemas::ResultBody;
-use crate::http::serve::Client;
+use crate::http::upload_credentials::{Credentials, External, Place};
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::objects::{self, Key, NoPass, keys};
 use crate::telemetry::chain;
@@ -46,8 +46,8 @@ pub(in crate::http) struct Address {
 pub(in crate::http) async fn result(
     Extract(state): Extract<State>,
     caller: Caller,
-    client: Option<Extension<Client>>,
-    KnownHost(host): KnownHost,
+    client: Option<Extension<ClientIp>>,
+    PublicHost(host): PublicHost,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let (project, role) = caller.reader(&state).await?;

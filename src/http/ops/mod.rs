@@ -3,7 +3,7 @@
 //! It is open before anything else is, so that a long start can be watched: `/startupz` and `/readyz` say what is
 //! missing, and everything behind [`Ops::open`] is answered once there is something to answer with.
 
-mod figures;
+mod gauges;
 mod inquiry;
 mod probes;
 mod readiness;

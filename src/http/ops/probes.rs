@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use super::figures;
+use super::gauges;
 use super::inquiry::Inquiry;
 use super::readiness::Phase;
 use crate::coordinator::Coordinator;
 use crate::objects::Objects;
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
-use crate::runtime::disk;
+use crate::system::disk;
 use crate::telemetry::metrics;
 
 /// What the server depends on.
@@ -139,7 +139,7 @@ impl Dependencies {
             let coordinator = coordinator.clone();
             async move {
                 coordinator.check().await?;
-                coordinator.status().await.map(|status| figures::projects(status.projects))
+                coordinator.status().await.map(|status| gauges::projects(status.projects))
             }
         })
     }
@@ -151,7 +151,7 @@ impl Dependencies {
             let (broker, clock) = (Arc::clone(&broker), clock.clone());
             blocking(move || {
                 let stats = Handle::current().block_on(broker.stats(clock.steady()));
-                stats.map(|stats| figures::queues(&stats)).map_err(io::Error::other)
+                stats.map(|stats| gauges::queues(&stats)).map_err(io::Error::other)
             })
         })
     }
@@ -180,7 +180,7 @@ fn has_room(folders: &[PathBuf], free_min: u64) -> io::Result<()> {
     for (number, folder) in folders.iter().enumerate() {
         let room = disk::room(folder).map_err(|error| unseen(folder, &error))?;
         if number == 0 {
-            figures::disk(&room);
+            gauges::disk(&room);
         }
         if room.free_bytes < free_min {
             return Err(io::Error::other(format!(

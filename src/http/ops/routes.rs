@@ -11,12 +11,12 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::figures;
+use super::gauges;
 use super::probes::{Dependencies, Findings, Probes};
 use super::readiness::{Phase, Readiness, TICK};
+use crate::http::access_log;
 use crate::http::admin::{self, Office};
 use crate::http::arrival;
-use crate::http::log;
 use crate::http::problem::Problem;
 use crate::http::router::wrong_method;
 use crate::telemetry::metrics::Figures;
@@ -52,7 +52,7 @@ impl Ops {
             .nest("/admin", admin::routes(office))
             .fallback(nothing)
             .layer(from_fn(arrival::admit))
-            .layer(from_fn(log::administered));
+            .layer(from_fn(access_log::administered));
         // A server starts once.
         let _ = self.behind.set(Behind { probes: Probes::of(dependencies), administration });
     }
@@ -64,7 +64,7 @@ impl Ops {
             .route("/startupz", get(startupz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(scraped))
-            .route_layer(from_fn(log::watched))
+            .route_layer(from_fn(access_log::watched))
             .fallback(elsewhere)
             .method_not_allowed_fallback(wrong_method)
             .with_state(self.clone())
@@ -118,7 +118,7 @@ async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
 }
 
 async fn scraped(State(ops): State<Ops>) -> Response {
-    figures::look_up(ops.probes()).await;
+    gauges::look_up(ops.probes()).await;
     ([(header::CONTENT_TYPE, FIGURES_TYPE)], ops.figures.text()).into_response()
 }
 

@@ -1,4 +1,4 @@
-//! The embedded form: one file of `SQLite`, as [`runtime::sqlite`](crate::runtime::sqlite) keeps it.
+//! The embedded form: one file of `SQLite`, as [`system::sqlite`](crate::system::sqlite) keeps it.
 
 mod deleted;
 mod ledger;
@@ -18,7 +18,7 @@ use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Messag
 use crate::model::party::SERIES;
 use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::Timestamp;
-use crate::runtime::sqlite::{self, Database};
+use crate::system::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
 
 /// What leads from each version of the file to the next.

@@ -7,7 +7,7 @@ use super::{deleted, ledger, rows};
 use crate::metadata::Error;
 use crate::metadata::store::{Change, Commit, Runs};
 use crate::model::{Contents, Party, ProjectId, ProjectState, Run, RunId};
-use crate::runtime::sqlite;
+use crate::system::sqlite;
 
 /// Reads a project, asks `change`, and writes what it says.
 pub(super) fn update(

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::runtime::sqlite;
+use crate::system::sqlite;
 
 /// Why a bucket did not do as asked.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::runtime::open_files::patiently;
+use crate::system::open_files::patiently;
 
 /// Directories that files are spread over.
 pub(super) const PLACES: i64 = 256;

@@ -20,7 +20,7 @@ use super::{Contents, Error, Incoming, KEY_BYTES_MAX, Received};
 use crate::model::CleanupLimit;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-use crate::runtime::sqlite::{Change, Database, Owner, Standing};
+use crate::system::sqlite::{Change, Database, Owner, Standing};
 
 /// What clients have put into buckets. Cheap to clone.
 ///

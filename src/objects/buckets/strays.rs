@@ -6,7 +6,7 @@ use std::io;
 use super::files::{Files, Number, opening_of, series_of};
 use super::index::Compared;
 use crate::model::CleanupLimit;
-use crate::runtime::sqlite::Standing;
+use crate::system::sqlite::Standing;
 
 /// What tells files that a crash has left from files of which the index has lost the objects.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use super::file::{Head, Writer};
 use super::shelf::{Limits, Room, Shelf, Turn};
 use crate::objects::local::make_private_directory;
 use crate::objects::{Error, Key, ObjectFile, remote};
-use crate::runtime::open_files::patiently_async;
+use crate::system::open_files::patiently_async;
 use crate::telemetry::{chain, metrics};
 
 const BUFFER_BYTES: usize = 256 << 10;

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::file::Head;
 use crate::objects::Key;
 use crate::runtime::clock::Clock;
-use crate::runtime::disk;
+use crate::system::disk;
 use crate::telemetry::metrics;
 
 /// How much copies may take.

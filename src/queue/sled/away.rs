@@ -19,8 +19,8 @@ use super::tree::{self, storage};
 use crate::queue::Error;
 use crate::runtime::clock::{Clock, Stopwatch};
 use crate::runtime::compute::panic_text;
-use crate::runtime::disk;
 use crate::runtime::entropy::Entropy;
+use crate::system::disk;
 use crate::telemetry::chain;
 
 /// The first pause before the store is opened again; later ones are twice as long each.

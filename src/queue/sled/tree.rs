@@ -15,7 +15,7 @@ use super::table::Table;
 use super::writes::Change;
 use crate::queue::Error;
 use crate::runtime::compute::panic_text;
-use crate::runtime::disk;
+use crate::system::disk;
 
 /// What sled may keep in memory of what it has written.
 const CACHE_BYTES: u64 = 16 << 20;

@@ -11,7 +11,7 @@ mod sweep;
 use std::sync::Arc;
 
 use crate::model::{Outcome, Task};
-use crate::runtime::breakpoint::{Moment, hang, reach};
+use crate::runtime::failpoint::{Moment, hang, reach};
 use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;

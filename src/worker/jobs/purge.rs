@@ -2,7 +2,7 @@
 
 use crate::model::{Job, Outcome, ProjectId, Purge, Task};
 use crate::objects::{Key, Prefix, Removed, keys};
-use crate::runtime::breakpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, reach};
 use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;

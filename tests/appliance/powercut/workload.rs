@@ -15,8 +15,8 @@ use entityd::queue::sled::{Settings, SledBroker};
 use entityd::queue::{Broker, Claim, NewJob, Share};
 use entityd::runtime::clock::Clock;
 use entityd::runtime::entropy::Entropy;
-use entityd::runtime::identity::Identity;
-use entityd::runtime::sqlite::{Losses, Owner};
+use entityd::system::identity::Identity;
+use entityd::system::sqlite::{Losses, Owner};
 
 pub(super) const FOLDER: &str = "ENTITYD_TEST_POWERCUT_FOLDER";
 pub(super) const PART: &str = "ENTITYD_TEST_POWERCUT_PART";

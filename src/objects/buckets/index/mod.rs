@@ -20,7 +20,7 @@ pub(super) use uploads::{
 
 use super::Error;
 use super::files::{Files, Number, PLACES, SERIES};
-use crate::runtime::sqlite::{self, Change, Database, Owner};
+use crate::system::sqlite::{self, Change, Database, Owner};
 
 const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 

@@ -8,7 +8,7 @@ use crate::objects::buckets::Error;
 use crate::objects::buckets::files::Number;
 use crate::objects::buckets::object::Bucket;
 use crate::runtime::clock::Timestamp;
-use crate::runtime::sqlite::Change;
+use crate::system::sqlite::Change;
 
 /// The number and the birth of a bucket.
 pub(in super::super) fn bucket(connection: &Connection, name: &str) -> Result<(i64, Timestamp), Error> {

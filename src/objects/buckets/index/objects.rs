@@ -7,7 +7,7 @@ use crate::objects::buckets::Error;
 use crate::objects::buckets::files::Number;
 use crate::objects::buckets::object::{Condition, Head, Object};
 use crate::runtime::clock::Timestamp;
-use crate::runtime::sqlite::Change;
+use crate::system::sqlite::Change;
 
 /// An object that is about to exist.
 pub(in super::super) struct New<'a> {

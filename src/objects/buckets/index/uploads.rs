@@ -11,7 +11,7 @@ use crate::objects::buckets::files::Number;
 use crate::objects::buckets::object::{Condition, Head, Object};
 use crate::objects::buckets::{Error, PART_BYTES_MIN};
 use crate::runtime::clock::Timestamp;
-use crate::runtime::sqlite::Change;
+use crate::system::sqlite::Change;
 
 /// An upload that is about to begin.
 pub(in super::super) struct NewUpload<'a> {

@@ -1,0 +1,191 @@
+//! What stands between the network and the rooms: TLS, limits on requests and connections, trusted_proxies in proxies.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+
+use super::resources::Files;
+use super::{Addresses, Error};
+use crate::config::Settings;
+use crate::edge::rate_limit::{self, Limits, Rate, RateLimit};
+use crate::edge::tls::{self, Mode, Source, Tls};
+use crate::edge::{ConnectionLimiter, ListenerConfig, ProxyHeader, Timeouts, TrustedProxies};
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
+use crate::system::data_dir::DataDir;
+use crate::{http, s3};
+
+/// How often clients that have not asked for anything in a while are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// What each listener stands behind.
+pub(super) struct Listeners {
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) api: ListenerConfig,
+    pub(super) s3: ListenerConfig,
+    pub(super) ops: ListenerConfig,
+    /// The listener that only redirects.
+    pub(super) redirect: ListenerConfig,
+    limits: Vec<Arc<Limits>>,
+}
+
+impl Listeners {
+    /// Reads the certificate or makes one; everything else is counted from zero.
+    pub(super) fn open(settings: &Settings, data_dir: &DataDir, files: Files) -> Result<Self, Error> {
+        let tls = tls_settings(settings, data_dir)?
+            .map(|settings| Tls::open(settings, Clock::system()))
+            .transpose()?;
+        let api = rate_limit::Settings {
+            uploads: settings.rate_limit_uploads,
+            results: settings.rate_limit_results,
+            others: settings.rate_limit,
+            failures: settings.rate_limit_failures,
+            total: settings.rate_limit_total,
+        };
+        let limits = [api, alike(settings.rate_limit_s3), alike(settings.rate_limit_ops)];
+        let [api, s3, ops] = limits.map(|settings| Arc::new(Limits::new(settings)));
+        let status =
+            StatusCode::from_u16(settings.rate_limit_status).expect("the setting is one of two statuses");
+        let connection_limiter = connection_limiter(settings, files);
+        let trusted_proxies =
+            Arc::new(TrustedProxies::new(settings.trusted_proxies.clone(), settings.proxy_header));
+        let timeouts = timeouts(settings);
+        let entropy = Entropy::system();
+        let redirect = ListenerConfig {
+            tls: None,
+            connection_limiter,
+            trusted_proxies,
+            rate_limit: None,
+            timeouts,
+            entropy,
+            refuse: http::refuse,
+        };
+        Ok(Self {
+            api: ListenerConfig {
+                tls: tls.as_ref().map(Tls::asking),
+                rate_limit: Some(http::limit_api(Arc::clone(&api), status, settings.cors_origins.clone())),
+                ..redirect.clone()
+            },
+            s3: ListenerConfig {
+                tls: tls.as_ref().map(Tls::asking),
+                rate_limit: Some(RateLimit::new("s3", Arc::clone(&s3), status, s3::slow_down)),
+                ..redirect.clone()
+            },
+            // Whoever watches the server comes directly, has no certificate, and gets in when it is crowded.
+            ops: ListenerConfig {
+                tls: tls.as_ref().map(Tls::open_to_all),
+                rate_limit: Some(http::limit_ops(Arc::clone(&ops), status)),
+                connection_limiter: ConnectionLimiter::new(
+                    files.ops_connections,
+                    settings.connections_per_address_max,
+                ),
+                trusted_proxies: Arc::new(TrustedProxies::new(Vec::new(), ProxyHeader::XForwardedFor)),
+                ..redirect.clone()
+            },
+            redirect,
+            tls,
+            limits: vec![api, s3, ops],
+        })
+    }
+
+    /// Warns of listeners that others than this machine reach without TLS.
+    pub(super) fn warn(&self, addresses: &Addresses) {
+        if self.tls.is_some() {
+            return;
+        }
+        let doors = [("API", addresses.api), ("S3", addresses.s3), ("operations", addresses.ops)];
+        for (name, address) in doors.into_iter().filter(|(_, address)| !address.ip().is_loopback()) {
+            tracing::warn!(
+                "{name} at {address} without TLS: whoever is on the way reads and changes tokens, encodings and \
+                 results; give --tls-cert and --tls-key, or --tls self-signed, unless a proxy does it",
+            );
+        }
+    }
+
+    /// Follows the files of the certificate, and forgets clients that stay away, as long as the process lives.
+    pub(super) fn keep(&self) -> std::io::Result<()> {
+        let hangup = signal(SignalKind::hangup())?;
+        match &self.tls {
+            Some(tls) => tokio::spawn(Arc::clone(tls).follow(hangup)),
+            None => tokio::spawn(nothing_to_read(hangup)),
+        };
+        let limits = self.limits.clone();
+        tokio::spawn(async move {
+            loop {
+                sleep(SWEEP_EVERY).await;
+                limits.iter().for_each(|limits| limits.sweep());
+            }
+        });
+        Ok(())
+    }
+}
+
+/// A signal to read files again is no reason to stop where there are none.
+async fn nothing_to_read(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: there is no TLS certificate to be read again");
+    }
+}
+
+/// Where the certificate comes from, if there is to be one.
+fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::Settings>, Error> {
+    let source = match (settings.tls, &settings.tls_cert, &settings.tls_key) {
+        (Mode::Auto, Some(certificate), Some(key)) => {
+            Source::Files { certificate: certificate.clone(), key: key.clone() }
+        }
+        (Mode::SelfSigned, ..) => {
+            let listened = [settings.listen, settings.s3_listen, settings.ops_listen].map(|door| door.ip());
+            Source::SelfSigned { folder: data_dir.folder("tls")?, names: names(&listened) }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(tls::Settings { source, client_authorities: settings.tls_client_ca.clone() }))
+}
+
+/// Names and addresses by which this machine may be called.
+fn names(listened: &[IpAddr]) -> Vec<String> {
+    let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let addresses = listened.iter().filter(|address| !address.is_unspecified()).map(IpAddr::to_string);
+    for name in std::iter::once(machine).chain(addresses) {
+        if !name.is_empty() && name.is_ascii() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn alike(rate: Rate) -> rate_limit::Settings {
+    rate_limit::Settings { uploads: rate, results: rate, others: rate, failures: Rate::Off, total: Rate::Off }
+}
+
+/// Counts the connections of clients: as many as the operator allows, as far as there are files for them. Says so if fewer
+/// may be open than the settings allow.
+fn connection_limiter(settings: &Settings, files: Files) -> Arc<ConnectionLimiter> {
+    let all_max = files.connections;
+    if all_max < settings.connections_max {
+        tracing::warn!(
+            "the limit on open files (ulimit -n) leaves {all_max} connections of --connections-max {}",
+            settings.connections_max
+        );
+    }
+    ConnectionLimiter::new(all_max, settings.connections_per_address_max)
+}
+
+fn timeouts(settings: &Settings) -> Timeouts {
+    Timeouts {
+        header: Duration::from_millis(settings.header_timeout_ms),
+        idle: Duration::from_millis(settings.idle_timeout_ms),
+        transfer: Duration::from_millis(settings.transfer_timeout_ms),
+        rate_min: settings.body_rate_min,
+    }
+}
+
+/// `http`, or `https` where there is TLS.
+pub(super) fn address(tls: bool, address: SocketAddr) -> String {
+    format!("{}://{address}", if tls { "https" } else { "http" })
+}

@@ -1,0 +1,51 @@
+//! The operator's door, which opens first and closes last.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::edge::{self, ListenerConfig};
+use crate::http::admin::Office;
+use crate::http::{Dependencies, Ops, Phase, Readiness};
+use crate::telemetry::metrics;
+
+/// How long answers under way may take once the door closes; everything else is closed by then.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The operator's door. Dropping it closes it.
+pub(super) struct Operator {
+    ops: Ops,
+    readiness: Readiness,
+    tasks: TaskTracker,
+    stop: DropGuard,
+}
+
+impl Operator {
+    /// Opens the door. It says that the server is starting, until [`Operator::open`].
+    pub(super) fn start(listener: TcpListener, entrance: ListenerConfig) -> Self {
+        let (readiness, stop, tasks) = (Readiness::default(), CancellationToken::new(), TaskTracker::new());
+        let ops = Ops::new(readiness.clone(), metrics::start());
+        tasks.spawn(edge::serve(listener, ops.routes(), entrance, stop.clone(), LAST_ANSWERS));
+        tasks.spawn(ops.clone().tick(stop.clone()));
+        Self { ops, readiness, tasks, stop: stop.drop_guard() }
+    }
+
+    /// The stores are open: they are asked for their health, and the administration answers.
+    pub(super) fn open(&self, dependencies: &Dependencies, office: Office) {
+        self.ops.open(dependencies, office);
+    }
+
+    /// Where the server is in its life from now on.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.readiness.enter(phase);
+    }
+
+    /// Closes the door.
+    pub(super) async fn stop(self) {
+        drop(self.stop);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

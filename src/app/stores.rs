@@ -1,0 +1,103 @@
+//! Opens what is stored.
+
+use std::path::Path;
+
+use super::{Addresses, Error, identity, objects, owner, s3, settings};
+use crate::config::Settings;
+use crate::http::External;
+use crate::metadata::Sqlite;
+use crate::objects::{Objects, Owner, Spool};
+use crate::queue::sled::{Settings as QueueSettings, SledBroker};
+use crate::runtime::entropy::Entropy;
+use crate::system::data_dir::DataDir;
+use crate::system::identity::Register;
+use crate::system::sqlite::Standing;
+
+/// All that is stored.
+pub(super) struct Shelves {
+    pub(super) metadata: Sqlite,
+    pub(super) broker: SledBroker,
+    pub(super) blobs: Blobs,
+}
+
+/// What is stored as it comes, and the ways that clients have to it.
+pub(super) struct Blobs {
+    pub(super) objects: Objects,
+    /// The claim to them.
+    pub(super) owner: Owner,
+    pub(super) spool: Spool,
+    pub(super) external: Option<External>,
+    /// What is behind our own endpoint, if clients are served by that.
+    pub(super) own: Option<s3::Own>,
+}
+
+/// Opens everything. Clients find us at the addresses, with TLS if they are `secure`.
+pub(super) async fn open(
+    settings: &Settings,
+    data_dir: &DataDir,
+    entropy: &Entropy,
+    addresses: &Addresses,
+    secure: bool,
+) -> Result<Shelves, Error> {
+    let mut register = identity::open(data_dir, entropy)?;
+    let (path, chance) = (data_dir.path().join("queue"), entropy.clone());
+    let wishes = QueueSettings {
+        on_damage: settings.queue_damaged,
+        expected: data_dir.path().join("metadata.db").exists(),
+        ..QueueSettings::default()
+    };
+    identity::check_queue(&path, &register)?;
+    let queue_path = path.clone();
+    // This takes as long as the rest together.
+    let queue = tokio::task::spawn_blocking(move || open_queue(&path, wishes, chance));
+    let others = async {
+        let metadata = open_metadata(settings, data_dir, &register)?;
+        let blobs = open_blobs(settings, data_dir, entropy, &register, (addresses, secure)).await?;
+        Ok::<_, Error>((metadata, blobs))
+    };
+    // Whatever comes of the others, the queue is no longer being opened when this returns.
+    let (others, queue) = (others.await, queue.await);
+    let (metadata, blobs) = others?;
+    let broker = queue.map_err(std::io::Error::from)??;
+    let own = blobs.own.is_some().then_some(identity::BUCKETS);
+    let claimed = blobs.owner.has_claimed().then(|| owner::name(settings));
+    let made = [identity::METADATA].into_iter().chain(own).map(str::to_owned).chain(claimed);
+    identity::mark_queue(&queue_path, &register)?;
+    identity::note(data_dir, &mut register, made)?;
+    Ok(Shelves { metadata, broker, blobs })
+}
+
+fn open_metadata(settings: &Settings, data_dir: &DataDir, register: &Register) -> Result<Sqlite, Error> {
+    let path = data_dir.path().join(identity::METADATA);
+    let owner = identity::owner(register, settings, identity::METADATA);
+    let metadata =
+        Sqlite::open_owned(&path, &owner).map_err(|cause| Error::Metadata { path: path.clone(), cause })?;
+    if metadata.standing() == Standing::Lossy {
+        tracing::warn!(path = %path.display(), "starting without metadata that is lost; objects of projects that are not known stay where they are");
+    }
+    Ok(metadata)
+}
+
+fn open_queue(path: &Path, settings: QueueSettings, entropy: Entropy) -> Result<SledBroker, Error> {
+    SledBroker::open(path, settings, entropy).map_err(|cause| Error::Queue { path: path.to_owned(), cause })
+}
+
+async fn open_blobs(
+    settings: &Settings,
+    data_dir: &DataDir,
+    entropy: &Entropy,
+    register: &Register,
+    (addresses, secure): (&Addresses, bool),
+) -> Result<Blobs, Error> {
+    let objects::Opened { mut objects, owner, mut external, own_endpoint } =
+        objects::open(settings, data_dir, register).await?;
+    let mut own = None;
+    if own_endpoint {
+        let opened = s3::open(settings, data_dir, entropy, register).await?;
+        (objects, external) = opened.for_clients(settings, objects, (addresses.api, addresses.s3), secure);
+        own = Some(opened);
+    }
+    let disks = objects.directories().into_iter().chain([data_dir.path().to_owned()]).collect();
+    let spool = Spool::new(disks, settings::spool(settings));
+    Ok(Blobs { objects, owner, spool, external, own })
+}

@@ -1,0 +1,103 @@
+//! What is wrong with the settings, in one line.
+
+use std::fmt;
+
+use super::settings::KEYS;
+use super::source::Source;
+use super::value::SECRET;
+
+/// A value that somebody gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The setting, as it was spelled.
+    pub key: String,
+    /// What was given.
+    pub value: String,
+    /// Who gave it.
+    pub source: Source,
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, value, source } = self;
+        if is_secret(key) {
+            write!(f, "{key} = *** from {source}")
+        } else {
+            write!(f, "{key} = {value:?} from {source}")
+        }
+    }
+}
+
+/// Whether a setting of this name holds a secret, and prints as `***`. The path of a file is none; of a name that is no
+/// setting the words decide.
+pub(super) fn is_secret(key: &str) -> bool {
+    if let Some(known) = KEYS.iter().find(|known| known.name == key) {
+        return known.placeholder == SECRET.placeholder;
+    }
+    let key = key.to_ascii_lowercase();
+    !key.ends_with("_file") && ["secret", "password", "token"].iter().any(|word| key.contains(word))
+}
+
+/// A setting that cannot be honoured. Its text is one line: key, value, source, and what would do.
+#[derive(Debug, thiserror::Error)]
+pub enum Mistake {
+    /// The value is not of the setting's kind.
+    #[error("{given}: give {remedy}")]
+    BadValue {
+        /// What was given.
+        given: Box<Given>,
+        /// What would do.
+        remedy: &'static str,
+    },
+    /// There is no such setting.
+    #[error("{given}: there is no such setting; {hint}")]
+    UnknownKey {
+        /// What was given.
+        given: Box<Given>,
+        /// The setting that may have been meant, or where to find all.
+        hint: String,
+    },
+    /// Two values that are fine alone do not go together.
+    #[error("{given}: {problem} {other}")]
+    Clash {
+        /// What was given.
+        given: Box<Given>,
+        /// How it clashes, and what would do.
+        problem: &'static str,
+        /// What it clashes with.
+        other: Box<Given>,
+    },
+    /// The value is fine elsewhere.
+    #[error("{given}: {problem}")]
+    NotHere {
+        /// What was given.
+        given: Box<Given>,
+        /// Why not here, and what would do.
+        problem: String,
+    },
+    /// The settings file cannot be read, or is not TOML.
+    #[error("settings file {place}: {problem}")]
+    File {
+        /// The file, with the line if one is to blame.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_secret_if_it_holds_one_and_a_misspelt_one_if_it_may() {
+        for secret in ["s3_secret_key", "ENTITYD_S3_SECRET_KEYS", "admin_token", "pasword_password"] {
+            assert!(is_secret(secret), "{secret}");
+        }
+        for open in
+            ["require_admin_token", "admin_token_file", "s3_secret_key_file", "s3_access_key", "listen"]
+        {
+            assert!(!is_secret(open), "{open}");
+        }
+    }
+}

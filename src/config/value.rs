@@ -1,0 +1,574 @@
+//! Kinds of values: how each is read from text, and what to say when it cannot be.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use axum::http::HeaderName;
+use ipnet::IpNet;
+
+use super::quantity::{bytes, days, hours, milliseconds, seconds, whole};
+use crate::edge::BasePath;
+use crate::edge::ProxyHeader;
+use crate::edge::rate_limit::Rate;
+use crate::edge::tls;
+use crate::http::Compress;
+use crate::http::Origins;
+use crate::http::RESERVED_PATHS;
+use crate::linkage::similarity::KernelName;
+use crate::objects::{ForeignEndpoints, Location};
+use crate::queue::sled::OnDamage;
+use crate::system::identity::Identity;
+use crate::system::secret::Hidden;
+use crate::system::sqlite::Losses;
+use crate::telemetry::log;
+use crate::worker::QueueSlots;
+
+/// How a value of type `T` is written.
+pub(super) struct Kind<T> {
+    /// What stands for the value in `--help`.
+    pub(super) placeholder: &'static str,
+    /// What would do, as it follows the word "give".
+    pub(super) remedy: &'static str,
+    /// The value, if the text is one.
+    pub(super) read: fn(&str) -> Option<T>,
+}
+
+/// Where to listen.
+pub(super) const ADDRESS: Kind<SocketAddr> = Kind {
+    placeholder: "ADDRESS:PORT",
+    remedy: "an address and a port, such as 127.0.0.1:8851 or [::]:8851, :8851 for every address, or 8851 for this \
+             machine alone",
+    read: address,
+};
+
+/// Where to listen, or nowhere.
+pub(super) const ADDRESS_OR_NONE: Kind<Option<SocketAddr>> = Kind {
+    placeholder: "ADDRESS:PORT",
+    remedy: "an address and a port, such as 127.0.0.1:8080 or [::]:80, :80 for every address, or 8080 for this machine \
+             alone",
+    read: |text| if text.is_empty() { Some(None) } else { address(text).map(Some) },
+};
+
+/// Whether there is TLS.
+pub(super) const TLS_MODE: Kind<tls::Mode> = Kind {
+    placeholder: "auto|self-signed|off",
+    remedy: "auto, self-signed or off",
+    read: |text| match text {
+        "auto" => Some(tls::Mode::Auto),
+        "self-signed" => Some(tls::Mode::SelfSigned),
+        "off" => Some(tls::Mode::Off),
+        _ => None,
+    },
+};
+
+/// Networks, or single addresses.
+pub(super) const NETWORKS: Kind<Vec<IpNet>> = Kind {
+    placeholder: "NETWORKS",
+    remedy: "networks or addresses separated by commas, such as 10.0.0.0/8,fd00::/8,192.0.2.1",
+    read: |text| listed(text).map(network).collect(),
+};
+
+/// How a proxy names the client.
+pub(super) const PROXY_HEADER: Kind<ProxyHeader> = Kind {
+    placeholder: "x-forwarded-for|forwarded|proxy-protocol",
+    remedy: "x-forwarded-for, forwarded or proxy-protocol",
+    read: |text| match text {
+        "x-forwarded-for" => Some(ProxyHeader::XForwardedFor),
+        "forwarded" => Some(ProxyHeader::Forwarded),
+        "proxy-protocol" => Some(ProxyHeader::ProxyProtocol),
+        _ => None,
+    },
+};
+
+/// What is in front of our paths.
+pub(super) const BASE_PATH: Kind<BasePath> = Kind {
+    placeholder: "PATH",
+    remedy: "a path of letters, digits and -._~ such as /pprl, not below /api or /docs",
+    read: |text| BasePath::parse(text).filter(|base| !base.begins_with_one_of(&RESERVED_PATHS)),
+};
+
+/// How often something may be asked for.
+pub(super) const RATE: Kind<Rate> = Kind {
+    placeholder: "RATE:BURST|off",
+    remedy: "requests a second and requests at once, such as 200:50, or off",
+    read: |text| text.parse().ok(),
+};
+
+/// How asking too often is answered.
+pub(super) const REFUSAL_STATUS: Kind<u16> = Kind {
+    placeholder: "503|429",
+    remedy: "503 or 429",
+    read: |text| text.parse().ok().filter(|status| [503, 429].contains(status)),
+};
+
+/// Connections at a time.
+pub(super) const CONNECTIONS: Kind<usize> = Kind {
+    placeholder: "N",
+    remedy: "a whole number from 1 to 1_000_000",
+    read: |text| whole(text, 1, 1_000_000).map(|connections| connections as usize),
+};
+
+/// How long to be patient.
+pub(super) const TIMEOUT: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 100 to 86_400_000, such as 60_000, or a time such as 60s",
+    read: |text| milliseconds(text, 100, 86_400_000),
+};
+
+/// How fast bytes have to come.
+pub(super) const RATE_MIN: Kind<u64> = Kind {
+    placeholder: "BYTES",
+    remedy: "bytes a second, such as 1_024 or 1KiB, or 0 for any",
+    read: |text| bytes(text, 0),
+};
+
+/// A directory, which need not exist yet.
+pub(super) const DIRECTORY: Kind<PathBuf> = Kind {
+    placeholder: "DIR",
+    remedy: "the path of a directory",
+    read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
+};
+
+/// A file, or none if it is left empty.
+pub(super) const FILE_OR_NONE: Kind<Option<PathBuf>> = Kind {
+    placeholder: "FILE",
+    remedy: "the path of a file",
+    read: |text| Some((!text.is_empty()).then(|| PathBuf::from(text))),
+};
+
+/// A word, or none if it is left empty.
+pub(super) const WORD_OR_NONE: Kind<Option<String>> = Kind {
+    placeholder: "WORD",
+    remedy: "one word of visible ASCII characters",
+    read: |text| match text {
+        "" => Some(None),
+        text => text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| Some(text.to_owned())),
+    },
+};
+
+/// A secret, or none if it is left empty. It is not to be given as a flag, which everyone on the machine can see.
+pub(super) const SECRET: Kind<Option<Hidden>> = Kind {
+    placeholder: "SECRET",
+    remedy: "the secret in the environment, or the path of a file that holds it",
+    read: |text| Some((!text.is_empty()).then(|| Hidden::new(text))),
+};
+
+/// Losses that are accepted.
+pub(super) const LOSSES: Kind<Losses> = Kind {
+    placeholder: "FILE:COMMIT",
+    remedy: "the loss as the refusal to start names it, such as metadata.db:1234",
+    read: Losses::parse,
+};
+
+/// The identity of a data directory, or none.
+pub(super) const IDENTITY_OR_NONE: Kind<Option<Identity>> = Kind {
+    placeholder: "IDENTITY",
+    remedy: "the 32 hexadecimal digits that the refusal to start names",
+    read: |text| if text.is_empty() { Some(None) } else { Identity::parse(text).map(Some) },
+};
+
+/// A share of something.
+pub(super) const PERCENT: Kind<u8> = Kind {
+    placeholder: "PERCENT",
+    remedy: "a whole number from 0 to 100",
+    read: |text| whole(text, 0, 100).and_then(|percent| u8::try_from(percent).ok()),
+};
+
+/// Where objects are.
+pub(super) const LOCATION: Kind<Location> = Kind {
+    placeholder: "URL",
+    remedy: "file:///DIR, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX",
+    read: Location::parse,
+};
+
+/// The URL of a service, or none if it is left empty.
+pub(super) const URL_OR_NONE: Kind<Option<String>> = Kind {
+    placeholder: "URL",
+    remedy: "an address such as https://s3.example.org:9000, without a path",
+    read: |text| match text {
+        "" => Some(None),
+        text => service(text).map(Some),
+    },
+};
+
+/// A host and port that clients are told, or auto.
+pub(super) const ENDPOINT_OR_AUTO: Kind<Option<String>> = Kind {
+    placeholder: "HOST:PORT",
+    remedy: "a host and a port as clients reach them, such as s3.example.org:8852, or auto",
+    read: |text| match text {
+        "" | "auto" => Some(None),
+        text => authority(text).then(|| Some(text.to_ascii_lowercase())),
+    },
+};
+
+/// Object stores of other people.
+pub(super) const FOREIGN_ENDPOINTS: Kind<ForeignEndpoints> = Kind {
+    placeholder: "ENDPOINTS",
+    remedy: "hosts, with the port unless it is 443 (TLS) or 80, and networks, separated by commas, such as \
+             s3.example.org,minio.lan:9000,10.1.0.0/16",
+    read: ForeignEndpoints::parse,
+};
+
+/// The name of a bucket.
+pub(super) const BUCKET: Kind<String> = Kind {
+    placeholder: "BUCKET",
+    remedy: "a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, such as uploads",
+    read: |text| {
+        let inner =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.' || byte == b'-';
+        let ends =
+            |text: &str| !text.starts_with(['.', '-']) && !text.ends_with(['.', '-']) && !text.contains("..");
+        let named = (3..=63).contains(&text.len()) && text.bytes().all(inner) && ends(text);
+        named.then(|| text.to_owned())
+    },
+};
+
+/// Yes or no.
+pub(super) const SWITCH: Kind<bool> =
+    Kind { placeholder: "true|false", remedy: "true or false", read: switch };
+
+/// Variables of the reference service that say yes or no and have no effect here: what they are about is built in. A value
+/// that is neither is a mistake all the same, which may hide in the others.
+pub(super) const SWITCHES_WITHOUT_EFFECT: [&str; 2] = ["MINIO_SECURE", "DOWNLOAD_OBJECT_STORE_ENABLED"];
+
+/// Yes, no, or as it is found.
+pub(super) const SWITCH_OR_AUTO: Kind<Option<bool>> = Kind {
+    placeholder: "auto|true|false",
+    remedy: "true, false or auto",
+    read: |text| if text.eq_ignore_ascii_case("auto") { Some(None) } else { switch(text).map(Some) },
+};
+
+/// How long temporary credentials last.
+pub(super) const CREDENTIALS_S: Kind<u64> = Kind {
+    placeholder: "S",
+    remedy: "seconds from 900 to 604_800, such as 43_200, or a time such as 12h",
+    read: |text| seconds(text, 900, 604_800),
+};
+
+/// Threads, where 0 means one for each core.
+pub(super) const THREADS: Kind<usize> = Kind {
+    placeholder: "N",
+    remedy: "a number of threads from 1 to 1024, or 0 for one on each core",
+    read: |text| whole(text, 0, 1024).map(|threads| threads as usize),
+};
+
+/// The size of an encoding.
+pub(super) const ENCODING_BYTES: Kind<u32> = Kind {
+    placeholder: "BYTES",
+    remedy: "bytes from 1 to 4096, such as 128",
+    read: |text| whole(text, 1, 4096).and_then(|bytes| u32::try_from(bytes).ok()),
+};
+
+/// The size of something large.
+pub(super) const BYTES: Kind<u64> = Kind {
+    placeholder: "BYTES",
+    remedy: "bytes, at least 1, such as 4_000_000_000 or 4GB",
+    read: |text| bytes(text, 1),
+};
+
+/// The size of something that may be missing altogether.
+pub(super) const BYTES_OR_NONE: Kind<u64> = Kind {
+    placeholder: "BYTES",
+    remedy: "bytes, such as 10_737_418_240 or 10GiB, or 0 for none",
+    read: |text| bytes(text, 0),
+};
+
+/// Uploads at a time: each takes a thread.
+pub(super) const UPLOADS: Kind<usize> = Kind {
+    placeholder: "N",
+    remedy: "a whole number from 1 to 4096",
+    read: |text| whole(text, 1, 4096).map(|uploads| uploads as usize),
+};
+
+/// Whose pages may use the API.
+pub(super) const ORIGINS: Kind<Origins> = Kind {
+    placeholder: "ORIGINS",
+    remedy: "origins such as https://study.example separated by commas, or * for all",
+    read: |text| text.parse().ok(),
+};
+
+/// Which results are compressed.
+pub(super) const COMPRESS: Kind<Compress> = Kind {
+    placeholder: "auto|always|off",
+    remedy: "auto, always or off",
+    read: |text| match text {
+        "auto" => Some(Compress::Auto),
+        "always" => Some(Compress::Always),
+        "off" => Some(Compress::Off),
+        _ => None,
+    },
+};
+
+/// What is done about a damaged queue.
+pub(super) const ON_DAMAGE: Kind<OnDamage> = Kind {
+    placeholder: "rebuild|refuse",
+    remedy: "rebuild or refuse",
+    read: |text| match text {
+        "rebuild" => Some(OnDamage::Rebuild),
+        "refuse" => Some(OnDamage::Refuse),
+        _ => None,
+    },
+};
+
+/// A number of things, at least one.
+pub(super) const COUNT: Kind<u64> =
+    Kind { placeholder: "N", remedy: "a whole number, at least 1, such as 300_000_000", read: positive };
+
+/// A number of things, or `auto`.
+pub(super) const COUNT_OR_AUTO: Kind<Option<u64>> = Kind {
+    placeholder: "N|auto",
+    remedy: "a whole number, at least 1, such as 300_000_000, or `auto`",
+    read: |text| if text == "auto" { Some(None) } else { positive(text).map(Some) },
+};
+
+/// The loops that compare, or `auto`.
+pub(super) const KERNEL: Kind<Option<KernelName>> = Kind {
+    placeholder: "NAME|auto",
+    remedy: "auto, portable, popcnt, avx2, avx512 or neon",
+    read: |text| if text == "auto" { Some(None) } else { text.parse().ok().map(Some) },
+};
+
+/// The size of something large, or `auto`.
+pub(super) const BYTES_OR_AUTO: Kind<Option<u64>> = Kind {
+    placeholder: "BYTES|auto",
+    remedy: "bytes, at least 1, such as 4_000_000_000 or 4GB, or `auto`",
+    read: |text| if text == "auto" { Some(None) } else { bytes(text, 1).map(Some) },
+};
+
+/// Which queues are served.
+pub(super) const QUEUE_SLOTS: Kind<QueueSlots> = Kind {
+    placeholder: "QUEUES",
+    remedy: "some of ingest, compute, highmemory and maintenance, such as compute=3,highmemory=1",
+    read: |text| text.parse().ok(),
+};
+
+/// A number of days, or `off`.
+pub(super) const DAYS_OR_OFF: Kind<Option<u64>> = Kind {
+    placeholder: "DAYS|off",
+    remedy: "days from 1 to 36_500, such as 30 or 30d, or `off`",
+    read: |text| if text == "off" { Some(None) } else { days(text, 1, 36_500).map(Some) },
+};
+
+/// How often something is done.
+pub(super) const PERIOD: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 1_000 to 604_800_000, such as 3_600_000, or a time such as 1h",
+    read: |text| milliseconds(text, 1_000, 604_800_000),
+};
+
+/// How long a job may take.
+pub(super) const DEADLINE: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 100 to 2_592_000_000, such as 21_600_000, or a time such as 6h",
+    read: |text| milliseconds(text, 100, 2_592_000_000),
+};
+
+/// How long a claim on a job lasts: long enough for a heartbeat to come in between.
+pub(super) const LEASE: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 100 to 86_400_000, such as 30_000, or a time such as 30s",
+    read: |text| milliseconds(text, 100, 86_400_000),
+};
+
+/// How long to wait, where 0 means not at all.
+pub(super) const WAIT: Kind<u64> = Kind {
+    placeholder: "MS",
+    remedy: "milliseconds from 0 to 86_400_000, such as 25_000, or a time such as 25s",
+    read: |text| milliseconds(text, 0, 86_400_000),
+};
+
+/// How long something is kept, in hours.
+pub(super) const HOURS: Kind<u64> = Kind {
+    placeholder: "H",
+    remedy: "hours from 1 to 87_600, such as 168, or a time such as 7d",
+    read: |text| hours(text, 1, 87_600),
+};
+
+/// A domain, or none if it is left empty.
+pub(super) const DOMAIN_OR_NONE: Kind<Option<String>> = Kind {
+    placeholder: "DOMAIN",
+    remedy: "a domain without a port, such as s3.example.org",
+    read: |text| if text.is_empty() { Some(None) } else { domain(text).map(Some) },
+};
+
+/// Which events are logged.
+pub(super) const LOG_FILTER: Kind<log::Filter> = Kind {
+    placeholder: "FILTER",
+    remedy: "error, warn, info, debug, trace or off, or levels by module such as info,entityd::queue=debug",
+    read: |text| text.parse().ok(),
+};
+
+/// What a log line looks like.
+pub(super) const LOG_FORMAT: Kind<log::Format> = Kind {
+    placeholder: "auto|text|json",
+    remedy: "auto, text or json",
+    read: |text| match text {
+        "auto" => Some(log::Format::Auto),
+        "text" => Some(log::Format::Text),
+        "json" => Some(log::Format::Json),
+        _ => None,
+    },
+};
+
+/// Request headers that may be logged.
+pub(super) const HEADER_NAMES: Kind<Vec<String>> = Kind {
+    placeholder: "NAMES",
+    remedy: "names of request headers separated by commas, none of them carrying a secret as authorization does",
+    read: |text| listed(text).map(loggable_header).collect(),
+};
+
+/// Words in the names of headers that carry secrets, such as `x-amz-security-token` or those with a customer's key: these
+/// are never logged.
+const SECRET_WORDS: [&str; 9] = [
+    "authorization",
+    "cookie",
+    "credential",
+    "password",
+    "secret",
+    "signature",
+    "token",
+    "api-key",
+    "customer-key",
+];
+
+/// The header's name in lower case, if it is a name and its values may be seen.
+fn loggable_header(name: &str) -> Option<String> {
+    let name = name.parse::<HeaderName>().ok()?;
+    let secret = SECRET_WORDS.iter().any(|word| name.as_str().contains(word));
+    (!secret).then(|| name.to_string())
+}
+
+/// The domain in lower case, if it is one: labels of letters, digits and hyphens.
+fn domain(text: &str) -> Option<String> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(inner);
+    (text.len() <= 253 && text.split('.').all(is_label)).then(|| text.to_ascii_lowercase())
+}
+
+/// A network, or the network of one address.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Where to listen. A port alone, or behind `localhost`, is one of this machine alone; one behind a colon is one of every
+/// address, IPv4 and IPv6.
+fn address(text: &str) -> Option<SocketAddr> {
+    let port =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
+    let (host, number) = text.rsplit_once(':').unwrap_or(("localhost", text));
+    match (host.to_ascii_lowercase().as_str(), port(number)?) {
+        ("localhost", port) => Some((Ipv4Addr::LOCALHOST, port).into()),
+        ("", port) => Some((Ipv6Addr::UNSPECIFIED, port).into()),
+        _ => text.parse().ok(),
+    }
+}
+
+/// Whether the text is a host, and maybe a port, and nothing else.
+fn authority(text: &str) -> bool {
+    let parsed = text.parse::<axum::http::uri::Authority>();
+    parsed.is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@'))
+}
+
+/// The address of a service, without a slash at its end.
+fn service(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    (["http", "https"].contains(&scheme) && authority(rest)).then(|| format!("{scheme}://{rest}"))
+}
+
+/// What stands between commas, without what is empty.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+fn positive(text: &str) -> Option<u64> {
+    whole(text, 1, u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_has_labels_and_no_port() {
+        let read = DOMAIN_OR_NONE.read;
+        assert_eq!(read("S3.Example.org"), Some(Some("s3.example.org".to_owned())));
+        assert_eq!(read(""), Some(None));
+        for wrong in [".", "a..b", "a:80", "http://a", "a b", "*.a"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn endpoints_buckets_and_switches_are_checked() {
+        assert_eq!((URL_OR_NONE.read)("http://Store:9000/"), Some(Some("http://Store:9000".to_owned())));
+        for wrong in ["store:9000", "ftp://store", "http://", "http://a/b", "http://user@a"] {
+            assert_eq!((URL_OR_NONE.read)(wrong), None, "{wrong}");
+        }
+        assert_eq!((ENDPOINT_OR_AUTO.read)("S3.example.org:1"), Some(Some("s3.example.org:1".to_owned())));
+        assert_eq!((ENDPOINT_OR_AUTO.read)("http://a"), None);
+        assert!((BUCKET.read)("uploads").is_some() && (BUCKET.read)("a-b.c").is_some());
+        for wrong in ["", "ab", "Uploads", "a/b", "-ab", "a..b", "a_b"] {
+            assert_eq!((BUCKET.read)(wrong), None, "{wrong}");
+        }
+        for (written, read) in
+            [("TRUE", true), ("Yes", true), ("on", true), ("1", true), ("OFF", false), ("no", false)]
+        {
+            assert_eq!((SWITCH.read)(written), Some(read), "{written}");
+            assert_eq!((SWITCH_OR_AUTO.read)(written), Some(Some(read)), "{written}");
+        }
+        assert_eq!((SWITCH_OR_AUTO.read)("Auto"), Some(None));
+        for wrong in ["", "maybe", "2", "auto", "y", "true false"] {
+            assert_eq!((SWITCH.read)(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_an_address_and_so_is_localhost() {
+        for (written, read) in [
+            ("localhost:8851", "127.0.0.1:8851"),
+            ("LocalHost:0", "127.0.0.1:0"),
+            ("8851", "127.0.0.1:8851"),
+            (":8851", "[::]:8851"),
+            ("0.0.0.0:1", "0.0.0.0:1"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!((ADDRESS.read)(written), read.parse().ok(), "{written}");
+            assert_eq!((ADDRESS_OR_NONE.read)(written), Some(read.parse().ok()), "{written}");
+        }
+        for wrong in
+            ["", ":", "localhost", "localhost:", "here:1", "::1", "::1:80", "+1", ":+1", "65536", "1.2.3.4"]
+        {
+            assert_eq!((ADDRESS.read)(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_with_secrets_are_never_logged() {
+        let read = HEADER_NAMES.read;
+        assert_eq!(
+            read(" X-Request-Id, User-Agent,"),
+            Some(vec!["x-request-id".into(), "user-agent".into()])
+        );
+        assert_eq!(read(""), Some(vec![]));
+        for wrong in [
+            "Authorization",
+            "Proxy-Authorization",
+            "x-request-id,cookie",
+            "X-Amz-Security-Token",
+            "x-amz-copy-source-server-side-encryption-customer-key",
+            "X-Api-Key",
+            "a header",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The record of a request in the access log.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use axum::extract::Request;
+use axum::http::{Method, Uri};
+use tracing::field::DisplayValue;
+
+use super::client_ip::ClientIp;
+
+/// The route of a request that none fits, as a label.
+pub const UNKNOWN_ROUTE: &str = "none";
+
+/// A request as the log shows it: method and path. If it is dropped unanswered, it says that it was broken off.
+pub struct AccessLog {
+    method: &'static str,
+    uri: Uri,
+    /// What is shown of the path.
+    shown: fn(&str) -> String,
+    client: Option<IpAddr>,
+    answered: bool,
+}
+
+impl AccessLog {
+    /// A request that has just come, of whose path `shown` tells what may be seen.
+    pub fn of(request: &Request, shown: fn(&str) -> String) -> Self {
+        let client = request.extensions().get().map(|ClientIp(address)| *address);
+        let (method, uri) = (known_method(request.method()), request.uri().clone());
+        Self { method, uri, shown, client, answered: false }
+    }
+
+    /// The method as a label.
+    pub const fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// Who asked, for the log.
+    pub fn client(&self) -> Option<DisplayValue<IpAddr>> {
+        self.client.map(tracing::field::display)
+    }
+
+    /// It has its answer.
+    pub const fn answered(&mut self) {
+        self.answered = true;
+    }
+}
+
+impl fmt::Display for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, (self.shown)(self.uri.path()))
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        if !self.answered {
+            tracing::info!(client.address = self.client(), "{self} was broken off before it was answered");
+        }
+    }
+}
+
+/// The method as a label: whatever a caller invents is one label alone.
+pub(super) fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [Method; 7] = [
+        Method::GET,
+        Method::POST,
+        Method::DELETE,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PUT,
+        Method::PATCH,
+    ];
+    const NAMES: [&str; 7] = ["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"];
+    KNOWN.iter().position(|known| known == method).map_or("other", |position| NAMES[position])
+}

@@ -1,0 +1,254 @@
+//! What happens on a connection, and for how long nothing has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::sleep;
+
+use super::timeouts::Timeouts;
+use crate::runtime::clock::Stopwatch;
+
+/// The shortest pause between two looks at a connection.
+const LOOK_MIN: Duration = Duration::from_millis(20);
+
+/// What happens on a connection, as seen by its socket, its requests and its answers.
+#[derive(Debug)]
+pub(super) struct Activity {
+    watch: Stopwatch,
+    /// Requests that are not answered to the last byte.
+    under_way: AtomicUsize,
+    /// When a byte was last sent, or a request began or ended.
+    moved_ms: AtomicU64,
+    /// Bodies that nobody wants and that are read to their end.
+    lingering: AtomicUsize,
+    /// When the first byte of a request arrived that has not begun; 0 if none has.
+    head_ms: AtomicU64,
+    /// Pieces of answers that wait to be sent; with HTTP/2 there may be several.
+    waiting: Mutex<Vec<Piece>>,
+    /// Requests so far.
+    requests: AtomicU64,
+    /// Frames arrive that belong to no request.
+    http2: AtomicBool,
+}
+
+/// A piece of an answer that waits to be sent.
+#[derive(Debug)]
+struct Piece {
+    /// What it answers.
+    request: u64,
+    since_ms: u64,
+    bytes: usize,
+}
+
+/// A request under way, until dropped.
+#[derive(Debug)]
+pub(super) struct RequestGuard {
+    activity: Arc<Activity>,
+    request: u64,
+}
+
+impl RequestGuard {
+    /// A piece of the answer, of so many bytes, waits to be sent, or none does.
+    pub(super) fn sending(&self, bytes: Option<usize>) {
+        self.activity.sending(self.request, bytes);
+    }
+}
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            watch: Stopwatch::start(),
+            under_way: AtomicUsize::new(0),
+            lingering: AtomicUsize::new(0),
+            moved_ms: AtomicU64::new(0),
+            head_ms: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            requests: AtomicU64::new(0),
+            http2: AtomicBool::new(false),
+        })
+    }
+
+    /// Bytes have arrived.
+    pub(super) fn received(&self) {
+        let other = self.under_way.load(Ordering::Relaxed) + self.lingering.load(Ordering::Relaxed);
+        if other == 0 && self.head_ms.load(Ordering::Relaxed) == 0 {
+            self.head_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes were sent.
+    pub(super) fn sent(&self) {
+        self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn sending(&self, request: u64, bytes: Option<usize>) {
+        let since_ms = self.now_ms();
+        let mut waiting = self.waiting();
+        let place = waiting.iter().position(|piece| piece.request == request);
+        match (place, bytes) {
+            (Some(place), Some(bytes)) => return waiting[place] = Piece { request, since_ms, bytes },
+            (Some(place), None) => _ = waiting.swap_remove(place),
+            (None, Some(bytes)) => waiting.push(Piece { request, since_ms, bytes }),
+            (None, None) => return,
+        }
+        self.moved_ms.store(since_ms, Ordering::Relaxed);
+    }
+
+    /// A request begins.
+    pub(super) fn begin(self: &Arc<Self>, http2: bool) -> RequestGuard {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.head_ms.store(0, Ordering::Relaxed);
+        self.http2.store(http2, Ordering::Relaxed);
+        self.sent();
+        RequestGuard { activity: Arc::clone(self), request: self.requests.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The rest of a body is read away until what this gives is dropped: its bytes begin no request.
+    pub(super) fn linger(self: &Arc<Self>) -> LingerGuard {
+        self.lingering.fetch_add(1, Ordering::Relaxed);
+        LingerGuard(Arc::clone(self))
+    }
+
+    /// Whether no request is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0
+    }
+
+    /// Waits until the client has been slower than `timeouts` allows.
+    pub(super) async fn overdue(&self, timeouts: &Timeouts) {
+        loop {
+            match self.left(timeouts) {
+                Some(Duration::ZERO) => return,
+                left => {
+                    let look = timeouts.header.min(timeouts.idle).min(timeouts.transfer) / 4;
+                    sleep(left.map_or(look, |left| left.min(look)).max(LOOK_MIN)).await;
+                }
+            }
+        }
+    }
+
+    /// What is left of the time that the client has for what it is at; nothing if it has all the time it likes.
+    fn left(&self, timeouts: &Timeouts) -> Option<Duration> {
+        let moved = self.moved_ms.load(Ordering::Relaxed);
+        let head = self.head_ms.load(Ordering::Relaxed);
+        let now = self.now_ms();
+        let left = |since: u64, allowed: Duration| {
+            allowed.saturating_sub(Duration::from_millis(now.saturating_sub(since)))
+        };
+        let (since, allowed) = if !self.is_idle() {
+            let waiting = self.waiting();
+            // Others that move do not excuse one that has stopped.
+            let piece = |piece: &Piece| left(piece.since_ms, timeouts.for_bytes(piece.bytes));
+            return waiting.iter().map(piece).min().map(|pieces| pieces.min(left(moved, timeouts.transfer)));
+        } else if self.lingering.load(Ordering::Relaxed) > 0 {
+            return None;
+        } else if head > 0 && !self.http2.load(Ordering::Relaxed) {
+            (head, timeouts.header)
+        } else {
+            (moved, timeouts.idle)
+        };
+        Some(left(since, allowed))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Piece>> {
+        self.waiting.lock()
+    }
+
+    /// Never 0.
+    fn now_ms(&self) -> u64 {
+        1 + self.watch.elapsed().as_millis() as u64
+    }
+}
+
+/// The rest of a body that is read away, until dropped.
+#[derive(Debug)]
+pub(super) struct LingerGuard(Arc<Activity>);
+
+impl Drop for LingerGuard {
+    fn drop(&mut self) {
+        self.0.lingering.fetch_sub(1, Ordering::Relaxed);
+        self.0.sent();
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.activity.waiting().retain(|piece| piece.request != self.request);
+        self.activity.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.activity.sent();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(100),
+        transfer: Duration::from_secs(1_000),
+        rate_min: 0,
+    };
+
+    /// Whole seconds left, rounded up.
+    fn left(activity: &Activity) -> Option<u64> {
+        activity.left(&TIMEOUTS).map(|left| left.as_secs_f64().ceil() as u64)
+    }
+
+    #[test]
+    fn every_phase_has_its_own_patience() {
+        let activity = Activity::new();
+        assert_eq!(left(&activity), Some(100));
+        activity.received();
+        assert_eq!(left(&activity), Some(10));
+        let busy = activity.begin(false);
+        activity.received();
+        assert_eq!(left(&activity), None);
+        busy.sending(Some(5));
+        assert_eq!(left(&activity), Some(1_000));
+        busy.sending(None);
+        assert_eq!(left(&activity), None);
+        drop(busy);
+        assert_eq!((left(&activity), activity.is_idle()), (Some(100), true));
+        let lingers = activity.linger();
+        activity.received();
+        assert_eq!(left(&activity), None, "what is read away begins no request");
+        drop(lingers);
+        assert_eq!(left(&activity), Some(100));
+        drop(activity.begin(true));
+        activity.received();
+        assert_eq!(left(&activity), Some(100), "frames of HTTP/2 need not begin a request");
+    }
+
+    #[tokio::test]
+    async fn of_several_answers_one_that_stops_is_overdue() {
+        let timeouts = Timeouts { transfer: Duration::from_millis(50), rate_min: 1_000, ..TIMEOUTS };
+        let activity = Activity::new();
+        let [stalled, _busy] = [true, true].map(|http2| activity.begin(http2));
+        // A twentieth of a second, and as long again for the bytes.
+        stalled.sending(Some(50));
+        let moving = async {
+            loop {
+                let other = activity.begin(true);
+                other.sending(Some(1));
+                sleep(Duration::from_millis(5)).await;
+                drop(other);
+            }
+        };
+        tokio::select! {
+            () = activity.overdue(&timeouts) => {}
+            () = moving => {}
+        }
+        assert!(activity.watch.elapsed() >= Duration::from_millis(100));
+    }
+
+    #[tokio::test]
+    async fn who_sends_half_a_head_is_overdue() {
+        let timeouts = Timeouts { header: Duration::from_millis(50), ..TIMEOUTS };
+        let activity = Activity::new();
+        activity.received();
+        activity.overdue(&timeouts).await;
+    }
+}

@@ -1,0 +1,184 @@
+//! Whom a request is counted for: the peer of its connection, or whom a trusted proxy names.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::HeaderMap;
+use axum::http::header::FORWARDED;
+use ipnet::IpNet;
+use serde::Serialize;
+use tokio::io::AsyncRead;
+
+use super::forwarded::{self, X_FORWARDED_FOR, forwarded_as, nearest, x_forwarded_for};
+use super::proxy_protocol;
+use super::public_address::PublicAddress;
+
+/// Whom a request is counted for; every request that comes in by a listener carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientIp(pub IpAddr);
+
+impl ClientIp {
+    /// Whether it is on this machine.
+    pub fn is_near(self) -> bool {
+        self.0.to_canonical().is_loopback()
+    }
+}
+
+/// The host, with its port, by which the client of a trusted proxy knows this server; a request carries it that came by
+/// one that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedHost(pub String);
+
+/// How trusted proxies name the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// By the header of this name.
+    XForwardedFor,
+    /// By the header of this name.
+    Forwarded,
+    /// By the first bytes of a connection.
+    ProxyProtocol,
+}
+
+/// Which proxies are believed.
+#[derive(Debug)]
+pub struct TrustedProxies {
+    proxies: Vec<IpNet>,
+    header: ProxyHeader,
+    hinted: AtomicBool,
+}
+
+impl TrustedProxies {
+    /// `proxies` are believed, if they name the client by `header`.
+    pub const fn new(proxies: Vec<IpNet>, header: ProxyHeader) -> Self {
+        Self { proxies, header, hinted: AtomicBool::new(false) }
+    }
+
+    /// Whether `peer` is a proxy that is believed.
+    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxies.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whom the connection of `peer` speaks for, if it is to begin by saying so.
+    ///
+    /// # Errors
+    /// The connection does not begin as it should.
+    pub async fn announced(
+        &self,
+        peer: IpAddr,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Option<IpAddr>> {
+        if self.header == ProxyHeader::ProxyProtocol && self.trusts(peer) {
+            proxy_protocol::read(stream).await
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Whom a request of `peer` is counted for: the last in the chain of proxies that is no trusted proxy itself.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.trusts(peer) {
+            self.hint(peer, headers);
+            return peer;
+        }
+        match self.header {
+            ProxyHeader::XForwardedFor => self.beyond(peer, x_forwarded_for(headers)),
+            ProxyHeader::Forwarded => self.beyond(peer, forwarded::forwarded(headers)),
+            ProxyHeader::ProxyProtocol => peer,
+        }
+    }
+
+    /// The host by which the client of a request knows this server, if `peer` is a proxy that is believed and says so.
+    pub(super) fn host(&self, peer: IpAddr, headers: &HeaderMap) -> Option<ForwardedHost> {
+        forwarded::host(headers).filter(|_| self.trusts(peer)).map(ForwardedHost)
+    }
+
+    /// What `peer` says about the address that its client has asked for, if it is a proxy that is believed.
+    pub(super) fn outside(&self, peer: IpAddr, headers: &HeaderMap) -> Option<PublicAddress> {
+        if !self.trusts(peer) {
+            return None;
+        }
+        let base = nearest(headers, "x-forwarded-prefix");
+        Some(if self.header == ProxyHeader::Forwarded {
+            let (scheme, host) = (forwarded_as(headers, "proto"), forwarded_as(headers, "host"));
+            PublicAddress::said(scheme.as_deref(), host.as_deref(), base)
+        } else {
+            let (scheme, host) = (nearest(headers, "x-forwarded-proto"), forwarded::host(headers));
+            PublicAddress::said(scheme, host.as_deref(), base)
+        })
+    }
+
+    fn beyond(&self, peer: IpAddr, named: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
+        let mut nearest = peer;
+        // What a proxy does not name ends the chain: nobody knows who wrote the rest.
+        for address in named.map_while(|address| address) {
+            nearest = address;
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        nearest
+    }
+
+    /// Says once that there seems to be a proxy whom nobody told us to trusted_proxies.
+    fn hint(&self, peer: IpAddr, headers: &HeaderMap) {
+        let forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
+        if forwarded && is_private(peer) && !self.hinted.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "a proxy says for whom it asks and is not believed: all its clients share one rate limit; \
+                 if it is yours, name it in --trusted-proxies",
+            );
+        }
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn client(trusted: &str, header: ProxyHeader, peer: &str, value: &str) -> String {
+        let proxies = trusted.split(',').filter_map(|network| network.parse().ok()).collect();
+        let name = if header == ProxyHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
+        let headers = HeaderMap::from_iter([(name, value.parse().unwrap())]);
+        TrustedProxies::new(proxies, header).client(address(peer), &headers).to_string()
+    }
+
+    #[test]
+    fn nobody_is_believed_unless_trusted() {
+        let header = ProxyHeader::XForwardedFor;
+        assert_eq!(client("", header, "10.0.0.1", "192.0.2.1"), "10.0.0.1");
+        assert_eq!(client("10.0.0.0/8", header, "10.0.0.1", "192.0.2.1"), "192.0.2.1");
+        assert_eq!(client("10.0.0.0/8", header, "::ffff:10.0.0.1", "192.0.2.1"), "192.0.2.1");
+        assert_eq!(client("10.0.0.0/8", header, "11.0.0.1", "192.0.2.1"), "11.0.0.1");
+    }
+
+    #[test]
+    fn what_a_client_writes_itself_is_not_believed() {
+        let header = ProxyHeader::XForwardedFor;
+        let seen = |value| client("10.0.0.0/8", header, "10.0.0.1", value);
+        assert_eq!(seen("198.51.100.9, 192.0.2.1"), "192.0.2.1");
+        assert_eq!(seen("192.0.2.1, 10.0.0.7"), "192.0.2.1");
+        assert_eq!(seen("192.0.2.1, nonsense, 10.0.0.7"), "10.0.0.7");
+        assert_eq!(seen("nonsense"), "10.0.0.1");
+        // Only the header that the proxy is known to send counts: a client may have sent the other one.
+        assert_eq!(client("10.0.0.0/8", ProxyHeader::ProxyProtocol, "10.0.0.1", "192.0.2.1"), "10.0.0.1");
+        assert_eq!(client("10.0.0.0/8", ProxyHeader::Forwarded, "10.0.0.1", "for=192.0.2.1"), "192.0.2.1");
+    }
+}

@@ -1,0 +1,228 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::Instrument;
+
+use super::activity::Activity;
+use super::ambiguous;
+use super::client_ip::ClientIp;
+use super::connection_limit::ConnectionPermit;
+use super::lingering_close::{Lingering, see_off};
+use super::listener_config::ListenerConfig;
+use super::log_throttle::LogThrottle;
+use super::request_id::RequestId;
+use super::timeouts::TimedBody;
+use super::tracked_body::TrackedBody;
+use super::tracked_stream::{Stream, TrackedStream};
+
+/// How long a slow client has for the last bytes of an answer once the server stops.
+const LAST_BYTES: Duration = Duration::from_secs(2);
+/// How often it is looked whether they are sent.
+const LOOK: Duration = Duration::from_millis(50);
+/// What browsers are told of a listener with TLS: for a year, come back with TLS only.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// Requests under way at a time on a connection of HTTP/2.
+const STREAMS_MAX: u32 = 128;
+/// Requests taken back, by the client or for its mistakes, until its connection is closed.
+const RESETS_MAX: usize = 64;
+/// Bytes of the headers of a request in HTTP/2.
+const HEADERS_BYTES_MAX: u32 = 64 << 10;
+/// Bytes on the way for a request, and for all of a connection, in HTTP/2.
+const STREAM_WINDOW: u32 = 512 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// A connection that was accepted and counted.
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    pub(super) peer: IpAddr,
+    pub(super) permit: ConnectionPermit,
+}
+
+/// Connections that did not begin well.
+static REFUSED: LazyLock<LogThrottle> = LazyLock::new(LogThrottle::default);
+
+/// Says why a connection did not begin well: a proxy that does not announce its clients, or a client without its
+/// certificate, is found by that alone. Whoever goes away by himself is no news.
+fn refused(peer: IpAddr, error: &io::Error) {
+    let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    if gone.contains(&error.kind()) {
+        tracing::debug!(%peer, "a connection did not begin well: {error}");
+    } else if let Some(count) = REFUSED.count() {
+        tracing::warn!(count, %peer, "connections did not begin well: {error}");
+    }
+}
+
+/// What the requests of a connection share.
+struct Host {
+    config: ListenerConfig,
+    router: Router,
+    peer: IpAddr,
+    activity: Arc<Activity>,
+}
+
+impl Accepted {
+    /// Answers the requests of the connection until it ends, is idle for too long, or `stop`.
+    pub(super) async fn serve(self, config: ListenerConfig, router: Router, stop: CancellationToken) {
+        // Answers are small and written at once; waiting for more would only delay them.
+        if let Err(error) = self.stream.set_nodelay(true) {
+            tracing::debug!("cannot set nodelay: {error}");
+        }
+        let peer = self.peer;
+        let greeted = tokio::select! {
+            greeted = timeout(config.timeouts.header, self.greet(&config)) => greeted,
+            () = stop.cancelled() => return,
+        };
+        let (stream, peer, _present) = match greeted {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(error)) => return refused(peer, &error),
+            Err(_) => return tracing::debug!("a connection did not begin in time"),
+        };
+        let activity = Activity::new();
+        let host = Arc::new(Host { config, router, peer, activity });
+        host.converse(stream, stop).await;
+    }
+
+    /// Hears whom the connection speaks for, and agrees on secrets.
+    async fn greet(mut self, config: &ListenerConfig) -> io::Result<(Stream, IpAddr, ConnectionPermit)> {
+        let mut peer = self.peer;
+        if let Some(client) = config.trusted_proxies.announced(peer, &mut self.stream).await? {
+            peer = client;
+            self.permit.identify(client).map_err(|_| io::Error::other("too many of one client"))?;
+        }
+        let stream = match &config.tls {
+            Some(tls) => match tls.accept(self.stream).await {
+                Ok(stream) => Stream::Tls(Box::new(stream)),
+                Err((error, stream)) => {
+                    let permit = self.permit;
+                    // It goes on being counted.
+                    tokio::spawn(async move {
+                        see_off(stream).await;
+                        drop(permit);
+                    });
+                    return Err(error);
+                }
+            },
+            None => Stream::Plain(self.stream),
+        };
+        Ok((stream, peer, self.permit))
+    }
+}
+
+impl Host {
+    async fn converse(self: Arc<Self>, stream: Stream, stop: CancellationToken) {
+        let io = TokioIo::new(TrackedStream { stream, activity: Arc::clone(&self.activity) });
+        let (activity, timeouts) = (Arc::clone(&self.activity), self.config.timeouts);
+        let builder = builder();
+        let connection =
+            builder.serve_connection(io, service_fn(move |request| Arc::clone(&self).answer(request)));
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = activity.overdue(&timeouts) => {
+                connection.as_mut().graceful_shutdown();
+                let goodbye = timeout(LAST_BYTES, connection);
+                if goodbye.await.is_err() {
+                    tracing::debug!("a connection was too slow and is closed");
+                }
+                return;
+            }
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    // Half a request is none: there is nothing to finish.
+                    () = quiet(&activity) => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!("a connection ended badly: {error}");
+        }
+    }
+
+    /// Answers one request.
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<TrackedBody>, Infallible> {
+        let busy = self.activity.begin(request.version() == Version::HTTP_2);
+        let ListenerConfig { trusted_proxies, rate_limit, timeouts, tls, entropy, refuse, .. } = &self.config;
+        let client = trusted_proxies.client(self.peer, request.headers());
+        let name = RequestId::new(request.headers(), entropy);
+        // In HTTP/2 nobody is told to go on, and so nobody waits for long.
+        let awaits_continue =
+            request.version() < Version::HTTP_2 && request.headers().contains_key(header::EXPECT);
+        let mut request = request.map(|body| {
+            if body.is_end_stream() {
+                return Body::empty();
+            }
+            let awaited = TimedBody::new(body, *timeouts);
+            Body::new(Lingering::new(awaited, awaits_continue, Arc::clone(&self.activity)))
+        });
+        request.extensions_mut().insert(ClientIp(client));
+        if let Some(host) = trusted_proxies.host(self.peer, request.headers()) {
+            request.extensions_mut().insert(host);
+        }
+        if let Some(outside) = trusted_proxies.outside(self.peer, request.headers()) {
+            request.extensions_mut().insert(outside);
+        }
+        request.extensions_mut().insert(name);
+        let router = self.router.clone();
+        let answering = async {
+            if let Some((status, detail)) = ambiguous::refusal(request.headers()) {
+                return Ok(refuse(status, detail));
+            }
+            match rate_limit {
+                Some(rate_limit) => Ok(rate_limit.pass(client, request, router).await),
+                None => router.oneshot(request).await,
+            }
+        };
+        let mut response = answering.instrument(name.span()).await?;
+        name.tell(&mut response);
+        if tls.is_some() {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        Ok(response.map(|body| TrackedBody { body, busy }))
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // Who has sent a whole request may close that side and still listen, as `nc -N` does.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_header_list_size(HEADERS_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+}
+
+/// Waits until no request has been under way for a while.
+async fn quiet(activity: &Activity) {
+    let mut quiet = Duration::ZERO;
+    while quiet < LAST_BYTES {
+        sleep(LOOK).await;
+        quiet = if activity.is_idle() { quiet + LOOK } else { Duration::ZERO };
+    }
+}

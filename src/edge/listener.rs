@@ -1,0 +1,98 @@
+//! Listeners: they accept connections until told to stop, and then let them finish.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Accepted;
+use super::connection_limit::LimitReached;
+use super::listener_config::ListenerConfig;
+use super::log_throttle::LogThrottle;
+
+/// How long accepting pauses when the system refuses, most likely for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+/// What a connection is told for which there is no room, where it can be told.
+const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+
+/// Serves `router` on `listener` until `stop`; then closes the listener, lets requests under way finish for
+/// `drain` at most, and breaks off the rest. Idle connections are closed at once.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: ListenerConfig,
+    stop: CancellationToken,
+    drain: Duration,
+) {
+    let mut connections = JoinSet::new();
+    let throttles = Throttles::default();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => match config.count(peer.ip()) {
+                    Ok(permit) => {
+                        let arrived = Accepted { stream, peer: peer.ip(), permit };
+                        connections.spawn(arrived.serve(config.clone(), router.clone(), stop.clone()));
+                    }
+                    Err(full) => turn_away(&config, &stream, peer.ip(), full, &throttles),
+                },
+                Err(error) => {
+                    if let Some(count) = throttles.refused.count() {
+                        tracing::warn!(count, "cannot accept a connection; trying again: {error}");
+                    }
+                    sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let finish = async { while connections.join_next().await.is_some() {} };
+    if timeout(drain, finish).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests were still under way and are broken off");
+        connections.shutdown().await;
+    }
+}
+
+/// Connections that were refused, by the limit that refused them.
+#[derive(Default)]
+struct Throttles {
+    everywhere: LogThrottle,
+    /// By the system.
+    refused: LogThrottle,
+    one_address: LogThrottle,
+}
+
+fn turn_away(
+    config: &ListenerConfig,
+    stream: &TcpStream,
+    peer: IpAddr,
+    full: LimitReached,
+    throttles: &Throttles,
+) {
+    if config.tls.is_none() {
+        // Nobody waits until it is read.
+        let _ = stream.try_write(NO_ROOM);
+    }
+    let throttles = match full {
+        LimitReached::Everywhere => &throttles.everywhere,
+        LimitReached::ForThisAddress => &throttles.one_address,
+    };
+    let Some(count) = throttles.count() else { return };
+    match full {
+        LimitReached::Everywhere => {
+            tracing::warn!(count, "connections were refused: as many are open as --connections-max allows");
+        }
+        LimitReached::ForThisAddress => tracing::warn!(
+            count,
+            address = %peer,
+            "connections were refused: --connections-per-address-max allows no more from one address",
+        ),
+    }
+}

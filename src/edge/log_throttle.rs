@@ -1,0 +1,48 @@
+//! Something that happens often and is said seldom.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::runtime::clock::Stopwatch;
+
+/// How many milliseconds lie between two times that it is said.
+const PAUSE_MS: u64 = 10_000;
+
+/// Counts what would fill the log.
+#[derive(Debug)]
+pub(super) struct LogThrottle {
+    watch: Stopwatch,
+    count: AtomicU64,
+    said_ms: AtomicU64,
+}
+
+impl Default for LogThrottle {
+    fn default() -> Self {
+        Self { watch: Stopwatch::start(), count: AtomicU64::new(0), said_ms: AtomicU64::new(0) }
+    }
+}
+
+impl LogThrottle {
+    /// It happened again. How often it did since this was last said, if it is time to say so.
+    pub(super) fn count(&self) -> Option<u64> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let now_ms = 1 + self.watch.elapsed().as_millis() as u64;
+        let said_ms = self.said_ms.load(Ordering::Relaxed);
+        let due = said_ms == 0 || now_ms.saturating_sub(said_ms) >= PAUSE_MS;
+        let mine = due
+            && self.said_ms.compare_exchange(said_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        mine.then(|| self.count.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_at_first_and_then_kept_back() {
+        let seldom = LogThrottle::default();
+        assert_eq!(seldom.count(), Some(1));
+        assert_eq!(seldom.count(), None);
+        assert_eq!(seldom.count(), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! The address by which clients know this server: a proxy in between may have another name and another scheme, and a path in
+//! front of every path.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use serde::Serialize;
+
+/// The longest path that may be in front of ours.
+const BYTES_MAX: usize = 200;
+
+/// A path in front of every path of this server, such as `/pprl`, without a slash at its end; empty if there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct BasePath(String);
+
+impl BasePath {
+    /// None.
+    pub const fn none() -> Self {
+        Self(String::new())
+    }
+
+    /// Reads a path of letters, digits and `-._~`; anything else is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let path = text.trim_end_matches('/');
+        let plain = |part: &str| {
+            let is_name = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+            is_name && !["", ".", ".."].contains(&part)
+        };
+        let is_path = |path: &str| path.strip_prefix('/').is_some_and(|parts| parts.split('/').all(plain));
+        (path.len() <= BYTES_MAX && (path.is_empty() || is_path(path))).then(|| Self(path.to_owned()))
+    }
+
+    /// Returns whether its first segment is one of these.
+    pub fn begins_with_one_of(&self, segments: &[&str]) -> bool {
+        self.0.split('/').nth(1).is_some_and(|first| segments.contains(&first))
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What follows it in a path, from the slash on; nothing if the path is not below it.
+    pub fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let rest = path.strip_prefix(self.0.as_str()).filter(|_| !self.is_empty())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    }
+}
+
+impl fmt::Display for BasePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a trusted proxy says about the address that its client has asked for. An argument of handlers; empty where none says
+/// anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublicAddress {
+    scheme: Option<&'static str>,
+    host: Option<Authority>,
+    base: Option<BasePath>,
+}
+
+impl PublicAddress {
+    /// What makes sense of what was said.
+    pub fn said(scheme: Option<&str>, host: Option<&str>, base: Option<&str>) -> Self {
+        let known = |said: &str| ["http", "https"].into_iter().find(|known| said.eq_ignore_ascii_case(known));
+        let named = |host: &str| host.parse::<Authority>().ok().filter(|host| !host.as_str().contains('@'));
+        let scheme = scheme.and_then(known);
+        Self { scheme, host: host.and_then(named), base: base.and_then(BasePath::parse) }
+    }
+
+    /// The host that the client has asked, without the port.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_ref().map(Authority::host)
+    }
+
+    /// What is in front of our paths, as this proxy says or else as it is configured.
+    pub fn base<'a>(&'a self, configured: &'a BasePath) -> &'a BasePath {
+        self.base.as_ref().unwrap_or(configured)
+    }
+
+    /// Where everything of this server is, without a slash at the end: the whole address where that is known, else the path
+    /// in front of ours; nothing, if there is none.
+    pub fn root(&self, configured: &BasePath) -> Option<String> {
+        let base = self.base(configured);
+        let scheme = self.scheme.map_or_else(String::new, |scheme| format!("{scheme}:"));
+        match &self.host {
+            Some(host) => Some(format!("{scheme}//{host}{base}")),
+            None => Some(base.to_string()).filter(|base| !base.is_empty()),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for PublicAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
+
+/// The host by which the caller knows this server, without the port and in lower case: as a trusted proxy says it, or else
+/// as it was asked.
+#[derive(Debug)]
+pub struct PublicHost(pub Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for PublicHost {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let said = parts.extensions.get::<PublicAddress>().and_then(PublicAddress::host);
+        // In HTTP/2 the host is in the address.
+        let asked = || parts.uri.host().map(str::to_owned);
+        let header = || {
+            let host: Authority = parts.headers.get(HOST)?.to_str().ok()?.parse().ok()?;
+            Some(host.host().to_owned())
+        };
+        let host = said.map(str::to_owned).or_else(asked).or_else(header);
+        Ok(Self(host.map(|host| host.to_ascii_lowercase())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_base_path_is_a_path_and_nothing_else() {
+        let read = |text| BasePath::parse(text).map(|base| base.to_string());
+        for (text, base) in
+            [("", ""), ("/", ""), ("/pprl", "/pprl"), ("/pprl/", "/pprl"), ("/a/b-1", "/a/b-1")]
+        {
+            assert_eq!(read(text).as_deref(), Some(base), "{text}");
+        }
+        for bad in ["pprl", "//evil.example", "/a//b", "/../a", "/a b", "/a?b", "/a\"b", "http://x/y"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        let base = BasePath::parse("/pprl").unwrap();
+        assert_eq!(base.strip("/pprl/docs"), Some("/docs"));
+        assert_eq!(base.strip("/pprl"), Some(""));
+        assert_eq!((base.strip("/pprlx"), base.strip("/docs")), (None, None));
+        assert_eq!(BasePath::default().strip("/docs"), None);
+        assert!(
+            BasePath::parse("/api/x").unwrap().begins_with_one_of(&["api"])
+                && !base.begins_with_one_of(&["api"])
+        );
+    }
+
+    #[test]
+    fn the_root_is_as_whole_as_it_is_known() {
+        let configured = BasePath::parse("/pprl").unwrap();
+        let root = |scheme, host, base| PublicAddress::said(scheme, host, base).root(&configured);
+        assert_eq!(root(None, None, None).as_deref(), Some("/pprl"));
+        assert_eq!(PublicAddress::default().root(&BasePath::default()), None);
+        let whole = root(Some("HTTPS"), Some("linkage.example:8443"), Some("/other/"));
+        assert_eq!(whole.as_deref(), Some("https://linkage.example:8443/other"));
+        assert_eq!(root(Some("ftp"), Some("a.example"), None).as_deref(), Some("//a.example/pprl"));
+        assert_eq!(root(None, Some("me@a.example"), Some("//evil")).as_deref(), Some("/pprl"));
+    }
+
+    #[tokio::test]
+    async fn the_host_is_the_callers_own_name_for_us() {
+        async fn host(request: axum::http::request::Builder, outside: PublicAddress) -> Option<String> {
+            let (mut parts, ()) = request.extension(outside).body(()).unwrap().into_parts();
+            PublicHost::from_request_parts(&mut parts, &()).await.unwrap().0
+        }
+        let asked = |host: &str| Request::get("/").header(HOST, host);
+        for (header, expected) in [
+            ("Linkage.example:8851", Some("linkage.example")),
+            ("[::1]:8851", Some("[::1]")),
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("not a host", None),
+        ] {
+            assert_eq!(host(asked(header), PublicAddress::default()).await.as_deref(), expected);
+        }
+        let http2 = Request::get("https://Linkage.example:8851/api/v1");
+        assert_eq!(host(http2, PublicAddress::default()).await.as_deref(), Some("linkage.example"));
+        let outside = PublicAddress::said(None, Some("PublicAddress.example:1"), None);
+        assert_eq!(host(asked("127.0.0.1:8851"), outside).await.as_deref(), Some("outside.example"));
+    }
+}

@@ -1,0 +1,10 @@
+//! Limits the requests of a client, which is known by its network address.
+
+mod limits;
+mod middleware;
+mod rate;
+mod state_store;
+
+pub use limits::{Allowance, Class, Limits, Refusal, Settings};
+pub use middleware::RateLimit;
+pub use rate::Rate;

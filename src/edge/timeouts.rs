@@ -1,0 +1,162 @@
+//! How slow a client may be, and the body of a request that is not waited for forever.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::BoxError;
+use axum::body::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::runtime::clock::Stopwatch;
+
+/// How long a body has to be waited for, in all, until its rate is looked at; then it begins anew.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// How slow a client may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the head of a request, and for the greeting before it.
+    pub header: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// Between two pieces of a body, in either direction.
+    pub transfer: Duration,
+    /// Bytes a second of a body, while it is waited for; 0 for any.
+    pub rate_min: u64,
+}
+
+impl Timeouts {
+    /// For a piece of so many bytes, while others on the same connection move.
+    pub(super) fn for_bytes(&self, bytes: usize) -> Duration {
+        match self.rate_min {
+            0 => Duration::MAX,
+            rate => self.transfer.saturating_add(Duration::from_secs_f64(bytes as f64 / rate as f64)),
+        }
+    }
+}
+
+/// A client that was too slow with its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stalled {
+    /// Nothing came for long.
+    #[error("the body stopped arriving")]
+    Silent,
+    /// What came was too little.
+    #[error("the body arrives too slowly")]
+    Slow,
+}
+
+/// A body that fails when it arrives too slowly. Time is counted only while it is waited for: a server that does
+/// not keep up is no fault of the client's.
+pub(super) struct TimedBody<B = Incoming> {
+    body: B,
+    timeouts: Timeouts,
+    /// Rings when nothing has come for too long. Made at the first wait.
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// Runs while the body is waited for.
+    waiting: Option<Stopwatch>,
+    /// Waited for since the rate was last looked at, and what came.
+    waited: Duration,
+    bytes: u64,
+}
+
+impl<B> TimedBody<B> {
+    pub(super) fn new(body: B, timeouts: Timeouts) -> Self {
+        Self { body, timeouts, alarm: None, waiting: None, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Notes that something has come.
+    fn note(&mut self, bytes: usize) -> Result<(), Stalled> {
+        self.bytes += bytes as u64;
+        let Some(waiting) = self.waiting.take() else { return Ok(()) };
+        self.waited += waiting.elapsed();
+        if self.waited < WINDOW {
+            return Ok(());
+        }
+        let wanted = self.timeouts.rate_min as f64 * self.waited.as_secs_f64();
+        let enough = self.bytes as f64 >= wanted;
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        if enough { Ok(()) } else { Err(Stalled::Slow) }
+    }
+
+    /// Waits for more, but not forever.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<Stalled> {
+        let allowed = self.timeouts.transfer;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(allowed)));
+        if self.waiting.is_none() {
+            self.waiting = Some(Stopwatch::start());
+            alarm.as_mut().reset(Instant::now() + allowed);
+        }
+        alarm.as_mut().poll(context).map(|()| Stalled::Silent)
+    }
+}
+
+impl<B> hyper::body::Body for TimedBody<B>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            return self.wait(context).map(|stalled| Some(Err(stalled.into())));
+        };
+        let Some(Ok(frame)) = frame else { return Poll::Ready(frame.map(|frame| frame.map_err(Into::into))) };
+        let noted = self.note(frame.data_ref().map_or(0, Bytes::len));
+        Poll::Ready(Some(noted.map(|()| frame).map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use futures::stream;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        header: Duration::ZERO,
+        idle: Duration::ZERO,
+        transfer: Duration::from_millis(50),
+        rate_min: 100,
+    };
+
+    #[tokio::test]
+    async fn a_silent_body_fails_and_a_quick_one_does_not() {
+        let silent = Body::from_stream(stream::pending::<Result<Bytes, BoxError>>());
+        let failure = TimedBody::new(silent, TIMEOUTS).frame().await.unwrap().unwrap_err();
+        assert_eq!(failure.downcast_ref(), Some(&Stalled::Silent));
+        let whole = TimedBody::new(Body::from("quick"), TIMEOUTS).collect().await.unwrap();
+        assert_eq!(whole.to_bytes(), "quick");
+    }
+
+    #[test]
+    fn a_trickle_fails_after_a_while() {
+        let mut body = TimedBody::new((), TIMEOUTS);
+        let mut arrive = |waited, bytes| {
+            body.waited += waited;
+            body.waiting = Some(Stopwatch::start());
+            body.note(bytes)
+        };
+        assert_eq!(arrive(WINDOW / 2, 1), Ok(()));
+        assert_eq!(arrive(WINDOW / 2, 1_100), Ok(()));
+        assert_eq!(arrive(WINDOW / 2, 10), Ok(()));
+        assert_eq!(arrive(WINDOW / 2, 10), Err(Stalled::Slow));
+    }
+}

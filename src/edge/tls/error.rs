@@ -1,0 +1,93 @@
+//! Why there is no TLS.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::runtime::clock::Timestamp;
+use crate::system::permission::explained;
+use crate::system::secret;
+
+/// Why certificates cannot be used. One line each, naming the file and what would do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("cannot use {}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+    /// There is no certificate in it.
+    #[error("{} holds no certificate; give a PEM file that begins with the server's own", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no private key in it.
+    #[error("{} holds no private key; give one in PEM that is not encrypted", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its private key is of no use without a passphrase.
+    #[error(
+        "the private key in {} is encrypted, and there is nobody to ask for its passphrase; decrypt it with `openssl pkey -in \
+         FILE -out NEW-FILE`, and keep the new one readable by the server alone",
+        path.display()
+    )]
+    EncryptedKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is in it cannot be used.
+    #[error("{} cannot be used: {problem}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// They were not made for each other.
+    #[error("the private key in {} is not that of the certificate in {}", key.display(), certificate.display())]
+    Mismatch {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the private key.
+        key: PathBuf,
+    },
+    /// It was valid once.
+    #[error("the certificate in {} expired at {ended}; renew it", path.display())]
+    Expired {
+        /// The file.
+        path: PathBuf,
+        /// When, in UTC.
+        ended: Timestamp,
+    },
+    /// It will be valid.
+    #[error("the certificate in {} is not valid before {begins}; is the clock right?", path.display())]
+    NotYetValid {
+        /// The file.
+        path: PathBuf,
+        /// When, in UTC.
+        begins: Timestamp,
+    },
+    /// Others could put their own private key there.
+    #[error(transparent)]
+    Secret(#[from] secret::Error),
+    /// No certificate could be made.
+    #[error("cannot make a certificate: {0}")]
+    Making(#[from] rcgen::Error),
+}
+
+impl Error {
+    /// A file cannot be read or written.
+    pub(super) fn file(path: &Path, cause: io::Error) -> Self {
+        Self::File { path: path.to_owned(), cause: explained(path, cause) }
+    }
+
+    /// What is in a file cannot be used.
+    pub(super) fn unusable(path: &Path, problem: &str) -> Self {
+        Self::Unusable { path: path.to_owned(), problem: problem.to_owned() }
+    }
+}

@@ -1,0 +1,183 @@
+//! A certificate with its private key, read from files and checked.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, RootCertStore};
+use sha2::{Digest, Sha256};
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
+use zeroize::Zeroizing;
+
+use super::Error;
+use crate::runtime::clock::Timestamp;
+use crate::system::{secret, text};
+
+/// The longest file that is read; a device never ends.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// How long before its end a certificate is warned about.
+const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
+
+/// What only files with an encrypted private key hold: in the newer form, and in the older one.
+const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+/// How certificates and keys begin in DER: a sequence of 256 bytes or more.
+const DER: &[u8] = &[0x30, 0x82];
+/// The version of X.509 that has extensions, and with them names.
+const VERSION: X509Version = X509Version::V3;
+
+/// What is said of a private key that the library does not take.
+const KEY_KINDS: &str = "its private key is of a kind that is not supported, or damaged; use ECDSA on P-256 or P-384, RSA of \
+                         2048 to 8192 bits, or Ed25519";
+
+/// A certificate that is valid now, with those that vouch for it and its private key.
+pub(super) struct Pair {
+    pub(super) certified: CertifiedKey,
+    /// SHA-256 of the certificate, as `openssl x509 -fingerprint` shows it.
+    pub(super) fingerprint: String,
+    /// When the certificate ends.
+    pub(super) ends: Timestamp,
+    /// Hosts and addresses that it is for.
+    pub(super) names: Vec<String>,
+}
+
+impl Pair {
+    /// Reads and checks; both may be in one file.
+    pub(super) fn read(
+        certificate: &Path,
+        key: &Path,
+        provider: &CryptoProvider,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let chain = certificates(certificate)?;
+        let Inspected { fingerprint, ends, names } = inspect(certificate, &chain[0], now)?;
+        let private_key = private_key(key)?;
+        let certified =
+            CertifiedKey::from_der(chain, private_key, provider).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    Error::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
+                }
+                rustls::Error::General(_) => Error::unusable(key, KEY_KINDS),
+                other => Error::unusable(key, &other.to_string()),
+            })?;
+        Ok(Self { certified, fingerprint, ends, names })
+    }
+}
+
+/// Those who may vouch for clients.
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| Error::unusable(path, &error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+/// All certificates of a file, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let text = read(path, |_| Ok(()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(unmarked(path, &text)?).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(Error::NoCertificate { path: path.to_owned() }),
+        Ok(found) => Ok(found),
+        // What the library says holds bytes of the file.
+        Err(pem::Error::MissingSectionEnd { .. }) => {
+            Err(Error::unusable(path, "it ends in the middle of a certificate; copy it again, in full"))
+        }
+        Err(_) => Err(Error::unusable(path, "it is no PEM file; give one with lines of base64")),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let text = read(path, |file| {
+        let metadata = file.metadata().map_err(|cause| Error::file(path, cause))?;
+        Ok(secret::check(path, &metadata)?)
+    })?;
+    let text = unmarked(path, &text)?;
+    if ENCRYPTED.iter().any(|sign| memchr::memmem::find(text, sign).is_some()) {
+        return Err(Error::EncryptedKey { path: path.to_owned() });
+    }
+    PrivateKeyDer::from_pem_slice(text).map_err(|_| Error::NoKey { path: path.to_owned() })
+}
+
+/// PEM without the byte order mark in front.
+fn unmarked<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
+    if bytes.starts_with(DER) {
+        return Err(Error::unusable(
+            path,
+            "it is DER; turn it into PEM, with `openssl x509` or `openssl pkey`",
+        ));
+    }
+    text::unmarked(bytes).map_err(|foreign| Error::unusable(path, &foreign.to_string()))
+}
+
+fn read(path: &Path, check: impl FnOnce(&File) -> Result<(), Error>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let unusable = |cause| Error::file(path, cause);
+    let file = File::open(path).map_err(unusable)?;
+    check(&file)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(unusable)?;
+    Ok(bytes)
+}
+
+/// What is told of a certificate.
+struct Inspected {
+    fingerprint: String,
+    ends: Timestamp,
+    names: Vec<String>,
+}
+
+/// Looks at a certificate, which has to be valid now.
+fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected, Error> {
+    let (_, parsed) = parse_x509_certificate(certificate)
+        .map_err(|_| Error::unusable(path, "its first certificate is damaged; copy the file again"))?;
+    if parsed.version() != VERSION {
+        let problem = format!(
+            "its first certificate is of X.509 version {}, which clients refuse; have one of version 3 made, with the \
+             server's names as subjectAltName",
+            parsed.version().0 + 1
+        );
+        return Err(Error::unusable(path, &problem));
+    }
+    let moment = |time: ASN1Time| Timestamp::from_micros(time.timestamp().saturating_mul(1_000_000));
+    let (begins, ends) = (moment(parsed.validity().not_before), moment(parsed.validity().not_after));
+    if now < begins {
+        return Err(Error::NotYetValid { path: path.to_owned(), begins });
+    }
+    if now > ends {
+        return Err(Error::Expired { path: path.to_owned(), ended: ends });
+    }
+    if ends.since(now) < WARNED_BEFORE {
+        tracing::warn!("the certificate in {} expires at {ends}; renew it", path.display());
+    }
+    let alternatives = parsed.subject_alternative_name().ok().flatten();
+    let names = alternatives.iter().flat_map(|names| &names.value.general_names);
+    let names = names.filter_map(name).collect();
+    Ok(Inspected { fingerprint: fingerprint(certificate), ends, names })
+}
+
+/// A host or an address.
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let four = <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from);
+            four.or_else(|| <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from))
+                .map(|address| address.to_string())
+        }
+        _ => None,
+    }
+}
+
+fn fingerprint(certificate: &[u8]) -> String {
+    let digest = Sha256::digest(certificate);
+    digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+}

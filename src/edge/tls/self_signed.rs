@@ -1,0 +1,83 @@
+//! A certificate of our own making, for those who have none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+use rustls::crypto::CryptoProvider;
+
+use super::Error;
+use super::pair::Pair;
+use crate::runtime::clock::Timestamp;
+use crate::system::secret;
+
+/// The years at whose beginnings it becomes valid and ends: whatever this machine's clock and those of clients say, it is good.
+/// Both have been what the library gives for long, and clients take them.
+const BEGINS: i32 = 1975;
+const ENDS: i32 = 4096;
+/// The certificate alone.
+const PUBLIC: &str = "certificate.pem";
+/// A certificate that ends sooner than this is made anew at the start.
+const RENEWED_BEFORE: Duration = Duration::from_hours(30 * 24);
+
+/// The file in `folder` with certificate and private key, made for `names` if there is none that is good for a
+/// while. The certificate alone is put beside it, to be given to clients.
+pub(super) fn keep(
+    folder: &Path,
+    names: &[String],
+    provider: &CryptoProvider,
+    now: Timestamp,
+) -> Result<PathBuf, Error> {
+    let path = folder.join("self-signed.pem");
+    let why = match Pair::read(&path, &path, provider, now) {
+        Ok(pair) if pair.ends.since(now) > RENEWED_BEFORE => {
+            warn_of_others(&path, &pair, names);
+            return Ok(path);
+        }
+        Ok(pair) => Some(format!("it expires at {}", pair.ends)),
+        Err(Error::File { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error @ (Error::Expired { .. } | Error::NotYetValid { .. })) => Some(error.to_string()),
+        Err(Error::Unusable { path, problem }) => {
+            let problem = format!("{problem}; or remove it, and the next start makes another");
+            return Err(Error::Unusable { path, problem });
+        }
+        Err(error) => return Err(error),
+    };
+    make(folder, &path, names)?;
+    if let Some(why) = why {
+        let Pair { fingerprint, .. } = Pair::read(&path, &path, provider, now)?;
+        tracing::warn!(
+            fingerprint,
+            "a new self-signed certificate was made, since the old one is not good any more: {why}; clients that know the \
+             old one need {}",
+            folder.join(PUBLIC).display()
+        );
+    }
+    Ok(path)
+}
+
+/// Clients know the certificate by now, so that a new one is for the operator to decide.
+fn warn_of_others(path: &Path, pair: &Pair, names: &[String]) {
+    let others: Vec<_> = names.iter().filter(|name| !pair.names.contains(name)).map(String::as_str).collect();
+    if !others.is_empty() {
+        tracing::warn!(
+            "the self-signed certificate is not for {}, and clients that come by that name refuse it: remove {}, and \
+             the next start makes another",
+            others.join(", "),
+            path.display()
+        );
+    }
+}
+
+fn make(folder: &Path, path: &Path, names: &[String]) -> Result<(), Error> {
+    let mut wanted = CertificateParams::new(names)?;
+    wanted.distinguished_name.push(DnType::CommonName, "entityd, self-signed");
+    wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    (wanted.not_before, wanted.not_after) = (date_time_ymd(BEGINS, 1, 1), date_time_ymd(ENDS, 1, 1));
+    let key = KeyPair::generate()?;
+    let certificate = wanted.self_signed(&key)?.pem();
+    let public = folder.join(PUBLIC);
+    fs::write(&public, &certificate).map_err(|cause| Error::file(&public, cause))?;
+    Ok(secret::write(path, &format!("{certificate}{}", key.serialize_pem()))?)
+}

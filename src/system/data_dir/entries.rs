@@ -1,0 +1,57 @@
+//! Looks whether this process may use what it keeps in the directory, so that what it may not is named at the start.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Error, unusable};
+use crate::system::permission::{self, Access};
+
+/// Files that are read; of a secret, the operator may have made one that cannot be written.
+const READ: [&str; 5] = ["format", "identity", "admin-token", "s3-credentials", "tls/self-signed.pem"];
+/// Files that are written again and again.
+const WRITTEN: [&str; 11] = [
+    "lock",
+    "reserve",
+    "metadata.db",
+    "metadata.db-wal",
+    "metadata.db-shm",
+    "metadata.mark",
+    "buckets.db",
+    "buckets.db-wal",
+    "buckets.db-shm",
+    "buckets.mark",
+    "objects.lease",
+];
+/// Folders in which files are made and removed.
+const FOLDERS: [&str; 6] = ["objects", "objects/projects", "objects/buckets", "spool", "cache", "tls"];
+
+/// Checks the directory and what is known to lie in it. Objects are left out: there may be millions.
+pub(super) fn check(path: &Path) -> Result<(), Error> {
+    super::check_folder(path)?;
+    for name in FOLDERS {
+        super::check_folder(&path.join(name))?;
+    }
+    for name in READ {
+        check_one(&path.join(name), Access::READ_OK)?;
+    }
+    for name in WRITTEN {
+        check_one(&path.join(name), Access::READ_OK | Access::WRITE_OK)?;
+    }
+    check_queue(&path.join("queue"))
+}
+
+/// Checks the queue and all its files: which they are is its own affair, and so is something else in its place.
+fn check_queue(folder: &Path) -> Result<(), Error> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    super::check_folder(folder)?;
+    for entry in fs::read_dir(folder).map_err(unusable(folder))? {
+        check_one(&entry.map_err(unusable(folder))?.path(), Access::READ_OK | Access::WRITE_OK)?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_one(path: &Path, needed: Access) -> Result<(), Error> {
+    permission::check(path, needed).map_err(|cause| Error::Unusable { path: path.to_owned(), cause })
+}

@@ -1,0 +1,61 @@
+//! The lock on the directory, and the words in it about who holds it.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::system::uname;
+
+use super::{Error, private};
+use crate::runtime::clock::Clock;
+use crate::system::permission::explained;
+
+/// The longest word about a holder that is repeated.
+const HOLDER_CHARS_MAX: usize = 200;
+
+/// Takes the lock and leaves word of this process for whoever comes second.
+pub(super) fn take(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("lock");
+    let unusable = |cause| Error::Unusable { path: path.clone(), cause: explained(&path, cause) };
+    let mut file = private().read(true).truncate(false).open(&path).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::InUse { path: folder.to_owned(), holder: holder(&mut file) });
+        }
+        Err(TryLockError::Error(cause)) => return Err(unusable(without_locks(cause))),
+    }
+    leave_word(&mut file).map_err(unusable)?;
+    Ok(file)
+}
+
+/// What is there is written over first: on a full disk there is no room for anything new. The number of a process alone
+/// says little: every container has a first one.
+fn leave_word(file: &mut File) -> io::Result<()> {
+    let (process, started) = (std::process::id(), Clock::system().now().whole_seconds());
+    let system = uname();
+    let word = format!("{process} on host {}, started at {started}\n", system.nodename().to_string_lossy());
+    file.rewind()?;
+    file.write_all(word.as_bytes())?;
+    file.set_len(word.len() as u64)
+}
+
+fn holder(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    // The lock says enough where the words cannot be read.
+    let _ = file.take(4 << 10).read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let word: String =
+        text.trim().chars().take_while(|char| !char.is_control()).take(HOLDER_CHARS_MAX).collect();
+    if word.is_empty() { "that did not say which".to_owned() } else { word }
+}
+
+fn without_locks(cause: io::Error) -> io::Error {
+    let errno = Errno::from_io_error(&cause);
+    if errno.is_some_and(|errno| [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS].contains(&errno)) {
+        let advice = "this file system has no locks, which keep two servers apart; put the data directory on a local disk";
+        return io::Error::new(cause.kind(), format!("{cause}: {advice}"));
+    }
+    cause
+}

@@ -1,0 +1,155 @@
+//! The identity of a data directory: random, made once, and repeated in every store that belongs to it.
+//!
+//! The file `identity` in the data directory holds it, and names the stores that were made:
+//!
+//! ```text
+//! identity 8c1f0d6f3c0a4b1e9d5c7a2b6e4f8091
+//! made buckets.db
+//! made metadata.db
+//! checksum 1c291ca3
+//! ```
+//!
+//! The checksum is the CRC-32 of the lines above it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use super::data_dir::write_durably;
+use crate::runtime::entropy::Entropy;
+
+/// The name of the file.
+const FILE: &str = "identity";
+
+/// Tells a data directory from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity([u8; 16]);
+
+impl Identity {
+    /// A new one.
+    pub fn random(entropy: &Entropy) -> Self {
+        Self(entropy.bytes())
+    }
+
+    /// Reads 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(text, &mut bytes).ok().map(|()| Self(bytes))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl Serialize for Identity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The identity of a data directory, and the stores that were made for it.
+#[derive(Debug)]
+pub struct Register {
+    folder: PathBuf,
+    identity: Identity,
+    made: BTreeSet<String>,
+}
+
+impl Register {
+    /// Reads the register in `folder`; none if there is none that can be read.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn read(folder: &Path) -> io::Result<Option<Self>> {
+        let path = folder.join(FILE);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => String::from_utf8_lossy(&text?).into_owned(),
+        };
+        let read = parse(&text).map(|(identity, made)| Self { folder: folder.to_owned(), identity, made });
+        if read.is_none() {
+            tracing::warn!(path = %path.display(), "the file is damaged and is written again");
+        }
+        Ok(read)
+    }
+
+    /// Writes a register that names no store yet.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn make(folder: &Path, identity: Identity) -> io::Result<Self> {
+        let register = Self { folder: folder.to_owned(), identity, made: BTreeSet::new() };
+        register.write()?;
+        Ok(register)
+    }
+
+    /// The identity.
+    pub const fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Whether `store` was made before.
+    pub fn has(&self, store: &str) -> bool {
+        self.made.contains(store)
+    }
+
+    /// Notes that `stores` are made. Writes the file only if that is new.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn note(&mut self, stores: impl IntoIterator<Item = String>) -> io::Result<()> {
+        let before = self.made.len();
+        self.made.extend(stores);
+        if self.made.len() == before { Ok(()) } else { self.write() }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let made: String = self.made.iter().flat_map(|store| ["made ", store, "\n"]).collect();
+        let text = format!("identity {}\n{made}", self.identity);
+        let checksum = crc32fast::hash(text.as_bytes());
+        write_durably(&self.folder, FILE, &format!("{text}checksum {checksum:08x}\n"))
+    }
+}
+
+fn parse(text: &str) -> Option<(Identity, BTreeSet<String>)> {
+    let (text, checksum) = text.trim_end().rsplit_once("checksum ")?;
+    if u32::from_str_radix(checksum, 16) != Ok(crc32fast::hash(text.as_bytes())) {
+        return None;
+    }
+    let mut lines = text.lines();
+    let identity = Identity::parse(lines.next()?.strip_prefix("identity ")?)?;
+    let made = lines.map(|line| line.strip_prefix("made ").map(str::to_owned)).collect::<Option<_>>()?;
+    Some((identity, made))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_register_remembers_what_was_made() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Register::read(folder.path()).unwrap().is_none());
+        let mut register = Register::make(folder.path(), Identity([7; 16])).unwrap();
+        register.note(["metadata.db".to_owned()]).unwrap();
+        let again = Register::read(folder.path()).unwrap().unwrap();
+        assert_eq!(again.identity(), register.identity());
+        assert!(again.has("metadata.db") && !again.has("buckets.db"));
+    }
+
+    #[test]
+    fn a_damaged_register_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for damage in ["", "identity 12\n", "identity \nmade x\nchecksum 0\n", "\u{0}"] {
+            fs::write(folder.path().join(FILE), damage).unwrap();
+            assert!(Register::read(folder.path()).unwrap().is_none());
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The machine below the process: the data directory with its lock, its secrets and its ballast; disk space,
+//! memory, open files, threads and signals; `SQLite` files with one writer; text as other systems write it.
+
+pub mod ballast;
+pub mod data_dir;
+pub mod disk;
+pub mod file_size;
+pub mod file_system;
+pub mod identity;
+pub mod memory;
+pub mod open_files;
+pub mod permission;
+pub mod secret;
+pub mod signals;
+pub mod sqlite;
+pub mod text;
+pub mod threads;

@@ -1,0 +1,105 @@
+//! How many files and sockets the process may have open at a time, and waiting for one to be closed.
+
+use std::error::Error;
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::runtime::clock::Stopwatch;
+
+/// How long a full table of open files is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is tried again meanwhile.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What the system says of a full table: that of the process, and that of the machine.
+const FULL: [&str; 2] = ["(os error 24)", "(os error 23)"];
+/// Files that are merged at once, where few files may be open and where many may.
+const MERGED: (u64, u64) = (4, 128);
+
+/// Allows the process as many open files as the system lets it have. Where that fails, it has what it had.
+pub fn raise() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("cannot raise the limit on open files: {error}");
+    }
+}
+
+/// How many it may have open.
+pub fn max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How many files a job merges at once: a small part of those that may be open.
+pub fn merged_at_once() -> usize {
+    (max() / 32).clamp(MERGED.0, MERGED.1) as usize
+}
+
+/// Opens a file. Where too many are open, waits until one is closed, half a minute at most; blocks meanwhile.
+///
+/// # Errors
+/// Those of `open`.
+pub fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let waited = Stopwatch::start();
+    loop {
+        match open() {
+            Err(error) if is_full(&error) && waited.elapsed() < PATIENCE => sleep(PAUSE),
+            done => return done,
+        }
+    }
+}
+
+/// As [`patiently`], for threads that may not block.
+///
+/// # Errors
+/// Those of `open`.
+pub async fn patiently_async<T, E: Error + 'static, F: Future<Output = Result<T, E>>>(
+    mut open: impl FnMut() -> F,
+) -> Result<T, E> {
+    let waited = Stopwatch::start();
+    loop {
+        match open().await {
+            Err(error) if is_full(&error) && waited.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            done => return done,
+        }
+    }
+}
+
+/// Whether too many files are open for another. Errors with a path added have lost the number, but not the text.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let text = error.to_string();
+    FULL.iter().any(|full| text.contains(full)) || error.source().is_some_and(is_full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> io::Error {
+        io::Error::from_raw_os_error(24)
+    }
+
+    #[test]
+    fn a_full_table_is_waited_for_and_nothing_else_is() {
+        let mut answers = vec![Ok(7), Err(full()), Err(io::Error::other(full()))];
+        assert_eq!(patiently(|| answers.pop().unwrap()).unwrap(), 7);
+        let mut asked = 0;
+        let denied = || {
+            asked += 1;
+            Err::<(), _>(io::Error::from(io::ErrorKind::PermissionDenied))
+        };
+        assert!(patiently(denied).is_err());
+        assert_eq!(asked, 1);
+    }
+
+    #[tokio::test]
+    async fn it_is_waited_for_without_a_thread_too() {
+        let mut answers = vec![Ok(7), Err(full())];
+        assert_eq!(patiently_async(|| std::future::ready(answers.pop().unwrap())).await.unwrap(), 7);
+    }
+}

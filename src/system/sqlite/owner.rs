@@ -1,0 +1,377 @@
+//! The data directory that a database belongs to, and how far the database had come.
+//!
+//! The table `store` holds the identity of the data directory and counts the commits. The count of the latest commit is
+//! also in a file beside the database, the mark: `metadata.mark` for `metadata.db`. The mark is written after the commit
+//! is on the disk and is not synced itself. It may lag behind the database after a power cut and never leads. A database
+//! that is behind its mark has lost commits: its write-ahead log is missing, cut or damaged, or it is an older copy.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension};
+use serde::{Serialize, Serializer};
+
+use super::Error;
+use crate::runtime::clock::Clock;
+use crate::system::identity::Identity;
+
+/// The size of a mark: two numbers of 16 digits, a space and the end of the line.
+const MARK_BYTES: u64 = 34;
+
+const TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS store (
+        only     INTEGER PRIMARY KEY CHECK (only = 1),
+        identity TEXT    NOT NULL,     -- of the data directory
+        commits  INTEGER NOT NULL      -- counted since the store was made
+    ) STRICT";
+
+/// Losses that the operator accepts: the name of a file, and the last commit that was made to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses(Vec<(String, u64)>);
+
+impl Losses {
+    /// Reads `metadata.db:1234,buckets.db:5`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let losses = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let loss = |text: &str| {
+            let (file, commit) = text.split_once(':')?;
+            Some((file.to_owned(), commit.parse().ok()?))
+        };
+        losses.map(loss).collect::<Option<_>>().map(Self)
+    }
+
+    fn accept(&self, path: &Path, written: u64) -> bool {
+        let name = path.file_name().unwrap_or_default();
+        self.0.iter().any(|(file, commit)| name == file.as_str() && *commit == written)
+    }
+}
+
+impl Serialize for Losses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let losses: Vec<String> = self.0.iter().map(|(file, commit)| format!("{file}:{commit}")).collect();
+        serializer.collect_str(&losses.join(","))
+    }
+}
+
+/// The data directory that a database is expected to belong to.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The identity of the data directory.
+    pub identity: Identity,
+    /// Whether the database was made before: then its absence is a loss.
+    pub made: bool,
+    /// Losses to be accepted.
+    pub accepted: Losses,
+}
+
+/// What is known of a database when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has every commit that was made to it, or is new.
+    Complete,
+    /// There is no mark that would tell.
+    Unknown,
+    /// Commits are lost, and the operator accepts that.
+    Lossy,
+}
+
+/// The count of commits of a database under way, and its mark.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// Absent if it could not be opened: it lags behind then.
+    mark: Option<File>,
+}
+
+impl Owner {
+    /// Whether a database was made at `path` before.
+    pub fn misses(&self, path: &Path) -> bool {
+        self.made || mark(path).exists()
+    }
+
+    /// Whether the database at `path` may be opened, or made if there is none; gives the count in its mark.
+    ///
+    /// # Errors
+    /// [`Error::Lost`], if it was made before and is missing or empty.
+    pub(super) fn admit(&self, path: &Path) -> Result<(Option<u64>, Standing), Error> {
+        let written = read_mark(&mark(path)).map_err(unavailable)?;
+        if fs::metadata(path).is_ok_and(|found| found.len() > 0) {
+            return Ok((written, if written.is_some() { Standing::Complete } else { Standing::Unknown }));
+        }
+        if !self.made && written.is_none() {
+            return Ok((None, Standing::Complete));
+        }
+        let lost = written.unwrap_or(0);
+        if !self.accepted.accept(path, lost) {
+            return Err(error(path, None, lost));
+        }
+        set_aside(path).map_err(unavailable)?;
+        Ok((written, Standing::Lossy))
+    }
+
+    /// Compares what the database says with what is expected of it. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], [`Error::Lost`].
+    pub(super) fn check(
+        &self,
+        connection: &Connection,
+        path: &Path,
+        (written, standing): (Option<u64>, Standing),
+    ) -> Result<Standing, Error> {
+        if standing == Standing::Lossy {
+            return Ok(standing);
+        }
+        let stored = stored(connection)?;
+        if let Some((identity, _)) = stored.filter(|(identity, _)| *identity != self.identity) {
+            return Err(Error::Foreign { found: identity, expected: self.identity });
+        }
+        let (found, written) = (stored.map_or(0, |(_, commits)| commits), written.unwrap_or(0));
+        if found >= written && !(self.made && stored.is_none()) {
+            Ok(standing)
+        } else if self.accepted.accept(path, written) {
+            Ok(Standing::Lossy)
+        } else {
+            Err(error(path, Some(found), written))
+        }
+    }
+
+    /// Writes the owner into the database, which from now on counts its commits from `written` at least.
+    pub(super) fn take(
+        &self,
+        connection: &Connection,
+        path: &Path,
+        written: Option<u64>,
+    ) -> Result<Ledger, Error> {
+        connection.execute_batch(TABLE)?;
+        let claim = "INSERT INTO store VALUES (1, ?1, ?2)
+                     ON CONFLICT DO UPDATE SET commits = excluded.commits + 1 WHERE commits < excluded.commits";
+        connection.execute(claim, (self.identity.to_string(), written.unwrap_or(0).cast_signed()))?;
+        let commits = connection.query_row("SELECT commits FROM store", [], |row| row.get(0))?;
+        let ledger = Ledger { mark: open_mark(&mark(path)) };
+        ledger.note(commits);
+        Ok(ledger)
+    }
+}
+
+impl Ledger {
+    /// Counts the transaction that is under way.
+    pub(super) fn count(connection: &Connection) -> Result<i64, Error> {
+        let mut count =
+            connection.prepare_cached("UPDATE store SET commits = commits + 1 RETURNING commits")?;
+        Ok(count.query_row([], |row| row.get(0))?)
+    }
+
+    /// Notes a commit that is on the disk. A mark that cannot be written lags behind, which does no harm.
+    pub(super) fn note(&self, commits: i64) {
+        if let Some(mark) = &self.mark {
+            let commits = commits.cast_unsigned();
+            // The complement tells a number that was cut off from one that was written.
+            let _ = mark.write_all_at(format!("{commits:016x} {:016x}\n", !commits).as_bytes(), 0);
+        }
+    }
+}
+
+/// The identity that the database at `path` carries, if it is there and carries one.
+///
+/// # Errors
+/// [`Error::Damaged`], [`Error::Unavailable`].
+pub fn identity_of(path: &Path) -> Result<Option<Identity>, Error> {
+    if fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+        return Ok(None);
+    }
+    let connection = super::connect(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    Ok(stored(&connection)?.map(|(identity, _)| identity))
+}
+
+fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>, Error> {
+    let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'store'";
+    if connection.query_row(table, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(None);
+    }
+    let select = "SELECT identity, commits FROM store";
+    let found = connection.query_row(select, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+    let Some((identity, commits)) = found.optional()? else { return Ok(None) };
+    let identity = Identity::parse(&identity).ok_or_else(|| Error::Damaged("its identity".to_owned()))?;
+    Ok(Some((identity, commits.cast_unsigned())))
+}
+
+/// The mark of the database at `path`.
+fn mark(path: &Path) -> PathBuf {
+    path.with_extension("mark")
+}
+
+/// The count in a mark; none if there is no mark, or none that can be read.
+fn read_mark(path: &Path) -> io::Result<Option<u64>> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let count = parse_mark(&text);
+    if count.is_none() {
+        tracing::warn!(path = %path.display(), "the file is damaged and is written again: lost commits cannot be told this time");
+    }
+    Ok(count)
+}
+
+fn parse_mark(text: &[u8]) -> Option<u64> {
+    let (count, complement) = std::str::from_utf8(text).ok()?.trim_end().split_once(' ')?;
+    let [count, complement] = [count, complement].map(|digits| u64::from_str_radix(digits, 16));
+    let count = count.ok()?;
+    (complement.ok()? == !count).then_some(count)
+}
+
+fn open_mark(path: &Path) -> Option<File> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    match opened.and_then(|mark| mark.set_len(MARK_BYTES).map(|()| mark)) {
+        Ok(mark) => Some(mark),
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!("cannot write {path}: {error}; lost commits will not be noticed");
+            None
+        }
+    }
+}
+
+/// Renames what is left beside a database that is gone, so that nothing is written over it.
+fn set_aside(path: &Path) -> io::Result<()> {
+    let now = Clock::system().now().compact();
+    for end in ["", "-wal", "-shm"] {
+        let mut left = path.as_os_str().to_owned();
+        left.push(end);
+        let mut aside = left.clone();
+        aside.push(format!(".lost-{now}"));
+        match fs::rename(&left, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+    }
+    Ok(())
+}
+
+fn error(path: &Path, found: Option<u64>, written: u64) -> Error {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Error::Lost { file, found, written }
+}
+
+fn unavailable(error: io::Error) -> Error {
+    Error::Unavailable(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Change, Database};
+    use super::*;
+    use crate::runtime::entropy::Entropy;
+
+    const SCHEMA: &[&str] = &["CREATE TABLE words (word TEXT PRIMARY KEY) STRICT;"];
+
+    fn owner() -> Owner {
+        Owner { identity: Identity::random(&Entropy::seeded(1)), made: false, accepted: Losses::default() }
+    }
+
+    fn open(path: &Path, owner: &Owner) -> Result<Database, Error> {
+        Database::open_owned(path, "words", SCHEMA, owner, "INSERT INTO words VALUES ('amended')")
+    }
+
+    async fn add(database: &Database, word: &'static str) {
+        let insert = move |change: &Change<'_>| {
+            Ok::<_, Error>(change.execute("INSERT INTO words VALUES (?1)", [word])?)
+        };
+        database.write(insert).await.unwrap();
+    }
+
+    /// Copies a database as a process that is killed now would leave it, without those files.
+    fn killed(from: &Path, to: &Path, without: &[&str]) -> PathBuf {
+        for name in ["words.db", "words.db-wal", "words.mark"] {
+            if !without.contains(&name) {
+                fs::copy(from.join(name), to.join(name)).unwrap();
+            }
+        }
+        to.join("words.db")
+    }
+
+    #[tokio::test]
+    async fn commits_that_are_lost_are_told_and_refused_until_they_are_accepted() {
+        let (folder, owner) = (tempfile::tempdir().unwrap(), owner());
+        let database = open(&folder.path().join("words.db"), &owner).unwrap();
+        add(&database, "one").await;
+        add(&database, "two").await;
+        let copy = || tempfile::tempdir().unwrap();
+        let whole = copy();
+        let opened = open(&killed(folder.path(), whole.path(), &[]), &owner).unwrap();
+        assert_eq!(opened.standing(), Standing::Complete);
+        let unmarked = copy();
+        let opened = open(&killed(folder.path(), unmarked.path(), &["words.mark"]), &owner).unwrap();
+        assert_eq!(opened.standing(), Standing::Unknown);
+
+        let cut = copy();
+        let path = killed(folder.path(), cut.path(), &["words.db-wal"]);
+        let Err(Error::Lost { found: Some(found), written, .. }) = open(&path, &owner) else { panic!() };
+        assert!(found < written, "{found} {written}");
+        let accepting = |commit| Owner {
+            accepted: Losses::parse(&format!("words.db:{commit}")).unwrap(),
+            ..owner.clone()
+        };
+        assert!(matches!(open(&path, &accepting(written - 1)), Err(Error::Lost { .. })));
+        assert_eq!(open(&path, &accepting(written)).unwrap().standing(), Standing::Lossy);
+        assert_eq!(open(&path, &owner).unwrap().standing(), Standing::Complete);
+
+        let gone = copy();
+        let path = killed(folder.path(), gone.path(), &["words.db"]);
+        for _ in 0..2 {
+            assert!(matches!(open(&path, &owner), Err(Error::Lost { found: None, .. })));
+            // An empty file is as good as none.
+            fs::write(&path, "").unwrap();
+        }
+        assert_eq!(open(&path, &accepting(written)).unwrap().standing(), Standing::Lossy);
+        let aside = fs::read_dir(gone.path()).unwrap().filter(|entry| {
+            entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("words.db-wal.lost-")
+        });
+        assert_eq!(aside.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_log_that_is_too_short_is_left_as_it_is() {
+        let (folder, owner) = (tempfile::tempdir().unwrap(), owner());
+        let database = open(&folder.path().join("words.db"), &owner).unwrap();
+        add(&database, "one").await;
+        add(&database, "two").await;
+        let copy = tempfile::tempdir().unwrap();
+        let path = killed(folder.path(), copy.path(), &[]);
+        let log = copy.path().join("words.db-wal");
+        let cut = fs::read(&log).unwrap()[..9_000].to_vec();
+        fs::write(&log, &cut).unwrap();
+        assert!(matches!(open(&path, &owner), Err(Error::Lost { .. })));
+        assert_eq!(fs::read(&log).unwrap(), cut);
+    }
+
+    #[tokio::test]
+    async fn a_database_of_another_data_directory_is_refused() {
+        let (folder, owner) = (tempfile::tempdir().unwrap(), owner());
+        let path = folder.path().join("words.db");
+        drop(open(&path, &owner).unwrap());
+        assert_eq!(identity_of(&path).unwrap(), Some(owner.identity));
+        let other = Owner { identity: Identity::random(&Entropy::seeded(2)), ..owner };
+        assert!(matches!(open(&path, &other), Err(Error::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_database_that_was_made_and_is_gone_with_its_mark_is_missed() {
+        let (folder, owner) = (tempfile::tempdir().unwrap(), owner());
+        let path = folder.path().join("words.db");
+        let made = Owner { made: true, ..owner };
+        assert!(matches!(open(&path, &made), Err(Error::Lost { found: None, written: 0, .. })));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_mark_that_was_cut_is_no_number() {
+        let text = format!("{:016x} {:016x}\n", 9, !9_u64);
+        assert_eq!(parse_mark(text.as_bytes()), Some(9));
+        for damage in ["", &text[..20], &text.replace('9', "1"), "x y"] {
+            assert_eq!(parse_mark(damage.as_bytes()), None, "{damage}");
+        }
+    }
+}

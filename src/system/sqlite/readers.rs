@@ -1,0 +1,150 @@
+//! A fixed number of connections that read, opened at start.
+//!
+//! `SQLite` cannot close a file while another connection of the process holds a lock on it. A connection for each
+//! request would keep its files for good, so the number is fixed and requests wait for a turn.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::{Error, connect};
+use crate::system::{open_files, threads};
+
+/// Readers of a database on a machine of one core, and on one of many.
+const COUNT: (usize, usize) = (4, 16);
+/// With fewer open files than this, a database has as few readers as it may have.
+const FILES_FEW: u64 = 512;
+/// How long a read waits for a reader.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The readers of a database: two a core, as far as there are files for them.
+pub(super) fn count() -> usize {
+    if open_files::max() < FILES_FEW { COUNT.0 } else { (2 * threads::cores()).clamp(COUNT.0, COUNT.1) }
+}
+
+/// Connections that take turns.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    /// How often they were opened anew.
+    renewals: AtomicU64,
+    turns: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Readers {
+    /// Opens `count` readers with all their files. A read waits as long as `patience` for one of them.
+    pub(super) fn open(path: &Path, count: usize, patience: Duration) -> Result<Arc<Self>, Error> {
+        let readers: Result<Vec<Connection>, Error> = (0..count).map(|_| reader(path)).collect();
+        let (idle, turns) = (Mutex::new(readers?), Arc::new(Semaphore::new(count)));
+        Ok(Arc::new(Self { path: path.to_owned(), idle, renewals: AtomicU64::new(0), turns, patience }))
+    }
+
+    /// Opens those that are idle anew, and the others once they are.
+    pub(super) fn renew(&self) {
+        self.renewals.fetch_add(1, Ordering::AcqRel);
+        self.lock().iter_mut().for_each(|connection| renew(connection, &self.path));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock()
+    }
+
+    /// Waits for a reader.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], if none becomes idle in time.
+    pub(super) async fn wait(self: &Arc<Self>) -> Result<Reader, Error> {
+        let turn = timeout(self.patience, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
+        self.lend(turn)
+    }
+
+    /// Takes a reader that is idle now.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], if none is.
+    pub(super) fn take(self: &Arc<Self>) -> Result<Reader, Error> {
+        let turn = Arc::clone(&self.turns).try_acquire_owned().map_err(|_| Error::Busy)?;
+        self.lend(turn)
+    }
+
+    fn lend(self: &Arc<Self>, turn: OwnedSemaphorePermit) -> Result<Reader, Error> {
+        let renewals = self.renewals.load(Ordering::Acquire);
+        let connection = self.lock().pop();
+        let connection = Some(connection.ok_or(Error::Busy)?);
+        Ok(Reader { connection, renewals, home: Arc::clone(self), _turn: turn })
+    }
+}
+
+/// Opens a reader. The log of the database is opened with the first read.
+fn reader(path: &Path) -> Result<Connection, Error> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// Opens a reader anew. One that cannot be opened now stays: it may read again.
+fn renew(connection: &mut Connection, path: &Path) {
+    if let Ok(renewed) = reader(path) {
+        *connection = renewed;
+    }
+}
+
+/// A reader in use. It is idle again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Reader {
+    connection: Option<Connection>,
+    /// How often readers had been opened anew when it was taken.
+    renewals: u64,
+    home: Arc<Readers>,
+    /// Given back after the connection.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Deref for Reader {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("a reader has its connection until it is dropped")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.connection
+            && self.renewals != self.home.renewals.load(Ordering::Acquire)
+        {
+            renew(connection, &self.home.path);
+        }
+        self.home.lock().extend(self.connection.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_waits_for_a_reader_and_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        drop(super::super::Database::open(&path, "a", &["CREATE TABLE a (a TEXT) STRICT;"]).unwrap());
+        let readers = Readers::open(&path, 2, Duration::from_millis(50)).unwrap();
+        let (first, _second) = (readers.wait().await.unwrap(), readers.take().unwrap());
+        assert!(matches!(readers.take(), Err(Error::Busy)));
+        assert!(matches!(readers.wait().await, Err(Error::Busy)));
+        let (third, ()) = tokio::join!(readers.wait(), async { drop(first) });
+        let tables: i64 =
+            third.unwrap().query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+        assert_eq!(tables, 1);
+    }
+}

@@ -1,0 +1,323 @@
+//! The one thread that writes.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::owner::Ledger;
+use super::{BUSY, Error, Shared, connect_writer};
+use crate::system::disk;
+
+/// How long the readers of a moment are waited for when the log is emptied.
+const READERS_MAX: Duration = Duration::from_millis(50);
+/// Changes that may share a transaction.
+const SHARED_MAX: usize = 128;
+
+/// A handle on the writing thread, which ends once the handle is dropped and its work is done.
+#[derive(Debug)]
+pub(super) struct Writer(mpsc::UnboundedSender<Box<dyn Request>>);
+
+impl Writer {
+    pub(super) fn start(connection: Connection, shared: Arc<Shared>, name: &str) -> io::Result<Self> {
+        let (requests, queue) = mpsc::unbounded_channel();
+        thread::Builder::new().name(name.to_owned()).spawn(move || serve(connection, &shared, queue))?;
+        Ok(Self(requests))
+    }
+
+    pub(super) async fn change<T, E>(
+        &self,
+        change: impl FnOnce(&Change<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.ask(|answer| Wanted { change: Some(change), outcome: None, after: Vec::new(), answer }).await
+    }
+
+    pub(super) async fn compact(&self) -> Result<(), Error> {
+        self.ask(|answer| Compaction { answer }).await
+    }
+
+    async fn ask<T, E: From<Error>, R: Request + 'static>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, E>>) -> R,
+    ) -> Result<T, E> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || Error::Unavailable("the writing thread has stopped".into());
+        self.0.send(Box::new(request(answer))).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+/// A change under way: the connection, and what is to follow from the commit.
+pub struct Change<'a> {
+    connection: &'a Connection,
+    erases: Cell<bool>,
+    after: RefCell<Vec<After>>,
+}
+
+type After = Box<dyn FnOnce() + Send>;
+
+impl Change<'_> {
+    /// Says that what this change removes must not be read again: not from the write-ahead log either, which is
+    /// emptied before the change is answered, unless a reader goes on needing it.
+    pub fn erases(&self) {
+        self.erases.set(true);
+    }
+
+    /// Has `work` done on the writing thread once the change is on the disk, and not at all if it fails. It must
+    /// be short.
+    pub fn after(&self, work: impl FnOnce() + Send + 'static) {
+        self.after.borrow_mut().push(Box::new(work));
+    }
+}
+
+impl Deref for Change<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+/// Something to be written, whatever its type.
+trait Request: Send {
+    /// Whether the file is to be compacted.
+    fn compacts(&self) -> bool {
+        false
+    }
+
+    /// Makes the change; false if it is to be undone.
+    fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool;
+    /// Tells whoever asked, now that all is committed or not.
+    fn answer(self: Box<Self>, committed: Result<(), Error>);
+}
+
+struct Wanted<T, E, F> {
+    change: Option<F>,
+    outcome: Option<Result<T, E>>,
+    after: Vec<After>,
+    answer: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> Request for Wanted<T, E, F>
+where
+    T: Send,
+    E: From<Error> + Send,
+    F: FnOnce(&Change<'_>) -> Result<T, E> + Send,
+{
+    fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool {
+        let change = self.change.take().expect("a change is made once");
+        let under_way = Change { connection, erases: Cell::new(false), after: RefCell::default() };
+        let outcome = change(&under_way);
+        let done = outcome.is_ok();
+        if done {
+            *erases |= under_way.erases.get();
+            self.after = under_way.after.into_inner();
+        }
+        self.outcome = Some(outcome);
+        done
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let answer = match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => {
+                self.after.into_iter().for_each(|work| work());
+                outcome
+            }
+            (_, Some(Err(refused))) => Err(refused),
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), None) => unreachable!("what is committed was performed"),
+        };
+        // Whoever asked may have stopped waiting; the change stands all the same.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// Asks for the file to be compacted, which is done in front of the transaction: it cannot be in one.
+struct Compaction {
+    answer: oneshot::Sender<Result<(), Error>>,
+}
+
+impl Request for Compaction {
+    fn compacts(&self) -> bool {
+        true
+    }
+
+    fn perform(&mut self, _connection: &Connection, _erases: &mut bool) -> bool {
+        true
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let _ = self.answer.send(committed);
+    }
+}
+
+/// Writes something that changes nothing: to see whether it can be.
+pub(super) fn touch(change: &Change<'_>) -> Result<(), Error> {
+    let version: u32 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(change.pragma_update(None, "user_version", version)?)
+}
+
+fn serve(connection: Connection, shared: &Shared, mut queue: mpsc::UnboundedReceiver<Box<dyn Request>>) {
+    let mut desk =
+        Desk { connection: Some(connection), erased: false, compacted: Compacted::default(), shared };
+    let mut waiting = Vec::new();
+    while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
+        let committed = desk.carry_out(&mut waiting);
+        for request in waiting.drain(..) {
+            request.answer(committed.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
+        }
+    }
+}
+
+/// The connection that writes.
+struct Desk<'a> {
+    /// Absent after a failure: whatever it has still in memory is not trusted.
+    connection: Option<Connection>,
+    /// What was erased may still be in the log.
+    erased: bool,
+    compacted: Compacted,
+    shared: &'a Shared,
+}
+
+impl Desk<'_> {
+    /// Makes all changes in one transaction. After a failure the file is opened anew before the next ones.
+    fn carry_out(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
+        match self.try_to(waiting) {
+            Ok(()) => {
+                if self.shared.outage.is_over() {
+                    tracing::warn!(path = %self.shared.path.display(), "the database takes changes again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let error = self.explain(error);
+                if !self.shared.outage.is_on() {
+                    tracing::error!(path = %self.shared.path.display(), "the database takes no changes: {error}");
+                }
+                self.shared.outage.goes_on();
+                self.connection = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the file anew. What was changed in it by the connection before is not known to this one.
+    fn reopen(&mut self) -> Result<Connection, Error> {
+        self.compacted = Compacted::default();
+        reopen(self.shared)
+    }
+
+    fn try_to(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
+        let mut connection = self.connection.take().map_or_else(|| self.reopen(), Ok)?;
+        if waiting.iter().any(|request| request.compacts()) {
+            match self.compacted.compact(&connection) {
+                // The log has what the file has not any more.
+                Ok(()) => self.erased = true,
+                Err(error) => tracing::warn!(path = connection.path(), "cannot compact a database: {error}"),
+            }
+        }
+        commit(&mut connection, self.shared.ledger.as_ref(), waiting, &mut self.erased)?;
+        if self.erased {
+            self.erased = !empty_the_log(&connection);
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// SQLite tells a full disk from one that fails, but not a quota that is used up.
+    fn explain(&self, error: Error) -> Error {
+        let folder = self.shared.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let refused = folder.and_then(|folder| disk::takes_writes(folder).err());
+        match (error, refused) {
+            (Error::Unavailable(_), Some(refused)) if is_full(&refused) => Error::Full(refused.into()),
+            (error, _) => error,
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Opens the file anew. Of the log only what is on the disk counts: what could not be written may still be in memory, as if it
+/// had been. The log is then emptied into the file, so that nothing is appended to what the disk may not have.
+fn reopen(shared: &Shared) -> Result<Connection, Error> {
+    let mut log = shared.path.clone().into_os_string();
+    log.push("-wal");
+    disk::forget_cached(Path::new(&log));
+    let connection = connect_writer(&shared.path, OpenFlags::empty())?;
+    empty_the_log(&connection);
+    shared.readers.renew();
+    Ok(connection)
+}
+
+/// Makes all changes in one transaction; one that fails is undone alone.
+fn commit(
+    connection: &mut Connection,
+    ledger: Option<&Ledger>,
+    requests: &mut [Box<dyn Request>],
+    erased: &mut bool,
+) -> Result<(), Error> {
+    let changes = connection.total_changes();
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for request in requests {
+        let savepoint = transaction.savepoint()?;
+        if request.perform(&savepoint, erased) {
+            savepoint.commit()?;
+        }
+    }
+    // What changes nothing costs no sync, and is not counted.
+    let counted = ledger.filter(|_| transaction.total_changes() > changes);
+    let count = counted.map(|ledger| Ledger::count(&transaction).map(|count| (ledger, count))).transpose()?;
+    transaction.commit()?;
+    if let Some((ledger, count)) = count {
+        ledger.note(count);
+    }
+    Ok(())
+}
+
+/// How many rows had been changed when the file was written anew; unknown of those before the start.
+#[derive(Debug, Default)]
+struct Compacted(Option<u64>);
+
+impl Compacted {
+    /// Writes the file anew if anything has changed in it, and has the planner learn from what is in it. Where rows were
+    /// moved between pages before they were removed, parts of pages that are not used still have them, `secure_delete`
+    /// notwithstanding.
+    fn compact(&mut self, connection: &Connection) -> Result<(), Error> {
+        if self.0 != Some(connection.total_changes()) {
+            vacuum(connection)?;
+        }
+        connection.execute_batch("PRAGMA optimize")?;
+        self.0 = Some(connection.total_changes());
+        Ok(())
+    }
+}
+
+/// Writes the file anew through a nameless one in the same folder: it may be too large for the memory.
+fn vacuum(connection: &Connection) -> Result<(), Error> {
+    let folder = connection.path().and_then(|path| Path::new(path).parent()?.to_str());
+    connection.pragma_update(None, "temp_store_directory", folder.unwrap_or(""))?;
+    connection.pragma_update(None, "temp_store", "file")?;
+    let written = connection.execute_batch("VACUUM");
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(written?)
+}
+
+/// Empties the write-ahead log, unless a reader goes on needing it; says whether it is empty now.
+fn empty_the_log(connection: &Connection) -> bool {
+    let emptied = connection.busy_timeout(READERS_MAX).and_then(|()| {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+    });
+    connection.busy_timeout(BUSY).is_ok() && matches!(emptied, Ok(0))
+}

@@ -9,6 +9,13 @@ use crate::objects::Location;
 /// What a server says when it has started.
 pub struct Banner<'a>(pub(super) &'a Server);
 
+impl Server {
+    /// Returns the text to show to a person when the server has started.
+    pub const fn banner(&self) -> Banner<'_> {
+        Banner(self)
+    }
+}
+
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Server { addresses, tls, threads, memory, data_dir, objects, admin_token, .. } = self.0;

@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use super::Error;
+use super::addresses::Addresses;
 use super::resources::Files;
-use super::{Addresses, Error};
 use crate::config::Settings;
 use crate::edge::rate_limit::{self, Limits, Rate, RateLimit};
 use crate::edge::tls::{self, Mode, Source, Tls};

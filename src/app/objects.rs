@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, owner};
 use crate::config::Settings;
-use crate::http::{Bucket, Endpoint, External};
+use crate::http::{Bucket, ClientStore, Endpoint};
 use crate::objects::{
     Cache, CacheLimits, Kind, Location, Objects, Owner, PassOffice, S3Access, TokenService, TokenSettings,
     Uploads, connect, files,
@@ -31,7 +31,7 @@ pub(super) struct Opened {
     /// The claim to them.
     pub(super) owner: Owner,
     /// What clients are told, if the store behind us serves them itself.
-    pub(super) external: Option<External>,
+    pub(super) external: Option<ClientStore>,
     /// Whether clients are to be served by our own endpoint.
     pub(super) own_endpoint: bool,
 }
@@ -139,7 +139,7 @@ pub(super) fn external(
     office: Arc<dyn PassOffice>,
     found: Address,
     download: (String, String),
-) -> External {
+) -> ClientStore {
     let upload = Bucket {
         endpoint: settings.upload_endpoint.clone().map_or(found.endpoint, Endpoint::At),
         secure: settings.upload_secure.unwrap_or(found.secure),
@@ -154,7 +154,7 @@ pub(super) fn external(
         prefix: download.1,
         duration: Duration::from_secs(settings.download_duration_s),
     };
-    External { office, upload, download, foreign: settings.external_endpoints.clone() }
+    ClientStore { office, upload, download, foreign: settings.external_endpoints.clone() }
 }
 
 /// Waits until the objects can be had, and says once why not.

@@ -7,7 +7,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::edge::{self, ListenerConfig};
-use crate::http::admin::Office;
+use crate::http::admin::AdminState;
 use crate::http::{Dependencies, Ops, Phase, Readiness};
 use crate::telemetry::metrics;
 
@@ -15,15 +15,15 @@ use crate::telemetry::metrics;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The operator's door. Dropping it closes it.
-pub(super) struct Operator {
+pub(super) struct OpsListener {
     ops: Ops,
     readiness: Readiness,
     tasks: TaskTracker,
     stop: DropGuard,
 }
 
-impl Operator {
-    /// Opens the door. It says that the server is starting, until [`Operator::open`].
+impl OpsListener {
+    /// Opens the door. It says that the server is starting, until [`OpsListener::open`].
     pub(super) fn start(listener: TcpListener, entrance: ListenerConfig) -> Self {
         let (readiness, stop, tasks) = (Readiness::default(), CancellationToken::new(), TaskTracker::new());
         let ops = Ops::new(readiness.clone(), metrics::start());
@@ -33,8 +33,8 @@ impl Operator {
     }
 
     /// The stores are open: they are asked for their health, and the administration answers.
-    pub(super) fn open(&self, dependencies: &Dependencies, office: Office) {
-        self.ops.open(dependencies, office);
+    pub(super) fn open(&self, dependencies: &Dependencies, admin: AdminState) {
+        self.ops.open(dependencies, admin);
     }
 
     /// Where the server is in its life from now on.

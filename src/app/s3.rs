@@ -8,7 +8,7 @@ use super::objects::{Address, external};
 use super::{Error, identity};
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
-use crate::http::{Endpoint, External};
+use crate::http::{ClientStore, Endpoint};
 use crate::model::CleanupLimit;
 use crate::objects::buckets::{self, BucketStore, Buckets};
 use crate::objects::{Objects, Spool, Uploads};
@@ -70,7 +70,7 @@ impl Own {
         objects: Objects,
         (api, s3): (SocketAddr, SocketAddr),
         secure: bool,
-    ) -> (Objects, Option<External>) {
+    ) -> (Objects, Option<ClientStore>) {
         if !settings.external_uploads {
             return (objects, None);
         }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{Addresses, Error, identity, objects, owner, s3, settings};
+use super::addresses::Addresses;
+use super::{Error, identity, objects, owner, s3, settings};
 use crate::config::Settings;
-use crate::http::External;
+use crate::http::ClientStore;
 use crate::metadata::Sqlite;
 use crate::objects::{Objects, Owner, Spool};
 use crate::queue::sled::{Settings as QueueSettings, SledBroker};
@@ -14,7 +15,7 @@ use crate::system::identity::Register;
 use crate::system::sqlite::Standing;
 
 /// All that is stored.
-pub(super) struct Shelves {
+pub(super) struct Stores {
     pub(super) metadata: Sqlite,
     pub(super) broker: SledBroker,
     pub(super) blobs: Blobs,
@@ -26,7 +27,7 @@ pub(super) struct Blobs {
     /// The claim to them.
     pub(super) owner: Owner,
     pub(super) spool: Spool,
-    pub(super) external: Option<External>,
+    pub(super) external: Option<ClientStore>,
     /// What is behind our own endpoint, if clients are served by that.
     pub(super) own: Option<s3::Own>,
 }
@@ -38,7 +39,7 @@ pub(super) async fn open(
     entropy: &Entropy,
     addresses: &Addresses,
     secure: bool,
-) -> Result<Shelves, Error> {
+) -> Result<Stores, Error> {
     let mut register = identity::open(data_dir, entropy)?;
     let (path, chance) = (data_dir.path().join("queue"), entropy.clone());
     let wishes = QueueSettings {
@@ -64,7 +65,7 @@ pub(super) async fn open(
     let made = [identity::METADATA].into_iter().chain(own).map(str::to_owned).chain(claimed);
     identity::mark_queue(&queue_path, &register)?;
     identity::note(data_dir, &mut register, made)?;
-    Ok(Shelves { metadata, broker, blobs })
+    Ok(Stores { metadata, broker, blobs })
 }
 
 fn open_metadata(settings: &Settings, data_dir: &DataDir, register: &Register) -> Result<Sqlite, Error> {

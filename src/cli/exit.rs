@@ -2,7 +2,7 @@
 
 use crate::telemetry::chain;
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// The exit codes, for `--help`.
@@ -83,6 +83,12 @@ pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
         Failure::Input(_) => INPUT,
         Failure::Interrupted => INTERRUPTED,
     };
-    super::output::complain(&failure.to_string());
+    complain(&failure.to_string());
     ExitCode::from(code)
+}
+
+/// Writes one line to standard error.
+pub(super) fn complain(sentence: &str) {
+    // Standard error may be closed; there is no other place to report that.
+    let _ = writeln!(io::stderr(), "entityd: {sentence}");
 }

@@ -22,7 +22,7 @@ impl Unfinished {
         runtime.spawn(async move {
             stopped().await;
             clearing.clear();
-            super::output::complain("interrupted");
+            exit::complain("interrupted");
             std::process::exit(i32::from(exit::INTERRUPTED));
         });
         unfinished

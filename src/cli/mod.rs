@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod config;
+mod context;
 mod demo;
 mod exit;
 mod interrupt;
@@ -21,8 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use exit::Failure;
 
 use crate::edge::tls;
-use crate::linkage::similarity::{Kernel, KernelName};
-use crate::system::{file_size, signals, threads};
+use crate::system::signals;
 
 /// Privacy-preserving record linkage in one binary
 ///
@@ -85,26 +85,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Selftest(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(&mut Arguments::command()),
     }
-}
-
-/// Threads of a command beside those that wait for the network and those that compute.
-const THREADS: usize = 8;
-
-/// The threads that wait for the network and the disk.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let refused = |error| Failure::Failed(format!("cannot start threads: {error}"));
-    threads::rehearse(2 * threads::cores() + THREADS).map_err(refused)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(refused)?;
-    let context = runtime.enter();
-    file_size::survive_limit().map_err(refused)?;
-    drop(context);
-    Ok(runtime)
-}
-
-/// The kernel of this name, for commands that compare by themselves.
-fn kernel(name: &str) -> Result<Kernel, String> {
-    let name = name.parse::<KernelName>().map_err(|error| error.to_string())?;
-    Kernel::named(name).map_err(|error| error.to_string())
 }
 
 fn help_for_want_of_arguments(message: &clap::Error) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use super::output;
+use super::exit;
 
 /// Takes another directory for temporary files where that of the system (`TMPDIR`, or /tmp) is missing or not to be
 /// written: /var/tmp, or else the current one. Says so.
@@ -16,7 +16,7 @@ pub(super) fn choose() {
     }
     let others = [Some(PathBuf::from("/var/tmp")), env::current_dir().ok()];
     let Some(other) = others.into_iter().flatten().find(|folder| is_usable(folder)) else { return };
-    output::complain(&format!(
+    exit::complain(&format!(
         "temporary files go to {}, since {} is missing or not writable; TMPDIR names another directory",
         other.display(),
         asked.display()

@@ -85,6 +85,25 @@ pub enum Mistake {
     },
 }
 
+/// The mistake of naming a setting that does not exist, with the likeliest of `names` as a hint.
+pub(super) fn unknown_key(
+    key: &str,
+    value: &str,
+    source: Source,
+    names: impl Iterator<Item = String>,
+) -> Mistake {
+    let likeness =
+        |name: &String| strsim::jaro_winkler(&name.to_ascii_lowercase(), &key.to_ascii_lowercase());
+    let nearest =
+        names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > 0.8);
+    let hint = nearest
+        .map_or_else(|| "`entityd config show` lists all".to_owned(), |name| format!("did you mean {name}?"));
+    Mistake::UnknownKey {
+        given: Box::new(Given { key: key.to_owned(), value: value.to_owned(), source }),
+        hint,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Mistake, is_secret};
+use super::error::{Mistake, is_secret, unknown_key};
 use super::settings::{KEYS, Key};
 use super::source::Source;
-use super::values::unknown_key;
+
 use crate::system::{permission, text};
 
 /// One line of the settings file.

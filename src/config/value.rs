@@ -24,7 +24,7 @@ use crate::telemetry::log;
 use crate::worker::QueueSlots;
 
 /// How a value of type `T` is written.
-pub(super) struct Kind<T> {
+pub(super) struct ValueType<T> {
     /// What stands for the value in `--help`.
     pub(super) placeholder: &'static str,
     /// What would do, as it follows the word "give".
@@ -34,7 +34,7 @@ pub(super) struct Kind<T> {
 }
 
 /// Where to listen.
-pub(super) const ADDRESS: Kind<SocketAddr> = Kind {
+pub(super) const ADDRESS: ValueType<SocketAddr> = ValueType {
     placeholder: "ADDRESS:PORT",
     remedy: "an address and a port, such as 127.0.0.1:8851 or [::]:8851, :8851 for every address, or 8851 for this \
              machine alone",
@@ -42,7 +42,7 @@ pub(super) const ADDRESS: Kind<SocketAddr> = Kind {
 };
 
 /// Where to listen, or nowhere.
-pub(super) const ADDRESS_OR_NONE: Kind<Option<SocketAddr>> = Kind {
+pub(super) const ADDRESS_OR_NONE: ValueType<Option<SocketAddr>> = ValueType {
     placeholder: "ADDRESS:PORT",
     remedy: "an address and a port, such as 127.0.0.1:8080 or [::]:80, :80 for every address, or 8080 for this machine \
              alone",
@@ -50,7 +50,7 @@ pub(super) const ADDRESS_OR_NONE: Kind<Option<SocketAddr>> = Kind {
 };
 
 /// Whether there is TLS.
-pub(super) const TLS_MODE: Kind<tls::Mode> = Kind {
+pub(super) const TLS_MODE: ValueType<tls::Mode> = ValueType {
     placeholder: "auto|self-signed|off",
     remedy: "auto, self-signed or off",
     read: |text| match text {
@@ -62,14 +62,14 @@ pub(super) const TLS_MODE: Kind<tls::Mode> = Kind {
 };
 
 /// Networks, or single addresses.
-pub(super) const NETWORKS: Kind<Vec<IpNet>> = Kind {
+pub(super) const NETWORKS: ValueType<Vec<IpNet>> = ValueType {
     placeholder: "NETWORKS",
     remedy: "networks or addresses separated by commas, such as 10.0.0.0/8,fd00::/8,192.0.2.1",
     read: |text| listed(text).map(network).collect(),
 };
 
 /// How a proxy names the client.
-pub(super) const PROXY_HEADER: Kind<ProxyHeader> = Kind {
+pub(super) const PROXY_HEADER: ValueType<ProxyHeader> = ValueType {
     placeholder: "x-forwarded-for|forwarded|proxy-protocol",
     remedy: "x-forwarded-for, forwarded or proxy-protocol",
     read: |text| match text {
@@ -81,63 +81,63 @@ pub(super) const PROXY_HEADER: Kind<ProxyHeader> = Kind {
 };
 
 /// What is in front of our paths.
-pub(super) const BASE_PATH: Kind<BasePath> = Kind {
+pub(super) const BASE_PATH: ValueType<BasePath> = ValueType {
     placeholder: "PATH",
     remedy: "a path of letters, digits and -._~ such as /pprl, not below /api or /docs",
     read: |text| BasePath::parse(text).filter(|base| !base.begins_with_one_of(&RESERVED_PATHS)),
 };
 
 /// How often something may be asked for.
-pub(super) const RATE: Kind<Rate> = Kind {
+pub(super) const RATE: ValueType<Rate> = ValueType {
     placeholder: "RATE:BURST|off",
     remedy: "requests a second and requests at once, such as 200:50, or off",
     read: |text| text.parse().ok(),
 };
 
 /// How asking too often is answered.
-pub(super) const REFUSAL_STATUS: Kind<u16> = Kind {
+pub(super) const REFUSAL_STATUS: ValueType<u16> = ValueType {
     placeholder: "503|429",
     remedy: "503 or 429",
     read: |text| text.parse().ok().filter(|status| [503, 429].contains(status)),
 };
 
 /// Connections at a time.
-pub(super) const CONNECTIONS: Kind<usize> = Kind {
+pub(super) const CONNECTIONS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a whole number from 1 to 1_000_000",
     read: |text| whole(text, 1, 1_000_000).map(|connections| connections as usize),
 };
 
 /// How long to be patient.
-pub(super) const TIMEOUT: Kind<u64> = Kind {
+pub(super) const TIMEOUT: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 100 to 86_400_000, such as 60_000, or a time such as 60s",
     read: |text| milliseconds(text, 100, 86_400_000),
 };
 
 /// How fast bytes have to come.
-pub(super) const RATE_MIN: Kind<u64> = Kind {
+pub(super) const RATE_MIN: ValueType<u64> = ValueType {
     placeholder: "BYTES",
     remedy: "bytes a second, such as 1_024 or 1KiB, or 0 for any",
     read: |text| bytes(text, 0),
 };
 
 /// A directory, which need not exist yet.
-pub(super) const DIRECTORY: Kind<PathBuf> = Kind {
+pub(super) const DIRECTORY: ValueType<PathBuf> = ValueType {
     placeholder: "DIR",
     remedy: "the path of a directory",
     read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
 };
 
 /// A file, or none if it is left empty.
-pub(super) const FILE_OR_NONE: Kind<Option<PathBuf>> = Kind {
+pub(super) const FILE_OR_NONE: ValueType<Option<PathBuf>> = ValueType {
     placeholder: "FILE",
     remedy: "the path of a file",
     read: |text| Some((!text.is_empty()).then(|| PathBuf::from(text))),
 };
 
 /// A word, or none if it is left empty.
-pub(super) const WORD_OR_NONE: Kind<Option<String>> = Kind {
+pub(super) const WORD_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "WORD",
     remedy: "one word of visible ASCII characters",
     read: |text| match text {
@@ -147,42 +147,42 @@ pub(super) const WORD_OR_NONE: Kind<Option<String>> = Kind {
 };
 
 /// A secret, or none if it is left empty. It is not to be given as a flag, which everyone on the machine can see.
-pub(super) const SECRET: Kind<Option<Hidden>> = Kind {
+pub(super) const SECRET: ValueType<Option<Hidden>> = ValueType {
     placeholder: "SECRET",
     remedy: "the secret in the environment, or the path of a file that holds it",
     read: |text| Some((!text.is_empty()).then(|| Hidden::new(text))),
 };
 
 /// Losses that are accepted.
-pub(super) const LOSSES: Kind<Losses> = Kind {
+pub(super) const LOSSES: ValueType<Losses> = ValueType {
     placeholder: "FILE:COMMIT",
     remedy: "the loss as the refusal to start names it, such as metadata.db:1234",
     read: Losses::parse,
 };
 
 /// The identity of a data directory, or none.
-pub(super) const IDENTITY_OR_NONE: Kind<Option<Identity>> = Kind {
+pub(super) const IDENTITY_OR_NONE: ValueType<Option<Identity>> = ValueType {
     placeholder: "IDENTITY",
     remedy: "the 32 hexadecimal digits that the refusal to start names",
     read: |text| if text.is_empty() { Some(None) } else { Identity::parse(text).map(Some) },
 };
 
 /// A share of something.
-pub(super) const PERCENT: Kind<u8> = Kind {
+pub(super) const PERCENT: ValueType<u8> = ValueType {
     placeholder: "PERCENT",
     remedy: "a whole number from 0 to 100",
     read: |text| whole(text, 0, 100).and_then(|percent| u8::try_from(percent).ok()),
 };
 
 /// Where objects are.
-pub(super) const LOCATION: Kind<Location> = Kind {
+pub(super) const LOCATION: ValueType<Location> = ValueType {
     placeholder: "URL",
     remedy: "file:///DIR, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX",
     read: Location::parse,
 };
 
 /// The URL of a service, or none if it is left empty.
-pub(super) const URL_OR_NONE: Kind<Option<String>> = Kind {
+pub(super) const URL_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "URL",
     remedy: "an address such as https://s3.example.org:9000, without a path",
     read: |text| match text {
@@ -192,7 +192,7 @@ pub(super) const URL_OR_NONE: Kind<Option<String>> = Kind {
 };
 
 /// A host and port that clients are told, or auto.
-pub(super) const ENDPOINT_OR_AUTO: Kind<Option<String>> = Kind {
+pub(super) const ENDPOINT_OR_AUTO: ValueType<Option<String>> = ValueType {
     placeholder: "HOST:PORT",
     remedy: "a host and a port as clients reach them, such as s3.example.org:8852, or auto",
     read: |text| match text {
@@ -202,7 +202,7 @@ pub(super) const ENDPOINT_OR_AUTO: Kind<Option<String>> = Kind {
 };
 
 /// Object stores of other people.
-pub(super) const FOREIGN_ENDPOINTS: Kind<ForeignEndpoints> = Kind {
+pub(super) const FOREIGN_ENDPOINTS: ValueType<ForeignEndpoints> = ValueType {
     placeholder: "ENDPOINTS",
     remedy: "hosts, with the port unless it is 443 (TLS) or 80, and networks, separated by commas, such as \
              s3.example.org,minio.lan:9000,10.1.0.0/16",
@@ -210,7 +210,7 @@ pub(super) const FOREIGN_ENDPOINTS: Kind<ForeignEndpoints> = Kind {
 };
 
 /// The name of a bucket.
-pub(super) const BUCKET: Kind<String> = Kind {
+pub(super) const BUCKET: ValueType<String> = ValueType {
     placeholder: "BUCKET",
     remedy: "a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, such as uploads",
     read: |text| {
@@ -224,71 +224,71 @@ pub(super) const BUCKET: Kind<String> = Kind {
 };
 
 /// Yes or no.
-pub(super) const SWITCH: Kind<bool> =
-    Kind { placeholder: "true|false", remedy: "true or false", read: switch };
+pub(super) const SWITCH: ValueType<bool> =
+    ValueType { placeholder: "true|false", remedy: "true or false", read: switch };
 
 /// Variables of the reference service that say yes or no and have no effect here: what they are about is built in. A value
 /// that is neither is a mistake all the same, which may hide in the others.
 pub(super) const SWITCHES_WITHOUT_EFFECT: [&str; 2] = ["MINIO_SECURE", "DOWNLOAD_OBJECT_STORE_ENABLED"];
 
 /// Yes, no, or as it is found.
-pub(super) const SWITCH_OR_AUTO: Kind<Option<bool>> = Kind {
+pub(super) const SWITCH_OR_AUTO: ValueType<Option<bool>> = ValueType {
     placeholder: "auto|true|false",
     remedy: "true, false or auto",
     read: |text| if text.eq_ignore_ascii_case("auto") { Some(None) } else { switch(text).map(Some) },
 };
 
 /// How long temporary credentials last.
-pub(super) const CREDENTIALS_S: Kind<u64> = Kind {
+pub(super) const CREDENTIALS_S: ValueType<u64> = ValueType {
     placeholder: "S",
     remedy: "seconds from 900 to 604_800, such as 43_200, or a time such as 12h",
     read: |text| seconds(text, 900, 604_800),
 };
 
 /// Threads, where 0 means one for each core.
-pub(super) const THREADS: Kind<usize> = Kind {
+pub(super) const THREADS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a number of threads from 1 to 1024, or 0 for one on each core",
     read: |text| whole(text, 0, 1024).map(|threads| threads as usize),
 };
 
 /// The size of an encoding.
-pub(super) const ENCODING_BYTES: Kind<u32> = Kind {
+pub(super) const ENCODING_BYTES: ValueType<u32> = ValueType {
     placeholder: "BYTES",
     remedy: "bytes from 1 to 4096, such as 128",
     read: |text| whole(text, 1, 4096).and_then(|bytes| u32::try_from(bytes).ok()),
 };
 
 /// The size of something large.
-pub(super) const BYTES: Kind<u64> = Kind {
+pub(super) const BYTES: ValueType<u64> = ValueType {
     placeholder: "BYTES",
     remedy: "bytes, at least 1, such as 4_000_000_000 or 4GB",
     read: |text| bytes(text, 1),
 };
 
 /// The size of something that may be missing altogether.
-pub(super) const BYTES_OR_NONE: Kind<u64> = Kind {
+pub(super) const BYTES_OR_NONE: ValueType<u64> = ValueType {
     placeholder: "BYTES",
     remedy: "bytes, such as 10_737_418_240 or 10GiB, or 0 for none",
     read: |text| bytes(text, 0),
 };
 
 /// Uploads at a time: each takes a thread.
-pub(super) const UPLOADS: Kind<usize> = Kind {
+pub(super) const UPLOADS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a whole number from 1 to 4096",
     read: |text| whole(text, 1, 4096).map(|uploads| uploads as usize),
 };
 
 /// Whose pages may use the API.
-pub(super) const ORIGINS: Kind<Origins> = Kind {
+pub(super) const ORIGINS: ValueType<Origins> = ValueType {
     placeholder: "ORIGINS",
     remedy: "origins such as https://study.example separated by commas, or * for all",
     read: |text| text.parse().ok(),
 };
 
 /// Which results are compressed.
-pub(super) const COMPRESS: Kind<Compress> = Kind {
+pub(super) const COMPRESS: ValueType<Compress> = ValueType {
     placeholder: "auto|always|off",
     remedy: "auto, always or off",
     read: |text| match text {
@@ -300,7 +300,7 @@ pub(super) const COMPRESS: Kind<Compress> = Kind {
 };
 
 /// What is done about a damaged queue.
-pub(super) const ON_DAMAGE: Kind<OnDamage> = Kind {
+pub(super) const ON_DAMAGE: ValueType<OnDamage> = ValueType {
     placeholder: "rebuild|refuse",
     remedy: "rebuild or refuse",
     read: |text| match text {
@@ -311,95 +311,95 @@ pub(super) const ON_DAMAGE: Kind<OnDamage> = Kind {
 };
 
 /// A number of things, at least one.
-pub(super) const COUNT: Kind<u64> =
-    Kind { placeholder: "N", remedy: "a whole number, at least 1, such as 300_000_000", read: positive };
+pub(super) const COUNT: ValueType<u64> =
+    ValueType { placeholder: "N", remedy: "a whole number, at least 1, such as 300_000_000", read: positive };
 
 /// A number of things, or `auto`.
-pub(super) const COUNT_OR_AUTO: Kind<Option<u64>> = Kind {
+pub(super) const COUNT_OR_AUTO: ValueType<Option<u64>> = ValueType {
     placeholder: "N|auto",
     remedy: "a whole number, at least 1, such as 300_000_000, or `auto`",
     read: |text| if text == "auto" { Some(None) } else { positive(text).map(Some) },
 };
 
 /// The loops that compare, or `auto`.
-pub(super) const KERNEL: Kind<Option<KernelName>> = Kind {
+pub(super) const KERNEL: ValueType<Option<KernelName>> = ValueType {
     placeholder: "NAME|auto",
     remedy: "auto, portable, popcnt, avx2, avx512 or neon",
     read: |text| if text == "auto" { Some(None) } else { text.parse().ok().map(Some) },
 };
 
 /// The size of something large, or `auto`.
-pub(super) const BYTES_OR_AUTO: Kind<Option<u64>> = Kind {
+pub(super) const BYTES_OR_AUTO: ValueType<Option<u64>> = ValueType {
     placeholder: "BYTES|auto",
     remedy: "bytes, at least 1, such as 4_000_000_000 or 4GB, or `auto`",
     read: |text| if text == "auto" { Some(None) } else { bytes(text, 1).map(Some) },
 };
 
 /// Which queues are served.
-pub(super) const QUEUE_SLOTS: Kind<QueueSlots> = Kind {
+pub(super) const QUEUE_SLOTS: ValueType<QueueSlots> = ValueType {
     placeholder: "QUEUES",
     remedy: "some of ingest, compute, highmemory and maintenance, such as compute=3,highmemory=1",
     read: |text| text.parse().ok(),
 };
 
 /// A number of days, or `off`.
-pub(super) const DAYS_OR_OFF: Kind<Option<u64>> = Kind {
+pub(super) const DAYS_OR_OFF: ValueType<Option<u64>> = ValueType {
     placeholder: "DAYS|off",
     remedy: "days from 1 to 36_500, such as 30 or 30d, or `off`",
     read: |text| if text == "off" { Some(None) } else { days(text, 1, 36_500).map(Some) },
 };
 
 /// How often something is done.
-pub(super) const PERIOD: Kind<u64> = Kind {
+pub(super) const PERIOD: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 1_000 to 604_800_000, such as 3_600_000, or a time such as 1h",
     read: |text| milliseconds(text, 1_000, 604_800_000),
 };
 
 /// How long a job may take.
-pub(super) const DEADLINE: Kind<u64> = Kind {
+pub(super) const DEADLINE: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 100 to 2_592_000_000, such as 21_600_000, or a time such as 6h",
     read: |text| milliseconds(text, 100, 2_592_000_000),
 };
 
 /// How long a claim on a job lasts: long enough for a heartbeat to come in between.
-pub(super) const LEASE: Kind<u64> = Kind {
+pub(super) const LEASE: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 100 to 86_400_000, such as 30_000, or a time such as 30s",
     read: |text| milliseconds(text, 100, 86_400_000),
 };
 
 /// How long to wait, where 0 means not at all.
-pub(super) const WAIT: Kind<u64> = Kind {
+pub(super) const WAIT: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 0 to 86_400_000, such as 25_000, or a time such as 25s",
     read: |text| milliseconds(text, 0, 86_400_000),
 };
 
 /// How long something is kept, in hours.
-pub(super) const HOURS: Kind<u64> = Kind {
+pub(super) const HOURS: ValueType<u64> = ValueType {
     placeholder: "H",
     remedy: "hours from 1 to 87_600, such as 168, or a time such as 7d",
     read: |text| hours(text, 1, 87_600),
 };
 
 /// A domain, or none if it is left empty.
-pub(super) const DOMAIN_OR_NONE: Kind<Option<String>> = Kind {
+pub(super) const DOMAIN_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "DOMAIN",
     remedy: "a domain without a port, such as s3.example.org",
     read: |text| if text.is_empty() { Some(None) } else { domain(text).map(Some) },
 };
 
 /// Which events are logged.
-pub(super) const LOG_FILTER: Kind<log::Filter> = Kind {
+pub(super) const LOG_FILTER: ValueType<log::Filter> = ValueType {
     placeholder: "FILTER",
     remedy: "error, warn, info, debug, trace or off, or levels by module such as info,entityd::queue=debug",
     read: |text| text.parse().ok(),
 };
 
 /// What a log line looks like.
-pub(super) const LOG_FORMAT: Kind<log::Format> = Kind {
+pub(super) const LOG_FORMAT: ValueType<log::Format> = ValueType {
     placeholder: "auto|text|json",
     remedy: "auto, text or json",
     read: |text| match text {
@@ -411,7 +411,7 @@ pub(super) const LOG_FORMAT: Kind<log::Format> = Kind {
 };
 
 /// Request headers that may be logged.
-pub(super) const HEADER_NAMES: Kind<Vec<String>> = Kind {
+pub(super) const HEADER_NAMES: ValueType<Vec<String>> = ValueType {
     placeholder: "NAMES",
     remedy: "names of request headers separated by commas, none of them carrying a secret as authorization does",
     read: |text| listed(text).map(loggable_header).collect(),

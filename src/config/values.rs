@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::announced::is_announced;
-use super::error::{Given, Mistake};
+use super::error::{Given, Mistake, unknown_key};
 use super::file::{self, Entry};
 use super::settings::{KEYS, Key};
 use super::source::Source;
@@ -122,23 +122,4 @@ fn check_switches_without_effect(environment: &[(String, String)]) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// The mistake of naming a setting that does not exist, with the likeliest of `names` as a hint.
-pub(super) fn unknown_key(
-    key: &str,
-    value: &str,
-    source: Source,
-    names: impl Iterator<Item = String>,
-) -> Mistake {
-    let likeness =
-        |name: &String| strsim::jaro_winkler(&name.to_ascii_lowercase(), &key.to_ascii_lowercase());
-    let nearest =
-        names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > 0.8);
-    let hint = nearest
-        .map_or_else(|| "`entityd config show` lists all".to_owned(), |name| format!("did you mean {name}?"));
-    Mistake::UnknownKey {
-        given: Box::new(Given { key: key.to_owned(), value: value.to_owned(), source }),
-        hint,
-    }
 }

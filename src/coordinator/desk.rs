@@ -7,7 +7,7 @@ use super::{Coordinator, Error, Event, Refused, Report, jobs};
 use crate::metadata::Runs;
 use crate::model::{Contents, Job, Keyring, Outcome, Party, Purge, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
-use crate::runtime::failpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::{chain, metrics};
 
 /// A job in a worker's hands.
@@ -169,7 +169,7 @@ impl Coordinator {
         if assignment.lease.attempt > 1 && assignment.job.task.is_awaited() {
             self.0.store.settle(assignment.lease.id.job.as_str()).await?;
         }
-        reach(assignment.job.task.kind(), Moment::Reported).await;
+        hit(assignment.job.task.kind(), Moment::Reported).await;
         self.settle(&assignment.lease.id).await?;
         if purged {
             self.traces_left();

@@ -18,14 +18,14 @@ use crate::model::{ProjectId, ProjectState, ResultType, Run, RunId, Token};
 pub(super) struct Caller {
     project: Option<ProjectId>,
     run: Option<RunId>,
-    given: Given,
+    presented: PresentedToken,
 }
 
 /// What the header `Authorization` holds.
 #[derive(Debug)]
-enum Given {
+enum PresentedToken {
     Nothing,
-    NoToken,
+    Malformed,
     Token(Token),
 }
 
@@ -51,8 +51,13 @@ impl FromRequestParts<State> for Caller {
         Ok(Self {
             project: param("project_id").and_then(ProjectId::parse),
             run: param("run_id").and_then(RunId::parse),
-            given: header.map_or(Given::Nothing, |value| {
-                value.to_str().ok().map(bare).and_then(Token::parse).map_or(Given::NoToken, Given::Token)
+            presented: header.map_or(PresentedToken::Nothing, |value| {
+                value
+                    .to_str()
+                    .ok()
+                    .map(bare)
+                    .and_then(Token::parse)
+                    .map_or(PresentedToken::Malformed, PresentedToken::Token)
             }),
         })
     }
@@ -60,9 +65,9 @@ impl FromRequestParts<State> for Caller {
 
 /// Whoever may create and list projects: everybody, or the administrator alone where the operator wants that.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Founder;
+pub(super) struct ProjectCreator;
 
-impl FromRequestParts<State> for Founder {
+impl FromRequestParts<State> for ProjectCreator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
@@ -108,12 +113,12 @@ impl Caller {
     }
 
     async fn look_up(&self, state: &State) -> Result<(ProjectState, Role), Problem> {
-        let (token, id) = match (&self.given, self.project) {
-            (Given::Nothing, _) => {
+        let (token, id) = match (&self.presented, self.project) {
+            (PresentedToken::Nothing, _) => {
                 let missing = "the header Authorization is missing; it holds the token alone";
                 return Err(Problem::bad_request(missing));
             }
-            (Given::Token(token), Some(id)) => (token, id),
+            (PresentedToken::Token(token), Some(id)) => (token, id),
             _ => return Err(Problem::forbidden()),
         };
         let runs = self.run.map_or(Runs::None, Runs::One);

@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::body::Pieces;
 use super::problem::Problem;
-use crate::runtime::failpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::metrics;
 
 /// Pieces that wait for the parser at most. A piece is what the connection read at once, some hundred
@@ -36,7 +36,7 @@ pub(super) async fn receive<T: Send + 'static>(
 async fn forward(pieces: &mut Pieces, sender: mpsc::Sender<Bytes>) -> Result<(), Problem> {
     while let Some(piece) = pieces.next().await? {
         metrics::upload_arrived(piece.len());
-        reach("body", Moment::Begun).await;
+        hit("body", Moment::Begun).await;
         if sender.send(piece).await.is_err() {
             break;
         }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State as Extract};
 use axum::http::header::{self, HeaderName};
@@ -9,8 +10,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
-
-use super::State;
 
 /// The origins whose pages may use the API. It is opened by tokens that a page has to know, never by cookies, so
 /// that any origin may be let in.
@@ -106,11 +105,10 @@ const REMEMBERED_SECONDS: &str = "1728000";
 
 /// Answers a browser that asks what it may send, and says in every answer who may read it.
 pub(super) async fn answer(
-    Extract(state): Extract<State>,
+    Extract(origins): Extract<Arc<Origins>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Infallible> {
-    let origins = &state.settings.cors_origins;
     if origins.are_none() || !is_api(request.uri().path()) {
         return Ok(next.run(request).await);
     }

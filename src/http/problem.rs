@@ -97,6 +97,14 @@ impl Problem {
         Self { title, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail) }
     }
 
+    /// 500: the server has no object store that clients may use.
+    pub(super) fn disabled() -> Self {
+        Self::failed(
+            "Feature Disabled",
+            "uploading through the object store is not enabled; post the data to /clks or /binaryclks",
+        )
+    }
+
     /// 500 for a fault of the server's own. Logs the cause; the caller learns nothing of it.
     pub(super) fn internal(cause: &dyn std::error::Error) -> Self {
         tracing::error!("cannot answer a request: {}", chain(cause));

@@ -1,5 +1,7 @@
 //! From a path to who answers it.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
@@ -25,6 +27,7 @@ pub const RESERVED_PATHS: [&str; 2] = ["api", "docs"];
 /// Everything that the API's listener answers.
 pub fn api(state: State) -> Router {
     let base = state.settings.base_path.clone();
+    let origins = Arc::new(state.settings.cors_origins.clone());
     let routes = Router::new()
         .nest("/api/v1", endpoints())
         .merge(docs::pages())
@@ -34,7 +37,7 @@ pub fn api(state: State) -> Router {
         .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
         .layer(from_fn(arrival::admit))
-        .layer(from_fn_with_state(state.clone(), cors::answer))
+        .layer(from_fn_with_state(origins, cors::answer))
         .layer(from_fn_with_state(state.clone(), access_log::answer))
         .with_state(state);
     // Around the router rather than in it: a path is to be rewritten before it is looked up.

@@ -11,11 +11,11 @@ use tokio::time::timeout;
 use super::admin::Access;
 use super::compress::Compressor;
 use super::problem::Problem;
-use super::{External, Settings};
+use super::{ClientStore, Settings};
 use crate::coordinator::{self, Coordinator};
 use crate::metadata;
 use crate::objects::{Objects, Spool};
-use crate::system::ballast::Reserve;
+use crate::system::ballast::Ballast;
 
 /// How long an upload waits for its turn.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -33,11 +33,11 @@ pub struct Shared {
     /// Who is the administrator.
     pub admin: Access,
     /// The object store as clients may use it, if they may.
-    pub external: Option<External>,
+    pub external: Option<ClientStore>,
     /// The room for uploads on their way in.
     pub spool: Spool,
     /// Room for what leaves more of it than it takes.
-    pub reserve: Reserve,
+    pub ballast: Ballast,
     /// What the operator said.
     pub settings: Settings,
     /// Makes results smaller.
@@ -53,9 +53,9 @@ impl State {
         objects: Objects,
         admin: Access,
         spool: Spool,
-        reserve: Reserve,
+        ballast: Ballast,
         settings: Settings,
-        external: Option<External>,
+        external: Option<ClientStore>,
     ) -> Self {
         let turns = Semaphore::new(settings.uploads_max);
         let compressor = Compressor::new(settings.compress_results);
@@ -65,7 +65,7 @@ impl State {
             admin,
             external,
             spool,
-            reserve,
+            ballast,
             settings,
             compressor,
             turns,
@@ -94,7 +94,7 @@ impl State {
         F: Future<Output = Result<(), coordinator::Error>>,
     {
         match change().await {
-            Err(coordinator::Error::Metadata(metadata::Error::Full(_))) if self.reserve.give_up() => {
+            Err(coordinator::Error::Metadata(metadata::Error::Full(_))) if self.ballast.release() => {
                 tracing::warn!(
                     "the disk is full; what was set aside is given up so that something can be removed"
                 );

@@ -9,7 +9,6 @@ use tokio::time::sleep;
 use tracing::Instrument;
 
 use super::State;
-use super::api::authorize::disabled;
 use super::body::Pieces;
 use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
@@ -19,7 +18,7 @@ use crate::linkage::encoding::{self, Summary, binary};
 use crate::metadata::Runs;
 use crate::model::{ProjectId, Token, Upload};
 use crate::objects::{self, Objects, Spool, Staged, keys};
-use crate::runtime::failpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
 
@@ -145,7 +144,7 @@ impl Slot {
         let host = form.host();
         let _turn = self.state.turn().await?;
         let spooled = receive(pieces, move |incoming| spool(&objects, &room, &form, incoming)).await??;
-        reach("spooled", Moment::Done).await;
+        hit("spooled", Moment::Done).await;
         match spooled {
             Spooled::Inline(inline) => self.keep(*inline).await,
             Spooled::Files { encodings, blocks } => self.refer(encodings, blocks, host.as_deref()).await,
@@ -159,7 +158,7 @@ impl Slot {
         blocks: Option<FileRef>,
         host: Option<&str>,
     ) -> Result<Token, Problem> {
-        let external = self.state.external.as_ref().ok_or_else(disabled)?;
+        let external = self.state.external.as_ref().ok_or_else(Problem::disabled)?;
         let (project, party) = (self.project, self.party);
         let (reference, keyring) =
             external.reference((project, party, self.number), encodings, blocks, host)?;
@@ -176,11 +175,11 @@ impl Slot {
         if summary.has_blocks {
             spooled.entries.publish(&keys::entries(project, party, number)).await?;
         }
-        reach("spooled", Moment::Published).await;
+        hit("spooled", Moment::Published).await;
         let Summary { records, encoding_bytes, has_blocks: blocks, .. } = summary;
         let upload = Upload { upload: number, records, encoding_bytes, blocks };
         let receipt = self.state.coordinator.accept_upload(project, party, upload).await?;
-        reach("spooled", Moment::Reported).await;
+        hit("spooled", Moment::Reported).await;
         tracing::info!(project.id = %project, party, records, encoding_bytes, blocks, bytes, "upload accepted");
         Ok(receipt)
     }

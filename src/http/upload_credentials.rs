@@ -7,7 +7,6 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::api::authorize::disabled;
 use super::problem::Problem;
 use crate::linkage::encoding::json::FileRef;
 use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
@@ -18,7 +17,7 @@ use crate::telemetry::chain;
 
 /// The object store as clients may use it.
 #[derive(Clone)]
-pub struct External {
+pub struct ClientStore {
     /// Hands out credentials.
     pub office: Arc<dyn PassOffice>,
     /// Where clients upload to.
@@ -67,7 +66,7 @@ pub(super) struct Credentials {
 
 /// What the credentials open.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Place {
+pub(super) struct ObjectLocation {
     /// Host and port.
     #[schema(example = "127.0.0.1:8852")]
     endpoint: String,
@@ -96,7 +95,7 @@ impl From<NoPass> for Problem {
     fn from(error: NoPass) -> Self {
         tracing::warn!("a client gets no credentials: {}", chain(&error));
         match error {
-            NoPass::Refused(_) => disabled(),
+            NoPass::Refused(_) => Problem::disabled(),
             NoPass::Away(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the object store does not answer; try again, or post the data to /clks or /binaryclks",
@@ -105,14 +104,14 @@ impl From<NoPass> for Problem {
     }
 }
 
-impl External {
+impl ClientStore {
     /// A pass that lets a party upload, and where to.
     pub(super) async fn admit_upload(
         &self,
         project: ProjectId,
         party: u32,
         host: Option<&str>,
-    ) -> Result<(Credentials, Place), NoPass> {
+    ) -> Result<(Credentials, ObjectLocation), NoPass> {
         self.admit(&self.upload, Permission::Put, project, path(project, party), host).await
     }
 
@@ -122,7 +121,7 @@ impl External {
         project: ProjectId,
         key: &str,
         host: Option<&str>,
-    ) -> Result<(Credentials, Place), NoPass> {
+    ) -> Result<(Credentials, ObjectLocation), NoPass> {
         self.admit(&self.download, Permission::Get, project, key.to_owned(), host).await
     }
 
@@ -133,7 +132,7 @@ impl External {
         project: ProjectId,
         path: String,
         host: Option<&str>,
-    ) -> Result<(Credentials, Place), NoPass> {
+    ) -> Result<(Credentials, ObjectLocation), NoPass> {
         let path = format!("{}{path}", bucket.prefix);
         let grant = Grant {
             project,
@@ -145,7 +144,7 @@ impl External {
         let pass = self.office.issue(&grant).await?;
         let (endpoint, secure, bucket) =
             (bucket.endpoint.seen_from(host), bucket.secure, bucket.name.clone());
-        Ok((pass.into(), Place { endpoint, secure, bucket, path }))
+        Ok((pass.into(), ObjectLocation { endpoint, secure, bucket, path }))
     }
 
     /// What an upload by reference names, and the keys to what is not in our bucket: files that the caller may have
@@ -271,7 +270,7 @@ mod tests {
 
     const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
 
-    fn external() -> External {
+    fn external() -> ClientStore {
         let bucket = |name: &str| Bucket {
             endpoint: Endpoint::Beside(8852),
             secure: false,
@@ -281,7 +280,7 @@ mod tests {
         };
         let foreign = ForeignEndpoints::parse("s3.example.org,minio.lan:9000").unwrap();
         let (upload, download) = (bucket("uploads"), bucket("anonlink"));
-        External { office: Arc::new(Closed), upload, download, foreign }
+        ClientStore { office: Arc::new(Closed), upload, download, foreign }
     }
 
     fn file(bucket: &str, path: &str, endpoint: Option<&str>) -> FileRef {

@@ -28,7 +28,7 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
-use crate::runtime::outage::Outage;
+use crate::runtime::outage::OutageTimer;
 use crate::system::disk;
 use crate::system::open_files::{self, patiently, patiently_async};
 
@@ -78,7 +78,7 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     form: Form,
     staging: PathBuf,
-    outage: Outage,
+    outage: OutageTimer,
 }
 
 /// What is done without the store, or around it.
@@ -126,7 +126,7 @@ impl Objects {
         make_private_directory(staging)?;
         remove_left_behind(staging)?;
         Ok(Self(
-            Arc::new(Inner { store, form, staging: staging.to_owned(), outage: Outage::default() }),
+            Arc::new(Inner { store, form, staging: staging.to_owned(), outage: OutageTimer::default() }),
             None,
             None,
         ))
@@ -159,28 +159,28 @@ impl Objects {
     /// machine and its disk takes what is written: a file that cannot be read does not come back by waiting.
     pub async fn silence(&self) -> Option<Duration> {
         match &self.0.form {
-            Form::Remote(..) => Some(self.0.outage.goes_on()),
-            Form::Local(_) => self.takes_writes().await.is_err().then(|| self.0.outage.goes_on()),
+            Form::Remote(..) => Some(self.0.outage.record_failure()),
+            Form::Local(_) => self.takes_writes().await.is_err().then(|| self.0.outage.record_failure()),
         }
     }
 
     /// Notes that something could not be written.
     pub(super) fn has_failed(&self, error: &Error) {
         if error.may_pass() {
-            self.0.outage.goes_on();
+            self.0.outage.record_failure();
         }
     }
 
     /// Notes that the store has answered.
     pub fn has_answered(&self) {
-        if self.0.outage.is_over() {
+        if self.0.outage.record_success() {
             tracing::info!("the object store answers again");
         }
     }
 
     /// Whether the store did not answer when it was last asked for something.
     pub fn is_away(&self) -> bool {
-        self.0.outage.is_on()
+        self.0.outage.is_failing()
     }
 
     /// The bucket that clients upload to, where there is one.

@@ -57,7 +57,7 @@ impl Pool {
 ///
 /// # Errors
 /// The text of the panic, if `work` panicked.
-pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|gone| match gone.try_into_panic() {
         Ok(panic) => panic_text(panic.as_ref()),

@@ -55,9 +55,9 @@ impl Moment {
 }
 
 /// Says that a step has come to this moment, and does what the environment asks for then.
-pub async fn reach(step: &str, moment: Moment) {
+pub async fn hit(step: &str, moment: Moment) {
     if let Some(plan) = plan() {
-        plan.reach(&format!("{step}{}", moment.suffix())).await;
+        plan.hit(&format!("{step}{}", moment.suffix())).await;
     }
 }
 
@@ -67,7 +67,7 @@ pub async fn hang(step: &str, stopped: impl Fn() -> bool) {
     const LOOK: Duration = Duration::from_millis(5);
     let endless = plan()
         .and_then(|plan| plan.stop.as_ref())
-        .is_some_and(|stop| stop.deed == Deed::Hang && stop.step == step);
+        .is_some_and(|stop| stop.action == Action::Hang && stop.step == step);
     while endless && !stopped() {
         tokio::time::sleep(LOOK).await;
     }
@@ -89,12 +89,12 @@ struct Stop {
     step: String,
     /// How often the step is still to be passed before it stops the process.
     passes: AtomicU32,
-    deed: Deed,
+    action: Action,
 }
 
 /// What happens at a breakpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum Action {
     /// The process dies.
     Abort,
     /// The process stands still.
@@ -113,7 +113,7 @@ impl Plan {
         (stop.is_some() || !slow.is_empty()).then_some(Self { stop, slow })
     }
 
-    async fn reach(&self, step: &str) {
+    async fn hit(&self, step: &str) {
         if let Some((_, pause)) = self.slow.iter().find(|(slow, _)| slow == step) {
             tracing::info!(step, "a test slows this step");
             tokio::time::sleep(*pause).await;
@@ -127,12 +127,12 @@ impl Plan {
 
 impl Stop {
     fn parse(text: &str) -> Self {
-        let deeds = [('!', Deed::Pause), ('#', Deed::Panic), ('~', Deed::Hang)];
-        let named = deeds.iter().find_map(|(mark, deed)| Some((text.strip_suffix(*mark)?, *deed)));
-        let (text, deed) = named.unwrap_or((text, Deed::Abort));
+        let actions = [('!', Action::Pause), ('#', Action::Panic), ('~', Action::Hang)];
+        let named = actions.iter().find_map(|(mark, action)| Some((text.strip_suffix(*mark)?, *action)));
+        let (text, action) = named.unwrap_or((text, Action::Abort));
         let (step, count) = text.split_once('@').unwrap_or((text, "1"));
         let passes = count.parse::<u32>().unwrap_or(1).saturating_sub(1);
-        Self { step: step.to_owned(), passes: AtomicU32::new(passes), deed }
+        Self { step: step.to_owned(), passes: AtomicU32::new(passes), action }
     }
 
     fn is_due(&self, step: &str) -> bool {
@@ -141,14 +141,14 @@ impl Stop {
     }
 
     fn carry_out(&self) {
-        match self.deed {
-            Deed::Abort => std::process::abort(),
-            Deed::Pause => {
+        match self.action {
+            Action::Abort => std::process::abort(),
+            Action::Pause => {
                 // Dying of the signal would be the same to the test.
                 let _ = kill_process(getpid(), Signal::STOP);
             }
-            Deed::Panic => panic!("a test lets {} panic", self.step),
-            Deed::Hang => {}
+            Action::Panic => panic!("a test lets {} panic", self.step),
+            Action::Hang => {}
         }
     }
 }
@@ -173,13 +173,13 @@ mod tests {
     #[test]
     fn a_breakpoint_is_due_when_its_step_comes_for_the_nth_time() {
         let stop = plan(Some("compare.published@2!"), None).unwrap().stop.unwrap();
-        assert_eq!(stop.deed, Deed::Pause);
+        assert_eq!(stop.action, Action::Pause);
         let due: Vec<_> = ["compare", "compare.published", "plan", "compare.published"]
             .map(|step| stop.is_due(step))
             .into();
         assert_eq!(due, [false, false, false, true]);
-        for (text, deed) in [("plan", Deed::Abort), ("plan#", Deed::Panic), ("plan~", Deed::Hang)] {
-            assert_eq!(plan(Some(text), None).unwrap().stop.unwrap().deed, deed);
+        for (text, action) in [("plan", Action::Abort), ("plan#", Action::Panic), ("plan~", Action::Hang)] {
+            assert_eq!(plan(Some(text), None).unwrap().stop.unwrap().action, action);
         }
     }
 

@@ -11,11 +11,11 @@ const SILENCE_MAX: Duration = Duration::from_mins(5);
 
 /// The last failure, and how long it had failed whoever asked by then.
 #[derive(Debug, Default)]
-pub struct Outage(Mutex<Option<(Stopwatch, Duration)>>);
+pub struct OutageTimer(Mutex<Option<(Stopwatch, Duration)>>);
 
-impl Outage {
+impl OutageTimer {
     /// Somebody had no answer; how long nobody had any.
-    pub fn goes_on(&self) -> Duration {
+    pub fn record_failure(&self) -> Duration {
         let mut latest = self.lock();
         let lasted =
             latest.map_or(Duration::ZERO, |(watch, lasted)| lasted + watch.elapsed().min(SILENCE_MAX));
@@ -24,12 +24,12 @@ impl Outage {
     }
 
     /// Somebody had an answer; whether that is news.
-    pub fn is_over(&self) -> bool {
+    pub fn record_success(&self) -> bool {
         self.lock().take().is_some()
     }
 
     /// Whether the last one who asked had no answer.
-    pub fn is_on(&self) -> bool {
+    pub fn is_failing(&self) -> bool {
         self.lock().is_some()
     }
 
@@ -44,10 +44,10 @@ mod tests {
 
     #[test]
     fn an_outage_lasts_from_the_first_silence_to_the_next_answer() {
-        let outage = Outage::default();
-        assert!(!outage.is_on() && !outage.is_over());
-        let first = outage.goes_on();
-        assert!(outage.goes_on() >= first && outage.is_on());
-        assert!(outage.is_over() && !outage.is_on());
+        let outage = OutageTimer::default();
+        assert!(!outage.is_failing() && !outage.record_success());
+        let first = outage.record_failure();
+        assert!(outage.record_failure() >= first && outage.is_failing());
+        assert!(outage.record_success() && !outage.is_failing());
     }
 }

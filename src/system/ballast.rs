@@ -18,23 +18,23 @@ const FREE_PLENTY: u64 = 4 * BYTES;
 
 /// The room that is set aside: a file of which nobody reads a byte. Cheap to clone: all clones are the same.
 #[derive(Clone, Debug)]
-pub struct Reserve {
+pub struct Ballast {
     path: PathBuf,
 }
 
-impl Reserve {
+impl Ballast {
     /// The one of a data directory, whether it is there or not.
     pub fn of(data_dir: &Path) -> Self {
         Self { path: data_dir.join("reserve") }
     }
 
     /// Gives it up if hardly anything is free; says whether it did.
-    pub fn give_up_if_needed(&self) -> bool {
-        self.free_bytes().is_ok_and(|free| free < FREE_MIN) && self.give_up()
+    pub fn release_if_needed(&self) -> bool {
+        self.free_bytes().is_ok_and(|free| free < FREE_MIN) && self.release()
     }
 
     /// Gives it up; says whether there was one.
-    pub fn give_up(&self) -> bool {
+    pub fn release(&self) -> bool {
         fs::remove_file(&self.path).is_ok()
     }
 
@@ -42,14 +42,14 @@ impl Reserve {
     ///
     /// # Errors
     /// What the operating system says: not every file system can do that.
-    pub fn set_aside(&self) -> io::Result<()> {
+    pub fn create(&self) -> io::Result<()> {
         if self.path.try_exists()? || self.free_bytes()? < FREE_PLENTY {
             return Ok(());
         }
         let file = File::create(&self.path)?;
         fallocate(&file, FallocateFlags::empty(), 0, BYTES).map_err(|error| {
             // An empty one would be taken for room.
-            self.give_up();
+            self.release();
             error.into()
         })
     }
@@ -69,13 +69,13 @@ mod tests {
     #[test]
     fn what_is_set_aside_takes_room_until_it_is_given_up() {
         let folder = tempfile::tempdir().unwrap();
-        let reserve = Reserve::of(folder.path());
+        let reserve = Ballast::of(folder.path());
         if reserve.free_bytes().unwrap() < FREE_PLENTY {
             return;
         }
-        reserve.set_aside().unwrap();
-        reserve.set_aside().unwrap();
+        reserve.create().unwrap();
+        reserve.create().unwrap();
         assert!(fs::metadata(&reserve.path).unwrap().blocks() * 512 >= BYTES);
-        assert!(!reserve.give_up_if_needed() && reserve.give_up() && !reserve.give_up());
+        assert!(!reserve.release_if_needed() && reserve.release() && !reserve.release());
     }
 }

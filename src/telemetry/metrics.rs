@@ -1,4 +1,4 @@
-//! Figures for a monitor, in the text format of Prometheus.
+//! MetricsHandle for a monitor, in the text format of Prometheus.
 //!
 //! Every family of figures stands in one list here. A room counts what it does through a function of this
 //! file or the macros of the crate `metrics`; where nobody has [started](start) the figures, as in `entityd
@@ -141,11 +141,11 @@ static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// The figures of this process.
 #[derive(Clone, Debug)]
-pub struct Figures(Option<PrometheusHandle>);
+pub struct MetricsHandle(Option<PrometheusHandle>);
 
 /// Starts counting for the whole process. A second call gives the same figures.
-pub fn start() -> Figures {
-    Figures(HANDLE.get_or_init(install).clone())
+pub fn start() -> MetricsHandle {
+    MetricsHandle(HANDLE.get_or_init(install).clone())
 }
 
 fn install() -> Option<PrometheusHandle> {
@@ -186,7 +186,7 @@ fn describe() {
     }
 }
 
-impl Figures {
+impl MetricsHandle {
     /// Everything that was counted, as Prometheus reads it.
     pub fn text(&self) -> String {
         let counted = self.0.as_ref().map(PrometheusHandle::render).unwrap_or_default();

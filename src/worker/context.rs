@@ -10,7 +10,7 @@ use super::tuning_cache::TuningCache;
 use crate::linkage::similarity::Kernel;
 use crate::objects::{ForeignStores, Key, Objects, Staged};
 use crate::runtime::compute::Pool;
-use crate::runtime::failpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, hit};
 
 /// What every kind of job works with.
 #[derive(Debug)]
@@ -39,14 +39,14 @@ impl JobContext {
         made: impl IntoIterator<Item = (Key, Staged)>,
     ) -> Result<(), Error> {
         let kind = active.job().task.kind();
-        reach(kind, Moment::Done).await;
+        hit(kind, Moment::Done).await;
         if active.cause().is_some() {
             return Err(Error::Cancelled);
         }
         for (key, staged) in made {
             staged.publish(&key).await?;
         }
-        reach(kind, Moment::Published).await;
+        hit(kind, Moment::Published).await;
         Ok(())
     }
 }

@@ -112,7 +112,7 @@ impl DatasetCache {
         let open = async {
             let (matrix, index) = futures::try_join!(self.objects.blob(&key), self.objects.blob(&index_key))?;
             let active = Arc::clone(active);
-            let checked = compute::aside(move || OpenDataset::check(index, matrix, &active)).await;
+            let checked = compute::run_blocking(move || OpenDataset::check(index, matrix, &active)).await;
             checked.map_err(|text| Error::panicked(&text))?.map(Arc::new)
         };
         entry.get_or_try_init(|| open).await.cloned()

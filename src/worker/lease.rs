@@ -17,7 +17,7 @@ use crate::model::{Outcome, Task};
 use crate::queue::Claim;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
-use crate::runtime::outage::Outage;
+use crate::runtime::outage::OutageTimer;
 use crate::telemetry::{chain, metrics};
 
 /// How long a claim waits for work before it is made again.
@@ -131,10 +131,11 @@ impl Shared {
     /// Tells the coordinator what became of a job. While that cannot be written down the job stays in hand: what is done
     /// need not be done again, and a full disk uses up nobody's attempts.
     async fn report_until_recorded(&self, active: &ActiveJob, ended: &Result<Outcome, Error>) {
-        let outage = Outage::default();
+        let outage = OutageTimer::default();
         let mut said = false;
         while let Err(error) = self.report(active, ended).await {
-            let (job, waits) = (&active.lease().job, error.may_pass() && outage.goes_on() < OUTAGE_MAX);
+            let (job, waits) =
+                (&active.lease().job, error.may_pass() && outage.record_failure() < OUTAGE_MAX);
             if !waits || !said {
                 tracing::warn!(job.id = %job, "cannot report what became of a job: {}", chain(&error));
             }
@@ -167,7 +168,7 @@ impl Shared {
                 if !matches!(active.job().task, Task::Chore { .. }) {
                     self.context.objects.has_answered();
                 }
-                self.full.is_over();
+                self.full.record_success();
                 self.source.report(assignment, outcome.clone()).await
             }
             // Whatever it stumbled over: its objects may have gone already.
@@ -193,7 +194,7 @@ impl Shared {
             }
             // A run may be what fills the disk, and leaves room when it ends; an upload was accepted.
             (Err(Error::DiskFull(reason)), None) if matches!(active.job().task, Task::Ingest { .. }) => {
-                self.wait(assignment, reason, (Some(self.full.goes_on()), OUTAGE_MAX)).await
+                self.wait(assignment, reason, (Some(self.full.record_failure()), OUTAGE_MAX)).await
             }
             (Err(Error::Unreachable(_)), None) => {
                 self.pause().await;

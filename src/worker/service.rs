@@ -17,7 +17,7 @@ use crate::linkage::similarity::Kernel;
 use crate::model::Task;
 use crate::objects::{ForeignStores, Objects};
 use crate::runtime::compute::Pool;
-use crate::runtime::outage::Outage;
+use crate::runtime::outage::OutageTimer;
 
 /// How long jobs get to notice that they are to stop, once the drain has taken its time.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
@@ -66,7 +66,7 @@ impl Worker {
             context: Arc::new(JobContext::new(objects, settings.foreign, pool, settings.kernel)),
             slot_pool: SlotPool::new(settings.queue_slots),
             admission: Admission::new(settings.memory_bytes, settings.disk),
-            full: Outage::default(),
+            full: OutageTimer::default(),
             lease: settings.lease,
             job_deadline: settings.job_deadline,
             objects_wait: settings.objects_wait,

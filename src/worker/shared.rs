@@ -12,7 +12,7 @@ use super::concurrency::SlotPool;
 use super::context::JobContext;
 use super::job_source::JobSource;
 use crate::model::Task;
-use crate::runtime::outage::Outage;
+use crate::runtime::outage::OutageTimer;
 
 /// What the hands share.
 pub(super) struct Shared {
@@ -21,7 +21,7 @@ pub(super) struct Shared {
     pub(super) slot_pool: Arc<SlotPool>,
     pub(super) admission: Admission,
     /// Since when uploads wait for room on the disk.
-    pub(super) full: Outage,
+    pub(super) full: OutageTimer,
     pub(super) lease: Duration,
     pub(super) job_deadline: Duration,
     pub(super) objects_wait: Duration,

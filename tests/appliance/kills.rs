@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use entityd::cli::selftest::kill::{Killed, STEPS, Scene, folder, go_on, killed_in, recover, undisturbed};
-use entityd::cli::selftest::story::{Api, People, Story};
+use entityd::cli::selftest::scenario::{Api, People, Scenario};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand_core::Rng;
 use serde_json::json;
@@ -41,12 +41,12 @@ async fn stopped_at_every_breakpoint_it_goes_on_to_the_same_result() {
     expected.is_the_known_answer(scene.people).unwrap();
     for moment in STEPS.iter().flat_map(|(_, moments)| *moments) {
         let mut server = scene.start(folder().unwrap(), &[("ENTITYD_BREAKPOINT", moment)]).unwrap();
-        let mut story = Story::new(scene.people);
+        let mut scenario = Scenario::new(scene.people);
         // To its end, if the last step is due after it.
-        let _ = go_on(&mut story, &server).await;
+        let _ = go_on(&mut scenario, &server).await;
         scene.until(&format!("the server stops at {moment}"), || server.has_ended()).await.unwrap();
         assert!(server.log().contains("a test stops the process"), "{moment} was reached");
-        let ended = recover(&scene, server.kill(), story, &expected).await;
+        let ended = recover(&scene, server.kill(), scenario, &expected).await;
         assert_eq!(ended, Ok(()), "{moment}");
     }
 }
@@ -62,8 +62,8 @@ async fn killed_at_random_moments_of_every_step_it_loses_nothing() {
         for _ in 0..KILLS_PER_STEP {
             let moment = moments[rng.next_u32() as usize % moments.len()];
             let delay = Duration::from_micros(u64::from(rng.next_u32()) % SLOW.as_micros() as u64);
-            let Killed { folder, story } = killed_in(&scene, moment, delay).await.unwrap();
-            let ended = recover(&scene, folder, story, &expected).await;
+            let Killed { folder, scenario } = killed_in(&scene, moment, delay).await.unwrap();
+            let ended = recover(&scene, folder, scenario, &expected).await;
             assert_eq!(ended, Ok(()), "{delay:?} into {moment}");
             *landed.entry(step).or_default() += 1;
         }
@@ -82,7 +82,7 @@ async fn killed_again_and_again_it_still_comes_to_its_end() {
     let expected = undisturbed(&scene).await.unwrap();
     let mut rng = chance();
     let mut folder = folder().unwrap();
-    let mut story = Story::new(scene.people);
+    let mut scenario = Scenario::new(scene.people);
     // Fewer unclean stops than a job has attempts: the third would give a job up.
     for kill in 0..2 {
         let delay = Duration::from_millis(u64::from(rng.next_u32() % 150));
@@ -90,12 +90,12 @@ async fn killed_again_and_again_it_still_comes_to_its_end() {
         let server = scene.start(folder, &[]).unwrap();
         let api = Api::new(server.api());
         tokio::select! {
-            _ = story.go_on(&api) => {}
+            _ = scenario.go_on(&api) => {}
             () = tokio::time::sleep(delay) => {}
         }
         folder = server.kill();
     }
-    assert_eq!(recover(&scene, folder, story, &expected).await, Ok(()));
+    assert_eq!(recover(&scene, folder, scenario, &expected).await, Ok(()));
 }
 
 #[tokio::test]

@@ -89,13 +89,13 @@ fn copy_of(folder: &TempDir) -> TempDir {
 }
 
 /// What a kill has left in the middle of a run, and of the removal of a project.
-struct Story {
+struct Scenario {
     folder: TempDir,
     project: Project,
     run: String,
 }
 
-impl Story {
+impl Scenario {
     async fn begin() -> Self {
         // sled writes a snapshot when it is opened.
         let (_, folder) = Entityd::start().stop();
@@ -151,11 +151,11 @@ fn in_hand(status: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_damaged_is_made_again_and_the_run_goes_on() {
-    let story = Story::begin().await;
+    let scenario = Scenario::begin().await;
     let walks = stream::iter(DAMAGES).map(|(damage, apply)| {
-        let folder = copy_of(&story.folder);
+        let folder = copy_of(&scenario.folder);
         apply(&folder.path().join("data/queue"));
-        story.goes_on(damage, folder)
+        scenario.goes_on(damage, folder)
     });
     walks.buffer_unordered(AT_ONCE).collect::<()>().await;
 }

@@ -4,12 +4,11 @@ mod ingest;
 mod objects;
 mod people;
 mod queue;
+mod report;
 mod similarity;
 mod solve;
 
-use serde::Serialize;
-
-use super::{Failure, output};
+use super::Failure;
 
 /// Measures how fast this machine is
 #[derive(Debug, clap::Args)]
@@ -38,18 +37,4 @@ impl Arguments {
             Subject::Solve(arguments) => arguments.run(),
         }
     }
-}
-
-/// Prints a sentence, unless it is not wanted, and the report as one line of JSON.
-fn print(report: &impl Serialize, json_alone: bool, sentence: &str) -> Result<(), Failure> {
-    let line = serde_json::to_string(report).expect("a report has plain fields");
-    output::print(&if json_alone { format!("{line}\n") } else { format!("{sentence}\n{line}\n") })
-}
-
-/// The most memory that this process has had, where the system says so.
-fn peak_resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024 * kib)
 }

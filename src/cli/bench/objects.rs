@@ -14,10 +14,11 @@ use object_store::signer::Signer;
 use object_store::{ObjectStoreExt, PutPayload};
 use serde::Serialize;
 
-use super::print;
+use super::report::print;
 use crate::app;
+use crate::cli::Failure;
+use crate::cli::context::runtime;
 use crate::cli::exit::OrFail;
-use crate::cli::{Failure, runtime};
 use crate::config::{self, Inputs, Settings};
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry;

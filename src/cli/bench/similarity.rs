@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
     /// portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
-    #[arg(long, value_name = "NAME", value_parser = crate::cli::kernel)]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Measurements, of which the best counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -107,7 +107,7 @@ impl Arguments {
             counted_share: compared.counted as f64 / comparisons.max(1) as f64,
             brute_force_per_second,
         };
-        super::print(&report, self.json, &report.sentence())
+        super::report::print(&report, self.json, &report.sentence())
     }
 
     fn matrices(&self) -> Result<(Vec<u8>, Vec<u8>), Failure> {

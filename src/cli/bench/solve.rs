@@ -77,14 +77,14 @@ impl Arguments {
             runs: self.runs.unwrap_or(0),
             seconds,
             groups: count,
-            peak_resident_bytes: super::peak_resident_bytes(),
+            peak_resident_bytes: super::report::peak_resident_bytes(),
         };
         let sentence = format!(
             "{:.1} million pairs a second ({} parties of {records} records), {count} groups",
             report.pairs_per_second / 1e6,
             self.parties,
         );
-        super::print(&report, self.json, &sentence)
+        super::report::print(&report, self.json, &sentence)
     }
 }
 

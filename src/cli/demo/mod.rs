@@ -1,14 +1,14 @@
 //! `entityd demo`: a whole linkage on invented people, from names to groups, and how good it is.
 
 mod bloom;
-mod chance;
+mod rng;
 mod client;
 mod folder;
 mod names;
 mod people;
 mod report;
-mod truth;
-mod typing;
+mod ground_truth;
+mod typos;
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -19,14 +19,14 @@ use serde_json::json;
 
 use self::client::{Client, Groups};
 use self::folder::Folder;
+use self::ground_truth::Score;
 use self::people::Register;
 use self::report::Report;
-use self::truth::Score;
 use super::exit::OrFail;
 use super::progress::Progress;
 use super::{Failure, output};
 use crate::app;
-use crate::cli::interrupt;
+use crate::cli::{context, interrupt};
 use crate::config::{self, Inputs, Settings};
 use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
@@ -55,7 +55,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// The loops that compare: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
-    #[arg(long, value_name = "NAME", value_parser = super::kernel)]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Keep the server's data and the generated files in this new or empty directory
     #[arg(long, value_name = "DIR")]
@@ -92,7 +92,7 @@ impl Arguments {
         settings.kernel = self.kernel.map(Kernel::name);
         telemetry::log::start(&settings.log());
         let outcome =
-            super::runtime()?.block_on(self.serve_and_link(settings, &input.rows, &mut progress))?;
+            context::runtime()?.block_on(self.serve_and_link(settings, &input.rows, &mut progress))?;
         progress.finish();
         folder.write("groups.json", json!({ "groups": outcome.groups }).to_string().as_bytes())?;
         self.print(&self.report(&input, &outcome, watch.seconds()), &folder)

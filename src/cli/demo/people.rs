@@ -4,9 +4,9 @@
 //! Each party wrote its people down by itself, with its own typing errors, in its own order. Nothing
 //! but the seed decides the outcome.
 
-use super::chance::Chance;
 use super::names::{FAMILY, GIVEN, PLACES};
-use super::typing::mistype;
+use super::rng::SeededRng;
+use super::typos::mistype;
 
 /// Somebody, as somebody wrote them down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +33,15 @@ pub(super) const fn shared(records: usize) -> usize {
 
 /// The registers of `parties` parties, `records` records each.
 pub(super) fn registers(parties: usize, records: usize, seed: u64) -> Vec<Register> {
-    let (mut chance, names) = (Chance::seeded(seed), Names::new());
+    let (mut rng, names) = (SeededRng::seeded(seed), Names::new());
     let own = records - shared(records);
     let population: Vec<Person> =
-        (0..shared(records) + parties * own).map(|_| names.person(&mut chance)).collect();
+        (0..shared(records) + parties * own).map(|_| names.person(&mut rng)).collect();
     let register = |party| {
         let first = shared(records) + party * own;
         let mut truth: Vec<usize> = (0..shared(records)).chain(first..first + own).collect();
-        chance.shuffle(&mut truth);
-        let people = truth.iter().map(|&person| names.write_down(&population[person], &mut chance)).collect();
+        rng.shuffle(&mut truth);
+        let people = truth.iter().map(|&person| names.write_down(&population[person], &mut rng)).collect();
         Register { people, truth }
     };
     (0..parties).map(register).collect()
@@ -61,49 +61,49 @@ impl Names {
     }
 
     /// Somebody new.
-    fn person(&self, chance: &mut Chance) -> Person {
-        let mut family = chance.pick_ranked(&self.family).to_owned();
-        if chance.happens(0.04) {
-            family = format!("{family} {}", chance.pick_ranked(&self.family));
+    fn person(&self, rng: &mut SeededRng) -> Person {
+        let mut family = rng.pick_ranked(&self.family).to_owned();
+        if rng.happens(0.04) {
+            family = format!("{family} {}", rng.pick_ranked(&self.family));
         }
-        let mut given = chance.pick_ranked(&self.given).to_owned();
-        if chance.happens(0.15) {
-            given = format!("{given} {}", chance.pick_ranked(&self.given));
+        let mut given = rng.pick_ranked(&self.given).to_owned();
+        if rng.happens(0.15) {
+            given = format!("{given} {}", rng.pick_ranked(&self.given));
         }
-        Person { given, family, born: birthday(chance), place: chance.pick_ranked(&self.places).to_owned() }
+        Person { given, family, born: birthday(rng), place: rng.pick_ranked(&self.places).to_owned() }
     }
 
     /// The person as a registrar types them: most fields right, some not.
-    fn write_down(&self, person: &Person, chance: &mut Chance) -> Person {
+    fn write_down(&self, person: &Person, rng: &mut SeededRng) -> Person {
         let mut copy = person.clone();
         for field in [&mut copy.given, &mut copy.family, &mut copy.place] {
-            if chance.happens(0.06) {
-                *field = mistype(field, chance);
+            if rng.happens(0.06) {
+                *field = mistype(field, rng);
             }
         }
-        if chance.happens(0.03) {
-            copy.born = misread_date(&copy.born, chance);
+        if rng.happens(0.03) {
+            copy.born = misread_date(&copy.born, rng);
         }
-        if chance.happens(0.04) {
-            chance.pick_ranked(&self.places).clone_into(&mut copy.place);
+        if rng.happens(0.04) {
+            rng.pick_ranked(&self.places).clone_into(&mut copy.place);
         }
         copy
     }
 }
 
-fn birthday(chance: &mut Chance) -> String {
-    let (year, month) = (1930 + chance.below(85), 1 + chance.below(12));
+fn birthday(rng: &mut SeededRng) -> String {
+    let (year, month) = (1930 + rng.below(85), 1 + rng.below(12));
     let days = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month - 1];
-    format!("{year:04}{month:02}{:02}", 1 + chance.below(days))
+    format!("{year:04}{month:02}{:02}", 1 + rng.below(days))
 }
 
 /// Day and month swapped, or one digit wrong.
-fn misread_date(born: &str, chance: &mut Chance) -> String {
-    if chance.happens(0.4) {
+fn misread_date(born: &str, rng: &mut SeededRng) -> String {
+    if rng.happens(0.4) {
         return format!("{}{}{}", &born[..4], &born[6..], &born[4..6]);
     }
-    let wrong = 2 + chance.below(6);
-    let digit = char::from(b'0' + chance.below(10) as u8);
+    let wrong = 2 + rng.below(6);
+    let digit = char::from(b'0' + rng.below(10) as u8);
     born.char_indices().map(|(at, old)| if at == wrong { digit } else { old }).collect()
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::bloom::ENCODING_BYTES;
-use super::truth::Score;
+use super::ground_truth::Score;
 use crate::model::Threshold;
 
 /// Where a server listens unless it is told otherwise.

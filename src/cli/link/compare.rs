@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::party::Party;
-use super::workshop::Workshop;
+use super::workspace::Workspace;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
@@ -39,18 +39,18 @@ impl Comparison<'_> {
     pub(super) fn run(
         &self,
         parties: &[Party],
-        workshop: &Workshop,
+        workspace: &Workspace,
         progress: &mut Progress,
     ) -> Result<Pairs, Failure> {
         progress.show("planning", 0.0);
-        let planned = self.plan(parties, workshop)?;
+        let planned = self.plan(parties, workspace)?;
         let plan = Plan::parse(&planned).or_fail()?;
-        let mut run = workshop.nameless().or_fail()?;
+        let mut run = workspace.nameless().or_fail()?;
         let compared = AtomicU64::new(0);
         let waiting = thread::current();
         let outcome = thread::scope(|scope| {
             let comparing = scope.spawn(|| {
-                let outcome = self.compare(&plan, parties, workshop, &compared, &run);
+                let outcome = self.compare(&plan, parties, workspace, &compared, &run);
                 waiting.unpark();
                 outcome
             });
@@ -71,18 +71,18 @@ impl Comparison<'_> {
     }
 
     /// What is to be compared with what, uncut: nobody else takes a part.
-    fn plan(&self, parties: &[Party], workshop: &Workshop) -> Result<Blob, Failure> {
+    fn plan(&self, parties: &[Party], workspace: &Workspace) -> Result<Blob, Failure> {
         let directories = parties.iter().map(Party::directory).collect::<Result<_, _>>().or_fail()?;
-        let mut file = workshop.stage().or_fail()?;
-        tile::plan(directories, self.threshold, NonZeroU64::MAX, workshop, &mut file).or_fail()?;
-        workshop.plan(file).or_fail()
+        let mut file = workspace.stage().or_fail()?;
+        tile::plan(directories, self.threshold, NonZeroU64::MAX, workspace, &mut file).or_fail()?;
+        workspace.plan(file).or_fail()
     }
 
     fn compare(
         &self,
         plan: &Plan<'_>,
         parties: &[Party],
-        workshop: &Workshop,
+        workspace: &Workspace,
         compared: &AtomicU64,
         run: &File,
     ) -> Result<Compared, similarity::Error> {
@@ -94,7 +94,7 @@ impl Comparison<'_> {
             pairs_max: self.pairs_max,
             cancelled: &AtomicBool::new(false),
             compared,
-            scratch: workshop,
+            scratch: workspace,
             pairs_buffered: PAIRS_BUFFERED,
         };
         let parts = (0..plan.parts()).map(|number| plan.part(number)).collect::<Result<Vec<_>, _>>()?;

@@ -5,7 +5,7 @@ use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use super::packed;
-use super::workshop::Workshop;
+use super::workspace::Workspace;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
@@ -36,13 +36,13 @@ pub(super) struct Input {
 pub(super) fn read(
     paths: &[PathBuf],
     encoding_bytes: Option<u32>,
-    workshop: &Workshop,
+    workspace: &Workspace,
     progress: &mut Progress,
 ) -> Result<Vec<Input>, Failure> {
     let mut inputs: Vec<Input> = Vec::with_capacity(paths.len());
     for (party, path) in paths.iter().enumerate() {
         progress.show(&format!("reading {}", path.display()), 0.0);
-        let input = Reading { party, path, workshop }.read(encoding_bytes)?;
+        let input = Reading { party, path, workspace }.read(encoding_bytes)?;
         match inputs.first() {
             None => check_size(&input)?,
             Some(first) => check_likeness(first, &input)?,
@@ -56,7 +56,7 @@ pub(super) fn read(
 struct Reading<'a> {
     party: usize,
     path: &'a Path,
-    workshop: &'a Workshop,
+    workspace: &'a Workspace,
 }
 
 impl Reading<'_> {
@@ -84,8 +84,8 @@ impl Reading<'_> {
 
     fn try_json(&self, uses_blocking: bool) -> Result<Result<Input, Error>, Failure> {
         let expected = Expected { uses_blocking, records_max: RECORDS_MAX };
-        let mut matrix = self.workshop.stage().or_fail()?;
-        let mut entries = self.workshop.file().or_fail()?;
+        let mut matrix = self.workspace.stage().or_fail()?;
+        let mut entries = self.workspace.file().or_fail()?;
         let received = match json::upload(self.open()?, expected, &mut matrix, &mut entries) {
             Ok(received) => received,
             Err(error) => return Ok(Err(error)),
@@ -107,8 +107,8 @@ impl Reading<'_> {
             .ok()
             .filter(|records| *records <= RECORDS_MAX)
             .ok_or_else(|| self.refuse(&format!("has more than {RECORDS_MAX} records")))?;
-        let mut matrix = self.workshop.stage().or_fail()?;
-        let entries = self.workshop.file().or_fail()?;
+        let mut matrix = self.workspace.stage().or_fail()?;
+        let entries = self.workspace.file().or_fail()?;
         let summary =
             binary::read(file, records, encoding_bytes, &mut matrix).map_err(|error| self.explain(&error))?;
         self.finish(summary, matrix, entries)
@@ -120,7 +120,7 @@ impl Reading<'_> {
         matrix: Staged,
         mut entries: Box<dyn ScratchFile>,
     ) -> Result<Input, Failure> {
-        let matrix = self.workshop.matrix(self.party, matrix).or_fail()?;
+        let matrix = self.workspace.matrix(self.party, matrix).or_fail()?;
         entries.rewind().or_fail()?;
         Ok(Input { path: self.path.to_owned(), summary, matrix, entries })
     }
@@ -157,7 +157,7 @@ impl Reading<'_> {
 
     /// A file without a name that is written by `write`, to be read from its beginning.
     fn copied(&self, write: impl FnOnce(&File) -> io::Result<u64>) -> Result<File, Failure> {
-        let mut copy = self.workshop.nameless().or_fail()?;
+        let mut copy = self.workspace.nameless().or_fail()?;
         write(&copy).map_err(|error| self.unreadable(&error))?;
         copy.rewind().or_fail()?;
         Ok(copy)

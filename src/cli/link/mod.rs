@@ -7,7 +7,7 @@ mod input;
 mod packed;
 mod party;
 mod result;
-mod workshop;
+mod workspace;
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use clap::Args;
 use self::compare::Comparison;
 use self::destination::Destination;
 use self::result::{Format, ResultKind};
-use self::workshop::Workshop;
+use self::workspace::Workspace;
 use super::Failure;
 use super::progress::Progress;
 use crate::linkage::similarity::Kernel;
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 500_000_000)]
     pairs_max: u64,
     /// The loops that compare: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
-    #[arg(long, value_name = "NAME", value_parser = super::kernel)]
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Threads that compare; 0 is one for each core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
@@ -67,11 +67,11 @@ impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let pool = Pool::new(self.threads.into())
             .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
-        let workshop = Workshop::open()?;
-        let mut destination = Destination::open(self.output.as_deref(), workshop.unfinished())?;
+        let workspace = Workspace::open()?;
+        let mut destination = Destination::open(self.output.as_deref(), workspace.unfinished())?;
         let mut progress = Progress::new();
-        let inputs = input::read(&self.files, self.encoding_bytes, &workshop, &mut progress)?;
-        let parties = party::index(inputs, &workshop, &mut progress)?;
+        let inputs = input::read(&self.files, self.encoding_bytes, &workspace, &mut progress)?;
+        let parties = party::index(inputs, &workspace, &mut progress)?;
         let sizes: Vec<u32> = parties.iter().map(party::Party::records).collect();
         let comparison = Comparison {
             threshold: self.threshold,
@@ -79,7 +79,7 @@ impl Arguments {
             pairs_max: self.pairs_max,
             pool: &pool,
         };
-        let pairs = comparison.run(&parties, &workshop, &mut progress)?;
+        let pairs = comparison.run(&parties, &workspace, &mut progress)?;
         progress.finish();
         result::write((self.result, self.format), &sizes, pairs, &mut destination)?;
         destination.finish()

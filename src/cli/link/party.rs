@@ -1,7 +1,7 @@
 //! A party's records, and which of them are in which block.
 
 use super::input::Input;
-use super::workshop::Workshop;
+use super::workspace::Workspace;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
@@ -19,17 +19,17 @@ pub(super) struct Party {
 /// Makes an index of each input.
 pub(super) fn index(
     inputs: Vec<Input>,
-    workshop: &Workshop,
+    workspace: &Workspace,
     progress: &mut Progress,
 ) -> Result<Vec<Party>, Failure> {
     let index = |(party, input): (usize, Input)| {
         progress.show(&format!("indexing {}", input.path.display()), 0.0);
-        index_one(party, input, workshop)
+        index_one(party, input, workspace)
     };
     inputs.into_iter().enumerate().map(index).collect()
 }
 
-fn index_one(party: usize, input: Input, workshop: &Workshop) -> Result<Party, Failure> {
+fn index_one(party: usize, input: Input, workspace: &Workspace) -> Result<Party, Failure> {
     let Input { summary, matrix, entries, .. } = input;
     let dataset = Dataset {
         records: summary.records,
@@ -37,9 +37,9 @@ fn index_one(party: usize, input: Input, workshop: &Workshop) -> Result<Party, F
         matrix: &matrix[..],
         entries: summary.has_blocks.then_some(entries),
     };
-    let mut file = workshop.stage().or_fail()?;
-    layout::build(dataset, workshop, &mut file).or_fail()?;
-    let index = workshop.index(party, file).or_fail()?;
+    let mut file = workspace.stage().or_fail()?;
+    layout::build(dataset, workspace, &mut file).or_fail()?;
+    let index = workspace.index(party, file).or_fail()?;
     let header = *Index::parse(&index).or_fail()?.header();
     Ok(Party { matrix, index, header })
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Failure, output, progress::Progress, runtime};
+use super::context::runtime;
+use super::{Failure, output, progress::Progress};
 use client::Client;
 
 /// How often a queue that drains is looked at.

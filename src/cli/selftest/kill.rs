@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::scenario::{Api, Outcome, People, Scenario, Stopped};
 use super::server::Server;
-use super::story::{Api, Outcome, People, Stopped, Story};
 
 /// The steps of an upload and a run at which a process can be stopped, with their moments.
 pub const STEPS: [(&str, &[&str]); 7] = [
@@ -46,7 +46,7 @@ pub struct Killed {
     /// Where it was.
     pub folder: Arc<TempDir>,
     /// What it has acknowledged.
-    pub story: Story,
+    pub scenario: Scenario,
 }
 
 impl Scene {
@@ -88,24 +88,24 @@ pub fn folder() -> Result<Arc<TempDir>, String> {
 /// What went wrong.
 pub async fn undisturbed(scene: &Scene) -> Result<Outcome, String> {
     let server = scene.start(folder()?, &[])?;
-    let mut story = Story::new(scene.people);
-    go_on(&mut story, &server).await?;
-    story.outcome().cloned().ok_or_else(|| "the story has no outcome".to_owned())
+    let mut scenario = Scenario::new(scene.people);
+    go_on(&mut scenario, &server).await?;
+    scenario.outcome().cloned().ok_or_else(|| "the scenario has no outcome".to_owned())
 }
 
-/// Tells the story to a server that is killed `delay` after it has come to `moment`.
+/// Tells the scenario to a server that is killed `delay` after it has come to `moment`.
 ///
 /// # Errors
 /// What went wrong before.
 pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<Killed, String> {
     let slow = format!("{moment}={}", scene.slow.as_millis());
     let server = scene.start(folder()?, &[("ENTITYD_SLOW_MS", &slow)])?;
-    let mut story = Story::new(scene.people);
+    let mut scenario = Scenario::new(scene.people);
     let told = {
         let mut due = std::pin::pin!(comes_to(scene, &server, moment, delay));
         tokio::select! {
             due = &mut due => due,
-            told = go_on(&mut story, &server) => match told {
+            told = go_on(&mut scenario, &server) => match told {
                 // Told to its end, before the last step is due.
                 Ok(()) => due.await,
                 failed => failed,
@@ -113,7 +113,7 @@ pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<K
         }
     };
     told?;
-    Ok(Killed { folder: server.kill(), story })
+    Ok(Killed { folder: server.kill(), scenario })
 }
 
 /// Waits until `delay` after a server has come to `moment`.
@@ -124,33 +124,33 @@ async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration)
     Ok(())
 }
 
-/// After a server was killed: starts it again on what is left, ends the story, and checks everything.
+/// After a server was killed: starts it again on what is left, ends the scenario, and checks everything.
 ///
 /// # Errors
 /// What is not as it should be.
 pub async fn recover(
     scene: &Scene,
     folder: Arc<TempDir>,
-    mut story: Story,
+    mut scenario: Scenario,
     expected: &Outcome,
 ) -> Result<(), String> {
     let server = scene.start(folder, &[])?;
-    let checked = story.check(&Api::new(server.api())).await;
+    let checked = scenario.check(&Api::new(server.api())).await;
     checked.map_err(said)?;
-    go_on(&mut story, &server).await?;
-    if story.outcome() != Some(expected) {
+    go_on(&mut scenario, &server).await?;
+    if scenario.outcome() != Some(expected) {
         return Err("the result is not the same".to_owned());
     }
-    nothing_twice(&server.log(), story.run().unwrap_or_default(), expected.comparisons)?;
+    nothing_twice(&server.log(), scenario.run().unwrap_or_default(), expected.comparisons)?;
     scene.until("no byte of the deleted project is left", || server.payload_files().is_empty()).await
 }
 
-/// Tells the story to a server that is expected to live.
+/// Tells the scenario to a server that is expected to live.
 ///
 /// # Errors
 /// What it did instead.
-pub async fn go_on(story: &mut Story, server: &Server) -> Result<(), String> {
-    story.go_on(&Api::new(server.api())).await.map_err(said)
+pub async fn go_on(scenario: &mut Scenario, server: &Server) -> Result<(), String> {
+    scenario.go_on(&Api::new(server.api())).await.map_err(said)
 }
 
 fn said(stopped: Stopped) -> String {

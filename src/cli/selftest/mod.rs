@@ -5,7 +5,7 @@
 
 pub mod kill;
 pub mod server;
-pub mod story;
+pub mod scenario;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,14 +16,15 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde_json::json;
 
+use super::context::runtime;
 use super::exit::OrFail;
 use super::interrupt::stopped;
 use super::progress::Progress;
-use super::{Failure, output, runtime};
+use super::{Failure, output};
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::entropy::Entropy;
 use kill::{Killed, STEPS, Scene, killed_in, recover, undisturbed};
-use story::People;
+use scenario::People;
 
 /// People of each party in a linkage that is undisturbed.
 const PEOPLE_USUAL: u32 = 1_000;
@@ -101,8 +102,8 @@ impl Arguments {
             let (step, moments) = STEPS[kill as usize % STEPS.len()];
             let moment = moments[rng.next_u32() as usize % moments.len()];
             let delay = scene.slow.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX));
-            let Killed { folder, story } = killed_in(scene, moment, delay).await.map_err(failed)?;
-            recover(scene, folder, story, &expected)
+            let Killed { folder, scenario } = killed_in(scene, moment, delay).await.map_err(failed)?;
+            recover(scene, folder, scenario, &expected)
                 .await
                 .map_err(|why| failed(format!("kill {kill}, {delay:.1?} into {moment}: {why}")))?;
             *landed.entry(step).or_insert(0_u32) += 1;

@@ -17,7 +17,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) const fn new(tls: Arc<Tls>, asks_clients: bool) -> Self {
+    const fn new(tls: Arc<Tls>, asks_clients: bool) -> Self {
         Self { tls, asks_clients }
     }
 
@@ -28,5 +28,17 @@ impl Acceptor {
     /// What the client has done wrong, or that it hung up; and the connection, on which it was told so.
     pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, TcpStream)> {
         TlsAcceptor::from(self.tls.presented(self.asks_clients)).accept(stream).into_fallible().await
+    }
+}
+
+impl Tls {
+    /// For a listener that asks clients for their certificates, if the operator wants that.
+    pub fn asking(self: &Arc<Self>) -> Acceptor {
+        Acceptor::new(Arc::clone(self), true)
+    }
+
+    /// For a listener that does not: probes and monitors have none.
+    pub fn open_to_all(self: &Arc<Self>) -> Acceptor {
+        Acceptor::new(Arc::clone(self), false)
     }
 }

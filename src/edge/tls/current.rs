@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::pair::{self, Pair};
-use super::{Acceptor, Error, self_signed};
+use super::{Error, self_signed};
 use crate::runtime::clock::Clock;
 
 /// How often the files are looked at.
@@ -107,16 +107,6 @@ impl Tls {
         let files = Files { certificate, key, client_authorities: settings.client_authorities };
         let presented = RwLock::new(read(&files, &provider, &clock)?);
         Ok(Arc::new(Self { files, provider, clock, presented }))
-    }
-
-    /// For a listener that asks clients for their certificates, if the operator wants that.
-    pub fn asking(self: &Arc<Self>) -> Acceptor {
-        Acceptor::new(Arc::clone(self), true)
-    }
-
-    /// For a listener that does not: probes and monitors have none.
-    pub fn open_to_all(self: &Arc<Self>) -> Acceptor {
-        Acceptor::new(Arc::clone(self), false)
     }
 
     /// SHA-256 of the certificate that is presented now, as `openssl x509 -fingerprint` shows it.

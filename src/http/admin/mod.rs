@@ -4,33 +4,20 @@
 
 pub mod access;
 mod queue;
-
-use std::sync::Arc;
+mod state;
 
 use axum::Router;
 use axum::middleware::from_extractor_with_state;
 use axum::routing::{get, post};
 
 use super::router::{unknown, wrong_method};
-use crate::queue::Broker;
-use crate::runtime::clock::Clock;
 use access::Administrator;
 pub use access::{Access, Made, TOKEN_CHARS_MIN};
-
-/// What the administrator's handlers have at hand. Cheap to clone.
-#[derive(Clone)]
-pub struct Office {
-    /// Who is let in.
-    pub access: Access,
-    /// The queues.
-    pub broker: Arc<dyn Broker>,
-    /// The time it is.
-    pub clock: Clock,
-}
+pub use state::AdminState;
 
 /// Everything under `/admin`.
-pub(super) fn routes(office: Office) -> Router {
-    let access = office.access.clone();
+pub(super) fn routes(admin: AdminState) -> Router {
+    let access = admin.access.clone();
     Router::new()
         .route("/queue", get(queue::stats))
         .route("/queue/jobs", get(queue::jobs))
@@ -41,6 +28,6 @@ pub(super) fn routes(office: Office) -> Router {
         .route("/queue/resume", post(queue::resume))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(office)
+        .with_state(admin)
         .layer(from_extractor_with_state::<Administrator, _>(access))
 }

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Office;
+use super::AdminState;
 use crate::http::problem::Problem;
 use crate::model::job::QUEUES;
 use crate::queue::{DeadQuery, JobDetail, JobEntry, JobId, JobQuery, Phase, QueueName, Stats};
@@ -20,13 +20,13 @@ const LIST_MAX: usize = 10_000;
 const LIST_USUAL: usize = 100;
 
 /// `GET /admin/queue`: every queue in figures.
-pub(super) async fn stats(State(office): State<Office>) -> Result<Json<Stats>, Problem> {
-    Ok(Json(figures(&office).await?))
+pub(super) async fn stats(State(admin): State<AdminState>) -> Result<Json<Stats>, Problem> {
+    Ok(Json(figures(&admin).await?))
 }
 
 /// Figures of every queue there is, also of those that no job has been in yet.
-async fn figures(office: &Office) -> Result<Stats, Problem> {
-    let mut stats = office.broker.stats(office.clock.steady()).await?;
+async fn figures(admin: &AdminState) -> Result<Stats, Problem> {
+    let mut stats = admin.broker.stats(admin.clock.steady()).await?;
     for queue in QUEUES {
         stats.queues.entry(queue.into()).or_default();
     }
@@ -61,19 +61,19 @@ pub(super) struct Page {
 
 /// `GET /admin/queue/jobs`: jobs in the order of their sequence.
 pub(super) async fn jobs(
-    State(office): State<Office>,
+    State(admin): State<AdminState>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Result<Json<Page>, Problem> {
     let Query(wish) = wish.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let queue = match wish.queue {
-        Some(queue) => Some(known(&office, queue).await?),
+        Some(queue) => Some(known(&admin, queue).await?),
         None => None,
     };
     let (after, count) = (wish.after, wish.count.unwrap_or(LIST_USUAL).min(LIST_MAX));
     let phase = match wish.state {
         Some(Shown::Dead) => {
             let query = DeadQuery { queue, group: None, after, count };
-            let letters = office.broker.dead_letters(&query, office.clock.steady()).await?;
+            let letters = admin.broker.dead_letters(&query, admin.clock.steady()).await?;
             return Ok(Json(Page { jobs: letters.into_iter().map(JobEntry::Dead).collect() }));
         }
         Some(Shown::Ready) => Some(Phase::Ready),
@@ -82,7 +82,7 @@ pub(super) async fn jobs(
         None => None,
     };
     let query = JobQuery { queue, group: None, phase, after, count };
-    let living = office.broker.jobs(&query, office.clock.steady()).await?;
+    let living = admin.broker.jobs(&query, admin.clock.steady()).await?;
     Ok(Json(Page { jobs: living.into_iter().map(JobEntry::Living).collect() }))
 }
 
@@ -94,11 +94,11 @@ pub(super) struct Named {
 
 /// `GET /admin/queue/job`: one job with what its worker is told.
 pub(super) async fn job(
-    State(office): State<Office>,
+    State(admin): State<AdminState>,
     named: Result<Query<Named>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(Named { id }) = named.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-    let found = office.broker.show(&JobId::from(id.as_str()), office.clock.steady()).await?;
+    let found = admin.broker.show(&JobId::from(id.as_str()), admin.clock.steady()).await?;
     found.map(|detail| Json(described(&detail))).ok_or_else(|| no_job(&id))
 }
 
@@ -124,20 +124,20 @@ pub(super) struct Dead {
 }
 
 impl Dead {
-    async fn find(self, office: &Office) -> Result<Vec<JobId>, Problem> {
+    async fn find(self, admin: &AdminState) -> Result<Vec<JobId>, Problem> {
         let Some(jobs) = self.jobs else {
             let queue = match self.queue {
-                Some(queue) => Some(known(office, queue).await?),
+                Some(queue) => Some(known(admin, queue).await?),
                 None => None,
             };
             let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
-            let letters = office.broker.dead_letters(&query, office.clock.steady()).await?;
+            let letters = admin.broker.dead_letters(&query, admin.clock.steady()).await?;
             return Ok(letters.into_iter().map(|letter| letter.job).collect());
         };
         let mut found = Vec::with_capacity(jobs.len());
         for id in jobs {
             let job = JobId::from(id.as_str());
-            match office.broker.show(&job, office.clock.steady()).await? {
+            match admin.broker.show(&job, admin.clock.steady()).await? {
                 Some(JobDetail { entry: JobEntry::Dead(_), .. }) => found.push(job),
                 Some(_) => return Err(Problem::bad_request(format!("the job {id} is not dead"))),
                 None => return Err(no_job(&id)),
@@ -150,22 +150,22 @@ impl Dead {
 /// `POST /admin/queue/retry`: dead jobs get all their attempts again. One that nobody waits for any more is settled when
 /// it is handed out.
 pub(super) async fn retry(
-    State(office): State<Office>,
+    State(admin): State<AdminState>,
     dead: Result<Json<Dead>, JsonRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let jobs = body(dead)?.find(&office).await?;
-    let count = office.broker.redrive(&jobs, office.clock.steady()).await?;
+    let jobs = body(dead)?.find(&admin).await?;
+    let count = admin.broker.redrive(&jobs, admin.clock.steady()).await?;
     tracing::info!(jobs = count, "dead jobs are tried again");
     Ok(Json(json!({ "jobs": count })))
 }
 
 /// `POST /admin/queue/discard`: dead jobs are forgotten.
 pub(super) async fn discard(
-    State(office): State<Office>,
+    State(admin): State<AdminState>,
     dead: Result<Json<Dead>, JsonRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let jobs = body(dead)?.find(&office).await?;
-    let count = office.broker.discard(&jobs, office.clock.steady()).await?;
+    let jobs = body(dead)?.find(&admin).await?;
+    let count = admin.broker.discard(&jobs, admin.clock.steady()).await?;
     tracing::info!(jobs = count, "dead jobs are forgotten");
     Ok(Json(json!({ "jobs": count })))
 }
@@ -179,22 +179,22 @@ pub(super) struct Meant {
 
 /// `POST /admin/queue/pause`: nothing more is handed out, across restarts.
 pub(super) async fn pause(
-    State(office): State<Office>,
+    State(admin): State<AdminState>,
     meant: Result<Json<Meant>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
-    let queue = known(&office, body(meant)?.queue).await?;
-    office.broker.pause(&queue, office.clock.steady()).await?;
+    let queue = known(&admin, body(meant)?.queue).await?;
+    admin.broker.pause(&queue, admin.clock.steady()).await?;
     tracing::info!(%queue, "queue paused");
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /admin/queue/resume`: jobs are handed out again.
 pub(super) async fn resume(
-    State(office): State<Office>,
+    State(admin): State<AdminState>,
     meant: Result<Json<Meant>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
-    let queue = known(&office, body(meant)?.queue).await?;
-    office.broker.resume(&queue, office.clock.steady()).await?;
+    let queue = known(&admin, body(meant)?.queue).await?;
+    admin.broker.resume(&queue, admin.clock.steady()).await?;
     tracing::info!(%queue, "queue resumed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -204,8 +204,8 @@ fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
 }
 
 /// The queue of this name, if there is one: a slip of the pen is not to become a queue.
-async fn known(office: &Office, queue: String) -> Result<QueueName, Problem> {
-    let stats = figures(office).await?;
+async fn known(admin: &AdminState, queue: String) -> Result<QueueName, Problem> {
+    let stats = figures(admin).await?;
     let name = QueueName::from(queue);
     if stats.queues.contains_key(&name) {
         return Ok(name);

@@ -9,23 +9,15 @@ use utoipa::ToSchema;
 use crate::edge::PublicHost;
 use crate::http::State;
 use crate::http::auth::Caller;
-use crate::http::openapi::{Disabled, Guarded};
 use crate::http::problem::Problem;
-use crate::http::upload_credentials::{Credentials, Place};
-
-/// What is said to those who ask for the object store where there is none.
-pub(in crate::http) fn disabled() -> Problem {
-    Problem::failed(
-        "Feature Disabled",
-        "uploading through the object store is not enabled; post the data to /clks or /binaryclks",
-    )
-}
+use crate::http::responses::{Disabled, Guarded};
+use crate::http::upload_credentials::{Credentials, ObjectLocation};
 
 /// Where to upload, and what opens it.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Authorized {
     credentials: Credentials,
-    upload: Place,
+    upload: ObjectLocation,
 }
 
 /// Temporary credentials for uploading through the object store
@@ -42,7 +34,7 @@ pub(in crate::http) async fn authorize(
     PublicHost(host): PublicHost,
 ) -> Result<(StatusCode, Json<Authorized>), Problem> {
     let (project, party) = caller.provider(&state).await?;
-    let external = state.external.as_ref().ok_or_else(disabled)?;
+    let external = state.external.as_ref().ok_or_else(Problem::disabled)?;
     let (credentials, upload) = external.admit_upload(project.id, party, host.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(Authorized { credentials, upload })))
 }

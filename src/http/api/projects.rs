@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 
 use super::new_project::NewProject;
 use crate::http::State;
-use crate::http::auth::{Caller, Founder};
+use crate::http::auth::{Caller, ProjectCreator};
 use crate::http::body;
-use crate::http::openapi::{Fault, Founders, Guarded, SmallBody, WriteFault};
 use crate::http::problem::Problem;
+use crate::http::responses::{AdminOnly, Fault, Guarded, SmallBody, WriteFault};
 use crate::model::{ProjectState, Token};
 
 /// A project in the list of all.
@@ -63,10 +63,10 @@ pub(in crate::http) struct ProjectDescription {
 /// In the order of their creation. Needs no token, for an identifier opens nothing; unless the operator keeps
 /// this to the administrator.
 #[utoipa::path(get, path = "/api/v1/projects", tag = "projects", operation_id = "listProjects",
-    responses((status = 200, description = "The projects.", body = Vec<ListedProject>), Founders, Fault))]
+    responses((status = 200, description = "The projects.", body = Vec<ListedProject>), AdminOnly, Fault))]
 pub(in crate::http) async fn list(
     Extract(state): Extract<State>,
-    _: Founder,
+    _: ProjectCreator,
 ) -> Result<Json<Vec<ListedProject>>, Problem> {
     let projects = state.coordinator.projects().await?.into_iter();
     let listed = projects.map(|project| ListedProject {
@@ -80,10 +80,10 @@ pub(in crate::http) async fn list(
 ///
 /// Needs no token, unless the operator keeps this to the administrator. The answer has the tokens of everybody who takes part; they cannot be had again.
 #[utoipa::path(post, path = "/api/v1/projects", tag = "projects", operation_id = "createProject", request_body = NewProject,
-    responses((status = 201, description = "It exists.", body = CreatedProject), Founders, SmallBody, WriteFault))]
+    responses((status = 201, description = "It exists.", body = CreatedProject), AdminOnly, SmallBody, WriteFault))]
 pub(in crate::http) async fn create(
     Extract(state): Extract<State>,
-    _: Founder,
+    _: ProjectCreator,
     body::Json(new): body::Json<NewProject>,
 ) -> Result<(StatusCode, Json<CreatedProject>), Problem> {
     let created = state.coordinator.create_project(new.checked()?).await?;

@@ -13,10 +13,10 @@ use crate::edge::ClientIp;
 use crate::edge::PublicHost;
 use crate::http::State;
 use crate::http::auth::{Caller, Role};
-use crate::http::openapi::{Guarded, NoResult};
 use crate::http::problem::Problem;
+use crate::http::responses::{Guarded, NoResult};
 use crate::http::schemas::ResultBody;
-use crate::http::upload_credentials::{Credentials, External, Place};
+use crate::http::upload_credentials::{ClientStore, Credentials, ObjectLocation};
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::objects::{self, Key, NoPass, keys};
 use crate::telemetry::chain;
@@ -28,7 +28,7 @@ const RETURN_ADDRESS: &str = "return-object-store-address";
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Address {
     credentials: Credentials,
-    object: Place,
+    object: ObjectLocation,
 }
 
 /// The result of a run
@@ -80,7 +80,7 @@ pub(in crate::http) async fn result(
 /// Where the scores can be downloaded; nowhere, if the store hands out no credentials.
 async fn address(
     state: &State,
-    external: &External,
+    external: &ClientStore,
     project: &ProjectState,
     run: &Run,
     host: Option<&str>,

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use crate::http::State;
 use crate::http::auth::Caller;
-use crate::http::openapi::{Fault, Guarded};
 use crate::http::problem::Problem;
+use crate::http::responses::{Fault, Guarded};
 use crate::model::{ProjectState, Run, RunState};
 use crate::runtime::clock::Timestamp;
 

@@ -14,8 +14,8 @@ use crate::coordinator::PostRun;
 use crate::http::State;
 use crate::http::auth::Caller;
 use crate::http::body;
-use crate::http::openapi::{Fault, Guarded, ProjectInError, SmallBody, WriteFault};
 use crate::http::problem::Problem;
+use crate::http::responses::{Fault, Guarded, ProjectInError, SmallBody, WriteFault};
 use crate::model::{Run, Threshold};
 
 /// What a run is to be.

@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::State;
-use crate::http::openapi::Fault;
 use crate::http::problem::Problem;
+use crate::http::responses::Fault;
 
 /// How the service is.
 #[derive(Serialize, ToSchema)]

@@ -1,17 +1,8 @@
 //! Figures that are looked up when somebody asks for them.
 
-use super::probes::Probes;
 use crate::queue::{QueueStats, Stats};
 use crate::system::disk::Room;
 use crate::telemetry::metrics;
-
-/// Looks up everything that is not counted as it happens. What cannot be had keeps its last value.
-pub(super) async fn look_up(probes: Option<&Probes>) {
-    metrics::process();
-    if let Some(probes) = probes {
-        probes.look().await;
-    }
-}
 
 pub(super) fn projects(count: u64) {
     ::metrics::gauge!(metrics::PROJECTS).set(count as f64);

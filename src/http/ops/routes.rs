@@ -11,15 +11,14 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::gauges;
 use super::probes::{Dependencies, Findings, Probes};
 use super::readiness::{Phase, Readiness, TICK};
 use crate::http::access_log;
-use crate::http::admin::{self, Office};
+use crate::http::admin::{self, AdminState};
 use crate::http::arrival;
 use crate::http::problem::Problem;
 use crate::http::router::wrong_method;
-use crate::telemetry::metrics::Figures;
+use crate::telemetry::metrics::{self, MetricsHandle};
 
 /// The media type of the figures.
 const FIGURES_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,7 +29,7 @@ const TIDY_TICKS: u32 = 5;
 #[derive(Clone)]
 pub struct Ops {
     readiness: Readiness,
-    figures: Figures,
+    figures: MetricsHandle,
     behind: Arc<OnceLock<Behind>>,
 }
 
@@ -42,14 +41,14 @@ struct Behind {
 
 impl Ops {
     /// The listener of a server that is about to start.
-    pub fn new(readiness: Readiness, figures: Figures) -> Self {
+    pub fn new(readiness: Readiness, figures: MetricsHandle) -> Self {
         Self { readiness, figures, behind: Arc::default() }
     }
 
     /// The stores are open: they are asked from now on, and `/admin` answers the administrator.
-    pub fn open(&self, dependencies: &Dependencies, office: Office) {
+    pub fn open(&self, dependencies: &Dependencies, admin: AdminState) {
         let administration = Router::new()
-            .nest("/admin", admin::routes(office))
+            .nest("/admin", admin::routes(admin))
             .fallback(nothing)
             .layer(from_fn(arrival::admit))
             .layer(from_fn(access_log::administered));
@@ -118,7 +117,10 @@ async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
 }
 
 async fn scraped(State(ops): State<Ops>) -> Response {
-    gauges::look_up(ops.probes()).await;
+    metrics::process();
+    if let Some(probes) = ops.probes() {
+        probes.look().await;
+    }
     ([(header::CONTENT_TYPE, FIGURES_TYPE)], ops.figures.text()).into_response()
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Error, unusable};
+use super::error::{Error, unusable};
 use crate::system::permission::{self, Access};
 
 /// Files that are read; of a secret, the operator may have made one that cannot be written.
@@ -27,9 +27,9 @@ const FOLDERS: [&str; 6] = ["objects", "objects/projects", "objects/buckets", "s
 
 /// Checks the directory and what is known to lie in it. Objects are left out: there may be millions.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
-    super::check_folder(path)?;
+    check_folder(path)?;
     for name in FOLDERS {
-        super::check_folder(&path.join(name))?;
+        check_folder(&path.join(name))?;
     }
     for name in READ {
         check_one(&path.join(name), Access::READ_OK)?;
@@ -40,18 +40,26 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
     check_queue(&path.join("queue"))
 }
 
+/// Checks that this process may make and remove files in the folder at `path`, if there is one.
+///
+/// # Errors
+/// [`Error::Unusable`].
+pub fn check_folder(path: &Path) -> Result<(), Error> {
+    check_one(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+}
+
 /// Checks the queue and all its files: which they are is its own affair, and so is something else in its place.
 fn check_queue(folder: &Path) -> Result<(), Error> {
     if !folder.is_dir() {
         return Ok(());
     }
-    super::check_folder(folder)?;
+    check_folder(folder)?;
     for entry in fs::read_dir(folder).map_err(unusable(folder))? {
         check_one(&entry.map_err(unusable(folder))?.path(), Access::READ_OK | Access::WRITE_OK)?;
     }
     Ok(())
 }
 
-pub(super) fn check_one(path: &Path, needed: Access) -> Result<(), Error> {
+fn check_one(path: &Path, needed: Access) -> Result<(), Error> {
     permission::check(path, needed).map_err(|cause| Error::Unusable { path: path.to_owned(), cause })
 }

@@ -1,13 +1,14 @@
 //! The lock on the directory, and the words in it about who holds it.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::system::uname;
 
-use super::{Error, private};
+use super::error::Error;
 use crate::runtime::clock::Clock;
 use crate::system::permission::explained;
 
@@ -58,4 +59,11 @@ fn without_locks(cause: io::Error) -> io::Error {
         return io::Error::new(cause.kind(), format!("{cause}: {advice}"));
     }
     cause
+}
+
+/// Opens for writing a file that only this user may read, and makes it if it is absent.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
 }

@@ -1,77 +1,22 @@
 //! The one directory that holds everything stored: its lock and the version of its layout.
 
 mod entries;
+mod error;
 mod fresh;
 mod lock;
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+pub use entries::check_folder;
+pub use error::Error;
+
 use super::file_system;
-use super::permission::{Access, explained, other_owner};
-
-/// The version of the layout that this program writes.
-const FORMAT: u32 = 1;
-
-/// Why the data directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Another process has it.
-    #[error(
-        "the data directory {} is in use by process {holder}; stop that process, or give another directory with --data-dir",
-        path.display()
-    )]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-        /// The process, as it named itself.
-        holder: String,
-    },
-    /// A newer version of this program wrote it.
-    #[error(
-        "the data directory {} has format {found}, and this version knows formats up to {FORMAT}; use a newer entityd",
-        path.display()
-    )]
-    TooNew {
-        /// The directory.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-    },
-    /// It holds something, and none of it says that it is a data directory.
-    #[error(
-        "{} is not empty and not a data directory: it holds {stranger:?} and no readable file `format`; give another with \
-         --data-dir",
-        path.display()
-    )]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-        /// What is in it.
-        stranger: OsString,
-    },
-    /// The file that says which format it has says something else.
-    #[error(
-        "{} is damaged: it says in one number which format the data directory has; restore it from a backup, or write \
-         {FORMAT} into it if this version has used the directory before",
-        file.display()
-    )]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-    },
-    /// It, or something in it, cannot be read or written.
-    #[error("cannot use {}: {cause}", path.display())]
-    Unusable {
-        /// The directory, or what is in it.
-        path: PathBuf,
-        /// What the operating system says.
-        cause: io::Error,
-    },
-}
+use super::permission::other_owner;
+use error::{FORMAT, unusable};
+use lock::private;
 
 /// A data directory that belongs to this process until it is dropped. The lock is the operating
 /// system's, so that a killed process does not leave it behind.
@@ -117,22 +62,9 @@ impl DataDir {
     }
 }
 
-/// Checks that this process may make and remove files in the folder at `path`, if there is one.
-///
-/// # Errors
-/// [`Error::Unusable`].
-pub fn check_folder(path: &Path) -> Result<(), Error> {
-    entries::check_one(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
-}
-
 /// Makes a directory, and those above it.
 fn make(path: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable(path))
-}
-
-/// The error that something cannot be used, because of what the system says of `path`.
-fn unusable(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |cause| Error::Unusable { path: path.to_owned(), cause: explained(path, cause) }
 }
 
 /// Warns of directories that can be used today and bring trouble one day.
@@ -177,12 +109,6 @@ pub(super) fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result
     file.sync_all()?;
     fs::rename(&partial, folder.join(name))?;
     File::open(folder)?.sync_all()
-}
-
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    options
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub use writer::Change;
 use writer::Writer;
 
 use super::file_size;
-use crate::runtime::outage::Outage;
+use crate::runtime::outage::OutageTimer;
 
 /// How long a statement waits for a lock that another connection has.
 const BUSY: Duration = Duration::from_secs(10);
@@ -145,7 +145,7 @@ struct Shared {
     path: PathBuf,
     readers: Arc<Readers>,
     /// Since when nothing could be written.
-    outage: Outage,
+    outage: OutageTimer,
     /// What was known of the file when it was opened.
     standing: Standing,
     /// The count of commits, where the file has an owner.
@@ -201,7 +201,7 @@ impl Database {
         standing: Standing,
     ) -> Result<Self, Error> {
         let readers = Readers::open(path, readers::count(), readers::PATIENCE)?;
-        let outage = Outage::default();
+        let outage = OutageTimer::default();
         let shared = Arc::new(Shared { path: path.to_owned(), readers, outage, standing, ledger });
         let writer = Writer::start(connection, Arc::clone(&shared), thread);
         let writer = writer.map_err(|error| Error::Unavailable(Box::new(error)))?;
@@ -260,7 +260,7 @@ impl Database {
     /// # Errors
     /// The reason why not.
     pub async fn check(&self) -> Result<(), Error> {
-        if self.0.shared.outage.is_on() { self.write(writer::touch).await } else { Ok(()) }
+        if self.0.shared.outage.is_failing() { self.write(writer::touch).await } else { Ok(()) }
     }
 
     /// Writes the file anew if anything has changed in it, so that what was removed is nowhere in it, nor in its log; and has

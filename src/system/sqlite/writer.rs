@@ -194,17 +194,17 @@ impl Desk<'_> {
     fn carry_out(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
         match self.try_to(waiting) {
             Ok(()) => {
-                if self.shared.outage.is_over() {
+                if self.shared.outage.record_success() {
                     tracing::warn!(path = %self.shared.path.display(), "the database takes changes again");
                 }
                 Ok(())
             }
             Err(error) => {
                 let error = self.explain(error);
-                if !self.shared.outage.is_on() {
+                if !self.shared.outage.is_failing() {
                     tracing::error!(path = %self.shared.path.display(), "the database takes no changes: {error}");
                 }
-                self.shared.outage.goes_on();
+                self.shared.outage.record_failure();
                 self.connection = None;
                 Err(error)
             }

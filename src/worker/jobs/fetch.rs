@@ -37,7 +37,7 @@ pub(super) async fn work(
         None => None,
     };
     let task = FetchTask { objects: context.objects.clone(), active: Arc::clone(active), encodings, blocks };
-    let read = compute::aside(move || task.read(upload)).await;
+    let read = compute::run_blocking(move || task.read(upload)).await;
     let Fetched { upload, matrix, entries } = read.map_err(|text| Error::panicked(&text))??;
     let matrix = (keys::matrix(project, party, upload.upload), matrix);
     let entries = entries.map(|entries| (keys::entries(project, party, upload.upload), entries));

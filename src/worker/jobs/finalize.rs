@@ -38,7 +38,7 @@ pub(super) async fn work(
 ) -> Result<Outcome, Error> {
     let task = FinalizeTask { objects: context.objects.clone(), active: Arc::clone(active), run, pairs };
     let records = records.to_vec();
-    let made = compute::aside(move || task.make(result_type, &records)).await;
+    let made = compute::run_blocking(move || task.make(result_type, &records)).await;
     let Made { pairs, groups, results } = made.map_err(|text| Error::panicked(&text))??;
     let Results { objects, checksums } = results;
     context.publish(active, objects).await?;

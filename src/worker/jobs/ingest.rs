@@ -26,7 +26,7 @@ pub(super) async fn work(
         party,
         upload: upload.clone(),
     };
-    let laid_out = compute::aside(move || task.lay_out()).await;
+    let laid_out = compute::run_blocking(move || task.lay_out()).await;
     let (header, staged) = laid_out.map_err(|text| Error::panicked(&text))??;
     context.publish(active, [(index, staged)]).await?;
     Ok(Outcome::Ingested(Dataset {

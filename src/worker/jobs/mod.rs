@@ -11,7 +11,7 @@ mod sweep;
 use std::sync::Arc;
 
 use crate::model::{Outcome, Task};
-use crate::runtime::failpoint::{Moment, hang, reach};
+use crate::runtime::failpoint::{Moment, hang, hit};
 use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;
@@ -19,7 +19,7 @@ use crate::worker::context::JobContext;
 /// Executes a job.
 pub(super) async fn execute(context: &JobContext, active: &Arc<ActiveJob>) -> Result<Outcome, Error> {
     let project = active.job().project;
-    reach(active.job().task.kind(), Moment::Begun).await;
+    hit(active.job().task.kind(), Moment::Begun).await;
     hang(active.job().task.kind(), || active.cause().is_some()).await;
     match &active.job().task {
         Task::Fetch { party, reference } => fetch::work(context, active, *party, reference).await,

@@ -45,7 +45,7 @@ pub(super) async fn work(
         let task =
             PlanTask { objects: context.objects.clone(), active: Arc::clone(active), indexes, threshold };
         let planned =
-            compute::aside(move || task.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
+            compute::run_blocking(move || task.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
         let staged = planned.map_err(|text| Error::panicked(&text))??;
         context.publish(active, [(key.clone(), staged)]).await?;
     }
@@ -66,7 +66,7 @@ async fn encoding_bytes(context: &JobContext, indexes: &[Key]) -> Result<u32, Er
     let Some(index) = indexes.first().cloned() else { return Ok(0) };
     let objects = context.objects.clone();
     // Reading blocks, all the more where the object comes from another machine.
-    let read = compute::aside(move || -> Result<u32, Error> {
+    let read = compute::run_blocking(move || -> Result<u32, Error> {
         Ok(Directory::open(objects.read(&index)?)?.header().encoding_bytes)
     });
     read.await.map_err(|text| Error::panicked(&text))?

@@ -2,7 +2,7 @@
 
 use crate::model::{Job, Outcome, ProjectId, Purge, Task};
 use crate::objects::{Key, Prefix, Removed, keys};
-use crate::runtime::failpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, hit};
 use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;
@@ -34,7 +34,7 @@ pub(super) async fn work(
         let Removed { objects, bytes } = removed;
         tracing::info!(project.id = %project, objects, bytes, "objects removed: {purge:?}");
     }
-    reach(active.job().task.kind(), Moment::Published).await;
+    hit(active.job().task.kind(), Moment::Published).await;
     Ok(Outcome::Purged)
 }
 

@@ -1,20 +1,20 @@
 //! How fingers slip on a keyboard.
 
-use super::chance::Chance;
+use super::rng::SeededRng;
 
 /// The rows of a keyboard; the wrong key is usually the next one.
 const ROWS: [&str; 3] = ["qwertyuiop", "asdfghjkl", "zxcvbnm"];
 
 /// `word` with one slip: a neighbouring key, a letter left out, one typed twice, or two in the wrong
 /// order. An empty word stays empty.
-pub(super) fn mistype(word: &str, chance: &mut Chance) -> String {
+pub(super) fn mistype(word: &str, rng: &mut SeededRng) -> String {
     let mut letters: Vec<char> = word.chars().collect();
     if letters.is_empty() {
         return String::new();
     }
-    let at = chance.below(letters.len());
-    match chance.below(4) {
-        0 => letters[at] = neighbour(letters[at], chance),
+    let at = rng.below(letters.len());
+    match rng.below(4) {
+        0 => letters[at] = neighbour(letters[at], rng),
         1 if letters.len() > 1 => drop(letters.remove(at)),
         2 if at + 1 < letters.len() => letters.swap(at, at + 1),
         _ => letters.insert(at, letters[at]),
@@ -22,12 +22,12 @@ pub(super) fn mistype(word: &str, chance: &mut Chance) -> String {
     letters.into_iter().collect()
 }
 
-fn neighbour(letter: char, chance: &mut Chance) -> char {
+fn neighbour(letter: char, rng: &mut SeededRng) -> char {
     let row = ROWS.iter().find(|row| row.contains(letter));
     let Some((row, at)) = row.and_then(|row| Some((row.as_bytes(), row.find(letter)?))) else {
         return letter;
     };
-    let step = if at == 0 || (at + 1 < row.len() && chance.happens(0.5)) { at + 1 } else { at - 1 };
+    let step = if at == 0 || (at + 1 < row.len() && rng.happens(0.5)) { at + 1 } else { at - 1 };
     char::from(row[step])
 }
 
@@ -37,13 +37,13 @@ mod tests {
 
     #[test]
     fn one_slip_changes_little() {
-        let mut chance = Chance::seeded(5);
+        let mut rng = SeededRng::seeded(5);
         for _ in 0..1000 {
-            let slipped = mistype("katherine", &mut chance);
+            let slipped = mistype("katherine", &mut rng);
             assert!((8..=10).contains(&slipped.len()), "{slipped}");
         }
-        assert_eq!(mistype("", &mut chance), "");
-        assert_eq!(neighbour('q', &mut chance), 'w');
-        assert_eq!(neighbour('m', &mut chance), 'n');
+        assert_eq!(mistype("", &mut rng), "");
+        assert_eq!(neighbour('q', &mut rng), 'w');
+        assert_eq!(neighbour('m', &mut rng), 'n');
     }
 }

@@ -12,7 +12,7 @@ const THRESHOLD: f64 = 0.7;
 /// How often a run is asked how far it is.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Why a story does not go on.
+/// Why a scenario does not go on.
 #[derive(Debug)]
 pub enum Stopped {
     /// The server went away in the middle of a request.
@@ -94,7 +94,7 @@ impl Outcome {
 
 /// What a server has acknowledged so far.
 #[derive(Debug)]
-pub struct Story {
+pub struct Scenario {
     people: People,
     project: Option<Project>,
     uploaded: [bool; 2],
@@ -110,7 +110,7 @@ struct Project {
     update_tokens: Vec<String>,
 }
 
-impl Story {
+impl Scenario {
     /// Nothing has happened yet.
     pub const fn new(people: People) -> Self {
         Self { people, project: None, uploaded: [false; 2], run: None, outcome: None, deleted: false }
@@ -129,7 +129,7 @@ impl Story {
     /// Goes on from what was acknowledged, until the project is deleted again.
     ///
     /// # Errors
-    /// [`Stopped`]; the story may go on later.
+    /// [`Stopped`]; the scenario may go on later.
     pub async fn go_on(&mut self, api: &Api) -> Result<(), Stopped> {
         let project = match self.project.clone() {
             Some(project) => project,

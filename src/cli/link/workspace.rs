@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::cli::exit::OrFail;
 use crate::cli::interrupt::Unfinished;
-use crate::cli::{self, Failure};
+use crate::cli::{Failure, context};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::{ProjectId, RunId};
 use crate::objects::{Blob, Error, Key, Objects, Staged, keys};
@@ -19,14 +19,14 @@ const PROJECT: ProjectId = ProjectId::from_bytes([0; 24]);
 const RUN: RunId = RunId::from_bytes([0; 24]);
 
 /// The place where the work is done.
-pub(super) struct Workshop {
+pub(super) struct Workspace {
     objects: Objects,
     runtime: Runtime,
     folder: TempDir,
     unfinished: Unfinished,
 }
 
-impl Workshop {
+impl Workspace {
     /// Opens one in the system's directory for temporary files (`TMPDIR`).
     pub(super) fn open() -> Result<Self, Failure> {
         let folder = tempfile::tempdir().map_err(|error| {
@@ -34,7 +34,7 @@ impl Workshop {
         })?;
         let objects = Objects::open(&folder.path().join("objects"), &folder.path().join("staging"));
         let objects = objects.or_fail()?;
-        let runtime = cli::runtime()?;
+        let runtime = context::runtime()?;
         let unfinished = Unfinished::watch(&runtime);
         unfinished.add(folder.path());
         Ok(Self { objects, runtime, folder, unfinished })
@@ -78,7 +78,7 @@ impl Workshop {
     }
 }
 
-impl Scratch for Workshop {
+impl Scratch for Workspace {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
         Ok(Box::new(self.nameless()?))
     }

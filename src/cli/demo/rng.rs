@@ -4,9 +4,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 /// A reproducible source of draws.
-pub(super) struct Chance(ChaCha8Rng);
+pub(super) struct SeededRng(ChaCha8Rng);
 
-impl Chance {
+impl SeededRng {
     /// The draws that belong to `seed`.
     pub(super) fn seeded(seed: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed))
@@ -28,7 +28,7 @@ impl Chance {
         self.unit() < probability
     }
 
-    /// One of `items`, the early ones more often: the chance of rank `r` falls about as 1 / (r + 8),
+    /// Picks one of `items`, the early ones more often: the chance of rank `r` falls about as 1 / (r + 8),
     /// the shape of name frequencies.
     pub(super) fn pick_ranked<T: Copy>(&mut self, items: &[T]) -> T {
         const FLATNESS: f64 = 8.0;
@@ -53,16 +53,16 @@ mod tests {
     #[test]
     fn early_items_are_drawn_more_often_and_late_ones_still_are() {
         let items: Vec<usize> = (0..200).collect();
-        let mut chance = Chance::seeded(7);
+        let mut rng = SeededRng::seeded(7);
         let mut counts = vec![0_u32; items.len()];
-        (0..100_000).for_each(|_| counts[chance.pick_ranked(&items)] += 1);
+        (0..100_000).for_each(|_| counts[rng.pick_ranked(&items)] += 1);
         assert!(counts[0] > 10 * counts[199] && counts[199] > 50, "{} {}", counts[0], counts[199]);
     }
 
     #[test]
     fn a_shuffle_keeps_every_item() {
         let mut items: Vec<u32> = (0..100).collect();
-        Chance::seeded(1).shuffle(&mut items);
+        SeededRng::seeded(1).shuffle(&mut items);
         assert_ne!(items[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         items.sort_unstable();
         assert_eq!(items, (0..100).collect::<Vec<_>>());

@@ -1,0 +1,11 @@
+//! The addresses that a server listens on.
+
+use std::net::SocketAddr;
+
+/// The addresses that a server listens on.
+#[derive(Clone, Copy)]
+pub(super) struct Addresses {
+    pub(super) api: SocketAddr,
+    pub(super) s3: SocketAddr,
+    pub(super) ops: SocketAddr,
+}

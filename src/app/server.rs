@@ -1,0 +1,330 @@
+//! Starts a server: opens the stores, the listeners and the worker; and drains it.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use super::addresses::Addresses;
+use super::listen::listen;
+use super::listeners::Listeners;
+use super::ops_listener::OpsListener;
+use super::resources::{self, Files, Memory};
+use super::stores::{Blobs, Stores};
+use super::{Error, objects, settings, stores, systemd};
+use crate::config::Settings;
+use crate::coordinator::Coordinator;
+use crate::edge::tls::Tls;
+use crate::edge::{self, ListenerConfig};
+use crate::http;
+use crate::http::admin::{Access, AdminState, Made};
+use crate::http::{Dependencies, Phase};
+use crate::model::ProjectId;
+use crate::objects::{Error as ObjectsError, Location, NotOurs, Objects, Owner};
+use crate::queue::Broker;
+use crate::queue::sled::SledBroker;
+use crate::runtime::clock::Clock;
+use crate::runtime::compute::Pool;
+use crate::runtime::entropy::Entropy;
+use crate::system::ballast::Ballast;
+use crate::system::data_dir::DataDir;
+use crate::system::{file_size, memory};
+use crate::telemetry::chain;
+use crate::worker::Worker;
+
+/// How long work that does not hear that it is to stop may go on at the very end.
+const LAST_WORK: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether room can be set aside again.
+const BALLAST_EVERY: Duration = Duration::from_secs(30);
+
+/// With fewer uploads, too, the metadata and the jobs want threads that may block.
+const UPLOADS_MIN: usize = 64;
+
+/// A server at work. It goes on until [`Server::stop`].
+pub struct Server {
+    pub(super) addresses: Addresses,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) threads: usize,
+    pub(super) memory: Memory,
+    pub(super) data_dir: DataDir,
+    pub(super) objects: Location,
+    /// If it was made at this start.
+    pub(super) admin_token: Option<Zeroizing<String>>,
+    pub(super) broker: Arc<SledBroker>,
+    pub(super) owner: Owner,
+    pub(super) ownership: JoinHandle<NotOurs>,
+    pub(super) worker: Worker,
+    pub(super) ops_listener: OpsListener,
+    pub(super) serving: TaskTracker,
+    pub(super) pump: TaskTracker,
+    pub(super) serving_stop: CancellationToken,
+    pub(super) pump_stop: CancellationToken,
+}
+
+/// Runs a server until SIGTERM or Ctrl-C, and then lets it drain. A second signal ends it at once.
+///
+/// # Errors
+/// [`Error`], if it does not start.
+pub fn run(settings: &Settings) -> Result<(), Error> {
+    Files::share_out(settings)?;
+    resources::check(settings)?;
+    let runtime = runtime(settings)?;
+    let spare = Spare::start(&runtime);
+    let outcome = runtime.block_on(until_signalled(settings));
+    drop(spare);
+    // Work that would not hear of it is cut off here; it resumes at the next start.
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
+}
+
+/// The threads that wait for the network and the disk. Every upload under way has one of the blocking ones for
+/// itself, and there must be others for the metadata and the jobs.
+fn runtime(settings: &Settings) -> std::io::Result<tokio::runtime::Runtime> {
+    let blocking = 2 * settings.uploads_max.max(UPLOADS_MIN) + 1;
+    tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking).build()
+}
+
+/// A thread that may block and does nothing. While there is one, the runtime keeps work for later that the system
+/// refuses a thread for; without any, it would panic.
+struct Spare(#[expect(dead_code, reason = "it ends by being dropped")] mpsc::Sender<()>);
+
+impl Spare {
+    fn start(runtime: &tokio::runtime::Runtime) -> Self {
+        let (keep, kept) = mpsc::channel();
+        runtime.spawn_blocking(move || kept.recv());
+        Self(keep)
+    }
+}
+
+async fn until_signalled(settings: &Settings) -> Result<(), Error> {
+    file_size::survive_limit()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut server = start(settings).await?;
+    // Whoever started this may not be reading; that is no reason to stop.
+    let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
+    server.announce(settings);
+    systemd::ready();
+    let broker = Arc::clone(&server.broker);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        failure = broker.failed() => {
+            server.stop().await;
+            return Err(Error::QueueFailed(failure));
+        }
+        Ok(lost) = &mut server.ownership => {
+            server.stop().await;
+            return Err(lost.into());
+        }
+    }
+    systemd::stopping();
+    tracing::info!("draining; a second signal stops at once");
+    tokio::select! {
+        () = server.stop() => tracing::info!("stopped"),
+        _ = terminate.recv() => tracing::warn!("stopped at once; interrupted work resumes at the next start"),
+        _ = interrupt.recv() => tracing::warn!("stopped at once; interrupted work resumes at the next start"),
+    }
+    Ok(())
+}
+
+/// Starts a server: takes the data directory, opens what is in it, takes up what was left, and opens the listeners.
+///
+/// # Errors
+/// [`Error`]; nothing is left running then.
+pub async fn start(settings: &Settings) -> Result<Server, Error> {
+    // What is stored is for this user's eyes, whichever library makes the file.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let files = Files::share_out(settings)?;
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let ballast = ballast(&data_dir);
+    let listeners = Listeners::open(settings, &data_dir, files)?;
+    let api = listen("listen", settings.listen)?;
+    let s3_listener = listen("s3-listen", settings.s3_listen)?;
+    let ops = listen("ops-listen", settings.ops_listen)?;
+    let redirect = match settings.redirect_listen {
+        Some(address) => Some(listen("redirect-listen", address)?),
+        None => None,
+    };
+    let addresses =
+        Addresses { api: api.local_addr()?, s3: s3_listener.local_addr()?, ops: ops.local_addr()? };
+    listeners.warn(&addresses);
+    listeners.keep()?;
+
+    let ops_listener = OpsListener::start(ops, listeners.ops);
+    let pool = Pool::new(settings.worker_threads)?;
+    let entropy = Entropy::system();
+    let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
+    ops_listener.enter(Phase::Migrating);
+    let Stores { metadata, broker, blobs } =
+        stores::open(settings, &data_dir, &entropy, &addresses, listeners.tls.is_some()).await?;
+    let Blobs { objects, owner, spool, external, own } = blobs;
+    let broker = Arc::new(broker);
+    let queue: Arc<dyn Broker> = broker.clone();
+    let (clock, rules) = (Clock::system(), settings::rules(settings));
+    let admin_state =
+        AdminState { access: admin.access.clone(), broker: Arc::clone(&queue), clock: clock.clone() };
+    let coordinator =
+        Coordinator::new(Arc::new(metadata), Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
+    coordinator.reconcile().await.map_err(Error::Reconcile)?;
+    // Nothing fails any more from here on: whoever started this will be told.
+    let admin_token = admin.made.map(Made::keep).transpose()?;
+    let dependencies = Dependencies {
+        coordinator: coordinator.clone(),
+        broker: queue,
+        objects: objects.clone(),
+        clock,
+        data_dir: data_dir.path().to_owned(),
+        disk_free_min: settings.disk_free_min,
+    };
+    ops_listener.open(&dependencies, admin_state);
+
+    tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), settings.objects.clone()));
+
+    let (serving_stop, pump_stop) = (CancellationToken::new(), CancellationToken::new());
+    let (pump, serving) = (TaskTracker::new(), TaskTracker::new());
+    let (pumping, stop) = (coordinator.clone(), pump_stop.clone());
+    pump.spawn(async move { pumping.pump(stop).await });
+    pump.spawn(keep_ballast(ballast.clone(), pump_stop.clone()));
+    let s3_router = match own {
+        Some(own) => {
+            let age = Duration::from_hours(settings.s3_upload_expiry_h);
+            pump.spawn(crate::s3::sweep(own.buckets.clone(), age, pump_stop.clone()));
+            crate::s3::endpoint(own.parts(settings, &coordinator, objects.clone(), spool.clone()))
+        }
+        None => crate::s3::closed(),
+    };
+
+    let drain = Duration::from_millis(settings.drain_timeout_ms);
+    let threads = pool.threads();
+    let work = settings::worker(settings, &data_dir);
+    let memory = Memory { for_runs: work.memory_bytes, available: memory::available() };
+    memory.log(files);
+    let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
+
+    let wishes = settings::http(settings, files.uploads);
+    let state = http::State::new(coordinator, objects, admin.access, spool, ballast, wishes, external);
+    let open = |listener: TcpListener, router: Router, config: ListenerConfig| {
+        serving.spawn(edge::serve(listener, router, config, serving_stop.clone(), drain));
+    };
+    open(api, http::api(state), listeners.api);
+    open(s3_listener, s3_router, listeners.s3);
+    if let Some(listener) = redirect {
+        open(listener, http::redirect(addresses.api.port()), listeners.redirect);
+    }
+    ops_listener.enter(Phase::Serving);
+    Ok(Server {
+        addresses,
+        tls: listeners.tls,
+        threads,
+        memory,
+        data_dir,
+        objects: settings.objects.clone(),
+        admin_token,
+        broker,
+        ownership: tokio::spawn(owner.clone().keep()),
+        owner,
+        worker,
+        ops_listener,
+        serving,
+        pump,
+        serving_stop,
+        pump_stop,
+    })
+}
+
+impl Server {
+    /// Where S3 clients are answered.
+    pub const fn s3(&self) -> SocketAddr {
+        self.addresses.s3
+    }
+
+    /// Where the API is served.
+    pub const fn api(&self) -> SocketAddr {
+        self.addresses.api
+    }
+
+    /// Stops: the listeners close and requests under way may finish, jobs are finished or handed back, and
+    /// everything is written. What was interrupted resumes at the next start.
+    pub async fn stop(self) {
+        self.ops_listener.enter(Phase::Draining);
+        self.serving_stop.cancel();
+        self.serving.close();
+        tokio::join!(self.serving.wait(), self.worker.drain());
+        self.pump_stop.cancel();
+        self.pump.close();
+        self.pump.wait().await;
+        self.ownership.abort();
+        // A store that is silent is not waited for: the claim ends by itself.
+        let _ = timeout(LAST_WORK, self.owner.release()).await;
+        if let Err(error) = self.broker.close().await {
+            tracing::error!("cannot close the queue: {error}");
+        }
+        self.ops_listener.stop().await;
+    }
+}
+
+/// The room set aside on the disk, given up at once if there is hardly any other.
+fn ballast(data_dir: &DataDir) -> Ballast {
+    let ballast = Ballast::of(data_dir.path());
+    if ballast.release_if_needed() {
+        tracing::error!(
+            "the disk is full; what was set aside is given up: delete projects, or free some space"
+        );
+    }
+    ballast
+}
+
+/// Sets room on the disk aside whenever there is plenty, until told to stop.
+async fn keep_ballast(ballast: Ballast, stop: CancellationToken) {
+    loop {
+        let ballast = ballast.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || ballast.create()).await {
+            return tracing::warn!("no room can be set aside for a full disk: {error}");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(BALLAST_EVERY) => {}
+        }
+    }
+}
+
+/// Removes what a crash has left of projects that are gone. Nobody waits for it.
+async fn remove_strays(coordinator: Coordinator, objects: Objects, location: Location) {
+    objects::until_found(&objects, &location).await;
+    if let Err(error) = objects.confirm_owner().await {
+        return tracing::warn!("no strays are looked for: {error}");
+    }
+    let deleted = match coordinator.deleted().await {
+        Ok(deleted) => deleted,
+        Err(error) => return tracing::warn!("cannot look for strays: {}", chain(&error)),
+    };
+    let found = match projects(&objects).await {
+        Ok(found) => found,
+        Err(error) => return tracing::warn!("cannot look for strays: {}", chain(&error)),
+    };
+    if let Err(error) = coordinator.remove_strays(found, deleted).await {
+        tracing::warn!("cannot remove strays: {error}");
+    }
+}
+
+/// The projects of which there are objects, or files of clients.
+async fn projects(objects: &Objects) -> Result<Vec<ProjectId>, ObjectsError> {
+    let mut found = objects.projects().await?;
+    if let Some(uploads) = objects.uploads() {
+        found.extend(uploads.projects().await?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}

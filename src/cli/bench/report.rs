@@ -1,0 +1,19 @@
+//! The report of a measurement.
+
+use serde::Serialize;
+
+use crate::cli::{Failure, output};
+
+/// Prints a sentence, unless it is not wanted, and the report as one line of JSON.
+pub(super) fn print(report: &impl Serialize, json_alone: bool, sentence: &str) -> Result<(), Failure> {
+    let line = serde_json::to_string(report).expect("a report has plain fields");
+    output::print(&if json_alone { format!("{line}\n") } else { format!("{sentence}\n{line}\n") })
+}
+
+/// The most memory that this process has had, where the system says so.
+pub(super) fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024 * kib)
+}

@@ -1,0 +1,25 @@
+//! The runtime and the kernel that several commands use.
+
+use super::exit::Failure;
+use crate::linkage::similarity::{Kernel, KernelName};
+use crate::system::{file_size, threads};
+
+/// Threads of a command beside those that wait for the network and those that compute.
+const THREADS: usize = 8;
+
+/// The threads that wait for the network and the disk.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let refused = |error| Failure::Failed(format!("cannot start threads: {error}"));
+    threads::rehearse(2 * threads::cores() + THREADS).map_err(refused)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(refused)?;
+    let context = runtime.enter();
+    file_size::survive_limit().map_err(refused)?;
+    drop(context);
+    Ok(runtime)
+}
+
+/// The kernel of this name, for commands that compare by themselves.
+pub(super) fn kernel(name: &str) -> Result<Kernel, String> {
+    let name = name.parse::<KernelName>().map_err(|error| error.to_string())?;
+    Kernel::named(name).map_err(|error| error.to_string())
+}

@@ -1,0 +1,72 @@
+//! Reasons for which the data directory cannot be used.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::system::permission::explained;
+
+/// The version of the layout that this program writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process has it.
+    #[error(
+        "the data directory {} is in use by process {holder}; stop that process, or give another directory with --data-dir",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The process, as it named itself.
+        holder: String,
+    },
+    /// A newer version of this program wrote it.
+    #[error(
+        "the data directory {} has format {found}, and this version knows formats up to {FORMAT}; use a newer entityd",
+        path.display()
+    )]
+    TooNew {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It holds something, and none of it says that it is a data directory.
+    #[error(
+        "{} is not empty and not a data directory: it holds {stranger:?} and no readable file `format`; give another with \
+         --data-dir",
+        path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        stranger: OsString,
+    },
+    /// The file that says which format it has says something else.
+    #[error(
+        "{} is damaged: it says in one number which format the data directory has; restore it from a backup, or write \
+         {FORMAT} into it if this version has used the directory before",
+        file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+    },
+    /// It, or something in it, cannot be read or written.
+    #[error("cannot use {}: {cause}", path.display())]
+    Unusable {
+        /// The directory, or what is in it.
+        path: PathBuf,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+}
+
+/// The error that something cannot be used, because of what the system says of `path`.
+pub(super) fn unusable(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |cause| Error::Unusable { path: path.to_owned(), cause: explained(path, cause) }
+}

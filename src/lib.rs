@@ -15,6 +15,8 @@ pub mod linkage;
 // Shelves: one trait each, an embedded and a scaled-out form.
 pub mod metadata;
 pub mod objects;
+pub mod buckets;
+pub mod external;
 pub mod queue;
 // The corridor: where a run's story is told.
 pub mod coordinator;

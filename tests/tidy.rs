@@ -15,7 +15,7 @@ use std::fs;
 use source::{Line, code_lines, complain, is_identifier, src};
 
 /// The top modules. Each may import those before it; `lib.rs` names them in this order.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 18] = [
     "runtime",
     "system",
     "telemetry",
@@ -24,6 +24,8 @@ const MODULES: [&str; 16] = [
     "linkage",
     "metadata",
     "objects",
+    "buckets",
+    "external",
     "queue",
     "coordinator",
     "worker",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::edge::tls;
 use crate::system::identity::Identity;
 use crate::system::{data_dir, secret, sqlite};
-use crate::{coordinator, http, metadata, objects, queue, s3};
+use crate::{buckets, coordinator, http, metadata, objects, queue, s3};
 
 /// Why the server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ pub enum Error {
     NotOurs(#[from] objects::NotOurs),
     /// The buckets cannot be opened.
     #[error("cannot open the buckets of the S3 endpoint")]
-    Buckets(#[from] objects::buckets::Error),
+    Buckets(#[from] buckets::Error),
     /// There are no root credentials for the S3 endpoint.
     #[error("cannot set up the credentials of the S3 endpoint")]
     Credentials(#[from] s3::credentials::Error),

@@ -8,11 +8,9 @@ use zeroize::Zeroizing;
 
 use super::{Error, owner};
 use crate::config::Settings;
+use crate::external::{PassOffice, TokenService, TokenSettings, UploadBucket};
 use crate::http::{Bucket, ClientStore, Endpoint};
-use crate::objects::{
-    Cache, CacheLimits, Kind, Location, Objects, Owner, PassOffice, S3Access, TokenService, TokenSettings,
-    Uploads, connect, files,
-};
+use crate::objects::{Cache, CacheLimits, Kind, Location, Objects, Owner, S3Access, connect, files};
 use crate::runtime::clock::Clock;
 use crate::system::data_dir::{DataDir, check_folder};
 use crate::system::identity::Register;
@@ -26,10 +24,11 @@ const REGION: &str = "us-east-1";
 
 /// Objects, and the way that clients have to them.
 pub(super) struct Opened {
-    /// The objects, with the bucket that clients upload to if there is one already.
     pub(super) objects: Objects,
     /// The claim to them.
     pub(super) owner: Owner,
+    /// The bucket that clients upload to, if it is in the store behind us.
+    pub(super) uploads: Option<UploadBucket>,
     /// What clients are told, if the store behind us serves them itself.
     pub(super) external: Option<ClientStore>,
     /// Whether clients are to be served by our own endpoint.
@@ -69,7 +68,7 @@ pub(super) async fn open(
         Location::Bucket { kind: Kind::S3, bucket, prefix } => {
             behind_us(settings, (objects, owner), bucket, prefix)
         }
-        _ => Ok(Opened { objects, owner, external: None, own_endpoint: true }),
+        _ => Ok(Opened { objects, owner, uploads: None, external: None, own_endpoint: true }),
     }
 }
 
@@ -99,9 +98,10 @@ fn behind_us(
         if settings.external_uploads {
             tracing::warn!("no keys of the S3 store are given: clients cannot upload to it directly");
         }
-        return Ok(Opened { objects, owner, external: None, own_endpoint: false });
+        return Ok(Opened { objects, owner, uploads: None, external: None, own_endpoint: false });
     };
-    let uploads = Uploads::new(connect(Kind::S3, &settings.upload_bucket, "", &access, patience(settings))?);
+    let uploads =
+        UploadBucket::new(connect(Kind::S3, &settings.upload_bucket, "", &access, patience(settings))?);
     let region =
         access.region.clone().or_else(|| env::var("AWS_REGION").ok()).unwrap_or_else(|| REGION.to_owned());
     let amazon = |service: &str| format!("https://{service}.{region}.amazonaws.com");
@@ -122,8 +122,7 @@ fn behind_us(
     let found = Address { endpoint: Endpoint::At(authority.to_ascii_lowercase()), secure: scheme == "https" };
     let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
     let external = external(settings, office, found, (bucket.to_owned(), prefix));
-    let objects = objects.with_uploads(uploads);
-    Ok(Opened { objects, owner, external: Some(external), own_endpoint: false })
+    Ok(Opened { objects, owner, uploads: Some(uploads), external: Some(external), own_endpoint: false })
 }
 
 /// Where clients find a store, unless the settings say otherwise.

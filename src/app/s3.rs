@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::objects::{Address, external};
 use super::{Error, identity};
+use crate::buckets::{self, BucketStore, Buckets};
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
+use crate::external::UploadBucket;
 use crate::http::{ClientStore, Endpoint};
 use crate::model::CleanupLimit;
-use crate::objects::buckets::{self, BucketStore, Buckets};
-use crate::objects::{Objects, Spool, Uploads};
+use crate::objects::{Objects, Spool};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::s3::access::Gate;
@@ -62,26 +63,24 @@ pub(super) async fn open(
 }
 
 impl Own {
-    /// Objects with the bucket that clients upload to, and what clients are told of it; `api` is where they reach
+    /// The bucket that clients upload to, and what clients are told of it; `api` is where they reach
     /// the API, and `s3` where this endpoint listens, with TLS if it is `secure`.
     pub(super) fn for_clients(
         &self,
         settings: &Settings,
-        objects: Objects,
         (api, s3): (SocketAddr, SocketAddr),
         secure: bool,
-    ) -> (Objects, Option<ClientStore>) {
+    ) -> (Option<UploadBucket>, Option<ClientStore>) {
         if !settings.external_uploads {
-            return (objects, None);
+            return (None, None);
         }
-        let uploads = Uploads::own(BucketStore::new(self.buckets.clone(), &settings.upload_bucket));
-        let objects = objects.with_uploads(uploads);
+        let uploads = UploadBucket::own(BucketStore::new(self.buckets.clone(), &settings.upload_bucket));
         if settings.upload_endpoint.is_none() && s3.ip().is_loopback() && !api.ip().is_loopback() {
             tracing::warn!(
                 "the S3 endpoint is for this machine alone, so data providers upload through the API: \
                  give --s3-listen an address that they reach, or say with --upload-endpoint how they do"
             );
-            return (objects, None);
+            return (Some(uploads), None);
         }
         // Certificates are for names: where both are on one host, that is the one by which the caller knows it.
         let beside = s3.ip().is_unspecified() || s3.ip() == api.ip();
@@ -89,7 +88,7 @@ impl Own {
         let office = OwnOffice::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());
         let found = Address { endpoint, secure };
         let download = (settings.download_bucket.clone(), String::new());
-        (objects, Some(external(settings, Arc::new(office), found, download)))
+        (Some(uploads), Some(external(settings, Arc::new(office), found, download)))
     }
 
     /// What the endpoint is made of.

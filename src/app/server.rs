@@ -25,6 +25,7 @@ use crate::config::Settings;
 use crate::coordinator::Coordinator;
 use crate::edge::tls::Tls;
 use crate::edge::{self, ListenerConfig};
+use crate::external::UploadBucket;
 use crate::http;
 use crate::http::admin::{Access, AdminState, Made};
 use crate::http::{Dependencies, Phase};
@@ -168,7 +169,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     ops_listener.enter(Phase::Migrating);
     let Stores { metadata, broker, blobs } =
         stores::open(settings, &data_dir, &entropy, &addresses, listeners.tls.is_some()).await?;
-    let Blobs { objects, owner, spool, external, own } = blobs;
+    let Blobs { objects, owner, spool, uploads, external, own } = blobs;
     let broker = Arc::new(broker);
     let queue: Arc<dyn Broker> = broker.clone();
     let (clock, rules) = (Clock::system(), settings::rules(settings));
@@ -189,7 +190,12 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     };
     ops_listener.open(&dependencies, admin_state);
 
-    tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), settings.objects.clone()));
+    tokio::spawn(remove_strays(
+        coordinator.clone(),
+        objects.clone(),
+        uploads.clone(),
+        settings.objects.clone(),
+    ));
 
     let (serving_stop, pump_stop) = (CancellationToken::new(), CancellationToken::new());
     let (pump, serving) = (TaskTracker::new(), TaskTracker::new());
@@ -207,7 +213,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 
     let drain = Duration::from_millis(settings.drain_timeout_ms);
     let threads = pool.threads();
-    let work = settings::worker(settings, &data_dir);
+    let work = settings::worker(settings, &data_dir, uploads);
     let memory = Memory { for_runs: work.memory_bytes, available: memory::available() };
     memory.log(files);
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
@@ -300,7 +306,12 @@ async fn keep_ballast(ballast: Ballast, stop: CancellationToken) {
 }
 
 /// Removes what a crash has left of projects that are gone. Nobody waits for it.
-async fn remove_strays(coordinator: Coordinator, objects: Objects, location: Location) {
+async fn remove_strays(
+    coordinator: Coordinator,
+    objects: Objects,
+    uploads: Option<UploadBucket>,
+    location: Location,
+) {
     objects::until_found(&objects, &location).await;
     if let Err(error) = objects.confirm_owner().await {
         return tracing::warn!("no strays are looked for: {error}");
@@ -309,7 +320,7 @@ async fn remove_strays(coordinator: Coordinator, objects: Objects, location: Loc
         Ok(deleted) => deleted,
         Err(error) => return tracing::warn!("cannot look for strays: {}", chain(&error)),
     };
-    let found = match projects(&objects).await {
+    let found = match projects(&objects, uploads.as_ref()).await {
         Ok(found) => found,
         Err(error) => return tracing::warn!("cannot look for strays: {}", chain(&error)),
     };
@@ -319,9 +330,9 @@ async fn remove_strays(coordinator: Coordinator, objects: Objects, location: Loc
 }
 
 /// The projects of which there are objects, or files of clients.
-async fn projects(objects: &Objects) -> Result<Vec<ProjectId>, ObjectsError> {
+async fn projects(objects: &Objects, uploads: Option<&UploadBucket>) -> Result<Vec<ProjectId>, ObjectsError> {
     let mut found = objects.projects().await?;
-    if let Some(uploads) = objects.uploads() {
+    if let Some(uploads) = uploads {
         found.extend(uploads.projects().await?);
     }
     found.sort_unstable();

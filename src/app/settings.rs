@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::coordinator::{Rules, Upkeep};
+use crate::external::{ClientFiles, ForeignStores, UploadBucket};
 use crate::http;
 use crate::linkage::similarity::Kernel;
 use crate::model::CleanupLimit;
-use crate::objects::{ForeignStores, SpoolLimits};
+use crate::objects::SpoolLimits;
 use crate::system::data_dir::DataDir;
 use crate::system::memory;
 use crate::worker;
@@ -49,7 +50,11 @@ pub(super) fn http(settings: &Settings, uploads: usize) -> http::Settings {
 /// Memory that is set aside for finishing runs where nobody knows how much there is.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 
-pub(super) fn worker(settings: &Settings, data_dir: &DataDir) -> worker::Settings {
+pub(super) fn worker(
+    settings: &Settings,
+    data_dir: &DataDir,
+    uploads: Option<UploadBucket>,
+) -> worker::Settings {
     let three_quarters = || memory::available().map_or(MEMORY_UNKNOWN, |available| available.bytes / 4 * 3);
     worker::Settings {
         lease: Duration::from_millis(settings.lease_ms),
@@ -61,7 +66,10 @@ pub(super) fn worker(settings: &Settings, data_dir: &DataDir) -> worker::Setting
         memory_bytes: settings.memory_limit.unwrap_or_else(three_quarters),
         disk: data_dir.path().to_owned(),
         kernel: kernel(settings),
-        foreign: ForeignStores::new(settings.external_endpoints.clone(), settings.body_bytes_max),
+        client_files: ClientFiles {
+            bucket: uploads,
+            stores: ForeignStores::new(settings.external_endpoints.clone(), settings.body_bytes_max),
+        },
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::addresses::Addresses;
 use super::{Error, identity, objects, owner, s3, settings};
 use crate::config::Settings;
+use crate::external::UploadBucket;
 use crate::http::ClientStore;
 use crate::metadata::Sqlite;
 use crate::objects::{Objects, Owner, Spool};
@@ -27,6 +28,8 @@ pub(super) struct Blobs {
     /// The claim to them.
     pub(super) owner: Owner,
     pub(super) spool: Spool,
+    /// The bucket that clients upload to, where there is one.
+    pub(super) uploads: Option<UploadBucket>,
     pub(super) external: Option<ClientStore>,
     /// What is behind our own endpoint, if clients are served by that.
     pub(super) own: Option<s3::Own>,
@@ -90,15 +93,15 @@ async fn open_blobs(
     register: &Register,
     (addresses, secure): (&Addresses, bool),
 ) -> Result<Blobs, Error> {
-    let objects::Opened { mut objects, owner, mut external, own_endpoint } =
+    let objects::Opened { objects, owner, mut uploads, mut external, own_endpoint } =
         objects::open(settings, data_dir, register).await?;
     let mut own = None;
     if own_endpoint {
         let opened = s3::open(settings, data_dir, entropy, register).await?;
-        (objects, external) = opened.for_clients(settings, objects, (addresses.api, addresses.s3), secure);
+        (uploads, external) = opened.for_clients(settings, (addresses.api, addresses.s3), secure);
         own = Some(opened);
     }
     let disks = objects.directories().into_iter().chain([data_dir.path().to_owned()]).collect();
     let spool = Spool::new(disks, settings::spool(settings));
-    Ok(Blobs { objects, owner, spool, external, own })
+    Ok(Blobs { objects, owner, spool, uploads, external, own })
 }

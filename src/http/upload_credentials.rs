@@ -8,11 +8,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
+use crate::external::{
+    ForeignEndpoint, ForeignEndpoints, Grant, NoPass, Pass, PassOffice, Permission, UploadBucket,
+};
 use crate::linkage::encoding::json::FileRef;
 use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
-use crate::objects::{
-    ForeignEndpoint, ForeignEndpoints, Grant, NoPass, Pass, PassOffice, Permission, Uploads,
-};
 use crate::telemetry::chain;
 
 /// The object store as clients may use it.
@@ -184,7 +184,7 @@ impl ClientStore {
         let key = file.path.strip_prefix(self.upload.prefix.as_str());
         let own = key.filter(|key| key.strip_prefix(own).is_some_and(|rest| rest.starts_with('/')));
         match own {
-            Some(key) if file.bucket == self.upload.name && Uploads::is_key(key) => Ok(key.to_owned()),
+            Some(key) if file.bucket == self.upload.name && UploadBucket::is_key(key) => Ok(key.to_owned()),
             _ => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "the upload names a file outside of the path that authorize-external-upload gives this party",
@@ -222,7 +222,7 @@ fn foreign(
     if !((3..=63).contains(&bucket.len()) && bucket.bytes().all(plain) && !bucket.starts_with('.')) {
         return Err(Problem::bad_request("`file.bucket` must be the name of a bucket, such as uploads"));
     }
-    if !Uploads::is_key(&path) {
+    if !UploadBucket::is_key(&path) {
         return Err(Problem::bad_request(
             "`file.path` must be a key without empty, `.` or `..` parts, such as folder/encodings.bin",
         ));

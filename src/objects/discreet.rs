@@ -64,7 +64,7 @@ fn without_body(text: &str) -> String {
 }
 
 /// The name that S3, Azure and Google give to an error: `NoSuchBucket`.
-pub(super) fn code(body: &str) -> Option<&str> {
+pub(crate) fn code(body: &str) -> Option<&str> {
     let (_, rest) = body.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
     let is_name =

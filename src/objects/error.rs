@@ -54,7 +54,7 @@ impl Error {
     }
 
     /// What the store said about `key`.
-    pub(super) fn from_store(key: &Key, error: object_store::Error) -> Self {
+    pub(crate) fn from_store(key: &Key, error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { source, .. } => match no_bucket(&source.to_string()) {
                 Some(text) => Self::Storage(text.into()),

@@ -188,7 +188,7 @@ pub(super) fn noted(text: &str) -> Key {
 }
 
 /// A file of a client, in the bucket that clients upload to.
-pub(super) fn client_file(path: &str) -> Key {
+pub(crate) fn client_file(path: &str) -> Key {
     Key(path.to_owned())
 }
 

@@ -6,15 +6,13 @@
 //!
 //! A store beyond this machine is read through the copies in [`cache`].
 //!
-//! What clients put themselves, under keys of their own, is in [`buckets`].
+//! Objects that clients put under keys of their own are in the module `buckets`.
 
 mod blob;
-pub mod buckets;
 mod cache;
 mod checked;
-mod discreet;
+pub(crate) mod discreet;
 mod error;
-mod foreign;
 pub mod keys;
 mod local;
 mod location;
@@ -22,27 +20,20 @@ mod mapping;
 mod metered;
 mod object_file;
 mod owner;
-mod passes;
 mod remote;
 mod spool;
 mod staged;
 mod store;
-mod token_service;
-mod uploads;
 #[cfg(test)]
 mod tests;
 
 pub use blob::Blob;
 pub use cache::{Cache, Limits as CacheLimits};
 pub use error::Error;
-pub use foreign::{Endpoint as ForeignEndpoint, ForeignEndpoints, ForeignError, ForeignStores};
 pub use keys::{Key, Prefix};
 pub use location::{Kind, Location, S3Access, connect, files};
 pub use object_file::ObjectFile;
 pub use owner::{Claimant, NotOurs, Owner};
-pub use passes::{Grant, NoPass, Pass, PassOffice, Permission};
 pub use spool::{Limits as SpoolLimits, NoRoom, Share, Spool};
 pub use staged::Staged;
 pub use store::{Chunks, Found, Objects, Removed};
-pub use token_service::{TokenService, TokenSettings};
-pub use uploads::{ClientFile, Uploads};

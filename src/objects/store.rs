@@ -23,7 +23,7 @@ use super::blob::Stamp;
 use super::local::{Local, make_private_directory};
 use super::location::files;
 use super::metered::{metered, metered_here};
-use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Staged, Uploads, keys, remote};
+use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Staged, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
@@ -71,7 +71,7 @@ pub struct Found {
 
 /// All objects, and the directory in which files wait to become objects. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Objects(Arc<Inner>, Option<Uploads>, Option<Owner>);
+pub struct Objects(Arc<Inner>, Option<Owner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -128,20 +128,13 @@ impl Objects {
         Ok(Self(
             Arc::new(Inner { store, form, staging: staging.to_owned(), outage: OutageTimer::default() }),
             None,
-            None,
         ))
-    }
-
-    /// The same, with the bucket that clients upload to.
-    #[must_use]
-    pub fn with_uploads(self, uploads: Uploads) -> Self {
-        Self(self.0, Some(uploads), self.2)
     }
 
     /// The same, for an owner who has to be the store's at each clean-up.
     #[must_use]
     pub fn with_owner(self, owner: Owner) -> Self {
-        Self(self.0, self.1, Some(owner))
+        Self(self.0, Some(owner))
     }
 
     /// Makes sure that the store is ours, before objects are removed that no one has named.
@@ -149,7 +142,7 @@ impl Objects {
     /// # Errors
     /// [`NotOurs`].
     pub async fn confirm_owner(&self) -> Result<(), NotOurs> {
-        match &self.2 {
+        match &self.1 {
             Some(owner) => owner.confirm().await,
             None => Ok(()),
         }
@@ -181,11 +174,6 @@ impl Objects {
     /// Whether the store did not answer when it was last asked for something.
     pub fn is_away(&self) -> bool {
         self.0.outage.is_failing()
-    }
-
-    /// The bucket that clients upload to, where there is one.
-    pub const fn uploads(&self) -> Option<&Uploads> {
-        self.1.as_ref()
     }
 
     /// An empty file that may become an object. Blocks for the moment that takes.

@@ -1,7 +1,7 @@
 //! The door for S3 clients: buckets over HTTP, on a listener of its own.
 //!
 //! The `s3s` crate speaks the protocol. In front of it stands what it would let pass (`front`, `body`), behind it the
-//! operations over [`buckets`](crate::objects::buckets) (`service`), beside it who may do what: root credentials,
+//! operations over [`buckets`](crate::buckets) (`service`), beside it who may do what: root credentials,
 //! temporary ones, and policies.
 
 pub mod access;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::policy::{Action, Policy};
 use super::session::{Keys, Session};
-use crate::objects::{Grant, NoPass, Pass, PassOffice, Permission};
+use crate::external::{Grant, NoPass, Pass, PassOffice, Permission};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 

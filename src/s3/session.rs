@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 
 use super::credentials::Root;
 use super::policy::Policy;
+use crate::external::Pass;
 use crate::model::ProjectId;
-use crate::objects::Pass;
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 

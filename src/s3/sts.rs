@@ -11,7 +11,7 @@ use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
 use super::policy::Policy;
 use super::session::{Keys, Session};
-use crate::objects::Pass;
+use crate::external::Pass;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 

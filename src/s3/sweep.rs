@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::objects::buckets::Buckets;
+use crate::buckets::Buckets;
 use crate::runtime::clock::Clock;
 use crate::telemetry::chain;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use memchr::memmem;
 
-use crate::objects::buckets::is_in_xml;
+use crate::buckets::is_in_xml;
 
 /// What is shown in the place of a character that XML 1.0 cannot hold.
 const REPLACEMENT: char = '\u{fffd}';

@@ -7,8 +7,9 @@ use super::active_jobs::{ActiveJob, ActiveJobs};
 use super::dataset_cache::DatasetCache;
 use super::rate::Rate;
 use super::tuning_cache::TuningCache;
+use crate::external::ClientFiles;
 use crate::linkage::similarity::Kernel;
-use crate::objects::{ForeignStores, Key, Objects, Staged};
+use crate::objects::{Key, Objects, Staged};
 use crate::runtime::compute::Pool;
 use crate::runtime::failpoint::{Moment, hit};
 
@@ -16,7 +17,7 @@ use crate::runtime::failpoint::{Moment, hit};
 #[derive(Debug)]
 pub(super) struct JobContext {
     pub(super) objects: Objects,
-    pub(super) foreign: ForeignStores,
+    pub(super) client_files: ClientFiles,
     pub(super) pool: Pool,
     pub(super) kernel: Kernel,
     pub(super) datasets: DatasetCache,
@@ -26,10 +27,10 @@ pub(super) struct JobContext {
 }
 
 impl JobContext {
-    pub(super) fn new(objects: Objects, foreign: ForeignStores, pool: Pool, kernel: Kernel) -> Self {
+    pub(super) fn new(objects: Objects, client_files: ClientFiles, pool: Pool, kernel: Kernel) -> Self {
         let (datasets, rate) = (DatasetCache::new(objects.clone()), Rate::new(kernel, pool.threads()));
         let (tuning_cache, active_jobs) = (TuningCache::default(), Arc::default());
-        Self { objects, foreign, pool, kernel, datasets, rate, tuning_cache, active_jobs }
+        Self { objects, client_files, pool, kernel, datasets, rate, tuning_cache, active_jobs }
     }
 
     /// Makes objects of what a job has written, unless it was told to stop.

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use crate::external::ForeignError;
 use crate::linkage::encoding::layout;
 use crate::linkage::{pairs, similarity, solver};
-use crate::objects::{self, ForeignError, Key, NotOurs};
+use crate::objects::{self, Key, NotOurs};
 use crate::telemetry::chain;
 
 /// Why a job has no outcome.

@@ -13,9 +13,10 @@ use super::context::JobContext;
 use super::job_source::JobSource;
 use super::shared::Shared;
 use super::{cache_sweeper, heartbeat, lease};
+use crate::external::ClientFiles;
 use crate::linkage::similarity::Kernel;
 use crate::model::Task;
-use crate::objects::{ForeignStores, Objects};
+use crate::objects::Objects;
 use crate::runtime::compute::Pool;
 use crate::runtime::outage::OutageTimer;
 
@@ -41,8 +42,8 @@ pub struct Settings {
     pub queue_slots: QueueSlots,
     /// Memory for all jobs together that need much, in bytes.
     pub memory_bytes: u64,
-    /// The stores of other people that files are read from.
-    pub foreign: ForeignStores,
+    /// The places of files that uploads name.
+    pub client_files: ClientFiles,
     /// Where results are written: its room is looked at before they are.
     pub disk: PathBuf,
 }
@@ -63,7 +64,7 @@ impl Worker {
     pub fn start(source: impl JobSource + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
         let shared = Arc::new(Shared {
             source: Arc::new(source),
-            context: Arc::new(JobContext::new(objects, settings.foreign, pool, settings.kernel)),
+            context: Arc::new(JobContext::new(objects, settings.client_files, pool, settings.kernel)),
             slot_pool: SlotPool::new(settings.queue_slots),
             admission: Admission::new(settings.memory_bytes, settings.disk),
             full: OutageTimer::default(),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use entityd::objects::buckets::{
+use entityd::buckets::{
     Buckets, Condition, Entry, Error, Head, KEY_BYTES_MAX, PUT_BYTES_MAX, Query, is_in_xml,
 };
 use entityd::runtime::clock::Clock;

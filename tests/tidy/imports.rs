@@ -13,12 +13,13 @@ type Graph = BTreeMap<usize, BTreeSet<usize>>;
 
 /// How many files of a top module may be in cycles. A number may only fall; a module that is not
 /// listed has none.
-const IN_CYCLES_MAX: [(&str, usize); 8] = [
+const IN_CYCLES_MAX: [(&str, usize); 9] = [
+    ("buckets", 3),
     ("config", 4),
     ("coordinator", 6),
     ("linkage", 21),
     ("metadata", 5),
-    ("objects", 10),
+    ("objects", 6),
     ("queue", 10),
     ("s3", 3),
     ("system", 4),

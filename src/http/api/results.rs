@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::edge::ClientIp;
 use crate::edge::PublicHost;
+use crate::external::NoPass;
 use crate::http::State;
 use crate::http::auth::{Caller, Role};
 use crate::http::problem::Problem;
@@ -18,7 +19,7 @@ use crate::http::responses::{Guarded, NoResult};
 use crate::http::schemas::ResultBody;
 use crate::http::upload_credentials::{ClientStore, Credentials, ObjectLocation};
 use crate::model::{ProjectState, ResultType, Run, RunState};
-use crate::objects::{self, Key, NoPass, keys};
+use crate::objects::{self, Key, keys};
 use crate::telemetry::chain;
 
 /// Asks where the result of a `similarity_scores` project can be had, instead of the result.

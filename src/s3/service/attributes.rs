@@ -10,7 +10,7 @@ use super::Service;
 use super::checksums::Fields;
 use super::convert::{etag, refusal, seconds};
 use super::list::page_size;
-use crate::objects::buckets::{Checksum, Part};
+use crate::buckets::{Checksum, Part};
 
 /// What can be asked for.
 const NAMES: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use s3s::dto::{ChecksumAlgorithm, ChecksumType};
 use s3s::{S3Result, s3_error};
 
-use crate::objects::buckets::{Algorithm, Checksum, Digests};
+use crate::buckets::{Algorithm, Checksum, Digests};
 
 /// Whether a checksum of parts is one of the whole.
 pub(super) const FULL_OBJECT: &str = "FULL_OBJECT";

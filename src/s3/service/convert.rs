@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use s3s::dto::{ETag, ETagCondition, Timestamp as S3Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
-use crate::objects::buckets::{Condition, Error};
+use crate::buckets::{Condition, Error};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 

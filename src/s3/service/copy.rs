@@ -15,7 +15,7 @@ use super::checksums::Fields;
 use super::convert::{Conditions, Verdict, condition, etag, refusal, timestamp};
 use super::parts::{PartHash, part_number};
 use super::said::head_of;
-use crate::objects::buckets::{Condition, Contents, Head, PUT_BYTES_MAX, UploadName};
+use crate::buckets::{Condition, Contents, Head, PUT_BYTES_MAX, UploadName};
 
 impl Service {
     pub(super) async fn copy(

@@ -9,7 +9,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
 use super::convert::{condition, refusal};
-use crate::objects::buckets::Condition;
+use crate::buckets::Condition;
 use crate::s3::access::Rights;
 use crate::s3::policy::{Action, Resource};
 

@@ -18,7 +18,7 @@ use super::Service;
 use super::checksums::Fields;
 use super::convert::{Conditions, Verdict, etag, http_date, parse_http_date, refusal, seconds};
 use super::ranges;
-use crate::objects::buckets::{Chunks, Contents, Head, Object};
+use crate::buckets::{Chunks, Contents, Head, Object};
 
 /// The type of an object that came without one.
 const CONTENT_TYPE: &str = "binary/octet-stream";

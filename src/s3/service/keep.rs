@@ -5,7 +5,7 @@ use s3s::{S3Error, S3Result};
 
 use super::Service;
 use super::convert::refusal;
-use crate::objects::buckets::{Condition, Error, Object, Part, Received, UploadName};
+use crate::buckets::{Condition, Error, Object, Part, Received, UploadName};
 use crate::s3::owners::Owner;
 
 impl Service {

@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
 use super::convert::{etag, refusal, timestamp};
-use crate::objects::buckets::{Entry, Page, Query};
+use crate::buckets::{Entry, Page, Query};
 
 /// Keys and common prefixes on a page at most.
 const PAGE_MAX: u32 = 1_000;

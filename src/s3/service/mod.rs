@@ -19,8 +19,8 @@ mod versions;
 
 use s3s::{S3, S3Request, S3Response, S3Result};
 
+use crate::buckets::Buckets;
 use crate::objects::Spool;
-use crate::objects::buckets::Buckets;
 use crate::s3::owners::Owners;
 
 pub(super) use checksums::check_md5;

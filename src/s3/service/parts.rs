@@ -15,7 +15,7 @@ use super::list::{Spelling, owner, page_size};
 use super::packing::Packing;
 use super::put::receive;
 use super::said::head_of;
-use crate::objects::buckets::{
+use crate::buckets::{
     Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsQuery,
 };
 

@@ -10,7 +10,7 @@ use super::checksums::{Claims, Fields};
 use super::convert::{condition, etag, refusal};
 use super::packing::Packing;
 use super::said::head_of;
-use crate::objects::buckets::{Error, Head, Incoming, PUT_BYTES_MAX, Received};
+use crate::buckets::{Error, Head, Incoming, PUT_BYTES_MAX, Received};
 use crate::s3::body::hash_mismatch;
 
 impl Service {

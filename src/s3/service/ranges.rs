@@ -7,7 +7,7 @@ use s3s::dto::Range as Asked;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::convert::{parse_http_date, seconds};
-use crate::objects::buckets::PARTS_MAX;
+use crate::buckets::PARTS_MAX;
 use crate::runtime::clock::Timestamp;
 
 /// The range that a request still wants: none, if `If-Range` says that it knows another object than this. What it has of

@@ -13,7 +13,7 @@ const METADATA_BYTES_MAX: usize = 2_048;
 /// The head of the object that a request makes, taken out of its input: every kind of request has the same fields.
 macro_rules! head_of {
     ($input:expr) => {
-        $crate::objects::buckets::Head {
+        $crate::buckets::Head {
             content_type: $input.content_type.take(),
             content_encoding: $input
                 .content_encoding

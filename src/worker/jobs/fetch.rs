@@ -4,9 +4,10 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::coordinator::Secret;
+use crate::external::ClientFile;
 use crate::linkage::encoding::{self, binary, json};
 use crate::model::{AccessKeys, Keyring, NamedFile, Outcome, Reference, Upload};
-use crate::objects::{self, ClientFile, Objects, Staged, keys};
+use crate::objects::{self, Objects, Staged, keys};
 use crate::runtime::coding::Undecodable;
 use crate::runtime::compute;
 use crate::worker::Error;
@@ -74,7 +75,7 @@ async fn open(context: &JobContext, named: &NamedFile, keys: Option<&AccessKeys>
     match (named, keys) {
         (NamedFile::Own(key), _) => open_own(context, key).await,
         (NamedFile::Foreign(file), Some(keys)) => {
-            Ok(Named { name: file.path.clone(), file: context.foreign.open(file, keys).await? })
+            Ok(Named { name: file.path.clone(), file: context.client_files.stores.open(file, keys).await? })
         }
         (NamedFile::Foreign(_), None) => {
             Err(Error::Failed("the job came without the keys to the files it is to read".to_owned()))
@@ -83,7 +84,7 @@ async fn open(context: &JobContext, named: &NamedFile, keys: Option<&AccessKeys>
 }
 
 async fn open_own(context: &JobContext, key: &str) -> Result<Named, Error> {
-    let bucket = context.objects.uploads().ok_or_else(|| {
+    let bucket = context.client_files.bucket.as_ref().ok_or_else(|| {
         Error::Rejected(
             "this server does not read uploaded files any more; upload through the API".to_owned(),
         )

@@ -36,7 +36,10 @@ pub(super) async fn work(
     records: &[u32],
     pairs: CandidatePairs,
 ) -> Result<Outcome, Error> {
-    let task = FinalizeTask { objects: context.objects.clone(), active: Arc::clone(active), run, pairs };
+    // A file of scores is of use only where clients can fetch it.
+    let scores_as_file = context.client_files.bucket.is_some();
+    let (objects, active_job) = (context.objects.clone(), Arc::clone(active));
+    let task = FinalizeTask { objects, active: active_job, run, pairs, scores_as_file };
     let records = records.to_vec();
     let made = compute::run_blocking(move || task.make(result_type, &records)).await;
     let Made { pairs, groups, results } = made.map_err(|text| Error::panicked(&text))??;
@@ -75,6 +78,7 @@ struct FinalizeTask {
     active: Arc<ActiveJob>,
     run: RunId,
     pairs: CandidatePairs,
+    scores_as_file: bool,
 }
 
 impl FinalizeTask {
@@ -92,11 +96,7 @@ impl FinalizeTask {
 
     fn scores(&self) -> Result<Made, Error> {
         let mut out = self.stage()?;
-        // Only where somebody can fetch it.
-        let mut file = match self.objects.uploads() {
-            Some(_) => Some(pairs::Writer::new(self.stage()?)),
-            None => None,
-        };
+        let mut file = if self.scores_as_file { Some(pairs::Writer::new(self.stage()?)) } else { None };
         let kept = self.merged()?.map(|pair| {
             let pair = pair?;
             file.as_mut().map_or(Ok(()), |file| file.push(&pair))?;

@@ -40,7 +40,7 @@ pub(super) async fn work(
 
 /// Removes what clients have uploaded, and the file that they may download.
 async fn purge_files(context: &JobContext, project: ProjectId, purge: &Purge) -> Result<(), Error> {
-    match (purge, context.objects.uploads()) {
+    match (purge, &context.client_files.bucket) {
         (Purge::Project, Some(uploads)) => {
             uploads.delete_project(project).await?;
         }

@@ -31,7 +31,7 @@ pub(super) async fn work(context: &JobContext, active: &ActiveJob, chore: Chore)
         }
     }
     if chore == Chore::Compact
-        && let Some(uploads) = context.objects.uploads()
+        && let Some(uploads) = &context.client_files.bucket
     {
         uploads.compact().await?;
     }

@@ -7,9 +7,10 @@ use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
 
 use super::{Fixture, PROJECT, RUN};
+use crate::external::{ClientFiles, UploadBucket};
 use crate::linkage::similarity::Kernel;
 use crate::model::{NamedFile, Outcome, Purge, Reference, ResultType, Task, Upload};
-use crate::objects::{ForeignStores, Objects, Uploads, keys};
+use crate::objects::{Objects, keys};
 use crate::runtime::compute::Pool;
 use crate::worker::Error;
 use crate::worker::context::JobContext;
@@ -17,10 +18,11 @@ use crate::worker::context::JobContext;
 /// A place whose clients upload to a bucket.
 fn fixture() -> (Fixture, Arc<InMemory>) {
     let (fixture, bucket) = (Fixture::new(), Arc::new(InMemory::new()));
-    let objects: Objects = fixture.objects.clone().with_uploads(Uploads::new(bucket.clone()));
+    let client_files =
+        ClientFiles { bucket: Some(UploadBucket::new(bucket.clone())), ..ClientFiles::default() };
+    let objects: Objects = fixture.objects.clone();
     let pool = Pool::new(1).unwrap();
-    let context =
-        Arc::new(JobContext::new(objects.clone(), ForeignStores::default(), pool.clone(), Kernel::best()));
+    let context = Arc::new(JobContext::new(objects.clone(), client_files, pool.clone(), Kernel::best()));
     (Fixture { objects, pool, context, ..fixture }, bucket)
 }
 

@@ -16,9 +16,10 @@ use super::active_jobs::ActiveJob;
 use super::context::JobContext;
 use super::jobs::execute;
 use crate::coordinator::{Assignment, Secret};
+use crate::external::ClientFiles;
 use crate::linkage::similarity::Kernel;
 use crate::model::{Job, Outcome, ProjectId, RunId, Seed, Task};
-use crate::objects::{ForeignStores, Key, Objects};
+use crate::objects::{Key, Objects};
 use crate::queue::{Fence, Lease, LeaseId};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::compute::Pool;
@@ -55,12 +56,8 @@ impl Fixture {
         let dir = TempDir::new().unwrap();
         let objects = Objects::open(&dir.path().join("objects"), &dir.path().join("spool")).unwrap();
         let pool = Pool::new(2).unwrap();
-        let context = Arc::new(JobContext::new(
-            objects.clone(),
-            ForeignStores::default(),
-            pool.clone(),
-            Kernel::best(),
-        ));
+        let context =
+            Arc::new(JobContext::new(objects.clone(), ClientFiles::default(), pool.clone(), Kernel::best()));
         Self { dir, objects, pool, context }
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::job_source::{Call, FakeSource};
 use super::people::{People, compare, finalize};
 use super::{Fixture, PROJECT, RUN};
+use crate::external::ClientFiles;
 use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Purge, ResultType, Task};
-use crate::objects::{ForeignStores, keys};
+use crate::objects::keys;
 use crate::runtime::clock::Stopwatch;
 use crate::worker::{QueueSlots, Settings, Worker};
 
@@ -29,7 +30,7 @@ fn start_with_deadline(fixture: &Fixture, source: &FakeSource, job_deadline: Dur
         memory_bytes: 1 << 30,
         disk: fixture.dir.path().to_owned(),
         kernel: Kernel::best(),
-        foreign: ForeignStores::default(),
+        client_files: ClientFiles::default(),
     };
     Worker::start(source.clone(), fixture.objects.clone(), fixture.pool.clone(), settings)
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Statement, params};
 
 use super::bucket;
 use super::uploads::text;
-use crate::objects::buckets::Error;
+use crate::buckets::Error;
 use crate::runtime::clock::Timestamp;
 
 /// Which objects a page shows.

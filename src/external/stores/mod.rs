@@ -35,7 +35,7 @@ impl ForeignStores {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`ForeignError`]; when the file is read, [`Error::Foreign`](super::Error::Foreign).
+    /// [`ForeignError`]; when the file is read, [`Error::Foreign`](crate::objects::Error::Foreign).
     ///
     /// # Panics
     /// Outside a tokio runtime.

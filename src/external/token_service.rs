@@ -11,7 +11,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Error, Grant, NoPass, Pass, PassOffice, Permission};
+use super::{Grant, NoPass, Pass, PassOffice, Permission};
+use crate::objects::Error;
 use crate::runtime::clock::{Clock, Timestamp};
 
 /// How long a call may take.

@@ -11,9 +11,9 @@ use object_store::path::Path;
 use object_store::{Attribute, GetResult, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
-use super::buckets::BucketStore;
-use super::{Chunks, Error, keys};
+use crate::buckets::BucketStore;
 use crate::model::ProjectId;
+use crate::objects::{Chunks, Error, keys};
 use crate::runtime::coding::{self, UnknownCoding};
 
 /// How many times the bytes of a file with a coding may come out of it: more is made to fill a disk.
@@ -21,7 +21,7 @@ const EXPANSION_MAX: u64 = 1_000;
 
 /// The bucket that clients upload to. Its keys begin with the project they are for. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Uploads {
+pub struct UploadBucket {
     store: Arc<dyn ObjectStore>,
     /// The same, if it is a bucket of our own.
     own: Option<Arc<BucketStore>>,
@@ -37,7 +37,7 @@ pub struct ClientFile {
     runtime: Handle,
 }
 
-impl Uploads {
+impl UploadBucket {
     /// The bucket that is `store`.
     ///
     /// # Panics
@@ -209,7 +209,7 @@ mod tests {
         put(&store, &one, b"rows").await;
         put(&store, &two, b"x").await;
         put(&store, &format!("{project}1/x"), b"another").await;
-        let uploads = Uploads::new(store);
+        let uploads = UploadBucket::new(store);
         let file = uploads.open(&one).await.unwrap();
         assert_eq!(
             (file.bytes_max(), file.metadata("hash-count"), file.metadata("hash-size")),
@@ -227,9 +227,9 @@ mod tests {
 
     #[test]
     fn a_key_goes_nowhere_else() {
-        assert!(Uploads::is_key("p/1/encodings.bin") && Uploads::is_key("p/1/a b%2Fc*?"));
+        assert!(UploadBucket::is_key("p/1/encodings.bin") && UploadBucket::is_key("p/1/a b%2Fc*?"));
         for key in ["", "/", "p//x", "/p/x", "p/x/", "p/../x", "p/./x", ".."] {
-            assert!(!Uploads::is_key(key), "{key}");
+            assert!(!UploadBucket::is_key(key), "{key}");
         }
     }
 }

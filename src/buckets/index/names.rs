@@ -4,9 +4,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::objects::Gone;
 use super::uploads;
-use crate::objects::buckets::Error;
-use crate::objects::buckets::files::Number;
-use crate::objects::buckets::object::Bucket;
+use crate::buckets::Error;
+use crate::buckets::files::Number;
+use crate::buckets::object::Bucket;
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::Change;
 

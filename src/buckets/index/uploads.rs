@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::objects::{self, Gone, New, Stored, take_data};
 use super::{bucket, from_json, to_json};
-use crate::objects::buckets::checksum::{self, Algorithm, Checksum};
-use crate::objects::buckets::files::Number;
-use crate::objects::buckets::object::{Condition, Head, Object};
-use crate::objects::buckets::{Error, PART_BYTES_MIN};
+use crate::buckets::checksum::{self, Algorithm, Checksum};
+use crate::buckets::files::Number;
+use crate::buckets::object::{Condition, Head, Object};
+use crate::buckets::{Error, PART_BYTES_MIN};
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::Change;
 

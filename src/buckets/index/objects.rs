@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{bucket, from_json, to_json};
-use crate::objects::buckets::Error;
-use crate::objects::buckets::files::Number;
-use crate::objects::buckets::object::{Condition, Head, Object};
+use crate::buckets::Error;
+use crate::buckets::files::Number;
+use crate::buckets::object::{Condition, Head, Object};
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::Change;
 

@@ -1,0 +1,21 @@
+//! Access to objects beside the API: the bucket that clients upload to, stores of other providers that uploads name files
+//! in, and temporary credentials for both.
+
+mod credentials;
+mod stores;
+mod token_service;
+mod upload_bucket;
+
+pub use credentials::{Grant, NoPass, Pass, PassOffice, Permission};
+pub use stores::{Endpoint as ForeignEndpoint, ForeignEndpoints, ForeignError, ForeignStores};
+pub use token_service::{TokenService, TokenSettings};
+pub use upload_bucket::{ClientFile, UploadBucket};
+
+/// The places of files that uploads name. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ClientFiles {
+    /// The bucket that clients upload to, where there is one.
+    pub bucket: Option<UploadBucket>,
+    /// The stores of other providers that may be read.
+    pub stores: ForeignStores,
+}

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::config::Settings;
@@ -37,10 +37,15 @@ pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Er
     Ok(register)
 }
 
-/// To whom the database in `file` is to belong.
-pub(super) fn owner(register: &Register, settings: &Settings, file: &str) -> Owner {
+/// Returns the owner that the database in `file` is to have. `companion` is where its second mark is, among the objects.
+pub(super) fn owner(
+    register: &Register,
+    settings: &Settings,
+    file: &str,
+    companion: Option<PathBuf>,
+) -> Owner {
     let (identity, accepted) = (register.identity(), settings.accept_loss.clone());
-    Owner { identity, made: register.has(file), accepted }
+    Owner { identity, made: register.has(file), accepted, companion, take_over: settings.take_over_objects }
 }
 
 /// Makes sure that the queue is not that of another data directory: its jobs would name other projects.

@@ -4,6 +4,7 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
 use zeroize::Zeroizing;
 
 use super::{Error, owner};
@@ -35,12 +36,15 @@ pub(super) struct Opened {
     pub(super) own_endpoint: bool,
 }
 
-/// Opens the objects where the settings say. Nothing is asked of a store beyond this machine yet.
-pub(super) async fn open(
+/// A store, and the claim to it.
+pub(super) type Claimed = (Arc<dyn ObjectStore>, Owner);
+
+/// Claims the store that the settings name. Nothing in it is touched before it is known whose it is.
+pub(super) async fn claim(
     settings: &Settings,
     data_dir: &DataDir,
     register: &Register,
-) -> Result<Opened, Error> {
+) -> Result<Claimed, Error> {
     let store = match &settings.objects {
         Location::Bucket { kind, bucket, prefix } => {
             connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?
@@ -49,8 +53,16 @@ pub(super) async fn open(
             files(&owner::directory(settings, data_dir).expect("these are files"))?
         }
     };
-    // Nothing is touched before it is known whose it is.
     let owner = owner::claim(settings, data_dir, register, Arc::clone(&store)).await?;
+    Ok((store, owner))
+}
+
+/// Opens the objects that were claimed.
+pub(super) fn open(
+    settings: &Settings,
+    data_dir: &DataDir,
+    (store, owner): Claimed,
+) -> Result<Opened, Error> {
     let spool = data_dir.folder("spool")?;
     let cache = cache(settings, data_dir)?;
     let objects = match &settings.objects {

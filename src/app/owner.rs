@@ -79,6 +79,11 @@ pub(super) fn directory(settings: &Settings, data_dir: &DataDir) -> Option<PathB
     }
 }
 
+/// Returns where the second mark of the metadata is. Objects elsewhere may hang, and no commit waits for them.
+pub(super) fn companion(settings: &Settings, data_dir: &DataDir) -> Option<PathBuf> {
+    are_within(settings, data_dir).then(|| data_dir.path().join("objects/entityd/metadata.mark"))
+}
+
 /// Reports whether the objects lie in the data directory itself, which its lock keeps for one process. A link or a mount
 /// in their place can be reached from a copy of the data directory.
 fn are_within(settings: &Settings, data_dir: &DataDir) -> bool {

@@ -43,7 +43,7 @@ pub(super) async fn open(
     register: &Register,
 ) -> Result<Own, Error> {
     let (index, root) = (data_dir.path().join(identity::BUCKETS), data_dir.folder("objects/buckets")?);
-    let owner = identity::owner(register, settings, identity::BUCKETS);
+    let owner = identity::owner(register, settings, identity::BUCKETS, Some(root.join("mark")));
     let limit = CleanupLimit { percent: settings.cleanup_share_max };
     let chance = (Clock::system(), entropy.clone());
     let buckets = Buckets::open_owned(&index, &root, chance, &owner, limit).await?;

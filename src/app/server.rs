@@ -21,6 +21,7 @@ use super::ops_listener::OpsListener;
 use super::resources::{self, Files, Memory};
 use super::stores::{Blobs, Stores};
 use super::{Error, objects, settings, stores, systemd};
+use crate::buckets::Buckets;
 use crate::config::Settings;
 use crate::coordinator::Coordinator;
 use crate::edge::tls::Tls;
@@ -45,6 +46,9 @@ use crate::worker::Worker;
 /// How long work that does not hear that it is to stop may go on at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
+/// How long a stop waits until the databases are closed.
+const CLOSE: Duration = Duration::from_secs(5);
+
 /// How often it is looked whether room can be set aside again.
 const BALLAST_EVERY: Duration = Duration::from_secs(30);
 
@@ -61,6 +65,8 @@ pub struct Server {
     pub(super) objects: Location,
     /// If it was made at this start.
     pub(super) admin_token: Option<Zeroizing<String>>,
+    pub(super) coordinator: Coordinator,
+    pub(super) buckets: Option<Buckets>,
     pub(super) broker: Arc<SledBroker>,
     pub(super) owner: Owner,
     pub(super) ownership: JoinHandle<NotOurs>,
@@ -184,6 +190,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         coordinator: coordinator.clone(),
         broker: queue,
         objects: objects.clone(),
+        buckets: own.as_ref().map(|own| own.buckets.clone()),
         clock,
         data_dir: data_dir.path().to_owned(),
         disk_free_min: settings.disk_free_min,
@@ -219,7 +226,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
     let wishes = settings::http(settings, files.uploads);
-    let state = http::State::new(coordinator, objects, admin.access, spool, ballast, wishes, external);
+    let state =
+        http::State::new(coordinator.clone(), objects, admin.access, spool, ballast, wishes, external);
     let open = |listener: TcpListener, router: Router, config: ListenerConfig| {
         serving.spawn(edge::serve(listener, router, config, serving_stop.clone(), drain));
     };
@@ -237,6 +245,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         data_dir,
         objects: settings.objects.clone(),
         admin_token,
+        coordinator,
+        buckets: dependencies.buckets,
         broker,
         ownership: tokio::spawn(owner.clone().keep()),
         owner,
@@ -277,6 +287,21 @@ impl Server {
             tracing::error!("cannot close the queue: {error}");
         }
         self.ops_listener.stop().await;
+        if timeout(CLOSE, close_databases(&self.coordinator, self.buckets.as_ref())).await.is_err() {
+            tracing::warn!("the databases were not closed in time; their logs are read at the next start");
+        }
+    }
+}
+
+/// Closes the databases, so that each of their files is whole without its log.
+async fn close_databases(coordinator: &Coordinator, buckets: Option<&Buckets>) {
+    if let Err(error) = coordinator.close().await {
+        tracing::warn!("cannot close metadata.db: {}", chain(&error));
+    }
+    if let Some(buckets) = buckets
+        && let Err(error) = buckets.close().await
+    {
+        tracing::warn!("cannot close buckets.db: {}", chain(&error));
     }
 }
 

@@ -55,8 +55,11 @@ pub(super) async fn open(
     // This takes as long as the rest together.
     let queue = tokio::task::spawn_blocking(move || open_queue(&path, wishes, chance));
     let others = async {
+        // The metadata have a mark among the objects: those are claimed first.
+        let claimed = objects::claim(settings, data_dir, &register).await?;
         let metadata = open_metadata(settings, data_dir, &register)?;
-        let blobs = open_blobs(settings, data_dir, entropy, &register, (addresses, secure)).await?;
+        let blobs =
+            open_blobs(settings, data_dir, entropy, (&register, claimed), (addresses, secure)).await?;
         Ok::<_, Error>((metadata, blobs))
     };
     // Whatever comes of the others, the queue is no longer being opened when this returns.
@@ -73,7 +76,8 @@ pub(super) async fn open(
 
 fn open_metadata(settings: &Settings, data_dir: &DataDir, register: &Register) -> Result<Sqlite, Error> {
     let path = data_dir.path().join(identity::METADATA);
-    let owner = identity::owner(register, settings, identity::METADATA);
+    let companion = owner::companion(settings, data_dir);
+    let owner = identity::owner(register, settings, identity::METADATA, companion);
     let metadata =
         Sqlite::open_owned(&path, &owner).map_err(|cause| Error::Metadata { path: path.clone(), cause })?;
     if metadata.standing() == Standing::Lossy {
@@ -90,11 +94,11 @@ async fn open_blobs(
     settings: &Settings,
     data_dir: &DataDir,
     entropy: &Entropy,
-    register: &Register,
+    (register, claimed): (&Register, objects::Claimed),
     (addresses, secure): (&Addresses, bool),
 ) -> Result<Blobs, Error> {
     let objects::Opened { objects, owner, mut uploads, mut external, own_endpoint } =
-        objects::open(settings, data_dir, register).await?;
+        objects::open(settings, data_dir, claimed)?;
     let mut own = None;
     if own_endpoint {
         let opened = s3::open(settings, data_dir, entropy, register).await?;

@@ -63,12 +63,6 @@ impl Files {
         (0..PLACES).try_fold(0, |count, place| Ok(count + numbers(root, place)?.len() as u64))
     }
 
-    /// The latest opening in which one of the files below `root` got its number; 0 if there are none.
-    pub(super) fn latest_opening(root: &Path) -> io::Result<i64> {
-        let at = |place| Ok(numbers(root, place)?.into_iter().map(opening_of).max().unwrap_or(0));
-        (0..PLACES).try_fold(0, |latest, place| at(place).map(|opening: i64| latest.max(opening)))
-    }
-
     /// A number that nothing has.
     pub(super) fn number(&self) -> Number {
         self.0.next.fetch_add(1, Ordering::Relaxed)
@@ -112,11 +106,6 @@ impl Files {
         }
     }
 
-    /// The numbers of all files at a place.
-    pub(super) fn at(&self, place: i64) -> io::Result<Vec<Number>> {
-        numbers(&self.0.root, place)
-    }
-
     /// Where a file is.
     pub(super) fn path(&self, number: Number) -> PathBuf {
         self.0.root.join(format!("{:02x}/{number:016x}", place(number)))
@@ -124,7 +113,7 @@ impl Files {
 }
 
 /// The numbers of the files at a place below `root`, which need not exist.
-fn numbers(root: &Path, at: i64) -> io::Result<Vec<Number>> {
+pub(super) fn numbers(root: &Path, at: i64) -> io::Result<Vec<Number>> {
     let entries = match fs::read_dir(root.join(format!("{at:02x}"))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

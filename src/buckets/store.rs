@@ -88,13 +88,14 @@ impl Buckets {
         let (path, root) = (index.to_owned(), root.to_owned());
         let below = root.clone();
         let opening = move || open_index(&path, &below, owner.as_ref());
-        let (index, latest) = spawn_blocking(opening).await??;
-        let opened = index.write(move |change| index::count_opening(change, latest)).await?;
-        let files = spawn_blocking(move || Files::open(&root, opened)).await??;
-        let (compared, proof) = (files.clone(), Proof { standing: index.standing(), opened, limit });
+        let index = spawn_blocking(opening).await??;
+        let compared = root.clone();
         let found = index.read(move |index| index::compare(index, &compared)).await?;
+        let (standing, latest) = (index.standing(), found.latest);
+        let opened = index.write(move |change| index::count_opening(change, standing, latest)).await?;
+        let files = spawn_blocking(move || Files::open(&root, opened)).await??;
         let tidied = files.clone();
-        spawn_blocking(move || strays::tidy(&tidied, &found, proof)).await??;
+        spawn_blocking(move || strays::tidy(&tidied, &found, Proof { opened, limit })).await??;
         let pins = Pins::start(files.clone())?;
         Ok(Self { index, files, pins, clock, entropy })
     }
@@ -410,6 +411,23 @@ impl Buckets {
         self.index.write(sweep).await
     }
 
+    /// Reports whether the index answers and takes changes.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub async fn check(&self) -> Result<(), Error> {
+        self.index.check().await?;
+        self.index.read(index::openings).await.map(drop)
+    }
+
+    /// Closes the index, at the very end.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub async fn close(&self) -> Result<(), Error> {
+        Ok(self.index.close().await?)
+    }
+
     /// Writes the index anew, so that nothing is left in it of what was removed.
     ///
     /// # Errors
@@ -419,9 +437,8 @@ impl Buckets {
     }
 }
 
-/// Opens the index, unless it is to be made while the files that it should know are there. Returns the latest opening in
-/// which one of those got its number, too.
-fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<(Database, i64), Error> {
+/// Opens the index, unless it is to be made while the files that it should know are there.
+fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Database, Error> {
     let require_none = || match Files::count(root)? {
         0 => Ok(()),
         files => Err(Error::Lost { files }),
@@ -431,12 +448,11 @@ fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<(Databa
     if fs::metadata(path).map_or(0, |found| found.len()) == 0 && !is_missed {
         require_none()?;
     }
-    let latest = Files::latest_opening(root)?;
-    let index = index::open(path, owner.map(|owner| (owner, latest))).map_err(Error::Index)?;
+    let index = index::open(path, owner).map_err(Error::Index)?;
     if index.query(index::openings)? == 0 && index.standing() != Standing::Lossy {
         require_none()?;
     }
-    Ok((index, latest))
+    Ok(index)
 }
 
 /// Has files removed once the change that took them out of the index is on the disk.

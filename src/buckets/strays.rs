@@ -6,13 +6,10 @@ use std::io;
 use super::files::{Files, Number, opening_of, series_of};
 use super::index::Compared;
 use crate::model::CleanupLimit;
-use crate::system::sqlite::Standing;
 
 /// What tells files that a crash has left from files of which the index has lost the objects.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
-    /// Whether the index has every commit that was made to it.
-    pub(super) standing: Standing,
     /// How often the index was opened, this time included: it has given out numbers of earlier openings alone.
     pub(super) opened: i64,
     /// How many may go at once.
@@ -36,11 +33,6 @@ pub(super) fn tidy(files: &Files, found: &Compared, proof: Proof) -> io::Result<
             files = found.missing,
             unknown = count,
             "files of objects in buckets are missing; restore objects/buckets and buckets.db from one backup"
-        );
-    } else if proof.standing == Standing::Unknown && count > 0 {
-        tracing::warn!(
-            files = count,
-            "buckets.db does not know files in objects/buckets, and without buckets.mark it cannot be told whether it ever did; they are kept until the next start"
         );
     } else if !proof.limit.admits(strays.len() as u64, found.all) {
         tracing::error!(
@@ -71,7 +63,7 @@ fn keep(unknown: &[Number]) {
     if !unknown.is_empty() {
         tracing::error!(
             files = unknown.len(),
-            "files in objects/buckets are of an index that is lost, and are kept; restore both from one backup, or remove them by hand"
+            "buckets.db cannot be proved to have known some files in objects/buckets, which are kept; restore both from one backup, or remove them by hand"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Objects that no project has: which of them go, and which are kept.
 //!
-//! An object goes only if the metadata proves that it once knew it: by a tombstone of its project or run, or by the
-//! count of a party's uploads. Objects of which the metadata knows nothing are somebody's: of another server on the same
+//! An object goes only if the metadata proves that it has deleted it: by a tombstone of its project, run or upload. Objects of
+//! which the metadata knows nothing are somebody's: of another server on the same
 //! store, or of metadata that was lost. They are kept, counted and named in the log.
 
 use std::collections::HashSet;
@@ -75,6 +75,7 @@ impl Coordinator {
         let tombstone = match job.task {
             Task::Purge(Purge::Project) => Tombstone::of_project(job.project),
             Task::Purge(Purge::Run(run)) => Tombstone::of_run(run),
+            Task::Purge(Purge::Upload { party, upload }) => Tombstone::of_upload(job.project, party, upload),
             _ => return Ok(()),
         };
         Ok(self.0.store.forget_deleted(vec![tombstone], false).await?)
@@ -151,7 +152,7 @@ fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>
         if is_used(project, party, upload) {
             continue;
         }
-        if project.parties.get(party as usize).is_some_and(|party| party.has_begun(upload)) {
+        if graves.contains(&Tombstone::of_upload(project.id, party, upload)) {
             strays.purges.push(Purge::Upload { party, upload });
         } else {
             strays.unknown.push(format!("projects/{}/parties/{party}/{upload}", project.id));
@@ -159,10 +160,13 @@ fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>
     }
     for &(id, intermediate) in &holding.runs {
         match project.run(id).map(|run| &run.state) {
-            Some(RunState::Failed { .. }) => strays.purges.push(Purge::Run(id)),
             Some(RunState::Completed(_)) if intermediate => strays.purges.push(Purge::Intermediate(id)),
-            None if graves.contains(&Tombstone::of_run(id)) => strays.purges.push(Purge::Run(id)),
-            None => strays.unknown.push(format!("projects/{}/runs/{id}", project.id)),
+            None | Some(RunState::Failed { .. }) if graves.contains(&Tombstone::of_run(id)) => {
+                strays.purges.push(Purge::Run(id));
+            }
+            None | Some(RunState::Failed { .. }) => {
+                strays.unknown.push(format!("projects/{}/runs/{id}", project.id))
+            }
             Some(_) => {}
         }
     }
@@ -171,9 +175,7 @@ fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>
 
 /// Whether an upload is arriving, or is what its party has contributed.
 fn is_used(project: &ProjectState, party: u32, upload: u32) -> bool {
-    project.parties.get(party as usize).is_some_and(|party| {
-        (party.uploading && party.uploads == upload) || party.contents.upload() == Some(upload)
-    })
+    project.parties.get(party as usize).is_some_and(|party| party.uses(upload))
 }
 
 /// Whether what a purge names is out of use, as far as `project` tells, which is absent once it is deleted. A purge in a
@@ -223,24 +225,37 @@ mod tests {
         let runs = vec![
             run(1, RunState::Comparing),
             run(2, RunState::Completed(Summary::default())),
-            run(3, failed),
+            run(3, failed.clone()),
+            run(6, failed),
         ];
         ProjectState { runs, ..ProjectState::of(vec![ready, arriving], ResultType::Groups) }
     }
 
     #[test]
-    fn what_the_metadata_once_knew_goes_and_what_it_never_knew_is_kept() {
+    fn what_was_deleted_goes_and_everything_else_is_kept() {
         let project = project();
         let holding = Holding {
             project: project.id,
             uploads: vec![(0, 1), (0, 2), (0, 3), (1, 3), (1, 2), (7, 1)],
-            runs: vec![(id(1), true), (id(2), false), (id(3), false), (id(4), true), (id(5), true)],
+            runs: vec![
+                (id(1), true),
+                (id(2), false),
+                (id(3), false),
+                (id(4), true),
+                (id(5), true),
+                (id(6), true),
+            ],
         };
         let upload = |party, upload| Purge::Upload { party, upload };
-        let found = strays(&project, &holding, &HashSet::from([Tombstone::of_run(id(4))]));
+        let runs = [3, 4].map(|number| Tombstone::of_run(id(number)));
+        let uploads = [(0, 1), (1, 2)].map(|(party, upload)| Tombstone::of_upload(project.id, party, upload));
+        let graves = runs.into_iter().chain(uploads).collect();
+        let found = strays(&project, &holding, &graves);
         assert_eq!(found.purges, [upload(0, 1), upload(1, 2), Purge::Run(id(3)), Purge::Run(id(4))]);
-        let unknown = ["parties/0/3".to_owned(), "parties/7/1".to_owned(), format!("runs/{}", id(5))];
-        assert_eq!(found.unknown, unknown.map(|end| format!("projects/{}/{end}", project.id)));
+        let unknown = ["parties/0/3".to_owned(), "parties/7/1".to_owned()];
+        let unknown = unknown.into_iter().chain([5, 6].map(|number| format!("runs/{}", id(number))));
+        let unknown = unknown.map(|end| format!("projects/{}/{end}", project.id));
+        assert_eq!(found.unknown, unknown.collect::<Vec<_>>());
         let left = Holding { uploads: Vec::new(), runs: vec![(id(2), true)], ..holding };
         assert_eq!(strays(&project, &left, &HashSet::new()).purges, [Purge::Intermediate(id(2))]);
     }

@@ -97,6 +97,11 @@ impl Coordinator {
         Ok(self.0.store.check().await?)
     }
 
+    /// Closes the metadata, at the very end.
+    pub async fn close(&self) -> Result<(), Error> {
+        Ok(self.0.store.close().await?)
+    }
+
     /// What can be said of all projects together.
     pub async fn status(&self) -> Result<Status, Error> {
         Ok(self.0.store.status().await?)
@@ -125,9 +130,9 @@ impl Coordinator {
     /// Takes the lock on a party's update token and gives the upload its number. The lock holds until
     /// the upload is accepted or abandoned, or the process starts again.
     pub async fn begin_upload(&self, project: ProjectId, party: u32) -> Result<u32, Error> {
-        let after = self.apply(project, Event::UploadBegun { party }).await?;
-        let party = after.as_ref().and_then(|project| project.parties.get(party as usize));
-        Ok(party.ok_or(Refused::Absent)?.uploads)
+        let upload = u32::from_le_bytes(self.0.entropy.bytes()).max(1);
+        self.apply(project, Event::UploadBegun { party, upload }).await?;
+        Ok(upload)
     }
 
     /// Accepts an upload whose objects are at rest, and gives the receipt token.

@@ -18,6 +18,9 @@ pub enum Event {
     UploadBegun {
         /// The dataset index of the party.
         party: u32,
+        /// The number of the upload, drawn at random: metadata that was restored from a backup gives no number a second
+        /// time.
+        upload: u32,
     },
     /// The body is complete and its objects are at rest.
     UploadAccepted {

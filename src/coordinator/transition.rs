@@ -29,7 +29,7 @@ pub struct Next {
 pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next, Refused> {
     let mut step = Step { project, effects: Vec::new(), rules };
     match event {
-        Event::UploadBegun { party } => step.upload_begun(*party)?,
+        Event::UploadBegun { party, upload } => step.upload_begun(*party, *upload)?,
         Event::UploadAccepted { party, upload, receipt } => step.upload_accepted(*party, upload, *receipt)?,
         Event::UploadReferred { party, reference, keyring, receipt } => {
             step.upload_referred(*party, reference, keyring, *receipt)?;
@@ -103,14 +103,14 @@ impl Step<'_> {
         self.project.runs.iter().filter(move |run| scores && made(run)).map(|run| run.id)
     }
 
-    fn upload_begun(&mut self, party: u32) -> Result<(), Refused> {
+    fn upload_begun(&mut self, party: u32, upload: u32) -> Result<(), Refused> {
         let party = self.project.parties.get_mut(party as usize).ok_or(Refused::Absent)?;
         let open = matches!(party.contents, Contents::Missing | Contents::Failed { .. });
         if party.uploading || !open {
             return Err(Refused::TokenUsed);
         }
         party.uploading = true;
-        party.uploads += 1;
+        party.uploads = upload;
         Ok(())
     }
 

@@ -193,6 +193,11 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Closes what is open, so that its files are whole by themselves. Nothing is asked of the store afterwards.
+    async fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Gives back room that is not used any more, and sees to it that nothing is left there of what was removed. Changes wait
     /// meanwhile.
     async fn compact(&self) -> Result<(), Error> {

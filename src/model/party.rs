@@ -5,9 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::keyring::Keyring;
 use super::token::TokenHash;
 
-/// Uploads are numbered in series: another one begins where the count of uploads was lost.
-pub const SERIES: u32 = 1_000_000;
-
 /// One data provider of a project. Its place in the list of parties is its dataset index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
@@ -15,7 +12,7 @@ pub struct Party {
     pub update_token: TokenHash,
     /// Digest of the token that says it did upload: there once an upload was accepted.
     pub receipt_token: Option<TokenHash>,
-    /// How many uploads have been begun; the number of the latest.
+    /// The number of the latest upload that was begun; 0 before the first.
     pub uploads: u32,
     /// Whether a request is uploading right now: the lock on the update token.
     pub uploading: bool,
@@ -29,9 +26,14 @@ impl Party {
         Self { update_token, receipt_token: None, uploads: 0, uploading: false, contents: Contents::Missing }
     }
 
-    /// Whether an upload of that number was once begun.
-    pub const fn has_begun(&self, upload: u32) -> bool {
-        upload <= self.uploads && upload / SERIES == self.uploads / SERIES
+    /// Reports whether an upload of that number is arriving, or is what the party has contributed.
+    pub fn uses(&self, upload: u32) -> bool {
+        (self.uploading && self.uploads == upload) || self.contents.upload() == Some(upload)
+    }
+
+    /// Returns the numbers of the uploads that are in use.
+    pub fn used(&self) -> impl Iterator<Item = u32> {
+        self.uploading.then_some(self.uploads).into_iter().chain(self.contents.upload())
     }
 
     /// Whether an upload of it has been accepted.

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::ids::{ProjectId, RunId};
 
-/// SHA-256 of the identifier of a project or run that was deleted.
+/// SHA-256 of the identifier of a project, run or upload that was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tombstone([u8; 32]);
 
@@ -17,6 +17,12 @@ impl Tombstone {
     /// Of a run.
     pub fn of_run(id: RunId) -> Self {
         Self(Sha256::digest(id.as_bytes()).into())
+    }
+
+    /// Of an upload of a party.
+    pub fn of_upload(project: ProjectId, party: u32, upload: u32) -> Self {
+        let digest = Sha256::new().chain_update(project.as_bytes());
+        Self(digest.chain_update(party.to_be_bytes()).chain_update(upload.to_be_bytes()).finalize().into())
     }
 
     /// The tombstone with these bytes.

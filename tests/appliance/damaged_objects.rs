@@ -248,10 +248,8 @@ async fn a_score_file_that_is_missing_or_damaged_is_not_handed_out() {
 #[tokio::test]
 async fn a_damaged_index_of_the_buckets_is_named_at_the_start() {
     let (_, folder) = Entityd::start().stop();
-    for name in ["buckets.db", "buckets.db-wal"] {
-        let file = File::options().write(true).open(folder.path().join("data").join(name)).unwrap();
-        file.write_all_at(&[0xa5; 4096], 0).unwrap();
-    }
+    let file = File::options().write(true).open(folder.path().join("data/buckets.db")).unwrap();
+    file.write_all_at(&[0xa5; 4096], 0).unwrap();
     Entityd::until_it_ends(&folder, &[]).await;
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(log.lines().last().unwrap().contains("buckets.db"), "{log}");

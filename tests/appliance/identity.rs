@@ -173,7 +173,7 @@ fn identity(folder: &TempDir) -> String {
 fn files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut files: Vec<_> = entityd::cli::selftest::server::files(folder)
         .into_iter()
-        .filter(|path| !path.parent().unwrap().ends_with("objects/entityd"))
+        .filter(|path| !path.ends_with("mark") && !path.parent().unwrap().ends_with("objects/entityd"))
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
     files.sort();
@@ -188,8 +188,10 @@ async fn a_second_server_on_the_same_objects_is_refused_and_touches_nothing_unti
     let mut first = Entityd::with(&flags);
     let project = first.api().project("groups").await;
     project.upload(0, &[ENCODING]).await;
-    let laid_out = format!("objects{}/parties/0/1/index", project.path);
-    eventually("it is laid out", async || shared.path().join(&laid_out).exists().then_some(())).await;
+    eventually("it is laid out", async || {
+        files(shared.path()).iter().any(|(path, _)| path.ends_with("index")).then_some(())
+    })
+    .await;
     fs::write(shared.path().join("spool/staged-of-the-first"), "arriving").unwrap();
     fs::write(shared.path().join("spool/letter.txt"), "dear").unwrap();
     let before = files(shared.path());

@@ -23,7 +23,7 @@ fn stray(path: &Path) {
     fs::write(path, "somebody").unwrap();
 }
 
-/// Writes down that the project or run with this identifier was deleted.
+/// Writes down that the project, run or upload with this identifier was deleted.
 pub(crate) fn bury(data_dir: &Path, id: &str) {
     let metadata = rusqlite::Connection::open(data_dir.join("metadata.db")).unwrap();
     let digest = Sha256::digest(hex::decode(id).unwrap());
@@ -39,6 +39,8 @@ async fn what_was_deleted_is_swept_and_what_the_metadata_never_knew_stays() {
     let (_, data) = server.stop();
     bury(&data.path().join("data"), &run);
     bury(&data.path().join("data"), &other);
+    let id = project.path.trim_start_matches("/projects/");
+    bury(&data.path().join("data"), &format!("{id}{:08x}{:08x}", 1, 0));
     let server = Entityd::in_folder(data, &OFTEN);
     let project = Project { api: server.api(), ..project };
     let projects = server.data_dir().join("objects/projects");

@@ -31,7 +31,7 @@ async fn a_server_that_serves_is_alive_started_and_ready() {
     }
     let (status, findings) = asked(&server, "/readyz?verbose").await;
     assert_eq!(status, 200);
-    for name in ["started", "migrated", "not-draining", "metadata", "queue", "objects", "disk"] {
+    for name in ["started", "migrated", "not-draining", "metadata", "queue", "objects", "buckets", "disk"] {
         assert!(findings.contains(&format!("[+] {name}: ok\n")), "{findings}");
     }
     assert_eq!(asked(&server, "/nothing").await.0, 404);

@@ -145,9 +145,9 @@ impl Entityd {
     pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
         let data_dir = self.data_dir();
         let files = ["objects", "spool"].into_iter().flat_map(|folder| server::files(&data_dir.join(folder)));
-        files
-            .filter(|file| !file.parent().is_some_and(|folder| folder.ends_with("objects/entityd")))
-            .collect()
+        let is_mark =
+            |file: &Path| file.ends_with("mark") || file.parent().unwrap().ends_with("objects/entityd");
+        files.filter(|file| !is_mark(file)).collect()
     }
 
     /// The payload files whose path ends so, or whose directory does.

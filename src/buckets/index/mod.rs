@@ -19,20 +19,16 @@ pub(super) use uploads::{
 };
 
 use super::Error;
-use super::files::{Files, Number, PLACES, SERIES};
-use crate::system::sqlite::{self, Change, Database, Owner};
+use super::files::{Number, PLACES, SERIES, numbers, opening_of};
+use crate::system::sqlite::{self, Change, Database, Owner, Standing};
 
 const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
-/// Opens the index, perhaps for an owner; where it has lost commits, numbers begin after the opening that goes with him.
-pub(super) fn open(path: &Path, owner: Option<(&Owner, i64)>) -> Result<Database, sqlite::Error> {
+/// Opens the index, perhaps for an owner.
+pub(super) fn open(path: &Path, owner: Option<&Owner>) -> Result<Database, sqlite::Error> {
     let thread = "bucket index";
     match owner {
-        Some((owner, latest)) => {
-            // No number is given out twice, though commits are lost.
-            let skip = format!("UPDATE opened SET times = (max(times, {latest}) / {SERIES} + 1) * {SERIES}");
-            Database::open_owned(path, thread, &MIGRATIONS, owner, &skip)
-        }
+        Some(owner) => Database::open_owned(path, thread, &MIGRATIONS, owner, ""),
         None => Database::open(path, thread, &MIGRATIONS),
     }
 }
@@ -43,11 +39,13 @@ pub(super) fn openings(connection: &Connection) -> Result<i64, Error> {
 }
 
 /// Counts an opening of the index and returns the count. `latest` is the latest opening in which a file got its number.
-/// An index that has not counted that far is an older copy: its count proves nothing about the files, so another series
-/// begins.
-pub(super) fn count_opening(change: &Change<'_>, latest: i64) -> Result<i64, Error> {
-    let count = "UPDATE opened SET times = iif(times < ?1, (?1 / ?2 + 1) * ?2, times + 1) RETURNING times";
-    Ok(change.query_row(count, [latest, SERIES], |row| row.get(0))?)
+/// Another series begins unless the index has every commit that was made to it, and if it has not counted that far: such
+/// an index proves nothing about the files.
+pub(super) fn count_opening(change: &Change<'_>, standing: Standing, latest: i64) -> Result<i64, Error> {
+    let is_in_doubt = standing != Standing::Complete;
+    let count = "UPDATE opened SET
+                     times = iif(?3 OR times < ?1, (max(times, ?1) / ?2 + 1) * ?2, times + 1) RETURNING times";
+    Ok(change.query_row(count, (latest, SERIES, is_in_doubt), |row| row.get(0))?)
 }
 
 /// What was found when the index was compared with the files.
@@ -55,21 +53,24 @@ pub(super) fn count_opening(change: &Change<'_>, latest: i64) -> Result<i64, Err
 pub(super) struct Compared {
     /// How many files there are.
     pub(super) all: u64,
+    /// The latest opening in which one of them got its number; 0 if there are none.
+    pub(super) latest: i64,
     /// Files that nothing refers to.
     pub(super) strays: Vec<Number>,
     /// Files that are referred to and are not there.
     pub(super) missing: u64,
 }
 
-/// Compares the index with the files, both ways.
-pub(super) fn compare(connection: &Connection, files: &Files) -> Result<Compared, Error> {
+/// Compares the index with the files below `root`, both ways.
+pub(super) fn compare(connection: &Connection, root: &Path) -> Result<Compared, Error> {
     let mut found = Compared::default();
     let mut select = connection.prepare("SELECT file FROM pieces WHERE file & 255 = ?1 ORDER BY file")?;
     for place in 0..PLACES {
         let known: Vec<Number> = select.query_map([place], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let mut there = files.at(place)?;
+        let mut there = numbers(root, place)?;
         there.sort_unstable();
         found.all += there.len() as u64;
+        found.latest = there.iter().copied().map(opening_of).chain([found.latest]).max().unwrap_or(0);
         found.strays.extend(there.iter().filter(|number| known.binary_search(number).is_err()));
         found.missing += known.iter().filter(|number| there.binary_search(number).is_err()).count() as u64;
     }

@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use super::gauges;
 use super::inquiry::Inquiry;
 use super::readiness::Phase;
+use crate::buckets::Buckets;
 use crate::coordinator::Coordinator;
 use crate::objects::Objects;
 use crate::queue::Broker;
@@ -28,6 +29,8 @@ pub struct Dependencies {
     pub broker: Arc<dyn Broker>,
     /// The object store.
     pub objects: Objects,
+    /// The buckets of our own S3 endpoint, if there are any.
+    pub buckets: Option<Buckets>,
     /// What the queue takes for now.
     pub clock: Clock,
     /// The data directory.
@@ -102,13 +105,16 @@ struct Probe {
 impl Probes {
     pub(super) fn of(dependencies: &Dependencies) -> Self {
         let probes = [
-            ("metadata", dependencies.metadata()),
-            ("queue", dependencies.queue()),
-            ("objects", dependencies.objects()),
-            ("disk", dependencies.disk()),
+            ("metadata", Some(dependencies.metadata())),
+            ("queue", Some(dependencies.queue())),
+            ("objects", Some(dependencies.objects())),
+            ("buckets", dependencies.buckets()),
+            ("disk", Some(dependencies.disk())),
         ];
-        let probe = |(name, inquiry)| Probe { name, inquiry, is_failing: AtomicBool::new(false) };
-        Self(probes.into_iter().map(probe).collect())
+        let probe = |(name, inquiry): (_, Option<Inquiry>)| {
+            Some(Probe { name, inquiry: inquiry?, is_failing: AtomicBool::new(false) })
+        };
+        Self(probes.into_iter().filter_map(probe).collect())
     }
 
     /// Asks each of them, and puts into the figures what they say and which are up. Waits for none of them longer than
@@ -162,6 +168,15 @@ impl Dependencies {
             let objects = objects.clone();
             async move { objects.probe().await }
         })
+    }
+
+    /// The index of the buckets: S3 clients get nothing without it.
+    fn buckets(&self) -> Option<Inquiry> {
+        let buckets = self.buckets.clone()?;
+        Some(Inquiry::new(move || {
+            let buckets = buckets.clone();
+            async move { buckets.check().await }
+        }))
     }
 
     fn disk(&self) -> Inquiry {

@@ -1,13 +1,13 @@
-//! What is kept of projects and runs that were deleted, until their objects are gone.
+//! Tombstones of projects, runs and uploads that were deleted or have failed, until their objects are gone.
 
 use rusqlite::Connection;
 
 use super::unavailable;
 use crate::metadata::Error;
 use crate::metadata::store::Deleted;
-use crate::model::{ProjectState, Tombstone};
+use crate::model::{ProjectState, Run, RunState, Tombstone};
 
-/// Notes what a change deletes.
+/// Notes what a change deletes, and what it ends without a result.
 pub(super) fn note(
     connection: &Connection,
     before: Option<&ProjectState>,
@@ -19,11 +19,26 @@ pub(super) fn note(
             insert(connection, Tombstone::of_project(before.id), late)
         }
         (Some(before), Some(after)) => {
-            let gone = before.runs.iter().filter(|run| after.run(run.id).is_none());
-            gone.map(|run| Tombstone::of_run(run.id)).try_for_each(|run| insert(connection, run, false))
+            let mut gone = runs_gone(before, after).chain(uploads_gone(before, after));
+            gone.try_for_each(|tombstone| insert(connection, tombstone, false))
         }
         (None, _) => Ok(()),
     }
+}
+
+fn runs_gone(before: &ProjectState, after: &ProjectState) -> impl Iterator<Item = Tombstone> {
+    let has_failed = |state: &RunState| matches!(state, RunState::Failed { .. });
+    let is_gone = move |run: &&Run| {
+        after.run(run.id).is_none_or(|now| has_failed(&now.state) && !has_failed(&run.state))
+    };
+    before.runs.iter().filter(is_gone).map(|run| Tombstone::of_run(run.id))
+}
+
+fn uploads_gone(before: &ProjectState, after: &ProjectState) -> impl Iterator<Item = Tombstone> {
+    (0..).zip(before.parties.iter().zip(&after.parties)).flat_map(move |(index, (then, now))| {
+        let gone = then.used().filter(|upload| !now.uses(*upload));
+        gone.map(move |upload| Tombstone::of_upload(before.id, index, upload))
+    })
 }
 
 fn insert(connection: &Connection, tombstone: Tombstone, late: bool) -> Result<(), Error> {

@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
-use crate::model::party::SERIES;
 use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::{self, Database};
@@ -52,10 +51,8 @@ impl Sqlite {
     /// # Errors
     /// As [`open`](Self::open); [`Error::Unfit`].
     pub fn open_owned(path: &Path, owner: &sqlite::Owner) -> Result<Self, Error> {
-        // No number of an upload is given out twice, though commits are lost: what the object store has under the numbers
-        // of then would be taken for what arrives now.
-        let skip = format!("UPDATE parties SET uploads = (uploads / {SERIES} + 1) * {SERIES}");
-        Ok(Self(Database::open_owned(path, "metadata", &MIGRATIONS, owner, &skip)?, Arc::default()))
+        let settle = include_str!("lost.sql");
+        Ok(Self(Database::open_owned(path, "metadata", &MIGRATIONS, owner, settle)?, Arc::default()))
     }
 
     /// What was known of the file when it was opened.
@@ -278,6 +275,10 @@ impl Store for Sqlite {
         counted("forget_deleted", self.0.write(forget)).await
     }
 
+    async fn close(&self) -> Result<(), Error> {
+        Ok(self.0.close().await?)
+    }
+
     async fn compact(&self) -> Result<(), Error> {
         Ok(self.0.compact().await?)
     }
@@ -299,7 +300,9 @@ impl From<sqlite::Error> for Error {
             sqlite::Error::Damaged(what) => {
                 Self::Damaged(format!("{what}; restore metadata.db from a backup"))
             }
-            sqlite::Error::Foreign { .. } => Self::Unfit(error.to_string()),
+            sqlite::Error::Foreign { .. } | sqlite::Error::ForeignMark { .. } => {
+                Self::Unfit(error.to_string())
+            }
             sqlite::Error::Lost { .. } => Self::Unfit(format!(
                 "{error}. Every project, token and run is in it, and objects mean nothing without"
             )),

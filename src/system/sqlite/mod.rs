@@ -3,6 +3,7 @@
 //! The thread takes all changes that wait into one transaction, each in a savepoint of its own, so that they
 //! share a sync of the disk. Readers have connections of their own, a fixed number, and see the last commit.
 
+mod mark;
 mod owner;
 mod readers;
 mod writer;
@@ -53,6 +54,20 @@ pub enum Error {
          restore all files of a data directory from the same backup"
     )]
     Foreign {
+        /// The identity in it.
+        found: Identity,
+        /// The identity of this data directory.
+        expected: Identity,
+    },
+    /// A mark of it belongs to another data directory.
+    #[error(
+        "{} belongs to the data directory with the identity {found}, and this one has {expected}; \
+         restore all files of a data directory from the same backup",
+        path.display()
+    )]
+    ForeignMark {
+        /// Where the mark is.
+        path: PathBuf,
         /// The identity in it.
         found: Identity,
         /// The identity of this data directory.
@@ -119,6 +134,9 @@ impl Error {
             Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
             Self::Damaged(what) => Self::Damaged(what.clone()),
             Self::Foreign { found, expected } => Self::Foreign { found: *found, expected: *expected },
+            Self::ForeignMark { path, found, expected } => {
+                Self::ForeignMark { path: path.clone(), found: *found, expected: *expected }
+            }
             Self::Lost { file, found, written } => {
                 Self::Lost { file: file.clone(), found: *found, written: *written }
             }
@@ -169,7 +187,7 @@ impl Database {
     /// repeat is skipped by it.
     ///
     /// # Errors
-    /// [`Error`]; with [`Error::Foreign`] and [`Error::Lost`] nothing was changed.
+    /// [`Error`]; with [`Error::Foreign`], [`Error::ForeignMark`] and [`Error::Lost`] nothing was changed.
     pub fn open_owned(
         path: &Path,
         thread: &str,
@@ -261,6 +279,16 @@ impl Database {
     /// The reason why not.
     pub async fn check(&self) -> Result<(), Error> {
         if self.0.shared.outage.is_failing() { self.write(writer::touch).await } else { Ok(()) }
+    }
+
+    /// Closes the file: what is in its log goes into it, and the log is removed, unless a read goes on. Nothing can be read or
+    /// written any more.
+    ///
+    /// # Errors
+    /// [`Error`]; the log stays then, and is read at the next start.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.0.shared.readers.close();
+        self.0.writer.close().await
     }
 
     /// Writes the file anew if anything has changed in it, so that what was removed is nowhere in it, nor in its log; and has
@@ -363,6 +391,19 @@ mod tests {
         let done = futures::future::join_all(changes).await;
         assert_eq!(done.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
         assert_eq!(count(&database).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_closed_is_whole_without_its_log() {
+        let (folder, database) = open();
+        add(&database, "one").await.unwrap();
+        count(&database).await;
+        database.close().await.unwrap();
+        let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["words.db"]);
+        assert!(add(&database, "two").await.is_err());
+        let again = Database::open(&folder.path().join("words.db"), "words", SCHEMA).unwrap();
+        assert_eq!(count(&again).await, 1);
     }
 
     #[tokio::test]

@@ -1,24 +1,20 @@
 //! The data directory that a database belongs to, and how far the database had come.
 //!
 //! The table `store` holds the identity of the data directory and counts the commits. The count of the latest commit is
-//! also in a file beside the database, the mark: `metadata.mark` for `metadata.db`. The mark is written after the commit
-//! is on the disk and is not synced itself. It may lag behind the database after a power cut and never leads. A database
-//! that is behind its mark has lost commits: its write-ahead log is missing, cut or damaged, or it is an older copy.
+//! also in its [marks](super::mark). A database that is behind one of them has lost commits: its write-ahead log is
+//! missing, cut or damaged, or it is an older copy.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, Serializer};
 
 use super::Error;
+use super::mark::{Expected, Marks, Reading};
 use crate::runtime::clock::Clock;
 use crate::system::identity::Identity;
-
-/// The size of a mark: two numbers of 16 digits, a space and the end of the line.
-const MARK_BYTES: u64 = 34;
 
 const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS store (
@@ -64,6 +60,11 @@ pub struct Owner {
     pub made: bool,
     /// Losses to be accepted.
     pub accepted: Losses,
+    /// A second mark, among the files that the database knows: those and the database do not go back together unless all
+    /// is restored from one backup.
+    pub companion: Option<PathBuf>,
+    /// The identity whose marks are taken over.
+    pub take_over: Option<Identity>,
 }
 
 /// What is known of a database when it is opened.
@@ -71,33 +72,36 @@ pub struct Owner {
 pub enum Standing {
     /// It has every commit that was made to it, or is new.
     Complete,
-    /// There is no mark that would tell.
+    /// A mark that would tell is missing.
     Unknown,
     /// Commits are lost, and the operator accepts that.
     Lossy,
 }
 
-/// The count of commits of a database under way, and its mark.
+/// The count of commits of a database under way, in its marks.
 #[derive(Debug)]
-pub(super) struct Ledger {
-    /// Absent if it could not be opened: it lags behind then.
-    mark: Option<File>,
-}
+pub(super) struct Ledger(Marks);
 
 impl Owner {
     /// Whether a database was made at `path` before.
     pub fn misses(&self, path: &Path) -> bool {
-        self.made || mark(path).exists()
+        self.made || self.marks(path).iter().any(|mark| mark.exists())
+    }
+
+    /// Returns the marks of the database at `path`. The one beside it is written last: where it is, the other was.
+    fn marks(&self, path: &Path) -> Vec<PathBuf> {
+        self.companion.iter().cloned().chain([path.with_extension("mark")]).collect()
     }
 
     /// Whether the database at `path` may be opened, or made if there is none; gives the count in its mark.
     ///
     /// # Errors
-    /// [`Error::Lost`], if it was made before and is missing or empty.
+    /// [`Error::Lost`], if it was made before and is missing or empty; [`Error::ForeignMark`].
     pub(super) fn admit(&self, path: &Path) -> Result<(Option<u64>, Standing), Error> {
-        let written = read_mark(&mark(path)).map_err(unavailable)?;
+        let expected = Expected { identity: self.identity, take_over: self.take_over };
+        let Reading { written, is_whole } = Reading::of(&self.marks(path), expected)?;
         if fs::metadata(path).is_ok_and(|found| found.len() > 0) {
-            return Ok((written, if written.is_some() { Standing::Complete } else { Standing::Unknown }));
+            return Ok((written, if is_whole { Standing::Complete } else { Standing::Unknown }));
         }
         if !self.made && written.is_none() {
             return Ok((None, Standing::Complete));
@@ -149,7 +153,7 @@ impl Owner {
                      ON CONFLICT DO UPDATE SET commits = excluded.commits + 1 WHERE commits < excluded.commits";
         connection.execute(claim, (self.identity.to_string(), written.unwrap_or(0).cast_signed()))?;
         let commits = connection.query_row("SELECT commits FROM store", [], |row| row.get(0))?;
-        let ledger = Ledger { mark: open_mark(&mark(path)) };
+        let ledger = Ledger(Marks::open(&self.marks(path), self.identity));
         ledger.note(commits);
         Ok(ledger)
     }
@@ -165,11 +169,7 @@ impl Ledger {
 
     /// Notes a commit that is on the disk. A mark that cannot be written lags behind, which does no harm.
     pub(super) fn note(&self, commits: i64) {
-        if let Some(mark) = &self.mark {
-            let commits = commits.cast_unsigned();
-            // The complement tells a number that was cut off from one that was written.
-            let _ = mark.write_all_at(format!("{commits:016x} {:016x}\n", !commits).as_bytes(), 0);
-        }
+        self.0.write(commits.cast_unsigned());
     }
 }
 
@@ -195,43 +195,6 @@ fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>, Error> {
     let Some((identity, commits)) = found.optional()? else { return Ok(None) };
     let identity = Identity::parse(&identity).ok_or_else(|| Error::Damaged("its identity".to_owned()))?;
     Ok(Some((identity, commits.cast_unsigned())))
-}
-
-/// The mark of the database at `path`.
-fn mark(path: &Path) -> PathBuf {
-    path.with_extension("mark")
-}
-
-/// The count in a mark; none if there is no mark, or none that can be read.
-fn read_mark(path: &Path) -> io::Result<Option<u64>> {
-    let text = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text?,
-    };
-    let count = parse_mark(&text);
-    if count.is_none() {
-        tracing::warn!(path = %path.display(), "the file is damaged and is written again: lost commits cannot be told this time");
-    }
-    Ok(count)
-}
-
-fn parse_mark(text: &[u8]) -> Option<u64> {
-    let (count, complement) = std::str::from_utf8(text).ok()?.trim_end().split_once(' ')?;
-    let [count, complement] = [count, complement].map(|digits| u64::from_str_radix(digits, 16));
-    let count = count.ok()?;
-    (complement.ok()? == !count).then_some(count)
-}
-
-fn open_mark(path: &Path) -> Option<File> {
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    match opened.and_then(|mark| mark.set_len(MARK_BYTES).map(|()| mark)) {
-        Ok(mark) => Some(mark),
-        Err(error) => {
-            let path = path.display();
-            tracing::warn!("cannot write {path}: {error}; lost commits will not be noticed");
-            None
-        }
-    }
 }
 
 /// Renames what is left beside a database that is gone, so that nothing is written over it.
@@ -268,7 +231,13 @@ mod tests {
     const SCHEMA: &[&str] = &["CREATE TABLE words (word TEXT PRIMARY KEY) STRICT;"];
 
     fn owner() -> Owner {
-        Owner { identity: Identity::random(&Entropy::seeded(1)), made: false, accepted: Losses::default() }
+        Owner {
+            identity: Identity::random(&Entropy::seeded(1)),
+            made: false,
+            accepted: Losses::default(),
+            companion: None,
+            take_over: None,
+        }
     }
 
     fn open(path: &Path, owner: &Owner) -> Result<Database, Error> {
@@ -354,7 +323,32 @@ mod tests {
         drop(open(&path, &owner).unwrap());
         assert_eq!(identity_of(&path).unwrap(), Some(owner.identity));
         let other = Owner { identity: Identity::random(&Entropy::seeded(2)), ..owner };
+        assert!(matches!(open(&path, &other), Err(Error::ForeignMark { .. })));
+        fs::remove_file(folder.path().join("words.mark")).unwrap();
         assert!(matches!(open(&path, &other), Err(Error::Foreign { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_is_older_than_the_files_it_knows_is_refused_though_its_own_mark_is_as_old() {
+        let (folder, files, older) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let owner = Owner { companion: Some(files.path().join("mark")), ..owner() };
+        let database = open(&folder.path().join("words.db"), &owner).unwrap();
+        add(&database, "one").await;
+        let path = killed(folder.path(), older.path(), &[]);
+        add(&database, "two").await;
+        drop(database);
+        let Err(Error::Lost { found: Some(found), written, .. }) = open(&path, &owner) else { panic!() };
+        assert!(found < written, "{found} {written}");
+        let accepted = Losses::parse(&format!("words.db:{written}")).unwrap();
+        let accepting = Owner { accepted, ..owner.clone() };
+        assert_eq!(open(&path, &accepting).unwrap().standing(), Standing::Lossy);
+        assert_eq!(open(&path, &owner).unwrap().standing(), Standing::Complete);
+        fs::remove_file(files.path().join("mark")).unwrap();
+        assert_eq!(open(&path, &owner).unwrap().standing(), Standing::Unknown);
+        let other = Identity::random(&Entropy::seeded(2));
+        let foreign = Owner { identity: other, ..owner.clone() };
+        assert!(matches!(open(&path, &foreign), Err(Error::ForeignMark { .. })));
     }
 
     #[test]
@@ -364,14 +358,5 @@ mod tests {
         let made = Owner { made: true, ..owner };
         assert!(matches!(open(&path, &made), Err(Error::Lost { found: None, written: 0, .. })));
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_mark_that_was_cut_is_no_number() {
-        let text = format!("{:016x} {:016x}\n", 9, !9_u64);
-        assert_eq!(parse_mark(text.as_bytes()), Some(9));
-        for damage in ["", &text[..20], &text.replace('9', "1"), "x y"] {
-            assert_eq!(parse_mark(damage.as_bytes()), None, "{damage}");
-        }
     }
 }

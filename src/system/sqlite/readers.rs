@@ -54,6 +54,12 @@ impl Readers {
         self.lock().iter_mut().for_each(|connection| renew(connection, &self.path));
     }
 
+    /// Closes those that are idle now, and the others once they are.
+    pub(super) fn close(&self) {
+        self.turns.close();
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock()
     }
@@ -125,7 +131,11 @@ impl Drop for Reader {
         {
             renew(connection, &self.home.path);
         }
-        self.home.lock().extend(self.connection.take());
+        let mut idle = self.home.lock();
+        idle.extend(self.connection.take());
+        if self.home.turns.is_closed() {
+            idle.clear();
+        }
     }
 }
 

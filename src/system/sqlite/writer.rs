@@ -43,7 +43,12 @@ impl Writer {
     }
 
     pub(super) async fn compact(&self) -> Result<(), Error> {
-        self.ask(|answer| Compaction { answer }).await
+        self.ask(|answer| Order { kind: Kind::Compact, answer }).await
+    }
+
+    /// Ends the thread once the connection is closed.
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        self.ask(|answer| Order { kind: Kind::Close, answer }).await
     }
 
     async fn ask<T, E: From<Error>, R: Request + 'static>(
@@ -90,9 +95,9 @@ impl Deref for Change<'_> {
 
 /// Something to be written, whatever its type.
 trait Request: Send {
-    /// Whether the file is to be compacted.
-    fn compacts(&self) -> bool {
-        false
+    /// Returns what is to be done besides a change.
+    fn kind(&self) -> Option<Kind> {
+        None
     }
 
     /// Makes the change; false if it is to be undone.
@@ -142,14 +147,24 @@ where
     }
 }
 
-/// Asks for the file to be compacted, which is done in front of the transaction: it cannot be in one.
-struct Compaction {
+/// Work that is not in a transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Compacts the file, before the transaction.
+    Compact,
+    /// Closes the connection, after it.
+    Close,
+}
+
+/// Asks for work that changes nothing.
+struct Order {
+    kind: Kind,
     answer: oneshot::Sender<Result<(), Error>>,
 }
 
-impl Request for Compaction {
-    fn compacts(&self) -> bool {
-        true
+impl Request for Order {
+    fn kind(&self) -> Option<Kind> {
+        Some(self.kind)
     }
 
     fn perform(&mut self, _connection: &Connection, _erases: &mut bool) -> bool {
@@ -173,10 +188,21 @@ fn serve(connection: Connection, shared: &Shared, mut queue: mpsc::UnboundedRece
     let mut waiting = Vec::new();
     while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
         let committed = desk.carry_out(&mut waiting);
+        let closes = has(&waiting, Kind::Close);
+        if closes {
+            desk.connection = None;
+        }
         for request in waiting.drain(..) {
             request.answer(committed.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
         }
+        if closes {
+            return;
+        }
     }
+}
+
+fn has(requests: &[Box<dyn Request>], kind: Kind) -> bool {
+    requests.iter().any(|request| request.kind() == Some(kind))
 }
 
 /// The connection that writes.
@@ -219,7 +245,7 @@ impl Desk<'_> {
 
     fn try_to(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
         let mut connection = self.connection.take().map_or_else(|| self.reopen(), Ok)?;
-        if waiting.iter().any(|request| request.compacts()) {
+        if has(waiting, Kind::Compact) {
             match self.compacted.compact(&connection) {
                 // The log has what the file has not any more.
                 Ok(()) => self.erased = true,

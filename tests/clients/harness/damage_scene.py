@@ -129,7 +129,7 @@ def payload(data):
     return {
         str(path.relative_to(data)): path.read_bytes()
         for path in (data / "objects").rglob("*")
-        if path.is_file() and "/pairs/" not in str(path) and path.name not in ("plan", "owner")
+        if path.is_file() and "/pairs/" not in str(path) and path.name not in ("plan", "owner", "mark", "metadata.mark")
     }
 
 

@@ -138,7 +138,7 @@ class Server:
                 continue
             for name in names:
                 path = Path(folder, name)
-                if path.parent.name == "entityd":
+                if path.parent.name == "entityd" or path.name == "mark":
                     continue
                 # What a purge has removed meanwhile is not there.
                 with contextlib.suppress(FileNotFoundError):

@@ -1,0 +1,139 @@
+//! The marks of a database: files that hold the count of its latest commit, and the identity of the data directory.
+//!
+//! ```text
+//! 00000000000000a7 ffffffffffffff58 8c1f0d6f3c0a4b1e9d5c7a2b6e4f8091
+//! ```
+//!
+//! The second number is the complement of the first: it tells a number that was cut off from one that was written. Marks of
+//! earlier versions have no identity. A mark is written after the commit is on the disk and is not synced itself. It may lag
+//! behind the database after a power cut and never leads.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::system::identity::Identity;
+
+/// The size of a mark.
+const BYTES: u64 = 67;
+
+/// The data directory whose marks are read.
+#[derive(Clone, Copy)]
+pub(super) struct Expected {
+    pub(super) identity: Identity,
+    /// Another whose marks do not count.
+    pub(super) take_over: Option<Identity>,
+}
+
+/// What the marks of a database say.
+pub(super) struct Reading {
+    /// The count of the latest commit; none if no mark tells.
+    pub(super) written: Option<u64>,
+    /// Whether no mark is missing.
+    pub(super) is_whole: bool,
+}
+
+impl Reading {
+    /// Reads the marks at `paths`. Where the last one has an identity, the others were made, too.
+    ///
+    /// # Errors
+    /// [`Error::ForeignMark`], [`Error::Unavailable`].
+    pub(super) fn of(paths: &[PathBuf], expected: Expected) -> Result<Self, Error> {
+        let marks = paths.iter().map(|path| read(path, expected)).collect::<Result<Vec<_>, _>>()?;
+        let written = marks.iter().flatten().map(|mark| mark.commits).max();
+        let is_whole = match marks.last() {
+            Some(Some(Mark { identity: None, .. })) => true,
+            _ => marks.iter().all(Option::is_some),
+        };
+        Ok(Self { written, is_whole })
+    }
+}
+
+struct Mark {
+    commits: u64,
+    identity: Option<Identity>,
+}
+
+/// Reads a mark; none if there is none, or none that can be read.
+fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Error> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| Error::Unavailable(Box::new(error)))?,
+    };
+    let mark = parse(&text);
+    match mark.as_ref().and_then(|mark| mark.identity) {
+        Some(found) if Some(found) == expected.take_over && found != expected.identity => return Ok(None),
+        Some(found) if found != expected.identity => {
+            return Err(Error::ForeignMark { path: path.to_owned(), found, expected: expected.identity });
+        }
+        _ => {}
+    }
+    if mark.is_none() {
+        tracing::warn!(path = %path.display(), "the file is damaged and is written again: lost commits may not be noticed this time");
+    }
+    Ok(mark)
+}
+
+fn parse(text: &[u8]) -> Option<Mark> {
+    let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
+    let mut number = || u64::from_str_radix(words.next()?, 16).ok();
+    let (commits, complement) = (number()?, number()?);
+    let identity = match words.next() {
+        Some(word) => Some(Identity::parse(word)?),
+        None => None,
+    };
+    (complement == !commits).then_some(Mark { commits, identity })
+}
+
+/// The marks of a database that is open. One that could not be opened lags behind.
+#[derive(Debug)]
+pub(super) struct Marks {
+    files: Vec<File>,
+    identity: Identity,
+}
+
+impl Marks {
+    pub(super) fn open(paths: &[PathBuf], identity: Identity) -> Self {
+        Self { files: paths.iter().filter_map(|path| open(path)).collect(), identity }
+    }
+
+    /// Writes the count into all of them. A mark that cannot be written lags behind, which does no harm.
+    pub(super) fn write(&self, commits: u64) {
+        let text = format!("{commits:016x} {:016x} {}\n", !commits, self.identity);
+        for file in &self.files {
+            let _ = file.write_all_at(text.as_bytes(), 0);
+        }
+    }
+}
+
+fn open(path: &Path) -> Option<File> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    match opened.and_then(|mark| mark.set_len(BYTES).map(|()| mark)) {
+        Ok(mark) => Some(mark),
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!("cannot write {path}: {error}; lost commits may not be noticed");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_that_was_cut_is_no_number() {
+        let identity = "8c1f0d6f3c0a4b1e9d5c7a2b6e4f8091";
+        let text = format!("{:016x} {:016x} {identity}\n", 9, !9_u64);
+        assert_eq!(text.len() as u64, BYTES);
+        let commits = |text: &str| parse(text.as_bytes()).map(|mark| (mark.commits, mark.identity.is_some()));
+        assert_eq!(commits(&text), Some((9, true)));
+        assert_eq!(commits(&text[..33]), Some((9, false)));
+        for damage in ["", &text[..20], &text[..60], &text.replace('9', "1"), "x y"] {
+            assert_eq!(commits(damage), None, "{damage}");
+        }
+    }
+}

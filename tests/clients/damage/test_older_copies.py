@@ -1,0 +1,181 @@
+"""A part of the data directory is an older copy, or another server's, and the rest is not.
+
+The server starts, or refuses by name. Then uploads are begun, refused and finished, objects are put and deleted, and clean-ups
+run: every stored file that existed and was not deleted is still there, byte for byte. A refused start is followed by one
+without what is lost, where the refusal names such a way. A run of the tests tries the parts alone; `tests/run --long` tries
+pairs of them, too.
+"""
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import time
+
+import pytest
+
+from harness import damage_scene as scene
+from harness.api import Api
+from harness.samples import encodings
+from harness.server import Server
+
+LONG = os.environ.get("TESTS_LONG") == "1"
+# What is replaced together, and the parts of it below the data directory.
+PARTS = {
+    "metadata.db": ("metadata.db", "metadata.db-wal"),
+    "metadata.db and its mark": ("metadata.db", "metadata.db-wal", "metadata.mark"),
+    "metadata.mark": ("metadata.mark",),
+    "queue": ("queue",),
+    "objects": ("objects",),
+    "objects/projects": ("objects/projects",),
+    "objects/buckets": ("objects/buckets",),
+    "objects/entityd": ("objects/entityd",),
+    "buckets.db": ("buckets.db", "buckets.db-wal"),
+    "buckets.db and its mark": ("buckets.db", "buckets.db-wal", "buckets.mark"),
+    "identity": ("identity",),
+    "spool": ("spool",),
+}
+SOURCES = ("older", "other")
+ALONE = [[part] for part in PARTS]
+# Copies of these are taken while a run and an upload are under way.
+PAIRS = [list(pair) for pair in itertools.combinations(PARTS, 2)] if LONG else [
+    ["metadata.db and its mark", "objects/entityd"],
+    ["metadata.db and its mark", "queue"],
+    ["buckets.db and its mark", "metadata.db and its mark"],
+]
+OFTEN = ("--maintenance-every-ms", "1000", "--lease-ms", "1000")
+BODY = encodings(1, 60_000)[0]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The present data directory, an older copy of it, and another server's."""
+    folder = tmp_path_factory.mktemp("present")
+    other = tmp_path_factory.mktemp("other")
+    older = tmp_path_factory.mktemp("older")
+    known = used(folder, older)
+    used(other, None)
+    return {"present": folder, "older": older, "other": other}, known
+
+
+def used(folder, older):
+    """Uses a server; leaves a copy of its data directory as it is between two uploads of one party, while a run waits and
+    objects are put, in `older`. Returns what is needed to go on."""
+    server = Server(folder)
+    server.__enter__()
+    with Api(server.url) as api:
+        credentials = tuple((server.data / "s3-credentials").read_text().split())
+        s3 = scene.s3_client(server, credentials)
+        s3.create_bucket(Bucket="kept")
+        s3.put_object(Bucket="kept", Key="before", Body=BODY)
+        project = api.project()
+        project.upload_binary(1, encodings(20))
+        run = project.run(0.9)
+        if older is not None:
+            # A copy of what a snapshot of the disk holds at this moment.
+            server.wait_until_idle(0.3)
+            server.process.send_signal(signal.SIGSTOP)
+            scene.copy(folder, older)
+            server.process.send_signal(signal.SIGCONT)
+        for rejected in range(3):
+            assert project.post_binary(0, b"x" * 7, 1, 8).status_code == 400, rejected
+        project.upload_binary(0, encodings(20, seed=1))
+        run.complete()
+        s3.put_object(Bucket="kept", Key="after", Body=BODY[::-1])
+        other = api.project()
+        other.upload_binary(0, encodings(30))
+        server.wait_until_idle(0.3)
+        s3.close()
+    server.process.kill()
+    server.process.wait()
+    return project, credentials
+
+
+def replace(data, source, parts):
+    for name in itertools.chain.from_iterable(PARTS[part] for part in parts):
+        target, new = data / name, source / "data" / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+        if new.is_dir():
+            shutil.copytree(new, target)
+        elif new.exists():
+            shutil.copy2(new, target)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("parts", ALONE + PAIRS, ids=", ".join)
+def test_a_part_is_of_another_time_or_server(made, parts, source, tmp_path):
+    folders, (project, credentials) = made
+    scene.copy(folders["present"], tmp_path)
+    replace(tmp_path / "data", folders[source], parts)
+    before = scene.payload(tmp_path / "data")
+    flags, refusals = OFTEN, []
+    for _ in range(4):
+        server = Server(tmp_path, *flags)
+        refusal = start(server)
+        if refusal is None:
+            work(server, project, credentials)
+            # What was in doubt at the first start is not taken for known at the second.
+            assert_kept(before, tmp_path / "data", refusals)
+            continue
+        assert scene.payload(tmp_path / "data") == before, f"a refused start changed objects: {refusal}"
+        assert "panicked" not in refusal and re.search(r"metadata|buckets|queue|objects|identity", refusal), refusal
+        refusals.append(refusal)
+        accepted = re.search(r"--(accept-loss|take-over-objects) (\S+?)[:;,.]?( |$)", refusal)
+        if not accepted:
+            break
+        flags = (*flags, f"--{accepted[1]}", accepted[2])
+    assert_kept(before, tmp_path / "data", refusals)
+
+
+def start(server):
+    """Starts a server; returns nothing, or the sentence with which it refused."""
+    try:
+        server.__enter__()
+    except AssertionError as error:
+        assert (server.process.returncode or 0) > 0, f"no refusal: {error}"
+        return server.log.read_text(errors="replace").splitlines()[-1]
+    return None
+
+
+def work(server, project, credentials):
+    """Uploads that are refused and finished, objects that are put and deleted, and two rounds of clean-ups."""
+    with Api(server.url) as api:
+        fresh = api.project()
+        for place in (fresh, type(project)(api, described(project))):
+            for party in (0, 1):
+                place.post_binary(party, b"x" * 7, 1, 8)
+                place.post_binary(party, b"".join(encodings(20)), 20, 8)
+        s3 = scene.s3_client(server, credentials)
+        for call, arguments in (
+            (s3.create_bucket, {}),
+            (s3.put_object, {"Key": "fresh", "Body": BODY}),
+            (s3.delete_object, {"Key": "fresh"}),
+        ):
+            try:
+                call(Bucket="mine", **arguments)
+            except Exception as error:  # noqa: BLE001 (another server has other keys)
+                assert "Forbidden" in str(error) or "InvalidAccessKeyId" in str(error) or "Owned" in str(error), error
+        s3.close()
+        time.sleep(2.5)
+        server.wait_until_idle(0.3)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=30) == 0, server.tail()
+    assert not list(server.data.glob("*.db-wal")), "a clean stop leaves a log"
+
+
+def described(project):
+    return {"project_id": project.id, "result_token": project.token, "update_tokens": project.update_tokens}
+
+
+def assert_kept(before, data, refusals):
+    after = scene.payload(data)
+    gone = [name for name, content in before.items() if after.get(name) != content and not is_spool(name)]
+    assert not gone, f"{gone} went; refusals: {refusals}"
+
+
+def is_spool(name):
+    return name.startswith("spool/")

@@ -46,7 +46,7 @@ use crate::worker::Worker;
 /// How long work that does not hear that it is to stop may go on at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
-/// How long a stop waits until the databases are closed.
+/// The longest wait for the databases to be closed at a stop.
 const CLOSE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether room can be set aside again.

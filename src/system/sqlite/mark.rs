@@ -13,11 +13,18 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Error;
 use crate::system::identity::Identity;
 
 /// The size of a mark.
 const BYTES: u64 = 67;
+
+/// The reason why a mark cannot be used.
+pub(super) enum Unusable {
+    /// It belongs to another data directory.
+    Foreign { path: PathBuf, found: Identity },
+    /// It cannot be read.
+    Unread(io::Error),
+}
 
 /// The data directory whose marks are read.
 #[derive(Clone, Copy)]
@@ -27,11 +34,11 @@ pub(super) struct Expected {
     pub(super) take_over: Option<Identity>,
 }
 
-/// What the marks of a database say.
+/// The content of the marks of a database.
 pub(super) struct Reading {
     /// The count of the latest commit; none if no mark tells.
     pub(super) written: Option<u64>,
-    /// Whether no mark is missing.
+    /// True if no mark is missing.
     pub(super) is_whole: bool,
 }
 
@@ -39,8 +46,8 @@ impl Reading {
     /// Reads the marks at `paths`. Where the last one has an identity, the others were made, too.
     ///
     /// # Errors
-    /// [`Error::ForeignMark`], [`Error::Unavailable`].
-    pub(super) fn of(paths: &[PathBuf], expected: Expected) -> Result<Self, Error> {
+    /// [`Unusable`].
+    pub(super) fn of(paths: &[PathBuf], expected: Expected) -> Result<Self, Unusable> {
         let marks = paths.iter().map(|path| read(path, expected)).collect::<Result<Vec<_>, _>>()?;
         let written = marks.iter().flatten().map(|mark| mark.commits).max();
         let is_whole = match marks.last() {
@@ -57,16 +64,16 @@ struct Mark {
 }
 
 /// Reads a mark; none if there is none, or none that can be read.
-fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Error> {
+fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Unusable> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|error| Error::Unavailable(Box::new(error)))?,
+        text => text.map_err(Unusable::Unread)?,
     };
     let mark = parse(&text);
     match mark.as_ref().and_then(|mark| mark.identity) {
         Some(found) if Some(found) == expected.take_over && found != expected.identity => return Ok(None),
         Some(found) if found != expected.identity => {
-            return Err(Error::ForeignMark { path: path.to_owned(), found, expected: expected.identity });
+            return Err(Unusable::Foreign { path: path.to_owned(), found });
         }
         _ => {}
     }

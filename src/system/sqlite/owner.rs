@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, Serializer};
 
 use super::Error;
-use super::mark::{Expected, Marks, Reading};
+use super::mark::{Expected, Marks, Reading, Unusable};
 use crate::runtime::clock::Clock;
 use crate::system::identity::Identity;
 
@@ -99,7 +99,8 @@ impl Owner {
     /// [`Error::Lost`], if it was made before and is missing or empty; [`Error::ForeignMark`].
     pub(super) fn admit(&self, path: &Path) -> Result<(Option<u64>, Standing), Error> {
         let expected = Expected { identity: self.identity, take_over: self.take_over };
-        let Reading { written, is_whole } = Reading::of(&self.marks(path), expected)?;
+        let Reading { written, is_whole } =
+            Reading::of(&self.marks(path), expected).map_err(|cause| self.refuse(cause))?;
         if fs::metadata(path).is_ok_and(|found| found.len() > 0) {
             return Ok((written, if is_whole { Standing::Complete } else { Standing::Unknown }));
         }
@@ -112,6 +113,13 @@ impl Owner {
         }
         set_aside(path).map_err(unavailable)?;
         Ok((written, Standing::Lossy))
+    }
+
+    fn refuse(&self, cause: Unusable) -> Error {
+        match cause {
+            Unusable::Foreign { path, found } => Error::ForeignMark { path, found, expected: self.identity },
+            Unusable::Unread(error) => unavailable(error),
+        }
     }
 
     /// Compares what the database says with what is expected of it. Changes nothing.

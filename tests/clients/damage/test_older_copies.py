@@ -134,7 +134,7 @@ def test_a_part_is_of_another_time_or_server(made, source, parts, tmp_path):
             return
     work(server, project, credentials)
     assert_kept(before, tmp_path / "data")
-    # What was in doubt at the first start is not taken for known at the second.
+    # The second start removes nothing that the first one kept.
     server = Server(tmp_path, *OFTEN)
     assert start(server) is None
     work(server, project, credentials)

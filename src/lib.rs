@@ -12,6 +12,7 @@ pub mod edge;
 // The nouns and the science: no async, no I/O.
 pub mod model;
 pub mod linkage;
+pub mod encoder;
 // Shelves: one trait each, an embedded and a scaled-out form.
 pub mod metadata;
 pub mod objects;

@@ -5,14 +5,18 @@ mod completions;
 mod config;
 mod context;
 mod demo;
+mod destination;
+mod encode;
 mod exit;
 mod interrupt;
 mod link;
 mod output;
 mod progress;
 mod queue;
+mod schema;
 pub mod selftest;
 mod serve;
+mod table;
 mod temporary;
 
 use std::process::ExitCode;
@@ -40,6 +44,8 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
+    Encode(encode::Arguments),
+    Schema(schema::Arguments),
     Link(link::Arguments),
     Queue(queue::Arguments),
     Config(config::Arguments),
@@ -71,13 +77,15 @@ fn run(command: Command) -> Result<(), Failure> {
     if matches!(command, Command::Demo(_) | Command::Link(_) | Command::Bench(_) | Command::Selftest(_)) {
         temporary::choose();
     }
-    if !matches!(command, Command::Serve(_) | Command::Link(_)) {
+    if !matches!(command, Command::Serve(_) | Command::Link(_) | Command::Encode(_)) {
         // Before the work rather than after it.
         output::stdout()?;
     }
     match command {
         Command::Serve(arguments) => arguments.run(),
         Command::Demo(arguments) => arguments.run(),
+        Command::Encode(arguments) => arguments.run(),
+        Command::Schema(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
         Command::Queue(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),

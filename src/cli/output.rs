@@ -32,3 +32,9 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = stdout()?.lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
 }
+
+/// Writes one line to standard error that is no complaint.
+pub(super) fn note(sentence: &str) {
+    // Without standard error there is no reader of it.
+    let _ = writeln!(io::stderr(), "{sentence}");
+}

@@ -2,7 +2,6 @@
 
 mod compare;
 mod csv;
-mod destination;
 mod input;
 mod packed;
 mod party;
@@ -14,10 +13,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use self::compare::Comparison;
-use self::destination::Destination;
+
 use self::result::{Format, ResultKind};
 use self::workspace::Workspace;
 use super::Failure;
+use super::destination::Destination;
 use super::progress::Progress;
 use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;

@@ -1,4 +1,4 @@
-//! Where the result goes: standard output, or a file that appears only when it is complete.
+//! The destination of a result: standard output, or a file that appears only when it is complete.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::cli::interrupt::Unfinished;
-use crate::cli::{Failure, output};
+use super::interrupt::Unfinished;
+use super::{Failure, output};
 
 /// An output that is being written.
 pub(super) enum Destination {
     /// Standard output, a device or a pipe: written as it comes.
-    Stream(Box<dyn Write>),
+    Stream(Box<dyn Write + Send>),
     /// A file beside the one that is meant.
     File { writing: NamedTempFile, path: PathBuf },
 }

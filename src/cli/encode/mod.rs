@@ -1,0 +1,180 @@
+//! `entityd encode`: a CSV becomes encodings.
+
+mod report;
+mod secret;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use zeroize::Zeroizing;
+
+use self::report::Report;
+use self::writer::{Format, Writer};
+use super::destination::Destination;
+use super::exit::{Failure, complain};
+use super::interrupt::Unfinished;
+use super::progress::Progress;
+use super::table::{Done, TableArguments};
+use super::{context, output};
+use crate::encoder::schema::{self, Schema};
+use crate::encoder::stream::{self, BadRow, Error, Sink};
+use crate::runtime::compute::Pool;
+
+/// Encodes the people of a CSV as Bloom filters
+///
+/// The linkage schema says what becomes of each column, in the order of the columns. The encodings are bit for bit
+/// those of clkhash 0.18.3, for schemas of versions 1, 2 and 3. They are written as JSON for an upload
+/// ({"clks": [...]}) or, if OUT ends in .bin, as rows of bytes without anything between them; if it ends in .gz or .zst
+/// as well, compressed. Row N of the CSV becomes encoding N. Memory is bounded whatever the size of the
+/// file.
+///
+/// Everyone who links with this data must use the same schema and the same secret. The secret is text in a
+/// file; the line end behind it does not count. Keep it from the server and from everyone else.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// CSV with a record in each row; - is standard input
+    #[arg(value_name = "DATA.csv")]
+    data: PathBuf,
+    /// Linkage schema
+    #[arg(long, value_name = "SCHEMA.json")]
+    schema: PathBuf,
+    /// File with the secret that the parties share; - is standard input
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    /// Write to this file, which appears when it is complete, instead of standard output
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// Form of the encodings [default: bin if OUT ends in .bin, .bin.gz or .bin.zst; json otherwise]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    #[command(flatten)]
+    table: TableArguments,
+    /// Answer to a row that breaks a rule of the schema: stop, or leave it out and go on
+    #[arg(long, value_enum, default_value = "stop")]
+    on_error: OnError,
+    /// Write the rows that break a rule to this CSV: row, line, column, name, rule
+    #[arg(long, value_name = "FILE")]
+    errors: Option<PathBuf>,
+    /// Show values that break a rule, which are personal data
+    #[arg(long)]
+    show_values: bool,
+    /// Refuse a schema with settings that would be ignored without a word
+    #[arg(long)]
+    strict: bool,
+    /// Threads that encode; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    threads: u16,
+}
+
+/// The answer to a row that breaks a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnError {
+    Stop,
+    Skip,
+}
+
+impl Arguments {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let schema = read_schema(&self.schema, self.strict)?;
+        let secret = self.secret()?;
+        let pool = Pool::new(self.threads.into())
+            .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
+        let runtime = context::runtime()?;
+        let unfinished = Unfinished::watch(&runtime);
+        let (mut reader, done) = self.table.open(&self.data)?;
+        let destination = Destination::open(self.output.as_deref(), &unfinished)?;
+        let mut run = Run {
+            writer: Writer::new(destination, self.output.as_deref(), self.format, schema.bits.div_ceil(8))?,
+            report: Report::open(self.errors.as_deref(), self.show_values)?,
+            progress: Progress::new(),
+            task: format!("encoding {}", self.data.display()),
+            skips: self.on_error == OnError::Skip,
+            done,
+        };
+        let header = self.table.header.into();
+        let encoded = pool.install(|| stream::encode(&mut reader, header, &schema, &secret, &mut run));
+        run.finish(encoded.map_err(|error| self.explain(&error)))
+    }
+
+    fn secret(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        if self.secret_file == Path::new("-") && self.data == Path::new("-") {
+            return Err(Failure::Usage(
+                "only one of the data and the secret can be standard input".to_owned(),
+            ));
+        }
+        secret::read(&self.secret_file)
+    }
+
+    fn explain(&self, error: &Error) -> Failure {
+        let path = self.data.display();
+        match error {
+            Error::Write(error) => Failure::output(error),
+            Error::Csv(crate::encoder::csv::Error::Read(error)) => {
+                super::table::cannot_read(&self.data, error)
+            }
+            Error::Row(row) => {
+                let value = row.value.as_ref().filter(|_| self.show_values);
+                let value = value.map_or_else(String::new, |value| format!("; it is {value:?}"));
+                Failure::Input(format!("{path}: {row}{value}"))
+            }
+            _ => Failure::Input(format!("{path}: {error}")),
+        }
+    }
+}
+
+/// Reads a schema, and prints warnings about it; `strict` makes them mistakes.
+pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> {
+    let text = super::schema::read_text(path)?;
+    let prefixed = |lines: Vec<String>| {
+        lines.iter().map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>().join("\n")
+    };
+    let lines = |mistakes: &[schema::Mistake]| mistakes.iter().map(ToString::to_string).collect();
+    let schema = schema::read(&text).map_err(|mistakes| Failure::Input(prefixed(lines(&mistakes.0))))?;
+    if !schema.notes.is_empty() {
+        let notes = prefixed(lines(&schema.notes));
+        if strict {
+            return Err(Failure::Input(notes));
+        }
+        complain(&format!("warning: {notes}"));
+    }
+    Ok(schema)
+}
+
+/// The work under way.
+struct Run {
+    writer: Writer,
+    report: Report,
+    progress: Progress,
+    task: String,
+    skips: bool,
+    done: Done,
+}
+
+impl Run {
+    fn finish(self, encoded: Result<u64, Failure>) -> Result<(), Failure> {
+        self.progress.finish();
+        let skipped = self.report.finish()?;
+        let rows = encoded?;
+        let (encodings, bytes) = self.writer.finish()?;
+        let left_out = if skipped > 0 {
+            format!("; {skipped} rows broke a rule and were left out")
+        } else {
+            String::new()
+        };
+        output::note(&format!("{encodings} encodings of {bytes} bytes from {rows} rows{left_out}"));
+        Ok(())
+    }
+}
+
+impl Sink for Run {
+    fn encodings(&mut self, rows: &[u8], _read: u64) -> std::io::Result<()> {
+        self.progress.show(&self.task, self.done.share());
+        self.writer.write(rows)
+    }
+
+    fn refused(&mut self, row: &BadRow) -> std::io::Result<bool> {
+        self.report.add(row, self.skips)?;
+        Ok(self.skips)
+    }
+}

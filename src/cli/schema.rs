@@ -1,0 +1,125 @@
+//! `entityd schema`: checks and converts linkage schemas, and says what they say.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::destination::Destination;
+use super::exit::Failure;
+use super::interrupt::Unfinished;
+use super::output;
+use super::table::cannot_read;
+use crate::encoder::schema::{self, Mistake};
+
+/// Checks and converts linkage schemas
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(Check),
+    Convert(Convert),
+}
+
+/// Says what is wrong with a schema, with line and column
+///
+/// Prints the mistakes, which encoding would refuse, and warnings about what would be ignored without a word.
+/// Exits with 3 if there is a mistake, or with --strict a warning.
+#[derive(Debug, Args)]
+struct Check {
+    /// Linkage schema; - is standard input
+    #[arg(value_name = "SCHEMA.json")]
+    schema: PathBuf,
+    /// Take warnings for mistakes
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Converts a schema of version 1 or 2 to version 3
+///
+/// The converted schema gives the same encodings.
+#[derive(Debug, Args)]
+struct Convert {
+    /// Linkage schema; - is standard input
+    #[arg(value_name = "SCHEMA.json")]
+    schema: PathBuf,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Check(command) => command.run(),
+            Command::Convert(command) => command.run(),
+        }
+    }
+}
+
+impl Check {
+    fn run(&self) -> Result<(), Failure> {
+        let text = read_text(&self.schema)?;
+        let path = self.schema.display();
+        let print = |kind: &str, mistakes: &[Mistake]| {
+            let lines = mistakes.iter().map(|mistake| format!("{path}: {kind}: {mistake}\n"));
+            output::print(&lines.collect::<String>())
+        };
+        let refuse = |count: usize, kind: &str| {
+            let plural = if count == 1 { "" } else { "s" };
+            Failure::Input(format!("{path}: {count} {kind}{plural}"))
+        };
+        match schema::read(&text) {
+            Err(mistakes) => {
+                print("mistake", &mistakes.0)?;
+                Err(refuse(mistakes.0.len(), "mistake"))
+            }
+            Ok(schema) => {
+                print("warning", &schema.notes)?;
+                if self.strict && !schema.notes.is_empty() {
+                    return Err(refuse(schema.notes.len(), "warning"));
+                }
+                let (encoded, bits) =
+                    (schema.features.iter().filter(|feature| feature.hashing.is_some()).count(), schema.bits);
+                output::print(&format!(
+                    "{path}: a valid schema: {encoded} columns become encodings of {bits} bits\n"
+                ))
+            }
+        }
+    }
+}
+
+impl Convert {
+    fn run(&self) -> Result<(), Failure> {
+        let text = read_text(&self.schema)?;
+        let refuse = |mistakes: schema::Mistakes| {
+            let lines = mistakes.0.iter().map(|mistake| format!("{}: {mistake}", self.schema.display()));
+            Failure::Input(lines.collect::<Vec<_>>().join("\n"))
+        };
+        let (_, converted) = schema::parse(&text).map_err(refuse)?;
+        let mut destination = Destination::open(self.output.as_deref(), &Unfinished::default())?;
+        let written = io::Write::write_all(&mut destination, format!("{}\n", converted.to_json()).as_bytes());
+        written.map_err(|error| Failure::output(&error))?;
+        destination.finish()
+    }
+}
+
+/// Reads the text of a schema; `-` is standard input.
+pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().read_to_end(&mut bytes).map(|_| ())
+    } else {
+        fs::read(path).map(|read| bytes = read)
+    };
+    read.map_err(|error| cannot_read(path, &error))?;
+    let text = String::from_utf8(bytes);
+    let text =
+        text.map_err(|_| Failure::Input(format!("{}: a schema must be UTF-8 text", path.display())))?;
+    Ok(text.strip_prefix('\u{feff}').map(ToOwned::to_owned).unwrap_or(text))
+}

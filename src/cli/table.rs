@@ -1,0 +1,108 @@
+//! Flags of commands that read a CSV, and opening one.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::{Args, ValueEnum};
+
+use super::exit::Failure;
+use crate::encoder::csv::{Charset, Dialect, Reader};
+use crate::encoder::stream::Header;
+
+/// The way in which a CSV is written.
+#[derive(Debug, Args)]
+pub(super) struct TableArguments {
+    /// Kind of the first row: the names of the columns as the schema has them, other names, or a record
+    #[arg(long, value_enum, default_value = "check")]
+    pub(super) header: HeaderKind,
+    /// Character between columns, or `tab`
+    #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
+    delimiter: u8,
+    /// Charset of the file, as the web names it: utf-8, windows-1252, utf-16le; a byte order mark overrides it
+    #[arg(long, value_name = "NAME", default_value = "utf-8")]
+    charset: Charset,
+    /// Characters of a field at most
+    #[arg(long, value_name = "N", default_value_t = 131_072)]
+    field_max: usize,
+}
+
+/// The first row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum HeaderKind {
+    Check,
+    Ignore,
+    None,
+}
+
+impl From<HeaderKind> for Header {
+    fn from(kind: HeaderKind) -> Self {
+        match kind {
+            HeaderKind::Check => Self::Check,
+            HeaderKind::Ignore => Self::Ignore,
+            HeaderKind::None => Self::None,
+        }
+    }
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte) => Ok(*byte),
+        _ => Err("the delimiter is one ASCII character, or `tab`; quotes and line ends are none".to_owned()),
+    }
+}
+
+/// A file, or standard input, that counts the bytes read from it.
+pub(super) struct Counted {
+    file: Box<dyn Read + Send>,
+    read: Arc<AtomicU64>,
+}
+
+/// The share of a file that was read.
+pub(super) struct Done {
+    read: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Done {
+    /// From 0 to 1; 0 where the size is not known.
+    pub(super) fn share(&self) -> f64 {
+        self.read.load(Ordering::Relaxed) as f64 / self.bytes.max(1) as f64
+    }
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl TableArguments {
+    /// Opens the CSV at `path`; `-` is standard input.
+    pub(super) fn open(&self, path: &Path) -> Result<(Reader<Counted>, Done), Failure> {
+        let read = Arc::new(AtomicU64::new(0));
+        let (file, bytes): (Box<dyn Read + Send>, u64) = if path == Path::new("-") {
+            (Box::new(io::stdin()), u64::MAX)
+        } else {
+            let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+            let (metadata, file) = opened.map_err(|error| cannot_read(path, &error))?;
+            if metadata.is_dir() {
+                return Err(Failure::Usage(format!("{} is a directory; name a CSV file", path.display())));
+            }
+            (Box::new(file), metadata.len())
+        };
+        let dialect = Dialect { delimiter: self.delimiter, charset: self.charset, field_max: self.field_max };
+        let counted = Counted { file, read: Arc::clone(&read) };
+        Ok((Reader::new(counted, dialect), Done { read, bytes }))
+    }
+}
+
+/// The failure to read a file.
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot read {}: {error}", path.display()))
+}

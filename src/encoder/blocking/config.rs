@@ -1,0 +1,216 @@
+//! The configuration of blocking, as blocklib reads it.
+
+use num_bigint::BigUint;
+
+use super::lambda_fold::LambdaFold;
+use super::psig::{Filter, PSig};
+use super::signature::{Part, Position};
+use crate::encoder::json::{Node, Value};
+use crate::encoder::python::numbers;
+use crate::encoder::schema::{Mistake, Mistakes};
+
+/// Bits of a filter, hash functions and tables at most.
+const NUMBER_MAX: u32 = 1 << 24;
+
+/// The method of blocking, and the configuration as it was written.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The method.
+    pub method: Method,
+    source: Node,
+}
+
+/// A method of blocking.
+#[derive(Clone, Debug)]
+pub enum Method {
+    /// Signatures made of values.
+    PSig(PSig),
+    /// Bits drawn from filters.
+    LambdaFold(LambdaFold),
+}
+
+impl Config {
+    /// Reads a configuration for a table whose columns have these names, if they have any.
+    ///
+    /// # Errors
+    /// The mistakes in it.
+    pub fn read(text: &str, header: Option<&[String]>) -> Result<Self, Mistakes> {
+        let source = Node::parse(text).map_err(|error| Mistakes::syntax(&error))?;
+        let method = method(&source, header).map_err(|mistake| Mistakes::new(text, vec![mistake]))?;
+        Ok(Self { method, source })
+    }
+
+    /// Tells whether the records to block are encodings in place of a table.
+    pub const fn takes_encodings(&self) -> bool {
+        match &self.method {
+            Method::PSig(_) => false,
+            Method::LambdaFold(settings) => settings.takes_encodings(),
+        }
+    }
+}
+
+impl serde::Serialize for Config {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.source.serialize(serializer)
+    }
+}
+
+fn method(source: &Node, header: Option<&[String]>) -> Result<Method, Mistake> {
+    let root = Settings { node: source, path: "" };
+    if root.member("version")?.number().is_none() {
+        return Err(root.mistake("version", "this must be a number"));
+    }
+    let config = Settings { node: root.member("config")?, path: "config" };
+    let columns = Columns { header, features: config.member("blocking-features")? };
+    columns.check(&config)?;
+    match root.member("type")?.text() {
+        Some("p-sig") => psig(&config, &columns).map(Method::PSig),
+        Some("lambda-fold") => lambda_fold(&config, &columns).map(Method::LambdaFold),
+        _ => Err(root.mistake("type", "this must be one of p-sig, lambda-fold")),
+    }
+}
+
+fn psig(config: &Settings<'_>, columns: &Columns<'_>) -> Result<PSig, Mistake> {
+    let filter = Settings { node: config.member("filter")?, path: "config.filter" };
+    let is_ratio = match filter.member("type")?.text() {
+        Some("ratio") => true,
+        Some("count") => false,
+        _ => return Err(filter.mistake("type", "this must be one of ratio, count")),
+    };
+    let blocking = Settings { node: config.member("blocking-filter")?, path: "config.blocking-filter" };
+    let specs = config.member("signatureSpecs")?;
+    if specs.elements().is_empty() {
+        return Err(config.mistake("signatureSpecs", "this must be an array of strategies, at least one"));
+    }
+    columns.resolve_all(config)?;
+    let strategy = |strategy: &Node| strategy.elements().iter().map(|spec| part(spec, columns)).collect();
+    Ok(PSig {
+        strategies: specs.elements().iter().map(strategy).collect::<Result<_, _>>()?,
+        filter: Filter { is_ratio, least: filter.float("min")?, most: filter.float("max")? },
+        functions: blocking.whole("number-hash-functions", 0)?,
+        bits: blocking.whole("bf-len", 1)?,
+        record_column: config.record_column()?,
+    })
+}
+
+fn part(spec: &Node, columns: &Columns<'_>) -> Result<Part, Mistake> {
+    let path = "config.signatureSpecs";
+    let feature = spec.get("feature").ok_or_else(|| Mistake::new(spec, path, "feature is missing"))?;
+    let column = columns.resolve(feature, path)?;
+    let kind = spec.get("type").ok_or_else(|| Mistake::new(spec, path, "type is missing"))?;
+    match kind.text() {
+        Some("feature-value") => Ok(Part::Value { column }),
+        Some("characters-at" | "characters_at") => {
+            let positions = spec.get("config").and_then(|config| config.get("pos"));
+            let positions = positions.ok_or_else(|| Mistake::new(spec, path, "config.pos is missing"))?;
+            let position = |node: &Node| match &node.value {
+                Value::String(text) => Position::parse(text).map_err(|rule| Mistake::new(node, path, rule)),
+                _ => node
+                    .integer()
+                    .map(Position::At)
+                    .ok_or_else(|| Mistake::new(node, path, "this is no position")),
+            };
+            let positions = positions.elements().iter().map(position).collect::<Result<_, _>>()?;
+            Ok(Part::Characters { column, positions })
+        }
+        _ => Err(Mistake::new(kind, path, "this must be one of feature-value, characters-at")),
+    }
+}
+
+fn lambda_fold(config: &Settings<'_>, columns: &Columns<'_>) -> Result<LambdaFold, Mistake> {
+    let seed = config.member("random_state")?;
+    let digits = seed.number().map(|text| text.trim_start_matches('-'));
+    let seed = digits.and_then(|digits| digits.parse::<BigUint>().ok());
+    let takes_encodings = config.member("input-clks")?.boolean();
+    let takes_encodings =
+        takes_encodings.ok_or_else(|| config.mistake("input-clks", "this must be true or false"))?;
+    Ok(LambdaFold {
+        columns: if takes_encodings { Vec::new() } else { columns.resolve_all(config)? },
+        tables: config.whole("Lambda", 1)?,
+        bits: config.whole("bf-len", 1)?,
+        functions: config.whole("num-hash-funcs", 0)?,
+        drawn: config.whole("K", 0)?,
+        seed: seed.ok_or_else(|| config.mistake("random_state", "this must be an integer"))?,
+        takes_encodings,
+        record_column: if takes_encodings { None } else { config.record_column()? },
+    })
+}
+
+/// An object of the configuration.
+struct Settings<'a> {
+    node: &'a Node,
+    path: &'static str,
+}
+
+impl<'a> Settings<'a> {
+    fn member(&self, name: &str) -> Result<&'a Node, Mistake> {
+        self.node.get(name).ok_or_else(|| Mistake::new(self.node, self.path, format!("{name} is missing")))
+    }
+
+    fn mistake(&self, name: &str, rule: impl Into<String>) -> Mistake {
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        Mistake::new(self.node.get(name).unwrap_or(self.node), &path, rule)
+    }
+
+    fn float(&self, name: &str) -> Result<f64, Mistake> {
+        self.member(name)?.float().ok_or_else(|| self.mistake(name, "this must be a number"))
+    }
+
+    /// A whole number; it may be written as text, and of a fraction nothing counts.
+    fn whole(&self, name: &str, least: u32) -> Result<u32, Mistake> {
+        let member = self.member(name)?;
+        let number = match &member.value {
+            Value::String(text) => numbers::int(text),
+            _ => member.float().and_then(numbers::truncate),
+        };
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        let refuse =
+            || self.mistake(name, format!("this must be a whole number from {least} to {NUMBER_MAX}"));
+        number.filter(|number| (least..=NUMBER_MAX).contains(number)).ok_or_else(refuse)
+    }
+
+    fn record_column(&self) -> Result<Option<usize>, Mistake> {
+        let Some(node) = self.node.get("record-id-col") else { return Ok(None) };
+        if matches!(node.value, Value::Null) {
+            return Ok(None);
+        }
+        let refuse = || self.mistake("record-id-col", "this must be the number of a column, from 0");
+        node.integer().map(Some).ok_or_else(refuse)
+    }
+}
+
+/// The columns of the table, by name or by number from 0.
+struct Columns<'a> {
+    header: Option<&'a [String]>,
+    features: &'a Node,
+}
+
+impl Columns<'_> {
+    /// All features are named in the same way.
+    fn check(&self, config: &Settings<'_>) -> Result<(), Mistake> {
+        let features = self.features.elements();
+        let named = features.iter().filter(|feature| feature.text().is_some()).count();
+        if features.is_empty() || (named > 0 && named < features.len()) {
+            let rule = "this must be an array of column names, or of column numbers from 0, at least one";
+            return Err(config.mistake("blocking-features", rule));
+        }
+        Ok(())
+    }
+
+    fn resolve_all(&self, config: &Settings<'_>) -> Result<Vec<usize>, Mistake> {
+        let path = format!("{}.blocking-features", config.path);
+        self.features.elements().iter().map(|feature| self.resolve(feature, &path)).collect()
+    }
+
+    fn resolve(&self, feature: &Node, path: &str) -> Result<usize, Mistake> {
+        let Some(name) = feature.text() else {
+            let refuse = || Mistake::new(feature, path, "this must be a column's name, or its number from 0");
+            return feature.integer().ok_or_else(refuse);
+        };
+        let header = self.header.ok_or_else(|| {
+            Mistake::new(feature, path, "columns have no names without a header; give their numbers from 0")
+        })?;
+        let found = header.iter().rposition(|column| column == name);
+        found.ok_or_else(|| Mistake::new(feature, path, "the table has no column of this name"))
+    }
+}

@@ -1,0 +1,12 @@
+//! Errors of blocking.
+
+/// No blocks can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A row breaks a rule.
+    #[error("{0}")]
+    Row(String),
+    /// Every record is left out by the filter.
+    #[error("no block passes the filter of the configuration: every record is left out")]
+    Nothing,
+}

@@ -1,0 +1,202 @@
+//! Splits text into rows and fields, a piece at a time.
+
+use memchr::memchr3;
+
+use super::batch::Batch;
+use super::error::Error;
+
+/// The place of the parser in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    RowStart,
+    FieldStart,
+    Plain,
+    Quoted,
+    /// Behind a quote in a quoted field: its end, or the first of two.
+    QuoteSeen,
+}
+
+pub(super) struct Parser {
+    state: State,
+    delimiter: u8,
+    field_max: usize,
+    /// The line that is read, that in which the row began, and that of the last opening quote.
+    line: u64,
+    row_line: u64,
+    quote_line: u64,
+    /// The last character was a carriage return: a line feed belongs to it.
+    after_return: bool,
+}
+
+impl Parser {
+    pub(super) const fn new(delimiter: u8, field_max: usize) -> Self {
+        Self {
+            state: State::RowStart,
+            delimiter,
+            field_max,
+            line: 1,
+            row_line: 1,
+            quote_line: 1,
+            after_return: false,
+        }
+    }
+
+    /// Parses `piece` until the batch is full, and returns how many bytes of it are done.
+    pub(super) fn parse(&mut self, piece: &str, batch: &mut Batch, rows: usize) -> Result<usize, Error> {
+        let bytes = piece.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.after_return {
+                self.after_return = false;
+                if bytes[at] == b'\n' {
+                    at += 1;
+                    continue;
+                }
+            }
+            if self.state == State::RowStart && batch.is_full(rows) {
+                break;
+            }
+            at += match self.state {
+                State::RowStart | State::FieldStart => self.start(bytes[at], batch)?,
+                State::Plain => self.plain(&piece[at..], batch)?,
+                State::Quoted => self.quoted(&piece[at..], batch)?,
+                State::QuoteSeen => self.after_quote(bytes[at], batch)?,
+            };
+        }
+        Ok(at)
+    }
+
+    /// The text is at its end.
+    pub(super) fn finish(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        match self.state {
+            State::RowStart => Ok(()),
+            State::Quoted => {
+                Err(self.broken(format!("the quote that opens in line {} is never closed", self.quote_line)))
+            }
+            State::FieldStart | State::Plain | State::QuoteSeen => {
+                self.end_field(batch)?;
+                self.end_row(batch);
+                Ok(())
+            }
+        }
+    }
+
+    /// The error of the row that is read.
+    pub(super) fn broken(&self, rule: String) -> Error {
+        Error::Broken { line: self.row_line, rule }
+    }
+
+    fn start(&mut self, byte: u8, batch: &mut Batch) -> Result<usize, Error> {
+        match byte {
+            b'\n' | b'\r' => {
+                // An empty line is a row without fields.
+                if self.state == State::FieldStart {
+                    self.end_field(batch)?;
+                }
+                self.end_line(byte, batch);
+            }
+            b'"' => {
+                self.state = State::Quoted;
+                self.quote_line = self.line;
+            }
+            _ if byte == self.delimiter => {
+                self.end_field(batch)?;
+                self.state = State::FieldStart;
+            }
+            _ => {
+                self.state = State::Plain;
+                return Ok(0);
+            }
+        }
+        Ok(1)
+    }
+
+    fn plain(&mut self, piece: &str, batch: &mut Batch) -> Result<usize, Error> {
+        let end = memchr3(self.delimiter, b'\n', b'\r', piece.as_bytes());
+        self.push(&piece[..end.unwrap_or(piece.len())], batch)?;
+        let Some(end) = end else { return Ok(piece.len()) };
+        self.end_field(batch)?;
+        match piece.as_bytes()[end] {
+            byte @ (b'\n' | b'\r') => self.end_line(byte, batch),
+            _ => self.state = State::FieldStart,
+        }
+        Ok(end + 1)
+    }
+
+    fn quoted(&mut self, piece: &str, batch: &mut Batch) -> Result<usize, Error> {
+        let Some(end) = memchr3(b'"', b'\n', b'\r', piece.as_bytes()) else {
+            return self.push(piece, batch).map(|()| piece.len());
+        };
+        self.push(&piece[..end], batch)?;
+        match piece.as_bytes()[end] {
+            b'"' => self.state = State::QuoteSeen,
+            byte => {
+                // Line ends of all kinds become line feeds, as in a file that Python opens as text.
+                batch.push_text("\n");
+                self.after_return = byte == b'\r';
+                self.line += 1;
+            }
+        }
+        Ok(end + 1)
+    }
+
+    fn after_quote(&mut self, byte: u8, batch: &mut Batch) -> Result<usize, Error> {
+        match byte {
+            b'"' => {
+                batch.push_text("\"");
+                self.state = State::Quoted;
+            }
+            b'\n' | b'\r' => {
+                self.end_field(batch)?;
+                self.end_line(byte, batch);
+            }
+            _ if byte == self.delimiter => {
+                self.end_field(batch)?;
+                self.state = State::FieldStart;
+            }
+            _ => {
+                self.state = State::Plain;
+                return Ok(0);
+            }
+        }
+        Ok(1)
+    }
+
+    fn push(&self, text: &str, batch: &mut Batch) -> Result<(), Error> {
+        batch.push_text(text);
+        // No character takes more than four bytes.
+        if batch.open_field().len() > self.field_max.saturating_mul(4) {
+            Err(self.too_long())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn end_field(&self, batch: &mut Batch) -> Result<(), Error> {
+        let field = batch.open_field();
+        if field.len() > self.field_max && field.chars().count() > self.field_max {
+            return Err(self.too_long());
+        }
+        batch.end_field();
+        Ok(())
+    }
+
+    fn too_long(&self) -> Error {
+        self.broken(format!(
+            "a field has more than {} characters; is a quote missing? (--field-max allows more)",
+            self.field_max
+        ))
+    }
+
+    fn end_line(&mut self, byte: u8, batch: &mut Batch) {
+        self.after_return = byte == b'\r';
+        self.line += 1;
+        self.end_row(batch);
+    }
+
+    fn end_row(&mut self, batch: &mut Batch) {
+        batch.end_row(self.row_line);
+        self.row_line = self.line;
+        self.state = State::RowStart;
+    }
+}

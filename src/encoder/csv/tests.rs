@@ -1,0 +1,78 @@
+use super::*;
+
+fn rows(text: &[u8]) -> Result<Vec<(u64, Vec<String>)>, String> {
+    rows_of(text, Dialect { delimiter: b',', charset: Charset::default(), field_max: 100 })
+}
+
+fn rows_of(text: &[u8], dialect: Dialect) -> Result<Vec<(u64, Vec<String>)>, String> {
+    let mut found = Vec::new();
+    // A byte at a time.
+    let mut reader = Reader::new(Bytes(text), dialect);
+    let mut batch = Batch::default();
+    loop {
+        batch.clear();
+        reader.fill(&mut batch, 2).map_err(|error| error.to_string())?;
+        if batch.is_empty() {
+            return Ok(found);
+        }
+        let rows = (0..batch.len()).map(|at| batch.row(at));
+        found.extend(rows.map(|row| (row.line(), row.fields().map(str::to_owned).collect())));
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Read for Bytes<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.len().min(1);
+        buffer[..read].copy_from_slice(&self.0[..read]);
+        self.0 = &self.0[read..];
+        Ok(read)
+    }
+}
+
+fn row<const N: usize>(line: u64, fields: [&str; N]) -> (u64, Vec<String>) {
+    (line, fields.map(str::to_owned).to_vec())
+}
+
+#[test]
+fn rows_are_read_as_python_reads_them() {
+    for (text, expected) in [
+        ("a,b\nc,d\n", vec![row(1, ["a", "b"]), row(2, ["c", "d"])]),
+        ("a,b\r\nc,d", vec![row(1, ["a", "b"]), row(2, ["c", "d"])]),
+        ("a\rb\r", vec![row(1, ["a"]), row(2, ["b"])]),
+        ("a\n\nb\n", vec![row(1, ["a"]), row(2, []), row(3, ["b"])]),
+        ("\"a\r\nb\",\"c\"\"d\"\ne,f\n", vec![row(1, ["a\nb", "c\"d"]), row(3, ["e", "f"])]),
+        ("a\"b\"c,\"d\"e\"f\n", vec![row(1, ["a\"b\"c", "de\"f"])]),
+        (",\n", vec![row(1, ["", ""])]),
+        ("a,", vec![row(1, ["a", ""])]),
+        ("\"\"", vec![row(1, [""])]),
+        ("\u{feff}a,é", vec![row(1, ["a", "é"])]),
+        ("", vec![]),
+    ] {
+        assert_eq!(rows(text.as_bytes()), Ok(expected), "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_no_csv_is_refused_with_its_line() {
+    let long = format!("a\n\"{}\"", "x".repeat(101));
+    for (text, said) in [
+        (&b"a,b\nc,\"d\ne\n"[..], "line 2: the quote that opens in line 2 is never closed"),
+        (b"a\nb\0c", "line 2: the file has a NUL byte here"),
+        (b"a\nb\xff", "line 2: the file has bytes here that are not UTF-8"),
+        (b"a\nb\xc3", "line 2: the file has bytes here that are not UTF-8"),
+        (long.as_bytes(), "line 2: a field has more than 100 characters"),
+    ] {
+        let error = rows(text).unwrap_err();
+        assert!(error.starts_with(said), "{error}");
+    }
+}
+
+#[test]
+fn other_dialects_are_read() {
+    let dialect =
+        |delimiter, charset: &str| Dialect { delimiter, charset: charset.parse().unwrap(), field_max: 100 };
+    assert_eq!(rows_of(b"a;\xe9,b", dialect(b';', "latin1")), Ok(vec![row(1, ["a", "é,b"])]));
+    assert_eq!(rows_of(b"\xff\xfea\0\t\0\xe9\0", dialect(b'\t', "utf-8")), Ok(vec![row(1, ["a", "é"])]));
+}

@@ -1,0 +1,53 @@
+//! Keys of columns, derived from the parties' secret.
+
+use hkdf::Hkdf;
+use sha2::{Sha256, Sha512};
+use zeroize::Zeroizing;
+
+/// Parameters of HKDF.
+#[derive(Clone, Debug)]
+pub struct KeyDerivation {
+    /// SHA-512 in place of SHA-256.
+    pub is_sha512: bool,
+    pub(super) salt: Option<Vec<u8>>,
+    pub(super) info: Vec<u8>,
+    /// Bytes of a key.
+    pub key_bytes: usize,
+}
+
+/// Keys for each column: one for each hash function of double hashing. Ignored columns have keys too, so that the keys
+/// of a column depend on its position.
+const KEYS_EACH: usize = 2;
+
+/// The two keys of a column.
+pub(super) type KeyPair = [Zeroizing<Vec<u8>>; KEYS_EACH];
+
+/// Checks that keys for so many columns can be derived.
+///
+/// # Errors
+/// The rule that the schema breaks.
+pub(super) fn check(derivation: &KeyDerivation, features: usize) -> Result<(), String> {
+    let most = 255 * if derivation.is_sha512 { 64 } else { 32 };
+    let wanted = features * KEYS_EACH * derivation.key_bytes;
+    if wanted <= most {
+        return Ok(());
+    }
+    Err(format!(
+        "keys for {features} columns take {wanted} bytes, and the key derivation gives {most}: lower keySize, or use SHA512"
+    ))
+}
+
+/// Derives the keys of `features` columns, which [`check`] has let pass.
+pub(super) fn derive(derivation: &KeyDerivation, secret: &[u8], features: usize) -> Vec<KeyPair> {
+    let size = derivation.key_bytes;
+    let mut bytes = Zeroizing::new(vec![0; features * KEYS_EACH * size]);
+    let salt = derivation.salt.as_deref();
+    let expanded = if derivation.is_sha512 {
+        Hkdf::<Sha512>::new(salt, secret).expand(&derivation.info, &mut bytes)
+    } else {
+        Hkdf::<Sha256>::new(salt, secret).expand(&derivation.info, &mut bytes)
+    };
+    expanded.expect("the length was checked with the schema");
+    let key = |at: usize| Zeroizing::new(bytes[at * size..][..size].to_vec());
+    (0..features).map(|feature| [key(feature * KEYS_EACH), key(feature * KEYS_EACH + 1)]).collect()
+}

@@ -1,0 +1,156 @@
+//! The rules that the shape of a schema is made of.
+
+use std::cell::RefCell;
+
+use crate::encoder::json::{Node, Value};
+use crate::encoder::schema::mistake::Mistake;
+use crate::encoder::schema::version::Version;
+
+/// A value and its path.
+#[derive(Clone, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) node: &'a Node,
+    path: String,
+}
+
+impl<'a> Place<'a> {
+    pub(super) const fn root(node: &'a Node) -> Self {
+        Self { node, path: String::new() }
+    }
+
+    /// The member of this name.
+    fn member(&self, name: &str) -> Option<Self> {
+        let node = self.node.get(name)?;
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        Some(Self { node, path })
+    }
+
+    /// The text of a member.
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.node.get(name).and_then(Node::text)
+    }
+}
+
+/// Collects mistakes.
+pub(super) struct Checker {
+    pub(super) version: Version,
+    mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl Checker {
+    pub(super) const fn new(version: Version) -> Self {
+        Self { version, mistakes: RefCell::new(Vec::new()) }
+    }
+
+    pub(super) fn finish(self) -> Result<(), Vec<Mistake>> {
+        let mistakes = self.mistakes.into_inner();
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+
+    pub(super) fn refuse(&self, place: &Place<'_>, rule: impl Into<String>) {
+        self.mistakes.borrow_mut().push(Mistake::new(place.node, &place.path, rule));
+    }
+
+    /// Tells whether a check finds nothing; what it finds is forgotten.
+    pub(super) fn passes(&self, check: impl Fn(&Self)) -> bool {
+        let trial = Self::new(self.version);
+        check(&trial);
+        trial.finish().is_ok()
+    }
+
+    /// An object that has the `required` members, and none but the `known` ones.
+    pub(super) fn object(&self, place: &Place<'_>, required: &[&str], known: Option<&[&str]>) {
+        if !matches!(place.node.value, Value::Object(_)) {
+            return self.refuse(place, "this must be an object");
+        }
+        for name in required.iter().filter(|name| place.node.get(name).is_none()) {
+            self.refuse(place, format!("{name} is missing"));
+        }
+        let Some(known) = known else { return };
+        for (name, node) in place.node.members() {
+            if !known.contains(&name.as_str()) {
+                let path = place.member(name).map_or_else(String::new, |member| member.path);
+                self.refuse(
+                    &Place { node, path },
+                    format!("there is no {name} here; known are {}", known.join(", ")),
+                );
+            }
+        }
+    }
+
+    /// Checks a member, if there is one.
+    pub(super) fn each(&self, place: &Place<'_>, name: &str, check: impl Fn(&Self, &Place<'_>)) {
+        if let Some(member) = place.member(name) {
+            check(self, &member);
+        }
+    }
+
+    /// The elements of a member, which must be an array.
+    pub(super) fn array<'a>(&self, place: &Place<'a>, name: &str) -> Vec<Place<'a>> {
+        let Some(member) = place.member(name) else { return Vec::new() };
+        if !matches!(member.node.value, Value::Array(_)) {
+            self.refuse(&member, "this must be an array");
+        }
+        let elements = member.node.elements().iter().enumerate();
+        elements.map(|(at, node)| Place { node, path: format!("{}[{at}]", member.path) }).collect()
+    }
+
+    /// An integer of at least `least`.
+    pub(super) fn integer(&self, place: &Place<'_>, name: &str, least: i64) {
+        let Some(member) = place.member(name) else { return };
+        let Some(value) = member.node.float() else {
+            return self.refuse(&member, "this must be an integer");
+        };
+        // Version 1 is written in a draft of JSON Schema in which 2.0 is no integer.
+        let has_fraction = value.fract() != 0.0 || !value.is_finite();
+        let is_plain = member.node.number().is_some_and(|text| !text.contains(['.', 'e', 'E']));
+        if has_fraction || (self.version == Version::V1 && !is_plain) {
+            self.refuse(&member, "this must be an integer");
+        } else if value < least as f64 {
+            self.refuse(&member, format!("this must be at least {least}"));
+        }
+    }
+
+    /// A number that is `good`.
+    pub(super) fn number(&self, place: &Place<'_>, name: &str, good: impl Fn(f64) -> bool, rule: &str) {
+        let Some(member) = place.member(name) else { return };
+        match member.node.float() {
+            None => self.refuse(&member, "this must be a number"),
+            Some(value) if !good(value) => self.refuse(&member, format!("this must be a number that {rule}")),
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn boolean(&self, place: &Place<'_>, name: &str) {
+        if let Some(member) = place.member(name)
+            && member.node.boolean().is_none()
+        {
+            self.refuse(&member, "this must be true or false");
+        }
+    }
+
+    pub(super) fn strings(&self, place: &Place<'_>, names: &[&str]) {
+        let members = names.iter().filter_map(|name| place.member(name));
+        members
+            .filter(|member| member.node.text().is_none())
+            .for_each(|member| self.refuse(&member, "this must be a string"));
+    }
+
+    /// Tells whether a member, if there is one, is one of these strings.
+    pub(super) fn one_of(&self, place: &Place<'_>, name: &str, values: &[&str]) -> bool {
+        let Some(member) = place.member(name) else { return true };
+        let is_known = member.node.text().is_some_and(|text| values.contains(&text));
+        if !is_known {
+            self.refuse(&member, format!("this must be one of {}", values.join(", ")));
+        }
+        is_known
+    }
+
+    /// An object that has exactly one of these members.
+    pub(super) fn exactly_one(&self, place: &Place<'_>, names: &[&str]) {
+        let is_object = matches!(place.node.value, Value::Object(_));
+        if is_object && names.iter().filter(|name| place.node.get(name).is_some()).count() != 1 {
+            self.refuse(place, format!("there must be exactly one of {}", names.join(" and ")));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A schema of version 3 that was checked becomes one to encode with.
+
+use super::definition::{Charset, Feature, HashFunction, Hashing, Missing, Schema, Strategy};
+use super::mistake::Mistake;
+use crate::encoder::format::Format;
+use crate::encoder::json::Node;
+use crate::encoder::keys::{self, KeyDerivation};
+use crate::encoder::python::base64;
+use crate::encoder::tokens::{Comparison, Numeric};
+
+/// The most bits that an encoding may have before it is folded, and that a token or a feature may be inserted.
+const BITS_MAX: usize = 1 << 24;
+/// Bytes of a key unless the schema says otherwise.
+const KEY_BYTES: usize = 64;
+/// Bytes of a key of `BLAKE2b` at most.
+const BLAKE_KEY_BYTES: usize = 64;
+
+/// Compiles a schema that was checked.
+///
+/// # Errors
+/// The mistakes that its shape does not show.
+pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let config = config(schema).map_err(|mistake| mistakes.push(mistake)).ok();
+    let mut features = Vec::new();
+    for (at, node) in schema.get("features").map(Node::elements).unwrap_or_default().iter().enumerate() {
+        let path = format!("features[{at}]");
+        match feature(node, &path, config.as_ref()) {
+            Ok(feature) => features.push(feature),
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    let Some((bits, folds, keys)) = config else { return Err(mistakes) };
+    if let Err(rule) = keys::check(&keys, features.len()) {
+        mistakes.push(Mistake::new(schema, "features", rule));
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    Ok(Schema { bits, folds, keys, features, notes: Vec::new() })
+}
+
+type Config = (usize, u32, KeyDerivation);
+
+fn config(schema: &Node) -> Result<Config, Mistake> {
+    let config = schema.get("clkConfig").unwrap_or(schema);
+    let bits: usize = whole(config, "clkConfig", "l", BITS_MAX)?.unwrap_or_default();
+    let folds = whole(config, "clkConfig", "xor_folds", 24)?.unwrap_or_default() as u32;
+    if bits << folds > BITS_MAX {
+        return Err(Mistake::new(
+            config,
+            "clkConfig",
+            format!("a filter has at most {BITS_MAX} bits before it is folded"),
+        ));
+    }
+    let kdf = config.get("kdf").unwrap_or(config);
+    let keys = KeyDerivation {
+        is_sha512: kdf.get("hash").and_then(Node::text) == Some("SHA512"),
+        salt: decoded(kdf, "salt")?,
+        info: decoded(kdf, "info")?.unwrap_or_default(),
+        key_bytes: whole(kdf, "clkConfig.kdf", "keySize", BITS_MAX)?.unwrap_or(KEY_BYTES),
+    };
+    Ok((bits, folds, keys))
+}
+
+fn decoded(kdf: &Node, name: &str) -> Result<Option<Vec<u8>>, Mistake> {
+    let Some(node) = kdf.get(name) else { return Ok(None) };
+    let bytes = base64::decode(node.text().unwrap_or_default());
+    bytes.map(Some).map_err(|rule| Mistake::new(node, &format!("clkConfig.kdf.{name}"), rule))
+}
+
+/// A member that is a whole number of at most `most`, written without a fraction.
+fn whole(node: &Node, path: &str, name: &str, most: usize) -> Result<Option<usize>, Mistake> {
+    let Some(member) = node.get(name) else { return Ok(None) };
+    let value = member.integer::<usize>().filter(|value| *value <= most);
+    let refuse = || {
+        let rule = format!("this must be a whole number of at most {most}, without a fraction");
+        Mistake::new(member, &format!("{path}.{name}"), rule)
+    };
+    value.ok_or_else(refuse).map(Some)
+}
+
+fn feature(node: &Node, path: &str, config: Option<&Config>) -> Result<Feature, Mistake> {
+    let identifier = node.get("identifier").and_then(Node::text).unwrap_or_default().to_owned();
+    if node.get("ignored").and_then(Node::boolean) == Some(true) {
+        return Ok(Feature { identifier, hashing: None });
+    }
+    let format = node.get("format").unwrap_or(node);
+    let hashing = node.get("hashing").unwrap_or(node);
+    let path = |name: &str| format!("{path}.{name}");
+    Ok(Feature {
+        identifier,
+        hashing: Some(Hashing {
+            format: Format::compile(format)
+                .map_err(|(node, rule)| Mistake::new(node, &path("format"), rule))?,
+            comparison: comparison(
+                hashing.get("comparison").unwrap_or(hashing),
+                &path("hashing.comparison"),
+            )?,
+            strategy: strategy(hashing.get("strategy").unwrap_or(hashing), &path("hashing.strategy"))?,
+            charset: charset(format),
+            function: function(hashing, &path("hashing.hash"), config)?,
+            missing: hashing.get("missingValue").map(missing),
+        }),
+    })
+}
+
+fn charset(format: &Node) -> Charset {
+    match format.get("encoding").and_then(Node::text) {
+        Some("ascii") => Charset::Ascii,
+        Some("utf-16") => Charset::Utf16,
+        Some("utf-32") => Charset::Utf32,
+        _ => Charset::Utf8,
+    }
+}
+
+fn missing(node: &Node) -> Missing {
+    let sentinel = node.get("sentinel").and_then(Node::text).unwrap_or_default().to_owned();
+    let replacement = node.get("replaceWith").and_then(Node::text).map(ToOwned::to_owned);
+    Missing { replacement: replacement.unwrap_or_else(|| sentinel.clone()), sentinel }
+}
+
+fn strategy(node: &Node, path: &str) -> Result<Strategy, Mistake> {
+    let is_per_token = node.get("bitsPerToken").is_some();
+    let name = if is_per_token { "bitsPerToken" } else { "bitsPerFeature" };
+    let bits = node.get(name).and_then(Node::float).unwrap_or_default();
+    if bits > BITS_MAX as f64 {
+        return Err(Mistake::new(node, path, format!("{name} is at most {BITS_MAX}")));
+    }
+    let bits = bits as u32;
+    Ok(if is_per_token { Strategy::PerToken(bits) } else { Strategy::PerFeature(bits) })
+}
+
+fn function(hashing: &Node, path: &str, config: Option<&Config>) -> Result<HashFunction, Mistake> {
+    let hash = hashing.get("hash");
+    let place = hash.unwrap_or(hashing);
+    let singularity = hash.and_then(|hash| hash.get("prevent_singularity"));
+    let prevent_singularity = singularity.and_then(Node::boolean).unwrap_or(false);
+    if hash.and_then(|hash| hash.get("type")).and_then(Node::text) == Some("doubleHash") {
+        return Ok(HashFunction::Double { prevent_singularity });
+    }
+    if let Some(node) = singularity.filter(|node| !matches!(node.value, crate::encoder::json::Value::Null)) {
+        return Err(Mistake::new(node, path, "prevent_singularity belongs to doubleHash alone"));
+    }
+    let Some((bits, folds, keys)) = config else { return Ok(HashFunction::Blake) };
+    if !(bits << folds).is_power_of_two() {
+        return Err(Mistake::new(place, path, "with blakeHash (the default) l must be a power of two"));
+    }
+    if keys.key_bytes > BLAKE_KEY_BYTES {
+        return Err(Mistake::new(place, path, "with blakeHash (the default) keySize is at most 64"));
+    }
+    Ok(HashFunction::Blake)
+}
+
+fn comparison(node: &Node, path: &str) -> Result<Comparison, Mistake> {
+    match node.get("type").and_then(Node::text) {
+        Some("ngram") => Ok(Comparison::Ngram {
+            n: whole(node, path, "n", 1 << 16)?.unwrap_or(2),
+            positional: node.get("positional").and_then(Node::boolean).unwrap_or(false),
+        }),
+        Some("numeric") => {
+            let resolution = whole(node, path, "resolution", 1 << 16)?.unwrap_or(1);
+            let precision = whole(node, path, "fractional_precision", 300)?.unwrap_or(0);
+            let distance = node.get("thresholdDistance").and_then(Node::number).unwrap_or_default();
+            let numeric = Numeric::new(distance, resolution as u32, precision as u32);
+            numeric.map(Comparison::Numeric).map_err(|rule| Mistake::new(node, path, rule))
+        }
+        _ => Ok(Comparison::Exact),
+    }
+}

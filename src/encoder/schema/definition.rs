@@ -1,0 +1,86 @@
+//! Schemas as encoders read them.
+
+use super::mistake::Mistake;
+use crate::encoder::format::Format;
+use crate::encoder::keys::KeyDerivation;
+use crate::encoder::tokens::Comparison;
+
+/// A schema, ready to encode with.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    /// Bits of an encoding, after folding.
+    pub bits: usize,
+    /// The number of times that a filter is folded.
+    pub folds: u32,
+    /// The derivation of keys.
+    pub keys: KeyDerivation,
+    /// The columns in their order.
+    pub features: Vec<Feature>,
+    /// Warnings: settings that have no effect, or another than their name says.
+    pub notes: Vec<Mistake>,
+}
+
+/// A column.
+#[derive(Clone, Debug)]
+pub struct Feature {
+    /// Its name in the header.
+    pub identifier: String,
+    /// The way in which it is encoded; `None` if it is ignored.
+    pub hashing: Option<Hashing>,
+}
+
+/// The way from the values of a column to bits.
+#[derive(Clone, Debug)]
+pub struct Hashing {
+    pub(in crate::encoder) format: Format,
+    pub(in crate::encoder) comparison: Comparison,
+    pub(in crate::encoder) strategy: Strategy,
+    pub(in crate::encoder) charset: Charset,
+    pub(in crate::encoder) function: HashFunction,
+    pub(in crate::encoder) missing: Option<Missing>,
+}
+
+/// The number of times that a token is inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::encoder) enum Strategy {
+    PerToken(u32),
+    PerFeature(u32),
+}
+
+/// The charset in which tokens become bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::encoder) enum Charset {
+    Ascii,
+    Utf8,
+    Utf16,
+    Utf32,
+}
+
+/// The function that names the bits of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::encoder) enum HashFunction {
+    /// HMAC-SHA1 and HMAC-MD5, combined.
+    Double { prevent_singularity: bool },
+    /// Keyed `BLAKE2b`.
+    Blake,
+}
+
+/// A value that stands for none.
+#[derive(Clone, Debug)]
+pub(in crate::encoder) struct Missing {
+    pub(in crate::encoder) sentinel: String,
+    pub(in crate::encoder) replacement: String,
+}
+
+impl Strategy {
+    /// The number of times that token `at` of `count` is inserted.
+    pub(in crate::encoder) fn insertions(self, at: usize, count: usize) -> u32 {
+        match self {
+            Self::PerToken(bits) => bits,
+            Self::PerFeature(bits) => {
+                let (each, rest) = (bits as usize / count, bits as usize % count);
+                (each + usize::from(at < rest)) as u32
+            }
+        }
+    }
+}

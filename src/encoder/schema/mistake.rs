@@ -1,0 +1,68 @@
+//! Mistakes of a schema.
+
+use std::fmt;
+
+use crate::encoder::json::{Node, line_and_column};
+
+/// A mistake, or a warning, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    at: usize,
+    /// Line of the value, from 1.
+    pub line: usize,
+    /// Column of the value, from 1.
+    pub column: usize,
+    /// The value's place in the schema: `features[2].hashing.strategy`.
+    pub path: String,
+    /// The rule that it breaks.
+    pub rule: String,
+}
+
+impl Mistake {
+    pub(in crate::encoder) fn new(node: &Node, path: &str, rule: impl Into<String>) -> Self {
+        Self { at: node.at, line: 0, column: 0, path: path.to_owned(), rule: rule.into() }
+    }
+
+    /// Finds line and column.
+    pub(super) fn locate(&mut self, text: &str) {
+        (self.line, self.column) = line_and_column(text, self.at);
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "line {}, column {}: ", self.line, self.column)?;
+        if !self.path.is_empty() {
+            write!(formatter, "{}: ", self.path)?;
+        }
+        formatter.write_str(&self.rule)
+    }
+}
+
+/// The mistakes of a schema in the order of its text; at least one.
+#[derive(Clone, Debug)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl Mistakes {
+    pub(in crate::encoder) fn new(text: &str, mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.iter_mut().for_each(|mistake| mistake.locate(text));
+        mistakes.sort_by_key(|mistake| mistake.at);
+        Self(mistakes)
+    }
+
+    pub(in crate::encoder) fn syntax(error: &serde_json::Error) -> Self {
+        let said = error.to_string();
+        let rule = said.split(" at line ").next().unwrap_or(&said);
+        let rule = format!("this is not JSON: {rule}");
+        Self(vec![Mistake { at: 0, line: error.line(), column: error.column(), path: String::new(), rule }])
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(Mistake::to_string).collect();
+        formatter.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}

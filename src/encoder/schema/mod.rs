@@ -1,0 +1,59 @@
+//! Linkage schemas, versions 1 to 3: which columns there are, and how each is turned into bits.
+//!
+//! A schema is checked against the rules of its own version, converted to version 3, checked again and compiled.
+//! Mistakes keep the place in the text that they came from.
+
+mod check;
+mod compile;
+mod convert;
+mod definition;
+mod mistake;
+mod notes;
+mod version;
+
+use self::compile::compile;
+pub(super) use self::definition::{Charset, HashFunction, Strategy};
+pub use self::definition::{Feature, Hashing, Schema};
+pub use self::mistake::{Mistake, Mistakes};
+pub use self::version::Version;
+
+use self::check::check;
+use super::json::Node;
+
+/// Parses and checks the text of a schema, and returns it with its version and as version 3.
+///
+/// # Errors
+/// The mistakes in it.
+pub fn parse(text: &str) -> Result<(Version, Converted), Mistakes> {
+    let refuse = |mistakes| Mistakes::new(text, mistakes);
+    let node = Node::parse(text).map_err(|error| Mistakes::syntax(&error))?;
+    let version = Version::of(&node).map_err(|mistake| refuse(vec![mistake]))?;
+    check(&node, version).map_err(refuse)?;
+    let converted = convert::to_latest(node, version);
+    check(&converted, Version::V3).map_err(refuse)?;
+    Ok((version, Converted(converted)))
+}
+
+/// A schema of version 3, as JSON.
+#[derive(Clone, Debug)]
+pub struct Converted(Node);
+
+impl Converted {
+    /// The schema as text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(&self.0).expect("a schema is made of strings and numbers")
+    }
+}
+
+/// Parses, checks and compiles the text of a schema.
+///
+/// # Errors
+/// The mistakes in it.
+pub fn read(text: &str) -> Result<Schema, Mistakes> {
+    let original = Node::parse(text).map_err(|error| Mistakes::syntax(&error))?;
+    let (version, Converted(latest)) = parse(text)?;
+    let mut schema = compile(&latest).map_err(|mistakes| Mistakes::new(text, mistakes))?;
+    schema.notes = notes::of(&original, version, &schema);
+    schema.notes.iter_mut().for_each(|note| note.locate(text));
+    Ok(schema)
+}

@@ -1,0 +1,88 @@
+//! Warnings about a schema: settings that the reference accepts and then does not read.
+
+use std::collections::HashSet;
+
+use super::definition::Schema;
+use super::mistake::Mistake;
+use super::version::Version;
+use crate::encoder::json::{Node, Value};
+use crate::encoder::python::base64;
+
+/// The notes on a schema as it was written.
+pub(super) fn of(node: &Node, version: Version, schema: &Schema) -> Vec<Mistake> {
+    let mut notes = Vec::new();
+    folds(node, &mut notes);
+    key_derivation(node, &mut notes);
+    unread(node, version, &mut notes);
+    let features = node.get("features").map(Node::elements).unwrap_or_default();
+    let mut seen = HashSet::new();
+    for (at, (node, feature)) in features.iter().zip(&schema.features).enumerate() {
+        let path = format!("features[{at}]");
+        if !seen.insert(feature.identifier.as_str()) {
+            notes.push(Mistake::new(node, &path, "an earlier column has the same identifier"));
+        }
+        if feature.hashing.is_none() && node.get("hashing").is_some() {
+            notes.push(Mistake::new(node, &path, "the column is ignored although it has hashing"));
+        }
+    }
+    notes
+}
+
+fn folds(node: &Node, notes: &mut Vec<Mistake>) {
+    let config = node.get("clkConfig");
+    let member = |name| config.and_then(|config| config.get(name));
+    if let Some(folds) = member("xorFolds").filter(|folds| folds.float() != Some(0.0)) {
+        let rule =
+            "clkhash checks xorFolds and does not read it, so nothing is folded; xor_folds is what it reads";
+        notes.push(Mistake::new(folds, "clkConfig.xorFolds", rule));
+    }
+}
+
+fn key_derivation(node: &Node, notes: &mut Vec<Mistake>) {
+    let Some(kdf) = node.get("clkConfig").and_then(|config| config.get("kdf")) else { return };
+    for name in ["salt", "info"] {
+        let Some(member) = kdf.get(name) else { continue };
+        if member.text().is_some_and(base64::has_skipped) {
+            let rule = "characters that are not of base64 are skipped";
+            notes.push(Mistake::new(member, &format!("clkConfig.kdf.{name}"), rule));
+        }
+    }
+}
+
+/// Members that are allowed and read by nothing.
+fn unread(node: &Node, version: Version, notes: &mut Vec<Mistake>) {
+    let mut note = |node: &Node, path: &str, known: &[&str]| {
+        for (name, member) in node.members().iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            notes.push(Mistake::new(member, &path, "this has no effect"));
+        }
+    };
+    note(node, "", &["version", "clkConfig", "features", "$schema", "description", "title"]);
+    let Some(config) = node.get("clkConfig") else { return };
+    let first: &[&str] = if version == Version::V1 { &["k", "hash"] } else { &[] };
+    note(config, "clkConfig", &[&["l", "kdf", "xorFolds", "xor_folds"], first].concat());
+    if let Some(kdf) = config.get("kdf") {
+        note(kdf, "clkConfig.kdf", &["type", "hash", "salt", "info", "keySize"]);
+    }
+    for (at, feature) in node.get("features").map(Node::elements).unwrap_or_default().iter().enumerate() {
+        let path = format!("features[{at}]");
+        note(feature, &path, &["identifier", "description", "ignored", "format", "hashing"]);
+        let Some(hashing) = feature.get("hashing") else { continue };
+        if version == Version::V1 {
+            note(hashing, &format!("{path}.hashing"), &["ngram", "positional", "weight", "missingValue"]);
+        }
+        for (name, known) in [
+            (
+                "comparison",
+                &["type", "n", "positional", "thresholdDistance", "resolution", "fractional_precision"][..],
+            ),
+            ("missingValue", &["sentinel", "replaceWith"]),
+            ("hash", &["type", "prevent_singularity"]),
+        ] {
+            if let Some(member) = hashing.get(name).filter(|member| matches!(member.value, Value::Object(_)))
+            {
+                note(member, &format!("{path}.hashing.{name}"), known);
+            }
+        }
+    }
+}

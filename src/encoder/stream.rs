@@ -1,0 +1,228 @@
+//! A CSV becomes encodings: rows are read, encoded by several threads and written in their order, a batch at a time.
+
+use std::io::Read;
+
+use rayon::prelude::*;
+
+use super::csv::{self, Batch, Reader};
+use super::record::{RecordEncoder, Refusal};
+use super::schema::Schema;
+
+/// Rows in a batch at most.
+const BATCH_ROWS: usize = 16_384;
+
+/// The kind of the first row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// It names the columns as the schema does.
+    Check,
+    /// It names the columns in some way.
+    Ignore,
+    /// There is none: it is a record.
+    None,
+}
+
+/// The work has ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is no CSV.
+    #[error(transparent)]
+    Csv(#[from] csv::Error),
+    /// The file has nothing in it, not even a header.
+    #[error("the file is empty")]
+    Empty,
+    /// The header is not that of the schema.
+    #[error("line {line} (the header): {rule}")]
+    Header {
+        /// The line of the header.
+        line: u64,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// A row is not as the schema says.
+    #[error("{0}")]
+    Row(BadRow),
+    /// The encodings cannot be written.
+    #[error("{0}")]
+    Write(std::io::Error),
+}
+
+/// A row that cannot be encoded.
+#[derive(Clone, Debug)]
+pub struct BadRow {
+    /// Its number, from 1; the header has none.
+    pub row: u64,
+    /// The line in which it begins, from 1.
+    pub line: u64,
+    /// The number of the column, from 1, and its name.
+    pub column: Option<(usize, String)>,
+    /// The rule that it breaks.
+    pub rule: String,
+    /// The value. It is personal data: not part of the message.
+    pub value: Option<String>,
+}
+
+impl std::fmt::Display for BadRow {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "row {} (line {})", self.row, self.line)?;
+        if let Some((number, name)) = &self.column {
+            write!(formatter, ", column {number} ({name})")?;
+        }
+        write!(formatter, ": {}", self.rule)
+    }
+}
+
+/// Receives what comes out.
+pub trait Sink {
+    /// Takes the encodings of rows that follow those before, and how many rows were read by now.
+    ///
+    /// # Errors
+    /// That of the output.
+    fn encodings(&mut self, rows: &[u8], read: u64) -> std::io::Result<()>;
+
+    /// Takes a row that was refused: false ends the work.
+    ///
+    /// # Errors
+    /// That of the report.
+    fn refused(&mut self, row: &BadRow) -> std::io::Result<bool>;
+}
+
+/// Encodes the rows of `reader` with one encoder for each thread, on the pool that this is called in. Returns how
+/// many rows there were.
+///
+/// # Errors
+/// [`Error`]; what was encoded before it has been handed on.
+pub fn encode<R: Read + Send>(
+    reader: &mut Reader<R>,
+    header: Header,
+    schema: &Schema,
+    secret: &[u8],
+    sink: &mut impl Sink,
+) -> Result<u64, Error> {
+    check_header(reader, header, schema)?;
+    let first = RecordEncoder::new(schema, secret);
+    let more = (1..rayon::current_num_threads()).map(|_| RecordEncoder::new(schema, secret));
+    let mut hands: Vec<Hand> = std::iter::once(first).chain(more).map(Hand::new).collect();
+    let (mut batch, mut next) = (Batch::default(), Batch::default());
+    let mut rows = 0;
+    let mut filled = reader.fill(&mut batch, BATCH_ROWS);
+    while !batch.is_empty() {
+        next.clear();
+        let (read, ()) = match filled {
+            // What was read before the error is encoded first.
+            Err(error) => (Err(error), encode_batch(&mut hands, &batch)),
+            Ok(()) => rayon::join(|| reader.fill(&mut next, BATCH_ROWS), || encode_batch(&mut hands, &batch)),
+        };
+        hand_on(&hands, &batch, rows, schema, sink)?;
+        rows += batch.len() as u64;
+        std::mem::swap(&mut batch, &mut next);
+        filled = read;
+    }
+    filled?;
+    Ok(rows)
+}
+
+/// One thread's encoder and what it made of its share of a batch.
+struct Hand {
+    encoder: RecordEncoder,
+    first: usize,
+    encodings: Vec<u8>,
+    refused: Vec<(usize, Refusal)>,
+}
+
+impl Hand {
+    const fn new(encoder: RecordEncoder) -> Self {
+        Self { encoder, first: 0, encodings: Vec::new(), refused: Vec::new() }
+    }
+
+    fn encode(&mut self, batch: &Batch, rows: std::ops::Range<usize>) {
+        self.first = rows.start;
+        self.encodings.clear();
+        self.refused.clear();
+        self.encoder.encode(batch, rows, &mut self.encodings, &mut self.refused);
+    }
+}
+
+/// Each hand takes a share of the batch.
+fn encode_batch(hands: &mut [Hand], batch: &Batch) {
+    let share = batch.len().div_ceil(hands.len()).max(1);
+    hands.par_iter_mut().enumerate().for_each(|(number, hand)| {
+        let first = (number * share).min(batch.len());
+        hand.encode(batch, first..(first + share).min(batch.len()));
+    });
+}
+
+/// Hands on the encodings of a batch, and says which rows were refused.
+fn hand_on(
+    hands: &[Hand],
+    batch: &Batch,
+    before: u64,
+    schema: &Schema,
+    sink: &mut impl Sink,
+) -> Result<(), Error> {
+    for hand in hands {
+        for (at, refusal) in &hand.refused {
+            let bad = bad_row(batch, *at, before, refusal, schema);
+            if !sink.refused(&bad).map_err(Error::Write)? {
+                let good = (at - hand.first) * hand.encoder.encoding_bytes();
+                let read = before + *at as u64;
+                sink.encodings(&hand.encodings[..good.min(hand.encodings.len())], read)
+                    .map_err(Error::Write)?;
+                return Err(Error::Row(bad));
+            }
+        }
+        sink.encodings(&hand.encodings, before + batch.len() as u64).map_err(Error::Write)?;
+    }
+    Ok(())
+}
+
+fn bad_row(batch: &Batch, at: usize, before: u64, refusal: &Refusal, schema: &Schema) -> BadRow {
+    let row = batch.row(at);
+    BadRow {
+        row: before + at as u64 + 1,
+        line: row.line(),
+        column: refusal.column.map(|column| (column + 1, schema.features[column].identifier.clone())),
+        rule: refusal.rule.clone(),
+        value: refusal.column.map(|column| row.field(column).to_owned()),
+    }
+}
+
+/// Reads the header, and checks it against the schema.
+fn check_header<R: Read>(reader: &mut Reader<R>, header: Header, schema: &Schema) -> Result<(), Error> {
+    if header == Header::None {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    reader.fill(&mut batch, 1)?;
+    if batch.is_empty() {
+        return Err(Error::Empty);
+    }
+    let row = batch.row(0);
+    match header_rule(&row.fields().collect::<Vec<_>>(), schema) {
+        Some(rule) if header == Header::Check => Err(Error::Header { line: row.line(), rule }),
+        _ => Ok(()),
+    }
+}
+
+/// The rule that a header breaks.
+fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
+    let features = &schema.features;
+    let differs = names.iter().zip(features).position(|(name, feature)| **name != feature.identifier);
+    if differs.is_none() && names.len() == features.len() {
+        return None;
+    }
+    let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+    if let Some((at, name)) = repeated {
+        return Some(format!("column {} has the name of an earlier one: {name}", at + 1));
+    }
+    if names.len() != features.len() {
+        return Some(format!("there are {} columns; the schema has {}", names.len(), features.len()));
+    }
+    let at = differs?;
+    Some(format!(
+        "column {} is named {:?}; the schema has {:?} there",
+        at + 1,
+        names[at],
+        features[at].identifier
+    ))
+}

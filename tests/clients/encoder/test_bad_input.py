@@ -1,0 +1,109 @@
+"""What no encoding is made of: a clear error with its row, exit code 3, no value in it, and no output."""
+
+import json
+
+import pytest
+
+from harness import linkage_schemas as schemas
+
+SECRET_NAME = "Zaphod Beeblebrox"
+
+
+def feature(name, **form):
+    form = {"type": "string", **form}
+    hashing = {"comparison": {"type": "ngram", "n": 2}, "strategy": {"bitsPerToken": 20}}
+    return {"identifier": name, "format": form, "hashing": hashing}
+
+
+SCHEMA = {
+    "version": 3,
+    "clkConfig": {"l": 1024, "kdf": {"type": "HKDF"}},
+    "features": [feature("name"), feature("town", case="lower"), {"identifier": "id", "ignored": True}],
+}
+
+
+@pytest.fixture
+def encode(tmp_path):
+    def run(data, *arguments, schema=SCHEMA):
+        (tmp_path / "data.csv").write_bytes(data if isinstance(data, bytes) else data.encode())
+        (tmp_path / "schema.json").write_text(json.dumps(schema))
+        (tmp_path / "secret").write_bytes(schemas.SECRET)
+        ended = schemas.run("encode", tmp_path / "data.csv", "--schema", tmp_path / "schema.json", "--secret-file",
+                            tmp_path / "secret", "-o", tmp_path / "out.bin", *arguments)
+        ended.output = (tmp_path / "out.bin").read_bytes() if (tmp_path / "out.bin").exists() else None
+        return ended
+
+    return run
+
+
+HEADER = "name,town,id\n"
+REFUSED = {
+    "empty file": ("", "the file is empty"),
+    "another header": ("name,city,id\n", 'line 1 (the header): column 2 is named "city"; the schema has "town" there'),
+    "duplicate header": ("name,name,id\n", "line 1 (the header): column 2 has the name of an earlier one: name"),
+    "short header": ("name,town\n", "line 1 (the header): there are 2 columns; the schema has 3"),
+    "too few columns": (HEADER + "a,b,1\na,b\n", "row 2 (line 3): the row has 2 columns; the schema has 3"),
+    "too many columns": (HEADER + "a,b,1,2\n", "row 1 (line 2): the row has 4 columns; the schema has 3"),
+    "blank line": (HEADER + "a,b,1\n\na,b,2\n", "row 2 (line 3): the row has 0 columns; the schema has 3"),
+    "NUL": (HEADER + "a,b,1\na\0,b,2\n", "line 3: the file has a NUL byte here"),
+    "unbalanced quote": (HEADER + 'a,b,1\n"a,b,2\na,b,3\n', "line 3: the quote that opens in line 3 is never closed"),
+    "not UTF-8": (HEADER.encode() + b"a,b,1\n\xe9,b,2\n", "line 3: the file has bytes here that are not UTF-8"),
+    "10 MB field": (HEADER + "a,b,1\n" + "x" * 10_000_000 + ",b,2\n", "line 3: a field has more than 131072 characters"),
+    "rule": (HEADER + f'"a\nb",b,1\na,{SECRET_NAME},2\n', "row 2 (line 4), column 2 (town): the value must be in lower case"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_with_its_place(encode, name):
+    data, said = REFUSED[name]
+    ended = encode(data)
+    assert ended.returncode == 3
+    assert said in ended.stderr
+    assert SECRET_NAME not in ended.stderr + ended.stdout
+    assert ended.output is None
+
+
+def test_values_are_shown_when_asked(encode):
+    ended = encode(REFUSED["rule"][0], "--show-values")
+    assert ended.returncode == 3
+    assert f'it is "{SECRET_NAME}"' in ended.stderr
+
+
+def test_other_ways_to_write_a_table(encode):
+    plain = encode(HEADER + 'Zoë,köln,1\n"a, ""b""",x,2\n')
+    assert plain.returncode == 0 and len(plain.output) == 256
+    assert "2 encodings of 128 bytes from 2 rows" in plain.stderr
+    quoted = '\ufeffname;town;id\r\nZoë;"köln";1\r\n"a, ""b""";x;2'
+    for data, arguments in [
+        (quoted.encode(), ["--delimiter", ";"]),
+        (quoted.encode("utf-16"), ["--delimiter", ";"]),
+        (quoted[1:].encode("latin-1"), ["--delimiter", ";", "--charset", "latin1"]),
+        (quoted.replace(";", "\t").encode(), ["--delimiter", "tab"]),
+        (quoted.split("\n", 1)[1].encode(), ["--delimiter", ";", "--header", "none"]),
+        (quoted.replace("town", "city").encode(), ["--delimiter", ";", "--header", "ignore"]),
+    ]:
+        assert encode(data, *arguments).output == plain.output, arguments
+
+
+def test_a_large_field_is_taken_if_it_may_be(encode):
+    ended = encode(HEADER + "x" * 10_000_000 + ",b,2\n", "--field-max", "10000000")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_settings_that_would_be_ignored(encode):
+    schema = {**SCHEMA, "clkConfig": {**SCHEMA["clkConfig"], "xorFolds": 1}}
+    warned = encode(HEADER + "a,b,1\n", schema=schema)
+    assert warned.returncode == 0 and "warning" in warned.stderr and "clkConfig.xorFolds" in warned.stderr
+    assert warned.output == encode(HEADER + "a,b,1\n").output
+    refused = encode(HEADER + "a,b,1\n", "--strict", schema=schema)
+    assert refused.returncode == 3 and "clkhash checks xorFolds and does not read it" in refused.stderr
+
+
+def test_mistakes_of_a_schema_have_places(encode, tmp_path):
+    schema = {**SCHEMA, "features": [feature("name", case="small"), {"identifier": "x"}]}
+    encode("", schema=schema)
+    (tmp_path / "schema.json").write_text(json.dumps(schema, indent=2))
+    ended = schemas.run("schema", "check", tmp_path / "schema.json")
+    assert ended.returncode == 3
+    assert "line 14, column 17: features[0].format.case: this must be one of upper, lower, mixed" in ended.stdout
+    assert "features[1]: format is missing" in ended.stdout and "2 mistakes" not in ended.stdout

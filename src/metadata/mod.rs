@@ -1,4 +1,4 @@
-//! What exists and who may see it: projects, parties, runs, and the outbox of what follows.
+//! Projects, parties, runs, access to them, and the outbox of pending work.
 
 #[cfg(test)]
 mod conformance;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::model::{ProjectId, ProjectState, RunId, RunState, Tombstone};
 use crate::runtime::clock::Timestamp;
 
-/// Why the metadata store did not do as asked.
+/// An error of the metadata store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store did not answer, or answered with an error of its own. Worth another try after a pause.
@@ -16,13 +16,13 @@ pub enum Error {
     /// It is read by as many as may. Worth another try after a pause.
     #[error("the metadata store is busy")]
     Busy,
-    /// There is no room for what was to be written, and nothing of it was. Worth another try once somebody has made some.
+    /// The disk is full, and nothing was written. Worth another try once there is room.
     #[error("there is no space left for the metadata")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It belongs to another data directory, or some of it is missing. The process should stop and say so.
     #[error("{0}")]
     Unfit(String),
-    /// What it holds cannot be read. The process should stop and say so.
+    /// The stored data cannot be read. The process should stop and report it.
     #[error("the metadata store is damaged: {0}")]
     Damaged(String),
     /// It was written by a newer version of this program.
@@ -55,18 +55,18 @@ pub enum Runs {
 pub struct ListedRun {
     /// Names it.
     pub id: RunId,
-    /// When it was asked for.
+    /// The time of the request.
     pub added: Timestamp,
-    /// How far it is; without what it brought.
+    /// The stage, without the result.
     pub state: RunState,
 }
 
-/// What a change commits, all of it or nothing.
+/// The content of a change. All of it is committed, or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The project from now on; absent if it is to go.
     pub state: Option<ProjectState>,
-    /// What follows, opaque here; appended to the outbox in this order.
+    /// Pending work, opaque here, appended to the outbox in this order.
     pub outbox: Vec<String>,
     /// Work that no project asks for again; kept until it is done.
     pub duties: Vec<Duty>,
@@ -77,7 +77,7 @@ pub struct Commit {
 pub struct Duty {
     /// Its name; one of the same name takes its place.
     pub name: String,
-    /// What it consists of, opaque here.
+    /// The content, opaque here.
     pub body: String,
 }
 
@@ -90,7 +90,7 @@ pub type Change = Box<dyn FnMut(Option<ProjectState>) -> Option<Commit> + Send>;
 pub struct Message {
     /// Its place in the order of all messages.
     pub sequence: i64,
-    /// What was appended.
+    /// The content that was appended.
     pub body: String,
 }
 
@@ -99,23 +99,23 @@ pub struct Message {
 pub struct Listed {
     /// Names it.
     pub id: ProjectId,
-    /// When it was created.
+    /// The time of creation.
     pub added: Timestamp,
 }
 
-/// How far the clock that retention goes by had come, and what the wall clock said then.
+/// A moment on the retention clock, and on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// What the clock of retention said.
+    /// The time on the retention clock.
     pub passed: Timestamp,
-    /// What the wall clock said.
+    /// The time on the wall clock.
     pub wall: Timestamp,
 }
 
-/// What can be said of all projects together.
+/// A summary of all projects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// How many there are.
+    /// The number of projects.
     pub projects: u64,
     /// Comparisons a second of the run that was completed last; absent before the first.
     pub rate: Option<u64>,
@@ -126,11 +126,11 @@ pub struct Status {
 pub struct Deleted {
     /// Tells what it was.
     pub tombstone: Tombstone,
-    /// Whether an upload was arriving, which may leave objects until the process ends.
+    /// True if an upload was arriving, which may leave objects until the process ends.
     pub late: bool,
 }
 
-/// What exists and who may see it.
+/// The metadata store: projects, parties, runs, and access to them.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The one writing method: reads the project with these of its runs, asks `change`, and commits what it says in the
@@ -164,7 +164,7 @@ pub trait Store: Send + Sync {
     /// The latest moment that any project or run speaks of.
     async fn latest(&self) -> Result<Option<Timestamp>, Error>;
 
-    /// What can be said of all projects together.
+    /// Returns a summary of all projects.
     async fn status(&self) -> Result<Status, Error>;
 
     /// The oldest `count` messages of the outbox, in order.
@@ -188,7 +188,7 @@ pub trait Store: Send + Sync {
     /// The attempts that were noted, by job: of those that were tried more than once.
     async fn attempts(&self) -> Result<HashMap<String, u8>, Error>;
 
-    /// Whether changes are taken. Cheap while the last one was.
+    /// Returns true if the store accepts changes. Cheap while the last one succeeded.
     async fn check(&self) -> Result<(), Error> {
         Ok(())
     }

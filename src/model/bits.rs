@@ -37,17 +37,17 @@ impl BitSet {
         }
     }
 
-    /// Whether `number` is in the set.
+    /// Returns true if `number` is in the set.
     pub fn contains(&self, number: u32) -> bool {
         self.bytes.get(number as usize / 8).is_some_and(|byte| byte & (1 << (number % 8)) != 0)
     }
 
-    /// How many numbers are in the set.
+    /// Returns the count of numbers in the set.
     pub const fn len(&self) -> u64 {
         self.count
     }
 
-    /// Whether the set is empty.
+    /// Returns true if the set is empty.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }

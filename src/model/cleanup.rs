@@ -1,4 +1,4 @@
-//! How much a clean-up may remove without being told so.
+//! A limit on what one clean-up may remove.
 
 /// The share of what there is that a clean-up may remove at once without an operator's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ impl CleanupLimit {
     /// So few are no share of anything.
     const FEW: u64 = 100;
 
-    /// Whether so many of `all` may be removed at once.
+    /// Returns true if `removed` of `all` may be removed at once.
     pub const fn admits(self, removed: u64, all: u64) -> bool {
         removed <= Self::FEW || removed.saturating_mul(100) <= all.saturating_mul(self.percent as u64)
     }

@@ -16,7 +16,7 @@ pub const CHORES: &str = "chore";
 /// The queue of purges and chores.
 pub const PURGES: &str = "maintenance";
 
-/// Whose work a chore is.
+/// The project id of chores, which belong to no project.
 pub const NOBODY: ProjectId = ProjectId::from_bytes([0; 24]);
 
 /// The group of the jobs of a run.
@@ -27,13 +27,13 @@ pub fn group_of_run(project: ProjectId, run: RunId) -> String {
 /// One piece of work for a project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Whose work it is.
+    /// The project that the work belongs to.
     pub project: ProjectId,
-    /// What is to be done.
+    /// The task.
     pub task: Task,
 }
 
-/// What is to be done.
+/// A unit of work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
@@ -77,7 +77,7 @@ pub enum Task {
     Finalize {
         /// The run.
         run: RunId,
-        /// What the result is.
+        /// The type of the result.
         result_type: ResultType,
         /// Records of each dataset.
         records: Vec<u32>,
@@ -91,7 +91,7 @@ pub enum Task {
     },
     /// Keep the house; no project asks for it.
     Chore {
-        /// What is to be done.
+        /// The work of a chore.
         chore: Chore,
         /// The period it is done for: once in each.
         period: i64,
@@ -100,7 +100,7 @@ pub enum Task {
     Purge(Purge),
 }
 
-/// What is to be removed.
+/// A set of objects to remove.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purge {
@@ -108,7 +108,7 @@ pub enum Purge {
     Project,
     /// Everything of a run.
     Run(RunId),
-    /// What a run needed on the way: its plan and its pairs; the result stays.
+    /// Intermediate objects of a run: its plan and its pairs. The result stays.
     Intermediate(RunId),
     /// Everything of an upload that came to nothing.
     Upload {
@@ -126,7 +126,7 @@ pub enum Purge {
         /// Their keys, in the bucket that clients upload to.
         files: Vec<String>,
     },
-    /// What an upload brought that its layout has replaced: the unsorted block entries.
+    /// Upload objects that the layout has replaced: the unsorted block entries.
     Entries {
         /// The dataset index of the party.
         party: u32,
@@ -135,13 +135,13 @@ pub enum Purge {
     },
 }
 
-/// What is done every so often, whether anybody asks or not.
+/// Periodic maintenance, independent of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chore {
     /// Projects that ended long ago go.
     Retire,
-    /// Objects that belong to nobody go, and files that were left behind.
+    /// Removes objects without an owner, and files that were left behind.
     Sweep,
     /// Stores give back room that they do not use.
     Compact,
@@ -161,7 +161,7 @@ impl Chore {
     }
 }
 
-/// What there is of a project among the objects.
+/// The objects that exist of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// The project.
@@ -172,7 +172,7 @@ pub struct Holding {
     pub runs: Vec<(RunId, bool)>,
 }
 
-/// What became of a job.
+/// The outcome of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -182,7 +182,7 @@ pub enum Outcome {
     Ingested(Dataset),
     /// The run is cut into parts.
     Planned {
-        /// How many parts there are.
+        /// The number of parts.
         parts: u32,
         /// Comparisons of all of them.
         comparisons: u64,
@@ -202,13 +202,13 @@ pub enum Outcome {
     Surveyed(Vec<Holding>),
     /// It cannot be done, however often it is tried.
     Rejected {
-        /// What is wrong and what would help, for people.
+        /// The cause and the remedy, for people.
         message: String,
     },
 }
 
 impl Task {
-    /// What kind of work it is, in one word.
+    /// Returns the kind of work, in one word.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Fetch { .. } => "fetch",
@@ -221,7 +221,7 @@ impl Task {
         }
     }
 
-    /// Whether somebody waits for its outcome: a run, or a party.
+    /// Returns true if a run or a party waits for the outcome.
     pub const fn is_awaited(&self) -> bool {
         !matches!(self, Self::Purge(_) | Self::Chore { .. })
     }
@@ -236,7 +236,7 @@ impl Task {
 }
 
 impl Job {
-    /// The identity of the job: the same work has the same identity, whoever asks for it.
+    /// Returns the identity of the job. Equal work has an equal identity.
     pub fn id(&self) -> String {
         let project = self.project;
         match &self.task {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// What opens a store that is not ours. It never prints itself.
+/// Credentials for a store of another provider. They are never printed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct AccessKeys {
     /// Names who asks.
@@ -36,7 +36,7 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Whether there is nothing to keep secret.
+    /// Returns true if there is nothing to keep secret.
     pub const fn is_empty(&self) -> bool {
         self.encodings.is_none() && self.blocks.is_none()
     }

@@ -14,9 +14,9 @@ pub struct Party {
     pub receipt_token: Option<TokenHash>,
     /// The number of the latest upload that was begun; 0 before the first.
     pub uploads: u32,
-    /// Whether a request is uploading right now: the lock on the update token.
+    /// True while a request is uploading: the lock on the update token.
     pub uploading: bool,
-    /// What has become of the latest accepted upload.
+    /// The state of the latest accepted upload.
     pub contents: Contents,
 }
 
@@ -36,7 +36,7 @@ impl Party {
         self.uploading.then_some(self.uploads).into_iter().chain(self.contents.upload())
     }
 
-    /// Whether an upload of it has been accepted.
+    /// Returns true if an upload has been accepted.
     pub const fn has_contributed(&self) -> bool {
         self.receipt_token.is_some()
     }
@@ -50,14 +50,14 @@ impl Party {
     }
 }
 
-/// What has become of a party's data.
+/// The state of a party's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// Nothing was accepted yet.
     Missing,
     /// Accepted, by the names of files that are still to be read.
     Fetching {
-        /// What they are.
+        /// The data.
         reference: Reference,
         /// Opens those that are not in our store.
         keyring: Keyring,
@@ -68,7 +68,7 @@ pub enum Contents {
     Ready(Dataset),
     /// It cannot be used; the party may upload again.
     Failed {
-        /// What is wrong, for people.
+        /// The cause, for people.
         message: String,
     },
 }
@@ -102,7 +102,7 @@ pub struct Upload {
     pub records: u32,
     /// Bytes of each encoding.
     pub encoding_bytes: u32,
-    /// Whether it came with blocks.
+    /// True if the upload has blocks.
     pub blocks: bool,
 }
 
@@ -123,7 +123,7 @@ pub struct Reference {
 pub enum NamedFile {
     /// This key in the bucket that clients upload to.
     Own(String),
-    /// In a store of somebody else.
+    /// A file in a store of another provider.
     Foreign(Box<ForeignFile>),
 }
 
@@ -132,7 +132,7 @@ pub enum NamedFile {
 pub struct ForeignFile {
     /// The host of the store, and its port if that is not the usual one; in lower case.
     pub endpoint: String,
-    /// Whether the store speaks TLS.
+    /// True if the store speaks TLS.
     pub secure: bool,
     /// The bucket.
     pub bucket: String,

@@ -13,17 +13,17 @@ use crate::runtime::clock::Timestamp;
 pub struct ProjectState {
     /// Names it.
     pub id: ProjectId,
-    /// When it was created.
+    /// The time of creation.
     pub added: Timestamp,
-    /// What its owner calls it.
+    /// The name that the owner gave.
     pub name: String,
-    /// What its owner says about it.
+    /// The notes that the owner wrote.
     pub notes: String,
     /// The linkage schema, JSON text exactly as it was given.
     pub schema: String,
-    /// What the runs bring.
+    /// The result type of all runs.
     pub result_type: ResultType,
-    /// Whether uploads come with blocks.
+    /// True if uploads have blocks.
     pub uses_blocking: bool,
     /// The encoding size in bytes that every dataset must have: from the schema, or fixed by the
     /// first complete set of data.
@@ -42,7 +42,7 @@ impl ProjectState {
         self.runs.iter().find(|run| run.id == id)
     }
 
-    /// What is wrong with a party's data, if anything is: no run can go on then.
+    /// The fault in a party's data, if there is one. No run can proceed then.
     pub fn error(&self) -> Option<&str> {
         self.parties.iter().find_map(|party| match &party.contents {
             Contents::Failed { message } => Some(message.as_str()),
@@ -50,7 +50,7 @@ impl ProjectState {
         })
     }
 
-    /// When its last run ended by the clock that retention goes by, if nothing goes on and there was a run.
+    /// The end of the last run on the retention clock. Absent while a run is unfinished, or without runs.
     pub fn settled(&self) -> Option<Timestamp> {
         let arriving =
             |contents: &Contents| matches!(contents, Contents::Fetching { .. } | Contents::Ingesting(_));
@@ -61,7 +61,7 @@ impl ProjectState {
         self.runs.iter().filter_map(|run| run.settled.or(run.ended)).max()
     }
 
-    /// How many parties have had an upload accepted.
+    /// Returns the count of parties with an accepted upload.
     pub fn parties_contributed(&self) -> usize {
         self.parties.iter().filter(|party| party.has_contributed()).count()
     }
@@ -85,7 +85,7 @@ impl ProjectState {
     }
 }
 
-/// What the runs of a project bring.
+/// The result type of a project's runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultType {

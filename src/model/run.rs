@@ -18,45 +18,45 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 pub struct Run {
     /// Names it.
     pub id: RunId,
-    /// What its owner calls it.
+    /// The name that the owner gave.
     pub name: String,
-    /// What its owner says about it.
+    /// The notes that the owner wrote.
     pub notes: String,
     /// The score from which a pair counts.
     pub threshold: Threshold,
-    /// When it was asked for.
+    /// The time of the request.
     pub added: Timestamp,
-    /// When work on it started.
+    /// The time at which work started.
     pub started: Option<Timestamp>,
-    /// When it ended, well or not.
+    /// The time of the end, successful or not.
     pub ended: Option<Timestamp>,
-    /// When it ended by the clock that retention goes by, which the wall clock may have left; absent if nobody noted it.
+    /// The end on the retention clock, which may differ from the wall clock. Absent if it was not recorded.
     pub settled: Option<Timestamp>,
-    /// How far it is.
+    /// The stage of the run.
     pub state: RunState,
     /// The plan's parts, once it is planned: how many there are, and what they have brought.
     pub progress: Option<Progress>,
     /// The chance behind its permutations, from planning to completion.
     pub seed: Option<Seed>,
-    /// When its stages ended.
+    /// The times at which the stages ended.
     pub times: Times,
 }
 
-/// When the stages of a run ended, and how long its comparisons took.
+/// The ends of a run's stages, and the time that its comparisons took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// When the data of all parties was there.
+    /// The time at which the data of all parties was complete.
     pub ready: Option<Timestamp>,
-    /// When the last part was compared.
+    /// The time at which the last part was compared.
     pub compared: Option<Timestamp>,
-    /// When the plan, or a part, was reported last.
+    /// The time of the latest report: of the plan, or of a part.
     pub latest: Option<Timestamp>,
-    /// How long parts were worked on, the time in which nobody did left out.
+    /// The time spent on parts, without the pauses.
     pub worked: Duration,
 }
 
 impl Times {
-    /// A part was reported `at` this moment. After a longer silence than [`SILENCE_MAX`] the server was away.
+    /// Records the report of a part `at` this moment. After a silence longer than [`SILENCE_MAX`] the server was down.
     pub fn part_reported(&mut self, at: Timestamp) {
         let silence = at.since(self.latest.unwrap_or(at));
         self.worked += silence.min(SILENCE_MAX);
@@ -64,12 +64,12 @@ impl Times {
     }
 }
 
-/// How far a run is.
+/// The stage of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
     /// Asked for; the data is not all there yet.
     Created,
-    /// The data is there; nobody works on it yet.
+    /// The data is complete; no work has begun.
     Queued,
     /// Being planned and compared.
     Comparing,
@@ -79,14 +79,14 @@ pub enum RunState {
     Completed(Summary),
     /// It ended without a result.
     Failed {
-        /// What is wrong and what would help, for people.
+        /// The cause and the remedy, for people.
         message: String,
         /// The stage it died in, counted from 1.
         stage: u8,
     },
 }
 
-/// What the parts of a planned run have brought so far.
+/// The sums over the compared parts of a planned run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Parts of the plan.
@@ -101,31 +101,31 @@ pub struct Progress {
     pub pairs: u64,
 }
 
-/// What a completed run brought.
+/// The totals of a completed run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Candidate pairs, each counted once.
     pub pairs: u64,
     /// Groups of at least two records; 0 where only scores were asked for.
     pub groups: u64,
-    /// What the objects of the result are known by; nothing of a result that an older version made.
+    /// The checksums of the result's objects. Empty for a result of an older version.
     #[serde(default)]
     pub checksums: Vec<Checksum>,
 }
 
-/// What the bytes of an object are known by.
+/// The size and checksum of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checksum {
     /// The last part of the object's key.
     pub object: String,
-    /// How many there are.
+    /// The number of them.
     pub bytes: u64,
     /// Their CRC-32.
     pub crc32: u32,
 }
 
 impl Summary {
-    /// What the object of this name is known by.
+    /// Returns the checksum of the object of this name.
     pub fn checksum(&self, object: &str) -> Option<&Checksum> {
         self.checksums.iter().find(|checksum| checksum.object == object)
     }
@@ -150,7 +150,7 @@ impl Run {
         }
     }
 
-    /// What the object of this name, of its result, is known by.
+    /// Returns the checksum of the object of this name, of the run's result.
     pub fn checksum(&self, object: &str) -> Option<&Checksum> {
         match &self.state {
             RunState::Completed(summary) => summary.checksum(object),
@@ -175,14 +175,14 @@ impl Run {
         (comparisons > 0 && seconds > 0.0).then(|| comparisons as f64 / seconds)
     }
 
-    /// How much longer its comparisons take at that rate, while it is comparing.
+    /// Returns the time that the comparisons still need at that rate, while the run is comparing.
     pub fn comparing_for(&self) -> Option<Duration> {
         let (RunState::Comparing, Some(progress)) = (&self.state, &self.progress) else { return None };
         let left = progress.comparisons_total.saturating_sub(progress.comparisons);
         Duration::try_from_secs_f64(left as f64 / self.rate()?).ok()
     }
 
-    /// When each stage of `stages` began and ended, of those that have begun.
+    /// Returns the begin and end of each of `stages` that has begun.
     pub fn stage_times(&self, stages: u8) -> Vec<(Timestamp, Option<Timestamp>)> {
         let begun = [Some(self.added), self.times.ready.or(self.started), self.times.compared];
         let begun: Vec<Timestamp> = begun.into_iter().take(stages.into()).map_while(|begun| begun).collect();
@@ -190,7 +190,7 @@ impl Run {
         begun.iter().copied().zip(ended).collect()
     }
 
-    /// Whether its story has ended, well or not.
+    /// Returns true if the run has ended, successfully or not.
     pub const fn has_ended(&self) -> bool {
         matches!(self.state, RunState::Completed(_) | RunState::Failed { .. })
     }

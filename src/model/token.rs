@@ -29,7 +29,7 @@ impl Token {
         hex::encode(self.0)
     }
 
-    /// What is stored of it.
+    /// Returns the digest that is stored.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.0).into())
     }
@@ -56,7 +56,7 @@ impl TokenHash {
         &self.0
     }
 
-    /// Whether this is the digest of `token`; takes the same time whatever the answer is.
+    /// Compares this digest with that of `token`, in constant time.
     pub fn is_of(&self, token: &Token) -> bool {
         self.0.ct_eq(&token.hash().0).into()
     }

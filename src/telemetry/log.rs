@@ -19,16 +19,16 @@ use tracing_subscriber::{Layer, fmt};
 /// Modules that say more than is wanted unless they are named: any client can make the library of TLS warn.
 const QUIET: &str = "rustls=error";
 
-/// What is logged, and how.
+/// Settings of the log.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Which events become lines.
     pub filter: Filter,
-    /// What a line looks like.
+    /// The format of a line.
     pub format: Format,
 }
 
-/// What a line looks like.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -60,7 +60,7 @@ impl FromStr for Filter {
         // `Targets` takes any word for a module; a misspelt level should not silence the log.
         let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
         let known = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
-        // Whoever is named again gets the level that is named last.
+        // A module that is named twice gets the level that is named last.
         let all = format!("{QUIET},{text}");
         let targets = known.then(|| all.parse().ok()).flatten().ok_or_else(bad)?;
         Ok(Self { text: text.to_owned(), targets })
@@ -121,7 +121,7 @@ fn discreet() -> Targets {
     Targets::new().with_default(LevelFilter::INFO).with_target(env!("CARGO_CRATE_NAME"), LevelFilter::TRACE)
 }
 
-/// Whether a module is never logged, whatever the filter says: the library of the S3 protocol writes keys and the
+/// Returns true for modules that are never logged, whatever the filter says: the S3 protocol library writes keys and the
 /// signatures that it computes.
 fn tells_secrets(module: &str) -> bool {
     module == "s3s" || module.starts_with("s3s::")

@@ -1,7 +1,7 @@
-//! MetricsHandle for a monitor, in the text format of Prometheus.
+//! Metrics in the text format of Prometheus.
 //!
-//! Every family of figures stands in one list here. A room counts what it does through a function of this
-//! file or the macros of the crate `metrics`; where nobody has [started](start) the figures, as in `entityd
+//! Every metric family is in one list here. A module counts its work through a function of this
+//! file or the macros of the crate `metrics`. Where the metrics have not been [started](start), as in `entityd
 //! link`, that does nothing. No label ever holds a token, an identifier or anything else that a caller chose.
 
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::process::Process;
 use crate::runtime::clock::{Clock, Stopwatch};
 
-/// What a family of figures is.
+/// The type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Only grows while the process lives.
@@ -64,19 +64,19 @@ families! {
     SPOOL_BYTES: Gauge = "entityd_spool_bytes";
     /// Jobs by queue and state (ready, delayed, leased, dead).
     JOBS: Gauge = "entityd_queue_jobs";
-    /// How long jobs could be claimed until they were, by queue.
+    /// Time that jobs waited while they were ready, by queue.
     QUEUE_WAIT_SECONDS: Long = "entityd_queue_wait_duration_seconds";
-    /// Whether nothing is handed out from a queue.
+    /// 1 for a paused queue, else 0.
     QUEUE_PAUSED: Gauge = "entityd_queue_paused";
-    /// How long the oldest job that can be claimed has been in its queue.
+    /// Age of the oldest ready job of a queue.
     QUEUE_OLDEST_SECONDS: Gauge = "entityd_queue_oldest_ready_job_age_seconds";
     /// Jobs taken in, acknowledged and failed in a second, over the last minute, by queue and event.
     QUEUE_RATE: Gauge = "entityd_queue_events_per_second";
-    /// How long the job that has been in hand longest has been so.
+    /// Age of the oldest lease.
     LEASE_SECONDS: Gauge = "entityd_oldest_lease_age_seconds";
     /// Jobs that came to their end, by kind and outcome.
     JOBS_DONE: Counter = "entityd_jobs_total";
-    /// How long jobs were in hand, by kind.
+    /// Time that jobs were leased, by kind.
     JOB_SECONDS: Long = "entityd_job_duration_seconds";
     /// Pairs of encodings compared.
     COMPARISONS: Counter = "entityd_comparisons_total";
@@ -84,9 +84,9 @@ families! {
     COMPARISON_RATE: Gauge = "entityd_comparisons_per_second";
     /// Candidate pairs found, those of several blocks counted each time.
     PAIRS: Counter = "entityd_candidate_pairs_total";
-    /// How long runs took from being asked for to their end, by result type and outcome (completed, failed).
+    /// Time from the request of a run to its end, by result type and outcome (completed, failed).
     RUN_SECONDS: Long = "entityd_run_duration_seconds";
-    /// How long runs took for a stage (waiting, comparing, finalizing) that they completed, by result type and stage.
+    /// Time that runs took for a stage (waiting, comparing, finalizing) that they completed, by result type and stage.
     RUN_STAGE_SECONDS: Long = "entityd_run_stage_duration_seconds";
     /// Projects that exist.
     PROJECTS: Gauge = "entityd_projects";
@@ -108,11 +108,11 @@ families! {
     METADATA_SECONDS: Short = "entityd_metadata_call_duration_seconds";
     /// Calls of the metadata store that failed, by operation.
     METADATA_ERRORS: Counter = "entityd_metadata_call_errors_total";
-    /// What this process may still write to the disk of the data directory.
+    /// Bytes that this process may still write to the disk of the data directory.
     DISK_FREE_BYTES: Gauge = "entityd_disk_free_bytes";
     /// The size of the disk of the data directory.
     DISK_BYTES: Gauge = "entityd_disk_size_bytes";
-    /// Whether a dependency answers (1) or not (0).
+    /// 1 if a dependency answers, else 0.
     READY: Gauge = "entityd_dependency_up";
     /// Always 1; its labels say what is running.
     BUILD: Gauge = "entityd_build_info";
@@ -126,7 +126,7 @@ families! {
     OPEN_FILES_MAX: Gauge = "process_max_fds";
     /// Threads of the process.
     THREADS: Gauge = "process_threads";
-    /// When the process started, in seconds since 1970.
+    /// The start time of the process, in seconds since 1970.
     START_SECONDS: Gauge = "process_start_time_seconds";
 }
 
@@ -161,7 +161,7 @@ fn install() -> Option<PrometheusHandle> {
     }
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    // Somebody else's recorder stays; only a test could have brought one.
+    // A recorder that is installed already stays; only a test installs one.
     metrics::set_global_recorder(recorder).ok()?;
     describe();
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -218,7 +218,7 @@ pub fn request(listener: &'static str, route: &str, method: &'static str, status
 }
 
 thread_local! {
-    /// What this thread has counted requests in: to look a figure up by its labels costs as much as a small answer.
+    /// This thread's handles of request counters: a lookup by labels costs as much as a small response.
     static SERIES: RefCell<Vec<Series>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -282,7 +282,7 @@ pub fn unknown_objects(count: usize) {
     metrics::gauge!(UNKNOWN_OBJECTS).set(count as f64);
 }
 
-/// Counts an upload that came to its end.
+/// Counts an upload that has ended.
 pub fn upload(form: &'static str, accepted: bool) {
     let outcome = if accepted { "accepted" } else { "refused" };
     metrics::counter!(UPLOADS, "form" => form, "outcome" => outcome).increment(1);
@@ -293,7 +293,7 @@ pub fn upload_arrived(bytes: usize) {
     metrics::counter!(UPLOAD_BYTES).increment(bytes as u64);
 }
 
-/// Counts a job that was in hand.
+/// Counts a job that was leased.
 pub fn job(kind: &'static str, outcome: &'static str, seconds: f64) {
     metrics::counter!(JOBS_DONE, "kind" => kind, "outcome" => outcome).increment(1);
     metrics::histogram!(JOB_SECONDS, "kind" => kind).record(seconds);
@@ -304,7 +304,7 @@ pub fn claimed(queue: &str, seconds: f64) {
     metrics::histogram!(QUEUE_WAIT_SECONDS, "queue" => queue.to_owned()).record(seconds);
 }
 
-/// Counts a run that has come to its end.
+/// Counts a run that has ended.
 pub fn run(result_type: &'static str, outcome: &'static str, seconds: f64) {
     metrics::histogram!(RUN_SECONDS, "result_type" => result_type, "outcome" => outcome).record(seconds);
 }
@@ -317,7 +317,7 @@ pub fn stage(result_type: &'static str, stage: &'static str, seconds: f64) {
 /// For so long after a part was compared, that was lately: the next one may take as long.
 const COMPARED_LATELY: Duration = Duration::from_secs(30);
 
-/// When there were comparisons last.
+/// The time of the latest comparison.
 static COMPARED: Mutex<Option<Stopwatch>> = Mutex::new(None);
 
 /// Counts comparisons, and says how fast they are lately.
@@ -335,7 +335,7 @@ fn rest() {
     }
 }
 
-/// Says how long the job that has been in hand longest has been so; 0 if there is none.
+/// Sets the age of the oldest lease; 0 if there is none.
 pub fn oldest_lease(seconds: f64) {
     metrics::gauge!(LEASE_SECONDS).set(seconds);
 }

@@ -1,4 +1,4 @@
-//! What the process says about itself: log lines, and figures for a monitor.
+//! Log lines and metrics of the process.
 
 mod chain;
 pub mod log;

@@ -1,11 +1,11 @@
-//! What the operating system knows of this process.
+//! Figures of the operating system about this process.
 
 use std::fs;
 
-/// How Linux counts CPU time for programs, on every machine.
+/// The unit in which Linux reports CPU time to programs, on every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What the operating system knows of this process; absent where it does not say.
+/// Figures of the operating system about this process; absent where it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
     /// Bytes in RAM.

@@ -1,4 +1,4 @@
-//! What the queue alone would know otherwise: work that no project asks for, and attempts.
+//! Facts that only the queue would know otherwise: work that belongs to no project, and attempts.
 
 use std::collections::HashMap;
 

@@ -20,7 +20,7 @@ use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
 
-/// What leads from each version of the file to the next.
+/// The migration from each version of the file to the next.
 const MIGRATIONS: [&str; 9] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
@@ -55,7 +55,7 @@ impl Sqlite {
         Ok(Self(Database::open_owned(path, "metadata", &MIGRATIONS, owner, settle)?, Arc::default()))
     }
 
-    /// What was known of the file when it was opened.
+    /// State of the file when it was opened.
     pub fn standing(&self) -> sqlite::Standing {
         self.0.standing()
     }
@@ -70,18 +70,18 @@ impl Sqlite {
     }
 }
 
-/// What was said last of all projects together: counting them takes the longer the more there are, and load balancers ask
+/// The latest summary of all projects. Counting takes longer the more projects there are, and load balancers ask
 /// all the time.
 #[derive(Debug, Default)]
 struct Said {
     /// Changes that were committed.
     changes: AtomicU64,
-    /// How many there had been when somebody began to look, and what he found.
+    /// The count of changes before the query, and its result.
     latest: Mutex<Option<(u64, Status)>>,
 }
 
 impl Said {
-    /// What is still so.
+    /// Returns the summary if nothing has changed since.
     fn recall(&self, changes: u64) -> Option<Status> {
         let latest = *self.latest.lock();
         latest.filter(|(then, _)| *then == changes).map(|(_, status)| status)
@@ -92,7 +92,7 @@ impl Said {
     }
 }
 
-/// What `work` says; its time and whether it failed are counted.
+/// Runs `work`, and measures its time and failures.
 async fn counted<T, E: Into<Error>>(
     operation: &'static str,
     work: impl Future<Output = Result<T, E>>,
@@ -206,7 +206,7 @@ impl Store for Sqlite {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        // Counted before anybody looks: a change that comes in between makes the next one look again.
+        // Counted before the query: a change that comes in between makes the next call query again.
         let changes = self.1.changes.load(Ordering::Acquire);
         if let Some(status) = self.1.recall(changes) {
             return Ok(status);
@@ -313,7 +313,7 @@ impl From<sqlite::Error> for Error {
     }
 }
 
-/// What the store says of an error of the database.
+/// Maps an error of the database to an error of the store.
 fn unavailable(error: rusqlite::Error) -> Error {
     sqlite::Error::from(error).into()
 }

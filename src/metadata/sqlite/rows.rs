@@ -352,7 +352,7 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
     })
 }
 
-/// What checksums are kept as; nothing, if there are none.
+/// Encodes checksums for storage; `None` if there are none.
 fn json_of_some(checksums: &[Checksum]) -> Option<String> {
     let text = || serde_json::to_string(checksums).expect("names and numbers are JSON");
     (!checksums.is_empty()).then(text)

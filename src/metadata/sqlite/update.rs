@@ -1,4 +1,4 @@
-//! What a change of a project writes.
+//! The writes of a change to a project.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ pub(super) fn update(
     Ok(())
 }
 
-/// Whether a change removes something that must not be read again: a seed, keys, a run, a project.
+/// Returns true if a change removes something that must not be read again: a seed, keys, a run, a project.
 fn effaces(before: Option<&ProjectState>, after: Option<&ProjectState>) -> bool {
     let Some(before) = before else { return false };
     let Some(after) = after else { return true };

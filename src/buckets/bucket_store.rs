@@ -223,7 +223,7 @@ fn not_supported(operation: &str) -> object_store::Error {
     }
 }
 
-/// What keys below `prefix` begin with.
+/// Returns the prefix of keys below `prefix`.
 fn below(prefix: Option<&Path>) -> String {
     prefix.filter(|prefix| !prefix.as_ref().is_empty()).map(|prefix| format!("{prefix}/")).unwrap_or_default()
 }

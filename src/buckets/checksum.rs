@@ -60,7 +60,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether the checksum of a whole can be made of those of its parts.
+    /// Returns true if the checksum of the whole can be computed from those of its parts.
     pub const fn combines(self) -> bool {
         self.crc().is_some()
     }
@@ -69,7 +69,7 @@ impl Algorithm {
 /// A checksum of an object or a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checksum {
-    /// How it was made.
+    /// The kind of checksum: of the whole, or of the checksums of the parts.
     pub algorithm: Algorithm,
     /// Its bytes.
     pub value: Vec<u8>,
@@ -84,7 +84,7 @@ impl Checksum {
         self.parts.map_or_else(|| value.clone(), |parts| format!("{value}-{parts}"))
     }
 
-    /// Whether a header says the same; the number of parts may be left out.
+    /// Returns true if a header has the same checksum; the number of parts may be left out.
     pub fn is(&self, text: &str) -> bool {
         let (value, parts) = text.split_once('-').map_or((text, None), |(value, parts)| (value, Some(parts)));
         let same_parts = parts.is_none_or(|said| self.parts.is_some_and(|parts| said == parts.to_string()));
@@ -104,7 +104,7 @@ enum Hasher {
     Sha256(Sha256),
 }
 
-/// What [`Sums`] found.
+/// The digests that [`Sums`] computed.
 #[derive(Clone, Debug)]
 pub struct Digests {
     /// The MD5.

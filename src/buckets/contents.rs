@@ -23,12 +23,12 @@ const CHUNK_BYTES: u64 = 512 << 10;
 /// An object that can be read, also while it is replaced or deleted.
 #[derive(Debug)]
 pub struct Contents {
-    /// What is known of it.
+    /// The attributes of the object.
     pub object: Object,
     pub(super) bytes: Source,
 }
 
-/// Where the bytes are.
+/// The location of the bytes.
 #[derive(Debug)]
 pub(super) enum Source {
     Small(Bytes),
@@ -155,7 +155,7 @@ pub struct Chunks {
 #[derive(Debug)]
 struct Large {
     files: Arc<Pieces>,
-    /// What is left to read.
+    /// The pieces that are left to read.
     range: Range<u64>,
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }

@@ -1,10 +1,10 @@
-//! Why a bucket did not do as asked.
+//! Errors of buckets.
 
 use std::io;
 
 use crate::system::sqlite;
 
-/// Why a bucket did not do as asked.
+/// An error of a bucket.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no bucket of that name.
@@ -48,7 +48,7 @@ pub enum Error {
         /// The most that is accepted.
         max: u64,
     },
-    /// What arrived has another checksum than was said.
+    /// The body has another checksum than the request says.
     #[error("the content does not have the {what} that was given")]
     Mismatch {
         /// Which checksum.
@@ -72,16 +72,16 @@ pub enum Error {
     /// The data is not what was once written. Another try finds the same.
     #[error("the data of the object is damaged: {0}")]
     Damaged(String),
-    /// There is no room. Worth another try once somebody has made some.
+    /// The disk is full. Worth another try once there is room.
     #[error("there is no space left for objects")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The index is read by as many as may. Worth another try after a pause.
     #[error("reduce your request rate")]
     Busy,
-    /// Files or index did not do as told. Worth another try after a pause.
+    /// Files or index failed. Worth another try after a pause.
     #[error("object storage is unavailable")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The index is not there, or says nothing, and the files of objects are: begun anew, it would take them for what
+    /// The index is missing or empty, and files of objects exist: begun anew, it would take them for what
     /// a crash left.
     #[error(
         "the index of the buckets is lost, and {files} files that it should know are there; restore buckets.db \
@@ -100,7 +100,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same may go well after a pause, once the disk does as told again.
+    /// Returns true if the same call may succeed after a pause, once the disk works again.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Storage(cause) if !cause.is::<tokio::task::JoinError>())
     }

@@ -18,7 +18,7 @@ const NUMBERS: u32 = 40;
 /// The number of a file or of an object's data. Never given out twice.
 pub(super) type Number = i64;
 
-/// Where a number's file lies: the last byte of the number.
+/// The folder of a number's file: the last byte of the number.
 const fn place(number: Number) -> i64 {
     number & (PLACES - 1)
 }
@@ -58,7 +58,7 @@ impl Files {
         Ok(Self(Arc::new(Inner { root: root.to_owned(), next: AtomicI64::new(opened << NUMBERS) })))
     }
 
-    /// How many files there are below `root`, which need not exist.
+    /// Returns the count of files below `root`, which need not exist.
     pub(super) fn count(root: &Path) -> io::Result<u64> {
         (0..PLACES).try_fold(0, |count, place| Ok(count + numbers(root, place)?.len() as u64))
     }
@@ -93,7 +93,7 @@ impl Files {
         patiently(|| File::open(&path))
     }
 
-    /// How many bytes a file has.
+    /// Returns the size of a file in bytes.
     pub(super) fn size(&self, number: Number) -> io::Result<u64> {
         fs::metadata(self.path(number)).map(|file| file.len())
     }
@@ -142,7 +142,7 @@ impl Fresh {
         self.number
     }
 
-    /// Where to write.
+    /// The file to write to.
     pub(super) const fn file(&mut self) -> &mut File {
         &mut self.file
     }

@@ -42,14 +42,14 @@ struct Written {
 /// Bytes that have all arrived and may become an object or a part; until then they vanish when dropped.
 #[derive(Debug)]
 pub struct Received {
-    /// How many there are.
+    /// The number of bytes.
     pub size: u64,
     /// Their checksums.
     pub digests: Digests,
     pub(super) bytes: Stored,
 }
 
-/// Where bytes are.
+/// The location of the bytes.
 #[derive(Debug)]
 pub(super) enum Stored {
     Small(Vec<u8>),

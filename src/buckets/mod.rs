@@ -1,8 +1,8 @@
-//! What clients put into buckets: any key, any bytes.
+//! The storage engine of the S3 endpoint: any key, any bytes.
 //!
 //! An ordered index, `buckets.db`, maps bucket and key to the object's head and to where its bytes are: in the index
 //! for small ones, else in files below `objects/buckets` whose names say nothing of the key. The index is the truth:
-//! a file is on the disk before the index refers to it, and goes after the index has let go of it. At start the two
+//! a file is on the disk before the index refers to it, and is removed after the index has dropped it. At start the two
 //! are compared; what a crash left is removed if the index proves that it is that, what is missing is reported.
 
 mod bucket_store;

@@ -1,4 +1,4 @@
-//! What is known of an object without reading it.
+//! Attributes of an object.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::runtime::clock::Timestamp;
 pub struct Bucket {
     /// Its name.
     pub name: String,
-    /// When it was made.
+    /// The time of creation.
     pub created: Timestamp,
 }
 
@@ -23,15 +23,15 @@ pub struct Object {
     pub size: u64,
     /// The ETag, without quotes: the MD5, or that of the MD5s of the parts and how many there are.
     pub etag: String,
-    /// When it was put.
+    /// The time of the PUT.
     pub modified: Timestamp,
-    /// What came with it.
+    /// The headers that came with it.
     pub head: Head,
     /// The number of its data.
     pub(super) data: i64,
 }
 
-/// What a client says of an object and gets back as it was.
+/// Headers that a client sends with an object and gets back unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Head {
@@ -76,14 +76,14 @@ pub enum Condition {
 }
 
 impl Object {
-    /// Whether it was put in parts: its ETag ends in how many there were.
+    /// Returns true if the object is a multipart upload: its ETag ends in the number of parts.
     pub fn is_of_parts(&self) -> bool {
         self.etag.contains('-')
     }
 }
 
 impl Condition {
-    /// Whether an object with that ETag is what the request wants to find.
+    /// Returns true if an object with that ETag satisfies the condition.
     pub fn holds(&self, etag: &str) -> bool {
         match self {
             Self::None | Self::Present => true,
@@ -92,7 +92,7 @@ impl Condition {
         }
     }
 
-    /// Whether the request wants to find an object.
+    /// Returns true if the condition requires an object.
     pub const fn needs_object(&self) -> bool {
         matches!(self, Self::Present | Self::Etag(_))
     }

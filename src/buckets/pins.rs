@@ -1,4 +1,4 @@
-//! Keeps the files of an object while somebody reads it, though it be replaced or deleted meanwhile.
+//! Keeps the files of an object while they are read, even if it is replaced or deleted meanwhile.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -9,14 +9,14 @@ use tokio::sync::oneshot;
 
 use super::files::{Files, Number};
 
-/// Who reads what, and the thread that removes files. Cheap to clone.
+/// The files that are being read, and the thread that removes files. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Pins(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     /// Held for reading from looking an object up until it is pinned, for writing between taking it from the index
-    /// and asking whether it is pinned: whoever found it is known by then.
+    /// and asking whether it is pinned: a reader that found it is registered by then.
     gate: RwLock<()>,
     held: Mutex<HashMap<Number, Held>>,
     remover: mpsc::Sender<Doomed>,
@@ -25,7 +25,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Held {
     readers: usize,
-    /// What goes once the last reader has.
+    /// Files to remove once the last reader has closed them.
     files: Vec<Number>,
 }
 
@@ -46,7 +46,7 @@ impl Pins {
                         tracing::warn!("a file that is not needed stays until the next start: {error}");
                     }
                 }
-                // Whoever waited may have gone.
+                // The waiter may have gone.
                 gone.map(|gone| gone.send(()));
             }
         })?;
@@ -67,7 +67,7 @@ impl Pins {
     }
 
     /// Has the files of data removed that was taken from the index: at once, or when its last reader has gone.
-    /// `gone` is told when they are; it is dropped if somebody reads on.
+    /// `gone` is notified when they are removed; it is dropped if a reader remains.
     pub(super) fn doom(&self, data: Number, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
         let closed = self.0.gate.write();
         let mut held = self.held();

@@ -22,7 +22,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::system::sqlite::{Change, Database, Owner, Standing};
 
-/// What clients have put into buckets. Cheap to clone.
+/// The buckets of the S3 endpoint. Cheap to clone.
 ///
 /// Every method that changes something answers when the change is on the disk. A caller who stops waiting does not
 /// stop a change that has begun, and never leaves half of one.
@@ -289,7 +289,7 @@ impl Buckets {
             Ok::<_, Error>(existed)
         };
         let existed = self.index.write(delete).await?;
-        // Not told: there was no file, or somebody reads it.
+        // No notification: there was no file, or it has a reader.
         let _ = went.await;
         Ok(existed)
     }
@@ -395,8 +395,8 @@ impl Buckets {
         self.index.write(abort).await
     }
 
-    /// Forgets the uploads that nobody has completed although the server has run for `age` since, and says how many there
-    /// were; `time` has passed since the last call. What the wall clock says does not matter.
+    /// Aborts multipart uploads that were not completed while the server ran for `age`, and returns their count. `time` has
+    /// passed since the last call; the wall clock is not used.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -494,7 +494,7 @@ fn check_new_key(key: &str) -> Result<(), Error> {
     }
 }
 
-/// Whether XML 1.0 can hold the character.
+/// Returns true if XML 1.0 can hold the character.
 pub const fn is_in_xml(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

@@ -7,17 +7,17 @@ use super::files::{Files, Number, opening_of, series_of};
 use super::index::Compared;
 use crate::model::CleanupLimit;
 
-/// What tells files that a crash has left from files of which the index has lost the objects.
+/// Evidence that tells files that a crash has left from files whose objects the index has lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
     /// How often the index was opened, this time included: it has given out numbers of earlier openings alone.
     pub(super) opened: i64,
-    /// How many may go at once.
+    /// The limit on removals at once.
     pub(super) limit: CleanupLimit,
 }
 
 impl Proof {
-    /// Whether the index would know of the objects whose files got their numbers in that opening.
+    /// Returns true if the index would know of the objects whose files got their numbers in that opening.
     const fn covers(self, opening: i64) -> bool {
         opening < self.opened && series_of(opening) == series_of(self.opened)
     }

@@ -1,4 +1,4 @@
-//! What buckets promise, one by one.
+//! Tests of the guarantees of buckets, one by one.
 
 use std::collections::BTreeSet;
 use std::path::Path;

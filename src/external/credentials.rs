@@ -10,12 +10,12 @@ use zeroize::Zeroizing;
 use crate::model::ProjectId;
 use crate::runtime::clock::Timestamp;
 
-/// What a pass opens. Nothing else: no listing, no removal, no other path.
+/// The rights of temporary credentials. Nothing else: no listing, no removal, no other path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The project it is for: the pass is void once that is deleted.
     pub project: ProjectId,
-    /// What may be done.
+    /// The permission.
     pub permission: Permission,
     /// In which bucket.
     pub bucket: String,
@@ -25,7 +25,7 @@ pub struct Grant {
     pub duration: Duration,
 }
 
-/// What a pass lets its holder do.
+/// A permission on one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Make objects.
@@ -43,7 +43,7 @@ pub struct Pass {
     pub secret_access_key: Zeroizing<String>,
     /// Goes along with every request.
     pub session_token: Zeroizing<String>,
-    /// When they end.
+    /// The time of expiry.
     pub expiration: Timestamp,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Debug for Pass {
     }
 }
 
-/// Why there is no pass.
+/// The reason why no credentials are issued.
 #[derive(Debug, thiserror::Error)]
 pub enum NoPass {
     /// The store knows no passes, or issues none to us. Another try finds the same: take another way.
@@ -68,7 +68,7 @@ pub enum NoPass {
     Away(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// Who hands out passes: this server for its own endpoint, or the store behind it.
+/// An issuer of temporary credentials: this server for its own endpoint, or the store behind it.
 #[async_trait]
 pub trait PassOffice: Send + Sync {
     /// A pass for what `grant` says.

@@ -15,9 +15,9 @@ use super::{Grant, NoPass, Pass, PassOffice, Permission};
 use crate::objects::Error;
 use crate::runtime::clock::{Clock, Timestamp};
 
-/// How long a call may take.
+/// Time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// What answers may be long at most.
+/// Size limit of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const API_VERSION: &str = "2011-06-15";
 /// The shortest life that a Security Token Service grants.
@@ -35,7 +35,7 @@ pub struct TokenService {
     clock: Clock,
 }
 
-/// Who calls, and whom.
+/// The caller, and the service.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
     /// The URL of the service.
@@ -118,7 +118,7 @@ fn silence(error: reqwest::Error) -> NoPass {
     NoPass::Away(error.without_url().into())
 }
 
-/// What an answer that is no success means: that it is to be asked later, or that it has no passes for us. A store
+/// Maps an unsuccessful answer: ask later, or no credentials at all. A store
 /// without a token service takes the call for one of its own that it does not know.
 fn refusal(status: StatusCode, text: &str) -> NoPass {
     let refusal = quick_xml::de::from_str::<Refusal>(text);
@@ -177,7 +177,7 @@ impl PassOffice for TokenService {
     }
 }
 
-/// What the credentials are to allow, as the store reads it.
+/// Returns the policy of the credentials, as the store reads it.
 fn policy(grant: &Grant) -> String {
     let action = match grant.permission {
         Permission::Put => "s3:PutObject",

@@ -16,7 +16,7 @@ use crate::model::ProjectId;
 use crate::objects::{Chunks, Error, keys};
 use crate::runtime::coding::{self, UnknownCoding};
 
-/// How many times the bytes of a file with a coding may come out of it: more is made to fill a disk.
+/// Limit on the expansion of a file with a content coding; more would fill a disk.
 const EXPANSION_MAX: u64 = 1_000;
 
 /// The bucket that clients upload to. Its keys begin with the project they are for. Cheap to clone.
@@ -55,7 +55,7 @@ impl UploadBucket {
         Self { own: Some(Arc::clone(&own)), ..Self::new(own) }
     }
 
-    /// Whether a file can have that key: it has no empty part, none that is `.` or `..`, and no control characters.
+    /// Returns true if a file can have that key: it has no empty part, none that is `.` or `..`, and no control characters.
     pub fn is_key(key: &str) -> bool {
         !key.is_empty() && Path::parse(key).is_ok_and(|path| path.as_ref() == key)
     }
@@ -82,7 +82,7 @@ impl UploadBucket {
     }
 
     /// Removes every file of a project, and says how many there were. In a bucket of our own, what arrived of files
-    /// that are uploaded in parts goes, too; another store has rules of its own for what nobody completes.
+    /// of multipart uploads goes, too; another store has rules of its own for uploads that are never completed.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -151,7 +151,7 @@ impl ClientFile {
         }
     }
 
-    /// What its owner has written on it under `name`, in lower case.
+    /// Returns the value of the user metadata `name`, in lower case.
     pub fn metadata(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
     }

@@ -21,7 +21,7 @@ pub struct Blob {
     kept: Option<Arc<Kept>>,
 }
 
-/// What changes when somebody tampers with a file: device, inode, size, and when it was last written to.
+/// Attributes that change when a file is changed from outside: device, inode, size, and time of the last write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp([i128; 4]);
 
@@ -43,7 +43,7 @@ impl Blob {
         self.stamp
     }
 
-    /// Where the bytes lie as a copy that is kept, if they do.
+    /// Returns the path of the cached copy, if the bytes are in one.
     pub(super) fn copy(&self) -> Option<&Path> {
         self.kept.as_deref().map(Kept::path)
     }
@@ -65,7 +65,7 @@ impl Blob {
         }
     }
 
-    /// What to say when the bytes are not what they should be.
+    /// Returns the error for bytes that are not the object's.
     pub fn damaged(&self, reason: impl Into<String>) -> Error {
         Error::Damaged { key: self.key.clone(), reason: reason.into() }
     }

@@ -1,9 +1,9 @@
-//! What a store beyond this machine says when it refuses, without what it repeats of the request: S3 answers a wrong
+//! Errors of a remote store without the parts of the request that it repeats: S3 answers a wrong
 //! signature with every header that it was sent, the session token among them, and Azure with the signed URL.
 
 use crate::telemetry::chain;
 
-/// What `object_store` writes in front of the status and the body of an answer, and of a body alone.
+/// Text that `object_store` writes in front of the status and the body of a response, and of a body alone.
 const STATUS: &str = "Server returned non-2xx status code: ";
 const ANSWER: &str = "Server returned error response: ";
 /// Characters in the name of an error at most.

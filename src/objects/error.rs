@@ -1,4 +1,4 @@
-//! Why an object could not be had, made or removed.
+//! Errors of reading, creating and removing objects.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use super::Key;
 use super::discreet::{Discreet, no_bucket};
 
-/// Why the store did not do as asked.
+/// An error of the object store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such object: it was removed, or never made.
@@ -20,32 +20,32 @@ pub enum Error {
     Damaged {
         /// The object.
         key: Key,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// There is no room. Worth another try once somebody has made some.
+    /// The disk is full. Worth another try once there is room.
     #[error("there is no space left for objects")]
     Full(#[source] io::Error),
-    /// A store of somebody else broke off. Worth another try after a pause; nothing is wrong with ours.
+    /// A store of another provider broke off. Worth another try after a pause; the server's own store works.
     #[error("the object store at {host} cannot be read from: {reason}")]
     Foreign {
-        /// Whose it is.
+        /// The host of that store.
         host: String,
-        /// What it said, as far as that is no secret.
+        /// The reason, without secrets.
         reason: String,
     },
-    /// The store did not do as told. Worth another try after a pause.
+    /// The store failed. Worth another try after a pause.
     #[error("object storage is unavailable")]
     Storage(#[source] Box<dyn StdError + Send + Sync>),
 }
 
 impl Error {
-    /// Whether the same may go well after a pause, once the disk or the store does as told again.
+    /// Returns true if the same call may succeed after a pause, once the disk or the store works again.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Storage(cause) if !cause.is::<tokio::task::JoinError>())
     }
 
-    /// Whether opening `key` failed because it does not exist, or for another reason.
+    /// Maps an error of opening `key`, which may not exist.
     pub(super) fn opening(key: &Key, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::Missing { key: key.clone() },
@@ -53,7 +53,7 @@ impl Error {
         }
     }
 
-    /// What the store said about `key`.
+    /// Maps an error of the store about `key`.
     pub(crate) fn from_store(key: &Key, error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { source, .. } => match no_bucket(&source.to_string()) {

@@ -1,4 +1,4 @@
-//! How every key is spelled. Nothing else makes keys.
+//! The spelling of every key. Nothing else makes keys.
 //!
 //! ```text
 //! projects/{project}/parties/{party}/{upload}/matrix            encodings as rows
@@ -40,7 +40,7 @@ impl Key {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether it is read again as a rule: by every run, or by every job of one. Pairs are read once, by who
+    /// Returns true if the object is read again as a rule: by every run, or by every job of one. Pairs are read once, by who
     /// finishes the run, and entries by who makes an index of them.
     pub(super) fn is_read_again(&self) -> bool {
         !self.0.contains("/pairs/") && !self.0.ends_with("/entries")
@@ -57,7 +57,7 @@ impl Prefix {
         &self.0
     }
 
-    /// Whether `key` begins with it.
+    /// Returns true if `key` begins with it.
     pub fn holds(&self, key: &Key) -> bool {
         key.0.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with('/'))
     }
@@ -84,7 +84,7 @@ pub fn projects() -> Prefix {
     Prefix("projects".to_owned())
 }
 
-/// What is looked for, and not found, to see whether the store answers.
+/// Returns a key that never exists, to see whether the store answers.
 pub(super) fn probe() -> Key {
     Key("probe".to_owned())
 }
@@ -139,7 +139,7 @@ pub fn run(project: ProjectId, run: RunId) -> Prefix {
     Prefix(format!("projects/{project}/runs/{run}"))
 }
 
-/// What a run compares, in parts.
+/// Returns the key of a run's plan: the comparisons, in parts.
 pub fn plan(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/plan"))
 }
@@ -164,7 +164,7 @@ pub fn scores(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/scores.json"))
 }
 
-/// The candidate pairs that a run found, as a file for clients: of the name, the run's identifier cannot be told.
+/// Returns the key of a run's candidate pairs as a file for clients. The run's identifier cannot be derived from the name.
 pub fn score_file(run: RunId) -> Key {
     let digest = Sha256::digest(run.as_bytes());
     Key(format!("similarity-scores/{}.bin", hex::encode(&digest[..12])))

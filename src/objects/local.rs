@@ -17,7 +17,7 @@ use super::{Error, Key, Prefix, Removed, keys};
 use crate::system::disk;
 use crate::system::open_files::patiently;
 
-/// How often a directory is made again that a removal took away under a publication.
+/// Attempts to create a directory that a removal takes away during a publication.
 const PLACE_ATTEMPTS: usize = 16;
 /// Directories remembered as durable before memory is preferred to a sync.
 const DURABLE_MAX: usize = 10_000;
@@ -50,12 +50,12 @@ impl Local {
         &self.root
     }
 
-    /// Whether the directory is there.
+    /// Returns an error if the directory is missing.
     pub(super) fn probe(&self) -> io::Result<()> {
         fs::metadata(&self.root).map(drop)
     }
 
-    /// Whether its disk takes what is written.
+    /// Returns an error if the disk refuses writes.
     pub(super) fn takes_writes(&self) -> io::Result<()> {
         disk::takes_writes(&self.root)
     }
@@ -72,7 +72,7 @@ impl Local {
             match file.persist_noclobber(&target) {
                 Ok(()) => return Ok(sync_directory(directory)?),
                 Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
-                    // Whoever was first may not have come to the sync yet.
+                    // An earlier writer may not have synced yet.
                     return Ok(sync_directory(directory)?);
                 }
                 Err(gone) if gone.error.kind() == io::ErrorKind::NotFound => {
@@ -134,7 +134,7 @@ impl Local {
         }
         drop(durable);
         match sync_directory(left) {
-            // Somebody else has removed it, and will sync its parent.
+            // Another remover was first, and will sync the parent.
             Err(error) if error.kind() == io::ErrorKind::NotFound => sync_directory(&self.root),
             done => done,
         }
@@ -171,7 +171,7 @@ impl Local {
     }
 }
 
-/// A directory for nobody else; no error if it exists.
+/// Creates a directory for this user alone; no error if it exists.
 pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -223,7 +223,7 @@ fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>, removed: &mut 
     Ok(())
 }
 
-/// Whether the directory is gone now; it stays if it is not empty.
+/// Removes the directory if it is empty; returns true if it is gone.
 fn remove_directory(path: &Path) -> io::Result<bool> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(true),

@@ -1,4 +1,4 @@
-//! Where objects are: a directory of this machine, or a store named by a URL.
+//! The location of objects: a directory of this machine, or a store named by a URL.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::Error;
 use super::local::make_private_directory;
 
-/// How long a request to a store is tried again.
+/// Time for which a request to a store is retried.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig {
         init_backoff: Duration::from_millis(100),
@@ -27,12 +27,12 @@ const RETRY: RetryConfig = RetryConfig {
     max_retries: 6,
     retry_timeout: Duration::from_secs(20),
 };
-/// How long a connection may take to be made.
+/// Time limit for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The region of a store that has none.
 const REGION: &str = "us-east-1";
 
-/// Where objects are.
+/// The location of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Location {
     /// In the data directory.
@@ -42,16 +42,16 @@ pub enum Location {
     Directory(PathBuf),
     /// In a bucket, under a prefix.
     Bucket {
-        /// Whose store it is.
+        /// The provider of the store.
         kind: Kind,
         /// The bucket.
         bucket: String,
-        /// What all keys begin with; empty, or without slashes at its ends.
+        /// The prefix of all keys; empty, or without slashes at its ends.
         prefix: String,
     },
 }
 
-/// Whose protocol a store speaks.
+/// The protocol of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Amazon S3 and everything that is compatible with it.
@@ -62,14 +62,14 @@ pub enum Kind {
     Gcs,
 }
 
-/// How to reach an S3 store, as far as it is not in the environment.
+/// Access to an S3 store, as far as it is not in the environment.
 #[derive(Clone, Debug, Default)]
 pub struct S3Access {
     /// The URL of the store; where absent, AWS's.
     pub endpoint: Option<String>,
     /// The region.
     pub region: Option<String>,
-    /// Whether the bucket is in the host name rather than in the path.
+    /// True if the bucket is in the host name rather than in the path.
     pub virtual_hosted: bool,
     /// The access key and the secret key; where absent, the environment's.
     pub keys: Option<(String, Zeroizing<String>)>,
@@ -107,7 +107,7 @@ impl Location {
 }
 
 impl Location {
-    /// Whether clients can be served by the store itself.
+    /// Returns true if the store itself can serve clients.
     pub const fn is_s3(&self) -> bool {
         matches!(self, Self::Bucket { kind: Kind::S3, .. })
     }

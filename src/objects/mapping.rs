@@ -2,7 +2,7 @@
 //!
 //! The processor's access to a byte that is not there ends in the signal SIGBUS, which would end the process. The
 //! handler of this module knows its mappings: it puts zeros in the place of the bytes that cannot be read and marks the
-//! mapping, so [`Mapping::is_whole`] tells whoever used the bytes. A SIGBUS elsewhere goes to the handler that was there
+//! mapping, so [`Mapping::is_whole`] tells the reader of the bytes. A SIGBUS elsewhere goes to the handler that was there
 //! before. An access that succeeds costs nothing; a mapping costs the search for a free [`Watch`].
 
 use std::ffi::{c_int, c_long, c_void};
@@ -35,7 +35,7 @@ impl Mapping {
         Ok(Self { watch: Watch::take(start.addr()..end.addr()), bytes })
     }
 
-    /// Whether every byte that was looked at so far is the file's. Ask after the last look.
+    /// Returns true if every byte that was read so far is the file's. Call after the last read.
     pub(super) fn is_whole(&self) -> bool {
         !self.watch.faulted.load(SeqCst)
     }
@@ -128,7 +128,7 @@ impl Watch {
     }
 }
 
-/// What happened at SIGBUS before this module came, and the size of a page.
+/// The handler of SIGBUS before this one, and the size of a page.
 static BEFORE: OnceLock<(SigAction, usize)> = OnceLock::new();
 
 /// Installs the handler.

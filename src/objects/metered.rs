@@ -1,4 +1,4 @@
-//! How long the store takes, and how often it fails.
+//! Metrics of calls to the object store: duration and failures.
 
 use std::future::Future;
 

@@ -11,7 +11,7 @@ use super::cache::Kept;
 pub struct ObjectFile {
     file: io::Take<File>,
     size: u64,
-    /// Where it is a copy that others may read, too: it is not thrown out as long as somebody does.
+    /// The cached file that this reads. It is not evicted while it has a reader.
     kept: Option<Arc<Kept>>,
 }
 

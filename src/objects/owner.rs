@@ -1,4 +1,4 @@
-//! The owner's mark: an object by which a store is told to belong to one data directory.
+//! The owner's mark: an object that says to which data directory a store belongs.
 //!
 //! ```text
 //! entityd/owner    {"identity": "8c1f…", "nonce": "52d0…", "host": "db1", "process": 4711,
@@ -30,12 +30,12 @@ use crate::runtime::entropy::Entropy;
 use crate::system::identity::Identity;
 use crate::telemetry::chain;
 
-/// How often a mark that somebody else creates at the same moment is looked at again.
+/// Attempts to read a mark that another server creates at the same moment.
 const ATTEMPTS: usize = 3;
-/// How soon a store that did not answer is asked again.
+/// Pause before a store that did not answer is asked again.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Why a store is not used.
+/// The reason why a store is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum NotOurs {
     /// It belongs to another data directory.
@@ -45,15 +45,15 @@ pub enum NotOurs {
          good, take its objects over with --take-over-objects {found}"
     )]
     Foreign {
-        /// Where the objects are.
+        /// The location of the objects.
         place: String,
         /// The owner.
         found: String,
         /// This data directory.
         expected: Identity,
-        /// Where the owner ran.
+        /// The host and process of the owner.
         host: String,
-        /// When the owner was last there.
+        /// The time of the owner's last renewal.
         seen: Timestamp,
     },
     /// Another process with the same identity uses it.
@@ -63,17 +63,17 @@ pub enum NotOurs {
          --take-over-objects {identity}"
     )]
     Copied {
-        /// Where the objects are.
+        /// The location of the objects.
         place: String,
         /// The identity of both.
         identity: Identity,
-        /// Where the other runs.
+        /// The host and process of the other server.
         host: String,
         /// Its process there.
         process: u32,
-        /// When it was last there.
+        /// The time of its last renewal.
         seen: Timestamp,
-        /// How long it is taken to be there.
+        /// The length of its lease.
         until: Timestamp,
     },
     /// It was claimed before and is not what it was.
@@ -83,9 +83,9 @@ pub enum NotOurs {
          --take-over-objects {identity}"
     )]
     Unmarked {
-        /// Where the objects are.
+        /// The location of the objects.
         place: String,
-        /// What is wrong with the mark.
+        /// The fault in the mark.
         how: &'static str,
         /// This data directory.
         identity: Identity,
@@ -95,14 +95,14 @@ pub enum NotOurs {
     Unknown(#[from] Error),
 }
 
-/// Who claims a store.
+/// A server that claims a store.
 #[derive(Debug)]
 pub struct Claimant {
-    /// Where the objects are, for people.
+    /// The location of the objects, for people.
     pub place: String,
     /// The identity of the data directory.
     pub identity: Identity,
-    /// Whether it has claimed the store before.
+    /// True if it has claimed the store before.
     pub before: bool,
     /// The owner whose objects are to be taken over.
     pub take_over: Option<Identity>,
@@ -169,7 +169,7 @@ impl Owner {
         Err(self.unmarked("changing"))
     }
 
-    /// Whether the store was claimed.
+    /// Returns true if the store was claimed.
     pub fn has_claimed(&self) -> bool {
         self.0.claimed.load(Ordering::Acquire)
     }
@@ -237,7 +237,7 @@ impl Owner {
         Ok(mark.map_or(Found::Garbage, Found::Mark))
     }
 
-    /// Writes the mark under the next nonce; false if somebody else was quicker.
+    /// Writes the mark under the next nonce; false if another server was quicker.
     async fn write(&self, creates: bool) -> Result<bool, Error> {
         self.next_nonce()?;
         let mark = self.mark();
@@ -302,7 +302,7 @@ impl Owner {
 }
 
 impl Claimant {
-    /// Whether what was found lets the store be used; `is_free` says so of a mark with our identity.
+    /// Decides whether the mark that was found admits us; `is_free` decides about a mark with our identity.
     fn check(&self, found: &Found, is_free: impl FnOnce(&Mark) -> bool) -> Result<(), NotOurs> {
         let forced = self.take_over == Some(self.identity);
         match found {
@@ -325,7 +325,7 @@ impl Claimant {
         }
     }
 
-    /// Whether the mark says already what it is to say.
+    /// Returns true if the mark needs no update.
     fn needs_no_word(&self, found: &Found) -> bool {
         let is_own = |mark: &Mark| Identity::parse(&mark.identity) == Some(self.identity);
         self.lease.is_none() && matches!(found, Found::Mark(mark) if is_own(mark))

@@ -13,7 +13,7 @@ use crate::telemetry::metrics;
 /// Bytes that are asked for at a time.
 const GRANT_BYTES: u64 = 64 << 10;
 
-/// How much uploads may take on their way in.
+/// Limits on uploads that are arriving.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of all uploads under way together.
@@ -22,19 +22,19 @@ pub struct Limits {
     pub disk_free_min: u64,
 }
 
-/// Why an upload gets no room. Another try may find some.
+/// The reason why an upload gets no room. Another try may find some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     /// The uploads under way take all there is for them.
     #[error("the uploads under way would take more than {bytes_max} bytes (--spool-bytes-max)")]
     Spool {
-        /// What they may take.
+        /// The limit, in bytes.
         bytes_max: u64,
     },
     /// The disk would be too full.
     #[error("less than {disk_free_min} bytes would stay free on the disk (--disk-free-min)")]
     Disk {
-        /// What is to stay free.
+        /// The bytes that must stay free.
         disk_free_min: u64,
     },
 }
@@ -51,29 +51,29 @@ pub struct Spool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Where the files are written, and what comes of them.
+    /// The directories that files are written to, and moved to.
     directories: Vec<PathBuf>,
     limits: Limits,
     taken: AtomicU64,
 }
 
 impl Spool {
-    /// The room on the disks of `directories`: where the files are written, and what comes of them.
+    /// Creates the accounting of room on the disks of `directories`: where files are written, and where they are moved to.
     pub fn new(directories: Vec<PathBuf>, limits: Limits) -> Self {
         Self(Arc::new(Inner { directories, limits, taken: AtomicU64::new(0) }))
     }
 
-    /// Whether `bytes` more would find room now. Takes none. Waits for the disks away from the async threads.
+    /// Returns an error if `bytes` more have no room now. Reserves nothing. Waits for the disks on a blocking thread.
     ///
     /// # Errors
     /// [`NoRoom`].
     pub async fn admits(&self, bytes: u64) -> Result<(), NoRoom> {
         let spool = self.clone();
-        // Where the look fails, the first write says what is wrong.
+        // If the check itself fails, the first write reports the error.
         spawn_blocking(move || spool.finds_room(bytes)).await.unwrap_or(Ok(()))
     }
 
-    /// Whether enough of each disk would stay free beside `bytes` more. Takes none.
+    /// Returns an error unless enough of each disk would stay free beside `bytes` more. Reserves nothing.
     ///
     /// # Errors
     /// [`NoRoom::Disk`].
@@ -109,7 +109,7 @@ impl Spool {
     }
 }
 
-/// What one file takes of the room; given back when dropped.
+/// The share of one file in the room; returned when dropped.
 #[derive(Debug)]
 pub struct Share {
     spool: Spool,

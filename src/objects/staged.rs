@@ -16,7 +16,7 @@ pub struct Staged {
     objects: Objects,
     file: BufWriter<NamedTempFile>,
     size: u64,
-    /// Where somebody counts what is written.
+    /// The share that counts the bytes written.
     share: Option<Share>,
 }
 

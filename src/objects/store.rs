@@ -35,16 +35,16 @@ use crate::system::open_files::{self, patiently, patiently_async};
 /// Bytes of a piece of a streamed file.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// What the names of files begin with that may become objects.
+/// Prefix of the names of staged files.
 const STAGED: &str = "staged-";
 
 /// An object's bytes, piece by piece.
 pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
 
-/// What was removed.
+/// A count of removed objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// How many objects.
+    /// The number of objects.
     pub objects: u64,
     /// Bytes of them all.
     pub bytes: u64,
@@ -58,12 +58,12 @@ impl Removed {
     }
 }
 
-/// What is known of an object without reading it.
+/// Attributes of an object.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Bytes in it.
     pub size: u64,
-    /// When it was made.
+    /// The time of creation.
     pub modified: Timestamp,
     /// The store's own name for this content, without quotes.
     pub etag: String,
@@ -81,7 +81,7 @@ struct Inner {
     outage: OutageTimer,
 }
 
-/// What is done without the store, or around it.
+/// The two forms of a store.
 #[derive(Debug)]
 enum Form {
     /// Files of this machine, which need not be copied.
@@ -148,7 +148,7 @@ impl Objects {
         }
     }
 
-    /// Notes that the store did not do as told, and says for how long it has not. Nothing where objects are files of this
+    /// Records that the store failed, and returns for how long it has. Nothing where objects are files of this
     /// machine and its disk takes what is written: a file that cannot be read does not come back by waiting.
     pub async fn silence(&self) -> Option<Duration> {
         match &self.0.form {
@@ -171,7 +171,7 @@ impl Objects {
         }
     }
 
-    /// Whether the store did not answer when it was last asked for something.
+    /// Returns true if the store did not answer the latest call.
     pub fn is_away(&self) -> bool {
         self.0.outage.is_failing()
     }
@@ -209,8 +209,8 @@ impl Objects {
         spawn_blocking(move || Blob::map(&key, objects.read(&key)?)).await?
     }
 
-    /// Whether the object is still what was mapped, as far as its file tells without being read: it was neither
-    /// replaced nor written to. A copy that nobody else can reach is always that.
+    /// Returns true if the object is still the one that was mapped, by its file's attributes: it was neither
+    /// replaced nor written to. Always true for a copy that only this process can reach.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
@@ -284,7 +284,7 @@ impl Objects {
         .await
     }
 
-    /// What is known of the object without reading it.
+    /// Returns the attributes of an object without reading it.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
@@ -320,7 +320,7 @@ impl Objects {
         .await
     }
 
-    /// Whether the object exists.
+    /// Returns true if the object exists.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -363,7 +363,7 @@ impl Objects {
     /// again afterwards: the answer means that nothing is left.
     ///
     /// # Errors
-    /// [`Error::Storage`], also if somebody has added objects meanwhile.
+    /// [`Error::Storage`], also if objects were added meanwhile.
     pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<Removed, Error> {
         let deleted = metered("delete_prefix", async {
             let removed = match &self.0.form {
@@ -412,7 +412,7 @@ impl Objects {
         Ok(self.children(&keys::projects()).await?.iter().filter_map(|name| ProjectId::parse(name)).collect())
     }
 
-    /// What there is of a project.
+    /// Returns the objects that exist of a project.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -456,7 +456,7 @@ impl Objects {
         directories
     }
 
-    /// Whether the store answers, knows us, and has the bucket. Cheap.
+    /// Checks that the store answers, accepts the credentials, and has the bucket. Cheap.
     ///
     /// # Errors
     /// [`Error::Storage`], if it does not.
@@ -467,7 +467,7 @@ impl Objects {
                 spawn_blocking(move || local.probe()).await??;
                 if self.is_away() { self.takes_writes().await } else { Ok(()) }
             }
-            // A bucket that is not there cannot be told from an object that is not there, but for its list.
+            // A missing bucket looks like a missing object, except in a listing.
             Form::Remote(..) => {
                 metered("probe", async {
                     let found = self.0.store.list_with_delimiter(Some(&keys::probe().path())).await;
@@ -478,7 +478,7 @@ impl Objects {
         }
     }
 
-    /// Whether the disks take what is written, of objects and of what is to become one.
+    /// Checks that the disks accept writes, of objects and of staged files.
     async fn takes_writes(&self) -> Result<(), Error> {
         let Form::Local(local) = &self.0.form else { return Ok(()) };
         let (local, staging) = (Arc::clone(local), self.0.staging.clone());
@@ -518,7 +518,7 @@ fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64
         if !is_ours(&entry.file_name()) {
             continue;
         }
-        // It may be gone by now: whoever it belongs to has used it.
+        // It may be gone by now: its owner has used it.
         let Ok(metadata) = entry.metadata() else { continue };
         let written = Timestamp::from_micros(metadata.mtime().saturating_mul(1_000_000));
         if metadata.is_file() && now.since(written) > age && fs::remove_file(entry.path()).is_ok() {
@@ -540,7 +540,7 @@ fn remove_left_behind(staging: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a name in the staging directory is one that files get here.
+/// Returns true if a name in the staging directory is one that staged files get.
 fn is_ours(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| [STAGED, ".tmp"].iter().any(|start| name.starts_with(start)))
 }

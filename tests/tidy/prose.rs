@@ -47,25 +47,23 @@ const PHRASES: [&str; 30] = [
 
 /// For each top module, and for tests and pages: the most docs that begin with one of [`OPENERS`],
 /// the most words of [`PEOPLE`], and the most of [`PHRASES`]. A number may only fall.
-const MOST: [(&str, [usize; 3]); 20] = [
+const MOST: [(&str, [usize; 3]); 18] = [
     ("app", [44, 10, 11]),
-    ("buckets", [59, 8, 7]),
+    ("buckets", [3, 1, 2]),
     ("cli", [84, 21, 10]),
     ("config", [84, 12, 4]),
     ("coordinator", [85, 18, 13]),
     ("edge", [83, 37, 17]),
-    ("external", [26, 6, 3]),
     ("http", [115, 35, 17]),
     ("linkage", [118, 4, 0]),
-    ("metadata", [31, 4, 1]),
-    ("model", [69, 9, 1]),
-    ("objects", [88, 26, 8]),
+    ("metadata", [0, 1, 1]),
+    ("model", [0, 1, 0]),
+    ("objects", [0, 7, 2]),
     ("pages", [0, 14, 26]),
     ("queue", [129, 24, 23]),
     ("runtime", [17, 7, 3]),
     ("s3", [81, 5, 9]),
     ("system", [49, 11, 8]),
-    ("telemetry", [21, 3, 6]),
     ("tests", [50, 39, 25]),
     ("worker", [60, 12, 35]),
 ];

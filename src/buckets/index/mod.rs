@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, owner: Option<&Owner>) -> Result<Database, sqlit
     }
 }
 
-/// How often the index was opened.
+/// The number of openings of the index.
 pub(super) fn openings(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.query_row("SELECT times FROM opened", [], |row| row.get(0))?)
 }
@@ -48,10 +48,10 @@ pub(super) fn count_opening(change: &Change<'_>, standing: Standing, latest: i64
     Ok(change.query_row(count, (latest, SERIES, is_in_doubt), |row| row.get(0))?)
 }
 
-/// What was found when the index was compared with the files.
+/// The result of comparing the index with the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
-    /// How many files there are.
+    /// The number of files.
     pub(super) all: u64,
     /// The latest opening in which one of them got its number; 0 if there are none.
     pub(super) latest: i64,

@@ -20,7 +20,7 @@ pub(in super::super) struct New<'a> {
     pub(in super::super) head: &'a Head,
 }
 
-/// Where the bytes of an object are.
+/// The location of an object's bytes.
 pub(in super::super) enum Stored<'a> {
     Small(&'a [u8]),
     /// Files with their sizes, in order.
@@ -29,7 +29,7 @@ pub(in super::super) enum Stored<'a> {
     Known,
 }
 
-/// What was taken out of the index: the number of the data and its files.
+/// Data that was taken out of the index: its number and its files.
 pub(in super::super) type Gone = (Number, Vec<Number>);
 
 /// Looks an object up.

@@ -10,13 +10,13 @@ use crate::runtime::clock::Timestamp;
 /// Which objects a page shows.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// What keys begin with.
+    /// The prefix of the keys.
     pub prefix: String,
     /// Keys that are the same up to the first of these after the prefix are shown as one common prefix.
     pub delimiter: Option<String>,
-    /// Where the page begins: after this key.
+    /// The key after which the page begins.
     pub after: Option<String>,
-    /// Whether what begins with `after` is left out too: it was shown as a common prefix.
+    /// True if keys that begin with `after` are left out too: it was shown as a common prefix.
     pub past_prefix: bool,
     /// The most keys and common prefixes.
     pub max: u32,
@@ -33,10 +33,10 @@ pub enum Entry {
         size: u64,
         /// Its ETag, without quotes.
         etag: String,
-        /// When it was put.
+        /// The time of the PUT.
         modified: Timestamp,
     },
-    /// What several keys begin with.
+    /// A common prefix of several keys.
     Prefix(String),
 }
 
@@ -55,7 +55,7 @@ impl Entry {
 pub struct Page {
     /// Keys and common prefixes in order.
     pub entries: Vec<Entry>,
-    /// Whether there are more.
+    /// True if there are more.
     pub more: bool,
 }
 
@@ -76,7 +76,7 @@ pub(in super::super) fn page(connection: &Connection, name: &str, query: &Query)
     Ok(page)
 }
 
-/// Where a listing begins.
+/// The position at which a listing begins.
 fn first(query: &Query) -> Vec<u8> {
     let after = match &query.after {
         Some(after) if query.past_prefix => successor(after.as_bytes()),

@@ -31,7 +31,7 @@ pub struct Upload {
     pub key: String,
     /// Its id, as clients know it.
     pub token: String,
-    /// When it began.
+    /// The time at which it began.
     pub started: Timestamp,
     /// The checksum that its parts are to have, and whether that of the object is one of the whole.
     pub checksum: Option<(Algorithm, bool)>,
@@ -60,7 +60,7 @@ pub struct Part {
     pub md5: [u8; 16],
     /// Its checksum.
     pub checksum: Option<Checksum>,
-    /// When it arrived.
+    /// The time of arrival.
     pub modified: Timestamp,
 }
 
@@ -75,7 +75,7 @@ pub struct Asked {
     pub checksum: Option<String>,
 }
 
-/// What a request that completes an upload says.
+/// The content of a CompleteMultipartUpload request.
 #[derive(Clone, Debug, Default)]
 pub struct Completion {
     /// The parts, in order.
@@ -84,7 +84,7 @@ pub struct Completion {
     pub condition: Condition,
     /// The checksum that the object is to have, as text.
     pub checksum: Option<String>,
-    /// Whether that is said to be one of the whole, rather than of the checksums of the parts.
+    /// True if the checksum is one of the whole, rather than of the checksums of the parts.
     pub whole: Option<bool>,
     /// The size that the object is to have.
     pub size: Option<u64>,
@@ -93,7 +93,7 @@ pub struct Completion {
 /// Which uploads a page of them shows.
 #[derive(Clone, Debug, Default)]
 pub struct UploadsQuery {
-    /// What keys begin with.
+    /// The prefix of the keys.
     pub prefix: String,
     /// The key and the token after which the page begins; without a token, after all uploads of that key.
     pub after: Option<(String, Option<String>)>,
@@ -240,7 +240,7 @@ pub(in super::super) fn page_of_parts(
     Ok((found, more))
 }
 
-/// How many parts an object has.
+/// Returns the number of parts of an object.
 pub(in super::super) fn count_parts(connection: &Connection, data: Number) -> Result<u32, Error> {
     let mut count = connection.prepare_cached("SELECT COUNT(*) FROM pieces WHERE data = ?1")?;
     Ok(count.query_row([data], |row| row.get(0))?)

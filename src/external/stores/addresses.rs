@@ -1,4 +1,4 @@
-//! Where a store of somebody else is, and whether it may be there.
+//! Resolves the host of a store of another provider, and checks its address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use tokio::net::lookup_host;
 
 use super::{Endpoint, ForeignEndpoints, ForeignError};
 
-/// Networks whose addresses mean something to machines near this one alone, or to nobody: those that the special-purpose
+/// Networks whose addresses are not public: those that the special-purpose
 /// registries of IANA (RFC 6890 and after) do not call globally reachable, and multicast.
 static NOT_PUBLIC: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     let networks = [

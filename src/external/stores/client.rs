@@ -1,4 +1,4 @@
-//! A client that talks to one address, whatever it is told on the way.
+//! A client that talks to one address only.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use super::{Endpoint, ForeignError};
 use crate::model::AccessKeys;
 
-/// How long a connection may take to be made.
+/// Time limit for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a store may send nothing.
+/// Time limit for a store to send nothing.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a request is tried again; the job as a whole is tried again, too.
+/// Time for which a request is retried; the job as a whole is retried, too.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig {
         init_backoff: Duration::from_millis(200),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-/// What the operator has listed: hosts of stores, and networks of addresses that those may have although they are not
+/// The operator's list: hosts of stores, and networks of addresses that those may have although they are not
 /// public.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignEndpoints {
@@ -45,7 +45,7 @@ impl ForeignEndpoints {
     }
 
     /// The store that a client calls `endpoint`, if it is listed: `host`, `host:port`, or a URL of those without a
-    /// path. `secure` is whether the client says that it speaks TLS, which is taken for granted.
+    /// path. `secure` is the protocol that the client names, which is not checked.
     pub fn admit(&self, endpoint: &str, secure: Option<bool>) -> Option<Endpoint> {
         let endpoint = Endpoint::parse(endpoint, secure)?;
         let listed =
@@ -53,7 +53,7 @@ impl ForeignEndpoints {
         self.hosts.iter().any(listed).then_some(endpoint)
     }
 
-    /// Whether an address may be connected to although it is not public: it is listed itself, or its network is.
+    /// Returns true if an address may be connected to although it is not public: it is listed itself, or its network is.
     pub(super) fn admits_private(&self, address: IpAddr) -> bool {
         let listed = |host: &Host| host.address() == Some(address);
         self.networks.iter().any(|network| network.contains(&address)) || self.hosts.iter().any(listed)
@@ -103,7 +103,7 @@ impl Endpoint {
         Some(Self { host, secure: said.or(secure).unwrap_or(true) })
     }
 
-    /// Whether the store speaks TLS.
+    /// True if the store speaks TLS.
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
@@ -130,7 +130,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// As it is told to people: without the protocol.
+/// Formats it for people: without the protocol.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.host.fmt(f)

@@ -1,4 +1,4 @@
-//! Why a file in somebody else's store could not be had. What the store said beyond a code stays out: answers repeat
+//! Errors of reading from a store of another provider. The store's text beyond a code is dropped: answers repeat
 //! what was signed.
 
 use super::Endpoint;
@@ -6,7 +6,7 @@ use crate::objects::Error;
 use crate::objects::discreet::code;
 use crate::telemetry::chain;
 
-/// Why a file in somebody else's store could not be opened. The text is for people, and names no secret.
+/// The reason why a file in a store of another provider cannot be opened. The text is for people, and names no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ForeignError {
     /// Another try would end the same way.
@@ -21,7 +21,7 @@ pub(super) fn no_file(path: &str) -> ForeignError {
     ForeignError::Refused(format!("there is no file `{path}` in the object store that the upload names"))
 }
 
-/// What the store said when it was asked for the file.
+/// Maps the store's error for a request of the file.
 pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Error) -> ForeignError {
     use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
     let text = chain(error);
@@ -42,14 +42,14 @@ pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Err
     }
 }
 
-/// What went wrong while the file came.
+/// Maps an error of the transfer.
 pub(super) fn reading(host: &str, error: &object_store::Error) -> Error {
     let text = chain(error);
     let reason = code(&text).unwrap_or("the transfer broke off").to_owned();
     Error::Foreign { host: host.to_owned(), reason }
 }
 
-/// Whether the store may well answer another time.
+/// Returns true if the store may answer another time.
 fn is_passing(code: &str) -> bool {
     matches!(
         code,

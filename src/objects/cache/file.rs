@@ -1,4 +1,4 @@
-//! What a kept copy looks like on the disk.
+//! The file format of a cached object.
 //!
 //! ```text
 //! n bytes   the object
@@ -27,7 +27,7 @@ const HEAD_BYTES_MAX: u32 = 1 << 16;
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// What is known of a copy without reading it.
+/// The header of a cached file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// The object that it is a copy of.
@@ -48,7 +48,7 @@ impl Head {
         format!("{}\n{}", self.key, self.etag)
     }
 
-    /// What a file says of itself; none if it is not a copy, or was cut off.
+    /// Reads the header of a file; `None` if it is no cached file, or was cut off.
     pub(super) fn of(file: &File) -> io::Result<Option<Self>> {
         let length = file.metadata()?.len();
         let Some(end_at) = length.checked_sub(END_BYTES) else { return Ok(None) };
@@ -66,7 +66,7 @@ impl Head {
         Ok(parts.map(|(key, etag)| Self { key: keys::noted(key), etag: etag.to_owned(), size }))
     }
 
-    /// Whether `file` is the copy that this is the head of, with every byte as it was written. Reads all of it.
+    /// Returns true if `file` has this header and every byte as it was written. Reads all of it.
     pub(super) fn is_of(&self, file: &File) -> io::Result<bool> {
         if Self::of(file)?.as_ref() != Some(self) {
             return Ok(false);

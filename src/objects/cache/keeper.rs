@@ -65,7 +65,7 @@ impl Cache {
         }
         let queued = self.shelf.queue(key);
         let _turn = queued.turn.lock.lock().await;
-        // Whoever was first may have brought it.
+        // An earlier reader may have fetched it.
         if let Some(found) = self.kept(store, key).await? {
             return Ok(found);
         }

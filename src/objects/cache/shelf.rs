@@ -18,7 +18,7 @@ use crate::runtime::clock::Clock;
 use crate::system::disk;
 use crate::telemetry::metrics;
 
-/// How much copies may take.
+/// Limits on the space of the cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of all copies together.
@@ -44,14 +44,14 @@ struct Places {
     uses: u64,
     /// The number of the next file.
     next: u64,
-    /// Who is being fetched, and by how many asked for.
+    /// Objects that are being fetched, with the count of readers that wait for each.
     turns: HashMap<Key, Arc<Turn>>,
 }
 
-/// When a copy was last used. What is read once as a rule comes first.
+/// The time of the last use. Objects that are read once, as a rule, come first.
 type Use = (bool, u64);
 
-/// A copy, kept or still read. Its bytes are counted until the last who reads them lets go.
+/// A cached file, or one that is still read. Its bytes count until the last reader closes it.
 #[derive(Debug)]
 pub(in crate::objects) struct Kept {
     pub(super) head: Head,
@@ -80,7 +80,7 @@ impl Drop for Room {
 }
 
 impl Kept {
-    /// Where it is, as long as it is kept.
+    /// Returns the path while the file is cached.
     pub(in crate::objects) fn path(&self) -> &Path {
         &self.path
     }
@@ -93,7 +93,7 @@ impl Kept {
     /// Opens the copy if every byte is as it was, and notes that it was used.
     pub(super) fn open(&self) -> io::Result<Option<File>> {
         let file = match File::open(&self.path) {
-            // Somebody has tidied up.
+            // The file was removed from outside.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
@@ -114,7 +114,7 @@ impl Kept {
     }
 }
 
-/// Who asks for an object that is being fetched waits for its turn and then finds it.
+/// A reader of an object that is being fetched waits for its turn and then finds it.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     pub(super) lock: tokio::sync::Mutex<()>,
@@ -191,7 +191,7 @@ impl Shelf {
     }
 
     /// Room for a copy of `key` that takes `bytes`: others go for it, those used longest ago first, but nothing that
-    /// somebody reads, and nothing that is read again for what is read once. None if that does not do.
+    /// is open, and nothing that is read again for an object that is read once. `None` if that is not enough.
     pub(super) fn reserve(&self, key: &Key, bytes: u64) -> Option<Room> {
         if bytes > self.limits.bytes_max {
             return None;
@@ -211,7 +211,7 @@ impl Shelf {
         evict(&mut places, &victims);
     }
 
-    /// Removes all copies that nobody reads.
+    /// Removes all cached files that have no reader.
     pub(super) fn clear(&self) {
         let mut places = self.lock();
         let idle = places.idle();
@@ -327,7 +327,7 @@ fn evict(places: &mut Places, victims: &[Key]) {
     victims.iter().for_each(|key| places.remove(key));
 }
 
-/// When a copy was last used, its number, and what it says of itself.
+/// The time of a cached file's last use, its number, and its header.
 fn recognised(path: &Path) -> Option<((i64, i64), u64, Head)> {
     let number = path.file_name()?.to_str()?.parse().ok()?;
     let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;

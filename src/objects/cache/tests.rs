@@ -25,7 +25,7 @@ use crate::objects::{Error, Key, ObjectFile, Objects, keys};
 const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
 const OTHER: ProjectId = ProjectId::from_bytes([9; 24]);
 const RUN: RunId = RunId::from_bytes([2; 24]);
-/// What a copy takes beside the object is less.
+/// A cached file takes less than this beside its object.
 const AROUND: u64 = 300;
 
 /// A store in memory that counts what is asked of it, and takes its time to answer.
@@ -331,7 +331,7 @@ async fn copies_go_with_their_objects() {
     assert_eq!(objects.delete_prefix(&keys::project(PROJECT)).await.unwrap().objects, 2);
     assert_eq!(place.files().len(), 1, "a name goes at once, also of what somebody reads");
     assert_eq!((&*mapped, objects.is_untouched(&mapped).await.unwrap()), (&b"bytes"[..], true));
-    // Somebody else has removed it.
+    // Another process has removed it.
     place.store.inner.delete(&keys::matrix(OTHER, 0, 1).path()).await.unwrap();
     place.put(&matrix(2), b"bytes").await;
     read(&objects, &matrix(2)).await;

@@ -106,7 +106,7 @@ impl Files {
         }
     }
 
-    /// Where a file is.
+    /// Returns the path of a file.
     pub(super) fn path(&self, number: Number) -> PathBuf {
         self.0.root.join(format!("{:02x}/{number:016x}", place(number)))
     }

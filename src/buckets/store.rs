@@ -35,14 +35,14 @@ pub struct Buckets {
     entropy: Entropy,
 }
 
-/// What names an upload in parts: bucket, key and token.
+/// The identity of a multipart upload: bucket, key and token.
 #[derive(Clone, Debug)]
 pub struct UploadName {
     /// The bucket.
     pub bucket: String,
     /// The key.
     pub key: String,
-    /// What the upload was given when it began.
+    /// The headers that the upload was given when it began.
     pub token: String,
 }
 
@@ -180,7 +180,7 @@ impl Buckets {
         self.index.write(put).await
     }
 
-    /// What is known of an object.
+    /// Returns the attributes of an object.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
@@ -272,7 +272,7 @@ impl Buckets {
         self.index.write(put).await
     }
 
-    /// Deletes an object; false if there was none. Its bytes are gone when this answers, unless somebody reads them.
+    /// Deletes an object; false if there was none. Its bytes are gone when this returns, unless they have a reader.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::Precondition`].

@@ -10,7 +10,7 @@ use crate::model::CleanupLimit;
 /// Evidence that tells files that a crash has left from files whose objects the index has lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
-    /// How often the index was opened, this time included: it has given out numbers of earlier openings alone.
+    /// The number of openings of the index, this one included: it has given out numbers of earlier openings alone.
     pub(super) opened: i64,
     /// The limit on removals at once.
     pub(super) limit: CleanupLimit,

@@ -1,4 +1,4 @@
-//! What a server says when it has started.
+//! The text that is shown when a server has started.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::Server;
 use super::listeners::address;
 use crate::objects::Location;
 
-/// What a server says when it has started.
+/// The text that is shown when a server has started.
 pub struct Banner<'a>(pub(super) &'a Server);
 
 impl Server {

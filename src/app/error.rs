@@ -1,4 +1,4 @@
-//! Why a server does not start, or does not go on.
+//! Errors that keep a server from starting or end it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::system::identity::Identity;
 use crate::system::{data_dir, secret, sqlite};
 use crate::{buckets, coordinator, http, metadata, objects, queue, s3};
 
-/// Why the server does not start, or does not go on.
+/// An error that keeps the server from starting, or ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The data directory is in use, foreign or not writable.
@@ -24,9 +24,9 @@ pub enum Error {
         setting: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What would do.
+        /// A remedy.
         advice: String,
-        /// What the operating system says.
+        /// The operating system's error.
         cause: std::io::Error,
     },
     /// Too few files may be open.
@@ -35,9 +35,9 @@ pub enum Error {
          LimitNOFILE= in a unit of systemd)"
     )]
     OpenFiles {
-        /// How many are needed.
+        /// The number that is needed.
         needed: u64,
-        /// How many are allowed.
+        /// The number that is allowed.
         allowed: u64,
     },
     /// The system refuses threads.
@@ -46,9 +46,9 @@ pub enum Error {
          TasksMax= in a unit of systemd) or on address space (ulimit -v)"
     )]
     Threads {
-        /// How many are needed.
+        /// The number that is needed.
         needed: usize,
-        /// What the system says.
+        /// The operating system's error.
         #[source]
         cause: std::io::Error,
     },
@@ -80,18 +80,18 @@ pub enum Error {
     /// A database cannot be read.
     #[error("cannot read {}", path.display())]
     Database {
-        /// Where it lies.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: sqlite::Error,
     },
     /// The metadata cannot be opened.
     #[error("cannot open the metadata in {}", path.display())]
     Metadata {
-        /// Where it lies.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: metadata::Error,
     },
@@ -113,9 +113,9 @@ pub enum Error {
     /// The queue cannot be opened.
     #[error("cannot open the queue in {}", path.display())]
     Queue {
-        /// Where it lies.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: queue::Error,
     },
@@ -126,14 +126,14 @@ pub enum Error {
         path.display()
     )]
     ForeignQueue {
-        /// Where it lies.
+        /// The path.
         path: PathBuf,
         /// The identity in it.
         found: Identity,
         /// The identity of the data directory.
         expected: Identity,
     },
-    /// What was left by the last process cannot be taken up.
+    /// The work that the last process left cannot be resumed.
     #[error("cannot take up what was left at the last stop")]
     Reconcile(#[source] coordinator::Error),
     /// The queue has stopped writing: nothing would be done any more.

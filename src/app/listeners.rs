@@ -1,4 +1,4 @@
-//! What stands between the network and the rooms: TLS, limits on requests and connections, trusted_proxies in proxies.
+//! Builds the configuration of each listener: TLS, limits on requests and connections, trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
 use crate::{http, s3};
 
-/// How often clients that have not asked for anything in a while are forgotten.
+/// The interval at which limiters forget inactive clients.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
-/// What each listener stands behind.
+/// The configuration of each listener.
 pub(super) struct Listeners {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) api: ListenerConfig,
@@ -132,7 +132,7 @@ async fn nothing_to_read(mut hangup: Signal) {
     }
 }
 
-/// Where the certificate comes from, if there is to be one.
+/// Returns the TLS settings, if TLS is on.
 fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::Settings>, Error> {
     let source = match (settings.tls, &settings.tls_cert, &settings.tls_key) {
         (Mode::Auto, Some(certificate), Some(key)) => {

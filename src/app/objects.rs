@@ -18,7 +18,7 @@ use crate::system::identity::Register;
 use crate::system::secret;
 use crate::telemetry::chain;
 
-/// How long it takes until a store that does not answer at start is asked again.
+/// The pause until a store that did not answer at start is asked again.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The region of a store that names none.
 const REGION: &str = "us-east-1";
@@ -28,11 +28,11 @@ pub(super) struct Opened {
     pub(super) objects: Objects,
     /// The claim to them.
     pub(super) owner: Owner,
-    /// The bucket that clients upload to, if it is in the store behind us.
+    /// The bucket that clients upload to, if it is in the remote store.
     pub(super) uploads: Option<UploadBucket>,
-    /// What clients are told, if the store behind us serves them itself.
+    /// The store that clients access directly, if they do.
     pub(super) external: Option<ClientStore>,
-    /// Whether clients are to be served by our own endpoint.
+    /// Set if clients are served by this server's own endpoint.
     pub(super) own_endpoint: bool,
 }
 
@@ -137,14 +137,14 @@ fn behind_us(
     Ok(Opened { objects, owner, uploads: Some(uploads), external: Some(external), own_endpoint: false })
 }
 
-/// Where clients find a store, unless the settings say otherwise.
+/// The default address of a store for clients.
 pub(super) struct Address {
     pub(super) endpoint: Endpoint,
     pub(super) secure: bool,
 }
 
-/// What clients are told: what the settings say, else what was found. `download` is the bucket of results and what
-/// stands in front of our keys there.
+/// Builds the client-facing store from the settings, with `found` as the default. `download` is the bucket of
+/// results with its key prefix.
 pub(super) fn external(
     settings: &Settings,
     office: Arc<dyn PassOffice>,
@@ -190,7 +190,7 @@ const fn patience(settings: &Settings) -> Duration {
     Duration::from_millis(settings.objects_timeout_ms)
 }
 
-/// How to reach the S3 store.
+/// Builds the access to the S3 store.
 fn access(settings: &Settings) -> Result<S3Access, Error> {
     let from_file = settings.s3_secret_key_file.as_deref().map(|path| secret::read_word(path, 1)).transpose();
     let secret_key = from_file.map_err(Error::SecretFile)?;

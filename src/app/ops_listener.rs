@@ -11,7 +11,7 @@ use crate::http::admin::AdminState;
 use crate::http::{Dependencies, Ops, Phase, Readiness};
 use crate::telemetry::metrics;
 
-/// How long answers under way may take once the door closes; everything else is closed by then.
+/// Time for responses under way once the listener closes; everything else is closed by then.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The operator's door. Dropping it closes it.
@@ -37,7 +37,7 @@ impl OpsListener {
         self.ops.open(dependencies, admin);
     }
 
-    /// Where the server is in its life from now on.
+    /// Sets the phase of the server's life.
     pub(super) fn enter(&self, phase: Phase) {
         self.readiness.enter(phase);
     }

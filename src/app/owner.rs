@@ -17,7 +17,7 @@ use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
 use crate::telemetry::chain;
 
-/// How long a start waits for a store beyond this machine to say whose it is.
+/// Time that a start waits for a remote store to report its owner.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Claims the store, or leaves that to [`Owner::keep`] where the store does not answer yet.
@@ -43,7 +43,7 @@ pub(super) async fn claim(
     Ok(owner)
 }
 
-/// How the register calls the objects.
+/// Returns the name of the objects in the register.
 pub(super) fn name(settings: &Settings) -> String {
     match &settings.objects {
         Location::Data => "objects".to_owned(),

@@ -31,7 +31,7 @@ const FILE_BYTES_MIN: u64 = 64 << 20;
 
 const MIB: u64 = 1 << 20;
 
-/// How many files there are for clients, after those of the stores and the jobs.
+/// The open files left for clients, after those of the stores and the jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Files {
     /// Connections of the API and the S3 endpoint.

@@ -25,7 +25,7 @@ use crate::s3::{Parts, Results};
 use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
 
-/// Where root credentials are kept that nobody gave.
+/// The file of root credentials that were generated.
 pub const CREDENTIALS: &str = "s3-credentials";
 
 /// Our own endpoint, as far as it needs no coordinator.
@@ -91,7 +91,7 @@ impl Own {
         (Some(uploads), Some(external(settings, Arc::new(office), found, download)))
     }
 
-    /// What the endpoint is made of.
+    /// Assembles the parts of the endpoint.
     pub(super) fn parts(
         self,
         settings: &Settings,

@@ -43,13 +43,13 @@ use crate::system::{file_size, memory};
 use crate::telemetry::chain;
 use crate::worker::Worker;
 
-/// How long work that does not hear that it is to stop may go on at the very end.
+/// Time for work that does not notice the stop, at the very end.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
 /// The longest wait for the databases to be closed at a stop.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether room can be set aside again.
+/// The interval at which the ballast is created again if there is room.
 const BALLAST_EVERY: Duration = Duration::from_secs(30);
 
 /// With fewer uploads, too, the metadata and the jobs want threads that may block.
@@ -260,12 +260,12 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 }
 
 impl Server {
-    /// Where S3 clients are answered.
+    /// Returns the address of the S3 endpoint.
     pub const fn s3(&self) -> SocketAddr {
         self.addresses.s3
     }
 
-    /// Where the API is served.
+    /// Returns the address of the API.
     pub const fn api(&self) -> SocketAddr {
         self.addresses.api
     }

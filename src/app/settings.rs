@@ -1,4 +1,4 @@
-//! What each room is told of the settings.
+//! Turns the settings into those of each module.
 
 use std::time::Duration;
 

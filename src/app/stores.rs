@@ -22,7 +22,7 @@ pub(super) struct Stores {
     pub(super) blobs: Blobs,
 }
 
-/// What is stored as it comes, and the ways that clients have to it.
+/// The object stores, and the ways in which clients reach them.
 pub(super) struct Blobs {
     pub(super) objects: Objects,
     /// The claim to them.
@@ -31,7 +31,7 @@ pub(super) struct Blobs {
     /// The bucket that clients upload to, where there is one.
     pub(super) uploads: Option<UploadBucket>,
     pub(super) external: Option<ClientStore>,
-    /// What is behind our own endpoint, if clients are served by that.
+    /// The parts of this server's own endpoint, if it serves clients.
     pub(super) own: Option<s3::Own>,
 }
 

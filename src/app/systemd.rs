@@ -1,4 +1,4 @@
-//! What systemd is told, if it has started the server and wants to know.
+//! Notifies systemd, if it has started the server and asks for that.
 
 use std::env;
 use std::io;
@@ -28,7 +28,7 @@ pub(super) fn stopping() {
     let _ = tell(NotifyState::Stopping);
 }
 
-/// Whether it could be told. Who cannot be told once is not told again, but for the end.
+/// Sends a notification and returns whether that worked. After a failure only the last one is sent.
 fn tell(state: NotifyState<'_>) -> bool {
     let told = send(state);
     if let Err(error) = &told {

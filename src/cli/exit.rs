@@ -1,4 +1,4 @@
-//! How a command ends.
+//! The exit codes of commands, and their failures.
 
 use crate::telemetry::chain;
 use std::error::Error;
@@ -19,7 +19,7 @@ pub(super) const USAGE: u8 = 2;
 const INPUT: u8 = 3;
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// Why a command did not do what it was asked; each is printed as one line.
+/// A failure of a command; each is printed as one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// Something outside the program did not work.

@@ -1,4 +1,4 @@
-//! What is to be cleared away when somebody presses Ctrl-C.
+//! Files to remove on Ctrl-C.
 
 use std::fs;
 use std::path::{Path, PathBuf};

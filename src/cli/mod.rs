@@ -99,7 +99,7 @@ fn help_for_want_of_arguments(message: &clap::Error) -> bool {
     message.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-/// What clap has to say, without the usage that it adds.
+/// Returns clap's message in one line, without the usage that it adds.
 fn one_line(message: &clap::Error) -> String {
     let text = message.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

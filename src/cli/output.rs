@@ -7,7 +7,7 @@ use rustix::io::{Errno, fcntl_getfd};
 
 use super::Failure;
 
-/// Whether standard output was closed when the process was started (`>&-`).
+/// Set if standard output was closed when the process was started (`>&-`).
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
 ctor::declarative::ctor! {

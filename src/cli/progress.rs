@@ -1,4 +1,4 @@
-//! How far something has come: a bar on a terminal, plain lines in a pipe. Both on standard error.
+//! Progress: a bar on a terminal, plain lines in a pipe. Both on standard error.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;

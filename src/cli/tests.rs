@@ -1,4 +1,4 @@
-//! What `--help` says, and what is said about a command line that is wrong.
+//! Snapshots of `--help`, and of the errors about wrong command lines.
 
 use super::*;
 

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-/// Whether Kubernetes or Docker would set such a variable for a service or container whose name begins like ours. What
-/// does not have the form of their values is not theirs: `ENTITYD_PORT=8851` is somebody's mistake.
+/// Returns whether Kubernetes or Docker would set such a variable for a service or container whose name
+/// begins with this program's. A value of another form is not theirs: `ENTITYD_PORT=8851` is a mistake.
 pub(super) fn is_announced(variable: &str, value: &str) -> bool {
     let is_number = |text: &str| text.parse::<u16>().is_ok();
     let of_port = variable.split_once("_PORT_").map(|(_, rest)| rest);
@@ -27,7 +27,7 @@ pub(super) fn is_announced(variable: &str, value: &str) -> bool {
     }
 }
 
-/// What is said of one port, such as `8851_TCP_ADDR`.
+/// Returns whether it describes one port, such as `8851_TCP_ADDR`.
 fn is_of_a_port(rest: &str, value: &str) -> bool {
     let mut words = rest.split('_');
     let is_port = words.next().is_some_and(|number| number.parse::<u16>().is_ok());

@@ -48,7 +48,8 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
     Ok(())
 }
 
-/// What goes with TLS and what does not: the setting at fault, what is wrong, and the setting that it is about.
+/// Finds a setting that contradicts the TLS settings: the setting at fault, the problem, and the other
+/// setting.
 fn tls_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'static str)> {
     let Settings { tls, tls_cert, tls_key, tls_client_ca, redirect_listen, .. } = settings;
     let on = *tls == Mode::SelfSigned || (*tls == Mode::Auto && tls_cert.is_some());
@@ -67,7 +68,7 @@ fn tls_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'stati
     }
 }
 
-/// Whether the two cannot both be bound. Port 0 means any free one.
+/// Returns whether the two cannot both be bound. Port 0 means any free one.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_address = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && same_address

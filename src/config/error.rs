@@ -1,4 +1,4 @@
-//! What is wrong with the settings, in one line.
+//! Errors in the settings, each in one line.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use super::value::SECRET;
 pub struct Given {
     /// The setting, as it was spelled.
     pub key: String,
-    /// What was given.
+    /// The value, as it was written.
     pub value: String,
-    /// Who gave it.
+    /// The source of the value.
     pub source: Source,
 }
 
@@ -28,8 +28,8 @@ impl fmt::Display for Given {
     }
 }
 
-/// Whether a setting of this name holds a secret, and prints as `***`. The path of a file is none; of a name that is no
-/// setting the words decide.
+/// Returns whether a setting of this name holds a secret, and prints as `***`. The path of a file does not; a
+/// name that is no setting is judged by its words.
 pub(super) fn is_secret(key: &str) -> bool {
     if let Some(known) = KEYS.iter().find(|known| known.name == key) {
         return known.placeholder == SECRET.placeholder;
@@ -44,15 +44,15 @@ pub enum Mistake {
     /// The value is not of the setting's kind.
     #[error("{given}: give {remedy}")]
     BadValue {
-        /// What was given.
+        /// The rejected value.
         given: Box<Given>,
-        /// What would do.
+        /// The values that are accepted.
         remedy: &'static str,
     },
     /// There is no such setting.
     #[error("{given}: there is no such setting; {hint}")]
     UnknownKey {
-        /// What was given.
+        /// The rejected value.
         given: Box<Given>,
         /// The setting that may have been meant, or where to find all.
         hint: String,
@@ -60,19 +60,19 @@ pub enum Mistake {
     /// Two values that are fine alone do not go together.
     #[error("{given}: {problem} {other}")]
     Clash {
-        /// What was given.
+        /// The rejected value.
         given: Box<Given>,
-        /// How it clashes, and what would do.
+        /// The conflict, with a remedy.
         problem: &'static str,
-        /// What it clashes with.
+        /// The value that it conflicts with.
         other: Box<Given>,
     },
     /// The value is fine elsewhere.
     #[error("{given}: {problem}")]
     NotHere {
-        /// What was given.
+        /// The rejected value.
         given: Box<Given>,
-        /// Why not here, and what would do.
+        /// The reason, with a remedy.
         problem: String,
     },
     /// The settings file cannot be read, or is not TOML.
@@ -80,7 +80,7 @@ pub enum Mistake {
     File {
         /// The file, with the line if one is to blame.
         place: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }

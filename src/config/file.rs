@@ -21,7 +21,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Where it stands.
+    /// Returns the file and line of the entry.
     pub(super) fn source(&self) -> Source {
         Source::File { path: self.path.clone(), line: self.line }
     }

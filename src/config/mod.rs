@@ -30,12 +30,13 @@ use values::Values;
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// Who gave each, in the order of [`KEYS`].
+    /// The source of each, in the order of [`KEYS`].
     pub sources: Vec<(&'static str, Source)>,
 }
 
 impl Loaded {
-    /// Whether the settings file may be trusted with the secret in it, if there is one. Warns if others may read it.
+    /// Checks that the settings file may be trusted with the secret in it, if it holds one. Warns if others
+    /// may read it.
     ///
     /// # Errors
     /// [`secret::Error`].

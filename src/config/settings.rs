@@ -37,9 +37,9 @@ pub struct Key {
     pub default: &'static str,
     /// One line of why.
     pub help: &'static str,
-    /// What stands for the value in `--help`.
+    /// The placeholder of the value in `--help`.
     pub placeholder: &'static str,
-    /// What would do, as it follows the word "give".
+    /// The values that are accepted, as they follow the word "give".
     pub remedy: &'static str,
 }
 
@@ -83,17 +83,17 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Where the API and its documentation are served.
+    /// Address of the API and its documentation.
     listen: SocketAddr = "127.0.0.1:8851", ADDRESS;
-    /// Where S3 clients are answered.
+    /// Address of the S3 endpoint.
     s3_listen: SocketAddr = "127.0.0.1:8852", ADDRESS;
-    /// Where health checks and the administrator are answered; keep it from the public.
+    /// Address of probes, metrics and the administration; keep it from the public.
     ops_listen: SocketAddr = "127.0.0.1:8853", ADDRESS;
     /// The domain whose subdomains name buckets for S3 clients; any other host is taken for path style.
     s3_domain: Option<String> = "", DOMAIN_OR_NONE;
-    /// How long parts of an S3 upload are kept that nobody completes.
+    /// Hours until an uncompleted multipart upload of S3 is aborted.
     s3_upload_expiry_h: u64 = "168", HOURS;
-    /// Whether listeners use TLS: auto with `tls_cert`, self-signed with a certificate made at the first start, off.
+    /// TLS of the listeners: auto with `tls_cert`, self-signed with a certificate made at the first start, off.
     tls: tls::Mode = "auto", TLS_MODE;
     /// The server's certificate in PEM, followed by those up to one that clients trust; read again when it changes.
     tls_cert: Option<PathBuf> = "", FILE_OR_NONE;
@@ -101,13 +101,13 @@ settings! {
     tls_key: Option<PathBuf> = "", FILE_OR_NONE;
     /// Certificates in PEM: API and S3 clients need one that these have signed.
     tls_client_ca: Option<PathBuf> = "", FILE_OR_NONE;
-    /// Where plain HTTP is answered with a redirection to the API with TLS.
+    /// Address on which plain HTTP is redirected to the API with TLS.
     redirect_listen: Option<SocketAddr> = "", ADDRESS_OR_NONE;
     /// Networks of the proxies that are believed when they name the client, such as 10.0.0.0/8.
     trusted_proxies: Vec<IpNet> = "", NETWORKS;
-    /// How trusted proxies name the client; proxy-protocol is for API and S3.
+    /// Header by which trusted proxies report the client; proxy-protocol is for API and S3.
     proxy_header: ProxyHeader = "x-forwarded-for", PROXY_HEADER;
-    /// What a proxy has in front of every path, such as /pprl; trusted ones may say it in X-Forwarded-Prefix instead.
+    /// Path prefix that a proxy puts in front of every path, such as /pprl; a trusted proxy may send X-Forwarded-Prefix instead.
     base_path: BasePath = "", BASE_PATH;
     /// Requests a second and at once from one address (IPv6: from a /64), but for uploads and results.
     rate_limit: Rate = "200:50", RATE;
@@ -123,17 +123,17 @@ settings! {
     rate_limit_s3: Rate = "off", RATE;
     /// Requests to the listener for operations from one address.
     rate_limit_ops: Rate = "off", RATE;
-    /// What is answered to whom asks too often; clients of the reference service repeat after 503 alone.
+    /// Status for rate-limited requests; the reference client retries on 503 only.
     rate_limit_status: u16 = "503", REFUSAL_STATUS;
     /// Connections at a time, as far as the system allows so many open files.
     connections_max: usize = "10_000", CONNECTIONS;
     /// Connections at a time from one address (IPv6: from a /64), but for trusted proxies.
     connections_per_address_max: usize = "1_000", CONNECTIONS;
-    /// How long a client may take for the head of a request, and for the handshake of TLS.
+    /// Time limit for a request's headers, and for the TLS handshake.
     header_timeout_ms: u64 = "30_000", TIMEOUT;
-    /// How long a connection is kept on which nothing is asked: longer than proxies keep theirs, 75 s at most, so that they close first.
+    /// Time until an idle connection is closed; keep it longer than a proxy's, 75 s at most, so that the proxy closes first.
     idle_timeout_ms: u64 = "90_000", TIMEOUT;
-    /// How long a body may make no progress, in either direction.
+    /// Time that a body may make no progress, in either direction.
     transfer_timeout_ms: u64 = "60_000", TIMEOUT;
     /// Bytes a second at which the body of a request has to arrive, over ten seconds; 0 for any.
     body_rate_min: u64 = "1_024", RATE_MIN;
@@ -141,7 +141,7 @@ settings! {
     data_dir: PathBuf = "entityd-data", DIRECTORY;
     /// Lost commits of metadata.db or buckets.db to start without, as the refusal names them: metadata.db:1234.
     accept_loss: Losses = "", LOSSES;
-    /// Where objects are, a directory or a bucket of S3, Azure or Google; without one, in the data directory.
+    /// Location of objects, a directory or a bucket of S3, Azure or Google; the data directory if empty.
     objects: Location = "", LOCATION;
     /// The owner whose objects are taken over, by the identity that the refusal to start names.
     take_over_objects: Option<Identity> = "", IDENTITY_OR_NONE;
@@ -149,15 +149,15 @@ settings! {
     objects_endpoint: Option<String> = "", URL_OR_NONE;
     /// The region of the S3 store; without one, that of the environment.
     objects_region: Option<String> = "", WORD_OR_NONE;
-    /// Whether the S3 store has its buckets in the host name.
+    /// Put the bucket into the host name for the S3 store.
     objects_virtual_hosted: bool = "false", SWITCH;
-    /// Where the S3 store hands out temporary credentials; without one, at its own address.
+    /// Endpoint of the S3 store's token service; the store's own address if empty.
     objects_sts_endpoint: Option<String> = "", URL_OR_NONE;
     /// The role that those credentials take on; stores other than AWS need none.
     objects_sts_role: Option<String> = "", WORD_OR_NONE;
-    /// How long a store beyond this machine may be silent before a request to it is given up.
+    /// Time without a response after which a request to a remote object store is given up.
     objects_timeout_ms: u64 = "60_000", TIMEOUT;
-    /// How long runs wait for a store beyond this machine that does not answer, before they fail.
+    /// Time that runs wait for an unavailable object store before they fail.
     objects_wait_ms: u64 = "900_000", TIMEOUT;
     /// Bytes of objects from a bucket that are kept on the disk to be read again, 10 GiB by default; 0 for none.
     object_cache_bytes_max: u64 = "10_737_418_240", BYTES_OR_NONE;
@@ -169,15 +169,15 @@ settings! {
     s3_secret_key_file: Option<PathBuf> = "", FILE_OR_NONE;
     /// The longest life of temporary credentials that the S3 endpoint hands out.
     s3_sts_duration_max_s: u64 = "43_200", CREDENTIALS_S;
-    /// Whether data providers may upload through the object store.
+    /// Let data providers upload through the object store.
     external_uploads: bool = "true", SWITCH, alias "UPLOAD_OBJECT_STORE_ENABLED";
     /// The bucket that data providers upload to.
     upload_bucket: String = "uploads", BUCKET, alias "UPLOAD_OBJECT_STORE_BUCKET";
     /// The object store as data providers reach it; auto is the S3 endpoint on the host that they call.
     upload_endpoint: Option<String> = "auto", ENDPOINT_OR_AUTO, alias "UPLOAD_OBJECT_STORE_SERVER";
-    /// Whether they are to speak TLS to it; auto is as it is served.
+    /// Tell clients to use TLS for uploads to the object store; auto: as it is served.
     upload_secure: Option<bool> = "auto", SWITCH_OR_AUTO, alias "UPLOAD_OBJECT_STORE_SECURE";
-    /// How long credentials for uploads last.
+    /// Lifetime of credentials for uploads.
     upload_duration_s: u64 = "43_200", CREDENTIALS_S, alias "UPLOAD_OBJECT_STORE_STS_DURATION";
     /// Other object stores from which uploads may name files: hosts, and networks they may be in though not public.
     external_endpoints: ForeignEndpoints = "", FOREIGN_ENDPOINTS;
@@ -185,9 +185,9 @@ settings! {
     download_bucket: String = "anonlink", BUCKET, alias "MINIO_BUCKET";
     /// The object store as those who download reach it; auto is as for uploads.
     download_endpoint: Option<String> = "auto", ENDPOINT_OR_AUTO, alias "DOWNLOAD_OBJECT_STORE_SERVER";
-    /// Whether they are to speak TLS to it; auto is as for uploads.
+    /// Tell clients to use TLS for downloads from the object store; auto: as for uploads.
     download_secure: Option<bool> = "auto", SWITCH_OR_AUTO, alias "DOWNLOAD_OBJECT_STORE_SECURE";
-    /// How long credentials for downloads last.
+    /// Lifetime of credentials for downloads.
     download_duration_s: u64 = "43_200", CREDENTIALS_S, alias "DOWNLOAD_OBJECT_STORE_STS_DURATION";
     /// A file with the admin token; without one it is made at the first start, printed once, and kept as a digest.
     admin_token_file: Option<PathBuf> = "", FILE_OR_NONE;
@@ -197,13 +197,13 @@ settings! {
     kernel: Option<KernelName> = "auto", KERNEL;
     /// Origins whose pages may use the API from a browser, separated by commas; * is all, nothing is none.
     cors_origins: Origins = "*", ORIGINS;
-    /// Whether results are compressed for clients that accept gzip or zstd; auto is for those on other machines.
+    /// Compress results for clients that accept gzip or zstd; auto: for those on other machines.
     compress_results: Compress = "auto", COMPRESS;
-    /// Whether projects are created and listed by the administrator alone.
+    /// Restrict creating and listing projects to the admin token.
     require_admin_token: bool = "false", SWITCH;
-    /// What is logged: a level, or levels by module such as `info,entityd::queue=debug`.
+    /// Log filter: a level, or levels by module such as `info,entityd::queue=debug`.
     log: log::Filter = "info", LOG_FILTER;
-    /// What a log line looks like; auto is text on a terminal and JSON elsewhere.
+    /// Format of log lines; auto is text on a terminal and JSON elsewhere.
     log_format: log::Format = "auto", LOG_FORMAT;
     /// Request headers to repeat in log lines, separated by commas; never authorization.
     log_http_header_fields: Vec<String> = "", HEADER_NAMES, alias "LOG_HTTP_HEADER_FIELDS";
@@ -225,13 +225,13 @@ settings! {
     solver_pairs_max: u64 = "100_000_000", COUNT, alias "SOLVER_MAX_CANDIDATE_PAIRS";
     /// Candidate pairs a run may find, duplicates across blocks included; protects the disk.
     run_pairs_max: u64 = "500_000_000", COUNT, alias "SIMILARITY_SCORES_MAX_CANDIDATE_PAIRS";
-    /// How long a worker may be silent before its job is given to another.
+    /// Time without a heartbeat after which a worker's job is given to another.
     lease_ms: u64 = "30_000", LEASE;
-    /// How long a job may be worked on before it is stopped and tried again; after three attempts its run fails.
+    /// Time after which a job is stopped and tried again; after three attempts its run fails.
     job_deadline_ms: u64 = "21_600_000", DEADLINE;
     /// Queues that are served, and how many jobs of each are in hand at once.
     queues: QueueSlots = "ingest=2,compute=3,highmemory=2,maintenance=1", QUEUE_SLOTS;
-    /// What is done about a damaged or missing queue: rebuild sets it aside and fills a new one, refuse does not start.
+    /// Handling of a damaged or missing queue: rebuild sets it aside and fills a new one, refuse does not start.
     queue_damaged: OnDamage = "rebuild", ON_DAMAGE;
     /// Memory for finishing runs, in bytes; larger ones wait for each other. Auto is three quarters of what there is.
     memory_limit: Option<u64> = "auto", BYTES_OR_AUTO;
@@ -239,14 +239,14 @@ settings! {
     retention_days: Option<u64> = "off", DAYS_OR_OFF;
     /// Percent of what is stored that a clean-up may remove at once, but for a hundred things or fewer.
     cleanup_share_max: u8 = "25", PERCENT;
-    /// How often strays are swept, old projects retired and stores compacted.
+    /// Interval of maintenance: strays are swept, old projects retired and stores compacted.
     maintenance_every_ms: u64 = "3_600_000", PERIOD;
-    /// How long requests and jobs may finish after SIGTERM; what is left resumes at the next start.
+    /// Time for requests and jobs to finish after SIGTERM; the rest resumes at the next start.
     drain_timeout_ms: u64 = "25_000", WAIT;
 }
 
 impl Settings {
-    /// What the log room needs to know.
+    /// Returns the settings of the log.
     pub fn log(&self) -> log::Settings {
         log::Settings { filter: self.log.clone(), format: self.log_format }
     }

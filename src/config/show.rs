@@ -1,4 +1,4 @@
-//! What the settings are, and who said so.
+//! Prints the settings with their sources.
 
 use std::fmt::Write;
 

@@ -1,9 +1,9 @@
-//! Who gave a value.
+//! Sources of values.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from; the first in this order wins.
+/// The source of a value; the first in this order wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The command line.

@@ -24,17 +24,17 @@ use crate::system::sqlite::Losses;
 use crate::telemetry::log;
 use crate::worker::QueueSlots;
 
-/// How a value of type `T` is written.
+/// The syntax of a value of type `T`.
 pub(super) struct ValueType<T> {
-    /// What stands for the value in `--help`.
+    /// The placeholder of the value in `--help`.
     pub(super) placeholder: &'static str,
-    /// What would do, as it follows the word "give".
+    /// The values that are accepted, as they follow the word "give".
     pub(super) remedy: &'static str,
     /// The value, if the text is one.
     pub(super) read: fn(&str) -> Option<T>,
 }
 
-/// Where to listen.
+/// An address to listen on.
 pub(super) const ADDRESS: ValueType<SocketAddr> = ValueType {
     placeholder: "ADDRESS:PORT",
     remedy: "an address and a port, such as 127.0.0.1:8851 or [::]:8851, :8851 for every address, or 8851 for this \
@@ -42,7 +42,7 @@ pub(super) const ADDRESS: ValueType<SocketAddr> = ValueType {
     read: address,
 };
 
-/// Where to listen, or nowhere.
+/// An address to listen on, or none.
 pub(super) const ADDRESS_OR_NONE: ValueType<Option<SocketAddr>> = ValueType {
     placeholder: "ADDRESS:PORT",
     remedy: "an address and a port, such as 127.0.0.1:8080 or [::]:80, :80 for every address, or 8080 for this machine \
@@ -50,7 +50,7 @@ pub(super) const ADDRESS_OR_NONE: ValueType<Option<SocketAddr>> = ValueType {
     read: |text| if text.is_empty() { Some(None) } else { address(text).map(Some) },
 };
 
-/// Whether there is TLS.
+/// The TLS mode.
 pub(super) const TLS_MODE: ValueType<tls::Mode> = ValueType {
     placeholder: "auto|self-signed|off",
     remedy: "auto, self-signed or off",
@@ -69,7 +69,7 @@ pub(super) const NETWORKS: ValueType<Vec<IpNet>> = ValueType {
     read: |text| listed(text).map(network).collect(),
 };
 
-/// How a proxy names the client.
+/// The header by which a proxy reports the client.
 pub(super) const PROXY_HEADER: ValueType<ProxyHeader> = ValueType {
     placeholder: "x-forwarded-for|forwarded|proxy-protocol",
     remedy: "x-forwarded-for, forwarded or proxy-protocol",
@@ -81,21 +81,21 @@ pub(super) const PROXY_HEADER: ValueType<ProxyHeader> = ValueType {
     },
 };
 
-/// What is in front of our paths.
+/// The path prefix of a proxy.
 pub(super) const BASE_PATH: ValueType<BasePath> = ValueType {
     placeholder: "PATH",
     remedy: "a path of letters, digits and -._~ such as /pprl, not below /api or /docs",
     read: |text| BasePath::parse(text).filter(|base| !base.begins_with_one_of(&RESERVED_PATHS)),
 };
 
-/// How often something may be asked for.
+/// A rate limit.
 pub(super) const RATE: ValueType<Rate> = ValueType {
     placeholder: "RATE:BURST|off",
     remedy: "requests a second and requests at once, such as 200:50, or off",
     read: |text| text.parse().ok(),
 };
 
-/// How asking too often is answered.
+/// The status for rate-limited requests.
 pub(super) const REFUSAL_STATUS: ValueType<u16> = ValueType {
     placeholder: "503|429",
     remedy: "503 or 429",
@@ -109,14 +109,14 @@ pub(super) const CONNECTIONS: ValueType<usize> = ValueType {
     read: |text| whole(text, 1, 1_000_000).map(|connections| connections as usize),
 };
 
-/// How long to be patient.
+/// A timeout.
 pub(super) const TIMEOUT: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 100 to 86_400_000, such as 60_000, or a time such as 60s",
     read: |text| milliseconds(text, 100, 86_400_000),
 };
 
-/// How fast bytes have to come.
+/// A lowest transfer rate.
 pub(super) const RATE_MIN: ValueType<u64> = ValueType {
     placeholder: "BYTES",
     remedy: "bytes a second, such as 1_024 or 1KiB, or 0 for any",
@@ -175,7 +175,7 @@ pub(super) const PERCENT: ValueType<u8> = ValueType {
     read: |text| whole(text, 0, 100).and_then(|percent| u8::try_from(percent).ok()),
 };
 
-/// Where objects are.
+/// The location of objects.
 pub(super) const LOCATION: ValueType<Location> = ValueType {
     placeholder: "URL",
     remedy: "file:///DIR, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX",
@@ -239,7 +239,7 @@ pub(super) const SWITCH_OR_AUTO: ValueType<Option<bool>> = ValueType {
     read: |text| if text.eq_ignore_ascii_case("auto") { Some(None) } else { switch(text).map(Some) },
 };
 
-/// How long temporary credentials last.
+/// The lifetime of temporary credentials.
 pub(super) const CREDENTIALS_S: ValueType<u64> = ValueType {
     placeholder: "S",
     remedy: "seconds from 900 to 604_800, such as 43_200, or a time such as 12h",
@@ -281,7 +281,7 @@ pub(super) const UPLOADS: ValueType<usize> = ValueType {
     read: |text| whole(text, 1, 4096).map(|uploads| uploads as usize),
 };
 
-/// Whose pages may use the API.
+/// The origins whose pages may use the API.
 pub(super) const ORIGINS: ValueType<Origins> = ValueType {
     placeholder: "ORIGINS",
     remedy: "origins such as https://study.example separated by commas, or * for all",
@@ -300,7 +300,7 @@ pub(super) const COMPRESS: ValueType<Compress> = ValueType {
     },
 };
 
-/// What is done about a damaged queue.
+/// The handling of a damaged queue.
 pub(super) const ON_DAMAGE: ValueType<OnDamage> = ValueType {
     placeholder: "rebuild|refuse",
     remedy: "rebuild or refuse",
@@ -350,35 +350,35 @@ pub(super) const DAYS_OR_OFF: ValueType<Option<u64>> = ValueType {
     read: |text| if text == "off" { Some(None) } else { days(text, 1, 36_500).map(Some) },
 };
 
-/// How often something is done.
+/// An interval.
 pub(super) const PERIOD: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 1_000 to 604_800_000, such as 3_600_000, or a time such as 1h",
     read: |text| milliseconds(text, 1_000, 604_800_000),
 };
 
-/// How long a job may take.
+/// The time limit of a job.
 pub(super) const DEADLINE: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 100 to 2_592_000_000, such as 21_600_000, or a time such as 6h",
     read: |text| milliseconds(text, 100, 2_592_000_000),
 };
 
-/// How long a claim on a job lasts: long enough for a heartbeat to come in between.
+/// The length of a lease: long enough for a heartbeat to come in between.
 pub(super) const LEASE: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 100 to 86_400_000, such as 30_000, or a time such as 30s",
     read: |text| milliseconds(text, 100, 86_400_000),
 };
 
-/// How long to wait, where 0 means not at all.
+/// A waiting time; 0 means no waiting.
 pub(super) const WAIT: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 0 to 86_400_000, such as 25_000, or a time such as 25s",
     read: |text| milliseconds(text, 0, 86_400_000),
 };
 
-/// How long something is kept, in hours.
+/// A retention time in hours.
 pub(super) const HOURS: ValueType<u64> = ValueType {
     placeholder: "H",
     remedy: "hours from 1 to 87_600, such as 168, or a time such as 7d",
@@ -399,7 +399,7 @@ pub(super) const LOG_FILTER: ValueType<log::Filter> = ValueType {
     read: |text| text.parse().ok(),
 };
 
-/// What a log line looks like.
+/// The format of log lines.
 pub(super) const LOG_FORMAT: ValueType<log::Format> = ValueType {
     placeholder: "auto|text|json",
     remedy: "auto, text or json",
@@ -459,8 +459,8 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// Where to listen. A port alone, or behind `localhost`, is one of this machine alone; one behind a colon is one of every
-/// address, IPv4 and IPv6.
+/// Parses an address to listen on. A port alone, or behind `localhost`, means loopback; a port behind a colon
+/// means every address, IPv4 and IPv6.
 fn address(text: &str) -> Option<SocketAddr> {
     let port =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
@@ -472,7 +472,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     }
 }
 
-/// Whether the text is a host, and maybe a port, and nothing else.
+/// Returns whether the text is a host with or without a port, and nothing else.
 fn authority(text: &str) -> bool {
     let parsed = text.parse::<axum::http::uri::Authority>();
     parsed.is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@'))
@@ -485,7 +485,7 @@ fn service(text: &str) -> Option<String> {
     (["http", "https"].contains(&scheme) && authority(rest)).then(|| format!("{scheme}://{rest}"))
 }
 
-/// What stands between commas, without what is empty.
+/// Splits a list at its commas and leaves out empty items.
 fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }

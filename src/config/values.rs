@@ -27,7 +27,7 @@ pub(super) struct Values(BTreeMap<&'static str, Vec<Given>>);
 
 /// Names the settings file in the environment.
 const FILE_VARIABLE: &str = "ENTITYD_CONFIG";
-/// What other commands read from the environment; a server started beside them does not mind.
+/// Variables that other commands read from the environment; a server ignores them.
 const COMMANDS_VARIABLES: [&str; 3] = ["ENTITYD_ADMIN_TOKEN", "ENTITYD_OPS_CA", "ENTITYD_OPS_SERVER"];
 
 impl Values {
@@ -59,7 +59,7 @@ impl Values {
         Ok(wins)
     }
 
-    /// What was given for `key`, by whoever wins.
+    /// Returns the winning value of `key`.
     pub(super) fn given(&self, key: &'static str) -> &Given {
         self.all(key).0
     }

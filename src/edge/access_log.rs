@@ -16,7 +16,7 @@ pub const UNKNOWN_ROUTE: &str = "none";
 pub struct AccessLog {
     method: &'static str,
     uri: Uri,
-    /// What is shown of the path.
+    /// Shortens the path to the part that may be logged.
     shown: fn(&str) -> String,
     client: Option<IpAddr>,
     answered: bool,
@@ -35,7 +35,7 @@ impl AccessLog {
         self.method
     }
 
-    /// Who asked, for the log.
+    /// Returns the client's address for the log.
     pub fn client(&self) -> Option<DisplayValue<IpAddr>> {
         self.client.map(tracing::field::display)
     }

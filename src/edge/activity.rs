@@ -1,4 +1,4 @@
-//! What happens on a connection, and for how long nothing has.
+//! Tracks the activity of a connection, and the time without any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,17 +13,17 @@ use crate::runtime::clock::Stopwatch;
 /// The shortest pause between two looks at a connection.
 const LOOK_MIN: Duration = Duration::from_millis(20);
 
-/// What happens on a connection, as seen by its socket, its requests and its answers.
+/// The activity of a connection, as its socket, its requests and its responses report it.
 #[derive(Debug)]
 pub(super) struct Activity {
     watch: Stopwatch,
     /// Requests that are not answered to the last byte.
     under_way: AtomicUsize,
-    /// When a byte was last sent, or a request began or ended.
+    /// The time at which a byte was last sent, or a request began or ended.
     moved_ms: AtomicU64,
     /// Bodies that nobody wants and that are read to their end.
     lingering: AtomicUsize,
-    /// When the first byte of a request arrived that has not begun; 0 if none has.
+    /// The arrival time of the first byte of a request that has not begun; 0 if there is none.
     head_ms: AtomicU64,
     /// Pieces of answers that wait to be sent; with HTTP/2 there may be several.
     waiting: Mutex<Vec<Piece>>,
@@ -36,7 +36,7 @@ pub(super) struct Activity {
 /// A piece of an answer that waits to be sent.
 #[derive(Debug)]
 struct Piece {
-    /// What it answers.
+    /// The request that it answers.
     request: u64,
     since_ms: u64,
     bytes: usize,
@@ -111,7 +111,7 @@ impl Activity {
         LingerGuard(Arc::clone(self))
     }
 
-    /// Whether no request is under way.
+    /// Returns whether no request is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0
     }
@@ -129,7 +129,7 @@ impl Activity {
         }
     }
 
-    /// What is left of the time that the client has for what it is at; nothing if it has all the time it likes.
+    /// Returns the time that the client has left for its current step; none if it has no limit.
     fn left(&self, timeouts: &Timeouts) -> Option<Duration> {
         let moved = self.moved_ms.load(Ordering::Relaxed);
         let head = self.head_ms.load(Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use axum::http::header::{HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, StatusCode};
 
-/// Why a request is refused whatever it asks for, if it is.
+/// Returns the status and detail for a request that is ambiguous, which is rejected whatever it asks for.
 pub(super) fn refusal(headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     if headers.get_all(HOST).iter().nth(1).is_some() {
         return Some((StatusCode::BAD_REQUEST, "the header Host is there more than once"));

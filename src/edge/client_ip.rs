@@ -19,7 +19,7 @@ use super::public_address::PublicAddress;
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// Whether it is on this machine.
+    /// Returns whether it is on this machine.
     pub fn is_near(self) -> bool {
         self.0.to_canonical().is_loopback()
     }
@@ -30,7 +30,7 @@ impl ClientIp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedHost(pub String);
 
-/// How trusted proxies name the client.
+/// The header by which trusted proxies report the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyHeader {
@@ -56,7 +56,7 @@ impl TrustedProxies {
         Self { proxies, header, hinted: AtomicBool::new(false) }
     }
 
-    /// Whether `peer` is a proxy that is believed.
+    /// Returns whether `peer` is a trusted proxy.
     pub(super) fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.proxies.iter().any(|network| network.contains(&peer))
@@ -96,7 +96,7 @@ impl TrustedProxies {
         forwarded::host(headers).filter(|_| self.trusts(peer)).map(ForwardedHost)
     }
 
-    /// What `peer` says about the address that its client has asked for, if it is a proxy that is believed.
+    /// Returns the public address that `peer` reports for its client's request, if it is a trusted proxy.
     pub(super) fn outside(&self, peer: IpAddr, headers: &HeaderMap) -> Option<PublicAddress> {
         if !self.trusts(peer) {
             return None;

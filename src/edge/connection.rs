@@ -31,11 +31,11 @@ use super::timeouts::TimedBody;
 use super::tracked_body::TrackedBody;
 use super::tracked_stream::{Stream, TrackedStream};
 
-/// How long a slow client has for the last bytes of an answer once the server stops.
+/// Time for a slow client to take the last bytes of a response once the server stops.
 const LAST_BYTES: Duration = Duration::from_secs(2);
-/// How often it is looked whether they are sent.
+/// The interval at which that is checked.
 const LOOK: Duration = Duration::from_millis(50);
-/// What browsers are told of a listener with TLS: for a year, come back with TLS only.
+/// The HSTS header of a listener with TLS: for a year, browsers return with TLS only.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// Requests under way at a time on a connection of HTTP/2.
 const STREAMS_MAX: u32 = 128;
@@ -68,7 +68,7 @@ fn refused(peer: IpAddr, error: &io::Error) {
     }
 }
 
-/// What the requests of a connection share.
+/// The state that the requests of a connection share.
 struct Host {
     config: ListenerConfig,
     router: Router,

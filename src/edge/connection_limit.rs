@@ -22,7 +22,7 @@ struct Counts {
     by_network: HashMap<Network, usize>,
 }
 
-/// Why somebody is not let in.
+/// The limit that a connection exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitReached {
     /// As many are there as may be.

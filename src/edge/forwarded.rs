@@ -18,12 +18,12 @@ pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAd
     elements(headers, FORWARDED).map(|element| address(&pair(element?, "for")?))
 }
 
-/// What the nearest proxy says in a header of its own.
+/// Returns the value that the nearest proxy wrote into a header of its own.
 pub(super) fn nearest<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
     elements(headers, HeaderName::from_static(name)).next().flatten()
 }
 
-/// What the nearest proxy says under this name in `Forwarded`.
+/// Returns the value that the nearest proxy wrote under this name in `Forwarded`.
 pub(super) fn forwarded_as(headers: &HeaderMap, name: &str) -> Option<String> {
     pair(elements(headers, FORWARDED).next().flatten()?, name)
 }
@@ -52,7 +52,7 @@ pub(super) fn host(headers: &HeaderMap) -> Option<String> {
     Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-/// What commas separate in a header, across its lines, the last first.
+/// Splits a header at its commas, across its lines, the last element first.
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Option<&str>> {
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     lines.into_iter().rev().flat_map(|line| {

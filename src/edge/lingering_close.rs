@@ -1,5 +1,5 @@
-//! What is still read of a body that nobody wants, so that its sender comes to read the answer: one that sends all
-//! before it listens would otherwise see a reset instead.
+//! Reads on after an early response, so that the client comes to read it: one that sends everything before it
+//! listens would otherwise see a reset instead.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,9 +19,10 @@ use crate::runtime::clock::Stopwatch;
 
 /// For how long it is read.
 const TIME_MAX: Duration = Duration::from_secs(30);
-/// How much of it a second. It is thrown away piece by piece, so that only the network and the processor are to be spared.
+/// The most bytes read a second. They are discarded piece by piece; the limit spares the network and the
+/// processor.
 const BYTES_PER_SECOND: u64 = 64 << 20;
-/// How long a connection that was refused may be silent until it is closed.
+/// Silence after which a rejected connection is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Bytes that are read of it at a time.
 const PIECE_BYTES: usize = 16 << 10;

@@ -14,9 +14,9 @@ use super::connection_limit::LimitReached;
 use super::listener_config::ListenerConfig;
 use super::log_throttle::LogThrottle;
 
-/// How long accepting pauses when the system refuses, most likely for want of file descriptors.
+/// The pause in accepting after the system refused, most likely for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
-/// What a connection is told for which there is no room, where it can be told.
+/// The response to a connection beyond the limit, where it can be sent.
 const NO_ROOM: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 

@@ -24,7 +24,7 @@ pub struct ListenerConfig {
     pub trusted_proxies: Arc<TrustedProxies>,
     /// Limits requests.
     pub rate_limit: Option<RateLimit>,
-    /// How slow a client may be.
+    /// The timeouts for a client.
     pub timeouts: Timeouts,
     /// Makes request ids.
     pub entropy: Entropy,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::runtime::clock::Stopwatch;
 
-/// How many milliseconds lie between two times that it is said.
+/// The least milliseconds between two log lines.
 const PAUSE_MS: u64 = 10_000;
 
 /// Counts what would fill the log.

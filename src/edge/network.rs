@@ -1,4 +1,4 @@
-//! Who counts as one client.
+//! The network that counts as one client.
 
 use std::net::IpAddr;
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How version 2 begins.
+/// The first bytes of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, its end included.
 const LINE_MAX: usize = 107;
@@ -80,7 +80,7 @@ fn malformed() -> io::Error {
 mod tests {
     use super::*;
 
-    /// What is announced, and what is left to read after it.
+    /// Reads the header, and the bytes that follow it.
     async fn announced(mut bytes: &[u8]) -> (Option<Option<String>>, String) {
         let read = read(&mut bytes).await.ok();
         let address = read.map(|address| address.map(|address| address.to_string()));

@@ -40,12 +40,12 @@ impl BasePath {
         self.0.split('/').nth(1).is_some_and(|first| segments.contains(&first))
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no prefix.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What follows it in a path, from the slash on; nothing if the path is not below it.
+    /// Returns the rest of a path behind the prefix, from the slash on; none if the path is not below it.
     pub fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(self.0.as_str()).filter(|_| !self.is_empty())?;
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
@@ -58,8 +58,8 @@ impl fmt::Display for BasePath {
     }
 }
 
-/// What a trusted proxy says about the address that its client has asked for. An argument of handlers; empty where none says
-/// anything.
+/// The address that the client has asked for, as a trusted proxy reports it. An extractor for handlers; empty
+/// without such a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicAddress {
     scheme: Option<&'static str>,
@@ -68,7 +68,7 @@ pub struct PublicAddress {
 }
 
 impl PublicAddress {
-    /// What makes sense of what was said.
+    /// Keeps the parts of a report that are valid.
     pub fn said(scheme: Option<&str>, host: Option<&str>, base: Option<&str>) -> Self {
         let known = |said: &str| ["http", "https"].into_iter().find(|known| said.eq_ignore_ascii_case(known));
         let named = |host: &str| host.parse::<Authority>().ok().filter(|host| !host.as_str().contains('@'));
@@ -81,13 +81,13 @@ impl PublicAddress {
         self.host.as_ref().map(Authority::host)
     }
 
-    /// What is in front of our paths, as this proxy says or else as it is configured.
+    /// Returns the path prefix: the one that this proxy reports, else the configured one.
     pub fn base<'a>(&'a self, configured: &'a BasePath) -> &'a BasePath {
         self.base.as_ref().unwrap_or(configured)
     }
 
-    /// Where everything of this server is, without a slash at the end: the whole address where that is known, else the path
-    /// in front of ours; nothing, if there is none.
+    /// Returns the root of this server without a slash at the end: the whole address where that is known,
+    /// else the path prefix; none if there is neither.
     pub fn root(&self, configured: &BasePath) -> Option<String> {
         let base = self.base(configured);
         let scheme = self.scheme.map_or_else(String::new, |scheme| format!("{scheme}:"));

@@ -1,4 +1,4 @@
-//! What a request is called: the same in every line of the log and towards the caller.
+//! The request id, the same in every log line and in the response.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::runtime::entropy::Entropy;
 /// The header by which the caller learns the name.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What a request is called. Every request that comes in by a listener carries it.
+/// The id and the trace of a request. Every request that comes in by a listener carries one.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId {
     /// Hexadecimal digits.
     id: [u8; 8],
     trace: Trace,
-    /// Whether the caller named the trace.
+    /// Set if the caller sent the trace.
     traced: bool,
 }
 
@@ -49,7 +49,7 @@ impl RequestId {
         Self { id: digits, trace: given.unwrap_or(fresh), traced: given.is_some() }
     }
 
-    /// What the caller may ask about.
+    /// Returns the id that the caller can quote.
     pub fn id(&self) -> &str {
         str::from_utf8(&self.id).expect("digits are text")
     }

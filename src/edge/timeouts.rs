@@ -1,4 +1,4 @@
-//! How slow a client may be, and the body of a request that is not waited for forever.
+//! The timeouts for a client, and a request body that fails when it arrives too slowly.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,10 +11,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::runtime::clock::Stopwatch;
 
-/// How long a body has to be waited for, in all, until its rate is looked at; then it begins anew.
+/// The waiting time over which the rate of a body is measured; then the measurement begins anew.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// How slow a client may be.
+/// The timeouts for a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For the head of a request, and for the greeting before it.
@@ -43,7 +43,7 @@ pub enum Stalled {
     /// Nothing came for long.
     #[error("the body stopped arriving")]
     Silent,
-    /// What came was too little.
+    /// The body arrived below the lowest rate.
     #[error("the body arrives too slowly")]
     Slow,
 }

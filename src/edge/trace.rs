@@ -35,7 +35,7 @@ impl Trace {
         hex::encode(self.id)
     }
 
-    /// What the caller, and whoever is asked on the way, is told.
+    /// Returns the `traceparent` for the response, and for requests to others.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         let mut text = *b"00-................................-................-..";
         let parts: [(_, &[u8]); 3] = [(3..35, &self.id), (36..52, &self.span), (53..55, &[self.flags])];

@@ -42,8 +42,8 @@ macro_rules! either {
 }
 
 impl TrackedStream {
-    /// Whether an error only says that a client with TLS has closed its sending side without saying so in TLS. No request ends
-    /// with its connection, so that nobody can cut one short like this unnoticed.
+    /// Returns whether an error only means that a TLS client closed its sending side without a close_notify.
+    /// No request ends with its connection, so a truncation cannot go unnoticed.
     fn ends_by(&self, error: &io::Error) -> bool {
         matches!(self.stream, Stream::Tls(_)) && error.kind() == io::ErrorKind::UnexpectedEof
     }

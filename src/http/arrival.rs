@@ -1,4 +1,5 @@
-//! What is done with every request before it is looked at: headers that must not be there twice, and content codings.
+//! Checks and decodes each request before it is routed: headers that must not be repeated, and content
+//! codings.
 
 use axum::body::Body;
 use axum::extract::Request;

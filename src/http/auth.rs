@@ -1,4 +1,4 @@
-//! Who calls: the token in the header `Authorization`, alone or after the word `Bearer`, and what it opens.
+//! Identifies the caller by the token in the header `Authorization`, alone or after the word `Bearer`.
 
 use std::convert::Infallible;
 
@@ -12,8 +12,8 @@ use super::problem::Problem;
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState, ResultType, Run, RunId, Token};
 
-/// What a request says about its caller, not yet looked up: the names in the path and the token. A name
-/// or token that cannot be read opens nothing, exactly like one that is unknown.
+/// The caller as the request names it, not yet looked up: the ids in the path and the token. A malformed id
+/// or token grants nothing, exactly like one that is unknown.
 #[derive(Debug)]
 pub(super) struct Caller {
     project: Option<ProjectId>,
@@ -21,7 +21,7 @@ pub(super) struct Caller {
     presented: PresentedToken,
 }
 
-/// What the header `Authorization` holds.
+/// The content of the header `Authorization`.
 #[derive(Debug)]
 enum PresentedToken {
     Nothing,
@@ -29,7 +29,7 @@ enum PresentedToken {
     Token(Token),
 }
 
-/// What a token opens in its project.
+/// The role that a token has in its project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Everything but uploading.
@@ -128,7 +128,7 @@ impl Caller {
     }
 }
 
-/// What `token` opens in `project`, if anything.
+/// Returns the role of `token` in `project`, if it has one.
 fn role(project: &ProjectState, token: &Token) -> Option<Role> {
     let owner = std::iter::once((Role::Owner, project.result_token));
     let parties = (0..).zip(&project.parties).flat_map(|(index, party)| {

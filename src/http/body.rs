@@ -73,7 +73,7 @@ impl Pieces {
     }
 }
 
-/// Why a body did not arrive.
+/// Maps the error that ended a body to a response.
 fn broken(error: &axum::Error) -> Problem {
     let mut causes = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
     let known = causes.find_map(|cause| {
@@ -123,7 +123,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Whether the headers announce JSON, of whatever flavour.
+/// Returns whether the headers announce JSON of any flavour.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|media| {
         media.subtype() == mime::JSON && media.type_() == mime::APPLICATION

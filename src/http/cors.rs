@@ -21,7 +21,7 @@ pub enum Origins {
     Only(Vec<HeaderValue>),
 }
 
-/// What is not an origin.
+/// Text that is not an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an origin is a scheme and a host, such as https://study.example")]
 pub struct BadOrigin;
@@ -63,7 +63,7 @@ impl Serialize for Origins {
 }
 
 impl Origins {
-    /// What a page of `asking` is told; absent if it may not use the API.
+    /// Returns the origin that a page at `asking` may be allowed as; none if it may not use the API.
     fn allowed(&self, asking: Option<&HeaderValue>) -> Option<HeaderValue> {
         match self {
             Self::Any => Some(HeaderValue::from_static("*")),
@@ -100,7 +100,7 @@ const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE
 /// Headers of answers that a page may read.
 const EXPOSED: &str = "Content-Length, Content-Range, Content-Type, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, traceparent";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
-/// How long a browser may remember the answer: twenty days, as the reference service says.
+/// Time that a browser may cache the preflight response: twenty days, as in the reference service.
 const REMEMBERED_SECONDS: &str = "1728000";
 
 /// Answers a browser that asks what it may send, and says in every answer who may read it.
@@ -120,7 +120,7 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// Whether a path leads to the API, perhaps below what a proxy has in front of it.
+/// Returns whether a path leads to the API, with or without a proxy's prefix.
 fn is_api(path: &str) -> bool {
     path.contains("/api/v1/")
 }

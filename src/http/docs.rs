@@ -11,7 +11,7 @@ use super::State;
 use super::openapi::document_of;
 use crate::edge::PublicAddress;
 
-/// What a page may do: show itself, and ask this server.
+/// The content security policy of pages: they may show themselves, and call this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

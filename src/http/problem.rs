@@ -16,7 +16,7 @@ use crate::{metadata, queue};
 /// The media type of a [`Problem`].
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// When to come again where nothing else is known.
+/// Seconds in `Retry-After` where nothing better is known.
 const RETRY_AFTER_S: u16 = 5;
 
 /// A refusal: RFC 9457. It names what is wrong with the request and nothing of what is inside.
@@ -32,10 +32,10 @@ pub(super) struct Problem {
     /// The status of the answer.
     #[schema(minimum = 400, maximum = 599, example = 400)]
     status: u16,
-    /// What is wrong, for people.
+    /// The problem, for people.
     #[schema(example = "`threshold`: expected a number above 0 and at most 1, at line 1 column 17")]
     detail: Cow<'static, str>,
-    /// What the log calls the request; also in the header `X-Request-Id`.
+    /// The id of the request in the log; also in the header `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "9f86d081")]
     request_id: Option<String>,

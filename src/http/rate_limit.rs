@@ -25,7 +25,7 @@ pub fn limit_ops(limits: Arc<Limits>, status: StatusCode) -> RateLimit {
     RateLimit::new("ops", limits, status, |status, limit, _| Problem::too_soon(status, limit).into_response())
 }
 
-/// What a request is counted as.
+/// Returns the class that a request counts as.
 fn class(method: &Method, path: &str) -> Class {
     let last = path.trim_end_matches('/').rsplit('/').next();
     match (method, last) {

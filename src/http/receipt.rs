@@ -77,7 +77,7 @@ pub(super) async fn renew(
 }
 
 impl Accepted {
-    /// Whether a body holds the encodings that are `stored`. Blocks.
+    /// Returns whether a body holds the encodings that are `stored`. Blocks.
     fn is_sent_again(self, stored: impl Read, form: &Form, incoming: Incoming) -> bool {
         let sink = Likeness { stored: BufReader::new(stored), piece: Vec::new() };
         let found = match *form {

@@ -60,7 +60,8 @@ fn endpoints() -> Router<State> {
         .route("/projects/{project_id}/runs/{run_id}/result", get(results::result))
 }
 
-/// What else is asked for. Where a slash is missing, the address is relative: it is right whatever a proxy has in front.
+/// Answers every other path. The redirection for a missing slash is relative, so that it is right whatever
+/// prefix a proxy has.
 async fn lost(Extract(state): Extract<State>, outside: PublicAddress, uri: Uri) -> Response {
     let base = outside.base(&state.settings.base_path).to_string();
     match (uri.path().rsplit_once('/'), uri.path()) {
@@ -70,7 +71,7 @@ async fn lost(Extract(state): Extract<State>, outside: PublicAddress, uri: Uri) 
     }
 }
 
-/// What nobody has.
+/// Answers a path that does not exist.
 pub(super) async fn unknown() -> Response {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing here; /docs says what there is").into_response()
 }

@@ -1,23 +1,23 @@
-//! What the operator can tell this room.
+//! The settings of the API.
 
 use super::compress::Compress;
 use super::cors::Origins;
 use crate::edge::BasePath;
 
-/// What the operator can tell this room.
+/// The settings of the API.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Bytes in the body of an upload at most; more are answered with 413.
     pub body_bytes_max: u64,
     /// Uploads whose bodies are read at a time; others wait for their turn. Each has a thread for itself.
     pub uploads_max: usize,
-    /// What a proxy has in front of our paths.
+    /// The path prefix of a proxy.
     pub base_path: BasePath,
-    /// Whose pages may use the API from a browser.
+    /// The origins whose pages may use the API from a browser.
     pub cors_origins: Origins,
     /// Which results are compressed.
     pub compress_results: Compress,
-    /// Whether the administrator alone creates and lists projects.
+    /// Set if creating and listing projects takes the admin token.
     pub require_admin_token: bool,
     /// Request headers repeated in log lines, in lower case. The caller has kept out those that carry
     /// secrets.

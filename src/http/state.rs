@@ -1,4 +1,4 @@
-//! What every handler has at hand.
+//! The state of every handler.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::metadata;
 use crate::objects::{Objects, Spool};
 use crate::system::ballast::Ballast;
 
-/// How long an upload waits for its turn.
+/// Time that an upload waits for its turn.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// What every handler has at hand. Cheap to clone: that is done several times a request.
+/// The state of every handler. Cheap to clone, which happens several times a request.
 #[derive(Clone)]
 pub struct State(Arc<Shared>);
 
-/// What there is of it once.
+/// The shared part of the state.
 pub struct Shared {
     /// Knows what exists and decides what happens.
     pub coordinator: Coordinator,
     /// Uploads go there, results come from there.
     pub objects: Objects,
-    /// Who is the administrator.
+    /// The admin token.
     pub admin: Access,
     /// The object store as clients may use it, if they may.
     pub external: Option<ClientStore>,
@@ -38,7 +38,7 @@ pub struct Shared {
     pub spool: Spool,
     /// Room for what leaves more of it than it takes.
     pub ballast: Ballast,
-    /// What the operator said.
+    /// The settings.
     pub settings: Settings,
     /// Makes results smaller.
     pub(super) compressor: Compressor,
@@ -47,7 +47,7 @@ pub struct Shared {
 }
 
 impl State {
-    /// What the handlers of a server have at hand.
+    /// Assembles the state of the handlers of a server.
     pub fn new(
         coordinator: Coordinator,
         objects: Objects,

@@ -22,24 +22,24 @@ use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
 
-/// How long letting go of an upload pauses after a failure.
+/// The pause after a failure to release an upload.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often the end of another upload with the same token is waited for, [`PAUSE`] each time.
+/// The number of pauses of [`PAUSE`] to wait for another upload with the same token.
 const PATIENCE_PAUSES: u32 = 5;
 
-/// What the body is.
+/// The form of the body.
 #[derive(Clone, Debug)]
 pub(super) enum Form {
     /// One of the JSON shapes.
     Json {
-        /// Whether the project uses blocking.
+        /// Set if the project uses blocking.
         uses_blocking: bool,
         /// The host by which the caller knows this server.
         host: Option<String>,
     },
     /// Encodings, one after the other.
     Binary {
-        /// How many.
+        /// The number of records.
         records: u32,
         /// Bytes of each.
         encoding_bytes: u32,
@@ -55,7 +55,7 @@ impl Form {
         }
     }
 
-    /// What a body of `bytes` takes in the spool, about: three bytes of an encoding are four in JSON.
+    /// Estimates the spool bytes of a body of `bytes`: three bytes of an encoding are four in JSON.
     const fn spooled_bytes(&self, bytes: u64) -> u64 {
         match self {
             Self::Json { .. } => bytes / 4 * 3,
@@ -210,7 +210,7 @@ impl Slot {
     }
 }
 
-/// What arrived.
+/// The content that arrived.
 enum Spooled {
     /// The data itself.
     Inline(Box<Inline>),

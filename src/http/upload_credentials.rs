@@ -1,4 +1,4 @@
-//! What clients are told about the object store: where it is, and what opens it.
+//! Access of clients to the object store: its location, and credentials for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::telemetry::chain;
 pub struct ClientStore {
     /// Hands out credentials.
     pub office: Arc<dyn PassOffice>,
-    /// Where clients upload to.
+    /// The bucket for uploads.
     pub upload: Bucket,
-    /// Where clients download from.
+    /// The bucket for downloads.
     pub download: Bucket,
     /// Which stores of other people an upload may name files in.
     pub foreign: ForeignEndpoints,
@@ -31,15 +31,15 @@ pub struct ClientStore {
 /// A bucket as clients see it.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    /// Where it is served.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Whether that speaks TLS.
+    /// Set if the endpoint speaks TLS.
     pub secure: bool,
     /// Its name.
     pub name: String,
-    /// What stands in front of our keys.
+    /// The key prefix.
     pub prefix: String,
-    /// How long credentials for it last.
+    /// The lifetime of credentials.
     pub duration: Duration,
 }
 
@@ -59,18 +59,18 @@ pub(super) struct Credentials {
     access_key_id: String,
     secret_access_key: String,
     session_token: String,
-    /// When they end, in UTC.
+    /// The time at which they expire, in UTC.
     #[schema(example = "2026-11-22T20:41:41.000000")]
     expiration: String,
 }
 
-/// What the credentials open.
+/// The location that the credentials open.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ObjectLocation {
     /// Host and port.
     #[schema(example = "127.0.0.1:8852")]
     endpoint: String,
-    /// Whether to speak TLS.
+    /// Set if clients use TLS.
     secure: bool,
     /// The bucket.
     #[schema(example = "uploads")]
@@ -147,8 +147,8 @@ impl ClientStore {
         Ok((pass.into(), ObjectLocation { endpoint, secure, bucket, path }))
     }
 
-    /// What an upload by reference names, and the keys to what is not in our bucket: files that the caller may have
-    /// uploaded to our bucket, or files in another store that the operator has listed. `number` is that of the upload.
+    /// Resolves an upload by reference to its files: files that the caller may have uploaded to our bucket,
+    /// or files in another store that the operator has listed. `number` is that of the upload.
     pub(super) fn reference(
         &self,
         (project, party, number): (ProjectId, u32, u32),
@@ -238,7 +238,7 @@ fn foreign(
     Ok((Box::new(ForeignFile { endpoint, secure, bucket, path }), keys))
 }
 
-/// Where a party's files are.
+/// Returns the path of a party's files.
 fn path(project: ProjectId, party: u32) -> String {
     format!("{project}/{party}")
 }

@@ -47,7 +47,7 @@ impl Timestamp {
         seconds.chars().filter(char::is_ascii_alphanumeric).chain(['Z']).collect()
     }
 
-    /// How long it has been since `earlier`; zero if `earlier` is not earlier.
+    /// Returns the time since `earlier`; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -67,7 +67,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where the time comes from. Cheap to clone.
+/// A source of time. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -80,7 +80,7 @@ enum Source {
 #[derive(Debug)]
 struct Manual {
     steady: AtomicI64,
-    /// How far the wall clock is ahead of the steady one.
+    /// The lead of the wall clock over the steady one.
     ahead: AtomicI64,
 }
 
@@ -141,7 +141,7 @@ fn wall() -> Timestamp {
     Timestamp::default().after(since)
 }
 
-/// How long the machine has been up, suspension included.
+/// Returns the time since boot, suspension included.
 fn since_boot() -> Duration {
     let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(since.tv_sec.cast_unsigned(), since.tv_nsec as u32)

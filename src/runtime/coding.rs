@@ -44,7 +44,7 @@ pub struct UnknownCoding(String);
 pub struct Undecodable(Coding);
 
 impl Undecodable {
-    /// What could not be decoded, if that is why reading failed.
+    /// Returns the coding that could not be decoded, if that is why reading failed.
     pub fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
@@ -117,7 +117,7 @@ fn decoder(
     coding: Coding,
     is_zlib: bool,
 ) -> Pin<Box<dyn AsyncRead + Send>> {
-    /// What stands behind the end is decoded, too, so that nothing is left out.
+    /// Decodes the bytes behind the end, too, so that nothing is left out.
     macro_rules! whole {
         ($decoder:expr) => {{
             let mut decoder = $decoder;
@@ -136,7 +136,7 @@ fn decoder(
     }
 }
 
-/// Whether bytes begin as zlib does.
+/// Returns whether bytes begin as zlib does.
 fn is_zlib(head: &[u8]) -> bool {
     match head {
         [method, flags, ..] => method & 0x0F == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0,

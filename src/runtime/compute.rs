@@ -22,7 +22,7 @@ impl Pool {
             .map_err(std::io::Error::other)
     }
 
-    /// How many threads compute.
+    /// Returns the number of computing threads.
     pub fn threads(&self) -> usize {
         self.0.current_num_threads()
     }
@@ -65,7 +65,7 @@ pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
     })
 }
 
-/// What a panic said, as far as it said it in words.
+/// Returns the message of a panic, if it is text.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()

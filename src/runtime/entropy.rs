@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// Where random bytes come from. Cheap to clone.
+/// A source of random bytes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Entropy(Source);
 

@@ -32,11 +32,11 @@ pub const VARIABLES: [&str; 2] = [BREAKPOINT, SLOW];
 pub enum Moment {
     /// It begins.
     Begun,
-    /// What it reads is open and checked; nothing is done with it yet.
+    /// Its inputs are open and checked; nothing is done with them yet.
     Opened,
     /// Its work is done; nothing of it is visible yet.
     Done,
-    /// What it made is at rest under its name.
+    /// Its outputs are stored under their names.
     Published,
     /// Its outcome is written down; whoever asked for it has not been told.
     Reported,
@@ -87,12 +87,12 @@ struct Plan {
 #[derive(Debug)]
 struct Stop {
     step: String,
-    /// How often the step is still to be passed before it stops the process.
+    /// The number of times that the step still passes before the action.
     passes: AtomicU32,
     action: Action,
 }
 
-/// What happens at a breakpoint.
+/// The action of a failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     /// The process dies.
@@ -106,7 +106,7 @@ enum Action {
 }
 
 impl Plan {
-    /// What the environment asks for; absent if that is nothing.
+    /// Parses the environment; none if it asks for nothing.
     fn read(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let stop = variable(BREAKPOINT).map(|text| Stop::parse(&text));
         let slow = variable(SLOW).map(|text| slow_steps(&text)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whether something that many use works, as they have found.
+//! Tracks how long a shared dependency has been failing.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl OutageTimer {
         self.lock().take().is_some()
     }
 
-    /// Whether the last one who asked had no answer.
+    /// Returns whether the last attempt failed.
     pub fn is_failing(&self) -> bool {
         self.lock().is_some()
     }

@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::disk;
 
-/// What a start may write: the queue's commit log into its store, a few pages of metadata.
+/// Bytes that a start may write: the queue's commit log into its store, a few pages of metadata.
 const BYTES: u64 = 24 << 20;
 /// With less than this left, a start gives the reserve up.
 const FREE_MIN: u64 = 8 << 20;

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// What is written to see whether anything can be.
+/// Bytes written to find out whether writing works.
 const PROBE_BYTES: usize = 4096;
 
 /// The room of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// What this process may still write.
+    /// The bytes that this process may still write.
     pub free_bytes: u64,
-    /// What the file system holds in all.
+    /// The size of the file system.
     pub total_bytes: u64,
 }
 

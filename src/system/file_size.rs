@@ -1,4 +1,4 @@
-//! How large a file of the process may become.
+//! The limit on the size of a file.
 
 use std::io;
 

@@ -95,7 +95,7 @@ impl Register {
         self.identity
     }
 
-    /// Whether `store` was made before.
+    /// Returns whether `store` was made before.
     pub fn has(&self, store: &str) -> bool {
         self.made.contains(store)
     }

@@ -1,4 +1,4 @@
-//! How much memory this process may use.
+//! The memory that this process may use.
 
 use std::fmt;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
-/// Where control groups are.
+/// The root of the control groups.
 const GROUPS: &str = "/sys/fs/cgroup";
 
 /// A bound on memory.

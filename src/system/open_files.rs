@@ -1,4 +1,4 @@
-//! How many files and sockets the process may have open at a time, and waiting for one to be closed.
+//! The limit on open files and sockets, and waiting until one is closed.
 
 use std::error::Error;
 use std::io;
@@ -9,11 +9,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::runtime::clock::Stopwatch;
 
-/// How long a full table of open files is waited for.
+/// Time to wait while the table of open files is full.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is tried again meanwhile.
+/// The interval of retries meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What the system says of a full table: that of the process, and that of the machine.
+/// The system's errors for a full table: that of the process, and that of the machine.
 const FULL: [&str; 2] = ["(os error 24)", "(os error 23)"];
 /// Files that are merged at once, where few files may be open and where many may.
 const MERGED: (u64, u64) = (4, 128);
@@ -30,12 +30,12 @@ pub fn raise() {
     }
 }
 
-/// How many it may have open.
+/// Returns the number of files that the process may have open.
 pub fn max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many files a job merges at once: a small part of those that may be open.
+/// Returns the number of files that a job merges at once: a small part of those that may be open.
 pub fn merged_at_once() -> usize {
     (max() / 32).clamp(MERGED.0, MERGED.1) as usize
 }
@@ -70,7 +70,8 @@ pub async fn patiently_async<T, E: Error + 'static, F: Future<Output = Result<T,
     }
 }
 
-/// Whether too many files are open for another. Errors with a path added have lost the number, but not the text.
+/// Returns whether the error means that too many files are open. An error with a path added has lost the
+/// number, but not the text.
 fn is_full(error: &(dyn Error + 'static)) -> bool {
     let text = error.to_string();
     FULL.iter().any(|full| text.contains(full)) || error.source().is_some_and(is_full)

@@ -12,7 +12,7 @@ use rustix::process::{getegid, geteuid};
 
 pub use rustix::fs::Access;
 
-/// Whose a file or a folder is, and as whom this process runs.
+/// The owner of a file or folder, and the user that this process runs as.
 struct Denied {
     path: PathBuf,
     owner: (u32, u32),

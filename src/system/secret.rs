@@ -43,7 +43,7 @@ impl Serialize for Hidden {
     }
 }
 
-/// Why a secret cannot be had from its file.
+/// An error in reading a secret from its file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Others could put their own secret there.
@@ -76,7 +76,7 @@ pub enum Error {
         path: PathBuf,
         /// The fewest characters.
         least: usize,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
     /// It cannot be read or written.
@@ -84,7 +84,7 @@ pub enum Error {
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         cause: io::Error,
     },
 }
@@ -127,7 +127,7 @@ pub fn read_word(path: &Path, least: usize) -> Result<Zeroizing<String>, Error> 
     Err(Error::NoWord { path: path.to_owned(), least, problem })
 }
 
-/// Whether the file at `path`, which holds a secret, may be trusted.
+/// Checks that the file at `path`, which holds a secret, may be trusted.
 ///
 /// # Errors
 /// [`Error`].
@@ -136,7 +136,7 @@ pub fn check_at(path: &Path) -> Result<(), Error> {
     check(path, &metadata)
 }
 
-/// Whether a file that holds a secret may be trusted.
+/// Checks that a file that holds a secret may be trusted.
 ///
 /// # Errors
 /// [`Error::Writable`].

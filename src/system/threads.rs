@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 /// Bytes of the stack of a thread, if nobody says otherwise.
 pub const STACK_BYTES: u64 = 2 << 20;
 
-/// How many cores the process may use.
+/// Returns the number of cores that the process may use.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }

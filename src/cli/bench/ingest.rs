@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// Blocks of each record in the upload that has blocks
     #[arg(long, value_name = "N", default_value_t = 5)]
     blocks: u32,
-    /// Where the temporary directory goes
+    /// Parent of the temporary directory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// End with a line of JSON
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
 /// Says a line or more.
 type Say<'a> = &'a dyn Fn(&str) -> Result<(), Error>;
 
-/// What an upload looks like.
+/// The shape of an upload.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Form {
@@ -51,7 +51,7 @@ enum Form {
     Binary,
 }
 
-/// What was measured of an upload.
+/// The measurements of an upload.
 #[derive(Debug, Serialize)]
 struct Measured {
     form: Form,
@@ -248,7 +248,7 @@ impl Scratch for TemporaryFiles<'_> {
     }
 }
 
-/// Why nothing was measured.
+/// An error that prevented the measurement.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("cannot use a temporary file: {0}")]

@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Serialize)]
 struct Report {
     /// Of the large objects that were put.
@@ -68,7 +68,7 @@ struct Report {
     clients: u32,
 }
 
-/// Who is asked, and with what.
+/// The endpoint with credentials for it.
 struct Target {
     endpoint: String,
     access_key: String,

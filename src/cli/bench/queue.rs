@@ -53,7 +53,7 @@ pub(in crate::cli) struct Arguments {
     /// Threads for clients and workers
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Where the queue lies, and stays; a temporary folder otherwise
+    /// Directory of the queue, which is kept; a temporary one otherwise
     #[arg(long)]
     data_dir: Option<PathBuf>,
     /// The last line is one JSON object
@@ -61,7 +61,7 @@ pub(in crate::cli) struct Arguments {
     json: bool,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Serialize)]
 struct Report {
     jobs_per_second: f64,
@@ -75,7 +75,7 @@ struct Report {
     backlog: Option<Backlog>,
 }
 
-/// What filling the queue up cost.
+/// The cost of filling the queue.
 #[derive(Debug, Serialize)]
 struct Backlog {
     jobs: usize,
@@ -181,14 +181,14 @@ fn queue_name(queue: usize) -> String {
     format!("queue {queue}")
 }
 
-/// What clients and workers share.
+/// The state that clients and workers share.
 struct Course {
     arguments: Arc<Arguments>,
     broker: Arc<SledBroker>,
     clock: Clock,
     next: AtomicUsize,
     finished: AtomicUsize,
-    /// How often each job was delivered.
+    /// The number of deliveries of each job.
     delivered: Vec<AtomicU8>,
 }
 
@@ -289,7 +289,7 @@ impl Course {
         Ok(latencies_us)
     }
 
-    /// Whether this is what was enqueued; how long ago, in microseconds.
+    /// Checks that this is the job that was enqueued, and returns its age in microseconds.
     fn check(&self, lease: &Lease) -> u32 {
         let (number, rest) = lease.payload.split_first_chunk().expect("a payload has its stamp");
         let (enqueued, filling) = rest.split_first_chunk().expect("a payload has its stamp");
@@ -303,7 +303,7 @@ impl Course {
     }
 }
 
-/// What the process has in memory; 0 where that cannot be asked.
+/// Returns the resident memory of the process; 0 where the system does not report it.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What is printed at the end.
+/// The measurements.
 #[derive(Debug, Serialize)]
 struct Report {
     comparisons_per_second: f64,

@@ -34,7 +34,7 @@ pub(in crate::cli) struct Arguments {
     json: bool,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Serialize)]
 struct Report {
     pairs_per_second: f64,

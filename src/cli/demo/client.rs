@@ -27,7 +27,7 @@ pub(super) struct Project {
     pub(super) update_tokens: Vec<String>,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
     state: String,

@@ -1,4 +1,4 @@
-//! Where a demo keeps its things: a temporary directory, or one that the person named.
+//! The directory of a demo: a temporary one, or one that the user named.
 
 use std::fmt::Write;
 use std::fs;
@@ -32,7 +32,7 @@ impl Folder {
         Ok(Self { path: path.to_owned(), temporary: None })
     }
 
-    /// Where the server's data goes.
+    /// Returns the data directory of the server.
     pub(super) fn data(&self) -> PathBuf {
         self.path.join("data")
     }

@@ -1,4 +1,4 @@
-//! How good the groups are, which only a demo can know.
+//! Scores the groups against the ground truth, which only a demo knows.
 
 use serde::Serialize;
 

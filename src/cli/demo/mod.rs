@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     /// Dice coefficient from which two records are candidates for being one person
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
-    /// What the people are drawn from; the same seed makes the same people
+    /// Seed of the people; the same seed makes the same people
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// The loops that compare: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
@@ -65,7 +65,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What the parties bring.
+/// The input of the parties.
 struct Input {
     registers: Vec<Register>,
     /// Each party's encodings, row after row.
@@ -73,7 +73,7 @@ struct Input {
     seconds: f64,
 }
 
-/// What the server made of it.
+/// The outcome of the linkage.
 struct Outcome {
     groups: Groups,
     comparisons: u64,

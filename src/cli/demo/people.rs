@@ -26,7 +26,7 @@ pub(super) struct Register {
     pub(super) truth: Vec<usize>,
 }
 
-/// How many of a party's `records` people every party knows.
+/// Returns the number of a party's `records` people that every party knows.
 pub(super) const fn shared(records: usize) -> usize {
     records.div_ceil(2)
 }
@@ -47,7 +47,7 @@ pub(super) fn registers(parties: usize, records: usize, seed: u64) -> Vec<Regist
     (0..parties).map(register).collect()
 }
 
-/// What names and places there are, the commonest first.
+/// The names and places, the commonest first.
 struct Names {
     given: Vec<&'static str>,
     family: Vec<&'static str>,

@@ -1,4 +1,4 @@
-//! What a demo found, as a table, as JSON, and as the commands that would find it again.
+//! The result of a demo, as a table, as JSON, and as the commands that reproduce it.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::bloom::ENCODING_BYTES;
 use super::ground_truth::Score;
 use crate::model::Threshold;
 
-/// Where a server listens unless it is told otherwise.
+/// The default address of a server.
 const API: &str = "http://127.0.0.1:8851/api/v1";
 
 /// The figures of a finished demo.

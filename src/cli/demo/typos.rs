@@ -1,4 +1,4 @@
-//! How fingers slip on a keyboard.
+//! Typing errors as they happen on a keyboard.
 
 use super::rng::SeededRng;
 

@@ -20,10 +20,10 @@ use crate::objects::Blob;
 use crate::runtime::compute::Pool;
 use crate::telemetry::chain;
 
-/// How often somebody looks how far the comparison is.
+/// The interval at which progress is shown.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How to compare.
+/// The parameters of a comparison.
 pub(super) struct Comparison<'a> {
     pub(super) threshold: Threshold,
     pub(super) kernel: Kernel,
@@ -70,7 +70,7 @@ impl Comparison<'_> {
         Reader::open(BufReader::new(run)).or_fail()
     }
 
-    /// What is to be compared with what, uncut: nobody else takes a part.
+    /// Plans the comparison as one part, since no other worker takes any.
     fn plan(&self, parties: &[Party], workspace: &Workspace) -> Result<Blob, Failure> {
         let directories = parties.iter().map(Party::directory).collect::<Result<_, _>>().or_fail()?;
         let mut file = workspace.stage().or_fail()?;

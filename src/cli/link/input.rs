@@ -23,7 +23,7 @@ const RECORDS_MAX: u32 = u32::MAX - 1;
 pub(super) struct Input {
     /// The file, for messages.
     pub(super) path: PathBuf,
-    /// What it holds.
+    /// The summary of its content.
     pub(super) summary: Summary,
     /// Its encodings, row after row.
     pub(super) matrix: Blob,
@@ -180,7 +180,7 @@ impl Reading<'_> {
     }
 }
 
-/// What the server asks of the size of an encoding before a run.
+/// Checks the encoding size as the server does before a run.
 fn check_size(input: &Input) -> Result<(), Failure> {
     let (path, bytes) = (input.path.display(), input.summary.encoding_bytes);
     if bytes.is_multiple_of(8) {
@@ -189,7 +189,7 @@ fn check_size(input: &Input) -> Result<(), Failure> {
     Err(Failure::Input(format!("{path}: its encodings have {bytes} bytes, which is no multiple of 8")))
 }
 
-/// Whether two files can be linked with one another.
+/// Checks that two files can be linked with one another.
 fn check_likeness(first: &Input, other: &Input) -> Result<(), Failure> {
     let (path, first_path) = (other.path.display(), first.path.display());
     let (bytes, first_bytes) = (other.summary.encoding_bytes, first.summary.encoding_bytes);

@@ -40,10 +40,10 @@ pub(super) struct Arguments {
     /// Dice coefficient from which two records are candidates for being one person
     #[arg(long, value_name = "T")]
     threshold: Threshold,
-    /// What to write
+    /// Result to write
     #[arg(long, value_enum, default_value = "groups")]
     result: ResultKind,
-    /// How to write it
+    /// Format to write it in
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
     /// Write to this file, which appears when it is complete, instead of standard output

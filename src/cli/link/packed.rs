@@ -1,4 +1,4 @@
-//! What a file is, by its beginning: compressed, an archive, or plain.
+//! Detects by its beginning whether a file is compressed, an archive, or plain.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,7 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 /// Bytes that tell what a file is: a tar archive says so behind its first name.
 const HEAD_BYTES: usize = 512;
 
-/// How a file is compressed.
+/// The compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Gzip,
@@ -42,7 +42,8 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// How a file that begins with `head` is compressed. Rows may begin with any bytes: of those the name decides as well.
+/// Returns the compression of a file that begins with `head`. Rows may begin with any bytes, so that their
+/// file name decides as well.
 pub(super) fn coding(path: &Path, head: &[u8]) -> Option<Coding> {
     let (coding, name) = match head {
         [0x1f, 0x8b, 8, ..] => (Coding::Gzip, "gz"),
@@ -53,14 +54,14 @@ pub(super) fn coding(path: &Path, head: &[u8]) -> Option<Coding> {
     (named || !holds_rows(path)).then_some(coding)
 }
 
-/// Whether the name says that there are rows in it, compressed or not: `b.bin`, `b.bin.gz`.
+/// Returns whether the name announces rows, compressed or not: `b.bin`, `b.bin.gz`.
 pub(super) fn holds_rows(path: &Path) -> bool {
     let is = |path: &Path, name: &str| path.extension().is_some_and(|extension| extension == name);
     let inner = if is(path, "gz") || is(path, "zst") { path.with_extension("") } else { path.to_owned() };
     is(&inner, "bin")
 }
 
-/// What a file is that cannot be read as it is.
+/// Names the format of a file that cannot be read as it is.
 pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     let begins =
         |(at, bytes, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(bytes));

@@ -45,7 +45,7 @@ fn index_one(party: usize, input: Input, workspace: &Workspace) -> Result<Party,
 }
 
 impl Party {
-    /// How many records it has.
+    /// Returns its number of records.
     pub(super) const fn records(&self) -> u32 {
         self.header.records
     }

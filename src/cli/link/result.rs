@@ -10,7 +10,7 @@ use crate::linkage::pairs::{self, Pair};
 use crate::linkage::solver;
 use crate::telemetry::chain;
 
-/// What comes out.
+/// The kind of result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ResultKind {
     /// Records that are one person, each in one group at most
@@ -19,7 +19,7 @@ pub(super) enum ResultKind {
     Scores,
 }
 
-/// How it is written.
+/// The format of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// As the API answers

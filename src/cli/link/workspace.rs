@@ -40,7 +40,7 @@ impl Workspace {
         Ok(Self { objects, runtime, folder, unfinished })
     }
 
-    /// What is cleared away if somebody presses Ctrl-C.
+    /// Returns the files to remove on Ctrl-C.
     pub(super) const fn unfinished(&self) -> &Unfinished {
         &self.unfinished
     }

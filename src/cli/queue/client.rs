@@ -18,13 +18,13 @@ use crate::system::secret;
 const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
 /// The type of our refusals.
 const PROBLEM: &str = "application/problem+json";
-/// How long an answer may take.
+/// The time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which server, and what opens it.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Where the server's listener for operations is
+    /// Address of the server's listener for operations
     #[arg(
         long,
         global = true,
@@ -83,7 +83,7 @@ impl Client {
         Ok(Self { http, base: format!("{server}/admin"), token })
     }
 
-    /// What the server says about `path`, which has the member `expected`.
+    /// Gets `path` from the server and requires the member `expected` in the answer.
     pub(super) async fn get(
         &self,
         path: &str,
@@ -99,7 +99,7 @@ impl Client {
         if answer.get(expected).is_some() { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
-    /// What the server says when it is told `body`.
+    /// Posts `body` to the server and returns its answer.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let (status, answer) = self.ask(self.http.post(format!("{}/{path}", self.base)).json(body)).await?;
         let is_ours = answer.is_null() || answer.get("jobs").is_some();

@@ -13,7 +13,7 @@ use super::context::runtime;
 use super::{Failure, output, progress::Progress};
 use client::Client;
 
-/// How often a queue that drains is looked at.
+/// The interval at which a draining queue is checked.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Looks at the queues of a server, and steps in

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::runtime::clock::Timestamp;
 
-/// What is said of a job in microseconds since 1970.
+/// Members of a job that are microseconds since 1970.
 const MOMENTS: [&str; 3] = ["enqueued", "until", "died"];
 
 /// All queues, a line each.

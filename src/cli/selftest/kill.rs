@@ -20,32 +20,32 @@ pub const STEPS: [(&str, &[&str]); 7] = [
     ("finalize", &["finalize", "finalize.done", "finalize.published", "finalize.reported"]),
     ("purge", &["purge", "purge.published"]),
 ];
-/// How long something that must happen is waited for.
+/// The time limit for an event that must happen.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 /// Parts of a run: enough to be killed between them.
 const PARTS: u64 = 8;
-/// How often a server is looked at.
+/// The interval at which a server is checked.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Who is linked, by which program, and how it is killed.
+/// The people, the program, and the way in which it is killed.
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// The program.
     pub program: PathBuf,
     /// The people of each party.
     pub people: People,
-    /// How much longer a step takes that is to be killed in.
+    /// The delay added to a step that is to be killed in.
     pub slow: Duration,
-    /// How long something that must happen is waited for.
+    /// The time limit for an event that must happen.
     pub patience: Duration,
 }
 
-/// What is left of a server that was killed.
+/// The remains of a server that was killed.
 #[derive(Debug)]
 pub struct Killed {
-    /// Where it was.
+    /// The data directory.
     pub folder: Arc<TempDir>,
-    /// What it has acknowledged.
+    /// The state that it has acknowledged.
     pub scenario: Scenario,
 }
 
@@ -82,10 +82,10 @@ pub fn folder() -> Result<Arc<TempDir>, String> {
     TempDir::new().map(Arc::new).map_err(|error| format!("cannot make a temporary folder: {error}"))
 }
 
-/// What the linkage brings when nothing happens.
+/// Returns the outcome of the linkage without a kill.
 ///
 /// # Errors
-/// What went wrong.
+/// The failure.
 pub async fn undisturbed(scene: &Scene) -> Result<Outcome, String> {
     let server = scene.start(folder()?, &[])?;
     let mut scenario = Scenario::new(scene.people);

@@ -30,7 +30,7 @@ use scenario::People;
 const PEOPLE_USUAL: u32 = 1_000;
 /// People of each party in a linkage that is killed.
 const PEOPLE_KILLED: u32 = 400;
-/// How much longer a step takes that is to be killed in.
+/// The delay added to a step that is to be killed in.
 const SLOW: Duration = Duration::from_millis(60);
 
 /// Checks that this installation works: links invented encodings whose answer is known
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     /// People of each party [default: 1000, or 400 with --chaos]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     people: Option<u32>,
-    /// Where the kills fall; without it, anywhere
+    /// Seed of the kills; random without it
     #[arg(long, value_name = "N", requires = "chaos")]
     seed: Option<u64>,
     /// Print one JSON object

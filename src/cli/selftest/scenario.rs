@@ -1,4 +1,4 @@
-//! What two parties and an analyst do with a server, and go on with after it was away.
+//! The requests of two parties and an analyst, which resume after the server was unavailable.
 
 use futures::stream;
 use rand_chacha::ChaCha20Rng;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 const ENCODING_BYTES: usize = 64;
 const THRESHOLD: f64 = 0.7;
-/// How often a run is asked how far it is.
+/// The interval at which a run's status is read.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Why a scenario does not go on.
+/// An interruption of the scenario.
 #[derive(Debug)]
 pub enum Stopped {
     /// The server went away in the middle of a request.
@@ -30,7 +30,7 @@ impl From<reqwest::Error> for Stopped {
 /// The people of each party: so many, the same ones, in the same order.
 #[derive(Clone, Copy, Debug)]
 pub struct People {
-    /// How many.
+    /// The number of people.
     pub count: u32,
 }
 
@@ -53,20 +53,20 @@ impl People {
     }
 }
 
-/// What a completed run brought.
+/// The result of a completed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The result, byte for byte.
     pub result: Vec<u8>,
-    /// What the status says was compared.
+    /// The number of comparisons that the status reports.
     pub comparisons: u64,
 }
 
 impl Outcome {
-    /// Whether everybody was found and nobody else.
+    /// Checks that all known matches were found and no others.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The difference.
     pub fn is_the_known_answer(&self, people: People) -> Result<(), String> {
         let result: Value =
             serde_json::from_slice(&self.result).map_err(|error| format!("no JSON: {error}"))?;
@@ -92,7 +92,7 @@ impl Outcome {
     }
 }
 
-/// What a server has acknowledged so far.
+/// The state that a server has acknowledged so far.
 #[derive(Debug)]
 pub struct Scenario {
     people: People,
@@ -116,7 +116,7 @@ impl Scenario {
         Self { people, project: None, uploaded: [false; 2], run: None, outcome: None, deleted: false }
     }
 
-    /// What the run brought, once it has.
+    /// Returns the outcome of the run, once there is one.
     pub const fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
     }
@@ -156,7 +156,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// What was acknowledged is still there.
+    /// Checks that everything acknowledged is still there.
     ///
     /// # Errors
     /// [`Stopped`], if it is not.

@@ -50,12 +50,12 @@ impl Server {
         Ok(Self { child, folder, api, _stdout: stdout })
     }
 
-    /// Where its API is, up to and including `/api/v1`.
+    /// Returns the base address of its API, up to and including `/api/v1`.
     pub fn api(&self) -> &str {
         &self.api
     }
 
-    /// What it has logged, and those before it in the same folder.
+    /// Returns its log, and those of its predecessors in the same directory.
     pub fn log(&self) -> String {
         fs::read_to_string(log_of(&self.folder)).unwrap_or_default()
     }
@@ -69,7 +69,7 @@ impl Server {
             .collect()
     }
 
-    /// Whether the process has come to an end by itself.
+    /// Returns whether the process has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
@@ -89,7 +89,7 @@ impl Drop for Server {
     }
 }
 
-/// How a server is started on loopback addresses that are free, without what this process has been told.
+/// Returns the command that starts a server on free loopback addresses, without the settings of this process.
 pub fn command(program: &Path, data_dir: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {

@@ -13,7 +13,7 @@ use super::rate::Rate;
 use super::state_store::{BoundedState, LimiterState};
 use crate::edge::network::Network;
 
-/// What the operator can tell this room.
+/// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Uploads, by client.
@@ -29,7 +29,7 @@ pub struct Settings {
     pub total: Rate,
 }
 
-/// What a request is counted as.
+/// The class that a request counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// An upload.
@@ -40,7 +40,7 @@ pub enum Class {
     Others,
 }
 
-/// How much a client may still do.
+/// The requests that a client has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// The name of the limit.

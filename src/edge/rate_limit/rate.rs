@@ -7,7 +7,7 @@ use std::str::FromStr;
 use governor::Quota;
 use serde::{Serialize, Serializer};
 
-/// How much is allowed: so many a second, and so many at once before that is counted. Written `200:50`, or `off`.
+/// A rate limit: requests a second, and a burst that may come at once. Written `200:50`, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
     /// As much as one likes.

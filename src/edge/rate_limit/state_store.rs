@@ -1,4 +1,4 @@
-//! What is remembered of each client: when its allowance is full again. Bounded.
+//! Bounded state of the limiters: the time at which each client's allowance is full again.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +18,7 @@ const SHARDS: usize = 64;
 const CELLS_MAX: usize = (1 << 15) / 8 * 7;
 /// From how many cells on a part is looked through for those that say nothing any more.
 const SWEPT_FROM: usize = 256;
-/// How soon a full part is looked through again.
+/// The least time between two sweeps of a full shard.
 const SWEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Cells that say nothing are kept this much longer: each limiter began to count at a moment of its own.
 const SLACK: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ struct Shard {
     cells: HashMap<u64, u64>,
     /// From how many cells on it is worth looking for those that say nothing.
     sweep_at: usize,
-    /// When that was last done.
+    /// The time of the last sweep.
     swept_at: u64,
 }
 
@@ -113,7 +113,7 @@ impl BoundedState {
         Ok(answer)
     }
 
-    /// What `change` makes of the cell of `network`, without keeping it.
+    /// Returns the result of `change` on the entry of `network`, without storing it.
     fn look<T, E>(
         &self,
         kind: u8,
@@ -153,7 +153,7 @@ impl Shard {
         self.cells.len() >= CELLS_MAX
     }
 
-    /// Whether there is room for another cell, made by dropping what says nothing if need be.
+    /// Returns whether there is room for another entry; drops expired ones if need be.
     fn has_room(&mut self, now: impl FnOnce() -> u64) -> bool {
         if self.cells.len() >= self.sweep_at.max(SWEPT_FROM) {
             let now = now();

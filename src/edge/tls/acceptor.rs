@@ -1,4 +1,4 @@
-//! What a listener greets its connections with.
+//! The TLS handshake of a listener.
 
 use std::io;
 use std::sync::Arc;

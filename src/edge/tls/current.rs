@@ -1,4 +1,4 @@
-//! What is presented now, and what becomes of it when its files change.
+//! The current certificate, reloaded when its files change.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -22,12 +22,12 @@ use super::pair::{self, Pair};
 use super::{Error, self_signed};
 use crate::runtime::clock::Clock;
 
-/// How often the files are looked at.
+/// The interval at which the files are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// What can be spoken inside, the preferred first.
+/// The application protocols, the preferred first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Whether there is TLS.
+/// The TLS mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -39,7 +39,7 @@ pub enum Mode {
     Off,
 }
 
-/// Where the certificate comes from.
+/// The source of the certificate.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// Files in PEM that somebody else keeps; followed when they change.
@@ -58,16 +58,16 @@ pub enum Source {
     },
 }
 
-/// What the operator can tell this room.
+/// The TLS settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the certificate comes from.
+    /// The source of the certificate.
     pub source: Source,
     /// Certificates of those who may vouch for clients. With it, a client without a certificate is refused.
     pub client_authorities: Option<PathBuf>,
 }
 
-/// What the listeners present to clients. It changes with its files.
+/// The certificate that the listeners present to clients. It changes with its files.
 pub struct Tls {
     files: Files,
     provider: Arc<CryptoProvider>,
@@ -83,7 +83,7 @@ struct Files {
     client_authorities: Option<PathBuf>,
 }
 
-/// What was read at one time.
+/// The certificate and keys of one reading.
 struct Presented {
     asking: Arc<ServerConfig>,
     open: Arc<ServerConfig>,
@@ -152,7 +152,7 @@ impl Tls {
 }
 
 impl Files {
-    /// What tells a file from its successor; nothing for one that cannot be seen.
+    /// Returns stamps that differ when a file was replaced; none for a file that cannot be seen.
     fn stamps(&self) -> [Option<(u64, u64, i64, i64)>; 3] {
         let stamp = |path: &Path| {
             let found = fs::metadata(path).ok()?;

@@ -1,4 +1,4 @@
-//! Why there is no TLS.
+//! Errors in certificates and keys.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use crate::runtime::clock::Timestamp;
 use crate::system::permission::explained;
 use crate::system::secret;
 
-/// Why certificates cannot be used. One line each, naming the file and what would do.
+/// An error in certificates or keys. One line each, with the file and a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read or written.
@@ -15,7 +15,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         cause: io::Error,
     },
     /// There is no certificate in it.
@@ -40,12 +40,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// What is in it cannot be used.
+    /// The content of a file cannot be used.
     #[error("{} cannot be used: {problem}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// They were not made for each other.
@@ -61,7 +61,7 @@ pub enum Error {
     Expired {
         /// The file.
         path: PathBuf,
-        /// When, in UTC.
+        /// The time, in UTC.
         ended: Timestamp,
     },
     /// It will be valid.
@@ -69,7 +69,7 @@ pub enum Error {
     NotYetValid {
         /// The file.
         path: PathBuf,
-        /// When, in UTC.
+        /// The time, in UTC.
         begins: Timestamp,
     },
     /// Others could put their own private key there.
@@ -86,7 +86,7 @@ impl Error {
         Self::File { path: path.to_owned(), cause: explained(path, cause) }
     }
 
-    /// What is in a file cannot be used.
+    /// Makes the error for a file whose content cannot be used.
     pub(super) fn unusable(path: &Path, problem: &str) -> Self {
         Self::Unusable { path: path.to_owned(), problem: problem.to_owned() }
     }

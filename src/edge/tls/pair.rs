@@ -24,17 +24,17 @@ use crate::system::{secret, text};
 
 /// The longest file that is read; a device never ends.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// How long before its end a certificate is warned about.
+/// Time before its end at which a certificate is warned about.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
 
-/// What only files with an encrypted private key hold: in the newer form, and in the older one.
+/// Marks of an encrypted private key: in the newer form, and in the older one.
 const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
-/// How certificates and keys begin in DER: a sequence of 256 bytes or more.
+/// First bytes of certificates and keys in DER: a sequence of 256 bytes or more.
 const DER: &[u8] = &[0x30, 0x82];
 /// The version of X.509 that has extensions, and with them names.
 const VERSION: X509Version = X509Version::V3;
 
-/// What is said of a private key that the library does not take.
+/// The problem of a private key that the library does not support.
 const KEY_KINDS: &str = "its private key is of a kind that is not supported, or damaged; use ECDSA on P-256 or P-384, RSA of \
                          2048 to 8192 bits, or Ed25519";
 
@@ -43,7 +43,7 @@ pub(super) struct Pair {
     pub(super) certified: CertifiedKey,
     /// SHA-256 of the certificate, as `openssl x509 -fingerprint` shows it.
     pub(super) fingerprint: String,
-    /// When the certificate ends.
+    /// The time at which the certificate ends.
     pub(super) ends: Timestamp,
     /// Hosts and addresses that it is for.
     pub(super) names: Vec<String>,
@@ -128,7 +128,7 @@ fn read(path: &Path, check: impl FnOnce(&File) -> Result<(), Error>) -> Result<Z
     Ok(bytes)
 }
 
-/// What is told of a certificate.
+/// The fields of a certificate that are logged.
 struct Inspected {
     fingerprint: String,
     ends: Timestamp,

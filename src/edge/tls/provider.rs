@@ -1,4 +1,4 @@
-//! Where the cryptography comes from.
+//! The provider of cryptography.
 
 /// Makes ring the source of cryptography of this process; every use of TLS needs it to have been called.
 /// Calling it again changes nothing.

@@ -1,4 +1,4 @@
-//! Who is let in to the administration: whoever holds the admin token.
+//! Access to the administration by the admin token.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const TOKEN_BYTES: usize = 32;
 /// The fewest characters of a token that is given: a shorter one is guessed.
 pub const TOKEN_CHARS_MIN: usize = 8;
 
-/// Why nobody could be let in.
+/// An error in reading or making the admin token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is not there, or not as safe as it has to be.
@@ -45,7 +45,7 @@ pub struct Access(Arc<[u8; 32]>);
 /// The access that a server starts with.
 #[derive(Debug)]
 pub struct Opened {
-    /// Who is let in.
+    /// The access.
     pub access: Access,
     /// The token, if it was made just now.
     pub made: Option<Made>,
@@ -99,8 +99,8 @@ impl Access {
         Self(Arc::new(Sha256::digest(token).into()))
     }
 
-    /// Whether a request holds the token: alone in the header `Authorization`, or after the word `Bearer`. Takes
-    /// the same time for every wrong one.
+    /// Checks that a request holds the token: alone in the header `Authorization`, or after the word
+    /// `Bearer`. Takes the same time for every wrong one.
     fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(given) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized(MISSING)) };
         let token = bare(given.to_str().unwrap_or_default());

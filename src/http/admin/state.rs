@@ -6,10 +6,10 @@ use super::access::Access;
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
 
-/// What the administrator's handlers have at hand. Cheap to clone.
+/// The state of the administrator's handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
-    /// Who is let in.
+    /// The admin token.
     pub access: Access,
     /// The queues.
     pub broker: Arc<dyn Broker>,

@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::{Disabled, Guarded};
 use crate::http::upload_credentials::{Credentials, ObjectLocation};
 
-/// Where to upload, and what opens it.
+/// The location for an upload, with credentials for it.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Authorized {
     credentials: Credentials,

@@ -113,13 +113,13 @@ fn whole_number(headers: &HeaderMap, name: &'static str) -> Result<i64, Problem>
     })
 }
 
-/// Whether a number is written in digits, as everybody writes it: whoever reads it on the way reads the same.
+/// Returns whether a number is written in digits alone, so that every reader on the way reads the same.
 fn is_plain(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     digits.bytes().all(|digit| digit.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'))
 }
 
-/// What the headers announce, if this project takes that.
+/// Parses the announced count and size, if this project accepts them.
 fn announced(count: i64, size: i64, project: &ProjectState, rules: &Rules) -> Result<Form, Problem> {
     let Some(records) = u32::try_from(count).ok().filter(|records| *records > 0) else {
         return Err(Problem::bad_request(format!("Hash-Count: expected 1 to {} encodings", u32::MAX)));
@@ -137,7 +137,7 @@ fn announced(count: i64, size: i64, project: &ProjectState, rules: &Rules) -> Re
     }
 }
 
-/// Where the length of the body is known beforehand, a wrong one need not be read first.
+/// Rejects a wrong length before the body is read, where the length is known.
 fn check_length(body: &Body, count: i64, size: i64) -> Result<(), Problem> {
     let expected = u64::try_from(count).unwrap_or(0).saturating_mul(u64::try_from(size).unwrap_or(0));
     match body.size_hint().exact() {

@@ -1,4 +1,4 @@
-//! What the REST API answers; a file per subject. The spellings of the public API stay in here.
+//! The endpoints of the REST API, a file per subject. The spellings of the public API stay in here.
 
 pub(super) mod authorize;
 pub(super) mod clks;

@@ -16,7 +16,7 @@ use crate::model::ResultType;
 /// Parties of a project at most.
 const PARTIES_MAX: u32 = 100;
 
-/// What a project is to be.
+/// A project to create.
 #[derive(Deserialize, ToSchema)]
 #[schema(description = "What a project is to be. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewProject {
@@ -24,12 +24,12 @@ pub(in crate::http) struct NewProject {
     /// of an encoding in bits, is looked at.
     #[schema(value_type = Object, example = json!({"clkConfig": {"l": 1024}}))]
     schema: Box<RawValue>,
-    /// What the runs bring: `groups` of records that are the same person; `permutations`, one for each of two
-    /// parties, with a mask for the analyst; or `similarity_scores` of all candidate pairs.
+    /// The result of its runs: `groups` of records that are the same person; `permutations`, one for each of
+    /// two parties, with a mask for the analyst; or `similarity_scores` of all candidate pairs.
     #[serde(deserialize_with = "result_type")]
     #[schema(schema_with = crate::http::schemas::result_type)]
     result_type: ResultType,
-    /// How many data providers take part; more than 2 for `groups` only.
+    /// The number of data providers; more than 2 for `groups` only.
     #[serde(default = "two", deserialize_with = "parties")]
     #[schema(minimum = 2, maximum = 100, default = 2)]
     number_parties: u32,
@@ -41,17 +41,17 @@ pub(in crate::http) struct NewProject {
     #[serde(default)]
     #[schema(default = "")]
     notes: String,
-    /// Whether uploads come with blocks: only records that share one are compared.
+    /// Uploads come with blocks if set: only records that share one are compared.
     #[serde(default)]
     #[schema(default = false)]
     uses_blocking: bool,
 }
 
 impl NewProject {
-    /// What the coordinator is to create.
+    /// Returns the project for the coordinator to create.
     ///
     /// # Errors
-    /// 400, for members that are fine alone and do not go together.
+    /// 400, for members that are fine alone and contradict each other.
     pub(super) fn checked(self) -> Result<coordinator::NewProject, Problem> {
         let (parties, result_type) = (self.number_parties, self.result_type);
         if parties > 2 && result_type != ResultType::Groups {

@@ -54,7 +54,7 @@ pub(in crate::http) struct ProjectDescription {
     uses_blocking: bool,
     /// Parties whose upload was accepted.
     parties_contributed: usize,
-    /// Whether a party's data cannot be used. No run can be posted until it has uploaded again.
+    /// Set if a party's data cannot be used. No run can be posted until it has uploaded again.
     error: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a run brought, as each caller may see it.
+//! The result of a run, as each caller may see it.
 
 use axum::body::Body;
 use axum::extract::State as Extract;
@@ -25,7 +25,7 @@ use crate::telemetry::chain;
 /// Asks where the result of a `similarity_scores` project can be had, instead of the result.
 const RETURN_ADDRESS: &str = "return-object-store-address";
 
-/// Where the scores can be downloaded, and what opens that: a binary file of candidate pairs.
+/// The location of the scores, with credentials for it: a binary file of candidate pairs.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Address {
     credentials: Credentials,
@@ -78,7 +78,7 @@ pub(in crate::http) async fn result(
     Ok(state.compressor.squeeze(answer, size, client.map(|Extension(client)| client), &asked).await)
 }
 
-/// Where the scores can be downloaded; nowhere, if the store hands out no credentials.
+/// Returns the location of the scores; none if the store issues no credentials.
 async fn address(
     state: &State,
     external: &ClientStore,
@@ -130,7 +130,7 @@ fn key(project: &ProjectState, run: &Run, role: Role) -> Key {
     }
 }
 
-/// Why there is no result although the run was completed.
+/// Explains why a completed run has no readable result.
 async fn unreadable(state: &State, caller: &Caller, error: objects::Error) -> Problem {
     match error {
         objects::Error::Missing { .. } => match is_still_there(state, caller).await {

@@ -1,4 +1,4 @@
-//! How far a run is.
+//! The progress of a run.
 
 use axum::Json;
 use axum::extract::State as Extract;
@@ -12,22 +12,22 @@ use crate::http::responses::{Fault, Guarded};
 use crate::model::{ProjectState, Run, RunState};
 use crate::runtime::clock::Timestamp;
 
-/// How far a run is. Which members are there follows from its state.
+/// The progress of a run. Its state decides which members are present.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct RunStatus {
     #[schema(schema_with = crate::http::schemas::run_state)]
     state: &'static str,
     #[schema(schema_with = crate::http::schemas::timestamp)]
     time_added: String,
-    /// When work on it started: `null` before, absent in state `error`.
+    /// The time at which work on it started: `null` before, absent in state `error`.
     #[serde(skip_serializing_if = "Started::is_unsaid")]
     #[schema(schema_with = crate::http::schemas::perhaps_timestamp, required = false)]
     time_started: Started,
-    /// When it was completed; in state `completed` alone.
+    /// The time at which it was completed; in state `completed` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = crate::http::schemas::timestamp, required = false)]
     time_completed: Option<String>,
-    /// How many stages there are.
+    /// The number of stages.
     #[schema(minimum = 2, maximum = 3)]
     stages: u8,
     current_stage: Stage,
@@ -35,25 +35,25 @@ pub(in crate::http) struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     total_number_comparisons: Option<u64>,
-    /// What is wrong and what would help; in state `error` alone.
+    /// The problem and a remedy; in state `error` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
-    /// What the run waits for that is away; absent while nothing is.
+    /// The dependency that is unavailable and that the run waits for; absent while there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "object store")]
     waiting_for: Option<&'static str>,
     /// Comparisons a second of this run so far; `null` before there is something to say.
     #[schema(example = 1_250_000_000, minimum = 0)]
     rate: Option<u64>,
-    /// When the comparisons will be done if they go on like this; `null` unless they are under way.
+    /// The estimated time at which the comparisons are done; `null` unless they are under way.
     #[schema(schema_with = crate::http::schemas::perhaps_timestamp)]
     eta: Option<String>,
-    /// When each stage that has begun did so, and when it ended.
+    /// The time at which each stage began and ended.
     stage_times: Vec<StageTime>,
 }
 
-/// When a stage began and ended.
+/// The time at which a stage began and ended.
 #[derive(Serialize, ToSchema)]
 struct StageTime {
     #[schema(minimum = 1, maximum = 3)]
@@ -65,7 +65,7 @@ struct StageTime {
     time_ended: Option<String>,
 }
 
-/// When work started, where that is said.
+/// The time at which work started, in states that report it.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Started {
@@ -91,20 +91,20 @@ struct Stage {
     progress: Option<Progress>,
 }
 
-/// How far a stage is.
+/// The progress of a stage.
 #[derive(Serialize, ToSchema)]
 struct Progress {
-    /// What is done.
+    /// The amount that is done.
     absolute: u64,
-    /// What is done as a fraction of all there is to do.
+    /// The fraction that is done.
     #[schema(minimum = 0.0, maximum = 1.0)]
     relative: f64,
-    /// What is counted.
+    /// The unit of the amount.
     #[schema(example = "number of already computed similarity scores")]
     description: &'static str,
 }
 
-/// How far a run is
+/// Progress of a run
 ///
 /// While a party's data cannot be used, every run of the project is in state `error`.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/status", tag = "runs", operation_id = "runStatus",

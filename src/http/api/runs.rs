@@ -18,7 +18,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::{Fault, Guarded, ProjectInError, SmallBody, WriteFault};
 use crate::model::{Run, Threshold};
 
-/// What a run is to be.
+/// A run to create.
 #[derive(Deserialize, ToSchema)]
 #[schema(description = "What a run is to be. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewRun {

@@ -1,4 +1,4 @@
-//! Whether the service is there, and which it is.
+//! The health and the version of the service.
 
 use axum::Json;
 use axum::extract::State as Extract;
@@ -9,7 +9,7 @@ use crate::http::State;
 use crate::http::problem::Problem;
 use crate::http::responses::Fault;
 
-/// How the service is.
+/// The health of the service.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ServiceStatus {
     #[schema(example = "ok")]
@@ -20,7 +20,7 @@ pub(in crate::http) struct ServiceStatus {
     rate: u64,
 }
 
-/// What the service is made of.
+/// The versions of the service.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ServiceVersion {
     /// The algorithms of the library `anonlink` that results agree with.
@@ -34,7 +34,7 @@ pub(in crate::http) struct ServiceVersion {
     python: &'static str,
 }
 
-/// How the service is
+/// Health of the service
 ///
 /// Cheap enough for the health check of a load balancer.
 #[utoipa::path(get, path = "/api/v1/status", tag = "service", operation_id = "status",

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry::chain;
 
-/// How long an answer is waited for.
+/// The time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is wrong; nothing if all is well.
+/// The fault; none if the dependency works.
 type Answer = Option<String>;
 
 /// A question that is asked in the background, and not again before it is answered: what hangs holds one thread, however
@@ -70,7 +70,7 @@ impl Inquiry {
 }
 
 impl Pending {
-    /// Whether the answer is still to come.
+    /// Returns whether the answer is still to come.
     fn is_open(&self) -> bool {
         self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
     }

@@ -1,7 +1,7 @@
-//! What the operator's listener answers: probes, figures, and the way to the administration.
+//! The operations listener: probes, metrics, and the administration.
 //!
-//! It is open before anything else is, so that a long start can be watched: `/startupz` and `/readyz` say what is
-//! missing, and everything behind [`Ops::open`] is answered once there is something to answer with.
+//! It opens before anything else, so that a long start can be watched: `/startupz` and `/readyz` name the
+//! missing parts, and everything behind [`Ops::open`] is answered once the stores are open.
 
 mod gauges;
 mod inquiry;

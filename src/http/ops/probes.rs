@@ -1,4 +1,4 @@
-//! What the server depends on, and whether each of it answers.
+//! Checks whether each dependency of the server answers.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ use crate::runtime::clock::Clock;
 use crate::system::disk;
 use crate::telemetry::metrics;
 
-/// What the server depends on.
+/// The dependencies of the server.
 #[derive(Clone)]
 pub struct Dependencies {
     /// Speaks for the metadata.
@@ -29,9 +29,9 @@ pub struct Dependencies {
     pub broker: Arc<dyn Broker>,
     /// The object store.
     pub objects: Objects,
-    /// The buckets of our own S3 endpoint, if there are any.
+    /// The buckets of this server's own S3 endpoint, if there are any.
     pub buckets: Option<Buckets>,
-    /// What the queue takes for now.
+    /// The time that the queue is given.
     pub clock: Clock,
     /// The data directory.
     pub data_dir: PathBuf,
@@ -39,10 +39,10 @@ pub struct Dependencies {
     pub disk_free_min: u64,
 }
 
-/// What became of one look.
+/// The result of one check.
 pub(super) struct Finding {
     pub(super) name: &'static str,
-    /// Why it is not well.
+    /// The fault, if there is one.
     pub(super) fault: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl Findings {
         Self(findings)
     }
 
-    /// Whether nothing is at fault.
+    /// Returns whether no dependency has a fault.
     pub(super) fn are_good(&self) -> bool {
         self.0.iter().all(|finding| finding.fault.is_none())
     }

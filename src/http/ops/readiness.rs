@@ -1,4 +1,4 @@
-//! Whether the server takes requests, and the tick by which its own health is told.
+//! Readiness of the server for requests, and the tick that proves that the process is alive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::runtime::clock::Stopwatch;
 
-/// How often the process shows that it is alive.
+/// The interval of the tick.
 pub(super) const TICK: Duration = Duration::from_secs(1);
-/// How long it may be silent before it is taken for stuck.
+/// The time without a tick after which the process counts as stuck.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// Where the server is in its life.
+/// The phase of the server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
@@ -25,7 +25,7 @@ pub enum Phase {
     Draining,
 }
 
-/// Whether the server takes requests. Cheap to clone: all clones are the same.
+/// The readiness of the server. Cheap to clone: all clones are the same.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Inner>);
 
@@ -53,7 +53,7 @@ impl Readiness {
         self.0.phase.fetch_max(phase as u8, Ordering::SeqCst);
     }
 
-    /// Where the server is in its life.
+    /// Returns the phase of the server's life.
     pub fn phase(&self) -> Phase {
         match self.0.phase.load(Ordering::SeqCst) {
             0 => Phase::Starting,
@@ -68,7 +68,7 @@ impl Readiness {
         self.0.ticked_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// Whether the process has shown lately that it is alive.
+    /// Returns whether the process has ticked lately.
     pub(super) fn is_alive(&self) -> bool {
         let silent_ms = self.now_ms().saturating_sub(self.0.ticked_ms.load(Ordering::Relaxed));
         Duration::from_millis(silent_ms) < SILENCE_MAX

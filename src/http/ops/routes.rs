@@ -33,7 +33,7 @@ pub struct Ops {
     behind: Arc<OnceLock<Behind>>,
 }
 
-/// What there is once the stores are open.
+/// The parts that are available once the stores are open.
 struct Behind {
     probes: Probes,
     administration: Router,
@@ -90,12 +90,12 @@ impl Ops {
     }
 }
 
-/// Whether the process is alive; asks nobody else.
+/// `GET /healthz`: the process is alive; checks no dependency.
 async fn healthz(State(ops): State<Ops>) -> Response {
     if ops.readiness.is_alive() { fine() } else { failing("the process does not tick\n".to_owned()) }
 }
 
-/// Whether the start is behind it.
+/// `GET /startupz`: the start is done.
 async fn startupz(State(ops): State<Ops>) -> Response {
     match ops.readiness.phase() {
         Phase::Starting => failing("starting\n".to_owned()),
@@ -104,7 +104,7 @@ async fn startupz(State(ops): State<Ops>) -> Response {
     }
 }
 
-/// Whether requests are welcome. `?verbose` says it of each dependency.
+/// `GET /readyz`: requests are welcome. `?verbose` lists each dependency.
 async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let findings = Findings::gather(ops.readiness.phase(), ops.probes()).await;
     let verbose =
@@ -132,7 +132,7 @@ async fn elsewhere(State(ops): State<Ops>, request: Request) -> Response {
     behind.administration.clone().oneshot(request).await.into_response()
 }
 
-/// What else is asked for.
+/// Answers every other path.
 async fn nothing() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,

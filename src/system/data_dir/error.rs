@@ -9,7 +9,7 @@ use crate::system::permission::explained;
 /// The version of the layout that this program writes.
 pub(super) const FORMAT: u32 = 1;
 
-/// Why the data directory cannot be used.
+/// An error that makes the data directory unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process has it.
@@ -43,7 +43,7 @@ pub enum Error {
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// What is in it.
+        /// A file or directory in it.
         stranger: OsString,
     },
     /// The file that says which format it has says something else.
@@ -61,7 +61,7 @@ pub enum Error {
     Unusable {
         /// The directory, or what is in it.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         cause: io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! What systems put into a volume before anybody uses it.
+//! Recognises a fresh volume by the files that systems put into it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// Whatever a first start leaves that was cut off.
 const OURS: [&str; 2] = ["lock", "format.new"];
 
-/// What file systems, desktops, storage boxes and Kubernetes leave in a fresh volume.
+/// Names that file systems, desktops, storage appliances and Kubernetes leave in a fresh volume.
 const SYSTEMS: [&str; 26] = [
     "lost+found",
     "aquota.user",
@@ -56,7 +56,7 @@ pub(super) fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
     Ok(names.into_iter().filter(|name| !known(name) && !is_empty_part(folder, name)).min())
 }
 
-/// Whether a folder is a part of ours in which there is nothing yet.
+/// Returns whether a folder is an empty part of a data directory.
 fn is_empty_part(folder: &Path, name: &OsStr) -> bool {
     PARTS.iter().any(|part| name == *part)
         && stranger(&folder.join(name)).is_ok_and(|stranger| stranger.is_none())

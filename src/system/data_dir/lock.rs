@@ -31,7 +31,7 @@ pub(super) fn take(folder: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// What is there is written over first: on a full disk there is no room for anything new. The number of a process alone
+/// Writes over the old content first: on a full disk there is no room for anything new. The process id alone
 /// says little: every container has a first one.
 fn leave_word(file: &mut File) -> io::Result<()> {
     let (process, started) = (std::process::id(), Clock::system().now().whole_seconds());

@@ -46,7 +46,7 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }

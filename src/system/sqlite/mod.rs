@@ -26,7 +26,7 @@ use writer::Writer;
 use super::file_size;
 use crate::runtime::outage::OutageTimer;
 
-/// How long a statement waits for a lock that another connection has.
+/// Time that a statement waits for a lock that another connection has.
 const BUSY: Duration = Duration::from_secs(10);
 /// Pages of the log at which it is folded into the file.
 const LOG_PAGES: u32 = 4_000;
@@ -35,7 +35,7 @@ const LOG_PAGES: u32 = 4_000;
 /// connections of this process. Elsewhere it is a mapped file, `*-shm`, and the process ends if that is cut.
 const ONE_PROCESS: &CStr = c"unix-excl";
 
-/// Why the file did not do as asked.
+/// An error of the database file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A newer version of this program wrote it.
@@ -87,7 +87,7 @@ pub enum Error {
         /// The latest commit that was made to it; 0 if that is not known.
         written: u64,
     },
-    /// What is stored makes no sense. Another try finds the same.
+    /// The stored data makes no sense. Another try finds the same.
     #[error("it is damaged: {0}; restore it from a backup")]
     Damaged(String),
     /// There is no room. Worth another try once somebody has made some.
@@ -157,14 +157,14 @@ struct Inner {
     shared: Arc<Shared>,
 }
 
-/// What the thread that writes shares with those that read.
+/// The state that the writing thread shares with the readers.
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
     readers: Arc<Readers>,
     /// Since when nothing could be written.
     outage: OutageTimer,
-    /// What was known of the file when it was opened.
+    /// The knowledge about the file at the time of opening.
     standing: Standing,
     /// The count of commits, where the file has an owner.
     ledger: Option<Ledger>,
@@ -226,7 +226,7 @@ impl Database {
         Ok(Self(Arc::new(Inner { writer, shared })))
     }
 
-    /// What was known of the file when it was opened.
+    /// Returns the knowledge about the file at the time of opening.
     pub fn standing(&self) -> Standing {
         self.0.shared.standing
     }
@@ -273,10 +273,11 @@ impl Database {
         self.0.writer.change(change).await
     }
 
-    /// Whether changes are taken: if the last one could not be written, another is that changes nothing.
+    /// Checks that changes are accepted: if the last one could not be written, tries another that changes
+    /// nothing.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason for which they are not.
     pub async fn check(&self) -> Result<(), Error> {
         if self.0.shared.outage.is_failing() { self.write(writer::touch).await } else { Ok(()) }
     }
@@ -301,7 +302,8 @@ impl Database {
     }
 }
 
-/// Whether a write failed where files may not become any larger. `SQLite` does not tell that from a disk that fails.
+/// Returns whether a write failed at the limit on file sizes. `SQLite` does not tell that from a disk that
+/// fails.
 fn is_beyond_limit(error: &rusqlite::Error) -> bool {
     let failed = error.sqlite_error().map(|error| error.extended_code);
     failed == Some(rusqlite::ffi::SQLITE_IOERR_WRITE) && file_size::max().is_some()

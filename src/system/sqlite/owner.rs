@@ -56,7 +56,7 @@ impl Serialize for Losses {
 pub struct Owner {
     /// The identity of the data directory.
     pub identity: Identity,
-    /// Whether the database was made before: then its absence is a loss.
+    /// Set if the database was made before: then its absence is a loss.
     pub made: bool,
     /// Losses to be accepted.
     pub accepted: Losses,
@@ -67,7 +67,7 @@ pub struct Owner {
     pub take_over: Option<Identity>,
 }
 
-/// What is known of a database when it is opened.
+/// The knowledge about a database at the time of opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It has every commit that was made to it, or is new.
@@ -83,7 +83,7 @@ pub enum Standing {
 pub(super) struct Ledger(Marks);
 
 impl Owner {
-    /// Whether a database was made at `path` before.
+    /// Returns whether a database was made at `path` before and is missing.
     pub fn misses(&self, path: &Path) -> bool {
         self.made || self.marks(path).iter().any(|mark| mark.exists())
     }
@@ -93,7 +93,8 @@ impl Owner {
         self.companion.iter().cloned().chain([path.with_extension("mark")]).collect()
     }
 
-    /// Whether the database at `path` may be opened, or made if there is none; gives the count in its mark.
+    /// Checks that the database at `path` may be opened, or made if there is none; returns the count in its
+    /// mark.
     ///
     /// # Errors
     /// [`Error::Lost`], if it was made before and is missing or empty; [`Error::ForeignMark`].

@@ -21,7 +21,7 @@ use crate::system::{open_files, threads};
 const COUNT: (usize, usize) = (4, 16);
 /// With fewer open files than this, a database has as few readers as it may have.
 const FILES_FEW: u64 = 512;
-/// How long a read waits for a reader.
+/// Time that a read waits for a reader.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The readers of a database: two a core, as far as there are files for them.
@@ -34,7 +34,7 @@ pub(super) fn count() -> usize {
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    /// How often they were opened anew.
+    /// The number of times that they were opened anew.
     renewals: AtomicU64,
     turns: Arc<Semaphore>,
     patience: Duration,
@@ -109,7 +109,7 @@ fn renew(connection: &mut Connection, path: &Path) {
 #[derive(Debug)]
 pub(super) struct Reader {
     connection: Option<Connection>,
-    /// How often readers had been opened anew when it was taken.
+    /// The number of renewals at the time when it was taken.
     renewals: u64,
     home: Arc<Readers>,
     /// Given back after the connection.

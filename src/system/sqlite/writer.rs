@@ -15,7 +15,7 @@ use super::owner::Ledger;
 use super::{BUSY, Error, Shared, connect_writer};
 use crate::system::disk;
 
-/// How long the readers of a moment are waited for when the log is emptied.
+/// Time to wait for current readers when the log is emptied.
 const READERS_MAX: Duration = Duration::from_millis(50);
 /// Changes that may share a transaction.
 const SHARED_MAX: usize = 128;
@@ -209,7 +209,7 @@ fn has(requests: &[Box<dyn Request>], kind: Kind) -> bool {
 struct Desk<'a> {
     /// Absent after a failure: whatever it has still in memory is not trusted.
     connection: Option<Connection>,
-    /// What was erased may still be in the log.
+    /// Set while erased data may still be in the log.
     erased: bool,
     compacted: Compacted,
     shared: &'a Shared,
@@ -312,7 +312,7 @@ fn commit(
     Ok(())
 }
 
-/// How many rows had been changed when the file was written anew; unknown of those before the start.
+/// The number of rows that had been changed when the file was written anew; unknown before the start.
 #[derive(Debug, Default)]
 struct Compacted(Option<u64>);
 

@@ -1,4 +1,4 @@
-//! The line in the log about a start.
+//! The log line about a start.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -6,7 +6,7 @@ use super::Server;
 use crate::config::Settings;
 
 impl Server {
-    /// Logs what whoever reads the log later has to know: the version, where it listens, where it writes, and the limits in
+    /// Logs the facts that an operator needs later: the version, the addresses, the paths, and the limits in
     /// force.
     pub(super) fn announce(&self, settings: &Settings) {
         let open_files = getrlimit(Resource::Nofile).current;

@@ -20,7 +20,7 @@ pub enum Error {
     /// An address cannot be listened on.
     #[error("cannot listen on {address} (--{setting}): {cause}; {advice}")]
     Listen {
-        /// The setting that says so.
+        /// The setting with the address.
         setting: &'static str,
         /// The address.
         address: SocketAddr,
@@ -63,7 +63,7 @@ pub enum Error {
         /// MiB that are allowed.
         allowed_mib: u64,
     },
-    /// Files may not become large enough.
+    /// The limit on file sizes is too low.
     #[error(
         "this server writes files of {needed_mib} MiB and more, and the system allows {allowed_mib} MiB; raise the limit \
          on file sizes (ulimit -f)"
@@ -74,7 +74,7 @@ pub enum Error {
         /// MiB that are allowed.
         allowed_mib: u64,
     },
-    /// Nobody could be let in to the administration.
+    /// The admin token cannot be set up.
     #[error("cannot set up the admin token")]
     Access(#[from] http::admin::access::Error),
     /// A database cannot be read.
@@ -98,16 +98,16 @@ pub enum Error {
     /// The objects cannot be opened.
     #[error("cannot open the objects")]
     Objects(#[from] objects::Error),
-    /// The objects belong to another, or it cannot be told.
+    /// The objects belong to another data directory, or their owner is unknown.
     #[error(transparent)]
     NotOurs(#[from] objects::NotOurs),
     /// The buckets cannot be opened.
     #[error("cannot open the buckets of the S3 endpoint")]
     Buckets(#[from] buckets::Error),
-    /// There are no root credentials for the S3 endpoint.
+    /// The root credentials of the S3 endpoint cannot be set up.
     #[error("cannot set up the credentials of the S3 endpoint")]
     Credentials(#[from] s3::credentials::Error),
-    /// The keys of the S3 store cannot be had.
+    /// The keys of the S3 store cannot be read.
     #[error("cannot read the S3 secret key")]
     SecretFile(#[source] secret::Error),
     /// The queue cannot be opened.
@@ -136,7 +136,7 @@ pub enum Error {
     /// The work that the last process left cannot be resumed.
     #[error("cannot take up what was left at the last stop")]
     Reconcile(#[source] coordinator::Error),
-    /// The queue has stopped writing: nothing would be done any more.
+    /// The queue has stopped writing: no work would be done any more.
     #[error("the queue has failed, and what was under way resumes at the next start")]
     QueueFailed(#[source] queue::Error),
     /// The operating system refuses threads or signals.

@@ -1,4 +1,4 @@
-//! Tells the data directory by its identity, and the stores that belong to it.
+//! Identifies the data directory, and checks that its stores belong to it.
 
 use std::fs;
 use std::io;
@@ -16,8 +16,8 @@ pub(super) const METADATA: &str = "metadata.db";
 /// The file with the index of the buckets.
 pub(super) const BUCKETS: &str = "buckets.db";
 
-/// The identity of the data directory and the stores that were made for it. The file with both is written again from
-/// the stores if it is missing.
+/// The identity of the data directory, and the stores that were made for it. If the file with both is
+/// missing, it is restored from the stores.
 pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Error> {
     let path = data_dir.path();
     let unusable = |cause| unusable(path, cause);
@@ -30,14 +30,15 @@ pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Er
     if found.is_some() {
         tracing::warn!(%identity, "the file `identity` was missing or damaged, and is written again from the stores");
     }
-    // A data directory without an identity that has objects was made by an earlier version, or has lost its metadata, too.
+    // A data directory with objects but without an identity was made by an earlier version, or has lost its
+    // metadata, too.
     if holds_objects(data_dir) {
         register.note([METADATA.to_owned()]).map_err(unusable)?;
     }
     Ok(register)
 }
 
-/// Returns the owner that the database in `file` is to have. `companion` is where its second mark is, among the objects.
+/// Returns the owner that the database in `file` must have. `companion` is the path of its second mark, among the objects.
 pub(super) fn owner(
     register: &Register,
     settings: &Settings,
@@ -48,7 +49,7 @@ pub(super) fn owner(
     Owner { identity, made: register.has(file), accepted, companion, take_over: settings.take_over_objects }
 }
 
-/// Makes sure that the queue is not that of another data directory: its jobs would name other projects.
+/// Checks that the queue is not that of another data directory: its jobs would name other projects.
 pub(super) fn check_queue(queue: &Path, register: &Register) -> Result<(), Error> {
     if !queue.is_dir() {
         return Ok(());
@@ -60,7 +61,7 @@ pub(super) fn check_queue(queue: &Path, register: &Register) -> Result<(), Error
     })
 }
 
-/// Writes the identity of the data directory into the queue, which has been opened.
+/// Writes the identity of the data directory into the queue, which is open.
 pub(super) fn mark_queue(queue: &Path, register: &Register) -> Result<(), Error> {
     let mark = || match Register::read(queue)? {
         Some(_) => Ok(()),
@@ -69,7 +70,7 @@ pub(super) fn mark_queue(queue: &Path, register: &Register) -> Result<(), Error>
     mark().map_err(|cause| unusable(queue, cause))
 }
 
-/// Notes what was made.
+/// Records which stores were made.
 pub(super) fn note(
     data_dir: &DataDir,
     register: &mut Register,

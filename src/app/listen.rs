@@ -1,4 +1,4 @@
-//! Opens a listener, and says what would do where that fails.
+//! Binds a listener, and suggests a remedy where that fails.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -8,15 +8,15 @@ use tokio::net::TcpListener;
 
 use super::Error;
 
-/// Connections that may wait to be taken.
+/// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// Listens on `address`, which `--setting` says.
+/// Listens on `address`, the value of `--setting`.
 pub(super) fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     bind(address).map_err(|cause| Error::Listen { setting, address, advice: advice(address, &cause), cause })
 }
 
-/// An IPv6 listener takes IPv4, too, whatever the system does by default.
+/// Binds an IPv6 listener for IPv4, too, whatever the system's default.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -31,7 +31,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn advice(address: SocketAddr, cause: &io::Error) -> String {
     let port = address.port();
-    // The kind of a family that the kernel does not know has no name yet.
+    // The error for an address family that the kernel does not know has no `ErrorKind` yet.
     let unknown_family = cause.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
     match cause.kind() {
         _ if unknown_family && address.is_ipv6() => without_ipv6(address, "this machine has no IPv6"),

@@ -35,7 +35,7 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Reads the certificate or makes one; everything else is counted from zero.
+    /// Reads the certificate or generates one; starts all counters at zero.
     pub(super) fn open(settings: &Settings, data_dir: &DataDir, files: Files) -> Result<Self, Error> {
         let tls = tls_settings(settings, data_dir)?
             .map(|settings| Tls::open(settings, Clock::system()))
@@ -76,7 +76,7 @@ impl Listeners {
                 rate_limit: Some(RateLimit::new("s3", Arc::clone(&s3), status, s3::slow_down)),
                 ..redirect.clone()
             },
-            // Whoever watches the server comes directly, has no certificate, and gets in when it is crowded.
+            // Monitors connect directly, have no certificate, and must get in when the server is crowded.
             ops: ListenerConfig {
                 tls: tls.as_ref().map(Tls::open_to_all),
                 rate_limit: Some(http::limit_ops(Arc::clone(&ops), status)),
@@ -93,7 +93,7 @@ impl Listeners {
         })
     }
 
-    /// Warns of listeners that others than this machine reach without TLS.
+    /// Warns of listeners without TLS that other machines can reach.
     pub(super) fn warn(&self, addresses: &Addresses) {
         if self.tls.is_some() {
             return;
@@ -107,7 +107,8 @@ impl Listeners {
         }
     }
 
-    /// Follows the files of the certificate, and forgets clients that stay away, as long as the process lives.
+    /// Starts the tasks that reload the certificate and make limiters forget inactive clients. They run as
+    /// long as the process.
     pub(super) fn keep(&self) -> std::io::Result<()> {
         let hangup = signal(SignalKind::hangup())?;
         match &self.tls {
@@ -125,7 +126,7 @@ impl Listeners {
     }
 }
 
-/// A signal to read files again is no reason to stop where there are none.
+/// Logs and ignores SIGHUP where there are no files to reload.
 async fn nothing_to_read(mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         tracing::info!("SIGHUP: there is no TLS certificate to be read again");
@@ -147,7 +148,7 @@ fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::S
     Ok(Some(tls::Settings { source, client_authorities: settings.tls_client_ca.clone() }))
 }
 
-/// Names and addresses by which this machine may be called.
+/// Returns the names and addresses by which this machine may be called.
 fn names(listened: &[IpAddr]) -> Vec<String> {
     let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -164,8 +165,8 @@ fn alike(rate: Rate) -> rate_limit::Settings {
     rate_limit::Settings { uploads: rate, results: rate, others: rate, failures: Rate::Off, total: Rate::Off }
 }
 
-/// Counts the connections of clients: as many as the operator allows, as far as there are files for them. Says so if fewer
-/// may be open than the settings allow.
+/// Makes the limiter of client connections, within the open files that are available. Warns if those allow
+/// fewer than the settings.
 fn connection_limiter(settings: &Settings, files: Files) -> Arc<ConnectionLimiter> {
     let all_max = files.connections;
     if all_max < settings.connections_max {
@@ -186,7 +187,7 @@ fn timeouts(settings: &Settings) -> Timeouts {
     }
 }
 
-/// `http`, or `https` where there is TLS.
+/// Returns the URL of an address: `http`, or `https` with TLS.
 pub(super) fn address(tls: bool, address: SocketAddr) -> String {
     format!("{}://{address}", if tls { "https" } else { "http" })
 }

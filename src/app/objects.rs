@@ -1,4 +1,4 @@
-//! Opens the objects, wherever they are, and says how clients get at them without asking the API for each byte.
+//! Opens the object store, and determines how clients reach it directly.
 
 use std::env;
 use std::sync::Arc;
@@ -23,10 +23,11 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// The region of a store that names none.
 const REGION: &str = "us-east-1";
 
-/// Objects, and the way that clients have to them.
+/// The object store, and the clients' way to it.
 pub(super) struct Opened {
+    /// The object store.
     pub(super) objects: Objects,
-    /// The claim to them.
+    /// The claim on it.
     pub(super) owner: Owner,
     /// The bucket that clients upload to, if it is in the remote store.
     pub(super) uploads: Option<UploadBucket>,
@@ -36,10 +37,10 @@ pub(super) struct Opened {
     pub(super) own_endpoint: bool,
 }
 
-/// A store, and the claim to it.
+/// A store, and the claim on it.
 pub(super) type Claimed = (Arc<dyn ObjectStore>, Owner);
 
-/// Claims the store that the settings name. Nothing in it is touched before it is known whose it is.
+/// Claims the store of the settings. Its owner is checked before anything in it is touched.
 pub(super) async fn claim(
     settings: &Settings,
     data_dir: &DataDir,
@@ -67,7 +68,7 @@ pub(super) fn open(
     let cache = cache(settings, data_dir)?;
     let objects = match &settings.objects {
         Location::Data => Objects::open(&data_dir.folder("objects")?, &spool)?,
-        // Files become objects by being renamed, which takes no copy on one file system.
+        // Files become objects by a rename, which copies nothing within one file system.
         Location::Directory(path) => {
             let [objects, spool] = ["objects", "spool"].map(|name| path.join(name));
             [path, &objects, &spool].into_iter().try_for_each(|folder| check_folder(folder))?;
@@ -84,7 +85,7 @@ pub(super) fn open(
     }
 }
 
-/// The copies of objects that are read from a bucket. Where none are to be made any more, there are none left.
+/// Opens the cache of remote objects. Where it is off, an old one is removed.
 fn cache(settings: &Settings, data_dir: &DataDir) -> Result<Option<Cache>, Error> {
     let directory = data_dir.path().join("cache");
     let limits =
@@ -97,7 +98,7 @@ fn cache(settings: &Settings, data_dir: &DataDir) -> Result<Option<Cache>, Error
     }
 }
 
-/// Clients are served by the store behind us, with credentials from its own token service.
+/// Sends clients to the remote store, with credentials from its own token service.
 fn behind_us(
     settings: &Settings,
     (objects, owner): (Objects, Owner),
@@ -168,7 +169,7 @@ pub(super) fn external(
     ClientStore { office, upload, download, foreign: settings.external_endpoints.clone() }
 }
 
-/// Waits until the objects can be had, and says once why not.
+/// Waits until the object store is available, and logs the reason once.
 pub(super) async fn until_found(objects: &Objects, location: &Location) {
     let mut away = false;
     while let Err(error) = objects.probe().await {

@@ -1,4 +1,4 @@
-//! The operator's door, which opens first and closes last.
+//! The operations listener, which opens first and closes last.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::telemetry::metrics;
 /// Time for responses under way once the listener closes; everything else is closed by then.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The operator's door. Dropping it closes it.
+/// The operations listener. Dropping it closes it.
 pub(super) struct OpsListener {
     ops: Ops,
     readiness: Readiness,
@@ -23,7 +23,7 @@ pub(super) struct OpsListener {
 }
 
 impl OpsListener {
-    /// Opens the door. It says that the server is starting, until [`OpsListener::open`].
+    /// Opens the listener. It reports that the server is starting, until [`OpsListener::open`].
     pub(super) fn start(listener: TcpListener, entrance: ListenerConfig) -> Self {
         let (readiness, stop, tasks) = (Readiness::default(), CancellationToken::new(), TaskTracker::new());
         let ops = Ops::new(readiness.clone(), metrics::start());
@@ -32,7 +32,7 @@ impl OpsListener {
         Self { ops, readiness, tasks, stop: stop.drop_guard() }
     }
 
-    /// The stores are open: they are asked for their health, and the administration answers.
+    /// Enables the probes and the administration: the stores are open.
     pub(super) fn open(&self, dependencies: &Dependencies, admin: AdminState) {
         self.ops.open(dependencies, admin);
     }
@@ -42,7 +42,7 @@ impl OpsListener {
         self.readiness.enter(phase);
     }
 
-    /// Closes the door.
+    /// Closes the listener.
     pub(super) async fn stop(self) {
         drop(self.stop);
         self.tasks.close();

@@ -70,7 +70,7 @@ fn claimant(settings: &Settings, data_dir: &DataDir, register: &Register) -> Cla
     }
 }
 
-/// The directory that holds the objects, if they are files of this machine.
+/// Returns the directory that holds the objects, if they are local files.
 pub(super) fn directory(settings: &Settings, data_dir: &DataDir) -> Option<PathBuf> {
     match &settings.objects {
         Location::Data => Some(data_dir.path().join("objects")),

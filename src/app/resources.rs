@@ -1,4 +1,4 @@
-//! The limits of the operating system: checked before anything is opened, and shared out.
+//! Limits of the operating system: checked before anything is opened, and divided among the consumers.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use crate::config::Settings;
 use crate::system::{file_size, memory, open_files, sqlite, threads};
 use crate::telemetry::process::Process;
 
-/// Files that an idle server has open, its databases aside: streams, sockets, the lock and the queue.
+/// Files that an idle server has open, apart from databases: streams, sockets, the lock and the queue.
 const FILES_IDLE: u64 = 24;
-/// Files that a job has open, those that it merges aside.
+/// Files that a job has open, apart from those that it merges.
 const FILES_PER_JOB: u64 = 6;
 /// Files that clients need at least: a few connections, and an upload.
 const FILES_OF_CLIENTS_MIN: u64 = 16;
@@ -26,7 +26,7 @@ const THREADS_OF_STORES: usize = 16;
 const THREADS_OF_UPLOADS: usize = 4;
 /// Address space beside the stacks: the program, the caches of the stores, and jobs at work.
 const ADDRESS_SPACE_BYTES: u64 = 256 << 20;
-/// The largest file that has to be possible: the journals and databases of an idle server are smaller.
+/// The size of a file that must be possible: the journals and databases of an idle server are smaller.
 const FILE_BYTES_MIN: u64 = 64 << 20;
 
 const MIB: u64 = 1 << 20;
@@ -43,7 +43,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Raises the limit on open files as far as that goes, and shares them out.
+    /// Raises the limit on open files as far as possible, and divides them.
     ///
     /// # Errors
     /// [`Error::OpenFiles`], if there are not enough to serve and to finish jobs.
@@ -57,7 +57,7 @@ impl Files {
         })
     }
 
-    /// Shares out what is left of `allowed` files after those that are `reserved`.
+    /// Divides the rest of `allowed` files after those that are `reserved`.
     fn of(allowed: u64, reserved: u64) -> Result<Self, Error> {
         let needed = reserved + FILES_OF_CLIENTS_MIN;
         let rest = allowed.checked_sub(reserved).filter(|rest| *rest >= FILES_OF_CLIENTS_MIN);
@@ -68,17 +68,17 @@ impl Files {
     }
 }
 
-/// The memory that the server takes for its own.
+/// The memory that the server uses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
     /// Bytes for finishing runs.
     pub(super) for_runs: u64,
-    /// All that there is, where that is known.
+    /// All memory, where that is known.
     pub(super) available: Option<memory::Available>,
 }
 
 impl Memory {
-    /// Writes the limits in force to the log.
+    /// Logs the limits in force.
     pub(super) fn log(self, files: Files) {
         let Files { connections, ops_connections, uploads } = files;
         tracing::info!(
@@ -104,7 +104,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Files of the stores, and of as many jobs as may be in hand.
+/// Returns the files of the stores, and of the most concurrent jobs.
 fn reserved(settings: &Settings) -> u64 {
     let stores = FILES_IDLE + DATABASES * sqlite::files() as u64;
     let merged = 2 * open_files::merged_at_once() * settings.queues.slots_of(MERGING);
@@ -123,7 +123,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
     let stacks = count as u64 * threads::STACK_BYTES;
     check_address_space(stacks + ADDRESS_SPACE_BYTES)?;
     threads::rehearse(count).map_err(|cause| Error::Threads { needed: count, cause })?;
-    // The allocator keeps a part of the address space for each of them from now on.
+    // The allocator keeps a part of the address space for each thread from now on.
     check_address_space(ADDRESS_SPACE_BYTES / 2 + stacks)
 }
 
@@ -136,7 +136,8 @@ fn check_address_space(needed: u64) -> Result<(), Error> {
     Err(Error::AddressSpace { needed_mib: (used + needed).div_ceil(MIB), allowed_mib: allowed / MIB })
 }
 
-/// The threads of a server at work: those that wait for the network, those that may block, and those that compute.
+/// Returns the number of threads of a server at work: those that wait for the network, those that may block,
+/// and those that compute.
 fn threads_of(settings: &Settings) -> usize {
     let computing = if settings.worker_threads == 0 { threads::cores() } else { settings.worker_threads };
     let reading = DATABASES as usize * sqlite::readers();

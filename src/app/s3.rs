@@ -28,14 +28,14 @@ use crate::system::identity::Register;
 /// The file of root credentials that were generated.
 pub const CREDENTIALS: &str = "s3-credentials";
 
-/// Our own endpoint, as far as it needs no coordinator.
+/// The parts of this server's own endpoint that need no coordinator.
 pub(super) struct Own {
     pub(super) buckets: Buckets,
     keys: Arc<Keys>,
     entropy: Entropy,
 }
 
-/// Opens the buckets and the keys to them, and makes the bucket that clients upload to.
+/// Opens the buckets with their keys, and makes the bucket that clients upload to.
 pub(super) async fn open(
     settings: &Settings,
     data_dir: &DataDir,
@@ -63,8 +63,8 @@ pub(super) async fn open(
 }
 
 impl Own {
-    /// The bucket that clients upload to, and what clients are told of it; `api` is where they reach
-    /// the API, and `s3` where this endpoint listens, with TLS if it is `secure`.
+    /// Returns the bucket that clients upload to, and the clients' way to it. `api` is the address of the API,
+    /// and `s3` that of this endpoint, with TLS if it is `secure`.
     pub(super) fn for_clients(
         &self,
         settings: &Settings,
@@ -82,7 +82,8 @@ impl Own {
             );
             return (Some(uploads), None);
         }
-        // Certificates are for names: where both are on one host, that is the one by which the caller knows it.
+        // Certificates are for names: where both are on one host, the name is the one by which the caller
+        // knows it.
         let beside = s3.ip().is_unspecified() || s3.ip() == api.ip();
         let endpoint = if beside { Endpoint::Beside(s3.port()) } else { Endpoint::At(s3.to_string()) };
         let office = OwnOffice::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());

@@ -52,10 +52,10 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// The interval at which the ballast is created again if there is room.
 const BALLAST_EVERY: Duration = Duration::from_secs(30);
 
-/// With fewer uploads, too, the metadata and the jobs want threads that may block.
+/// With fewer uploads, the metadata and the jobs still need threads that may block.
 const UPLOADS_MIN: usize = 64;
 
-/// A server at work. It goes on until [`Server::stop`].
+/// A running server. It runs until [`Server::stop`].
 pub struct Server {
     pub(super) addresses: Addresses,
     pub(super) tls: Option<Arc<Tls>>,
@@ -63,7 +63,7 @@ pub struct Server {
     pub(super) memory: Memory,
     pub(super) data_dir: DataDir,
     pub(super) objects: Location,
-    /// If it was made at this start.
+    /// The token, if it was generated at this start.
     pub(super) admin_token: Option<Zeroizing<String>>,
     pub(super) coordinator: Coordinator,
     pub(super) buckets: Option<Buckets>,
@@ -89,20 +89,20 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let spare = Spare::start(&runtime);
     let outcome = runtime.block_on(until_signalled(settings));
     drop(spare);
-    // Work that would not hear of it is cut off here; it resumes at the next start.
+    // Work that ignores the stop is cut off here; it resumes at the next start.
     runtime.shutdown_timeout(LAST_WORK);
     outcome
 }
 
-/// The threads that wait for the network and the disk. Every upload under way has one of the blocking ones for
-/// itself, and there must be others for the metadata and the jobs.
+/// Builds the runtime for network and disk. Each upload under way has one of the blocking threads, and there
+/// must be others for the metadata and the jobs.
 fn runtime(settings: &Settings) -> std::io::Result<tokio::runtime::Runtime> {
     let blocking = 2 * settings.uploads_max.max(UPLOADS_MIN) + 1;
     tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking).build()
 }
 
-/// A thread that may block and does nothing. While there is one, the runtime keeps work for later that the system
-/// refuses a thread for; without any, it would panic.
+/// A blocking thread that does nothing. While there is one, the runtime queues work if the system refuses
+/// another thread; without any, it would panic.
 struct Spare(#[expect(dead_code, reason = "it ends by being dropped")] mpsc::Sender<()>);
 
 impl Spare {
@@ -118,7 +118,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut server = start(settings).await?;
-    // Whoever started this may not be reading; that is no reason to stop.
+    // A closed standard output is no reason to stop.
     let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
     server.announce(settings);
     systemd::ready();
@@ -145,12 +145,13 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// Starts a server: takes the data directory, opens what is in it, takes up what was left, and opens the listeners.
+/// Starts a server: takes the data directory, opens the stores, resumes interrupted work, and opens the
+/// listeners.
 ///
 /// # Errors
 /// [`Error`]; nothing is left running then.
 pub async fn start(settings: &Settings) -> Result<Server, Error> {
-    // What is stored is for this user's eyes, whichever library makes the file.
+    // Stored data is for this user alone, whichever library makes the file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let files = Files::share_out(settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
@@ -184,7 +185,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let coordinator =
         Coordinator::new(Arc::new(metadata), Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
-    // Nothing fails any more from here on: whoever started this will be told.
+    // Nothing can fail from here on, so the token will be shown.
     let admin_token = admin.made.map(Made::keep).transpose()?;
     let dependencies = Dependencies {
         coordinator: coordinator.clone(),
@@ -270,8 +271,8 @@ impl Server {
         self.addresses.api
     }
 
-    /// Stops: the listeners close and requests under way may finish, jobs are finished or handed back, and
-    /// everything is written. What was interrupted resumes at the next start.
+    /// Stops: the listeners close and requests under way may finish, jobs are finished or returned, and
+    /// everything is written. Interrupted work resumes at the next start.
     pub async fn stop(self) {
         self.ops_listener.enter(Phase::Draining);
         self.serving_stop.cancel();
@@ -281,7 +282,7 @@ impl Server {
         self.pump.close();
         self.pump.wait().await;
         self.ownership.abort();
-        // A store that is silent is not waited for: the claim ends by itself.
+        // A silent store is not waited for: the claim expires by itself.
         let _ = timeout(LAST_WORK, self.owner.release()).await;
         if let Err(error) = self.broker.close().await {
             tracing::error!("cannot close the queue: {error}");
@@ -305,7 +306,7 @@ async fn close_databases(coordinator: &Coordinator, buckets: Option<&Buckets>) {
     }
 }
 
-/// The room set aside on the disk, given up at once if there is hardly any other.
+/// Opens the ballast, and releases it if hardly any space is free.
 fn ballast(data_dir: &DataDir) -> Ballast {
     let ballast = Ballast::of(data_dir.path());
     if ballast.release_if_needed() {
@@ -316,7 +317,7 @@ fn ballast(data_dir: &DataDir) -> Ballast {
     ballast
 }
 
-/// Sets room on the disk aside whenever there is plenty, until told to stop.
+/// Creates the ballast whenever there is plenty of space, until told to stop.
 async fn keep_ballast(ballast: Ballast, stop: CancellationToken) {
     loop {
         let ballast = ballast.clone();
@@ -330,7 +331,7 @@ async fn keep_ballast(ballast: Ballast, stop: CancellationToken) {
     }
 }
 
-/// Removes what a crash has left of projects that are gone. Nobody waits for it.
+/// Removes leftovers of a crash that belong to deleted projects. Runs in the background.
 async fn remove_strays(
     coordinator: Coordinator,
     objects: Objects,
@@ -354,7 +355,7 @@ async fn remove_strays(
     }
 }
 
-/// The projects of which there are objects, or files of clients.
+/// Returns the projects that have objects, or files of clients.
 async fn projects(objects: &Objects, uploads: Option<&UploadBucket>) -> Result<Vec<ProjectId>, ObjectsError> {
     let mut found = objects.projects().await?;
     if let Some(uploads) = uploads {

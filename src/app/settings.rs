@@ -34,7 +34,7 @@ pub(super) fn kernel(settings: &Settings) -> Kernel {
     settings.kernel.map_or_else(Kernel::best, named)
 }
 
-/// For the API, which reads `uploads` at a time at most.
+/// Returns the settings of the API, which reads `uploads` at a time at most.
 pub(super) fn http(settings: &Settings, uploads: usize) -> http::Settings {
     http::Settings {
         body_bytes_max: settings.body_bytes_max,
@@ -47,7 +47,7 @@ pub(super) fn http(settings: &Settings, uploads: usize) -> http::Settings {
     }
 }
 
-/// Memory that is set aside for finishing runs where nobody knows how much there is.
+/// Memory for finishing runs where the total is unknown.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 
 pub(super) fn worker(

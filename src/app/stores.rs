@@ -1,4 +1,4 @@
-//! Opens what is stored.
+//! Opens the stores.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
 use crate::system::sqlite::Standing;
 
-/// All that is stored.
+/// All stores.
 pub(super) struct Stores {
     pub(super) metadata: Sqlite,
     pub(super) broker: SledBroker,
@@ -25,7 +25,7 @@ pub(super) struct Stores {
 /// The object stores, and the ways in which clients reach them.
 pub(super) struct Blobs {
     pub(super) objects: Objects,
-    /// The claim to them.
+    /// The claim on them.
     pub(super) owner: Owner,
     pub(super) spool: Spool,
     /// The bucket that clients upload to, where there is one.
@@ -35,7 +35,7 @@ pub(super) struct Blobs {
     pub(super) own: Option<s3::Own>,
 }
 
-/// Opens everything. Clients find us at the addresses, with TLS if they are `secure`.
+/// Opens all stores. Clients reach this server at the addresses, with TLS if they are `secure`.
 pub(super) async fn open(
     settings: &Settings,
     data_dir: &DataDir,
@@ -62,7 +62,7 @@ pub(super) async fn open(
             open_blobs(settings, data_dir, entropy, (&register, claimed), (addresses, secure)).await?;
         Ok::<_, Error>((metadata, blobs))
     };
-    // Whatever comes of the others, the queue is no longer being opened when this returns.
+    // Whatever happens to the others, the queue has finished opening when this returns.
     let (others, queue) = (others.await, queue.await);
     let (metadata, blobs) = others?;
     let broker = queue.map_err(std::io::Error::from)??;

@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::sleep;
 
-/// The server answers. From now on, as long as it can do anything at all, it says so as often as it is asked to.
+/// Reports that the server is ready, and from now on answers the watchdog as long as it can do anything.
 pub(super) fn ready() {
     if !tell(NotifyState::Ready) {
         return;
@@ -23,7 +23,7 @@ pub(super) fn ready() {
     }
 }
 
-/// The server drains.
+/// Reports that the server drains.
 pub(super) fn stopping() {
     let _ = tell(NotifyState::Stopping);
 }
@@ -39,7 +39,7 @@ fn tell(state: NotifyState<'_>) -> bool {
 
 fn send(state: NotifyState<'_>) -> io::Result<()> {
     let socket = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-    // The library knows sockets that are files alone.
+    // The library supports only sockets that are files.
     let Some(name) = socket.as_bytes().strip_prefix(b"@") else { return notify(&[state]) };
     let address = SocketAddr::from_abstract_name(name)?;
     UnixDatagram::unbound()?.send_to_addr(state.to_string().as_bytes(), &address).map(drop)

@@ -1,4 +1,4 @@
-//! Values that are fine alone and do not go together, or not with this machine.
+//! Values that are valid alone but contradict each other or this machine.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use super::values::Values;
 use crate::edge::tls::Mode;
 use crate::linkage::similarity::Kernel;
 
-/// Refuses settings that contradict one another or the processor.
+/// Rejects settings that contradict one another or the processor.
 pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mistake> {
     let clash = |key, problem, other| Mistake::Clash {
         given: Box::new(values.given(key).clone()),

@@ -6,7 +6,7 @@ use super::settings::KEYS;
 use super::source::Source;
 use super::value::SECRET;
 
-/// A value that somebody gave.
+/// A configured value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     /// The setting, as it was spelled.
@@ -38,10 +38,10 @@ pub(super) fn is_secret(key: &str) -> bool {
     !key.ends_with("_file") && ["secret", "password", "token"].iter().any(|word| key.contains(word))
 }
 
-/// A setting that cannot be honoured. Its text is one line: key, value, source, and what would do.
+/// A setting that cannot be used. Its text is one line: key, value, source, and a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Mistake {
-    /// The value is not of the setting's kind.
+    /// The value is not of the setting's type.
     #[error("{given}: give {remedy}")]
     BadValue {
         /// The rejected value.
@@ -57,7 +57,7 @@ pub enum Mistake {
         /// The setting that may have been meant, or where to find all.
         hint: String,
     },
-    /// Two values that are fine alone do not go together.
+    /// Two values contradict each other.
     #[error("{given}: {problem} {other}")]
     Clash {
         /// The rejected value.
@@ -67,7 +67,7 @@ pub enum Mistake {
         /// The value that it conflicts with.
         other: Box<Given>,
     },
-    /// The value is fine elsewhere.
+    /// The value does not fit this machine.
     #[error("{given}: {problem}")]
     NotHere {
         /// The rejected value.
@@ -78,14 +78,14 @@ pub enum Mistake {
     /// The settings file cannot be read, or is not TOML.
     #[error("settings file {place}: {problem}")]
     File {
-        /// The file, with the line if one is to blame.
+        /// The file, with the line of the error.
         place: String,
         /// The problem.
         problem: String,
     },
 }
 
-/// The mistake of naming a setting that does not exist, with the likeliest of `names` as a hint.
+/// Returns the error for an unknown setting, with the likeliest of `names` as a hint.
 pub(super) fn unknown_key(
     key: &str,
     value: &str,

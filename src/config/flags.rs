@@ -6,13 +6,13 @@ use super::settings::{KEYS, Key};
 use super::value::SWITCH;
 use super::values::Inputs;
 
-/// The settings given on the command line; flatten it into a command's arguments. Values stay text
-/// here, so that a mistake in a flag reads like a mistake anywhere else.
+/// The settings given on the command line; flatten it into a command's arguments. Values stay text here, so
+/// that an error in a flag reads like an error anywhere else.
 #[derive(Clone, Debug)]
 pub struct Flags(Inputs);
 
 impl Flags {
-    /// These flags, with the process's environment.
+    /// Returns these flags, with the process's environment.
     pub fn with_environment(mut self) -> Inputs {
         let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
         self.0.environment = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
@@ -58,7 +58,7 @@ fn flag(key: &'static Key) -> Arg {
         .value_name(key.placeholder)
         .allow_negative_numbers(true)
         .help(format!("{} [default: {default}]", key.help.trim().trim_end_matches('.')));
-    // A switch is thrown by its name alone.
+    // A switch is set by its name alone.
     if key.placeholder == SWITCH.placeholder {
         flag.num_args(0..=1).default_missing_value("true")
     } else {

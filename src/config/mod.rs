@@ -1,8 +1,8 @@
 //! Settings: flag over environment over file over the reference service's variable over default.
 //!
 //! One list in `settings.rs` makes them all. A setting has one name in every form: `--lease-ms`,
-//! `ENTITYD_LEASE_MS`, `lease_ms`. A mistake in any of them is one line that names the key, the value,
-//! who gave it, and what would do; nothing has been opened by then.
+//! `ENTITYD_LEASE_MS`, `lease_ms`. An error in any of them is one line with the key, the value, its source,
+//! and a remedy; nothing has been opened by then.
 
 mod announced;
 mod check;
@@ -25,7 +25,7 @@ pub use values::Inputs;
 use crate::system::secret;
 use values::Values;
 
-/// Settings that were checked, and who gave each.
+/// Checked settings with their sources.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.

@@ -8,7 +8,7 @@ use super::Loaded;
 use super::error::is_secret;
 use super::settings::KEYS;
 
-/// One setting as it stands.
+/// One setting with its value and source.
 struct Row {
     key: &'static str,
     value: Value,
@@ -19,12 +19,12 @@ impl Row {
     fn text(&self) -> String {
         let default =
             || KEYS.iter().find(|key| key.name == self.key).map_or("", |key| key.default).to_owned();
-        // What has no value of its own is as it comes.
+        // A setting without a value prints as text.
         if self.value.is_null() { default() } else { plain(&self.value) }
     }
 }
 
-/// A table of key, value and source.
+/// Formats a table of key, value and source.
 pub fn table(loaded: &Loaded) -> String {
     let rows = rows(loaded);
     let texts: Vec<String> = rows.iter().map(Row::text).collect();
@@ -42,7 +42,7 @@ pub fn table(loaded: &Loaded) -> String {
     table
 }
 
-/// The same as a JSON array of objects.
+/// Formats the same as a JSON array of objects.
 pub fn json(loaded: &Loaded) -> String {
     let objects = rows(loaded).into_iter();
     let objects = objects.map(|row| json!({"key": row.key, "value": row.value, "source": row.source}));

@@ -17,9 +17,9 @@ pub enum Source {
         /// The line, from 1.
         line: usize,
     },
-    /// The environment, under the name the reference service gave it.
+    /// The environment, under the reference service's name.
     Alias(&'static str),
-    /// Nobody; the value is built in.
+    /// The built-in default.
     Default,
 }
 

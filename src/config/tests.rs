@@ -36,7 +36,7 @@ fn source(loaded: &Loaded, key: &str) -> String {
     loaded.sources.iter().find(|(name, _)| *name == key).unwrap().1.to_string()
 }
 
-/// The one line that is said about a file with these contents, its path left out.
+/// Returns the error about a file with these contents, without its path.
 fn complaint(contents: &str) -> String {
     let file = file(contents);
     let path = file.path().display().to_string();
@@ -247,7 +247,7 @@ fn a_kernel_that_the_processor_lacks_is_refused_and_those_that_it_has_are_named(
     }
 }
 
-/// Every key with its default below one line of why, as `config/all.toml` should be.
+/// Formats every key with its default below its help, as `config/all.toml` should be.
 fn all_toml() -> String {
     let quote = |value: &str| {
         if value.starts_with(|c: char| c.is_ascii_digit()) && !value.contains(['.', ':']) {

@@ -1,4 +1,4 @@
-//! Kinds of values: how each is read from text, and what to say when it cannot be.
+//! Types of values: how each is parsed, and which values are accepted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub(super) struct ValueType<T> {
     pub(super) placeholder: &'static str,
     /// The values that are accepted, as they follow the word "give".
     pub(super) remedy: &'static str,
-    /// The value, if the text is one.
+    /// Parses the text.
     pub(super) read: fn(&str) -> Option<T>,
 }
 
@@ -102,7 +102,7 @@ pub(super) const REFUSAL_STATUS: ValueType<u16> = ValueType {
     read: |text| text.parse().ok().filter(|status| [503, 429].contains(status)),
 };
 
-/// Connections at a time.
+/// A number of connections.
 pub(super) const CONNECTIONS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a whole number from 1 to 1_000_000",
@@ -130,14 +130,14 @@ pub(super) const DIRECTORY: ValueType<PathBuf> = ValueType {
     read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
 };
 
-/// A file, or none if it is left empty.
+/// A file; none if empty.
 pub(super) const FILE_OR_NONE: ValueType<Option<PathBuf>> = ValueType {
     placeholder: "FILE",
     remedy: "the path of a file",
     read: |text| Some((!text.is_empty()).then(|| PathBuf::from(text))),
 };
 
-/// A word, or none if it is left empty.
+/// A word; none if empty.
 pub(super) const WORD_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "WORD",
     remedy: "one word of visible ASCII characters",
@@ -147,14 +147,14 @@ pub(super) const WORD_OR_NONE: ValueType<Option<String>> = ValueType {
     },
 };
 
-/// A secret, or none if it is left empty. It is not to be given as a flag, which everyone on the machine can see.
+/// A secret; none if empty. Not for flags, which everyone on the machine can see.
 pub(super) const SECRET: ValueType<Option<Hidden>> = ValueType {
     placeholder: "SECRET",
     remedy: "the secret in the environment, or the path of a file that holds it",
     read: |text| Some((!text.is_empty()).then(|| Hidden::new(text))),
 };
 
-/// Losses that are accepted.
+/// Accepted losses.
 pub(super) const LOSSES: ValueType<Losses> = ValueType {
     placeholder: "FILE:COMMIT",
     remedy: "the loss as the refusal to start names it, such as metadata.db:1234",
@@ -168,7 +168,7 @@ pub(super) const IDENTITY_OR_NONE: ValueType<Option<Identity>> = ValueType {
     read: |text| if text.is_empty() { Some(None) } else { Identity::parse(text).map(Some) },
 };
 
-/// A share of something.
+/// A percentage.
 pub(super) const PERCENT: ValueType<u8> = ValueType {
     placeholder: "PERCENT",
     remedy: "a whole number from 0 to 100",
@@ -182,7 +182,7 @@ pub(super) const LOCATION: ValueType<Location> = ValueType {
     read: Location::parse,
 };
 
-/// The URL of a service, or none if it is left empty.
+/// The URL of a service; none if empty.
 pub(super) const URL_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "URL",
     remedy: "an address such as https://s3.example.org:9000, without a path",
@@ -192,7 +192,7 @@ pub(super) const URL_OR_NONE: ValueType<Option<String>> = ValueType {
     },
 };
 
-/// A host and port that clients are told, or auto.
+/// A host and port for clients, or auto.
 pub(super) const ENDPOINT_OR_AUTO: ValueType<Option<String>> = ValueType {
     placeholder: "HOST:PORT",
     remedy: "a host and a port as clients reach them, such as s3.example.org:8852, or auto",
@@ -202,7 +202,7 @@ pub(super) const ENDPOINT_OR_AUTO: ValueType<Option<String>> = ValueType {
     },
 };
 
-/// Object stores of other people.
+/// External object stores.
 pub(super) const FOREIGN_ENDPOINTS: ValueType<ForeignEndpoints> = ValueType {
     placeholder: "ENDPOINTS",
     remedy: "hosts, with the port unless it is 443 (TLS) or 80, and networks, separated by commas, such as \
@@ -228,11 +228,11 @@ pub(super) const BUCKET: ValueType<String> = ValueType {
 pub(super) const SWITCH: ValueType<bool> =
     ValueType { placeholder: "true|false", remedy: "true or false", read: switch };
 
-/// Variables of the reference service that say yes or no and have no effect here: what they are about is built in. A value
-/// that is neither is a mistake all the same, which may hide in the others.
+/// Variables of the reference service with a boolean value and no effect here: their features are built in.
+/// Another value is an error all the same, since the other variables may have the same one.
 pub(super) const SWITCHES_WITHOUT_EFFECT: [&str; 2] = ["MINIO_SECURE", "DOWNLOAD_OBJECT_STORE_ENABLED"];
 
-/// Yes, no, or as it is found.
+/// Yes, no, or automatic.
 pub(super) const SWITCH_OR_AUTO: ValueType<Option<bool>> = ValueType {
     placeholder: "auto|true|false",
     remedy: "true, false or auto",
@@ -260,21 +260,21 @@ pub(super) const ENCODING_BYTES: ValueType<u32> = ValueType {
     read: |text| whole(text, 1, 4096).and_then(|bytes| u32::try_from(bytes).ok()),
 };
 
-/// The size of something large.
+/// A size in bytes.
 pub(super) const BYTES: ValueType<u64> = ValueType {
     placeholder: "BYTES",
     remedy: "bytes, at least 1, such as 4_000_000_000 or 4GB",
     read: |text| bytes(text, 1),
 };
 
-/// The size of something that may be missing altogether.
+/// A size in bytes, or zero for none.
 pub(super) const BYTES_OR_NONE: ValueType<u64> = ValueType {
     placeholder: "BYTES",
     remedy: "bytes, such as 10_737_418_240 or 10GiB, or 0 for none",
     read: |text| bytes(text, 0),
 };
 
-/// Uploads at a time: each takes a thread.
+/// A number of uploads: each takes a thread.
 pub(super) const UPLOADS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a whole number from 1 to 4096",

@@ -9,10 +9,11 @@ use tracing::field::DisplayValue;
 
 use super::client_ip::ClientIp;
 
-/// The route of a request that none fits, as a label.
+/// The route label of a request that matches no route.
 pub const UNKNOWN_ROUTE: &str = "none";
 
-/// A request as the log shows it: method and path. If it is dropped unanswered, it says that it was broken off.
+/// The access-log record of a request: method and path. If it is dropped before [`AccessLog::answered`], it
+/// logs that the client disconnected.
 pub struct AccessLog {
     method: &'static str,
     uri: Uri,
@@ -23,7 +24,7 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// A request that has just come, of whose path `shown` tells what may be seen.
+    /// Begins the record of a request. `shown` shortens the path to the part that may be logged.
     pub fn of(request: &Request, shown: fn(&str) -> String) -> Self {
         let client = request.extensions().get().map(|ClientIp(address)| *address);
         let (method, uri) = (known_method(request.method()), request.uri().clone());
@@ -40,7 +41,7 @@ impl AccessLog {
         self.client.map(tracing::field::display)
     }
 
-    /// It has its answer.
+    /// Marks the request as answered.
     pub const fn answered(&mut self) {
         self.answered = true;
     }
@@ -60,7 +61,7 @@ impl Drop for AccessLog {
     }
 }
 
-/// The method as a label: whatever a caller invents is one label alone.
+/// Returns the method as a label: all unknown methods share one.
 pub(super) fn known_method(method: &Method) -> &'static str {
     const KNOWN: [Method; 7] = [
         Method::GET,

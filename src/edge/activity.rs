@@ -10,30 +10,30 @@ use tokio::time::sleep;
 use super::timeouts::Timeouts;
 use crate::runtime::clock::Stopwatch;
 
-/// The shortest pause between two looks at a connection.
+/// The shortest interval between two checks of a connection.
 const LOOK_MIN: Duration = Duration::from_millis(20);
 
 /// The activity of a connection, as its socket, its requests and its responses report it.
 #[derive(Debug)]
 pub(super) struct Activity {
     watch: Stopwatch,
-    /// Requests that are not answered to the last byte.
+    /// Requests whose response has not been sent to the last byte.
     under_way: AtomicUsize,
     /// The time at which a byte was last sent, or a request began or ended.
     moved_ms: AtomicU64,
-    /// Bodies that nobody wants and that are read to their end.
+    /// Discarded bodies that are still read to their end.
     lingering: AtomicUsize,
     /// The arrival time of the first byte of a request that has not begun; 0 if there is none.
     head_ms: AtomicU64,
-    /// Pieces of answers that wait to be sent; with HTTP/2 there may be several.
+    /// Pieces of responses that wait to be sent; with HTTP/2 there may be several.
     waiting: Mutex<Vec<Piece>>,
-    /// Requests so far.
+    /// The number of requests so far.
     requests: AtomicU64,
-    /// Frames arrive that belong to no request.
+    /// Set once the connection speaks HTTP/2, whose frames may arrive outside a request.
     http2: AtomicBool,
 }
 
-/// A piece of an answer that waits to be sent.
+/// A piece of a response that waits to be sent.
 #[derive(Debug)]
 struct Piece {
     /// The request that it answers.
@@ -50,7 +50,7 @@ pub(super) struct RequestGuard {
 }
 
 impl RequestGuard {
-    /// A piece of the answer, of so many bytes, waits to be sent, or none does.
+    /// Reports that a piece of the response, of so many bytes, waits to be sent, or that none does.
     pub(super) fn sending(&self, bytes: Option<usize>) {
         self.activity.sending(self.request, bytes);
     }
@@ -70,7 +70,7 @@ impl Activity {
         })
     }
 
-    /// Bytes have arrived.
+    /// Records that bytes have arrived.
     pub(super) fn received(&self) {
         let other = self.under_way.load(Ordering::Relaxed) + self.lingering.load(Ordering::Relaxed);
         if other == 0 && self.head_ms.load(Ordering::Relaxed) == 0 {
@@ -78,7 +78,7 @@ impl Activity {
         }
     }
 
-    /// Bytes were sent.
+    /// Records that bytes were sent.
     pub(super) fn sent(&self) {
         self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
     }
@@ -96,7 +96,7 @@ impl Activity {
         self.moved_ms.store(since_ms, Ordering::Relaxed);
     }
 
-    /// A request begins.
+    /// Records that a request begins.
     pub(super) fn begin(self: &Arc<Self>, http2: bool) -> RequestGuard {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         self.head_ms.store(0, Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl Activity {
         RequestGuard { activity: Arc::clone(self), request: self.requests.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// The rest of a body is read away until what this gives is dropped: its bytes begin no request.
+    /// Discards the rest of a body until the guard is dropped: its bytes begin no request.
     pub(super) fn linger(self: &Arc<Self>) -> LingerGuard {
         self.lingering.fetch_add(1, Ordering::Relaxed);
         LingerGuard(Arc::clone(self))
@@ -116,7 +116,7 @@ impl Activity {
         self.under_way.load(Ordering::Relaxed) == 0
     }
 
-    /// Waits until the client has been slower than `timeouts` allows.
+    /// Waits until the client exceeds one of the `timeouts`.
     pub(super) async fn overdue(&self, timeouts: &Timeouts) {
         loop {
             match self.left(timeouts) {
@@ -139,7 +139,7 @@ impl Activity {
         };
         let (since, allowed) = if !self.is_idle() {
             let waiting = self.waiting();
-            // Others that move do not excuse one that has stopped.
+            // Progress of other pieces does not excuse one that has stopped.
             let piece = |piece: &Piece| left(piece.since_ms, timeouts.for_bytes(piece.bytes));
             return waiting.iter().map(piece).min().map(|pieces| pieces.min(left(moved, timeouts.transfer)));
         } else if self.lingering.load(Ordering::Relaxed) > 0 {
@@ -156,13 +156,13 @@ impl Activity {
         self.waiting.lock()
     }
 
-    /// Never 0.
+    /// Returns the time since the connection began; never 0.
     fn now_ms(&self) -> u64 {
         1 + self.watch.elapsed().as_millis() as u64
     }
 }
 
-/// The rest of a body that is read away, until dropped.
+/// The rest of a body that is discarded, until dropped.
 #[derive(Debug)]
 pub(super) struct LingerGuard(Arc<Activity>);
 

@@ -1,4 +1,4 @@
-//! Requests that two readers could understand in two ways.
+//! Rejects requests that two readers could understand in two ways.
 
 use axum::http::header::{HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, StatusCode};

@@ -1,4 +1,4 @@
-//! Whom a request is counted for: the peer of its connection, or whom a trusted proxy names.
+//! Determines a request's client address: the peer, or the address a trusted proxy reports.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::forwarded::{self, X_FORWARDED_FOR, forwarded_as, nearest, x_forwarded
 use super::proxy_protocol;
 use super::public_address::PublicAddress;
 
-/// Whom a request is counted for; every request that comes in by a listener carries it.
+/// The client address of a request; every request that comes in by a listener carries one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
@@ -25,8 +25,8 @@ impl ClientIp {
     }
 }
 
-/// The host, with its port, by which the client of a trusted proxy knows this server; a request carries it that came by
-/// one that says so.
+/// The host, with its port, by which the client of a trusted proxy knows this server. A request carries it if
+/// a trusted proxy reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedHost(pub String);
 
@@ -34,15 +34,15 @@ pub struct ForwardedHost(pub String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyHeader {
-    /// By the header of this name.
+    /// The header `X-Forwarded-For`.
     XForwardedFor,
-    /// By the header of this name.
+    /// The header `Forwarded`.
     Forwarded,
-    /// By the first bytes of a connection.
+    /// The PROXY protocol, in the first bytes of a connection.
     ProxyProtocol,
 }
 
-/// Which proxies are believed.
+/// The trusted proxies, and the header by which they report the client.
 #[derive(Debug)]
 pub struct TrustedProxies {
     proxies: Vec<IpNet>,
@@ -51,7 +51,7 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// `proxies` are believed, if they name the client by `header`.
+    /// Trusts `proxies` if they report the client by `header`.
     pub const fn new(proxies: Vec<IpNet>, header: ProxyHeader) -> Self {
         Self { proxies, header, hinted: AtomicBool::new(false) }
     }
@@ -62,10 +62,10 @@ impl TrustedProxies {
         self.proxies.iter().any(|network| network.contains(&peer))
     }
 
-    /// Whom the connection of `peer` speaks for, if it is to begin by saying so.
+    /// Reads the client address from a connection of a trusted proxy that uses the PROXY protocol.
     ///
     /// # Errors
-    /// The connection does not begin as it should.
+    /// The connection does not begin with a PROXY header.
     pub async fn announced(
         &self,
         peer: IpAddr,
@@ -78,7 +78,7 @@ impl TrustedProxies {
         }
     }
 
-    /// Whom a request of `peer` is counted for: the last in the chain of proxies that is no trusted proxy itself.
+    /// Returns the client address of a request: the last address in the chain that is not a trusted proxy.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.trusts(peer) {
             self.hint(peer, headers);
@@ -91,7 +91,7 @@ impl TrustedProxies {
         }
     }
 
-    /// The host by which the client of a request knows this server, if `peer` is a proxy that is believed and says so.
+    /// Returns the host by which the client knows this server, if `peer` is a trusted proxy and reports it.
     pub(super) fn host(&self, peer: IpAddr, headers: &HeaderMap) -> Option<ForwardedHost> {
         forwarded::host(headers).filter(|_| self.trusts(peer)).map(ForwardedHost)
     }
@@ -113,7 +113,7 @@ impl TrustedProxies {
 
     fn beyond(&self, peer: IpAddr, named: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
         let mut nearest = peer;
-        // What a proxy does not name ends the chain: nobody knows who wrote the rest.
+        // An address that is malformed ends the chain: the rest may come from anyone.
         for address in named.map_while(|address| address) {
             nearest = address;
             if !self.trusts(address) {
@@ -123,7 +123,7 @@ impl TrustedProxies {
         nearest
     }
 
-    /// Says once that there seems to be a proxy whom nobody told us to trusted_proxies.
+    /// Warns once about what seems to be a proxy that is not in the list of trusted ones.
     fn hint(&self, peer: IpAddr, headers: &HeaderMap) {
         let forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
         if forwarded && is_private(peer) && !self.hinted.swap(true, Ordering::Relaxed) {

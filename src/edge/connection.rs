@@ -37,13 +37,13 @@ const LAST_BYTES: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(50);
 /// The HSTS header of a listener with TLS: for a year, browsers return with TLS only.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
-/// Requests under way at a time on a connection of HTTP/2.
+/// The most concurrent requests on a connection of HTTP/2.
 const STREAMS_MAX: u32 = 128;
-/// Requests taken back, by the client or for its mistakes, until its connection is closed.
+/// The most requests reset, by the client or for its errors, until its connection is closed.
 const RESETS_MAX: usize = 64;
-/// Bytes of the headers of a request in HTTP/2.
+/// The most bytes of headers of a request in HTTP/2.
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
-/// Bytes on the way for a request, and for all of a connection, in HTTP/2.
+/// Bytes in flight for a request, and for all of a connection, in HTTP/2.
 const STREAM_WINDOW: u32 = 512 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
@@ -54,11 +54,11 @@ pub(super) struct Accepted {
     pub(super) permit: ConnectionPermit,
 }
 
-/// Connections that did not begin well.
+/// Connections whose TLS handshake or PROXY header failed.
 static REFUSED: LazyLock<LogThrottle> = LazyLock::new(LogThrottle::default);
 
-/// Says why a connection did not begin well: a proxy that does not announce its clients, or a client without its
-/// certificate, is found by that alone. Whoever goes away by himself is no news.
+/// Logs why a connection failed to start. A proxy that sends no PROXY header, or a client without its
+/// certificate, can be found by that alone. A client that just disconnects is not worth a warning.
 fn refused(peer: IpAddr, error: &io::Error) {
     let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
     if gone.contains(&error.kind()) {
@@ -77,9 +77,9 @@ struct Host {
 }
 
 impl Accepted {
-    /// Answers the requests of the connection until it ends, is idle for too long, or `stop`.
+    /// Answers the requests of the connection until it ends, is idle for too long, or `stop` is cancelled.
     pub(super) async fn serve(self, config: ListenerConfig, router: Router, stop: CancellationToken) {
-        // Answers are small and written at once; waiting for more would only delay them.
+        // Responses are small and written at once; waiting for more would only delay them.
         if let Err(error) = self.stream.set_nodelay(true) {
             tracing::debug!("cannot set nodelay: {error}");
         }
@@ -98,7 +98,7 @@ impl Accepted {
         host.converse(stream, stop).await;
     }
 
-    /// Hears whom the connection speaks for, and agrees on secrets.
+    /// Reads the PROXY header and completes the TLS handshake.
     async fn greet(mut self, config: &ListenerConfig) -> io::Result<(Stream, IpAddr, ConnectionPermit)> {
         let mut peer = self.peer;
         if let Some(client) = config.trusted_proxies.announced(peer, &mut self.stream).await? {
@@ -110,7 +110,7 @@ impl Accepted {
                 Ok(stream) => Stream::Tls(Box::new(stream)),
                 Err((error, stream)) => {
                     let permit = self.permit;
-                    // It goes on being counted.
+                    // The connection still counts.
                     tokio::spawn(async move {
                         see_off(stream).await;
                         drop(permit);
@@ -146,7 +146,7 @@ impl Host {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,
-                    // Half a request is none: there is nothing to finish.
+                    // An incomplete request is dropped: there is nothing to finish.
                     () = quiet(&activity) => return,
                 }
             }
@@ -165,7 +165,7 @@ impl Host {
         let ListenerConfig { trusted_proxies, rate_limit, timeouts, tls, entropy, refuse, .. } = &self.config;
         let client = trusted_proxies.client(self.peer, request.headers());
         let name = RequestId::new(request.headers(), entropy);
-        // In HTTP/2 nobody is told to go on, and so nobody waits for long.
+        // HTTP/2 has no `100 Continue` handshake, so no client waits for it.
         let awaits_continue =
             request.version() < Version::HTTP_2 && request.headers().contains_key(header::EXPECT);
         let mut request = request.map(|body| {
@@ -204,7 +204,7 @@ impl Host {
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // Who has sent a whole request may close that side and still listen, as `nc -N` does.
+    // A client that has sent a whole request may close that side and still listen, as `nc -N` does.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).half_close(true);
     builder
         .http2()

@@ -1,4 +1,4 @@
-//! Connections at a time, by client and in all.
+//! Limits concurrent connections, by client and in all.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::network::Network;
 
-/// Counts who is there.
+/// Counts connections.
 #[derive(Debug)]
 pub struct ConnectionLimiter {
     all_max: usize,
@@ -25,13 +25,13 @@ struct Counts {
 /// The limit that a connection exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitReached {
-    /// As many are there as may be.
+    /// The limit on all connections.
     Everywhere,
-    /// As many are there from the same address as may be.
+    /// The limit on connections from one address.
     ForThisAddress,
 }
 
-/// Somebody who is there, until dropped.
+/// A counted connection, until dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     connection_limiter: Arc<ConnectionLimiter>,
@@ -39,15 +39,15 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionLimiter {
-    /// Nobody is there; `all_max` may be, and `per_network_max` of one client.
+    /// Allows `all_max` connections, and `per_network_max` of one client.
     pub fn new(all_max: usize, per_network_max: usize) -> Arc<Self> {
         Arc::new(Self { all_max, per_network_max, counts: Mutex::default() })
     }
 
-    /// Somebody comes, and is counted by `address` if that is given.
+    /// Counts a connection, and attributes it to `address` if that is given.
     ///
     /// # Errors
-    /// [`LimitReached`]; nobody is counted then.
+    /// [`LimitReached`]; the connection does not count then.
     pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<ConnectionPermit, LimitReached> {
         let mut counts = self.counts();
         if counts.all >= self.all_max {
@@ -68,7 +68,7 @@ impl ConnectionLimiter {
 }
 
 impl ConnectionPermit {
-    /// It turns out whom somebody who was not counted by address speaks for.
+    /// Attributes the connection to `address` once the proxy has named the client.
     ///
     /// # Errors
     /// [`LimitReached::ForThisAddress`].

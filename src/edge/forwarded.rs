@@ -1,4 +1,4 @@
-//! The headers by which proxies say who they speak for: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
+//! The headers by which proxies report the client: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,12 +8,12 @@ use axum::http::{HeaderMap, HeaderName};
 /// The header that most proxies send.
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Addresses in `X-Forwarded-For`, the nearest proxy's first; nothing in place of what is no address.
+/// Returns the addresses in `X-Forwarded-For`, the nearest proxy's first; `None` for each that is malformed.
 pub(super) fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     elements(headers, X_FORWARDED_FOR).map(|element| address(element?))
 }
 
-/// Addresses in `Forwarded`, the nearest proxy's first; nothing in place of what is no address.
+/// Returns the addresses in `Forwarded`, the nearest proxy's first; `None` for each that is malformed.
 pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     elements(headers, FORWARDED).map(|element| address(&pair(element?, "for")?))
 }
@@ -28,7 +28,7 @@ pub(super) fn forwarded_as(headers: &HeaderMap, name: &str) -> Option<String> {
     pair(elements(headers, FORWARDED).next().flatten()?, name)
 }
 
-/// The value of a name in an element of `Forwarded`.
+/// Returns the value of a name in an element of `Forwarded`.
 fn pair(element: &str, name: &str) -> Option<String> {
     element.split(';').find_map(|pair| {
         let (found, value) = pair.split_once('=')?;
@@ -36,8 +36,8 @@ fn pair(element: &str, name: &str) -> Option<String> {
     })
 }
 
-/// The host by which the client knows this server, with its port unless that is the usual one: of what the nearest proxy
-/// has written.
+/// Returns the host by which the client knows this server, as the nearest proxy reports it, with its port
+/// unless that is the default.
 pub(super) fn host(headers: &HeaderMap) -> Option<String> {
     let nearest = |name| nearest(headers, name);
     let host = nearest("x-forwarded-host").filter(|host| !host.is_empty())?;
@@ -62,7 +62,8 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Optio
     })
 }
 
-/// An address, perhaps with a port, perhaps in brackets. A zone (`%1`) means something to one host alone, and is none.
+/// Parses an address with or without a port or brackets. An address with a zone (`%1`) is rejected: a zone
+/// means something to one host alone.
 fn address(text: &str) -> Option<IpAddr> {
     if text.contains('%') {
         return None;

@@ -17,28 +17,28 @@ use tokio::time::{sleep, timeout};
 use super::activity::Activity;
 use crate::runtime::clock::Stopwatch;
 
-/// For how long it is read.
+/// The longest time to read on.
 const TIME_MAX: Duration = Duration::from_secs(30);
 /// The most bytes read a second. They are discarded piece by piece; the limit spares the network and the
 /// processor.
 const BYTES_PER_SECOND: u64 = 64 << 20;
 /// Silence after which a rejected connection is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Bytes that are read of it at a time.
+/// The size of one read.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// A body of which the rest is read away when it is dropped before its end.
+/// A body whose rest is read and discarded when it is dropped before its end.
 pub(super) struct Lingering<B: Body<Data = Bytes> + Send + Unpin + 'static> {
-    /// Absent once it has come to its end.
+    /// `None` once it has ended.
     body: Option<B>,
-    /// The sender waits to be asked for the body, and was not asked so far.
+    /// Set while the sender waits for `100 Continue`.
     awaits_continue: bool,
     activity: Arc<Activity>,
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Lingering<B> {
-    /// `awaits_continue` says that the sender waits to be asked for the body. If it never is, nothing is read: that
-    /// would be asking. `activity` is that of its connection.
+    /// `awaits_continue` says that the sender waits for `100 Continue`. If none is sent, nothing is read:
+    /// reading would request the body. `activity` is that of its connection.
     pub(super) const fn new(body: B, awaits_continue: bool, activity: Arc<Activity>) -> Self {
         Self { body: Some(body), awaits_continue, activity }
     }
@@ -96,7 +96,8 @@ async fn read_away(mut body: impl Body<Data = Bytes> + Unpin) {
     }
 }
 
-/// Reads away what comes on a connection that was refused: its sender is then not reset before it has read why.
+/// Reads and discards what arrives on a rejected connection, so that its sender reads the reason before it
+/// sees a reset.
 pub(super) async fn see_off(mut stream: TcpStream) {
     let read = async {
         let (mut pace, mut piece) = (Pace::start(), vec![0; PIECE_BYTES]);
@@ -106,11 +107,11 @@ pub(super) async fn see_off(mut stream: TcpStream) {
         }
         Ok::<_, std::io::Error>(())
     };
-    // Whoever is gone needs no answer.
+    // A client that is gone needs no response.
     let _ = timeout(TIME_MAX, read).await;
 }
 
-/// Keeps reading from being faster than [`BYTES_PER_SECOND`].
+/// Slows reading down to [`BYTES_PER_SECOND`].
 struct Pace {
     watch: Stopwatch,
     bytes: u64,

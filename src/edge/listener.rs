@@ -1,4 +1,4 @@
-//! Listeners: they accept connections until told to stop, and then let them finish.
+//! Accepts connections until told to stop, and then lets them finish.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const NO_ROOM: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves `router` on `listener` until `stop`; then closes the listener, lets requests under way finish for
-/// `drain` at most, and breaks off the rest. Idle connections are closed at once.
+/// `drain` at most, and aborts the rest. Idle connections are closed at once.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -60,11 +60,11 @@ pub async fn serve(
     }
 }
 
-/// Connections that were refused, by the limit that refused them.
+/// Log throttles for rejected connections, by the limit that rejected them.
 #[derive(Default)]
 struct Throttles {
     everywhere: LogThrottle,
-    /// By the system.
+    /// For connections that the system refused.
     refused: LogThrottle,
     one_address: LogThrottle,
 }
@@ -77,7 +77,7 @@ fn turn_away(
     throttles: &Throttles,
 ) {
     if config.tls.is_none() {
-        // Nobody waits until it is read.
+        // Best effort; the write is not awaited.
         let _ = stream.try_write(NO_ROOM);
     }
     let throttles = match full {

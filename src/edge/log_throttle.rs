@@ -1,4 +1,4 @@
-//! Something that happens often and is said seldom.
+//! Throttles a repeated warning and counts what was suppressed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use crate::runtime::clock::Stopwatch;
 /// The least milliseconds between two log lines.
 const PAUSE_MS: u64 = 10_000;
 
-/// Counts what would fill the log.
+/// Throttles a warning to one line in ten seconds.
 #[derive(Debug)]
 pub(super) struct LogThrottle {
     watch: Stopwatch,
@@ -22,7 +22,7 @@ impl Default for LogThrottle {
 }
 
 impl LogThrottle {
-    /// It happened again. How often it did since this was last said, if it is time to say so.
+    /// Counts an occurrence. Returns the number since the last warning, if a warning is due.
     pub(super) fn count(&self) -> Option<u64> {
         self.count.fetch_add(1, Ordering::Relaxed);
         let now_ms = 1 + self.watch.elapsed().as_millis() as u64;

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Network(u64);
 
-/// Stands above IPv4 addresses. As the beginning of an IPv6 address it would be multicast, which sends nothing.
+/// Prefix of IPv4 addresses. As the beginning of an IPv6 address it would be multicast, which sends nothing.
 const IPV4: u64 = 0xffff_ffff;
 
 impl Network {
-    /// The network that `address` belongs to: itself (IPv4, also inside IPv6), or its /64.
+    /// Returns the network of `address`: itself (IPv4, also inside IPv6), or its /64.
     pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(IPV4 << 32 | u64::from(address.to_bits())),
@@ -18,7 +18,7 @@ impl Network {
         }
     }
 
-    /// The larger network around it: a /16 of IPv4, a /32 of IPv6.
+    /// Returns the larger network around it: a /16 of IPv4, a /32 of IPv6.
     #[must_use]
     pub(super) const fn around(self) -> Self {
         if self.0 >> 32 == IPV4 { Self(self.0 & !0xffff) } else { Self(self.0 & !0xffff_ffff) }

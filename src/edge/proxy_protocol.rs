@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: the first bytes of a connection say who it speaks for.
+//! The PROXY protocol, versions 1 and 2: the first bytes of a connection report the client.
 //!
 //! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>.
 
@@ -11,13 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, its end included.
 const LINE_MAX: usize = 107;
-/// The longest that follows the fixed part of version 2; addresses take 36 bytes, the rest is for others.
+/// The most bytes after the fixed part of version 2; addresses take 36, the rest is extensions.
 const REST_MAX: usize = 4_096;
 
-/// Reads the announcement and not a byte more. Gives the client's address, if the connection speaks for one.
+/// Reads the header and not a byte more. Returns the client's address, if the header has one.
 ///
 /// # Errors
-/// Of kind `InvalidData`, if it does not begin with an announcement.
+/// `InvalidData`, if the connection does not begin with a header.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let mut start = [0; SIGNATURE.len()];
     stream.read_exact(&mut start).await?;
@@ -31,7 +31,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
 }
 
 async fn read_line(stream: &mut (impl AsyncRead + Unpin), mut line: Vec<u8>) -> io::Result<Option<IpAddr>> {
-    // Byte by byte: what follows the line is not ours.
+    // One byte at a time: what follows the line belongs to the connection.
     while !line.ends_with(b"\r\n") {
         if line.len() == LINE_MAX {
             return Err(malformed());
@@ -58,7 +58,7 @@ async fn read_binary(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option
     }
     stream.read_exact(&mut rest).await?;
     match (kind, family >> 4) {
-        // A check of the proxy's own, or a family that has no addresses we know.
+        // A health check of the proxy, or an unknown address family.
         (0x20, _) | (0x21, 0 | 3) => Ok(None),
         (0x21, 1) => {
             let address: [u8; 4] = *rest.first_chunk().ok_or_else(malformed)?;

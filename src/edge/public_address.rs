@@ -1,5 +1,5 @@
-//! The address by which clients know this server: a proxy in between may have another name and another scheme, and a path in
-//! front of every path.
+//! The address by which clients know this server. A proxy in between may have another name and another
+//! scheme, and put a prefix in front of every path.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,21 +10,22 @@ use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use serde::Serialize;
 
-/// The longest path that may be in front of ours.
+/// The longest prefix.
 const BYTES_MAX: usize = 200;
 
-/// A path in front of every path of this server, such as `/pprl`, without a slash at its end; empty if there is none.
+/// A prefix of every path of this server, such as `/pprl`, without a slash at its end; empty if there is
+/// none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct BasePath(String);
 
 impl BasePath {
-    /// None.
+    /// Returns the empty prefix.
     pub const fn none() -> Self {
         Self(String::new())
     }
 
-    /// Reads a path of letters, digits and `-._~`; anything else is none.
+    /// Parses a path of letters, digits and `-._~`; rejects anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let path = text.trim_end_matches('/');
         let plain = |part: &str| {
@@ -76,7 +77,7 @@ impl PublicAddress {
         Self { scheme, host: host.and_then(named), base: base.and_then(BasePath::parse) }
     }
 
-    /// The host that the client has asked, without the port.
+    /// Returns the host that the client has requested, without the port.
     pub fn host(&self) -> Option<&str> {
         self.host.as_ref().map(Authority::host)
     }
@@ -106,8 +107,8 @@ impl<S: Sync> FromRequestParts<S> for PublicAddress {
     }
 }
 
-/// The host by which the caller knows this server, without the port and in lower case: as a trusted proxy says it, or else
-/// as it was asked.
+/// The host by which the caller knows this server, without the port and in lower case: as a trusted proxy
+/// reports it, or else from the request.
 #[derive(Debug)]
 pub struct PublicHost(pub Option<String>);
 
@@ -116,7 +117,7 @@ impl<S: Sync> FromRequestParts<S> for PublicHost {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let said = parts.extensions.get::<PublicAddress>().and_then(PublicAddress::host);
-        // In HTTP/2 the host is in the address.
+        // In HTTP/2 the host is in the URI.
         let asked = || parts.uri.host().map(str::to_owned);
         let header = || {
             let host: Authority = parts.headers.get(HOST)?.to_str().ok()?.parse().ok()?;

@@ -12,7 +12,7 @@ use tracing::field::Empty;
 use super::trace::{TRACEPARENT, Trace};
 use crate::runtime::entropy::Entropy;
 
-/// The header by which the caller learns the name.
+/// The response header with the id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id and the trace of a request. Every request that comes in by a listener carries one.
@@ -30,16 +30,16 @@ pub struct RequestId {
 pub struct WithRequestId(Arc<dyn Fn(&mut Response, &str) + Send + Sync>);
 
 impl WithRequestId {
-    /// `rewrite` is called with the response and the id.
+    /// Calls `rewrite` with the response and the id.
     pub fn new(rewrite: impl Fn(&mut Response, &str) + Send + Sync + 'static) -> Self {
         Self(Arc::new(rewrite))
     }
 }
 
 impl RequestId {
-    /// A new name, in the trace that the caller names if he names one.
+    /// Makes a new id, in the caller's trace if the request has one.
     pub fn new(headers: &HeaderMap, entropy: &Entropy) -> Self {
-        // At once: each time, the operating system is asked.
+        // One call for both: each asks the operating system.
         let chance: [u8; 28] = entropy.bytes();
         let (id, fresh) = chance.split_first_chunk::<4>().expect("there are 28");
         let fresh = Trace::begin(fresh.try_into().expect("24 are left"));
@@ -54,7 +54,7 @@ impl RequestId {
         str::from_utf8(&self.id).expect("digits are text")
     }
 
-    /// The span that every line of the request is in, whatever level is logged.
+    /// Returns the span of every log line of the request, whatever level is logged.
     pub(super) fn span(&self) -> Span {
         let span = tracing::error_span!("request", request.id = %self.id(), trace.id = Empty);
         if self.traced {
@@ -63,7 +63,7 @@ impl RequestId {
         span
     }
 
-    /// Tells the caller, in the headers of the answer and in its body if that is a refusal.
+    /// Writes the id into the headers of the response, and into the body of a refusal.
     pub fn tell(&self, response: &mut Response) {
         if let Some(rewrite) = response.extensions_mut().remove::<WithRequestId>() {
             self.identify(&rewrite, response);
@@ -73,9 +73,9 @@ impl RequestId {
         headers.extend(self.trace.header().map(|header| (TRACEPARENT, header)));
     }
 
-    /// Writes the name into the body of a refusal.
+    /// Writes the id into the body of a refusal.
     fn identify(&self, rewrite: &WithRequestId, response: &mut Response) {
-        // The body of an answer to HEAD is left out, and its length is said all the same.
+        // A response to HEAD has no body, but its length is stated.
         let left_out = response.body().is_end_stream();
         (rewrite.0)(response, self.id());
         response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -17,18 +17,18 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The timeouts for a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For the head of a request, and for the greeting before it.
+    /// For the headers of a request, and for the handshake before them.
     pub header: Duration,
     /// Between requests.
     pub idle: Duration,
     /// Between two pieces of a body, in either direction.
     pub transfer: Duration,
-    /// Bytes a second of a body, while it is waited for; 0 for any.
+    /// Least bytes a second of a body, while the server waits for it; 0 for any.
     pub rate_min: u64,
 }
 
 impl Timeouts {
-    /// For a piece of so many bytes, while others on the same connection move.
+    /// Returns the limit for a piece of so many bytes, while others on the same connection make progress.
     pub(super) fn for_bytes(&self, bytes: usize) -> Duration {
         match self.rate_min {
             0 => Duration::MAX,
@@ -37,10 +37,10 @@ impl Timeouts {
     }
 }
 
-/// A client that was too slow with its body.
+/// A client that sent its body too slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stalled {
-    /// Nothing came for long.
+    /// Nothing arrived for too long.
     #[error("the body stopped arriving")]
     Silent,
     /// The body arrived below the lowest rate.
@@ -48,16 +48,16 @@ pub enum Stalled {
     Slow,
 }
 
-/// A body that fails when it arrives too slowly. Time is counted only while it is waited for: a server that does
-/// not keep up is no fault of the client's.
+/// A body that fails when it arrives too slowly. Time counts only while the server waits for it: a slow
+/// server is not the client's fault.
 pub(super) struct TimedBody<B = Incoming> {
     body: B,
     timeouts: Timeouts,
-    /// Rings when nothing has come for too long. Made at the first wait.
+    /// Fires when nothing has arrived for too long. Made at the first wait.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Runs while the body is waited for.
+    /// Runs while the server waits for the body.
     waiting: Option<Stopwatch>,
-    /// Waited for since the rate was last looked at, and what came.
+    /// The waiting time and the bytes since the rate was last checked.
     waited: Duration,
     bytes: u64,
 }
@@ -67,7 +67,7 @@ impl<B> TimedBody<B> {
         Self { body, timeouts, alarm: None, waiting: None, waited: Duration::ZERO, bytes: 0 }
     }
 
-    /// Notes that something has come.
+    /// Records that bytes have arrived.
     fn note(&mut self, bytes: usize) -> Result<(), Stalled> {
         self.bytes += bytes as u64;
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
@@ -81,7 +81,7 @@ impl<B> TimedBody<B> {
         if enough { Ok(()) } else { Err(Stalled::Slow) }
     }
 
-    /// Waits for more, but not forever.
+    /// Waits for more, within the time limit.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<Stalled> {
         let allowed = self.timeouts.transfer;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(allowed)));

@@ -5,32 +5,32 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 /// The header that names the trace.
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The flag that says that the trace is recorded; the others are not for us to hand on.
+/// The flag that marks a recorded trace; the other flags are not passed on.
 const SAMPLED: u8 = 1;
 
-/// A trace, and this request's place in it.
+/// A trace, and this request's span in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trace {
     id: [u8; 16],
-    /// Names what this server does for the request.
+    /// The id of this server's span.
     span: [u8; 8],
     flags: u8,
 }
 
 impl Trace {
-    /// The trace that the caller names, if he names one, with the place of a fresh one for this request.
+    /// Returns the trace of the request's header with a fresh span, if there is a valid header.
     pub(super) fn given(headers: &HeaderMap, fresh: Self) -> Option<Self> {
         let (id, flags) = read(headers.get(TRACEPARENT)?.to_str().ok()?)?;
         Some(Self { id, span: fresh.span, flags: flags & SAMPLED })
     }
 
-    /// A trace that begins with this request, made of random bytes.
+    /// Begins a trace from random bytes.
     pub(super) fn begin(chance: [u8; 24]) -> Self {
         let (id, span) = chance.split_first_chunk::<16>().expect("there are 24");
         Self { id: *id, span: span.try_into().expect("8 are left"), flags: 0 }
     }
 
-    /// The name of the trace.
+    /// Returns the id of the trace.
     pub(super) fn id(&self) -> String {
         hex::encode(self.id)
     }
@@ -46,8 +46,8 @@ impl Trace {
     }
 }
 
-/// Trace and flags of a header such as `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`. Later versions
-/// may say more at the end.
+/// Parses trace and flags of a header such as `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`.
+/// Later versions may append fields.
 fn read(text: &str) -> Option<([u8; 16], u8)> {
     let mut parts = text.split('-');
     let version = parts.next().and_then(lower_hex::<1>)?;

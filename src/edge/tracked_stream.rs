@@ -1,4 +1,4 @@
-//! A connection's bytes, plain or encrypted; every byte is noticed.
+//! The byte stream of a connection, plain or encrypted, which reports its activity.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,21 +11,21 @@ use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
 
-/// A connection's bytes.
+/// The byte stream of a connection.
 pub(super) enum Stream {
-    /// As they are.
+    /// Plain TCP.
     Plain(TcpStream),
-    /// Encrypted.
+    /// TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A stream that tells what happens on it.
+/// A stream that reports its activity.
 pub(super) struct TrackedStream {
     pub(super) stream: Stream,
     pub(super) activity: Arc<Activity>,
 }
 
-/// Calls the same method of whichever stream there is.
+/// Calls the same method of either stream.
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match &mut $self.stream {

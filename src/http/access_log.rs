@@ -1,4 +1,4 @@
-//! A line in the log for every request, under the name that the caller learns too.
+//! Logs each request, with the request id that the caller gets too.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -16,11 +16,11 @@ use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
 use crate::telemetry::metrics::{self, UnderWay};
 
-/// The longest word in a path.
+/// The longest segment of a path that is logged.
 const WORD_BYTES_MAX: usize = 32;
 
-/// Answers a request of the API and says so in the log: method, path, status and duration, never a token, a query
-/// or a body. A panic is answered as a failure.
+/// Answers a request of the API and logs it: method, path, status and duration, never a token, a query or a
+/// body. A panic is answered with 500.
 pub(super) async fn answer(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
     let wanted = &state.settings.log_http_header_fields;
     let headers = Wanted { names: wanted, headers: request.headers() }.to_string();
@@ -33,14 +33,14 @@ pub(super) async fn answer(Extract(state): Extract<State>, request: Request, nex
     response
 }
 
-/// The same for the administrator.
+/// Answers and logs a request of the administrator.
 pub(super) async fn administered(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
     tracing::info!(client.address = line.client(), status, duration_ms, "{line}");
     response
 }
 
-/// The same for whoever watches the server: often, and to be told apart from what people ask for.
+/// Answers and logs a request of a monitor, at a lower level: they are frequent.
 pub(super) async fn watched(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
     tracing::debug!(client.address = line.client(), status, duration_ms, "{line}");
@@ -74,8 +74,8 @@ async fn answered(listener: &'static str, request: Request, next: Next) -> Answe
     Answered { line, status, duration_ms, response }
 }
 
-/// A path as the log shows it: words as they are, the beginning of an identifier, and nothing of whatever else a caller
-/// may have put there, a token perhaps.
+/// Shortens a path for the log: words stay, an identifier keeps its beginning, and everything else is left
+/// out, since it may be a token.
 fn shown(path: &str) -> String {
     const KEPT: usize = 8;
     let is_word = |segment: &str| {
@@ -96,7 +96,7 @@ fn shown(path: &str) -> String {
     path.split('/').map(cut).collect::<Vec<_>>().join("/")
 }
 
-/// The headers that the operator wants to see, as text.
+/// The request headers to log, as text.
 struct Wanted<'a> {
     names: &'a [String],
     headers: &'a HeaderMap,

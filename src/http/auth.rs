@@ -36,7 +36,7 @@ pub(super) enum Role {
     Owner,
     /// Uploading the dataset of this party.
     Provider(u32),
-    /// Seeing what becomes of the dataset of this party.
+    /// Seeing the result of this party.
     Contributor(u32),
 }
 
@@ -63,7 +63,7 @@ impl FromRequestParts<State> for Caller {
     }
 }
 
-/// Whoever may create and list projects: everybody, or the administrator alone where the operator wants that.
+/// Permission to create and list projects. All callers have it, unless the operator requires the admin token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProjectCreator;
 
@@ -79,7 +79,7 @@ impl FromRequestParts<State> for ProjectCreator {
 }
 
 impl Caller {
-    /// The project, for its owner. Of the runs that of the path is there, if there is one in the path.
+    /// Returns the project, for its owner, with the run of the path if there is one.
     pub(super) async fn owner(&self, state: &State) -> Result<ProjectState, Problem> {
         match self.look_up(state).await? {
             (project, Role::Owner) => Ok(project),
@@ -87,7 +87,7 @@ impl Caller {
         }
     }
 
-    /// The project and the dataset index of the party that may upload.
+    /// Returns the project and the dataset index of the party that may upload.
     pub(super) async fn provider(&self, state: &State) -> Result<(ProjectState, u32), Problem> {
         match self.look_up(state).await? {
             (project, Role::Provider(party)) => Ok((project, party)),
@@ -95,7 +95,7 @@ impl Caller {
         }
     }
 
-    /// The project, for its owner and, where each party gets a result of its own, for those who
+    /// Returns the project, for its owner and, where each party gets a result of its own, for those who
     /// contributed.
     pub(super) async fn reader(&self, state: &State) -> Result<(ProjectState, Role), Problem> {
         let (project, role) = self.look_up(state).await?;
@@ -107,7 +107,7 @@ impl Caller {
         }
     }
 
-    /// The run in the path, of a project that is open to the caller.
+    /// Returns the run in the path, of a project that the caller may see.
     pub(super) fn run<'a>(&self, project: &'a ProjectState) -> Result<&'a Run, Problem> {
         self.run.and_then(|id| project.run(id)).ok_or_else(Problem::forbidden)
     }

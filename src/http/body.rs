@@ -1,4 +1,4 @@
-//! Bodies of requests: read with patience but not without end, and small ones understood as JSON.
+//! Reads request bodies with a limit, and parses small ones as JSON.
 
 use std::error::Error;
 use std::io;
@@ -18,7 +18,7 @@ use crate::edge::Stalled;
 use crate::runtime::coding::Undecodable;
 use crate::system::text;
 
-/// Bytes in the JSON body of a project or a run at most.
+/// The most bytes in the JSON body of a project or a run.
 pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;
 
 /// A body, piece by piece.
@@ -29,10 +29,10 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// The pieces of `body`, which may have `bytes_max` bytes.
+    /// Returns the pieces of `body`, which may have `bytes_max` bytes.
     ///
     /// # Errors
-    /// 413 if the body says of itself that it has more.
+    /// 413 if the body announces more.
     pub(super) fn new(body: Body, bytes_max: u64) -> Result<Self, Problem> {
         if body.size_hint().lower() > bytes_max {
             return Err(Problem::too_large(bytes_max));
@@ -40,20 +40,20 @@ impl Pieces {
         Ok(Self { body, bytes_max, bytes_seen: 0 })
     }
 
-    /// Bytes that are still to come, as far as that is known beforehand.
+    /// Returns the bytes that are still to come, as far as that is known.
     pub(super) fn bytes_min(&self) -> u64 {
         self.body.size_hint().lower()
     }
 
-    /// The next piece; none after the last. Dropping the future loses nothing.
+    /// Returns the next piece; none after the last. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// 413 beyond the most bytes allowed, 408 if it arrives too slowly, 400 if the body breaks off.
+    /// 413 beyond the limit, 408 if it arrives too slowly, 400 if the body is cut off.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             let Some(frame) = self.body.frame().await else { return Ok(None) };
             let frame = frame.map_err(|error| broken(&error))?;
-            // A frame of trailers says nothing that is asked for here.
+            // Trailers are ignored.
             let Ok(piece) = frame.into_data() else { continue };
             self.bytes_seen += piece.len() as u64;
             if self.bytes_seen > self.bytes_max {
@@ -63,7 +63,7 @@ impl Pieces {
         }
     }
 
-    /// All pieces in one.
+    /// Returns all pieces in one.
     async fn collect(mut self) -> Result<Vec<u8>, Problem> {
         let mut whole = Vec::new();
         while let Some(piece) = self.next().await? {
@@ -84,7 +84,7 @@ fn broken(error: &axum::Error) -> Problem {
     known.unwrap_or_else(|| Problem::bad_request("the body breaks off"))
 }
 
-/// A small JSON object, understood as `T`.
+/// A small JSON object, parsed as `T`.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
@@ -101,14 +101,14 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
     }
 }
 
-/// Understands a JSON object as `T`.
+/// Parses a JSON object as `T`.
 ///
 /// # Errors
 /// 400, which names the member at fault.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     let text =
         text::unmarked(text).map_err(|foreign| Problem::bad_request(format!("the body: {foreign}")))?;
-    // Deriving would take an array for a list of the members' values.
+    // A derived parser would accept an array of the members' values.
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::bad_request("the body must be a JSON object"));
     }
@@ -131,7 +131,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The announced media type, its parameters included.
+/// Returns the announced media type with its parameters.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<Mime> {
     headers.get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! From a body that arrives whenever it likes to a parser that reads: a short queue between the two.
+//! Reads an asynchronous body from a blocking parser, through a short queue.
 
 use std::io::{self, Read};
 
@@ -12,15 +12,15 @@ use super::problem::Problem;
 use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::metrics;
 
-/// Pieces that wait for the parser at most. A piece is what the connection read at once, some hundred
-/// kilobytes at most.
+/// The most pieces that wait for the parser. A piece is one read of the connection, some hundred kilobytes at
+/// most.
 const PIECES_MAX: usize = 4;
 
-/// Hands the body to `parse`, which runs on a thread that may block, and gives what it returns. Where it
-/// stops reading early, the rest of the body is left alone.
+/// Passes the body to `parse`, which runs on a blocking thread, and returns its result. If it stops reading
+/// early, the rest of the body is not read.
 ///
 /// # Errors
-/// The body's: `parse` saw an early end then, and what it returned is dropped.
+/// The body's: `parse` saw an early end then, and its result is dropped.
 pub(super) async fn receive<T: Send + 'static>(
     mut pieces: Pieces,
     parse: impl FnOnce(Incoming) -> T + Send + 'static,
@@ -44,7 +44,7 @@ async fn forward(pieces: &mut Pieces, sender: mpsc::Sender<Bytes>) -> Result<(),
     Ok(())
 }
 
-/// The body as the parser sees it. Reading blocks until there is something.
+/// The body for the parser. Reading blocks until there is data.
 pub(super) struct Incoming {
     receiver: mpsc::Receiver<Bytes>,
     piece: Bytes,

@@ -1,4 +1,4 @@
-//! Results made smaller on their way out, for clients that take them so and are far enough away to gain by it.
+//! Compresses results for clients that accept it and are far enough away to benefit.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::edge::ClientIp;
 
-/// Anything smaller goes into one packet, or is hardly more than the frame of its compressed form.
+/// A smaller result fits into one packet, or is hardly larger than the compression's frame.
 const BYTES_MIN: u64 = 1_024;
-/// Results that are compressed at a time, those included that nobody goes on reading. Each takes up to two megabytes;
-/// others go out as they are.
+/// The most results compressed at a time, including those whose client has stopped reading. Each takes up to
+/// two megabytes; others are sent uncompressed.
 const AT_ONCE_MAX: usize = 16;
 
-/// Which results are compressed, of those whose client takes them so.
+/// The results to compress, of those whose client accepts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compress {
@@ -32,7 +32,7 @@ pub enum Compress {
     Off,
 }
 
-/// Compresses results. Cheap to clone: all clones count together.
+/// Compresses results. Cheap to clone: all clones share one limit.
 #[derive(Clone)]
 pub(super) struct Compressor {
     which: Compress,
@@ -44,8 +44,8 @@ impl Compressor {
         Self { which, turns: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
     }
 
-    /// The same answer, or a smaller one if `client` has `asked` for that and gains by it. It is compressed while it is
-    /// read: whoever stops reading costs nothing but its place.
+    /// Returns the response, compressed if `client` has `asked` for that and benefits. It is compressed while
+    /// it is read: a client that stops reading costs only its permit.
     pub(super) async fn squeeze(
         &self,
         answer: Response,
@@ -62,7 +62,7 @@ impl Compressor {
         if !wanted || bytes < BYTES_MIN {
             return answer;
         }
-        // Without a turn it goes out as it is, which every client takes.
+        // Without a permit it is sent uncompressed, which every client accepts.
         let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return answer };
         negotiated(answer, asked).await.map(|body| {
             let pieces = body.into_data_stream().map(move |piece| {
@@ -74,7 +74,7 @@ impl Compressor {
     }
 }
 
-/// The answer in the form that `asked` likes best.
+/// Returns the response in the coding that `asked` prefers.
 async fn negotiated(answer: Response, asked: &HeaderMap) -> Response {
     let status = answer.status();
     let mut request = Request::new(answer);
@@ -84,7 +84,7 @@ async fn negotiated(answer: Response, asked: &HeaderMap) -> Response {
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let echo = service_fn(|request: Request<Response>| async { Ok::<_, Infallible>(request.into_body()) });
     let Ok(mut answer) = layer.layer(echo).oneshot(request).await;
-    // Whoever takes no form at all gets the plain one, as from the reference, instead of 406.
+    // A client that accepts no coding at all gets the plain one, as from the reference, instead of 406.
     *answer.status_mut() = status;
     answer.map(Body::new)
 }

@@ -1,4 +1,4 @@
-//! Which pages of other origins may use the API from a browser.
+//! Cross-origin access to the API from browsers.
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -11,8 +11,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
-/// The origins whose pages may use the API. It is opened by tokens that a page has to know, never by cookies, so
-/// that any origin may be let in.
+/// The origins whose pages may use the API. It takes tokens that a page has to know, never cookies, so that
+/// any origin may be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// All.
@@ -40,7 +40,7 @@ impl FromStr for Origins {
     }
 }
 
-/// A scheme, a host and perhaps a port, as browsers write them.
+/// Parses a scheme and a host with or without a port, as browsers write them.
 fn origin(text: &str) -> Result<HeaderValue, BadOrigin> {
     let lower = text.to_ascii_lowercase();
     let uri = lower.parse::<axum::http::Uri>().map_err(|_| BadOrigin)?;
@@ -71,14 +71,14 @@ impl Origins {
         }
     }
 
-    /// Says in the headers of an answer that was given to a request for `path` before it came here who may read it.
+    /// Adds the headers to a response for `path` that was made outside the middleware.
     pub(super) fn let_read(&self, path: &str, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if !self.are_none() && is_api(path) {
             self.describe(origin, false, headers);
         }
     }
 
-    /// Says in the headers of an answer who may read it, or send what.
+    /// Adds the headers that allow an origin to read a response, or to send a request.
     fn describe(&self, origin: Option<&HeaderValue>, preflight: bool, headers: &mut HeaderMap) {
         if *self != Self::Any {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -93,17 +93,17 @@ impl Origins {
     }
 }
 
-/// Headers that a page may send and read, besides those that every page may.
+/// Request headers that a page may send, besides those that every page may.
 const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE-ADDRESS, Receipt-Again, Content-Type, Content-Range, Range, \
                        Cache-Control, If-Modified-Since, Keep-Alive, User-Agent, X-Requested-With, X-CustomHeader, DNT, \
                        traceparent";
-/// Headers of answers that a page may read.
+/// Response headers that a page may read.
 const EXPOSED: &str = "Content-Length, Content-Range, Content-Type, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, traceparent";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 /// Time that a browser may cache the preflight response: twenty days, as in the reference service.
 const REMEMBERED_SECONDS: &str = "1728000";
 
-/// Answers a browser that asks what it may send, and says in every answer who may read it.
+/// Answers preflight requests, and adds the headers to every response.
 pub(super) async fn answer(
     Extract(origins): Extract<Arc<Origins>>,
     request: Request,

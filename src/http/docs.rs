@@ -1,4 +1,4 @@
-//! Pages for people, from files in the binary: nothing is fetched from anywhere else.
+//! Serves the documentation pages from files in the binary; they load nothing from elsewhere.
 
 use axum::body::Body;
 use axum::extract::State as Extract;
@@ -15,7 +15,7 @@ use crate::edge::PublicAddress;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The pages.
+/// Returns the routes of the pages.
 pub(super) fn pages() -> Router<State> {
     Router::new()
         .route("/", get(async || page(HTML, include_str!("../../assets/docs/index.html"))))
@@ -33,7 +33,7 @@ pub(super) async fn description(
     Json(document_of(outside.root(&state.settings.base_path)))
 }
 
-/// Sends a browser on to an address, from the one that it has asked for.
+/// Redirects a browser.
 pub(super) fn moved(there: &str) -> Response {
     (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, there)]).into_response()
 }
@@ -42,7 +42,7 @@ pub(super) const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// A page with the headers that pages have.
+/// Returns a page with its headers.
 pub(super) fn page(media_type: &'static str, text: impl Into<Body>) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_TYPE, media_type),

@@ -1,4 +1,4 @@
-//! The guides: pages of the documentation that are not about the API, written in Markdown.
+//! Serves the guides: pages of the documentation that are written in Markdown.
 
 use std::fmt::Write;
 
@@ -33,7 +33,7 @@ const GUIDES: &[Guide] = &[
 
 const MARKDOWN: &str = "text/markdown; charset=utf-8";
 
-/// The pages.
+/// Returns the routes of the guides.
 pub(super) fn pages() -> Router<State> {
     Router::new().route("/docs/{name}", get(guide)).route("/docs/{name}/", get(sent_on))
 }
@@ -74,8 +74,8 @@ impl Guide {
     }
 }
 
-/// Parses Markdown. Headings get the anchors that they have in a repository's browser, and links to other guides
-/// lose the `.md` that they need there.
+/// Parses Markdown. Headings get the anchors that they have in a repository's browser, and links to other
+/// guides lose the `.md` that they need there.
 fn with_anchors(markdown: &str) -> Vec<Event<'_>> {
     let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, Options::ENABLE_TABLES).collect();
     for at in 0..events.len() {
@@ -93,7 +93,7 @@ fn with_anchors(markdown: &str) -> Vec<Event<'_>> {
     events
 }
 
-/// The text of a heading in lower case, with hyphens for spaces.
+/// Returns the text of a heading in lower case, with hyphens for spaces.
 fn anchor(inside: &[Event<'_>]) -> String {
     let words =
         inside.iter().take_while(|event| !matches!(event, Event::End(_))).filter_map(|event| match event {

@@ -1,8 +1,8 @@
-//! The door for people and programs: the REST API, its description, and the health check.
+//! The REST API, its description, and the operations listener.
 //!
-//! A request passes one corridor: its slashes are merged, it gets an id and a line in the log
-//! ([`access_log`]), its path finds a handler ([`router`]), the caller is recognised by token ([`auth`]),
-//! and what comes back is an answer or a [`problem`]. Uploads stream through [`upload`] to the spool.
+//! The middleware merges slashes and writes the access log ([`access_log`]); the [`router`] finds a handler;
+//! [`auth`] identifies the caller by token; an error becomes a [`problem`]. Uploads stream through [`upload`]
+//! to the spool.
 
 mod access_log;
 pub mod admin;

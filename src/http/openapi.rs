@@ -1,4 +1,4 @@
-//! The API's description of itself, made from the code that answers.
+//! The OpenAPI description of the API, generated from the handlers.
 
 use utoipa::openapi::Server;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
@@ -7,12 +7,13 @@ use utoipa::{Modify, OpenApi};
 use super::api::{authorize, clks, projects, results, run_status, runs, status};
 use super::problem::Problem;
 
-/// The description of the API: an `OpenAPI` 3 document.
+/// Returns the description of the API: an `OpenAPI` 3 document.
 pub fn document() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }
 
-/// The same, of a server whose address is `root` where that is not where the description is asked for.
+/// Returns the description with `root` as the server's address, if that differs from the address of the
+/// request.
 pub(super) fn document_of(root: Option<String>) -> utoipa::openapi::OpenApi {
     let mut document = document();
     document.servers = root.map(|root| vec![Server::new(root)]);
@@ -57,7 +58,7 @@ pub(super) fn document_of(root: Option<String>) -> utoipa::openapi::OpenApi {
 )]
 struct Description;
 
-/// The tokens, all in one header.
+/// Adds the tokens, which share one header.
 struct Tokens;
 
 impl Modify for Tokens {

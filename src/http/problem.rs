@@ -1,4 +1,4 @@
-//! Refusals as the caller sees them.
+//! Error responses.
 
 use std::borrow::Cow;
 
@@ -19,17 +19,17 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 /// Seconds in `Retry-After` where nothing better is known.
 const RETRY_AFTER_S: u16 = 5;
 
-/// A refusal: RFC 9457. It names what is wrong with the request and nothing of what is inside.
+/// An error response: RFC 9457. It names the problem of the request and nothing internal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// Always `about:blank`: the status says what kind of problem it is.
+    /// Always `about:blank`: the status tells the kind of problem.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
     kind: &'static str,
     /// The kind of problem, in two words.
     #[schema(example = "Bad Request")]
     title: &'static str,
-    /// The status of the answer.
+    /// The status of the response.
     #[schema(minimum = 400, maximum = 599, example = 400)]
     status: u16,
     /// The problem, for people.
@@ -42,62 +42,63 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// A refusal with a status of the 4xx or 5xx kind.
+    /// Makes a problem with a 4xx or 5xx status.
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let title = status.canonical_reason().unwrap_or("Refused");
         Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), request_id: None }
     }
 
-    /// 400: the request itself is at fault.
+    /// Returns 400: the request itself is at fault.
     pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 401: what is asked for takes a secret that the request does not hold.
+    /// Returns 401: the request lacks the required secret.
     pub(super) fn unauthorized(detail: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    /// 403, one and the same for what is absent and for what the token does not open: nobody can probe.
+    /// Returns 403, the same for an absent resource and for a token without access, so that ids cannot be
+    /// probed.
     pub(super) fn forbidden() -> Self {
         Self::new(StatusCode::FORBIDDEN, "the token does not open this, or there is no such project or run")
     }
 
-    /// 413: the body is longer than `bytes_max`.
+    /// Returns 413: the body is longer than `bytes_max`.
     pub(super) fn too_large(bytes_max: u64) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {bytes_max} bytes at most"))
     }
 
-    /// 415: the body is not what the endpoint takes.
+    /// Returns 415: the endpoint does not take this type of body.
     pub(super) fn media_type(expected: &str) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the header Content-Type must say {expected}"))
     }
 
-    /// 408: the body arrives too slowly, or not at all.
+    /// Returns 408: the body arrives too slowly, or not at all.
     pub(super) fn stalled(stalled: Stalled) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, stalled.to_string())
     }
 
-    /// 503, or what the operator prefers: more requests than `limit` allows.
+    /// Returns 503, or the configured status: the client exceeds `limit`.
     pub(super) fn too_soon(status: StatusCode, limit: &str) -> Self {
         let detail =
             format!("the limit on {limit} is reached; the header Retry-After says when to come again");
         Self::new(status, detail)
     }
 
-    /// 503 that passes by itself.
+    /// Returns 503 for a temporary condition.
     pub(super) fn busy(why: &'static str) -> Self {
         let detail = format!("{why}; the header Retry-After says when to come again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// 500 that is no fault of the server: what was asked for has failed, or is switched off. The title
-    /// tells these apart.
+    /// Returns 500 for something that is not the server's fault: the requested run has failed, or the feature
+    /// is off. The title tells these apart.
     pub(super) fn failed(title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { title, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail) }
     }
 
-    /// 500: the server has no object store that clients may use.
+    /// Returns 500: the server has no object store that clients may use.
     pub(super) fn disabled() -> Self {
         Self::failed(
             "Feature Disabled",
@@ -105,13 +106,13 @@ impl Problem {
         )
     }
 
-    /// 500 for a fault of the server's own. Logs the cause; the caller learns nothing of it.
+    /// Returns 500 for an internal error. Logs the cause; the response does not contain it.
     pub(super) fn internal(cause: &dyn std::error::Error) -> Self {
         tracing::error!("cannot answer a request: {}", chain(cause));
         Self::unexplained()
     }
 
-    /// 507: there is no room to write down what was asked for. Logs the cause: whoever runs the server has to make some.
+    /// Returns 507: there is no space for the change. Logs the cause for the operator.
     fn no_room(cause: &dyn std::error::Error) -> Self {
         tracing::error!("cannot do what was asked for: {}", chain(cause));
         Self::new(
@@ -120,19 +121,19 @@ impl Problem {
         )
     }
 
-    /// 503: what the server stores on does not do as told. Logs the cause; the caller may come again.
+    /// Returns 503: a store is unavailable. Logs the cause; the caller may retry.
     pub(super) fn unavailable(cause: &dyn std::error::Error) -> Self {
         tracing::error!("cannot do what was asked for: {}", chain(cause));
         Self::busy("the server cannot use what it stores on now, and nothing that was confirmed is lost")
     }
 
-    /// Writes the name of the request into the body of the answer that was made of this.
+    /// Writes the request id into the body of the response that was made of this.
     pub(super) fn identify(mut self, response: &mut Response, request_id: &str) {
         self.request_id = Some(request_id.to_owned());
         *response.body_mut() = Json(self).into_response().into_body();
     }
 
-    /// 500 for a fault whose cause is in the log already.
+    /// Returns 500 for an error whose cause is in the log already.
     pub(super) fn unexplained() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -197,7 +198,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The response to a request that no handler is to see.
+/// Makes the response to a request that is rejected before routing.
 pub fn refuse(status: StatusCode, detail: &'static str) -> Response {
     Problem::new(status, detail).into_response()
 }

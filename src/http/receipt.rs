@@ -1,7 +1,8 @@
-//! A receipt that never arrived: whoever sends what was uploaded once more gets a new one.
+//! Replaces a receipt token that never arrived: a client that uploads the same encodings again gets a new
+//! one.
 //!
-//! The update token alone does not do. Whoever handed it out knows it, too, and in `permutations` projects is not to learn what
-//! a party learns; but only the party has its encodings.
+//! The update token alone does not suffice. Its issuer knows it, too, and in `permutations` projects must not
+//! learn what a party learns; but only the party has its encodings.
 
 use std::io::{self, BufReader, Read, Write};
 
@@ -19,10 +20,10 @@ use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::model::{Contents, Dataset, Party, ProjectId, Token, Upload};
 use crate::objects::keys;
 
-/// Asks for a new receipt, if the same was uploaded before.
+/// Requests a new receipt, if the same encodings were uploaded before.
 const AGAIN: &str = "receipt-again";
 
-/// An upload that was accepted.
+/// An accepted upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
     upload: u32,
@@ -30,10 +31,11 @@ pub(super) struct Accepted {
     encoding_bytes: u32,
 }
 
-/// The upload whose receipt is asked for anew; nothing if none is asked for, or nothing was accepted.
+/// Returns the upload whose receipt is requested again; none if no receipt is requested, or nothing was
+/// accepted.
 ///
 /// # Errors
-/// 503 while it is not known yet what was uploaded.
+/// 503 until the content of the upload is known.
 pub(super) fn asked_for(headers: &HeaderMap, party: &Party) -> Result<Option<Accepted>, Problem> {
     if headers.get(AGAIN).is_none_or(|asked| !asked.as_bytes().eq_ignore_ascii_case(b"true")) {
         return Ok(None);
@@ -49,11 +51,11 @@ pub(super) fn asked_for(headers: &HeaderMap, party: &Party) -> Result<Option<Acc
     }
 }
 
-/// Reads the body, and gives a new receipt token if it holds the encodings that were accepted. The old receipt token opens
-/// nothing any more.
+/// Reads the body, and issues a new receipt token if it holds the encodings that were accepted. The old
+/// receipt token becomes invalid.
 ///
 /// # Errors
-/// 403, as for every token that was used, if it holds something else.
+/// 403, as for every used token, if it holds something else.
 pub(super) async fn renew(
     state: State,
     (project, party): (ProjectId, u32),
@@ -95,7 +97,7 @@ impl Accepted {
     }
 }
 
-/// Takes what is stored, and fails at the first byte that differs.
+/// Compares with the stored encodings, and fails at the first byte that differs.
 struct Likeness<R> {
     stored: R,
     piece: Vec<u8>,

@@ -1,4 +1,4 @@
-//! A listener without TLS that sends everybody to the one with it.
+//! Redirects from a listener without TLS to the one with it.
 
 use axum::Router;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::problem::Problem;
 use crate::edge::{BasePath, PublicAddress};
 
-/// Answers every request with the same address on `port`, with TLS.
+/// Redirects every request to the same path on `port`, with TLS.
 pub fn redirect(port: u16) -> Router {
     Router::new().fallback(send_on).with_state(port)
 }
@@ -24,7 +24,7 @@ async fn send_on(State(port): State<u16>, outside: PublicAddress, headers: Heade
     }
 }
 
-/// The same address at a proxy that is known by another name, on the usual port.
+/// Returns the same address at a proxy that has another name, on the default port.
 fn beyond(host: &str, outside: &PublicAddress, uri: &Uri) -> String {
     let base = outside.base(const { &BasePath::none() }).to_string();
     format!("https://{host}{base}{}", path_of(uri))
@@ -32,7 +32,7 @@ fn beyond(host: &str, outside: &PublicAddress, uri: &Uri) -> String {
 
 fn path_of(uri: &Uri) -> &str {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    // One that does not begin with a slash would go on where the port ends.
+    // A path that does not begin with a slash would continue the port.
     if path.starts_with('/') { path } else { "/" }
 }
 

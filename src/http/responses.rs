@@ -8,7 +8,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr};
 
 use super::problem::MEDIA_TYPE;
 
-/// Declares groups of refusals that endpoints share.
+/// Declares groups of error responses.
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident { $($status:literal: $when:literal,)+ })+) => {$(
         $(#[$doc])*
@@ -23,32 +23,32 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// Of every endpoint that reads what is stored.
+    /// For endpoints that read stored data.
     Fault {
         500: "The server failed; its log says why.",
     }
-    /// Of every endpoint that writes something down.
+    /// For endpoints that write.
     WriteFault {
         500: "The server failed; its log says why.",
         507: "The server's disk is full. Nothing has changed.",
     }
-    /// Of endpoints that want a token.
+    /// For endpoints that need a token.
     Guarded {
         400: "The request is malformed, or lacks its `Authorization` header.",
         403: "The token does not open this, or there is no such project or run.",
     }
-    /// Of endpoints that the operator may keep to the administrator.
+    /// For endpoints that may require the admin token.
     AdminOnly {
         401: "The operator keeps this to the administrator: `Authorization` holds the admin token.",
     }
-    /// Of endpoints that read a small JSON object.
+    /// For endpoints that read a small JSON object.
     SmallBody {
         400: "The body is not what is described here, or a header is missing.",
         408: "The body stopped arriving.",
         413: "The body is too large.",
         415: "The body is not JSON, or has a content coding other than gzip, deflate and zstd.",
     }
-    /// Of endpoints that take uploads.
+    /// For endpoints that take uploads.
     UploadBody {
         400: "A header is missing or wrong, or the upload is malformed. Nothing of it is kept; the token stays unused.",
         403: "The token does not open this or has been used, or the project uses blocking and the upload has no blocks, or the other way round.",
@@ -58,25 +58,25 @@ refusals! {
         503: "As many uploads as the server reads at a time are under way, or another upload with this token has not ended. `Retry-After` says when to come again.",
         507: "The server's disk is full. The token stays unused.",
     }
-    /// Of uploads as they are.
+    /// For binary uploads.
     UploadFault {
         500: "The server failed; its log says why. The token stays unused.",
     }
-    /// Of uploads that may name objects.
+    /// For uploads that may name objects.
     UploadOrDisabled {
         500: "The upload names objects and the object store is not enabled (title `Feature Disabled`), or the server failed. The token stays unused.",
     }
-    /// Of endpoints that would use the object store.
+    /// For endpoints that need the object store.
     Disabled {
         500: "The object store is not enabled, or hands out no credentials (title `Feature Disabled`), or the server failed.",
         503: "The object store does not answer now.",
     }
-    /// Of posting a run.
+    /// For posting a run.
     ProjectInError {
         500: "A party's data cannot be used: the project is in error until that party has uploaded again. Or the server failed.",
         507: "The server's disk is full. Nothing has changed.",
     }
-    /// Of collecting a result.
+    /// For fetching a result.
     NoResult {
         404: "The run has no result yet.",
         500: "The run failed, and its status says why. Or the stored result is missing or damaged, or the server failed.",

@@ -1,4 +1,4 @@
-//! From a path to who answers it.
+//! Routes a path to its handler.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use super::problem::Problem;
 use super::{State, access_log, arrival, cors, docs, guides};
 use crate::edge::{BasePath, PublicAddress};
 
-/// A browser is not to guess what an answer is.
+/// Browsers must not guess the type of a response.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// Answers hold tokens and results: nobody on the way is to keep them.
+/// Responses hold tokens and results: no cache may store them.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The first segments of this server's own paths.
 pub const RESERVED_PATHS: [&str; 2] = ["api", "docs"];
 
-/// Everything that the API's listener answers.
+/// Returns the router of the API's listener.
 pub fn api(state: State) -> Router {
     let base = state.settings.base_path.clone();
     let origins = Arc::new(state.settings.cors_origins.clone());
@@ -40,7 +40,7 @@ pub fn api(state: State) -> Router {
         .layer(from_fn_with_state(origins, cors::answer))
         .layer(from_fn_with_state(state.clone(), access_log::answer))
         .with_state(state);
-    // Around the router rather than in it: a path is to be rewritten before it is looked up.
+    // Around the router rather than in it: a path must be rewritten before it is matched.
     Router::new().fallback_service(MapRequest::new(routes, move |request| look_up(&base, request)))
 }
 
@@ -80,14 +80,14 @@ pub(super) async fn wrong_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods; the header Allow names them")
 }
 
-/// Takes away what a proxy has in front of the path, makes one slash of several, and forgets one at the end: clients join a
-/// base that ends in a slash with paths that begin with one. Answered directly, since a redirected POST comes back as a
-/// GET.
+/// Normalises a path: removes a proxy's prefix, merges slashes, and drops one at the end, since clients join
+/// a base that ends in a slash with paths that begin with one. Not by a redirect: clients repeat a redirected
+/// POST as a GET.
 fn look_up(base: &BasePath, mut request: Request) -> Request {
     let Some(path) = found(base, request.uri().path()) else { return request };
     let mut parts = request.uri().clone().into_parts();
     let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
-    // What was valid before has only lost slashes.
+    // A valid path that loses slashes stays valid.
     if let Ok(path_and_query) = format!("{path}{query}").parse() {
         parts.path_and_query = Some(path_and_query);
     }
@@ -97,7 +97,7 @@ fn look_up(base: &BasePath, mut request: Request) -> Request {
     request
 }
 
-/// The path as it is looked up, if that differs.
+/// Returns the normalised path, if it differs.
 fn found(base: &BasePath, path: &str) -> Option<String> {
     let ends = path.ends_with('/');
     if !path.contains("//") && !ends && base.is_empty() {
@@ -108,11 +108,11 @@ fn found(base: &BasePath, path: &str) -> Option<String> {
         merged.push('/');
         merged.push_str(piece);
     }
-    // Without a slash at its end, the base itself is what a browser is sent on from.
+    // A browser is redirected from the base without a slash at its end.
     if let Some(rest) = base.strip(&merged).filter(|rest| ends || !rest.is_empty()) {
         merged.drain(..merged.len() - rest.len());
     }
-    // Addresses that a browser is sent to, or on from: links on pages are relative.
+    // Redirections lead to or from these paths: links on pages are relative.
     let is_kept = merged == "/api/v1" || merged.starts_with("/docs");
     if merged.is_empty() || (ends && is_kept) {
         merged.push('/');

@@ -1,4 +1,4 @@
-//! Schemas that say more than the types of the code do.
+//! Schemas that the types of the code do not express.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
-/// A schema, written as what it is: JSON.
+/// Parses a schema that is written as JSON.
 fn schema(json: Value) -> RefOr<Schema> {
     serde_json::from_value(json).expect("the schemas in this file are schemas")
 }
@@ -172,7 +172,7 @@ impl PartialSchema for UploadBody {
     }
 }
 
-/// The body of an upload as it is.
+/// The binary body of an upload.
 pub(super) struct BinaryBody;
 
 impl ToSchema for BinaryBody {

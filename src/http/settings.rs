@@ -7,15 +7,15 @@ use crate::edge::BasePath;
 /// The settings of the API.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Bytes in the body of an upload at most; more are answered with 413.
+    /// The most bytes in the body of an upload; more are answered with 413.
     pub body_bytes_max: u64,
-    /// Uploads whose bodies are read at a time; others wait for their turn. Each has a thread for itself.
+    /// The most uploads read at a time; others wait for their turn. Each has a thread.
     pub uploads_max: usize,
     /// The path prefix of a proxy.
     pub base_path: BasePath,
     /// The origins whose pages may use the API from a browser.
     pub cors_origins: Origins,
-    /// Which results are compressed.
+    /// The results to compress.
     pub compress_results: Compress,
     /// Set if creating and listing projects takes the admin token.
     pub require_admin_token: bool,

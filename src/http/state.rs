@@ -26,23 +26,23 @@ pub struct State(Arc<Shared>);
 
 /// The shared part of the state.
 pub struct Shared {
-    /// Knows what exists and decides what happens.
+    /// The coordinator.
     pub coordinator: Coordinator,
-    /// Uploads go there, results come from there.
+    /// The object store.
     pub objects: Objects,
     /// The admin token.
     pub admin: Access,
-    /// The object store as clients may use it, if they may.
+    /// The object store as clients reach it, if they do.
     pub external: Option<ClientStore>,
-    /// The room for uploads on their way in.
+    /// Space for arriving uploads.
     pub spool: Spool,
-    /// Room for what leaves more of it than it takes.
+    /// The emergency disk space.
     pub ballast: Ballast,
     /// The settings.
     pub settings: Settings,
-    /// Makes results smaller.
+    /// Compresses results.
     pub(super) compressor: Compressor,
-    /// Turns for uploads to be read.
+    /// Permits to read uploads.
     pub(super) turns: Semaphore,
 }
 
@@ -72,10 +72,10 @@ impl State {
         }))
     }
 
-    /// A turn to read an upload.
+    /// Returns a permit to read an upload.
     ///
     /// # Errors
-    /// 503 if none came in time.
+    /// 503 if none became free in time.
     pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
         let turn = timeout(TURN_WAIT_MAX, self.turns.acquire()).await;
         turn.map_err(|_| self.crowded())?.map_err(|closed| Problem::internal(&closed))
@@ -87,8 +87,7 @@ impl State {
         Problem::busy("as many uploads as the server reads at a time are under way")
     }
 
-    /// Makes a change that leaves more room on the disk than it takes; if there is none left for it, in the room that is
-    /// set aside.
+    /// Makes a change that frees more space than it takes. On a full disk, releases the ballast for it.
     pub(super) async fn remove<F>(&self, change: impl Fn() -> F) -> Result<(), Problem>
     where
         F: Future<Output = Result<(), coordinator::Error>>,

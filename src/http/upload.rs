@@ -1,4 +1,4 @@
-//! An upload from its first byte to its receipt: checked while it arrives, kept whole or not at all.
+//! An upload from its first byte to its receipt: checked while it arrives, stored complete or not at all.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Its name as a label.
+    /// Returns its name as a label.
     const fn name(&self) -> &'static str {
         match self {
             Self::Json { .. } => "json",
@@ -71,11 +71,11 @@ impl Form {
     }
 }
 
-/// Takes the body as the dataset of `party`, whose update token the caller holds, and gives the receipt
-/// token. What is wrong with the form is said only once the token is found unused. Whatever goes wrong,
-/// nothing of the body is kept and the update token can be used again.
+/// Reads the body as the dataset of `party`, whose update token the caller holds, and returns the receipt
+/// token. Errors in the form are reported only once the token is found unused. On any error nothing of the
+/// body is kept and the update token can be used again.
 ///
-/// Dropping the future changes nothing: a caller who hangs up breaks off the body, and that is noticed.
+/// Dropping the future changes nothing: a caller who disconnects ends the body, and that is noticed.
 pub(super) async fn upload(
     state: State,
     project: ProjectId,
@@ -103,9 +103,9 @@ pub(super) async fn upload(
     done
 }
 
-/// Takes the lock on the token. Where an upload holds it, waits a moment: a caller whose connection broke off may be back
-/// before the end of the first attempt has been noticed and written down. Whoever comes while that is not over may come
-/// again: the token is not used yet.
+/// Locks the token. If an upload holds the lock, waits a moment: a caller whose connection broke may be back
+/// before the end of the first attempt has been recorded. After that the caller gets 503 and may retry: the
+/// token is not used yet.
 async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Problem> {
     for _ in 0..PATIENCE_PAUSES {
         let busy = is_uploading(state, project, party).await?;
@@ -167,7 +167,7 @@ impl Slot {
         Ok(receipt)
     }
 
-    /// Makes objects of what arrived, and accepts it.
+    /// Publishes the content as objects, and accepts it.
     async fn keep(&self, spooled: Inline) -> Result<Token, Problem> {
         let summary = spooled.summary;
         let (project, party, number) = (self.project, self.party, self.number);
@@ -184,7 +184,7 @@ impl Slot {
         Ok(receipt)
     }
 
-    /// Lets go of the token before the answer if that can be done at once, and otherwise as soon as it can.
+    /// Unlocks the token before the response if possible, and otherwise in the background.
     async fn let_go(self) {
         if let Err(error) = self.try_to_let_go().await {
             tracing::warn!("an upload has failed, and that cannot be written down yet: {}", chain(&*error));
@@ -195,7 +195,7 @@ impl Slot {
     async fn try_to_let_go(&self) -> Result<(), BoxError> {
         let (project, party, number) = (self.project, self.party, self.number);
         self.state.coordinator.abandon_upload(project, party, number).await?;
-        // Of a project that is gone nobody else removes what came after its end.
+        // If the project was deleted meanwhile, only this removes the objects.
         if self.state.coordinator.project(project, Runs::None).await?.is_none() {
             self.state.objects.delete_prefix(&keys::upload(project, party, number)).await?;
         }
@@ -203,7 +203,7 @@ impl Slot {
     }
 
     async fn keep_trying(self) {
-        // Often: once it can be written down, whoever tries again is not to find the token taken.
+        // Retries often: a client that retries must not find the token locked for long.
         while self.try_to_let_go().await.is_err() {
             sleep(PAUSE).await;
         }
@@ -218,14 +218,14 @@ enum Spooled {
     Files { encodings: FileRef, blocks: Option<FileRef> },
 }
 
-/// Data that arrived, not yet objects; gone when dropped.
+/// Data that arrived and is not yet published; removed when dropped.
 struct Inline {
     summary: Summary,
     matrix: Staged,
     entries: Staged,
 }
 
-/// Reads the body to its end and writes what it holds to files. Blocks.
+/// Reads the body to its end and writes its content to files. Blocks.
 fn spool(objects: &Objects, room: &Spool, form: &Form, incoming: Incoming) -> Result<Spooled, Problem> {
     let (mut matrix, mut entries) = (objects.stage()?.within(room), objects.stage()?.within(room));
     let summary = match *form {
@@ -269,7 +269,7 @@ impl From<objects::Error> for Problem {
     }
 }
 
-/// 507: there is no room for an upload now. Whoever runs the server learns why.
+/// Returns 507: there is no space for an upload now. Logs the reason for the operator.
 fn full(why: impl std::error::Error) -> Problem {
     tracing::error!("an upload was refused: {}", chain(&why));
     Problem::new(

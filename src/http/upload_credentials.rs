@@ -15,16 +15,16 @@ use crate::linkage::encoding::json::FileRef;
 use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
 use crate::telemetry::chain;
 
-/// The object store as clients may use it.
+/// The object store as clients reach it.
 #[derive(Clone)]
 pub struct ClientStore {
-    /// Hands out credentials.
+    /// Issues credentials.
     pub office: Arc<dyn PassOffice>,
     /// The bucket for uploads.
     pub upload: Bucket,
     /// The bucket for downloads.
     pub download: Bucket,
-    /// Which stores of other people an upload may name files in.
+    /// The external stores whose files an upload may name.
     pub foreign: ForeignEndpoints,
 }
 
@@ -43,12 +43,12 @@ pub struct Bucket {
     pub duration: Duration,
 }
 
-/// The host and port of the object store.
+/// The host and port of the object store for clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// These.
+    /// A fixed host and port.
     At(String),
-    /// This port, of the host by which the caller knows this server.
+    /// This port, on the host by which the caller knows this server.
     Beside(u16),
 }
 
@@ -75,7 +75,7 @@ pub(super) struct ObjectLocation {
     /// The bucket.
     #[schema(example = "uploads")]
     bucket: String,
-    /// The key, or what keys must begin with.
+    /// The key, or the prefix of keys.
     path: String,
 }
 
@@ -105,7 +105,7 @@ impl From<NoPass> for Problem {
 }
 
 impl ClientStore {
-    /// A pass that lets a party upload, and where to.
+    /// Issues credentials for a party's upload, with the location.
     pub(super) async fn admit_upload(
         &self,
         project: ProjectId,
@@ -115,7 +115,7 @@ impl ClientStore {
         self.admit(&self.upload, Permission::Put, project, path(project, party), host).await
     }
 
-    /// A pass that lets somebody download an object, and where from.
+    /// Issues credentials for the download of an object, with the location.
     pub(super) async fn admit_download(
         &self,
         project: ProjectId,
@@ -175,7 +175,7 @@ impl ClientStore {
                 let (file, keys) = foreign(&endpoint, file)?;
                 Ok((NamedFile::Foreign(file), Some(keys)))
             }
-            // What opens our own store is ours.
+            // The caller needs no credentials for our own store.
             _ => Ok((NamedFile::Own(self.own_key(own, &file)?), None)),
         }
     }
@@ -207,7 +207,7 @@ fn not_listed() -> Problem {
     )
 }
 
-/// The file in a store that is listed, and what opens it.
+/// Returns the file in an external store, with the caller's credentials.
 fn foreign(
     endpoint: &ForeignEndpoint,
     file: FileRef,
@@ -244,7 +244,7 @@ fn path(project: ProjectId, party: u32) -> String {
 }
 
 impl Endpoint {
-    /// The endpoint as a caller sees it who calls this server `host`.
+    /// Returns the endpoint for a caller that calls this server `host`.
     fn seen_from(&self, host: Option<&str>) -> String {
         match self {
             Self::At(endpoint) => endpoint.clone(),

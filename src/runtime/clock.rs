@@ -1,4 +1,5 @@
-//! Time: the wall clock as people see it, a steady clock for the queue and for retention, and a stopwatch for durations.
+//! Time: the wall clock for people, a steady clock for the queue and for retention, and a stopwatch for
+//! durations.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,35 +14,35 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment `micros` microseconds after the epoch.
+    /// Returns the moment `micros` microseconds after the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the epoch.
+    /// Returns the microseconds since the epoch.
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// The moment `wait` later; saturates at the end of time.
+    /// Returns the moment `wait` later; saturates at the end of time.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(micros(wait)))
     }
 
-    /// The moment `wait` earlier; saturates at the beginning of time.
+    /// Returns the moment `wait` earlier; saturates at the beginning of time.
     #[must_use]
     pub fn before(self, wait: Duration) -> Self {
         Self(self.0.saturating_sub(micros(wait)))
     }
 
-    /// The last whole second that is not later.
+    /// Returns the last whole second that is not later.
     #[must_use]
     pub const fn whole_seconds(self) -> Self {
         Self(self.0 - self.0.rem_euclid(1_000_000))
     }
 
-    /// The moment in the short form that signatures use: `20261122T204141Z`.
+    /// Returns the moment in the short form that signatures use: `20261122T204141Z`.
     pub fn compact(self) -> String {
         let seconds = self.whole_seconds().to_string();
         seconds.chars().filter(char::is_ascii_alphanumeric).chain(['Z']).collect()
@@ -85,17 +86,18 @@ struct Manual {
 }
 
 impl Clock {
-    /// The machine's clock.
+    /// Returns the machine's clock.
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A clock that stands still until [`Clock::advance`].
+    /// Returns a clock that stands still until [`Clock::advance`].
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(Manual { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) })))
     }
 
-    /// The moment it is, as the machine's wall clock says: for people, and for what others check. It steps when it is set.
+    /// Returns the time by the machine's wall clock: for people, and for what others check. It jumps when the
+    /// clock is set.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => wall(),
@@ -106,8 +108,8 @@ impl Clock {
         }
     }
 
-    /// The moment by a clock that never steps: the wall clock as the process found it when it first asked, and the time that
-    /// has passed since, suspension of the machine included. For durations and deadlines.
+    /// Returns the time by a clock that never jumps: the wall clock at the first call, plus the time that has
+    /// passed since, suspension of the machine included. For durations and deadlines.
     pub fn steady(&self) -> Timestamp {
         static START: OnceLock<(Timestamp, Duration)> = OnceLock::new();
         match &self.0 {
@@ -119,7 +121,7 @@ impl Clock {
         }
     }
 
-    /// Lets time pass on a manual clock; the machine's clock is not moved.
+    /// Advances a manual clock; the machine's clock is not moved.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(manual) = &self.0 {
             manual.steady.fetch_add(micros(by), Ordering::SeqCst);
@@ -162,12 +164,12 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    /// Time since [`Stopwatch::start`].
+    /// Returns the time since [`Stopwatch::start`].
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
 
-    /// Seconds since [`Stopwatch::start`].
+    /// Returns the seconds since [`Stopwatch::start`].
     pub fn seconds(self) -> f64 {
         self.elapsed().as_secs_f64()
     }

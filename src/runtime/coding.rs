@@ -1,5 +1,5 @@
-//! Content codings: what `Content-Encoding` names, taken off as the bytes arrive. Memory does not depend on how much comes
-//! out; how much may, is for the reader to say.
+//! Decodes the content codings of `Content-Encoding` as bytes arrive. Memory use does not depend on the
+//! decoded size; the reader limits that.
 
 use std::fmt;
 use std::io;
@@ -13,16 +13,16 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// Codings on top of each other at most.
+/// The most codings on top of each other.
 const CODINGS_MAX: usize = 3;
-/// Bytes of a piece that comes out.
+/// The size of a decoded piece.
 const PIECE_BYTES: usize = 64 << 10;
-/// The largest window of zstd, as a power of two: the 8 MiB that RFC 9659 has every sender keep to.
+/// The largest window of zstd, as a power of two: the 8 MiB that RFC 9659 sets as the limit for senders.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Names that change nothing. The last is of a way to send, and some stores give it back.
+/// Names that change nothing. The last describes a transfer format, and some stores return it.
 const NONE: [&str; 3] = ["", "identity", "aws-chunked"];
 
-/// A coding that can be taken off.
+/// A supported coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// `gzip`, RFC 1952.
@@ -33,12 +33,12 @@ pub enum Coding {
     Zstd,
 }
 
-/// A coding that cannot be taken off, or one too many.
+/// An unsupported coding, or one too many.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the content coding `{0}` is not read here: send gzip, deflate, zstd, or the content as it is")]
 pub struct UnknownCoding(String);
 
-/// Bytes that are not coded as they are said to be, or break off.
+/// Bytes that are truncated, or not in the coding that they are declared in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the content is not complete {0}, as Content-Encoding says")]
 pub struct Undecodable(Coding);
@@ -60,7 +60,7 @@ impl fmt::Display for Coding {
     }
 }
 
-/// The codings that the lines of a header name, in the order in which they were put on.
+/// Returns the codings that the lines of a header name, in the order in which they were applied.
 ///
 /// # Errors
 /// [`UnknownCoding`], the first.
@@ -81,8 +81,8 @@ pub fn named<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Coding>
     Ok(codings)
 }
 
-/// The bytes without the codings. What `source` fails with comes through as it is, inside of an [`io::Error`]; what cannot
-/// be decoded is [`Undecodable`] inside of one.
+/// Decodes the bytes of `source`. Its own errors come through inside an [`io::Error`]; a decoding error is an
+/// [`Undecodable`] inside one.
 pub fn decode<S, E>(source: S, codings: &[Coding]) -> BoxStream<'static, io::Result<Bytes>>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
@@ -92,7 +92,7 @@ where
     codings.iter().rev().fold(source, |source, coding| take_off(source, *coding))
 }
 
-/// Tells a failure of the source from one of a decoder.
+/// Tells an error of the source from one of a decoder.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 struct Source(Box<dyn std::error::Error + Send + Sync>);
@@ -103,7 +103,7 @@ fn take_off(
 ) -> BoxStream<'static, io::Result<Bytes>> {
     let begun = async move {
         let mut source = StreamReader::new(source);
-        // What is said of it is only looked at once something of it is there.
+        // The decoder is chosen once the first bytes are there.
         let head = source.fill_buf().await?;
         let is_zlib = is_zlib(head);
         let decoder = decoder(source, coding, is_zlib);

@@ -39,7 +39,7 @@ impl Pool {
         let (send, receive) = oneshot::channel();
         self.0.spawn(move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // The caller may have stopped waiting; then nobody wants the outcome.
+            // The caller may have stopped waiting; then the outcome is dropped.
             let _ = send.send(outcome.map_err(|panic| panic_text(panic.as_ref())));
         });
         receive.await.unwrap_or_else(|_| Err("the compute pool has stopped".to_owned()))
@@ -51,9 +51,9 @@ impl Pool {
     }
 }
 
-/// Runs long sequential `work` on a thread of its own and waits without blocking the caller's. On the pool it
-/// could come to lie on the stack of a comparison, which would then wait for its end. Dropping the future
-/// lets `work` run to its end.
+/// Runs long sequential `work` on a thread of its own and waits without blocking the caller's. Not run on the
+/// pool: rayon may execute it while waiting inside a comparison and delay that. Dropping the future lets
+/// `work` run to its end.
 ///
 /// # Errors
 /// The text of the panic, if `work` panicked.

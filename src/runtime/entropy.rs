@@ -1,4 +1,4 @@
-//! Chance: bytes from the operating system, or from a seed under test.
+//! Random bytes from the operating system, or from a seed under test.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ enum Source {
 }
 
 impl Entropy {
-    /// The operating system's random source.
+    /// Returns the operating system's random source.
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A reproducible stream, for tests alone.
+    /// Returns a reproducible stream, for tests alone.
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed)))))
     }
 
-    /// `N` fresh random bytes.
+    /// Returns `N` random bytes.
     ///
     /// # Panics
     /// If the operating system has no random source: nothing safe can be done then.

@@ -30,15 +30,15 @@ pub const VARIABLES: [&str; 2] = [BREAKPOINT, SLOW];
 /// A moment of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// It begins.
+    /// The step begins.
     Begun,
     /// Its inputs are open and checked; nothing is done with them yet.
     Opened,
-    /// Its work is done; nothing of it is visible yet.
+    /// The work is done; nothing of it is visible yet.
     Done,
     /// Its outputs are stored under their names.
     Published,
-    /// Its outcome is written down; whoever asked for it has not been told.
+    /// The outcome is recorded; the requester has not been notified.
     Reported,
 }
 
@@ -54,15 +54,14 @@ impl Moment {
     }
 }
 
-/// Says that a step has come to this moment, and does what the environment asks for then.
+/// Marks that a step has reached this moment, and performs the action that the environment asks for.
 pub async fn hit(step: &str, moment: Moment) {
     if let Some(plan) = plan() {
         plan.hit(&format!("{step}{}", moment.suffix())).await;
     }
 }
 
-/// Comes to the beginning of a job that never ends, if the environment asks for that: looks every so often whether it
-/// is to stop.
+/// Waits for as long as the job is not stopped, if the environment asks for that.
 pub async fn hang(step: &str, stopped: impl Fn() -> bool) {
     const LOOK: Duration = Duration::from_millis(5);
     let endless = plan()
@@ -95,9 +94,9 @@ struct Stop {
 /// The action of a failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
-    /// The process dies.
+    /// The process aborts.
     Abort,
-    /// The process stands still.
+    /// The process stops, as by SIGSTOP.
     Pause,
     /// The job panics.
     Panic,
@@ -144,7 +143,7 @@ impl Stop {
         match self.action {
             Action::Abort => std::process::abort(),
             Action::Pause => {
-                // Dying of the signal would be the same to the test.
+                // If the signal killed the process instead, the test would see the same.
                 let _ = kill_process(getpid(), Signal::STOP);
             }
             Action::Panic => panic!("a test lets {} panic", self.step),

@@ -6,15 +6,16 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::runtime::clock::Stopwatch;
 
-/// Of the time between two failures, so much counts at most: in a longer one nobody asked, or the process was paused.
+/// The most that counts of the time between two failures: in a longer one nothing was tried, or the process
+/// was paused.
 const SILENCE_MAX: Duration = Duration::from_mins(5);
 
-/// The last failure, and how long it had failed whoever asked by then.
+/// The last failure, and the length of the outage by then.
 #[derive(Debug, Default)]
 pub struct OutageTimer(Mutex<Option<(Stopwatch, Duration)>>);
 
 impl OutageTimer {
-    /// Somebody had no answer; how long nobody had any.
+    /// Records a failure; returns the length of the outage so far.
     pub fn record_failure(&self) -> Duration {
         let mut latest = self.lock();
         let lasted =
@@ -23,7 +24,7 @@ impl OutageTimer {
         lasted
     }
 
-    /// Somebody had an answer; whether that is news.
+    /// Records a success; returns whether it ends an outage.
     pub fn record_success(&self) -> bool {
         self.lock().take().is_some()
     }

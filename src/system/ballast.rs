@@ -1,5 +1,5 @@
-//! Room on the disk that is set aside while there is plenty, for the moment in which there is none: then a server can
-//! still start, and remove something.
+//! Emergency disk space: allocated while there is plenty, released when the disk is full, so that a server
+//! can still start and delete something.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,44 +11,44 @@ use super::disk;
 
 /// Bytes that a start may write: the queue's commit log into its store, a few pages of metadata.
 const BYTES: u64 = 24 << 20;
-/// With less than this left, a start gives the reserve up.
+/// Free bytes below which a start releases the ballast.
 const FREE_MIN: u64 = 8 << 20;
-/// It is set aside when so much is free.
+/// Free bytes above which it is created.
 const FREE_PLENTY: u64 = 4 * BYTES;
 
-/// The room that is set aside: a file of which nobody reads a byte. Cheap to clone: all clones are the same.
+/// The ballast: a file whose content is never read. Cheap to clone: all clones are the same.
 #[derive(Clone, Debug)]
 pub struct Ballast {
     path: PathBuf,
 }
 
 impl Ballast {
-    /// The one of a data directory, whether it is there or not.
+    /// Returns the ballast of a data directory, whether it exists or not.
     pub fn of(data_dir: &Path) -> Self {
         Self { path: data_dir.join("reserve") }
     }
 
-    /// Gives it up if hardly anything is free; says whether it did.
+    /// Releases it if hardly anything is free; returns whether it did.
     pub fn release_if_needed(&self) -> bool {
         self.free_bytes().is_ok_and(|free| free < FREE_MIN) && self.release()
     }
 
-    /// Gives it up; says whether there was one.
+    /// Releases it; returns whether there was one.
     pub fn release(&self) -> bool {
         fs::remove_file(&self.path).is_ok()
     }
 
-    /// Sets it aside if it is not there and plenty is free.
+    /// Creates it if it is absent and plenty is free.
     ///
     /// # Errors
-    /// What the operating system says: not every file system can do that.
+    /// The operating system's: not every file system can allocate space.
     pub fn create(&self) -> io::Result<()> {
         if self.path.try_exists()? || self.free_bytes()? < FREE_PLENTY {
             return Ok(());
         }
         let file = File::create(&self.path)?;
         fallocate(&file, FallocateFlags::empty(), 0, BYTES).map_err(|error| {
-            // An empty one would be taken for room.
+            // An empty file would pass for ballast.
             self.release();
             error.into()
         })

@@ -1,4 +1,4 @@
-//! A file system: how much room it has, and whether it takes what is written.
+//! Free space of a file system, and a probe for writes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 /// Bytes written to find out whether writing works.
 const PROBE_BYTES: usize = 4096;
 
-/// The room of a file system, in bytes.
+/// The space of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// The bytes that this process may still write.
@@ -16,10 +16,10 @@ pub struct Room {
     pub total_bytes: u64,
 }
 
-/// The room of the file system that holds `path`. One call of the operating system, which does not wait for the disk.
+/// Returns the space of the file system that holds `path`. One system call, which does not wait for the disk.
 ///
 /// # Errors
-/// What the operating system says, when the path is not there for instance.
+/// The operating system's, for example if the path is absent.
 pub fn room(path: &Path) -> io::Result<Room> {
     let found = rustix::fs::statvfs(path)?;
     Ok(Room {
@@ -28,21 +28,21 @@ pub fn room(path: &Path) -> io::Result<Room> {
     })
 }
 
-/// Writes a few bytes into the folder at `path` and waits until they are on the disk. Blocks.
+/// Writes a few bytes into the folder at `path` and syncs them. Blocks.
 ///
 /// # Errors
-/// The reason why they are not.
+/// The operating system's.
 pub fn takes_writes(path: &Path) -> io::Result<()> {
     let mut file = tempfile::Builder::new().prefix("probe-").tempfile_in(path)?;
     file.write_all(&[0; PROBE_BYTES])?;
     file.as_file().sync_all()
 }
 
-/// Drops what memory holds of a file and the disk may not, as far as the system does that: a write that has failed may
-/// stay in memory as if it had not.
+/// Drops the cached pages of a file that may not be on the disk, as far as the system allows: after a failed
+/// write, the cache may show data as if it had been written.
 pub fn forget_cached(path: &Path) {
     if let Ok(file) = File::open(path) {
-        // What was not written is unknown either way; this only makes sure that nobody builds on it.
+        // Unwritten data is unknown either way; this only makes sure that later reads do not see it.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

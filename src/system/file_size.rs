@@ -5,12 +5,12 @@ use std::io;
 use rustix::process::{Resource, Signal, getrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The most bytes of a file, if there is a limit.
+/// Returns the largest size of a file, if there is a limit.
 pub fn max() -> Option<u64> {
     getrlimit(Resource::Fsize).current
 }
 
-/// Has a write beyond the limit answered with an error. Without this, its signal ends the process.
+/// Makes a write beyond the limit fail with an error. Without this, its signal ends the process.
 ///
 /// # Errors
 /// The system's.
@@ -18,6 +18,6 @@ pub fn max() -> Option<u64> {
 /// # Panics
 /// Outside a tokio runtime.
 pub fn survive_limit() -> io::Result<()> {
-    // The handler stays after nobody listens any more.
+    // The handler stays installed after the receiver is dropped.
     signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }

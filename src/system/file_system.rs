@@ -1,10 +1,10 @@
-//! Which file system a path is on, as far as that matters.
+//! Detects remote file systems.
 
 use std::path::Path;
 
 use rustix::fs::statfs;
 
-/// File systems between which and the disk there is another program or a network, by the number that Linux gives them.
+/// File systems with another program or a network between them and the disk, by Linux's magic number.
 const DISTANT: [(u32, &str); 16] = [
     (0x6573_5546, "FUSE"),
     (0x0000_6969, "NFS"),
@@ -24,8 +24,8 @@ const DISTANT: [(u32, &str); 16] = [
     (0xbacb_acbc, "VMware shared folders"),
 ];
 
-/// The name of the file system of `path`, if it is FUSE or on a network: locks may not hold there, and what was synced may
-/// not be on a disk.
+/// Returns the name of the file system of `path`, if it is FUSE or on a network: locks may not hold there,
+/// and synced data may not be on a disk.
 pub fn distant(path: &Path) -> Option<&'static str> {
     let number = statfs(path).ok()?.f_type as u32;
     DISTANT.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)

@@ -25,17 +25,17 @@ use crate::runtime::entropy::Entropy;
 /// The name of the file.
 const FILE: &str = "identity";
 
-/// Tells a data directory from every other.
+/// The identity of a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity([u8; 16]);
 
 impl Identity {
-    /// A new one.
+    /// Makes a new one.
     pub fn random(entropy: &Entropy) -> Self {
         Self(entropy.bytes())
     }
 
-    /// Reads 32 hexadecimal digits.
+    /// Parses 32 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 16];
         hex::decode_to_slice(text, &mut bytes).ok().map(|()| Self(bytes))
@@ -63,10 +63,10 @@ pub struct Register {
 }
 
 impl Register {
-    /// Reads the register in `folder`; none if there is none that can be read.
+    /// Reads the register in `folder`; none if it is absent or damaged.
     ///
     /// # Errors
-    /// What the disk says.
+    /// The operating system's.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
         let path = folder.join(FILE);
         let text = match fs::read(&path) {
@@ -83,14 +83,14 @@ impl Register {
     /// Writes a register that names no store yet.
     ///
     /// # Errors
-    /// What the disk says.
+    /// The operating system's.
     pub fn make(folder: &Path, identity: Identity) -> io::Result<Self> {
         let register = Self { folder: folder.to_owned(), identity, made: BTreeSet::new() };
         register.write()?;
         Ok(register)
     }
 
-    /// The identity.
+    /// Returns the identity.
     pub const fn identity(&self) -> Identity {
         self.identity
     }
@@ -100,10 +100,10 @@ impl Register {
         self.made.contains(store)
     }
 
-    /// Notes that `stores` are made. Writes the file only if that is new.
+    /// Records that `stores` are made. Writes the file only if that is new.
     ///
     /// # Errors
-    /// What the disk says.
+    /// The operating system's.
     pub fn note(&mut self, stores: impl IntoIterator<Item = String>) -> io::Result<()> {
         let before = self.made.len();
         self.made.extend(stores);

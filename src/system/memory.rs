@@ -9,19 +9,19 @@ use rustix::process::{Resource, getrlimit};
 /// The root of the control groups.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// A bound on memory.
+/// A limit on memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Available {
-    /// Bytes that may be used.
+    /// The bytes that may be used.
     pub bytes: u64,
-    /// Sets the bound.
+    /// The origin of the limit.
     pub bound: Bound,
 }
 
-/// Sets a bound on memory.
+/// The origin of a limit on memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// The control group of the process, or one above it: a container, or a unit of systemd.
+    /// The control group of the process or a parent of it: a container, or a unit of systemd.
     ControlGroup,
     /// The limit on the address space of the process.
     AddressSpace,
@@ -39,8 +39,8 @@ impl fmt::Display for Bound {
     }
 }
 
-/// The least of what the control group, the limit on address space and the machine allow. Nothing, where none of them
-/// can be read.
+/// Returns the least of the limits of the control group, the address space and the machine; none if none of
+/// them can be read.
 pub fn available() -> Option<Available> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(machine_total);
@@ -53,13 +53,14 @@ pub fn available() -> Option<Available> {
     bounds.min_by_key(|available| available.bytes)
 }
 
-/// The most bytes of address space, if there is a limit.
+/// Returns the limit on address space, if there is one.
 pub fn address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// The least limit of the control groups that `membership` names, and of those above them. Inside a container their
-/// paths may be those of the machine: what is not found is passed over, and the container's own group is at the root.
+/// Returns the least limit of the control groups that `membership` names, and of their parents. Inside a
+/// container their paths may be those of the machine: a path that is not found is skipped, and the
+/// container's own group is at the root.
 fn group_limit(root: &Path, membership: &str) -> Option<u64> {
     let limits = membership.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -80,7 +81,7 @@ fn group_limit(root: &Path, membership: &str) -> Option<u64> {
     limits.min()
 }
 
-/// The least number in these files of the group at `path` and of all above it up to `root`.
+/// Returns the least number in these files of the group at `path` and of its parents up to `root`.
 fn least(root: &Path, path: &str, files: &[&str]) -> Option<u64> {
     let groups = Path::new(path).ancestors().map(|group| root.join(group));
     let numbers = groups.flat_map(|group| {
@@ -89,7 +90,7 @@ fn least(root: &Path, path: &str, files: &[&str]) -> Option<u64> {
     numbers.min()
 }
 
-/// `MemTotal` of `/proc/meminfo`, which is in kibibytes.
+/// Parses `MemTotal` of `/proc/meminfo`, which is in kibibytes.
 fn machine_total(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

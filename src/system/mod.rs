@@ -1,5 +1,5 @@
 //! The machine below the process: the data directory with its lock, its secrets and its ballast; disk space,
-//! memory, open files, threads and signals; `SQLite` files with one writer; text as other systems write it.
+//! memory, open files, threads and signals; `SQLite` files with one writer; text in other encodings.
 
 pub mod ballast;
 pub mod data_dir;

@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The system's errors for a full table: that of the process, and that of the machine.
 const FULL: [&str; 2] = ["(os error 24)", "(os error 23)"];
-/// Files that are merged at once, where few files may be open and where many may.
+/// Files merged at once, where few files may be open and where many may.
 const MERGED: (u64, u64) = (4, 128);
 
-/// Allows the process as many open files as the system lets it have. Where that fails, it has what it had.
+/// Raises the limit on open files to the highest that the system allows. On failure the old limit stays.
 pub fn raise() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -40,7 +40,7 @@ pub fn merged_at_once() -> usize {
     (max() / 32).clamp(MERGED.0, MERGED.1) as usize
 }
 
-/// Opens a file. Where too many are open, waits until one is closed, half a minute at most; blocks meanwhile.
+/// Opens a file. While too many are open, waits until one is closed, half a minute at most; blocks meanwhile.
 ///
 /// # Errors
 /// Those of `open`.
@@ -54,7 +54,7 @@ pub fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// As [`patiently`], for threads that may not block.
+/// Opens a file like [`patiently`], for asynchronous callers.
 ///
 /// # Errors
 /// Those of `open`.

@@ -1,4 +1,4 @@
-//! Says whose a file is and who asks, where the system denies access to it.
+//! Explains denied access to a file by its owner and the user of this process.
 
 use std::fmt;
 use std::fs;
@@ -33,8 +33,8 @@ impl fmt::Display for Denied {
     }
 }
 
-/// The same error; with whose `path` is and who asks, if the system denies access to it. Of a path that cannot be seen, the
-/// folder above it is named.
+/// Returns the same error, explained if the system denies access to `path`. If the path cannot be seen, the
+/// explanation is about the folder above it.
 pub fn explained(path: &Path, cause: io::Error) -> io::Error {
     let denied = cause.kind() == ErrorKind::PermissionDenied;
     let seen = path.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)));
@@ -48,10 +48,10 @@ pub fn explained(path: &Path, cause: io::Error) -> io::Error {
     }
 }
 
-/// Checks that this process may use what is at `path`; it is no mistake that nothing is there.
+/// Checks that this process may use the file at `path`; an absent file is no error.
 ///
 /// # Errors
-/// What the system says, [`explained`].
+/// The system's, [`explained`].
 pub fn check(path: &Path, needed: Access) -> io::Result<()> {
     match access(path, needed) {
         Ok(()) | Err(Errno::NOENT | Errno::NOSYS) => Ok(()),
@@ -59,7 +59,7 @@ pub fn check(path: &Path, needed: Access) -> io::Result<()> {
     }
 }
 
-/// The user that a file belongs to, if that is not the one this process runs as.
+/// Returns the owner of a file, if that is not the user of this process.
 pub fn other_owner(path: &Path) -> Option<(u32, u32)> {
     let (owner, own) = (fs::metadata(path).ok()?.uid(), geteuid().as_raw());
     (owner != own).then_some((owner, own))

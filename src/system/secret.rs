@@ -1,4 +1,4 @@
-//! Files that hold secrets: our own, made once and readable by this user alone, and those that we are given.
+//! Files with secrets: generated ones, readable by this user alone, and those that the operator provides.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 use super::permission::explained;
 use super::text;
 
-/// The longest secret that is read; whatever is longer is a mistake, and a device never ends.
+/// The longest secret that is read; a longer one is an error, and a device never ends.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// A secret that was given by itself. It shows as `***`.
+/// A secret in a setting. It prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hidden(Zeroizing<String>);
 
@@ -25,7 +25,7 @@ impl Hidden {
         Self(Zeroizing::new(secret.to_owned()))
     }
 
-    /// The secret.
+    /// Returns the secret.
     pub const fn reveal(&self) -> &Zeroizing<String> {
         &self.0
     }
@@ -89,8 +89,8 @@ pub enum Error {
     },
 }
 
-/// Reads a secret that somebody else keeps, without the white space around it. A file that others may read is
-/// warned about: secrets that Kubernetes mounts are.
+/// Reads a secret that the operator provides, without white space around it. Warns if others may read the
+/// file, as with secrets that Kubernetes mounts.
 ///
 /// # Errors
 /// [`Error`].
@@ -150,11 +150,11 @@ pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads our own secret, or has it made and keeps it (mode 0600, on the disk before this returns). Tells
+/// Reads our own secret, or generates and stores it (mode 0600, on the disk before this returns). Returns
 /// whether it is new.
 ///
 /// # Errors
-/// [`Error`]; a file that is half written is never left behind.
+/// [`Error`]; no incomplete file is left behind.
 pub fn keep(
     path: &Path,
     make: impl FnOnce() -> Zeroizing<String>,
@@ -167,7 +167,7 @@ pub fn keep(
     Ok((secret, true))
 }
 
-/// Reads our own secret, if it was made before.
+/// Reads our own secret, if it was generated before.
 ///
 /// # Errors
 /// [`Error`].
@@ -178,7 +178,7 @@ pub fn find(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
     }
 }
 
-/// Writes our own secret so that after a power cut the old one or the new one is there, in full.
+/// Writes our own secret so that after a power cut the old or the new one is complete.
 ///
 /// # Errors
 /// [`Error::Unusable`].

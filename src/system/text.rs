@@ -1,14 +1,14 @@
-//! Text as editors of other systems leave it: with a byte order mark, or not in UTF-8.
+//! Text with a byte order mark, or in another encoding than UTF-8.
 
 /// Text that is not in UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is text in {0}; save it as UTF-8")]
 pub struct Foreign(&'static str);
 
-/// The bytes without the mark of UTF-8 in front of them.
+/// Returns the bytes without a UTF-8 byte order mark.
 ///
 /// # Errors
-/// [`Foreign`], if they begin as text in UTF-16 or UTF-32 does, marked or not.
+/// [`Foreign`], if they begin like text in UTF-16 or UTF-32, marked or not.
 pub fn unmarked(bytes: &[u8]) -> Result<&[u8], Foreign> {
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => Ok(rest),

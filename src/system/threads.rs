@@ -1,11 +1,11 @@
-//! Threads that the system allows.
+//! Limits on threads.
 
 use std::io;
 use std::thread::{self, Builder};
 
 use parking_lot::Mutex;
 
-/// Bytes of the stack of a thread, if nobody says otherwise.
+/// The default bytes of a thread's stack.
 pub const STACK_BYTES: u64 = 2 << 20;
 
 /// Returns the number of cores that the process may use.
@@ -13,8 +13,8 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Starts `count` threads at once and lets them end. Libraries that start threads later may panic or wait for ever
-/// where the system refuses one; here it is only an error.
+/// Starts `count` threads at once and lets them end. Libraries that start threads later may panic or block
+/// forever where the system refuses one; here it is only an error.
 ///
 /// # Errors
 /// The system's, if it refuses one of them.

@@ -1,4 +1,4 @@
-//! Requests a second, by client and in all.
+//! Limits on requests a second, by client and in all.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,10 +22,9 @@ pub struct Settings {
     pub results: Rate,
     /// Everything else, by client.
     pub others: Rate,
-    /// Requests that were refused for want of a right token, by client; when they are used up, nothing of the
-    /// client's is heard.
+    /// Requests without a valid token, by client. A client that has used them up is limited in everything.
     pub failures: Rate,
-    /// Everything of everybody.
+    /// All requests of all clients.
     pub total: Rate,
 }
 
@@ -49,11 +48,11 @@ pub struct Allowance {
     pub per_second: u32,
     /// Requests that it still allows at once.
     pub remaining: u32,
-    /// Until it allows another one.
+    /// The time until it allows another one.
     pub wait: Duration,
 }
 
-/// A request that came too soon.
+/// A rate-limited request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal(pub Allowance);
 
@@ -71,14 +70,14 @@ pub struct Limits {
     clock: MonotonicClock,
 }
 
-/// Failures are counted when they have happened, and looked at before.
+/// Failures are counted after they happen, and checked before the next request.
 struct Failures {
     counted: Keyed,
     seen: Keyed,
 }
 
 impl Limits {
-    /// Nobody has asked for anything so far.
+    /// Starts with full allowances.
     pub fn new(settings: Settings) -> Self {
         let table = Arc::new(BoundedState::new());
         let keyed = |rate: Rate, memory: LimiterState| Some(limiter(rate.quota()?, memory));
@@ -101,10 +100,10 @@ impl Limits {
         }
     }
 
-    /// Counts a request. Tells how many more may follow, if that is limited.
+    /// Counts a request. Returns the allowance that is left, if there is a limit.
     ///
     /// # Errors
-    /// [`Refusal`], if it came too soon; it does not count then.
+    /// [`Refusal`], if the request is rate-limited; it does not count then.
     pub fn admit(&self, class: Class, address: IpAddr) -> Result<Option<Allowance>, Refusal> {
         let network = Network::of(address);
         if let Some(failures) = &self.failures {
@@ -124,16 +123,15 @@ impl Limits {
         Ok(allowed.map(|state| allowance(name, &state)))
     }
 
-    /// Counts a request that was refused for want of a right token.
+    /// Counts a request without a valid token.
     pub fn count_failure(&self, address: IpAddr) {
         if let Some(failures) = &self.failures {
-            // Those that were under way when it was used up change nothing.
+            // Requests that were under way when the allowance ran out change nothing.
             let _ = failures.counted.check_key(&Network::of(address));
         }
     }
 
-    /// Forgets clients that have not asked for anything in a while, and gives their memory back. To be called now
-    /// and then.
+    /// Drops the state of inactive clients and frees its memory. To be called now and then.
     pub fn sweep(&self) {
         self.table.sweep();
     }

@@ -1,4 +1,4 @@
-//! Lets requests pass as often as their client may send them.
+//! The rate-limit middleware.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::edge::access_log::{UNKNOWN_ROUTE, known_method};
 use crate::edge::log_throttle::LogThrottle;
 use crate::telemetry::metrics;
 
-/// Says which limit there is.
+/// The header that describes the limit.
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// Says what is left of it.
+/// The header that says what is left of it.
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Makes the response to a request that exceeds the limit of this name.
@@ -47,13 +47,13 @@ impl RateLimit {
         Self { listener, limits, class: |_, _| Class::Others, refuse, status, refused: Arc::default() }
     }
 
-    /// Counts each request as what `class` says of its method and path.
+    /// Classifies each request by its method and path with `class`.
     #[must_use]
     pub fn classified(self, class: fn(&Method, &str) -> Class) -> Self {
         Self { class, ..self }
     }
 
-    /// Has `router` answer the request of the client at `address`, if it does not come too soon.
+    /// Has `router` answer the request of the client at `address`, unless it is rate-limited.
     pub(in crate::edge) async fn pass(&self, address: IpAddr, request: Request, router: Router) -> Response {
         match self.limits.admit((self.class)(request.method(), request.uri().path()), address) {
             Ok(allowance) => {

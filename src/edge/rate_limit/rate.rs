@@ -10,9 +10,9 @@ use serde::{Serialize, Serializer};
 /// A rate limit: requests a second, and a burst that may come at once. Written `200:50`, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
-    /// As much as one likes.
+    /// No limit.
     Off,
-    /// No more than this.
+    /// At most this.
     Limited {
         /// Requests a second.
         per_second: NonZeroU32,
@@ -30,7 +30,7 @@ impl Rate {
     }
 }
 
-/// Not a rate.
+/// The text is not a rate.
 #[derive(Debug)]
 pub struct NotARate;
 

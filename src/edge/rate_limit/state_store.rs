@@ -12,27 +12,27 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::edge::network::Network;
 
-/// Parts that are locked for themselves.
+/// Shards, each with its own lock.
 const SHARDS: usize = 64;
-/// Cells of a part at most: what a hash table of 2^15 buckets takes. All parts together take 36 MB then.
+/// The most entries of a shard: what a hash table of 2^15 buckets takes. All shards together take 36 MB then.
 const CELLS_MAX: usize = (1 << 15) / 8 * 7;
-/// From how many cells on a part is looked through for those that say nothing any more.
+/// The number of entries from which a shard is swept for expired ones.
 const SWEPT_FROM: usize = 256;
 /// The least time between two sweeps of a full shard.
 const SWEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Cells that say nothing are kept this much longer: each limiter began to count at a moment of its own.
+/// Grace period before an expired entry is evicted; limiters have different epochs.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Cells of many kinds, each under a number made from its kind and its network with a secret of this process: so
-/// nobody can choose networks that share a cell.
+/// Entries of many kinds. The key of an entry is a hash of its kind and its network with a secret of this
+/// process, so that no client can choose networks that share an entry.
 ///
-/// A cell says when its client's allowance is full again; after that it says nothing and is dropped as soon as
-/// room is wanted. A cell that still limits is never dropped: when the table is full of those, a client that has no
-/// cell yet shares the one of the larger network around it, and if there is no room for that one either, a single
-/// one with everybody else of its kind.
+/// An entry holds the time at which its client's allowance is full again; after that it has expired and is
+/// dropped as soon as room is needed. An entry that still limits is never dropped: when the table is full of
+/// those, a client that has no entry yet shares the one of the larger network around it, and if there is no
+/// room for that one either, a single one with all others of its kind.
 pub(super) struct BoundedState {
     shards: Vec<Mutex<Shard>>,
-    /// One for everybody of a kind for whom there was no room.
+    /// One entry for each kind, shared by clients for which there was no room.
     rest: Mutex<HashMap<u8, u64>>,
     hasher: RandomState,
     clock: MonotonicClock,
@@ -42,13 +42,13 @@ pub(super) struct BoundedState {
 #[derive(Default)]
 struct Shard {
     cells: HashMap<u64, u64>,
-    /// From how many cells on it is worth looking for those that say nothing.
+    /// The number of entries from which it is worth sweeping for expired ones.
     sweep_at: usize,
     /// The time of the last sweep.
     swept_at: u64,
 }
 
-/// One kind of cells of a [`BoundedState`], as a rate limiter's memory.
+/// One kind of entries of a [`BoundedState`], as a rate limiter's state.
 pub(super) struct LimiterState {
     table: Arc<BoundedState>,
     kind: u8,
@@ -68,7 +68,7 @@ impl BoundedState {
         }
     }
 
-    /// Forgets what says nothing any more, and gives memory back.
+    /// Drops expired entries and frees memory.
     pub(super) fn sweep(&self) {
         let now = self.now();
         for shard in &self.shards {
@@ -83,7 +83,7 @@ impl BoundedState {
         Reference::duration_since(&self.clock.now(), self.start).as_u64()
     }
 
-    /// Lets `change` see the cell of `network`, and keeps what it makes of it.
+    /// Calls `change` with the entry of `network`, and stores its result.
     fn change<T, E>(
         &self,
         kind: u8,
@@ -91,7 +91,7 @@ impl BoundedState {
         change: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     ) -> Result<T, E> {
         let networks = [network, network.around()];
-        // Larger networks are another kind of cell: the larger one may be written like the smaller.
+        // Larger networks are another kind of entry: the larger one may be written like the smaller.
         for (size, network) in networks.into_iter().enumerate() {
             let name = self.hasher.hash_one((kind, size, network));
             let mut shard = self.shard(name);
@@ -124,7 +124,7 @@ impl BoundedState {
         let found = networks.into_iter().enumerate().find_map(|(size, network)| {
             let name = self.hasher.hash_one((kind, size, network));
             let shard = self.shard(name);
-            // With room for it, it would have a cell if anything were known.
+            // If there were room, it would have an entry.
             shard.cells.get(&name).copied().or_else(|| (!shard.is_full()).then_some(0))
         });
         let cell = found.unwrap_or_else(|| lock(&self.rest).get(&kind).copied().unwrap_or_default());
@@ -157,7 +157,7 @@ impl Shard {
     fn has_room(&mut self, now: impl FnOnce() -> u64) -> bool {
         if self.cells.len() >= self.sweep_at.max(SWEPT_FROM) {
             let now = now();
-            // A full one is not looked through for everybody who comes.
+            // A full shard is not swept for every client that comes.
             if !self.is_full() || now.saturating_sub(self.swept_at) >= SWEPT_AGAIN.as_nanos() as u64 {
                 self.sweep(now);
             }
@@ -168,7 +168,7 @@ impl Shard {
     fn sweep(&mut self, now: u64) {
         let slack = SLACK.as_nanos() as u64;
         self.cells.retain(|_, full_at| full_at.saturating_add(slack) > now);
-        // So much later that looking through all costs each of those who come meanwhile next to nothing.
+        // The threshold grows, so that a sweep costs each new client next to nothing.
         self.swept_at = now;
         self.sweep_at = (2 * self.cells.len()).clamp(SWEPT_FROM, CELLS_MAX);
     }
@@ -183,12 +183,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LimiterState {
-    /// Remembers.
+    /// Reads and writes the entries of this kind.
     pub(super) const fn of(table: Arc<BoundedState>, kind: u8) -> Self {
         Self { table, kind, writes: true }
     }
 
-    /// Knows what another one of the same kind remembers, and adds nothing.
+    /// Reads the entries of this kind, and adds none.
     pub(super) const fn reading(table: Arc<BoundedState>, kind: u8) -> Self {
         Self { table, kind, writes: false }
     }
@@ -219,7 +219,7 @@ mod tests {
         Network::of(IpAddr::V4(Ipv4Addr::from_bits(number)))
     }
 
-    /// Marks a network as limited until `full_at`; tells what was known of it.
+    /// Marks a network as limited until `full_at`; returns its old state.
     fn mark(table: &BoundedState, number: u32, full_at: u64) -> Option<u64> {
         table
             .change(0, network(number), |known| Ok::<_, ()>((known.map(Nanos::as_u64), full_at.into())))
@@ -251,9 +251,9 @@ mod tests {
         assert!(table.cells() <= SHARDS * CELLS_MAX);
         assert!(table.bytes() <= 64 << 20, "{}", table.bytes());
         assert_eq!(mark(&table, 5, far), Some(far));
-        // Nobody has seen this client before, but its neighbours have used up what there is.
+        // The client is new, but its neighbours have used up the shared allowance.
         assert_eq!(mark(&table, 2_000_001, far), Some(far));
-        // Another kind has cells of its own.
+        // Another kind has entries of its own.
         let fresh = table.look(1, network(5), |known| Ok::<_, ()>((known.is_none(), Nanos::new(1))));
         assert_eq!(fresh, Ok(true));
     }
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn what_says_nothing_makes_room() {
         let table = BoundedState::new();
-        // All were full again at the very beginning; the slack of a second is over.
+        // All were full again at the very beginning; the grace period of a second is over.
         let table = BoundedState { start: table.start, clock: table.clock.clone(), ..table };
         for number in 0..100_000 {
             mark(&table, number, 1);

@@ -31,25 +31,25 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// If a certificate is given.
+    /// On, if a certificate is configured.
     Auto,
-    /// With a certificate of our own making.
+    /// On, with a generated certificate.
     SelfSigned,
-    /// No.
+    /// Off.
     Off,
 }
 
 /// The source of the certificate.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// Files in PEM that somebody else keeps; followed when they change.
+    /// Files in PEM that the operator maintains; reloaded when they change.
     Files {
-        /// The server's certificate, and those between it and one that clients trust.
+        /// The server's certificate, and the intermediates up to one that clients trust.
         certificate: PathBuf,
         /// Its private key.
         key: PathBuf,
     },
-    /// One that is made for these names and kept in this folder.
+    /// A certificate generated for these names and kept in this folder.
     SelfSigned {
         /// The folder, which exists.
         folder: PathBuf,
@@ -63,7 +63,7 @@ pub enum Source {
 pub struct Settings {
     /// The source of the certificate.
     pub source: Source,
-    /// Certificates of those who may vouch for clients. With it, a client without a certificate is refused.
+    /// The authorities that sign client certificates. With it, a client without a certificate is rejected.
     pub client_authorities: Option<PathBuf>,
 }
 
@@ -91,10 +91,10 @@ struct Presented {
 }
 
 impl Tls {
-    /// Reads the certificate, or makes one.
+    /// Reads the certificate, or generates one.
     ///
     /// # Errors
-    /// [`Error`]: nothing is presented then.
+    /// [`Error`]: no certificate is available then.
     pub fn open(settings: Settings, clock: Clock) -> Result<Arc<Self>, Error> {
         let provider = Arc::new(default_provider());
         let (certificate, key) = match settings.source {
@@ -109,7 +109,7 @@ impl Tls {
         Ok(Arc::new(Self { files, provider, clock, presented }))
     }
 
-    /// SHA-256 of the certificate that is presented now, as `openssl x509 -fingerprint` shows it.
+    /// Returns the SHA-256 of the current certificate, as `openssl x509 -fingerprint` shows it.
     pub fn fingerprint(&self) -> String {
         self.presented.read().fingerprint.clone()
     }
@@ -119,8 +119,8 @@ impl Tls {
         Arc::clone(if asks_clients { &presented.asking } else { &presented.open })
     }
 
-    /// Reads the files again whenever they change and whenever `hangup` is received; where they cannot be used,
-    /// says so and goes on with what there is. Never ends.
+    /// Reloads the files whenever they change and whenever `hangup` is received; keeps the old certificate if
+    /// they cannot be used, and logs the reason. Never ends.
     pub async fn follow(self: Arc<Self>, mut hangup: Signal) {
         let mut seen = self.files.stamps();
         loop {
@@ -128,7 +128,7 @@ impl Tls {
                 _ = hangup.recv() => true,
                 () = sleep(LOOK_EVERY) => false,
             };
-            // Looked at before reading: what changes meanwhile is read next time.
+            // Stamped before reading: a change meanwhile is picked up next time.
             let found = self.files.stamps();
             if asked || found != seen {
                 seen = found;
@@ -156,7 +156,7 @@ impl Files {
     fn stamps(&self) -> [Option<(u64, u64, i64, i64)>; 3] {
         let stamp = |path: &Path| {
             let found = fs::metadata(path).ok()?;
-            // The last change: of what is in it, or of who may read and write it.
+            // The time of the last change of content or permissions.
             Some((found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
         };
         let authorities = self.client_authorities.as_deref().and_then(stamp);

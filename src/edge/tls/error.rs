@@ -30,7 +30,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// Its private key is of no use without a passphrase.
+    /// Its private key needs a passphrase.
     #[error(
         "the private key in {} is encrypted, and there is nobody to ask for its passphrase; decrypt it with `openssl pkey -in \
          FILE -out NEW-FILE`, and keep the new one readable by the server alone",
@@ -48,7 +48,7 @@ pub enum Error {
         /// The problem.
         problem: String,
     },
-    /// They were not made for each other.
+    /// The key does not belong to the certificate.
     #[error("the private key in {} is not that of the certificate in {}", key.display(), certificate.display())]
     Mismatch {
         /// The file of the certificate.
@@ -56,7 +56,7 @@ pub enum Error {
         /// The file of the private key.
         key: PathBuf,
     },
-    /// It was valid once.
+    /// The certificate has expired.
     #[error("the certificate in {} expired at {ended}; renew it", path.display())]
     Expired {
         /// The file.
@@ -64,7 +64,7 @@ pub enum Error {
         /// The time, in UTC.
         ended: Timestamp,
     },
-    /// It will be valid.
+    /// The certificate is not valid yet.
     #[error("the certificate in {} is not valid before {begins}; is the clock right?", path.display())]
     NotYetValid {
         /// The file.
@@ -72,10 +72,10 @@ pub enum Error {
         /// The time, in UTC.
         begins: Timestamp,
     },
-    /// Others could put their own private key there.
+    /// Other users may write the key file.
     #[error(transparent)]
     Secret(#[from] secret::Error),
-    /// No certificate could be made.
+    /// No certificate could be generated.
     #[error("cannot make a certificate: {0}")]
     Making(#[from] rcgen::Error),
 }

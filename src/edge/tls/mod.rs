@@ -1,7 +1,7 @@
-//! TLS for the listeners: certificates, where they come from, and what happens when they change.
+//! TLS for the listeners: certificates, their sources, and their renewal.
 //!
-//! A [`Tls`] holds what is presented now. Each listener has an [`Acceptor`] of it; every new connection is greeted
-//! with what is current, and those under way keep what they began with.
+//! A [`Tls`] holds the current certificate. Each listener has an [`Acceptor`] of it. A new connection gets
+//! the current certificate; connections under way keep theirs.
 
 mod acceptor;
 mod current;

@@ -22,7 +22,7 @@ use super::Error;
 use crate::runtime::clock::Timestamp;
 use crate::system::{secret, text};
 
-/// The longest file that is read; a device never ends.
+/// The largest file that is read; a device never ends.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Time before its end at which a certificate is warned about.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
@@ -38,19 +38,19 @@ const VERSION: X509Version = X509Version::V3;
 const KEY_KINDS: &str = "its private key is of a kind that is not supported, or damaged; use ECDSA on P-256 or P-384, RSA of \
                          2048 to 8192 bits, or Ed25519";
 
-/// A certificate that is valid now, with those that vouch for it and its private key.
+/// A certificate that is valid now, with its chain and its private key.
 pub(super) struct Pair {
     pub(super) certified: CertifiedKey,
     /// SHA-256 of the certificate, as `openssl x509 -fingerprint` shows it.
     pub(super) fingerprint: String,
     /// The time at which the certificate ends.
     pub(super) ends: Timestamp,
-    /// Hosts and addresses that it is for.
+    /// The hosts and addresses that it is for.
     pub(super) names: Vec<String>,
 }
 
 impl Pair {
-    /// Reads and checks; both may be in one file.
+    /// Reads and checks a certificate and its key; both may be in one file.
     pub(super) fn read(
         certificate: &Path,
         key: &Path,
@@ -72,7 +72,7 @@ impl Pair {
     }
 }
 
-/// Those who may vouch for clients.
+/// Reads the authorities that sign client certificates.
 pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
@@ -81,14 +81,14 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// All certificates of a file, at least one.
+/// Reads all certificates of a file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let text = read(path, |_| Ok(()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(unmarked(path, &text)?).collect();
     match found {
         Ok(found) if found.is_empty() => Err(Error::NoCertificate { path: path.to_owned() }),
         Ok(found) => Ok(found),
-        // What the library says holds bytes of the file.
+        // The library's error contains bytes of the file.
         Err(pem::Error::MissingSectionEnd { .. }) => {
             Err(Error::unusable(path, "it ends in the middle of a certificate; copy it again, in full"))
         }
@@ -108,7 +108,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_slice(text).map_err(|_| Error::NoKey { path: path.to_owned() })
 }
 
-/// PEM without the byte order mark in front.
+/// Returns PEM without a byte order mark.
 fn unmarked<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
     if bytes.starts_with(DER) {
         return Err(Error::unusable(
@@ -135,7 +135,7 @@ struct Inspected {
     names: Vec<String>,
 }
 
-/// Looks at a certificate, which has to be valid now.
+/// Inspects a certificate, which has to be valid now.
 fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected, Error> {
     let (_, parsed) = parse_x509_certificate(certificate)
         .map_err(|_| Error::unusable(path, "its first certificate is damaged; copy the file again"))?;
@@ -164,7 +164,7 @@ fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected,
     Ok(Inspected { fingerprint: fingerprint(certificate), ends, names })
 }
 
-/// A host or an address.
+/// Formats a host or an address.
 fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),

@@ -1,4 +1,4 @@
-//! A certificate of our own making, for those who have none.
+//! Generates a self-signed certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use super::pair::Pair;
 use crate::runtime::clock::Timestamp;
 use crate::system::secret;
 
-/// The years at whose beginnings it becomes valid and ends: whatever this machine's clock and those of clients say, it is good.
-/// Both have been what the library gives for long, and clients take them.
+/// The years at whose beginnings it becomes valid and ends, so that it is valid whatever the clocks of this
+/// machine and of clients say. Both have long been the library's defaults, and clients accept them.
 const BEGINS: i32 = 1975;
 const ENDS: i32 = 4096;
-/// The certificate alone.
+/// The file with the certificate alone.
 const PUBLIC: &str = "certificate.pem";
-/// A certificate that ends sooner than this is made anew at the start.
+/// A certificate that ends sooner than this is replaced at the start.
 const RENEWED_BEFORE: Duration = Duration::from_hours(30 * 24);
 
-/// The file in `folder` with certificate and private key, made for `names` if there is none that is good for a
-/// while. The certificate alone is put beside it, to be given to clients.
+/// Returns the file in `folder` with certificate and private key. Generates them for `names` if there is no
+/// pair that stays valid for a while. The certificate alone is written beside it, to be given to clients.
 pub(super) fn keep(
     folder: &Path,
     names: &[String],
@@ -57,7 +57,7 @@ pub(super) fn keep(
     Ok(path)
 }
 
-/// Clients know the certificate by now, so that a new one is for the operator to decide.
+/// Clients know the certificate by now, so the operator decides about a new one.
 fn warn_of_others(path: &Path, pair: &Pair, names: &[String]) {
     let others: Vec<_> = names.iter().filter(|name| !pair.names.contains(name)).map(String::as_str).collect();
     if !others.is_empty() {

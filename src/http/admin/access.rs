@@ -18,19 +18,19 @@ use crate::system::secret::{self, Hidden};
 
 /// The file in the data directory that holds the SHA-256 of the admin token, in hex.
 const FILE: &str = "admin-token";
-/// Random bytes in a token of our own making.
+/// Random bytes in a generated token.
 const TOKEN_BYTES: usize = 32;
 
-/// The fewest characters of a token that is given: a shorter one is guessed.
+/// The fewest characters of a configured token: a shorter one can be guessed.
 pub const TOKEN_CHARS_MIN: usize = 8;
 
 /// An error in reading or making the admin token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is not there, or not as safe as it has to be.
+    /// The file is missing, or not safe enough.
     #[error(transparent)]
     Secret(#[from] secret::Error),
-    /// The digest that was kept is none.
+    /// The stored digest is damaged.
     #[error("{file} does not hold the digest of an admin token; remove it, and the next start makes another")]
     Damaged {
         /// The file.
@@ -38,7 +38,7 @@ pub enum Error {
     },
 }
 
-/// Tells the holder of the admin token from others. Only a digest is kept. Cheap to clone.
+/// Recognises the holder of the admin token. Only a digest is kept. Cheap to clone.
 #[derive(Clone)]
 pub struct Access(Arc<[u8; 32]>);
 
@@ -47,11 +47,11 @@ pub struct Access(Arc<[u8; 32]>);
 pub struct Opened {
     /// The access.
     pub access: Access,
-    /// The token, if it was made just now.
+    /// The token, if it was generated just now.
     pub made: Option<Made>,
 }
 
-/// A token that was made just now, and holds beyond this process once it is kept.
+/// A token that was generated just now. It is valid after a restart once it is kept.
 #[derive(Debug)]
 pub struct Made {
     token: Hidden,
@@ -59,7 +59,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// Keeps its digest, and gives the token: nobody will be able to tell it again.
+    /// Stores its digest, and returns the token, which cannot be recovered later.
     ///
     /// # Errors
     /// [`Error`].
@@ -71,8 +71,8 @@ impl Made {
 }
 
 impl Access {
-    /// Access for the token in the file `given`, or else for the one that was kept when `data_dir` was first used, or
-    /// else for a new one.
+    /// Returns the access for the token in the file `given`, or else for the one whose digest was stored when
+    /// `data_dir` was first used, or else for a new one.
     ///
     /// # Errors
     /// [`Error`].
@@ -94,7 +94,7 @@ impl Access {
         Ok(Opened { access: Self(Arc::new(bytes)), made: None })
     }
 
-    /// Access for whoever holds `token`.
+    /// Returns the access for `token`.
     pub fn of(token: &str) -> Self {
         Self(Arc::new(Sha256::digest(token).into()))
     }
@@ -109,7 +109,7 @@ impl Access {
     }
 }
 
-/// The token that the header `Authorization` holds: alone, or after the word `Bearer`.
+/// Returns the token in the header `Authorization`: alone, or after the word `Bearer`.
 pub(in crate::http) fn bare(header: &str) -> &str {
     let text = header.trim();
     match text.split_once(' ') {
@@ -127,7 +127,7 @@ impl fmt::Debug for Access {
     }
 }
 
-/// The administrator: an argument of handlers that are for nobody else. Others are answered 401.
+/// The administrator: an extractor for handlers. Answers 401 to all others.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Administrator;
 

@@ -1,6 +1,6 @@
-//! The administrator's door, on the listener for operations: looking at the queues, and stepping in.
+//! The administration, on the listener for operations: inspecting the queues, and intervening.
 //!
-//! Everything under `/admin` asks for the admin token ([`access`]), whatever else is wrong with a request.
+//! Everything under `/admin` requires the admin token ([`access`]), whatever else is wrong with a request.
 
 pub mod access;
 mod queue;
@@ -15,7 +15,7 @@ use access::Administrator;
 pub use access::{Access, Made, TOKEN_CHARS_MIN};
 pub use state::AdminState;
 
-/// Everything under `/admin`.
+/// Returns the routes under `/admin`.
 pub(super) fn routes(admin: AdminState) -> Router {
     let access = admin.access.clone();
     Router::new()

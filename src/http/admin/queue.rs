@@ -1,4 +1,4 @@
-//! The queues as the administrator sees them, and what can be done to them.
+//! Administration of the queues.
 
 use std::borrow::Cow;
 
@@ -14,17 +14,17 @@ use crate::http::problem::Problem;
 use crate::model::job::QUEUES;
 use crate::queue::{DeadQuery, JobDetail, JobEntry, JobId, JobQuery, Phase, QueueName, Stats};
 
-/// Jobs in a list, at most.
+/// The most jobs in a list.
 const LIST_MAX: usize = 10_000;
-/// Jobs in a list of nobody's wish.
+/// The default number of jobs in a list.
 const LIST_USUAL: usize = 100;
 
-/// `GET /admin/queue`: every queue in figures.
+/// `GET /admin/queue`: the statistics of every queue.
 pub(super) async fn stats(State(admin): State<AdminState>) -> Result<Json<Stats>, Problem> {
     Ok(Json(figures(&admin).await?))
 }
 
-/// Figures of every queue there is, also of those that no job has been in yet.
+/// Returns the statistics of every queue, also of those that have had no job yet.
 async fn figures(admin: &AdminState) -> Result<Stats, Problem> {
     let mut stats = admin.broker.stats(admin.clock.steady()).await?;
     for queue in QUEUES {
@@ -33,7 +33,7 @@ async fn figures(admin: &AdminState) -> Result<Stats, Problem> {
     Ok(stats)
 }
 
-/// Which jobs to list.
+/// The jobs to list.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
@@ -86,13 +86,13 @@ pub(super) async fn jobs(
     Ok(Json(Page { jobs: living.into_iter().map(JobEntry::Living).collect() }))
 }
 
-/// The job that is asked for.
+/// The job to show.
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
     id: String,
 }
 
-/// `GET /admin/queue/job`: one job with what its worker is told.
+/// `GET /admin/queue/job`: one job with its payload.
 pub(super) async fn job(
     State(admin): State<AdminState>,
     named: Result<Query<Named>, QueryRejection>,
@@ -105,7 +105,7 @@ pub(super) async fn job(
 fn described(detail: &JobDetail) -> Value {
     let mut described = serde_json::to_value(&detail.entry).unwrap_or_default();
     described["attempts_max"] = json!(detail.attempts_max);
-    // Ours are JSON; whatever is not is shown as far as it is text.
+    // Payloads are JSON; anything else is shown as far as it is text.
     described["payload"] = serde_json::from_slice(&detail.payload)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&detail.payload).into_owned()));
     described
@@ -115,7 +115,7 @@ fn no_job(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no job {id}; it is done, or was never enqueued"))
 }
 
-/// Which dead jobs something is done to: these, those of a queue, or all.
+/// The dead jobs to act on: these, those of a queue, or all.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dead {
@@ -147,8 +147,8 @@ impl Dead {
     }
 }
 
-/// `POST /admin/queue/retry`: dead jobs get all their attempts again. One that nobody waits for any more is settled when
-/// it is handed out.
+/// `POST /admin/queue/retry`: gives dead jobs all their attempts again. An obsolete one is settled when it is
+/// claimed.
 pub(super) async fn retry(
     State(admin): State<AdminState>,
     dead: Result<Json<Dead>, JsonRejection>,
@@ -159,7 +159,7 @@ pub(super) async fn retry(
     Ok(Json(json!({ "jobs": count })))
 }
 
-/// `POST /admin/queue/discard`: dead jobs are forgotten.
+/// `POST /admin/queue/discard`: deletes dead jobs.
 pub(super) async fn discard(
     State(admin): State<AdminState>,
     dead: Result<Json<Dead>, JsonRejection>,
@@ -170,14 +170,14 @@ pub(super) async fn discard(
     Ok(Json(json!({ "jobs": count })))
 }
 
-/// The queue that is meant.
+/// The queue to act on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Meant {
     queue: String,
 }
 
-/// `POST /admin/queue/pause`: nothing more is handed out, across restarts.
+/// `POST /admin/queue/pause`: stops handing out jobs, across restarts.
 pub(super) async fn pause(
     State(admin): State<AdminState>,
     meant: Result<Json<Meant>, JsonRejection>,
@@ -188,7 +188,7 @@ pub(super) async fn pause(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /admin/queue/resume`: jobs are handed out again.
+/// `POST /admin/queue/resume`: hands out jobs again.
 pub(super) async fn resume(
     State(admin): State<AdminState>,
     meant: Result<Json<Meant>, JsonRejection>,
@@ -203,7 +203,7 @@ fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     body.map(|Json(body)| body).map_err(|rejection| Problem::bad_request(Cow::Owned(rejection.body_text())))
 }
 
-/// The queue of this name, if there is one: a slip of the pen is not to become a queue.
+/// Returns the queue of this name, if there is one: a typing error must not make a queue.
 async fn known(admin: &AdminState, queue: String) -> Result<QueueName, Problem> {
     let stats = figures(admin).await?;
     let name = QueueName::from(queue);

@@ -13,6 +13,6 @@ pub struct AdminState {
     pub access: Access,
     /// The queues.
     pub broker: Arc<dyn Broker>,
-    /// The time it is.
+    /// The clock.
     pub clock: Clock,
 }

@@ -1,4 +1,4 @@
-//! Uploads through the object store: who may, and where to.
+//! Authorizes uploads through the object store.
 
 use axum::Json;
 use axum::extract::State as Extract;

@@ -1,4 +1,4 @@
-//! Uploads: encodings as JSON or as they are.
+//! Uploads: encodings as JSON or binary.
 
 use axum::Json;
 use axum::body::Body;
@@ -25,15 +25,15 @@ use crate::model::ProjectState;
 pub(in crate::http) struct Accepted {
     #[schema(example = "Updated")]
     message: &'static str,
-    /// In `permutations` projects, lets the party see its result.
+    /// In `permutations` projects, gives access to the party's result.
     #[schema(schema_with = schemas::hex48)]
     receipt_token: String,
 }
 
 /// Upload encodings as JSON
 ///
-/// Read as it arrives, in any order of its members. Sizes that do not fit the project are accepted here and
-/// put the project in error; the party may upload again then.
+/// The members may come in any order. An upload whose encoding size does not fit the project is accepted here
+/// and puts the project in error; the party may upload again then.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/clks", tag = "uploads", operation_id = "uploadJson", request_body = schemas::UploadBody,
     params(("project_id" = String, Path, description = "The project."),
            ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service.")),
@@ -56,7 +56,7 @@ pub(in crate::http) async fn json(
     accepted(state, &project, party, form, request).await
 }
 
-/// Upload encodings as they are
+/// Upload encodings as bytes
 ///
 /// One after the other, with nothing between them; records are counted from 0. Without blocks: in a project
 /// that uses blocking, all of them are in the default block.
@@ -102,7 +102,7 @@ async fn accepted(
     Ok((StatusCode::CREATED, Json(Accepted { message: "Updated", receipt_token: receipt.reveal() })))
 }
 
-/// The header's value, a whole number.
+/// Parses a header as a whole number.
 fn whole_number(headers: &HeaderMap, name: &'static str) -> Result<i64, Problem> {
     let text = headers.get(name).ok_or_else(|| {
         Problem::bad_request(format!("the header {name} is missing; it holds a whole number"))

@@ -1,4 +1,4 @@
-//! The body with which a project is created, and what it must say.
+//! The body with which a project is created, and its checks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,15 +13,15 @@ use crate::coordinator;
 use crate::http::problem::Problem;
 use crate::model::ResultType;
 
-/// Parties of a project at most.
+/// The most parties of a project.
 const PARTIES_MAX: u32 = 100;
 
 /// A project to create.
 #[derive(Deserialize, ToSchema)]
 #[schema(description = "What a project is to be. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewProject {
-    /// The linkage schema, by which the parties encode; given back exactly as it is. Only `clkConfig.l`, the length
-    /// of an encoding in bits, is looked at.
+    /// The linkage schema, by which the parties encode; returned exactly as it is. Only `clkConfig.l`, the
+    /// length of an encoding in bits, is read.
     #[schema(value_type = Object, example = json!({"clkConfig": {"l": 1024}}))]
     schema: Box<RawValue>,
     /// The result of its runs: `groups` of records that are the same person; `permutations`, one for each of
@@ -73,12 +73,13 @@ impl NewProject {
     }
 }
 
-/// The encoding size that the schema demands, if it does: `clkConfig.l` bits.
+/// Returns the encoding size that the schema demands, if it does: `clkConfig.l` bits.
 fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     if !schema.starts_with('{') {
         return Err(Problem::bad_request("`schema`: expected an object"));
     }
-    // Of two members of one name some clients take the first and some the last: parties would encode in two ways.
+    // Of two members with the same name some clients take the first and some the last: parties would encode
+    // in two ways.
     if let Some(name) = twice::first(schema) {
         return Err(Problem::bad_request(format!(
             "`schema`: the member {name:?} is there twice in one object"
@@ -96,7 +97,7 @@ fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     })
 }
 
-/// A member of a JSON object, as it is written. Looks no deeper: the rest is not ours to judge.
+/// A member of a JSON object, as it is written. Its value is not parsed: the rest of the schema is opaque.
 fn member<'a>(object: &'a str, name: &str) -> Option<&'a RawValue> {
     let mut members: HashMap<String, &RawValue> = serde_json::from_str(object).ok()?;
     members.remove(name)

@@ -24,12 +24,12 @@ pub(in crate::http) struct ListedProject {
     time_added: String,
 }
 
-/// A new project with its tokens, which are shown this once.
+/// A new project with its tokens, which are shown only once.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct CreatedProject {
     #[schema(schema_with = crate::http::schemas::hex48)]
     project_id: String,
-    /// Opens everything but uploading: for the analyst.
+    /// Gives access to everything but uploading: for the analyst.
     #[schema(schema_with = crate::http::schemas::hex48)]
     result_token: String,
     /// Each lets one party upload once; the first is for dataset 0.
@@ -60,8 +60,8 @@ pub(in crate::http) struct ProjectDescription {
 
 /// All projects
 ///
-/// In the order of their creation. Needs no token, for an identifier opens nothing; unless the operator keeps
-/// this to the administrator.
+/// In the order of their creation. Needs no token, since an identifier grants nothing; the operator may
+/// restrict it to the admin token.
 #[utoipa::path(get, path = "/api/v1/projects", tag = "projects", operation_id = "listProjects",
     responses((status = 200, description = "The projects.", body = Vec<ListedProject>), AdminOnly, Fault))]
 pub(in crate::http) async fn list(
@@ -78,7 +78,8 @@ pub(in crate::http) async fn list(
 
 /// Create a project
 ///
-/// Needs no token, unless the operator keeps this to the administrator. The answer has the tokens of everybody who takes part; they cannot be had again.
+/// Needs no token, unless the operator requires the admin token. The response has the tokens of all parties;
+/// they cannot be retrieved again.
 #[utoipa::path(post, path = "/api/v1/projects", tag = "projects", operation_id = "createProject", request_body = NewProject,
     responses((status = 201, description = "It exists.", body = CreatedProject), AdminOnly, SmallBody, WriteFault))]
 pub(in crate::http) async fn create(

@@ -22,7 +22,7 @@ use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::objects::{self, Key, keys};
 use crate::telemetry::chain;
 
-/// Asks where the result of a `similarity_scores` project can be had, instead of the result.
+/// Requests the location of a `similarity_scores` result instead of the result.
 const RETURN_ADDRESS: &str = "return-object-store-address";
 
 /// The location of the scores, with credentials for it: a binary file of candidate pairs.
@@ -35,9 +35,10 @@ pub(in crate::http) struct Address {
 /// The result of a run
 ///
 /// In `permutations` projects the result token gets the mask and a receipt token the permutation of its
-/// party. With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever it says, a `similarity_scores` project answers
-/// where its scores can be downloaded from the object store; without an object store, or if that hands out no
-/// credentials, the header is ignored. Clients on other machines that accept gzip or zstd get it compressed.
+/// party. With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever its value, a `similarity_scores` project
+/// answers with the location of its scores in the object store; without an object store, or if that issues no
+/// credentials, the header is ignored. Clients on other machines that accept gzip or zstd get the result
+/// compressed.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run."),
@@ -119,7 +120,7 @@ fn require_result(run: &Run) -> Result<(), Problem> {
     }
 }
 
-/// The object that is this caller's result.
+/// Returns the object that is this caller's result.
 fn key(project: &ProjectState, run: &Run, role: Role) -> Key {
     let (project, result_type, run) = (project.id, project.result_type, run.id);
     match (result_type, role) {
@@ -149,7 +150,7 @@ async fn is_still_there(state: &State, caller: &Caller) -> Result<(), Problem> {
     caller.run(&project).map(drop)
 }
 
-/// 500: what is stored is not the result. Logs which object it is.
+/// Returns 500: the stored object is not the result. Logs which object it is.
 fn unusable(error: &objects::Error) -> Problem {
     tracing::error!(
         "a result cannot be sent: {}; restore it from a backup, or post another run",

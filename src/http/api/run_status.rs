@@ -31,7 +31,7 @@ pub(in crate::http) struct RunStatus {
     #[schema(minimum = 2, maximum = 3)]
     stages: u8,
     current_stage: Stage,
-    /// Comparisons that were made; in state `completed` alone.
+    /// The number of comparisons made; in state `completed` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     total_number_comparisons: Option<u64>,
@@ -43,7 +43,7 @@ pub(in crate::http) struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "object store")]
     waiting_for: Option<&'static str>,
-    /// Comparisons a second of this run so far; `null` before there is something to say.
+    /// The comparisons a second of this run so far; `null` before there is a measurement.
     #[schema(example = 1_250_000_000, minimum = 0)]
     rate: Option<u64>,
     /// The estimated time at which the comparisons are done; `null` unless they are under way.
@@ -60,7 +60,7 @@ struct StageTime {
     number: u8,
     #[schema(schema_with = crate::http::schemas::timestamp)]
     time_started: String,
-    /// `null` while it goes on.
+    /// `null` while it is under way.
     #[schema(schema_with = crate::http::schemas::perhaps_timestamp)]
     time_ended: Option<String>,
 }
@@ -139,7 +139,7 @@ fn rendered(project: &ProjectState, run: &Run, now: Timestamp) -> RunStatus {
         stage_times: stage_times(project, run),
     };
     match (&run.state, project.error()) {
-        // What is wrong with the run itself says more than what is wrong with the project.
+        // A fault of the run itself says more than a fault of the project.
         (RunState::Failed { message, .. }, _) => fail(&mut status, message),
         (_, Some(message)) => fail(&mut status, message),
         (RunState::Completed(_), None) => {
@@ -169,7 +169,7 @@ fn stage_times(project: &ProjectState, run: &Run) -> Vec<StageTime> {
     (1..).zip(times).map(shown).collect()
 }
 
-/// The state's name on the wire.
+/// Returns the state's name in the API.
 pub(super) const fn state_name(state: &RunState) -> &'static str {
     match state {
         RunState::Created => "created",
@@ -198,7 +198,7 @@ fn contributed(project: &ProjectState) -> Progress {
     }
 }
 
-/// Nothing before the first part is compared, and nothing where there is nothing to compare.
+/// Returns nothing before the first part is compared, and nothing where there is nothing to compare.
 fn compared(run: &Run) -> Option<Progress> {
     let progress = run.progress.as_ref().filter(|progress| !progress.applied.is_empty())?;
     Some(Progress {

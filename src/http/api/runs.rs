@@ -22,7 +22,7 @@ use crate::model::{Run, Threshold};
 #[derive(Deserialize, ToSchema)]
 #[schema(description = "What a run is to be. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewRun {
-    /// The score from which a pair of records counts: above 0 and at most 1.
+    /// The least score of a candidate pair: above 0 and at most 1.
     #[serde(deserialize_with = "threshold")]
     #[schema(schema_with = crate::http::schemas::threshold)]
     threshold: Threshold,
@@ -92,7 +92,7 @@ pub(in crate::http) async fn list(
 
 /// Post a run
 ///
-/// It starts by itself as soon as the data of all parties is there. A project may have many.
+/// It starts by itself as soon as all parties have uploaded. A project may have many.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/runs", tag = "runs", operation_id = "postRun", request_body = NewRun,
     params(("project_id" = String, Path, description = "The project.")),
     security(("result_token" = [])),
@@ -124,7 +124,7 @@ pub(in crate::http) async fn describe(
 
 /// Delete a run
 ///
-/// Calls it off if it is under way. The project stays as it is.
+/// Cancels it if it is under way. The project stays as it is.
 #[utoipa::path(delete, path = "/api/v1/projects/{project_id}/runs/{run_id}", tag = "runs", operation_id = "deleteRun",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run.")),

@@ -14,7 +14,7 @@ use crate::http::responses::Fault;
 pub(in crate::http) struct ServiceStatus {
     #[schema(example = "ok")]
     status: &'static str,
-    /// Projects that exist.
+    /// The number of projects.
     project_count: u64,
     /// Comparisons a second of the latest run; 1 before the first.
     rate: u64,
@@ -23,13 +23,13 @@ pub(in crate::http) struct ServiceStatus {
 /// The versions of the service.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ServiceVersion {
-    /// The algorithms of the library `anonlink` that results agree with.
+    /// The version of the library `anonlink` that results agree with.
     #[schema(example = "0.15.3")]
     anonlink: &'static str,
-    /// This service.
+    /// The version of this service.
     #[schema(example = "v0.1.0")]
     entityservice: &'static str,
-    /// The interpreter: there is none.
+    /// The version of the interpreter: there is none.
     #[schema(example = "none")]
     python: &'static str,
 }

@@ -1,11 +1,11 @@
-//! Finds what a JSON document says twice.
+//! Finds repeated members in JSON documents.
 
 use std::collections::HashSet;
 
-/// The first name that two members of one object have, at any depth of `json`, which is valid. Names that are written in
-/// different ways (`a`, `\\u0061`) are the same.
+/// Returns the first name that two members of one object have, at any depth of `json`, which is valid. Names
+/// that are written in different ways (`a`, `\\u0061`) are the same.
 pub(super) fn first(json: &str) -> Option<String> {
-    // Objects and arrays that are open; arrays have no names.
+    // The open objects and arrays; arrays have no names.
     let mut open: Vec<Option<HashSet<String>>> = Vec::new();
     let (mut at, mut names_next) = (0, false);
     while let Some(byte) = json.as_bytes().get(at) {
@@ -36,7 +36,7 @@ pub(super) fn first(json: &str) -> Option<String> {
     None
 }
 
-/// Behind the quote that ends the text which begins at `start`.
+/// Returns the position behind the quote that ends the text which begins at `start`.
 fn end_of_text(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = json.get(at) {
@@ -49,7 +49,7 @@ fn end_of_text(json: &[u8], start: usize) -> usize {
     json.len()
 }
 
-/// The text between quotes; as it is written if it is no Unicode text.
+/// Decodes the text between quotes; returns it as written if it is not Unicode.
 fn unescaped(quoted: &str) -> String {
     serde_json::from_str(quoted).unwrap_or_else(|_| quoted.to_owned())
 }

@@ -1,4 +1,4 @@
-//! Figures that are looked up when somebody asks for them.
+//! Metrics that are read at each scrape.
 
 use crate::queue::{QueueStats, Stats};
 use crate::system::disk::Room;

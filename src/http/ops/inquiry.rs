@@ -1,4 +1,4 @@
-//! A question to something that may not answer.
+//! A health check of a dependency that may not answer.
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,15 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The fault; none if the dependency works.
 type Answer = Option<String>;
 
-/// A question that is asked in the background, and not again before it is answered: what hangs holds one thread, however
-/// many want to know. Who wants to know waits [`PATIENCE`] for the answer, from the moment at which it was asked.
+/// A health check in the background, never repeated before it has ended: a dependency that hangs holds one
+/// thread, however many callers wait. A caller waits [`PATIENCE`] for the result, from the moment at which
+/// the check began.
 pub(super) struct Inquiry {
     ask: Box<dyn Fn() -> BoxFuture<'static, Answer> + Send + Sync>,
     pending: Mutex<Option<Pending>>,
     patience: Duration,
 }
 
-/// A question that was asked.
+/// A check under way.
 #[derive(Clone)]
 struct Pending {
     since: Stopwatch,
@@ -43,7 +44,7 @@ impl Inquiry {
         Self { ask: Box::new(ask), pending: Mutex::default(), patience: PATIENCE }
     }
 
-    /// The answer, or for how long there was none.
+    /// Returns the fault, or the time without an answer.
     pub(super) async fn answer(&self) -> Answer {
         let Pending { since, mut answer } = self.pending();
         let left = self.patience.saturating_sub(since.elapsed());
@@ -54,7 +55,7 @@ impl Inquiry {
         }
     }
 
-    /// The question that is not answered yet, or a new one.
+    /// Returns the check under way, or a new one.
     fn pending(&self) -> Pending {
         let mut pending = self.pending.lock();
         let open = pending.as_ref().filter(|pending| pending.is_open()).cloned();

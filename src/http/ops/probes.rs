@@ -23,7 +23,7 @@ use crate::telemetry::metrics;
 /// The dependencies of the server.
 #[derive(Clone)]
 pub struct Dependencies {
-    /// Speaks for the metadata.
+    /// The coordinator, for the metadata.
     pub coordinator: Coordinator,
     /// The queue.
     pub broker: Arc<dyn Broker>,
@@ -35,7 +35,7 @@ pub struct Dependencies {
     pub clock: Clock,
     /// The data directory.
     pub data_dir: PathBuf,
-    /// With fewer bytes free on its disk, uploads are refused.
+    /// Free bytes on its disk below which uploads are rejected.
     pub disk_free_min: u64,
 }
 
@@ -46,11 +46,11 @@ pub(super) struct Finding {
     pub(super) fault: Option<String>,
 }
 
-/// All that was found, one line for each.
+/// All findings, one line for each.
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// Looks at the phase and, where there are some yet, at the dependencies.
+    /// Checks the phase and, once the stores are open, the dependencies.
     pub(super) async fn gather(phase: Phase, probes: Option<&Probes>) -> Self {
         let mut findings = of_phase(phase);
         if let Some(probes) = probes {
@@ -92,10 +92,10 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
     ]
 }
 
-/// The questions to all that the server depends on.
+/// The checks of all dependencies.
 pub(super) struct Probes(Vec<Probe>);
 
-/// The question to a dependency, and whether its last answer was bad.
+/// The check of a dependency, and whether its last result was a fault.
 struct Probe {
     name: &'static str,
     inquiry: Inquiry,
@@ -117,8 +117,7 @@ impl Probes {
         Self(probes.into_iter().filter_map(probe).collect())
     }
 
-    /// Asks each of them, and puts into the figures what they say and which are up. Waits for none of them longer than
-    /// a question's patience.
+    /// Checks all of them, and updates the metrics. Waits for none of them longer than the limit of a check.
     pub(super) async fn look(&self) -> Vec<Finding> {
         futures::future::join_all(self.0.iter().map(Probe::ask)).await
     }
@@ -150,7 +149,7 @@ impl Dependencies {
         })
     }
 
-    /// On a thread that may block: the queue may be waiting for the disk while it is locked.
+    /// Runs on a blocking thread: the queue may be locked while it waits for the disk.
     fn queue(&self) -> Inquiry {
         let (broker, clock) = (Arc::clone(&self.broker), self.clock.clone());
         Inquiry::new(move || {
@@ -190,7 +189,7 @@ impl Dependencies {
     }
 }
 
-/// Looks how much room there is in each folder; the first is what the figures tell of.
+/// Checks the free space in each folder; the first is the one in the metrics.
 fn has_room(folders: &[PathBuf], free_min: u64) -> io::Result<()> {
     for (number, folder) in folders.iter().enumerate() {
         let room = disk::room(folder).map_err(|error| unseen(folder, &error))?;
@@ -212,7 +211,7 @@ fn unseen(folder: &Path, error: &io::Error) -> io::Error {
     io::Error::other(format!("{} cannot be looked at: {error}", folder.display()))
 }
 
-/// Asks on a thread that may block.
+/// Runs a check on a blocking thread.
 async fn blocking(ask: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
     spawn_blocking(ask).await.map_err(io::Error::from)?
 }

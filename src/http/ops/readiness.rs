@@ -15,13 +15,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
-    /// It opens what it stores.
+    /// The stores are being opened.
     Starting,
-    /// It brings what an older version stored up to this one.
+    /// Data of an older version is being upgraded.
     Migrating,
-    /// It serves.
+    /// The server takes requests.
     Serving,
-    /// It finishes what is under way and takes nothing new.
+    /// The server finishes its work and takes nothing new.
     Draining,
 }
 
@@ -33,7 +33,7 @@ pub struct Readiness(Arc<Inner>);
 struct Inner {
     phase: AtomicU8,
     since_start: Stopwatch,
-    /// Milliseconds after the start at which the process has last shown that it is alive.
+    /// The time of the last tick, in milliseconds after the start.
     ticked_ms: AtomicU64,
 }
 
@@ -63,7 +63,7 @@ impl Readiness {
         }
     }
 
-    /// Shows that the process is alive.
+    /// Records a tick.
     pub(super) fn tick(&self) {
         self.0.ticked_ms.store(self.now_ms(), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! From a path of the operator's listener to what it says.
+//! Routes of the operations listener.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,12 +20,12 @@ use crate::http::problem::Problem;
 use crate::http::router::wrong_method;
 use crate::telemetry::metrics::{self, MetricsHandle};
 
-/// The media type of the figures.
+/// The media type of the metrics.
 const FIGURES_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// The figures are tidied once in so many ticks.
+/// The number of ticks between two clean-ups of the metrics.
 const TIDY_TICKS: u32 = 5;
 
-/// The operator's listener. Cheap to clone: all clones are the same.
+/// The operations listener. Cheap to clone: all clones are the same.
 #[derive(Clone)]
 pub struct Ops {
     readiness: Readiness,
@@ -40,12 +40,12 @@ struct Behind {
 }
 
 impl Ops {
-    /// The listener of a server that is about to start.
+    /// Returns the listener of a server that is about to start.
     pub fn new(readiness: Readiness, figures: MetricsHandle) -> Self {
         Self { readiness, figures, behind: Arc::default() }
     }
 
-    /// The stores are open: they are asked from now on, and `/admin` answers the administrator.
+    /// Enables the checks and `/admin`: the stores are open.
     pub fn open(&self, dependencies: &Dependencies, admin: AdminState) {
         let administration = Router::new()
             .nest("/admin", admin::routes(admin))
@@ -56,7 +56,7 @@ impl Ops {
         let _ = self.behind.set(Behind { probes: Probes::of(dependencies), administration });
     }
 
-    /// Everything that the listener answers.
+    /// Returns the router of the listener.
     pub fn routes(&self) -> Router {
         Router::new()
             .route("/healthz", get(healthz))
@@ -69,7 +69,7 @@ impl Ops {
             .with_state(self.clone())
     }
 
-    /// Shows that the process is alive, and keeps the figures tidy, until told to stop.
+    /// Ticks, and cleans up the metrics, until told to stop.
     pub async fn tick(self, stop: CancellationToken) {
         let mut ticks = 0_u32;
         loop {

@@ -1,4 +1,4 @@
-//! Looks whether this process may use what it keeps in the directory, so that what it may not is named at the start.
+//! Checks the permissions of files in the data directory, so that a missing one is reported at the start.
 
 use std::fs;
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::path::Path;
 use super::error::{Error, unusable};
 use crate::system::permission::{self, Access};
 
-/// Files that are read; of a secret, the operator may have made one that cannot be written.
+/// Files that are read; the operator may have made a secret read-only.
 const READ: [&str; 5] = ["format", "identity", "admin-token", "s3-credentials", "tls/self-signed.pem"];
-/// Files that are written again and again.
+/// Files that are written repeatedly.
 const WRITTEN: [&str; 11] = [
     "lock",
     "reserve",
@@ -25,7 +25,7 @@ const WRITTEN: [&str; 11] = [
 /// Folders in which files are made and removed.
 const FOLDERS: [&str; 6] = ["objects", "objects/projects", "objects/buckets", "spool", "cache", "tls"];
 
-/// Checks the directory and what is known to lie in it. Objects are left out: there may be millions.
+/// Checks the directory and its known entries. Objects are left out: there may be millions.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
     check_folder(path)?;
     for name in FOLDERS {
@@ -48,7 +48,7 @@ pub fn check_folder(path: &Path) -> Result<(), Error> {
     check_one(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
 }
 
-/// Checks the queue and all its files: which they are is its own affair, and so is something else in its place.
+/// Checks the queue and all its files, whatever their names; ignores anything else in its place.
 fn check_queue(folder: &Path) -> Result<(), Error> {
     if !folder.is_dir() {
         return Ok(());

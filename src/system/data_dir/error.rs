@@ -20,7 +20,7 @@ pub enum Error {
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The process, as it named itself.
+        /// The process, as it described itself.
         holder: String,
     },
     /// A newer version of this program wrote it.
@@ -34,7 +34,7 @@ pub enum Error {
         /// Its format.
         found: u32,
     },
-    /// It holds something, and none of it says that it is a data directory.
+    /// It is not empty, and has no mark of a data directory.
     #[error(
         "{} is not empty and not a data directory: it holds {stranger:?} and no readable file `format`; give another with \
          --data-dir",
@@ -46,7 +46,7 @@ pub enum Error {
         /// A file or directory in it.
         stranger: OsString,
     },
-    /// The file that says which format it has says something else.
+    /// The file with its format holds no number.
     #[error(
         "{} is damaged: it says in one number which format the data directory has; restore it from a backup, or write \
          {FORMAT} into it if this version has used the directory before",
@@ -66,7 +66,7 @@ pub enum Error {
     },
 }
 
-/// The error that something cannot be used, because of what the system says of `path`.
+/// Makes the error for a path that the system does not let us use.
 pub(super) fn unusable(path: &Path) -> impl Fn(io::Error) -> Error {
     move |cause| Error::Unusable { path: path.to_owned(), cause: explained(path, cause) }
 }

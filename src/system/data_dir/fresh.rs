@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Whatever a first start leaves that was cut off.
+/// Files that an interrupted first start may leave.
 const OURS: [&str; 2] = ["lock", "format.new"];
 
 /// Names that file systems, desktops, storage appliances and Kubernetes leave in a fresh volume.
@@ -38,13 +38,14 @@ const SYSTEMS: [&str; 26] = [
     ".gitkeep",
 ];
 
-/// And what begins like this: `.Trash-1000`, `.nfs0001`, `..data` and `..2026_11_28` of Kubernetes, `._name` of macOS.
+/// Prefixes of such names: `.Trash-1000`, `.nfs0001`, `..data` and `..2026_11_28` of Kubernetes, `._name` of
+/// macOS.
 const STARTS: [&str; 4] = [".Trash-", ".nfs", "..", "._"];
 
 /// Parts of a data directory that may be mounted before it is used for the first time.
 const PARTS: [&str; 4] = ["objects", "spool", "queue", "cache"];
 
-/// The first name in a folder that neither we nor a system has put there.
+/// Returns the first name in a folder that neither this program nor a system has put there.
 pub(super) fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
     let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
     let names: Vec<OsString> = names.collect::<io::Result<_>>()?;

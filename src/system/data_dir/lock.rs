@@ -1,4 +1,4 @@
-//! The lock on the directory, and the words in it about who holds it.
+//! The lock on the data directory, whose file describes its holder.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -12,10 +12,10 @@ use super::error::Error;
 use crate::runtime::clock::Clock;
 use crate::system::permission::explained;
 
-/// The longest word about a holder that is repeated.
+/// The longest description of a holder that is repeated.
 const HOLDER_CHARS_MAX: usize = 200;
 
-/// Takes the lock and leaves word of this process for whoever comes second.
+/// Takes the lock and describes this process in its file.
 pub(super) fn take(folder: &Path) -> Result<File, Error> {
     let path = folder.join("lock");
     let unusable = |cause| Error::Unusable { path: path.clone(), cause: explained(&path, cause) };
@@ -44,7 +44,7 @@ fn leave_word(file: &mut File) -> io::Result<()> {
 
 fn holder(file: &mut File) -> String {
     let mut bytes = Vec::new();
-    // The lock says enough where the words cannot be read.
+    // The lock suffices where the description cannot be read.
     let _ = file.take(4 << 10).read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     let word: String =

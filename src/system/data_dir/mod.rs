@@ -1,4 +1,4 @@
-//! The one directory that holds everything stored: its lock and the version of its layout.
+//! The data directory, which holds everything stored: its lock and the version of its layout.
 
 mod entries;
 mod error;
@@ -51,7 +51,7 @@ impl DataDir {
         &self.path
     }
 
-    /// A directory in it, made if it is not there.
+    /// Returns a directory in it, made if it is absent.
     ///
     /// # Errors
     /// [`Error::Unusable`].
@@ -62,12 +62,12 @@ impl DataDir {
     }
 }
 
-/// Makes a directory, and those above it.
+/// Makes a directory and its parents.
 fn make(path: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable(path))
 }
 
-/// Warns of directories that can be used today and bring trouble one day.
+/// Warns of directories that work today and may cause trouble later.
 fn warn(path: &Path) {
     if let Some(name) = file_system::distant(path) {
         tracing::warn!(
@@ -101,7 +101,7 @@ fn check_format(folder: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes a small file so that after a power cut it is there in full or not at all.
+/// Writes a small file so that after a power cut it is complete or absent.
 pub(super) fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let partial = folder.join(format!("{name}.new"));
     let mut file = private().truncate(true).open(&partial)?;

@@ -31,8 +31,9 @@ const BUSY: Duration = Duration::from_secs(10);
 /// Pages of the log at which it is folded into the file.
 const LOG_PAGES: u32 = 4_000;
 
-/// SQLite's way to the file system for a file that one process uses: the index of the log is in memory, shared by the
-/// connections of this process. Elsewhere it is a mapped file, `*-shm`, and the process ends if that is cut.
+/// SQLite's VFS for a file that one process uses: the index of the log is in memory, shared by the
+/// connections of this process. Otherwise it is a mapped file, `*-shm`, and the process dies if that is
+/// truncated.
 const ONE_PROCESS: &CStr = c"unix-excl";
 
 /// An error of the database file.
@@ -90,13 +91,13 @@ pub enum Error {
     /// The stored data makes no sense. Another try finds the same.
     #[error("it is damaged: {0}; restore it from a backup")]
     Damaged(String),
-    /// There is no room. Worth another try once somebody has made some.
+    /// The disk is full. Worth another try once there is space.
     #[error("there is no space left")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// All readers are in use. Worth another try after a pause.
     #[error("all its readers are in use")]
     Busy,
-    /// It did not do as told. Worth another try after a pause.
+    /// The file is unavailable. Worth another try after a pause.
     #[error("it is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -128,7 +129,7 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
-    /// The same once more: many may have to be told.
+    /// Returns a copy of the error: several callers may get it.
     fn again(&self) -> Self {
         match self {
             Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
@@ -162,7 +163,7 @@ struct Inner {
 struct Shared {
     path: PathBuf,
     readers: Arc<Readers>,
-    /// Since when nothing could be written.
+    /// Times how long nothing could be written.
     outage: OutageTimer,
     /// The knowledge about the file at the time of opening.
     standing: Standing,
@@ -171,8 +172,8 @@ struct Shared {
 }
 
 impl Database {
-    /// Opens the file at `path`, makes it if it is not there, and runs those of `migrations` that it has not
-    /// seen; its version is their number. `thread` names the thread that writes.
+    /// Opens the file at `path`, makes it if it is absent, and runs those of `migrations` that it has not
+    /// had; its version is their number. `thread` names the thread that writes.
     ///
     /// # Errors
     /// [`Error`].
@@ -182,9 +183,9 @@ impl Database {
         Self::start(path, thread, connection, None, Standing::Complete)
     }
 
-    /// The same, if the file belongs to `owner` and has every commit that was made to it. It is the owner's from now on.
-    /// Where commits are lost and the operator accepts that, `amends` is executed first: what later commits must not
-    /// repeat is skipped by it.
+    /// Opens the file like [`Self::open`], if it belongs to `owner` and has every commit that was made to it;
+    /// from now on it is the owner's. Where commits are lost and the operator accepts that, `amends` is
+    /// executed first, which lets later commits skip what they must not repeat.
     ///
     /// # Errors
     /// [`Error`]; with [`Error::Foreign`], [`Error::ForeignMark`] and [`Error::Lost`] nothing was changed.
@@ -198,7 +199,7 @@ impl Database {
         let admitted = owner.admit(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(path, flags)?;
-        // A log that is refused stays as it is: it may be what the database is to be mended with.
+        // A rejected log stays as it is: the database may be repaired with it.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let standing = owner.check(&connection, path, admitted)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -231,19 +232,19 @@ impl Database {
         self.0.shared.standing
     }
 
-    /// Runs `query` on this thread, on a reader that is idle: for the start, when nothing else reads.
+    /// Runs `query` on this thread, on an idle reader: for the start, when nothing else reads.
     ///
     /// # Errors
-    /// What `query` says; [`Error::Busy`].
+    /// Those of `query`; [`Error::Busy`].
     pub fn query<T, E: From<Error>>(&self, query: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         query(&*self.0.shared.readers.take()?)
     }
 
-    /// Runs `query` on a reader of its own, away from the async threads. Waits for a reader a few seconds at most, and
+    /// Runs `query` on a reader, away from the async threads. Waits for a reader a few seconds at most, and
     /// occupies no thread meanwhile.
     ///
     /// # Errors
-    /// What `query` says; [`Error::Busy`] if no reader became idle.
+    /// Those of `query`; [`Error::Busy`] if no reader became idle.
     pub async fn read<T, E>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -257,11 +258,11 @@ impl Database {
         task.await.map_err(|error| Error::Unavailable(Box::new(error)))?
     }
 
-    /// Makes a change. When this answers, it is on the disk; a change that fails is undone alone. A caller who
-    /// stops waiting does not stop the change.
+    /// Makes a change. When this returns, it is on the disk; a change that fails is undone alone. A caller
+    /// who stops waiting does not stop the change.
     ///
     /// # Errors
-    /// What `change` says, or why it was not committed.
+    /// Those of `change`, or the reason why it was not committed.
     pub async fn write<T, E>(
         &self,
         change: impl FnOnce(&Change<'_>) -> Result<T, E> + Send + 'static,
@@ -282,7 +283,7 @@ impl Database {
         if self.0.shared.outage.is_failing() { self.write(writer::touch).await } else { Ok(()) }
     }
 
-    /// Closes the file: what is in its log goes into it, and the log is removed, unless a read goes on. Nothing can be read or
+    /// Closes the file: its log is merged into it and removed, unless a read is under way. Nothing can be read or
     /// written any more.
     ///
     /// # Errors
@@ -292,8 +293,9 @@ impl Database {
         self.0.writer.close().await
     }
 
-    /// Writes the file anew if anything has changed in it, so that what was removed is nowhere in it, nor in its log; and has
-    /// the planner learn from what is in it. Changes wait meanwhile; that it cannot be done is logged, and does no harm.
+    /// Compacts the file if anything has changed in it, so that deleted data is nowhere in it, nor in its
+    /// log; and updates the planner's statistics. Changes wait meanwhile. A failure is logged and does no
+    /// harm.
     ///
     /// # Errors
     /// [`Error::Unavailable`], if nothing can be written at all.
@@ -309,7 +311,7 @@ fn is_beyond_limit(error: &rusqlite::Error) -> bool {
     failed == Some(rusqlite::ffi::SQLITE_IOERR_WRITE) && file_size::max().is_some()
 }
 
-/// The most reads of a database at a time.
+/// The most concurrent reads of a database.
 pub fn readers() -> usize {
     readers::count()
 }
@@ -325,7 +327,7 @@ fn connect_writer(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Makes what is committed outlive a power cut.
+/// Makes commits survive a power cut.
 fn make_durable(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
@@ -338,7 +340,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
-    // The journal of a statement goes to a temporary directory otherwise, which may be missing or belong to others.
+    // Statement journals would otherwise go to a temporary directory, which may be missing or belong to
+    // others.
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)

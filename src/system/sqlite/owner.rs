@@ -1,4 +1,4 @@
-//! The data directory that a database belongs to, and how far the database had come.
+//! The data directory that a database belongs to, and its count of commits.
 //!
 //! The table `store` holds the identity of the data directory and counts the commits. The count of the latest commit is
 //! also in its [marks](super::mark). A database that is behind one of them has lost commits: its write-ahead log is
@@ -28,7 +28,7 @@ const TABLE: &str = "
 pub struct Losses(Vec<(String, u64)>);
 
 impl Losses {
-    /// Reads `metadata.db:1234,buckets.db:5`.
+    /// Parses `metadata.db:1234,buckets.db:5`.
     pub fn parse(text: &str) -> Option<Self> {
         let losses = text.split(',').map(str::trim).filter(|text| !text.is_empty());
         let loss = |text: &str| {
@@ -72,13 +72,13 @@ pub struct Owner {
 pub enum Standing {
     /// It has every commit that was made to it, or is new.
     Complete,
-    /// A mark that would tell is missing.
+    /// There is no mark to compare with.
     Unknown,
     /// Commits are lost, and the operator accepts that.
     Lossy,
 }
 
-/// The count of commits of a database under way, in its marks.
+/// The count of commits of a database in use, in its marks.
 #[derive(Debug)]
 pub(super) struct Ledger(Marks);
 
@@ -123,7 +123,7 @@ impl Owner {
         }
     }
 
-    /// Compares what the database says with what is expected of it. Changes nothing.
+    /// Compares the owner in the database with the expected one. Changes nothing.
     ///
     /// # Errors
     /// [`Error::Foreign`], [`Error::Lost`].
@@ -176,13 +176,13 @@ impl Ledger {
         Ok(count.query_row([], |row| row.get(0))?)
     }
 
-    /// Notes a commit that is on the disk. A mark that cannot be written lags behind, which does no harm.
+    /// Records a commit that is on the disk. A mark that cannot be written lags behind, which does no harm.
     pub(super) fn note(&self, commits: i64) {
         self.0.write(commits.cast_unsigned());
     }
 }
 
-/// The identity that the database at `path` carries, if it is there and carries one.
+/// Returns the identity in the database at `path`, if there is one.
 ///
 /// # Errors
 /// [`Error::Damaged`], [`Error::Unavailable`].
@@ -206,7 +206,7 @@ fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>, Error> {
     Ok(Some((identity, commits.cast_unsigned())))
 }
 
-/// Renames what is left beside a database that is gone, so that nothing is written over it.
+/// Renames the files beside a lost database, so that they are not overwritten.
 fn set_aside(path: &Path) -> io::Result<()> {
     let now = Clock::system().now().compact();
     for end in ["", "-wal", "-shm"] {
@@ -260,7 +260,7 @@ mod tests {
         database.write(insert).await.unwrap();
     }
 
-    /// Copies a database as a process that is killed now would leave it, without those files.
+    /// Copies a database as a killed process would leave it, without those files.
     fn killed(from: &Path, to: &Path, without: &[&str]) -> PathBuf {
         for name in ["words.db", "words.db-wal", "words.mark"] {
             if !without.contains(&name) {
@@ -300,7 +300,7 @@ mod tests {
         let path = killed(folder.path(), gone.path(), &["words.db"]);
         for _ in 0..2 {
             assert!(matches!(open(&path, &owner), Err(Error::Lost { found: None, .. })));
-            // An empty file is as good as none.
+            // An empty file counts as a missing one.
             fs::write(&path, "").unwrap();
         }
         assert_eq!(open(&path, &accepting(written)).unwrap().standing(), Standing::Lossy);

@@ -19,17 +19,17 @@ use crate::system::{open_files, threads};
 
 /// Readers of a database on a machine of one core, and on one of many.
 const COUNT: (usize, usize) = (4, 16);
-/// With fewer open files than this, a database has as few readers as it may have.
+/// The open-file limit below which a database has the fewest readers.
 const FILES_FEW: u64 = 512;
 /// Time that a read waits for a reader.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The readers of a database: two a core, as far as there are files for them.
+/// Returns the number of readers of a database: two a core, as far as open files allow.
 pub(super) fn count() -> usize {
     if open_files::max() < FILES_FEW { COUNT.0 } else { (2 * threads::cores()).clamp(COUNT.0, COUNT.1) }
 }
 
-/// Connections that take turns.
+/// Connections that requests take in turn.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
@@ -41,14 +41,14 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Opens `count` readers with all their files. A read waits as long as `patience` for one of them.
+    /// Opens `count` readers with all their files. A read waits up to `patience` for one of them.
     pub(super) fn open(path: &Path, count: usize, patience: Duration) -> Result<Arc<Self>, Error> {
         let readers: Result<Vec<Connection>, Error> = (0..count).map(|_| reader(path)).collect();
         let (idle, turns) = (Mutex::new(readers?), Arc::new(Semaphore::new(count)));
         Ok(Arc::new(Self { path: path.to_owned(), idle, renewals: AtomicU64::new(0), turns, patience }))
     }
 
-    /// Opens those that are idle anew, and the others once they are.
+    /// Reopens idle readers, and the others once they are idle.
     pub(super) fn renew(&self) {
         self.renewals.fetch_add(1, Ordering::AcqRel);
         self.lock().iter_mut().for_each(|connection| renew(connection, &self.path));
@@ -98,21 +98,21 @@ fn reader(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Opens a reader anew. One that cannot be opened now stays: it may read again.
+/// Reopens a reader. One that cannot be reopened stays: it may work again.
 fn renew(connection: &mut Connection, path: &Path) {
     if let Ok(renewed) = reader(path) {
         *connection = renewed;
     }
 }
 
-/// A reader in use. It is idle again when this is dropped.
+/// A reader in use, until dropped.
 #[derive(Debug)]
 pub(super) struct Reader {
     connection: Option<Connection>,
     /// The number of renewals at the time when it was taken.
     renewals: u64,
     home: Arc<Readers>,
-    /// Given back after the connection.
+    /// `None` once it is given back.
     _turn: OwnedSemaphorePermit,
 }
 

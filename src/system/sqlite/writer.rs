@@ -1,4 +1,4 @@
-//! The one thread that writes.
+//! The writing thread.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -62,7 +62,7 @@ impl Writer {
     }
 }
 
-/// A change under way: the connection, and what is to follow from the commit.
+/// A change under way: the connection, and the work that follows the commit.
 pub struct Change<'a> {
     connection: &'a Connection,
     erases: Cell<bool>,
@@ -72,14 +72,14 @@ pub struct Change<'a> {
 type After = Box<dyn FnOnce() + Send>;
 
 impl Change<'_> {
-    /// Says that what this change removes must not be read again: not from the write-ahead log either, which is
-    /// emptied before the change is answered, unless a reader goes on needing it.
+    /// Marks that deleted data must not be readable any more, not from the write-ahead log either: the log is
+    /// emptied before the change is answered, unless a reader still needs it.
     pub fn erases(&self) {
         self.erases.set(true);
     }
 
-    /// Has `work` done on the writing thread once the change is on the disk, and not at all if it fails. It must
-    /// be short.
+    /// Runs `work` on the writing thread once the change is on the disk; not at all if it fails. It must be
+    /// short.
     pub fn after(&self, work: impl FnOnce() + Send + 'static) {
         self.after.borrow_mut().push(Box::new(work));
     }
@@ -93,16 +93,16 @@ impl Deref for Change<'_> {
     }
 }
 
-/// Something to be written, whatever its type.
+/// A change of any type.
 trait Request: Send {
     /// Returns what is to be done besides a change.
     fn kind(&self) -> Option<Kind> {
         None
     }
 
-    /// Makes the change; false if it is to be undone.
+    /// Makes the change; returns false if it is to be undone.
     fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool;
-    /// Tells whoever asked, now that all is committed or not.
+    /// Answers the caller after the commit or its failure.
     fn answer(self: Box<Self>, committed: Result<(), Error>);
 }
 
@@ -142,7 +142,7 @@ where
             (Err(error), _) => Err(error.into()),
             (Ok(()), None) => unreachable!("what is committed was performed"),
         };
-        // Whoever asked may have stopped waiting; the change stands all the same.
+        // The caller may have stopped waiting; the change stands.
         let _ = self.answer.send(answer);
     }
 }
@@ -176,7 +176,7 @@ impl Request for Order {
     }
 }
 
-/// Writes something that changes nothing: to see whether it can be.
+/// Writes without changing anything, to find out whether writing works.
 pub(super) fn touch(change: &Change<'_>) -> Result<(), Error> {
     let version: u32 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(change.pragma_update(None, "user_version", version)?)
@@ -207,7 +207,7 @@ fn has(requests: &[Box<dyn Request>], kind: Kind) -> bool {
 
 /// The connection that writes.
 struct Desk<'a> {
-    /// Absent after a failure: whatever it has still in memory is not trusted.
+    /// `None` after a failure: its cached state is not trusted.
     connection: Option<Connection>,
     /// Set while erased data may still be in the log.
     erased: bool,
@@ -216,7 +216,7 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Makes all changes in one transaction. After a failure the file is opened anew before the next ones.
+    /// Makes all changes in one transaction. After a failure the file is reopened before the next ones.
     fn carry_out(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
         match self.try_to(waiting) {
             Ok(()) => {
@@ -237,7 +237,7 @@ impl Desk<'_> {
         }
     }
 
-    /// Opens the file anew. What was changed in it by the connection before is not known to this one.
+    /// Reopens the file. This connection does not know the changes of the one before.
     fn reopen(&mut self) -> Result<Connection, Error> {
         self.compacted = Compacted::default();
         reopen(self.shared)
@@ -247,7 +247,7 @@ impl Desk<'_> {
         let mut connection = self.connection.take().map_or_else(|| self.reopen(), Ok)?;
         if has(waiting, Kind::Compact) {
             match self.compacted.compact(&connection) {
-                // The log has what the file has not any more.
+                // The log still has the data that was removed from the file.
                 Ok(()) => self.erased = true,
                 Err(error) => tracing::warn!(path = connection.path(), "cannot compact a database: {error}"),
             }
@@ -260,7 +260,7 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// SQLite tells a full disk from one that fails, but not a quota that is used up.
+    /// SQLite tells a full disk from one that fails, but not an exhausted quota.
     fn explain(&self, error: Error) -> Error {
         let folder = self.shared.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let refused = folder.and_then(|folder| disk::takes_writes(folder).err());
@@ -275,8 +275,9 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Opens the file anew. Of the log only what is on the disk counts: what could not be written may still be in memory, as if it
-/// had been. The log is then emptied into the file, so that nothing is appended to what the disk may not have.
+/// Reopens the file. Of the log only what is on the disk counts: unwritten data may still be in memory as if
+/// it had been written. The log is then emptied into the file, so that nothing is appended to data that the
+/// disk may not have.
 fn reopen(shared: &Shared) -> Result<Connection, Error> {
     let mut log = shared.path.clone().into_os_string();
     log.push("-wal");
@@ -302,7 +303,7 @@ fn commit(
             savepoint.commit()?;
         }
     }
-    // What changes nothing costs no sync, and is not counted.
+    // A transaction without changes costs no sync, and is not counted.
     let counted = ledger.filter(|_| transaction.total_changes() > changes);
     let count = counted.map(|ledger| Ledger::count(&transaction).map(|count| (ledger, count))).transpose()?;
     transaction.commit()?;
@@ -317,8 +318,8 @@ fn commit(
 struct Compacted(Option<u64>);
 
 impl Compacted {
-    /// Writes the file anew if anything has changed in it, and has the planner learn from what is in it. Where rows were
-    /// moved between pages before they were removed, parts of pages that are not used still have them, `secure_delete`
+    /// Compacts the file if anything has changed in it, and updates the planner's statistics. Where rows
+    /// moved between pages before they were deleted, unused parts of pages still hold them, `secure_delete`
     /// notwithstanding.
     fn compact(&mut self, connection: &Connection) -> Result<(), Error> {
         if self.0 != Some(connection.total_changes()) {
@@ -330,7 +331,7 @@ impl Compacted {
     }
 }
 
-/// Writes the file anew through a nameless one in the same folder: it may be too large for the memory.
+/// Compacts through an unnamed file in the same folder: it may be too large for the memory.
 fn vacuum(connection: &Connection) -> Result<(), Error> {
     let folder = connection.path().and_then(|path| Path::new(path).parent()?.to_str());
     connection.pragma_update(None, "temp_store_directory", folder.unwrap_or(""))?;
@@ -340,7 +341,7 @@ fn vacuum(connection: &Connection) -> Result<(), Error> {
     Ok(written?)
 }
 
-/// Empties the write-ahead log, unless a reader goes on needing it; says whether it is empty now.
+/// Empties the write-ahead log, unless a reader still needs it; returns whether it is empty now.
 fn empty_the_log(connection: &Connection) -> bool {
     let emptied = connection.busy_timeout(READERS_MAX).and_then(|()| {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))

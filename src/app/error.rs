@@ -134,10 +134,10 @@ pub enum Error {
         expected: Identity,
     },
     /// The work that the last process left cannot be resumed.
-    #[error("cannot take up what was left at the last stop")]
+    #[error("cannot resume the work of the last process")]
     Reconcile(#[source] coordinator::Error),
     /// The queue has stopped writing: no work would be done any more.
-    #[error("the queue has failed, and what was under way resumes at the next start")]
+    #[error("the queue has failed; work under way resumes at the next start")]
     QueueFailed(#[source] queue::Error),
     /// The operating system refuses threads or signals.
     #[error("the operating system refuses threads or signals")]

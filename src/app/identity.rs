@@ -28,7 +28,7 @@ pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Er
     let identity = found.unwrap_or_else(|| Identity::random(entropy));
     let mut register = Register::make(path, identity).map_err(unusable)?;
     if found.is_some() {
-        tracing::warn!(%identity, "the file `identity` was missing or damaged, and is written again from the stores");
+        tracing::warn!(%identity, "the missing or damaged file `identity` is restored from the stores");
     }
     // A data directory with objects but without an identity was made by an earlier version, or has lost its
     // metadata, too.

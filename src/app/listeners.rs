@@ -101,8 +101,8 @@ impl Listeners {
         let doors = [("API", addresses.api), ("S3", addresses.s3), ("operations", addresses.ops)];
         for (name, address) in doors.into_iter().filter(|(_, address)| !address.ip().is_loopback()) {
             tracing::warn!(
-                "{name} at {address} without TLS: whoever is on the way reads and changes tokens, encodings and \
-                 results; give --tls-cert and --tls-key, or --tls self-signed, unless a proxy does it",
+                "{name} at {address} without TLS: anyone on the network path can read and change tokens, encodings and \
+                 results; give --tls-cert and --tls-key, or --tls self-signed, unless a proxy adds TLS",
             );
         }
     }
@@ -129,7 +129,7 @@ impl Listeners {
 /// Logs and ignores SIGHUP where there are no files to reload.
 async fn nothing_to_read(mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        tracing::info!("SIGHUP: there is no TLS certificate to be read again");
+        tracing::info!("SIGHUP: no TLS certificate to reload");
     }
 }
 

@@ -175,7 +175,7 @@ pub(super) async fn until_found(objects: &Objects, location: &Location) {
     while let Err(error) = objects.probe().await {
         if !away {
             tracing::error!(
-                "the object store {location} cannot be used: {}; runs wait for it",
+                "the object store {location} is unavailable: {}; runs wait for it",
                 chain(&error)
             );
         }
@@ -183,7 +183,7 @@ pub(super) async fn until_found(objects: &Objects, location: &Location) {
         tokio::time::sleep(PAUSE).await;
     }
     if away {
-        tracing::info!("the object store {location} can be used now");
+        tracing::info!("the object store {location} is available");
     }
 }
 

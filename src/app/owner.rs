@@ -32,13 +32,13 @@ pub(super) async fn claim(
         Ok(Ok(())) => {}
         Ok(Err(NotOurs::Unknown(error))) if is_remote(settings) => {
             tracing::warn!(
-                "the owner of the objects at {} cannot be told yet: {}",
+                "the owner of the objects at {} is not known yet: {}",
                 settings.objects,
                 chain(&error)
             );
         }
         Ok(Err(refused)) => return Err(refused.into()),
-        Err(_) => tracing::warn!("the object store {} does not say whose it is yet", settings.objects),
+        Err(_) => tracing::warn!("the object store {} has not reported its owner yet", settings.objects),
     }
     Ok(owner)
 }

@@ -89,7 +89,7 @@ impl Memory {
             connections,
             ops_connections,
             uploads,
-            "limits of the system are shared out",
+            "system limits",
         );
     }
 }

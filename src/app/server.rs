@@ -311,7 +311,7 @@ fn ballast(data_dir: &DataDir) -> Ballast {
     let ballast = Ballast::of(data_dir.path());
     if ballast.release_if_needed() {
         tracing::error!(
-            "the disk is full; what was set aside is given up: delete projects, or free some space"
+            "the disk is full; releasing the ballast: delete projects, or free some space"
         );
     }
     ballast
@@ -322,7 +322,7 @@ async fn keep_ballast(ballast: Ballast, stop: CancellationToken) {
     loop {
         let ballast = ballast.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || ballast.create()).await {
-            return tracing::warn!("no room can be set aside for a full disk: {error}");
+            return tracing::warn!("cannot allocate the ballast for a full disk: {error}");
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -340,18 +340,18 @@ async fn remove_strays(
 ) {
     objects::until_found(&objects, &location).await;
     if let Err(error) = objects.confirm_owner().await {
-        return tracing::warn!("no strays are looked for: {error}");
+        return tracing::warn!("not looking for stray objects: {error}");
     }
     let deleted = match coordinator.deleted().await {
         Ok(deleted) => deleted,
-        Err(error) => return tracing::warn!("cannot look for strays: {}", chain(&error)),
+        Err(error) => return tracing::warn!("cannot look for stray objects: {}", chain(&error)),
     };
     let found = match projects(&objects, uploads.as_ref()).await {
         Ok(found) => found,
-        Err(error) => return tracing::warn!("cannot look for strays: {}", chain(&error)),
+        Err(error) => return tracing::warn!("cannot look for stray objects: {}", chain(&error)),
     };
     if let Err(error) = coordinator.remove_strays(found, deleted).await {
-        tracing::warn!("cannot remove strays: {error}");
+        tracing::warn!("cannot remove stray objects: {error}");
     }
 }
 

@@ -81,7 +81,7 @@ fn open_metadata(settings: &Settings, data_dir: &DataDir, register: &Register) -
     let metadata =
         Sqlite::open_owned(&path, &owner).map_err(|cause| Error::Metadata { path: path.clone(), cause })?;
     if metadata.standing() == Standing::Lossy {
-        tracing::warn!(path = %path.display(), "starting without metadata that is lost; objects of projects that are not known stay where they are");
+        tracing::warn!(path = %path.display(), "starting without lost metadata; objects of unknown projects are kept");
     }
     Ok(metadata)
 }

@@ -157,14 +157,14 @@ pub(super) const SECRET: ValueType<Option<Hidden>> = ValueType {
 /// Accepted losses.
 pub(super) const LOSSES: ValueType<Losses> = ValueType {
     placeholder: "FILE:COMMIT",
-    remedy: "the loss as the refusal to start names it, such as metadata.db:1234",
+    remedy: "the loss as the error at start names it, such as metadata.db:1234",
     read: Losses::parse,
 };
 
 /// The identity of a data directory, or none.
 pub(super) const IDENTITY_OR_NONE: ValueType<Option<Identity>> = ValueType {
     placeholder: "IDENTITY",
-    remedy: "the 32 hexadecimal digits that the refusal to start names",
+    remedy: "the 32 hexadecimal digits that the error at start names",
     read: |text| if text.is_empty() { Some(None) } else { Identity::parse(text).map(Some) },
 };
 

@@ -56,7 +56,7 @@ impl fmt::Display for AccessLog {
 impl Drop for AccessLog {
     fn drop(&mut self) {
         if !self.answered {
-            tracing::info!(client.address = self.client(), "{self} was broken off before it was answered");
+            tracing::info!(client.address = self.client(), "{self}: client disconnected before the response");
         }
     }
 }

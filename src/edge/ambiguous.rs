@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 /// Returns the status and detail for a request that is ambiguous, which is rejected whatever it asks for.
 pub(super) fn refusal(headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     if headers.get_all(HOST).iter().nth(1).is_some() {
-        return Some((StatusCode::BAD_REQUEST, "the header Host is there more than once"));
+        return Some((StatusCode::BAD_REQUEST, "the header Host is repeated"));
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(|line| {
         line.to_str().unwrap_or("?").split(',').map(str::trim).filter(|coding| !coding.is_empty())
@@ -15,7 +15,7 @@ pub(super) fn refusal(headers: &HeaderMap) -> Option<(StatusCode, &'static str)>
     (!only_chunked || codings.next().is_some()).then(|| {
         (
             StatusCode::NOT_IMPLEMENTED,
-            "the header Transfer-Encoding may say chunked and nothing else; Content-Encoding is for what is compressed",
+            "the header Transfer-Encoding must be chunked alone; compression belongs in Content-Encoding",
         )
     })
 }

@@ -129,8 +129,8 @@ impl TrustedProxies {
         if forwarded && is_private(peer) && !self.hinted.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 %peer,
-                "a proxy says for whom it asks and is not believed: all its clients share one rate limit; \
-                 if it is yours, name it in --trusted-proxies",
+                "ignoring forwarded addresses from an untrusted peer: all its clients share one rate limit; \
+                 if it is your proxy, add it to --trusted-proxies",
             );
         }
     }

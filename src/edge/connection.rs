@@ -62,9 +62,9 @@ static REFUSED: LazyLock<LogThrottle> = LazyLock::new(LogThrottle::default);
 fn refused(peer: IpAddr, error: &io::Error) {
     let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
     if gone.contains(&error.kind()) {
-        tracing::debug!(%peer, "a connection did not begin well: {error}");
+        tracing::debug!(%peer, "TLS handshake or PROXY header failed: {error}");
     } else if let Some(count) = REFUSED.count() {
-        tracing::warn!(count, %peer, "connections did not begin well: {error}");
+        tracing::warn!(count, %peer, "TLS handshake or PROXY header failed: {error}");
     }
 }
 
@@ -91,7 +91,7 @@ impl Accepted {
         let (stream, peer, _present) = match greeted {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(error)) => return refused(peer, &error),
-            Err(_) => return tracing::debug!("a connection did not begin in time"),
+            Err(_) => return tracing::debug!("a connection timed out before its first request"),
         };
         let activity = Activity::new();
         let host = Arc::new(Host { config, router, peer, activity });
@@ -103,7 +103,7 @@ impl Accepted {
         let mut peer = self.peer;
         if let Some(client) = config.trusted_proxies.announced(peer, &mut self.stream).await? {
             peer = client;
-            self.permit.identify(client).map_err(|_| io::Error::other("too many of one client"))?;
+            self.permit.identify(client).map_err(|_| io::Error::other("too many connections of one client"))?;
         }
         let stream = match &config.tls {
             Some(tls) => match tls.accept(self.stream).await {
@@ -138,7 +138,7 @@ impl Host {
                 connection.as_mut().graceful_shutdown();
                 let goodbye = timeout(LAST_BYTES, connection);
                 if goodbye.await.is_err() {
-                    tracing::debug!("a connection was too slow and is closed");
+                    tracing::debug!("closing a connection that is too slow");
                 }
                 return;
             }
@@ -152,7 +152,7 @@ impl Host {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!("a connection ended badly: {error}");
+            tracing::debug!("a connection failed: {error}");
         }
     }
 

@@ -55,7 +55,7 @@ pub async fn serve(
     drop(listener);
     let finish = async { while connections.join_next().await.is_some() {} };
     if timeout(drain, finish).await.is_err() {
-        tracing::warn!(connections = connections.len(), "requests were still under way and are broken off");
+        tracing::warn!(connections = connections.len(), "aborting requests that did not finish in time");
         connections.shutdown().await;
     }
 }
@@ -87,12 +87,12 @@ fn turn_away(
     let Some(count) = throttles.count() else { return };
     match full {
         LimitReached::Everywhere => {
-            tracing::warn!(count, "connections were refused: as many are open as --connections-max allows");
+            tracing::warn!(count, "connections rejected: --connections-max is reached");
         }
         LimitReached::ForThisAddress => tracing::warn!(
             count,
             address = %peer,
-            "connections were refused: --connections-per-address-max allows no more from one address",
+            "connections rejected: one address has reached --connections-per-address-max",
         ),
     }
 }

@@ -56,6 +56,6 @@ fn admitted(request: Request) -> Result<Request, Problem> {
 fn require_single(headers: &HeaderMap) -> Result<(), Problem> {
     let is_twice = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
     SINGLE.iter().find(is_twice).map_or(Ok(()), |name| {
-        Err(Problem::bad_request(format!("the header {name} is there more than once; send it once")))
+        Err(Problem::bad_request(format!("the header {name} is repeated; send it once")))
     })
 }

@@ -81,7 +81,7 @@ fn broken(error: &axum::Error) -> Problem {
         let undecodable = cause.downcast_ref::<io::Error>().and_then(Undecodable::of);
         stalled.or_else(|| undecodable.map(|undecodable| Problem::bad_request(undecodable.to_string())))
     });
-    known.unwrap_or_else(|| Problem::bad_request("the body breaks off"))
+    known.unwrap_or_else(|| Problem::bad_request("the body was cut off"))
 }
 
 /// A small JSON object, parsed as `T`.

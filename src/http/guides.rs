@@ -56,7 +56,7 @@ async fn guide(Path(name): Path<String>) -> Response {
 }
 
 fn nothing() -> Response {
-    Problem::new(StatusCode::NOT_FOUND, "there is no such page; / lists those that there are").into_response()
+    Problem::new(StatusCode::NOT_FOUND, "there is no such page; / lists all pages").into_response()
 }
 
 impl Guide {

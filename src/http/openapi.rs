@@ -49,9 +49,9 @@ pub(super) fn document_of(root: Option<String>) -> utoipa::openapi::OpenApi {
     ),
     components(schemas(Problem)),
     tags(
-        (name = "projects", description = "Who takes part, and what they want to learn."),
-        (name = "uploads", description = "Each party brings its encodings, once."),
-        (name = "runs", description = "Linkages of what the parties brought."),
+        (name = "projects", description = "The parties of a linkage, and the kind of its result."),
+        (name = "uploads", description = "Each party uploads its encodings, once."),
+        (name = "runs", description = "Linkages of the uploaded encodings."),
         (name = "service", description = "The service itself."),
     ),
     modifiers(&Tokens),
@@ -67,7 +67,7 @@ impl Modify for Tokens {
         for (name, opens) in [
             (
                 "result_token",
-                "Opens everything in a project but uploading. The token alone, or after `Bearer`.",
+                "Gives access to everything in a project but uploading. The token alone, or after `Bearer`.",
             ),
             ("update_token", "Lets one party upload, once. The token alone, or after `Bearer`."),
             ("receipt_token", "In `permutations` projects, lets a party that has uploaded see its result."),

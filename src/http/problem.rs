@@ -61,7 +61,7 @@ impl Problem {
     /// Returns 403, the same for an absent resource and for a token without access, so that ids cannot be
     /// probed.
     pub(super) fn forbidden() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "the token does not open this, or there is no such project or run")
+        Self::new(StatusCode::FORBIDDEN, "the token has no access, or there is no such project or run")
     }
 
     /// Returns 413: the body is longer than `bytes_max`.
@@ -82,13 +82,13 @@ impl Problem {
     /// Returns 503, or the configured status: the client exceeds `limit`.
     pub(super) fn too_soon(status: StatusCode, limit: &str) -> Self {
         let detail =
-            format!("the limit on {limit} is reached; the header Retry-After says when to come again");
+            format!("the limit on {limit} is reached; retry after the time in the header Retry-After");
         Self::new(status, detail)
     }
 
     /// Returns 503 for a temporary condition.
     pub(super) fn busy(why: &'static str) -> Self {
-        let detail = format!("{why}; the header Retry-After says when to come again");
+        let detail = format!("{why}; retry after the time in the header Retry-After");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
@@ -114,17 +114,17 @@ impl Problem {
 
     /// Returns 507: there is no space for the change. Logs the cause for the operator.
     fn no_room(cause: &dyn std::error::Error) -> Self {
-        tracing::error!("cannot do what was asked for: {}", chain(cause));
+        tracing::error!("cannot carry out a request: {}", chain(cause));
         Self::new(
             StatusCode::INSUFFICIENT_STORAGE,
-            "the server has no room to write this down now; nothing has changed, and it works again once there is some",
+            "the server's disk is full; nothing has changed, and the request can be repeated once there is space",
         )
     }
 
     /// Returns 503: a store is unavailable. Logs the cause; the caller may retry.
     pub(super) fn unavailable(cause: &dyn std::error::Error) -> Self {
-        tracing::error!("cannot do what was asked for: {}", chain(cause));
-        Self::busy("the server cannot use what it stores on now, and nothing that was confirmed is lost")
+        tracing::error!("cannot carry out a request: {}", chain(cause));
+        Self::busy("the server's storage is unavailable; nothing that was confirmed is lost")
     }
 
     /// Writes the request id into the body of the response that was made of this.
@@ -137,7 +137,7 @@ impl Problem {
     pub(super) fn unexplained() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the server failed; its log names the cause beside this answer's X-Request-Id",
+            "the server failed; its log has the cause under this response's X-Request-Id",
         )
     }
 }
@@ -148,7 +148,7 @@ impl From<coordinator::Error> for Problem {
             coordinator::Error::Refused(refused) => refused.into(),
             coordinator::Error::Metadata(metadata::Error::Full(_)) => Self::no_room(&error),
             coordinator::Error::Metadata(metadata::Error::Busy) => {
-                Self::busy("more requests read the metadata than may at a time")
+                Self::busy("too many requests read the metadata at once")
             }
             coordinator::Error::Metadata(metadata::Error::Unavailable(_)) => Self::unavailable(&error),
             coordinator::Error::Metadata(_) => Self::internal(&error),

@@ -74,7 +74,7 @@ pub(super) async fn renew(
         return Err(used());
     }
     let receipt = state.coordinator.renew_receipt(project, party, accepted.upload).await?;
-    tracing::info!(project.id = %project, party, "a receipt was given anew to whoever sent the same encodings again");
+    tracing::info!(project.id = %project, party, "issued a new receipt token for the same encodings");
     Ok(receipt)
 }
 

@@ -20,7 +20,7 @@ async fn send_on(State(port): State<u16>, outside: PublicAddress, headers: Heade
         .map_or_else(|| destination(port, &headers, &uri), |host| Some(beyond(host, &outside, &uri)))
     {
         Some(there) => (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, there)]).into_response(),
-        None => Problem::bad_request("the header Host must say whom this is for").into_response(),
+        None => Problem::bad_request("the header Host must name this server").into_response(),
     }
 }
 

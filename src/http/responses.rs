@@ -25,25 +25,25 @@ macro_rules! refusals {
 refusals! {
     /// For endpoints that read stored data.
     Fault {
-        500: "The server failed; its log says why.",
+        500: "The server failed; its log has the cause.",
     }
     /// For endpoints that write.
     WriteFault {
-        500: "The server failed; its log says why.",
+        500: "The server failed; its log has the cause.",
         507: "The server's disk is full. Nothing has changed.",
     }
     /// For endpoints that need a token.
     Guarded {
         400: "The request is malformed, or lacks its `Authorization` header.",
-        403: "The token does not open this, or there is no such project or run.",
+        403: "The token has no access, or there is no such project or run.",
     }
     /// For endpoints that may require the admin token.
     AdminOnly {
-        401: "The operator keeps this to the administrator: `Authorization` holds the admin token.",
+        401: "`Authorization` must hold the admin token.",
     }
     /// For endpoints that read a small JSON object.
     SmallBody {
-        400: "The body is not what is described here, or a header is missing.",
+        400: "The body is not as described, or a header is missing.",
         408: "The body stopped arriving.",
         413: "The body is too large.",
         415: "The body is not JSON, or has a content coding other than gzip, deflate and zstd.",
@@ -51,16 +51,16 @@ refusals! {
     /// For endpoints that take uploads.
     UploadBody {
         400: "A header is missing or wrong, or the upload is malformed. Nothing of it is kept; the token stays unused.",
-        403: "The token does not open this or has been used, or the project uses blocking and the upload has no blocks, or the other way round.",
+        403: "The token has no access or has been used, or the project uses blocking and the upload has no blocks, or the other way round.",
         408: "The body stopped arriving. The token stays unused.",
         413: "The body is too large. The token stays unused.",
         415: "The body is of another media type, or has a content coding other than gzip, deflate and zstd.",
-        503: "As many uploads as the server reads at a time are under way, or another upload with this token has not ended. `Retry-After` says when to come again.",
+        503: "All upload slots are in use, or another upload with this token is under way. Retry after the time in `Retry-After`.",
         507: "The server's disk is full. The token stays unused.",
     }
     /// For binary uploads.
     UploadFault {
-        500: "The server failed; its log says why. The token stays unused.",
+        500: "The server failed; its log has the cause. The token stays unused.",
     }
     /// For uploads that may name objects.
     UploadOrDisabled {
@@ -68,8 +68,8 @@ refusals! {
     }
     /// For endpoints that need the object store.
     Disabled {
-        500: "The object store is not enabled, or hands out no credentials (title `Feature Disabled`), or the server failed.",
-        503: "The object store does not answer now.",
+        500: "The object store is not enabled, or issues no credentials (title `Feature Disabled`), or the server failed.",
+        503: "The object store is unavailable.",
     }
     /// For posting a run.
     ProjectInError {
@@ -80,7 +80,7 @@ refusals! {
     NoResult {
         404: "The run has no result yet.",
         500: "The run failed, and its status says why. Or the stored result is missing or damaged, or the server failed.",
-        503: "The object store is to hand out credentials and does not answer now.",
+        503: "The object store, which issues the credentials, is unavailable.",
     }
 }
 

@@ -73,7 +73,7 @@ async fn lost(Extract(state): Extract<State>, outside: PublicAddress, uri: Uri) 
 
 /// Answers a path that does not exist.
 pub(super) async fn unknown() -> Response {
-    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; /docs says what there is").into_response()
+    Problem::new(StatusCode::NOT_FOUND, "not found; /docs lists the endpoints").into_response()
 }
 
 pub(super) async fn wrong_method() -> Problem {

@@ -40,7 +40,7 @@ pub(super) fn result_type() -> RefOr<Schema> {
     schema(json!({
         "type": "string",
         "enum": ["groups", "permutations", "similarity_scores"],
-        "description": "What the runs bring: `groups` of records that are the same person; `permutations`, one for \
+        "description": "The result of the runs: `groups` of records that are the same person; `permutations`, one for \
                         each of two parties, with a mask for the analyst; `similarity_scores` of all candidate pairs.",
     }))
 }
@@ -55,7 +55,7 @@ pub(super) fn threshold() -> RefOr<Schema> {
         "format": "double",
         "exclusiveMinimum": 0,
         "maximum": 1,
-        "description": "The Dice coefficient from which a pair of records counts.",
+        "description": "The least Dice coefficient of a candidate pair.",
         "examples": [0.85],
     }))
 }

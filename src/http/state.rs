@@ -83,8 +83,8 @@ impl State {
 
     fn crowded(&self) -> Problem {
         let under_way = self.settings.uploads_max;
-        tracing::warn!(under_way, "an upload was refused: no other came to its end in time (--uploads-max)");
-        Problem::busy("as many uploads as the server reads at a time are under way")
+        tracing::warn!(under_way, "upload rejected: no upload slot became free within 30 s (--uploads-max)");
+        Problem::busy("all upload slots are in use")
     }
 
     /// Makes a change that frees more space than it takes. On a full disk, releases the ballast for it.
@@ -95,7 +95,7 @@ impl State {
         match change().await {
             Err(coordinator::Error::Metadata(metadata::Error::Full(_))) if self.ballast.release() => {
                 tracing::warn!(
-                    "the disk is full; what was set aside is given up so that something can be removed"
+                    "the disk is full; releasing the ballast so that something can be deleted"
                 );
                 Ok(change().await?)
             }

@@ -115,7 +115,7 @@ async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Pro
         }
     }
     if is_uploading(state, project, party).await? {
-        return Err(Problem::busy("another upload with this token has begun and not ended"));
+        return Err(Problem::busy("another upload with this token is under way"));
     }
     Ok(state.coordinator.begin_upload(project, party).await?)
 }
@@ -187,7 +187,7 @@ impl Slot {
     /// Unlocks the token before the response if possible, and otherwise in the background.
     async fn let_go(self) {
         if let Err(error) = self.try_to_let_go().await {
-            tracing::warn!("an upload has failed, and that cannot be written down yet: {}", chain(&*error));
+            tracing::warn!("an upload has failed, and that cannot be recorded yet: {}", chain(&*error));
             tokio::spawn(self.keep_trying().in_current_span());
         }
     }
@@ -271,9 +271,9 @@ impl From<objects::Error> for Problem {
 
 /// Returns 507: there is no space for an upload now. Logs the reason for the operator.
 fn full(why: impl std::error::Error) -> Problem {
-    tracing::error!("an upload was refused: {}", chain(&why));
+    tracing::error!("upload rejected: {}", chain(&why));
     Problem::new(
         StatusCode::INSUFFICIENT_STORAGE,
-        "the server has no room for this upload now; nothing of it is kept, and the token stays unused",
+        "the server has no space for this upload; nothing of it is kept, and the token stays unused",
     )
 }

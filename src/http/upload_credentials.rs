@@ -93,7 +93,7 @@ impl From<Pass> for Credentials {
 
 impl From<NoPass> for Problem {
     fn from(error: NoPass) -> Self {
-        tracing::warn!("a client gets no credentials: {}", chain(&error));
+        tracing::warn!("no credentials for a client: {}", chain(&error));
         match error {
             NoPass::Refused(_) => Problem::disabled(),
             NoPass::Away(_) => Self::new(

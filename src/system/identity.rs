@@ -75,7 +75,7 @@ impl Register {
         };
         let read = parse(&text).map(|(identity, made)| Self { folder: folder.to_owned(), identity, made });
         if read.is_none() {
-            tracing::warn!(path = %path.display(), "the file is damaged and is written again");
+            tracing::warn!(path = %path.display(), "rewriting a damaged file");
         }
         Ok(read)
     }

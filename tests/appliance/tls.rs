@@ -145,7 +145,7 @@ async fn a_certificate_is_swapped_under_load_and_no_request_fails() {
         let server = &server;
         async move {
             eventually("the certificate is read again", async || {
-                (server.log().matches("the TLS certificate was read again").count() >= count).then_some(())
+                (server.log().matches("TLS certificate reloaded").count() >= count).then_some(())
             })
             .await;
         }
@@ -157,7 +157,7 @@ async fn a_certificate_is_swapped_under_load_and_no_request_fails() {
     // One that does not belong to the key: the old one stays, and it says so.
     fs::write(files.path("certificate"), pair().0).unwrap();
     eventually("the mistake is logged", async || {
-        server.log().contains("the old one stays: the private key in").then_some(())
+        server.log().contains("keeping the old one: the private key in").then_some(())
     })
     .await;
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -283,5 +283,5 @@ fn a_self_signed_certificate_from_a_clock_that_was_ahead_is_made_again() {
     let server = Entityd::in_folder(folder, &["--tls", "self-signed"]);
     assert_ne!(fs::read_to_string(server.data_dir().join("tls/certificate.pem")).unwrap(), early);
     let log = server.log();
-    assert!(log.contains("a new self-signed certificate was made") && log.contains("fingerprint"), "{log}");
+    assert!(log.contains("a new self-signed certificate was generated") && log.contains("fingerprint"), "{log}");
 }

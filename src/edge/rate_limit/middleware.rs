@@ -72,9 +72,9 @@ impl RateLimit {
 
     fn refuse(&self, address: IpAddr, request: &Request, allowance: &Allowance) -> Response {
         if let Some(count) = self.refused.count() {
-            tracing::warn!(count, %address, limit = allowance.limit, "requests came too soon and were refused");
+            tracing::warn!(count, %address, limit = allowance.limit, "requests rate-limited");
         }
-        tracing::debug!(limit = allowance.limit, "a request came too soon and was refused");
+        tracing::debug!(limit = allowance.limit, "request rate-limited");
         metrics::too_soon(allowance.limit);
         metrics::request(
             self.listener,

@@ -134,7 +134,7 @@ impl Tls {
                 seen = found;
                 let this = Arc::clone(&self);
                 if let Err(error) = spawn_blocking(move || this.read_again()).await {
-                    tracing::error!("reading the certificate again failed: {error}");
+                    tracing::error!("reloading the TLS certificate failed: {error}");
                 }
             }
         }
@@ -143,10 +143,10 @@ impl Tls {
     fn read_again(&self) {
         match read(&self.files, &self.provider, &self.clock) {
             Ok(presented) => {
-                tracing::info!(fingerprint = presented.fingerprint, "the TLS certificate was read again");
+                tracing::info!(fingerprint = presented.fingerprint, "TLS certificate reloaded");
                 *self.presented.write() = presented;
             }
-            Err(error) => tracing::error!("the new TLS certificate is not used, the old one stays: {error}"),
+            Err(error) => tracing::error!("rejecting the new TLS certificate and keeping the old one: {error}"),
         }
     }
 }

@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// Its private key needs a passphrase.
     #[error(
-        "the private key in {} is encrypted, and there is nobody to ask for its passphrase; decrypt it with `openssl pkey -in \
+        "the private key in {} is encrypted, and the server cannot ask for its passphrase; decrypt it with `openssl pkey -in \
          FILE -out NEW-FILE`, and keep the new one readable by the server alone",
         path.display()
     )]

@@ -49,8 +49,8 @@ pub(super) fn keep(
         let Pair { fingerprint, .. } = Pair::read(&path, &path, provider, now)?;
         tracing::warn!(
             fingerprint,
-            "a new self-signed certificate was made, since the old one is not good any more: {why}; clients that know the \
-             old one need {}",
+            "a new self-signed certificate was generated, because the old one is no longer valid: {why}; clients that \
+             trust the old one need {}",
             folder.join(PUBLIC).display()
         );
     }
@@ -62,8 +62,8 @@ fn warn_of_others(path: &Path, pair: &Pair, names: &[String]) {
     let others: Vec<_> = names.iter().filter(|name| !pair.names.contains(name)).map(String::as_str).collect();
     if !others.is_empty() {
         tracing::warn!(
-            "the self-signed certificate is not for {}, and clients that come by that name refuse it: remove {}, and \
-             the next start makes another",
+            "the self-signed certificate is not for {}, and clients that use that name reject it: remove {}, and \
+             the next start generates another",
             others.join(", "),
             path.display()
         );

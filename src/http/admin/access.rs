@@ -118,8 +118,8 @@ pub(in crate::http) fn bare(header: &str) -> &str {
     }
 }
 
-const MISSING: &str = "this takes the admin token, in the header Authorization";
-const WRONG: &str = "this takes the admin token, and the header Authorization holds something else";
+const MISSING: &str = "the header Authorization is missing; it holds the admin token";
+const WRONG: &str = "the header Authorization does not hold the admin token";
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

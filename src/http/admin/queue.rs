@@ -155,7 +155,7 @@ pub(super) async fn retry(
 ) -> Result<Json<Value>, Problem> {
     let jobs = body(dead)?.find(&admin).await?;
     let count = admin.broker.redrive(&jobs, admin.clock.steady()).await?;
-    tracing::info!(jobs = count, "dead jobs are tried again");
+    tracing::info!(jobs = count, "retrying dead jobs");
     Ok(Json(json!({ "jobs": count })))
 }
 
@@ -166,7 +166,7 @@ pub(super) async fn discard(
 ) -> Result<Json<Value>, Problem> {
     let jobs = body(dead)?.find(&admin).await?;
     let count = admin.broker.discard(&jobs, admin.clock.steady()).await?;
-    tracing::info!(jobs = count, "dead jobs are forgotten");
+    tracing::info!(jobs = count, "discarded dead jobs");
     Ok(Json(json!({ "jobs": count })))
 }
 

@@ -38,7 +38,7 @@ pub(in crate::http) struct Accepted {
     params(("project_id" = String, Path, description = "The project."),
            ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service.")),
     security(("update_token" = [])),
-    responses((status = 201, description = "It was accepted.", body = Accepted), Guarded, UploadBody, UploadOrDisabled))]
+    responses((status = 201, description = "Upload accepted.", body = Accepted), Guarded, UploadBody, UploadOrDisabled))]
 pub(in crate::http) async fn json(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -63,11 +63,11 @@ pub(in crate::http) async fn json(
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/binaryclks", tag = "uploads", operation_id = "uploadBinary",
     request_body(content = schemas::BinaryBody, content_type = "application/octet-stream"),
     params(("project_id" = String, Path, description = "The project."),
-           ("Hash-Count" = u32, Header, minimum = 1, description = "How many encodings there are."),
+           ("Hash-Count" = u32, Header, minimum = 1, description = "Number of encodings."),
            ("Hash-Size" = u32, Header, minimum = 1, description = "Bytes of each encoding."),
            ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service.")),
     security(("update_token" = [])),
-    responses((status = 201, description = "It was accepted.", body = Accepted), Guarded, UploadBody, UploadFault))]
+    responses((status = 201, description = "Upload accepted.", body = Accepted), Guarded, UploadBody, UploadFault))]
 pub(in crate::http) async fn binary(
     Extract(state): Extract<State>,
     caller: Caller,

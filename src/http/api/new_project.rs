@@ -18,7 +18,7 @@ const PARTIES_MAX: u32 = 100;
 
 /// A project to create.
 #[derive(Deserialize, ToSchema)]
-#[schema(description = "What a project is to be. Members that are not listed are ignored.")]
+#[schema(description = "A project to create. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewProject {
     /// The linkage schema, by which the parties encode; returned exactly as it is. Only `clkConfig.l`, the
     /// length of an encoding in bits, is read.
@@ -82,7 +82,7 @@ fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     // in two ways.
     if let Some(name) = twice::first(schema) {
         return Err(Problem::bad_request(format!(
-            "`schema`: the member {name:?} is there twice in one object"
+            "`schema`: the member {name:?} is repeated in one object"
         )));
     }
     let config = member(schema, "clkConfig").filter(|config| config.get().starts_with('{'));

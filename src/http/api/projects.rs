@@ -81,7 +81,7 @@ pub(in crate::http) async fn list(
 /// Needs no token, unless the operator requires the admin token. The response has the tokens of all parties;
 /// they cannot be retrieved again.
 #[utoipa::path(post, path = "/api/v1/projects", tag = "projects", operation_id = "createProject", request_body = NewProject,
-    responses((status = 201, description = "It exists.", body = CreatedProject), AdminOnly, SmallBody, WriteFault))]
+    responses((status = 201, description = "Project created.", body = CreatedProject), AdminOnly, SmallBody, WriteFault))]
 pub(in crate::http) async fn create(
     Extract(state): Extract<State>,
     _: ProjectCreator,
@@ -129,7 +129,7 @@ fn described(project: ProjectState) -> Result<ProjectDescription, Problem> {
 #[utoipa::path(delete, path = "/api/v1/projects/{project_id}", tag = "projects", operation_id = "deleteProject",
     params(("project_id" = String, Path, description = "The project.")),
     security(("result_token" = [])),
-    responses((status = 204, description = "It is gone."), Guarded, WriteFault))]
+    responses((status = 204, description = "Project deleted."), Guarded, WriteFault))]
 pub(in crate::http) async fn delete(
     Extract(state): Extract<State>,
     caller: Caller,

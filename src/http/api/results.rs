@@ -72,7 +72,7 @@ pub(in crate::http) async fn result(
         Err(error) => return Err(unreadable(&state, &caller, error).await),
     };
     let chunks =
-        chunks.inspect_err(|error| tracing::error!("a result cannot be sent to its end: {}", chain(error)));
+        chunks.inspect_err(|error| tracing::error!("sending a result failed: {}", chain(error)));
     let headers =
         [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
     let answer = (headers, Body::from_stream(chunks)).into_response();
@@ -101,7 +101,7 @@ async fn address(
     match external.admit_download(project.id, file.as_str(), host).await {
         Ok((credentials, object)) => Ok(Some(Json(Address { credentials, object }).into_response())),
         Err(refused @ NoPass::Refused(_)) => {
-            tracing::warn!("a client gets no credentials: {refused}");
+            tracing::warn!("no credentials for a client: {refused}");
             Ok(None)
         }
         Err(away @ NoPass::Away(_)) => Err(away.into()),

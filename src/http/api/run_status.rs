@@ -111,7 +111,7 @@ struct Progress {
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run.")),
     security(("result_token" = []), ("receipt_token" = [])),
-    responses((status = 200, description = "How far it is.", body = RunStatus), Guarded, Fault))]
+    responses((status = 200, description = "The progress.", body = RunStatus), Guarded, Fault))]
 pub(in crate::http) async fn status(
     Extract(state): Extract<State>,
     caller: Caller,

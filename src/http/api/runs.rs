@@ -20,7 +20,7 @@ use crate::model::{Run, Threshold};
 
 /// A run to create.
 #[derive(Deserialize, ToSchema)]
-#[schema(description = "What a run is to be. Members that are not listed are ignored.")]
+#[schema(description = "A run to create. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewRun {
     /// The least score of a candidate pair: above 0 and at most 1.
     #[serde(deserialize_with = "threshold")]
@@ -96,7 +96,7 @@ pub(in crate::http) async fn list(
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/runs", tag = "runs", operation_id = "postRun", request_body = NewRun,
     params(("project_id" = String, Path, description = "The project.")),
     security(("result_token" = [])),
-    responses((status = 201, description = "It is there.", body = PostedRun), Guarded, SmallBody, ProjectInError))]
+    responses((status = 201, description = "Run created.", body = PostedRun), Guarded, SmallBody, ProjectInError))]
 pub(in crate::http) async fn post(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -129,7 +129,7 @@ pub(in crate::http) async fn describe(
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run.")),
     security(("result_token" = [])),
-    responses((status = 204, description = "It is gone."), Guarded, WriteFault))]
+    responses((status = 204, description = "Run deleted."), Guarded, WriteFault))]
 pub(in crate::http) async fn delete(
     Extract(state): Extract<State>,
     caller: Caller,

@@ -38,7 +38,7 @@ pub(in crate::http) struct ServiceVersion {
 ///
 /// Cheap enough for the health check of a load balancer.
 #[utoipa::path(get, path = "/api/v1/status", tag = "service", operation_id = "status",
-    responses((status = 200, description = "It is well.", body = ServiceStatus), Fault))]
+    responses((status = 200, description = "The service is healthy.", body = ServiceStatus), Fault))]
 pub(in crate::http) async fn status(Extract(state): Extract<State>) -> Result<Json<ServiceStatus>, Problem> {
     let status = state.coordinator.status().await?;
     Ok(Json(ServiceStatus { status: "ok", project_count: status.projects, rate: status.rate.unwrap_or(1) }))

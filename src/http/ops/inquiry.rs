@@ -50,7 +50,7 @@ impl Inquiry {
         let left = self.patience.saturating_sub(since.elapsed());
         match timeout(left, answer.wait_for(Option::is_some)).await {
             Ok(Ok(answer)) => answer.clone().flatten(),
-            Ok(Err(_)) => Some("asking has failed; the log says how".to_owned()),
+            Ok(Err(_)) => Some("the check has failed; see the log".to_owned()),
             Err(_) => Some(format!("no answer for {:.1} s", since.seconds())),
         }
     }
@@ -115,6 +115,6 @@ mod tests {
         let fails = Inquiry::new(|| async { Err(io::Error::other("gone")) });
         assert_eq!(fails.answer().await.as_deref(), Some("gone"));
         let panics = Inquiry::new(|| async { panic!("a test panics") as Result<(), io::Error> });
-        assert!(panics.answer().await.unwrap().contains("the log says how"));
+        assert!(panics.answer().await.unwrap().contains("see the log"));
     }
 }

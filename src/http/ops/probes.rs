@@ -80,10 +80,10 @@ impl fmt::Display for Findings {
 fn of_phase(phase: Phase) -> Vec<Finding> {
     let fault = |at: Phase, text: &str| (phase == at).then(|| text.to_owned());
     vec![
-        Finding { name: "started", fault: fault(Phase::Starting, "what is stored is being opened") },
+        Finding { name: "started", fault: fault(Phase::Starting, "the stores are being opened") },
         Finding {
             name: "migrated",
-            fault: fault(Phase::Migrating, "what an older version has stored is being brought up to date"),
+            fault: fault(Phase::Migrating, "data of an older version is being upgraded"),
         },
         Finding {
             name: "not-draining",
@@ -198,7 +198,7 @@ fn has_room(folders: &[PathBuf], free_min: u64) -> io::Result<()> {
         }
         if room.free_bytes < free_min {
             return Err(io::Error::other(format!(
-                "{} bytes are free in {}, below the {free_min} at which uploads are refused (--disk-free-min)",
+                "{} bytes are free in {}, below the {free_min} at which uploads are rejected (--disk-free-min)",
                 room.free_bytes,
                 folder.display()
             )));
@@ -208,7 +208,7 @@ fn has_room(folders: &[PathBuf], free_min: u64) -> io::Result<()> {
 }
 
 fn unseen(folder: &Path, error: &io::Error) -> io::Error {
-    io::Error::other(format!("{} cannot be looked at: {error}", folder.display()))
+    io::Error::other(format!("cannot check {}: {error}", folder.display()))
 }
 
 /// Runs a check on a blocking thread.

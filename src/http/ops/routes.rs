@@ -136,7 +136,7 @@ async fn elsewhere(State(ops): State<Ops>, request: Request) -> Response {
 async fn nothing() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
-        "there is nothing here; there are /healthz, /startupz, /readyz, /metrics, and what is under /admin",
+        "not found; there are /healthz, /startupz, /readyz, /metrics and /admin",
     )
 }
 

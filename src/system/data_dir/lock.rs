@@ -49,7 +49,7 @@ fn holder(file: &mut File) -> String {
     let text = String::from_utf8_lossy(&bytes);
     let word: String =
         text.trim().chars().take_while(|char| !char.is_control()).take(HOLDER_CHARS_MAX).collect();
-    if word.is_empty() { "that did not say which".to_owned() } else { word }
+    if word.is_empty() { "of unknown id".to_owned() } else { word }
 }
 
 fn without_locks(cause: io::Error) -> io::Error {

@@ -173,7 +173,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _first = DataDir::open(folder.path()).unwrap();
         for (word, said) in [
-            (&b""[..], "process that did not say which"),
+            (&b""[..], "process of unknown id"),
             (b"\xff\xff", "process \u{fffd}"),
             (b"7\n", "process 7;"),
         ] {

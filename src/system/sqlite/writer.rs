@@ -221,14 +221,14 @@ impl Desk<'_> {
         match self.try_to(waiting) {
             Ok(()) => {
                 if self.shared.outage.record_success() {
-                    tracing::warn!(path = %self.shared.path.display(), "the database takes changes again");
+                    tracing::warn!(path = %self.shared.path.display(), "the database is writable again");
                 }
                 Ok(())
             }
             Err(error) => {
                 let error = self.explain(error);
                 if !self.shared.outage.is_failing() {
-                    tracing::error!(path = %self.shared.path.display(), "the database takes no changes: {error}");
+                    tracing::error!(path = %self.shared.path.display(), "the database is not writable: {error}");
                 }
                 self.shared.outage.record_failure();
                 self.connection = None;

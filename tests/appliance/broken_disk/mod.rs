@@ -95,7 +95,7 @@ fn shim() -> &'static Path {
 async fn come_again(answer: Response) {
     assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
     let detail = refused(answer, 503).await;
-    assert!(detail.contains("cannot use what it stores on"), "{detail}");
+    assert!(detail.contains("storage is unavailable"), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

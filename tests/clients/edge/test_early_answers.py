@@ -68,7 +68,7 @@ def test_who_sends_a_gibibyte_with_a_wrong_token_sees_403(server, version, large
     url, _ = uploads(server)
     arguments = [version, "-H", EXPECT[expect], "-H", "Authorization: wrong", *BINARY]
     status, said = send(server, url, large, *arguments)
-    assert status == 403 and "the token does not open this" in said
+    assert status == 403 and "the token has no access" in said
 
 
 @pytest.mark.parametrize("expect", EXPECT)

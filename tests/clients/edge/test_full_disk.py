@@ -208,7 +208,7 @@ def test_killed_on_a_full_disk_it_starts_on_the_full_disk_and_loses_nothing(tmp_
             disk.fill()
         restart(server)
         with Api(server.url) as api:
-            assert "what was set aside is given up" in server.log.read_text()
+            assert "releasing the ballast" in server.log.read_text()
             disk.fill()
             assert api.get("/status").json()["project_count"] == 2
             big.api = waiting.api = run.api = api

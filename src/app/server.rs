@@ -310,9 +310,7 @@ async fn close_databases(coordinator: &Coordinator, buckets: Option<&Buckets>) {
 fn ballast(data_dir: &DataDir) -> Ballast {
     let ballast = Ballast::of(data_dir.path());
     if ballast.release_if_needed() {
-        tracing::error!(
-            "the disk is full; releasing the ballast: delete projects, or free some space"
-        );
+        tracing::error!("the disk is full; releasing the ballast: delete projects, or free some space");
     }
     ballast
 }

@@ -1,4 +1,4 @@
-//! `entityd completions`: for the shell that completes commands and flags.
+//! `entityd completions`: completion scripts for shells.
 
 use clap::{Args, Command};
 use clap_complete::Shell;

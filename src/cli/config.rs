@@ -1,4 +1,4 @@
-//! `entityd config`: what the settings are.
+//! `entityd config`: shows the settings.
 
 use clap::{Args, Subcommand};
 

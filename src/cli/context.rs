@@ -7,7 +7,7 @@ use crate::system::{file_size, threads};
 /// Threads of a command beside those that wait for the network and those that compute.
 const THREADS: usize = 8;
 
-/// The threads that wait for the network and the disk.
+/// Returns the runtime for network and disk.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let refused = |error| Failure::Failed(format!("cannot start threads: {error}"));
     threads::rehearse(2 * threads::cores() + THREADS).map_err(refused)?;
@@ -18,7 +18,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(runtime)
 }
 
-/// The kernel of this name, for commands that compare by themselves.
+/// Returns the kernel of this name, for commands that compare without a server.
 pub(super) fn kernel(name: &str) -> Result<Kernel, String> {
     let name = name.parse::<KernelName>().map_err(|error| error.to_string())?;
     Kernel::named(name).map_err(|error| error.to_string())

@@ -14,7 +14,7 @@ use super::{Failure, output};
 pub(super) enum Destination {
     /// Standard output, a device or a pipe: written as it comes.
     Stream(Box<dyn Write + Send>),
-    /// A file beside the one that is meant.
+    /// A temporary file beside the destination.
     File { writing: NamedTempFile, path: PathBuf },
 }
 
@@ -35,7 +35,7 @@ impl Destination {
         opened.map_err(|error| cannot_write(path, &error))
     }
 
-    /// Everything is written: gives the file its name.
+    /// Completes the output: renames the file to its destination.
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stream(mut stream) => stream.flush().map_err(|error| Failure::output(&error)),
@@ -46,7 +46,7 @@ impl Destination {
     }
 }
 
-/// A temporary file in the folder of `path`, as readable as any new file.
+/// Makes a temporary file in the folder of `path`, as readable as any new file.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();

@@ -28,24 +28,24 @@ pub enum Failure {
     /// The command line or a setting is wrong.
     #[error("{0}")]
     Usage(String),
-    /// The input is not acceptable, or a limit was reached.
+    /// The input is invalid, or a limit was reached.
     #[error("{0}")]
     Input(String),
     /// Ctrl-C, or SIGTERM.
     #[error("interrupted")]
     Interrupted,
-    /// Whoever read the output has stopped: nothing to say, and nobody to say it to.
+    /// The reader of the output has closed it: there is nothing to report.
     #[error("the output was closed")]
     OutputClosed,
 }
 
 impl Failure {
-    /// A failure outside the program, with everything that led to it.
+    /// Makes a failure outside the program, with its chain of causes.
     pub(super) fn because(error: &dyn Error) -> Self {
         Self::Failed(chain(error))
     }
 
-    /// The failure to write to standard output.
+    /// Makes the failure to write to standard output.
     pub fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::OutputClosed
@@ -57,7 +57,7 @@ impl Failure {
 
 /// Turns any error into a [`Failure`] of something outside the program.
 pub(super) trait OrFail<T> {
-    /// The value, or the failure because of the error.
+    /// Returns the value, or the failure because of the error.
     fn or_fail(self) -> Result<T, Failure>;
 }
 
@@ -73,7 +73,7 @@ impl From<crate::config::Mistake> for Failure {
     }
 }
 
-/// Says what went wrong, and turns it into the exit code.
+/// Prints the failure, and returns the exit code.
 pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     let code = match failure {

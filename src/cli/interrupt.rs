@@ -10,12 +10,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit;
 
-/// Files and directories that are of no use unless the command ends well.
+/// Files and directories to remove unless the command succeeds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unfinished(Arc<Mutex<Vec<PathBuf>>>);
 
 impl Unfinished {
-    /// From now on, Ctrl-C and SIGTERM remove what was added here and end the process.
+    /// Starts to handle Ctrl-C and SIGTERM: they remove the files and end the process.
     pub(super) fn watch(runtime: &Runtime) -> Self {
         let unfinished = Self::default();
         let clearing = unfinished.clone();
@@ -35,13 +35,13 @@ impl Unfinished {
 
     fn clear(&self) {
         for path in self.0.lock().iter() {
-            // It may be gone already, and nobody waits for an answer.
+            // Best effort: it may be gone already.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM. Without a way to hear of them they end the process by themselves.
+/// Waits for Ctrl-C or SIGTERM. If no handler can be installed, they end the process by themselves.
 pub(super) async fn stopped() {
     let hear = |kind| signal(kind).ok();
     let (Some(mut interrupt), Some(mut terminate)) =

@@ -30,8 +30,8 @@ use crate::system::signals;
 
 /// Privacy-preserving record linkage in one binary
 ///
-/// Parties hash their people locally into Bloom-filter encodings; entityd compares the encodings and
-/// gives back who is who, without ever seeing a name.
+/// Parties hash their people locally into Bloom-filter encodings; entityd compares the encodings and reports
+/// which records are the same person, without ever seeing a name.
 #[derive(Debug, Parser)]
 #[command(name = "entityd", version, after_help = exit::CODES)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
@@ -54,7 +54,7 @@ enum Command {
     Completions(completions::Arguments),
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     signals::unblock();
     tls::install_provider();
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
         }
         Err(help) => {
             let code = ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(exit::USAGE));
-            // Whoever closes a pipe has seen enough: that is no failure.
+            // A reader that closes the pipe is no failure.
             output::stdout()
                 .and_then(|_| help.print().map_err(|error| Failure::output(&error)))
                 .map_or_else(|failure| exit::code(Err(failure)), |()| code)
@@ -78,7 +78,7 @@ fn run(command: Command) -> Result<(), Failure> {
         temporary::choose();
     }
     if !matches!(command, Command::Serve(_) | Command::Link(_) | Command::Encode(_)) {
-        // Before the work rather than after it.
+        // Check the output before the work rather than after it.
         output::stdout()?;
     }
     match command {

@@ -1,4 +1,4 @@
-//! Words to the outside: results on standard output, complaints on standard error.
+//! Standard output.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,15 @@ use super::Failure;
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
 ctor::declarative::ctor! {
-    /// Looks before `main`: by then the standard library has put /dev/null in the place of what is closed, and whatever is
-    /// written there is lost in silence.
+    /// Runs before `main`: by then the standard library has put /dev/null in the place of a closed output,
+    /// and everything written there is lost silently.
     #[ctor(unsafe)]
     fn look() {
         CLOSED.store(fcntl_getfd(rustix::stdio::stdout()) == Err(Errno::BADF), Ordering::Relaxed);
     }
 }
 
-/// Standard output, for a command that has something to write there.
+/// Returns standard output, or a failure if it is closed.
 pub(super) fn stdout() -> Result<io::Stdout, Failure> {
     if CLOSED.load(Ordering::Relaxed) {
         return Err(Failure::output(&Errno::BADF.into()));

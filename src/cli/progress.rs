@@ -27,8 +27,8 @@ impl Progress {
         Self { bar, task: String::new() }
     }
 
-    /// A new task has begun, or the present one has come this far, from 0 to 1. A line is written only
-    /// when the task is new.
+    /// Reports a new task, or progress of the current one, from 0 to 1. A line is written only for a new
+    /// task.
     pub(super) fn show(&mut self, task: &str, done: f64) {
         let is_new = self.task != task;
         if is_new {
@@ -40,7 +40,7 @@ impl Progress {
                 bar.set_position((done.clamp(0.0, 1.0) * STEPS as f64) as u64);
             }
             None if is_new => {
-                // Nobody is left to tell when standard error is closed.
+                // Best effort: standard error may be closed.
                 let _ = writeln!(io::stderr(), "{task}");
             }
             None => {}

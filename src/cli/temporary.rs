@@ -7,8 +7,8 @@ use rustix::fs::{Access, access};
 
 use super::exit;
 
-/// Takes another directory for temporary files where that of the system (`TMPDIR`, or /tmp) is missing or not to be
-/// written: /var/tmp, or else the current one. Says so.
+/// Chooses another directory for temporary files where that of the system (`TMPDIR`, or /tmp) is missing or
+/// not writable: /var/tmp, or else the current one. Prints the choice.
 pub(super) fn choose() {
     let asked = env::temp_dir();
     if is_usable(&asked) {
@@ -21,7 +21,7 @@ pub(super) fn choose() {
         other.display(),
         asked.display()
     ));
-    // It is overridden once in a process: there is no earlier choice.
+    // It is set once in a process: there is no earlier choice.
     let _ = tempfile::env::override_temp_dir(&other);
 }
 

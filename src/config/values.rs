@@ -1,4 +1,4 @@
-//! Gathers the text of every setting from whoever gave it first.
+//! Gathers the text of every setting from its first source.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ impl Values {
     }
 
     /// The value of `key`, read from the text that wins. The others must be readable too: they count as soon as
-    /// whoever overrides them goes away.
+    /// the overriding source goes away.
     pub(super) fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Mistake> {
         let value = |given: &Given| {
             read(given.value.trim()).ok_or_else(|| Mistake::BadValue {
@@ -71,7 +71,7 @@ impl Values {
 }
 
 /// Flag over environment over file over the reference service's name over default. The last two are only
-/// there when nobody else gave a value: a variable of another service's may well mean something else to it.
+/// there when no other source gave a value: a variable of another service's may well mean something else to it.
 fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given> {
     let given = |value: &str, source| Given { key: key.name.to_owned(), value: value.to_owned(), source };
     let environment = |variable: &str| lookup(&inputs.environment, variable);
@@ -82,7 +82,7 @@ fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given
     let entry = entry.map(|entry| given(&entry.value, entry.source()));
     let mut all: Vec<_> = [flag, variable, entry].into_iter().flatten().collect();
     if all.is_empty() {
-        // Compose files hand variables on that nobody set: those are empty.
+        // Compose files pass unset variables on as empty ones.
         let alias =
             key.alias.and_then(|alias| Some((alias, environment(alias).filter(|v| !v.trim().is_empty())?)));
         all.push(match alias {

@@ -103,7 +103,9 @@ impl Accepted {
         let mut peer = self.peer;
         if let Some(client) = config.trusted_proxies.announced(peer, &mut self.stream).await? {
             peer = client;
-            self.permit.identify(client).map_err(|_| io::Error::other("too many connections of one client"))?;
+            self.permit
+                .identify(client)
+                .map_err(|_| io::Error::other("too many connections of one client"))?;
         }
         let stream = match &config.tls {
             Some(tls) => match tls.accept(self.stream).await {

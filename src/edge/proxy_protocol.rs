@@ -115,7 +115,7 @@ mod tests {
         let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
         for bytes in [
             b"GET / HTTP/1.1\r\n\r\n".as_slice(),
-            b"PROXY TCP4 nobody 10.0.0.1 1 2\r\n",
+            b"PROXY TCP4 no-address 10.0.0.1 1 2\r\n",
             b"PROXY TCP4 ::1 ::1 1 2\r\n",
             b"PROXY TCP4\r\n",
             b"PROXY",

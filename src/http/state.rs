@@ -94,9 +94,7 @@ impl State {
     {
         match change().await {
             Err(coordinator::Error::Metadata(metadata::Error::Full(_))) if self.ballast.release() => {
-                tracing::warn!(
-                    "the disk is full; releasing the ballast so that something can be deleted"
-                );
+                tracing::warn!("the disk is full; releasing the ballast so that something can be deleted");
                 Ok(change().await?)
             }
             done => Ok(done?),

@@ -202,7 +202,7 @@ impl ClientStore {
 fn not_listed() -> Problem {
     Problem::bad_request(
         "`file.endpoint` names an object store that this server does not read from: upload to where \
-         authorize-external-upload says, and leave `endpoint` out; whoever runs the server may list other stores with \
+         authorize-external-upload says, and leave `endpoint` out; the operator may list other stores with \
          --external-endpoints",
     )
 }

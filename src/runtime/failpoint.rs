@@ -2,10 +2,9 @@
 //!
 //! Two environment variables, read once; without them a step costs one load:
 //!
-//! - `ENTITYD_BREAKPOINT=step` aborts the process when the step is reached, as if it were killed there;
-//!   `step@3` when it is reached for the third time; `step!` stops the process in its tracks instead, until it is
-//!   killed or continued by a signal; `step#` panics, every time; `step~` goes on for ever, until the job is told to
-//!   stop (at the beginning of a job alone).
+//! - `ENTITYD_BREAKPOINT=step` aborts the process when the step is reached, as a kill would; `step@3` when it is
+//!   reached for the third time; `step!` stops the process, until it is killed or continued by a signal; `step#`
+//!   panics, every time; `step~` does not end until the job is stopped (at the beginning of a job alone).
 //! - `ENTITYD_SLOW_MS=step=ms,step=ms` makes steps take that much longer.
 //!
 //! Steps are `body` (each piece of an upload as it arrives), `spooled` (an upload that is complete), and the kinds

@@ -283,5 +283,8 @@ fn a_self_signed_certificate_from_a_clock_that_was_ahead_is_made_again() {
     let server = Entityd::in_folder(folder, &["--tls", "self-signed"]);
     assert_ne!(fs::read_to_string(server.data_dir().join("tls/certificate.pem")).unwrap(), early);
     let log = server.log();
-    assert!(log.contains("a new self-signed certificate was generated") && log.contains("fingerprint"), "{log}");
+    assert!(
+        log.contains("a new self-signed certificate was generated") && log.contains("fingerprint"),
+        "{log}"
+    );
 }

@@ -1,4 +1,4 @@
-//! `entityd bench ingest`: from the body of an upload to encodings at rest, on one core.
+//! `entityd bench ingest`: from the body of an upload to stored encodings, on one core.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Says a line or more.
+/// Runs the benchmark and prints the report.
 type Say<'a> = &'a dyn Fn(&str) -> Result<(), Error>;
 
 /// The shape of an upload.
@@ -95,7 +95,7 @@ impl Arguments {
         output::print(&format!("{line}\n"))
     }
 
-    /// Measures each form, and tells `say` as soon as it is done.
+    /// Measures each form, and calls `say` with each result.
     fn measure_all(&self, say: Say<'_>) -> Result<[Measured; 3], Error> {
         let dir = match &self.dir {
             Some(dir) => tempfile::tempdir_in(dir),
@@ -117,7 +117,7 @@ impl Arguments {
         Ok(measured)
     }
 
-    /// Writes an upload, and goes back to its beginning.
+    /// Writes an upload, and returns to its beginning.
     fn generate(&self, form: Form, upload: &mut File) -> Result<u64, Error> {
         let mut out = BufWriter::with_capacity(1 << 20, &mut *upload);
         let mut chance = ChaCha20Rng::seed_from_u64(1);

@@ -1,4 +1,4 @@
-//! `entityd bench`: how fast this machine is.
+//! `entityd bench`: benchmarks of this machine.
 
 mod ingest;
 mod objects;

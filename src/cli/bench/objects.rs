@@ -131,7 +131,7 @@ impl Arguments {
         })
     }
 
-    /// Puts that many objects, and says how many a second.
+    /// Puts that many objects, and returns the rate a second.
     async fn put(&self, store: &AmazonS3, kind: &str, count: u32, content: &Bytes) -> Result<f64, Failure> {
         let watch = Stopwatch::start();
         let puts = stream::iter(0..count).map(|number| async move {
@@ -141,7 +141,7 @@ impl Arguments {
         Ok(f64::from(count) / watch.seconds())
     }
 
-    /// Gets that many objects in full, and says how many a second.
+    /// Gets that many objects in full, and returns the rate a second.
     async fn get(&self, store: &AmazonS3, kind: &str, count: u32, size: usize) -> Result<f64, Failure> {
         let watch = Stopwatch::start();
         let gets = stream::iter(0..count).map(|number| async move {
@@ -194,7 +194,7 @@ fn connect(target: &Target, region: &str) -> Result<AmazonS3, Failure> {
         .or_fail()
 }
 
-/// Makes the bucket, by a presigned request: the store itself cannot ask for that.
+/// Makes the bucket by a presigned request, since the client library cannot.
 async fn create_bucket(store: &AmazonS3) -> Result<(), Failure> {
     let url = store.signed_url(Method::PUT, &Path::default(), Duration::from_mins(1)).await.or_fail()?;
     let answer = reqwest::Client::new().put(url).send().await.or_fail()?;
@@ -213,7 +213,7 @@ fn of_environment(endpoint: &str) -> Result<Target, Failure> {
     })
 }
 
-/// Settings of a server that nobody else will use.
+/// Settings of a private server.
 fn private_settings(folder: &File) -> Result<Settings, Failure> {
     let any_port = "127.0.0.1:0".to_owned();
     let flags = [

@@ -1,11 +1,11 @@
-//! Encodings as a Bloom filter makes them of people, without the people: for measuring alone.
+//! Encodings like those of people, generated without people: for measuring alone.
 
 /// Bits that one token sets.
 const HASHES: u64 = 20;
 /// Tokens of a record at 1024 bits.
 const TOKENS: u64 = 28;
 
-/// Two matrices of `records` rows. Half of the right records are left ones with a few tokens changed.
+/// Returns two matrices of `records` rows. Half of the right records are left ones with a few tokens changed.
 pub(super) fn encodings(records: usize, encoding_bytes: usize) -> (Vec<u8>, Vec<u8>) {
     let mut draw = Draw(1);
     let tokens = (TOKENS * encoding_bytes as u64).div_ceil(128);
@@ -37,7 +37,7 @@ fn encode(tokens: &[u64], encoding_bytes: usize) -> Vec<u8> {
 pub(super) struct Draw(u64);
 
 impl Draw {
-    /// The stream of this seed.
+    /// Returns the stream of this seed.
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -49,12 +49,12 @@ impl Draw {
         mixed ^ mixed >> 31
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// One of some hundreds of tokens, the first much more often than the last.
+    /// Returns one of some hundreds of tokens, the first much more often than the last.
     fn token(&mut self) -> u64 {
         let uniform = self.next() as f64 / u64::MAX as f64;
         (uniform * uniform * 600.0) as u64

@@ -16,9 +16,9 @@ use crate::queue::{Broker, Claim, Error, Lease, NewJob, Share};
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::runtime::entropy::Entropy;
 
-/// The longest a claim waits; when everything is done it finds out.
+/// The longest wait of a claim, after which it checks whether everything is done.
 const WAIT: Duration = Duration::from_millis(100);
-/// Bytes of a payload that say which job it is and when it was enqueued.
+/// The bytes of a payload that hold the job's number and its enqueue time.
 const STAMP_BYTES: usize = 16;
 
 /// Puts jobs through the job queue: enqueue, claim, run (nothing), acknowledge
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Arguments {
     /// Jobs a second that are offered, evenly, by single-job enqueues; 0: as many as possible
     #[arg(long, default_value_t = 0)]
     rate: u64,
-    /// Jobs that wait in the queue all the while, in a queue that nobody claims from
+    /// Jobs that wait all the while in a queue that no worker claims from
     #[arg(long, default_value_t = 0)]
     backlog: usize,
     /// Threads for clients and workers
@@ -148,7 +148,7 @@ async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, 
     Ok(report)
 }
 
-/// Fills the queue that nobody claims from.
+/// Fills the queue that no worker claims from.
 async fn fill(arguments: &Arc<Arguments>, broker: &Arc<SledBroker>) -> Result<(), Error> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
@@ -192,7 +192,7 @@ struct Course {
     delivered: Vec<AtomicU8>,
 }
 
-/// Puts the jobs through; microseconds from enqueue to start for each.
+/// Puts the jobs through; returns microseconds from enqueue to start for each.
 async fn put_through(arguments: &Arc<Arguments>, broker: &Arc<SledBroker>) -> Result<Vec<u32>, Error> {
     let course = Arc::new(Course {
         arguments: Arc::clone(arguments),
@@ -218,7 +218,7 @@ async fn put_through(arguments: &Arc<Arguments>, broker: &Arc<SledBroker>) -> Re
 }
 
 impl Course {
-    /// A client: one batch after another, each on the disk before the next.
+    /// Runs a client: one batch after another, each on the disk before the next.
     async fn enqueue(self: Arc<Self>) -> Result<(), Error> {
         let (jobs, batch) = (self.arguments.jobs, self.arguments.batch);
         loop {
@@ -237,7 +237,7 @@ impl Course {
         self.broker.enqueue(&jobs, now).await.map(|_| ())
     }
 
-    /// Offers single jobs at an even rate, whether or not earlier ones have been answered.
+    /// Enqueues single jobs at an even rate, whether or not earlier ones have been answered.
     async fn offer(self: Arc<Self>) -> Result<(), Error> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.arguments.rate as u32);
         let mut calls = JoinSet::new();

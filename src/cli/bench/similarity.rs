@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// Records to generate on either side
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     records: u32,
-    /// The score from which a pair counts
+    /// Least score of a candidate pair
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
     /// Threads that compare (0: one for each core)
@@ -60,16 +60,16 @@ struct Report {
     encoding_bytes: usize,
     threads: usize,
     kernel: KernelName,
-    /// Parts of a signature, learnt from a sample; 0 where nothing is sifted.
+    /// Parts of a signature, learnt from a sample; 0 without sifting.
     signature_parts: usize,
     /// The share of pairs whose common bits were counted.
     counted_share: f64,
-    /// The same with every pair counted, over a part of the left side.
+    /// The rate with every pair counted, over a part of the left side.
     brute_force_per_second: f64,
 }
 
 impl Arguments {
-    /// Compares, and prints how fast it went.
+    /// Compares, and prints the rate.
     pub(super) fn run(self) -> Result<(), Failure> {
         let pool = Pool::new(self.threads).map_err(|error| Failure::output(&error))?;
         let (left, right) = self.matrices()?;

@@ -13,7 +13,7 @@ use crate::runtime::clock::Stopwatch;
 
 /// Solves random candidate pairs
 ///
-/// The pairs are made up as they are solved, so memory is the solver's own. With --runs they lie in
+/// The pairs are generated as they are solved, so memory is the solver's own. With --runs they are in
 /// temporary files instead, as comparing would leave them, and are merged on the way to the solver.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -44,7 +44,7 @@ struct Report {
     runs: u32,
     seconds: f64,
     groups: u64,
-    /// Absent where the system does not say.
+    /// `None` where the system does not report it.
     peak_resident_bytes: Option<u64>,
 }
 
@@ -88,7 +88,7 @@ impl Arguments {
     }
 }
 
-/// Pairs of random records with falling scores. Two may be of the same records: rarely enough.
+/// Pairs of random records with falling scores. Two may have the same records: rarely enough.
 fn random_pairs(count: u64, parties: u32, records: u32) -> impl Iterator<Item = Result<Pair, pairs::Error>> {
     let mut draw = super::people::Draw::new(1);
     (0..count).map(move |at| {
@@ -106,7 +106,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (done, watch.seconds())
 }
 
-/// The pairs dealt out at random over `count` files, each of which is sorted as they are.
+/// Distributes the pairs at random over `count` files, each of which is sorted like the pairs.
 fn written(
     pairs: impl Iterator<Item = Result<Pair, pairs::Error>>,
     count: u32,
@@ -125,7 +125,7 @@ fn written(
     finished.collect()
 }
 
-/// Temporary files where the system keeps them.
+/// Temporary files in the system's directory.
 struct Temporary;
 
 impl Scratch for Temporary {

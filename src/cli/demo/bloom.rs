@@ -1,13 +1,13 @@
-//! Encodes people as Bloom filters, as a data provider does before anything leaves the house.
+//! Encodes people as Bloom filters, as a data provider does before any data leaves it.
 //!
-//! Every field is cut into bigrams of its text with a blank at either end (`" a", "an", "na", "a "`);
-//! in the date of birth a bigram counts together with its position. Field name and bigram go through
-//! `BLAKE2b` keyed with the parties' shared secret; each 16-bit word of the 64-byte tag, modulo 1024,
-//! names a bit, and the first few of them, more for fields that tell people apart better, are set.
-//! Whoever lacks the key cannot try names out, and similar texts still share most of their bits.
+//! Every field is cut into bigrams of its text with a blank at either end (`" a", "an", "na", "a "`); in the
+//! date of birth a bigram counts together with its position. Field name and bigram go through `BLAKE2b` keyed
+//! with the parties' shared secret; each 16-bit word of the 64-byte tag, modulo 1024, names a bit, and the
+//! first few of them, more for fields that tell people apart better, are set. Without the key names cannot be
+//! tried out, and similar texts still share most of their bits.
 //!
-//! This keeps a demo honest; it does not harden the filters against frequency attacks as a real
-//! linkage schema does.
+//! This keeps a demo honest; it does not harden the filters against frequency attacks as a real linkage
+//! schema does.
 //!
 //! Source: Schnell, Bachteler & Reiher (2009), doi:10.1186/1472-6947-9-41.
 
@@ -21,10 +21,10 @@ use super::people::Person;
 pub(super) const ENCODING_BYTES: usize = 128;
 const BITS: usize = ENCODING_BYTES * 8;
 
-/// The secret that the parties share and the server never sees.
+/// The secret of the parties, which the server does not have.
 const KEY: &[u8] = b"only the data providers know this";
 
-/// The people as rows of [`ENCODING_BYTES`] bytes each, one after the other.
+/// Encodes the people as rows of [`ENCODING_BYTES`] bytes each, one after the other.
 pub(super) fn encode(people: &[Person]) -> Vec<u8> {
     let keyed = Blake2bMac512::new_from_slice(KEY).expect("the key is at most 64 bytes long");
     let mut rows = vec![0; people.len() * ENCODING_BYTES];

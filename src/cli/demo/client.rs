@@ -1,4 +1,4 @@
-//! The conversation of a party and an analyst with the server, over HTTP.
+//! The HTTP requests of a party and an analyst.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::bloom::ENCODING_BYTES;
 use crate::cli::Failure;
 use crate::model::Threshold;
 
-/// Talks to one server.
+/// A client of one server.
 pub(super) struct Client {
     http: reqwest::Client,
     /// Up to and including `/api/v1`.
     base: String,
 }
 
-/// A new project, with the tokens that open it.
+/// A new project with its tokens.
 #[derive(Debug, Deserialize)]
 pub(super) struct Project {
     #[serde(rename = "project_id")]
@@ -51,7 +51,7 @@ struct StageProgress {
 pub(super) type Groups = Vec<Vec<(usize, usize)>>;
 
 impl Client {
-    /// A client of the API at `base`.
+    /// Returns a client of the API at `base`.
     pub(super) fn new(base: String) -> Self {
         Self { http: reqwest::Client::new(), base }
     }
@@ -75,7 +75,7 @@ impl Client {
         self.ask::<serde_json::Value>(request).await.map(drop)
     }
 
-    /// Starts a run and gives back its path.
+    /// Starts a run and returns its path.
     pub(super) async fn start_run(&self, project: &Project, threshold: Threshold) -> Result<String, Failure> {
         #[derive(Deserialize)]
         struct Run {
@@ -87,8 +87,7 @@ impl Client {
         Ok(format!("{path}/{}", run.run_id))
     }
 
-    /// Waits for the run and gives back the number of comparisons it took; `seen` hears what the run
-    /// is doing and how far it is.
+    /// Waits for the run and returns its number of comparisons; calls `seen` with its stage and progress.
     pub(super) async fn wait(
         &self,
         project: &Project,
@@ -112,7 +111,7 @@ impl Client {
         }
     }
 
-    /// The groups that a completed run found.
+    /// Returns the groups of a completed run.
     pub(super) async fn groups(&self, project: &Project, run: &str) -> Result<Groups, Failure> {
         #[derive(Deserialize)]
         struct Result {

@@ -15,7 +15,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// The directory `keep`, new or empty until now, or a temporary one.
+    /// Uses the directory `keep`, which must be new or empty, or a temporary one.
     pub(super) fn open(keep: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = keep else {
             let temporary = tempfile::tempdir().map_err(|error| failed("a temporary directory", &error))?;
@@ -37,12 +37,12 @@ impl Folder {
         self.path.join("data")
     }
 
-    /// The directory, if it stays.
+    /// Returns the directory, if it is kept.
     pub(super) fn kept(&self) -> Option<&Path> {
         self.temporary.is_none().then_some(self.path.as_path())
     }
 
-    /// Keeps the parties' people and encodings, if anything is kept.
+    /// Writes the parties' people and encodings, if anything is kept.
     pub(super) fn keep(&self, registers: &[Register], rows: &[Vec<u8>]) -> Result<(), Failure> {
         for (party, (register, rows)) in registers.iter().zip(rows).enumerate() {
             self.write(&format!("party-{party}.csv"), spreadsheet(register).as_bytes())?;
@@ -51,7 +51,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Keeps a file, if anything is kept.
+    /// Writes a file, if anything is kept.
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<(), Failure> {
         let Some(folder) = self.kept() else { return Ok(()) };
         let path = folder.join(name);
@@ -63,7 +63,7 @@ fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot write {what}: {error}"))
 }
 
-/// The people as CSV. The last column is the truth: who the record really is.
+/// Formats the people as CSV. The last column is the ground truth: the real person of each record.
 fn spreadsheet(register: &Register) -> String {
     let mut text = String::from("record,given,family,born,place,person\n");
     for (record, (who, person)) in register.people.iter().zip(&register.truth).enumerate() {

@@ -10,16 +10,16 @@ use super::people::{Register, shared};
 pub(super) struct Score {
     /// Pairs found, right or wrong.
     pub(super) pairs_found: u64,
-    /// Pairs there are to be found.
+    /// True pairs.
     pub(super) pairs_true: u64,
-    /// The share of the pairs found that are right; 1 if none was found.
+    /// Precision: the share of found pairs that are true; 1 if none was found.
     pub(super) precision: f64,
-    /// The share of the pairs there are that were found.
+    /// Recall: the share of true pairs that were found.
     pub(super) recall: f64,
 }
 
 impl Score {
-    /// Scores `groups` against what is known of the registers.
+    /// Scores `groups` against the registers.
     pub(super) fn of(groups: &Groups, registers: &[Register]) -> Self {
         let person = |&(party, record): &(usize, usize)| registers[party].truth[record];
         let (mut found, mut right) = (0, 0);

@@ -1,4 +1,4 @@
-//! `entityd demo`: a whole linkage on invented people, from names to groups, and how good it is.
+//! `entityd demo`: a linkage of invented people, from names to groups, with its quality.
 
 mod bloom;
 mod rng;
@@ -35,10 +35,9 @@ use crate::telemetry;
 
 /// Links invented people, from names to groups, on a private server
 ///
-/// Makes a dataset for each party: half of its records are people whom every party knows, each
-/// written down with its own typing errors. Encodes them as Bloom filters, uploads the encodings over
-/// HTTP to a server that runs for this demo alone, links them, and compares what was found with the
-/// truth.
+/// Makes a dataset for each party: half of its records are people known to every party, each written down
+/// with its own typing errors. Encodes them as Bloom filters, uploads the encodings over HTTP to a server
+/// that runs for this demo alone, links them, and compares the result with the ground truth.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
@@ -48,13 +47,13 @@ pub(super) struct Arguments {
     /// Parties
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = count(2..=100))]
     parties: usize,
-    /// Dice coefficient from which two records are candidates for being one person
+    /// Least Dice coefficient of a candidate pair
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
     /// Seed of the people; the same seed makes the same people
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// The loops that compare: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
+    /// Comparison kernel: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Keep the server's data and the generated files in this new or empty directory
@@ -118,7 +117,7 @@ impl Arguments {
         let client = Client::new(format!("http://{}/api/v1", server.api()));
         let outcome = tokio::select! {
             outcome = self.link(&client, rows, progress) => outcome,
-            // Going on to the end removes the temporary directory.
+            // A normal end removes the temporary directory.
             () = interrupt::stopped() => Err(Failure::Interrupted),
         };
         server.stop().await;
@@ -169,12 +168,12 @@ impl Arguments {
     }
 }
 
-/// A whole number of things.
+/// A positive number.
 fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(range)
 }
 
-/// Settings of a server that nobody else will use.
+/// Settings of a private server.
 fn private_settings(folder: &Folder) -> Result<Settings, Failure> {
     let any_port = "127.0.0.1:0".to_owned();
     let flags = [

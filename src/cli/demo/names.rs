@@ -1,5 +1,5 @@
-//! Names and places, the commonest first. The people generator draws early entries more often, as
-//! names are in life: a few are everywhere, most are rare.
+//! Names and places, the commonest first. The generator draws early entries more often: as in life, a few
+//! names are common and most are rare.
 
 /// Given names.
 pub(super) const GIVEN: &str = "\

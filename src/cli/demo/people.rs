@@ -1,14 +1,14 @@
-//! Synthetic people, and what several registrars make of them.
+//! Synthetic people, and the records that different registrars make of them.
 //!
-//! Half of each party's records are people that every party knows; the others are known to it alone.
-//! Each party wrote its people down by itself, with its own typing errors, in its own order. Nothing
-//! but the seed decides the outcome.
+//! Half of each party's records are people that every party knows; the others are known to it alone. Each
+//! party wrote its people down by itself, with its own typing errors, in its own order. The seed alone
+//! decides the outcome.
 
 use super::names::{FAMILY, GIVEN, PLACES};
 use super::rng::SeededRng;
 use super::typos::mistype;
 
-/// Somebody, as somebody wrote them down.
+/// A person's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Person {
     pub(super) given: String,
@@ -18,7 +18,7 @@ pub(super) struct Person {
     pub(super) place: String,
 }
 
-/// A party's list, with what only the demo knows: who each record really is.
+/// A party's list, with the ground truth: the real person of each record.
 pub(super) struct Register {
     /// The records.
     pub(super) people: Vec<Person>,
@@ -31,7 +31,7 @@ pub(super) const fn shared(records: usize) -> usize {
     records.div_ceil(2)
 }
 
-/// The registers of `parties` parties, `records` records each.
+/// Returns the registers of `parties` parties, `records` records each.
 pub(super) fn registers(parties: usize, records: usize, seed: u64) -> Vec<Register> {
     let (mut rng, names) = (SeededRng::seeded(seed), Names::new());
     let own = records - shared(records);
@@ -60,7 +60,7 @@ impl Names {
         Self { given: words(GIVEN), family: words(FAMILY), places: words(PLACES) }
     }
 
-    /// Somebody new.
+    /// Invents a person.
     fn person(&self, rng: &mut SeededRng) -> Person {
         let mut family = rng.pick_ranked(&self.family).to_owned();
         if rng.happens(0.04) {
@@ -73,7 +73,7 @@ impl Names {
         Person { given, family, born: birthday(rng), place: rng.pick_ranked(&self.places).to_owned() }
     }
 
-    /// The person as a registrar types them: most fields right, some not.
+    /// Returns the person as a registrar types them: most fields right, some not.
     fn write_down(&self, person: &Person, rng: &mut SeededRng) -> Person {
         let mut copy = person.clone();
         for field in [&mut copy.given, &mut copy.family, &mut copy.place] {
@@ -97,7 +97,7 @@ fn birthday(rng: &mut SeededRng) -> String {
     format!("{year:04}{month:02}{:02}", 1 + rng.below(days))
 }
 
-/// Day and month swapped, or one digit wrong.
+/// Swaps day and month, or changes one digit.
 fn misread_date(born: &str, rng: &mut SeededRng) -> String {
     if rng.happens(0.4) {
         return format!("{}{}{}", &born[..4], &born[6..], &born[4..6]);

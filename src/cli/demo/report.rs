@@ -28,7 +28,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// One line for each figure.
+    /// Formats one line for each figure.
     pub(super) fn table(&self) -> String {
         let seconds = format!(
             "{:.2} (people and encodings {:.2}, uploads {:.2}, run {:.2})",
@@ -50,7 +50,7 @@ impl Report {
         )
     }
 
-    /// The conversation in curl. With `kept`, the files are there.
+    /// Formats the requests as curl commands. With `kept`, they name the files there.
     pub(super) fn commands(&self, kept: Option<&Path>) -> String {
         let hint = if kept.is_some() { "" } else { " (`entityd demo --keep DIR` keeps the files)" };
         let heading = format!("The same by hand, beside a running `entityd serve`{hint}:");
@@ -87,7 +87,7 @@ fn lines(lines: impl IntoIterator<Item = String>) -> String {
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// A number with a comma after every three digits.
+/// Formats a number with a comma after every three digits.
 pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);

@@ -1,4 +1,4 @@
-//! Draws from a seeded stream, so that a demo can be repeated.
+//! Random draws from a seed, so that a demo can be repeated.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -7,18 +7,18 @@ use rand_core::{Rng, SeedableRng};
 pub(super) struct SeededRng(ChaCha8Rng);
 
 impl SeededRng {
-    /// The draws that belong to `seed`.
+    /// Returns the draws of `seed`.
     pub(super) fn seeded(seed: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// A number in `0..limit`, each about equally likely.
+    /// Returns a number in `0..limit`, each about equally likely.
     pub(super) fn below(&mut self, limit: usize) -> usize {
         // Multiply and shift: the bias is below limit / 2^64.
         ((u128::from(self.0.next_u64()) * limit as u128) >> 64) as usize
     }
 
-    /// A number in [0, 1).
+    /// Returns a number in [0, 1).
     pub(super) fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }

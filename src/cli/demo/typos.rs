@@ -5,7 +5,7 @@ use super::rng::SeededRng;
 /// The rows of a keyboard; the wrong key is usually the next one.
 const ROWS: [&str; 3] = ["qwertyuiop", "asdfghjkl", "zxcvbnm"];
 
-/// `word` with one slip: a neighbouring key, a letter left out, one typed twice, or two in the wrong
+/// Returns `word` with one slip: a neighbouring key, a letter left out, one typed twice, or two in the wrong
 /// order. An empty word stays empty.
 pub(super) fn mistype(word: &str, rng: &mut SeededRng) -> String {
     let mut letters: Vec<char> = word.chars().collect();

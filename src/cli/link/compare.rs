@@ -1,4 +1,4 @@
-//! Every record of a party against every record of another with which it shares a block.
+//! Compares every record of a party with every record of another that shares a block.
 
 use std::fs::File;
 use std::io::{BufReader, Seek};

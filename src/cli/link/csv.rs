@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use crate::linkage::pairs::{self, Pair};
 use crate::linkage::solver::{self, Groups};
 
-/// One line for each record that is in a group.
+/// Writes one line for each record that is in a group.
 pub(super) fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
     let mut out = BufWriter::new(out);
     writeln!(out, "group,dataset_index,record_index")?;
@@ -19,7 +19,7 @@ pub(super) fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// One line for each candidate pair, in the order of `pairs`. Scores read back as the same doubles.
+/// Writes one line for each candidate pair, in the order of `pairs`. Scores read back as the same doubles.
 pub(super) fn write_scores(
     pairs: impl IntoIterator<Item = Result<Pair, pairs::Error>>,
     out: impl Write,

@@ -1,4 +1,4 @@
-//! The files that are to be linked: each becomes a matrix on disk, with its block entries beside it.
+//! The files to link: each becomes a matrix on disk, with its block entries beside it.
 
 use std::fs::File;
 use std::io::{self, Seek};
@@ -31,8 +31,8 @@ pub(super) struct Input {
     pub(super) entries: Box<dyn ScratchFile>,
 }
 
-/// Reads the files at `paths`; those called `.bin` have rows of `encoding_bytes`. All have encodings of
-/// one size that can be linked, and all have blocks or none has.
+/// Reads the files at `paths`; those called `.bin` have rows of `encoding_bytes`. All have encodings of one
+/// size that can be linked, and all have blocks or none has.
 pub(super) fn read(
     paths: &[PathBuf],
     encoding_bytes: Option<u32>,
@@ -125,14 +125,14 @@ impl Reading<'_> {
         Ok(Input { path: self.path.to_owned(), summary, matrix, entries })
     }
 
-    /// The file, unpacked if it is compressed.
+    /// Opens the file, unpacked if it is compressed.
     fn open(&self) -> Result<File, Failure> {
         let file = File::open(self.path).map_err(|error| self.unreadable(&explained(self.path, error)))?;
         let kind = file.metadata().map_err(|error| self.unreadable(&error))?;
         if kind.is_dir() {
             return Err(self.refuse("is a folder; give the files in it, one for each party"));
         }
-        // What comes from a pipe is read more than once, too.
+        // A pipe is copied, since it is read more than once.
         let file = if kind.is_file() { file } else { self.copied(|to| io::copy(&mut &file, &mut &*to))? };
         let head = self.head(&file)?;
         let Some(coding) = packed::coding(self.path, &head) else { return Ok(file) };
@@ -141,7 +141,7 @@ impl Reading<'_> {
         Ok(unpacked)
     }
 
-    /// The beginning of a file that is worth being read.
+    /// Returns the first bytes of a file that can be read.
     fn head(&self, file: &File) -> Result<Vec<u8>, Failure> {
         let head = packed::head(file).map_err(|error| self.unreadable(&error))?;
         if head.is_empty() {
@@ -155,7 +155,7 @@ impl Reading<'_> {
         }
     }
 
-    /// A file without a name that is written by `write`, to be read from its beginning.
+    /// Makes an unnamed file that `write` fills, to be read from its beginning.
     fn copied(&self, write: impl FnOnce(&File) -> io::Result<u64>) -> Result<File, Failure> {
         let mut copy = self.workspace.nameless().or_fail()?;
         write(&copy).map_err(|error| self.unreadable(&error))?;

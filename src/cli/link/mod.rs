@@ -25,19 +25,20 @@ use crate::runtime::compute::Pool;
 
 /// Links files of encodings without a server
 ///
-/// Each file is one party's upload: JSON as for the API (`clks`, `clknblocks`, or `encodings` with or
-/// without `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything
-/// between them. A file may be compressed with gzip or zstd (.bin.gz, .bin.zst). All files have encodings of the same size, a multiple of 8 bytes, and all have blocks
-/// or none has. The order of the files numbers the datasets, and decides between equal scores. The
-/// result is what a server would answer. What lies on the way to it goes to TMPDIR, or /tmp, which
-/// should have room for twice the files; where there is none, to /var/tmp or the current directory.
+/// Each file is one party's upload: JSON as for the API (`clks`, `clknblocks`, or `encodings` with or without
+/// `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything between them. A
+/// file may be compressed with gzip or zstd (.bin.gz, .bin.zst). All files have encodings of the same size, a
+/// multiple of 8 bytes, and all have blocks or none has. The order of the files numbers the datasets, and
+/// decides between equal scores. The result is the one that a server would return. Temporary files go to
+/// TMPDIR, or /tmp, which should have space for twice the files; if that is missing, to /var/tmp or the
+/// current directory.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
     /// A file for each party, at least two
     #[arg(required = true, num_args = 2.., value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Dice coefficient from which two records are candidates for being one person
+    /// Least Dice coefficient of a candidate pair
     #[arg(long, value_name = "T")]
     threshold: Threshold,
     /// Result to write
@@ -52,10 +53,10 @@ pub(super) struct Arguments {
     /// Bytes in an encoding of a .bin file
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4096))]
     encoding_bytes: Option<u32>,
-    /// Candidate pairs to find at most; protects memory and disk
+    /// Most candidate pairs to find; protects memory and disk
     #[arg(long, value_name = "N", default_value_t = 500_000_000)]
     pairs_max: u64,
-    /// The loops that compare: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
+    /// Comparison kernel: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Threads that compare; 0 is one for each core

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
-/// Bytes that tell what a file is: a tar archive says so behind its first name.
+/// Bytes needed to recognise a file: a tar archive has its mark behind its first name.
 const HEAD_BYTES: usize = 512;
 
 /// The compression of a file.
@@ -17,7 +17,7 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// Files that hold others, or are compressed in a way that is not read: how they begin, and where.
+/// Unsupported archives and compressions, by their first bytes and the position of these.
 const UNREAD: [(usize, &[u8], &str); 7] = [
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"PK\x05\x06", "a zip archive"),
@@ -28,7 +28,7 @@ const UNREAD: [(usize, &[u8], &str); 7] = [
     (0, b"BZh", "compressed with bzip2"),
 ];
 
-/// The first bytes of a file; where it is read next does not change.
+/// Returns the first bytes of a file, without moving its position.
 pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     let mut head = vec![0; HEAD_BYTES];
     let mut length = 0;
@@ -70,7 +70,7 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     found.filter(|what| !(holds_rows(path) && what.ends_with("bzip2")))
 }
 
-/// Writes what is in a compressed file to another.
+/// Unpacks a compressed file into another.
 pub(super) fn unpack(file: File, coding: Coding, mut to: &File) -> io::Result<u64> {
     let file = BufReader::new(file);
     let mut unpacked: Box<dyn Read> = match coding {

@@ -1,4 +1,4 @@
-//! A party's records, and which of them are in which block.
+//! A party's records and their blocks.
 
 use super::input::Input;
 use super::workspace::Workspace;
@@ -16,7 +16,7 @@ pub(super) struct Party {
     header: Header,
 }
 
-/// Makes an index of each input.
+/// Builds the index of each input.
 pub(super) fn index(
     inputs: Vec<Input>,
     workspace: &Workspace,
@@ -50,17 +50,17 @@ impl Party {
         self.header.records
     }
 
-    /// Its blocks, from the first.
+    /// Returns its blocks, from the first.
     pub(super) fn directory(&self) -> Result<Directory<&[u8]>, layout::Error> {
         Directory::open(&self.index[..])
     }
 
-    /// Fails if bytes that were looked at could not be read.
+    /// Fails if bytes that were read from the mapping could not be read.
     pub(super) fn check(&self) -> Result<(), objects::Error> {
         self.matrix.check().and_then(|()| self.index.check())
     }
 
-    /// Its records, ready to be looked at.
+    /// Returns its records for comparison.
     pub(super) fn stored(&self) -> Stored<'_> {
         let index = Index::reopen(self.header, &self.index).expect("the index was checked when it was made");
         Stored { index, matrix: &self.matrix }

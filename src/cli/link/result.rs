@@ -1,4 +1,4 @@
-//! From sorted candidate pairs to what was asked for.
+//! Turns sorted candidate pairs into the requested result.
 
 use std::io::Write;
 

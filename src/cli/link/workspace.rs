@@ -1,5 +1,4 @@
-//! A temporary directory with everything a linkage leaves on the way to its result. It is removed at
-//! the end, whatever the end is.
+//! A temporary directory with the intermediate files of a linkage. It is removed in any case.
 
 use std::fs::File;
 use std::io;
@@ -14,11 +13,11 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::{ProjectId, RunId};
 use crate::objects::{Blob, Error, Key, Objects, Staged, keys};
 
-/// The only project there is, and its only run.
+/// The only project, and its only run.
 const PROJECT: ProjectId = ProjectId::from_bytes([0; 24]);
 const RUN: RunId = RunId::from_bytes([0; 24]);
 
-/// The place where the work is done.
+/// The directory and the runtime of a linkage.
 pub(super) struct Workspace {
     objects: Objects,
     runtime: Runtime,
@@ -45,27 +44,27 @@ impl Workspace {
         &self.unfinished
     }
 
-    /// An empty file without a name: gone when it is closed.
+    /// Makes an unnamed file, which is gone when it is closed.
     pub(super) fn nameless(&self) -> io::Result<File> {
         tempfile::tempfile_in(self.folder.path())
     }
 
-    /// An empty file.
+    /// Makes an empty file.
     pub(super) fn stage(&self) -> Result<Staged, Error> {
         self.objects.stage()
     }
 
-    /// The encodings of `party`, which have been written to `file`, as one slice.
+    /// Returns the encodings of `party`, written to `file` before, as one slice.
     pub(super) fn matrix(&self, party: usize, file: Staged) -> Result<Blob, Error> {
         self.map(file, &keys::matrix(PROJECT, party as u32, 0))
     }
 
-    /// The block index of `party`, which has been written to `file`, as one slice.
+    /// Returns the block index of `party`, written to `file` before, as one slice.
     pub(super) fn index(&self, party: usize, file: Staged) -> Result<Blob, Error> {
         self.map(file, &keys::index(PROJECT, party as u32, 0))
     }
 
-    /// The plan of the linkage, which has been written to `file`, as one slice.
+    /// Returns the plan of the linkage, written to `file` before, as one slice.
     pub(super) fn plan(&self, file: Staged) -> Result<Blob, Error> {
         self.map(file, &keys::plan(PROJECT, RUN))
     }

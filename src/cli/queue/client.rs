@@ -1,4 +1,4 @@
-//! Asks a server's administration.
+//! A client of a server's administration.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::cli::exit::OrFail;
 use crate::http::admin::TOKEN_CHARS_MIN;
 use crate::system::secret;
 
-/// Holds the admin token, unless a file does.
+/// The variable with the admin token, if there is no file.
 const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
-/// The type of our refusals.
+/// The media type of error responses.
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Which server, and what opens it.
+/// The options that name a server and its token.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Address of the server's listener for operations
@@ -36,13 +36,13 @@ pub(super) struct Options {
     /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
     #[arg(long, global = true, value_name = "FILE", env = "ENTITYD_ADMIN_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// The certificate of a server with TLS, or of who signed it; `tls/certificate.pem` in its data directory
-    /// if it is self-signed
+    /// Certificate of a server with TLS, or of its CA; `tls/certificate.pem` in its data directory if it is
+    /// self-signed
     #[arg(long, global = true, value_name = "FILE", env = "ENTITYD_OPS_CA")]
     ca: Option<PathBuf>,
 }
 
-/// Asks one server.
+/// A client of one server.
 pub(super) struct Client {
     http: reqwest::Client,
     /// Up to and including `/admin`.
@@ -50,7 +50,7 @@ pub(super) struct Client {
     token: Zeroizing<String>,
 }
 
-/// Trusts whom the system trusts, and `ca`.
+/// Trusts the system's CAs, and `ca`.
 fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
     let Some(path) = ca else { return Ok(reqwest::Client::builder()) };
     let said = |error: &dyn std::fmt::Display| Failure::Failed(format!("--ca {}: {error}", path.display()));
@@ -61,7 +61,7 @@ fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
 }
 
 impl Client {
-    /// A client of the server that the options name.
+    /// Returns a client of the server that the options name.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
         let server = options.server.trim_end_matches('/');
         if !["http://", "https://"].iter().any(|scheme| server.starts_with(scheme)) {
@@ -106,7 +106,7 @@ impl Client {
         if is_ours { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
-    /// The status and the JSON of an answer that is no refusal.
+    /// Returns the JSON of a successful response.
     async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Value), Failure> {
         let away = |error: reqwest::Error| {
             let error = error.without_url();
@@ -128,7 +128,7 @@ impl Client {
         }
     }
 
-    /// The server itself has refused, and says why.
+    /// Returns the failure for a response that the server rejected.
     fn refused(&self, status: StatusCode, detail: &str) -> Failure {
         match status {
             StatusCode::UNAUTHORIZED => {

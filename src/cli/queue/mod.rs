@@ -1,5 +1,5 @@
-//! `entityd queue`: what waits, what is in hand, what has died, and stepping in. The embedded queue belongs to the
-//! server's process, so this asks the server.
+//! `entityd queue`: inspects and controls the job queues. The embedded queue belongs to the server's process,
+//! so this asks the server.
 
 mod client;
 mod table;
@@ -16,12 +16,12 @@ use client::Client;
 /// The interval at which a draining queue is checked.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Looks at the queues of a server, and steps in
+/// Inspects and controls the queues of a server
 ///
-/// Asks the listener for operations of a running server for what only its administrator may know. The admin token was
-/// printed when the server first started: give it in a file (--token-file) or in the environment
-/// (`ENTITYD_ADMIN_TOKEN`). If it is lost, remove `admin-token` from the data directory, and the next start of the
-/// server prints a new one.
+/// Calls the listener for operations of a running server, which takes the admin token. The token was printed
+/// when the server first started: give it in a file (--token-file) or in the environment
+/// (`ENTITYD_ADMIN_TOKEN`). If it is lost, remove `admin-token` from the data directory, and the next start
+/// of the server prints a new one.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -35,50 +35,50 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Shows every queue in figures
+    /// Shows statistics of every queue
     Stats,
     /// Lists jobs, the oldest first
     List(List),
-    /// Shows one job with what its worker is told
+    /// Shows one job with its payload
     Show {
-        /// The job, as it is listed
+        /// Job id, as listed
         job: String,
     },
     /// Gives dead jobs all their attempts again
     Retry(Dead),
-    /// Forgets dead jobs
+    /// Discards dead jobs
     Discard(Dead),
-    /// Hands out nothing more from queues, across restarts; jobs in hand go on
+    /// Stops handing out jobs of queues, across restarts; jobs under way go on
     Pause(Queues),
-    /// Hands out from paused queues again
+    /// Hands out jobs of paused queues again
     Resume(Queues),
-    /// Pauses queues, and waits until none of their jobs is in hand
+    /// Pauses queues, and waits until none of their jobs is under way
     Drain(Queues),
 }
 
 #[derive(Debug, Args)]
 struct List {
-    /// Of this queue alone
+    /// Jobs of this queue only
     #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
-    /// In this state alone; without it, every job that is not dead
+    /// Jobs in this state only; without it, all jobs that are not dead
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// The most to list
+    /// Most jobs to list
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
-    /// Those after this sequence, where the last list ended
+    /// Sequence number where the last list ended
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     after: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum State {
-    /// Can be handed out
+    /// Can be claimed
     Ready,
-    /// Waits for a moment
+    /// Waits for its time
     Delayed,
-    /// In a worker's hands
+    /// Claimed by a worker
     Leased,
     /// Has used its attempts
     Dead,
@@ -95,11 +95,11 @@ impl State {
     }
 }
 
-/// Which dead jobs.
+/// The dead jobs to act on.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true))]
 struct Dead {
-    /// These jobs, as they are listed
+    /// Job ids, as listed
     #[arg(value_name = "JOB", group = "which")]
     jobs: Vec<String>,
     /// Every dead job of this queue
@@ -116,7 +116,7 @@ impl Dead {
     }
 }
 
-/// Which queues.
+/// The queues to act on.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true))]
 struct Queues {
@@ -166,7 +166,7 @@ fn show(answer: &Value, json: bool, table: fn(&Value) -> String) -> Result<(), F
     output::print(&if json { format!("{answer:#}\n") } else { table(answer) })
 }
 
-/// Has the server do something to dead jobs, and says to how many.
+/// Acts on dead jobs, and prints their number.
 async fn tell(client: &Client, action: &str, body: &Value, json: bool) -> Result<(), Failure> {
     let answer = client.post(&format!("queue/{action}"), body).await?;
     show(&answer, json, |answer| format!("{} jobs\n", answer["jobs"].as_u64().unwrap_or(0)))
@@ -203,7 +203,7 @@ async fn drain(client: &Client, queues: &Queues, json: bool) -> Result<(), Failu
             break stats;
         }
         most = left.max(most);
-        progress.show("waiting for jobs in hand", 1.0 - left as f64 / most as f64);
+        progress.show("waiting for jobs under way", 1.0 - left as f64 / most as f64);
         tokio::time::sleep(LOOK).await;
     };
     progress.finish();

@@ -1,4 +1,4 @@
-//! Queues and jobs for people to read.
+//! Formats queues and jobs for people.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::runtime::clock::Timestamp;
 /// Members of a job that are microseconds since 1970.
 const MOMENTS: [&str; 3] = ["enqueued", "until", "died"];
 
-/// All queues, a line each.
+/// Formats all queues, a line each.
 pub(super) fn stats(answer: &Value) -> String {
     let head = ["queue", "ready", "delayed", "held", "dead", "oldest", "in/s", "done/s", "failed/s", "state"];
     let queues = answer["queues"].as_object().into_iter().flatten();
@@ -31,7 +31,7 @@ pub(super) fn stats(answer: &Value) -> String {
     aligned(&head, queues.map(row).collect())
 }
 
-/// Jobs, a line each.
+/// Formats jobs, a line each.
 pub(super) fn jobs(answer: &Value) -> String {
     let jobs = answer["jobs"].as_array().map_or(&[][..], Vec::as_slice);
     let dead = jobs.first().is_some_and(|job| job.get("reason").is_some());
@@ -52,7 +52,7 @@ pub(super) fn jobs(answer: &Value) -> String {
     aligned(&head, jobs.iter().map(row).collect())
 }
 
-/// One job, a line for each thing that is known of it.
+/// Formats one job, a line for each of its members.
 pub(super) fn job(answer: &Value) -> String {
     let members = answer.as_object().into_iter().flatten();
     let moment = |value: &Value| Some(Timestamp::from_micros(value.as_i64()?).to_string());
@@ -70,7 +70,7 @@ fn progress(progress: &Value) -> String {
     }
 }
 
-/// Milliseconds as people say them.
+/// Formats milliseconds in the largest fitting unit.
 fn age(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
@@ -88,7 +88,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Columns as wide as their widest cell; the last one is not padded.
+/// Formats columns as wide as their widest cell; the last one is not padded.
 fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let head = (!head.is_empty()).then(|| head.iter().map(ToString::to_string).collect());
     let lines: Vec<Vec<String>> = head.into_iter().chain(rows).collect();

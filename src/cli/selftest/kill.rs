@@ -1,4 +1,4 @@
-//! Killing a server in a step of a linkage, and looking at what comes after.
+//! Kills a server in a step of a linkage, and checks the outcome.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,20 +50,20 @@ pub struct Killed {
 }
 
 impl Scene {
-    /// A server on what is in `folder`.
+    /// Starts a server on the data in `folder`.
     ///
     /// # Errors
-    /// Why it does not start.
+    /// The reason why it does not start.
     pub fn start(&self, folder: Arc<TempDir>, variables: &[(&str, &str)]) -> Result<Server, String> {
         let count = u64::from(self.people.count);
         let comparisons = (count * count / 2 / PARTS).to_string();
         Server::start(&self.program, folder, &["--comparisons-per-job", &comparisons], variables)
     }
 
-    /// Asks again and again until it is so.
+    /// Polls until the condition holds.
     ///
     /// # Errors
-    /// That it is not, after all patience.
+    /// The condition, if it does not hold within the time limit.
     pub async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), String> {
         let wait = async {
             while !is_so() {
@@ -74,10 +74,10 @@ impl Scene {
     }
 }
 
-/// A folder for a server.
+/// Makes a folder for a server.
 ///
 /// # Errors
-/// Why there is none.
+/// The operating system's.
 pub fn folder() -> Result<Arc<TempDir>, String> {
     TempDir::new().map(Arc::new).map_err(|error| format!("cannot make a temporary folder: {error}"))
 }
@@ -93,10 +93,10 @@ pub async fn undisturbed(scene: &Scene) -> Result<Outcome, String> {
     scenario.outcome().cloned().ok_or_else(|| "the scenario has no outcome".to_owned())
 }
 
-/// Tells the scenario to a server that is killed `delay` after it has come to `moment`.
+/// Runs the scenario on a server that is killed `delay` after it has reached `moment`.
 ///
 /// # Errors
-/// What went wrong before.
+/// A failure before the kill.
 pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<Killed, String> {
     let slow = format!("{moment}={}", scene.slow.as_millis());
     let server = scene.start(folder()?, &[("ENTITYD_SLOW_MS", &slow)])?;
@@ -106,7 +106,7 @@ pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<K
         tokio::select! {
             due = &mut due => due,
             told = go_on(&mut scenario, &server) => match told {
-                // Told to its end, before the last step is due.
+                // The scenario ends before the last step is due.
                 Ok(()) => due.await,
                 failed => failed,
             },
@@ -116,7 +116,7 @@ pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<K
     Ok(Killed { folder: server.kill(), scenario })
 }
 
-/// Waits until `delay` after a server has come to `moment`.
+/// Waits until `delay` after a server has reached `moment`.
 async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration) -> Result<(), String> {
     let comes = format!("the server comes to {moment}");
     scene.until(&comes, || server.log().contains("a test slows this step")).await?;
@@ -124,10 +124,10 @@ async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration)
     Ok(())
 }
 
-/// After a server was killed: starts it again on what is left, ends the scenario, and checks everything.
+/// Restarts a killed server on its data, ends the scenario, and checks everything.
 ///
 /// # Errors
-/// What is not as it should be.
+/// The difference.
 pub async fn recover(
     scene: &Scene,
     folder: Arc<TempDir>,
@@ -145,10 +145,10 @@ pub async fn recover(
     scene.until("no byte of the deleted project is left", || server.payload_files().is_empty()).await
 }
 
-/// Tells the scenario to a server that is expected to live.
+/// Runs the scenario on a server that is expected to survive.
 ///
 /// # Errors
-/// What it did instead.
+/// The failure.
 pub async fn go_on(scenario: &mut Scenario, server: &Server) -> Result<(), String> {
     scenario.go_on(&Api::new(server.api())).await.map_err(said)
 }
@@ -160,8 +160,8 @@ fn said(stopped: Stopped) -> String {
     }
 }
 
-/// Each turn of the run is in the log at most once, over all processes, and what its parts reported adds up to the plan:
-/// a part that counted twice would not.
+/// Checks that each transition of the run is in the log at most once, over all processes, and that the
+/// comparisons reported by its parts add up to the plan's: a part that counted twice would not.
 fn nothing_twice(log: &str, run: &str, comparisons: u64) -> Result<(), String> {
     let parsed = |line: &str| serde_json::from_str::<Value>(line).ok();
     let lines: Vec<Value> = log.lines().filter_map(parsed).filter(|line| line["run.id"] == run).collect();

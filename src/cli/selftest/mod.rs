@@ -1,7 +1,7 @@
-//! `entityd selftest`: a linkage whose answer is known, undisturbed or while the server is killed again and again.
+//! `entityd selftest`: a linkage with a known answer, undisturbed or while the server is killed repeatedly.
 //!
-//! The server is this program in another process, in a temporary folder, on loopback addresses. What kills it and what
-//! looks at it afterwards is here, so that the tests of the project use the same.
+//! The server is this program in another process, in a temporary folder, on loopback addresses. The code that
+//! kills it and checks the outcome is here, so that the tests of the project use the same.
 
 pub mod kill;
 pub mod server;
@@ -26,24 +26,25 @@ use crate::runtime::entropy::Entropy;
 use kill::{Killed, STEPS, Scene, killed_in, recover, undisturbed};
 use scenario::People;
 
-/// People of each party in a linkage that is undisturbed.
+/// People of each party in an undisturbed linkage.
 const PEOPLE_USUAL: u32 = 1_000;
-/// People of each party in a linkage that is killed.
+/// People of each party in a linkage with a kill.
 const PEOPLE_KILLED: u32 = 400;
 /// The delay added to a step that is to be killed in.
 const SLOW: Duration = Duration::from_millis(60);
 
 /// Checks that this installation works: links invented encodings whose answer is known
 ///
-/// With --chaos the server is killed with SIGKILL at random moments of every step, one kill in each linkage, and
-/// started again on what is left. Every result must be the same to the byte as that of an undisturbed linkage, no step may
-/// have counted twice, and nothing may be left of the project once it is deleted. A seed that failed can be given again.
+/// With --chaos the server is killed with SIGKILL at random moments of every step, one kill in each linkage,
+/// and started again on its data. Every result must be the same to the byte as that of an undisturbed
+/// linkage, no step may have counted twice, and nothing may be left of the project once it is deleted. A seed
+/// that failed can be given again.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Kill the server again and again
+    /// Kill the server repeatedly
     #[arg(long)]
     chaos: bool,
-    /// Kills, shared out among the steps
+    /// Kills, divided among the steps
     #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     kills: u32,
     /// People of each party [default: 1000, or 400 with --chaos]
@@ -66,7 +67,7 @@ impl Arguments {
         let scene = Scene { program, people, slow: SLOW, patience: kill::PATIENCE };
         runtime.block_on(async {
             tokio::select! {
-                // What is dropped then is killed and removed.
+                // A dropped server is killed and its data removed.
                 () = stopped() => Err(Failure::Interrupted),
                 ended = async { if self.chaos { self.chaos(&scene).await } else { self.quick(&scene).await } } => ended,
             }

@@ -15,9 +15,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// An interruption of the scenario.
 #[derive(Debug)]
 pub enum Stopped {
-    /// The server went away in the middle of a request.
+    /// The server disconnected during a request.
     Gone,
-    /// It did what it must not do.
+    /// The server violated a promise.
     Wrong(String),
 }
 
@@ -27,7 +27,7 @@ impl From<reqwest::Error> for Stopped {
     }
 }
 
-/// The people of each party: so many, the same ones, in the same order.
+/// The people of each party: the first so many, in the same order.
 #[derive(Clone, Copy, Debug)]
 pub struct People {
     /// The number of people.
@@ -35,7 +35,7 @@ pub struct People {
 }
 
 impl People {
-    /// A party's upload: similar to the other's, in overlapping blocks, with many tied scores.
+    /// Returns a party's upload: similar to the other's, in overlapping blocks, with many tied scores.
     fn upload(self, party: usize) -> Vec<u8> {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let record = |record: u32| {
@@ -111,7 +111,7 @@ struct Project {
 }
 
 impl Scenario {
-    /// Nothing has happened yet.
+    /// Returns the scenario at its beginning.
     pub const fn new(people: People) -> Self {
         Self { people, project: None, uploaded: [false; 2], run: None, outcome: None, deleted: false }
     }
@@ -121,12 +121,12 @@ impl Scenario {
         self.outcome.as_ref()
     }
 
-    /// The run, once it was posted.
+    /// Returns the run, once it was posted.
     pub fn run(&self) -> Option<&str> {
         self.run.as_deref().and_then(|path| path.rsplit('/').next())
     }
 
-    /// Goes on from what was acknowledged, until the project is deleted again.
+    /// Resumes after the last acknowledged step, until the project is deleted.
     ///
     /// # Errors
     /// [`Stopped`]; the scenario may go on later.
@@ -168,7 +168,7 @@ impl Scenario {
             return expect(status == StatusCode::FORBIDDEN, "a deleted project came back");
         }
         if self.outcome.is_some() && status == StatusCode::FORBIDDEN {
-            // Deleted by a request whose answer was lost.
+            // Deleted by a request whose response was lost.
             return Ok(());
         }
         expect(status == StatusCode::OK, "an acknowledged project was lost")?;
@@ -194,7 +194,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API at `base`, up to and including `/api/v1`.
+    /// Returns the API at `base`, up to and including `/api/v1`.
     pub fn new(base: &str) -> Self {
         Self { client: Client::new(), base: base.to_owned() }
     }
@@ -222,7 +222,7 @@ impl Api {
 
     async fn upload(&self, project: &Project, party: usize, people: People) -> Result<(), Stopped> {
         let body = people.upload(party);
-        // In pieces, so that there is a middle to be killed in.
+        // In pieces, so that a kill can fall in the middle.
         let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
             body.chunks(body.len() / 4).map(|piece| Ok(piece.to_vec())).collect();
         let request = self
@@ -233,7 +233,7 @@ impl Api {
         let answer = request.send().await?;
         match answer.status() {
             StatusCode::CREATED => answer.bytes().await.map(drop).map_err(Stopped::from),
-            // Accepted by a request whose answer was lost.
+            // Accepted by a request whose response was lost.
             StatusCode::FORBIDDEN => Ok(()),
             status => Err(Stopped::Wrong(format!("an upload was answered {status}"))),
         }
@@ -248,7 +248,7 @@ impl Api {
         Ok(format!("{path}/{}", text(&run["run_id"])))
     }
 
-    /// Waits for a run, and gives what it brought.
+    /// Waits for a run, and returns its result.
     async fn collect(&self, run: &str, token: &str) -> Result<Outcome, Stopped> {
         let comparisons = loop {
             let status: Value = self.get(&format!("{run}/status"), token).send().await?.json().await?;
@@ -269,7 +269,7 @@ impl Api {
         let request =
             self.request(Method::DELETE, &project.path).header("Authorization", &project.result_token);
         let status = request.send().await?.status();
-        // Deleted by a request whose answer was lost, it is forbidden now.
+        // Deleted by a request whose response was lost, it is forbidden now.
         expect([204, 403].contains(&status.as_u16()), "a project could not be deleted")
     }
 }

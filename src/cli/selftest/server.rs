@@ -20,10 +20,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on what is in `folder`, with flags and environment variables besides.
+    /// Starts `program` on the data in `folder`, with additional flags and environment variables.
     ///
     /// # Errors
-    /// What the program said when it did not start.
+    /// The program's error, if it does not start.
     pub fn start(
         program: &Path,
         folder: Arc<TempDir>,
@@ -60,7 +60,7 @@ impl Server {
         fs::read_to_string(log_of(&self.folder)).unwrap_or_default()
     }
 
-    /// Files that hold uploaded bytes or what came of them.
+    /// Returns the files with uploaded data or data derived from it.
     pub fn payload_files(&self) -> Vec<PathBuf> {
         let data = self.folder.path().join("data");
         let files = ["objects", "spool"].into_iter().flat_map(|folder| files(&data.join(folder)));
@@ -74,16 +74,16 @@ impl Server {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Ends it with SIGKILL, and gives the folder for the next one.
+    /// Kills it with SIGKILL, and returns the folder for the next one.
     pub fn kill(self) -> Arc<TempDir> {
-        // By being dropped.
+        // Dropping it kills it.
         Arc::clone(&self.folder)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have come to its end before.
+        // It may have ended before.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -96,7 +96,7 @@ pub fn command(program: &Path, data_dir: &Path, flags: &[&str], variables: &[(&s
         command.env_remove(name);
     }
     command
-        // A test asks more often than any person.
+        // Tests call more often than any person.
         .env("ENTITYD_RATE_LIMIT", "off")
         .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
         .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
@@ -114,7 +114,7 @@ fn log_of(folder: &TempDir) -> PathBuf {
     folder.path().join("log")
 }
 
-/// Reads what a server says when it has started: everything is open once the last line is there.
+/// Reads the banner: everything is open once the last line is there.
 fn read_address(stdout: &mut impl BufRead) -> Option<String> {
     let mut api = None;
     for line in stdout.lines().map_while(Result::ok) {
@@ -128,7 +128,7 @@ fn read_address(stdout: &mut impl BufRead) -> Option<String> {
     None
 }
 
-/// The files in a folder and those below it; none if it is not there.
+/// Returns the files in a folder and below it; none if it is absent.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()

@@ -146,7 +146,9 @@ impl Tls {
                 tracing::info!(fingerprint = presented.fingerprint, "TLS certificate reloaded");
                 *self.presented.write() = presented;
             }
-            Err(error) => tracing::error!("rejecting the new TLS certificate and keeping the old one: {error}"),
+            Err(error) => {
+                tracing::error!("rejecting the new TLS certificate and keeping the old one: {error}")
+            }
         }
     }
 }

@@ -157,7 +157,7 @@ mod tests {
         let first = Access::open(folder.path(), None, &entropy).unwrap();
         assert!(
             !folder.path().join(FILE).exists(),
-            "a start that fails later keeps no token that nobody has seen"
+            "a start that fails later keeps no token that was never shown"
         );
         let token = first.made.unwrap().keep().unwrap();
         assert_eq!(token.len(), 2 * TOKEN_BYTES);

@@ -81,9 +81,7 @@ fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     // Of two members with the same name some clients take the first and some the last: parties would encode
     // in two ways.
     if let Some(name) = twice::first(schema) {
-        return Err(Problem::bad_request(format!(
-            "`schema`: the member {name:?} is repeated in one object"
-        )));
+        return Err(Problem::bad_request(format!("`schema`: the member {name:?} is repeated in one object")));
     }
     let config = member(schema, "clkConfig").filter(|config| config.get().starts_with('{'));
     let length = config.and_then(|config| member(config.get(), "l"));

@@ -71,8 +71,7 @@ pub(in crate::http) async fn result(
         Ok(opened) => opened,
         Err(error) => return Err(unreadable(&state, &caller, error).await),
     };
-    let chunks =
-        chunks.inspect_err(|error| tracing::error!("sending a result failed: {}", chain(error)));
+    let chunks = chunks.inspect_err(|error| tracing::error!("sending a result failed: {}", chain(error)));
     let headers =
         [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
     let answer = (headers, Body::from_stream(chunks)).into_response();

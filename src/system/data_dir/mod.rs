@@ -172,11 +172,9 @@ mod tests {
     fn a_lock_that_says_nothing_still_holds() {
         let folder = tempfile::tempdir().unwrap();
         let _first = DataDir::open(folder.path()).unwrap();
-        for (word, said) in [
-            (&b""[..], "process of unknown id"),
-            (b"\xff\xff", "process \u{fffd}"),
-            (b"7\n", "process 7;"),
-        ] {
+        for (word, said) in
+            [(&b""[..], "process of unknown id"), (b"\xff\xff", "process \u{fffd}"), (b"7\n", "process 7;")]
+        {
             fs::write(folder.path().join("lock"), word).unwrap();
             let refused = DataDir::open(folder.path()).unwrap_err().to_string();
             assert!(refused.contains(said), "{refused}");

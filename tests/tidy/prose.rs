@@ -47,25 +47,28 @@ const PHRASES: [&str; 30] = [
 
 /// For each top module, and for tests and pages: the most docs that begin with one of [`OPENERS`],
 /// the most words of [`PEOPLE`], and the most of [`PHRASES`]. A number may only fall.
-const MOST: [(&str, [usize; 3]); 18] = [
-    ("app", [44, 10, 11]),
-    ("buckets", [0, 0, 2]),
-    ("cli", [84, 21, 10]),
-    ("config", [84, 12, 4]),
+const MOST: [(&str, [usize; 3]); 21] = [
+    ("app", [0, 0, 0]),
+    ("buckets", [0, 0, 1]),
+    ("cli", [0, 0, 0]),
+    ("config", [0, 0, 0]),
     ("coordinator", [85, 18, 13]),
-    ("edge", [83, 37, 17]),
-    ("http", [115, 35, 17]),
+    ("edge", [0, 0, 0]),
+    ("encoder", [0, 0, 0]),
+    ("external", [0, 0, 0]),
+    ("http", [0, 0, 0]),
     ("linkage", [118, 4, 0]),
-    ("metadata", [0, 1, 1]),
+    ("metadata", [0, 1, 0]),
     ("model", [0, 1, 0]),
     ("objects", [0, 7, 2]),
     ("pages", [0, 14, 26]),
     ("queue", [129, 24, 23]),
-    ("runtime", [17, 7, 3]),
+    ("runtime", [0, 0, 0]),
     ("s3", [81, 5, 9]),
-    ("system", [49, 11, 8]),
+    ("system", [1, 0, 0]),
+    ("telemetry", [0, 0, 0]),
     ("tests", [50, 39, 25]),
-    ("worker", [60, 12, 35]),
+    ("worker", [60, 11, 35]),
 ];
 
 #[test]

@@ -105,7 +105,7 @@ impl Admission {
             )));
         }
         if demand > room.free_bytes {
-            return Err(Error::Failed(format!(
+            return Err(Error::failed(format!(
                 "the result may take {wanted} MiB, and {} MiB are free on the disk; free some space, then try again",
                 mib(room.free_bytes)
             )));

@@ -25,6 +25,6 @@ async fn sweep(context: &JobContext) {
     let gone = context.objects.sweep_copies().await;
     if !gone.is_empty() {
         tracing::debug!(objects = gone.len(), "copies of objects that are gone are dropped");
-        context.datasets.forget(|kept| gone.contains(kept));
+        context.forget(|kept| gone.contains(kept));
     }
 }

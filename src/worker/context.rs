@@ -1,10 +1,11 @@
-//! What every kind of job works with.
+//! The resources that jobs of every kind share.
 
 use std::sync::Arc;
 
 use super::Error;
 use super::active_jobs::{ActiveJob, ActiveJobs};
 use super::dataset_cache::DatasetCache;
+use super::plan_cache::PlanCache;
 use super::rate::Rate;
 use super::tuning_cache::TuningCache;
 use crate::external::ClientFiles;
@@ -13,13 +14,14 @@ use crate::objects::{Key, Objects, Staged};
 use crate::runtime::compute::Pool;
 use crate::runtime::failpoint::{Moment, hit};
 
-/// What every kind of job works with.
+/// The resources that jobs of every kind share.
 #[derive(Debug)]
 pub(super) struct JobContext {
     pub(super) objects: Objects,
     pub(super) client_files: ClientFiles,
     pub(super) pool: Pool,
     pub(super) kernel: Kernel,
+    pub(super) plans: PlanCache,
     pub(super) datasets: DatasetCache,
     pub(super) rate: Rate,
     pub(super) tuning_cache: TuningCache,
@@ -29,11 +31,18 @@ pub(super) struct JobContext {
 impl JobContext {
     pub(super) fn new(objects: Objects, client_files: ClientFiles, pool: Pool, kernel: Kernel) -> Self {
         let (datasets, rate) = (DatasetCache::new(objects.clone()), Rate::new(kernel, pool.threads()));
+        let plans = PlanCache::new(objects.clone());
         let (tuning_cache, active_jobs) = (TuningCache::default(), Arc::default());
-        Self { objects, client_files, pool, kernel, datasets, rate, tuning_cache, active_jobs }
+        Self { objects, client_files, pool, kernel, plans, datasets, rate, tuning_cache, active_jobs }
     }
 
-    /// Makes objects of what a job has written, unless it was told to stop.
+    /// Closes cached plans and datasets whose objects match.
+    pub(super) fn forget(&self, matches: impl Fn(&Key) -> bool) {
+        self.plans.forget(&matches);
+        self.datasets.forget(matches);
+    }
+
+    /// Publishes the objects that a job has written, unless the job was told to stop.
     pub(super) async fn publish(
         &self,
         active: &ActiveJob,

@@ -1,79 +1,98 @@
-//! Why a job has no outcome.
+//! The errors that end a job without an outcome.
 
+use std::error::Error as StdError;
 use std::io;
 
+use crate::coordinator;
 use crate::external::ForeignError;
 use crate::linkage::encoding::layout;
 use crate::linkage::{pairs, similarity, solver};
-use crate::objects::{self, Key, NotOurs};
+use crate::objects::{self, NotOurs};
 use crate::telemetry::chain;
 
-/// Why a job has no outcome.
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// An error that ends a job without an outcome. Its text contains those of its sources: clients read it as it is.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It was told to stop.
+    /// The job was told to stop.
     #[error("the job was told to stop")]
     Cancelled,
-    /// An object is not there. Either the job is not wanted any more, or something is badly wrong.
-    #[error("{0}")]
-    Missing(String),
-    /// Another try would end the same way. The text is for people, and says what would help.
+    /// An object does not exist. Either the job is obsolete, or stored data was lost.
+    #[error("{}", unusable_object(.0))]
+    Missing(#[source] objects::Error),
+    /// An object is damaged. Another attempt would end the same way.
+    #[error("{}", unusable_object(.0))]
+    DamagedObject(#[source] objects::Error),
+    /// Stored data contradicts itself. Another attempt would end the same way.
+    #[error("{}", unusable(&**.0))]
+    Damaged(#[source] BoxError),
+    /// The job cannot succeed. The text says what would help.
     #[error("{0}")]
     Rejected(String),
-    /// The objects do not answer.
-    #[error("{0}")]
-    Unavailable(String),
-    /// There is no room on the disk. Another try may end better once somebody has made some.
-    #[error("{0}")]
-    DiskFull(String),
-    /// Nobody could be asked whether the job is wanted: it was not begun.
-    #[error("{0}")]
-    Unreachable(String),
-    /// Another try may end better.
-    #[error("{0}")]
-    Failed(String),
+    /// The object store does not respond.
+    #[error("{}", chain(.0))]
+    Unavailable(#[source] objects::Error),
+    /// The disk is full. Another attempt may succeed once there is space.
+    #[error("{}; free some space, then try again", chain(.0))]
+    DiskFull(#[source] objects::Error),
+    /// The coordinator could not confirm that the job is wanted; the job was not started.
+    #[error("{}", chain(.0))]
+    Unreachable(#[source] coordinator::Error),
+    /// The job panicked.
+    #[error("the job panicked: {0}")]
+    Panicked(String),
+    /// The attempt failed. Another attempt may succeed.
+    #[error("{}", chain(&**.0))]
+    Failed(#[source] BoxError),
 }
 
 impl Error {
     pub(super) fn panicked(text: &str) -> Self {
-        Self::Failed(format!("the job panicked: {text}"))
+        Self::Panicked(text.to_owned())
     }
 
-    /// What was stored is not what it was.
-    pub(super) fn damaged(what: &dyn std::error::Error) -> Self {
-        Self::Rejected(unusable(what))
+    /// Returns the error for stored data that contradicts itself.
+    pub(super) fn damaged(what: impl Into<BoxError>) -> Self {
+        Self::Damaged(what.into())
+    }
+
+    /// Returns the error for an attempt that may succeed when it is repeated.
+    pub(super) fn failed(what: impl Into<BoxError>) -> Self {
+        Self::Failed(what.into())
     }
 }
 
-fn unusable(what: &dyn std::error::Error) -> String {
+fn unusable(what: &(dyn StdError + 'static)) -> String {
     let remedy = "restore it from a backup, or create the project again";
     format!("the stored data cannot be used: {}; {remedy}", chain(what))
 }
 
-/// Of an object: what a run has made on its way, another run makes again.
-fn unusable_object(key: &Key, what: &objects::Error) -> String {
-    if key.as_str().contains("/runs/") {
-        format!("the stored data cannot be used: {}; another run will make it again", chain(what))
-    } else {
-        unusable(what)
+/// Describes an unusable object: intermediate objects of a run are made again by another run.
+fn unusable_object(error: &objects::Error) -> String {
+    match error {
+        objects::Error::Missing { key } | objects::Error::Damaged { key, .. }
+            if key.as_str().contains("/runs/") =>
+        {
+            format!("the stored data cannot be used: {}; another run will make it again", chain(error))
+        }
+        error => unusable(error),
     }
 }
 
 impl From<objects::Error> for Error {
     fn from(error: objects::Error) -> Self {
-        match &error {
-            objects::Error::Missing { key } => Self::Missing(unusable_object(key, &error)),
-            objects::Error::Damaged { key, .. } => Self::Rejected(unusable_object(key, &error)),
-            objects::Error::Full(_) => {
-                Self::DiskFull(format!("{}; free some space, then try again", chain(&error)))
-            }
-            objects::Error::Foreign { .. } => Self::Failed(chain(&error)),
-            objects::Error::Storage(_) => Self::Unavailable(chain(&error)),
+        match error {
+            objects::Error::Missing { .. } => Self::Missing(error),
+            objects::Error::Damaged { .. } => Self::DamagedObject(error),
+            objects::Error::Full(_) => Self::DiskFull(error),
+            objects::Error::Foreign { .. } => Self::failed(error),
+            objects::Error::Storage(_) => Self::Unavailable(error),
         }
     }
 }
 
-/// Reads and writes go to objects and their temporary files: an error may be an object's, in disguise.
+/// Jobs read and write objects and their temporary files: an I/O error may carry an object's error.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.downcast::<objects::Error>() {
@@ -87,7 +106,7 @@ impl From<NotOurs> for Error {
     fn from(error: NotOurs) -> Self {
         match error {
             NotOurs::Unknown(error) => error.into(),
-            error => Self::Failed(error.to_string()),
+            error => Self::failed(error),
         }
     }
 }
@@ -96,7 +115,7 @@ impl From<ForeignError> for Error {
     fn from(error: ForeignError) -> Self {
         match error {
             ForeignError::Refused(why) => Self::Rejected(why),
-            ForeignError::Unavailable(why) => Self::Failed(why),
+            ForeignError::Unavailable(why) => Self::failed(why),
         }
     }
 }
@@ -104,7 +123,7 @@ impl From<ForeignError> for Error {
 impl From<layout::Error> for Error {
     fn from(error: layout::Error) -> Self {
         match error {
-            layout::Error::Damaged(damage) => Self::damaged(&damage),
+            layout::Error::Damaged(damage) => Self::damaged(damage),
             layout::Error::Source(error) | layout::Error::Scratch(error) | layout::Error::Sink(error) => {
                 error.into()
             }
@@ -117,7 +136,7 @@ impl From<pairs::Error> for Error {
         match error {
             pairs::Error::Read(error) | pairs::Error::Write(error) => error.into(),
             pairs::Error::TooMany { .. } => Self::Rejected(error.to_string()),
-            pairs::Error::Malformed(_) | pairs::Error::IndexTooLarge(_) => Self::damaged(&error),
+            pairs::Error::Malformed(_) | pairs::Error::IndexTooLarge(_) => Self::damaged(error),
         }
     }
 }
@@ -129,7 +148,7 @@ impl From<similarity::Error> for Error {
             similarity::Error::Pairs(error) => error.into(),
             similarity::Error::NoSuchRecord { .. }
             | similarity::Error::Malformed(_)
-            | similarity::Error::Damaged(_) => Self::damaged(&error),
+            | similarity::Error::Damaged(_) => Self::damaged(error),
         }
     }
 }
@@ -138,7 +157,7 @@ impl From<solver::Error> for Error {
     fn from(error: solver::Error) -> Self {
         match error {
             solver::Error::Pairs(error) => error.into(),
-            solver::Error::NoSuchRecord { .. } => Self::damaged(&error),
+            solver::Error::NoSuchRecord { .. } => Self::damaged(error),
             solver::Error::TooLarge { .. } => Self::Rejected(error.to_string()),
         }
     }

@@ -120,7 +120,7 @@ impl Shared {
         match is_wanted(&*self.source, active).await {
             Ok(true) => {}
             Ok(false) => return Err(Error::Cancelled),
-            Err(error) => return Err(Error::Unreachable(chain(&error))),
+            Err(error) => return Err(Error::Unreachable(error)),
         }
         let _admitted = self.admission.admit(active).await?;
         active.begin();
@@ -168,7 +168,7 @@ impl Shared {
                 if !matches!(active.job().task, Task::Chore { .. }) {
                     self.context.objects.has_answered();
                 }
-                self.full.record_success();
+                self.disk_full.record_success();
                 self.source.report(assignment, outcome.clone()).await
             }
             // Whatever it stumbled over: its objects may have gone already.
@@ -180,56 +180,57 @@ impl Shared {
                 self.source.failed(assignment, &reason).await
             }
             (Err(_), Some(Cause::Draining)) => self.source.release(std::slice::from_ref(assignment)).await,
-            (Err(Error::Missing(message)), None) => {
+            (Err(error @ Error::Missing(_)), None) => {
                 // The purge may have been quicker than the heartbeat.
                 if is_wanted(&*self.source, active).await? {
-                    self.reject(active, message).await
+                    self.reject(active, error).await
                 } else {
                     Ok(())
                 }
             }
-            (Err(Error::Rejected(message)), None) => self.reject(active, message).await,
-            (Err(Error::Unavailable(reason)), None) => {
-                self.wait(assignment, reason, (self.context.objects.silence().await, self.objects_wait)).await
+            (Err(error @ (Error::Rejected(_) | Error::Damaged(_) | Error::DamagedObject(_))), None) => {
+                self.reject(active, error).await
             }
-            // A run may be what fills the disk, and leaves room when it ends; an upload was accepted.
-            (Err(Error::DiskFull(reason)), None) if matches!(active.job().task, Task::Ingest { .. }) => {
-                self.wait(assignment, reason, (Some(self.full.record_failure()), OUTAGE_MAX)).await
+            (Err(error @ Error::Unavailable(_)), None) => {
+                let outage = self.context.objects.silence().await;
+                self.release_during(assignment, error, (outage, self.objects_wait)).await
+            }
+            // A run may fill the disk until it ends; an upload that was accepted waits for it.
+            (Err(error @ Error::DiskFull(_)), None) if matches!(active.job().task, Task::Ingest { .. }) => {
+                self.release_during(assignment, error, (Some(self.disk_full.record_failure()), OUTAGE_MAX)).await
             }
             (Err(Error::Unreachable(_)), None) => {
                 self.pause().await;
                 self.source.release(std::slice::from_ref(assignment)).await
             }
-            (Err(Error::DiskFull(reason) | Error::Failed(reason)), None) => {
-                self.source.failed(assignment, reason).await
-            }
+            (Err(error), None) => self.source.failed(assignment, &error.to_string()).await,
         }
     }
 
     /// Hands a job back untried while what it needs has not been there for `lasted`, but for no longer than `longest`.
-    async fn wait(
+    async fn release_during(
         &self,
         assignment: &Assignment,
-        reason: &str,
+        error: &Error,
         (lasted, longest): (Option<Duration>, Duration),
     ) -> Result<(), coordinator::Error> {
         match lasted {
             Some(lasted) if lasted < longest => {
                 let waits_s = lasted.as_secs();
-                tracing::warn!(job.id = %assignment.lease.id.job, waits_s, "a job waits for its objects: {reason}");
+                tracing::warn!(job.id = %assignment.lease.id.job, waits_s, "job waits for its objects: {error}");
                 self.pause().await;
                 self.source.release(std::slice::from_ref(assignment)).await
             }
-            _ => self.source.failed(assignment, reason).await,
+            _ => self.source.failed(assignment, &error.to_string()).await,
         }
     }
 
-    async fn reject(&self, active: &ActiveJob, message: &str) -> Result<(), coordinator::Error> {
+    async fn reject(&self, active: &ActiveJob, error: &Error) -> Result<(), coordinator::Error> {
         if !active.job().task.is_awaited() {
             // Nobody would hear of it, and the bytes would stay.
-            return self.source.failed(&active.assignment, message).await;
+            return self.source.failed(&active.assignment, &error.to_string()).await;
         }
-        let message = message.to_owned();
+        let message = error.to_string();
         self.source.report(&active.assignment, Outcome::Rejected { message }).await
     }
 }
@@ -237,10 +238,13 @@ impl Shared {
 /// What became of an attempt, as a label.
 const fn outcome(ended: &Result<Outcome, Error>) -> &'static str {
     match ended {
-        Ok(Outcome::Rejected { .. }) | Err(Error::Rejected(_) | Error::Missing(_)) => "rejected",
+        Ok(Outcome::Rejected { .. })
+        | Err(Error::Rejected(_) | Error::Missing(_) | Error::Damaged(_) | Error::DamagedObject(_)) => {
+            "rejected"
+        }
         Ok(_) => "done",
         Err(Error::Cancelled) => "cancelled",
         Err(Error::Unavailable(_) | Error::Unreachable(_)) => "waiting",
-        Err(Error::DiskFull(_) | Error::Failed(_)) => "failed",
+        Err(Error::DiskFull(_) | Error::Panicked(_) | Error::Failed(_)) => "failed",
     }
 }

@@ -67,7 +67,7 @@ impl Worker {
             context: Arc::new(JobContext::new(objects, settings.client_files, pool, settings.kernel)),
             slot_pool: SlotPool::new(settings.queue_slots),
             admission: Admission::new(settings.memory_bytes, settings.disk),
-            full: OutageTimer::default(),
+            disk_full: OutageTimer::default(),
             lease: settings.lease,
             job_deadline: settings.job_deadline,
             objects_wait: settings.objects_wait,

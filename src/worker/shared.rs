@@ -21,7 +21,7 @@ pub(super) struct Shared {
     pub(super) slot_pool: Arc<SlotPool>,
     pub(super) admission: Admission,
     /// Since when uploads wait for room on the disk.
-    pub(super) full: OutageTimer,
+    pub(super) disk_full: OutageTimer,
     pub(super) lease: Duration,
     pub(super) job_deadline: Duration,
     pub(super) objects_wait: Duration,

@@ -78,7 +78,7 @@ async fn open(context: &JobContext, named: &NamedFile, keys: Option<&AccessKeys>
             Ok(Named { name: file.path.clone(), file: context.client_files.stores.open(file, keys).await? })
         }
         (NamedFile::Foreign(_), None) => {
-            Err(Error::Failed("the job came without the keys to the files it is to read".to_owned()))
+            Err(Error::failed("the job came without the keys to the files it is to read"))
         }
     }
 }

@@ -138,7 +138,7 @@ impl FinalizeTask {
     fn seed(&self) -> Result<&Seed, Error> {
         match &self.active.assignment.secret {
             Some(Secret::Seed(seed)) => Ok(seed),
-            _ => Err(Error::Failed("the job came without the seed of its permutations".to_owned())),
+            _ => Err(Error::failed("the job came without the seed of its permutations")),
         }
     }
 

@@ -22,11 +22,11 @@ pub(super) async fn work(
     purge_files(context, project, purge).await?;
     let mut removed = Removed::default();
     if let Some(key) = key {
-        context.datasets.forget(|kept| *kept == key);
+        context.forget(|kept| *kept == key);
         removed.objects += u64::from(context.objects.delete(&key).await?);
     }
     if let Some(prefix) = prefix {
-        context.datasets.forget(|kept| prefix.holds(kept));
+        context.forget(|kept| prefix.holds(kept));
         let below = context.objects.delete_prefix(&prefix).await?;
         removed = Removed { objects: removed.objects + below.objects, bytes: below.bytes };
     }

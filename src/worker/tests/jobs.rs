@@ -121,7 +121,7 @@ async fn damage_is_found_before_anything_is_made_of_it() {
         fixture.damage(&damaged, 90);
         let refused = fixture.work(compare(&parties, 0)).await;
         assert!(
-            matches!(&refused, Err(Error::Rejected(why)) if why.contains("cannot be used")),
+            matches!(&refused, Err(error @ Error::DamagedObject(_)) if error.to_string().contains("cannot be used")),
             "{refused:?}"
         );
         assert!(!fixture.objects.exists(&keys::pairs(PROJECT, RUN, 0)).await.unwrap());
@@ -135,7 +135,10 @@ async fn damage_is_found_although_the_dataset_was_sound_before() {
     fixture.objects.delete(&keys::pairs(PROJECT, RUN, 0)).await.unwrap();
     fixture.damage(&keys::matrix(PROJECT, 1, 1), 90);
     let refused = fixture.work(compare(&parties, 0)).await;
-    assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("damaged")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(error @ Error::DamagedObject(_)) if error.to_string().contains("damaged")),
+        "{refused:?}"
+    );
     fixture.objects.delete(&keys::matrix(PROJECT, 0, 1)).await.unwrap();
     assert!(matches!(fixture.work(compare(&parties, 0)).await, Err(Error::Missing(_))));
 }
@@ -149,11 +152,17 @@ async fn pairs_that_were_changed_are_damage() {
     fixture.damage(&key, 6);
     for result_type in [ResultType::Groups, ResultType::SimilarityScores] {
         let refused = fixture.work(finalize(&parties, result_type, parts)).await;
-        assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("was changed")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(error @ Error::DamagedObject(_)) if error.to_string().contains("was changed")),
+            "{refused:?}"
+        );
     }
     fixture.put(&key, &[&HEADER[..], &[0; ENTRY_BYTES]].concat()).await;
     let refused = fixture.work(finalize(&parties, ResultType::Groups, parts)).await;
-    assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("cut off")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(error @ Error::DamagedObject(_)) if error.to_string().contains("cut off")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -163,7 +172,7 @@ async fn an_object_that_is_gone_is_not_damage() {
     for task in [ingest, compare(&parties, 0), finalize(&parties, ResultType::Groups, 1)] {
         let refused = fixture.work(task).await;
         assert!(
-            matches!(&refused, Err(Error::Missing(why)) if why.contains("does not exist")),
+            matches!(&refused, Err(error @ Error::Missing(_)) if error.to_string().contains("does not exist")),
             "{refused:?}"
         );
     }
@@ -197,7 +206,7 @@ async fn a_job_that_was_told_to_stop_leaves_nothing_behind() {
     let parts = compared(&fixture, &parties, 1_000).await;
     fixture.objects.delete(&keys::pairs(PROJECT, RUN, 1)).await.unwrap();
     fixture.objects.delete(&keys::index(PROJECT, 1, 1)).await.unwrap();
-    fixture.context.datasets.forget(|_| true);
+    fixture.context.forget(|_| true);
     let ingest = Task::Ingest { party: 1, upload: parties[1].upload() };
     for task in [ingest, compare(&parties, 1), finalize(&parties, ResultType::Groups, parts)] {
         let active = Arc::new(ActiveJob::new(assignment(task)));

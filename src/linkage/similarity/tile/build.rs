@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use super::cut;
 use super::entry::Entry;
-use super::plan::{Dataset, Head, PLAN};
+use super::plan::{Dataset, PLAN, PlanHeader};
 use crate::linkage::encoding::layout::{Block, Damage, Directory, Error, Section};
 use crate::linkage::scratch::Scratch;
 use crate::model::Threshold;
@@ -148,7 +148,7 @@ impl Parts {
         out: &mut impl Write,
     ) -> Result<Planned, Error> {
         self.write_bundle()?;
-        let head = Head {
+        let head = PlanHeader {
             datasets: datasets.len() as u32,
             threshold,
             aim: self.aim,

@@ -47,5 +47,5 @@ mod tests;
 
 pub use build::{Planned, plan};
 pub use entry::Entry;
-pub use plan::{Dataset, Part, Plan};
+pub use plan::{Dataset, Part, Plan, PlanHeader};
 pub use stored::Stored;

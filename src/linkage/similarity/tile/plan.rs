@@ -34,9 +34,9 @@ impl Dataset {
     }
 }
 
-/// The first bytes of a plan.
+/// The header of a plan.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
+pub struct PlanHeader {
     pub(super) datasets: u32,
     pub(super) threshold: Threshold,
     pub(super) aim: u64,
@@ -45,7 +45,7 @@ pub(super) struct Head {
     pub(super) entries: u64,
 }
 
-impl Head {
+impl PlanHeader {
     /// The head in front of the datasets `datasets`; `parts` has seen the parts.
     pub(super) fn to_bytes(self, datasets: &[u8], parts: &crc32fast::Hasher) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
@@ -104,7 +104,7 @@ const fn contradiction(what: &'static str) -> Damage {
 /// A plan, read where it lies.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
-    head: Head,
+    head: PlanHeader,
     datasets: &'a [[u8; DATASET_BYTES]],
     parts: &'a [[u8; PART_BYTES]],
     entries: &'a [[u8; ENTRY_BYTES]],
@@ -119,27 +119,54 @@ impl<'a> Plan<'a> {
         let found = bytes.len() as u64;
         let length = |expected| Damage::Length { object: PLAN, expected, found };
         let head_bytes = bytes.first_chunk::<HEAD_BYTES>().ok_or_else(|| length(HEAD_BYTES as u64))?;
-        let head = Head::from_bytes(head_bytes)?;
+        let head = PlanHeader::from_bytes(head_bytes)?;
         let (entries_at, expected) = head.entries_range().ok_or_else(|| length(u64::MAX))?;
         if found != expected {
             return Err(length(expected));
         }
-        let (front, entries) = bytes.split_at(entries_at as usize);
+        let front = &bytes[..entries_at as usize];
         let mut crc = crc32fast::Hasher::new();
         crc.update(&front[..60]);
         crc.update(&front[HEAD_BYTES..]);
         if crc.finalize() != u32_at(head_bytes, 60) {
             return Err(Damage::Sum { object: PLAN, section: "head" });
         }
+        let plan = Self::sections(head, bytes, entries_at as usize);
+        plan.check_parts()?;
+        Ok(plan)
+    }
+
+    /// Returns the plan that [`Plan::parse`] read from the same bytes before, without another check. O(1).
+    ///
+    /// # Errors
+    /// [`Damage`], if the length does not match.
+    pub fn reopen(header: PlanHeader, bytes: &'a [u8]) -> Result<Self, Damage> {
+        let found = bytes.len() as u64;
+        match header.entries_range() {
+            Some((entries_at, expected)) if expected == found => {
+                Ok(Self::sections(header, bytes, entries_at as usize))
+            }
+            range => {
+                let expected = range.map_or(u64::MAX, |(_, expected)| expected);
+                Err(Damage::Length { object: PLAN, expected, found })
+            }
+        }
+    }
+
+    fn sections(head: PlanHeader, bytes: &'a [u8], entries_at: usize) -> Self {
+        let (front, entries) = bytes.split_at(entries_at);
         let (datasets, parts) = front[HEAD_BYTES..].split_at(head.parts_at() - HEAD_BYTES);
-        let plan = Self {
+        Self {
             head,
             datasets: datasets.as_chunks().0,
             parts: parts.as_chunks().0,
             entries: entries.as_chunks().0,
-        };
-        plan.check_parts()?;
-        Ok(plan)
+        }
+    }
+
+    /// Returns the header, from which [`Plan::reopen`] starts.
+    pub const fn header(&self) -> &PlanHeader {
+        &self.head
     }
 
     fn check_parts(&self) -> Result<(), Damage> {

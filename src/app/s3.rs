@@ -17,7 +17,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::s3::access::Gate;
 use crate::s3::credentials::{Given, Root};
-use crate::s3::office::OwnOffice;
+use crate::s3::issuer::OwnOffice;
 use crate::s3::owners::Owners;
 use crate::s3::session::Keys;
 use crate::s3::sts::Sts;

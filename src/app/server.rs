@@ -216,7 +216,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
             pump.spawn(crate::s3::sweep(own.buckets.clone(), age, pump_stop.clone()));
             crate::s3::endpoint(own.parts(settings, &coordinator, objects.clone(), spool.clone()))
         }
-        None => crate::s3::closed(),
+        None => crate::s3::disabled(),
     };
 
     let drain = Duration::from_millis(settings.drain_timeout_ms);

@@ -5,16 +5,16 @@
 //! temporary ones, and policies.
 
 pub mod access;
-mod again;
-mod asked;
+mod normalize;
+mod response;
 mod body;
 pub mod chunked;
-mod closed;
+mod disabled;
 pub mod credentials;
-mod door;
-mod front;
+mod endpoint;
+mod validate;
 mod host;
-pub mod office;
+pub mod issuer;
 pub mod owners;
 pub mod policy;
 mod routes;
@@ -25,8 +25,8 @@ pub mod sts;
 mod sweep;
 mod xml;
 
-pub use closed::closed;
-pub use door::{Parts, endpoint};
+pub use disabled::disabled;
+pub use endpoint::{Parts, endpoint};
 pub use service::Results;
 pub use slow_down::slow_down;
 pub use sweep::sweep;

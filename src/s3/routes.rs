@@ -4,7 +4,7 @@ use axum::http::{Extensions, HeaderMap, Method, Uri};
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result};
 
-use super::again::Again;
+use super::normalize::Again;
 use super::sts::Sts;
 
 /// Calls for credentials, and requests that are read again.

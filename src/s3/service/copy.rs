@@ -13,8 +13,8 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::Service;
 use super::checksums::Fields;
 use super::convert::{Conditions, Verdict, condition, etag, refusal, timestamp};
-use super::parts::{PartHash, part_number};
-use super::said::head_of;
+use super::multipart::{PartHash, part_number};
+use super::object_headers::head_of;
 use crate::buckets::{Condition, Contents, Head, PUT_BYTES_MAX, UploadName};
 
 impl Service {

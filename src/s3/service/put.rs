@@ -8,8 +8,8 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 use super::Service;
 use super::checksums::{Claims, Fields};
 use super::convert::{condition, etag, refusal};
-use super::packing::Packing;
-use super::said::head_of;
+use super::body_encoding::Packing;
+use super::object_headers::head_of;
 use crate::buckets::{Error, Head, Incoming, PUT_BYTES_MAX, Received};
 use crate::s3::body::hash_mismatch;
 

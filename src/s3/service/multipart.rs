@@ -12,9 +12,9 @@ use super::Service;
 use super::checksums::{self, Claims, Fields};
 use super::convert::{condition, etag, refusal, timestamp};
 use super::list::{Spelling, owner, page_size};
-use super::packing::Packing;
+use super::body_encoding::Packing;
 use super::put::receive;
-use super::said::head_of;
+use super::object_headers::head_of;
 use crate::buckets::{
     Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsQuery,
 };

@@ -13,7 +13,7 @@ const NOT_ENABLED: &str = concat!(
 
 /// Everything that the listener for S3 clients answers: an error they understand. Not 500, 502, 503 or 504:
 /// those they would retry.
-pub fn closed() -> Router {
+pub fn disabled() -> Router {
     Router::new().fallback(not_enabled)
 }
 
@@ -34,7 +34,7 @@ mod tests {
     async fn every_request_is_answered_with_an_s3_error() {
         for (method, path) in [("GET", "/"), ("PUT", "/uploads/a%20key"), ("POST", "/uploads/key?uploads")] {
             let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-            let response = closed().oneshot(request).await.unwrap();
+            let response = disabled().oneshot(request).await.unwrap();
             assert_eq!(response.status(), 501);
             assert_eq!(response.headers()["content-type"], "application/xml");
             let body = to_bytes(response.into_body(), 10_000).await.unwrap();

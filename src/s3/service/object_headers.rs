@@ -19,12 +19,12 @@ macro_rules! head_of {
                 .content_encoding
                 .take()
                 .as_deref()
-                .and_then($crate::s3::service::said::content_encoding),
+                .and_then($crate::s3::service::object_headers::content_encoding),
             content_disposition: $input.content_disposition.take(),
             content_language: $input.content_language.take(),
             cache_control: $input.cache_control.take(),
             expires: $input.expires.take().as_ref().and_then($crate::s3::service::convert::http_date),
-            metadata: $crate::s3::service::said::metadata($input.metadata.take())?,
+            metadata: $crate::s3::service::object_headers::metadata($input.metadata.take())?,
             checksum: None,
         }
     };

@@ -14,10 +14,10 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::access::Gate;
-use super::again::{Again, Checked};
-use super::asked::Asked;
+use super::normalize::{Again, Checked};
+use super::response::Asked;
 use super::body::{DOCUMENT_BYTES_MAX, Late, prepare};
-use super::front;
+use super::validate;
 use super::host::Domain;
 use super::owners::Owners;
 use super::routes::Routes;
@@ -160,7 +160,7 @@ async fn ask(service: &S3Service, request: Request) -> S3Result<Response> {
     if let Some(host) = parts.extensions.get::<ForwardedHost>().and_then(|host| host.0.parse().ok()) {
         parts.headers.insert(header::HOST, host);
     }
-    front::check(&mut parts)?;
+    validate::check(&mut parts)?;
     let (late, asked) = (Late::default(), Asked::of(&parts));
     let body = prepare(&parts, body, &late).await?;
     let answered = service.call(Request::from_parts(parts, body)).await;

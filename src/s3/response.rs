@@ -7,7 +7,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::{front, xml};
+use super::{validate, xml};
 
 /// What an answer depends on that the answer of `s3s` does not say.
 pub(super) struct Asked {
@@ -24,7 +24,7 @@ impl Asked {
             is_head: request.method == Method::HEAD,
             for_attributes: request.method == Method::GET
                 && names.any(|name| name.trim_end_matches('=') == "attributes"),
-            mismatch: front::mismatch(request),
+            mismatch: validate::mismatch(request),
         }
     }
 

@@ -15,13 +15,13 @@ use crate::model::CleanupLimit;
 use crate::objects::{Objects, Spool};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-use crate::s3::access::Gate;
+use crate::s3::access::AccessControl;
 use crate::s3::credentials::{Given, Root};
-use crate::s3::issuer::OwnOffice;
+use crate::s3::issuer::EndpointIssuer;
 use crate::s3::owners::Owners;
 use crate::s3::session::Keys;
 use crate::s3::sts::Sts;
-use crate::s3::{Parts, Results};
+use crate::s3::{EndpointConfig, Results};
 use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
 
@@ -86,7 +86,7 @@ impl Own {
         // knows it.
         let beside = s3.ip().is_unspecified() || s3.ip() == api.ip();
         let endpoint = if beside { Endpoint::Beside(s3.port()) } else { Endpoint::At(s3.to_string()) };
-        let office = OwnOffice::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());
+        let office = EndpointIssuer::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());
         let found = Address { endpoint, secure };
         let download = (settings.download_bucket.clone(), String::new());
         (Some(uploads), Some(external(settings, Arc::new(office), found, download)))
@@ -99,15 +99,15 @@ impl Own {
         coordinator: &Coordinator,
         objects: Objects,
         spool: Spool,
-    ) -> Parts {
+    ) -> EndpointConfig {
         let Self { buckets, keys, entropy } = self;
         let clock = Clock::system();
-        let gate = Gate::new(Arc::clone(&keys), coordinator.clone(), clock.clone());
+        let access = AccessControl::new(Arc::clone(&keys), coordinator.clone(), clock.clone());
         let longest = Duration::from_secs(settings.s3_sts_duration_max_s);
         let sts = Sts::new(keys, clock, entropy, longest);
         let results = Results { bucket: settings.download_bucket.clone(), objects };
         let uploads = settings.external_uploads.then(|| settings.upload_bucket.clone());
         let owners = Owners::new(coordinator.clone(), uploads);
-        Parts { buckets, results, spool, owners, gate, sts, domain: settings.s3_domain.clone() }
+        EndpointConfig { buckets, results, spool, owners, access, sts, domain: settings.s3_domain.clone() }
     }
 }

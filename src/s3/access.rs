@@ -11,7 +11,7 @@ use s3s::{S3Error, S3Request, S3Result, s3_error};
 
 use super::owners::unknown;
 use super::policy::{Action, Policy, Resource};
-use super::session::{Keys, Session, Void};
+use super::session::{InvalidToken, Keys, Session};
 use crate::coordinator::Coordinator;
 use crate::metadata::Runs;
 use crate::model::ProjectState;
@@ -23,7 +23,7 @@ const TOKEN_PARAMETER: &str = "X-Amz-Security-Token";
 
 /// Knows the keys, and the projects that credentials end with. Cheap to clone.
 #[derive(Clone)]
-pub struct Gate {
+pub struct AccessControl {
     keys: Arc<Keys>,
     coordinator: Coordinator,
     clock: Clock,
@@ -58,7 +58,7 @@ impl Rights {
     }
 }
 
-impl Gate {
+impl AccessControl {
     /// A gate for those who hold `keys`.
     pub const fn new(keys: Arc<Keys>, coordinator: Coordinator, clock: Clock) -> Self {
         Self { keys, coordinator, clock }
@@ -91,10 +91,12 @@ impl Gate {
     }
 }
 
-fn refusal(void: Void) -> S3Error {
-    match void {
-        Void::Foreign => s3_error!(InvalidToken, "The session token does not belong to the access key."),
-        Void::Expired => s3_error!(ExpiredToken, "The session token has expired."),
+fn refusal(invalid: InvalidToken) -> S3Error {
+    match invalid {
+        InvalidToken::Foreign => {
+            s3_error!(InvalidToken, "The session token does not belong to the access key.")
+        }
+        InvalidToken::Expired => s3_error!(ExpiredToken, "The session token has expired."),
     }
 }
 
@@ -139,7 +141,7 @@ fn action(operation: &str) -> Option<Action> {
 }
 
 #[async_trait::async_trait]
-impl S3Auth for Gate {
+impl S3Auth for AccessControl {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         let secret = self.keys.secret_of(access_key);
         secret
@@ -149,7 +151,7 @@ impl S3Auth for Gate {
 }
 
 #[async_trait::async_trait]
-impl S3Access for Gate {
+impl S3Access for AccessControl {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
         let Some(credentials) = cx.credentials() else {
             return Err(s3_error!(AccessDenied, "The request must be signed."));

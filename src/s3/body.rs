@@ -23,9 +23,9 @@ const SHORT_BYTES: u64 = 64 << 10;
 
 /// Why a body that is read late is refused: `s3s` would hide the reason.
 #[derive(Clone, Default)]
-pub(super) struct Late(Arc<Mutex<Option<S3Error>>>);
+pub(super) struct LateRefusal(Arc<Mutex<Option<S3Error>>>);
 
-impl Late {
+impl LateRefusal {
     /// The refusal, if there is one.
     pub(super) fn refusal(&self) -> Option<S3Error> {
         self.0.lock().take()
@@ -34,7 +34,7 @@ impl Late {
 
 /// The body as `s3s` is to read it. One whose sender waits to be asked for it is not read before `s3s` does, which is
 /// after the signature and the rights of its sender were checked; `late` is told if it is refused then.
-pub(super) async fn prepare(request: &Parts, body: Body, late: &Late) -> S3Result<s3s::Body> {
+pub(super) async fn prepare(request: &Parts, body: Body, late: &LateRefusal) -> S3Result<s3s::Body> {
     let hash = request.headers.get("x-amz-content-sha256").and_then(|hash| hash.to_str().ok());
     if are_decoded_by_s3s(&request.headers) {
         return Ok(cut(body));
@@ -73,7 +73,7 @@ impl Whole {
         Ok(bytes)
     }
 
-    fn read_late(self, body: Body, late: Late) -> s3s::Body {
+    fn read_late(self, body: Body, late: LateRefusal) -> s3s::Body {
         let read = async move {
             self.read(body).await.map(Frame::data).map_err(|error| {
                 *late.0.lock() = Some(error);

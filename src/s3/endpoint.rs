@@ -13,17 +13,16 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
-use super::access::Gate;
-use super::normalize::{Again, Checked};
-use super::response::Asked;
-use super::body::{DOCUMENT_BYTES_MAX, Late, prepare};
-use super::validate;
+use super::access::AccessControl;
+use super::body::{DOCUMENT_BYTES_MAX, LateRefusal, prepare};
 use super::host::Domain;
+use super::normalize::{AlreadyVerified, Normalizer};
 use super::owners::Owners;
+use super::response::ResponseContext;
 use super::routes::Routes;
 use super::service::{Results, Service};
 use super::sts::Sts;
-use crate::buckets::Buckets;
+use super::validate;
 use crate::edge::{AccessLog, ForwardedHost, RequestId};
 use crate::objects::Spool;
 use crate::runtime::clock::Stopwatch;
@@ -34,7 +33,7 @@ use crate::telemetry::metrics;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
 /// What the endpoint is made of.
-pub struct Parts {
+pub struct EndpointConfig {
     /// What it serves.
     pub buckets: Buckets,
     /// The bucket of results beside them.
@@ -44,7 +43,7 @@ pub struct Parts {
     /// The projects that keys belong to.
     pub owners: Owners,
     /// Who may.
-    pub gate: Gate,
+    pub access: AccessControl,
     /// Who hands out temporary credentials.
     pub sts: Sts,
     /// The domain below which hosts name buckets.
@@ -52,22 +51,22 @@ pub struct Parts {
 }
 
 /// The endpoint for S3 clients.
-pub fn endpoint(parts: Parts) -> Router {
-    let operations = Service::new(parts.buckets, parts.results, parts.spool, parts.owners);
-    let domain = parts.domain.as_deref();
-    let mut checked = builder(operations.clone(), domain, parts.gate.clone());
-    checked.set_access(Checked);
-    let again = Again::new(parts.gate.clone(), checked.build());
-    let mut builder = builder(operations, domain, parts.gate.clone());
-    builder.set_access(parts.gate);
-    builder.set_route(Routes { sts: parts.sts, again });
+pub fn endpoint(config: EndpointConfig) -> Router {
+    let operations = Service::new(config.buckets, config.results, config.spool, config.owners);
+    let domain = config.domain.as_deref();
+    let mut checked = builder(operations.clone(), domain, config.access.clone());
+    checked.set_access(AlreadyVerified);
+    let normalizer = Normalizer::new(config.access.clone(), checked.build());
+    let mut builder = builder(operations, domain, config.access.clone());
+    builder.set_access(config.access);
+    builder.set_route(Routes { sts: config.sts, normalizer });
     let service = builder.build();
     Router::new().fallback(move |request: Request| answer(service.clone(), request))
 }
 
-fn builder(operations: Service, domain: Option<&str>, gate: Gate) -> S3ServiceBuilder {
+fn builder(operations: Service, domain: Option<&str>, access: AccessControl) -> S3ServiceBuilder {
     let mut builder = S3ServiceBuilder::new(operations);
-    builder.set_auth(gate);
+    builder.set_auth(access);
     if let Some(domain) = domain {
         builder.set_host(Domain::new(domain));
     }
@@ -89,7 +88,7 @@ async fn answer(service: S3Service, request: Request) -> Response {
     let answered = AssertUnwindSafe(ask(&service, request)).catch_unwind().await;
     let answered = answered.unwrap_or_else(|panic| {
         tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
-        Err(s3_error!(InternalError, "We encountered an internal error. Please try again."))
+        Err(s3_error!(InternalError, "We encountered an internal error. Please try normalizer."))
     });
     let mut response = match answered {
         Ok(response) => response,
@@ -161,7 +160,7 @@ async fn ask(service: &S3Service, request: Request) -> S3Result<Response> {
         parts.headers.insert(header::HOST, host);
     }
     validate::check(&mut parts)?;
-    let (late, asked) = (Late::default(), Asked::of(&parts));
+    let (late, context) = (LateRefusal::default(), ResponseContext::of(&parts));
     let body = prepare(&parts, body, &late).await?;
     let answered = service.call(Request::from_parts(parts, body)).await;
     if let Some(refusal) = late.refusal() {
@@ -169,7 +168,7 @@ async fn ask(service: &S3Service, request: Request) -> S3Result<Response> {
     }
     let response =
         answered.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))?;
-    Ok(asked.finish(response))
+    Ok(context.finish(response))
 }
 
 #[cfg(test)]

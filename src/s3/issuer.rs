@@ -12,13 +12,13 @@ use crate::runtime::entropy::Entropy;
 
 /// Hands out passes for our own endpoint.
 #[derive(Clone)]
-pub struct OwnOffice {
+pub struct EndpointIssuer {
     keys: Arc<Keys>,
     clock: Clock,
     entropy: Entropy,
 }
 
-impl OwnOffice {
+impl EndpointIssuer {
     /// Passes derived from `keys`.
     pub const fn new(keys: Arc<Keys>, clock: Clock, entropy: Entropy) -> Self {
         Self { keys, clock, entropy }
@@ -26,7 +26,7 @@ impl OwnOffice {
 }
 
 #[async_trait]
-impl PassOffice for OwnOffice {
+impl PassOffice for EndpointIssuer {
     async fn issue(&self, grant: &Grant) -> Result<Pass, NoPass> {
         let action = match grant.permission {
             Permission::Put => Action::PutObject,

@@ -26,7 +26,7 @@ mod sweep;
 mod xml;
 
 pub use disabled::disabled;
-pub use endpoint::{Parts, endpoint};
+pub use endpoint::{EndpointConfig, endpoint};
 pub use service::Results;
 pub use slow_down::slow_down;
 pub use sweep::sweep;

@@ -7,25 +7,25 @@ use s3s::dto::Range;
 use s3s::service::S3Service;
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use super::access::{self, Gate, Rights};
+use super::access::{self, AccessControl, Rights};
 
 /// Parameters of a query that sign it.
 const SIGNING: &str = "X-Amz-";
 
 /// Answers such requests.
-pub(super) struct Again {
-    gate: Gate,
+pub(super) struct Normalizer {
+    access: AccessControl,
     /// Checks no signature.
     service: S3Service,
 }
 
 /// Lets those in whose signature was checked.
-pub(super) struct Checked;
+pub(super) struct AlreadyVerified;
 
-impl Again {
+impl Normalizer {
     /// `service` must let in by [`Checked`].
-    pub(super) const fn new(gate: Gate, service: S3Service) -> Self {
-        Self { gate, service }
+    pub(super) const fn new(access: AccessControl, service: S3Service) -> Self {
+        Self { access, service }
     }
 
     /// Whether a request is one of them: it asks for a range in a way that `s3s` does not know.
@@ -40,7 +40,7 @@ impl Again {
         let S3Request { method, uri, mut headers, mut extensions, credentials, .. } = request;
         let credentials =
             credentials.ok_or_else(|| s3_error!(AccessDenied, "The request must be signed."))?;
-        extensions.insert(self.gate.rights(&credentials.access_key, &headers, &uri).await?);
+        extensions.insert(self.access.rights(&credentials.access_key, &headers, &uri).await?);
         headers.remove(header::AUTHORIZATION);
         let range = headers.remove(header::RANGE).and_then(|range| usual(range.to_str().ok()?)?.parse().ok());
         headers.extend(range.map(|range| (header::RANGE, range)));
@@ -58,7 +58,7 @@ impl Again {
 }
 
 #[async_trait::async_trait]
-impl S3Access for Checked {
+impl S3Access for AlreadyVerified {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
         let rights = cx.extensions_mut().get::<Rights>().cloned();
         access::require(cx, &rights.ok_or_else(|| s3_error!(AccessDenied, "The request must be signed."))?)

@@ -10,14 +10,14 @@ use memchr::memmem;
 use super::{validate, xml};
 
 /// What an answer depends on that the answer of `s3s` does not say.
-pub(super) struct Asked {
+pub(super) struct ResponseContext {
     is_head: bool,
     for_attributes: bool,
     /// What is to be said of a signature that does not match.
     mismatch: String,
 }
 
-impl Asked {
+impl ResponseContext {
     pub(super) fn of(request: &Parts) -> Self {
         let mut names = request.uri.query().unwrap_or_default().split('&');
         Self {

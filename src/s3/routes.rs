@@ -4,23 +4,23 @@ use axum::http::{Extensions, HeaderMap, Method, Uri};
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result};
 
-use super::normalize::Again;
+use super::normalize::Normalizer;
 use super::sts::Sts;
 
 /// Calls for credentials, and requests that are read again.
 pub(super) struct Routes {
     pub(super) sts: Sts,
-    pub(super) again: Again,
+    pub(super) normalizer: Normalizer,
 }
 
 #[async_trait::async_trait]
 impl S3Route for Routes {
     fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, extensions: &mut Extensions) -> bool {
-        Again::is_for(method, headers) || self.sts.is_match(method, uri, headers, extensions)
+        Normalizer::is_for(method, headers) || self.sts.is_match(method, uri, headers, extensions)
     }
 
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
-        if Again::is_for(&request.method, &request.headers) {
+        if Normalizer::is_for(&request.method, &request.headers) {
             // Who may do what is decided when it is read again.
             return Ok(());
         }
@@ -28,8 +28,8 @@ impl S3Route for Routes {
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
-        if Again::is_for(&request.method, &request.headers) {
-            return self.again.call(request).await;
+        if Normalizer::is_for(&request.method, &request.headers) {
+            return self.normalizer.call(request).await;
         }
         self.sts.call(request).await
     }

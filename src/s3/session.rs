@@ -48,7 +48,7 @@ pub struct Session {
 
 /// Why a session token opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Void {
+pub enum InvalidToken {
     /// It was not made here, not for this access key, or was changed.
     Foreign,
     /// Its time is over.
@@ -116,9 +116,9 @@ impl Keys {
     ///
     /// # Errors
     /// [`Void`].
-    pub fn open(&self, access_key: &str, token: &str, now: Timestamp) -> Result<Session, Void> {
-        let session = self.unseal(access_key, token).ok_or(Void::Foreign)?;
-        if session.expires <= now { Err(Void::Expired) } else { Ok(session) }
+    pub fn open(&self, access_key: &str, token: &str, now: Timestamp) -> Result<Session, InvalidToken> {
+        let session = self.unseal(access_key, token).ok_or(InvalidToken::Foreign)?;
+        if session.expires <= now { Err(InvalidToken::Expired) } else { Ok(session) }
     }
 
     fn unseal(&self, access_key: &str, token: &str) -> Option<Session> {
@@ -167,7 +167,7 @@ mod tests {
         let pass = keys.issue(&session(10), &entropy);
         let open = |now| keys.open(&pass.access_key_id, &pass.session_token, Timestamp::from_micros(now));
         assert_eq!(open(9), Ok(session(10)));
-        assert_eq!(open(10), Err(Void::Expired));
+        assert_eq!(open(10), Err(InvalidToken::Expired));
     }
 
     #[test]
@@ -175,13 +175,13 @@ mod tests {
         let (ours, entropy) = (keys("a-secret-of-mine"), Entropy::seeded(1));
         let (one, other) = (ours.issue(&session(10), &entropy), ours.issue(&session(10), &entropy));
         let now = Timestamp::from_micros(0);
-        assert_eq!(ours.open(&other.access_key_id, &one.session_token, now), Err(Void::Foreign));
-        assert_eq!(ours.open("owner", &one.session_token, now), Err(Void::Foreign));
+        assert_eq!(ours.open(&other.access_key_id, &one.session_token, now), Err(InvalidToken::Foreign));
+        assert_eq!(ours.open("owner", &one.session_token, now), Err(InvalidToken::Foreign));
         let restarted = keys("a-secret-of-mine");
         assert!(restarted.open(&one.access_key_id, &one.session_token, now).is_ok());
         assert_eq!(restarted.secret_of(&one.access_key_id), Some(one.secret_access_key.clone()));
         let replaced = keys("another-secret");
-        assert_eq!(replaced.open(&one.access_key_id, &one.session_token, now), Err(Void::Foreign));
+        assert_eq!(replaced.open(&one.access_key_id, &one.session_token, now), Err(InvalidToken::Foreign));
         assert_ne!(replaced.secret_of(&one.access_key_id), Some(one.secret_access_key));
     }
 
@@ -204,13 +204,13 @@ mod tests {
             token.replace_range(at..=at, &to);
             prop_assume!(token != *pass.session_token);
             let opened = keys.open(&pass.access_key_id, &token, Timestamp::from_micros(0));
-            prop_assert_eq!(opened, Err(Void::Foreign));
+            prop_assert_eq!(opened, Err(InvalidToken::Foreign));
         }
 
         #[test]
         fn no_token_is_read_with_a_panic(token in ".{0,100}") {
             let opened = keys("a-secret-of-mine").open("TEMP", &token, Timestamp::from_micros(0));
-            prop_assert_eq!(opened, Err(Void::Foreign));
+            prop_assert_eq!(opened, Err(InvalidToken::Foreign));
         }
     }
 }

@@ -7,7 +7,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
-use super::checksums::Fields;
+use super::checksums::{Fields, with_checksum, with_checksum_and_type};
 use super::convert::{etag, refusal, seconds};
 use super::list::page_size;
 use crate::buckets::{Checksum, Part};
@@ -16,7 +16,7 @@ use crate::buckets::{Checksum, Part};
 const NAMES: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
 
 impl Service {
-    pub(super) async fn attributes(
+    pub(super) async fn get_object_attributes(
         &self,
         request: S3Request<GetObjectAttributesInput>,
     ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
@@ -49,14 +49,7 @@ impl Service {
 
 fn sums(checksum: &Checksum) -> Sums {
     let fields = Fields::of(Some(checksum));
-    Sums {
-        checksum_crc32: fields.crc32,
-        checksum_crc32c: fields.crc32c,
-        checksum_crc64nvme: fields.crc64nvme,
-        checksum_sha1: fields.sha1,
-        checksum_sha256: fields.sha256,
-        checksum_type: fields.kind,
-    }
+    with_checksum_and_type!(fields, Sums {})
 }
 
 /// Some parts of an object. They are listed where they have checksums, as Amazon does.
@@ -74,13 +67,8 @@ fn page(parts: &[Part], after: u32, max: u32, more: bool, count: u32) -> GetObje
 
 fn listed(part: &Part) -> ObjectPart {
     let fields = Fields::of(part.checksum.as_ref());
-    ObjectPart {
-        part_number: Some(part.number.cast_signed()),
-        size: Some(part.size.cast_signed()),
-        checksum_crc32: fields.crc32,
-        checksum_crc32c: fields.crc32c,
-        checksum_crc64nvme: fields.crc64nvme,
-        checksum_sha1: fields.sha1,
-        checksum_sha256: fields.sha256,
-    }
+    with_checksum!(
+        fields,
+        ObjectPart { part_number: Some(part.number.cast_signed()), size: Some(part.size.cast_signed()) }
+    )
 }

@@ -7,13 +7,13 @@ use s3s::{S3Error, S3Result, s3_error};
 use crate::s3::chunked::{self, Decoder};
 
 /// How the bytes of an object come in a body.
-pub(super) struct Packing {
+pub(super) struct BodyEncoding {
     /// The bytes that are to come out of it.
     pub(super) declared: Option<u64>,
     decoder: Option<Decoder>,
 }
 
-impl Packing {
+impl BodyEncoding {
     /// Reads the headers. `content_length` is that of the body as `s3s` hands it on: chunks that were signed as chunks
     /// are decoded by then.
     ///
@@ -37,7 +37,7 @@ impl Packing {
     ///
     /// # Errors
     /// `IncompleteBody`.
-    pub(super) fn unpack(&mut self, bytes: Bytes) -> S3Result<Vec<Bytes>> {
+    pub(super) fn decode(&mut self, bytes: Bytes) -> S3Result<Vec<Bytes>> {
         let mut out = Vec::new();
         match &mut self.decoder {
             Some(decoder) => decoder.feed(bytes, &mut out).map_err(malformed)?,

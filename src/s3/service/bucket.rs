@@ -20,7 +20,7 @@ impl Service {
         self.buckets.bucket(name).await.map(drop).map_err(refusal)
     }
 
-    pub(super) async fn buckets(
+    pub(super) async fn list_buckets(
         &self,
         request: S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
@@ -47,7 +47,7 @@ impl Service {
         }))
     }
 
-    pub(super) async fn create(
+    pub(super) async fn create_bucket(
         &self,
         request: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
@@ -56,7 +56,7 @@ impl Service {
         Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{name}")) }))
     }
 
-    pub(super) async fn remove(
+    pub(super) async fn delete_bucket(
         &self,
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
@@ -64,7 +64,7 @@ impl Service {
         Ok(S3Response::new(DeleteBucketOutput::default()))
     }
 
-    pub(super) async fn exists(
+    pub(super) async fn head_bucket(
         &self,
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
@@ -72,7 +72,7 @@ impl Service {
         Ok(S3Response::new(HeadBucketOutput::default()))
     }
 
-    pub(super) async fn location(
+    pub(super) async fn get_bucket_location(
         &self,
         request: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {

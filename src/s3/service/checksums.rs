@@ -170,6 +170,32 @@ impl Fields {
     }
 }
 
+/// Builds an answer of S3 with the fields that every kind of answer has for a checksum.
+macro_rules! with_checksum {
+    ($fields:expr, $answer:ident { $($rest:tt)* }) => {{
+        let fields: $crate::s3::service::checksums::Fields = $fields;
+        $answer {
+            checksum_crc32: fields.crc32,
+            checksum_crc32c: fields.crc32c,
+            checksum_crc64nvme: fields.crc64nvme,
+            checksum_sha1: fields.sha1,
+            checksum_sha256: fields.sha256,
+            $($rest)*
+        }
+    }};
+}
+pub(super) use with_checksum;
+
+/// As [`with_checksum`], for answers that also have a field for the type of the checksum.
+macro_rules! with_checksum_and_type {
+    ($fields:expr, $answer:ident { $($rest:tt)* }) => {{
+        let mut fields: $crate::s3::service::checksums::Fields = $fields;
+        let checksum_type = fields.kind.take();
+        $crate::s3::service::checksums::with_checksum!(fields, $answer { checksum_type, $($rest)* })
+    }};
+}
+pub(super) use with_checksum_and_type;
+
 const fn header(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Crc32 => "x-amz-checksum-crc32",

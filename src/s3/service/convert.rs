@@ -112,7 +112,7 @@ pub(super) fn condition(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// All hold.
-    Go,
+    Proceed,
     /// The caller has it already.
     NotModified,
 }
@@ -149,7 +149,7 @@ impl Conditions<'_> {
             (None, Some(time)) => modified <= *time,
             (None, None) => false,
         };
-        Ok(if known { Verdict::NotModified } else { Verdict::Go })
+        Ok(if known { Verdict::NotModified } else { Verdict::Proceed })
     }
 }
 
@@ -168,14 +168,14 @@ mod tests {
             let conditions = Conditions { matching, none_matching, modified_since, unmodified_since };
             conditions.decide("e", modified).map_err(|error| error.code().clone())
         };
-        assert_eq!(decide(None, None, None, None), Ok(Verdict::Go));
-        assert_eq!(decide(Some(&tag), None, None, Some(&earlier)), Ok(Verdict::Go));
+        assert_eq!(decide(None, None, None, None), Ok(Verdict::Proceed));
+        assert_eq!(decide(Some(&tag), None, None, Some(&earlier)), Ok(Verdict::Proceed));
         assert_eq!(decide(Some(&other), None, None, None), Err(S3ErrorCode::PreconditionFailed));
         assert_eq!(decide(None, None, None, Some(&earlier)), Err(S3ErrorCode::PreconditionFailed));
         assert_eq!(decide(None, Some(&tag), None, None), Ok(Verdict::NotModified));
-        assert_eq!(decide(None, Some(&other), Some(&later), None), Ok(Verdict::Go));
+        assert_eq!(decide(None, Some(&other), Some(&later), None), Ok(Verdict::Proceed));
         assert_eq!(decide(None, None, Some(&same), Some(&same)), Ok(Verdict::NotModified));
-        assert_eq!(decide(None, None, Some(&earlier), None), Ok(Verdict::Go));
+        assert_eq!(decide(None, None, Some(&earlier), None), Ok(Verdict::Proceed));
     }
 
     #[test]

@@ -11,14 +11,14 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
-use super::checksums::Fields;
+use super::checksums::{Fields, with_checksum, with_checksum_and_type};
 use super::convert::{Conditions, Verdict, condition, etag, refusal, timestamp};
 use super::multipart::{PartHash, part_number};
 use super::object_headers::head_of;
 use crate::buckets::{Condition, Contents, Head, PUT_BYTES_MAX, UploadName};
 
 impl Service {
-    pub(super) async fn copy(
+    pub(super) async fn copy_object(
         &self,
         request: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
@@ -45,23 +45,20 @@ impl Service {
         let kept = contents.object.head.clone();
         let head = if replace { Head { checksum: kept.checksum, ..head_of!(input) } } else { kept };
         let copied = self.buckets.copy(contents, (&input.bucket, &input.key), head, condition).await;
-        let object = self.keep_object(owner, &input.bucket, &input.key, copied.map_err(refusal)?).await?;
+        let object = self.confirm_object(owner, &input.bucket, &input.key, copied.map_err(refusal)?).await?;
         let fields = Fields::of(object.head.checksum.as_ref());
-        let result = CopyObjectResult {
-            e_tag: Some(etag(&object.etag)),
-            last_modified: Some(timestamp(object.modified)),
-            checksum_crc32: fields.crc32,
-            checksum_crc32c: fields.crc32c,
-            checksum_crc64nvme: fields.crc64nvme,
-            checksum_sha1: fields.sha1,
-            checksum_sha256: fields.sha256,
-            checksum_type: fields.kind,
-        };
+        let result = with_checksum_and_type!(
+            fields,
+            CopyObjectResult {
+                e_tag: Some(etag(&object.etag)),
+                last_modified: Some(timestamp(object.modified)),
+            }
+        );
         let output = CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() };
         Ok(S3Response::new(output))
     }
 
-    pub(super) async fn copy_part(
+    pub(super) async fn upload_part_copy(
         &self,
         request: S3Request<UploadPartCopyInput>,
     ) -> S3Result<S3Response<UploadPartCopyOutput>> {
@@ -86,17 +83,15 @@ impl Service {
             incoming.write(bytes).await.map_err(refusal)?;
         }
         let received = incoming.finish().await.map_err(refusal)?;
-        let part = self.keep_part(owner, name, number, received).await?;
+        let part = self.store_part(owner, name, number, received).await?;
         let fields = Fields::of(part.checksum.as_ref());
-        let result = CopyPartResult {
-            e_tag: Some(etag(&hex::encode(part.md5))),
-            last_modified: Some(timestamp(part.modified)),
-            checksum_crc32: fields.crc32,
-            checksum_crc32c: fields.crc32c,
-            checksum_crc64nvme: fields.crc64nvme,
-            checksum_sha1: fields.sha1,
-            checksum_sha256: fields.sha256,
-        };
+        let result = with_checksum!(
+            fields,
+            CopyPartResult {
+                e_tag: Some(etag(&hex::encode(part.md5))),
+                last_modified: Some(timestamp(part.modified)),
+            }
+        );
         let output =
             UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
         Ok(S3Response::new(output))
@@ -106,7 +101,7 @@ impl Service {
     async fn source(&self, bucket: &str, key: &str, conditions: &Conditions<'_>) -> S3Result<Contents> {
         let contents = self.buckets.get(bucket, key).await.map_err(refusal)?;
         match conditions.decide(&contents.object.etag, contents.object.modified)? {
-            Verdict::Go => Ok(contents),
+            Verdict::Proceed => Ok(contents),
             Verdict::NotModified => Err(s3_error!(
                 PreconditionFailed,
                 "At least one of the preconditions you specified did not hold."

@@ -19,7 +19,7 @@ const KEYS_MAX: usize = 1_000;
 const AT_ONCE: usize = 64;
 
 impl Service {
-    pub(super) async fn delete(
+    pub(super) async fn delete_object(
         &self,
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
@@ -30,7 +30,7 @@ impl Service {
     }
 
     /// Deletes many objects; each key is allowed and deleted by itself.
-    pub(super) async fn delete_many(
+    pub(super) async fn delete_objects(
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use s3s::dto::{
     GetObjectInput, GetObjectOutput, GetObjectTaggingInput, GetObjectTaggingOutput, HeadObjectInput,
-    HeadObjectOutput, Range as AskedRange, StreamingBlob,
+    HeadObjectOutput, Range as RequestedRange, StreamingBlob,
 };
 use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 
 use super::Service;
-use super::checksums::Fields;
+use super::checksums::{Fields, with_checksum_and_type};
 use super::convert::{Conditions, Verdict, etag, http_date, parse_http_date, refusal, seconds};
 use super::ranges;
 use crate::buckets::{Chunks, Contents, Head, Object};
@@ -24,7 +24,7 @@ use crate::buckets::{Chunks, Contents, Head, Object};
 const CONTENT_TYPE: &str = "binary/octet-stream";
 
 impl Service {
-    pub(super) async fn get(
+    pub(super) async fn get_object(
         &self,
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
@@ -39,15 +39,15 @@ impl Service {
             unmodified_since: input.if_unmodified_since.as_ref(),
         };
         let (range, headers) = (input.range, &request.headers);
-        let asked = Asked { conditions, range, headers, part: input.part_number };
-        let found = self.found(&input.bucket, &input.key, asked, input.checksum_mode.is_some()).await?;
+        let read = ReadRequest { conditions, range, headers, part: input.part_number };
+        let selected = self.selected(&input.bucket, &input.key, read, input.checksum_mode.is_some()).await?;
         Ok(S3Response::new(GetObjectOutput {
-            body: Some(body(found.contents, found.range)),
-            ..found.described
+            body: Some(body(selected.contents, selected.range)),
+            ..selected.described
         }))
     }
 
-    pub(super) async fn head(
+    pub(super) async fn head_object(
         &self,
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
@@ -62,36 +62,36 @@ impl Service {
             unmodified_since: input.if_unmodified_since.as_ref(),
         };
         let (range, headers) = (input.range, &request.headers);
-        let asked = Asked { conditions, range, headers, part: input.part_number };
-        let found = self.found(&input.bucket, &input.key, asked, input.checksum_mode.is_some()).await?;
-        let found = found.described;
+        let read = ReadRequest { conditions, range, headers, part: input.part_number };
+        let selected = self.selected(&input.bucket, &input.key, read, input.checksum_mode.is_some()).await?;
+        let selected = selected.described;
         let output = HeadObjectOutput {
-            content_length: found.content_length,
-            content_range: found.content_range,
-            parts_count: found.parts_count,
-            accept_ranges: found.accept_ranges,
-            cache_control: found.cache_control,
-            checksum_crc32: found.checksum_crc32,
-            checksum_crc32c: found.checksum_crc32c,
-            checksum_crc64nvme: found.checksum_crc64nvme,
-            checksum_sha1: found.checksum_sha1,
-            checksum_sha256: found.checksum_sha256,
-            checksum_type: found.checksum_type,
-            content_disposition: found.content_disposition,
-            content_encoding: found.content_encoding,
-            content_language: found.content_language,
-            content_type: found.content_type,
-            e_tag: found.e_tag,
-            expires: found.expires,
-            last_modified: found.last_modified,
-            metadata: found.metadata,
+            content_length: selected.content_length,
+            content_range: selected.content_range,
+            parts_count: selected.parts_count,
+            accept_ranges: selected.accept_ranges,
+            cache_control: selected.cache_control,
+            checksum_crc32: selected.checksum_crc32,
+            checksum_crc32c: selected.checksum_crc32c,
+            checksum_crc64nvme: selected.checksum_crc64nvme,
+            checksum_sha1: selected.checksum_sha1,
+            checksum_sha256: selected.checksum_sha256,
+            checksum_type: selected.checksum_type,
+            content_disposition: selected.content_disposition,
+            content_encoding: selected.content_encoding,
+            content_language: selected.content_language,
+            content_type: selected.content_type,
+            e_tag: selected.e_tag,
+            expires: selected.expires,
+            last_modified: selected.last_modified,
+            metadata: selected.metadata,
             ..HeadObjectOutput::default()
         };
         Ok(S3Response::new(output))
     }
 
     /// No tags: objects have none, and `aws s3 cp` asks for them before it copies a large one.
-    pub(super) async fn tags(
+    pub(super) async fn get_object_tagging(
         &self,
         request: S3Request<GetObjectTaggingInput>,
     ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
@@ -104,34 +104,40 @@ impl Service {
     }
 
     /// The part of an object that is asked for, if the conditions on it hold, and what an answer says of it.
-    async fn found(&self, bucket: &str, key: &str, asked: Asked<'_>, with_checksum: bool) -> S3Result<Found> {
+    async fn selected(
+        &self,
+        bucket: &str,
+        key: &str,
+        read: ReadRequest<'_>,
+        with_checksum: bool,
+    ) -> S3Result<Selection> {
         let contents = self.buckets.get(bucket, key).await.map_err(refusal)?;
         let object = &contents.object;
-        if asked.conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
+        if read.conditions.decide(&object.etag, object.modified)? == Verdict::NotModified {
             return Err(not_modified(object));
         }
-        let range = ranges::wanted(asked.range, asked.headers, &object.etag, object.modified);
-        let wanted = Wanted::of(&contents, range, asked.part)?;
+        let range = ranges::wanted(read.range, read.headers, &object.etag, object.modified);
+        let selected_range = SelectedRange::of(&contents, range, read.part)?;
         let described = GetObjectOutput {
-            content_length: Some((wanted.range.end - wanted.range.start).cast_signed()),
-            content_range: wanted.content_range(object.size),
-            parts_count: wanted.parts,
-            ..described(object, with_checksum && wanted.whole)
+            content_length: Some((selected_range.range.end - selected_range.range.start).cast_signed()),
+            content_range: selected_range.content_range(object.size),
+            parts_count: selected_range.parts,
+            ..described(object, with_checksum && selected_range.whole)
         };
-        Ok(Found { range: wanted.range, described, contents })
+        Ok(Selection { range: selected_range.range, described, contents })
     }
 }
 
 /// What is asked of an object, to be sent or to be described.
-struct Asked<'a> {
+struct ReadRequest<'a> {
     conditions: Conditions<'a>,
-    range: Option<AskedRange>,
+    range: Option<RequestedRange>,
     headers: &'a HeaderMap,
     part: Option<i32>,
 }
 
 /// What is sent or described: some bytes of an object, and the answer but for them.
-struct Found {
+struct Selection {
     contents: Contents,
     range: Range<u64>,
     described: GetObjectOutput,
@@ -155,7 +161,7 @@ fn not_modified(object: &Object) -> S3Error {
 }
 
 /// The bytes that a request asks for.
-struct Wanted {
+struct SelectedRange {
     range: Range<u64>,
     /// Whether these were asked for as a part of the object.
     partial: bool,
@@ -164,20 +170,20 @@ struct Wanted {
     parts: Option<i32>,
 }
 
-impl Wanted {
-    fn of(contents: &Contents, range: Option<AskedRange>, part: Option<i32>) -> S3Result<Self> {
+impl SelectedRange {
+    fn of(contents: &Contents, range: Option<RequestedRange>, part: Option<i32>) -> S3Result<Self> {
         let size = contents.object.size;
         match (range, part) {
             (Some(_), Some(_)) => Err(s3_error!(
                 InvalidRequest,
                 "Cannot specify both Range header and partNumber query parameter."
             )),
-            (Some(asked), None) => {
-                Ok(Self { range: ranges::within(asked, size)?, partial: true, whole: false, parts: None })
+            (Some(read), None) => {
+                Ok(Self { range: ranges::within(read, size)?, partial: true, whole: false, parts: None })
             }
             (None, Some(number)) => {
-                let found = contents.part(ranges::position(number)?);
-                let (range, count) = found.ok_or_else(ranges::no_such_part)?;
+                let selected = contents.part(ranges::position(number)?);
+                let (range, count) = selected.ok_or_else(ranges::no_such_part)?;
                 let parts = contents.object.is_of_parts().then_some(count.cast_signed());
                 Ok(Self { range, partial: true, whole: parts.is_none(), parts })
             }
@@ -186,7 +192,7 @@ impl Wanted {
     }
 
     fn content_range(&self, size: u64) -> Option<String> {
-        (self.partial && !self.range.is_empty()).then(|| ranges::spell(&self.range, size))
+        (self.partial && !self.range.is_empty()).then(|| ranges::encode(&self.range, size))
     }
 }
 
@@ -196,25 +202,22 @@ fn described(object: &Object, with_checksum: bool) -> GetObjectOutput {
     let Head { content_type, content_encoding, content_disposition, content_language, cache_control, .. } =
         head;
     let fields = Fields::of(head.checksum.as_ref().filter(|_| with_checksum));
-    GetObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        cache_control,
-        checksum_crc32: fields.crc32,
-        checksum_crc32c: fields.crc32c,
-        checksum_crc64nvme: fields.crc64nvme,
-        checksum_sha1: fields.sha1,
-        checksum_sha256: fields.sha256,
-        checksum_type: fields.kind,
-        content_disposition,
-        content_encoding,
-        content_language,
-        content_type: Some(content_type.unwrap_or_else(|| CONTENT_TYPE.to_owned())),
-        e_tag: Some(etag(&object.etag)),
-        expires: head.expires.as_deref().and_then(parse_http_date),
-        last_modified: Some(seconds(object.modified)),
-        metadata: Some(head.metadata.into_iter().collect()),
-        ..GetObjectOutput::default()
-    }
+    with_checksum_and_type!(
+        fields,
+        GetObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            cache_control,
+            content_disposition,
+            content_encoding,
+            content_language,
+            content_type: Some(content_type.unwrap_or_else(|| CONTENT_TYPE.to_owned())),
+            e_tag: Some(etag(&object.etag)),
+            expires: head.expires.as_deref().and_then(parse_http_date),
+            last_modified: Some(seconds(object.modified)),
+            metadata: Some(head.metadata.into_iter().collect()),
+            ..GetObjectOutput::default()
+        }
+    )
 }
 
 /// The bytes in `range` as `s3s` sends them.

@@ -16,12 +16,12 @@ const PAGE_MAX: u32 = 1_000;
 const OWNER: &str = "entityd";
 
 impl Service {
-    pub(super) async fn list_v2(
+    pub(super) async fn list_objects_v2(
         &self,
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
-        let spelling = Spelling::of(input.encoding_type.as_ref())?;
+        let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
         let max = page_size(input.max_keys)?;
         let (after, past_prefix) = match &input.continuation_token {
             Some(token) if !token.is_empty() => mark(token)?,
@@ -38,12 +38,12 @@ impl Service {
         let next = page.entries.last().filter(|_| page.more).map(token);
         let owner = input.fetch_owner.unwrap_or_default();
         let count = page.entries.len() as i32;
-        let (contents, prefixes) = split(page, spelling, owner);
+        let (contents, prefixes) = split(page, encoding, owner);
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket),
-            prefix: Some(spelling.spell(&input.prefix.unwrap_or_default())),
-            delimiter: spelling.spell_some(input.delimiter),
-            start_after: input.start_after.map(|after| spelling.spell(&after)),
+            prefix: Some(encoding.encode(&input.prefix.unwrap_or_default())),
+            delimiter: encoding.encode_some(input.delimiter),
+            start_after: input.start_after.map(|after| encoding.encode(&after)),
             max_keys: Some(max.cast_signed()),
             key_count: Some(count),
             is_truncated: Some(next.is_some()),
@@ -56,12 +56,12 @@ impl Service {
         }))
     }
 
-    pub(super) async fn list_v1(
+    pub(super) async fn list_objects(
         &self,
         request: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
         let input = request.input;
-        let spelling = Spelling::of(input.encoding_type.as_ref())?;
+        let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
         let max = page_size(input.max_keys)?;
         let prefix = input.prefix.clone().unwrap_or_default();
         let after = input.marker.clone().filter(|marker| !marker.is_empty());
@@ -69,13 +69,13 @@ impl Service {
             after.as_deref().is_some_and(|marker| is_prefix(marker, &prefix, input.delimiter.as_deref()));
         let query = Query { prefix, delimiter: input.delimiter.clone(), after, past_prefix, max };
         let page = self.page(&input.bucket, query).await?;
-        let next = page.entries.last().filter(|_| page.more).map(|entry| spelling.spell(entry.name()));
-        let (contents, prefixes) = split(page, spelling, true);
+        let next = page.entries.last().filter(|_| page.more).map(|entry| encoding.encode(entry.name()));
+        let (contents, prefixes) = split(page, encoding, true);
         Ok(S3Response::new(ListObjectsOutput {
             name: Some(input.bucket),
-            prefix: Some(spelling.spell(&input.prefix.unwrap_or_default())),
-            delimiter: spelling.spell_some(input.delimiter),
-            marker: Some(spelling.spell(&input.marker.unwrap_or_default())),
+            prefix: Some(encoding.encode(&input.prefix.unwrap_or_default())),
+            delimiter: encoding.encode_some(input.delimiter),
+            marker: Some(encoding.encode(&input.marker.unwrap_or_default())),
             max_keys: Some(max.cast_signed()),
             is_truncated: Some(next.is_some()),
             next_marker: next,
@@ -97,12 +97,12 @@ impl Service {
 
 /// How keys are written: as they are, or so that XML can hold every one.
 #[derive(Clone, Copy)]
-pub(super) enum Spelling {
+pub(super) enum KeyEncoding {
     Plain,
     Url,
 }
 
-impl Spelling {
+impl KeyEncoding {
     pub(super) fn of(asked: Option<&EncodingType>) -> S3Result<Self> {
         match asked.map(EncodingType::as_str) {
             None => Ok(Self::Plain),
@@ -112,11 +112,11 @@ impl Spelling {
     }
 
     /// What is said again in the answer, unless it was empty.
-    pub(super) fn spell_some(self, text: Option<String>) -> Option<String> {
-        text.filter(|text| !text.is_empty()).map(|text| self.spell(&text))
+    pub(super) fn encode_some(self, text: Option<String>) -> Option<String> {
+        text.filter(|text| !text.is_empty()).map(|text| self.encode(&text))
     }
 
-    pub(super) fn spell(self, text: &str) -> String {
+    pub(super) fn encode(self, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
             Self::Url => url_encoded(text),
@@ -181,13 +181,13 @@ fn mark(token: &str) -> S3Result<(Option<String>, bool)> {
     }
 }
 
-pub(super) fn split(page: Page, spelling: Spelling, with_owner: bool) -> (Vec<Listed>, Vec<CommonPrefix>) {
+pub(super) fn split(page: Page, encoding: KeyEncoding, with_owner: bool) -> (Vec<Listed>, Vec<CommonPrefix>) {
     let (mut contents, mut prefixes) = (Vec::new(), Vec::new());
     for entry in page.entries {
         match entry {
-            Entry::Prefix(prefix) => prefixes.push(CommonPrefix { prefix: Some(spelling.spell(&prefix)) }),
+            Entry::Prefix(prefix) => prefixes.push(CommonPrefix { prefix: Some(encoding.encode(&prefix)) }),
             Entry::Object { key, size, etag: tag, modified } => contents.push(Listed {
-                key: Some(spelling.spell(&key)),
+                key: Some(encoding.encode(&key)),
                 size: Some(size.cast_signed()),
                 e_tag: Some(etag(&tag)),
                 last_modified: Some(timestamp(modified)),
@@ -224,6 +224,6 @@ mod tests {
 
     #[test]
     fn spelled_for_a_url_every_key_fits_xml() {
-        assert_eq!(Spelling::Url.spell("a b/ü\u{1}+%"), "a%20b/%C3%BC%01%2B%25");
+        assert_eq!(KeyEncoding::Url.encode("a b/ü\u{1}+%"), "a%20b/%C3%BC%01%2B%25");
     }
 }

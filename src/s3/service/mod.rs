@@ -41,41 +41,41 @@ impl Service {
     }
 }
 
-/// An operation that is told elsewhere.
+/// Implements each operation by the inherent method of its name, which takes precedence over the method of the trait.
 macro_rules! operations {
-    ($($name:ident => $told:ident: $input:ident -> $output:ident;)+) => {
+    ($($name:ident: $input:ident -> $output:ident;)+) => {
         #[async_trait::async_trait]
         impl S3 for Service {
             $(async fn $name(&self, request: S3Request<s3s::dto::$input>) -> S3Result<S3Response<s3s::dto::$output>> {
-                self.$told(request).await
+                Self::$name(self, request).await
             })+
         }
     };
 }
 
 operations! {
-    list_buckets => buckets: ListBucketsInput -> ListBucketsOutput;
-    create_bucket => create: CreateBucketInput -> CreateBucketOutput;
-    head_bucket => exists: HeadBucketInput -> HeadBucketOutput;
-    delete_bucket => remove: DeleteBucketInput -> DeleteBucketOutput;
-    get_bucket_location => location: GetBucketLocationInput -> GetBucketLocationOutput;
-    get_bucket_versioning => versioning: GetBucketVersioningInput -> GetBucketVersioningOutput;
-    list_object_versions => list_versions: ListObjectVersionsInput -> ListObjectVersionsOutput;
-    list_objects => list_v1: ListObjectsInput -> ListObjectsOutput;
-    list_objects_v2 => list_v2: ListObjectsV2Input -> ListObjectsV2Output;
-    put_object => put: PutObjectInput -> PutObjectOutput;
-    get_object => get: GetObjectInput -> GetObjectOutput;
-    head_object => head: HeadObjectInput -> HeadObjectOutput;
-    get_object_attributes => attributes: GetObjectAttributesInput -> GetObjectAttributesOutput;
-    get_object_tagging => tags: GetObjectTaggingInput -> GetObjectTaggingOutput;
-    delete_object => delete: DeleteObjectInput -> DeleteObjectOutput;
-    delete_objects => delete_many: DeleteObjectsInput -> DeleteObjectsOutput;
-    copy_object => copy: CopyObjectInput -> CopyObjectOutput;
-    create_multipart_upload => start_upload: CreateMultipartUploadInput -> CreateMultipartUploadOutput;
-    upload_part => part: UploadPartInput -> UploadPartOutput;
-    upload_part_copy => copy_part: UploadPartCopyInput -> UploadPartCopyOutput;
-    complete_multipart_upload => complete_upload: CompleteMultipartUploadInput -> CompleteMultipartUploadOutput;
-    abort_multipart_upload => abort_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput;
-    list_parts => parts: ListPartsInput -> ListPartsOutput;
-    list_multipart_uploads => uploads: ListMultipartUploadsInput -> ListMultipartUploadsOutput;
+    list_buckets: ListBucketsInput -> ListBucketsOutput;
+    create_bucket: CreateBucketInput -> CreateBucketOutput;
+    head_bucket: HeadBucketInput -> HeadBucketOutput;
+    delete_bucket: DeleteBucketInput -> DeleteBucketOutput;
+    get_bucket_location: GetBucketLocationInput -> GetBucketLocationOutput;
+    get_bucket_versioning: GetBucketVersioningInput -> GetBucketVersioningOutput;
+    list_object_versions: ListObjectVersionsInput -> ListObjectVersionsOutput;
+    list_objects: ListObjectsInput -> ListObjectsOutput;
+    list_objects_v2: ListObjectsV2Input -> ListObjectsV2Output;
+    put_object: PutObjectInput -> PutObjectOutput;
+    get_object: GetObjectInput -> GetObjectOutput;
+    head_object: HeadObjectInput -> HeadObjectOutput;
+    get_object_attributes: GetObjectAttributesInput -> GetObjectAttributesOutput;
+    get_object_tagging: GetObjectTaggingInput -> GetObjectTaggingOutput;
+    delete_object: DeleteObjectInput -> DeleteObjectOutput;
+    delete_objects: DeleteObjectsInput -> DeleteObjectsOutput;
+    copy_object: CopyObjectInput -> CopyObjectOutput;
+    create_multipart_upload: CreateMultipartUploadInput -> CreateMultipartUploadOutput;
+    upload_part: UploadPartInput -> UploadPartOutput;
+    upload_part_copy: UploadPartCopyInput -> UploadPartCopyOutput;
+    complete_multipart_upload: CompleteMultipartUploadInput -> CompleteMultipartUploadOutput;
+    abort_multipart_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput;
+    list_parts: ListPartsInput -> ListPartsOutput;
+    list_multipart_uploads: ListMultipartUploadsInput -> ListMultipartUploadsOutput;
 }

@@ -9,13 +9,13 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
-use super::checksums::{self, Claims, Fields};
+use super::body_encoding::BodyEncoding;
+use super::checksums::{self, Claims, Fields, with_checksum, with_checksum_and_type};
 use super::convert::{condition, etag, refusal, timestamp};
-use super::list::{Spelling, owner, page_size};
-use super::body_encoding::Packing;
-use super::put::receive;
+use super::list::{KeyEncoding, owner, page_size};
 use super::object_headers::head_of;
-use crate::buckets::{
+use super::put::receive;
+use crate::objects::buckets::{
     Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsQuery,
 };
 
@@ -23,7 +23,7 @@ use crate::buckets::{
 pub(super) struct PartHash(pub(super) Option<Algorithm>);
 
 impl Service {
-    pub(super) async fn start_upload(
+    pub(super) async fn create_multipart_upload(
         &self,
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
@@ -34,7 +34,7 @@ impl Service {
         let token =
             self.buckets.start_upload((&input.bucket, &input.key), head, checksum).await.map_err(refusal)?;
         let name = UploadName { bucket: input.bucket.clone(), key: input.key.clone(), token: token.clone() };
-        self.keep_upload(owner, name).await?;
+        self.confirm_upload(owner, name).await?;
         let (algorithm, kind) = checksum.map(checksums::names).unzip();
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -52,7 +52,7 @@ impl Service {
         Ok(PartHash(upload.checksum.map(|(algorithm, _)| algorithm)))
     }
 
-    pub(super) async fn part(
+    pub(super) async fn upload_part(
         &self,
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
@@ -62,26 +62,21 @@ impl Service {
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
         let owner = self.owners.of(&name.bucket, &name.key).await?;
         let PartHash(kept) = self.part_hash(&name).await?;
-        let packing = Packing::of(&headers, input.content_length)?;
-        self.leaves_free(packing.declared).await?;
+        let encoding = BodyEncoding::of(&headers, input.content_length)?;
+        self.leaves_free(encoding.declared).await?;
         let incoming = self.buckets.incoming_part(&claims.algorithms(kept), PUT_BYTES_MAX);
-        let (received, behind) = receive(input.body.take(), incoming, packing).await?;
+        let (received, behind) = receive(input.body.take(), incoming, encoding).await?;
         let behind = behind.or_else(|| trailing_headers?.take());
         claims.verify(&received.digests, behind.as_ref())?;
-        let part = self.keep_part(owner, name, number, received).await?;
+        let part = self.store_part(owner, name, number, received).await?;
         let fields = Fields::of(part.checksum.as_ref());
-        Ok(S3Response::new(UploadPartOutput {
-            e_tag: Some(etag(&hex::encode(part.md5))),
-            checksum_crc32: fields.crc32,
-            checksum_crc32c: fields.crc32c,
-            checksum_crc64nvme: fields.crc64nvme,
-            checksum_sha1: fields.sha1,
-            checksum_sha256: fields.sha256,
-            ..UploadPartOutput::default()
-        }))
+        Ok(S3Response::new(with_checksum!(
+            fields,
+            UploadPartOutput { e_tag: Some(etag(&hex::encode(part.md5))), ..UploadPartOutput::default() }
+        )))
     }
 
-    pub(super) async fn complete_upload(
+    pub(super) async fn complete_multipart_upload(
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
@@ -109,24 +104,21 @@ impl Service {
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
         let owner = self.owners.of(&name.bucket, &name.key).await?;
         let object = self.buckets.complete_upload(name.clone(), completion).await.map_err(refusal)?;
-        let object = self.keep_object(owner, &name.bucket, &name.key, object).await?;
+        let object = self.confirm_object(owner, &name.bucket, &name.key, object).await?;
         let fields = Fields::of(object.head.checksum.as_ref());
-        Ok(S3Response::new(CompleteMultipartUploadOutput {
-            location: Some(format!("/{}/{}", name.bucket, name.key)),
-            bucket: Some(name.bucket),
-            key: Some(name.key),
-            e_tag: Some(etag(&object.etag)),
-            checksum_crc32: fields.crc32,
-            checksum_crc32c: fields.crc32c,
-            checksum_crc64nvme: fields.crc64nvme,
-            checksum_sha1: fields.sha1,
-            checksum_sha256: fields.sha256,
-            checksum_type: fields.kind,
-            ..CompleteMultipartUploadOutput::default()
-        }))
+        Ok(S3Response::new(with_checksum_and_type!(
+            fields,
+            CompleteMultipartUploadOutput {
+                location: Some(format!("/{}/{}", name.bucket, name.key)),
+                bucket: Some(name.bucket),
+                key: Some(name.key),
+                e_tag: Some(etag(&object.etag)),
+                ..CompleteMultipartUploadOutput::default()
+            }
+        )))
     }
 
-    pub(super) async fn abort_upload(
+    pub(super) async fn abort_multipart_upload(
         &self,
         request: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
@@ -136,7 +128,7 @@ impl Service {
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
-    pub(super) async fn parts(
+    pub(super) async fn list_parts(
         &self,
         request: S3Request<ListPartsInput>,
     ) -> S3Result<S3Response<ListPartsOutput>> {
@@ -163,7 +155,7 @@ impl Service {
         }))
     }
 
-    pub(super) async fn uploads(
+    pub(super) async fn list_multipart_uploads(
         &self,
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
@@ -171,7 +163,7 @@ impl Service {
         if input.delimiter.as_ref().is_some_and(|delimiter| !delimiter.is_empty()) {
             return Err(s3_error!(NotImplemented, "Uploads are listed without a delimiter."));
         }
-        let spelling = Spelling::of(input.encoding_type.as_ref())?;
+        let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
         let max = page_size(input.max_uploads)?;
         let token = input.upload_id_marker.clone().filter(|token| !token.is_empty());
         let after = input.key_marker.clone().filter(|key| !key.is_empty()).map(|key| (key, token));
@@ -180,10 +172,10 @@ impl Service {
         let last = uploads.last().filter(|_| more);
         Ok(S3Response::new(ListMultipartUploadsOutput {
             bucket: Some(input.bucket),
-            prefix: input.prefix.map(|prefix| spelling.spell(&prefix)),
-            key_marker: Some(spelling.spell(&input.key_marker.unwrap_or_default())),
+            prefix: input.prefix.map(|prefix| encoding.encode(&prefix)),
+            key_marker: Some(encoding.encode(&input.key_marker.unwrap_or_default())),
             upload_id_marker: input.upload_id_marker,
-            next_key_marker: last.map(|upload| spelling.spell(&upload.key)),
+            next_key_marker: last.map(|upload| encoding.encode(&upload.key)),
             next_upload_id_marker: last.map(|upload| upload.token.clone()),
             max_uploads: Some(max.cast_signed()),
             is_truncated: Some(more),
@@ -192,7 +184,7 @@ impl Service {
                 uploads
                     .iter()
                     .map(|upload| MultipartUpload {
-                        key: Some(spelling.spell(&upload.key)),
+                        key: Some(encoding.encode(&upload.key)),
                         upload_id: Some(upload.token.clone()),
                         initiated: Some(timestamp(upload.started)),
                         owner: Some(owner()),
@@ -235,15 +227,13 @@ fn asked(part: CompletedPart) -> S3Result<Asked> {
 
 fn listed(part: &Part) -> Listed {
     let fields = Fields::of(part.checksum.as_ref());
-    Listed {
-        part_number: Some(part.number.cast_signed()),
-        size: Some(part.size.cast_signed()),
-        e_tag: Some(etag(&hex::encode(part.md5))),
-        last_modified: Some(timestamp(part.modified)),
-        checksum_crc32: fields.crc32,
-        checksum_crc32c: fields.crc32c,
-        checksum_crc64nvme: fields.crc64nvme,
-        checksum_sha1: fields.sha1,
-        checksum_sha256: fields.sha256,
-    }
+    with_checksum!(
+        fields,
+        Listed {
+            part_number: Some(part.number.cast_signed()),
+            size: Some(part.size.cast_signed()),
+            e_tag: Some(etag(&hex::encode(part.md5))),
+            last_modified: Some(timestamp(part.modified)),
+        }
+    )
 }

@@ -13,7 +13,7 @@ impl Service {
     ///
     /// # Errors
     /// `AccessDenied`, if its owner is gone.
-    pub(super) async fn keep_object(
+    pub(super) async fn confirm_object(
         &self,
         owner: Owner,
         bucket: &str,
@@ -30,7 +30,7 @@ impl Service {
     ///
     /// # Errors
     /// `AccessDenied`, if its owner is gone; those of the buckets.
-    pub(super) async fn keep_part(
+    pub(super) async fn store_part(
         &self,
         owner: Owner,
         name: UploadName,
@@ -39,14 +39,14 @@ impl Service {
     ) -> S3Result<Part> {
         self.owners.require(owner).await?;
         let part = self.buckets.put_part(name.clone(), number, received).await.map_err(refusal)?;
-        self.keep_upload(owner, name).await.map(|()| part)
+        self.confirm_upload(owner, name).await.map(|()| part)
     }
 
     /// Keeps an upload in parts that was just changed, or removes it.
     ///
     /// # Errors
     /// `AccessDenied`, if its owner is gone.
-    pub(super) async fn keep_upload(&self, owner: Owner, name: UploadName) -> S3Result<()> {
+    pub(super) async fn confirm_upload(&self, owner: Owner, name: UploadName) -> S3Result<()> {
         let Err(gone) = self.owners.require(owner).await else { return Ok(()) };
         Err(removed_for(gone, self.buckets.abort_upload(name).await))
     }

@@ -6,15 +6,15 @@ use s3s::dto::{PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 
 use super::Service;
-use super::checksums::{Claims, Fields};
+use super::body_encoding::BodyEncoding;
+use super::checksums::{Claims, Fields, with_checksum_and_type};
 use super::convert::{condition, etag, refusal};
-use super::body_encoding::Packing;
 use super::object_headers::head_of;
 use crate::buckets::{Error, Head, Incoming, PUT_BYTES_MAX, Received};
 use crate::s3::body::hash_mismatch;
 
 impl Service {
-    pub(super) async fn put(
+    pub(super) async fn put_object(
         &self,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
@@ -22,11 +22,11 @@ impl Service {
         let claims = Claims::read(&headers)?;
         let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let owner = self.owners.of(&input.bucket, &input.key).await?;
-        let packing = Packing::of(&headers, input.content_length)?;
+        let encoding = BodyEncoding::of(&headers, input.content_length)?;
         self.require_bucket(&input.bucket).await?;
-        self.leaves_free(packing.declared).await?;
+        self.leaves_free(encoding.declared).await?;
         let incoming = self.buckets.incoming(&claims.algorithms(None), PUT_BYTES_MAX);
-        let (received, behind) = receive(input.body.take(), incoming, packing).await?;
+        let (received, behind) = receive(input.body.take(), incoming, encoding).await?;
         let behind = behind.or_else(|| trailing_headers?.take());
         claims.verify(&received.digests, behind.as_ref())?;
         let checksum = received.digests.checksums.first().cloned();
@@ -34,17 +34,11 @@ impl Service {
         let head = Head { checksum, ..head_of!(input) };
         self.owners.require(owner).await?;
         let put = self.buckets.put((&input.bucket, &input.key), received, head, condition).await;
-        let object = self.keep_object(owner, &input.bucket, &input.key, put.map_err(refusal)?).await?;
-        Ok(S3Response::new(PutObjectOutput {
-            e_tag: Some(etag(&object.etag)),
-            checksum_crc32: fields.crc32,
-            checksum_crc32c: fields.crc32c,
-            checksum_crc64nvme: fields.crc64nvme,
-            checksum_sha1: fields.sha1,
-            checksum_sha256: fields.sha256,
-            checksum_type: fields.kind,
-            ..PutObjectOutput::default()
-        }))
+        let object = self.confirm_object(owner, &input.bucket, &input.key, put.map_err(refusal)?).await?;
+        Ok(S3Response::new(with_checksum_and_type!(
+            fields,
+            PutObjectOutput { e_tag: Some(etag(&object.etag)), ..PutObjectOutput::default() }
+        )))
     }
 }
 
@@ -60,20 +54,20 @@ impl Service {
 pub(super) async fn receive(
     body: Option<StreamingBlob>,
     mut incoming: Incoming,
-    mut packing: Packing,
+    mut encoding: BodyEncoding,
 ) -> S3Result<(Received, Option<HeaderMap>)> {
-    let declared = packing.declared;
+    let declared = encoding.declared;
     if declared.is_some_and(|declared| declared > PUT_BYTES_MAX) {
         return Err(s3_error!(EntityTooLarge, "One request may put {PUT_BYTES_MAX} bytes at most."));
     }
     if let Some(mut body) = body {
         while let Some(bytes) = body.next().await {
-            for bytes in packing.unpack(bytes.map_err(|error| broken(&error))?)? {
+            for bytes in encoding.decode(bytes.map_err(|error| broken(&error))?)? {
                 incoming.write(bytes).await.map_err(refusal)?;
             }
         }
     }
-    let behind = packing.finish()?;
+    let behind = encoding.finish()?;
     let received = incoming.finish().await.map_err(refusal)?;
     match declared {
         Some(declared) if declared != received.size => {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use s3s::dto::Range as Asked;
+use s3s::dto::Range as RequestedRange;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::convert::{parse_http_date, seconds};
@@ -13,30 +13,30 @@ use crate::runtime::clock::Timestamp;
 /// The range that a request still wants: none, if `If-Range` says that it knows another object than this. What it has of
 /// that would not fit.
 pub(super) fn wanted(
-    asked: Option<Asked>,
+    requested: Option<RequestedRange>,
     headers: &HeaderMap,
     etag: &str,
     modified: Timestamp,
-) -> Option<Asked> {
-    let Some(known) = headers.get(header::IF_RANGE) else { return asked };
+) -> Option<RequestedRange> {
+    let Some(known) = headers.get(header::IF_RANGE) else { return requested };
     let known = known.to_str().unwrap_or_default().trim();
     let same = match known.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(known) => known == etag,
         None => parse_http_date(known).is_some_and(|known| known == seconds(modified)),
     };
-    asked.filter(|_| same)
+    requested.filter(|_| same)
 }
 
 /// The bytes of an object of `size` bytes that are meant.
 ///
 /// # Errors
 /// `InvalidRange`, if there are none.
-pub(super) fn within(asked: Asked, size: u64) -> S3Result<Range<u64>> {
-    asked.check(size).ok().filter(|range| !range.is_empty()).ok_or_else(|| beyond(size))
+pub(super) fn within(requested: RequestedRange, size: u64) -> S3Result<Range<u64>> {
+    requested.check(size).ok().filter(|range| !range.is_empty()).ok_or_else(|| beyond(size))
 }
 
 /// How `Content-Range` names some bytes of an object.
-pub(super) fn spell(range: &Range<u64>, size: u64) -> String {
+pub(super) fn encode(range: &Range<u64>, size: u64) -> String {
     format!("bytes {}-{}/{size}", range.start, range.end - 1)
 }
 
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_range_has_bytes_or_is_refused() {
-        let within = |text: &str, size| within(Asked::parse(text).unwrap(), size).ok();
+        let within = |text: &str, size| within(RequestedRange::parse(text).unwrap(), size).ok();
         assert_eq!(within("bytes=0-0", 3), Some(0..1));
         assert_eq!(within("bytes=1-9", 3), Some(1..3));
         assert_eq!(within("bytes=-9", 3), Some(0..3));
@@ -90,7 +90,7 @@ mod tests {
         let modified = Timestamp::from_micros(1_000_000_500_000);
         let wanted = |known: &'static str| {
             let headers = HeaderMap::from_iter([(header::IF_RANGE, HeaderValue::from_static(known))]);
-            wanted(Asked::parse("bytes=1-").ok(), &headers, "e", modified).is_some()
+            wanted(RequestedRange::parse("bytes=1-").ok(), &headers, "e", modified).is_some()
         };
         assert!(wanted("\"e\"") && wanted("Mon, 12 Jan 1970 13:46:40 GMT"));
         for other in ["\"f\"", "W/\"e\"", "e", "", "Mon, 12 Jan 1970 13:46:41 GMT", "yesterday"] {

@@ -65,9 +65,9 @@ impl Results {
         let chunks = chunks.map_err(refusal)?;
         Ok(S3Response::new(GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
-            body: Some(StreamingBlob::wrap(Alone(Mutex::new(chunks)))),
+            body: Some(StreamingBlob::wrap(SyncStream(Mutex::new(chunks)))),
             content_length: Some((wanted.end - wanted.start).cast_signed()),
-            content_range: range.map(|range| ranges::spell(&range, size)),
+            content_range: range.map(|range| ranges::encode(&range, size)),
             content_type: Some(CONTENT_TYPE.to_owned()),
             e_tag: Some(etag(&found.etag)),
             last_modified: Some(seconds(found.modified)),
@@ -118,9 +118,9 @@ fn damaged(key: &Key, reason: &str) -> S3Error {
 }
 
 /// A stream that `s3s` may hand from thread to thread; only one polls it at a time, so the lock is never taken.
-struct Alone(Mutex<Chunks>);
+struct SyncStream(Mutex<Chunks>);
 
-impl Stream for Alone {
+impl Stream for SyncStream {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

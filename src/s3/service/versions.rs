@@ -7,19 +7,19 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
-use super::list::{Spelling, is_prefix, page_size, split};
-use crate::buckets::{Entry, Query};
+use super::list::{KeyEncoding, is_prefix, page_size, split};
+use crate::objects::buckets::{Entry, Query};
 
 /// The id of the one version.
 const VERSION: &str = "null";
 
 impl Service {
-    pub(super) async fn list_versions(
+    pub(super) async fn list_object_versions(
         &self,
         request: S3Request<ListObjectVersionsInput>,
     ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
         let input = request.input;
-        let spelling = Spelling::of(input.encoding_type.as_ref())?;
+        let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
         let max = page_size(input.max_keys)?;
         let after = input.key_marker.clone().filter(|marker| !marker.is_empty());
         if after.is_none() && input.version_id_marker.as_ref().is_some_and(|marker| !marker.is_empty()) {
@@ -34,15 +34,15 @@ impl Service {
         let query = Query { prefix, delimiter: input.delimiter.clone(), after, past_prefix, max };
         let page = self.page(&input.bucket, query).await?;
         let last = page.entries.last().filter(|_| page.more);
-        let next_key_marker = last.map(|entry| spelling.spell(entry.name()));
+        let next_key_marker = last.map(|entry| encoding.encode(entry.name()));
         let next_version_id_marker = last.filter(|entry| matches!(entry, Entry::Object { .. }));
         let next_version_id_marker = next_version_id_marker.map(|_| VERSION.to_owned());
-        let (objects, prefixes) = split(page, spelling, true);
+        let (objects, prefixes) = split(page, encoding, true);
         Ok(S3Response::new(ListObjectVersionsOutput {
             name: Some(input.bucket),
-            prefix: Some(spelling.spell(&input.prefix.unwrap_or_default())),
-            delimiter: spelling.spell_some(input.delimiter),
-            key_marker: Some(spelling.spell(&input.key_marker.unwrap_or_default())),
+            prefix: Some(encoding.encode(&input.prefix.unwrap_or_default())),
+            delimiter: encoding.encode_some(input.delimiter),
+            key_marker: Some(encoding.encode(&input.key_marker.unwrap_or_default())),
             version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
             max_keys: Some(max.cast_signed()),
             is_truncated: Some(next_key_marker.is_some()),
@@ -56,7 +56,7 @@ impl Service {
     }
 
     /// No answer says that versions are kept.
-    pub(super) async fn versioning(
+    pub(super) async fn get_bucket_versioning(
         &self,
         request: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {

@@ -4,72 +4,26 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 
-use super::away::Lair;
-use super::book::{Book, Ended};
-use super::cache::Cache;
-use super::pack::{JOB_BYTES_MAX, size_bytes};
+use super::claim;
+use super::committer;
+use super::engine::pack::{JOB_BYTES_MAX, size_bytes};
+use super::engine::segment_cache::Cache;
+use super::inspect;
+use super::recovery::Lair;
+use super::settings::Settings;
 use super::shared::Shared;
-use super::todo::{Lookup, Request};
-use super::{claim, committer, show};
+use super::state::pending::{Lookup, Request};
+use super::state::queue_state::{Book, Ended};
 use crate::queue::{
-    Acked, Backoff, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail,
+    Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail,
     JobId, JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
 };
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
-
-/// What is done about a store that is damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnDamage {
-    /// It is set aside, and a new one is begun that holds no job: whoever filled the old one fills it again.
-    Rebuild,
-    /// Nothing is done: [`Error::Damaged`].
-    Refuse,
-}
-
-/// How the embedded queue behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How long failed jobs wait.
-    pub backoff: Backoff,
-    /// How long a lease from before a restart lasts when a heartbeat takes it up again.
-    pub lease_taken_up: Duration,
-    /// Names and payloads kept in memory for jobs that are about to be claimed.
-    pub cache_bytes: usize,
-    /// How large each of the two files of the commit log is.
-    pub journal_bytes: u64,
-    /// How large the segments of a new store's file are, a power of two. sled reads the last one when it is opened and
-    /// writes the rest of it anew, so that a large one makes for a slow start.
-    pub segment_bytes: usize,
-    /// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares the
-    /// sync of the next new job.
-    pub company_within: Duration,
-    /// What is done about a store that is damaged.
-    pub on_damage: OnDamage,
-    /// Whether there has been a store before: that there is none is damage then.
-    pub expected: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            backoff: Backoff::default(),
-            lease_taken_up: Duration::from_mins(1),
-            cache_bytes: 16 << 20,
-            journal_bytes: 8 << 20,
-            segment_bytes: 1 << 20,
-            company_within: Duration::from_millis(2),
-            on_damage: OnDamage::Refuse,
-            expected: false,
-        }
-    }
-}
 
 /// The embedded queue.
 ///
@@ -298,26 +252,26 @@ impl Broker for SledBroker {
     }
 
     async fn show(&self, job: &JobId, now: Timestamp) -> Result<Option<JobDetail>, Error> {
-        if let Some(dead) = self.heeded(show::dead(&self.shared, job).await)? {
+        if let Some(dead) = self.heeded(inspect::dead(&self.shared, job).await)? {
             return Ok(Some(dead));
         }
         let (answer, found) = oneshot::channel();
         let lookup = Lookup { job: job.clone(), answer };
         self.shared.open_book()?.todo.add_lookup(lookup);
         match found.await.map_err(|_| self.failure())? {
-            Some(address) => self.heeded(show::living(&self.shared, address, now).await),
+            Some(address) => self.heeded(inspect::living(&self.shared, address, now).await),
             None => Ok(None),
         }
     }
 
     async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error> {
-        self.heeded(show::jobs(&self.shared, query, now).await)
+        self.heeded(inspect::jobs(&self.shared, query, now).await)
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error> {
         let mut book = self.shared.open_book()?;
         book.advance(now);
-        Ok(show::stats(&book, now))
+        Ok(inspect::stats(&book, now))
     }
 
     fn renewals(&self) -> u64 {

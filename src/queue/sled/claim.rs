@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hands::Picked;
-use super::layout::{Body, damaged};
+use super::engine::layout::{Body, damaged};
 use super::shared::Shared;
+use super::state::lease_ops::Picked;
 use crate::queue::{Claim, Error, Lease, LeaseId};
 use crate::runtime::clock::{Clock, Timestamp};
 

@@ -7,21 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::away::{Lair, come_back};
-use super::book::{Book, Ended};
-use super::broker::Settings;
-use super::ids::{Ids, print};
-use super::layout::{BOUND_KEY, Dead, Head, Tag, decode};
-use super::leases::Address;
-use super::open::Opened;
-use super::pack::{Incoming, Packed, pack};
-use super::segment::State;
+use super::engine::batch::Writes;
+use super::engine::layout::{BOUND_KEY, Dead, Head, Tag, decode};
+use super::engine::pack::{Incoming, Packed, pack};
+use super::engine::store::Store;
+use super::engine::succession;
+use super::engine::tree::storage;
+use super::recovery::{Lair, come_back};
+use super::settings::Settings;
 use super::shared::Shared;
-use super::store::Store;
-use super::succession;
-use super::todo::{Death, Lookup, Pile, Request, Urgency};
-use super::tree::storage;
-use super::writes::Writes;
+use super::state::ids::{Ids, print};
+use super::state::leases::Address;
+use super::state::load::Opened;
+use super::state::pending::{Death, Lookup, Pile, Request, Urgency};
+use super::state::queue_state::{Book, Ended};
+use super::state::segment::State;
 use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
 use crate::telemetry::chain;
@@ -286,7 +286,7 @@ impl Committer<'_> {
                 if name == job.as_str() {
                     return Ok((Some((key, slot)), false));
                 }
-                taken |= super::ids::print(name) == print;
+                taken |= super::state::ids::print(name) == print;
             }
         }
         Ok((None, taken))
@@ -378,7 +378,7 @@ fn write_marks(book: &mut Book, dirty: &[u32], writes: &mut Writes, outcome: &mu
             }
             outcome.emptied.push((index, key));
         } else {
-            let place = |slot| super::segment::Place { segment: index, slot };
+            let place = |slot| super::state::segment::Place { segment: index, slot };
             let marks = book.segments.get(index).marks(|slot| book.delay_of(place(slot)));
             writes.put(Tag::Marks, key, &marks, !marked);
         }

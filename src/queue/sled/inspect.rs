@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
-use super::book::Book;
 use super::claim::read;
-use super::layout::{self, Tag};
-use super::leases::Address;
-use super::segment::{Place, Run, Segment, State};
+use super::engine::layout::{self, Tag};
 use super::shared::Shared;
+use super::state::leases::Address;
+use super::state::queue_state::Book;
+use super::state::segment::{Place, Run, Segment, State};
 use crate::queue::{
     Error, Group, JobDetail, JobEntry, JobId, JobQuery, JobState, JobSummary, QueueName, QueueStats, Stats,
 };

@@ -7,39 +7,20 @@
 //! New jobs are seen by claims, and known as duplicates, only once they are on the disk. Everything else is
 //! seen at once and answered once it is on the disk; what was seen but is lost in a crash is done again.
 
-mod aside;
-mod away;
-mod birth;
-mod book;
-mod broker;
-mod cache;
+mod settings;
+mod engine;
+mod state;
+mod quarantine;
+mod shared;
 mod claim;
+mod inspect;
+mod recovery;
 mod committer;
+mod broker;
 #[cfg(test)]
 mod damage;
-mod dead;
-mod delays;
-mod hands;
-mod ids;
-mod lanes;
-mod journal;
-mod layout;
-mod leases;
-mod open;
-mod pack;
-mod pieces;
-mod residue;
-mod segment;
-mod shared;
-mod show;
-mod succession;
-mod store;
-mod table;
 #[cfg(test)]
 mod tests;
-mod todo;
-mod tree;
-mod turns;
-mod writes;
 
-pub use broker::{OnDamage, Settings, SledBroker};
+pub use broker::SledBroker;
+pub use settings::{OnDamage, Settings};

@@ -8,14 +8,14 @@ use std::sync::{Arc, Condvar, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::aside::set_aside;
-use super::book::{Book, Ended};
-use super::broker::{OnDamage, Settings};
-use super::open::{Opened, read};
-use super::segment::State;
+use super::engine::store::Store;
+use super::engine::tree::{self, storage};
+use super::quarantine::set_aside;
+use super::settings::{OnDamage, Settings};
 use super::shared::Shared;
-use super::store::Store;
-use super::tree::{self, storage};
+use super::state::load::{Opened, read};
+use super::state::queue_state::{Book, Ended};
+use super::state::segment::State;
 use crate::queue::Error;
 use crate::runtime::clock::{Clock, Stopwatch};
 use crate::runtime::compute::panic_text;
@@ -176,7 +176,7 @@ impl Book {
                     }
                     self.turn_into(place, State::Held);
                     self.mark_dirty(place);
-                    self.leases.keep(address, super::leases::Hold { cancelled: false, ..*hold });
+                    self.leases.keep(address, super::state::leases::Hold { cancelled: false, ..*hold });
                 }
                 // Its holder has not been told yet.
                 None if hold.cancelled => self.leases.keep(address, *hold),

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::book::{Book, Ended};
-use super::cache::Cache;
-use super::layout::{Body, damaged};
-use super::store::Store;
+use super::engine::layout::{Body, damaged};
+use super::engine::segment_cache::Cache;
+use super::engine::store::Store;
+use super::state::queue_state::{Book, Ended};
 use crate::queue::Error;
 
 /// How long a reader of the store is left to itself before it is looked for again.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tempfile::TempDir;
 
-use super::store::Failing;
+use super::engine::store::Failing;
 use super::{Settings, SledBroker};
 use crate::queue::conformance::{Fixture, at, claim, job, stories};
 use crate::queue::{Acked, Broker, Error, Heartbeat, NewJob, Progress, Pulse};

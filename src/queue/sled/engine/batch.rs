@@ -6,7 +6,7 @@ use super::layout::{self, Tag};
 
 /// What becomes of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::queue::sled) enum Change {
     /// It gets this value. If it is `fresh`, it has none below, so that removing it leaves nothing to be done.
     Put { value: Bytes, fresh: bool },
     /// It has none any more.
@@ -15,36 +15,42 @@ pub(super) enum Change {
 
 /// Changes that are made all or none.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Writes(Vec<(Vec<u8>, Change)>);
+pub(in crate::queue::sled) struct Writes(Vec<(Vec<u8>, Change)>);
 
 impl Writes {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::queue::sled) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Writes a numbered value.
-    pub(super) fn put(&mut self, tag: Tag, number: u64, value: &impl serde::Serialize, fresh: bool) {
+    pub(in crate::queue::sled) fn put(
+        &mut self,
+        tag: Tag,
+        number: u64,
+        value: &impl serde::Serialize,
+        fresh: bool,
+    ) {
         self.insert(tag.key(number).to_vec(), layout::encode(value).into(), fresh);
     }
 
     /// Writes a value; `fresh` says that the key has none so far.
-    pub(super) fn insert(&mut self, key: Vec<u8>, value: Bytes, fresh: bool) {
+    pub(in crate::queue::sled) fn insert(&mut self, key: Vec<u8>, value: Bytes, fresh: bool) {
         self.push(key, Change::Put { value, fresh });
     }
 
-    pub(super) fn remove(&mut self, key: Vec<u8>) {
+    pub(in crate::queue::sled) fn remove(&mut self, key: Vec<u8>) {
         self.push(key, Change::Remove);
     }
 
-    pub(super) fn push(&mut self, key: Vec<u8>, change: Change) {
+    pub(in crate::queue::sled) fn push(&mut self, key: Vec<u8>, change: Change) {
         self.0.push((key, change));
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Change)> {
+    pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = (&[u8], &Change)> {
         self.0.iter().map(|(key, change)| (key.as_slice(), change))
     }
 
-    pub(super) fn into_changes(self) -> impl Iterator<Item = (Vec<u8>, Change)> {
+    pub(in crate::queue::sled) fn into_changes(self) -> impl Iterator<Item = (Vec<u8>, Change)> {
         self.0.into_iter()
     }
 }

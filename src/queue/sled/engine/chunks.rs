@@ -12,28 +12,32 @@ const LEAF_OVERHEAD_BYTES: usize = 2 << 10;
 
 /// How large the pieces are, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PieceBytes(usize);
+pub(in crate::queue::sled) struct PieceBytes(usize);
 
 impl PieceBytes {
     /// What suits segments of this size.
-    pub(super) const fn for_segments(segment_bytes: usize) -> Self {
+    pub(in crate::queue::sled) const fn for_segments(segment_bytes: usize) -> Self {
         Self((segment_bytes / 4 - LEAF_OVERHEAD_BYTES) / LEAF_VALUES_MAX)
     }
 
     /// Whether another piece follows this one.
-    pub(super) fn goes_on(self, piece: &[u8]) -> bool {
+    pub(in crate::queue::sled) fn goes_on(self, piece: &[u8]) -> bool {
         piece.len() == self.0
     }
 
     /// The pieces of a value, in order, and their keys.
-    pub(super) fn cut<'a>(self, key: &'a [u8], value: &'a [u8]) -> impl Iterator<Item = (Vec<u8>, &'a [u8])> {
+    pub(in crate::queue::sled) fn cut<'a>(
+        self,
+        key: &'a [u8],
+        value: &'a [u8],
+    ) -> impl Iterator<Item = (Vec<u8>, &'a [u8])> {
         let ends_full = value.len().is_multiple_of(self.0).then_some(&[][..]);
         let pieces = value.chunks(self.0).chain(ends_full);
         (0..).zip(pieces).map(|(number, piece)| (piece_key(key, number), piece))
     }
 
     /// A value from its first piece and those after it; none, if one of them is missing.
-    pub(super) fn join<E>(
+    pub(in crate::queue::sled) fn join<E>(
         self,
         first: IVec,
         mut after: impl FnMut(u32) -> Result<Option<IVec>, E>,
@@ -54,7 +58,7 @@ impl PieceBytes {
 }
 
 /// The key of a piece; the first has the value's own.
-pub(super) fn piece_key(key: &[u8], number: u32) -> Vec<u8> {
+pub(in crate::queue::sled) fn piece_key(key: &[u8], number: u32) -> Vec<u8> {
     let number = (number > 0).then_some(number.to_be_bytes());
     key.iter().copied().chain(number.into_iter().flatten()).collect()
 }

@@ -12,7 +12,7 @@ use crate::queue::Error;
 const MARK: &str = "unfinished";
 
 /// Makes the directory ready, and says whether a store has to be made in it. Where one is `expected`, that is damage.
-pub(super) fn begin(directory: &Path, expected: bool) -> Result<bool, Error> {
+pub(in crate::queue::sled) fn begin(directory: &Path, expected: bool) -> Result<bool, Error> {
     if expected && is_missing(directory).map_err(of_io)? {
         return Err(Error::damaged("it is missing"));
     }
@@ -44,7 +44,7 @@ fn prepare(directory: &Path) -> io::Result<bool> {
 }
 
 /// The store is complete.
-pub(super) fn finish(directory: &Path) -> Result<(), Error> {
+pub(in crate::queue::sled) fn finish(directory: &Path) -> Result<(), Error> {
     // What was made is there before the mark is not.
     sync_all_of(directory).map_err(storage)?;
     std::fs::remove_file(directory.join(MARK)).map_err(storage)?;

@@ -26,11 +26,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::batch::{Change, Writes};
 use super::tree::{of_io, storage};
-use super::writes::{Change, Writes};
 use crate::queue::Error;
 
-pub(super) const NAMES: [&str; 2] = ["journal.0", "journal.1"];
+pub(in crate::queue::sled) const NAMES: [&str; 2] = ["journal.0", "journal.1"];
 const MAGIC: &[u8; 8] = b"entityqj";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 24;
@@ -42,7 +42,7 @@ const LOOK_AHEAD_BYTES: u64 = 1 << 20;
 
 /// Both files; one is being written.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(in crate::queue::sled) struct Journal {
     files: [File; 2],
     epoch: u64,
     /// Where the next record goes.
@@ -53,20 +53,20 @@ pub(super) struct Journal {
 
 /// An epoch that was found.
 #[derive(Debug)]
-pub(super) struct Epoch {
-    pub(super) number: u64,
-    pub(super) commits: Vec<Writes>,
+pub(in crate::queue::sled) struct Epoch {
+    pub(in crate::queue::sled) number: u64,
+    pub(in crate::queue::sled) commits: Vec<Writes>,
 }
 
 impl Journal {
     /// Opens the files, or makes them if they are `new`. Nothing can be appended before [`Journal::begin`].
-    pub(super) fn open(directory: &Path, bytes: u64, new: bool) -> Result<Self, Error> {
+    pub(in crate::queue::sled) fn open(directory: &Path, bytes: u64, new: bool) -> Result<Self, Error> {
         let [first, second] = NAMES.map(|name| open_file(&directory.join(name), bytes, new));
         Ok(Self { files: [first?, second?], epoch: 0, end: u64::MAX, bytes, buffer: Vec::new() })
     }
 
     /// The epochs after this one, in order, with what was committed in them.
-    pub(super) fn epochs_after(&self, applied: u64) -> Result<Vec<Epoch>, Error> {
+    pub(in crate::queue::sled) fn epochs_after(&self, applied: u64) -> Result<Vec<Epoch>, Error> {
         let mut epochs = Vec::new();
         for (parity, file) in (0..).zip(&self.files) {
             let mut head = [0; HEADER_BYTES];
@@ -87,7 +87,7 @@ impl Journal {
     }
 
     /// Begins an epoch in the file that sled has everything of.
-    pub(super) fn begin(&mut self, epoch: u64) -> io::Result<()> {
+    pub(in crate::queue::sled) fn begin(&mut self, epoch: u64) -> io::Result<()> {
         (self.epoch, self.end) = (epoch, RECORDS_AT);
         if self.file().metadata()?.len() > self.bytes {
             self.file().set_len(self.bytes)?;
@@ -96,22 +96,22 @@ impl Journal {
     }
 
     /// The epoch that is being written.
-    pub(super) const fn epoch(&self) -> u64 {
+    pub(in crate::queue::sled) const fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// Whether nothing has been appended since the epoch was begun.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(in crate::queue::sled) const fn is_empty(&self) -> bool {
         self.end == RECORDS_AT
     }
 
     /// Whether these changes would go beyond the file although an empty one may have room for them.
-    pub(super) fn is_full_for(&self, writes: &Writes) -> bool {
+    pub(in crate::queue::sled) fn is_full_for(&self, writes: &Writes) -> bool {
         !self.is_empty() && self.end + record_bytes(writes) as u64 > self.bytes
     }
 
     /// Appends a record, and waits until it is on the disk.
-    pub(super) fn append(&mut self, writes: &Writes) -> io::Result<()> {
+    pub(in crate::queue::sled) fn append(&mut self, writes: &Writes) -> io::Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         write_record(&mut buffer, self.epoch, writes)?;

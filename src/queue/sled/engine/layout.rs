@@ -27,17 +27,17 @@ use crate::queue::{DeadLetter, Error, Group, NewJob, QueueName};
 use crate::runtime::clock::Timestamp;
 
 /// Version of the layout.
-pub(super) const FORMAT: u32 = 2;
+pub(in crate::queue::sled) const FORMAT: u32 = 2;
 /// The version whose sled had everything: it is this one with an empty commit log.
-pub(super) const FORMAT_WITHOUT_JOURNAL: u32 = 1;
-pub(super) const FORMAT_KEY: &[u8] = b"Mformat";
+pub(in crate::queue::sled) const FORMAT_WITHOUT_JOURNAL: u32 = 1;
+pub(in crate::queue::sled) const FORMAT_KEY: &[u8] = b"Mformat";
 /// The last epoch of the commit log that sled has everything of. In sled alone.
-pub(super) const APPLIED_KEY: &[u8] = b"Mapplied";
-pub(super) const BOUND_KEY: &[u8] = b"Mbound";
+pub(in crate::queue::sled) const APPLIED_KEY: &[u8] = b"Mapplied";
+pub(in crate::queue::sled) const BOUND_KEY: &[u8] = b"Mbound";
 
 /// First byte of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tag {
+pub(in crate::queue::sled) enum Tag {
     Head,
     Body,
     Marks,
@@ -46,7 +46,7 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    pub(super) const fn byte(self) -> u8 {
+    pub(in crate::queue::sled) const fn byte(self) -> u8 {
         match self {
             Self::Head => b'H',
             Self::Body => b'B',
@@ -57,79 +57,79 @@ impl Tag {
     }
 
     /// The key of a numbered value.
-    pub(super) fn key(self, number: u64) -> [u8; 9] {
+    pub(in crate::queue::sled) fn key(self, number: u64) -> [u8; 9] {
         let mut key = [self.byte(); 9];
         key[1..].copy_from_slice(&number.to_be_bytes());
         key
     }
 
     /// The key of a named value.
-    pub(super) fn named(self, name: &str) -> Vec<u8> {
+    pub(in crate::queue::sled) fn named(self, name: &str) -> Vec<u8> {
         [&[self.byte()], name.as_bytes()].concat()
     }
 }
 
 /// The number in a key.
-pub(super) fn number(key: &[u8]) -> Result<u64, Error> {
+pub(in crate::queue::sled) fn number(key: &[u8]) -> Result<u64, Error> {
     key.get(1..).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes).ok_or_else(damaged)
 }
 
 /// Jobs in a row that differ in name and payload alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct HeadRun {
-    pub(super) count: u16,
-    pub(super) queue: QueueName,
-    pub(super) group: Group,
-    pub(super) priority: i8,
-    pub(super) attempts_max: NonZeroU8,
+pub(in crate::queue::sled) struct HeadRun {
+    pub(in crate::queue::sled) count: u16,
+    pub(in crate::queue::sled) queue: QueueName,
+    pub(in crate::queue::sled) group: Group,
+    pub(in crate::queue::sled) priority: i8,
+    pub(in crate::queue::sled) attempts_max: NonZeroU8,
 }
 
 /// What is known of a segment in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Head {
-    pub(super) enqueued: Timestamp,
-    pub(super) runs: Vec<HeadRun>,
+pub(in crate::queue::sled) struct Head {
+    pub(in crate::queue::sled) enqueued: Timestamp,
+    pub(in crate::queue::sled) runs: Vec<HeadRun>,
     /// A fingerprint for each job, in order.
-    pub(super) prints: Vec<u64>,
+    pub(in crate::queue::sled) prints: Vec<u64>,
     /// Slots that wait for a moment, in order.
-    pub(super) delays: Vec<(u16, Timestamp)>,
+    pub(in crate::queue::sled) delays: Vec<(u16, Timestamp)>,
 }
 
 /// What has become of the jobs of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Marks {
+pub(in crate::queue::sled) struct Marks {
     /// A bit for each slot, lowest first: the job is gone.
-    pub(super) gone: Vec<u8>,
+    pub(in crate::queue::sled) gone: Vec<u8>,
     /// Slots with attempts begun.
-    pub(super) attempts: Vec<(u16, u8)>,
+    pub(in crate::queue::sled) attempts: Vec<(u16, u8)>,
     /// Slots that wait for a moment: in place of those in the head.
-    pub(super) delays: Vec<(u16, Timestamp)>,
+    pub(in crate::queue::sled) delays: Vec<(u16, Timestamp)>,
 }
 
 impl Marks {
-    pub(super) fn is_gone(&self, slot: u16) -> bool {
+    pub(in crate::queue::sled) fn is_gone(&self, slot: u16) -> bool {
         self.gone.get(usize::from(slot / 8)).is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
     }
 }
 
 /// A dead letter with what it takes to bring it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Dead {
-    pub(super) letter: DeadLetter,
-    pub(super) priority: i8,
-    pub(super) attempts_max: NonZeroU8,
-    pub(super) payload: Vec<u8>,
+pub(in crate::queue::sled) struct Dead {
+    pub(in crate::queue::sled) letter: DeadLetter,
+    pub(in crate::queue::sled) priority: i8,
+    pub(in crate::queue::sled) attempts_max: NonZeroU8,
+    pub(in crate::queue::sled) payload: Vec<u8>,
 }
 
-pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub(in crate::queue::sled) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("plain data in memory is always encoded")
 }
 
-pub(super) fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, Error> {
+pub(in crate::queue::sled) fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, Error> {
     postcard::from_bytes(value).map_err(|error| Error::Damaged(error.into()))
 }
 
-pub(super) fn damaged() -> Error {
+pub(in crate::queue::sled) fn damaged() -> Error {
     Error::damaged("a value of the queue does not have its layout")
 }
 
@@ -141,14 +141,14 @@ pub(super) fn damaged() -> Error {
 /// data   name, payload, name, payload, ...
 /// ```
 #[derive(Clone, Debug)]
-pub(super) struct Body(Bytes);
+pub(in crate::queue::sled) struct Body(Bytes);
 
 impl Body {
     const COUNT_BYTES: usize = 2;
     const ENTRY_BYTES: usize = 8;
 
     /// Writes the jobs down, in order.
-    pub(super) fn of<'a>(jobs: impl ExactSizeIterator<Item = &'a NewJob> + Clone) -> Self {
+    pub(in crate::queue::sled) fn of<'a>(jobs: impl ExactSizeIterator<Item = &'a NewJob> + Clone) -> Self {
         let count = jobs.len();
         let data_bytes: usize = jobs.clone().map(|job| job.job.as_str().len() + job.payload.len()).sum();
         let data = Self::COUNT_BYTES + count * Self::ENTRY_BYTES;
@@ -169,32 +169,32 @@ impl Body {
     }
 
     /// Takes bytes that were read; [`Body::name`] and [`Body::payload`] check them.
-    pub(super) fn from_stored(bytes: Bytes) -> Self {
+    pub(in crate::queue::sled) fn from_stored(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
-    pub(super) const fn as_bytes(&self) -> &Bytes {
+    pub(in crate::queue::sled) const fn as_bytes(&self) -> &Bytes {
         &self.0
     }
 
-    pub(super) fn len(&self) -> u16 {
+    pub(in crate::queue::sled) fn len(&self) -> u16 {
         self.0.first_chunk().map_or(0, |count| u16::from_le_bytes(*count))
     }
 
     /// The name of a job.
-    pub(super) fn name(&self, slot: u16) -> Result<&str, Error> {
+    pub(in crate::queue::sled) fn name(&self, slot: u16) -> Result<&str, Error> {
         let (start, end, _) = self.bounds(slot).ok_or_else(damaged)?;
         self.0.get(start..end).and_then(|name| std::str::from_utf8(name).ok()).ok_or_else(damaged)
     }
 
     /// The payload of a job, sharing memory with the segment.
-    pub(super) fn payload(&self, slot: u16) -> Result<Bytes, Error> {
+    pub(in crate::queue::sled) fn payload(&self, slot: u16) -> Result<Bytes, Error> {
         let (_, start, end) = self.bounds(slot).ok_or_else(damaged)?;
         (start <= end && end <= self.0.len()).then(|| self.0.slice(start..end)).ok_or_else(damaged)
     }
 
     /// The same with zeros in the place of names and payloads of some slots.
-    pub(super) fn without(&self, is_gone: impl Fn(u16) -> bool) -> Result<Self, Error> {
+    pub(in crate::queue::sled) fn without(&self, is_gone: impl Fn(u16) -> bool) -> Result<Self, Error> {
         let mut bytes = self.0.to_vec();
         for slot in (0..self.len()).filter(|slot| is_gone(*slot)) {
             let (start, _, end) = self.bounds(slot).ok_or_else(damaged)?;

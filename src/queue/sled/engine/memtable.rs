@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::writes::{Change, Writes};
+use super::batch::{Change, Writes};
 
 /// The latest change of each key.
 #[derive(Debug, Default)]
-pub(super) struct Table(HashMap<Vec<u8>, Change>);
+pub(in crate::queue::sled) struct Table(HashMap<Vec<u8>, Change>);
 
 impl Table {
     /// Makes changes. A key that came and went leaves no trace.
-    pub(super) fn apply(&mut self, writes: Writes) {
+    pub(in crate::queue::sled) fn apply(&mut self, writes: Writes) {
         for (key, change) in writes.into_changes() {
             let was_fresh = matches!(self.0.get(&key), Some(Change::Put { fresh: true, .. }));
             match change {
@@ -25,12 +25,12 @@ impl Table {
     }
 
     /// What became of a key, if that is known here.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Change> {
+    pub(in crate::queue::sled) fn get(&self, key: &[u8]) -> Option<&Change> {
         self.0.get(key)
     }
 
     /// All changes, in the order of their keys.
-    pub(super) fn sorted(&self) -> Vec<(&[u8], &Change)> {
+    pub(in crate::queue::sled) fn sorted(&self) -> Vec<(&[u8], &Change)> {
         let mut changes: Vec<_> = self.0.iter().map(|(key, change)| (key.as_slice(), change)).collect();
         changes.sort_unstable_by_key(|(key, _)| *key);
         changes

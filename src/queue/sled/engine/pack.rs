@@ -7,7 +7,7 @@ use crate::queue::{JobId, NewJob};
 use crate::runtime::clock::Timestamp;
 
 /// The most one job may take, its names included.
-pub(super) const JOB_BYTES_MAX: usize = 60 << 10;
+pub(in crate::queue::sled) const JOB_BYTES_MAX: usize = 60 << 10;
 /// No value is larger, give or take its head.
 const SEGMENT_BYTES_MAX: usize = 62 << 10;
 /// A segment so large does not take in jobs of another lane: lanes empty at different times.
@@ -16,32 +16,32 @@ const SEGMENT_JOBS_MAX: usize = 512;
 
 /// A job on its way to the disk.
 #[derive(Debug)]
-pub(super) struct Incoming {
-    pub(super) job: NewJob,
-    pub(super) print: u64,
+pub(in crate::queue::sled) struct Incoming {
+    pub(in crate::queue::sled) job: NewJob,
+    pub(in crate::queue::sled) print: u64,
     /// Whether its fingerprint belongs to another job.
-    pub(super) collides: bool,
-    pub(super) now: Timestamp,
+    pub(in crate::queue::sled) collides: bool,
+    pub(in crate::queue::sled) now: Timestamp,
 }
 
 /// A segment on its way to the disk.
 #[derive(Debug)]
-pub(super) struct Packed {
-    pub(super) head: Head,
-    pub(super) body: Body,
+pub(in crate::queue::sled) struct Packed {
+    pub(in crate::queue::sled) head: Head,
+    pub(in crate::queue::sled) body: Body,
     /// There if jobs in it have been tried before.
-    pub(super) marks: Option<Marks>,
-    pub(super) collided: Vec<JobId>,
+    pub(in crate::queue::sled) marks: Option<Marks>,
+    pub(in crate::queue::sled) collided: Vec<JobId>,
 }
 
 /// What a job takes on the disk.
-pub(super) fn size_bytes(job: &NewJob) -> usize {
+pub(in crate::queue::sled) fn size_bytes(job: &NewJob) -> usize {
     let names = job.job.as_str().len() + job.queue.as_str().len() + job.group.as_str().len();
     names + job.payload.len() + 32
 }
 
 /// Cuts jobs into segments; those of one lane stay in order.
-pub(super) fn pack(mut jobs: Vec<Incoming>) -> Vec<Packed> {
+pub(in crate::queue::sled) fn pack(mut jobs: Vec<Incoming>) -> Vec<Packed> {
     jobs.sort_by(|left, right| lane(&left.job).cmp(&lane(&right.job)));
     let mut packed = Vec::new();
     let mut rest = jobs.as_slice();

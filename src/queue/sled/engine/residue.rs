@@ -6,7 +6,11 @@ use super::layout::{Body, Head, Marks, Tag, decode, encode};
 use crate::queue::{Error, Group};
 
 /// A stored value without the names and payloads of jobs that are gone, if it has some. `marks` says which are gone.
-pub(super) fn without(key: &[u8], value: &[u8], marks: Option<&Marks>) -> Result<Option<Bytes>, Error> {
+pub(in crate::queue::sled) fn without(
+    key: &[u8],
+    value: &[u8],
+    marks: Option<&Marks>,
+) -> Result<Option<Bytes>, Error> {
     let Some(marks) = marks else { return Ok(None) };
     if key[0] == Tag::Body.byte() {
         let body = Body::from_stored(Bytes::copy_from_slice(value));

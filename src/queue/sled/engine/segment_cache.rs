@@ -6,7 +6,7 @@ use super::layout::Body;
 
 /// Bodies of segments, the oldest entry dropped first.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(in crate::queue::sled) struct Cache {
     bodies: HashMap<u64, Body>,
     order: VecDeque<u64>,
     bytes: usize,
@@ -14,16 +14,16 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(in crate::queue::sled) fn new(bytes_max: usize) -> Self {
         Self { bodies: HashMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
     }
 
-    pub(super) fn get(&self, segment: u64) -> Option<Body> {
+    pub(in crate::queue::sled) fn get(&self, segment: u64) -> Option<Body> {
         self.bodies.get(&segment).cloned()
     }
 
     /// Keeps a segment that was read, in place of older ones.
-    pub(super) fn insert(&mut self, segment: u64, body: Body) {
+    pub(in crate::queue::sled) fn insert(&mut self, segment: u64, body: Body) {
         self.bytes += body.as_bytes().len();
         if let Some(before) = self.bodies.insert(segment, body) {
             self.bytes -= before.as_bytes().len();
@@ -38,14 +38,14 @@ impl Cache {
     }
 
     /// Keeps a segment that was written, if there is room: what waits already is needed earlier.
-    pub(super) fn offer(&mut self, segment: u64, body: Body) {
+    pub(in crate::queue::sled) fn offer(&mut self, segment: u64, body: Body) {
         if self.bytes + body.as_bytes().len() <= self.bytes_max {
             self.insert(segment, body);
         }
     }
 
     /// Drops a segment that will not be asked for again.
-    pub(super) fn remove(&mut self, segment: u64) {
+    pub(in crate::queue::sled) fn remove(&mut self, segment: u64) {
         self.drop_body(segment);
         // Names of dropped segments leave the order when they reach its front, or here when they crowd it.
         if self.order.len() > 2 * self.bodies.len() + 64 {

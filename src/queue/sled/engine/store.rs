@@ -11,35 +11,35 @@ use std::thread::JoinHandle;
 use ::sled::{Batch, IVec};
 use bytes::Bytes;
 
-use super::birth;
-use super::broker::Settings;
+use super::super::settings::Settings;
+use super::batch::{Change, Writes};
+use super::create;
 use super::journal::Journal;
 use super::layout::{
     self, APPLIED_KEY, BOUND_KEY, Body, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_JOURNAL, Marks, Tag, damaged,
 };
+use super::memtable::Table;
 use super::residue;
 use super::succession;
-use super::table::Table;
 use super::tree::{Tree, of_io, storage};
-use super::writes::{Change, Writes};
 use crate::queue::Error;
 use crate::runtime::compute::panic_text;
 
 /// The store: changes go in whole, and are on the disk when [`Store::commit`] returns.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(in crate::queue::sled) struct Store {
     tree: Arc<Tree>,
     tables: Arc<Mutex<Tables>>,
     log: Mutex<Log>,
     /// Makes the next commit fail: before it is written, or after.
     #[cfg(test)]
-    pub(super) failing: Mutex<Option<Failing>>,
+    pub(in crate::queue::sled) failing: Mutex<Option<Failing>>,
 }
 
 /// When a commit is to fail.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failing {
+pub(in crate::queue::sled) enum Failing {
     Before,
     After,
 }
@@ -60,9 +60,9 @@ struct Log {
 
 impl Store {
     /// Opens the store of a directory, which is made if need be.
-    pub(super) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
+    pub(in crate::queue::sled) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
         succession::settle(directory).map_err(of_io)?;
-        let new = birth::begin(directory, settings.expected)?;
+        let new = create::begin(directory, settings.expected)?;
         let tree = Tree::open(directory, settings.segment_bytes)?;
         let incomplete = lacks_journal(&tree, new)?;
         let mut journal = Journal::open(directory, settings.journal_bytes, incomplete)?;
@@ -72,7 +72,7 @@ impl Store {
         let epoch = recover(&tree, &journal)?;
         journal.begin(epoch + 1).map_err(storage)?;
         if new {
-            birth::finish(directory)?;
+            create::finish(directory)?;
         }
         let log = Mutex::new(Log { journal, checkpoint: None });
         Ok(Self {
@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// Makes the changes, all or none, and waits until they are on the disk.
-    pub(super) fn commit(&self, writes: Writes) -> Result<(), Error> {
+    pub(in crate::queue::sled) fn commit(&self, writes: Writes) -> Result<(), Error> {
         let mut log = self.log();
         if log.checkpoint.as_ref().is_some_and(JoinHandle::is_finished) {
             log.join()?;
@@ -130,7 +130,7 @@ impl Store {
     }
 
     /// Writes everything that it still has into another directory, where nothing is left of what was removed.
-    pub(super) fn copy_to(&self, directory: &Path, settings: &Settings) -> Result<(), Error> {
+    pub(in crate::queue::sled) fn copy_to(&self, directory: &Path, settings: &Settings) -> Result<(), Error> {
         let mut log = self.log();
         self.rotate(&mut log)?;
         log.join()?;
@@ -152,7 +152,7 @@ impl Store {
     }
 
     /// Lets sled have everything. Nothing may be committed afterwards.
-    pub(super) fn close(&self) -> Result<(), Error> {
+    pub(in crate::queue::sled) fn close(&self) -> Result<(), Error> {
         let mut log = self.log();
         log.join()?;
         if log.journal.is_empty() {
@@ -162,7 +162,7 @@ impl Store {
         self.tree.take_in(&table, log.journal.epoch())
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    pub(in crate::queue::sled) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let known = {
             let tables = tables(&self.tables);
             tables.active.get(key).or_else(|| tables.frozen.as_ref()?.get(key)).cloned()
@@ -175,17 +175,17 @@ impl Store {
     }
 
     /// Names and payloads of a segment, if it is still there.
-    pub(super) fn body(&self, segment: u64) -> Result<Option<Body>, Error> {
+    pub(in crate::queue::sled) fn body(&self, segment: u64) -> Result<Option<Body>, Error> {
         Ok(self.get(&Tag::Body.key(segment))?.map(Body::from_stored))
     }
 
     /// Every value under a tag as it was when the store was opened, by key.
-    pub(super) fn scan(&self, tag: Tag) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
+    pub(in crate::queue::sled) fn scan(&self, tag: Tag) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
         self.tree.scan(&[tag.byte()])
     }
 
     /// The number below which segments and sequences have been given out.
-    pub(super) fn bound(&self) -> Result<u64, Error> {
+    pub(in crate::queue::sled) fn bound(&self) -> Result<u64, Error> {
         Ok(number(&self.tree, BOUND_KEY)?.unwrap_or(1))
     }
 

@@ -16,7 +16,7 @@ const SUCCESSOR: &str = ".new";
 const PREDECESSOR: &str = ".old";
 
 /// Brings to an end what a crash has cut off.
-pub(super) fn settle(directory: &Path) -> io::Result<()> {
+pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
     let predecessor = beside(directory, PREDECESSOR);
     if predecessor.try_exists()? && !directory.try_exists()? {
         fs::rename(&predecessor, directory)?;
@@ -27,7 +27,10 @@ pub(super) fn settle(directory: &Path) -> io::Result<()> {
 }
 
 /// Has `fill` make a successor. Nothing is left of it if that fails.
-pub(super) fn prepare(directory: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+pub(in crate::queue::sled) fn prepare(
+    directory: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), Error>,
+) -> Result<(), Error> {
     let successor = beside(directory, SUCCESSOR);
     let prepared = remove(&successor)
         .and_then(|()| fs::create_dir(&successor))
@@ -41,7 +44,7 @@ pub(super) fn prepare(directory: &Path, fill: impl FnOnce(&Path) -> Result<(), E
 }
 
 /// Puts the successor in the place of the store, which must be closed.
-pub(super) fn replace(directory: &Path) -> io::Result<()> {
+pub(in crate::queue::sled) fn replace(directory: &Path) -> io::Result<()> {
     let predecessor = beside(directory, PREDECESSOR);
     remove(&predecessor)?;
     fs::rename(directory, &predecessor)?;

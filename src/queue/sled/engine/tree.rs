@@ -9,10 +9,10 @@ use std::time::Duration;
 use ::sled::{Batch, Config, Db, Error as SledError, IVec};
 use bytes::Bytes;
 
+use super::batch::Change;
+use super::chunks::{PieceBytes, piece_key};
 use super::layout::{APPLIED_KEY, damaged};
-use super::pieces::{PieceBytes, piece_key};
-use super::table::Table;
-use super::writes::Change;
+use super::memtable::Table;
 use crate::queue::Error;
 use crate::runtime::compute::panic_text;
 use crate::system::disk;
@@ -31,7 +31,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// sled's tree: what was taken in is on the disk.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(in crate::queue::sled) struct Tree {
     /// There until this is dropped.
     db: Option<Db>,
     log: File,
@@ -41,7 +41,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Opens the tree of a directory, which is made if need be.
-    pub(super) fn open(directory: &Path, segment_bytes: usize) -> Result<Self, Error> {
+    pub(in crate::queue::sled) fn open(directory: &Path, segment_bytes: usize) -> Result<Self, Error> {
         sync_before_open(directory).map_err(of_io)?;
         remove_unfinished_snapshots(directory).map_err(of_io)?;
         let (db, segment_bytes) = match open_db(directory, segment_bytes) {
@@ -62,7 +62,7 @@ impl Tree {
         self.db.as_ref().expect("it is there until this is dropped")
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
+    pub(in crate::queue::sled) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
         let Some(first) = self.piece(key, 0)? else { return Ok(None) };
         let value = self.piece_bytes.join(first, |number| self.piece(key, number))?;
         // Who reads while the value is removed may find a part of it.
@@ -76,12 +76,15 @@ impl Tree {
         self.db().get(piece_key(key, number)).map_err(of_sled)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::queue::sled) fn is_empty(&self) -> bool {
         self.db().is_empty()
     }
 
     /// Every value whose key begins like this, by key.
-    pub(super) fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(IVec, IVec), Error>> + use<> {
+    pub(in crate::queue::sled) fn scan(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(IVec, IVec), Error>> + use<> {
         let mut pieces = self.db().scan_prefix(prefix).map(|entry| entry.map_err(of_sled));
         let piece_bytes = self.piece_bytes;
         std::iter::from_fn(move || {
@@ -100,7 +103,7 @@ impl Tree {
 
     /// Makes the changes of an epoch, and waits until they are on the disk. They are made piece by piece: if this is cut
     /// off, they have to be made again.
-    pub(super) fn take_in(&self, table: &Table, epoch: u64) -> Result<(), Error> {
+    pub(in crate::queue::sled) fn take_in(&self, table: &Table, epoch: u64) -> Result<(), Error> {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         for (key, change) in table.sorted() {
             if !matches!(change, Change::Put { fresh: true, .. }) {
@@ -120,7 +123,7 @@ impl Tree {
     }
 
     /// Writes every value into a new tree, in a directory of its own. `other` gives what is written in place of a value.
-    pub(super) fn copy_to(
+    pub(in crate::queue::sled) fn copy_to(
         &self,
         directory: &Path,
         segment_bytes: usize,
@@ -155,7 +158,7 @@ impl Tree {
     }
 
     /// Makes a few changes, all or none, and waits until they are on the disk.
-    pub(super) fn commit(&self, batch: Batch) -> Result<(), Error> {
+    pub(in crate::queue::sled) fn commit(&self, batch: Batch) -> Result<(), Error> {
         self.db().apply_batch(batch).map_err(of_sled)?;
         self.db().flush().map_err(of_sled)?;
         // sled's flush ends in sync_file_range(2), which reaches neither the file's size nor the drive's cache.
@@ -178,9 +181,9 @@ impl Drop for Tree {
 }
 
 /// sled's file.
-pub(super) const LOG: &str = "db";
+pub(in crate::queue::sled) const LOG: &str = "db";
 
-pub(super) fn storage(error: impl Into<crate::queue::BoxError>) -> Error {
+pub(in crate::queue::sled) fn storage(error: impl Into<crate::queue::BoxError>) -> Error {
     Error::Storage(error.into())
 }
 
@@ -211,7 +214,7 @@ fn of_sled(error: SledError) -> Error {
 }
 
 /// Another try does not make a folder of a file, nor a file longer.
-pub(super) fn of_io(error: io::Error) -> Error {
+pub(in crate::queue::sled) fn of_io(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory
@@ -249,13 +252,13 @@ fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
 }
 
 /// Drops what memory holds of the files and the disk may not, as far as the system does that.
-pub(super) fn forget_cached(directory: &Path) {
+pub(in crate::queue::sled) fn forget_cached(directory: &Path) {
     let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
     files.for_each(|entry| disk::forget_cached(&entry.path()));
 }
 
 /// Syncs the files of the directory, its entries, and its own entry.
-pub(super) fn sync_all_of(directory: &Path) -> io::Result<()> {
+pub(in crate::queue::sled) fn sync_all_of(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         File::open(entry?.path())?.sync_all()?;
     }

@@ -6,21 +6,21 @@ use crate::queue::{DeadLetter, DeadQuery, Group, JobId, QueueName};
 
 /// All dead letters, by the order in which they died.
 #[derive(Debug, Default)]
-pub(super) struct DeadLetters {
+pub(in crate::queue::sled) struct DeadLetters {
     letters: BTreeMap<u64, DeadLetter>,
     by_job: HashMap<JobId, u64>,
     by_queue: HashMap<QueueName, u64>,
 }
 
 impl DeadLetters {
-    pub(super) fn insert(&mut self, letter: DeadLetter) {
+    pub(in crate::queue::sled) fn insert(&mut self, letter: DeadLetter) {
         *self.by_queue.entry(letter.queue.clone()).or_default() += 1;
         self.by_job.insert(letter.job.clone(), letter.sequence);
         self.letters.insert(letter.sequence, letter);
     }
 
     /// Takes a letter out.
-    pub(super) fn remove(&mut self, sequence: u64) {
+    pub(in crate::queue::sled) fn remove(&mut self, sequence: u64) {
         if let Some(letter) = self.letters.remove(&sequence) {
             self.by_job.remove(&letter.job);
             if let Some(letters) = self.by_queue.get_mut(&letter.queue) {
@@ -29,12 +29,12 @@ impl DeadLetters {
         }
     }
 
-    pub(super) fn contains(&self, job: &JobId) -> bool {
+    pub(in crate::queue::sled) fn contains(&self, job: &JobId) -> bool {
         self.by_job.contains_key(job)
     }
 
     /// The sequences of those of the jobs that are dead, each once.
-    pub(super) fn find(&self, jobs: &[JobId]) -> Vec<u64> {
+    pub(in crate::queue::sled) fn find(&self, jobs: &[JobId]) -> Vec<u64> {
         let mut found: Vec<u64> = jobs.iter().filter_map(|job| self.by_job.get(job).copied()).collect();
         found.sort_unstable();
         found.dedup();
@@ -42,16 +42,16 @@ impl DeadLetters {
     }
 
     /// The sequences of a group.
-    pub(super) fn of_group(&self, group: &Group) -> Vec<u64> {
+    pub(in crate::queue::sled) fn of_group(&self, group: &Group) -> Vec<u64> {
         self.letters.values().filter(|letter| letter.group == *group).map(|letter| letter.sequence).collect()
     }
 
     /// How many of a queue.
-    pub(super) fn count(&self, queue: &QueueName) -> u64 {
+    pub(in crate::queue::sled) fn count(&self, queue: &QueueName) -> u64 {
         self.by_queue.get(queue).copied().unwrap_or_default()
     }
 
-    pub(super) fn list(&self, query: &DeadQuery) -> Vec<DeadLetter> {
+    pub(in crate::queue::sled) fn list(&self, query: &DeadQuery) -> Vec<DeadLetter> {
         let wanted = |letter: &&DeadLetter| {
             query.queue.as_ref().is_none_or(|queue| *queue == letter.queue)
                 && query.group.as_ref().is_none_or(|group| *group == letter.group)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::layout::Head;
+use super::super::engine::layout::Head;
 use super::segment::Place;
 use crate::runtime::clock::Timestamp;
 
@@ -17,38 +17,38 @@ struct Delay {
 
 /// The delays of all jobs that have one.
 #[derive(Debug, Default)]
-pub(super) struct Delays {
+pub(in crate::queue::sled) struct Delays {
     by_place: HashMap<Place, Delay>,
     timers: BTreeSet<(Timestamp, Place)>,
 }
 
 impl Delays {
     /// Puts a job off that has no delay.
-    pub(super) fn insert(&mut self, place: Place, until: Timestamp, longest: Duration) {
+    pub(in crate::queue::sled) fn insert(&mut self, place: Place, until: Timestamp, longest: Duration) {
         self.by_place.insert(place, Delay { until, longest });
         self.timers.insert((until, place));
     }
 
     /// Ends the delay of a job, if it has one.
-    pub(super) fn remove(&mut self, place: Place) {
+    pub(in crate::queue::sled) fn remove(&mut self, place: Place) {
         if let Some(Delay { until, .. }) = self.by_place.remove(&place) {
             self.timers.remove(&(until, place));
         }
     }
 
     /// The moment a job waits for.
-    pub(super) fn of(&self, place: Place) -> Option<Timestamp> {
+    pub(in crate::queue::sled) fn of(&self, place: Place) -> Option<Timestamp> {
         self.by_place.get(&place).map(|delay| delay.until)
     }
 
     /// The job whose delay ends next, and when.
-    pub(super) fn first(&self) -> Option<(Timestamp, Place)> {
+    pub(in crate::queue::sled) fn first(&self) -> Option<(Timestamp, Place)> {
         self.timers.first().copied()
     }
 
     /// Shortens delays that were put down by a clock that was ahead: none lasts longer than it was asked for, counted from
     /// now. Returns the jobs that wait for another moment than before.
-    pub(super) fn bound(&mut self, now: Timestamp) -> Vec<Place> {
+    pub(in crate::queue::sled) fn bound(&mut self, now: Timestamp) -> Vec<Place> {
         let mut bounded = Vec::new();
         for (place, Delay { until, longest }) in &mut self.by_place {
             let latest = now.after(*longest);
@@ -66,7 +66,7 @@ impl Delays {
 /// The longest that a job on the disk can have been put off for: until `until`, after so many attempts. No pause after a
 /// failed attempt is longer than `backoff_longest`. Marks are rewritten and may have a moment of another clock; a head has
 /// what was asked for.
-pub(super) fn longest(
+pub(in crate::queue::sled) fn longest(
     head: &Head,
     (slot, until): (u16, Timestamp),
     attempts: u8,

@@ -13,7 +13,7 @@ const SHARDS: u64 = 4096;
 /// Names are known by 44 bits of a hash; whoever finds a segment looks into it for the name itself. A name
 /// whose fingerprint belongs to another living job is kept in full.
 #[derive(Debug)]
-pub(super) struct Ids {
+pub(in crate::queue::sled) struct Ids {
     shards: Vec<HashMap<u32, u32, BuildHasherDefault<Spread>>>,
     collided: HashMap<JobId, u32>,
 }
@@ -26,29 +26,29 @@ impl Default for Ids {
 
 impl Ids {
     /// The segments a name may be in.
-    pub(super) fn find(&self, print: u64, job: &JobId) -> impl Iterator<Item = u32> {
+    pub(in crate::queue::sled) fn find(&self, print: u64, job: &JobId) -> impl Iterator<Item = u32> {
         let by_print = self.shards[shard(print)].get(&rest(print)).copied();
         let by_name = if self.collided.is_empty() { None } else { self.collided.get(job).copied() };
         by_print.into_iter().chain(by_name)
     }
 
     /// The segment that has this fingerprint.
-    pub(super) fn holder(&self, print: u64) -> Option<u32> {
+    pub(in crate::queue::sled) fn holder(&self, print: u64) -> Option<u32> {
         self.shards[shard(print)].get(&rest(print)).copied()
     }
 
     /// Gives the fingerprint to a segment, whoever had it.
-    pub(super) fn insert(&mut self, print: u64, segment: u32) {
+    pub(in crate::queue::sled) fn insert(&mut self, print: u64, segment: u32) {
         self.shards[shard(print)].insert(rest(print), segment);
     }
 
     /// Keeps a name whose fingerprint belongs to another living job.
-    pub(super) fn insert_collided(&mut self, job: JobId, segment: u32) {
+    pub(in crate::queue::sled) fn insert_collided(&mut self, job: JobId, segment: u32) {
         self.collided.insert(job, segment);
     }
 
     /// Forgets a segment.
-    pub(super) fn remove(&mut self, segment: u32, prints: &[u64]) {
+    pub(in crate::queue::sled) fn remove(&mut self, segment: u32, prints: &[u64]) {
         for &print in prints {
             let shard = &mut self.shards[shard(print)];
             if shard.get(&rest(print)) == Some(&segment) {
@@ -70,7 +70,7 @@ const fn rest(print: u64) -> u32 {
 /// The fingerprint of a name, 44 bits. It lies at rest: it must never change.
 ///
 /// FNV-1a with the finalizer of `MurmurHash3`.
-pub(super) fn print(name: &str) -> u64 {
+pub(in crate::queue::sled) fn print(name: &str) -> u64 {
     let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::book::Book;
-use super::layout::Tag;
+use super::super::engine::layout::Tag;
 use super::leases::{Address, read};
+use super::queue_state::Book;
 use super::segment::{Place, State};
 use crate::queue::backoff::Backoff;
 use crate::queue::{
@@ -15,20 +15,20 @@ use crate::runtime::entropy::Entropy;
 
 /// A job handed out, without what lies on the disk.
 #[derive(Clone, Debug)]
-pub(super) struct Picked {
-    pub(super) address: Address,
-    pub(super) fence: Fence,
-    pub(super) until: Timestamp,
-    pub(super) attempt: u8,
-    pub(super) enqueued: Timestamp,
-    pub(super) ready: Timestamp,
-    pub(super) queue: QueueName,
-    pub(super) group: Group,
+pub(in crate::queue::sled) struct Picked {
+    pub(in crate::queue::sled) address: Address,
+    pub(in crate::queue::sled) fence: Fence,
+    pub(in crate::queue::sled) until: Timestamp,
+    pub(in crate::queue::sled) attempt: u8,
+    pub(in crate::queue::sled) enqueued: Timestamp,
+    pub(in crate::queue::sled) ready: Timestamp,
+    pub(in crate::queue::sled) queue: QueueName,
+    pub(in crate::queue::sled) group: Group,
 }
 
 impl Book {
     /// Hands out jobs, if there are any.
-    pub(super) fn pick(&mut self, claim: &Claim, now: Timestamp) -> Vec<Picked> {
+    pub(in crate::queue::sled) fn pick(&mut self, claim: &Claim, now: Timestamp) -> Vec<Picked> {
         self.advance(now);
         let found = claim
             .queues
@@ -79,7 +79,12 @@ impl Book {
     }
 
     /// Takes a sign of life; `length` is for a lease from before a restart.
-    pub(super) fn heartbeat(&mut self, beat: &Heartbeat, length: Duration, now: Timestamp) -> Pulse {
+    pub(in crate::queue::sled) fn heartbeat(
+        &mut self,
+        beat: &Heartbeat,
+        length: Duration,
+        now: Timestamp,
+    ) -> Pulse {
         let (address, number) = read(beat.lease.fence);
         match self.leases.get(address) {
             Some(hold) if hold.number != number => Pulse::Lost,
@@ -104,7 +109,7 @@ impl Book {
     }
 
     /// Removes a finished job.
-    pub(super) fn ack(&mut self, lease: &LeaseId, now: Timestamp) -> Acked {
+    pub(in crate::queue::sled) fn ack(&mut self, lease: &LeaseId, now: Timestamp) -> Acked {
         let (address, number) = read(lease.fence);
         match self.leases.get(address) {
             Some(hold) if hold.number == number => _ = self.leases.remove(address),
@@ -131,7 +136,7 @@ impl Book {
     }
 
     /// An attempt failed.
-    pub(super) fn nack(
+    pub(in crate::queue::sled) fn nack(
         &mut self,
         lease: &LeaseId,
         reason: &str,
@@ -156,7 +161,7 @@ impl Book {
     }
 
     /// Takes a job back as if it had not been handed out.
-    pub(super) fn release(&mut self, fence: Fence, now: Timestamp) {
+    pub(in crate::queue::sled) fn release(&mut self, fence: Fence, now: Timestamp) {
         if let Some((address, false)) = self.let_go(fence)
             && let Some(place) = self.living(address)
         {
@@ -168,7 +173,7 @@ impl Book {
     }
 
     /// Removes a group.
-    pub(super) fn cancel_group(&mut self, group: &Group) -> Cancelled {
+    pub(in crate::queue::sled) fn cancel_group(&mut self, group: &Group) -> Cancelled {
         let mut cancelled = Cancelled::default();
         for place in self.places_of(group) {
             if self.segments.slot(place).state == State::Held {
@@ -199,7 +204,7 @@ impl Book {
     }
 
     /// Forgets dead letters.
-    pub(super) fn discard(&mut self, letters: &[u64]) {
+    pub(in crate::queue::sled) fn discard(&mut self, letters: &[u64]) {
         for letter in letters {
             self.dead.remove(*letter);
             self.todo.add_key(Tag::Dead.key(*letter).to_vec(), false);
@@ -207,7 +212,7 @@ impl Book {
     }
 
     /// Takes dead letters out, to be brought back by the committer.
-    pub(super) fn exhume(&mut self, jobs: &[JobId]) -> Vec<u64> {
+    pub(in crate::queue::sled) fn exhume(&mut self, jobs: &[JobId]) -> Vec<u64> {
         let letters = self.dead.find(jobs);
         for letter in &letters {
             self.dead.remove(*letter);
@@ -216,7 +221,7 @@ impl Book {
     }
 
     /// Stops or restarts handing out from a queue.
-    pub(super) fn set_paused(&mut self, queue: &QueueName, paused: bool) {
+    pub(in crate::queue::sled) fn set_paused(&mut self, queue: &QueueName, paused: bool) {
         let index = self.lanes.queue(queue);
         self.lanes.queue_mut(index).paused = paused;
         self.todo.add_key(Tag::Paused.named(queue.as_str()), paused);

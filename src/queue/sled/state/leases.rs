@@ -12,7 +12,7 @@ use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
 /// A job by its number on the disk: segment and slot. Unlike a place, it is never used again.
-pub(super) type Address = (u64, u16);
+pub(in crate::queue::sled) type Address = (u64, u16);
 
 /// Bits of a fence that tell holds on one job apart.
 const NUMBER_BITS: u32 = 48;
@@ -22,15 +22,15 @@ const LATE_MAX: Duration = Duration::from_mins(1);
 
 /// One hold on a job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hold {
-    pub(super) number: u64,
-    pub(super) since: Timestamp,
+pub(in crate::queue::sled) struct Hold {
+    pub(in crate::queue::sled) number: u64,
+    pub(in crate::queue::sled) since: Timestamp,
     /// By the clock of the leases.
-    pub(super) until: Duration,
-    pub(super) length: Duration,
-    pub(super) progress: Progress,
+    pub(in crate::queue::sled) until: Duration,
+    pub(in crate::queue::sled) length: Duration,
+    pub(in crate::queue::sled) progress: Progress,
     /// The job is gone; its holder has not been told yet.
-    pub(super) cancelled: bool,
+    pub(in crate::queue::sled) cancelled: bool,
 }
 
 /// All holds.
@@ -38,7 +38,7 @@ pub(super) struct Hold {
 /// A fence is the address of the job and a number that starts anywhere and counts up: a hold of an earlier process on the
 /// same job has the same number once in 2^48.
 #[derive(Debug)]
-pub(super) struct Leases {
+pub(in crate::queue::sled) struct Leases {
     holds: HashMap<Address, Hold>,
     deadlines: BTreeSet<(Duration, Address)>,
     number: u64,
@@ -49,7 +49,7 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn new(entropy: &Entropy) -> Self {
+    pub(in crate::queue::sled) fn new(entropy: &Entropy) -> Self {
         let number = u64::from_le_bytes(entropy.bytes()) >> (64 - NUMBER_BITS);
         Self {
             holds: HashMap::new(),
@@ -71,13 +71,18 @@ impl Leases {
     }
 
     /// When a hold runs out if calls go on without a gap.
-    pub(super) fn deadline(&self, hold: &Hold) -> Timestamp {
+    pub(in crate::queue::sled) fn deadline(&self, hold: &Hold) -> Timestamp {
         let latest = self.latest.unwrap_or_default();
         latest.after(hold.until.saturating_sub(self.clock)).before(self.clock.saturating_sub(hold.until))
     }
 
     /// Hands out a job.
-    pub(super) fn grant(&mut self, address: Address, length: Duration, now: Timestamp) -> (Fence, Timestamp) {
+    pub(in crate::queue::sled) fn grant(
+        &mut self,
+        address: Address,
+        length: Duration,
+        now: Timestamp,
+    ) -> (Fence, Timestamp) {
         self.number = (self.number + 1) & ((1 << NUMBER_BITS) - 1);
         let until = self.adopt(address, self.number, length, now);
         let (segment, slot) = address;
@@ -86,7 +91,7 @@ impl Leases {
     }
 
     /// Takes up a hold under the number it had.
-    pub(super) fn adopt(
+    pub(in crate::queue::sled) fn adopt(
         &mut self,
         address: Address,
         number: u64,
@@ -103,24 +108,24 @@ impl Leases {
     }
 
     /// Keeps a hold of the book before.
-    pub(super) fn keep(&mut self, address: Address, hold: Hold) {
+    pub(in crate::queue::sled) fn keep(&mut self, address: Address, hold: Hold) {
         self.deadlines.insert((hold.until, address));
         self.holds.insert(address, hold);
     }
 
     /// Goes on with the clock of the book before, and numbers no hold as it did.
-    pub(super) const fn count_on_from(&mut self, before: &Self) {
+    pub(in crate::queue::sled) const fn count_on_from(&mut self, before: &Self) {
         self.number = before.number;
         self.clock = before.clock;
         self.latest = before.latest;
     }
 
-    pub(super) fn get(&self, address: Address) -> Option<&Hold> {
+    pub(in crate::queue::sled) fn get(&self, address: Address) -> Option<&Hold> {
         self.holds.get(&address)
     }
 
     /// Extends a hold by its length.
-    pub(super) fn extend(
+    pub(in crate::queue::sled) fn extend(
         &mut self,
         address: Address,
         progress: Progress,
@@ -136,21 +141,21 @@ impl Leases {
     }
 
     /// Marks the holder's job as cancelled.
-    pub(super) fn cancel(&mut self, address: Address) {
+    pub(in crate::queue::sled) fn cancel(&mut self, address: Address) {
         if let Some(hold) = self.holds.get_mut(&address) {
             hold.cancelled = true;
         }
     }
 
     /// Ends a hold.
-    pub(super) fn remove(&mut self, address: Address) -> Option<Hold> {
+    pub(in crate::queue::sled) fn remove(&mut self, address: Address) -> Option<Hold> {
         let hold = self.holds.remove(&address)?;
         self.deadlines.remove(&(hold.until, address));
         Some(hold)
     }
 
     /// Ends one of the holds that have run out.
-    pub(super) fn pop_expired(&mut self, now: Timestamp) -> Option<(Address, Hold)> {
+    pub(in crate::queue::sled) fn pop_expired(&mut self, now: Timestamp) -> Option<(Address, Hold)> {
         self.see(now);
         let (until, address) = *self.deadlines.first()?;
         if until > self.clock {
@@ -160,19 +165,19 @@ impl Leases {
     }
 
     /// All holds, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Address, &Hold)> {
+    pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = (Address, &Hold)> {
         self.holds.iter().map(|(address, hold)| (*address, hold))
     }
 
     /// When the next hold runs out.
-    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+    pub(in crate::queue::sled) fn next_deadline(&self) -> Option<Timestamp> {
         let (_, address) = self.deadlines.first()?;
         self.get(*address).map(|hold| self.deadline(hold))
     }
 }
 
 /// What a fence says: which job, and which hold on it.
-pub(super) const fn read(fence: Fence) -> (Address, u64) {
+pub(in crate::queue::sled) const fn read(fence: Fence) -> (Address, u64) {
     let bits = fence.to_bits();
     let address = ((bits >> (SLOT_BITS + NUMBER_BITS)) as u64, (bits >> NUMBER_BITS) as u16);
     (address, bits as u64 & ((1 << NUMBER_BITS) - 1))

@@ -2,24 +2,24 @@
 
 use std::sync::{Arc, Condvar};
 
-use super::book::Book;
+use super::super::engine::layout::{Dead, Head, Marks, Tag, damaged, decode, number};
+use super::super::engine::store::Store;
 use super::ids::Ids;
-use super::layout::{Dead, Head, Marks, Tag, damaged, decode, number};
-use super::store::Store;
+use super::queue_state::Book;
 use crate::queue::{Backoff, Error};
 use crate::runtime::entropy::Entropy;
 
 /// What the disk knew.
-pub(super) struct Opened {
+pub(in crate::queue::sled) struct Opened {
     /// Taken out once it is in use.
-    pub(super) book: Option<Book>,
-    pub(super) ids: Ids,
+    pub(in crate::queue::sled) book: Option<Book>,
+    pub(in crate::queue::sled) ids: Ids,
     /// No number beyond this was given out.
-    pub(super) bound: u64,
+    pub(in crate::queue::sled) bound: u64,
 }
 
 /// Reads everything but names and payloads.
-pub(super) fn read(
+pub(in crate::queue::sled) fn read(
     store: &Store,
     entropy: &Entropy,
     work: Arc<Condvar>,

@@ -11,53 +11,53 @@ use crate::runtime::clock::Timestamp;
 
 /// Jobs to be written.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) jobs: Vec<NewJob>,
+pub(in crate::queue::sled) struct Request {
+    pub(in crate::queue::sled) jobs: Vec<NewJob>,
     /// Dead letters to be brought back with them.
-    pub(super) redriven: Vec<u64>,
-    pub(super) now: Timestamp,
+    pub(in crate::queue::sled) redriven: Vec<u64>,
+    pub(in crate::queue::sled) now: Timestamp,
     /// Told how many jobs were new, once they are on the disk.
-    pub(super) answer: oneshot::Sender<usize>,
+    pub(in crate::queue::sled) answer: oneshot::Sender<usize>,
 }
 
 /// A name to be found.
 #[derive(Debug)]
-pub(super) struct Lookup {
-    pub(super) job: JobId,
+pub(in crate::queue::sled) struct Lookup {
+    pub(in crate::queue::sled) job: JobId,
     /// Told where a living job of this name is.
-    pub(super) answer: oneshot::Sender<Option<Address>>,
+    pub(in crate::queue::sled) answer: oneshot::Sender<Option<Address>>,
 }
 
 /// A job that becomes a dead letter; its name and payload are still in its segment.
 #[derive(Debug)]
-pub(super) struct Death {
-    pub(super) sequence: u64,
-    pub(super) address: Address,
-    pub(super) queue: QueueName,
-    pub(super) group: Group,
-    pub(super) priority: i8,
-    pub(super) attempts: u8,
-    pub(super) attempts_max: NonZeroU8,
-    pub(super) reason: String,
-    pub(super) died: Timestamp,
+pub(in crate::queue::sled) struct Death {
+    pub(in crate::queue::sled) sequence: u64,
+    pub(in crate::queue::sled) address: Address,
+    pub(in crate::queue::sled) queue: QueueName,
+    pub(in crate::queue::sled) group: Group,
+    pub(in crate::queue::sled) priority: i8,
+    pub(in crate::queue::sled) attempts: u8,
+    pub(in crate::queue::sled) attempts_max: NonZeroU8,
+    pub(in crate::queue::sled) reason: String,
+    pub(in crate::queue::sled) died: Timestamp,
 }
 
 /// What waits to be written.
 #[derive(Debug, Default)]
-pub(super) struct Pile {
-    pub(super) requests: Vec<Request>,
-    pub(super) lookups: Vec<Lookup>,
-    pub(super) deaths: Vec<Death>,
+pub(in crate::queue::sled) struct Pile {
+    pub(in crate::queue::sled) requests: Vec<Request>,
+    pub(in crate::queue::sled) lookups: Vec<Lookup>,
+    pub(in crate::queue::sled) deaths: Vec<Death>,
     /// Segments of which the disk is behind.
-    pub(super) dirty: Vec<u32>,
+    pub(in crate::queue::sled) dirty: Vec<u32>,
     /// Other keys to be written, or removed.
-    pub(super) keys: Vec<(Vec<u8>, bool)>,
+    pub(in crate::queue::sled) keys: Vec<(Vec<u8>, bool)>,
     /// Told when the store is made anew and has no trace of what is gone.
-    pub(super) erasures: Vec<oneshot::Sender<Result<(), Error>>>,
+    pub(in crate::queue::sled) erasures: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
 impl Pile {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::queue::sled) fn is_empty(&self) -> bool {
         let writes = self.requests.len() + self.deaths.len() + self.dirty.len() + self.keys.len();
         writes + self.lookups.len() + self.erasures.len() == 0
     }
@@ -68,7 +68,7 @@ const CROWD: usize = 4;
 
 /// How soon the pile is to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
+pub(in crate::queue::sled) enum Urgency {
     /// Nobody waits.
     #[default]
     None,
@@ -80,26 +80,26 @@ pub(super) enum Urgency {
 
 /// The pile, and who waits for it.
 #[derive(Debug)]
-pub(super) struct Todo {
+pub(in crate::queue::sled) struct Todo {
     pile: Pile,
     waiting: Vec<oneshot::Sender<()>>,
     /// Those whose changes are being written; `None` while nothing is.
     writing: Option<Vec<oneshot::Sender<()>>>,
     urgency: Urgency,
     /// Whether the committer sleeps until it is told; otherwise it looks by itself before long.
-    pub(super) asleep: bool,
+    pub(in crate::queue::sled) asleep: bool,
     /// Why the store is to be opened again.
     complaint: Option<Error>,
     work: Arc<Condvar>,
 }
 
 impl Todo {
-    pub(super) fn new(work: Arc<Condvar>) -> Self {
+    pub(in crate::queue::sled) fn new(work: Arc<Condvar>) -> Self {
         let (pile, urgency) = (Pile::default(), Urgency::None);
         Self { pile, waiting: Vec::new(), writing: None, urgency, asleep: false, complaint: None, work }
     }
 
-    pub(super) fn add_dirty(&mut self, segment: u32) {
+    pub(in crate::queue::sled) fn add_dirty(&mut self, segment: u32) {
         self.wake_if_asleep();
         self.pile.dirty.push(segment);
     }
@@ -110,34 +110,34 @@ impl Todo {
         }
     }
 
-    pub(super) fn add_death(&mut self, death: Death) {
+    pub(in crate::queue::sled) fn add_death(&mut self, death: Death) {
         self.wake_if_asleep();
         self.pile.deaths.push(death);
     }
 
     /// Writes a key without a value, or removes one.
-    pub(super) fn add_key(&mut self, key: Vec<u8>, present: bool) {
+    pub(in crate::queue::sled) fn add_key(&mut self, key: Vec<u8>, present: bool) {
         self.wake_if_asleep();
         self.pile.keys.push((key, present));
     }
 
-    pub(super) fn add_request(&mut self, request: Request) {
+    pub(in crate::queue::sled) fn add_request(&mut self, request: Request) {
         self.pile.requests.push(request);
         self.hurry(Urgency::Now);
     }
 
-    pub(super) fn add_lookup(&mut self, lookup: Lookup) {
+    pub(in crate::queue::sled) fn add_lookup(&mut self, lookup: Lookup) {
         self.pile.lookups.push(lookup);
         self.hurry(Urgency::Now);
     }
 
-    pub(super) fn add_erasure(&mut self, answer: oneshot::Sender<Result<(), Error>>) {
+    pub(in crate::queue::sled) fn add_erasure(&mut self, answer: oneshot::Sender<Result<(), Error>>) {
         self.pile.erasures.push(answer);
         self.hurry(Urgency::Now);
     }
 
     /// What to wait for until everything piled up so far is written; nothing, if it is.
-    pub(super) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
+    pub(in crate::queue::sled) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
         let (send, receive) = oneshot::channel();
         if self.pile.is_empty() {
             self.writing.as_mut()?.push(send);
@@ -149,13 +149,13 @@ impl Todo {
     }
 
     /// Has the committer open the store again.
-    pub(super) fn complain(&mut self, complaint: Error) {
+    pub(in crate::queue::sled) fn complain(&mut self, complaint: Error) {
         self.complaint.get_or_insert(complaint);
         self.hurry(Urgency::Now);
     }
 
     /// Why the store is to be opened again, if it is.
-    pub(super) const fn complaint(&mut self) -> Option<Error> {
+    pub(in crate::queue::sled) const fn complaint(&mut self) -> Option<Error> {
         self.complaint.take()
     }
 
@@ -166,28 +166,28 @@ impl Todo {
         }
     }
 
-    pub(super) fn urgency(&self) -> Urgency {
+    pub(in crate::queue::sled) fn urgency(&self) -> Urgency {
         self.urgency
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::queue::sled) fn is_empty(&self) -> bool {
         self.pile.is_empty()
     }
 
     /// Hands the pile to the committer, to be written.
-    pub(super) fn take(&mut self) -> Pile {
+    pub(in crate::queue::sled) fn take(&mut self) -> Pile {
         self.urgency = Urgency::None;
         self.writing = Some(std::mem::take(&mut self.waiting));
         std::mem::take(&mut self.pile)
     }
 
     /// The pile is written: those who waited for it.
-    pub(super) fn written(&mut self) -> Vec<oneshot::Sender<()>> {
+    pub(in crate::queue::sled) fn written(&mut self) -> Vec<oneshot::Sender<()>> {
         self.writing.take().unwrap_or_default()
     }
 
     /// Nothing more will be written: whoever waits finds that out.
-    pub(super) fn give_up(&mut self) {
+    pub(in crate::queue::sled) fn give_up(&mut self) {
         self.pile = Pile::default();
         self.complaint = None;
         self.waiting.clear();

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::dead::DeadLetters;
+use super::super::engine::layout::{Head, Marks};
+use super::dead_letters::DeadLetters;
 use super::delays::{Delays, longest};
-use super::lanes::{Lanes, Stretch};
-use super::layout::{Head, Marks};
 use super::leases::{Address, Leases};
+use super::pending::{Death, Todo};
+use super::scheduler::{Lanes, Stretch};
 use super::segment::{Place, Run, Segment, Segments, Slot, State, tag_of};
-use super::todo::{Death, Todo};
 use crate::queue::{Error, LAPSES_PER_ATTEMPT};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
@@ -23,7 +23,7 @@ const NO_LANE: u32 = u32::MAX;
 
 /// Why nothing more is taken.
 #[derive(Clone, Debug)]
-pub(super) enum Ended {
+pub(in crate::queue::sled) enum Ended {
     Closed,
     /// The store has failed and is being opened again.
     Away(Arc<str>),
@@ -32,7 +32,7 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    pub(super) fn error(&self) -> Error {
+    pub(in crate::queue::sled) fn error(&self) -> Error {
         match self {
             Self::Closed => Error::Closed,
             Self::Away(reason) | Self::Failed(reason) => Error::Storage(reason.to_string().into()),
@@ -42,13 +42,13 @@ impl Ended {
 
 /// Everything the queue knows.
 #[derive(Debug)]
-pub(super) struct Book {
-    pub(super) segments: Segments,
-    pub(super) lanes: Lanes,
-    pub(super) leases: Leases,
-    pub(super) dead: DeadLetters,
-    pub(super) todo: Todo,
-    pub(super) ended: Option<Ended>,
+pub(in crate::queue::sled) struct Book {
+    pub(in crate::queue::sled) segments: Segments,
+    pub(in crate::queue::sled) lanes: Lanes,
+    pub(in crate::queue::sled) leases: Leases,
+    pub(in crate::queue::sled) dead: DeadLetters,
+    pub(in crate::queue::sled) todo: Todo,
+    pub(in crate::queue::sled) ended: Option<Ended>,
     delays: Delays,
     /// Leases that ran out since the last one that counted as an attempt, of jobs with any.
     lapses: HashMap<Place, u8>,
@@ -63,7 +63,7 @@ pub(super) struct Book {
 impl Book {
     /// An empty book; `work` is told when there is something to write. No failed job waits for longer than
     /// `backoff_longest`.
-    pub(super) fn new(
+    pub(in crate::queue::sled) fn new(
         entropy: &Entropy,
         next_number: u64,
         work: Arc<Condvar>,
@@ -85,23 +85,23 @@ impl Book {
     }
 
     /// A number that no segment and no dead letter has had.
-    pub(super) fn number(&mut self) -> u64 {
+    pub(in crate::queue::sled) fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1
     }
 
     /// Gives out no number below this one.
-    pub(super) fn count_on_from(&mut self, number: u64) {
+    pub(in crate::queue::sled) fn count_on_from(&mut self, number: u64) {
         self.next_number = self.next_number.max(number);
     }
 
     /// The number below which all have been given out.
-    pub(super) fn next_number(&self) -> u64 {
+    pub(in crate::queue::sled) fn next_number(&self) -> u64 {
         self.next_number
     }
 
     /// Takes in a segment that is on the disk.
-    pub(super) fn admit(&mut self, key: u64, head: &Head, marks: Option<&Marks>) -> u32 {
+    pub(in crate::queue::sled) fn admit(&mut self, key: u64, head: &Head, marks: Option<&Marks>) -> u32 {
         let delays = marks.map_or(&head.delays, |marks| &marks.delays);
         let slots = slots_of(head.prints.len(), delays, marks);
         let mut first = 0;
@@ -173,28 +173,28 @@ impl Book {
     }
 
     /// Where a job is, if its segment still is.
-    pub(super) fn place_of(&self, (key, slot): Address) -> Option<Place> {
+    pub(in crate::queue::sled) fn place_of(&self, (key, slot): Address) -> Option<Place> {
         let segment = self.segments.find(key)?;
         (usize::from(slot) < self.segments.get(segment).slots.len()).then_some(Place { segment, slot })
     }
 
     /// A job's number on the disk.
-    pub(super) fn address_of(&self, place: Place) -> Address {
+    pub(in crate::queue::sled) fn address_of(&self, place: Place) -> Address {
         (self.segments.get(place.segment).key, place.slot)
     }
 
     /// The run a living job belongs to.
-    pub(super) fn run_of(&self, place: Place) -> Run {
+    pub(in crate::queue::sled) fn run_of(&self, place: Place) -> Run {
         self.segments.get(place.segment).run_of(place.slot)
     }
 
     /// What a delayed job waits for.
-    pub(super) fn delay_of(&self, place: Place) -> Timestamp {
+    pub(in crate::queue::sled) fn delay_of(&self, place: Place) -> Timestamp {
         self.delays.of(place).unwrap_or_default()
     }
 
     /// Moves a living job to another state, and counts it there.
-    pub(super) fn turn_into(&mut self, place: Place, state: State) {
+    pub(in crate::queue::sled) fn turn_into(&mut self, place: Place, state: State) {
         let lane = self.run_of(place).lane;
         let slot = self.segments.slot_mut(place);
         let before = std::mem::replace(&mut slot.state, state);
@@ -218,7 +218,7 @@ impl Book {
     }
 
     /// Remembers that the disk is behind.
-    pub(super) fn mark_dirty(&mut self, place: Place) {
+    pub(in crate::queue::sled) fn mark_dirty(&mut self, place: Place) {
         let segment = self.segments.get_mut(place.segment);
         if !std::mem::replace(&mut segment.dirty, true) {
             self.todo.add_dirty(place.segment);
@@ -226,13 +226,13 @@ impl Book {
     }
 
     /// A job is done with.
-    pub(super) fn finish(&mut self, place: Place) {
+    pub(in crate::queue::sled) fn finish(&mut self, place: Place) {
         self.turn_into(place, State::Gone);
         self.mark_dirty(place);
     }
 
     /// A job can be claimed from `ready` on, before all others of its lane.
-    pub(super) fn put_first(&mut self, place: Place, ready: Timestamp) {
+    pub(in crate::queue::sled) fn put_first(&mut self, place: Place, ready: Timestamp) {
         self.turn_into(place, State::Ready);
         let (lane, stretch) = self.stretch_of(place, ready);
         self.lanes.push_front(lane, stretch);
@@ -253,14 +253,14 @@ impl Book {
     }
 
     /// A job that has failed waits for a moment.
-    pub(super) fn put_off(&mut self, place: Place, until: Timestamp) {
+    pub(in crate::queue::sled) fn put_off(&mut self, place: Place, until: Timestamp) {
         self.turn_into(place, State::Delayed);
         self.delays.insert(place, until, self.backoff_longest);
         self.mark_dirty(place);
     }
 
     /// A job has used its attempts.
-    pub(super) fn die(&mut self, place: Place, reason: String, now: Timestamp) {
+    pub(in crate::queue::sled) fn die(&mut self, place: Place, reason: String, now: Timestamp) {
         let (address, run, slot) = (self.address_of(place), self.run_of(place), self.segments.slot(place));
         let sequence = self.number();
         let lane = self.lanes.lane(run.lane);
@@ -279,12 +279,12 @@ impl Book {
     }
 
     /// Whether a job with so many attempts may not have another.
-    pub(super) fn is_exhausted(slot: Slot, attempts_max: NonZeroU8) -> bool {
+    pub(in crate::queue::sled) fn is_exhausted(slot: Slot, attempts_max: NonZeroU8) -> bool {
         slot.attempts >= attempts_max.get()
     }
 
     /// Lets time pass: leases run out, delays end.
-    pub(super) fn advance(&mut self, now: Timestamp) {
+    pub(in crate::queue::sled) fn advance(&mut self, now: Timestamp) {
         if !std::mem::replace(&mut self.timed, true) {
             // The next start, by whatever clock, counts on from here.
             for place in self.delays.bound(now) {
@@ -343,7 +343,7 @@ impl Book {
     }
 
     /// Takes back a lapse that turns out to be none, with what it did to the attempts; says whether there was one.
-    pub(super) fn forgive_lapse(&mut self, place: Place) -> bool {
+    pub(in crate::queue::sled) fn forgive_lapse(&mut self, place: Place) -> bool {
         let Some(lapses) = self.lapses.get_mut(&place) else { return false };
         *lapses -= 1;
         if *lapses == 0 {
@@ -355,13 +355,13 @@ impl Book {
     }
 
     /// When something happens that nobody calls for.
-    pub(super) fn next_event(&self) -> Option<Timestamp> {
+    pub(in crate::queue::sled) fn next_event(&self) -> Option<Timestamp> {
         let delay = self.delays.first().map(|(until, _)| until);
         delay.into_iter().chain(self.leases.next_deadline()).min()
     }
 
     /// What to wait for until everything that was changed so far is on the disk; nothing, if it is.
-    pub(super) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
+    pub(in crate::queue::sled) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
         self.todo.ticket()
     }
 }

@@ -6,7 +6,7 @@ use crate::queue::Group;
 
 /// The lanes of one queue and one priority that have ready jobs, in the order of their turns.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(in crate::queue::sled) struct Turns {
     families: VecDeque<Group>,
     /// None of these is empty.
     lanes: HashMap<Group, VecDeque<u32>>,
@@ -14,7 +14,7 @@ pub(super) struct Turns {
 
 impl Turns {
     /// Puts a lane behind the others of its family, and the family behind the others if it is new.
-    pub(super) fn push_back(&mut self, family: &Group, lane: u32) {
+    pub(in crate::queue::sled) fn push_back(&mut self, family: &Group, lane: u32) {
         if let Some(lanes) = self.lanes.get_mut(family) {
             lanes.push_back(lane);
         } else {
@@ -24,12 +24,12 @@ impl Turns {
     }
 
     /// The lane whose turn it is.
-    pub(super) fn front(&self) -> Option<u32> {
+    pub(in crate::queue::sled) fn front(&self) -> Option<u32> {
         self.lanes.get(self.families.front()?)?.front().copied()
     }
 
     /// Takes out the lane whose turn it is; the next turn is another family's.
-    pub(super) fn pop_front(&mut self) -> Option<u32> {
+    pub(in crate::queue::sled) fn pop_front(&mut self) -> Option<u32> {
         let family = self.families.pop_front()?;
         let lanes = self.lanes.get_mut(&family)?;
         let lane = lanes.pop_front();
@@ -42,7 +42,7 @@ impl Turns {
     }
 
     /// Takes out a lane, wherever it is.
-    pub(super) fn remove(&mut self, family: &Group, lane: u32) {
+    pub(in crate::queue::sled) fn remove(&mut self, family: &Group, lane: u32) {
         let Some(lanes) = self.lanes.get_mut(family) else { return };
         lanes.retain(|other| *other != lane);
         if lanes.is_empty() {
@@ -51,12 +51,12 @@ impl Turns {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::queue::sled) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }
 
     /// All lanes, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+    pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = u32> {
         self.lanes.values().flatten().copied()
     }
 }

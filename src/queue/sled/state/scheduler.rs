@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use super::rotation::Turns;
 use super::segment::State;
-use super::turns::Turns;
 use crate::queue::meter::Meter;
 use crate::queue::{Group, QueueName};
 use crate::runtime::clock::Timestamp;
@@ -18,24 +18,24 @@ const STRIDE: u64 = 1 << 20;
 
 /// Jobs in a row of one segment that were ready when they were put here; some may have left since.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stretch {
-    pub(super) segment: u32,
+pub(in crate::queue::sled) struct Stretch {
+    pub(in crate::queue::sled) segment: u32,
     /// See [`super::segment::tag_of`].
-    pub(super) tag: u32,
-    pub(super) first: u16,
-    pub(super) count: u16,
+    pub(in crate::queue::sled) tag: u32,
+    pub(in crate::queue::sled) first: u16,
+    pub(in crate::queue::sled) count: u16,
     /// When they were enqueued: what has waited longer goes first.
-    pub(super) since: Timestamp,
+    pub(in crate::queue::sled) since: Timestamp,
     /// When they came to be ready.
-    pub(super) ready: Timestamp,
+    pub(in crate::queue::sled) ready: Timestamp,
 }
 
 /// The jobs of one group, of one priority, in one queue.
 #[derive(Debug)]
-pub(super) struct Lane {
-    pub(super) queue: u32,
-    pub(super) priority: i8,
-    pub(super) group: Group,
+pub(in crate::queue::sled) struct Lane {
+    pub(in crate::queue::sled) queue: u32,
+    pub(in crate::queue::sled) priority: i8,
+    pub(in crate::queue::sled) group: Group,
     family: Group,
     ready: VecDeque<Stretch>,
     /// Jobs that are not gone.
@@ -44,14 +44,14 @@ pub(super) struct Lane {
 
 /// A queue and what is counted of it.
 #[derive(Debug)]
-pub(super) struct Queue {
-    pub(super) name: QueueName,
-    pub(super) paused: bool,
+pub(in crate::queue::sled) struct Queue {
+    pub(in crate::queue::sled) name: QueueName,
+    pub(in crate::queue::sled) paused: bool,
     /// Jobs that are ready, delayed and held.
-    pub(super) counts: [u64; 3],
-    pub(super) enqueued: Meter,
-    pub(super) acked: Meter,
-    pub(super) failed: Meter,
+    pub(in crate::queue::sled) counts: [u64; 3],
+    pub(in crate::queue::sled) enqueued: Meter,
+    pub(in crate::queue::sled) acked: Meter,
+    pub(in crate::queue::sled) failed: Meter,
     /// Lanes with ready jobs, by priority: the front one is next.
     bands: BTreeMap<Reverse<i8>, Turns>,
     /// What it has paid for its jobs; the one that has paid least is next.
@@ -73,7 +73,7 @@ impl Queue {
     }
 
     /// Jobs in a state.
-    pub(super) fn count_mut(&mut self, state: State) -> Option<&mut u64> {
+    pub(in crate::queue::sled) fn count_mut(&mut self, state: State) -> Option<&mut u64> {
         match state {
             State::Ready => Some(&mut self.counts[0]),
             State::Delayed => Some(&mut self.counts[1]),
@@ -89,7 +89,7 @@ impl Queue {
 
 /// All queues and lanes.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(in crate::queue::sled) struct Lanes {
     queues: Vec<Queue>,
     queues_by_name: HashMap<QueueName, u32>,
     entries: Vec<Option<Lane>>,
@@ -99,7 +99,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// The queue of this name, which is made if there is none.
-    pub(super) fn queue(&mut self, name: &QueueName) -> u32 {
+    pub(in crate::queue::sled) fn queue(&mut self, name: &QueueName) -> u32 {
         if let Some(queue) = self.queues_by_name.get(name) {
             return *queue;
         }
@@ -110,7 +110,7 @@ impl Lanes {
     }
 
     /// Keeps what was counted before.
-    pub(super) fn keep_meters_of(&mut self, before: &mut Self) {
+    pub(in crate::queue::sled) fn keep_meters_of(&mut self, before: &mut Self) {
         for old in before.queues.drain(..) {
             let index = self.queue(&old.name);
             let queue = self.queue_mut(index);
@@ -119,26 +119,26 @@ impl Lanes {
     }
 
     /// The queue of this name, if there is one.
-    pub(super) fn find_queue(&self, name: &QueueName) -> Option<u32> {
+    pub(in crate::queue::sled) fn find_queue(&self, name: &QueueName) -> Option<u32> {
         self.queues_by_name.get(name).copied()
     }
 
-    pub(super) fn queues(&self) -> &[Queue] {
+    pub(in crate::queue::sled) fn queues(&self) -> &[Queue] {
         &self.queues
     }
 
-    pub(super) fn queue_mut(&mut self, queue: u32) -> &mut Queue {
+    pub(in crate::queue::sled) fn queue_mut(&mut self, queue: u32) -> &mut Queue {
         &mut self.queues[queue as usize]
     }
 
     /// The queue a lane belongs to.
-    pub(super) fn queue_of(&mut self, lane: u32) -> &mut Queue {
+    pub(in crate::queue::sled) fn queue_of(&mut self, lane: u32) -> &mut Queue {
         let queue = self.lane(lane).queue;
         self.queue_mut(queue)
     }
 
     /// The lane of this group, which is made if there is none.
-    pub(super) fn find_or_make(&mut self, queue: u32, priority: i8, group: &Group) -> u32 {
+    pub(in crate::queue::sled) fn find_or_make(&mut self, queue: u32, priority: i8, group: &Group) -> u32 {
         let name = (queue, priority, group.clone());
         if let Some(lane) = self.by_name.get(&name) {
             return *lane;
@@ -156,7 +156,7 @@ impl Lanes {
         index
     }
 
-    pub(super) fn lane(&self, lane: u32) -> &Lane {
+    pub(in crate::queue::sled) fn lane(&self, lane: u32) -> &Lane {
         self.entries[lane as usize].as_ref().expect("runs with living jobs keep their lane")
     }
 
@@ -165,22 +165,22 @@ impl Lanes {
     }
 
     /// A lane, if there is one. A run whose jobs are all gone may have lost its lane, and another may have it.
-    pub(super) fn find_lane(&self, lane: u32) -> Option<&Lane> {
+    pub(in crate::queue::sled) fn find_lane(&self, lane: u32) -> Option<&Lane> {
         self.entries.get(lane as usize)?.as_ref()
     }
 
     /// Whether a lane belongs to this group.
-    pub(super) fn is_of(&self, lane: u32, group: &Group) -> bool {
+    pub(in crate::queue::sled) fn is_of(&self, lane: u32, group: &Group) -> bool {
         self.find_lane(lane).is_some_and(|lane| lane.group == *group)
     }
 
     /// Counts living jobs in.
-    pub(super) fn add_live(&mut self, lane: u32, jobs: u64) {
+    pub(in crate::queue::sled) fn add_live(&mut self, lane: u32, jobs: u64) {
         self.lane_mut(lane).live += jobs;
     }
 
     /// Counts a living job out; a lane without any is dropped.
-    pub(super) fn drop_live(&mut self, lane: u32) {
+    pub(in crate::queue::sled) fn drop_live(&mut self, lane: u32) {
         let entry = self.lane_mut(lane);
         entry.live -= 1;
         if entry.live > 0 {
@@ -202,13 +202,13 @@ impl Lanes {
     }
 
     /// Puts ready jobs at the end of their lane.
-    pub(super) fn push_back(&mut self, lane: u32, stretch: Stretch) {
+    pub(in crate::queue::sled) fn push_back(&mut self, lane: u32, stretch: Stretch) {
         self.line_up(lane);
         self.lane_mut(lane).ready.push_back(stretch);
     }
 
     /// Puts ready jobs at the front of their lane.
-    pub(super) fn push_front(&mut self, lane: u32, stretch: Stretch) {
+    pub(in crate::queue::sled) fn push_front(&mut self, lane: u32, stretch: Stretch) {
         self.line_up(lane);
         self.lane_mut(lane).ready.push_front(stretch);
     }
@@ -223,7 +223,7 @@ impl Lanes {
     }
 
     /// The share whose queue is next, of those with ready jobs; the queue is charged for one.
-    pub(super) fn turn(&mut self, shares: &[(u32, u32)]) -> Option<u32> {
+    pub(in crate::queue::sled) fn turn(&mut self, shares: &[(u32, u32)]) -> Option<u32> {
         let waiting = |lanes: &Self, queue: u32| lanes.queues[queue as usize].has_turn();
         let most = shares
             .iter()
@@ -242,7 +242,7 @@ impl Lanes {
     }
 
     /// Takes the next job of a queue, which may have left since it was put there. The slot is in `first`.
-    pub(super) fn take(&mut self, queue: u32) -> Option<Stretch> {
+    pub(in crate::queue::sled) fn take(&mut self, queue: u32) -> Option<Stretch> {
         let priority = self.next_band(queue)?;
         let band = self.queues[queue as usize].bands.get_mut(&priority)?;
         let lane = band.pop_front()?;
@@ -277,7 +277,7 @@ impl Lanes {
     }
 
     /// How long the oldest job of a queue that is ready has been there.
-    pub(super) fn oldest(&self, queue: u32) -> Option<Timestamp> {
+    pub(in crate::queue::sled) fn oldest(&self, queue: u32) -> Option<Timestamp> {
         let lanes = self.queues[queue as usize].bands.values().flat_map(Turns::iter);
         lanes.filter_map(|lane| Some(self.lane(lane).ready.front()?.since)).min()
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 
-use super::layout::Marks;
+use super::super::engine::layout::Marks;
 use crate::runtime::clock::Timestamp;
 
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(in crate::queue::sled) enum State {
     Ready,
     Delayed,
     Held,
@@ -18,58 +18,58 @@ pub(super) enum State {
 
 /// A job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub(super) state: State,
-    pub(super) attempts: u8,
+pub(in crate::queue::sled) struct Slot {
+    pub(in crate::queue::sled) state: State,
+    pub(in crate::queue::sled) attempts: u8,
 }
 
 /// Which job: the segment's place in [`Segments`] and the slot in it. Good while the job lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    pub(super) segment: u32,
-    pub(super) slot: u16,
+pub(in crate::queue::sled) struct Place {
+    pub(in crate::queue::sled) segment: u32,
+    pub(in crate::queue::sled) slot: u16,
 }
 
 /// Jobs in a row that wait in one lane.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) first: u16,
-    pub(super) count: u16,
-    pub(super) lane: u32,
-    pub(super) attempts_max: NonZeroU8,
+pub(in crate::queue::sled) struct Run {
+    pub(in crate::queue::sled) first: u16,
+    pub(in crate::queue::sled) count: u16,
+    pub(in crate::queue::sled) lane: u32,
+    pub(in crate::queue::sled) attempts_max: NonZeroU8,
 }
 
 impl Run {
-    pub(super) fn slots(&self) -> std::ops::Range<u16> {
+    pub(in crate::queue::sled) fn slots(&self) -> std::ops::Range<u16> {
         self.first..self.first + self.count
     }
 }
 
 /// A segment: one value on the disk.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(in crate::queue::sled) struct Segment {
     /// Its number on the disk, never used again.
-    pub(super) key: u64,
-    pub(super) enqueued: Timestamp,
+    pub(in crate::queue::sled) key: u64,
+    pub(in crate::queue::sled) enqueued: Timestamp,
     /// Jobs that are not gone.
-    pub(super) live: u16,
+    pub(in crate::queue::sled) live: u16,
     /// Whether memory knows more than the disk.
-    pub(super) dirty: bool,
+    pub(in crate::queue::sled) dirty: bool,
     /// Whether the disk has marks for it.
-    pub(super) marked: bool,
-    pub(super) runs: Box<[Run]>,
-    pub(super) slots: Box<[Slot]>,
+    pub(in crate::queue::sled) marked: bool,
+    pub(in crate::queue::sled) runs: Box<[Run]>,
+    pub(in crate::queue::sled) slots: Box<[Slot]>,
 }
 
 impl Segment {
     /// The run a slot belongs to.
-    pub(super) fn run_of(&self, slot: u16) -> Run {
+    pub(in crate::queue::sled) fn run_of(&self, slot: u16) -> Run {
         let after = self.runs.partition_point(|run| run.first <= slot);
         self.runs[after - 1]
     }
 
     /// What the disk is to know; `delay` tells the moment a delayed slot waits for.
-    pub(super) fn marks(&self, delay: impl Fn(u16) -> Timestamp) -> Marks {
+    pub(in crate::queue::sled) fn marks(&self, delay: impl Fn(u16) -> Timestamp) -> Marks {
         let mut marks = Marks { gone: vec![0; self.slots.len().div_ceil(8)], ..Marks::default() };
         for (number, slot) in (0..).zip(&self.slots) {
             match slot.state {
@@ -87,14 +87,14 @@ impl Segment {
 
 /// All segments with a living job.
 #[derive(Debug, Default)]
-pub(super) struct Segments {
+pub(in crate::queue::sled) struct Segments {
     entries: Vec<Option<Segment>>,
     free: Vec<u32>,
     by_key: BTreeMap<u64, u32>,
 }
 
 impl Segments {
-    pub(super) fn insert(&mut self, segment: Segment) -> u32 {
+    pub(in crate::queue::sled) fn insert(&mut self, segment: Segment) -> u32 {
         let key = segment.key;
         let index = if let Some(index) = self.free.pop() {
             self.entries[index as usize] = Some(segment);
@@ -107,7 +107,7 @@ impl Segments {
         index
     }
 
-    pub(super) fn remove(&mut self, index: u32) {
+    pub(in crate::queue::sled) fn remove(&mut self, index: u32) {
         if let Some(segment) = self.entries[index as usize].take() {
             self.by_key.remove(&segment.key);
             self.free.push(index);
@@ -115,43 +115,43 @@ impl Segments {
     }
 
     /// The segment of this number on the disk.
-    pub(super) fn find(&self, key: u64) -> Option<u32> {
+    pub(in crate::queue::sled) fn find(&self, key: u64) -> Option<u32> {
         self.by_key.get(&key).copied()
     }
 
-    pub(super) fn get(&self, index: u32) -> &Segment {
+    pub(in crate::queue::sled) fn get(&self, index: u32) -> &Segment {
         self.entries[index as usize].as_ref().expect("places point at segments that are there")
     }
 
-    pub(super) fn get_mut(&mut self, index: u32) -> &mut Segment {
+    pub(in crate::queue::sled) fn get_mut(&mut self, index: u32) -> &mut Segment {
         self.entries[index as usize].as_mut().expect("places point at segments that are there")
     }
 
     /// The segment, unless another has taken its place.
-    pub(super) fn get_if(&self, index: u32, tag: u32) -> Option<&Segment> {
+    pub(in crate::queue::sled) fn get_if(&self, index: u32, tag: u32) -> Option<&Segment> {
         self.entries[index as usize].as_ref().filter(|segment| tag_of(segment.key) == tag)
     }
 
-    pub(super) fn slot(&self, place: Place) -> Slot {
+    pub(in crate::queue::sled) fn slot(&self, place: Place) -> Slot {
         self.get(place.segment).slots[usize::from(place.slot)]
     }
 
-    pub(super) fn slot_mut(&mut self, place: Place) -> &mut Slot {
+    pub(in crate::queue::sled) fn slot_mut(&mut self, place: Place) -> &mut Slot {
         &mut self.get_mut(place.segment).slots[usize::from(place.slot)]
     }
 
     /// Segments from this number on the disk, in its order, with their places.
-    pub(super) fn starting_at(&self, key: u64) -> impl Iterator<Item = (u32, &Segment)> {
+    pub(in crate::queue::sled) fn starting_at(&self, key: u64) -> impl Iterator<Item = (u32, &Segment)> {
         self.by_key.range(key..).map(|(_, index)| (*index, self.get(*index)))
     }
 
     /// Segments with their places.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Segment)> {
+    pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = (u32, &Segment)> {
         (0..).zip(&self.entries).filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
     }
 }
 
 /// Tells a segment from an earlier one in the same place.
-pub(super) const fn tag_of(key: u64) -> u32 {
+pub(in crate::queue::sled) const fn tag_of(key: u64) -> u32 {
     key as u32
 }

@@ -39,9 +39,8 @@ impl Coordinator {
         taken.leases = self.0.broker.claim(claim, self.0.clock.steady()).await?;
         taken.leases.iter().for_each(|lease| self.count_wait(lease));
         if !taken.leases.is_empty() {
-            // The queue writes in order: once nothing is released durably, the claims are. A job that kills the process
-            // in its first moment has used an attempt then.
-            self.0.broker.release(&[], self.0.clock.steady()).await?;
+            // A job that kills the process in its first moment has used an attempt.
+            self.0.broker.sync().await?;
         }
         let mut assignments = Vec::with_capacity(taken.leases.len());
         let mut failure = None;

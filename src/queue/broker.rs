@@ -175,8 +175,8 @@ pub enum Redelivery {
 ///
 /// Delivery is at least once. What answers `Ok` to [`enqueue`](Broker::enqueue), [`ack`](Broker::ack),
 /// [`nack`](Broker::nack), [`cancel_group`](Broker::cancel_group) and the other changes is on stable storage; leases are not,
-/// and after a restart every job that was held waits again. Attempts are recorded before a job has run
-/// for 100 ms.
+/// and after a restart every job that was held waits again. The attempt that a claim begins is on stable storage before
+/// the job has run for 100 ms, and at once when [`sync`](Broker::sync) returns.
 ///
 /// Time is an argument: a call happens at `now`, and delays end by comparing with it. All callers in a process take it from
 /// one clock that does not step, [`Clock::steady`](crate::runtime::clock::Clock::steady); a queue that several machines share
@@ -207,8 +207,11 @@ pub trait Broker: Send + Sync {
     async fn enqueue(&self, jobs: &[NewJob], now: Timestamp) -> Result<usize, Error>;
 
     /// Hands out up to `claim.count` jobs; waits up to `claim.wait` while there is none. Empty if none
-    /// came. `now` is when the wait begins.
+    /// came. `now` is when the wait begins. The attempts become durable with the next [`sync`](Broker::sync) or change.
     async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, Error>;
+
+    /// Waits until every change made before the call is on stable storage, the attempts of claims included.
+    async fn sync(&self) -> Result<(), Error>;
 
     /// Extends leases and answers each, in order. A lease that ran out, or is from before a restart,
     /// is taken up again if nobody else holds its job.

@@ -70,6 +70,7 @@ macro_rules! stories {
             a_job_is_found_by_its_name
             many_jobs_in_one_call_all_arrive
             a_restart_keeps_everything
+            after_a_sync_the_attempt_of_a_claim_survives_a_crash
             a_crash_keeps_everything_and_counts_attempts
             a_third_crash_sends_the_job_to_the_dead_letters
             after_a_restart_the_old_worker_may_finish
@@ -716,6 +717,17 @@ pub(super) async fn a_crash_keeps_everything_and_counts_attempts(fixture: &mut i
     let leases = claim(fixture.broker(), 9, at(1)).await;
     let told: Vec<_> = leases.iter().map(|lease| (lease.id.job.as_str(), lease.attempt)).collect();
     assert_eq!(told, [("a", 2), ("b", 1)]);
+}
+
+pub(super) async fn after_a_sync_the_attempt_of_a_claim_survives_a_crash(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    queue.enqueue(&[job("a"), job("b")], at(0)).await.unwrap();
+    claim_one(queue, at(0)).await;
+    queue.sync().await.unwrap();
+    fixture.crash().await;
+    let leases = claim(fixture.broker(), 9, at(1)).await;
+    let attempts: Vec<_> = leases.iter().map(|lease| (lease.id.job.as_str(), lease.attempt)).collect();
+    assert_eq!(attempts, [("a", 2), ("b", 1)]);
 }
 
 pub(super) async fn a_third_crash_sends_the_job_to_the_dead_letters(fixture: &mut impl Fixture) {

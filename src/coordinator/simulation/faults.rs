@@ -106,6 +106,10 @@ impl Broker for FaultyBroker {
         call!(self, storage(), claimed)
     }
 
+    async fn sync(&self) -> Result<(), queue::Error> {
+        call!(self, storage(), self.inner.sync())
+    }
+
     async fn heartbeat(&self, beats: &[Heartbeat], now: Timestamp) -> Result<Vec<Pulse>, queue::Error> {
         call!(self, storage(), self.inner.heartbeat(beats, now))
     }

@@ -122,7 +122,7 @@ fn open(folder: &Path, clock: &Clock, faults: &Arc<Faults>) -> (Coordinator, Arc
     let settings = Settings {
         journal_bytes: 32 << 10,
         segment_bytes: 512 << 10,
-        company_within: Duration::ZERO,
+        group_commit_delay: Duration::ZERO,
         on_damage: OnDamage::Rebuild,
         expected: folder.join("metadata.db").exists(),
         ..Settings::default()

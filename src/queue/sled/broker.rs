@@ -13,14 +13,14 @@ use super::committer;
 use super::engine::pack::{JOB_BYTES_MAX, size_bytes};
 use super::engine::segment_cache::Cache;
 use super::inspect;
-use super::recovery::Lair;
+use super::recovery::StoreLocation;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::state::pending::{Lookup, Request};
-use super::state::queue_state::{Book, Ended};
+use super::state::queue_state::{Ended, QueueState};
 use crate::queue::{
-    Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail,
-    JobId, JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
+    Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail, JobId,
+    JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
 };
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
@@ -45,17 +45,18 @@ impl SledBroker {
     /// [`Error::Damaged`] if what lies there cannot be read and is not to be set aside.
     pub fn open(directory: &Path, settings: Settings, entropy: Entropy) -> Result<Self, Error> {
         let work = Arc::new(Condvar::new());
-        let mut lair = Lair { directory: directory.to_owned(), settings, entropy: entropy.clone() };
-        let (store, mut opened, renewals) = match lair.open(&work) {
+        let mut location =
+            StoreLocation { directory: directory.to_owned(), settings, entropy: entropy.clone() };
+        let (store, mut opened, renewals) = match location.open(&work) {
             Err(damage @ Error::Damaged(_)) => {
-                let (store, opened) = lair.renew(&work, damage)?;
+                let (store, opened) = location.replace_damaged(&work, damage)?;
                 (store, opened, 1)
             }
             opened => opened.map(|(store, opened)| (store, opened, 0))?,
         };
-        lair.settings.expected = true;
+        location.settings.expected = true;
         let shared = Arc::new(Shared {
-            book: Mutex::new(opened.book.take().expect("it was just read")),
+            state: Mutex::new(opened.state.take().expect("it was just read")),
             work,
             wake: Notify::new(),
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
@@ -67,7 +68,7 @@ impl SledBroker {
         let committer = std::thread::Builder::new()
             .name("queue-committer".to_owned())
             .spawn(move || {
-                committer::run(&theirs, &lair, opened);
+                committer::run(&theirs, &location, opened);
                 drop(theirs);
                 // The broker may be gone already.
                 let _ = send.send(());
@@ -83,7 +84,7 @@ impl SledBroker {
         loop {
             let mut woken = std::pin::pin!(self.shared.wake.notified());
             woken.as_mut().enable();
-            let ended = self.shared.book().ended.clone();
+            let ended = self.shared.state().ended.clone();
             if let Some(failed @ Ended::Failed(_)) = ended {
                 return failed.error();
             }
@@ -106,44 +107,44 @@ impl SledBroker {
 
     /// Why a change was not written.
     fn failure(&self) -> Error {
-        let ended = self.shared.book().ended.clone();
+        let ended = self.shared.state().ended.clone();
         ended.unwrap_or_else(|| Ended::Failed("the queue has stopped writing".into())).error()
     }
 
     /// What was read; if it could not be, the store is opened again.
-    fn heeded<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
-        read.inspect_err(|failure| self.shared.complain(failure))
+    fn checked_read<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
+        read.inspect_err(|failure| self.shared.report_failure(failure))
     }
 
     /// Makes a change and waits until it is on the disk.
-    async fn change<T>(&self, change: impl FnOnce(&mut Book) -> Result<T, Error>) -> Result<T, Error> {
+    async fn change<T>(&self, change: impl FnOnce(&mut QueueState) -> Result<T, Error>) -> Result<T, Error> {
         let (outcome, ticket) = {
-            let mut book = self.shared.open_book()?;
-            let outcome = change(&mut book)?;
-            (outcome, book.ticket())
+            let mut state = self.shared.open_state()?;
+            let outcome = change(&mut state)?;
+            (outcome, state.ticket())
         };
         self.written(ticket).await?;
         Ok(outcome)
     }
 
     async fn set_paused(&self, queue: &QueueName, paused: bool) -> Result<(), Error> {
-        let change = self.change(|book| {
-            book.set_paused(queue, paused);
+        let change = self.change(|state| {
+            state.set_paused(queue, paused);
             Ok(())
         });
         change.await
     }
 
     /// Hands jobs to the committer and waits until they are on the disk.
-    async fn take_in(
+    async fn accept(
         &self,
-        request: impl FnOnce(&mut Book, oneshot::Sender<usize>) -> Option<Request>,
+        request: impl FnOnce(&mut QueueState, oneshot::Sender<usize>) -> Option<Request>,
     ) -> Result<usize, Error> {
         let (send, receive) = oneshot::channel();
         {
-            let mut book = self.shared.open_book()?;
-            let Some(request) = request(&mut book, send) else { return Ok(0) };
-            book.todo.add_request(request);
+            let mut state = self.shared.open_state()?;
+            let Some(request) = request(&mut state, send) else { return Ok(0) };
+            state.pending.add_request(request);
         }
         receive.await.map_err(|_| self.failure())
     }
@@ -168,7 +169,7 @@ impl Broker for SledBroker {
             return Err(Error::TooLarge { job, size_bytes, size_bytes_max: JOB_BYTES_MAX });
         }
         let jobs = jobs.to_vec();
-        self.take_in(|_, answer| {
+        self.accept(|_, answer| {
             (!jobs.is_empty()).then_some(Request { jobs, redriven: Vec::new(), now, answer })
         })
         .await
@@ -178,31 +179,35 @@ impl Broker for SledBroker {
         claim::claim(&self.shared, claim, now).await
     }
 
+    async fn sync(&self) -> Result<(), Error> {
+        self.change(|_| Ok(())).await
+    }
+
     async fn heartbeat(&self, beats: &[Heartbeat], now: Timestamp) -> Result<Vec<Pulse>, Error> {
         // Leases are in memory alone: whoever holds a job keeps it while the store is away.
-        let mut book = self.shared.book();
-        if let Some(ended @ (Ended::Closed | Ended::Failed(_))) = &book.ended {
+        let mut state = self.shared.state();
+        if let Some(ended @ (Ended::Closed | Ended::Failed(_))) = &state.ended {
             return Err(ended.error());
         }
         let length = self.settings.lease_taken_up;
-        Ok(beats.iter().map(|beat| book.heartbeat(beat, length, now)).collect())
+        Ok(beats.iter().map(|beat| state.heartbeat(beat, length, now)).collect())
     }
 
     async fn ack_all(&self, leases: &[LeaseId], now: Timestamp) -> Result<Vec<Acked>, Error> {
-        self.change(|book| Ok(leases.iter().map(|lease| book.ack(lease, now)).collect())).await
+        self.change(|state| Ok(leases.iter().map(|lease| state.ack(lease, now)).collect())).await
     }
 
     async fn nack(&self, lease: &LeaseId, reason: &str, now: Timestamp) -> Result<Redelivery, Error> {
         let backoff = (self.settings.backoff, &self.entropy);
-        let redelivery = self.change(|book| book.nack(lease, reason, backoff, now)).await?;
+        let redelivery = self.change(|state| state.nack(lease, reason, backoff, now)).await?;
         self.shared.wake.notify_waiters();
         Ok(redelivery)
     }
 
     async fn release(&self, leases: &[LeaseId], now: Timestamp) -> Result<(), Error> {
-        let released = self.change(|book| {
+        let released = self.change(|state| {
             for lease in leases.iter().rev() {
-                book.release(lease.fence, now);
+                state.release(lease.fence, now);
             }
             Ok(())
         });
@@ -212,7 +217,7 @@ impl Broker for SledBroker {
     }
 
     async fn cancel_group(&self, group: &Group, _now: Timestamp) -> Result<Cancelled, Error> {
-        self.change(|book| Ok(book.cancel_group(group))).await
+        self.change(|state| Ok(state.cancel_group(group))).await
     }
 
     async fn pause(&self, queue: &QueueName, _now: Timestamp) -> Result<(), Error> {
@@ -226,52 +231,52 @@ impl Broker for SledBroker {
     }
 
     async fn dead_letters(&self, query: &DeadQuery, now: Timestamp) -> Result<Vec<DeadLetter>, Error> {
-        let died = self.change(|book| {
-            book.advance(now);
+        let died = self.change(|state| {
+            state.advance(now);
             Ok(())
         });
         died.await?;
-        Ok(self.shared.open_book()?.dead.list(query))
+        Ok(self.shared.open_state()?.dead.list(query))
     }
 
     async fn redrive(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, Error> {
-        self.take_in(|book, answer| {
-            let redriven = book.exhume(jobs);
+        self.accept(|state, answer| {
+            let redriven = state.redrive(jobs);
             (!redriven.is_empty()).then_some(Request { jobs: Vec::new(), redriven, now, answer })
         })
         .await
     }
 
     async fn discard(&self, jobs: &[JobId], _now: Timestamp) -> Result<usize, Error> {
-        let discarded = self.change(|book| {
-            let letters = book.dead.find(jobs);
-            book.discard(&letters);
+        let discarded = self.change(|state| {
+            let letters = state.dead.find(jobs);
+            state.discard(&letters);
             Ok(letters.len())
         });
         discarded.await
     }
 
     async fn show(&self, job: &JobId, now: Timestamp) -> Result<Option<JobDetail>, Error> {
-        if let Some(dead) = self.heeded(inspect::dead(&self.shared, job).await)? {
+        if let Some(dead) = self.checked_read(inspect::dead(&self.shared, job).await)? {
             return Ok(Some(dead));
         }
         let (answer, found) = oneshot::channel();
         let lookup = Lookup { job: job.clone(), answer };
-        self.shared.open_book()?.todo.add_lookup(lookup);
+        self.shared.open_state()?.pending.add_lookup(lookup);
         match found.await.map_err(|_| self.failure())? {
-            Some(address) => self.heeded(inspect::living(&self.shared, address, now).await),
+            Some(address) => self.checked_read(inspect::living(&self.shared, address, now).await),
             None => Ok(None),
         }
     }
 
     async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error> {
-        self.heeded(inspect::jobs(&self.shared, query, now).await)
+        self.checked_read(inspect::jobs(&self.shared, query, now).await)
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error> {
-        let mut book = self.shared.open_book()?;
-        book.advance(now);
-        Ok(inspect::stats(&book, now))
+        let mut state = self.shared.open_state()?;
+        state.advance(now);
+        Ok(inspect::stats(&state, now))
     }
 
     fn renewals(&self) -> u64 {
@@ -280,7 +285,7 @@ impl Broker for SledBroker {
 
     async fn erase_traces(&self) -> Result<(), Error> {
         let (answer, erased) = oneshot::channel();
-        self.shared.open_book()?.todo.add_erasure(answer);
+        self.shared.open_state()?.pending.add_erasure(answer);
         erased.await.map_err(|_| self.failure())?
     }
 
@@ -291,7 +296,7 @@ impl Broker for SledBroker {
             // It is dropped unsent only if the committer is gone, which is what is waited for.
             let _ = ended.await;
         }
-        match &self.shared.book().ended {
+        match &self.shared.state().ended {
             Some(Ended::Failed(reason)) => Err(Ended::Failed(Arc::clone(reason)).error()),
             _ => Ok(()),
         }

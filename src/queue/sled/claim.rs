@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::engine::layout::{Body, damaged};
 use super::shared::Shared;
-use super::state::lease_ops::Picked;
+use super::state::lease_ops::Claimed;
 use crate::queue::{Claim, Error, Lease, LeaseId};
 use crate::runtime::clock::{Clock, Timestamp};
 
@@ -25,12 +25,12 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
         // From here on no wake is missed.
         woken.as_mut().enable();
         let (picked, next_event) = {
-            let mut book = shared.open_book()?;
-            (book.pick(claim, moment), book.next_event())
+            let mut state = shared.open_state()?;
+            (state.pick(claim, moment), state.next_event())
         };
         if !picked.is_empty() {
             let filled = Taken::new(shared, picked, moment).fill().await;
-            let leases = filled.inspect_err(|failure| shared.complain(failure))?;
+            let leases = filled.inspect_err(|failure| shared.report_failure(failure))?;
             if !leases.is_empty() {
                 return Ok(leases);
             }
@@ -48,13 +48,13 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
 /// Jobs taken and not handed over yet: when dropped, they go back.
 struct Taken<'a> {
     shared: &'a Arc<Shared>,
-    picked: Vec<Picked>,
+    picked: Vec<Claimed>,
     leases: Vec<Lease>,
     now: Timestamp,
 }
 
 impl<'a> Taken<'a> {
-    fn new(shared: &'a Arc<Shared>, picked: Vec<Picked>, now: Timestamp) -> Self {
+    fn new(shared: &'a Arc<Shared>, picked: Vec<Claimed>, now: Timestamp) -> Self {
         Self { shared, picked, leases: Vec::new(), now }
     }
 
@@ -64,7 +64,8 @@ impl<'a> Taken<'a> {
         for picked in &self.picked {
             let (key, slot) = picked.address;
             let Some(body) = bodies.get(&key) else {
-                let lives = self.shared.book().leases.get(picked.address).is_some_and(|hold| !hold.cancelled);
+                let lives =
+                    self.shared.state().leases.get(picked.address).is_some_and(|hold| !hold.cancelled);
                 if lives {
                     return Err(damaged());
                 }
@@ -90,7 +91,7 @@ impl<'a> Taken<'a> {
         let mut missing = HashSet::new();
         {
             let cache = self.shared.cache();
-            for Picked { address: (key, _), .. } in &self.picked {
+            for Claimed { address: (key, _), .. } in &self.picked {
                 if bodies.contains_key(key) {
                     continue;
                 }
@@ -122,12 +123,12 @@ impl Drop for Taken<'_> {
         if self.picked.is_empty() {
             return;
         }
-        let mut book = self.shared.book();
+        let mut state = self.shared.state();
         // Backwards: each goes to the front of its lane.
         for picked in self.picked.iter().rev() {
-            book.release(picked.fence, self.now);
+            state.release(picked.fence, self.now);
         }
-        drop(book);
+        drop(state);
         self.shared.wake.notify_waiters();
     }
 }

@@ -7,38 +7,39 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::engine::batch::Writes;
+use super::engine::batch::WriteBatch;
 use super::engine::layout::{BOUND_KEY, Dead, Head, Tag, decode};
 use super::engine::pack::{Incoming, Packed, pack};
 use super::engine::store::Store;
 use super::engine::succession;
 use super::engine::tree::storage;
-use super::recovery::{Lair, come_back};
+use super::recovery::{StoreLocation, recover};
 use super::settings::Settings;
 use super::shared::Shared;
 use super::state::ids::{Ids, print};
 use super::state::leases::Address;
 use super::state::load::Opened;
-use super::state::pending::{Death, Lookup, Pile, Request, Urgency};
-use super::state::queue_state::{Book, Ended};
+use super::state::pending::{Batch, FlushUrgency, Lookup, NewDeadLetter, Request};
+use super::state::queue_state::{Ended, QueueState};
 use super::state::segment::State;
 use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
 use crate::telemetry::chain;
 
 /// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
-const ATTEMPTS_WITHIN: Duration = Duration::from_millis(50);
+const ATTEMPT_FLUSH_DELAY: Duration = Duration::from_millis(50);
 /// A thread that panics so often over the store cannot work with what lies there.
 const PANICS_MAX: u32 = 3;
 /// Numbers given out beforehand, so that the bound on the disk rarely moves.
 const NUMBERS_AHEAD: u64 = 1 << 20;
 
 /// Writes until the queue is closed. A store that fails is opened again.
-pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
+pub(super) fn run(shared: &Shared, location: &StoreLocation, mut opened: Opened) {
     let mut panics = 0;
     let ended = loop {
-        let Settings { company_within, .. } = lair.settings;
-        let mut committer = Committer { shared, lair, ids: opened.ids, bound: opened.bound, company_within };
+        let Settings { group_commit_delay, .. } = location.settings;
+        let mut committer =
+            Committer { shared, location, ids: opened.ids, bound: opened.bound, group_commit_delay };
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| committer.run()));
         let failure = match outcome {
             Ok(Ok(())) => break Ended::Closed,
@@ -49,7 +50,7 @@ pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
                 if panics < PANICS_MAX { Error::Storage(text) } else { Error::Damaged(text) }
             }
         };
-        match come_back(shared, lair, failure) {
+        match recover(shared, location, failure) {
             Ok(Some(again)) => opened = again,
             Ok(None) => break Ended::Closed,
             Err(damaged) => break Ended::Failed(damaged.reason().into()),
@@ -60,12 +61,12 @@ pub(super) fn run(shared: &Shared, lair: &Lair, mut opened: Opened) {
 
 struct Committer<'a> {
     shared: &'a Shared,
-    lair: &'a Lair,
+    location: &'a StoreLocation,
     /// Nobody else needs to know which names there are.
     ids: Ids,
     /// The disk knows that no number beyond this was given out.
     bound: u64,
-    company_within: Duration,
+    group_commit_delay: Duration,
 }
 
 /// What a batch is going to change in memory once it is on the disk.
@@ -80,8 +81,8 @@ struct Outcome {
 
 impl Committer<'_> {
     fn run(&mut self) -> Result<(), Error> {
-        while let Some(pile) = self.next_pile()? {
-            self.write(pile)?;
+        while let Some(batch) = self.next_batch()? {
+            self.write(batch)?;
         }
         self.shared.store()?.close()
     }
@@ -90,54 +91,54 @@ impl Committer<'_> {
     ///
     /// # Errors
     /// The complaint of whoever could not read.
-    fn next_pile(&self) -> Result<Option<(Pile, Writes, Outcome)>, Error> {
-        let mut book = self.shared.book();
+    fn next_batch(&self) -> Result<Option<(Batch, WriteBatch, Outcome)>, Error> {
+        let mut state = self.shared.state();
         let mut waited = false;
         loop {
-            if let Some(complaint) = book.todo.complaint() {
-                return Err(complaint);
+            if let Some(failure) = state.pending.failure() {
+                return Err(failure);
             }
-            let (closing, empty) = (book.ended.is_some(), book.todo.is_empty());
+            let (closing, empty) = (state.ended.is_some(), state.pending.is_empty());
             if closing && empty {
                 return Ok(None);
             }
-            let patience = match book.todo.urgency() {
-                Urgency::None => ATTEMPTS_WITHIN,
-                Urgency::Soon => self.company_within,
-                Urgency::Now => break,
+            let patience = match state.pending.urgency() {
+                FlushUrgency::None => ATTEMPT_FLUSH_DELAY,
+                FlushUrgency::Soon => self.group_commit_delay,
+                FlushUrgency::Now => break,
             };
             if closing || waited && !empty {
                 break;
             }
             let work = &self.shared.work;
             if waited {
-                book.todo.asleep = true;
-                book = work.wait(book).expect("no caller panics with the book");
-                (book.todo.asleep, waited) = (false, false);
+                state.pending.asleep = true;
+                state = work.wait(state).expect("no caller panics with the state");
+                (state.pending.asleep, waited) = (false, false);
             } else {
                 // Even with nothing to do: what comes next then need not wake this thread to be written in time.
                 let (again, timeout) =
-                    work.wait_timeout(book, patience).expect("no caller panics with the book");
-                (book, waited) = (again, timeout.timed_out());
+                    work.wait_timeout(state, patience).expect("no caller panics with the state");
+                (state, waited) = (again, timeout.timed_out());
             }
         }
-        let pile = book.todo.take();
-        let (mut writes, mut outcome) = (Writes::default(), Outcome::default());
-        write_marks(&mut book, &pile.dirty, &mut writes, &mut outcome);
-        Ok(Some((pile, writes, outcome)))
+        let batch = state.pending.take();
+        let (mut writes, mut outcome) = (WriteBatch::default(), Outcome::default());
+        write_marks(&mut state, &batch.dirty, &mut writes, &mut outcome);
+        Ok(Some((batch, writes, outcome)))
     }
 
-    fn write(&mut self, (pile, mut writes, mut outcome): (Pile, Writes, Outcome)) -> Result<(), Error> {
-        for (key, present) in pile.keys {
+    fn write(&mut self, (batch, mut writes, mut outcome): (Batch, WriteBatch, Outcome)) -> Result<(), Error> {
+        for (key, present) in batch.keys {
             if present {
                 writes.insert(key, Bytes::new(), false);
             } else {
                 writes.remove(key);
             }
         }
-        self.find(pile.lookups)?;
-        self.bury(pile.deaths, &mut writes, &mut outcome)?;
-        self.take_in(pile.requests, &mut writes, &mut outcome)?;
+        self.find(batch.lookups)?;
+        self.write_dead_letters(batch.dead_letters, &mut writes, &mut outcome)?;
+        self.accept(batch.requests, &mut writes, &mut outcome)?;
         self.raise_bound(&mut writes);
         let emptied = self.prints_of(&outcome.emptied)?;
         // A batch that turns out empty has nothing new to sync; what it skipped was synced before.
@@ -148,7 +149,7 @@ impl Committer<'_> {
             self.ids.remove(segment, &prints);
         }
         self.publish(outcome);
-        self.erase_traces(pile.erasures)
+        self.erase_traces(batch.erasures)
     }
 
     /// Makes the store anew, if that is asked for. A new store that cannot be made leaves all as it is.
@@ -156,7 +157,7 @@ impl Committer<'_> {
         if asked.is_empty() {
             return Ok(());
         }
-        let Lair { directory, settings, .. } = self.lair;
+        let StoreLocation { directory, settings, .. } = self.location;
         let made =
             succession::prepare(directory, |successor| self.shared.store()?.copy_to(successor, settings));
         if made.is_ok() {
@@ -186,33 +187,38 @@ impl Committer<'_> {
     }
 
     /// Writes dead letters.
-    fn bury(&self, deaths: Vec<Death>, writes: &mut Writes, outcome: &mut Outcome) -> Result<(), Error> {
-        for death in deaths {
-            let (key, slot) = death.address;
+    fn write_dead_letters(
+        &self,
+        dead_letters: Vec<NewDeadLetter>,
+        writes: &mut WriteBatch,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
+        for new in dead_letters {
+            let (key, slot) = new.address;
             let body = self.shared.body(key)?;
             let letter = DeadLetter {
-                sequence: death.sequence,
+                sequence: new.sequence,
                 job: body.name(slot)?.into(),
-                queue: death.queue,
-                group: death.group,
-                attempts: death.attempts,
-                reason: death.reason,
-                died: death.died,
+                queue: new.queue,
+                group: new.group,
+                attempts: new.attempts,
+                reason: new.reason,
+                died: new.died,
             };
-            let (priority, attempts_max) = (death.priority, death.attempts_max);
+            let (priority, attempts_max) = (new.priority, new.attempts_max);
             let payload = body.payload(slot)?.to_vec();
             let dead = Dead { letter: letter.clone(), priority, attempts_max, payload };
-            writes.put(Tag::Dead, death.sequence, &dead, true);
+            writes.put(Tag::Dead, letter.sequence, &dead, true);
             outcome.letters.push(letter);
         }
         Ok(())
     }
 
     /// Writes new jobs, and dead letters that are brought back.
-    fn take_in(
+    fn accept(
         &self,
         requests: Vec<Request>,
-        writes: &mut Writes,
+        writes: &mut WriteBatch,
         outcome: &mut Outcome,
     ) -> Result<(), Error> {
         let mut names: HashSet<JobId> = outcome.letters.iter().map(|letter| letter.job.clone()).collect();
@@ -224,7 +230,7 @@ impl Committer<'_> {
                 let collides = !prints.insert(print) || taken;
                 incoming.push(Incoming { job, print, collides, now: request.now });
             };
-            for job in self.exhume(&request.redriven, writes)? {
+            for job in self.redrive(&request.redriven, writes)? {
                 let print = print(job.job.as_str());
                 let (_, taken) = self.look_up(print, &job.job)?;
                 if names.insert(job.job.clone()) {
@@ -235,7 +241,7 @@ impl Committer<'_> {
                 let print = print(job.job.as_str());
                 let (known, taken) = self.look_up(print, &job.job)?;
                 if known.is_none()
-                    && !self.shared.book().dead.contains(&job.job)
+                    && !self.shared.state().dead.contains(&job.job)
                     && names.insert(job.job.clone())
                 {
                     add(job, print, taken);
@@ -244,7 +250,7 @@ impl Committer<'_> {
             outcome.answers.push((request.answer, incoming.len() - before));
         }
         for packed in pack(incoming) {
-            let key = self.shared.book().number();
+            let key = self.shared.state().number();
             writes.put(Tag::Head, key, &packed.head, true);
             if let Some(marks) = &packed.marks {
                 writes.put(Tag::Marks, key, marks, true);
@@ -256,7 +262,7 @@ impl Committer<'_> {
     }
 
     /// Turns dead letters into jobs.
-    fn exhume(&self, letters: &[u64], writes: &mut Writes) -> Result<Vec<NewJob>, Error> {
+    fn redrive(&self, letters: &[u64], writes: &mut WriteBatch) -> Result<Vec<NewJob>, Error> {
         let mut jobs = Vec::new();
         for sequence in letters {
             let key = Tag::Dead.key(*sequence);
@@ -276,7 +282,7 @@ impl Committer<'_> {
     fn look_up(&self, print: u64, job: &JobId) -> Result<(Option<Address>, bool), Error> {
         let mut taken = false;
         for index in self.ids.find(print, job) {
-            let (key, living) = living_slots(&self.shared.book(), index);
+            let (key, living) = living_slots(&self.shared.state(), index);
             if living.is_empty() {
                 continue;
             }
@@ -293,8 +299,8 @@ impl Committer<'_> {
     }
 
     /// Keeps the bound on the disk beyond every number in the batch.
-    fn raise_bound(&mut self, writes: &mut Writes) {
-        let next = self.shared.book().next_number();
+    fn raise_bound(&mut self, writes: &mut WriteBatch) {
+        let next = self.shared.state().next_number();
         if next > self.bound && !writes.is_empty() {
             self.bound = next + NUMBERS_AHEAD;
             writes.insert(BOUND_KEY.to_vec(), Bytes::copy_from_slice(&self.bound.to_le_bytes()), false);
@@ -315,21 +321,21 @@ impl Committer<'_> {
     /// Lets everyone see what is on the disk now.
     fn publish(&mut self, outcome: Outcome) {
         self.keep_bodies(&outcome);
-        let mut book = self.shared.book();
+        let mut state = self.shared.state();
         for (index, _) in &outcome.emptied {
-            book.segments.remove(*index);
+            state.segments.remove(*index);
         }
         for letter in outcome.letters {
-            book.dead.insert(letter);
+            state.dead.insert(letter);
         }
         let news = !outcome.segments.is_empty();
         for (key, packed) in outcome.segments {
-            let index = book.admit(key, &packed.head, packed.marks.as_ref());
-            count_enqueued(&mut book, &packed.head);
+            let index = state.admit(key, &packed.head, packed.marks.as_ref());
+            count_enqueued(&mut state, &packed.head);
             self.index(index, packed);
         }
-        let written = book.todo.written();
-        drop(book);
+        let written = state.pending.written();
+        drop(state);
         if news {
             self.shared.wake.notify_waiters();
         }
@@ -364,9 +370,9 @@ impl Committer<'_> {
 }
 
 /// Writes what has become of segments, and removes those that are done.
-fn write_marks(book: &mut Book, dirty: &[u32], writes: &mut Writes, outcome: &mut Outcome) {
+fn write_marks(state: &mut QueueState, dirty: &[u32], writes: &mut WriteBatch, outcome: &mut Outcome) {
     for &index in dirty {
-        let segment = book.segments.get_mut(index);
+        let segment = state.segments.get_mut(index);
         segment.dirty = false;
         let (key, live, marked) = (segment.key, segment.live, segment.marked);
         segment.marked = true;
@@ -379,21 +385,21 @@ fn write_marks(book: &mut Book, dirty: &[u32], writes: &mut Writes, outcome: &mu
             outcome.emptied.push((index, key));
         } else {
             let place = |slot| super::state::segment::Place { segment: index, slot };
-            let marks = book.segments.get(index).marks(|slot| book.delay_of(place(slot)));
+            let marks = state.segments.get(index).marks(|slot| state.delay_of(place(slot)));
             writes.put(Tag::Marks, key, &marks, !marked);
         }
     }
 }
 
-fn living_slots(book: &Book, index: u32) -> (u64, Vec<u16>) {
-    let segment = book.segments.get(index);
+fn living_slots(state: &QueueState, index: u32) -> (u64, Vec<u16>) {
+    let segment = state.segments.get(index);
     let living = (0..).zip(&segment.slots).filter(|(_, slot)| slot.state != State::Gone);
     (segment.key, living.map(|(slot, _)| slot).collect())
 }
 
-fn count_enqueued(book: &mut Book, head: &Head) {
+fn count_enqueued(state: &mut QueueState, head: &Head) {
     for run in &head.runs {
-        let queue = book.lanes.queue(&run.queue);
-        book.lanes.queue_mut(queue).enqueued.add(head.enqueued, usize::from(run.count));
+        let queue = state.lanes.queue(&run.queue);
+        state.lanes.queue_mut(queue).enqueued.add(head.enqueued, usize::from(run.count));
     }
 }

@@ -221,7 +221,7 @@ async fn what_is_said_of_jobs_of_the_store_before_is_said_of_none() {
     let broker = SledBroker::open(&folder.path().join("queue"), fresh, Entropy::seeded(0)).unwrap();
     broker.enqueue(&[job("a")], at(0)).await.unwrap();
     let held = claim(&broker, 1, at(1)).await;
-    broker.shared().complain(&Error::damaged("a test says so"));
+    broker.shared().report_failure(&Error::damaged("a test says so"));
     while broker.renewals() == 0 || broker.enqueue(&[job("a")], at(2)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

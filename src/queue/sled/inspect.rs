@@ -8,7 +8,7 @@ use super::claim::read;
 use super::engine::layout::{self, Tag};
 use super::shared::Shared;
 use super::state::leases::Address;
-use super::state::queue_state::Book;
+use super::state::queue_state::QueueState;
 use super::state::segment::{Place, Run, Segment, State};
 use crate::queue::{
     Error, Group, JobDetail, JobEntry, JobId, JobQuery, JobState, JobSummary, QueueName, QueueStats, Stats,
@@ -21,20 +21,20 @@ const SEGMENTS_AT_ONCE: usize = 1_024;
 const SLOT_BITS: u32 = 16;
 
 /// All queues in figures.
-pub(super) fn stats(book: &Book, now: Timestamp) -> Stats {
-    let longest = longest_leases(book);
+pub(super) fn stats(queue_state: &QueueState, now: Timestamp) -> Stats {
+    let longest = longest_leases(queue_state);
     let age_ms = |since: Timestamp| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
     let mut stats = Stats::default();
-    for (index, queue) in (0..).zip(book.lanes.queues()) {
+    for (index, queue) in (0..).zip(queue_state.lanes.queues()) {
         let [ready, delayed, leased] = queue.counts;
         let figures = QueueStats {
             depth: ready + delayed + leased,
             ready,
             delayed,
             leased,
-            dead: book.dead.count(&queue.name),
+            dead: queue_state.dead.count(&queue.name),
             paused: queue.paused,
-            oldest_ms: book.lanes.oldest(index).filter(|_| ready > 0).map(age_ms),
+            oldest_ms: queue_state.lanes.oldest(index).filter(|_| ready > 0).map(age_ms),
             longest_lease_ms: longest.get(&index).copied().map(age_ms),
             enqueued_per_second: queue.enqueued.per_second(now),
             acked_per_second: queue.acked.per_second(now),
@@ -46,11 +46,13 @@ pub(super) fn stats(book: &Book, now: Timestamp) -> Stats {
 }
 
 /// When the hold that has lasted longest began, by queue.
-fn longest_leases(book: &Book) -> HashMap<u32, Timestamp> {
+fn longest_leases(queue_state: &QueueState) -> HashMap<u32, Timestamp> {
     let mut longest = HashMap::new();
-    for (address, hold) in book.leases.iter().filter(|(_, hold)| !hold.cancelled) {
-        if let Some(place) = book.place_of(address) {
-            let since = longest.entry(book.lanes.lane(book.run_of(place).lane).queue).or_insert(hold.since);
+    for (address, hold) in queue_state.leases.iter().filter(|(_, hold)| !hold.cancelled) {
+        if let Some(place) = queue_state.place_of(address) {
+            let since = longest
+                .entry(queue_state.lanes.lane(queue_state.run_of(place).lane).queue)
+                .or_insert(hold.since);
             *since = hold.since.min(*since);
         }
     }
@@ -88,7 +90,7 @@ const fn sequence((key, slot): Address) -> u64 {
 
 /// Shows a dead job.
 pub(super) async fn dead(shared: &Arc<Shared>, job: &JobId) -> Result<Option<JobDetail>, Error> {
-    let found = shared.open_book()?.dead.find(std::slice::from_ref(job));
+    let found = shared.open_state()?.dead.find(std::slice::from_ref(job));
     let Some(letter) = found.first().copied() else { return Ok(None) };
     let theirs = Arc::clone(shared);
     let reading = tokio::task::spawn_blocking(move || theirs.store()?.get(&Tag::Dead.key(letter)));
@@ -104,12 +106,12 @@ pub(super) async fn living(
     now: Timestamp,
 ) -> Result<Option<JobDetail>, Error> {
     let bodies = read(shared, vec![key]).await?;
-    let mut book = shared.open_book()?;
-    book.advance(now);
+    let mut queue_state = shared.open_state()?;
+    queue_state.advance(now);
     // It may be gone by now.
-    let Some(place) = book.place_of((key, slot)) else { return Ok(None) };
-    let run = book.run_of(place);
-    let found = describe(&book, (place.segment, book.segments.get(place.segment)), &run, slot);
+    let Some(place) = queue_state.place_of((key, slot)) else { return Ok(None) };
+    let run = queue_state.run_of(place);
+    let found = describe(&queue_state, (place.segment, queue_state.segments.get(place.segment)), &run, slot);
     let (Some(found), Some((_, body))) = (found, bodies.first()) else { return Ok(None) };
     let (attempts_max, payload) = (found.attempts_max, body.payload(slot)?);
     let entry = JobEntry::Living(found.named(body.name(slot)?.into()));
@@ -122,11 +124,11 @@ pub(super) async fn jobs(
     query: &JobQuery,
     now: Timestamp,
 ) -> Result<Vec<JobSummary>, Error> {
-    shared.open_book()?.advance(now);
+    shared.open_state()?.advance(now);
     let mut found = Vec::new();
     let mut next = Some(query.after >> SLOT_BITS);
     while let Some(key) = next.filter(|_| found.len() < query.count) {
-        next = find(&*shared.open_book()?, query, key, &mut found);
+        next = find(&*shared.open_state()?, query, key, &mut found);
     }
     found.truncate(query.count);
     let keys: BTreeSet<u64> = found.iter().map(|found| found.address.0).collect();
@@ -142,13 +144,13 @@ pub(super) async fn jobs(
 }
 
 /// Looks at some segments from this one; says where to go on.
-fn find(book: &Book, query: &JobQuery, key: u64, found: &mut Vec<Found>) -> Option<u64> {
-    for (count, (index, segment)) in book.segments.starting_at(key).enumerate() {
+fn find(queue_state: &QueueState, query: &JobQuery, key: u64, found: &mut Vec<Found>) -> Option<u64> {
+    for (count, (index, segment)) in queue_state.segments.starting_at(key).enumerate() {
         if count == SEGMENTS_AT_ONCE || found.len() >= query.count {
             return Some(segment.key);
         }
-        for run in segment.runs.iter().filter(|run| is_of(book, run, query)) {
-            let jobs = run.slots().filter_map(|slot| describe(book, (index, segment), run, slot));
+        for run in segment.runs.iter().filter(|run| is_of(queue_state, run, query)) {
+            let jobs = run.slots().filter_map(|slot| describe(queue_state, (index, segment), run, slot));
             found.extend(jobs.filter(|found| found.is_wanted(query)));
         }
     }
@@ -157,29 +159,34 @@ fn find(book: &Book, query: &JobQuery, key: u64, found: &mut Vec<Found>) -> Opti
 
 /// Whether these jobs are of the queue and the group that are asked for. A run whose jobs are all gone may have
 /// lost its lane, and is of none.
-fn is_of(book: &Book, run: &Run, query: &JobQuery) -> bool {
-    let Some(lane) = book.lanes.find_lane(run.lane) else { return false };
-    let queue = &book.lanes.queues()[lane.queue as usize].name;
+fn is_of(queue_state: &QueueState, run: &Run, query: &JobQuery) -> bool {
+    let Some(lane) = queue_state.lanes.find_lane(run.lane) else { return false };
+    let queue = &queue_state.lanes.queues()[lane.queue as usize].name;
     query.queue.as_ref().is_none_or(|name| name == queue)
         && query.group.as_ref().is_none_or(|group| *group == lane.group)
 }
 
-fn describe(book: &Book, (index, segment): (u32, &Segment), run: &Run, slot: u16) -> Option<Found> {
+fn describe(
+    queue_state: &QueueState,
+    (index, segment): (u32, &Segment),
+    run: &Run,
+    slot: u16,
+) -> Option<Found> {
     let job = segment.slots[usize::from(slot)];
     let address = (segment.key, slot);
     let state = match job.state {
         State::Ready => JobState::Ready,
-        State::Delayed => JobState::Delayed { until: book.delay_of(Place { segment: index, slot }) },
+        State::Delayed => JobState::Delayed { until: queue_state.delay_of(Place { segment: index, slot }) },
         State::Held => {
-            let hold = book.leases.get(address)?;
-            JobState::Leased { until: book.leases.deadline(hold), progress: hold.progress }
+            let hold = queue_state.leases.get(address)?;
+            JobState::Leased { until: queue_state.leases.deadline(hold), progress: hold.progress }
         }
         State::Gone => return None,
     };
-    let lane = book.lanes.lane(run.lane);
+    let lane = queue_state.lanes.lane(run.lane);
     Some(Found {
         address,
-        queue: book.lanes.queues()[lane.queue as usize].name.clone(),
+        queue: queue_state.lanes.queues()[lane.queue as usize].name.clone(),
         group: lane.group.clone(),
         priority: lane.priority,
         state,

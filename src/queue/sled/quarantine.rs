@@ -11,7 +11,7 @@ use crate::runtime::clock::Timestamp;
 const KEPT: usize = 3;
 
 /// Moves what lies at `directory` aside and gives its new place; none, if there is nothing.
-pub(super) fn set_aside(directory: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
+pub(super) fn quarantine(directory: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     if is_nothing(directory)? {
         return Ok(None);
     }
@@ -75,11 +75,11 @@ mod tests {
     fn the_last_three_are_kept_under_their_moments() {
         let folder = tempfile::tempdir().unwrap();
         let queue = folder.path().join("queue");
-        assert_eq!(set_aside(&queue, Timestamp::default()).unwrap(), None);
+        assert_eq!(quarantine(&queue, Timestamp::default()).unwrap(), None);
         for second in [0, 0, 5, 7, 9] {
             fs::create_dir(&queue).unwrap();
             fs::write(queue.join("db"), second.to_string()).unwrap();
-            set_aside(&queue, Timestamp::from_micros(second * 1_000_000)).unwrap();
+            quarantine(&queue, Timestamp::from_micros(second * 1_000_000)).unwrap();
         }
         let kept = earlier(&queue).unwrap();
         let names: Vec<_> = kept.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();

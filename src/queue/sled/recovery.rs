@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use super::engine::store::Store;
 use super::engine::tree::{self, storage};
-use super::quarantine::set_aside;
+use super::quarantine::quarantine;
 use super::settings::{OnDamage, Settings};
 use super::shared::Shared;
 use super::state::load::{Opened, read};
-use super::state::queue_state::{Book, Ended};
+use super::state::queue_state::{Ended, QueueState};
 use super::state::segment::State;
 use crate::queue::Error;
 use crate::runtime::clock::{Clock, Stopwatch};
@@ -29,27 +29,27 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 /// Opening that takes longer does not come to an end.
 const OPEN_MAX: Duration = Duration::from_mins(2);
 /// A store that so many tries have not opened, on a disk that takes what is written, cannot be read.
-const TRIES_MAX: u32 = 10;
+const ATTEMPTS_MAX: u32 = 10;
 
 /// A new store numbers its segments from anywhere below this many bits.
 const FIRST_NUMBER_BITS: u32 = 46;
 
 /// Where the store lies, and what it takes to open it again.
 #[derive(Clone, Debug)]
-pub(super) struct Lair {
+pub(super) struct StoreLocation {
     pub(super) directory: PathBuf,
     pub(super) settings: Settings,
     pub(super) entropy: Entropy,
 }
 
-impl Lair {
+impl StoreLocation {
     /// Opens the store and reads it. sled may panic over damaged files, or never come to an end: that is damage too, unless
     /// the disk does not take what is written.
     pub(super) fn open(&self, work: &Arc<Condvar>) -> Result<(Store, Opened), Error> {
-        let (lair, work) = (self.clone(), Arc::clone(work));
+        let (location, work) = (self.clone(), Arc::clone(work));
         let (send, outcome) = mpsc::channel();
         let open = move || {
-            let opened = catch_unwind(AssertUnwindSafe(|| lair.try_to_open(work)));
+            let opened = catch_unwind(AssertUnwindSafe(|| location.try_to_open(work)));
             let opened =
                 opened.unwrap_or_else(|panic| Err(Error::Damaged(panic_text(panic.as_ref()).into())));
             // Who has waited too long does not wait any more.
@@ -77,11 +77,15 @@ impl Lair {
     }
 
     /// Sets a damaged store aside and begins a new one, unless it is to be left as it is.
-    pub(super) fn renew(&self, work: &Arc<Condvar>, damage: Error) -> Result<(Store, Opened), Error> {
+    pub(super) fn replace_damaged(
+        &self,
+        work: &Arc<Condvar>,
+        damage: Error,
+    ) -> Result<(Store, Opened), Error> {
         if self.settings.on_damage == OnDamage::Refuse {
             return Err(damage);
         }
-        let place = set_aside(&self.directory, Clock::system().now()).map_err(storage)?;
+        let place = quarantine(&self.directory, Clock::system().now()).map_err(storage)?;
         let place = place.map_or_else(String::new, |place| format!(" and was moved to {}", place.display()));
         tracing::warn!(
             "the queue is damaged{place}: {}; a new one is filled from the metadata. Lost are dead letters, pauses of queues, \
@@ -93,7 +97,7 @@ impl Lair {
         let (store, mut opened) = Self { settings, ..self.clone() }.open(work)?;
         // What is still said of jobs of the old store is said of none of the new one.
         let anywhere = u64::from_le_bytes(self.entropy.bytes()) >> (64 - FIRST_NUMBER_BITS);
-        opened.book.as_mut().expect("it was just read").count_on_from(anywhere);
+        opened.state.as_mut().expect("it was just read").count_on_from(anywhere);
         Ok((store, opened))
     }
 }
@@ -102,20 +106,24 @@ impl Lair {
 ///
 /// # Errors
 /// [`Error::Damaged`], if the store is to be left as it is.
-pub(super) fn come_back(shared: &Shared, lair: &Lair, failure: Error) -> Result<Option<Opened>, Error> {
+pub(super) fn recover(
+    shared: &Shared,
+    location: &StoreLocation,
+    failure: Error,
+) -> Result<Option<Opened>, Error> {
     tracing::error!("the queue's store has failed and is opened again: {}", chain(&failure));
     let watch = Stopwatch::start();
-    shared.end(Ended::Away(failure.reason().into()));
+    shared.end(Ended::Recovering(failure.reason().into()));
     shared.take_store();
     // What could not be written may still be in memory, as if it had been.
-    tree::forget_cached(&lair.directory);
+    tree::forget_cached(&location.directory);
     let mut damage = Some(failure).filter(|failure| matches!(failure, Error::Damaged(_)));
-    let (mut pause, mut tries) = (PAUSE_FIRST, 0);
+    let (mut pause, mut attempts) = (PAUSE_FIRST, 0);
     while !is_closed_within(shared, pause) {
         let renewed = damage.is_some();
         let opened = match damage.take() {
-            Some(damage) => lair.renew(&shared.work, damage),
-            None => lair.open(&shared.work),
+            Some(damage) => location.replace_damaged(&shared.work, damage),
+            None => location.open(&shared.work),
         };
         match opened {
             Ok((store, mut opened)) => {
@@ -128,8 +136,8 @@ pub(super) fn come_back(shared: &Shared, lair: &Lair, failure: Error) -> Result<
             Err(error @ Error::Damaged(_)) => damage = Some(error),
             Err(error) => {
                 tracing::warn!("the queue's store cannot be opened yet: {}", chain(&error));
-                tries += 1;
-                let unreadable = tries >= TRIES_MAX && lair.probe().is_ok();
+                attempts += 1;
+                let unreadable = attempts >= ATTEMPTS_MAX && location.probe().is_ok();
                 damage = unreadable.then(|| Error::Damaged(error.reason().into()));
             }
         }
@@ -140,32 +148,32 @@ pub(super) fn come_back(shared: &Shared, lair: &Lair, failure: Error) -> Result<
 
 /// Waits; says whether the queue was closed meanwhile.
 fn is_closed_within(shared: &Shared, pause: Duration) -> bool {
-    let is_away = |book: &mut Book| matches!(book.ended, Some(Ended::Away(_)));
-    let waited = shared.work.wait_timeout_while(shared.book(), pause, is_away);
-    let (mut book, _) = waited.expect("no caller panics with the book");
-    !is_away(&mut book)
+    let is_recovering = |state: &mut QueueState| matches!(state.ended, Some(Ended::Recovering(_)));
+    let waited = shared.work.wait_timeout_while(shared.state(), pause, is_recovering);
+    let (mut state, _) = waited.expect("no caller panics with the state");
+    !is_recovering(&mut state)
 }
 
 /// Lets callers have the new book, with what only the old one knew. A new store counts on from the old one.
 fn install(shared: &Shared, store: Store, opened: &mut Opened, renewed: bool) {
     shared.put_store(store);
-    let mut book = shared.book();
-    let closed = matches!(book.ended, Some(Ended::Closed));
-    let old = std::mem::replace(&mut *book, std::mem::take(&mut opened.book).expect("it was just read"));
+    let mut state = shared.state();
+    let closed = matches!(state.ended, Some(Ended::Closed));
+    let old = std::mem::replace(&mut *state, std::mem::take(&mut opened.state).expect("it was just read"));
     if renewed {
-        book.count_on_from(old.next_number());
+        state.count_on_from(old.next_number());
         shared.renewals.fetch_add(1, Ordering::AcqRel);
     }
-    book.keep_holds_of(old);
-    book.ended = closed.then_some(Ended::Closed);
-    drop(book);
+    state.keep_leases_of(old);
+    state.ended = closed.then_some(Ended::Closed);
+    drop(state);
     shared.wake.notify_waiters();
 }
 
-impl Book {
+impl QueueState {
     /// Keeps the leases and the counts of the book before. A job whose removal was not written is there again, in the
     /// hands of nobody: who was to remove it has been told that it is not certain.
-    fn keep_holds_of(&mut self, mut old: Self) {
+    fn keep_leases_of(&mut self, mut old: Self) {
         for (address, hold) in old.leases.iter() {
             match self.place_of(address) {
                 // It is delayed if it was not written that its delay is over.
@@ -174,7 +182,7 @@ impl Book {
                         let attempts = &mut self.segments.slot_mut(place).attempts;
                         *attempts = old.segments.slot(before).attempts.max(*attempts);
                     }
-                    self.turn_into(place, State::Held);
+                    self.set_state(place, State::Held);
                     self.mark_dirty(place);
                     self.leases.keep(address, super::state::leases::Hold { cancelled: false, ..*hold });
                 }

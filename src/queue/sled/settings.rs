@@ -30,7 +30,7 @@ pub struct Settings {
     pub segment_bytes: usize,
     /// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares the
     /// sync of the next new job.
-    pub company_within: Duration,
+    pub group_commit_delay: Duration,
     /// What is done about a store that is damaged.
     pub on_damage: OnDamage,
     /// Whether there has been a store before: that there is none is damage then.
@@ -45,7 +45,7 @@ impl Default for Settings {
             cache_bytes: 16 << 20,
             journal_bytes: 8 << 20,
             segment_bytes: 1 << 20,
-            company_within: Duration::from_millis(2),
+            group_commit_delay: Duration::from_millis(2),
             on_damage: OnDamage::Refuse,
             expected: false,
         }

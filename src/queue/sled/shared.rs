@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::engine::layout::{Body, damaged};
 use super::engine::segment_cache::Cache;
 use super::engine::store::Store;
-use super::state::queue_state::{Book, Ended};
+use super::state::queue_state::{Ended, QueueState};
 use crate::queue::Error;
 
 /// How long a reader of the store is left to itself before it is looked for again.
@@ -18,7 +18,7 @@ const READER_PAUSE: Duration = Duration::from_millis(1);
 /// What callers and the committer share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) book: Mutex<Book>,
+    pub(super) state: Mutex<QueueState>,
     /// Tells the committer that there is something to write.
     pub(super) work: Arc<Condvar>,
     /// Tells claims that there may be something to hand out.
@@ -31,8 +31,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().expect("no caller panics with the book")
+    pub(super) fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().expect("no caller panics with the state")
     }
 
     pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -46,15 +46,15 @@ impl Shared {
     }
 
     /// Has the store opened again, or begun anew: whoever read from it has found that it does not do as told.
-    pub(super) fn complain(&self, failure: &Error) {
-        let complaint = match failure {
+    pub(super) fn report_failure(&self, failure: &Error) {
+        let failure = match failure {
             Error::Storage(_) => Error::Storage(failure.reason().into()),
             Error::Damaged(_) => Error::Damaged(failure.reason().into()),
             _ => return,
         };
-        let mut book = self.book();
-        if book.ended.is_none() {
-            book.todo.complain(complaint);
+        let mut state = self.state();
+        if state.ended.is_none() {
+            state.pending.report_failure(failure);
         }
     }
 
@@ -90,24 +90,24 @@ impl Shared {
     }
 
     /// The book, unless the queue has ended.
-    pub(super) fn open_book(&self) -> Result<MutexGuard<'_, Book>, Error> {
-        let book = self.book();
-        match &book.ended {
-            None => Ok(book),
+    pub(super) fn open_state(&self) -> Result<MutexGuard<'_, QueueState>, Error> {
+        let state = self.state();
+        match &state.ended {
+            None => Ok(state),
             Some(ended) => Err(ended.error()),
         }
     }
 
     /// Ends the queue, for the first reason given.
     pub(super) fn end(&self, ended: Ended) {
-        let mut book = self.book();
+        let mut state = self.state();
         if !matches!(ended, Ended::Closed) {
-            book.todo.give_up();
+            state.pending.abandon_all();
         }
-        if !matches!(book.ended, Some(Ended::Failed(_))) {
-            book.ended = Some(ended);
+        if !matches!(state.ended, Some(Ended::Failed(_))) {
+            state.ended = Some(ended);
         }
-        drop(book);
+        drop(state);
         self.work.notify_one();
         self.wake.notify_waiters();
     }

@@ -25,7 +25,7 @@ pub(super) const LOG: &str = "promises";
 /// Calls that are counted.
 pub(super) const CALLS: usize = 40;
 /// Group-commit delay while calls are counted. It is long, so that the count does not depend on how slow the machine is.
-const COMPANY_WITHIN: Duration = Duration::from_millis(50);
+const GROUP_COMMIT_DELAY: Duration = Duration::from_millis(50);
 
 const CLIENTS: usize = 4;
 const ROUNDS: usize = 700;
@@ -78,8 +78,9 @@ fn workload() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let count = std::env::var(PART).as_deref() == Ok("syncs");
-        let company_within = if count { COMPANY_WITHIN } else { Settings::default().company_within };
-        let settings = Settings { company_within, ..Settings::default() };
+        let group_commit_delay =
+            if count { GROUP_COMMIT_DELAY } else { Settings::default().group_commit_delay };
+        let settings = Settings { group_commit_delay, ..Settings::default() };
         let work = Arc::new(Work { shelves: open_with(&folder.join("data"), settings).unwrap(), log });
         if count {
             work.count().await;

@@ -15,9 +15,9 @@ pub(in crate::queue::sled) enum Change {
 
 /// Changes that are made all or none.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::queue::sled) struct Writes(Vec<(Vec<u8>, Change)>);
+pub(in crate::queue::sled) struct WriteBatch(Vec<(Vec<u8>, Change)>);
 
-impl Writes {
+impl WriteBatch {
     pub(in crate::queue::sled) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

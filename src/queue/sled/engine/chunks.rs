@@ -12,9 +12,9 @@ const LEAF_OVERHEAD_BYTES: usize = 2 << 10;
 
 /// How large the pieces are, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::queue::sled) struct PieceBytes(usize);
+pub(in crate::queue::sled) struct ChunkBytes(usize);
 
-impl PieceBytes {
+impl ChunkBytes {
     /// What suits segments of this size.
     pub(in crate::queue::sled) const fn for_segments(segment_bytes: usize) -> Self {
         Self((segment_bytes / 4 - LEAF_OVERHEAD_BYTES) / LEAF_VALUES_MAX)
@@ -33,7 +33,7 @@ impl PieceBytes {
     ) -> impl Iterator<Item = (Vec<u8>, &'a [u8])> {
         let ends_full = value.len().is_multiple_of(self.0).then_some(&[][..]);
         let pieces = value.chunks(self.0).chain(ends_full);
-        (0..).zip(pieces).map(|(number, piece)| (piece_key(key, number), piece))
+        (0..).zip(pieces).map(|(number, piece)| (chunk_key(key, number), piece))
     }
 
     /// A value from its first piece and those after it; none, if one of them is missing.
@@ -58,7 +58,7 @@ impl PieceBytes {
 }
 
 /// The key of a piece; the first has the value's own.
-pub(in crate::queue::sled) fn piece_key(key: &[u8], number: u32) -> Vec<u8> {
+pub(in crate::queue::sled) fn chunk_key(key: &[u8], number: u32) -> Vec<u8> {
     let number = (number > 0).then_some(number.to_be_bytes());
     key.iter().copied().chain(number.into_iter().flatten()).collect()
 }
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_leaf_of_pieces_fits_a_quarter_of_a_segment() {
         for segment_bytes in [512 << 10, 1 << 20, 8 << 20] {
-            let PieceBytes(piece) = PieceBytes::for_segments(segment_bytes);
+            let ChunkBytes(piece) = ChunkBytes::for_segments(segment_bytes);
             assert!(LEAF_VALUES_MAX * (piece + 64) < segment_bytes / 4, "{segment_bytes}");
         }
     }
@@ -80,12 +80,12 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_join_to_what_was_cut(piece in 1_usize..9, value: Vec<u8>) {
-            let size = PieceBytes(piece);
+            let size = ChunkBytes(piece);
             let pieces: Vec<_> = size.cut(b"key", &value).collect();
             prop_assert!(pieces.is_sorted_by(|(left, _), (right, _)| left < right));
             prop_assert!(pieces.iter().all(|(_, piece)| piece.len() <= size.0));
             let find = |number| {
-                let key = piece_key(b"key", number);
+                let key = chunk_key(b"key", number);
                 Ok::<_, ()>(pieces.iter().find(|(found, _)| *found == key).map(|(_, piece)| IVec::from(*piece)))
             };
             let first = find(0).unwrap().expect("there is one at least");

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::batch::{Change, Writes};
+use super::batch::{Change, WriteBatch};
 use super::tree::{of_io, storage};
 use crate::queue::Error;
 
@@ -55,7 +55,7 @@ pub(in crate::queue::sled) struct Journal {
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Epoch {
     pub(in crate::queue::sled) number: u64,
-    pub(in crate::queue::sled) commits: Vec<Writes>,
+    pub(in crate::queue::sled) commits: Vec<WriteBatch>,
 }
 
 impl Journal {
@@ -106,12 +106,12 @@ impl Journal {
     }
 
     /// Whether these changes would go beyond the file although an empty one may have room for them.
-    pub(in crate::queue::sled) fn is_full_for(&self, writes: &Writes) -> bool {
+    pub(in crate::queue::sled) fn is_full_for(&self, writes: &WriteBatch) -> bool {
         !self.is_empty() && self.end + record_bytes(writes) as u64 > self.bytes
     }
 
     /// Appends a record, and waits until it is on the disk.
-    pub(in crate::queue::sled) fn append(&mut self, writes: &Writes) -> io::Result<()> {
+    pub(in crate::queue::sled) fn append(&mut self, writes: &WriteBatch) -> io::Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         write_record(&mut buffer, self.epoch, writes)?;
@@ -171,7 +171,7 @@ fn header_of(epoch: u64) -> [u8; HEADER_BYTES] {
 }
 
 /// What was committed in an epoch. Hardly more of the file is read than was written in it.
-fn records(mut file: &File, epoch: u64) -> Result<Vec<Writes>, Error> {
+fn records(mut file: &File, epoch: u64) -> Result<Vec<WriteBatch>, Error> {
     file.seek(io::SeekFrom::Start(RECORDS_AT)).map_err(of_io)?;
     let mut stored = io::BufReader::new(file);
     let (mut commits, mut end) = (Vec::new(), RECORDS_AT);
@@ -201,7 +201,7 @@ fn goes_on_behind(mut file: &File, end: u64, epoch: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-fn read_record(stored: &mut impl Read, epoch: u64) -> io::Result<Option<Writes>> {
+fn read_record(stored: &mut impl Read, epoch: u64) -> io::Result<Option<WriteBatch>> {
     let mut prefix = [0; PREFIX_BYTES];
     match stored.read_exact(&mut prefix) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -219,8 +219,8 @@ fn read_record(stored: &mut impl Read, epoch: u64) -> io::Result<Option<Writes>>
     Ok(holds.then(|| read_changes(&changes)).flatten())
 }
 
-fn read_changes(mut stored: &[u8]) -> Option<Writes> {
-    let mut writes = Writes::default();
+fn read_changes(mut stored: &[u8]) -> Option<WriteBatch> {
+    let mut writes = WriteBatch::default();
     while let Some((prefix, rest)) = stored.split_first_chunk::<CHANGE_BYTES>() {
         let key_bytes = u16::from_le_bytes(prefix[1..3].try_into().ok()?);
         let value_bytes = u32::from_le_bytes(prefix[3..].try_into().ok()?);
@@ -238,7 +238,7 @@ fn read_changes(mut stored: &[u8]) -> Option<Writes> {
     Some(writes)
 }
 
-fn record_bytes(writes: &Writes) -> usize {
+fn record_bytes(writes: &WriteBatch) -> usize {
     let change = |(key, change): (&[u8], &Change)| {
         let value_bytes = if let Change::Put { value, .. } = change { value.len() } else { 0 };
         CHANGE_BYTES + key.len() + value_bytes
@@ -246,7 +246,7 @@ fn record_bytes(writes: &Writes) -> usize {
     PREFIX_BYTES + writes.iter().map(change).sum::<usize>()
 }
 
-fn write_record(buffer: &mut Vec<u8>, epoch: u64, writes: &Writes) -> io::Result<()> {
+fn write_record(buffer: &mut Vec<u8>, epoch: u64, writes: &WriteBatch) -> io::Result<()> {
     let too_large = |_| io::Error::other("a commit of 4 GiB cannot be written");
     let length = u32::try_from(record_bytes(writes) - PREFIX_BYTES).map_err(too_large)?;
     buffer.extend_from_slice(&[0; 4]);
@@ -282,8 +282,8 @@ mod tests {
 
     use super::*;
 
-    fn commit(number: u8) -> Writes {
-        let mut writes = Writes::default();
+    fn commit(number: u8) -> WriteBatch {
+        let mut writes = WriteBatch::default();
         writes.insert(vec![number; 3], vec![number; 100].into(), false);
         writes.remove(vec![number]);
         writes
@@ -299,7 +299,7 @@ mod tests {
         journal
     }
 
-    fn found(directory: &Path, applied: u64) -> Vec<(u64, Vec<Writes>)> {
+    fn found(directory: &Path, applied: u64) -> Vec<(u64, Vec<WriteBatch>)> {
         let new = !directory.join(NAMES[0]).exists();
         let journal = Journal::open(directory, 16 << 10, new).unwrap();
         let epochs = journal.epochs_after(applied).unwrap();

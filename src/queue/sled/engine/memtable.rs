@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::batch::{Change, Writes};
+use super::batch::{Change, WriteBatch};
 
 /// The latest change of each key.
 #[derive(Debug, Default)]
-pub(in crate::queue::sled) struct Table(HashMap<Vec<u8>, Change>);
+pub(in crate::queue::sled) struct Memtable(HashMap<Vec<u8>, Change>);
 
-impl Table {
+impl Memtable {
     /// Makes changes. A key that came and went leaves no trace.
-    pub(in crate::queue::sled) fn apply(&mut self, writes: Writes) {
+    pub(in crate::queue::sled) fn apply(&mut self, writes: WriteBatch) {
         for (key, change) in writes.into_changes() {
             let was_fresh = matches!(self.0.get(&key), Some(Change::Put { fresh: true, .. }));
             match change {
@@ -43,21 +43,21 @@ mod tests {
 
     use super::*;
 
-    fn put(key: &str, fresh: bool) -> Writes {
-        let mut writes = Writes::default();
+    fn put(key: &str, fresh: bool) -> WriteBatch {
+        let mut writes = WriteBatch::default();
         writes.insert(key.into(), Bytes::from_static(b"value"), fresh);
         writes
     }
 
-    fn remove(key: &str) -> Writes {
-        let mut writes = Writes::default();
+    fn remove(key: &str) -> WriteBatch {
+        let mut writes = WriteBatch::default();
         writes.remove(key.into());
         writes
     }
 
     #[test]
     fn what_came_and_went_leaves_no_trace() {
-        let mut table = Table::default();
+        let mut table = Memtable::default();
         table.apply(put("a", true));
         table.apply(put("a", false));
         let value = Bytes::from_static(b"value");

@@ -12,13 +12,13 @@ use ::sled::{Batch, IVec};
 use bytes::Bytes;
 
 use super::super::settings::Settings;
-use super::batch::{Change, Writes};
+use super::batch::{Change, WriteBatch};
 use super::create;
 use super::journal::Journal;
 use super::layout::{
     self, APPLIED_KEY, BOUND_KEY, Body, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_JOURNAL, Marks, Tag, damaged,
 };
-use super::memtable::Table;
+use super::memtable::Memtable;
 use super::residue;
 use super::succession;
 use super::tree::{Tree, of_io, storage};
@@ -47,9 +47,9 @@ pub(in crate::queue::sled) enum Failing {
 /// What sled does not have yet.
 #[derive(Debug, Default)]
 struct Tables {
-    active: Table,
+    active: Memtable,
     /// On its way into sled.
-    frozen: Option<Arc<Table>>,
+    frozen: Option<Arc<Memtable>>,
 }
 
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// Makes the changes, all or none, and waits until they are on the disk.
-    pub(in crate::queue::sled) fn commit(&self, writes: Writes) -> Result<(), Error> {
+    pub(in crate::queue::sled) fn commit(&self, writes: WriteBatch) -> Result<(), Error> {
         let mut log = self.log();
         if log.checkpoint.as_ref().is_some_and(JoinHandle::is_finished) {
             log.join()?;
@@ -121,7 +121,7 @@ impl Store {
         let (tree, theirs) = (Arc::clone(&self.tree), Arc::clone(&self.tables));
         let checkpoint = std::thread::Builder::new().name("queue-checkpoint".to_owned());
         let checkpoint = checkpoint.spawn(move || {
-            tree.take_in(&frozen, epoch)?;
+            tree.accept(&frozen, epoch)?;
             tables(&theirs).frozen = None;
             Ok(())
         });
@@ -159,7 +159,7 @@ impl Store {
             return Ok(());
         }
         let table = std::mem::take(&mut tables(&self.tables).active);
-        self.tree.take_in(&table, log.journal.epoch())
+        self.tree.accept(&table, log.journal.epoch())
     }
 
     pub(in crate::queue::sled) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -234,13 +234,13 @@ fn write_format(tree: &Tree) -> Result<(), Error> {
 fn recover(tree: &Tree, journal: &Journal) -> Result<u64, Error> {
     let applied = number(tree, APPLIED_KEY)?.unwrap_or(0);
     let mut last = applied;
-    let mut table = Table::default();
+    let mut table = Memtable::default();
     for epoch in journal.epochs_after(applied)? {
         last = epoch.number;
         epoch.commits.into_iter().for_each(|writes| table.apply(writes));
     }
     if last > applied {
-        tree.take_in(&table, last)?;
+        tree.accept(&table, last)?;
     }
     Ok(last)
 }

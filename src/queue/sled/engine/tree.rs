@@ -10,9 +10,9 @@ use ::sled::{Batch, Config, Db, Error as SledError, IVec};
 use bytes::Bytes;
 
 use super::batch::Change;
-use super::chunks::{PieceBytes, piece_key};
+use super::chunks::{ChunkBytes, chunk_key};
 use super::layout::{APPLIED_KEY, damaged};
-use super::memtable::Table;
+use super::memtable::Memtable;
 use crate::queue::Error;
 use crate::runtime::compute::panic_text;
 use crate::system::disk;
@@ -36,7 +36,7 @@ pub(in crate::queue::sled) struct Tree {
     db: Option<Db>,
     log: File,
     batch_bytes: usize,
-    piece_bytes: PieceBytes,
+    piece_bytes: ChunkBytes,
 }
 
 impl Tree {
@@ -54,7 +54,7 @@ impl Tree {
         // sled has written a snapshot that refers to the log; both must be there after a power cut.
         sync_all_of(directory).map_err(of_io)?;
         let log = File::open(directory.join(LOG)).map_err(of_io)?;
-        let piece_bytes = PieceBytes::for_segments(segment_bytes);
+        let piece_bytes = ChunkBytes::for_segments(segment_bytes);
         Ok(Self { db: Some(db), log, batch_bytes: segment_bytes / BATCHES_A_SEGMENT, piece_bytes })
     }
 
@@ -73,7 +73,7 @@ impl Tree {
     }
 
     fn piece(&self, key: &[u8], number: u32) -> Result<Option<IVec>, Error> {
-        self.db().get(piece_key(key, number)).map_err(of_sled)
+        self.db().get(chunk_key(key, number)).map_err(of_sled)
     }
 
     pub(in crate::queue::sled) fn is_empty(&self) -> bool {
@@ -94,7 +94,7 @@ impl Tree {
             };
             let next = |number| {
                 let piece = pieces.next().transpose()?;
-                Ok(piece.filter(|(found, _)| *found == piece_key(&key, number)).map(|(_, piece)| piece))
+                Ok(piece.filter(|(found, _)| *found == chunk_key(&key, number)).map(|(_, piece)| piece))
             };
             let value = piece_bytes.join(first, next).and_then(|value| value.ok_or_else(damaged));
             Some(value.map(|value| (key, value)))
@@ -103,7 +103,7 @@ impl Tree {
 
     /// Makes the changes of an epoch, and waits until they are on the disk. They are made piece by piece: if this is cut
     /// off, they have to be made again.
-    pub(in crate::queue::sled) fn take_in(&self, table: &Table, epoch: u64) -> Result<(), Error> {
+    pub(in crate::queue::sled) fn accept(&self, table: &Memtable, epoch: u64) -> Result<(), Error> {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         for (key, change) in table.sorted() {
             if !matches!(change, Change::Put { fresh: true, .. }) {
@@ -149,7 +149,7 @@ impl Tree {
     fn remove(&self, key: &[u8], batch: &mut Batch) -> Result<(), Error> {
         for number in 0.. {
             let Some(piece) = self.piece(key, number)? else { break };
-            batch.remove(piece_key(key, number));
+            batch.remove(chunk_key(key, number));
             if !self.piece_bytes.goes_on(&piece) {
                 break;
             }
@@ -193,11 +193,11 @@ fn open_db(directory: &Path, segment_bytes: usize) -> ::sled::Result<Db> {
         .cache_capacity(CACHE_BYTES)
         .segment_size(segment_bytes)
         .flush_every_ms(None);
-    let mut tries = 0;
+    let mut attempts = 0;
     loop {
         match config.clone().open() {
-            Err(SledError::Io(error)) if tries < LOCK_TRIES && is_lock(&error) => {
-                tries += 1;
+            Err(SledError::Io(error)) if attempts < LOCK_TRIES && is_lock(&error) => {
+                attempts += 1;
                 std::thread::sleep(LOCK_PAUSE);
             }
             opened => return opened,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::engine::layout::Tag;
 use super::leases::{Address, read};
-use super::queue_state::Book;
+use super::queue_state::QueueState;
 use super::segment::{Place, State};
 use crate::queue::backoff::Backoff;
 use crate::queue::{
@@ -15,7 +15,7 @@ use crate::runtime::entropy::Entropy;
 
 /// A job handed out, without what lies on the disk.
 #[derive(Clone, Debug)]
-pub(in crate::queue::sled) struct Picked {
+pub(in crate::queue::sled) struct Claimed {
     pub(in crate::queue::sled) address: Address,
     pub(in crate::queue::sled) fence: Fence,
     pub(in crate::queue::sled) until: Timestamp,
@@ -26,9 +26,9 @@ pub(in crate::queue::sled) struct Picked {
     pub(in crate::queue::sled) group: Group,
 }
 
-impl Book {
+impl QueueState {
     /// Hands out jobs, if there are any.
-    pub(in crate::queue::sled) fn pick(&mut self, claim: &Claim, now: Timestamp) -> Vec<Picked> {
+    pub(in crate::queue::sled) fn pick(&mut self, claim: &Claim, now: Timestamp) -> Vec<Claimed> {
         self.advance(now);
         let found = claim
             .queues
@@ -48,34 +48,34 @@ impl Book {
     /// The next job of a queue, and when it came to be ready; one that the process was stopped at too often dies instead.
     fn next_of(&mut self, queue: u32, now: Timestamp) -> Option<(Place, Timestamp)> {
         loop {
-            let stretch = self.lanes.take(queue)?;
-            let place = Place { segment: stretch.segment, slot: stretch.first };
-            let segment = self.segments.get_if(stretch.segment, stretch.tag);
+            let range = self.lanes.take(queue)?;
+            let place = Place { segment: range.segment, slot: range.first };
+            let segment = self.segments.get_if(range.segment, range.tag);
             let Some(slot) = segment.map(|segment| segment.slots[usize::from(place.slot)]) else { continue };
             if slot.state != State::Ready {
                 continue;
             }
             let attempts_max = self.run_of(place).attempts_max;
             if !Self::is_exhausted(slot, attempts_max) {
-                return Some((place, stretch.ready));
+                return Some((place, range.ready));
             }
             let reason = format!("the process stopped in attempt {} of {attempts_max}", slot.attempts);
-            self.die(place, reason, now);
+            self.dead_letter(place, reason, now);
         }
     }
 
-    fn hand_out(&mut self, place: Place, ready: Timestamp, length: Duration, now: Timestamp) -> Picked {
+    fn hand_out(&mut self, place: Place, ready: Timestamp, length: Duration, now: Timestamp) -> Claimed {
         let address = self.address_of(place);
         let slot = self.segments.slot_mut(place);
         slot.attempts += 1;
         let attempt = slot.attempts;
-        self.turn_into(place, State::Held);
+        self.set_state(place, State::Held);
         self.mark_dirty(place);
         let (fence, until) = self.leases.grant(address, length, now);
         let lane = self.lanes.lane(self.run_of(place).lane);
         let queue = self.lanes.queues()[lane.queue as usize].name.clone();
         let enqueued = self.segments.get(place.segment).enqueued;
-        Picked { address, fence, until, attempt, enqueued, ready, queue, group: lane.group.clone() }
+        Claimed { address, fence, until, attempt, enqueued, ready, queue, group: lane.group.clone() }
     }
 
     /// Takes a sign of life; `length` is for a lease from before a restart.
@@ -104,7 +104,7 @@ impl Book {
         if slot.state != State::Ready || !self.forgive_lapse(place) && slot.attempts == 0 {
             return Pulse::Lost;
         }
-        self.turn_into(place, State::Held);
+        self.set_state(place, State::Held);
         Pulse::Continue { until: self.leases.adopt(address, number, length, now) }
     }
 
@@ -152,11 +152,11 @@ impl Book {
         let (slot, run) = (self.segments.slot(place), self.run_of(place));
         self.lanes.queue_of(run.lane).failed.add(now, 1);
         if Self::is_exhausted(slot, run.attempts_max) {
-            self.die(place, reason.to_owned(), now);
+            self.dead_letter(place, reason.to_owned(), now);
             return Ok(Redelivery::Dead);
         }
         let at = now.after(backoff.after(slot.attempts, entropy));
-        self.put_off(place, at);
+        self.delay(place, at);
         Ok(Redelivery::Retried { at })
     }
 
@@ -207,12 +207,12 @@ impl Book {
     pub(in crate::queue::sled) fn discard(&mut self, letters: &[u64]) {
         for letter in letters {
             self.dead.remove(*letter);
-            self.todo.add_key(Tag::Dead.key(*letter).to_vec(), false);
+            self.pending.add_key(Tag::Dead.key(*letter).to_vec(), false);
         }
     }
 
     /// Takes dead letters out, to be brought back by the committer.
-    pub(in crate::queue::sled) fn exhume(&mut self, jobs: &[JobId]) -> Vec<u64> {
+    pub(in crate::queue::sled) fn redrive(&mut self, jobs: &[JobId]) -> Vec<u64> {
         let letters = self.dead.find(jobs);
         for letter in &letters {
             self.dead.remove(*letter);
@@ -224,6 +224,6 @@ impl Book {
     pub(in crate::queue::sled) fn set_paused(&mut self, queue: &QueueName, paused: bool) {
         let index = self.lanes.queue(queue);
         self.lanes.queue_mut(index).paused = paused;
-        self.todo.add_key(Tag::Paused.named(queue.as_str()), paused);
+        self.pending.add_key(Tag::Paused.named(queue.as_str()), paused);
     }
 }

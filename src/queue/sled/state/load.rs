@@ -5,14 +5,14 @@ use std::sync::{Arc, Condvar};
 use super::super::engine::layout::{Dead, Head, Marks, Tag, damaged, decode, number};
 use super::super::engine::store::Store;
 use super::ids::Ids;
-use super::queue_state::Book;
+use super::queue_state::QueueState;
 use crate::queue::{Backoff, Error};
 use crate::runtime::entropy::Entropy;
 
 /// What the disk knew.
 pub(in crate::queue::sled) struct Opened {
     /// Taken out once it is in use.
-    pub(in crate::queue::sled) book: Option<Book>,
+    pub(in crate::queue::sled) state: Option<QueueState>,
     pub(in crate::queue::sled) ids: Ids,
     /// No number beyond this was given out.
     pub(in crate::queue::sled) bound: u64,
@@ -26,24 +26,24 @@ pub(in crate::queue::sled) fn read(
     backoff: Backoff,
 ) -> Result<Opened, Error> {
     let bound = store.bound()?;
-    let mut book = Book::new(entropy, bound, work, backoff.longest);
+    let mut state = QueueState::new(entropy, bound, work, backoff.longest);
     let mut ids = Ids::default();
-    read_segments(store, &mut book, &mut ids)?;
+    read_segments(store, &mut state, &mut ids)?;
     for entry in store.scan(Tag::Dead) {
         let dead: Dead = decode(&entry?.1)?;
-        book.dead.insert(dead.letter);
+        state.dead.insert(dead.letter);
     }
     for entry in store.scan(Tag::Paused) {
         let (key, _) = entry?;
         let name = std::str::from_utf8(&key[1..]).map_err(|_| damaged())?;
-        let queue = book.lanes.queue(&name.into());
-        book.lanes.queue_mut(queue).paused = true;
+        let queue = state.lanes.queue(&name.into());
+        state.lanes.queue_mut(queue).paused = true;
     }
-    Ok(Opened { book: Some(book), ids, bound })
+    Ok(Opened { state: Some(state), ids, bound })
 }
 
 /// Both kinds of values are in order of their segments: they are read side by side.
-fn read_segments(store: &Store, book: &mut Book, ids: &mut Ids) -> Result<(), Error> {
+fn read_segments(store: &Store, state: &mut QueueState, ids: &mut Ids) -> Result<(), Error> {
     let mut all_marks = store.scan(Tag::Marks).peekable();
     for entry in store.scan(Tag::Head) {
         let (key, head) = entry?;
@@ -55,7 +55,7 @@ fn read_segments(store: &Store, book: &mut Book, ids: &mut Ids) -> Result<(), Er
         let marks = all_marks.next_if(is_ours).transpose()?;
         let marks = marks.map(|(_, marks)| decode::<Marks>(&marks)).transpose()?;
         check(&head, marks.as_ref())?;
-        let index = book.admit(key, &head, marks.as_ref());
+        let index = state.admit(key, &head, marks.as_ref());
         add_names(store, ids, index, (key, &head.prints), marks.as_ref())?;
     }
     Ok(())

@@ -30,7 +30,7 @@ pub(in crate::queue::sled) struct Lookup {
 
 /// A job that becomes a dead letter; its name and payload are still in its segment.
 #[derive(Debug)]
-pub(in crate::queue::sled) struct Death {
+pub(in crate::queue::sled) struct NewDeadLetter {
     pub(in crate::queue::sled) sequence: u64,
     pub(in crate::queue::sled) address: Address,
     pub(in crate::queue::sled) queue: QueueName,
@@ -44,10 +44,10 @@ pub(in crate::queue::sled) struct Death {
 
 /// What waits to be written.
 #[derive(Debug, Default)]
-pub(in crate::queue::sled) struct Pile {
+pub(in crate::queue::sled) struct Batch {
     pub(in crate::queue::sled) requests: Vec<Request>,
     pub(in crate::queue::sled) lookups: Vec<Lookup>,
-    pub(in crate::queue::sled) deaths: Vec<Death>,
+    pub(in crate::queue::sled) dead_letters: Vec<NewDeadLetter>,
     /// Segments of which the disk is behind.
     pub(in crate::queue::sled) dirty: Vec<u32>,
     /// Other keys to be written, or removed.
@@ -56,19 +56,19 @@ pub(in crate::queue::sled) struct Pile {
     pub(in crate::queue::sled) erasures: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
-impl Pile {
+impl Batch {
     pub(in crate::queue::sled) fn is_empty(&self) -> bool {
-        let writes = self.requests.len() + self.deaths.len() + self.dirty.len() + self.keys.len();
+        let writes = self.requests.len() + self.dead_letters.len() + self.dirty.len() + self.keys.len();
         writes + self.lookups.len() + self.erasures.len() == 0
     }
 }
 
 /// Callers that do not wait for company any more.
-const CROWD: usize = 4;
+const CALLERS_MANY: usize = 4;
 
 /// How soon the pile is to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::queue::sled) enum Urgency {
+pub(in crate::queue::sled) enum FlushUrgency {
     /// Nobody waits.
     #[default]
     None,
@@ -80,28 +80,28 @@ pub(in crate::queue::sled) enum Urgency {
 
 /// The pile, and who waits for it.
 #[derive(Debug)]
-pub(in crate::queue::sled) struct Todo {
-    pile: Pile,
+pub(in crate::queue::sled) struct PendingWrites {
+    batch: Batch,
     waiting: Vec<oneshot::Sender<()>>,
     /// Those whose changes are being written; `None` while nothing is.
     writing: Option<Vec<oneshot::Sender<()>>>,
-    urgency: Urgency,
+    urgency: FlushUrgency,
     /// Whether the committer sleeps until it is told; otherwise it looks by itself before long.
     pub(in crate::queue::sled) asleep: bool,
     /// Why the store is to be opened again.
-    complaint: Option<Error>,
+    failure: Option<Error>,
     work: Arc<Condvar>,
 }
 
-impl Todo {
+impl PendingWrites {
     pub(in crate::queue::sled) fn new(work: Arc<Condvar>) -> Self {
-        let (pile, urgency) = (Pile::default(), Urgency::None);
-        Self { pile, waiting: Vec::new(), writing: None, urgency, asleep: false, complaint: None, work }
+        let (batch, urgency) = (Batch::default(), FlushUrgency::None);
+        Self { batch, waiting: Vec::new(), writing: None, urgency, asleep: false, failure: None, work }
     }
 
     pub(in crate::queue::sled) fn add_dirty(&mut self, segment: u32) {
         self.wake_if_asleep();
-        self.pile.dirty.push(segment);
+        self.batch.dirty.push(segment);
     }
 
     fn wake_if_asleep(&mut self) {
@@ -110,75 +110,79 @@ impl Todo {
         }
     }
 
-    pub(in crate::queue::sled) fn add_death(&mut self, death: Death) {
+    pub(in crate::queue::sled) fn add_dead_letter(&mut self, letter: NewDeadLetter) {
         self.wake_if_asleep();
-        self.pile.deaths.push(death);
+        self.batch.dead_letters.push(letter);
     }
 
     /// Writes a key without a value, or removes one.
     pub(in crate::queue::sled) fn add_key(&mut self, key: Vec<u8>, present: bool) {
         self.wake_if_asleep();
-        self.pile.keys.push((key, present));
+        self.batch.keys.push((key, present));
     }
 
     pub(in crate::queue::sled) fn add_request(&mut self, request: Request) {
-        self.pile.requests.push(request);
-        self.hurry(Urgency::Now);
+        self.batch.requests.push(request);
+        self.raise_urgency(FlushUrgency::Now);
     }
 
     pub(in crate::queue::sled) fn add_lookup(&mut self, lookup: Lookup) {
-        self.pile.lookups.push(lookup);
-        self.hurry(Urgency::Now);
+        self.batch.lookups.push(lookup);
+        self.raise_urgency(FlushUrgency::Now);
     }
 
     pub(in crate::queue::sled) fn add_erasure(&mut self, answer: oneshot::Sender<Result<(), Error>>) {
-        self.pile.erasures.push(answer);
-        self.hurry(Urgency::Now);
+        self.batch.erasures.push(answer);
+        self.raise_urgency(FlushUrgency::Now);
     }
 
     /// What to wait for until everything piled up so far is written; nothing, if it is.
     pub(in crate::queue::sled) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
         let (send, receive) = oneshot::channel();
-        if self.pile.is_empty() {
+        if self.batch.is_empty() {
             self.writing.as_mut()?.push(send);
         } else {
             self.waiting.push(send);
-            self.hurry(if self.waiting.len() < CROWD { Urgency::Soon } else { Urgency::Now });
+            self.raise_urgency(if self.waiting.len() < CALLERS_MANY {
+                FlushUrgency::Soon
+            } else {
+                FlushUrgency::Now
+            });
         }
         Some(receive)
     }
 
     /// Has the committer open the store again.
-    pub(in crate::queue::sled) fn complain(&mut self, complaint: Error) {
-        self.complaint.get_or_insert(complaint);
-        self.hurry(Urgency::Now);
+    pub(in crate::queue::sled) fn report_failure(&mut self, failure: Error) {
+        self.failure.get_or_insert(failure);
+        self.raise_urgency(FlushUrgency::Now);
     }
 
     /// Why the store is to be opened again, if it is.
-    pub(in crate::queue::sled) const fn complaint(&mut self) -> Option<Error> {
-        self.complaint.take()
+    pub(in crate::queue::sled) const fn failure(&mut self) -> Option<Error> {
+        self.failure.take()
     }
 
-    fn hurry(&mut self, urgency: Urgency) {
+    fn raise_urgency(&mut self, urgency: FlushUrgency) {
         if urgency > self.urgency {
             self.urgency = urgency;
             self.work.notify_one();
         }
     }
 
-    pub(in crate::queue::sled) fn urgency(&self) -> Urgency {
+    pub(in crate::queue::sled) fn urgency(&self) -> FlushUrgency {
         self.urgency
     }
 
     pub(in crate::queue::sled) fn is_empty(&self) -> bool {
-        self.pile.is_empty()
+        self.batch.is_empty()
     }
 
     /// Hands the pile to the committer, to be written.
-    pub(in crate::queue::sled) fn take(&mut self) -> Pile {
-        self.urgency = Urgency::None;
+    pub(in crate::queue::sled) fn take(&mut self) -> Batch {
+        self.urgency = FlushUrgency::None;
         self.writing = Some(std::mem::take(&mut self.waiting));
-        std::mem::take(&mut self.pile)
+        std::mem::take(&mut self.batch)
     }
 
     /// The pile is written: those who waited for it.
@@ -187,9 +191,9 @@ impl Todo {
     }
 
     /// Nothing more will be written: whoever waits finds that out.
-    pub(in crate::queue::sled) fn give_up(&mut self) {
-        self.pile = Pile::default();
-        self.complaint = None;
+    pub(in crate::queue::sled) fn abandon_all(&mut self) {
+        self.batch = Batch::default();
+        self.failure = None;
         self.waiting.clear();
         self.writing = None;
     }

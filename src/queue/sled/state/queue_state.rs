@@ -11,8 +11,8 @@ use super::super::engine::layout::{Head, Marks};
 use super::dead_letters::DeadLetters;
 use super::delays::{Delays, longest};
 use super::leases::{Address, Leases};
-use super::pending::{Death, Todo};
-use super::scheduler::{Lanes, Stretch};
+use super::pending::{NewDeadLetter, PendingWrites};
+use super::scheduler::{Scheduler, SlotRange};
 use super::segment::{Place, Run, Segment, Segments, Slot, State, tag_of};
 use crate::queue::{Error, LAPSES_PER_ATTEMPT};
 use crate::runtime::clock::Timestamp;
@@ -26,7 +26,7 @@ const NO_LANE: u32 = u32::MAX;
 pub(in crate::queue::sled) enum Ended {
     Closed,
     /// The store has failed and is being opened again.
-    Away(Arc<str>),
+    Recovering(Arc<str>),
     /// Nothing helps but another start.
     Failed(Arc<str>),
 }
@@ -35,19 +35,19 @@ impl Ended {
     pub(in crate::queue::sled) fn error(&self) -> Error {
         match self {
             Self::Closed => Error::Closed,
-            Self::Away(reason) | Self::Failed(reason) => Error::Storage(reason.to_string().into()),
+            Self::Recovering(reason) | Self::Failed(reason) => Error::Storage(reason.to_string().into()),
         }
     }
 }
 
 /// Everything the queue knows.
 #[derive(Debug)]
-pub(in crate::queue::sled) struct Book {
+pub(in crate::queue::sled) struct QueueState {
     pub(in crate::queue::sled) segments: Segments,
-    pub(in crate::queue::sled) lanes: Lanes,
+    pub(in crate::queue::sled) lanes: Scheduler,
     pub(in crate::queue::sled) leases: Leases,
     pub(in crate::queue::sled) dead: DeadLetters,
-    pub(in crate::queue::sled) todo: Todo,
+    pub(in crate::queue::sled) pending: PendingWrites,
     pub(in crate::queue::sled) ended: Option<Ended>,
     delays: Delays,
     /// Leases that ran out since the last one that counted as an attempt, of jobs with any.
@@ -60,7 +60,7 @@ pub(in crate::queue::sled) struct Book {
     next_number: u64,
 }
 
-impl Book {
+impl QueueState {
     /// An empty book; `work` is told when there is something to write. No failed job waits for longer than
     /// `backoff_longest`.
     pub(in crate::queue::sled) fn new(
@@ -71,10 +71,10 @@ impl Book {
     ) -> Self {
         Self {
             segments: Segments::default(),
-            lanes: Lanes::default(),
+            lanes: Scheduler::default(),
             leases: Leases::new(entropy),
             dead: DeadLetters::default(),
-            todo: Todo::new(work),
+            pending: PendingWrites::new(work),
             ended: None,
             delays: Delays::default(),
             lapses: HashMap::new(),
@@ -164,7 +164,7 @@ impl Book {
                 if state == State::Ready {
                     self.lanes.push_back(
                         run.lane,
-                        Stretch { segment: index, tag, first, count, since, ready: since },
+                        SlotRange { segment: index, tag, first, count, since, ready: since },
                     );
                 }
                 first += count;
@@ -194,7 +194,7 @@ impl Book {
     }
 
     /// Moves a living job to another state, and counts it there.
-    pub(in crate::queue::sled) fn turn_into(&mut self, place: Place, state: State) {
+    pub(in crate::queue::sled) fn set_state(&mut self, place: Place, state: State) {
         let lane = self.run_of(place).lane;
         let slot = self.segments.slot_mut(place);
         let before = std::mem::replace(&mut slot.state, state);
@@ -221,27 +221,27 @@ impl Book {
     pub(in crate::queue::sled) fn mark_dirty(&mut self, place: Place) {
         let segment = self.segments.get_mut(place.segment);
         if !std::mem::replace(&mut segment.dirty, true) {
-            self.todo.add_dirty(place.segment);
+            self.pending.add_dirty(place.segment);
         }
     }
 
     /// A job is done with.
     pub(in crate::queue::sled) fn finish(&mut self, place: Place) {
-        self.turn_into(place, State::Gone);
+        self.set_state(place, State::Gone);
         self.mark_dirty(place);
     }
 
     /// A job can be claimed from `ready` on, before all others of its lane.
     pub(in crate::queue::sled) fn put_first(&mut self, place: Place, ready: Timestamp) {
-        self.turn_into(place, State::Ready);
-        let (lane, stretch) = self.stretch_of(place, ready);
-        self.lanes.push_front(lane, stretch);
+        self.set_state(place, State::Ready);
+        let (lane, range) = self.range_of(place, ready);
+        self.lanes.push_front(lane, range);
     }
 
-    fn stretch_of(&self, place: Place, ready: Timestamp) -> (u32, Stretch) {
+    fn range_of(&self, place: Place, ready: Timestamp) -> (u32, SlotRange) {
         let segment = self.segments.get(place.segment);
         let (tag, since) = (tag_of(segment.key), segment.enqueued);
-        let stretch = Stretch {
+        let range = SlotRange {
             segment: place.segment,
             tag,
             first: place.slot,
@@ -249,22 +249,22 @@ impl Book {
             since,
             ready: ready.max(since),
         };
-        (segment.run_of(place.slot).lane, stretch)
+        (segment.run_of(place.slot).lane, range)
     }
 
     /// A job that has failed waits for a moment.
-    pub(in crate::queue::sled) fn put_off(&mut self, place: Place, until: Timestamp) {
-        self.turn_into(place, State::Delayed);
+    pub(in crate::queue::sled) fn delay(&mut self, place: Place, until: Timestamp) {
+        self.set_state(place, State::Delayed);
         self.delays.insert(place, until, self.backoff_longest);
         self.mark_dirty(place);
     }
 
     /// A job has used its attempts.
-    pub(in crate::queue::sled) fn die(&mut self, place: Place, reason: String, now: Timestamp) {
+    pub(in crate::queue::sled) fn dead_letter(&mut self, place: Place, reason: String, now: Timestamp) {
         let (address, run, slot) = (self.address_of(place), self.run_of(place), self.segments.slot(place));
         let sequence = self.number();
         let lane = self.lanes.lane(run.lane);
-        self.todo.add_death(Death {
+        self.pending.add_dead_letter(NewDeadLetter {
             sequence,
             address,
             queue: self.lanes.queues()[lane.queue as usize].name.clone(),
@@ -310,9 +310,9 @@ impl Book {
         if self.segments.slot(place).attempts > 0 {
             self.put_first(place, until);
         } else {
-            self.turn_into(place, State::Ready);
-            let (lane, stretch) = self.stretch_of(place, until);
-            self.lanes.push_back(lane, stretch);
+            self.set_state(place, State::Ready);
+            let (lane, range) = self.range_of(place, until);
+            self.lanes.push_back(lane, range);
         }
         self.mark_dirty(place);
     }
@@ -336,7 +336,7 @@ impl Book {
                 "the lease of attempt {} of {} ran out {LAPSES_PER_ATTEMPT} times",
                 slot.attempts, run.attempts_max
             );
-            self.die(place, reason, now);
+            self.dead_letter(place, reason, now);
         } else {
             self.put_first(place, until);
         }
@@ -362,7 +362,7 @@ impl Book {
 
     /// What to wait for until everything that was changed so far is on the disk; nothing, if it is.
     pub(in crate::queue::sled) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
-        self.todo.ticket()
+        self.pending.ticket()
     }
 }
 

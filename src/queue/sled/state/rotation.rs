@@ -6,13 +6,13 @@ use crate::queue::Group;
 
 /// The lanes of one queue and one priority that have ready jobs, in the order of their turns.
 #[derive(Debug, Default)]
-pub(in crate::queue::sled) struct Turns {
+pub(in crate::queue::sled) struct Rotation {
     families: VecDeque<Group>,
     /// None of these is empty.
     lanes: HashMap<Group, VecDeque<u32>>,
 }
 
-impl Turns {
+impl Rotation {
     /// Puts a lane behind the others of its family, and the family behind the others if it is new.
     pub(in crate::queue::sled) fn push_back(&mut self, family: &Group, lane: u32) {
         if let Some(lanes) = self.lanes.get_mut(family) {
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_family_of_many_lanes_has_one_turn_in_each_round() {
         let (large, small) = (Group::from("large"), Group::from("small"));
-        let mut turns = Turns::default();
+        let mut turns = Rotation::default();
         (0..3).for_each(|lane| turns.push_back(&large, lane));
         turns.push_back(&small, 10);
         turns.push_back(&small, 11);
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_lane_that_is_taken_out_leaves_no_turn_behind() {
         let group = Group::from("group");
-        let mut turns = Turns::default();
+        let mut turns = Rotation::default();
         turns.push_back(&group, 1);
         turns.push_back(&Group::from("other"), 2);
         turns.remove(&group, 1);

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::rotation::Turns;
+use super::rotation::Rotation;
 use super::segment::State;
 use crate::queue::meter::Meter;
 use crate::queue::{Group, QueueName};
@@ -18,7 +18,7 @@ const STRIDE: u64 = 1 << 20;
 
 /// Jobs in a row of one segment that were ready when they were put here; some may have left since.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::queue::sled) struct Stretch {
+pub(in crate::queue::sled) struct SlotRange {
     pub(in crate::queue::sled) segment: u32,
     /// See [`super::segment::tag_of`].
     pub(in crate::queue::sled) tag: u32,
@@ -37,7 +37,7 @@ pub(in crate::queue::sled) struct Lane {
     pub(in crate::queue::sled) priority: i8,
     pub(in crate::queue::sled) group: Group,
     family: Group,
-    ready: VecDeque<Stretch>,
+    ready: VecDeque<SlotRange>,
     /// Jobs that are not gone.
     live: u64,
 }
@@ -53,7 +53,7 @@ pub(in crate::queue::sled) struct Queue {
     pub(in crate::queue::sled) acked: Meter,
     pub(in crate::queue::sled) failed: Meter,
     /// Lanes with ready jobs, by priority: the front one is next.
-    bands: BTreeMap<Reverse<i8>, Turns>,
+    priorities: BTreeMap<Reverse<i8>, Rotation>,
     /// What it has paid for its jobs; the one that has paid least is next.
     paid: u64,
 }
@@ -67,7 +67,7 @@ impl Queue {
             enqueued: Meter::default(),
             acked: Meter::default(),
             failed: Meter::default(),
-            bands: BTreeMap::new(),
+            priorities: BTreeMap::new(),
             paid: 0,
         }
     }
@@ -89,7 +89,7 @@ impl Queue {
 
 /// All queues and lanes.
 #[derive(Debug, Default)]
-pub(in crate::queue::sled) struct Lanes {
+pub(in crate::queue::sled) struct Scheduler {
     queues: Vec<Queue>,
     queues_by_name: HashMap<QueueName, u32>,
     entries: Vec<Option<Lane>>,
@@ -97,7 +97,7 @@ pub(in crate::queue::sled) struct Lanes {
     by_name: HashMap<(u32, i8, Group), u32>,
 }
 
-impl Lanes {
+impl Scheduler {
     /// The queue of this name, which is made if there is none.
     pub(in crate::queue::sled) fn queue(&mut self, name: &QueueName) -> u32 {
         if let Some(queue) = self.queues_by_name.get(name) {
@@ -188,11 +188,11 @@ impl Lanes {
         }
         let (queue, priority, waits) = (entry.queue, entry.priority, !entry.ready.is_empty());
         let family = entry.family.clone();
-        let bands = &mut self.queues[queue as usize].bands;
-        if waits && let Some(band) = bands.get_mut(&Reverse(priority)) {
-            band.remove(&family, lane);
-            if band.is_empty() {
-                bands.remove(&Reverse(priority));
+        let priorities = &mut self.queues[queue as usize].priorities;
+        if waits && let Some(rotation) = priorities.get_mut(&Reverse(priority)) {
+            rotation.remove(&family, lane);
+            if rotation.is_empty() {
+                priorities.remove(&Reverse(priority));
             }
         }
         if let Some(entry) = self.entries[lane as usize].take() {
@@ -202,15 +202,15 @@ impl Lanes {
     }
 
     /// Puts ready jobs at the end of their lane.
-    pub(in crate::queue::sled) fn push_back(&mut self, lane: u32, stretch: Stretch) {
+    pub(in crate::queue::sled) fn push_back(&mut self, lane: u32, range: SlotRange) {
         self.line_up(lane);
-        self.lane_mut(lane).ready.push_back(stretch);
+        self.lane_mut(lane).ready.push_back(range);
     }
 
     /// Puts ready jobs at the front of their lane.
-    pub(in crate::queue::sled) fn push_front(&mut self, lane: u32, stretch: Stretch) {
+    pub(in crate::queue::sled) fn push_front(&mut self, lane: u32, range: SlotRange) {
         self.line_up(lane);
-        self.lane_mut(lane).ready.push_front(stretch);
+        self.lane_mut(lane).ready.push_front(range);
     }
 
     /// Gives a lane that gets its first ready job a turn, after the others.
@@ -218,7 +218,7 @@ impl Lanes {
         let entry = self.lane(lane);
         if entry.ready.is_empty() {
             let (queue, priority, family) = (entry.queue, Reverse(entry.priority), entry.family.clone());
-            self.queues[queue as usize].bands.entry(priority).or_default().push_back(&family, lane);
+            self.queues[queue as usize].priorities.entry(priority).or_default().push_back(&family, lane);
         }
     }
 
@@ -242,43 +242,43 @@ impl Lanes {
     }
 
     /// Takes the next job of a queue, which may have left since it was put there. The slot is in `first`.
-    pub(in crate::queue::sled) fn take(&mut self, queue: u32) -> Option<Stretch> {
+    pub(in crate::queue::sled) fn take(&mut self, queue: u32) -> Option<SlotRange> {
         let priority = self.next_band(queue)?;
-        let band = self.queues[queue as usize].bands.get_mut(&priority)?;
-        let lane = band.pop_front()?;
+        let rotation = self.queues[queue as usize].priorities.get_mut(&priority)?;
+        let lane = rotation.pop_front()?;
         let Lane { ready, family, .. } = self.entries[lane as usize].as_mut()?;
-        let stretch = ready.front_mut()?;
-        let taken = Stretch { count: 1, ..*stretch };
-        stretch.first += 1;
-        stretch.count -= 1;
-        if stretch.count == 0 {
+        let range = ready.front_mut()?;
+        let taken = SlotRange { count: 1, ..*range };
+        range.first += 1;
+        range.count -= 1;
+        if range.count == 0 {
             ready.pop_front();
         }
         if !ready.is_empty() {
-            band.push_back(family, lane);
-        } else if band.is_empty() {
-            self.queues[queue as usize].bands.remove(&priority);
+            rotation.push_back(family, lane);
+        } else if rotation.is_empty() {
+            self.queues[queue as usize].priorities.remove(&priority);
         }
         Some(taken)
     }
 
     /// The priority whose next job, had it the usual priority, would have come first.
     fn next_band(&self, queue: u32) -> Option<Reverse<i8>> {
-        let bands = &self.queues[queue as usize].bands;
-        if bands.len() == 1 {
-            return bands.keys().next().copied();
+        let priorities = &self.queues[queue as usize].priorities;
+        if priorities.len() == 1 {
+            return priorities.keys().next().copied();
         }
-        let due = |(Reverse(priority), band): (&Reverse<i8>, &Turns)| {
-            let since = self.lane(band.front()?).ready.front()?.since;
+        let due = |(Reverse(priority), rotation): (&Reverse<i8>, &Rotation)| {
+            let since = self.lane(rotation.front()?).ready.front()?.since;
             let credit = AGING.as_micros() as i64 * i64::from(*priority);
             Some((since.as_micros().saturating_sub(credit), Reverse(*priority)))
         };
-        bands.iter().filter_map(due).min().map(|(_, priority)| priority)
+        priorities.iter().filter_map(due).min().map(|(_, priority)| priority)
     }
 
     /// How long the oldest job of a queue that is ready has been there.
     pub(in crate::queue::sled) fn oldest(&self, queue: u32) -> Option<Timestamp> {
-        let lanes = self.queues[queue as usize].bands.values().flat_map(Turns::iter);
+        let lanes = self.queues[queue as usize].priorities.values().flat_map(Rotation::iter);
         lanes.filter_map(|lane| Some(self.lane(lane).ready.front()?.since)).min()
     }
 }

@@ -1,9 +1,8 @@
 //! Many sorted runs become one stream, without duplicates and without holding it.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
-use super::sorter::copy;
-use super::{Error, Pair, Reader};
+use super::{Error, Pair, Reader, Writer};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
 /// The bytes of a sorted run, as a pair file.
@@ -162,6 +161,15 @@ impl<S: Iterator<Item = Result<Pair, Error>>> Iterator for Merge<S> {
         self.ended = !matches!(next, Some(Ok(_)));
         next
     }
+}
+
+/// Writes `pairs`, in their order, as a pair file and returns their number.
+pub(super) fn copy(pairs: impl Iterator<Item = Result<Pair, Error>>, out: impl Write) -> Result<u64, Error> {
+    let mut writer = Writer::new(out);
+    for pair in pairs {
+        writer.push(&pair?)?;
+    }
+    Ok(writer.finish()?.1)
 }
 
 #[cfg(test)]

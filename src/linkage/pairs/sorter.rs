@@ -5,7 +5,7 @@ use std::mem;
 
 use rayon::slice::ParallelSliceMut;
 
-use super::merge::{Run, merge_runs};
+use super::merge::{Run, copy, merge_runs};
 use super::{Error, Pair, Writer};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
@@ -72,13 +72,4 @@ impl<'a> Sorter<'a> {
 
 fn write_all(pairs: &[Pair], out: impl Write) -> Result<u64, Error> {
     copy(pairs.iter().copied().map(Ok), out)
-}
-
-/// Writes `pairs`, in their order, as a pair file and returns their number.
-pub(super) fn copy(pairs: impl Iterator<Item = Result<Pair, Error>>, out: impl Write) -> Result<u64, Error> {
-    let mut writer = Writer::new(out);
-    for pair in pairs {
-        writer.push(&pair?)?;
-    }
-    Ok(writer.finish()?.1)
 }

@@ -10,28 +10,10 @@ use rayon::prelude::*;
 use super::decision::Decision;
 use super::search::{Bits, common_size, each_hit};
 use super::sieve::Sieve;
-use super::{Error, Hit, Kernel, Rows, Sides, Tuning, TuningCell};
+use super::{Error, Hit, Kernel, Rows, Sides, Tile, Tuning, TuningCell};
 use crate::linkage::pairs::{self, Pair, Sorter};
 use crate::linkage::scratch::Scratch;
 use crate::model::Threshold;
-
-/// Records of two datasets that are compared, each with each.
-#[derive(Clone, Copy, Debug)]
-pub struct Tile<'a> {
-    /// The datasets of the left and of the right rows; the left index is lower.
-    pub datasets: [u32; 2],
-    /// Records of the dataset with the lower index.
-    pub left: Rows<'a>,
-    /// Records of the other dataset.
-    pub right: Rows<'a>,
-}
-
-impl Tile<'_> {
-    /// Pairs of records to look at.
-    pub const fn comparisons(&self) -> u64 {
-        self.left.len() as u64 * self.right.len() as u64
-    }
-}
 
 /// How a part is compared.
 #[derive(Clone, Copy)]

@@ -5,29 +5,34 @@
 pub mod dice;
 pub mod tile;
 
-mod columns;
-mod compare;
-mod decision;
 mod error;
+mod footprint;
+mod hit;
 mod kernel;
-mod pace;
-mod packed;
-mod parts;
 mod rows;
-mod search;
+mod row_tile;
+mod columns;
+mod decision;
+mod pace;
+mod parts;
+mod tuning;
+mod packed;
 mod sides;
 mod sieve;
-mod tuning;
+mod search;
+mod compare;
 #[cfg(test)]
 mod agreement;
 #[cfg(test)]
 mod vectors;
 
-pub use compare::{Compared, Job, Tile, compare};
+pub use compare::{Compared, Job, compare};
 pub use error::Error;
+pub use hit::Hit;
 pub use kernel::{Kernel, Name as KernelName, Unavailable};
 pub use pace::expected_per_second;
+pub use row_tile::Tile;
 pub use rows::Rows;
-pub use search::{Hit, search};
+pub use search::search;
 pub use sides::Sides;
 pub use tuning::{Tuning, TuningCell};

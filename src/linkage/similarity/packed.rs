@@ -4,9 +4,9 @@
 use std::ops::Range;
 
 use super::decision::Decision;
+use super::footprint::Footprint;
 use super::kernel::{BLOCK_ROWS, Bytes, Kernel, RowSignatures, WORD_BLOCK_ROWS, Words};
 use super::rows::Rows;
-use super::sides::Footprint;
 use super::tuning::{Signatures, Tuning};
 
 /// Rows by popcount, the sparsest first.
@@ -21,7 +21,7 @@ pub(super) struct Packed {
     /// The signature at each position.
     signatures: Vec<u8>,
     /// At each position: how many common bits no count of its signature tells of.
-    untold: Vec<u32>,
+    uncovered: Vec<u32>,
 }
 
 impl Packed {
@@ -33,17 +33,18 @@ impl Packed {
         for (_, row) in &by_bits {
             words.push(rows.bytes(*row as usize));
         }
-        let Signatures { counts, told } = tuning.signatures(&words, kernel);
+        let Signatures { counts, covered } = tuning.signatures(&words, kernel);
         let (bits, rows): (Vec<u32>, _) = by_bits.into_iter().unzip();
-        let untold = bits.iter().zip(told).map(|(bits, told)| tuning.floor() + bits - told).collect();
-        Self { rows, bits, words, signatures: counts, untold }
+        let uncovered =
+            bits.iter().zip(covered).map(|(bits, covered)| tuning.floor() + bits - covered).collect();
+        Self { rows, bits, words, signatures: counts, uncovered }
     }
 }
 
 impl Footprint for Packed {
     fn bytes(&self) -> usize {
-        let Self { rows, bits, words, signatures, untold } = self;
-        words.bytes() + signatures.len() + size_of::<u32>() * (rows.len() + bits.len() + untold.len())
+        let Self { rows, bits, words, signatures, uncovered } = self;
+        words.bytes() + signatures.len() + size_of::<u32>() * (rows.len() + bits.len() + uncovered.len())
     }
 }
 
@@ -82,22 +83,24 @@ impl RowSide {
         RowSignatures { first: first as u32, counts, needed }
     }
 
-    /// Replaces `told` by the sums that the rows at `positions` ask of lanes of a block.
+    /// Replaces `covered` by the sums that the rows at `positions` ask of lanes of a block.
     pub(super) fn needed(
         &self,
         positions: Range<usize>,
         lanes: &LaneBits,
         decision: &Decision,
-        told: &mut Vec<u8>,
+        covered: &mut Vec<u8>,
     ) {
-        told.clear();
-        let mut untold = &self.packed.untold[positions.clone()];
+        covered.clear();
+        let mut uncovered = &self.packed.uncovered[positions.clone()];
         // Rows come by popcount, so what is the same for many of them is looked up once.
         for same in self.packed.bits[positions].chunk_by(|a, b| a == b) {
             let needed = decision.needed(same[0] + lanes.sparsest) + u32::from(lanes.start_max);
-            let (these, others) = untold.split_at(same.len());
-            told.extend(these.iter().map(|untold| needed.saturating_sub(*untold).min(u8::MAX.into()) as u8));
-            untold = others;
+            let (these, others) = uncovered.split_at(same.len());
+            covered.extend(
+                these.iter().map(|uncovered| needed.saturating_sub(*uncovered).min(u8::MAX.into()) as u8),
+            );
+            uncovered = others;
         }
     }
 }

@@ -6,17 +6,6 @@ use super::{Error, Kernel};
 use crate::linkage::pairs;
 use crate::model::Threshold;
 
-/// A candidate pair of two lists of records.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hit {
-    /// The Dice coefficient.
-    pub score: f64,
-    /// The row of the left list.
-    pub left: u32,
-    /// The row of the right list.
-    pub right: u32,
-}
-
 /// Finds every pair of rows whose Dice coefficient is at least `threshold`, less those that the
 /// popcount pre-filter drops ([`difference_max`](super::dice::difference_max); `left` is the dataset with the lower index).
 ///

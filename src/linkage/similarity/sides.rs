@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::footprint::Footprint;
 use super::packed::{LaneSide, RowSide};
 use super::rows::Rows;
 
@@ -18,13 +19,8 @@ const KEPT_BYTES: usize = 24 << 20;
 /// The ordered rows of a run that are kept, the latest ones. Dropping it frees them.
 #[derive(Debug, Default)]
 pub struct Sides {
-    pub(super) rows: Shelf<RowSide>,
-    pub(super) lanes: Shelf<LaneSide>,
-}
-
-/// Something that takes memory.
-pub(super) trait Footprint {
-    fn bytes(&self) -> usize;
+    pub(super) rows: SideCache<RowSide>,
+    pub(super) lanes: SideCache<LaneSide>,
 }
 
 /// Which rows, ordered in which way.
@@ -45,52 +41,52 @@ impl Key {
 }
 
 /// A side that is there, or that somebody is making.
-type Place<T> = Arc<OnceLock<Arc<T>>>;
+type Slot<T> = Arc<OnceLock<Arc<T>>>;
 
 /// Sides of one kind, the latest asked for last.
-pub(super) struct Shelf<T>(Mutex<VecDeque<(Key, Place<T>)>>);
+pub(super) struct SideCache<T>(Mutex<VecDeque<(Key, Slot<T>)>>);
 
-impl<T: Footprint> Shelf<T> {
+impl<T: Footprint> SideCache<T> {
     /// The side, made by the first who asks. Others wait meanwhile, so `make` must not wait for them: it stays on
     /// its thread.
     pub(super) fn get_or_make(&self, key: Option<Key>, make: impl FnOnce() -> T) -> Arc<T> {
         let Some(key) = key else { return Arc::new(make()) };
-        let place = self.place(key);
-        let side = Arc::clone(place.get_or_init(|| Arc::new(make())));
+        let slot = self.slot(key);
+        let side = Arc::clone(slot.get_or_init(|| Arc::new(make())));
         self.forget_oldest();
         side
     }
 
-    fn place(&self, key: Key) -> Place<T> {
-        let mut places = self.0.lock();
-        let known = places.iter().position(|(known, _)| *known == key);
-        let found = known.and_then(|at| places.remove(at)).unwrap_or_else(|| (key, Place::default()));
-        let place = Arc::clone(&found.1);
-        places.push_back(found);
-        place
+    fn slot(&self, key: Key) -> Slot<T> {
+        let mut slots = self.0.lock();
+        let known = slots.iter().position(|(known, _)| *known == key);
+        let found = known.and_then(|at| slots.remove(at)).unwrap_or_else(|| (key, Slot::default()));
+        let slot = Arc::clone(&found.1);
+        slots.push_back(found);
+        slot
     }
 
     fn forget_oldest(&self) {
-        let mut places = self.0.lock();
-        let size = |place: &Place<T>| place.get().map_or(0, |side| side.bytes());
-        let mut bytes: usize = places.iter().map(|(_, place)| size(place)).sum();
+        let mut slots = self.0.lock();
+        let size = |slot: &Slot<T>| slot.get().map_or(0, |side| side.bytes());
+        let mut bytes: usize = slots.iter().map(|(_, slot)| size(slot)).sum();
         while bytes > KEPT_BYTES
-            && let Some((_, place)) = places.pop_front()
+            && let Some((_, slot)) = slots.pop_front()
         {
-            bytes -= size(&place);
+            bytes -= size(&slot);
         }
     }
 }
 
-impl<T> Default for Shelf<T> {
+impl<T> Default for SideCache<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T> fmt::Debug for Shelf<T> {
+impl<T> fmt::Debug for SideCache<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Shelf").finish_non_exhaustive()
+        f.debug_tuple("SideCache").finish_non_exhaustive()
     }
 }
 
@@ -108,14 +104,14 @@ mod tests {
 
     #[test]
     fn the_latest_sides_are_kept_and_what_is_listed_never() {
-        let shelf = Shelf::default();
+        let cache = SideCache::default();
         let (matrix, ids) = ([0; 80], [0; 4]);
         let rows = Rows::all(&matrix, 8).unwrap();
         let key = |row: usize| Key::of(0, &rows.part(row..row + 1), 4);
-        let ask = |row, made| shelf.get_or_make(key(row), || Large(made)).0;
+        let ask = |row, made| cache.get_or_make(key(row), || Large(made)).0;
         assert_eq!([ask(0, 1), ask(0, 2), ask(1, 3), ask(0, 4)], [1, 1, 3, 1]);
         assert_eq!([ask(2, 5), ask(0, 6), ask(1, 7)], [5, 1, 7], "the oldest went");
         assert_eq!(Key::of(0, &Rows::listed(&matrix, 8, &ids).unwrap(), 4), None);
-        assert_eq!(shelf.get_or_make(None, || Large(8)).0, 8);
+        assert_eq!(cache.get_or_make(None, || Large(8)).0, 8);
     }
 }

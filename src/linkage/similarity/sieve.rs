@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::compare::Tile;
 use super::decision::Decision;
 use super::kernel::{BLOCK_ROWS, Block, Bytes, Candidate, Kernel, RowWords, WordBlock};
 use super::packed::{Form, LaneBits, LaneSide, RowSide};
+use super::row_tile::Tile;
 use super::rows::Rows;
 use super::sides::{Key, Sides};
 use super::tuning::Tuning;
@@ -36,7 +36,7 @@ pub(super) struct Effort {
 /// Lists that are used again and again.
 #[derive(Debug, Default)]
 struct Lists {
-    told: Vec<u8>,
+    covered: Vec<u8>,
     needed: Vec<u32>,
     survivors: Vec<Candidate>,
     counts: Vec<u32>,
@@ -123,8 +123,8 @@ impl<'a> Sieve<'a> {
         let lanes_end = self.lanes.packed.rows.len().min(first_lane as usize + form.block_rows()) as u32;
         match form {
             Form::Signatures(_) => {
-                self.rows.needed(first..last, lane_bits, self.decision, &mut lists.told);
-                let rows = self.rows.signatures(first, &lists.told);
+                self.rows.needed(first..last, lane_bits, self.decision, &mut lists.covered);
+                let rows = self.rows.signatures(first, &lists.covered);
                 self.kernel.sift(rows, &Block::new(first_lane, lines), &mut lists.survivors);
                 if lanes_end - first_lane < BLOCK_ROWS as u32 {
                     lists.survivors.retain(|(_, lane)| *lane < lanes_end);

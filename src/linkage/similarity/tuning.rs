@@ -41,7 +41,7 @@ pub(super) struct Signatures {
     /// For each row and part: the count above the floor.
     pub(super) counts: Vec<u8>,
     /// For each row: how many of its bits are in any part.
-    pub(super) told: Vec<u32>,
+    pub(super) covered: Vec<u32>,
 }
 
 impl Tuning {
@@ -88,8 +88,8 @@ impl Tuning {
         for row in sample.rows() {
             words.push(row);
         }
-        let Signatures { counts, told } = tuning.signatures(&words, kernel);
-        let mean = told.iter().sum::<u32>() / told.len() as u32;
+        let Signatures { counts, covered } = tuning.signatures(&words, kernel);
+        let mean = covered.iter().sum::<u32>() / covered.len() as u32;
         let common = decision.needed((2 * mean).min(16 * sample.encoding_bytes as u32));
         let by_part: Vec<Vec<u8>> = (0..tuning.parts())
             .map(|part| {
@@ -138,10 +138,10 @@ impl Tuning {
     pub(super) fn signatures(&self, words: &Words, kernel: Kernel) -> Signatures {
         const ROWS_AT_ONCE: u32 = 64;
         let rows = words.rows() as u32;
-        let mut told = Vec::with_capacity(words.rows());
+        let mut covered = Vec::with_capacity(words.rows());
         let mut counts = Vec::with_capacity(words.rows() * self.parts());
         if self.parts() == 0 {
-            return Signatures { counts, told: vec![0; words.rows()] };
+            return Signatures { counts, covered: vec![0; words.rows()] };
         }
         let (mut pairs, mut bits) = (Vec::new(), Vec::new());
         for first in (0..rows).step_by(ROWS_AT_ONCE as usize) {
@@ -151,12 +151,12 @@ impl Tuning {
             }
             kernel.count(words, &self.masks, &pairs, &mut bits);
             for bits in bits.chunks_exact(self.parts()) {
-                told.push(bits.iter().sum());
+                covered.push(bits.iter().sum());
                 let above = |(bits, floor): (&u32, &u8)| bits.saturating_sub(u32::from(*floor)) as u8;
                 counts.extend(bits.iter().zip(&self.floors).map(above));
             }
         }
-        Signatures { counts, told }
+        Signatures { counts, covered }
     }
 }
 

@@ -3,11 +3,8 @@
 use std::io::{self, BufReader, Read};
 
 use super::super::block::{DIGEST_BYTES, Digest};
-use super::header::{HEADER_BYTES, Header, INDEX, u32_at, u64_at};
+use super::header::{BLOCK_BYTES, HEADER_BYTES, Header, INDEX, u32_at, u64_at};
 use super::{Damage, Error, Span};
-
-/// Bytes of a block in the directory.
-pub(super) const BLOCK_BYTES: usize = 48;
 
 /// A block of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! The first bytes of an index.
 
 use super::Damage;
-use super::directory::BLOCK_BYTES;
+
+/// Bytes of a block in the directory.
+pub(super) const BLOCK_BYTES: usize = 48;
 
 /// Bytes of the matrix under one checksum.
 pub const CHUNK_BYTES: u64 = 1 << 20;

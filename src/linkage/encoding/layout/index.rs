@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::super::block::Digest;
-use super::directory::{Ascending, BLOCK_BYTES, Block};
-use super::header::{CHUNK_BYTES, HEADER_BYTES, Header, INDEX};
+use super::directory::{Ascending, Block};
+use super::header::{BLOCK_BYTES, CHUNK_BYTES, HEADER_BYTES, Header, INDEX};
 use super::{Damage, Span};
 
 /// An index, read where it lies.

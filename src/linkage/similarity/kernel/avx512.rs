@@ -215,25 +215,25 @@ impl Lanes for __m512i {
     }
 
     #[inline(always)]
-    unsafe fn spread(word: u32) -> Self {
+    unsafe fn splat(word: u32) -> Self {
         // SAFETY: the caller promises AVX-512.
         unsafe { _mm512_set1_epi32(word.cast_signed()) }
     }
 
     #[inline(always)]
-    unsafe fn smaller(self, other: Self) -> Self {
+    unsafe fn min_u8(self, other: Self) -> Self {
         // SAFETY: the caller promises AVX-512.
         unsafe { _mm512_min_epu8(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn plus(self, other: Self) -> Self {
+    unsafe fn saturating_add(self, other: Self) -> Self {
         // SAFETY: the caller promises AVX-512.
         unsafe { _mm512_adds_epu8(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn at_least(self, bound: Self) -> u64 {
+    unsafe fn ge_mask(self, bound: Self) -> u64 {
         // SAFETY: the caller promises AVX-512.
         unsafe { _mm512_cmpge_epu8_mask(self, bound) }
     }

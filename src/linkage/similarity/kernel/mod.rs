@@ -18,8 +18,9 @@
 
 mod lines;
 mod name;
-mod portable;
 mod sift;
+mod loops;
+mod portable;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -32,52 +33,9 @@ mod popcnt;
 use std::fmt;
 
 pub(super) use lines::{Bytes, Line, Words};
+use loops::{Costs, Loops, WordSieve};
 pub use name::Name;
-pub(super) use sift::{BLOCK_ROWS, Block, RowSignatures, RowWords, WORD_BLOCK_ROWS, WordBlock};
-
-/// A pair of rows, by position on either side.
-pub(super) type Candidate = (u32, u32);
-
-/// What a processor does for the search.
-trait Loops: Sync {
-    fn name(&self) -> Name;
-
-    /// What loops take on a processor of the kind, roughly.
-    fn costs(&self) -> Costs;
-
-    /// Bits set in both slices, which are equally long.
-    fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32;
-
-    /// Common bits of each pair of rows, in their order.
-    fn count(&self, left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>);
-
-    /// Appends the pairs that may be candidates.
-    fn sift(&self, rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>);
-
-    /// Counts every pair of a block, if this processor does that better than pair by pair.
-    fn word_sieve(&self) -> Option<&dyn WordSieve> {
-        None
-    }
-}
-
-/// Counts the common bits of every pair of a block of transposed words.
-trait WordSieve {
-    /// Appends the pairs that have the common bits which their row asks for.
-    fn sift_words(&self, rows: RowWords<'_>, block: &WordBlock<'_>, survivors: &mut Vec<Candidate>);
-
-    /// Nanoseconds to count 64 pairs by one line.
-    fn line_cost(&self) -> f64;
-}
-
-/// Nanoseconds.
-struct Costs {
-    /// To sift 64 pairs by a part.
-    part: f64,
-    /// To take a survivor up and decide it.
-    survivor: f64,
-    /// To count a line of a survivor.
-    line: f64,
-}
+pub(super) use sift::{BLOCK_ROWS, Block, Candidate, RowSignatures, RowWords, WORD_BLOCK_ROWS, WordBlock};
 
 /// The loops of one kind of processor. Exists only where the processor can run them.
 #[derive(Clone, Copy)]

@@ -57,25 +57,25 @@ impl Lanes for uint8x16_t {
     }
 
     #[inline(always)]
-    unsafe fn spread(word: u32) -> Self {
+    unsafe fn splat(word: u32) -> Self {
         // SAFETY: NEON is always there.
         unsafe { vreinterpretq_u8_u32(vdupq_n_u32(word)) }
     }
 
     #[inline(always)]
-    unsafe fn smaller(self, other: Self) -> Self {
+    unsafe fn min_u8(self, other: Self) -> Self {
         // SAFETY: NEON is always there.
         unsafe { vminq_u8(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn plus(self, other: Self) -> Self {
+    unsafe fn saturating_add(self, other: Self) -> Self {
         // SAFETY: NEON is always there.
         unsafe { vqaddq_u8(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn at_least(self, bound: Self) -> u64 {
+    unsafe fn ge_mask(self, bound: Self) -> u64 {
         // SAFETY: NEON is always there.
         let nibbles = unsafe {
             let kept = vcgeq_u8(self, bound);

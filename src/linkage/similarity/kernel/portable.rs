@@ -71,23 +71,23 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
-    unsafe fn spread(word: u32) -> Self {
+    unsafe fn splat(word: u32) -> Self {
         let bytes = word.to_ne_bytes();
         Self(std::array::from_fn(|lane| bytes[lane % 4]))
     }
 
     #[inline(always)]
-    unsafe fn smaller(self, other: Self) -> Self {
+    unsafe fn min_u8(self, other: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane].min(other.0[lane])))
     }
 
     #[inline(always)]
-    unsafe fn plus(self, other: Self) -> Self {
+    unsafe fn saturating_add(self, other: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane].saturating_add(other.0[lane])))
     }
 
     #[inline(always)]
-    unsafe fn at_least(self, bound: Self) -> u64 {
+    unsafe fn ge_mask(self, bound: Self) -> u64 {
         (0..16).map(|lane| u64::from(self.0[lane] >= bound.0[lane]) << lane).sum()
     }
 }

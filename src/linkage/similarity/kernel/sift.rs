@@ -5,8 +5,10 @@
 //! computed, in bytes that stick at 255, for many lanes at once. A sum that sticks keeps its pair: pairs
 //! may be kept for nothing, but are never lost.
 
-use super::Candidate;
 use super::lines::{Bytes, Words};
+
+/// A pair of rows, by position on either side.
+pub(in crate::linkage::similarity) type Candidate = (u32, u32);
 
 /// Records of the lane side that are sifted together.
 pub(in crate::linkage::similarity) const BLOCK_ROWS: usize = 256;
@@ -77,13 +79,13 @@ pub(super) trait Lanes: Copy {
     /// The bytes from `from` on, which must be valid for reads and aligned to their number.
     unsafe fn load(from: *const u8) -> Self;
     /// The four bytes of `word` again and again.
-    unsafe fn spread(word: u32) -> Self;
+    unsafe fn splat(word: u32) -> Self;
     /// The smaller of `self` and `other`.
-    unsafe fn smaller(self, other: Self) -> Self;
+    unsafe fn min_u8(self, other: Self) -> Self;
     /// `self + other`, at most 255.
-    unsafe fn plus(self, other: Self) -> Self;
+    unsafe fn saturating_add(self, other: Self) -> Self;
     /// A bit for each byte that is at least that of `bound`.
-    unsafe fn at_least(self, bound: Self) -> u64;
+    unsafe fn ge_mask(self, bound: Self) -> u64;
 }
 
 /// Sifts, holding `ROWS` x `VECTORS` sums in registers.
@@ -136,9 +138,9 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
             for part in 0..parts {
                 let lane: [V; VECTORS] = std::array::from_fn(|v| load(1 + part, v));
                 for r in 0..ROWS {
-                    let count = V::spread(*counts[r].add(part));
+                    let count = V::splat(*counts[r].add(part));
                     for v in 0..VECTORS {
-                        sums[r][v] = sums[r][v].plus(count.smaller(lane[v]));
+                        sums[r][v] = sums[r][v].saturating_add(count.min_u8(lane[v]));
                     }
                 }
             }
@@ -146,10 +148,10 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
             survivors.reserve(ROWS * VECTORS * V::COUNT + AT_ONCE);
             let mut end = survivors.as_mut_ptr().add(survivors.len());
             for r in 0..ROWS {
-                let needed = V::spread(u32::from(rows.needed[row + r]) * 0x0101_0101);
+                let needed = V::splat(u32::from(rows.needed[row + r]) * 0x0101_0101);
                 for v in 0..VECTORS {
                     let lane = block.first + (base + v * V::COUNT) as u32;
-                    let kept = sums[r][v].at_least(needed);
+                    let kept = sums[r][v].ge_mask(needed);
                     end = write_all(kept, rows.first + (row + r) as u32, lane, end);
                 }
             }

@@ -1,0 +1,21 @@
+//! A tile: rows of two datasets that are compared, each with each.
+
+use super::rows::Rows;
+
+/// Records of two datasets that are compared, each with each.
+#[derive(Clone, Copy, Debug)]
+pub struct Tile<'a> {
+    /// The datasets of the left and of the right rows; the left index is lower.
+    pub datasets: [u32; 2],
+    /// Records of the dataset with the lower index.
+    pub left: Rows<'a>,
+    /// Records of the other dataset.
+    pub right: Rows<'a>,
+}
+
+impl Tile<'_> {
+    /// Pairs of records to look at.
+    pub const fn comparisons(&self) -> u64 {
+        self.left.len() as u64 * self.right.len() as u64
+    }
+}

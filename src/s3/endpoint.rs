@@ -23,6 +23,7 @@ use super::routes::Routes;
 use super::service::{Results, Service};
 use super::sts::Sts;
 use super::validate;
+use crate::buckets::Buckets;
 use crate::edge::{AccessLog, ForwardedHost, RequestId};
 use crate::objects::Spool;
 use crate::runtime::clock::Stopwatch;

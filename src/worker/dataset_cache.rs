@@ -90,7 +90,7 @@ impl DatasetCache {
         let open = async {
             let (matrix, index) = futures::try_join!(self.objects.blob(&key), self.objects.blob(&index_key))?;
             let active = Arc::clone(active);
-            let verified = compute::aside(move || OpenDataset::verify(index, matrix, &active)).await;
+            let verified = compute::run_blocking(move || OpenDataset::verify(index, matrix, &active)).await;
             verified.map_err(|text| Error::panicked(&text))?
         };
         self.open.get_or_open(&key, open).await

@@ -197,7 +197,8 @@ impl Shared {
             }
             // A run may fill the disk until it ends; an upload that was accepted waits for it.
             (Err(error @ Error::DiskFull(_)), None) if matches!(active.job().task, Task::Ingest { .. }) => {
-                self.release_during(assignment, error, (Some(self.disk_full.record_failure()), OUTAGE_MAX)).await
+                self.release_during(assignment, error, (Some(self.disk_full.record_failure()), OUTAGE_MAX))
+                    .await
             }
             (Err(Error::Unreachable(_)), None) => {
                 self.pause().await;

@@ -6,7 +6,7 @@ use std::mem;
 use rayon::slice::ParallelSliceMut;
 
 use super::merge::{Run, copy, merge_runs};
-use super::{Error, Pair, Writer};
+use super::{Error, Pair};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
 /// Pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::decision::Decision;
 use super::search::{Bits, common_size, each_hit};
 use super::sieve::Sieve;
-use super::{Error, Hit, Kernel, Rows, Sides, Tile, Tuning, TuningCell};
+use super::{Error, Hit, Kernel, Sides, Tile, Tuning, TuningCell};
 use crate::linkage::pairs::{self, Pair, Sorter};
 use crate::linkage::scratch::Scratch;
 use crate::model::Threshold;

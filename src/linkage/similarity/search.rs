@@ -2,7 +2,7 @@
 
 use super::decision::Decision;
 use super::rows::Rows;
-use super::{Error, Kernel};
+use super::{Error, Hit, Kernel};
 use crate::linkage::pairs;
 use crate::model::Threshold;
 

@@ -15,7 +15,7 @@ use super::convert::{condition, etag, refusal, timestamp};
 use super::list::{KeyEncoding, owner, page_size};
 use super::object_headers::head_of;
 use super::put::receive;
-use crate::objects::buckets::{
+use crate::buckets::{
     Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsQuery,
 };
 

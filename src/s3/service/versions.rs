@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::Service;
 use super::list::{KeyEncoding, is_prefix, page_size, split};
-use crate::objects::buckets::{Entry, Query};
+use crate::buckets::{Entry, Query};
 
 /// The id of the one version.
 const VERSION: &str = "null";

@@ -9,7 +9,7 @@ use crate::linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
 use crate::model::{Outcome, RunId};
 use crate::objects::{self, Objects, Staged, keys};
 use crate::runtime::clock::Stopwatch;
-use crate::runtime::failpoint::{Moment, reach};
+use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::metrics;
 use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
@@ -37,7 +37,7 @@ pub(super) async fn work(
     let datasets = open(context, active, &plan, number, uploads).await?;
     let (tuning, sides) = context.tuning_cache.of(run, &datasets);
     let kind = kind(&plan)?;
-    reach(active.job().task.kind(), Moment::Opened).await;
+    hit(active.job().task.kind(), Moment::Opened).await;
     let task = Arc::new(CompareTask {
         objects: context.objects.clone(),
         active: Arc::clone(active),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::linkage::pairs::{Reader, Writer};
 use crate::linkage::scratch::Memory;
-use crate::linkage::similarity::dice;
+use crate::linkage::similarity::{Rows, dice};
 
 /// `count` encodings of `encoding_bytes` bytes, of which neighbours are alike.
 fn matrix(count: usize, encoding_bytes: usize, seed: u64) -> Vec<u8> {

@@ -17,10 +17,10 @@ const IN_CYCLES_MAX: [(&str, usize); 9] = [
     ("buckets", 3),
     ("config", 4),
     ("coordinator", 6),
-    ("linkage", 21),
+    ("linkage", 6),
     ("metadata", 5),
     ("objects", 6),
-    ("queue", 10),
+    ("queue", 2),
     ("s3", 3),
     ("system", 4),
 ];

@@ -4,7 +4,9 @@
     cargo build --release && python3 tests/bench/many_runs.py [400 1000 ...]
 
 For each number of runs, posted before the data arrives: seconds to post them, to list them, and from the last upload to
-the last result; and how long a small project of another client takes meanwhile.
+the last result; how much of a processor the server used for a run meanwhile; and how long a small project of another
+client takes meanwhile. The processor's time does not depend on what else the machine does: it must not grow with the
+number of runs.
 """
 
 import http.client
@@ -49,9 +51,9 @@ class Client:
         path = f"/projects/{project['project_id']}/runs"
         return [run["state"] for run in self.call("GET", path, project["result_token"])]
 
-    def wait(self, project):
+    def wait(self, project, pause):
         while any(state not in ("completed", "error") for state in self.states(project)):
-            time.sleep(0.02)
+            time.sleep(pause)
 
 
 def timed(work):
@@ -67,12 +69,18 @@ def small_project(port, out):
         project = client.project()
         client.upload(project)
         client.post_run(project)
-        client.wait(project)
+        client.wait(project, 0.02)
 
     out.append(timed(link))
 
 
-def measure(port, runs):
+def processor_ms(pid):
+    """The time of processors that a process has used, in milliseconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(port, pid, runs):
     client = Client(port)
     project = client.project()
     posted = timed(lambda: [client.post_run(project) for _ in range(runs)])
@@ -83,12 +91,15 @@ def measure(port, runs):
     def link():
         client.upload(project)
         other.start()
-        client.wait(project)
+        # A list of thousands of runs costs the server something too.
+        client.wait(project, 0.5)
 
+    used = processor_ms(pid)
     ended = timed(link)
+    used = processor_ms(pid) - used
     other.join()
     print(f"{runs:6} runs: posted {posted:6.2f} s, listed {1000 * listed:6.1f} ms, linked {ended:6.2f} s, "
-          f"another project {small[0]:5.2f} s", flush=True)
+          f"{used / runs:5.2f} ms of a processor a run, another project {small[0]:5.2f} s", flush=True)
 
 
 def main():
@@ -102,7 +113,7 @@ def main():
         try:
             port = int(next(re.search(r"API.*:(\d+)/", line) for line in server.stdout if "API" in line)[1])
             for runs in counts:
-                measure(port, runs)
+                measure(port, server.pid, runs)
         finally:
             server.terminate()
             server.wait()

@@ -126,7 +126,7 @@ impl Coordinator {
 
     /// Makes sure that a purge names nothing that is in use.
     async fn check_purge(&self, job: &Job, purge: &Purge) -> Result<(), Error> {
-        let state = self.0.store.project(job.project, Runs::All).await?;
+        let state = self.0.store.project(job.project, runs_of_purge(purge)).await?;
         if is_due(state.as_ref(), purge) {
             return Ok(());
         }
@@ -232,6 +232,14 @@ impl Coordinator {
 /// The run that a job works for, if it works for one.
 pub(super) fn runs_of(job: &Job) -> Runs {
     job.task.run().map_or(Runs::None, Runs::One)
+}
+
+/// The run whose objects a purge removes, if it is for one.
+fn runs_of_purge(purge: &Purge) -> Runs {
+    match purge {
+        Purge::Run(run) | Purge::Intermediate(run) => Runs::One(*run),
+        Purge::Project | Purge::Upload { .. } | Purge::Files { .. } | Purge::Entries { .. } => Runs::None,
+    }
 }
 
 /// The keys to the files that a party's upload names, if it needs any.

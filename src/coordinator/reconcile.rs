@@ -8,7 +8,7 @@ use super::maintenance::AGAIN;
 use super::{Coordinator, Error, Event, Refused, outbox};
 use crate::metadata::Runs;
 use crate::model::job::PURGES;
-use crate::model::{Job, ProjectId, ProjectState};
+use crate::model::{Job, ProjectId, ProjectState, RunId};
 use crate::queue::{DeadLetter, DeadQuery, Group, JobId, JobQuery, QueueName};
 
 /// Dead letters read at a time.
@@ -83,13 +83,10 @@ impl Coordinator {
     }
 
     async fn is_stalled(&self, project: &ProjectState) -> Result<bool, Error> {
-        if !self.0.store.outbox(1).await?.is_empty() {
-            return Ok(false);
-        }
         for group in jobs::wanted_groups(project) {
-            let query = JobQuery { group: Some(Group::from(group)), count: 1, ..JobQuery::default() };
-            if self.0.broker.jobs(&query, self.0.clock.steady()).await?.is_empty() {
-                return Ok(true);
+            if !self.0.broker.has_jobs(&Group::from(group), self.0.clock.steady()).await? {
+                // A run that has moved on since the project was read has its next job in the outbox.
+                return Ok(self.0.store.outbox(1).await?.is_empty());
             }
         }
         Ok(false)
@@ -124,9 +121,10 @@ impl Coordinator {
 
     /// The job of a dead letter, if its project still waits for it.
     async fn still_wanted(&self, letter: &DeadLetter) -> Result<Option<Job>, Error> {
-        let project = letter.job.as_str().split('/').next().and_then(ProjectId::parse);
-        let Some(project) = project else { return Ok(None) };
-        let Some(project) = self.0.store.project(project, Runs::Unended).await? else { return Ok(None) };
+        let mut names = letter.job.as_str().split('/');
+        let Some(project) = names.next().and_then(ProjectId::parse) else { return Ok(None) };
+        let runs = names.next().and_then(RunId::parse).map_or(Runs::None, Runs::One);
+        let Some(project) = self.0.store.project(project, runs).await? else { return Ok(None) };
         let wanted = jobs::wanted(&project, &self.0.rules);
         Ok(wanted.into_iter().find(|job| job.id() == letter.job.as_str()))
     }

@@ -266,6 +266,9 @@ pub trait Broker: Send + Sync {
     /// Jobs that wait or are held, in order of their sequence: about that in which they came.
     async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error>;
 
+    /// Whether any job of a group waits or is held. It costs the same however many jobs there are.
+    async fn has_jobs(&self, group: &Group, now: Timestamp) -> Result<bool, Error>;
+
     /// Depth, age and rate of every queue that has been seen.
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error>;
 

@@ -51,6 +51,7 @@ macro_rules! stories {
             a_dead_job_is_still_known
             a_released_job_has_lost_nothing
             a_cancelled_group_is_gone_and_its_holders_are_told
+            a_group_has_jobs_until_the_last_is_gone
             a_paused_queue_hands_out_nothing
             a_delayed_job_waits
             a_clock_that_was_ahead_makes_no_delay_longer
@@ -393,6 +394,30 @@ pub(super) async fn a_cancelled_group_is_gone_and_its_holders_are_told(fixture: 
     let queue = fixture.broker();
     assert_eq!(names(&claim(queue, 9, at(200)).await), ["b1"]);
     assert_eq!(queue.enqueue(&[of("a1", "a")], at(200)).await.unwrap(), 1, "the name is free");
+}
+
+pub(super) async fn a_group_has_jobs_until_the_last_is_gone(fixture: &mut impl Fixture) {
+    let queue = fixture.broker();
+    let of = |name: &str, in_queue: &str, group: &str| NewJob {
+        queue: in_queue.into(),
+        group: group.into(),
+        ..job(name)
+    };
+    let urgent = NewJob { priority: 3, ..of("a2", "q", "a") };
+    let later = NewJob { not_before: Some(at(50)), ..of("a3", "other", "a") };
+    queue.enqueue(&[of("a1", "q", "a"), urgent, later, of("b1", "q", "b")], at(0)).await.unwrap();
+    fixture.crash().await;
+    let queue = fixture.broker();
+    let has = async |group: &str, now| queue.has_jobs(&group.into(), now).await.unwrap();
+    for held in claim(queue, 9, at(1)).await {
+        assert!(has("a", at(1)).await, "{} is held, or was not the last", held.id.job.as_str());
+        queue.ack(&held.id, at(2)).await.unwrap();
+    }
+    assert!(!has("b", at(3)).await);
+    assert!(has("a", at(3)).await, "one is delayed in another queue");
+    queue.cancel_group(&"a".into(), at(3)).await.unwrap();
+    assert!(!has("a", at(4)).await);
+    assert!(!has("never", at(4)).await);
 }
 
 pub(super) async fn a_paused_queue_hands_out_nothing(fixture: &mut impl Fixture) {

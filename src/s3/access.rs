@@ -14,7 +14,7 @@ use super::policy::{Action, Policy, Resource};
 use super::session::{InvalidToken, Keys, Session};
 use crate::coordinator::Coordinator;
 use crate::metadata::Runs;
-use crate::model::ProjectState;
+use crate::model::ProjectId;
 use crate::runtime::clock::Clock;
 
 /// Carries the session token, in either form of signing.
@@ -31,7 +31,7 @@ pub struct AccessControl {
 
 /// What the caller of one request may do; among the extensions of every request that got past the gate.
 #[derive(Clone, Debug)]
-pub struct Rights(Option<Arc<Policy>>, Option<Arc<ProjectState>>);
+pub struct Rights(Option<Arc<Policy>>, Option<ProjectId>);
 
 impl Rights {
     /// Everything.
@@ -40,8 +40,8 @@ impl Rights {
     }
 
     /// The project that the caller's credentials end with.
-    pub fn project(&self) -> Option<&ProjectState> {
-        self.1.as_deref()
+    pub const fn project(&self) -> Option<ProjectId> {
+        self.1
     }
 
     /// Whether the caller may do `action` to `resource`.
@@ -79,15 +79,13 @@ impl AccessControl {
     }
 
     async fn require_project(&self, session: Session) -> S3Result<Rights> {
-        let mut project = None;
         if let Some(id) = session.project {
-            let found = self.coordinator.project(id, Runs::All).await.map_err(|error| unknown(&error))?;
+            let found = self.coordinator.project(id, Runs::None).await.map_err(|error| unknown(&error))?;
             if found.is_none() {
                 return Err(s3_error!(AccessDenied, "The credentials were revoked."));
             }
-            project = found.map(Arc::new);
         }
-        Ok(Rights(session.policy.map(Arc::new), project))
+        Ok(Rights(session.policy.map(Arc::new), session.project))
     }
 }
 

@@ -5,7 +5,8 @@ use s3s::{S3Error, S3Result, s3_error};
 
 use crate::coordinator::Coordinator;
 use crate::metadata::Runs;
-use crate::model::ProjectId;
+use crate::model::{Checksum, ProjectId};
+use crate::objects::{Key, keys};
 use crate::telemetry::chain;
 
 /// Finds out whether what keys belong to is still there. Cheap to clone.
@@ -47,6 +48,19 @@ impl Owners {
             Ok(None) => Err(s3_error!(AccessDenied, "There is no such project, or it was deleted.")),
             Err(error) => Err(unknown(&error)),
         }
+    }
+
+    /// The checksum of a file of scores, if the project has the run that made it.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable`.
+    pub(super) async fn checksum(&self, project: ProjectId, file: &Key) -> S3Result<Option<Checksum>> {
+        let runs = self.coordinator.runs(project).await.map_err(|error| unknown(&error))?;
+        let Some(listed) = runs.iter().find(|run| keys::score_file(run.id) == *file) else { return Ok(None) };
+        let found = self.coordinator.project(project, Runs::One(listed.id)).await;
+        let found = found.map_err(|error| unknown(&error))?;
+        let run = found.as_ref().and_then(|project| project.run(listed.id));
+        Ok(run.and_then(|run| run.checksum(file.name())).cloned())
     }
 }
 

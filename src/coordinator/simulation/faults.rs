@@ -162,6 +162,10 @@ impl Broker for FaultyBroker {
         call!(self, storage(), self.inner.jobs(query, now))
     }
 
+    async fn has_jobs(&self, group: &Group, now: Timestamp) -> Result<bool, queue::Error> {
+        call!(self, storage(), self.inner.has_jobs(group, now))
+    }
+
     async fn stats(&self, now: Timestamp) -> Result<Stats, queue::Error> {
         call!(self, storage(), self.inner.stats(now))
     }

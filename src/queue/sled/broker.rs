@@ -273,6 +273,12 @@ impl Broker for SledBroker {
         self.checked_read(inspect::jobs(&self.shared, query, now).await)
     }
 
+    async fn has_jobs(&self, group: &Group, now: Timestamp) -> Result<bool, Error> {
+        let mut state = self.shared.open_state()?;
+        state.advance(now);
+        Ok(!state.lanes.of_group(group).is_empty())
+    }
+
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error> {
         let mut state = self.shared.open_state()?;
         state.advance(now);

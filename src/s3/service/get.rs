@@ -19,6 +19,9 @@ use super::checksums::{Fields, with_checksum_and_type};
 use super::convert::{Conditions, Verdict, etag, http_date, parse_http_date, refusal, seconds};
 use super::ranges;
 use crate::buckets::{Chunks, Contents, Head, Object};
+use crate::model::Checksum;
+use crate::objects::Key;
+use crate::s3::access::Rights;
 
 /// The type of an object that came without one.
 const CONTENT_TYPE: &str = "binary/octet-stream";
@@ -30,7 +33,8 @@ impl Service {
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
         if let Some(key) = self.results.key(&input.bucket, &input.key) {
-            return self.results.get(&key, request.extensions.get(), input, &request.headers).await;
+            let checksum = self.known_checksum(&key, request.extensions.get()).await?;
+            return self.results.get(&key, checksum.as_ref(), input, &request.headers).await;
         }
         let conditions = Conditions {
             matching: input.if_match.as_ref(),
@@ -47,13 +51,22 @@ impl Service {
         }))
     }
 
+    /// The checksum of a file of scores, if the project that the caller's credentials end with has its run.
+    async fn known_checksum(&self, file: &Key, rights: Option<&Rights>) -> S3Result<Option<Checksum>> {
+        match rights.and_then(Rights::project) {
+            Some(project) => self.owners.checksum(project, file).await,
+            None => Ok(None),
+        }
+    }
+
     pub(super) async fn head_object(
         &self,
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = request.input;
         if let Some(key) = self.results.key(&input.bucket, &input.key) {
-            return self.results.head(&key, request.extensions.get()).await;
+            let checksum = self.known_checksum(&key, request.extensions.get()).await?;
+            return self.results.head(&key, checksum.as_ref()).await;
         }
         let conditions = Conditions {
             matching: input.if_match.as_ref(),

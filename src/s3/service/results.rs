@@ -15,7 +15,6 @@ use super::convert::{Conditions, Verdict, etag, seconds, unavailable};
 use super::ranges;
 use crate::model::Checksum;
 use crate::objects::{Chunks, Error, Found, Key, Objects, keys};
-use crate::s3::access::Rights;
 use crate::telemetry::chain;
 
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -38,11 +37,10 @@ impl Results {
     pub(super) async fn get(
         &self,
         key: &Key,
-        rights: Option<&Rights>,
+        checksum: Option<&Checksum>,
         input: GetObjectInput,
         headers: &HeaderMap,
     ) -> S3Result<S3Response<GetObjectOutput>> {
-        let checksum = rights.and_then(|rights| checksum(rights, key));
         let found = self.find(key, checksum).await?;
         let conditions = Conditions {
             matching: input.if_match.as_ref(),
@@ -78,9 +76,9 @@ impl Results {
     pub(super) async fn head(
         &self,
         key: &Key,
-        rights: Option<&Rights>,
+        checksum: Option<&Checksum>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
-        let found = self.find(key, rights.and_then(|rights| checksum(rights, key))).await?;
+        let found = self.find(key, checksum).await?;
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(found.size.cast_signed()),
@@ -105,12 +103,6 @@ impl Results {
             found => found.map_err(refusal),
         }
     }
-}
-
-/// What the object is known by: the caller's project has the run whose score file it is.
-fn checksum<'a>(rights: &'a Rights, key: &Key) -> Option<&'a Checksum> {
-    let run = rights.project()?.runs.iter().find(|run| keys::score_file(run.id) == *key)?;
-    run.checksum(key.name())
 }
 
 fn damaged(key: &Key, reason: &str) -> S3Error {

@@ -193,8 +193,12 @@ impl QueueState {
 
     fn places_of(&self, group: &Group) -> Vec<Place> {
         let mut places = Vec::new();
+        let lanes = self.lanes.of_group(group);
+        if lanes.is_empty() {
+            return places;
+        }
         for (index, segment) in self.segments.iter() {
-            for run in segment.runs.iter().filter(|run| self.lanes.is_of(run.lane, group)) {
+            for run in segment.runs.iter().filter(|run| lanes.contains(&run.lane)) {
                 let living =
                     run.slots().filter(|slot| segment.slots[usize::from(*slot)].state != State::Gone);
                 places.extend(living.map(|slot| Place { segment: index, slot }));

@@ -94,7 +94,8 @@ pub(in crate::queue::sled) struct Scheduler {
     queues_by_name: HashMap<QueueName, u32>,
     entries: Vec<Option<Lane>>,
     free: Vec<u32>,
-    by_name: HashMap<(u32, i8, Group), u32>,
+    /// The lanes of each group: one for each queue and priority.
+    by_group: HashMap<Group, Vec<u32>>,
 }
 
 impl Scheduler {
@@ -139,12 +140,12 @@ impl Scheduler {
 
     /// The lane of this group, which is made if there is none.
     pub(in crate::queue::sled) fn find_or_make(&mut self, queue: u32, priority: i8, group: &Group) -> u32 {
-        let name = (queue, priority, group.clone());
-        if let Some(lane) = self.by_name.get(&name) {
+        let is_it = |lane: &&u32| (self.lane(**lane).queue, self.lane(**lane).priority) == (queue, priority);
+        if let Some(lane) = self.of_group(group).iter().find(is_it) {
             return *lane;
         }
-        let (group, family) = (group.clone(), group.family());
-        let lane = Lane { queue, priority, group, family, ready: VecDeque::new(), live: 0 };
+        let (name, family) = (group.clone(), group.family());
+        let lane = Lane { queue, priority, group: name, family, ready: VecDeque::new(), live: 0 };
         let index = if let Some(index) = self.free.pop() {
             self.entries[index as usize] = Some(lane);
             index
@@ -152,7 +153,7 @@ impl Scheduler {
             self.entries.push(Some(lane));
             u32::try_from(self.entries.len() - 1).expect("there are fewer lanes than jobs")
         };
-        self.by_name.insert(name, index);
+        self.by_group.entry(group.clone()).or_default().push(index);
         index
     }
 
@@ -169,9 +170,9 @@ impl Scheduler {
         self.entries.get(lane as usize)?.as_ref()
     }
 
-    /// Whether a lane belongs to this group.
-    pub(in crate::queue::sled) fn is_of(&self, lane: u32, group: &Group) -> bool {
-        self.find_lane(lane).is_some_and(|lane| lane.group == *group)
+    /// The lanes of a group; none, if it has no living job.
+    pub(in crate::queue::sled) fn of_group(&self, group: &Group) -> &[u32] {
+        self.by_group.get(group).map_or(&[], Vec::as_slice)
     }
 
     /// Counts living jobs in.
@@ -196,8 +197,16 @@ impl Scheduler {
             }
         }
         if let Some(entry) = self.entries[lane as usize].take() {
-            self.by_name.remove(&(queue, priority, entry.group));
+            self.forget_lane(lane, &entry.group);
             self.free.push(lane);
+        }
+    }
+
+    fn forget_lane(&mut self, lane: u32, group: &Group) {
+        let Some(lanes) = self.by_group.get_mut(group) else { return };
+        lanes.retain(|kept| *kept != lane);
+        if lanes.is_empty() {
+            self.by_group.remove(group);
         }
     }
 

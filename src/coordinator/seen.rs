@@ -3,12 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::model::run::Progress;
 use crate::model::{ProjectId, ProjectState, Run, RunId, RunState};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::metrics;
 
 /// The stages of a run, as labels, in the order in which it goes through them.
 const STAGES: [&str; 3] = ["waiting", "comparing", "finalizing"];
+
+/// A block with this part of a run's comparisons is too large.
+const LARGE_SHARE: f64 = 0.5;
+/// Runs with fewer comparisons are done at once, whatever their blocks are.
+const COMPARISONS_MIN: u64 = 1_000_000;
 
 /// What a run was before an event.
 #[derive(Debug)]
@@ -17,6 +23,7 @@ pub(super) struct Seen {
     state: RunState,
     /// How many stages it had left behind.
     stages: usize,
+    planned: bool,
 }
 
 /// What the runs of a project are.
@@ -25,6 +32,7 @@ pub(super) fn look_at(project: &ProjectState) -> Vec<Seen> {
         id: run.id,
         state: run.state.clone(),
         stages: stages_behind(project, run).count(),
+        planned: run.progress.is_some(),
     };
     project.runs.iter().map(seen).collect()
 }
@@ -53,6 +61,9 @@ pub(super) fn tell(id: ProjectId, before: &[Seen], after: Option<&ProjectState>)
             log(id, run);
             count(after, run, old.map_or(0, |seen| seen.stages));
         }
+        if let Some(progress) = run.progress.as_ref().filter(|_| old.is_some_and(|seen| !seen.planned)) {
+            tell_largest_block(id, run.id, progress);
+        }
     }
 }
 
@@ -76,6 +87,26 @@ fn log(project: ProjectId, run: &Run) {
         RunState::Failed { message, stage } => {
             tracing::warn!(project.id = %project, run.id = %id, stage, duration_ms, "run failed: {message}");
         }
+    }
+}
+
+/// Records the largest block of a run that has just been planned; warns if most of the work is in it.
+fn tell_largest_block(project: ProjectId, run: RunId, progress: &Progress) {
+    let (Some(&largest), Some(share)) = (progress.largest_blocks.first(), progress.largest_block_share())
+    else {
+        return;
+    };
+    metrics::largest_block(largest, share);
+    if share >= LARGE_SHARE && progress.comparisons_total >= COMPARISONS_MIN {
+        tracing::warn!(
+            project.id = %project,
+            run.id = %run,
+            comparisons = progress.comparisons_total,
+            largest_blocks = ?progress.largest_blocks,
+            "one block has {:.0} % of the run's comparisons, so blocking saves little; leave out values that many records \
+             share, such as empty ones, when blocks are made",
+            share * 100.0
+        );
     }
 }
 

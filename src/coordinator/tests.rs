@@ -111,7 +111,7 @@ impl Story {
 
     fn plan(&mut self, parts: u32) -> &mut Self {
         let job = self.job(|task| matches!(task, Task::Plan { .. }));
-        self.report(job, Outcome::Planned { parts, comparisons: 100 })
+        self.report(job, Outcome::Planned { parts, comparisons: 100, largest_blocks: vec![90, 10] })
     }
 
     fn compare(&mut self, number: u32, pairs: u64) -> &mut Self {
@@ -394,7 +394,7 @@ fn the_files_of_scores_go_with_their_project() {
     let mut story = Story::new(2, ResultType::SimilarityScores);
     story.upload(0, 8).upload(1, 8).ingest().post().unwrap();
     let plan = story.job(|task| matches!(task, Task::Plan { .. }));
-    story.report(plan, Outcome::Planned { parts: 0, comparisons: 0 });
+    story.report(plan, Outcome::Planned { parts: 0, comparisons: 0, largest_blocks: Vec::new() });
     let Next { effects, .. } = next(story.project.clone(), &Event::Deleted, &rules()).unwrap();
     let purges = |wanted: &Purge| {
         let is = |effect: &&Effect| matches!(effect, Effect::Enqueue(job) if job.task == Task::Purge(wanted.clone()));
@@ -421,7 +421,7 @@ fn a_project_goes_when_its_last_run_ended_long_ago_and_nothing_goes_on() {
 fn crowded(contents: [Contents; 2]) -> ProjectState {
     let parties = contents.map(|contents| Party { contents, uploads: 1, ..Party::new(HASH) });
     let progress =
-        || Progress { parts: 2, applied: BitSet::below(2), comparisons_total: 4, comparisons: 0, pairs: 0 };
+        || Progress { parts: 2, applied: BitSet::below(2), comparisons_total: 4, ..Progress::default() };
     let ready = parties.iter().all(|party| party.dataset().is_some());
     let states = [
         RunState::Created,
@@ -522,7 +522,7 @@ fn every_event(project: &ProjectState, upload: &Upload, dataset: &Dataset) -> Ve
         events.extend([
             Event::RunDeleted(run),
             Event::RunStarted { run, at: at(6) },
-            report(plan(), Outcome::Planned { parts: 2, comparisons: 4 }),
+            report(plan(), Outcome::Planned { parts: 2, comparisons: 4, largest_blocks: vec![4] }),
             report(plan(), rejected()),
             report(compare.clone(), Outcome::Compared { comparisons: 2, pairs: 1 }),
             report(compare, Outcome::Compared { comparisons: 2, pairs: 1_000 }),

@@ -5,8 +5,8 @@ use super::{jobs, sizes};
 use crate::model::job::group_of_run;
 use crate::model::run::Progress;
 use crate::model::{
-    BitSet, Contents, Dataset, Job, Keyring, Outcome, Party, ProjectState, Purge, Reference, ResultType, Run,
-    RunId, RunState, Seed, Summary, Task, TokenHash, Upload,
+    Contents, Dataset, Job, Keyring, Outcome, Party, ProjectState, Purge, Reference, ResultType, Run, RunId,
+    RunState, Seed, Summary, Task, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -205,8 +205,10 @@ impl Step<'_> {
                     self.fail_run(run, message, at);
                 }
             }
-            (Task::Plan { run, .. }, Outcome::Planned { parts, comparisons }) => {
-                self.planned(*run, *parts, *comparisons, at, seed);
+            (Task::Plan { run, .. }, Outcome::Planned { parts, comparisons, largest_blocks }) => {
+                let blocks = if self.project.uses_blocking { largest_blocks.clone() } else { Vec::new() };
+                let progress = Progress::planned(*parts, *comparisons, blocks);
+                self.planned(*run, progress, at, seed);
             }
             (Task::Compare { run, part, .. }, Outcome::Compared { comparisons, pairs }) => {
                 self.compared(*run, *part, *comparisons, *pairs, at);
@@ -300,17 +302,12 @@ impl Step<'_> {
         }
     }
 
-    fn planned(&mut self, id: RunId, parts: u32, comparisons: u64, at: Timestamp, seed: &Seed) {
+    fn planned(&mut self, id: RunId, progress: Progress, at: Timestamp, seed: &Seed) {
         let permutes = self.project.result_type == ResultType::Permutations;
         let Some(run) = self.run(id).filter(|run| run.progress.is_none() && !run.has_ended()) else { return };
         run.started.get_or_insert(at);
-        run.progress = Some(Progress {
-            parts,
-            applied: BitSet::below(parts),
-            comparisons_total: comparisons,
-            comparisons: 0,
-            pairs: 0,
-        });
+        let parts = progress.parts;
+        run.progress = Some(progress);
         run.seed = permutes.then(|| seed.clone());
         run.times.latest = Some(at);
         run.times.compared = (parts == 0).then_some(at);

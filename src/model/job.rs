@@ -186,6 +186,9 @@ pub enum Outcome {
         parts: u32,
         /// Comparisons of all of them.
         comparisons: u64,
+        /// Comparisons of the largest blocks, the largest first.
+        #[serde(default)]
+        largest_blocks: Vec<u64>,
     },
     /// A part is compared.
     Compared {

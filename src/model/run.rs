@@ -87,7 +87,7 @@ pub enum RunState {
 }
 
 /// The sums over the compared parts of a planned run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Parts of the plan.
     pub parts: u32,
@@ -95,10 +95,26 @@ pub struct Progress {
     pub applied: BitSet,
     /// Comparisons of the whole plan.
     pub comparisons_total: u64,
+    /// Comparisons of the largest blocks of the plan, the largest first; none without blocks, or where an older version
+    /// made the plan.
+    pub largest_blocks: Vec<u64>,
     /// Comparisons of the applied parts.
     pub comparisons: u64,
     /// Candidate pairs of the applied parts, duplicates between blocks counted every time.
     pub pairs: u64,
+}
+
+impl Progress {
+    /// The progress of a run that has just been planned.
+    pub fn planned(parts: u32, comparisons_total: u64, largest_blocks: Vec<u64>) -> Self {
+        Self { parts, applied: BitSet::below(parts), comparisons_total, largest_blocks, ..Self::default() }
+    }
+
+    /// The part of all comparisons that the largest block has, from 0 to 1; none without blocks.
+    pub fn largest_block_share(&self) -> Option<f64> {
+        let largest = *self.largest_blocks.first()?;
+        Some((largest as f64 / self.comparisons_total.max(1) as f64).min(1.0))
+    }
 }
 
 /// The totals of a completed run.
@@ -213,8 +229,7 @@ mod tests {
     fn time_in_which_the_server_was_away_is_no_work() {
         let mut run = run(RunState::Comparing);
         let applied = BitSet::below(4);
-        run.progress =
-            Some(Progress { parts: 4, applied, comparisons_total: 1_000, comparisons: 0, pairs: 0 });
+        run.progress = Some(Progress { parts: 4, applied, comparisons_total: 1_000, ..Progress::default() });
         assert_eq!((run.rate(), run.comparing_for()), (None, None));
         run.times.latest = Some(at(10));
         run.times.part_reported(at(15));

@@ -26,6 +26,10 @@ enum Kind {
     Short,
     /// Seconds, sorted by size; the bounds suit jobs and runs.
     Long,
+    /// Parts of a whole, sorted by size.
+    Ratio,
+    /// Numbers of things, sorted by size.
+    Amount,
 }
 
 struct Family {
@@ -88,6 +92,10 @@ families! {
     RUN_SECONDS: Long = "entityd_run_duration_seconds";
     /// Time that runs took for a stage (waiting, comparing, finalizing) that they completed, by result type and stage.
     RUN_STAGE_SECONDS: Long = "entityd_run_stage_duration_seconds";
+    /// The part of a run's comparisons that its largest block has, of runs with blocks.
+    LARGEST_BLOCK_RATIO: Ratio = "entityd_run_largest_block_ratio";
+    /// Comparisons of the largest block of a run, of runs with blocks.
+    LARGEST_BLOCK: Amount = "entityd_run_largest_block_comparisons";
     /// Projects that exist.
     PROJECTS: Gauge = "entityd_projects";
     /// Time that calls of the object store took, by operation.
@@ -136,6 +144,10 @@ const SHORT: [f64; 14] =
 /// Bounds for jobs and runs, in seconds.
 const LONG: [f64; 15] =
     [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_200.0, 3_600.0, 14_400.0];
+/// Bounds for parts of a whole.
+const RATIO: [f64; 8] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99];
+/// Bounds for numbers of things.
+const AMOUNT: [f64; 7] = [1e3, 1e5, 1e7, 1e8, 1e9, 1e10, 1e12];
 
 static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -155,6 +167,8 @@ fn install() -> Option<PrometheusHandle> {
             Kind::Counter | Kind::Gauge => continue,
             Kind::Short => SHORT.as_slice(),
             Kind::Long => LONG.as_slice(),
+            Kind::Ratio => RATIO.as_slice(),
+            Kind::Amount => AMOUNT.as_slice(),
         };
         let matcher = Matcher::Full(family.name.to_owned());
         builder = builder.set_buckets_for_metric(matcher, bounds).expect("there are bounds");
@@ -181,7 +195,9 @@ fn describe() {
         match kind {
             Kind::Counter => metrics::describe_counter!(*name, *help),
             Kind::Gauge => metrics::describe_gauge!(*name, *help),
-            Kind::Short | Kind::Long => metrics::describe_histogram!(*name, *help),
+            Kind::Short | Kind::Long | Kind::Ratio | Kind::Amount => {
+                metrics::describe_histogram!(*name, *help);
+            }
         }
     }
 }
@@ -309,6 +325,12 @@ pub fn run(result_type: &'static str, outcome: &'static str, seconds: f64) {
     metrics::histogram!(RUN_SECONDS, "result_type" => result_type, "outcome" => outcome).record(seconds);
 }
 
+/// Counts the largest block of a run that was planned.
+pub fn largest_block(comparisons: u64, share: f64) {
+    metrics::histogram!(LARGEST_BLOCK_RATIO).record(share);
+    metrics::histogram!(LARGEST_BLOCK).record(comparisons as f64);
+}
+
 /// Counts a stage that a run has left behind.
 pub fn stage(result_type: &'static str, stage: &'static str, seconds: f64) {
     metrics::histogram!(RUN_STAGE_SECONDS, "result_type" => result_type, "stage" => stage).record(seconds);
@@ -434,6 +456,6 @@ mod tests {
 
     #[test]
     fn bounds_ascend() {
-        assert!(SHORT.is_sorted() && LONG.is_sorted());
+        assert!([&SHORT[..], &LONG, &RATIO, &AMOUNT].iter().all(|bounds| bounds.is_sorted()));
     }
 }

@@ -151,7 +151,11 @@ fn outcome(job: &Job) -> Outcome {
         }
         Task::Plan { run, .. } => {
             let parts = parts_of(*run);
-            Outcome::Planned { parts, comparisons: u64::from(parts) * COMPARISONS }
+            Outcome::Planned {
+                parts,
+                comparisons: u64::from(parts) * COMPARISONS,
+                largest_blocks: Vec::new(),
+            }
         }
         Task::Compare { .. } => Outcome::Compared { comparisons: COMPARISONS, pairs: PAIRS },
         Task::Finalize { .. } => {

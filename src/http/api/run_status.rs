@@ -9,7 +9,7 @@ use crate::http::State;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::responses::{Fault, Guarded};
-use crate::model::{ProjectState, Run, RunState};
+use crate::model::{ProjectState, Run, RunState, run};
 use crate::runtime::clock::Timestamp;
 
 /// The progress of a run. Its state decides which members are present.
@@ -49,8 +49,24 @@ pub(in crate::http) struct RunStatus {
     /// The estimated time at which the comparisons are done; `null` unless they are under way.
     #[schema(schema_with = crate::http::schemas::perhaps_timestamp)]
     eta: Option<String>,
+    /// The blocks with the most comparisons; absent without blocking, and before the run is planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    largest_blocks: Option<LargestBlocks>,
     /// The time at which each stage began and ended.
     stage_times: Vec<StageTime>,
+}
+
+/// The blocks with the most comparisons of a run. A block that nearly all records have in common makes blocking useless:
+/// leave out such values, for instance empty ones, when blocks are made.
+#[derive(Serialize, ToSchema)]
+struct LargestBlocks {
+    /// Comparisons of each, the largest first; at most five.
+    #[schema(example = json!([324_000_000, 40_000]))]
+    comparisons: Vec<u64>,
+    /// The part of the run's comparisons that the largest one has.
+    #[schema(minimum = 0, maximum = 1, example = 0.98)]
+    share: f64,
 }
 
 /// The time at which a stage began and ended.
@@ -136,6 +152,7 @@ fn rendered(project: &ProjectState, run: &Run, now: Timestamp) -> RunStatus {
         waiting_for: None,
         rate: run.rate().map(|rate| rate.round() as u64),
         eta: run.comparing_for().map(|left| now.after(left).to_string()),
+        largest_blocks: run.progress.as_ref().and_then(largest_blocks),
         stage_times: stage_times(project, run),
     };
     match (&run.state, project.error()) {
@@ -150,6 +167,11 @@ fn rendered(project: &ProjectState, run: &Run, now: Timestamp) -> RunStatus {
         _ => {}
     }
     status
+}
+
+fn largest_blocks(progress: &run::Progress) -> Option<LargestBlocks> {
+    let share = progress.largest_block_share()?;
+    Some(LargestBlocks { comparisons: progress.largest_blocks.clone(), share })
 }
 
 fn fail(status: &mut RunStatus, message: &str) {
@@ -219,7 +241,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::run;
     use crate::model::{BitSet, Contents, Party, ResultType, RunId, Summary, Threshold, Token};
 
     fn project(result_type: ResultType) -> ProjectState {
@@ -236,7 +257,7 @@ mod tests {
             if comparisons > 0 {
                 applied.insert(0);
             }
-            run::Progress { parts: 2, applied, comparisons_total, comparisons, pairs: 0 }
+            run::Progress { parts: 2, applied, comparisons_total, comparisons, ..run::Progress::default() }
         });
         let id = RunId::from_bytes([8; 24]);
         Run {
@@ -294,6 +315,15 @@ mod tests {
         assert_eq!(status["time_started"], "1970-01-01T00:00:02");
         assert_eq!(status["current_stage"]["progress"]["absolute"], 25);
         assert_eq!(status["current_stage"]["progress"]["relative"], 0.25);
+    }
+
+    #[test]
+    fn the_largest_blocks_are_shown_once_they_are_known() {
+        let mut planned = run(RunState::Comparing, Some((0, 100)));
+        assert_eq!(shown(&project(ResultType::Groups), &planned).get("largest_blocks"), None);
+        planned.progress.as_mut().unwrap().largest_blocks = vec![90, 10];
+        let status = shown(&project(ResultType::Groups), &planned);
+        assert_eq!(status["largest_blocks"], json!({"comparisons": [90, 10], "share": 0.9}));
     }
 
     #[test]

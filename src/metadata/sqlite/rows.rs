@@ -265,10 +265,10 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
         .prepare_cached(
             "INSERT INTO runs (project, id, name, notes, threshold, added, started, ended, state, stage, message,
                                found_pairs, groups, checksums, parts, applied, comparisons_total, comparisons,
-                               pairs, seed, ready, compared, latest, worked, settled)
+                               pairs, seed, ready, compared, latest, worked, settled, largest_blocks)
              VALUES (:project, :id, :name, :notes, :threshold, :added, :started, :ended, :state, :stage, :message,
                      :found_pairs, :groups, :checksums, :parts, :applied, :comparisons_total, :comparisons,
-                     :pairs, :seed, :ready, :compared, :latest, :worked, :settled)
+                     :pairs, :seed, :ready, :compared, :latest, :worked, :settled, :largest_blocks)
              ON CONFLICT (id) DO UPDATE SET
                  started = excluded.started, ended = excluded.ended, state = excluded.state,
                  stage = excluded.stage, message = excluded.message, found_pairs = excluded.found_pairs,
@@ -277,7 +277,7 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
                  comparisons_total = excluded.comparisons_total, comparisons = excluded.comparisons,
                  pairs = excluded.pairs, seed = excluded.seed, ready = excluded.ready,
                  compared = excluded.compared, latest = excluded.latest, worked = excluded.worked,
-                 settled = excluded.settled",
+                 settled = excluded.settled, largest_blocks = excluded.largest_blocks",
         )
         .map_err(unavailable)?;
     let (state, failure, summary) = match &run.state {
@@ -316,6 +316,7 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
             ":latest": run.times.latest.map(Timestamp::as_micros),
             ":worked": run.times.worked.as_micros() as i64,
             ":settled": run.settled.map(Timestamp::as_micros),
+            ":largest_blocks": progress.and_then(|progress| json_of_some(&progress.largest_blocks)),
         })
         .map(drop)
         .map_err(unavailable)
@@ -352,15 +353,19 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
     })
 }
 
-/// Encodes checksums for storage; `None` if there are none.
-fn json_of_some(checksums: &[Checksum]) -> Option<String> {
-    let text = || serde_json::to_string(checksums).expect("names and numbers are JSON");
-    (!checksums.is_empty()).then(text)
+/// Encodes a list for storage; `None` if it is empty.
+fn json_of_some(list: &[impl Serialize]) -> Option<String> {
+    (!list.is_empty()).then(|| text(&list))
 }
 
 fn checksums(row: &Row<'_>) -> Result<Vec<Checksum>, Error> {
     let Some(text) = get::<Option<String>>(row, "checksums")? else { return Ok(Vec::new()) };
     serde_json::from_str(&text).map_err(|_| damaged("checksums of a result"))
+}
+
+fn largest_blocks(row: &Row<'_>) -> Result<Vec<u64>, Error> {
+    let Some(text) = get::<Option<String>>(row, "largest_blocks")? else { return Ok(Vec::new()) };
+    serde_json::from_str(&text).map_err(|_| damaged("largest blocks of a run"))
 }
 
 fn progress(row: &Row<'_>) -> Result<Option<Progress>, Error> {
@@ -369,6 +374,7 @@ fn progress(row: &Row<'_>) -> Result<Option<Progress>, Error> {
         parts,
         applied: BitSet::from_bytes(get(row, "applied")?),
         comparisons_total: get_u64(row, "comparisons_total")?,
+        largest_blocks: largest_blocks(row)?,
         comparisons: get_u64(row, "comparisons")?,
         pairs: get_u64(row, "pairs")?,
     }))

@@ -1,10 +1,11 @@
 //! A run's comparisons are cut into parts.
 
+use std::io::Read;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::linkage::encoding::layout::Directory;
-use crate::linkage::similarity::tile::{self, Plan, Planned};
+use crate::linkage::similarity::tile::{self, LargestBlocks, Plan, Planned};
 use crate::model::{Outcome, RunId, Threshold};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
@@ -34,27 +35,31 @@ pub(super) async fn work(
     comparisons_per_job: Option<u64>,
 ) -> Result<Outcome, Error> {
     let key = keys::plan(active.job().project, run);
-    if !context.objects.exists(&key).await? {
-        let indexes = indexes(active, uploads);
+    let indexes = indexes(active, uploads);
+    let (objects, active_job) = (context.objects.clone(), Arc::clone(active));
+    let task = PlanTask { objects, active: active_job, indexes: indexes.clone(), threshold };
+    let largest = if context.objects.exists(&key).await? {
+        let read = compute::run_blocking(move || task.largest_blocks()).await;
+        read.map_err(|text| Error::panicked(&text))??
+    } else {
         let aim = if let Some(aim) = comparisons_per_job {
             aim
         } else {
             let bytes = encoding_bytes(context, &indexes).await?;
             usual_aim(context.rate.per_second(Kind::of(bytes, threshold)))
         };
-        let task =
-            PlanTask { objects: context.objects.clone(), active: Arc::clone(active), indexes, threshold };
         let planned =
             compute::run_blocking(move || task.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
-        let staged = planned.map_err(|text| Error::panicked(&text))??;
+        let (planned, staged) = planned.map_err(|text| Error::panicked(&text))??;
         context.publish(active, [(key.clone(), staged)]).await?;
-    }
+        planned.largest
+    };
     let blob = context.objects.blob(&key).await?;
     let plan = Plan::parse(&blob).map_err(|damage| blob.damaged(damage.to_string()))?;
     let parts = u32::try_from(plan.parts()).map_err(|_| blob.damaged("it has too many parts"))?;
     let comparisons = plan.comparisons();
     context.objects.confirm(&blob).await?;
-    Ok(Outcome::Planned { parts, comparisons })
+    Ok(Outcome::Planned { parts, comparisons, largest_blocks: largest.into_comparisons() })
 }
 
 fn usual_aim(comparisons_per_second: f64) -> u64 {
@@ -86,10 +91,10 @@ struct PlanTask {
 
 impl PlanTask {
     /// Plans with parts as small as `aim`, unless those would be too many.
-    fn plan(&self, aim: NonZeroU64) -> Result<Staged, Error> {
+    fn plan(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
         let (planned, staged) = self.attempt(aim)?;
         if planned.parts <= PARTS_MAX {
-            return Ok(staged);
+            return Ok((planned, staged));
         }
         drop(staged);
         let larger = planned.comparisons.div_ceil(PARTS_MAX / 2).max(aim.get().saturating_mul(2));
@@ -97,14 +102,23 @@ impl PlanTask {
     }
 
     fn attempt(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
-        let mut directories = Vec::with_capacity(self.indexes.len());
-        for key in &self.indexes {
-            directories.push(Directory::open(Cancellable::new(self.objects.read(key)?, &self.active))?);
-        }
+        let directories = self.directories()?;
         let scratch = Cancellable::new(self.objects.clone(), &self.active);
         let mut plan = Cancellable::new(self.objects.stage()?, &self.active);
         let planned = tile::plan(directories, self.threshold, aim, &scratch, &mut plan)?;
         Ok((planned, plan.into_inner()))
+    }
+
+    /// The largest blocks of a plan that another attempt has published.
+    fn largest_blocks(&self) -> Result<LargestBlocks, Error> {
+        Ok(tile::largest_blocks(self.directories()?)?)
+    }
+
+    fn directories(&self) -> Result<Vec<Directory<impl Read>>, Error> {
+        let open = |key| -> Result<_, Error> {
+            Ok(Directory::open(Cancellable::new(self.objects.read(key)?, &self.active))?)
+        };
+        self.indexes.iter().map(open).collect()
     }
 }
 

@@ -126,7 +126,7 @@ impl Fixture {
         let uploads = datasets.iter().map(|dataset| dataset.upload).collect();
         let task = Task::Plan { run: RUN, uploads, threshold: threshold(), comparisons_per_job };
         match self.work(task).await.unwrap() {
-            Outcome::Planned { parts, comparisons } => (parts, comparisons),
+            Outcome::Planned { parts, comparisons, .. } => (parts, comparisons),
             outcome => panic!("{outcome:?}"),
         }
     }

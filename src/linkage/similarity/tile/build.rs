@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 
 use super::cut;
 use super::entry::Entry;
+use super::largest::LargestBlocks;
 use super::plan::{Dataset, PLAN, PlanHeader};
 use crate::linkage::encoding::layout::{Block, Damage, Directory, Error, Section};
 use crate::linkage::scratch::Scratch;
@@ -14,12 +15,14 @@ use crate::model::Threshold;
 const ENTRIES_MAX: usize = 100_000;
 
 /// What a plan came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// Its parts; 0 if no two datasets share a block.
     pub parts: u64,
     /// Comparisons in all parts.
     pub comparisons: u64,
+    /// The blocks with the most comparisons.
+    pub largest: LargestBlocks,
 }
 
 /// Writes the plan of a run over the datasets whose indexes are `directories` (none of them read
@@ -41,21 +44,57 @@ pub fn plan<R: Read>(
 ) -> Result<Planned, Error> {
     let datasets = datasets_of(&directories)?;
     let mut parts = Parts::create(scratch, aim.get())?;
+    each_block(&mut directories, |sharing| parts.push_block(sharing))?;
+    parts.finish(&datasets, threshold, &mut out)
+}
+
+/// The blocks of the datasets whose indexes are `directories` with the most comparisons, as in [`Planned`]. Reads each
+/// directory once.
+///
+/// # Errors
+/// As [`plan`].
+pub fn largest_blocks<R: Read>(mut directories: Vec<Directory<R>>) -> Result<LargestBlocks, Error> {
+    let mut largest = LargestBlocks::default();
+    each_block(&mut directories, |sharing| {
+        largest.add(entries_of(sharing).map(|entry| entry.comparisons()).fold(0, u64::saturating_add));
+        Ok(())
+    })?;
+    Ok(largest)
+}
+
+/// Hands over every block with the datasets that have it.
+fn each_block<R: Read>(
+    directories: &mut [Directory<R>],
+    mut take: impl FnMut(&[(u32, Block)]) -> Result<(), Error>,
+) -> Result<(), Error> {
     let (mut heads, mut sharing) = (Vec::new(), Vec::new());
-    for directory in &mut directories {
+    for directory in &mut *directories {
         heads.push(directory.next_block()?);
     }
     while let Some(digest) = heads.iter().flatten().map(|block| block.digest).min() {
         sharing.clear();
-        for (dataset, (head, directory)) in heads.iter_mut().zip(&mut directories).enumerate() {
+        for (dataset, (head, directory)) in heads.iter_mut().zip(&mut *directories).enumerate() {
             if let Some(block) = head.take_if(|block| block.digest == digest) {
                 sharing.push((dataset as u32, block));
                 *head = directory.next_block()?;
             }
         }
-        parts.push_block(&sharing)?;
+        take(&sharing)?;
     }
-    parts.finish(&datasets, threshold, &mut out)
+    Ok(())
+}
+
+/// Every two of the datasets that have a block.
+fn entries_of(sharing: &[(u32, Block)]) -> impl Iterator<Item = Entry> {
+    sharing.iter().enumerate().flat_map(move |(position, &(left_dataset, left))| {
+        let others = sharing[position + 1..].iter();
+        others.map(move |&(right_dataset, right)| Entry {
+            left_dataset,
+            right_dataset,
+            left: left.span,
+            right: right.span,
+        })
+    })
 }
 
 fn datasets_of<R: Read>(directories: &[Directory<R>]) -> Result<Vec<Dataset>, Error> {
@@ -72,6 +111,7 @@ struct Parts {
     bundle: Vec<Entry>,
     bundle_comparisons: u64,
     comparisons: u64,
+    largest: LargestBlocks,
     table: Section,
     entries: Section,
 }
@@ -83,18 +123,19 @@ impl Parts {
             bundle: Vec::new(),
             bundle_comparisons: 0,
             comparisons: 0,
+            largest: LargestBlocks::default(),
             table: Section::create(scratch)?,
             entries: Section::create(scratch)?,
         })
     }
 
-    /// Every two of the datasets that have a block.
     fn push_block(&mut self, sharing: &[(u32, Block)]) -> Result<(), Error> {
-        for (position, &(left_dataset, left)) in sharing.iter().enumerate() {
-            for &(right_dataset, right) in &sharing[position + 1..] {
-                self.push(Entry { left_dataset, right_dataset, left: left.span, right: right.span })?;
-            }
+        let mut comparisons = 0_u64;
+        for entry in entries_of(sharing) {
+            comparisons = comparisons.saturating_add(entry.comparisons());
+            self.push(entry)?;
         }
+        self.largest.add(comparisons);
         Ok(())
     }
 
@@ -163,6 +204,6 @@ impl Parts {
         self.table.copy_to(out)?;
         self.entries.copy_to(out)?;
         out.flush().map_err(Error::Sink)?;
-        Ok(Planned { parts: head.parts, comparisons: head.comparisons })
+        Ok(Planned { parts: head.parts, comparisons: head.comparisons, largest: self.largest })
     }
 }

@@ -39,13 +39,15 @@
 mod build;
 mod cut;
 mod entry;
+mod largest;
 mod plan;
 mod stored;
 
 #[cfg(test)]
 mod tests;
 
-pub use build::{Planned, plan};
+pub use build::{Planned, largest_blocks, plan};
 pub use entry::Entry;
+pub use largest::LargestBlocks;
 pub use plan::{Dataset, Part, Plan, PlanHeader};
 pub use stored::Stored;

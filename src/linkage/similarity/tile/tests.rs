@@ -41,9 +41,33 @@ fn planned(indexes: &[Vec<u8>], aim: u64) -> Result<Vec<u8>, layout::Error> {
     let directories = indexes.iter().map(|index| Directory::open(&**index).unwrap()).collect();
     let mut out = Vec::new();
     let planned = plan(directories, threshold(), NonZeroU64::new(aim).unwrap(), &Memory, &mut out)?;
+    assert_eq!(planned.largest.clone().into_comparisons(), largest(indexes));
     let parsed = Plan::parse(&out).unwrap();
     assert_eq!((parsed.parts(), parsed.comparisons()), (planned.parts, planned.comparisons));
     Ok(out)
+}
+
+fn largest(indexes: &[Vec<u8>]) -> Vec<u64> {
+    let directories = indexes.iter().map(|index| Directory::open(&**index).unwrap()).collect();
+    largest_blocks(directories).unwrap().into_comparisons()
+}
+
+fn largest_by_definition(datasets: &[Blocks]) -> Vec<u64> {
+    let names: BTreeSet<&String> = datasets.iter().flat_map(Blocks::keys).collect();
+    let of = |name: &String| {
+        let alone = |blocks: &Blocks| {
+            blocks
+                .iter()
+                .filter(|(block, _)| *block == name)
+                .map(|(block, records)| (block.clone(), records.clone()))
+                .collect()
+        };
+        by_definition(&datasets.iter().map(alone).collect::<Vec<Blocks>>()).len() as u64
+    };
+    let mut all: Vec<u64> = names.into_iter().map(of).filter(|comparisons| *comparisons > 0).collect();
+    all.sort_unstable_by(|left, right| right.cmp(left));
+    all.truncate(5);
+    all
 }
 
 fn parts_of<'a>(plan: &Plan<'a>) -> Vec<Part<'a>> {
@@ -95,6 +119,7 @@ proptest! {
         let expected = by_definition(&datasets);
         prop_assert_eq!(plan.comparisons(), expected.len() as u64);
         prop_assert_eq!(comparisons(&plan, &indexes), expected);
+        prop_assert_eq!(largest(&indexes), largest_by_definition(&datasets));
         prop_assert_eq!(plan.part(plan.parts()).unwrap().is_none(), true);
         for part in parts_of(&plan) {
             prop_assert!(part.comparisons() <= aim || part.entries().len() == 1);

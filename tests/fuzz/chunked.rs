@@ -1,9 +1,9 @@
 //! Any bytes as a body in chunks (`aws-chunked`), a tilde standing for 64 KiB: whatever the pieces in which it comes,
 //! what passes is what the body says, in chunks that are small unless they are signed; and what says nothing is
-//! refused, not passed on. The corpus is replayed by `tests/appliance/fuzz.rs`.
+//! refused, not passed on. What is decoded is what is in the chunks. The corpus is replayed by `tests/appliance/fuzz.rs`.
 
 use bytes::Bytes;
-use entityd::s3::chunked::{CHUNK_BYTES, Cutter, SIGNED_BYTES_MAX};
+use entityd::s3::chunked::{CHUNK_BYTES, Cutter, Decoder, SIGNED_BYTES_MAX};
 
 static TILDE: [u8; 64 << 10] = [b'x'; 64 << 10];
 /// A body of more bytes than this tells nothing new.
@@ -49,7 +49,25 @@ pub(super) fn check(data: &[u8]) {
             );
             assert_eq!(joined(&passed), joined(said));
         }
+        check_decoded(&body, step);
     }
+}
+
+/// Panics if a decoder makes something else of a body than what its chunks hold, signed or not.
+fn check_decoded(body: &[u8], step: usize) {
+    let (mut decoder, mut out) = (Decoder::default(), Vec::new());
+    let fed = body.chunks(step).try_for_each(|piece| decoder.feed(Bytes::copy_from_slice(piece), &mut out));
+    let decoded = fed.and_then(|()| decoder.finish());
+    let Some(said) = read_with(body, usize::MAX) else {
+        assert!(decoded.is_err(), "what is not in chunks is refused");
+        return;
+    };
+    let Ok(trailers) = decoded else { return };
+    let data: Vec<u8> = said.chunks.iter().flat_map(|(_, chunk)| chunk.iter().copied()).collect();
+    assert_eq!(out.concat(), data);
+    let text = String::from_utf8(said.rest).expect("a list of headers is text");
+    let lines = text.split_once("\r\n").map_or("", |(_, behind)| behind).split("\r\n");
+    assert_eq!(trailers.len(), lines.filter(|line| !line.is_empty()).count());
 }
 
 /// The same with chunks that have no signature put together.
@@ -67,7 +85,12 @@ fn joined(said: &Said) -> (Vec<(&str, Vec<u8>)>, &[u8]) {
 }
 
 /// Reads a body in one go; none if it is not one from beginning to end.
-fn read(mut body: &[u8]) -> Option<Said> {
+fn read(body: &[u8]) -> Option<Said> {
+    read_with(body, SIGNED_BYTES_MAX as usize)
+}
+
+/// The same, with chunks of so many bytes that have a signature of their own.
+fn read_with(mut body: &[u8], signed_bytes_max: usize) -> Option<Said> {
     let mut said = Said::default();
     loop {
         let end = body.iter().position(|byte| *byte == b'\n')? + 1;
@@ -82,7 +105,7 @@ fn read(mut body: &[u8]) -> Option<Said> {
             said.rest = [extension.as_bytes(), b"\r\n", rest].concat();
             return Some(said);
         }
-        if !extension.is_empty() && size as u64 > SIGNED_BYTES_MAX || rest.len() < size {
+        if !extension.is_empty() && size > signed_bytes_max || rest.len() < size {
             return None;
         }
         let (chunk, rest) = rest.split_at(size);

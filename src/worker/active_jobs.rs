@@ -1,4 +1,4 @@
-//! The jobs that are in hand.
+//! The jobs that this worker executes.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -14,31 +14,31 @@ use crate::model::Job;
 use crate::queue::{Heartbeat, LeaseId, Progress};
 use crate::runtime::clock::Stopwatch;
 
-/// Why a job is to stop.
+/// The cause of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// Nobody waits for its outcome, or somebody else works on it.
+    /// The outcome is not needed any more, or another worker holds the job.
     Unwanted,
-    /// The process is going down; somebody else will do it.
+    /// The process shuts down; another worker will do the job.
     Draining,
-    /// It has taken longer than any job may.
+    /// The job has exceeded its deadline.
     Overdue,
 }
 
-/// A job in hand.
+/// A job that is being executed.
 #[derive(Debug)]
 pub(super) struct ActiveJob {
     /// The job, and the claim to it.
     pub(super) assignment: Assignment,
     cancelled: AtomicBool,
     cause: OnceLock<Cause>,
-    /// Since it was taken.
+    /// Time since the job was claimed.
     taken: Stopwatch,
-    /// Runs from the moment at which work began.
+    /// Time since the work began.
     watch: OnceLock<Stopwatch>,
-    /// Milliseconds of it in which the process was paused.
+    /// Milliseconds of that time in which the process was paused.
     paused_ms: AtomicU64,
-    /// Units of work behind it, and in all; what a unit is, the kind of job decides.
+    /// Units of work that are done, and in all; each kind of job has its own unit.
     pub(super) done: AtomicU64,
     pub(super) total: AtomicU64,
 }
@@ -65,44 +65,44 @@ impl ActiveJob {
         &self.assignment.lease.id
     }
 
-    /// Seconds since it was taken.
+    /// Returns the seconds since the job was claimed.
     pub(super) fn age_seconds(&self) -> f64 {
         self.taken.seconds()
     }
 
-    /// Tells the job to stop. The first cause stands.
+    /// Cancels the job. The first cause is kept.
     pub(super) fn cancel(&self, cause: Cause) {
         let _ = self.cause.set(cause);
         self.cancelled.store(true, Ordering::Release);
     }
 
-    /// Work begins.
+    /// Starts to measure the time of the work.
     pub(super) fn begin(&self) {
         let _ = self.watch.set(Stopwatch::start());
     }
 
-    /// How long it has been worked on, pauses of the process left out.
+    /// Returns the time of the work, without pauses of the process.
     pub(super) fn worked(&self) -> Duration {
         let since = self.watch.get().map_or(Duration::ZERO, |watch| watch.elapsed());
         since.saturating_sub(Duration::from_millis(self.paused_ms.load(Ordering::Relaxed)))
     }
 
-    /// The process was paused for this long.
+    /// Excludes a pause of the process from the time of the work.
     pub(super) fn was_paused(&self, pause: Duration) {
         self.paused_ms.fetch_add(pause.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// What the job looks at while it works.
+    /// Returns the flag that the job polls.
     pub(super) const fn cancelled(&self) -> &AtomicBool {
         &self.cancelled
     }
 
-    /// Whether, and why, the job is to stop.
+    /// Returns the cause if the job is cancelled.
     pub(super) fn cause(&self) -> Option<Cause> {
         self.cancelled.load(Ordering::Acquire).then(|| self.cause.get().copied()).flatten()
     }
 
-    /// The sign that it is still in hand.
+    /// Returns the heartbeat of the job, with its progress.
     pub(super) fn heartbeat(&self) -> Heartbeat {
         let progress =
             Progress { done: self.done.load(Ordering::Relaxed), total: self.total.load(Ordering::Relaxed) };
@@ -110,7 +110,7 @@ impl ActiveJob {
     }
 }
 
-/// All jobs that are in hand.
+/// All jobs that this worker executes.
 #[derive(Debug, Default)]
 pub(super) struct ActiveJobs {
     active: Mutex<HashMap<LeaseId, Arc<ActiveJob>>>,
@@ -118,19 +118,19 @@ pub(super) struct ActiveJobs {
 }
 
 impl ActiveJobs {
-    /// Takes a job in hand, until the returned guard is dropped.
+    /// Adds a job, until the returned guard is dropped.
     pub(super) fn take(self: &Arc<Self>, assignment: Assignment) -> ActiveJobGuard {
         let active = Arc::new(ActiveJob::new(assignment));
         self.lock().insert(active.lease().clone(), Arc::clone(&active));
         ActiveJobGuard { active, active_jobs: Arc::clone(self) }
     }
 
-    /// The jobs in hand right now.
+    /// Returns the active jobs.
     pub(super) fn all(&self) -> Vec<Arc<ActiveJob>> {
         self.lock().values().cloned().collect()
     }
 
-    /// Waits until no job in hand is one of `these`.
+    /// Waits until no active job matches.
     pub(super) async fn until_none(&self, these: impl Fn(&Job) -> bool) {
         loop {
             // Asked for before the look, so that no drop after it is missed.
@@ -148,7 +148,7 @@ impl ActiveJobs {
     }
 }
 
-/// Keeps a job in hand.
+/// Removes the job from the active jobs when it is dropped.
 #[derive(Debug)]
 pub(super) struct ActiveJobGuard {
     active: Arc<ActiveJob>,

@@ -1,4 +1,4 @@
-//! Room in memory and on the disk: a job that needs much of either starts when there is enough.
+//! Admission: a job that needs much memory or disk space starts when there is enough.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use crate::system::disk;
 
 /// Memory is counted in pieces of this size.
 const PIECE_BYTES: u64 = 1 << 20;
-/// What any job may take without being counted.
+/// Memory that a job may take without admission.
 const FREE_BYTES: u64 = 32 << 20;
-/// What a record takes while a run is finalized: its group, its place in a permutation, and whether it is taken.
+/// Memory of a record while a run is finalized: its group, its position in a permutation, and a flag.
 const BYTES_PER_RECORD: u64 = 48;
 /// The same where the solver has a long set of datasets for each.
 const BYTES_PER_RECORD_OF_MANY: u64 = 180;
 /// More parties than this need that.
 const PARTIES_FEW: usize = 64;
-/// What a candidate pair may take in the solver, from three parties on.
+/// Memory of a candidate pair in the solver, from three parties on.
 const BYTES_PER_PAIR: u64 = 13;
 /// A candidate pair on the disk, while the runs of pairs are merged.
 const MERGED_PAIR_BYTES: u64 = 24;
 /// A record, or a pair with its score, in a result.
 const RESULT_ENTRY_BYTES: u64 = 64;
-/// How often a job that waits looks whether it is still wanted.
+/// Interval at which a waiting job checks for cancellation.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a job needs, in bytes.
+/// Memory and disk space that a job needs, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Demand {
     memory: u64,
     disk: u64,
 }
 
-/// What is there to be shared out.
+/// Admits jobs as far as memory and disk space allow.
 #[derive(Debug)]
 pub(super) struct Admission {
     memory: Arc<Semaphore>,
@@ -64,7 +64,7 @@ impl Admission {
     ///
     /// # Errors
     /// [`Error::Rejected`] if there never will be, [`Error::Failed`] if the disk is too full now,
-    /// [`Error::Cancelled`] if the job was told to stop meanwhile.
+    /// [`Error::Cancelled`] if the job was cancelled meanwhile.
     pub(super) async fn admit(&self, active: &ActiveJob) -> Result<AdmissionPermit, Error> {
         let demand = demand(active.job());
         self.check_disk(demand.disk).await?;
@@ -117,7 +117,7 @@ impl Admission {
 /// More cannot be asked of a semaphore at once.
 const PIECES_MAX: u32 = 1 << 28;
 
-/// What a job needs at most. Only what brings a run to its result needs more than a little.
+/// Returns the most that a job needs. Only finalize jobs need much.
 fn demand(job: &Job) -> Demand {
     let Task::Finalize { result_type, records, pairs, solver_pairs_max, .. } = &job.task else {
         return Demand::default();

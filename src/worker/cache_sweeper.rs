@@ -1,5 +1,4 @@
-//! What each worker keeps of objects on its own disk is looked through by itself: it is not a job, because another
-//! worker would look at its own.
+//! Periodically evicts stale entries of this worker's object cache. Runs on every worker, hence not a queued job.
 
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::JobContext;
 
-/// Drops copies of objects that others have removed, at once and then every so often, until told to stop.
+/// Drops cached copies of objects that do not exist any more, now and then at each interval, until `stop` is cancelled.
 pub(super) async fn run(context: &JobContext, every: Duration, stop: &CancellationToken) {
     let look = async {
         loop {

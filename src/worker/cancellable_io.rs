@@ -1,4 +1,4 @@
-//! Reading and writing that ends when the job is told to stop.
+//! Readers and writers that fail once the job is cancelled.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -8,8 +8,7 @@ use super::active_jobs::ActiveJob;
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::Objects;
 
-/// Looks whether the job is to stop at every call of what it wraps. An iterator would be too many calls:
-/// it ends at its reads.
+/// Checks for cancellation at every read and write of the inner value. Iterators over it end at their next read.
 pub(super) struct Cancellable<T> {
     inner: T,
     active: Arc<ActiveJob>,
@@ -31,7 +30,7 @@ impl<T> Cancellable<T> {
 
 fn stop_if(cancelled: &AtomicBool) -> io::Result<()> {
     // Not `Interrupted`: that would be tried again.
-    if cancelled.load(Ordering::Relaxed) { Err(io::Error::other("the job was told to stop")) } else { Ok(()) }
+    if cancelled.load(Ordering::Relaxed) { Err(io::Error::other("the job was cancelled")) } else { Ok(()) }
 }
 
 impl<T: Read> Read for Cancellable<T> {

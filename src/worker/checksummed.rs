@@ -1,6 +1,6 @@
-//! What a part leaves is sealed, so that nothing is made of it once it is not what it was.
+//! Streams with a trailer that detects truncation and corruption.
 //!
-//! The **seal** follows the bytes: their number (u64) and their CRC-32 (u32), little-endian.
+//! The trailer follows the bytes: their number (u64) and their CRC-32 (u32), little-endian.
 
 use std::io::{self, Read, Write};
 
@@ -10,7 +10,7 @@ const TRAILER_BYTES: usize = 12;
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// What has passed.
+/// The number of bytes so far, and their CRC-32.
 #[derive(Debug, Default)]
 struct Totals {
     bytes: u64,
@@ -31,7 +31,7 @@ impl Totals {
     }
 }
 
-/// Writes bytes, and at last their seal.
+/// Writes bytes, then their trailer.
 #[derive(Debug)]
 pub(super) struct ChecksumWriter<W> {
     out: W,
@@ -43,12 +43,12 @@ impl<W: Write> ChecksumWriter<W> {
         Self { out, totals: Totals::default() }
     }
 
-    /// Gives back what is written to, without a seal, and what has passed: how many bytes, and their CRC-32.
+    /// Returns the inner writer without a trailer, the number of bytes, and their CRC-32.
     pub(super) fn into_parts(self) -> (W, u64, u32) {
         (self.out, self.totals.bytes, self.totals.crc.finalize())
     }
 
-    /// Writes the seal and gives back what is written to.
+    /// Writes the trailer and returns the inner writer.
     pub(super) fn finish(self) -> io::Result<W> {
         let Self { mut out, totals } = self;
         out.write_all(&totals.trailer())?;
@@ -68,26 +68,25 @@ impl<W: Write> Write for ChecksumWriter<W> {
     }
 }
 
-/// Reads sealed bytes. Their end comes once the seal was found to be right; else there is an error in its
-/// place, an [`objects::Error::Damaged`] inside.
+/// Reads bytes with a trailer. Fails at the end with [`objects::Error::Damaged`] if the trailer does not match.
 #[derive(Debug)]
 pub(super) struct ChecksumReader<R> {
     source: R,
     key: Key,
-    /// Bytes that were read and not passed on; the last of them may be the seal.
+    /// Bytes that were read and not yet returned; the last of them may be the trailer.
     buffer: Vec<u8>,
-    /// How many of them were passed on.
+    /// The number of them that were returned.
     at: usize,
     totals: Totals,
 }
 
 impl<R: Read> ChecksumReader<R> {
-    /// The bytes of `source`, which is the object `key`.
+    /// Reads `source`, which is the object `key`.
     pub(super) fn new(source: R, key: Key) -> Self {
         Self { source, key, buffer: Vec::new(), at: 0, totals: Totals::default() }
     }
 
-    /// Reads on behind what was not passed on yet; false at the end.
+    /// Fills the buffer; returns false at the end of the source.
     fn fill(&mut self) -> io::Result<bool> {
         self.buffer.drain(..self.at);
         self.at = 0;

@@ -14,16 +14,16 @@ use tokio::sync::futures::Notified;
 
 use crate::queue::{QueueName, Share};
 
-/// Jobs of one queue in hand at once, at most: more would only wait for each other.
+/// Most concurrent jobs of one queue: more would only wait for each other.
 const SLOTS_MAX: u16 = 256;
 
 /// A queue that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ServedQueue {
     name: &'static str,
-    /// Its part of the hands while other queues have work, too.
+    /// Its share of the slots while other queues have work, too.
     weight: NonZeroU32,
-    /// Jobs of it in hand at once.
+    /// Its concurrent jobs.
     slots: u16,
 }
 
@@ -42,12 +42,12 @@ const fn queue(name: &'static str, weight: u32, slots: u16) -> ServedQueue {
 pub struct QueueSlots(Vec<ServedQueue>);
 
 impl QueueSlots {
-    /// Jobs in hand at once, of all queues.
+    /// Returns the concurrent jobs of all queues.
     pub fn slots(&self) -> usize {
         self.0.iter().map(|queue| usize::from(queue.slots)).sum()
     }
 
-    /// Jobs in hand at once of this queue.
+    /// Returns the concurrent jobs of this queue.
     pub fn slots_of(&self, queue: &str) -> usize {
         self.0.iter().filter(|served| served.name == queue).map(|queue| usize::from(queue.slots)).sum()
     }
@@ -114,11 +114,11 @@ pub(super) struct SlotPermit {
     queue: &'static str,
 }
 
-/// What a free hand may do.
+/// A free slot, and the queues that may use it.
 pub(super) struct FreeSlot<'a> {
     /// The queues that it may serve.
     pub(super) shares: Vec<Share>,
-    /// Whether a queue is not among them, because all its slots are taken.
+    /// True if a queue is missing because all its slots are used.
     pub(super) left_out: bool,
     /// Hears of the next hand that is freed.
     pub(super) freed: Pin<Box<Notified<'a>>>,

@@ -42,7 +42,7 @@ impl JobContext {
         self.datasets.forget(matches);
     }
 
-    /// Publishes the objects that a job has written, unless the job was told to stop.
+    /// Publishes the objects that a job has written, unless the job was cancelled.
     pub(super) async fn publish(
         &self,
         active: &ActiveJob,

@@ -15,8 +15,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// An error that ends a job without an outcome. Its text contains those of its sources: clients read it as it is.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The job was told to stop.
-    #[error("the job was told to stop")]
+    /// The job was cancelled.
+    #[error("the job was cancelled")]
     Cancelled,
     /// An object does not exist. Either the job is obsolete, or stored data was lost.
     #[error("{}", unusable_object(.0))]

@@ -1,4 +1,4 @@
-//! Signs of life for the jobs in hand; the answers say which are not wanted any more.
+//! Heartbeats: extend the leases of active jobs, and cancel the jobs that are obsolete.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ const EVERY_MAX: Duration = Duration::from_millis(250);
 /// So much later than expected, and the process or its machine was paused.
 const PAUSE_MIN: Duration = Duration::from_secs(3);
 
-/// Beats for all jobs in hand, three times a lease or more often, until told to stop. A job that is worked on for
-/// longer than `deadline` is told to stop.
+/// Sends heartbeats for all active jobs, at least three times a lease, until `stop` is cancelled. Cancels a job that has
+/// run for longer than `deadline`.
 pub(super) async fn run(
     source: &dyn JobSource,
     active_jobs: &ActiveJobs,
@@ -47,7 +47,7 @@ pub(super) async fn run(
             Ok(()) => silent = false,
             Err(error) if !silent => {
                 silent = true;
-                tracing::warn!(jobs = active.len(), "cannot say that jobs are in hand: {}", chain(&error));
+                tracing::warn!(jobs = active.len(), "heartbeat failed; leases may expire: {}", chain(&error));
             }
             // Said once; it is tried again soon enough.
             Err(_) => {}
@@ -62,7 +62,7 @@ fn discount_pause(active: &[Arc<ActiveJob>], late: Duration, lasted: Duration) {
     }
     if lasted >= PAUSE_MIN {
         let (jobs, paused_ms) = (active.len(), lasted.as_millis() as u64);
-        tracing::warn!(jobs, paused_ms, "the process or its machine was paused; jobs in hand go on");
+        tracing::warn!(jobs, paused_ms, "the process or its machine was paused; active jobs continue");
     }
 }
 
@@ -83,7 +83,7 @@ async fn send(
     Ok(())
 }
 
-/// Whether the outcome of the job is still waited for, and nobody else works on it.
+/// Returns true if the outcome of the job is still needed and no other worker holds the job.
 pub(super) async fn is_wanted(source: &dyn JobSource, active: &ActiveJob) -> Result<bool, Error> {
     send(source, &[active]).await?;
     Ok(active.cause() != Some(Cause::Unwanted))

@@ -1,4 +1,4 @@
-//! Who hands out jobs and hears what became of them: the coordinator of this process, or a stand-in for it.
+//! The source of jobs: the coordinator of this process, or a replacement in tests.
 
 use async_trait::async_trait;
 
@@ -6,22 +6,22 @@ use crate::coordinator::{Assignment, Coordinator, Error};
 use crate::model::Outcome;
 use crate::queue::{Claim, Heartbeat, Pulse};
 
-/// Where the hands get their jobs. What the methods promise, [`Coordinator`] says.
+/// A source of jobs. The methods promise the same as those of [`Coordinator`].
 #[async_trait]
 pub trait JobSource: Send + Sync {
-    /// Hands out jobs; waits as long as the claim says while there are none.
+    /// Claims jobs; waits for as long as the claim says if there are none.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error>;
 
-    /// Extends leases, and says of each job whether it is still wanted.
+    /// Extends leases; returns for each job whether to continue.
     async fn heartbeat(&self, beats: &[Heartbeat]) -> Result<Vec<Pulse>, Error>;
 
-    /// Writes down what became of a job, and takes it out of the queue.
+    /// Records the outcome of a job and removes it from the queue.
     async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error>;
 
-    /// Says that an attempt failed.
+    /// Reports a failed attempt.
     async fn failed(&self, assignment: &Assignment, reason: &str) -> Result<(), Error>;
 
-    /// Takes jobs back untried.
+    /// Releases jobs without using an attempt.
     async fn release(&self, assignments: &[Assignment]) -> Result<(), Error>;
 }
 

@@ -1,4 +1,4 @@
-//! Jobs are claimed, and each is brought to its end: reported, given up for now, or handed back.
+//! Claims jobs and completes each: its outcome is reported, its attempt fails, or its lease is released.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use crate::runtime::compute::panic_text;
 use crate::runtime::outage::OutageTimer;
 use crate::telemetry::{chain, metrics};
 
-/// How long a claim waits for work before it is made again.
+/// Wait of a claim for work before it is repeated.
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
-/// How long a lane pauses when it cannot claim.
+/// Pause before a failed claim or report is repeated.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How long uploads that were accepted wait for room on the disk before that counts as a failed attempt; and how long
-/// what became of a job waits until it can be written down.
+/// Longest wait of an accepted upload for disk space before it counts as a failed attempt, and of an outcome until it
+/// can be recorded.
 const OUTAGE_MAX: Duration = Duration::from_mins(15);
-/// How long a claim that has found something may take to say so when the crew is sent home.
+/// Time in which a claim may still answer when the worker drains.
 const CLAIM_GRACE: Duration = Duration::from_millis(100);
 
-/// Takes jobs, one for each free hand, until the crew is sent home.
+/// Claims a job for each free slot, until the worker drains.
 pub(super) async fn serve(shared: Arc<Shared>) {
     while let Some(FreeSlot { shares, left_out, freed }) = shared.free_slot().await {
         let claim = Claim { queues: shares, count: 1, lease: shared.lease, wait: CLAIM_WAIT };
@@ -53,7 +53,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Waits for a free hand; none when the crew is sent home.
+    /// Waits for a free slot; returns `None` when the worker drains.
     async fn free_slot(&self) -> Option<FreeSlot<'_>> {
         tokio::select! {
             biased;
@@ -62,8 +62,8 @@ impl Shared {
         }
     }
 
-    /// Claims jobs; none when the crew is sent home, although a claim that is just being answered is
-    /// waited for: its jobs would lie in nobody's hands until their leases run out.
+    /// Claims jobs; returns none when the worker drains. A claim that is just being answered is awaited: its jobs would
+    /// otherwise wait until their leases expire.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, coordinator::Error> {
         let mut answer = std::pin::pin!(self.source.claim(claim));
         tokio::select! {
@@ -74,7 +74,7 @@ impl Shared {
         }
     }
 
-    /// Gives each job a hand and a task; hands all back if the crew is sent home.
+    /// Starts a task for each job; releases all jobs if the worker drains.
     async fn start_jobs(self: &Arc<Self>, assignments: Vec<Assignment>) {
         if self.stop.is_cancelled() {
             return self.release(&assignments).await;
@@ -98,7 +98,11 @@ impl Shared {
             return;
         }
         if let Err(error) = self.source.release(assignments).await {
-            tracing::warn!(jobs = assignments.len(), "cannot hand jobs back: {}", chain(&error));
+            tracing::warn!(
+                jobs = assignments.len(),
+                "cannot release jobs; their leases expire: {}",
+                chain(&error)
+            );
         }
     }
 
@@ -115,8 +119,8 @@ impl Shared {
     }
 
     async fn attempt(&self, active: &ActiveJobGuard) -> Result<Outcome, Error> {
-        // Asked once the job is in hand: a purge that comes later sees it there, and one that came before has
-        // called the job off by now. So nothing is made again after a purge.
+        // Asked once the job is active: a later purge waits for it, and an earlier one has cancelled it by now. So
+        // nothing is made again after a purge.
         match is_wanted(&*self.source, active).await {
             Ok(true) => {}
             Ok(false) => return Err(Error::Cancelled),
@@ -128,8 +132,8 @@ impl Shared {
         work.unwrap_or_else(|panic| Err(Error::panicked(&panic_text(panic.as_ref()))))
     }
 
-    /// Tells the coordinator what became of a job. While that cannot be written down the job stays in hand: what is done
-    /// need not be done again, and a full disk uses up nobody's attempts.
+    /// Reports the outcome of a job. While it cannot be recorded the job stays active: the work need not be repeated, and a
+    /// full disk uses no attempts.
     async fn report_until_recorded(&self, active: &ActiveJob, ended: &Result<Outcome, Error>) {
         let outage = OutageTimer::default();
         let mut said = false;
@@ -137,17 +141,17 @@ impl Shared {
             let (job, waits) =
                 (&active.lease().job, error.may_pass() && outage.record_failure() < OUTAGE_MAX);
             if !waits || !said {
-                tracing::warn!(job.id = %job, "cannot report what became of a job: {}", chain(&error));
+                tracing::warn!(job.id = %job, "cannot report the job's outcome; retrying: {}", chain(&error));
             }
             said = true;
             if !waits || self.pause().await {
-                // Nobody was told; the lease runs out and the job is done again, which changes nothing.
+                // Not reported: the lease expires and the job is done again, which changes nothing.
                 return;
             }
         }
     }
 
-    /// Waits a moment; whether the crew is sent home.
+    /// Waits a moment; returns true if the worker drains.
     async fn pause(&self) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => true,
@@ -155,7 +159,7 @@ impl Shared {
         }
     }
 
-    /// Tells the coordinator what became of a job, if it waits for that.
+    /// Reports the outcome of a job, if it is needed.
     async fn report(
         &self,
         active: &ActiveJob,
@@ -208,7 +212,7 @@ impl Shared {
         }
     }
 
-    /// Hands a job back untried while what it needs has not been there for `lasted`, but for no longer than `longest`.
+    /// Releases a job without using an attempt while an outage has lasted for less than `longest`.
     async fn release_during(
         &self,
         assignment: &Assignment,
@@ -228,7 +232,7 @@ impl Shared {
 
     async fn reject(&self, active: &ActiveJob, error: &Error) -> Result<(), coordinator::Error> {
         if !active.job().task.is_awaited() {
-            // Nobody would hear of it, and the bytes would stay.
+            // A rejection would be lost, and the objects would stay.
             return self.source.failed(&active.assignment, &error.to_string()).await;
         }
         let message = error.to_string();
@@ -236,7 +240,7 @@ impl Shared {
     }
 }
 
-/// What became of an attempt, as a label.
+/// Returns the label of the result of an attempt.
 const fn outcome(ended: &Result<Outcome, Error>) -> &'static str {
     match ended {
         Ok(Outcome::Rejected { .. })

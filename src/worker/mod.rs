@@ -1,8 +1,7 @@
-//! The hands: jobs are claimed, done and reported. A job reads objects, makes objects under keys that follow
-//! from what it is, and has an outcome; it knows nothing of where the outcome is written down.
+//! The worker claims jobs, executes them and reports their outcomes. A job reads objects and makes objects under keys
+//! that follow from its identity; it does not know where its outcome is recorded.
 //!
-//! [`Worker`] is the crew. `lease` takes jobs and brings each to its end, `heartbeat` says that they are still
-//! in hand and hears which are not wanted any more; then there is one file for each kind of job.
+//! `lease` claims jobs and completes each, `heartbeat` extends their leases, and [`jobs`] has a file for each kind.
 
 mod error;
 mod active_jobs;

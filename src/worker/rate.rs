@@ -1,4 +1,4 @@
-//! How fast this process compares: what the size of a part is made from.
+//! The speed of comparisons in this process, which determines the size of parts.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::runtime::clock::Stopwatch;
 
 /// Time that is looked at before it changes the average.
 const SPAN: Duration = Duration::from_millis(300);
-/// What a new span weighs against everything before it.
+/// Weight of a new measurement against all earlier ones.
 const WEIGHT: f64 = 0.3;
 
-/// Measures comparisons a second over all parts in hand together, while there are any. Higher thresholds and smaller
+/// Measures comparisons a second over all active compare jobs together, while there are any. Higher thresholds and smaller
 /// encodings are compared faster, so each kind of run has a rate of its own.
 #[derive(Debug)]
 pub(super) struct Rate {
@@ -39,9 +39,9 @@ impl Kind {
 #[derive(Debug)]
 struct State {
     per_second: HashMap<Kind, f64>,
-    /// The parts in hand.
+    /// The number of active compare jobs.
     parts: usize,
-    /// What all parts of this span are; none if they differ.
+    /// The kind of all jobs of this measurement; none if they differ.
     kind: Option<Kind>,
     since: Stopwatch,
     comparisons: u64,

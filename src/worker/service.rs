@@ -1,4 +1,4 @@
-//! The crew: hands that take jobs from the queues, and the way to send it home.
+//! The worker: claims jobs from the queues until it drains.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use crate::objects::Objects;
 use crate::runtime::compute::Pool;
 use crate::runtime::outage::OutageTimer;
 
-/// How long jobs get to notice that they are to stop, once the drain has taken its time.
+/// Time in which cancelled jobs may end after the drain timeout.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
-/// How a crew works.
+/// The settings of a worker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a job may be held without a sign of life before it goes to another worker.
+    /// Length of a lease: without a heartbeat for so long, a job goes to another worker.
     pub lease: Duration,
-    /// How long jobs that are nearly done may take to end when the crew is sent home.
+    /// Time in which active jobs may end when the worker drains.
     pub drain_timeout: Duration,
     /// The loops that compare.
     pub kernel: Kernel,
-    /// How long a job may be worked on before it is stopped and counts as failed.
+    /// Longest run time of a job, after which its attempt fails.
     pub job_deadline: Duration,
-    /// How long jobs wait for a store of objects that does not answer, before that counts as a failed attempt.
+    /// Longest wait for an unavailable object store, after which the attempt fails.
     pub objects_wait: Duration,
-    /// How often copies of objects are dropped whose objects are gone.
+    /// Interval at which the object cache is swept.
     pub copies_every: Duration,
     /// The queues that are served.
     pub queue_slots: QueueSlots,
@@ -44,20 +44,20 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// The places of files that uploads name.
     pub client_files: ClientFiles,
-    /// Where results are written: its room is looked at before they are.
+    /// The disk of the results: its free space is checked before they are written.
     pub disk: PathBuf,
 }
 
-/// A crew at work.
+/// A running worker.
 pub struct Worker {
     shared: Arc<Shared>,
     drain_timeout: Duration,
-    /// Goes on beating until the last job is out of hand.
+    /// Stops the heartbeats, after the last job has ended.
     beating: CancellationToken,
 }
 
 impl Worker {
-    /// Sets a crew to work on everything that waits, until [`Worker::drain`].
+    /// Starts a worker, which runs until [`Worker::drain`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -88,9 +88,9 @@ impl Worker {
         Self { shared, drain_timeout: settings.drain_timeout, beating }
     }
 
-    /// Sends the crew home. No more jobs are taken; comparisons and plans are handed back at once, everything
-    /// else when the drain timeout is over. Returns when all jobs are out of hand, or were told to stop and
-    /// would not hear of it: those return to the queue with the next start.
+    /// Drains the worker: claims no more jobs, cancels plan and compare jobs at once and the others after the drain
+    /// timeout. Returns when all jobs have ended, or have ignored their cancellation: those return to the queue at the
+    /// next start.
     pub async fn drain(self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();

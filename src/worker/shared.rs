@@ -14,7 +14,7 @@ use super::job_source::JobSource;
 use crate::model::Task;
 use crate::runtime::outage::OutageTimer;
 
-/// What the hands share.
+/// The state that the tasks of a worker share.
 pub(super) struct Shared {
     pub(super) source: Arc<dyn JobSource>,
     pub(super) context: Arc<JobContext>,

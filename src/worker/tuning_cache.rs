@@ -1,4 +1,4 @@
-//! What was learnt and made of the encodings of a run, kept for its other parts.
+//! Tuning and sorted rows of a run, shared by its compare jobs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -9,31 +9,31 @@ use super::dataset_cache::{OpenDataset, OpenDatasets};
 use crate::linkage::similarity::{Sides, TuningCell};
 use crate::model::RunId;
 
-/// Runs that are remembered. One that was forgotten is learnt again, in some milliseconds.
+/// Runs in the cache. Tuning a run again takes some milliseconds.
 const RUNS_MAX: usize = 64;
 
-/// By run, the latest last.
+/// Caches tuning by run, the latest last.
 #[derive(Debug, Default)]
 pub(super) struct TuningCache(Mutex<VecDeque<(RunId, RunEntry)>>);
 
-/// What is known of a run.
+/// The tuning and the sorted rows of a run.
 #[derive(Debug, Default)]
 struct RunEntry {
     tuning: Arc<TuningCell>,
     sides: Vec<SharedSides>,
 }
 
-/// Rows that were brought into order. They go with the last part in hand: they take memory.
+/// Sorted rows. They are dropped with the last job that uses them, because they take memory.
 #[derive(Debug, Default)]
 struct SharedSides {
     sides: Weak<Sides>,
-    /// By dataset, where the rows are from. A dataset that is opened again is another one: rows of the old one may be
-    /// zeros that were read in the place of a file that was cut, and only those who read them know.
+    /// The open dataset that the rows come from, by dataset index. Rows of an earlier opening may be zeros that were read
+    /// from a truncated file, which only the jobs that read them detect.
     of: BTreeMap<u32, Weak<OpenDataset>>,
 }
 
 impl SharedSides {
-    /// Whether the rows of these datasets, as far as there are some, are from the same volumes.
+    /// Returns true if no rows come from another opening of these datasets.
     fn suits(&self, datasets: &OpenDatasets) -> bool {
         let same = |number, dataset| {
             self.of.get(number).is_none_or(|shared| Weak::as_ptr(shared) == Arc::as_ptr(dataset))
@@ -58,7 +58,7 @@ impl RunEntry {
 }
 
 impl TuningCache {
-    /// What is known of a run, or places to keep it. The rows are those of these volumes.
+    /// Returns the tuning and the sorted rows of a run, empty at first. The rows are those of these datasets.
     pub(super) fn of(&self, run: RunId, datasets: &OpenDatasets) -> (Arc<TuningCell>, Arc<Sides>) {
         let mut runs = self.0.lock();
         let at = runs.iter().position(|(known, _)| *known == run).unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! The files that an upload names become an upload like any other.
+//! Fetch jobs: read the files that an upload references.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -101,7 +101,7 @@ async fn open_own(context: &JobContext, key: &str) -> Result<Named, Error> {
 }
 
 impl Named {
-    /// What is wrong with the file, for its owner.
+    /// Returns the error for an unusable file.
     fn refused(&self, why: &str) -> Error {
         refused(&self.name, why)
     }
@@ -129,7 +129,7 @@ struct FetchTask {
     blocks: Option<Named>,
 }
 
-/// What the files held.
+/// The contents of the files.
 struct Fetched {
     upload: Upload,
     matrix: Staged,

@@ -1,4 +1,4 @@
-//! A run's candidate pairs become its result.
+//! Finalize jobs: the candidate pairs of a run become its result.
 
 use std::io;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::worker::context::JobContext;
 /// The candidate pairs of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CandidatePairs {
-    /// How many parts they are in.
+    /// The number of parts.
     pub(super) parts: u32,
-    /// How many the solver takes.
+    /// The most that the solver accepts.
     pub(super) solver_max: u64,
 }
 
@@ -72,7 +72,7 @@ impl Results {
     }
 }
 
-/// Where a result is made.
+/// The inputs of a result.
 struct FinalizeTask {
     objects: Objects,
     active: Arc<ActiveJob>,

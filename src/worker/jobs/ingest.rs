@@ -1,4 +1,4 @@
-//! An upload is laid out for linkage: its matrix gets checksums, its blocks an order.
+//! Ingest jobs: build the checksums and the block index of an upload.
 
 use std::io::BufReader;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A run's comparisons are cut into parts.
+//! Plan jobs: divide the comparisons of a run into parts.
 
 use std::io::Read;
 use std::num::NonZeroU64;
@@ -15,7 +15,7 @@ use crate::worker::cancellable_io::Cancellable;
 use crate::worker::context::JobContext;
 use crate::worker::rate::Kind;
 
-/// How long comparing a part should take: a kill loses no more, and a cancel waits no longer.
+/// Intended duration of a compare job: the most that a crash loses, and that a cancellation waits.
 const PART_SECONDS: f64 = 0.15;
 /// Parts that are compared at once, while one more waits and another is written down.
 const PARTS_AT_ONCE: f64 = 2.0;

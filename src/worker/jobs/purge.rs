@@ -1,4 +1,4 @@
-//! A purge removes objects, and proves that they are gone.
+//! Purge jobs: remove objects, and verify that they do not exist any more.
 
 use crate::model::{Job, Outcome, ProjectId, Purge, Task};
 use crate::objects::{Key, Prefix, Removed, keys};
@@ -7,7 +7,7 @@ use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;
 
-/// What the original client uploads to see whether it may, and leaves there.
+/// The object that the original client uploads to test its permission, and leaves behind.
 const PROBE: &str = "upload-test";
 
 /// Removes what the purge names, once no job in this process could make any of it again.
@@ -58,7 +58,7 @@ async fn purge_files(context: &JobContext, project: ProjectId, purge: &Purge) ->
     Ok(())
 }
 
-/// What is to be removed: one object, and everything under a prefix.
+/// Returns the key and the prefix to remove.
 fn named(project: ProjectId, purge: &Purge) -> (Option<Key>, Option<Prefix>) {
     match *purge {
         Purge::Files { .. } => (None, None),
@@ -70,7 +70,7 @@ fn named(project: ProjectId, purge: &Purge) -> (Option<Key>, Option<Prefix>) {
     }
 }
 
-/// Whether the job makes objects that the purge is to remove, or still reads them.
+/// Returns true if the job makes or reads objects that the purge removes.
 fn makes(job: &Job, project: ProjectId, purge: &Purge) -> bool {
     if job.project != project {
         return false;

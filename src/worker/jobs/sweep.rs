@@ -1,4 +1,4 @@
-//! What is done every so often, as far as it is done to objects and files.
+//! The maintenance job: removes stale files and surveys stored projects.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;
 
-/// How long a file that is not written to may wait to become an object.
+/// Age from which a staged file that is no longer written to is stale.
 const STALE: Duration = Duration::from_hours(24);
 
 /// Looks at what there is; what should not be is for the coordinator to say.

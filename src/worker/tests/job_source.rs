@@ -1,4 +1,4 @@
-//! A desk made of paper: it hands out what a test has put on it and remembers what it was told.
+//! A source of jobs in memory, which records the calls that it gets.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::queue::{Claim, Heartbeat, Pulse};
 use crate::runtime::clock::Timestamp;
 use crate::worker::JobSource;
 
-/// What the desk was told about a job.
+/// A call about a job.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Call {
     Report(String, Outcome),
@@ -39,7 +39,7 @@ impl FakeSource {
         self.0.changed.notify_waiters();
     }
 
-    /// From now on, heartbeats for the jobs of this kind are told to stop.
+    /// Answers heartbeats for jobs of this kind with a stop from now on.
     pub(super) fn call_off(&self, kind: &str) {
         self.0.unwanted.lock().unwrap().insert(kind.to_owned());
     }
@@ -52,7 +52,7 @@ impl FakeSource {
         self.0.waiting.lock().unwrap().len()
     }
 
-    /// Waits until it was told about so many jobs.
+    /// Waits for this many calls.
     pub(super) async fn until_called(&self, count: usize) -> Vec<Call> {
         let wait = async {
             while self.calls().len() < count {

@@ -1,4 +1,4 @@
-//! How long a failed job waits before it is tried again.
+//! The delay after which a failed job is tried again.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a queue promises, whatever carries it.
+//! The contract of a queue, whatever implements it.
 
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// How often a job is tried unless it says otherwise.
+/// Attempts of a job unless it specifies others.
 const ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(3).expect("three is not zero");
 
 /// Of the time between two calls, so much counts against leases at most: in a longer gap the queue, its machine or all of
@@ -27,9 +27,9 @@ pub const LAPSES_PER_ATTEMPT: u8 = 3;
 pub struct NewJob {
     /// Its name: enqueueing a name again before it was acknowledged does nothing.
     pub job: JobId,
-    /// Where it waits.
+    /// The queue in which it waits.
     pub queue: QueueName,
-    /// What it is cancelled with, and takes turns as; `family/name`, or a name alone.
+    /// The unit of cancellation and of fairness: `family/name`, or a name alone.
     pub group: Group,
     /// Higher goes first inside a queue; 0 is usual. Waiting makes up for a lower one.
     pub priority: i8,
@@ -39,7 +39,7 @@ pub struct NewJob {
     pub attempts: u8,
     /// After so many attempts without an ack it goes to the dead letters.
     pub attempts_max: NonZeroU8,
-    /// What the worker gets.
+    /// The content for the worker.
     pub payload: Bytes,
 }
 
@@ -80,9 +80,9 @@ pub struct Claim {
     pub queues: Vec<Share>,
     /// The most jobs handed out.
     pub count: usize,
-    /// How long they may be held without a heartbeat (the visibility timeout).
+    /// The length of the leases (the visibility timeout).
     pub lease: Duration,
-    /// How long to wait for the first job.
+    /// The wait for the first job.
     pub wait: Duration,
 }
 
@@ -98,17 +98,17 @@ pub struct LeaseId {
 /// A job in a worker's hands, until a deadline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// What heartbeat, ack, nack and release are told.
+    /// The identity for heartbeat, ack, nack and release.
     pub id: LeaseId,
-    /// Where the job waited.
+    /// The queue in which the job waited.
     pub queue: QueueName,
     /// The group it belongs to.
     pub group: Group,
-    /// What it was enqueued with.
+    /// The content with which it was enqueued.
     pub payload: Bytes,
     /// Which attempt this is, from 1. It has the number of the one before if only the lease of that ran out.
     pub attempt: u8,
-    /// When it was enqueued.
+    /// The moment at which it was enqueued.
     pub enqueued: Timestamp,
     /// Since when it could be claimed: it was enqueued then, or its delay was over, or it was given back.
     pub ready: Timestamp,
@@ -116,7 +116,7 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// How far a job has come, in units of its own.
+/// The progress of a job, in units of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// Units behind it.
@@ -130,11 +130,11 @@ pub struct Progress {
 pub struct Heartbeat {
     /// The lease to extend, by its own length.
     pub lease: LeaseId,
-    /// How far its job has come.
+    /// The progress of the job.
     pub progress: Progress,
 }
 
-/// What a heartbeat is answered.
+/// The answer to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Pulse {
     /// Go on; the lease now lasts until then.
@@ -148,7 +148,7 @@ pub enum Pulse {
     Lost,
 }
 
-/// What an ack in a batch is answered.
+/// The answer to an ack in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Acked {
     /// The job will not be handed out again.
@@ -157,12 +157,12 @@ pub enum Acked {
     Lost,
 }
 
-/// What becomes of a job whose attempt failed.
+/// The next state of a job whose attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Redelivery {
     /// It is tried again, not before then.
     Retried {
-        /// When its backoff is over.
+        /// The end of its backoff.
         at: Timestamp,
     },
     /// It has used its attempts and lies in the dead letters.
@@ -171,7 +171,7 @@ pub enum Redelivery {
     Cancelled,
 }
 
-/// A queue of jobs that loses none, hands each to one worker at a time, and lets nobody starve.
+/// A queue of jobs that loses none, hands each to one worker at a time, and starves no group.
 ///
 /// Delivery is at least once. What answers `Ok` to [`enqueue`](Broker::enqueue), [`ack`](Broker::ack),
 /// [`nack`](Broker::nack), [`cancel_group`](Broker::cancel_group) and the other changes is on stable storage; leases are not,
@@ -184,11 +184,11 @@ pub enum Redelivery {
 /// longer than it was asked for, counted from the restart.
 ///
 /// Leases run only while the queue is called: of the time between two calls [`UNSEEN_MAX`] counts at most, and none if the
-/// clock was set back. A pause of the process or of the machine, however long, ends no lease: who holds a job is heard first.
+/// clock was set back. A pause of the process or of the machine, however long, ends no lease: its holder is heard first.
 /// While a claim waits, the queue calls itself often enough.
 ///
 /// An attempt ends in an ack, in a nack, which counts, in a release, which does not, or with the lease. A lease that runs
-/// out says nothing about the job: [`LAPSES_PER_ATTEMPT`] of them count as one attempt, so that a job that takes its worker
+/// out does not mean that the job failed: [`LAPSES_PER_ATTEMPT`] of them count as one attempt, so that a job that takes its worker
 /// down ends all the same. A restart while a job is held counts. Lapses may be forgotten by a restart.
 ///
 /// Order: queues share by weight; inside a queue a higher priority goes first, but every ten seconds of
@@ -214,11 +214,11 @@ pub trait Broker: Send + Sync {
     async fn sync(&self) -> Result<(), Error>;
 
     /// Extends leases and answers each, in order. A lease that ran out, or is from before a restart,
-    /// is taken up again if nobody else holds its job.
+    /// is renewed if no other worker holds its job.
     async fn heartbeat(&self, beats: &[Heartbeat], now: Timestamp) -> Result<Vec<Pulse>, Error>;
 
     /// Removes finished jobs and answers each, in order. A lease that ran out, or is from before a
-    /// restart, will do if nobody else holds its job; an ack may be repeated.
+    /// restart, is valid if no other worker holds its job; an ack may be repeated.
     async fn ack_all(&self, leases: &[LeaseId], now: Timestamp) -> Result<Vec<Acked>, Error>;
 
     /// Removes one finished job.
@@ -232,7 +232,7 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// Says that an attempt failed: the job backs off, or dies if this was its last attempt.
+    /// Reports a failed attempt: the job backs off, or becomes a dead letter after its last attempt.
     ///
     /// # Errors
     /// [`Error::LeaseLost`] if the lease does not hold the job any more.
@@ -242,7 +242,7 @@ pub trait Broker: Send + Sync {
     /// their job any more are passed over.
     async fn release(&self, leases: &[LeaseId], now: Timestamp) -> Result<(), Error>;
 
-    /// Removes every job of a group, dead letters included; who holds one is told to stop at the next heartbeat.
+    /// Removes every job of a group, dead letters included; heartbeats for its jobs are answered with a stop.
     async fn cancel_group(&self, group: &Group, now: Timestamp) -> Result<Cancelled, Error>;
 
     /// Hands out nothing more from a queue, across restarts, until [`resume`](Broker::resume).
@@ -251,13 +251,13 @@ pub trait Broker: Send + Sync {
     /// Hands out from a paused queue again.
     async fn resume(&self, queue: &QueueName, now: Timestamp) -> Result<(), Error>;
 
-    /// Dead letters in the order in which they died.
+    /// Returns dead letters in the order in which they were added.
     async fn dead_letters(&self, query: &DeadQuery, now: Timestamp) -> Result<Vec<DeadLetter>, Error>;
 
     /// Puts dead letters back into their queues with all their attempts; says how many there were.
     async fn redrive(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, Error>;
 
-    /// Forgets dead letters; says how many there were.
+    /// Discards dead letters; returns their number.
     async fn discard(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, Error>;
 
     /// A job by its name, with its payload, wherever it is; nothing, if it was acknowledged or never enqueued.
@@ -266,14 +266,14 @@ pub trait Broker: Send + Sync {
     /// Jobs that wait or are held, in order of their sequence: about that in which they came.
     async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error>;
 
-    /// Whether any job of a group waits or is held. It costs the same however many jobs there are.
+    /// Returns true if a job of a group waits or is held. Takes constant time.
     async fn has_jobs(&self, group: &Group, now: Timestamp) -> Result<bool, Error>;
 
-    /// Depth, age and rate of every queue that has been seen.
+    /// Returns depth, age and rate of every queue so far.
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error>;
 
-    /// How often the queue was begun anew since it was opened, without the jobs that it held, because what lay on the disk
-    /// was damaged. Whoever filled it fills it again.
+    /// Returns the number of new stores that have replaced damaged ones since the queue was opened, each without the jobs
+    /// of the old one. The caller enqueues them again.
     fn renewals(&self) -> u64 {
         0
     }

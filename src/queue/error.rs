@@ -1,4 +1,4 @@
-//! Why a queue did not do as asked.
+//! The errors of a queue.
 
 use super::JobId;
 use crate::telemetry::chain;
@@ -6,7 +6,7 @@ use crate::telemetry::chain;
 /// A cause that is only ever shown.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why the queue did not do as asked.
+/// An error of the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another worker holds the job now. Stop, and do not ack.
@@ -20,16 +20,16 @@ pub enum Error {
     TooLarge {
         /// The job as named by the caller.
         job: JobId,
-        /// What it would take.
+        /// Its size.
         size_bytes: usize,
-        /// What a job may take.
+        /// The largest size.
         size_bytes_max: usize,
     },
-    /// The store did not do as told and is being opened again: what was not answered may or may not have happened.
+    /// The store failed and is being reopened. Calls without an answer may or may not have taken effect.
     /// Worth another try after a pause.
     #[error("queue storage is unavailable")]
     Storage(#[source] BoxError),
-    /// What lies on disk is not what was written, or a newer version wrote it.
+    /// The stored data is damaged, or a newer version wrote it.
     #[error("queue storage is damaged; with --queue-damaged rebuild it is set aside and made anew")]
     Damaged(#[source] BoxError),
     /// The queue was closed in good order.
@@ -46,7 +46,7 @@ impl Error {
         }
     }
 
-    /// What lies on disk is not what was written.
+    /// The stored data is damaged.
     pub(super) fn damaged(reason: &'static str) -> Self {
         Self::Damaged(reason.into())
     }

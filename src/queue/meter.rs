@@ -1,4 +1,4 @@
-//! How often something happens.
+//! Rates of events.
 
 use crate::runtime::clock::Timestamp;
 

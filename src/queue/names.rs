@@ -1,4 +1,4 @@
-//! What jobs, queues and groups are called. Cheap to clone.
+//! The names of jobs, queues and groups. Cheap to clone.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a queue tells about itself.
+//! Reports on the content of a queue.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Group, JobId, Progress, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// What cancelling a group did.
+/// The effect of the cancellation of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
     /// Jobs that waited, or were dead.
@@ -31,9 +31,9 @@ pub struct DeadLetter {
     pub group: Group,
     /// Attempts used.
     pub attempts: u8,
-    /// What the last one died of.
+    /// The reason of the last failure.
     pub reason: String,
-    /// When.
+    /// The moment at which it became a dead letter.
     pub died: Timestamp,
 }
 
@@ -50,7 +50,7 @@ pub struct DeadQuery {
     pub count: usize,
 }
 
-/// Where a living job is.
+/// The state of a job in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum JobState {
@@ -65,7 +65,7 @@ pub enum JobState {
     Leased {
         /// Until then, unless there is a heartbeat.
         until: Timestamp,
-        /// How far it said it was.
+        /// Its progress as of the last heartbeat.
         progress: Progress,
     },
 }
@@ -81,7 +81,7 @@ impl JobState {
     }
 }
 
-/// What a living job is doing.
+/// The phase of a job in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -106,27 +106,27 @@ pub struct JobSummary {
     pub group: Group,
     /// Its priority.
     pub priority: i8,
-    /// Where it is.
+    /// Its state.
     #[serde(flatten)]
     pub state: JobState,
     /// Attempts begun.
     pub attempts: u8,
-    /// When it was enqueued.
+    /// The moment at which it was enqueued.
     pub enqueued: Timestamp,
 }
 
 /// A job looked up by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobDetail {
-    /// What a list says of it.
+    /// Its summary.
     pub entry: JobEntry,
     /// After so many attempts it dies.
     pub attempts_max: NonZeroU8,
-    /// What the worker gets.
+    /// The content for the worker.
     pub payload: Bytes,
 }
 
-/// What a list says of a job.
+/// The summary of a job in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum JobEntry {
@@ -158,17 +158,17 @@ pub struct QueueStats {
     pub depth: u64,
     /// Jobs that can be claimed.
     pub ready: u64,
-    /// Jobs that wait for a moment.
+    /// Delayed jobs.
     pub delayed: u64,
     /// Jobs in workers' hands.
     pub leased: u64,
     /// Jobs that have used their attempts.
     pub dead: u64,
-    /// Whether nothing is handed out.
+    /// True if the queue is paused.
     pub paused: bool,
-    /// How long the oldest ready job has been in the queue, in milliseconds.
+    /// The age of the oldest ready job, in milliseconds.
     pub oldest_ms: Option<u64>,
-    /// How long the job held longest has been held, in milliseconds.
+    /// The age of the oldest lease, in milliseconds.
     pub longest_lease_ms: Option<u64>,
     /// Jobs taken in a second, over the last minute.
     pub enqueued_per_second: f64,

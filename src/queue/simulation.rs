@@ -39,7 +39,7 @@ struct Model {
     attempts: u8,
     /// Leases that ran out since the last one that counted.
     lapses: u8,
-    /// How long it was put off when it was enqueued.
+    /// The delay with which it was enqueued.
     delay: Duration,
     place: Where,
     /// Which of the jobs that had this name.
@@ -354,7 +354,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Whether depths and dead letters are those of the model.
+    /// Compares depths and dead letters with those of the model.
     async fn check(&mut self) {
         self.advance();
         let stats = self.fixture.broker().stats(self.now).await.unwrap();

@@ -1,4 +1,4 @@
-//! The broker: each call changes the book, and waits for the committer.
+//! The broker: each call changes the state in memory and waits for the committer.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,13 +105,13 @@ impl SledBroker {
         }
     }
 
-    /// Why a change was not written.
+    /// Returns the reason for a change that was not written.
     fn failure(&self) -> Error {
         let ended = self.shared.state().ended.clone();
         ended.unwrap_or_else(|| Ended::Failed("the queue has stopped writing".into())).error()
     }
 
-    /// What was read; if it could not be, the store is opened again.
+    /// Passes on the result of a read; after an error the store is reopened.
     fn checked_read<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
         read.inspect_err(|failure| self.shared.report_failure(failure))
     }
@@ -184,7 +184,7 @@ impl Broker for SledBroker {
     }
 
     async fn heartbeat(&self, beats: &[Heartbeat], now: Timestamp) -> Result<Vec<Pulse>, Error> {
-        // Leases are in memory alone: whoever holds a job keeps it while the store is away.
+        // Leases are in memory only: they continue while the store is being reopened.
         let mut state = self.shared.state();
         if let Some(ended @ (Ended::Closed | Ended::Failed(_))) = &state.ended {
             return Err(ended.error());

@@ -1,4 +1,4 @@
-//! Handing out: waiting for work, and reading from the disk what it consists of.
+//! Claims: wait for jobs and read their content from the disk.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

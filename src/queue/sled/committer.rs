@@ -1,4 +1,4 @@
-//! The one thread that writes: whatever has piled up goes to the disk in one batch, behind one sync.
+//! The committer thread: writes all pending changes as one batch with one sync.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -26,7 +26,7 @@ use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
 use crate::telemetry::chain;
 
-/// Attempts that nobody waits for are on the disk so soon: well before a job has run for 100 ms.
+/// Delay after which attempts are written that no caller waits for: well before a job has run for 100 ms.
 const ATTEMPT_FLUSH_DELAY: Duration = Duration::from_millis(50);
 /// A thread that panics so often over the store cannot work with what lies there.
 const PANICS_MAX: u32 = 3;
@@ -62,14 +62,14 @@ pub(super) fn run(shared: &Shared, location: &StoreLocation, mut opened: Opened)
 struct Committer<'a> {
     shared: &'a Shared,
     location: &'a StoreLocation,
-    /// Nobody else needs to know which names there are.
+    /// The names in the queue; only the committer needs them.
     ids: Ids,
     /// The disk knows that no number beyond this was given out.
     bound: u64,
     group_commit_delay: Duration,
 }
 
-/// What a batch is going to change in memory once it is on the disk.
+/// The changes in memory that follow once a batch is on the disk.
 #[derive(Default)]
 struct Outcome {
     segments: Vec<(u64, Packed)>,
@@ -90,7 +90,7 @@ impl Committer<'_> {
     /// Waits for something to write; `None` when the queue is closed and everything is written.
     ///
     /// # Errors
-    /// The complaint of whoever could not read.
+    /// The failure of a reader.
     fn next_batch(&self) -> Result<Option<(Batch, WriteBatch, Outcome)>, Error> {
         let mut state = self.shared.state();
         let mut waited = false;
@@ -278,7 +278,7 @@ impl Committer<'_> {
         Ok(jobs)
     }
 
-    /// Where the job of this name is, if it lives, and whether one of another name with the same fingerprint does.
+    /// Returns the address of the job, if it is in the queue, and true if another name has the same fingerprint.
     fn look_up(&self, print: u64, job: &JobId) -> Result<(Option<Address>, bool), Error> {
         let mut taken = false;
         for index in self.ids.find(print, job) {

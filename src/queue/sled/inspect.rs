@@ -1,4 +1,4 @@
-//! Looking at the book.
+//! Inspection of the state in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU8;
@@ -45,7 +45,7 @@ pub(super) fn stats(queue_state: &QueueState, now: Timestamp) -> Stats {
     stats
 }
 
-/// When the hold that has lasted longest began, by queue.
+/// Returns the start of the oldest lease of each queue.
 fn longest_leases(queue_state: &QueueState) -> HashMap<u32, Timestamp> {
     let mut longest = HashMap::new();
     for (address, hold) in queue_state.leases.iter().filter(|(_, hold)| !hold.cancelled) {
@@ -59,7 +59,7 @@ fn longest_leases(queue_state: &QueueState) -> HashMap<u32, Timestamp> {
     longest
 }
 
-/// What is known of a living job without its name.
+/// A job in the queue, without its name.
 struct Found {
     address: Address,
     queue: QueueName,

@@ -1,4 +1,4 @@
-//! A damaged store is moved out of the way, under a name with the moment in it, for those who want to look at it.
+//! Quarantine: a damaged store is renamed with a timestamp and kept for inspection.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -46,7 +46,7 @@ fn prefix(directory: &Path) -> OsString {
     name
 }
 
-/// What was set aside before, the oldest first.
+/// Returns the stores that were quarantined before, the oldest first.
 fn earlier(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let (prefix, mut found) = (prefix(directory), Vec::new());
     for entry in fs::read_dir(directory.parent().unwrap_or(directory))? {

@@ -1,5 +1,5 @@
-//! When the disk does not do as told: the store is let go of and opened again, and who holds a job keeps it. When what lies
-//! on the disk is not what was written: the store is set aside, and a new one is begun.
+//! Recovery from I/O errors: close and reopen the store; leases survive. Recovery from damage: quarantine the store and
+//! create a new one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use crate::telemetry::chain;
 /// The first pause before the store is opened again; later ones are twice as long each.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
-/// Opening that takes longer does not come to an end.
+/// Longest time to open a store; after it the store counts as damaged.
 const OPEN_MAX: Duration = Duration::from_mins(2);
 /// A store that so many tries have not opened, on a disk that takes what is written, cannot be read.
 const ATTEMPTS_MAX: u32 = 10;
@@ -34,7 +34,7 @@ const ATTEMPTS_MAX: u32 = 10;
 /// A new store numbers its segments from anywhere below this many bits.
 const FIRST_NUMBER_BITS: u32 = 46;
 
-/// Where the store lies, and what it takes to open it again.
+/// The location of the store, with all that reopening needs.
 #[derive(Clone, Debug)]
 pub(super) struct StoreLocation {
     pub(super) directory: PathBuf,
@@ -43,8 +43,8 @@ pub(super) struct StoreLocation {
 }
 
 impl StoreLocation {
-    /// Opens the store and reads it. sled may panic over damaged files, or never come to an end: that is damage too, unless
-    /// the disk does not take what is written.
+    /// Opens the store and reads it. sled may panic over damaged files, or never return: that is damage too, unless the disk
+    /// does not accept writes.
     pub(super) fn open(&self, work: &Arc<Condvar>) -> Result<(Store, Opened), Error> {
         let (location, work) = (self.clone(), Arc::clone(work));
         let (send, outcome) = mpsc::channel();
@@ -52,12 +52,12 @@ impl StoreLocation {
             let opened = catch_unwind(AssertUnwindSafe(|| location.try_to_open(work)));
             let opened =
                 opened.unwrap_or_else(|panic| Err(Error::Damaged(panic_text(panic.as_ref()).into())));
-            // Who has waited too long does not wait any more.
+            // After the timeout there is no receiver.
             let _ = send.send(opened);
         };
         thread::Builder::new().name("queue-opener".to_owned()).spawn(open).map_err(storage)?;
         let outcome = outcome.recv_timeout(OPEN_MAX);
-        match outcome.unwrap_or_else(|_| Err(Error::damaged("opening it does not come to an end"))) {
+        match outcome.unwrap_or_else(|_| Err(Error::damaged("opening it takes too long"))) {
             Err(damage @ Error::Damaged(_)) => Err(self.probe().map_or_else(storage, |()| damage)),
             outcome => outcome,
         }
@@ -69,7 +69,7 @@ impl StoreLocation {
         Ok((store, opened))
     }
 
-    /// Whether the disk takes what is written.
+    /// Fails if the disk does not accept writes.
     fn probe(&self) -> std::io::Result<()> {
         let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = if self.directory.is_dir() { Some(self.directory.as_path()) } else { parent };
@@ -102,7 +102,7 @@ impl StoreLocation {
     }
 }
 
-/// Goes on with the store opened anew, or with a new one; `None` when the queue is closed first.
+/// Reopens the store, or creates a new one; returns `None` when the queue is closed first.
 ///
 /// # Errors
 /// [`Error::Damaged`], if the store is to be left as it is.
@@ -111,7 +111,7 @@ pub(super) fn recover(
     location: &StoreLocation,
     failure: Error,
 ) -> Result<Option<Opened>, Error> {
-    tracing::error!("the queue's store has failed and is opened again: {}", chain(&failure));
+    tracing::error!("the queue's store has failed and is being reopened: {}", chain(&failure));
     let watch = Stopwatch::start();
     shared.end(Ended::Recovering(failure.reason().into()));
     shared.take_store();
@@ -146,7 +146,7 @@ pub(super) fn recover(
     Ok(None)
 }
 
-/// Waits; says whether the queue was closed meanwhile.
+/// Waits; returns true if the queue was closed meanwhile.
 fn is_closed_within(shared: &Shared, pause: Duration) -> bool {
     let is_recovering = |state: &mut QueueState| matches!(state.ended, Some(Ended::Recovering(_)));
     let waited = shared.work.wait_timeout_while(shared.state(), pause, is_recovering);
@@ -154,7 +154,7 @@ fn is_closed_within(shared: &Shared, pause: Duration) -> bool {
     !is_recovering(&mut state)
 }
 
-/// Lets callers have the new book, with what only the old one knew. A new store counts on from the old one.
+/// Publishes the new state with the leases and counts of the old one. A new store continues its numbers.
 fn install(shared: &Shared, store: Store, opened: &mut Opened, renewed: bool) {
     shared.put_store(store);
     let mut state = shared.state();
@@ -171,8 +171,8 @@ fn install(shared: &Shared, store: Store, opened: &mut Opened, renewed: bool) {
 }
 
 impl QueueState {
-    /// Keeps the leases and the counts of the book before. A job whose removal was not written is there again, in the
-    /// hands of nobody: who was to remove it has been told that it is not certain.
+    /// Keeps the leases and the counts of the state before. A job whose removal was not written is in the queue again,
+    /// without a lease: its removal was answered with an error.
     fn keep_leases_of(&mut self, mut old: Self) {
         for (address, hold) in old.leases.iter() {
             match self.place_of(address) {

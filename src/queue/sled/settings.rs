@@ -4,36 +4,35 @@ use std::time::Duration;
 
 use crate::queue::Backoff;
 
-/// What is done about a store that is damaged.
+/// The action on a damaged store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDamage {
-    /// It is set aside, and a new one is begun that holds no job: whoever filled the old one fills it again.
+    /// It is quarantined, and a new one is created without jobs, which the owner of the queue enqueues again.
     Rebuild,
-    /// Nothing is done: [`Error::Damaged`].
+    /// The queue fails with [`Error::Damaged`](crate::queue::Error::Damaged).
     Refuse,
 }
 
-/// How the embedded queue behaves.
+/// The settings of the embedded queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long failed jobs wait.
+    /// The backoff of failed jobs.
     pub backoff: Backoff,
-    /// How long a lease from before a restart lasts when a heartbeat takes it up again.
+    /// The length of a lease from before a restart once a heartbeat renews it.
     pub lease_taken_up: Duration,
     /// Names and payloads kept in memory for jobs that are about to be claimed.
     pub cache_bytes: usize,
-    /// How large each of the two files of the commit log is.
+    /// The size of each of the two files of the commit log.
     pub journal_bytes: u64,
-    /// How large the segments of a new store's file are, a power of two. sled reads the last one when it is opened and
+    /// The size of the segments of a new store's file, a power of two. sled reads the last one when it is opened and
     /// writes the rest of it anew, so that a large one makes for a slow start.
     pub segment_bytes: usize,
-    /// Callers that have few others beside them wait so long for more: at a low rate an acknowledgement then shares the
-    /// sync of the next new job.
+    /// Group-commit delay: how long a lone caller waits for others to share its fsync.
     pub group_commit_delay: Duration,
-    /// What is done about a store that is damaged.
+    /// The action on a damaged store.
     pub on_damage: OnDamage,
-    /// Whether there has been a store before: that there is none is damage then.
+    /// True if there has been a store before: its absence is damage then.
     pub expected: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What callers and the committer share.
+//! The state that callers and the committer share.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
@@ -12,10 +12,10 @@ use super::engine::store::Store;
 use super::state::queue_state::{Ended, QueueState};
 use crate::queue::Error;
 
-/// How long a reader of the store is left to itself before it is looked for again.
+/// Interval at which a closing store checks for readers.
 const READER_PAUSE: Duration = Duration::from_millis(1);
 
-/// What callers and the committer share.
+/// The state that callers and the committer share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) state: Mutex<QueueState>,
@@ -26,7 +26,7 @@ pub(super) struct Shared {
     pub(super) cache: Mutex<Cache>,
     /// Absent while it is opened again.
     pub(super) store: RwLock<Option<Arc<Store>>>,
-    /// How often a new store was begun in the place of a damaged one.
+    /// The number of new stores that have replaced damaged ones.
     pub(super) renewals: AtomicU64,
 }
 
@@ -45,7 +45,7 @@ impl Shared {
         store.ok_or_else(|| Error::Storage("it is being opened again".into()))
     }
 
-    /// Has the store opened again, or begun anew: whoever read from it has found that it does not do as told.
+    /// Makes the committer reopen or replace the store, after a failed read.
     pub(super) fn report_failure(&self, failure: &Error) {
         let failure = match failure {
             Error::Storage(_) => Error::Storage(failure.reason().into()),
@@ -58,7 +58,7 @@ impl Shared {
         }
     }
 
-    /// Lets go of the store. Whoever reads from it right now is about to be done.
+    /// Drops the store, after its current readers have finished.
     pub(super) fn take_store(&self) {
         self.store.write().expect("no caller panics with the store").take();
     }

@@ -121,7 +121,7 @@ async fn a_store_with_segments_of_another_size_goes_on() {
     claim_large(folder.broker(), 100).await;
 }
 
-/// Whether any file of the store has these bytes.
+/// Returns true if a file of the store contains these bytes.
 fn is_stored(directory: &Path, secret: &[u8]) -> bool {
     let mut files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     files.any(|path| {

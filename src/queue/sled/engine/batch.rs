@@ -1,10 +1,10 @@
-//! Changes that belong together, on their way to the disk.
+//! A write batch: changes that are written all or none.
 
 use bytes::Bytes;
 
 use super::layout::{self, Tag};
 
-/// What becomes of a key.
+/// The change of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) enum Change {
     /// It gets this value. If it is `fresh`, it has none below, so that removing it leaves nothing to be done.

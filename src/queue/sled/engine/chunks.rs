@@ -1,4 +1,4 @@
-//! Values in pieces, as large as sled likes them.
+//! Large values in chunks that fit sled's segments.
 //!
 //! sled puts what exceeds a quarter of one of its segments into a file of its own, without any sync; and a leaf, which has
 //! at most twenty values (it splits beyond sixteen), is written whole. So a value is cut: its first piece is under its key,
@@ -10,17 +10,17 @@ use ::sled::IVec;
 const LEAF_VALUES_MAX: usize = 20;
 const LEAF_OVERHEAD_BYTES: usize = 2 << 10;
 
-/// How large the pieces are, in bytes.
+/// The size of a chunk, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) struct ChunkBytes(usize);
 
 impl ChunkBytes {
-    /// What suits segments of this size.
+    /// Returns the chunk size for segments of this size.
     pub(in crate::queue::sled) const fn for_segments(segment_bytes: usize) -> Self {
         Self((segment_bytes / 4 - LEAF_OVERHEAD_BYTES) / LEAF_VALUES_MAX)
     }
 
-    /// Whether another piece follows this one.
+    /// True if another chunk follows this one.
     pub(in crate::queue::sled) fn goes_on(self, piece: &[u8]) -> bool {
         piece.len() == self.0
     }

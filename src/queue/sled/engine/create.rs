@@ -1,4 +1,4 @@
-//! A new store: half-made is made again, and what is no store is not taken for a new one.
+//! Crash-safe creation: an unfinished store is recreated; a directory with other content is rejected.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ pub(in crate::queue::sled) fn begin(directory: &Path, expected: bool) -> Result<
     prepare(directory).map_err(of_io)
 }
 
-/// Whether there is neither a store, nor one that was being made.
+/// Returns true if there is neither a store nor an unfinished one.
 fn is_missing(directory: &Path) -> io::Result<bool> {
     for name in [MARK, LOG, journal::NAMES[0], journal::NAMES[1]] {
         if directory.join(name).try_exists()? {

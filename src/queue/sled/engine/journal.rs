@@ -45,7 +45,7 @@ const LOOK_AHEAD_BYTES: u64 = 1 << 20;
 pub(in crate::queue::sled) struct Journal {
     files: [File; 2],
     epoch: u64,
-    /// Where the next record goes.
+    /// The position of the next record.
     end: u64,
     bytes: u64,
     buffer: Vec<u8>,
@@ -100,12 +100,12 @@ impl Journal {
         self.epoch
     }
 
-    /// Whether nothing has been appended since the epoch was begun.
+    /// Returns true if the epoch has no record yet.
     pub(in crate::queue::sled) const fn is_empty(&self) -> bool {
         self.end == RECORDS_AT
     }
 
-    /// Whether these changes would go beyond the file although an empty one may have room for them.
+    /// Returns true if these changes exceed the file although an empty file may have room for them.
     pub(in crate::queue::sled) fn is_full_for(&self, writes: &WriteBatch) -> bool {
         !self.is_empty() && self.end + record_bytes(writes) as u64 > self.bytes
     }
@@ -170,7 +170,7 @@ fn header_of(epoch: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// What was committed in an epoch. Hardly more of the file is read than was written in it.
+/// Reads the commits of an epoch, and hardly more of the file than was written in it.
 fn records(mut file: &File, epoch: u64) -> Result<Vec<WriteBatch>, Error> {
     file.seek(io::SeekFrom::Start(RECORDS_AT)).map_err(of_io)?;
     let mut stored = io::BufReader::new(file);
@@ -185,7 +185,7 @@ fn records(mut file: &File, epoch: u64) -> Result<Vec<WriteBatch>, Error> {
     Ok(commits)
 }
 
-/// Whether a record of the epoch follows one that does not hold.
+/// Returns true if a record of the epoch follows an invalid one.
 fn goes_on_behind(mut file: &File, end: u64, epoch: u64) -> io::Result<bool> {
     file.seek(io::SeekFrom::Start(end))?;
     let mut behind = Vec::new();

@@ -1,4 +1,4 @@
-//! What lies at rest.
+//! The stored formats.
 //!
 //! sled pays for every key, so many jobs share a *segment*. Keys are a tag and a number (big-endian, so that
 //! they sort by age); all values of one change are written in one batch.
@@ -13,7 +13,7 @@
 //! 'M' "applied" u64    see `super::journal`
 //! ```
 //!
-//! What is large lies in pieces under keys that go on from its own, see `super::pieces`.
+//! Large values are stored in chunks under keys that extend their own, see `super::chunks`.
 //!
 //! Heads, marks and dead letters are postcard (little-endian varints, fields in order).
 
@@ -84,7 +84,7 @@ pub(in crate::queue::sled) struct HeadRun {
     pub(in crate::queue::sled) attempts_max: NonZeroU8,
 }
 
-/// What is known of a segment in memory.
+/// The head of a segment, which is kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::queue::sled) struct Head {
     pub(in crate::queue::sled) enqueued: Timestamp,
@@ -95,7 +95,7 @@ pub(in crate::queue::sled) struct Head {
     pub(in crate::queue::sled) delays: Vec<(u16, Timestamp)>,
 }
 
-/// What has become of the jobs of a segment.
+/// The states of the jobs of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::queue::sled) struct Marks {
     /// A bit for each slot, lowest first: the job is gone.
@@ -203,7 +203,7 @@ impl Body {
         Ok(Self(bytes.into()))
     }
 
-    /// Where a job's name starts and ends, and its payload ends.
+    /// Returns the start and the end of a job's name, and the end of its payload.
     fn bounds(&self, slot: u16) -> Option<(usize, usize, usize)> {
         let data = Self::COUNT_BYTES + usize::from(self.len()) * Self::ENTRY_BYTES;
         let entry = Self::COUNT_BYTES + usize::from(slot) * Self::ENTRY_BYTES;

@@ -1,4 +1,4 @@
-//! What was committed and is not in sled yet.
+//! The memtable: commits that are not in sled yet.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ impl Memtable {
         }
     }
 
-    /// What became of a key, if that is known here.
+    /// Returns the latest change of a key, if it is in the memtable.
     pub(in crate::queue::sled) fn get(&self, key: &[u8]) -> Option<&Change> {
         self.0.get(key)
     }

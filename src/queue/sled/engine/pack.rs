@@ -19,7 +19,7 @@ const SEGMENT_JOBS_MAX: usize = 512;
 pub(in crate::queue::sled) struct Incoming {
     pub(in crate::queue::sled) job: NewJob,
     pub(in crate::queue::sled) print: u64,
-    /// Whether its fingerprint belongs to another job.
+    /// True if its fingerprint belongs to another job.
     pub(in crate::queue::sled) collides: bool,
     pub(in crate::queue::sled) now: Timestamp,
 }
@@ -34,7 +34,7 @@ pub(in crate::queue::sled) struct Packed {
     pub(in crate::queue::sled) collided: Vec<JobId>,
 }
 
-/// What a job takes on the disk.
+/// Returns the size of a job on the disk.
 pub(in crate::queue::sled) fn size_bytes(job: &NewJob) -> usize {
     let names = job.job.as_str().len() + job.queue.as_str().len() + job.group.as_str().len();
     names + job.payload.len() + 32
@@ -57,7 +57,7 @@ fn lane(job: &NewJob) -> impl Ord + '_ {
     (&job.queue, Reverse(job.priority), &job.group, job.attempts_max)
 }
 
-/// How many of the jobs go into the next segment: one at least.
+/// Returns the number of jobs that go into the next segment, at least one.
 fn cut(jobs: &[Incoming]) -> usize {
     let mut bytes = size_bytes(&jobs[0].job);
     for (count, pair) in (1..).zip(jobs.windows(2)) {

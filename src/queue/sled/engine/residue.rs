@@ -1,4 +1,4 @@
-//! What is left of jobs that are gone in segments that others keep alive.
+//! Removes the names and payloads of finished jobs from segments that other jobs keep.
 
 use bytes::Bytes;
 

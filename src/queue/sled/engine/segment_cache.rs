@@ -1,4 +1,4 @@
-//! Segments that will be asked for soon.
+//! A cache of segments that will be claimed soon.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -36,7 +36,7 @@ pub(in crate::queue::sled) struct Store {
     pub(in crate::queue::sled) failing: Mutex<Option<Failing>>,
 }
 
-/// When a commit is to fail.
+/// The moment at which a test makes a commit fail.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) enum Failing {
@@ -44,7 +44,7 @@ pub(in crate::queue::sled) enum Failing {
     After,
 }
 
-/// What sled does not have yet.
+/// The commits that sled does not have yet.
 #[derive(Debug, Default)]
 struct Tables {
     active: Memtable,
@@ -213,7 +213,7 @@ fn tables(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
     tables.lock().expect("no caller panics with the tables")
 }
 
-/// Whether the commit log is still to be made, and the format to be written then.
+/// Returns true if the commit log is still to be created and the format to be written.
 fn lacks_journal(tree: &Tree, new: bool) -> Result<bool, Error> {
     match tree.get(FORMAT_KEY)? {
         None if new && tree.is_empty() => Ok(true),

@@ -1,4 +1,4 @@
-//! A store that is made anew beside the old one and takes its place.
+//! A successor of the store, which is written beside it and replaces it.
 //!
 //! The successor is complete before the old directory is moved out of its way, and the old one is removed after that: at
 //! any moment one of the two is whole, and no change is made in between.

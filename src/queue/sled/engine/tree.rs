@@ -17,7 +17,7 @@ use crate::queue::Error;
 use crate::runtime::compute::panic_text;
 use crate::system::disk;
 
-/// What sled may keep in memory of what it has written.
+/// Memory for sled's page cache.
 const CACHE_BYTES: u64 = 16 << 20;
 /// The size of segments before there were pieces.
 const SEGMENT_BYTES_BEFORE: usize = 8 << 20;
@@ -205,7 +205,7 @@ fn open_db(directory: &Path, segment_bytes: usize) -> ::sled::Result<Db> {
     }
 }
 
-/// sled is told by the system that something is wrong, or finds it out by itself.
+/// Converts an error of sled: an I/O error of the system, or corruption that sled has detected.
 fn of_sled(error: SledError) -> Error {
     match error {
         SledError::Io(error) => of_io(error),

@@ -46,7 +46,7 @@ impl DeadLetters {
         self.letters.values().filter(|letter| letter.group == *group).map(|letter| letter.sequence).collect()
     }
 
-    /// How many of a queue.
+    /// Returns the number of dead letters of a queue.
     pub(in crate::queue::sled) fn count(&self, queue: &QueueName) -> u64 {
         self.by_queue.get(queue).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Jobs that wait for a moment.
+//! Delayed jobs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use super::super::engine::layout::Head;
 use super::segment::Place;
 use crate::runtime::clock::Timestamp;
 
-/// What a job waits for.
+/// The end of a delay.
 #[derive(Clone, Copy, Debug)]
 struct Delay {
     until: Timestamp,
-    /// What was asked for, or the most that can have been.
+    /// The length of the delay, or an upper bound of it.
     longest: Duration,
 }
 

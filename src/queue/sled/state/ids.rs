@@ -37,7 +37,7 @@ impl Ids {
         self.shards[shard(print)].get(&rest(print)).copied()
     }
 
-    /// Gives the fingerprint to a segment, whoever had it.
+    /// Assigns the fingerprint to a segment, whichever had it.
     pub(in crate::queue::sled) fn insert(&mut self, print: u64, segment: u32) {
         self.shards[shard(print)].insert(rest(print), segment);
     }

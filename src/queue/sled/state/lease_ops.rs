@@ -1,4 +1,4 @@
-//! What workers ask of the book: work, and what became of it.
+//! The operations of workers: claim, heartbeat, ack, nack and release.
 
 use std::time::Duration;
 

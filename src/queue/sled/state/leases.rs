@@ -1,4 +1,4 @@
-//! Who holds what, and until when. In memory alone.
+//! Leases. They are in memory only.
 //!
 //! Leases run by a clock of their own, which goes on with the calls: of a longer gap between two calls only
 //! [`UNSEEN_MAX`] counts. In such a gap the process or the machine was stopped, or its clock was set, and no holder could
@@ -70,7 +70,7 @@ impl Leases {
         }
     }
 
-    /// When a hold runs out if calls go on without a gap.
+    /// Returns the expiry of a lease if calls come without a gap.
     pub(in crate::queue::sled) fn deadline(&self, hold: &Hold) -> Timestamp {
         let latest = self.latest.unwrap_or_default();
         latest.after(hold.until.saturating_sub(self.clock)).before(self.clock.saturating_sub(hold.until))
@@ -169,14 +169,14 @@ impl Leases {
         self.holds.iter().map(|(address, hold)| (*address, hold))
     }
 
-    /// When the next hold runs out.
+    /// Returns the expiry of the next lease.
     pub(in crate::queue::sled) fn next_deadline(&self) -> Option<Timestamp> {
         let (_, address) = self.deadlines.first()?;
         self.get(*address).map(|hold| self.deadline(hold))
     }
 }
 
-/// What a fence says: which job, and which hold on it.
+/// The content of a fence: a job and a number of its lease.
 pub(in crate::queue::sled) const fn read(fence: Fence) -> (Address, u64) {
     let bits = fence.to_bits();
     let address = ((bits >> (SLOT_BITS + NUMBER_BITS)) as u64, (bits >> NUMBER_BITS) as u16);

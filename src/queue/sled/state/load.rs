@@ -1,4 +1,4 @@
-//! From the disk to memory: heads and marks are read, bodies stay where they are.
+//! Loads heads and marks into memory; bodies stay on the disk.
 
 use std::sync::{Arc, Condvar};
 
@@ -9,7 +9,7 @@ use super::queue_state::QueueState;
 use crate::queue::{Backoff, Error};
 use crate::runtime::entropy::Entropy;
 
-/// What the disk knew.
+/// The stored state.
 pub(in crate::queue::sled) struct Opened {
     /// Taken out once it is in use.
     pub(in crate::queue::sled) state: Option<QueueState>,
@@ -61,7 +61,7 @@ fn read_segments(store: &Store, state: &mut QueueState, ids: &mut Ids) -> Result
     Ok(())
 }
 
-/// Whether every slot that is spoken of is there.
+/// Returns true if every slot that the marks name exists.
 fn check(head: &Head, marks: Option<&Marks>) -> Result<(), Error> {
     let count = head.prints.len();
     let runs: usize = head.runs.iter().map(|run| usize::from(run.count)).sum();

@@ -1,4 +1,4 @@
-//! What memory knows and the disk does not, and who waits for it.
+//! Writes that are pending, and the callers that wait for them.
 
 use std::num::NonZeroU8;
 use std::sync::{Arc, Condvar};
@@ -42,7 +42,7 @@ pub(in crate::queue::sled) struct NewDeadLetter {
     pub(in crate::queue::sled) died: Timestamp,
 }
 
-/// What waits to be written.
+/// The changes of a group commit.
 #[derive(Debug, Default)]
 pub(in crate::queue::sled) struct Batch {
     pub(in crate::queue::sled) requests: Vec<Request>,
@@ -63,32 +63,32 @@ impl Batch {
     }
 }
 
-/// Callers that do not wait for company any more.
+/// With so many callers the batch is written without a delay.
 const CALLERS_MANY: usize = 4;
 
-/// How soon the pile is to be written.
+/// The urgency of the next flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::queue::sled) enum FlushUrgency {
-    /// Nobody waits.
+    /// No caller waits.
     #[default]
     None,
-    /// A few callers wait: company may come, and share the sync.
+    /// A few callers wait: more may come within the group-commit delay and share the sync.
     Soon,
     /// New jobs wait, or many callers.
     Now,
 }
 
-/// The pile, and who waits for it.
+/// The pending batch, and the callers that wait for it.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct PendingWrites {
     batch: Batch,
     waiting: Vec<oneshot::Sender<()>>,
-    /// Those whose changes are being written; `None` while nothing is.
+    /// Callers whose changes are being written; `None` while none are.
     writing: Option<Vec<oneshot::Sender<()>>>,
     urgency: FlushUrgency,
-    /// Whether the committer sleeps until it is told; otherwise it looks by itself before long.
+    /// True if the committer sleeps until it is notified; otherwise it wakes by itself before long.
     pub(in crate::queue::sled) asleep: bool,
-    /// Why the store is to be opened again.
+    /// The failure after which the store is to be reopened.
     failure: Option<Error>,
     work: Arc<Condvar>,
 }
@@ -136,7 +136,7 @@ impl PendingWrites {
         self.raise_urgency(FlushUrgency::Now);
     }
 
-    /// What to wait for until everything piled up so far is written; nothing, if it is.
+    /// Returns a receiver that fires once all pending writes are on the disk; `None` if they are.
     pub(in crate::queue::sled) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
         let (send, receive) = oneshot::channel();
         if self.batch.is_empty() {
@@ -152,13 +152,13 @@ impl PendingWrites {
         Some(receive)
     }
 
-    /// Has the committer open the store again.
+    /// Makes the committer reopen the store.
     pub(in crate::queue::sled) fn report_failure(&mut self, failure: Error) {
         self.failure.get_or_insert(failure);
         self.raise_urgency(FlushUrgency::Now);
     }
 
-    /// Why the store is to be opened again, if it is.
+    /// Takes the failure after which the store is to be reopened.
     pub(in crate::queue::sled) const fn failure(&mut self) -> Option<Error> {
         self.failure.take()
     }
@@ -178,19 +178,19 @@ impl PendingWrites {
         self.batch.is_empty()
     }
 
-    /// Hands the pile to the committer, to be written.
+    /// Takes the batch, to be written.
     pub(in crate::queue::sled) fn take(&mut self) -> Batch {
         self.urgency = FlushUrgency::None;
         self.writing = Some(std::mem::take(&mut self.waiting));
         std::mem::take(&mut self.batch)
     }
 
-    /// The pile is written: those who waited for it.
+    /// Returns the callers that waited for the batch that was written.
     pub(in crate::queue::sled) fn written(&mut self) -> Vec<oneshot::Sender<()>> {
         self.writing.take().unwrap_or_default()
     }
 
-    /// Nothing more will be written: whoever waits finds that out.
+    /// Drops all pending writes; callers that wait get an error.
     pub(in crate::queue::sled) fn abandon_all(&mut self) {
         self.batch = Batch::default();
         self.failure = None;

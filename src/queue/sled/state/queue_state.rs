@@ -1,4 +1,4 @@
-//! Everything the queue knows, in memory: what changes here is written down by the committer.
+//! The state of the queue in memory. The committer writes its changes.
 
 use std::collections::HashMap;
 use std::num::NonZeroU8;
@@ -21,13 +21,13 @@ use crate::runtime::entropy::Entropy;
 /// The lane of a run without living jobs.
 const NO_LANE: u32 = u32::MAX;
 
-/// Why nothing more is taken.
+/// The reason for which the queue accepts no more calls.
 #[derive(Clone, Debug)]
 pub(in crate::queue::sled) enum Ended {
     Closed,
     /// The store has failed and is being opened again.
     Recovering(Arc<str>),
-    /// Nothing helps but another start.
+    /// The store is damaged; only a restart helps.
     Failed(Arc<str>),
 }
 
@@ -40,7 +40,7 @@ impl Ended {
     }
 }
 
-/// Everything the queue knows.
+/// The state of the queue.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct QueueState {
     pub(in crate::queue::sled) segments: Segments,
@@ -52,7 +52,7 @@ pub(in crate::queue::sled) struct QueueState {
     delays: Delays,
     /// Leases that ran out since the last one that counted as an attempt, of jobs with any.
     lapses: HashMap<Place, u8>,
-    /// Whether a call has said what time it is.
+    /// True once a call has given the time.
     timed: bool,
     /// The longest pause after a failed attempt.
     backoff_longest: Duration,
@@ -61,7 +61,7 @@ pub(in crate::queue::sled) struct QueueState {
 }
 
 impl QueueState {
-    /// An empty book; `work` is told when there is something to write. No failed job waits for longer than
+    /// Creates an empty state; `work` is notified when there is something to write. No failed job waits for longer than
     /// `backoff_longest`.
     pub(in crate::queue::sled) fn new(
         entropy: &Entropy,
@@ -172,7 +172,7 @@ impl QueueState {
         }
     }
 
-    /// Where a job is, if its segment still is.
+    /// Returns the position of a job, if its segment is still in memory.
     pub(in crate::queue::sled) fn place_of(&self, (key, slot): Address) -> Option<Place> {
         let segment = self.segments.find(key)?;
         (usize::from(slot) < self.segments.get(segment).slots.len()).then_some(Place { segment, slot })
@@ -188,7 +188,7 @@ impl QueueState {
         self.segments.get(place.segment).run_of(place.slot)
     }
 
-    /// What a delayed job waits for.
+    /// Returns the end of the delay of a job.
     pub(in crate::queue::sled) fn delay_of(&self, place: Place) -> Timestamp {
         self.delays.of(place).unwrap_or_default()
     }
@@ -217,7 +217,7 @@ impl QueueState {
         }
     }
 
-    /// Remembers that the disk is behind.
+    /// Marks the segment of a job as changed.
     pub(in crate::queue::sled) fn mark_dirty(&mut self, place: Place) {
         let segment = self.segments.get_mut(place.segment);
         if !std::mem::replace(&mut segment.dirty, true) {
@@ -225,7 +225,7 @@ impl QueueState {
         }
     }
 
-    /// A job is done with.
+    /// Removes a finished job.
     pub(in crate::queue::sled) fn finish(&mut self, place: Place) {
         self.set_state(place, State::Gone);
         self.mark_dirty(place);
@@ -252,14 +252,14 @@ impl QueueState {
         (segment.run_of(place.slot).lane, range)
     }
 
-    /// A job that has failed waits for a moment.
+    /// Delays a job that has failed.
     pub(in crate::queue::sled) fn delay(&mut self, place: Place, until: Timestamp) {
         self.set_state(place, State::Delayed);
         self.delays.insert(place, until, self.backoff_longest);
         self.mark_dirty(place);
     }
 
-    /// A job has used its attempts.
+    /// Makes a dead letter of a job that has used its attempts.
     pub(in crate::queue::sled) fn dead_letter(&mut self, place: Place, reason: String, now: Timestamp) {
         let (address, run, slot) = (self.address_of(place), self.run_of(place), self.segments.slot(place));
         let sequence = self.number();
@@ -278,12 +278,12 @@ impl QueueState {
         self.finish(place);
     }
 
-    /// Whether a job with so many attempts may not have another.
+    /// Returns true if a job has used its attempts.
     pub(in crate::queue::sled) fn is_exhausted(slot: Slot, attempts_max: NonZeroU8) -> bool {
         slot.attempts >= attempts_max.get()
     }
 
-    /// Lets time pass: leases run out, delays end.
+    /// Advances the time: leases expire and delays end.
     pub(in crate::queue::sled) fn advance(&mut self, now: Timestamp) {
         if !std::mem::replace(&mut self.timed, true) {
             // The next start, by whatever clock, counts on from here.
@@ -354,13 +354,13 @@ impl QueueState {
         true
     }
 
-    /// When something happens that nobody calls for.
+    /// Returns the next moment at which a lease expires or a delay ends.
     pub(in crate::queue::sled) fn next_event(&self) -> Option<Timestamp> {
         let delay = self.delays.first().map(|(until, _)| until);
         delay.into_iter().chain(self.leases.next_deadline()).min()
     }
 
-    /// What to wait for until everything that was changed so far is on the disk; nothing, if it is.
+    /// Returns a receiver that fires once all changes so far are on the disk; `None` if they are.
     pub(in crate::queue::sled) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
         self.pending.ticket()
     }

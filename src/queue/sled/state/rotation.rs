@@ -1,4 +1,4 @@
-//! Who takes the next turn: families one after the other, and inside a family its lanes.
+//! Rotation: families take turns, and inside a family its lanes.
 
 use std::collections::{HashMap, VecDeque};
 

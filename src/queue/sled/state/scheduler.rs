@@ -1,4 +1,4 @@
-//! Whose turn it is: queues share by weight, a priority goes before a lower one that has not waited much
+//! The stride scheduler: queues share by weight, a priority goes before a lower one that has not waited much
 //! longer, families of groups take turns, groups of a family take turns, and inside a group the oldest job goes first.
 
 use std::cmp::Reverse;
@@ -13,7 +13,7 @@ use crate::runtime::clock::Timestamp;
 
 /// Waiting so much longer makes up for one level of priority.
 const AGING: Duration = Duration::from_secs(10);
-/// What a queue of weight 1 pays for a job.
+/// The stride of a queue of weight 1.
 const STRIDE: u64 = 1 << 20;
 
 /// Jobs in a row of one segment that were ready when they were put here; some may have left since.
@@ -24,9 +24,9 @@ pub(in crate::queue::sled) struct SlotRange {
     pub(in crate::queue::sled) tag: u32,
     pub(in crate::queue::sled) first: u16,
     pub(in crate::queue::sled) count: u16,
-    /// When they were enqueued: what has waited longer goes first.
+    /// The moment at which they were enqueued: older jobs go first.
     pub(in crate::queue::sled) since: Timestamp,
-    /// When they came to be ready.
+    /// The moment at which they became ready.
     pub(in crate::queue::sled) ready: Timestamp,
 }
 
@@ -54,7 +54,7 @@ pub(in crate::queue::sled) struct Queue {
     pub(in crate::queue::sled) failed: Meter,
     /// Lanes with ready jobs, by priority: the front one is next.
     priorities: BTreeMap<Reverse<i8>, Rotation>,
-    /// What it has paid for its jobs; the one that has paid least is next.
+    /// Its pass: the queue with the smallest is next.
     paid: u64,
 }
 
@@ -170,7 +170,7 @@ impl Scheduler {
         self.entries.get(lane as usize)?.as_ref()
     }
 
-    /// The lanes of a group; none, if it has no living job.
+    /// Returns the lanes of a group; none, if it has no job.
     pub(in crate::queue::sled) fn of_group(&self, group: &Group) -> &[u32] {
         self.by_group.get(group).map_or(&[], Vec::as_slice)
     }
@@ -285,7 +285,7 @@ impl Scheduler {
         priorities.iter().filter_map(due).min().map(|(_, priority)| priority)
     }
 
-    /// How long the oldest job of a queue that is ready has been there.
+    /// Returns the age of the oldest ready job of a queue.
     pub(in crate::queue::sled) fn oldest(&self, queue: u32) -> Option<Timestamp> {
         let lanes = self.queues[queue as usize].priorities.values().flat_map(Rotation::iter);
         lanes.filter_map(|lane| Some(self.lane(lane).ready.front()?.since)).min()

@@ -6,7 +6,7 @@ use std::num::NonZeroU8;
 use super::super::engine::layout::Marks;
 use crate::runtime::clock::Timestamp;
 
-/// Where a job is.
+/// The position of a job in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) enum State {
     Ready,
@@ -53,9 +53,9 @@ pub(in crate::queue::sled) struct Segment {
     pub(in crate::queue::sled) enqueued: Timestamp,
     /// Jobs that are not gone.
     pub(in crate::queue::sled) live: u16,
-    /// Whether memory knows more than the disk.
+    /// True if the disk has an older state.
     pub(in crate::queue::sled) dirty: bool,
-    /// Whether the disk has marks for it.
+    /// True if the disk has marks for it.
     pub(in crate::queue::sled) marked: bool,
     pub(in crate::queue::sled) runs: Box<[Run]>,
     pub(in crate::queue::sled) slots: Box<[Slot]>,
@@ -68,7 +68,7 @@ impl Segment {
         self.runs[after - 1]
     }
 
-    /// What the disk is to know; `delay` tells the moment a delayed slot waits for.
+    /// Returns the marks to store; `delay` returns the end of the delay of a slot.
     pub(in crate::queue::sled) fn marks(&self, delay: impl Fn(u16) -> Timestamp) -> Marks {
         let mut marks = Marks { gone: vec![0; self.slots.len().div_ceil(8)], ..Marks::default() };
         for (number, slot) in (0..).zip(&self.slots) {

@@ -1,6 +1,6 @@
 //! Room on the side: temporary files that a bounded-memory step writes, reads back and forgets.
 //!
-//! This room does no I/O of its own: whoever runs a step says where its temporary files live.
+//! This module does no I/O of its own: the caller provides the temporary files.
 
 use std::io::{self, Read, Seek, Write};
 
@@ -12,7 +12,7 @@ pub trait ScratchFile: Read + Write + Seek + Send {}
 
 impl<T: Read + Write + Seek + Send> ScratchFile for T {}
 
-/// Where temporary files come from.
+/// A source of temporary files.
 pub trait Scratch: Sync {
     /// A fresh, empty temporary file. Nothing of it may outlive the returned value.
     ///
@@ -20,7 +20,7 @@ pub trait Scratch: Sync {
     /// The storage's, most likely a full disk.
     fn file(&self) -> io::Result<Box<dyn ScratchFile>>;
 
-    /// How many files are read at once while they are merged.
+    /// Returns the number of files that are merged at once.
     fn merged_at_once(&self) -> usize {
         MERGED_AT_ONCE
     }

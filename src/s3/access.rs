@@ -1,4 +1,4 @@
-//! Who asks, and whether that may be: for `s3s`, which checks signatures and calls here before every operation.
+//! Access control: `s3s` checks signatures and calls this module before every operation.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::runtime::clock::Clock;
 const TOKEN_HEADER: &str = "x-amz-security-token";
 const TOKEN_PARAMETER: &str = "X-Amz-Security-Token";
 
-/// Knows the keys, and the projects that credentials end with. Cheap to clone.
+/// Authenticates and authorizes requests. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessControl {
     keys: Arc<Keys>,
@@ -29,7 +29,7 @@ pub struct AccessControl {
     clock: Clock,
 }
 
-/// What the caller of one request may do; among the extensions of every request that got past the gate.
+/// The rights of the caller; an extension of every authenticated request.
 #[derive(Clone, Debug)]
 pub struct Rights(Option<Arc<Policy>>, Option<ProjectId>);
 
@@ -44,7 +44,7 @@ impl Rights {
         self.1
     }
 
-    /// Whether the caller may do `action` to `resource`.
+    /// Returns true if the caller may do `action` to `resource`.
     pub fn allow(&self, action: Action, resource: Resource<'_>) -> bool {
         self.0.as_ref().is_none_or(|policy| policy.allows(action, resource))
     }
@@ -59,12 +59,12 @@ impl Rights {
 }
 
 impl AccessControl {
-    /// A gate for those who hold `keys`.
+    /// Creates the access control for `keys`.
     pub const fn new(keys: Arc<Keys>, coordinator: Coordinator, clock: Clock) -> Self {
         Self { keys, coordinator, clock }
     }
 
-    /// What the caller, whose signature was found to be that of `access_key`, may do.
+    /// Returns the rights of a caller whose signature with `access_key` was verified.
     pub(super) async fn rights(&self, access_key: &str, headers: &HeaderMap, uri: &Uri) -> S3Result<Rights> {
         let token = session_token(headers, uri)?;
         match (self.keys.is_root(access_key), token) {
@@ -113,7 +113,7 @@ fn session_token(headers: &HeaderMap, uri: &Uri) -> S3Result<Option<String>> {
     }
 }
 
-/// What a policy must allow for an operation of `s3s`; nothing allows what is not named here.
+/// Returns the action that a policy must allow for an operation; other operations are denied.
 fn action(operation: &str) -> Option<Action> {
     Some(match operation {
         "ListBuckets" => Action::ListAllMyBuckets,
@@ -188,7 +188,7 @@ pub(super) fn require(cx: &S3AccessContext<'_>, rights: &Rights) -> S3Result<()>
     }
 }
 
-/// Who copies reads, too.
+/// A copy also requires the right to read its source.
 fn require_source<T>(request: &S3Request<T>, source: impl Fn(&T) -> &CopySource) -> S3Result<()> {
     let rights = request.extensions.get::<Rights>();
     let rights = rights.ok_or_else(|| s3_error!(AccessDenied, "Access Denied."))?;

@@ -21,7 +21,7 @@ pub(super) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
 /// Bodies up to this size are checked as a whole, whatever they are.
 const SHORT_BYTES: u64 = 64 << 10;
 
-/// Why a body that is read late is refused: `s3s` would hide the reason.
+/// The reason for which a body that is read late is rejected: `s3s` would hide it.
 #[derive(Clone, Default)]
 pub(super) struct LateRefusal(Arc<Mutex<Option<S3Error>>>);
 
@@ -56,7 +56,7 @@ pub(super) async fn prepare(request: &Parts, body: Body, late: &LateRefusal) -> 
     }
 }
 
-/// What a body that is checked as a whole has to be.
+/// The expected length and digests of a body that is checked as a whole.
 struct Whole {
     headers: HeaderMap,
     hash: Option<String>,

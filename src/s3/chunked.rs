@@ -22,7 +22,7 @@ pub(super) const AWS_CHUNKED: &str = "aws-chunked";
 /// The header that says how many bytes are in the chunks.
 const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 
-/// Whether the headers of a request say that its body is in chunks.
+/// Returns true if the headers announce a body in chunks.
 pub(super) fn are_announced(headers: &HeaderMap) -> bool {
     let codings =
         headers.get_all(header::CONTENT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
@@ -32,12 +32,12 @@ pub(super) fn are_announced(headers: &HeaderMap) -> bool {
         || are_decoded_by_s3s(headers)
 }
 
-/// Whether the chunks are signed as chunks: `s3s` decodes them then, and no others.
+/// Returns true if the chunks are signed as chunks: `s3s` decodes only those.
 pub(super) fn are_decoded_by_s3s(headers: &HeaderMap) -> bool {
     headers.get("x-amz-content-sha256").is_some_and(|hash| hash.as_bytes().starts_with(b"STREAMING-"))
 }
 
-/// How many bytes are in the chunks, where that is said.
+/// Returns the decoded length, if it is declared.
 ///
 /// # Errors
 /// [`Error::Malformed`], if that is not a number.
@@ -48,7 +48,7 @@ pub(super) fn decoded_length(headers: &HeaderMap) -> Result<Option<u64>, Error> 
     said.parse().ok().filter(|_| digits).map(Some).ok_or(Error::Malformed)
 }
 
-/// Why a body is not passed on.
+/// An error in a body in chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A chunk with a signature of its own is too large to be held.
@@ -168,7 +168,7 @@ enum Found {
 #[derive(Debug, Default)]
 struct Frames(At);
 
-/// Where in the body the next byte is.
+/// The position of the next byte in the body.
 #[derive(Debug)]
 enum At {
     /// In the line before a chunk.

@@ -45,7 +45,7 @@ impl fmt::Debug for Root {
     }
 }
 
-/// What the operator has said about the root credentials.
+/// The settings of the root credentials.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
     /// The access key.
@@ -56,21 +56,21 @@ pub struct Given {
     pub secret_key_file: Option<PathBuf>,
 }
 
-/// Why there are no root credentials.
+/// An error in the root credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// One half was given without the other.
     #[error("the S3 endpoint needs {missing} beside {given}; give both, or neither to have them made")]
     Half {
-        /// What was given.
+        /// The setting that is present.
         given: &'static str,
-        /// What is missing.
+        /// The setting that is missing.
         missing: &'static str,
     },
     /// The secret key was given twice.
     #[error("the S3 secret key is given both by itself and by --s3-secret-key-file; give one of them")]
     Twice,
-    /// Everybody knows it.
+    /// The key is published in examples.
     #[error("the S3 {which} key is one that stands in published examples; choose another")]
     Published {
         /// `access` or `secret`.

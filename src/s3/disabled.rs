@@ -1,10 +1,10 @@
-//! The door while another store serves the clients: closed, and it says so in their language.
+//! The endpoint while another store serves the clients: every request gets an S3 error.
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// What every request is answered.
+/// The answer to every request.
 const NOT_ENABLED: &str = concat!(
     r#"<?xml version="1.0" encoding="UTF-8"?>"#,
     "\n<Error><Code>NotImplemented</Code><Message>The S3 endpoint is not enabled: objects are in another store.",

@@ -33,9 +33,9 @@ use crate::telemetry::metrics;
 /// The header by which the caller learns the request's id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
-/// What the endpoint is made of.
+/// The parts of the endpoint.
 pub struct EndpointConfig {
-    /// What it serves.
+    /// The buckets that it serves.
     pub buckets: Buckets,
     /// The bucket of results beside them.
     pub results: Results,
@@ -43,9 +43,9 @@ pub struct EndpointConfig {
     pub spool: Spool,
     /// The projects that keys belong to.
     pub owners: Owners,
-    /// Who may.
+    /// The access control.
     pub access: AccessControl,
-    /// Who hands out temporary credentials.
+    /// The token service.
     pub sts: Sts,
     /// The domain below which hosts name buckets.
     pub domain: Option<String>,
@@ -100,7 +100,7 @@ async fn answer(service: S3Service, request: Request) -> Response {
     line.answered();
     tracing::info!(client.address = line.client(), status, duration_ms, "{line}");
     metrics::request("s3", route, line.method(), status, seconds);
-    // Who asked to be told to go on and was answered at once takes the connection for used up.
+    // After `Expect: 100-continue` and an early answer the client does not reuse the connection.
     if expects && (is_empty || !response.status().is_success()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

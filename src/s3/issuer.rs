@@ -1,4 +1,4 @@
-//! Passes for our own endpoint: temporary credentials for one path, which end with their project.
+//! Temporary credentials for our own endpoint: for one path, and valid until their project is deleted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::external::{Grant, NoPass, Pass, PassOffice, Permission};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
-/// Hands out passes for our own endpoint.
+/// Issues temporary credentials for our own endpoint.
 #[derive(Clone)]
 pub struct EndpointIssuer {
     keys: Arc<Keys>,

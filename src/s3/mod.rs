@@ -1,8 +1,8 @@
-//! The door for S3 clients: buckets over HTTP, on a listener of its own.
+//! The endpoint for S3 clients: buckets over HTTP, on a listener of its own.
 //!
-//! The `s3s` crate speaks the protocol. In front of it stands what it would let pass (`front`, `body`), behind it the
-//! operations over [`buckets`](crate::buckets) (`service`), beside it who may do what: root credentials,
-//! temporary ones, and policies.
+//! The `s3s` crate speaks the protocol. `validate` and `body` reject what it would accept, `service` has the
+//! operations over [`buckets`](crate::buckets), and `access` decides with root credentials, temporary credentials and
+//! policies.
 
 pub mod access;
 mod normalize;

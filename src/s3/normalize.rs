@@ -1,5 +1,5 @@
-//! Requests with a header that HTTP reads in another way than `s3s`. What was signed cannot be changed before the
-//! signature is checked; so it is checked as it came, changed then, and answered with what its sender may do.
+//! Requests with a `Range` header that `s3s` reads in another way than HTTP. The signature is verified first; then the
+//! header is normalized and the request is answered with the rights of its sender.
 
 use axum::http::{HeaderMap, Method, Request, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
@@ -28,7 +28,7 @@ impl Normalizer {
         Self { access, service }
     }
 
-    /// Whether a request is one of them: it asks for a range in a way that `s3s` does not know.
+    /// Returns true if the request asks for a range in a form that `s3s` does not know.
     pub(super) fn is_for(method: &Method, headers: &HeaderMap) -> bool {
         let reads = method == Method::GET || method == Method::HEAD;
         let range = headers.get(header::RANGE).filter(|_| reads);

@@ -1,4 +1,4 @@
-//! What the holder of temporary credentials may do: statements that allow or deny actions on resources.
+//! Policies of temporary credentials: statements that allow or deny actions on resources.
 //!
 //! The language is the part of the AWS policy language that session policies for object stores use: `Effect`,
 //! `Action` and `Resource`, with `*` for any text and `?` for any character. What is outside of it, such as
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Bytes of a policy at most, as in AWS.
 pub const BYTES_MAX: usize = 2_048;
-/// How every resource of an object store begins.
+/// The prefix of every resource name.
 const RESOURCES: &str = "arn:aws:s3:::";
 
 /// Something that can be done to a bucket or an object.
@@ -58,7 +58,7 @@ impl Action {
     }
 }
 
-/// What an action is done to.
+/// The resource of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource<'a> {
     /// The store as a whole.
@@ -79,7 +79,7 @@ impl Resource<'_> {
     }
 }
 
-/// What may be done. Whatever no statement allows is denied, and so is what any statement denies.
+/// A policy. It denies what no statement allows, and what any statement denies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy(Vec<Statement>);
 
@@ -92,7 +92,7 @@ struct Statement {
     resources: Vec<String>,
 }
 
-/// Why a text is no policy.
+/// An error in the text of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the policy is malformed: {0}")]
 pub struct Malformed(String);
@@ -126,7 +126,7 @@ impl Policy {
         document.statements.into_iter().map(Statement::read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether the policy allows `action` on `resource`.
+    /// Returns true if the policy allows `action` on `resource`.
     pub fn allows(&self, action: Action, resource: Resource<'_>) -> bool {
         let (action, resource) = (action.name().to_ascii_lowercase(), resource.name());
         let mut allowed = false;
@@ -230,7 +230,7 @@ impl<T> IntoIterator for OneOrMore<T> {
     }
 }
 
-/// Whether documents and statements are objects: lists would be read as their members in order.
+/// Returns true if documents and statements are objects: serde would also read lists.
 fn has_names(document: &Value) -> bool {
     let statements = &document["Statement"];
     let all_are = statements.as_array().map(|statements| statements.iter().all(Value::is_object));

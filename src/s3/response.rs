@@ -9,11 +9,11 @@ use memchr::memmem;
 
 use super::{validate, xml};
 
-/// What an answer depends on that the answer of `s3s` does not say.
+/// Properties of a request that its answer depends on and that `s3s` does not pass on.
 pub(super) struct ResponseContext {
     is_head: bool,
     for_attributes: bool,
-    /// What is to be said of a signature that does not match.
+    /// The message for a signature that does not match.
     mismatch: String,
 }
 

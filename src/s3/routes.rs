@@ -1,4 +1,4 @@
-//! What is answered beside the operations that `s3s` knows.
+//! Routes beside the operations that `s3s` knows.
 
 use axum::http::{Extensions, HeaderMap, Method, Uri};
 use s3s::route::S3Route;

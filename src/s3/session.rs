@@ -28,25 +28,25 @@ use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
 const VERSION: u8 = 1;
-/// How the ids of temporary credentials begin.
+/// The prefix of the ids of temporary credentials.
 const PREFIX: &str = "TEMP";
 /// Characters of such an id.
 const ID_CHARS: usize = 24;
 /// Characters of a session token that are read at all: twice what the longest policy makes.
 const TOKEN_CHARS_MAX: usize = 8_192;
 
-/// What temporary credentials are good for.
+/// The scope of temporary credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// When they end.
+    /// The end of their validity.
     pub expires: Timestamp,
     /// The project with which they end, if they are for one.
     pub project: Option<ProjectId>,
-    /// What they allow; where absent, everything.
+    /// Their policy; where absent, they allow everything.
     pub policy: Option<Policy>,
 }
 
-/// Why a session token opens nothing.
+/// An error in a session token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidToken {
     /// It was not made here, not for this access key, or was changed.
@@ -69,7 +69,7 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// What `root` opens, and derives.
+    /// Derives keys from `root`.
     pub fn new(root: Root) -> Self {
         let derive = |purpose: &str| Zeroizing::new(mac(root.secret_key.as_bytes(), purpose));
         let secrets = derive("entityd: secret keys of temporary credentials, version 1");
@@ -79,7 +79,7 @@ impl Keys {
         Self { root, secrets, seal: LessSafeKey::new(seal) }
     }
 
-    /// Whether `access_key` names the root credentials.
+    /// Returns true if `access_key` names the root credentials.
     pub fn is_root(&self, access_key: &str) -> bool {
         access_key.as_bytes().ct_eq(self.root.access_key.as_bytes()).into()
     }
@@ -112,7 +112,7 @@ impl Keys {
         Pass { access_key_id, secret_access_key, session_token, expiration: session.expires }
     }
 
-    /// What `token` says, if it belongs to `access_key` and its time is not over.
+    /// Decrypts `token`, if it belongs to `access_key` and has not expired.
     ///
     /// # Errors
     /// [`Void`].

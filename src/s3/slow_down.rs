@@ -1,4 +1,4 @@
-//! What a client is told that comes too soon.
+//! The answer to rate-limited clients.
 
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::edge::RequestId;
 
-/// The answer to a client that comes too soon, which S3 clients take as a reason to wait.
+/// Returns the answer to a rate-limited client, after which S3 clients wait.
 pub fn slow_down(status: StatusCode, limit: &'static str, request: &Request) -> Response {
     let request_id = request.extensions().get().map_or("", RequestId::id);
     let body = format!(

@@ -33,7 +33,7 @@ pub struct Sts {
     duration_max: Duration,
 }
 
-/// Why a call is refused: a code and a sentence.
+/// The rejection of a call: a code and a sentence.
 #[derive(Debug, PartialEq, Eq)]
 struct Refusal(&'static str, String);
 

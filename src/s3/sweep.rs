@@ -1,4 +1,4 @@
-//! Uploads in parts that nobody completes.
+//! Removes multipart uploads that were not completed.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::buckets::Buckets;
 use crate::runtime::clock::Clock;
 use crate::telemetry::chain;
 
-/// How often they are looked for. Of the time that the server runs, what is left after the last look does not count.
+/// Interval of the sweep. Run time of the server after its last sweep does not count.
 const EVERY: Duration = Duration::from_mins(10);
 
-/// Removes uploads in parts that have waited for `age` while the server ran, now and every ten minutes until `stop`.
+/// Removes multipart uploads older than `age`, counted in run time of the server, now and every ten minutes until `stop`.
 pub async fn sweep(buckets: Buckets, age: Duration, stop: CancellationToken) {
     let mut looked = Clock::system().steady();
     loop {

@@ -5,7 +5,7 @@ use memchr::memmem;
 
 use crate::buckets::is_in_xml;
 
-/// What is shown in the place of a character that XML 1.0 cannot hold.
+/// The replacement for characters that XML 1.0 cannot hold.
 const REPLACEMENT: char = '\u{fffd}';
 
 /// The document with what `s3s` writes as it is and parsers refuse or change: characters that XML 1.0 cannot hold, and
@@ -26,7 +26,7 @@ pub(super) fn readable(document: Bytes) -> Bytes {
     readable.into()
 }
 
-/// An error document that says `message`, if it says nothing so far.
+/// Adds `message` to an error document that has none.
 pub(super) fn with_message(document: Bytes, message: &str) -> Bytes {
     const END_OF_CODE: &[u8] = b"</Code>";
     let end = memmem::find(&document, END_OF_CODE).map(|at| at + END_OF_CODE.len());

@@ -1,8 +1,8 @@
-//! Why an upload was not read to its end.
+//! The errors of an upload.
 
 use std::io;
 
-/// Why reading an upload stopped.
+/// An error in reading an upload.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The upload itself is at fault; nothing of it may be kept. Tell the sender.
@@ -11,12 +11,12 @@ pub enum Error {
     /// The upload stopped arriving, or its spool cannot be read.
     #[error("cannot read the upload")]
     Source(#[source] io::Error),
-    /// What was read cannot be written, most likely because a disk is full.
+    /// The output cannot be written, most likely because the disk is full.
     #[error("cannot write the upload's encodings")]
     Sink(#[source] io::Error),
 }
 
-/// What is wrong with an upload, and where. Never quotes an encoding or a block name.
+/// The reason for the rejection of an upload, with its position. Never quotes an encoding or a block name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in its variant's message")]
 pub enum Rejection {

@@ -14,14 +14,14 @@ mod rows;
 
 pub use error::{Error, Rejection};
 
-/// What an upload turned out to hold.
+/// The totals of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Rows of the matrix; at least 1.
     pub records: u32,
     /// Bytes in each row; at least 1. Whether the service takes this size is not judged here.
     pub encoding_bytes: u32,
-    /// Whether the upload spoke of blocks at all: without, every record is in the default block.
+    /// True if the upload names blocks: without, every record is in the default block.
     pub has_blocks: bool,
     /// Block entries written; 0 without blocks.
     pub entries: u64,

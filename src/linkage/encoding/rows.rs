@@ -1,4 +1,4 @@
-//! Where decoded rows and block entries go: two writers, fed in pieces of a few tens of kilobytes.
+//! Writers of decoded rows and block entries, fed in pieces of a few tens of kilobytes.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use super::{Error, Rejection, base64};
 /// Bytes gathered before they are written.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What becomes of an encoding whose length is not that of the others.
+/// The treatment of an encoding with a different length.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fit {
     /// It is an error; the first encoding says the length.

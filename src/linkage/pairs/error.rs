@@ -1,8 +1,8 @@
-//! What can go wrong with pairs.
+//! The errors of pairs.
 
 use std::io;
 
-/// Why pairs could not be read, written or counted.
+/// An error in reading, writing or counting pairs.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There are more pairs than allowed. Nothing is wrong with them; there are just too many.
@@ -11,9 +11,9 @@ pub enum Error {
          a higher threshold or blocking would give fewer"
     )]
     TooMany {
-        /// How many were counted when the limit was passed; there may be more.
+        /// Pairs counted when the limit was exceeded; there may be more.
         count: u64,
-        /// How many are allowed.
+        /// The limit.
         limit: u64,
     },
     /// The bytes are no pair file, or a broken one.

@@ -18,7 +18,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// What the order compares, smallest first. Positive doubles order like their bits.
+    /// Returns the sort key, smallest first. Positive doubles order like their bits.
     pub(super) const fn key(&self) -> (u64, u64, u64) {
         const fn join([high, low]: [u32; 2]) -> u64 {
             (high as u64) << 32 | low as u64

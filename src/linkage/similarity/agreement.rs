@@ -41,7 +41,7 @@ fn matrices() -> impl Strategy<Value = (usize, Vec<u8>, Vec<u8>)> {
     })
 }
 
-/// How many of the bits are set.
+/// Counts the bits that are set.
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
     /// This share of them.

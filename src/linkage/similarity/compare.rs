@@ -15,14 +15,14 @@ use crate::linkage::pairs::{self, Pair, Sorter};
 use crate::linkage::scratch::Scratch;
 use crate::model::Threshold;
 
-/// How a part is compared.
+/// The parameters of the comparison of a part.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// The score from which a pair counts.
     pub threshold: Threshold,
     /// The loops that compare.
     pub kernel: Kernel,
-    /// What was learnt about the encodings of the run; shared by its parts on this machine.
+    /// The tuning of the run; shared by its parts on this machine.
     pub tuning: &'a TuningCell,
     /// Rows that were brought into order; shared in the same way.
     pub sides: &'a Sides,
@@ -32,13 +32,13 @@ pub struct Job<'a> {
     pub cancelled: &'a AtomicBool,
     /// Counts comparisons up as they are done.
     pub compared: &'a AtomicU64,
-    /// Where pairs go that do not fit in memory.
+    /// Storage for pairs that do not fit in memory.
     pub scratch: &'a dyn Scratch,
     /// Pairs held in memory; see [`pairs::PAIRS_BUFFERED`].
     pub pairs_buffered: usize,
 }
 
-/// What comparing a part came to.
+/// The counts of the comparison of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
     /// Pairs of records looked at.
@@ -113,7 +113,7 @@ impl<'a> Small<'a> {
     }
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Part<'a> {
     job: &'a Job<'a>,
     decision: Option<(usize, Decision)>,
@@ -198,7 +198,7 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// What one thread does in one go.
+    /// Returns the pieces of work of one thread.
     fn compare_all(&self, tiles: &[Tile<'_>]) -> Result<(), Error> {
         let (mut at_hand, mut bits) = (Vec::new(), Bits::default());
         for tile in tiles {

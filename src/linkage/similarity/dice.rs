@@ -6,12 +6,12 @@
 use super::{Hit, Rows};
 use crate::model::Threshold;
 
-/// How many bits are set.
+/// Counts the bits that are set.
 pub fn popcount(encoding: &[u8]) -> u32 {
     encoding.iter().map(|byte| byte.count_ones()).sum()
 }
 
-/// How many bits are set in both.
+/// Counts the bits that are set in both.
 pub fn common_bits(a: &[u8], b: &[u8]) -> u32 {
     a.iter().zip(b).map(|(a, b)| (a & b).count_ones()).sum()
 }

@@ -1,9 +1,9 @@
-//! Why a comparison did not end with its pairs.
+//! The errors of a comparison.
 
 use crate::linkage::encoding::layout::Damage;
 use crate::linkage::pairs;
 
-/// Why encodings could not be compared.
+/// An error of a comparison.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Someone wants this work no longer.
@@ -17,7 +17,7 @@ pub enum Error {
     NoSuchRecord {
         /// Index of the record.
         record: u32,
-        /// How many there are.
+        /// Their number.
         records: usize,
     },
     /// The matrix or the list is cut off, or the two sides have encodings of different sizes.

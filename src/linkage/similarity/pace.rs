@@ -1,8 +1,8 @@
-//! How fast comparing may be expected to be, before it was tried.
+//! The expected speed of comparisons, before any measurement.
 
 use super::Kernel;
 
-/// What bringing rows into order, deciding and writing leave of the speed of the loops.
+/// Share of the speed of the loops that sorting, deciding and writing leave.
 const SHARE: f64 = 0.6;
 
 /// Comparisons a second of one thread over encodings of people: brute force, as many times as the threshold lets

@@ -105,14 +105,14 @@ impl RowSide {
     }
 }
 
-/// What is known of the popcounts of a block.
+/// The popcounts of a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LaneBits {
     /// Popcount of the sparsest row.
     pub(super) sparsest: u32,
     /// Popcount of the densest row.
     pub(super) densest: u32,
-    /// What the sparsest row starts with. Denser rows need more, so they start with less.
+    /// The start value of the sparsest row. Denser rows need more, so they start with less.
     start_max: u8,
 }
 
@@ -139,7 +139,7 @@ pub(super) struct LaneSide {
     form: Form,
 }
 
-/// What is transposed in a block.
+/// The form of the transposed data in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Signatures of so many parts.

@@ -71,7 +71,7 @@ impl<'a> Rows<'a> {
         (0..taken).flat_map(|at| &self.matrix[start(at)..start(at) + self.encoding_bytes]).copied().collect()
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub const fn len(&self) -> usize {
         match self.selection {
             Selection::Range { count, .. } => count,
@@ -79,7 +79,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Whether there are none.
+    /// Returns true if there are none.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }

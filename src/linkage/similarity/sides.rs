@@ -40,7 +40,7 @@ impl Key {
     }
 }
 
-/// A side that is there, or that somebody is making.
+/// A side that exists or is being made.
 type Slot<T> = Arc<OnceLock<Arc<T>>>;
 
 /// Sides of one kind, the latest asked for last.

@@ -26,7 +26,7 @@ pub(super) struct Sieve<'a> {
     kernel: Kernel,
 }
 
-/// What searching came to, besides hits.
+/// The counts of a search, besides hits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
     /// Pairs whose common bits were counted.
@@ -78,7 +78,7 @@ impl<'a> Sieve<'a> {
         Self { rows, lanes, left_is_rows, decision, kernel }
     }
 
-    /// How many rows there are to take one by one, and how many comparisons each is.
+    /// Returns the number of rows to process one by one, and the comparisons of each.
     pub(super) fn shape(&self) -> (usize, usize) {
         (self.rows.packed.rows.len(), self.lanes.packed.rows.len())
     }

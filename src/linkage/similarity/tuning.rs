@@ -26,12 +26,12 @@ const LEARNING_COMPARISONS: u64 = 1 << 26;
 /// Sums up to which sifting is sharp; a few less than fit in a byte, since rows differ.
 const SUM_MAX: u32 = 240;
 
-/// How the records of a run are sifted. Whatever it is, the answers are the same.
+/// The tuning of a run. It does not change results.
 #[derive(Clone, Debug)]
 pub struct Tuning {
     /// A row for each part: the columns that belong to it.
     masks: Words,
-    /// What is taken off the count of each part, so that sums stay small. A count below it becomes 0.
+    /// The value subtracted from the count of each part, so that sums stay small. A count below it becomes 0.
     floors: Vec<u8>,
 }
 
@@ -124,12 +124,12 @@ impl Tuning {
         Self::with(&Parts::spread(&Columns::of(&sample.rows(), kernel), count), &sample, decision, kernel)
     }
 
-    /// How many parts a signature has; 0 if nothing is sifted.
+    /// Returns the number of parts of a signature; 0 if nothing is sifted.
     pub const fn parts(&self) -> usize {
         self.floors.len()
     }
 
-    /// What is taken off all counts together.
+    /// Returns the sum of the values subtracted from all counts.
     pub(super) fn floor(&self) -> u32 {
         self.floors.iter().copied().map(u32::from).sum()
     }
@@ -190,7 +190,7 @@ impl Sample {
     }
 }
 
-/// Where the tuning of a run is kept: learnt when the first large part is compared, then used by all.
+/// The tuning of a run: learnt when the first large part is compared, then used by all.
 #[derive(Debug, Default)]
 pub struct TuningCell {
     tuning: OnceLock<Tuning>,
@@ -209,12 +209,12 @@ impl TuningCell {
         Self { tuning: OnceLock::from(tuning), asked: AtomicU64::new(0) }
     }
 
-    /// What was learnt, if anything was.
+    /// Returns the tuning, if it was learnt.
     pub fn get(&self) -> Option<&Tuning> {
         self.tuning.get()
     }
 
-    /// Whether it is time to learn, now that so many comparisons more are to be made.
+    /// Returns true if the tuning is due before these further comparisons.
     pub(super) fn pays_to_learn(&self, comparisons: u64) -> bool {
         self.get().is_none()
             && self.asked.fetch_add(comparisons, Ordering::Relaxed) + comparisons >= LEARNING_COMPARISONS

@@ -5,7 +5,7 @@ use super::{Error, Record};
 /// Stands for "no record".
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Where each dataset starts in the row of all records.
+/// The offset of each dataset among all records.
 #[derive(Clone, Debug)]
 pub(super) struct Datasets {
     /// `starts[d]..starts[d + 1]` are the records of dataset `d`.
@@ -26,17 +26,17 @@ impl Datasets {
         Ok(Self { starts: std::iter::once(0).chain(ends).collect() })
     }
 
-    /// How many datasets there are.
+    /// Returns the number of datasets.
     pub(super) fn count(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// How many records there are in all of them.
+    /// Returns the number of records in all of them.
     pub(super) fn records(&self) -> u32 {
         *self.starts.last().expect("the end of the last dataset, or 0")
     }
 
-    /// How many records dataset `dataset` has.
+    /// Returns the number of records in dataset `dataset`.
     pub(super) fn size(&self, dataset: usize) -> u32 {
         self.starts[dataset + 1] - self.starts[dataset]
     }

@@ -33,7 +33,7 @@ impl Edges {
         black_box(self.slots[self.home(key(records))]);
     }
 
-    /// Whether the pair was inserted.
+    /// Returns true if the pair was inserted.
     pub(super) fn has(&self, records: [u32; 2]) -> bool {
         let key = key(records);
         let behind = &self.slots[self.home(key)..];

@@ -1,8 +1,8 @@
-//! Why there is no solution.
+//! The errors of the solver.
 
 use crate::linkage::pairs;
 
-/// Why pairs could not be solved or written as a result.
+/// An error in solving pairs or writing a result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The pairs are too many, or could not be read.
@@ -21,9 +21,9 @@ pub enum Error {
         "cannot solve {datasets} datasets with {records} records in total: the limits are 1024 and 4294967294"
     )]
     TooLarge {
-        /// How many datasets.
+        /// The number of datasets.
         datasets: usize,
-        /// How many records in all of them.
+        /// The number of records in all of them.
         records: u64,
     },
 }

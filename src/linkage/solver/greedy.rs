@@ -187,7 +187,7 @@ impl<M: Mask> Solver<M> {
         }
     }
 
-    /// Whether all pairs between the groups of two records were seen, save the one of the two.
+    /// Returns true if all pairs between the groups of two records were seen, except the pair itself.
     fn saw_all_others(&self, pair: [u32; 2]) -> bool {
         let sides = pair.map(|record| self.group(record).collect::<Vec<_>>());
         let pairs = sides[0].len() * sides[1].len();

@@ -68,7 +68,7 @@ impl Groups {
         groups
     }
 
-    /// How many records each dataset has, grouped or not.
+    /// Returns the number of records in each dataset, grouped or not.
     pub fn dataset_sizes(&self) -> impl Iterator<Item = u32> {
         (0..self.datasets.count()).map(|dataset| self.datasets.size(dataset))
     }

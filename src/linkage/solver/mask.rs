@@ -11,7 +11,7 @@ pub(super) trait Mask: Copy {
     fn single(dataset: u32) -> Self;
     /// Both sets together.
     fn union(self, other: Self) -> Self;
-    /// Whether they have a dataset in common.
+    /// Returns true if they have a dataset in common.
     fn meets(self, other: Self) -> bool;
 }
 

@@ -13,7 +13,7 @@ pub const SEED_BYTES: usize = 32;
 /// [`Permutations::rows`], keep where the mask is set, and the rows correspond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permutations {
-    /// Whether the two records at a position form a group; as long as the smaller dataset.
+    /// For each position, true if its two records form a group; as long as the smaller dataset.
     pub mask: Vec<bool>,
     /// For each of the two parties: the new position of each of its records.
     pub of_party: [Vec<u32>; 2],
@@ -50,7 +50,7 @@ impl Permutations {
         Self { mask, of_party }
     }
 
-    /// How many positions the mask covers: the size of the smaller dataset.
+    /// Returns the number of positions that the mask covers: the size of the smaller dataset.
     pub fn rows(&self) -> usize {
         self.mask.len()
     }

@@ -145,7 +145,7 @@ fn groups_are_written_as_nested_lists() {
     assert_eq!(text(&[3, 2], &[]), r#"{"groups": []}"#);
 }
 
-/// What is asked of any permutation and mask of these groups.
+/// Checks the properties of a permutation and a mask of these groups.
 fn assert_hides(sizes: [usize; 2], groups: &[Vec<Record>], drawn: &Permutations) {
     assert_eq!(drawn.rows(), sizes[0].min(sizes[1]));
     assert_eq!(drawn.mask.iter().filter(|set| **set).count(), groups.len());

@@ -1,4 +1,4 @@
-//! What is known of an object, as far as a request asks for it.
+//! GetObjectAttributes.
 
 use s3s::dto::{
     Checksum as Sums, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts,
@@ -12,7 +12,7 @@ use super::convert::{etag, refusal, seconds};
 use super::list::page_size;
 use crate::buckets::{Checksum, Part};
 
-/// What can be asked for.
+/// The attributes that can be requested.
 const NAMES: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
 
 impl Service {

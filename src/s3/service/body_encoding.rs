@@ -1,4 +1,4 @@
-//! How the bytes of an object come in the body of a request: as they are, or in chunks that are decoded here.
+//! The encoding of a body: plain, or in chunks that are decoded here.
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use s3s::{S3Error, S3Result, s3_error};
 
 use crate::s3::chunked::{self, Decoder};
 
-/// How the bytes of an object come in a body.
+/// The encoding of a body.
 pub(super) struct BodyEncoding {
     /// The bytes that are to come out of it.
     pub(super) declared: Option<u64>,

@@ -1,4 +1,4 @@
-//! Buckets.
+//! Operations on buckets.
 
 use s3s::dto::{
     Bucket, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput,

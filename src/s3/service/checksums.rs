@@ -1,4 +1,4 @@
-//! What a request says of the checksums of its body, and whether it is so.
+//! Checksums that a request declares, and their verification.
 
 use axum::http::HeaderMap;
 use s3s::dto::{ChecksumAlgorithm, ChecksumType};
@@ -6,11 +6,11 @@ use s3s::{S3Result, s3_error};
 
 use crate::buckets::{Algorithm, Checksum, Digests};
 
-/// Whether a checksum of parts is one of the whole.
+/// The type of a checksum of the whole object.
 pub(super) const FULL_OBJECT: &str = "FULL_OBJECT";
 const COMPOSITE: &str = "COMPOSITE";
 
-/// What a request says of the checksums of its body.
+/// The checksums that a request declares.
 pub(super) struct Claims {
     content_md5: Option<String>,
     given: Option<(Algorithm, String)>,
@@ -22,7 +22,7 @@ impl Claims {
     /// Reads the headers.
     ///
     /// # Errors
-    /// `InvalidRequest`, if there are several checksums, or one nobody knows.
+    /// `InvalidRequest`, if there are several checksums, or an unknown one.
     pub(super) fn read(headers: &HeaderMap) -> S3Result<Self> {
         let mut given = Vec::new();
         for algorithm in Algorithm::ALL {
@@ -111,7 +111,7 @@ pub(super) fn algorithm(name: &str) -> S3Result<Algorithm> {
         .ok_or_else(|| s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported."))
 }
 
-/// The checksum that an upload in parts is to have, and whether it is one of the whole.
+/// Returns the checksum algorithm of a multipart upload, and true if it covers the whole object.
 ///
 /// # Errors
 /// `InvalidRequest`.

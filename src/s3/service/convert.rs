@@ -10,10 +10,10 @@ use crate::buckets::{Condition, Error};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 
-/// When to come again.
+/// The delay of `Retry-After`, in seconds.
 const RETRY_AFTER_S: u16 = 5;
 
-/// What S3 says to an error of the buckets.
+/// Converts an error of the buckets.
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 pub(super) fn refusal(error: Error) -> S3Error {
     let code = match &error {
@@ -51,7 +51,7 @@ pub(super) fn refusal(error: Error) -> S3Error {
     S3Error::with_message(code, sentence(&error.to_string()))
 }
 
-/// What S3 says while the disk, or the store behind us, does not do as told: come again.
+/// Returns the answer while the disk or the object store is unavailable.
 pub(super) fn unavailable(cause: &dyn std::error::Error) -> S3Error {
     tracing::error!("an S3 request failed: {}", chain(cause));
     let mut away = s3_error!(ServiceUnavailable, "Objects cannot be stored or read now. Please come again.");
@@ -108,7 +108,7 @@ pub(super) fn condition(
     }
 }
 
-/// Whether there are the conditions of a read that fail, and how.
+/// The result of the conditions of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// All hold.

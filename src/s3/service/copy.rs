@@ -1,4 +1,4 @@
-//! Objects and parts made of other objects.
+//! CopyObject and UploadPartCopy.
 
 use std::ops::Range;
 

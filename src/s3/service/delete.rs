@@ -1,4 +1,4 @@
-//! Objects that go.
+//! DeleteObject and DeleteObjects.
 
 use futures::{StreamExt, stream};
 use s3s::dto::{

@@ -1,4 +1,4 @@
-//! Objects on their way out.
+//! GetObject, HeadObject and GetObjectTagging.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -141,7 +141,7 @@ impl Service {
     }
 }
 
-/// What is asked of an object, to be sent or to be described.
+/// The conditions and the range of a GetObject or HeadObject request.
 struct ReadRequest<'a> {
     conditions: Conditions<'a>,
     range: Option<RequestedRange>,
@@ -149,7 +149,7 @@ struct ReadRequest<'a> {
     part: Option<i32>,
 }
 
-/// What is sent or described: some bytes of an object, and the answer but for them.
+/// The selected bytes of an object, and the answer without them.
 struct Selection {
     contents: Contents,
     range: Range<u64>,
@@ -176,9 +176,9 @@ fn not_modified(object: &Object) -> S3Error {
 /// The bytes that a request asks for.
 struct SelectedRange {
     range: Range<u64>,
-    /// Whether these were asked for as a part of the object.
+    /// True if the request asked for a part of the object.
     partial: bool,
-    /// Whether these are all bytes, and known to be.
+    /// True if these are all bytes of the object.
     whole: bool,
     parts: Option<i32>,
 }
@@ -209,7 +209,7 @@ impl SelectedRange {
     }
 }
 
-/// What an answer says of an object, but for its bytes.
+/// Returns the answer for an object, without its bytes.
 fn described(object: &Object, with_checksum: bool) -> GetObjectOutput {
     let head = object.head.clone();
     let Head { content_type, content_encoding, content_disposition, content_language, cache_control, .. } =

@@ -1,4 +1,4 @@
-//! What is in a bucket, a page at a time.
+//! ListObjects and ListObjectsV2.
 
 use s3s::dto::{
     CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
@@ -95,7 +95,7 @@ impl Service {
     }
 }
 
-/// How keys are written: as they are, or so that XML can hold every one.
+/// The encoding of keys in answers: plain, or URL-encoded so that XML can hold every key.
 #[derive(Clone, Copy)]
 pub(super) enum KeyEncoding {
     Plain,
@@ -111,7 +111,7 @@ impl KeyEncoding {
         }
     }
 
-    /// What is said again in the answer, unless it was empty.
+    /// Encodes a text of the request, unless it is empty.
     pub(super) fn encode_some(self, text: Option<String>) -> Option<String> {
         text.filter(|text| !text.is_empty()).map(|text| self.encode(&text))
     }
@@ -153,7 +153,7 @@ pub(super) fn owner() -> Owner {
     Owner { display_name: Some(OWNER.to_owned()), id: Some(OWNER.to_owned()) }
 }
 
-/// Whether the marker is a common prefix that a page before this one ended with.
+/// Returns true if the marker is the common prefix with which the page before ended.
 pub(super) fn is_prefix(marker: &str, prefix: &str, delimiter: Option<&str>) -> bool {
     let rest = marker.strip_prefix(prefix).filter(|rest| !rest.is_empty());
     let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty());
@@ -163,7 +163,7 @@ pub(super) fn is_prefix(marker: &str, prefix: &str, delimiter: Option<&str>) -> 
     }
 }
 
-/// Where the next page goes on, after this entry.
+/// Returns the token of the page after this entry.
 fn token(entry: &Entry) -> String {
     let kind = if matches!(entry, Entry::Prefix(_)) { "p" } else { "k" };
     base64_simd::URL_SAFE_NO_PAD.encode_to_string([kind, entry.name()].concat())

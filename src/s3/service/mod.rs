@@ -1,4 +1,4 @@
-//! The operations of S3 over buckets. A list: each operation is told in a file of its own subject.
+//! The operations of S3 over buckets, a file for each subject.
 
 mod attributes;
 mod checksums;

@@ -1,4 +1,4 @@
-//! Uploads in parts.
+//! Multipart uploads.
 
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumAlgorithm, CompleteMultipartUploadInput,
@@ -46,7 +46,7 @@ impl Service {
         }))
     }
 
-    /// The checksum that parts of an upload are to have; refuses an upload that is not under way.
+    /// Returns the checksum algorithm of the parts; rejects an upload that does not exist.
     pub(super) async fn part_hash(&self, name: &UploadName) -> S3Result<PartHash> {
         let (upload, _, _) = self.buckets.parts(name.clone(), 0, 0).await.map_err(refusal)?;
         Ok(PartHash(upload.checksum.map(|(algorithm, _)| algorithm)))

@@ -1,4 +1,4 @@
-//! What a request says of the object that it makes.
+//! Headers of a new object.
 
 use std::collections::BTreeMap;
 

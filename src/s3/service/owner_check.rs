@@ -1,5 +1,5 @@
-//! What was stored is kept only if the project that it belongs to is still there. It is asked again after it is stored: a
-//! project that is deleted later finds it, and one that was deleted before has been purged already.
+//! Objects are kept only if their project still exists. The check is repeated after an object is stored: the purge of a
+//! project that is deleted later removes it, and one that was deleted before has been purged already.
 
 use s3s::{S3Error, S3Result};
 
@@ -42,7 +42,7 @@ impl Service {
         self.confirm_upload(owner, name).await.map(|()| part)
     }
 
-    /// Keeps an upload in parts that was just changed, or removes it.
+    /// Keeps a multipart upload that was just changed, or removes it.
     ///
     /// # Errors
     /// `AccessDenied`, if its owner is gone.

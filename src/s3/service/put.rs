@@ -1,4 +1,4 @@
-//! Objects on their way in.
+//! PutObject.
 
 use axum::http::HeaderMap;
 use futures::StreamExt;
@@ -77,7 +77,7 @@ pub(super) async fn receive(
     }
 }
 
-/// What to say of a body that breaks off or is not what its signature says. The reasons of `s3s` have no public
+/// Converts the error of a body that is incomplete or does not match its signature. The errors of `s3s` have no public
 /// type; their text begins with their name.
 fn broken(error: &StdError) -> S3Error {
     let reason = error.to_string();

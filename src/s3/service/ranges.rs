@@ -35,7 +35,7 @@ pub(super) fn within(requested: RequestedRange, size: u64) -> S3Result<Range<u64
     requested.check(size).ok().filter(|range| !range.is_empty()).ok_or_else(|| beyond(size))
 }
 
-/// How `Content-Range` names some bytes of an object.
+/// Formats a range for `Content-Range`.
 pub(super) fn encode(range: &Range<u64>, size: u64) -> String {
     format!("bytes {}-{}/{size}", range.start, range.end - 1)
 }

@@ -24,7 +24,7 @@ const CONTENT_TYPE: &str = "application/octet-stream";
 pub struct Results {
     /// Its name.
     pub bucket: String,
-    /// Where its objects are.
+    /// The store of its objects.
     pub objects: Objects,
 }
 
@@ -91,7 +91,7 @@ impl Results {
 }
 
 impl Results {
-    /// What is known of the object. Where its checksum is known, it was there once and had that size.
+    /// Finds the object. An object with a known checksum existed and had that size.
     async fn find(&self, key: &Key, checksum: Option<&Checksum>) -> S3Result<Found> {
         let found = self.objects.find(key).await;
         let Some(checksum) = checksum else { return found.map_err(refusal) };

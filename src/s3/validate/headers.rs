@@ -7,7 +7,7 @@ use s3s::{S3Result, s3_error};
 use super::{is_amz, is_sts, media_type};
 use crate::s3::chunked;
 
-/// What is asked for by these headers is not done here, and must not be left out in silence.
+/// Headers that ask for features which are not supported: requests with them are rejected.
 const NOT_OFFERED: [&str; 6] = [
     "x-amz-server-side-encryption",
     "x-amz-object-lock-",
@@ -19,7 +19,7 @@ const NOT_OFFERED: [&str; 6] = [
 /// Says whether a copy gets the tags of its source: there are none.
 const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 
-/// How the names of checksums begin, and how those that mean something go on.
+/// The prefix of checksum headers, and the suffixes that are known.
 const CHECKSUM: &str = "x-amz-checksum-";
 const CHECKSUM_FIELDS: [&str; 8] =
     ["algorithm", "crc32", "crc32c", "crc64nvme", "mode", "sha1", "sha256", "type"];
@@ -36,7 +36,7 @@ pub(super) fn check(request: &Parts, version: Option<&str>) -> S3Result<()> {
     check_checksums(&request.headers)
 }
 
-/// A header that is there twice could mean one thing here and another to whoever signed it.
+/// Rejects repeated headers: the signer may have read another value.
 fn check_single(headers: &HeaderMap) -> S3Result<()> {
     let single = [
         header::AUTHORIZATION,

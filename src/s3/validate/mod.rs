@@ -1,4 +1,4 @@
-//! What is refused in front of `s3s`: it would accept it.
+//! Validates requests before `s3s`, which would accept more.
 
 mod date;
 mod headers;
@@ -75,7 +75,7 @@ pub(super) fn mismatch(request: &Parts) -> String {
     )
 }
 
-/// Whether a request is a call of the security token service: a form posted to the root.
+/// Returns true if the request is a call of the security token service: a form posted to the root.
 fn is_sts(request: &Parts) -> bool {
     let form = media_type(&request.headers) == Some("application/x-www-form-urlencoded");
     request.method == Method::POST && request.uri.path() == "/" && form

@@ -1,4 +1,4 @@
-//! What a signature of version 4 says of itself, and whether it covers what it should.
+//! Parses a signature of version 4 and checks that it covers what it must.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
@@ -11,7 +11,7 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Headers that proxies add on the way, after the client has signed. They mean nothing here.
 const ADDED_BY_PROXIES: [&str; 1] = ["x-amz-cf-id"];
 
-/// What a signature says of itself.
+/// The declared properties of a signature.
 pub(super) struct Signed<'a> {
     pub(super) credential: &'a str,
     /// The headers that it covers.

@@ -67,7 +67,7 @@ impl Keyed {
         Self { records: RoaringBitmap::new(), bound }
     }
 
-    /// Whether all keys are less than `records`, now that their number is known.
+    /// Checks that all keys are less than `records`, now that their number is known.
     pub(super) fn check(&self, records: u32) -> Result<(), Rejection> {
         match self.records.max() {
             Some(record) if record >= records => Err(out_of_range(record.into(), records)),
@@ -88,7 +88,7 @@ const fn out_of_range(record: u64, records: u32) -> Rejection {
     Rejection::BlockKeyRange { record, last: records.saturating_sub(1) }
 }
 
-/// What a key of `blocks` says.
+/// The meaning of a key of `blocks`.
 pub(super) enum Key<K> {
     Record(u64),
     Other(K),

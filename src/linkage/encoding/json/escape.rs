@@ -2,7 +2,7 @@
 
 use super::super::Rejection;
 
-/// What is wrong with a text.
+/// An error in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     /// An unknown escape, or a control character that is not escaped.

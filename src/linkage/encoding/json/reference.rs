@@ -15,13 +15,13 @@ pub struct FileRef {
     pub path: String,
     /// The object store, if the sender names one.
     pub endpoint: Option<String>,
-    /// Whether the sender says that the object store speaks TLS.
+    /// True if the client declares that the object store uses TLS.
     pub secure: Option<bool>,
-    /// What the sender says opens it.
+    /// The credentials that the client gives for it.
     pub keys: Option<Box<AccessKeys>>,
 }
 
-/// What is known of a reference while its members come by.
+/// A reference, as far as its members were read.
 #[derive(Default)]
 pub(super) struct Builder {
     file: Option<FileRef>,
@@ -29,7 +29,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Whether any member of a reference came by.
+    /// True if a member of a reference was read.
     pub(super) const fn is_begun(&self) -> bool {
         self.file.is_some() || self.keys.is_some()
     }

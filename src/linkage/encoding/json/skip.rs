@@ -1,4 +1,4 @@
-//! Values nobody asked for: checked to be JSON, and passed over. Needs a few bytes whatever their length.
+//! Skips unused values and checks that they are JSON. Needs a few bytes whatever their length.
 
 use std::io::Read;
 
@@ -101,7 +101,7 @@ impl<R: Read> Tokens<R> {
         }
     }
 
-    /// How much of `plain` is whole characters; all of it, unless it is `cut` by the end of the window.
+    /// Returns the length of the whole characters of `plain`: all of it, unless the end of the window `cut` it.
     ///
     /// What is broken is named by its own place: where the window begins depends on how the document came.
     fn plain_length(&self, plain: &[u8], cut: bool) -> Result<usize, Error> {

@@ -60,7 +60,7 @@ fn entry(record: u32, name: &str) -> Entry {
     Entry { block: block::digest(name), record }
 }
 
-/// What an upload means, by its plainest reading; none if it is to be rejected.
+/// Returns the meaning of an upload by the plainest reading; `None` if it must be rejected.
 fn by_definition(text: &[u8], expected: Expected) -> Option<Written> {
     let document: Value = serde_json::from_slice(text).ok()?;
     let members = document.as_object()?;

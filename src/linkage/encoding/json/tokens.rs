@@ -12,7 +12,7 @@ use super::escape;
 
 /// Bytes of JSON held at once; no text or number may be longer.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
-/// How deeply arrays and objects may be nested.
+/// The nesting limit of arrays and objects.
 pub(super) const DEPTH_MAX: usize = 128;
 
 /// JSON from `source`, token by token.
@@ -22,13 +22,13 @@ pub(super) struct Tokens<R> {
     /// `buffer[at..end]` is read from the source and not yet consumed.
     at: usize,
     end: usize,
-    /// Where in the document `buffer[0]` is.
+    /// The offset of `buffer[0]` in the document.
     base: u64,
     /// The last text that had escapes, without them.
     unescaped: Vec<u8>,
 }
 
-/// Where a text lies in the buffer, between its quotes; already consumed, still readable.
+/// The position of a text in the buffer, between its quotes; already consumed, still readable.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
     start: usize,
@@ -56,12 +56,12 @@ impl<R: Read> Tokens<R> {
         Ok(())
     }
 
-    /// Where in the document the next byte is.
+    /// Returns the offset of the next byte in the document.
     pub(super) const fn offset(&self) -> u64 {
         self.base + self.at as u64
     }
 
-    /// What is read and not yet consumed.
+    /// Returns the bytes that are read and not yet consumed.
     pub(super) fn window(&self) -> &[u8] {
         &self.buffer[self.at..self.end]
     }
@@ -137,7 +137,7 @@ impl<R: Read> Tokens<R> {
         }
     }
 
-    /// Whether another item comes before `close`, which is consumed, as is the comma between items.
+    /// Returns true if another item comes before `close`, which is consumed, as is the comma between items.
     /// `first` starts as true.
     pub(super) fn item(&mut self, first: &mut bool, close: u8) -> Result<bool, Error> {
         let next = self.peek()?;
@@ -253,7 +253,7 @@ const fn is_number_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
 }
 
-/// Whether `text` is an integer, if it is a JSON number at all.
+/// Returns true if `text` is an integer; `None` if it is not a JSON number.
 fn number_kind(text: &[u8]) -> Option<bool> {
     let text = text.strip_prefix(b"-").unwrap_or(text);
     let (whole, rest) = split_digits(text)?;

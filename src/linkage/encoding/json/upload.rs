@@ -13,16 +13,16 @@ const CLKNBLOCKS: &str = "clknblocks";
 const ENCODINGS: &str = "encodings";
 const BLOCKS: &str = "blocks";
 
-/// What the project takes.
+/// The requirements of the project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// Whether the project uses blocking: then uploads must have blocks, otherwise they must not.
+    /// True if the project uses blocking: then uploads must have blocks, otherwise they must not.
     pub uses_blocking: bool,
     /// The most records an upload may have.
     pub records_max: u32,
 }
 
-/// What came.
+/// The content of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
     /// The encodings themselves: they have been written.
@@ -86,7 +86,7 @@ impl Shape {
     }
 }
 
-/// What a member of the document is.
+/// The kind of a member of the document.
 #[derive(Clone, Copy)]
 enum Member {
     Encodings(Shape),
@@ -106,7 +106,7 @@ impl Member {
     }
 }
 
-/// How a member came.
+/// The form of a member.
 enum Given<T> {
     Inline(T),
     External(FileRef),

@@ -104,7 +104,7 @@ struct Current {
     first: u32,
     last: u32,
     count: u32,
-    /// Where its ids begin, once it is known that they do not follow one another.
+    /// The offset of its ids, once it is known that they are not consecutive.
     listed_at: Option<u64>,
 }
 

@@ -88,7 +88,7 @@ impl<R: Read> Directory<R> {
         Ok(Self { source, header, left: header.blocks, ascending: Ascending::default(), crc })
     }
 
-    /// What the index says about itself.
+    /// Returns the header of the index.
     pub const fn header(&self) -> &Header {
         &self.header
     }

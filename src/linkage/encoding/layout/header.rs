@@ -14,7 +14,7 @@ const MAGIC: &[u8; 8] = b"entdindx";
 const VERSION: u32 = 1;
 pub(super) const INDEX: &str = "block index";
 
-/// What an index says about itself and the matrix beside it.
+/// The header of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Rows of the matrix.
@@ -41,17 +41,17 @@ impl Header {
         self.matrix_bytes().div_ceil(CHUNK_BYTES)
     }
 
-    /// Where the directory begins, if the numbers are sane.
+    /// Returns the offset of the directory; `None` if it overflows.
     pub(super) fn directory_at(&self) -> u64 {
         HEADER_BYTES as u64 + self.chunks() * 4
     }
 
-    /// Where the record ids begin; none if that cannot be.
+    /// Returns the offset of the record ids; `None` if it overflows.
     pub(super) fn ids_at(&self) -> Option<u64> {
         self.blocks.checked_mul(BLOCK_BYTES as u64)?.checked_add(self.directory_at())
     }
 
-    /// How long the index is; none if that cannot be.
+    /// Returns the length of the index; `None` if it overflows.
     pub(super) fn index_bytes(&self) -> Option<u64> {
         self.ids.checked_mul(4)?.checked_add(self.ids_at()?)
     }

@@ -77,7 +77,7 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    /// What it says about itself and the matrix.
+    /// Returns the header.
     pub const fn header(&self) -> &Header {
         &self.header
     }
@@ -167,7 +167,7 @@ pub enum RowIds<'a> {
 }
 
 impl RowIds<'_> {
-    /// How many.
+    /// Their number.
     pub fn len(&self) -> usize {
         match self {
             Self::Dense(rows) => rows.len(),
@@ -175,7 +175,7 @@ impl RowIds<'_> {
         }
     }
 
-    /// Whether there are none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -62,20 +62,20 @@ pub enum Span {
     Rows {
         /// The first row.
         first: u32,
-        /// How many.
+        /// Their number.
         count: u32,
     },
     /// The rows that a range of the index's record ids names.
     Ids {
         /// The position of the first record id.
         first: u64,
-        /// How many.
+        /// Their number.
         count: u32,
     },
 }
 
 impl Span {
-    /// How many records.
+    /// The number of records.
     pub const fn count(self) -> u32 {
         match self {
             Self::Rows { count, .. } | Self::Ids { count, .. } => count,
@@ -93,7 +93,7 @@ impl Span {
     }
 }
 
-/// What is wrong with an object at rest. It has to be made anew.
+/// Damage of a stored object, which has to be made again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in its variant's message")]
 pub enum Damage {
@@ -117,13 +117,13 @@ pub enum Damage {
     Contradiction { object: &'static str, what: &'static str },
 }
 
-/// Why an object at rest could not be read or made.
+/// An error in reading or making a stored object.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What was read is damaged.
+    /// The stored object is damaged.
     #[error(transparent)]
     Damaged(#[from] Damage),
-    /// What is to be read cannot be.
+    /// The source cannot be read.
     #[error("cannot read encodings at rest")]
     Source(#[source] io::Error),
     /// A temporary file failed, most likely because a disk is full.

@@ -10,7 +10,7 @@ use super::super::block::{ENTRY_BYTES, Entry};
 use super::Error;
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
-/// How much memory sorting may take.
+/// The memory limit of sorting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Entries sorted at once.

@@ -70,7 +70,7 @@ impl Kernel {
         Self::available().into_iter().find(|kernel| kernel.name() == name).ok_or(Unavailable { name })
     }
 
-    /// What it is called.
+    /// Returns its name.
     pub fn name(self) -> Name {
         self.0.name()
     }
@@ -110,7 +110,7 @@ impl Kernel {
         self.0.sift(rows, block, survivors);
     }
 
-    /// Whether [`Kernel::sift_words`] can be asked.
+    /// Returns true if [`Kernel::sift_words`] is available.
     pub(super) fn sifts_words(self) -> bool {
         self.0.word_sieve().is_some()
     }

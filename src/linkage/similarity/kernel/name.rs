@@ -1,4 +1,4 @@
-//! What kernels are called.
+//! The names of kernels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +25,7 @@ impl Name {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Portable, Self::Popcnt, Self::Avx2, Self::Avx512, Self::Neon];
 
-    /// How it is spelled.
+    /// Returns the name as text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -43,7 +43,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// What was read is not the name of a kernel.
+/// The text is not the name of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("give portable, popcnt, avx2, avx512 or neon")]
 pub struct NotAName;

@@ -1,4 +1,4 @@
-//! What any processor can do. The compiler makes vectors of 16 bytes of it where it knows them.
+//! Portable loops, which the compiler vectorizes where it can.
 
 use super::sift::{Lanes, sift};
 use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};

@@ -14,7 +14,7 @@ use crate::model::Threshold;
 /// Entries bundled in one part.
 const ENTRIES_MAX: usize = 100_000;
 
-/// What a plan came to.
+/// The totals of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// Its parts; 0 if no two datasets share a block.

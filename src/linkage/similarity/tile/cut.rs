@@ -25,7 +25,7 @@ fn at_least_one(parts: f64) -> u64 {
     parts.round_ties_even().max(1.0) as u64
 }
 
-/// Where the `at`-th of `parts` parts of `count` records begins.
+/// Returns the start of the `at`-th of `parts` parts of `count` records.
 fn cut(count: u32, parts: u64, at: u64) -> u32 {
     let exact = u128::from(at) * u128::from(count);
     (exact as f64 / parts as f64).round_ties_even() as u32

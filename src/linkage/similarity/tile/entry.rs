@@ -1,4 +1,4 @@
-//! What is compared with what.
+//! Entries of a plan: two sets of records that are compared.
 
 use crate::linkage::encoding::layout::{Span, u32_at, u64_at};
 

@@ -84,12 +84,12 @@ impl PlanHeader {
         })
     }
 
-    /// Where the parts begin.
+    /// Returns the offset of the parts.
     const fn parts_at(&self) -> usize {
         HEAD_BYTES + self.datasets as usize * DATASET_BYTES
     }
 
-    /// Where the entries begin, and where they end; none if that cannot be.
+    /// Returns the start and the end of the entries; `None` if they overflow.
     fn entries_range(&self) -> Option<(u64, u64)> {
         let start = self.parts.checked_mul(PART_BYTES as u64)?.checked_add(self.parts_at() as u64)?;
         let stop = self.entries.checked_mul(ENTRY_BYTES as u64)?.checked_add(start)?;
@@ -210,7 +210,7 @@ impl<'a> Plan<'a> {
         self.head.comparisons
     }
 
-    /// How many parts there are.
+    /// Returns the number of parts.
     pub const fn parts(&self) -> u64 {
         self.head.parts
     }
@@ -239,7 +239,7 @@ impl<'a> Plan<'a> {
         Ok(Some(part))
     }
 
-    /// Whether the datasets exist and have the rows; ids are for the block index to judge.
+    /// Returns true if the datasets exist and have the rows; the block index checks ids.
     fn is_sound(&self, entry: &Entry) -> bool {
         let has = |dataset: u32, span: Span| {
             let records = self.datasets.get(dataset as usize).map_or(0, |bytes| u32_at(bytes, 0));
@@ -284,7 +284,7 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// What is compared with what.
+    /// Entries of a plan: two sets of records that are compared.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry> + 'a {
         self.entries.iter().map(Entry::from_bytes)
     }

@@ -1,31 +1,30 @@
 //! `entityd`: the Anonlink Entity Service in one binary.
 //!
-//! The rooms, in the order in which they may know each other: a room looks up this list, never down
-//! (`tests/tidy.rs` holds it so).
+//! Each top module may import those before it in this list and none after it (`tests/tidy.rs` checks that).
 #![doc = include_str!("ARCHITECTURE.md")]
 
-// Plumbing: not one domain word.
+// Infrastructure, without a word of the domain.
 pub mod runtime;
 pub mod system;
 pub mod telemetry;
 pub mod edge;
-// The nouns and the science: no async, no I/O.
+// The domain and its algorithms: no async, no I/O.
 pub mod model;
 pub mod linkage;
 pub mod encoder;
-// Shelves: one trait each, an embedded and a scaled-out form.
+// Storage.
 pub mod metadata;
 pub mod objects;
 pub mod buckets;
 pub mod external;
 pub mod queue;
-// The corridor: where a run's story is told.
+// The state machine of projects and runs.
 pub mod coordinator;
-// Hands and doors: each translates in, asks, and translates out.
+// The worker, and the APIs.
 pub mod worker;
 pub mod http;
 pub mod s3;
-// The front step.
+// The program.
 pub mod config;
 pub mod app;
 pub mod cli;

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::error::Mistake;
 use super::value;
-use super::values::Values;
 use crate::edge::BasePath;
 use crate::edge::ProxyHeader;
 use crate::edge::rate_limit::Rate;
@@ -55,6 +53,15 @@ impl Key {
     }
 }
 
+/// Reads the winning value of a setting.
+pub(super) trait ReadValue {
+    /// The error of a value that cannot be used.
+    type Error;
+
+    /// Returns the value of `key`, which `read` parses.
+    fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Self::Error>;
+}
+
 /// Generates [`Settings`], [`KEYS`] and the reading of one by the other from the list below.
 macro_rules! settings {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty = $default:literal, $kind:ident $(, alias $alias:literal)?;)+) => {
@@ -75,7 +82,7 @@ macro_rules! settings {
         }),+];
 
         impl Settings {
-            pub(super) fn read(values: &Values) -> Result<Self, Mistake> {
+            pub(super) fn read<V: ReadValue>(values: &V) -> Result<Self, V::Error> {
                 Ok(Self { $($name: values.read(stringify!($name), value::$kind.read)?,)+ })
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::announced::is_announced;
 use super::error::{Given, Mistake, unknown_key};
 use super::file::{self, Entry};
-use super::settings::{KEYS, Key};
+use super::settings::{KEYS, Key, ReadValue};
 use super::source::Source;
 use super::value::{SWITCH, SWITCHES_WITHOUT_EFFECT};
 use crate::runtime::failpoint;
@@ -41,9 +41,23 @@ impl Values {
         Ok(Self(KEYS.iter().map(pick).collect()))
     }
 
+    /// Returns the winning value of `key`.
+    pub(super) fn given(&self, key: &'static str) -> &Given {
+        self.all(key).0
+    }
+
+    fn all(&self, key: &'static str) -> (&Given, &[Given]) {
+        let given = self.0.get(key).and_then(|all| all.split_first());
+        given.expect("every key of the list has a value, the default at least")
+    }
+}
+
+impl ReadValue for Values {
+    type Error = Mistake;
+
     /// The value of `key`, read from the text that wins. The others must be readable too: they count as soon as
     /// the overriding source goes away.
-    pub(super) fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Mistake> {
+    fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Mistake> {
         let value = |given: &Given| {
             read(given.value.trim()).ok_or_else(|| Mistake::BadValue {
                 given: Box::new(given.clone()),
@@ -57,16 +71,6 @@ impl Values {
         let wins = value(wins)?;
         overridden.iter().try_for_each(|given| value(given).map(drop))?;
         Ok(wins)
-    }
-
-    /// Returns the winning value of `key`.
-    pub(super) fn given(&self, key: &'static str) -> &Given {
-        self.all(key).0
-    }
-
-    fn all(&self, key: &'static str) -> (&Given, &[Given]) {
-        let given = self.0.get(key).and_then(|all| all.split_first());
-        given.expect("every key of the list has a value, the default at least")
     }
 }
 

@@ -43,7 +43,7 @@ async fn the_administration_opens_to_the_admin_token_alone() {
     assert_eq!(again.status(), StatusCode::OK);
 }
 
-/// What `entityd queue` says to these words.
+/// Returns the output of `entityd queue` with these arguments.
 fn queue(server: &Entityd, token: &str, words: &[&str]) -> (i32, String, String) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_entityd"))
         .arg("queue")
@@ -115,7 +115,7 @@ async fn a_given_admin_token_is_the_one() {
     assert_eq!(answer.status(), StatusCode::OK);
 }
 
-/// What `entityd queue stats` says to a server that answers every request like this.
+/// Returns the output of `entityd queue stats` for a server that answers every request like this.
 fn said_to(answer: &'static str) -> (i32, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! What a browser is told: who may use the API, and what a page may do.
+//! Responses to browsers: cross-origin access, and the policy of pages.
 
 use reqwest::{Client, Method, Response};
 

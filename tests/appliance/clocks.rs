@@ -134,7 +134,7 @@ async fn a_process_that_is_paused_longer_than_its_leases_keeps_its_jobs() {
     assert_eq!(begun(&server, "finalize"), 1, "the lease was never taken");
 }
 
-/// How often a step that a test slows has begun.
+/// Counts how often a slowed step has begun.
 fn begun(server: &Entityd, step: &str) -> usize {
     let log = server.log();
     let slowed = log.lines().filter(|line| line.contains("a test slows this step"));

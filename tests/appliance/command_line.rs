@@ -1,11 +1,11 @@
-//! What the binary says and how it exits, without a server.
+//! Output and exit codes of the binary, without a server.
 
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
 pub(crate) fn entityd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
-    // The settings of whoever runs the tests are not the tests' own.
+    // The settings of the user who runs the tests are left out.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
         command.env_remove(name);
     }

@@ -38,7 +38,7 @@ async fn upload(project: &Project, party: usize, rows: Vec<u8>) {
     assert_eq!(answer.status(), StatusCode::CREATED);
 }
 
-/// What the process has had of the processors.
+/// Returns the processor time of the process.
 fn processor_time(server: &Entityd) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();

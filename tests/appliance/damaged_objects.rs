@@ -35,7 +35,7 @@ fn flip(path: &Path) {
     file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
 }
 
-/// What can become of a file.
+/// The kinds of damage to a file.
 type Damage = (&'static str, fn(&Path));
 
 const DAMAGES: [Damage; 3] = [
@@ -176,7 +176,7 @@ fn s3(server: &Entityd, bucket: &str, keys: [&str; 2], token: Option<&str>) -> A
     builder.build().unwrap()
 }
 
-/// What is said instead of an object: a status, and a code in XML.
+/// The response in place of an object: a status, and a code in XML.
 async fn failure(store: &AmazonS3, key: &Key) -> String {
     match store.get(key).await {
         Ok(found) => format!("{:?}", found.bytes().await),

@@ -56,7 +56,7 @@ async fn nothing_is_written_outside_of_the_data_directory() {
     assert!(strays.is_empty(), "{strays:?}");
 }
 
-/// What the server says that does not start on `data_dir`, or on what is in its way.
+/// Returns the error of a server that does not start on `data_dir`, or on the file in its place.
 fn complaint(wrapper: &[&str], data_dir: &Path) -> String {
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(entityd().get_program()).args(["serve", "--listen", "127.0.0.1:0"]);
@@ -68,7 +68,7 @@ fn complaint(wrapper: &[&str], data_dir: &Path) -> String {
     said
 }
 
-/// Runs what follows as a user whom the system denies other users' files, be it root.
+/// Runs a command as a user without access to other users' files, even if the tests run as root.
 const ORDINARY: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is deleted is gone: from every file of the data directory, and from the names of files.
+//! Deleted data is gone: from every file of the data directory, and from the names of files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What goes wrong under a run ends the run, with the reason; the process goes on, and so does the next run.
+//! A failure under a run ends the run with the reason; the process goes on, and so does the next run.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, refused};
 
-/// What can become of a file.
+/// The kinds of damage to a file.
 type Damage = (&'static str, fn(&Path));
 
 const DAMAGES: [Damage; 3] = [
@@ -97,7 +97,7 @@ async fn damaged_pairs_end_the_run() {
 struct Disk(TempDir);
 
 impl Disk {
-    /// None where nobody may mount one.
+    /// None where mounting is not permitted.
     fn mount() -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let options = "size=64m,mode=700";
@@ -199,7 +199,7 @@ async fn a_queue_whose_disk_is_full_takes_jobs_again_once_there_is_room_and_has_
     let mut numbers: Vec<usize> = left.iter().map(|lease| lease.id.job.as_str().parse().unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=count).collect::<Vec<_>>());
-    assert!(left.iter().all(|lease| lease.attempt == 1), "nobody has used an attempt");
+    assert!(left.iter().all(|lease| lease.attempt == 1), "no job has used an attempt");
     let all = DeadQuery { queue: None, group: None, after: 0, count: 1 };
     assert!(queue.dead_letters(&all, now).await.unwrap().is_empty());
 }

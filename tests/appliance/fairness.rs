@@ -1,4 +1,4 @@
-//! Turns between projects: one with many runs delays nobody else, and costs what it touches.
+//! Turns between projects: one with many runs delays no other, and costs only what it touches.
 
 use serde_json::Value;
 

@@ -213,7 +213,7 @@ async fn a_second_server_on_the_same_objects_is_refused_and_touches_nothing_unti
     assert!(log.lines().last().unwrap().contains("--take-over-objects"), "{log}");
     eventually("the second has looked", async || second.log().contains("which are kept").then_some(())).await;
     let (_, folder) = second.stop();
-    // What was arriving was the first's, and is nobody's now.
+    // The upload that was arriving belonged to the first server and is abandoned now.
     let kept: Vec<_> =
         before.iter().filter(|(path, _)| !path.ends_with("staged-of-the-first")).cloned().collect();
     assert_eq!(files(shared.path()), kept);

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::maintenance::bury;
 use crate::support::{Entityd, eventually};
 
-/// How much longer a slowed moment takes.
+/// The delay of a slowed moment.
 const SLOW: Duration = Duration::from_millis(60);
 
 fn scene() -> Scene {
@@ -129,7 +129,7 @@ async fn what_a_crash_left_of_a_deleted_project_is_removed_at_the_next_start() {
     let stray = |project: &str| {
         let stray = data.join("objects/projects").join(project).join("parties/0/1");
         std::fs::create_dir_all(&stray).unwrap();
-        std::fs::write(stray.join("matrix"), "somebody").unwrap();
+        std::fs::write(stray.join("matrix"), "other").unwrap();
     };
     stray(&unknown);
     stray(&deleted);

@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::support::{Entityd, eventually, refused};
 
-/// How long a test waits for the server to hang up.
+/// Time for the server to close a connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -86,7 +86,7 @@ fn a_trusted_proxy_speaks_for_its_clients_and_another_is_pointed_out_once() {
     let server = Entityd::with(&flags);
     let address = server.doors().api;
     assert_eq!(status(address, ""), 200);
-    assert_eq!(status(address, "X-Forwarded-For: 192.0.2.1\r\n"), 503, "nobody is believed");
+    assert_eq!(status(address, "X-Forwarded-For: 192.0.2.1\r\n"), 503, "the header is ignored");
     status(address, "X-Forwarded-For: 192.0.2.2\r\n");
     assert_eq!(server.log().matches("--trusted-proxies").count(), 1);
 

@@ -105,7 +105,7 @@ fn an_output_file_is_complete_or_absent() {
     assert_eq!(link(&files, &json!(0.9), &options).status.code(), Some(1));
 }
 
-/// How a linkage of these two documents ends, and what is said; the folder's name left out.
+/// Returns the exit code and the output of linking these two documents, without the folder's name.
 fn complaint(left: &str, right: &str, options: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
     let files = ["a.json", "b.json"].map(|name| folder.path().join(name));

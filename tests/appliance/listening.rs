@@ -1,4 +1,4 @@
-//! Where the server listens, and what is said where it cannot.
+//! The listener's addresses, and the errors where it cannot listen.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Nobody has to clean up by hand.
+//! Maintenance cleans up without an operator.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -20,7 +20,7 @@ async fn completed(server: &Entityd) -> Project {
 
 fn stray(path: &Path) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, "somebody").unwrap();
+    fs::write(path, "other").unwrap();
 }
 
 /// Writes down that the project, run or upload with this identifier was deleted.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, eventually, text};
 
-/// What the operator's listener says.
+/// Returns a response of the operations listener.
 async fn asked(server: &Entityd, path: &str) -> (StatusCode, String) {
     entityd::edge::tls::install_provider();
     let answer = reqwest::get(format!("http://{}{path}", server.doors().ops)).await.unwrap();

@@ -22,7 +22,8 @@ fn redirected(to: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Outpu
     command.envs(variables.iter().copied()).output().unwrap()
 }
 
-/// Asserts that a command fails in one sentence where its output cannot be written, and is content where nobody reads on.
+/// Asserts that a command fails in one sentence if its output cannot be written, and succeeds if the reader
+/// stops reading.
 fn fails(arguments: &[&str], variables: &[(&str, &str)]) {
     for to in [">&-", ">/dev/full"] {
         let output = redirected(to, arguments, variables);

@@ -60,7 +60,7 @@ fn skipped() -> Option<Slow> {
     None
 }
 
-/// What the operator's listener says, and how long it took.
+/// Returns the response of the operations listener, and its duration.
 async fn asked(server: &Entityd, path: &str) -> (StatusCode, String, Duration) {
     entityd::edge::tls::install_provider();
     let watch = Stopwatch::start();

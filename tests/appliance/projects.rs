@@ -158,7 +158,7 @@ async fn the_operator_may_keep_creation_and_listing_to_the_administrator() {
     let project = api.create_as(&format!("Bearer {admin}"), wanted).await;
     let listed: Value = api.get("/projects", &admin).await.json().await.unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
-    // Whoever was given tokens needs no other.
+    // The tokens of a project suffice; no other is needed.
     project.upload(0, &[ENCODING]).await;
     assert_eq!(project.describe().await["parties_contributed"], 1);
 }

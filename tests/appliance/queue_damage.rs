@@ -88,7 +88,7 @@ fn copy_of(folder: &TempDir) -> TempDir {
     copied
 }
 
-/// What a kill has left in the middle of a run, and of the removal of a project.
+/// The state after a kill in the middle of a run, and of the deletion of a project.
 struct Scenario {
     folder: TempDir,
     project: Project,

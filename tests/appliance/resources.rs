@@ -9,7 +9,7 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, refused};
 
 const MIB: u64 = 1 << 20;
 
-/// How many files of these names a process has open.
+/// Counts the open files of these names of a process.
 fn open_files(server: &Entityd, name: &str) -> usize {
     let files = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
     let names = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());

@@ -1,4 +1,4 @@
-//! Who waits for whom.
+//! Scheduling between queues and runs.
 
 use std::time::Duration;
 

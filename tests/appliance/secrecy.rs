@@ -1,11 +1,11 @@
-//! Nothing secret is in the log, however much is logged and whoever logs it.
+//! No secret is in the log, at any level and from any module.
 
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, text};
 
-/// A token as a caller might make one up: it opens nothing, and is nobody's business all the same.
+/// A token as a caller might invent one: it grants nothing, and must not be logged all the same.
 const MADE_UP: &str = "5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0ffee";
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn at_trace_level_no_token_body_or_encoding_is_logged() {
         let line = log.lines().find(|line| line.contains(secret.as_str()));
         assert_eq!(line, None, "{secret}");
     }
-    assert!(!log.contains(".cargo/registry"), "paths of the machine that built this are nobody's business");
+    assert!(!log.contains(".cargo/registry"), "paths of the build machine are not logged");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ pub(crate) struct Entityd {
     _stdout: BufReader<ChildStdout>,
 }
 
-/// Where a server listens.
+/// The addresses of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doors {
     pub(crate) api: SocketAddr,
@@ -69,7 +69,7 @@ impl Entityd {
         Self::spawn(folder, command)
     }
 
-    /// How a server ends that another program starts and that is not to start, and what it says.
+    /// Returns the exit code and the output of a server that another program starts and that must not start.
     pub(crate) async fn refused_through(wrapper: &[&str]) -> (ExitStatus, String) {
         let folder = TempDir::new().unwrap();
         let mut command = wrapped(wrapper, &command(&folder, &[], &[]));
@@ -115,7 +115,7 @@ impl Entityd {
         Self { child, folder, doors, admin_token, _stdout: stdout }
     }
 
-    /// Where it listens.
+    /// Its addresses.
     pub(crate) fn doors(&self) -> Doors {
         self.doors
     }
@@ -136,7 +136,7 @@ impl Entityd {
         self.folder.path().join("data")
     }
 
-    /// What it has logged, and those before it in the same folder.
+    /// Returns its log, and those of its predecessors in the same folder.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -169,7 +169,7 @@ impl Entityd {
         self.child.id()
     }
 
-    /// Whether the process has come to an end by itself.
+    /// Returns whether the process has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -203,7 +203,7 @@ impl Drop for Entityd {
     }
 }
 
-/// How a server is started.
+/// The parameters of a server's start.
 fn command(folder: &TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_entityd"));
     let mut command = server::command(program, &folder.path().join("data"), flags, variables);
@@ -359,7 +359,7 @@ impl Run<'_> {
         self.project.api.get(&path, &self.project.result_token).await.json().await.unwrap()
     }
 
-    /// What this token gets of the result.
+    /// Returns the part of the result for this token.
     pub(crate) async fn result(&self, token: &str) -> Response {
         self.project.api.get(&format!("{}/result", self.path), token).await
     }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{Entityd, eventually};
 
-/// Somebody who signs certificates.
+/// A certificate authority.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -84,7 +84,7 @@ fn status(address: SocketAddr) -> String {
     format!("https://{address}/api/v1/status")
 }
 
-/// What the binary says when it does not start.
+/// Returns the output of a binary that does not start.
 fn complaint(flags: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
@@ -185,10 +185,10 @@ async fn clients_need_a_certificate_where_that_is_asked_for_and_probes_do_not() 
         authority.client().identity(identity).build().unwrap()
     };
     assert_eq!(client(&authority).get(status(doors.api)).send().await.unwrap().status(), 200);
-    let nobody = authority.client().build().unwrap();
-    assert!(nobody.get(status(doors.api)).send().await.is_err());
+    let without_certificate = authority.client().build().unwrap();
+    assert!(without_certificate.get(status(doors.api)).send().await.is_err());
     assert!(client(&stranger).get(status(doors.api)).send().await.is_err());
-    let probe = nobody.get(format!("https://{}/healthz", doors.ops)).send().await.unwrap();
+    let probe = without_certificate.get(format!("https://{}/healthz", doors.ops)).send().await.unwrap();
     assert_eq!(probe.status(), 200);
 }
 

@@ -91,7 +91,7 @@ async fn binary_headers_and_length_must_agree() {
 async fn a_body_beyond_the_limit_is_413() {
     let server = Entityd::with(&["--body-bytes-max", "100000"]);
     let project = server.api().project("groups").await;
-    // More than a connection buffers: the answer must come through although nobody reads all of it.
+    // More than a connection buffers: the response must arrive although the body is not read to its end.
     let announced = project.binary(0, 4_000_000).body(vec![0; 32_000_000]);
     refused(announced.send().await.unwrap(), 413).await;
     let pieces = stream::iter((0..64).map(|_| Ok::<_, std::io::Error>(vec![0_u8; 65_536])));
@@ -139,7 +139,7 @@ async fn a_caller_who_hangs_up_leaves_the_token_unused() {
     refused(meanwhile, 503).await;
     drop(connection);
     eventually("the spool file is gone", async || server.payload_files().is_empty().then_some(())).await;
-    // The token is free a moment later; until then nobody can take it.
+    // The token is free a moment later; until then no upload can use it.
     eventually("the token is free", async || {
         let body = reqwest::Body::wrap_stream(stream::iter([Ok::<_, std::io::Error>("too short")]));
         let answer = project.binary(0, 2).body(body).send().await.unwrap();

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{Entityd, text};
 
-/// What a request is answered whose sender closes its side at once.
+/// Returns the response to a request whose sender closes its side at once.
 async fn said_and_closed(server: &Entityd, request: &str) -> String {
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
     connection.write_all(request.as_bytes()).await.unwrap();

@@ -9,7 +9,7 @@ static TILDE: [u8; 64 << 10] = [b'x'; 64 << 10];
 /// A body of more bytes than this tells nothing new.
 const BODY_BYTES_MAX: usize = 40 << 20;
 
-/// What a body says: its chunks, each with the text behind its size, and what stands behind the last.
+/// The content of a body: its chunks, each with the text behind its size, and the text behind the last.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
     chunks: Vec<(String, Vec<u8>)>,

@@ -1,6 +1,6 @@
-//! Any bytes as what a proxy says of its client, in a header and in the first bytes of a connection: nobody is named
-//! whom the proxy did not name, and what follows an announcement is left to read. The corpus is replayed by
-//! `tests/appliance/fuzz.rs`.
+//! Fuzzes a proxy's report of its client, in a header and in the first bytes of a connection: no address is
+//! accepted that the proxy did not report, and the bytes after a PROXY header are left to read. The corpus is
+//! replayed by `tests/appliance/fuzz.rs`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,7 +12,7 @@ const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 const BEHIND: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
-/// Panics if somebody is believed who should not be.
+/// Panics if an untrusted address is accepted.
 pub(super) fn check(data: &[u8]) {
     header(data, ProxyHeader::XForwardedFor, HeaderName::from_static("x-forwarded-for"));
     header(data, ProxyHeader::Forwarded, HeaderName::from_static("forwarded"));
@@ -40,7 +40,7 @@ fn header(data: &[u8], kind: ProxyHeader, name: HeaderName) {
     assert_eq!(trust.client(PROXY, &more).to_string(), "192.0.2.7");
 }
 
-/// Whether a piece of a header is that address, perhaps with a port.
+/// Returns whether a piece of a header is that address, with or without a port.
 fn named(headers: &HeaderMap, client: IpAddr) -> bool {
     let texts = headers.values().filter_map(|value| value.to_str().ok());
     let mut pieces = texts.flat_map(|text| text.split([',', ';', '=', '"', ' ', '\t', '[', ']']));

@@ -59,7 +59,7 @@ fn name(resource: Resource<'_>) -> String {
     }
 }
 
-/// What a document allows: something that a statement allows and none denies.
+/// Returns what a document allows: actions that a statement allows and none denies.
 fn allows(document: &Value, action: &str, resource: &str) -> bool {
     only(document, &["Version", "Id", "Statement"]);
     let spoken: Vec<&str> = list(&document["Statement"])
@@ -95,7 +95,7 @@ fn any(mut patterns: impl Iterator<Item = String>, name: &str) -> bool {
     patterns.any(|pattern| matches(&pattern, name))
 }
 
-/// Whether a pattern describes a text, by the table of all their beginnings.
+/// Returns whether a pattern matches a text, by dynamic programming over their prefixes.
 fn matches(pattern: &str, text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let mut row: Vec<bool> = (0..=text.len()).map(|length| length == 0).collect();

@@ -84,7 +84,7 @@ fn complete(summary: &Summary, matrix: &[u8]) {
     assert_eq!(matrix.len() as u64, bytes, "every row is there");
 }
 
-/// What is said of a body that is refused; memory does not fail.
+/// Returns the error of a rejected body; memory errors do not occur.
 fn said(error: Error) -> String {
     match error {
         Error::Rejected(rejection) => rejection.to_string(),

@@ -1,8 +1,8 @@
-//! What may be on the disk after a power cut.
+//! Models the content of a disk after a power cut.
 //!
-//! A write is surely there if a sync of its file began after it and ended before the cut; any other may be there, or any
-//! of its blocks. A name is surely there if a sync of its folder did; of the other changes to names the first few may be
-//! there, in their order, as in every file system with a journal.
+//! A write is surely there if a sync of its file began after it and ended before the cut; any other may be
+//! there, or any of its blocks. A name is surely there if a sync of its folder did; of the other changes to
+//! names the first few may be there, in their order, as in every file system with a journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use entityd::runtime::entropy::Entropy;
 
 use super::trace::{Event, Operation, Trace};
 
-/// What the disk writes whole or not at all.
+/// The unit that the disk writes atomically.
 const BLOCK_BYTES: u64 = 4096;
 
-/// What is kept of what was not synced.
+/// The part of unsynced data that survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     Nothing,
@@ -57,7 +57,7 @@ impl Recording {
         word.expect("the workload says something").began
     }
 
-    /// What was said by then.
+    /// Returns the output by then.
     pub(super) fn words_until(&self, cut: usize) -> impl Iterator<Item = (&str, &str)> {
         let until = self.0.events.iter().take_while(move |event| event.began < cut);
         until.filter_map(|event| match &event.operation {
@@ -89,7 +89,7 @@ impl Recording {
         size
     }
 
-    /// How often a file was written, taking it as long as it got.
+    /// Counts the writes of a file, at its greatest length.
     pub(super) fn times_written(&self, name: &str) -> f64 {
         let (mut written, mut length) = (0, 0);
         for event in &self.0.events {
@@ -131,7 +131,7 @@ impl Recording {
         }
     }
 
-    /// What was done by then, by file, and every change of a name.
+    /// Returns the operations by then, by file, and every change of a name.
     fn until(&self, cut: usize) -> (Vec<Contents<'_>>, Vec<Naming>) {
         let mut files: Vec<Contents<'_>> = Vec::new();
         let mut namings: Vec<Naming> = Vec::new();
@@ -175,7 +175,8 @@ impl Recording {
         (files, namings)
     }
 
-    /// How many of the changes of names are on the disk: all before the last that a sync of its folder has found.
+    /// Counts the changes of names that are on the disk: all before the last that a sync of its folder has
+    /// found.
     fn synced_names(&self, cut: usize, namings: &[Naming]) -> usize {
         let mut synced = 0;
         for event in self.0.events.iter().take_while(|event| event.began < cut) {

@@ -89,11 +89,11 @@ fn a_group_of_changes_costs_one_sync() {
     assert!((1..=workload::CALLS / 2).contains(&together), "{together} syncs of calls all at once");
 }
 
-/// What was promised by a moment.
+/// The promises made by a moment.
 #[derive(Default)]
 struct Promises {
     waiting: HashSet<String>,
-    /// What is being changed just now may be there or not.
+    /// The change under way, which may be there or not.
     uncertain: HashSet<String>,
     projects: HashSet<String>,
     /// A project that is being made just now may be there or not.

@@ -1,4 +1,4 @@
-//! What `strace` has written down, as operations on files.
+//! Reads a recording of `strace` as operations on files.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -71,7 +71,7 @@ struct Reader {
     root: PathBuf,
     log: PathBuf,
     events: Vec<Event>,
-    /// Where the next `write` of a descriptor goes.
+    /// The position of the next `write` of a descriptor.
     offsets: HashMap<u32, u64>,
     /// By thread: where the call began, and its first half.
     unfinished: HashMap<String, (usize, String)>,

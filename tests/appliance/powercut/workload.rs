@@ -1,5 +1,5 @@
-//! What is done while it is recorded. It says what it asks for and what was acknowledged, each in a write of its own, so that
-//! the recording knows what was promised when.
+//! The recorded workload. It prints its requests and the acknowledgements, each in a write of its own, so
+//! that the recording shows what was promised when.
 
 use std::fs::File;
 use std::io::Write;
@@ -20,7 +20,7 @@ use entityd::system::sqlite::{Losses, Owner};
 
 pub(super) const FOLDER: &str = "ENTITYD_TEST_POWERCUT_FOLDER";
 pub(super) const PART: &str = "ENTITYD_TEST_POWERCUT_PART";
-/// Where it says what was promised.
+/// The output with the promises.
 pub(super) const LOG: &str = "promises";
 /// Calls that are counted.
 pub(super) const CALLS: usize = 40;
@@ -31,7 +31,7 @@ const CLIENTS: usize = 4;
 const ROUNDS: usize = 700;
 const BACKLOG_ROUNDS: usize = 100;
 
-/// What is opened again after a power cut.
+/// The data that is opened again after a power cut.
 pub(super) struct Shelves {
     pub(super) broker: Arc<SledBroker>,
     pub(super) coordinator: Coordinator,

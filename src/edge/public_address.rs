@@ -185,7 +185,7 @@ mod tests {
         }
         let http2 = Request::get("https://Linkage.example:8851/api/v1");
         assert_eq!(host(http2, PublicAddress::default()).await.as_deref(), Some("linkage.example"));
-        let outside = PublicAddress::said(None, Some("PublicAddress.example:1"), None);
+        let outside = PublicAddress::said(None, Some("Outside.example:1"), None);
         assert_eq!(host(asked("127.0.0.1:8851"), outside).await.as_deref(), Some("outside.example"));
     }
 }

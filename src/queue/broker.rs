@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Cancelled, DeadLetter, DeadQuery, Error, Fence, Group, JobDetail, JobId, JobQuery, JobSummary, QueueName,
-    Stats,
+    Cancelled, DeadLetter, DeadQuery, Error, Fence, Group, JobDetail, JobId, JobQuery, JobSummary, Progress,
+    QueueName, Stats,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -114,15 +114,6 @@ pub struct Lease {
     pub ready: Timestamp,
     /// Without a heartbeat the job goes to another worker after this moment; later, if the queue is not called meanwhile.
     pub until: Timestamp,
-}
-
-/// The progress of a job, in units of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Progress {
-    /// Units behind it.
-    pub done: u64,
-    /// Units in all.
-    pub total: u64,
 }
 
 /// A sign of life for one lease.

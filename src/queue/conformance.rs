@@ -255,7 +255,7 @@ async fn lapse(queue: &dyn Broker, now: Timestamp) -> (u8, Timestamp) {
     (lease.attempt, lease.until)
 }
 
-/// A process that was stopped, a machine that was suspended, a clock that was set: whoever holds a job is heard first.
+/// A process that was stopped, a machine that was suspended, a clock that was set: the holder of a job is heard first.
 pub(super) async fn a_pause_ends_no_lease(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
@@ -763,7 +763,7 @@ pub(super) async fn a_third_crash_sends_the_job_to_the_dead_letters(fixture: &mu
         tokio::time::sleep(Duration::from_millis(150)).await;
         fixture.crash().await;
     }
-    // Nobody asks about the dead here: that it died must be on the disk by itself.
+    // No call asks for dead letters here: the dead letter must be written without one.
     assert_eq!(claim_one(fixture.broker(), at(9)).await.id.job.as_str(), "innocent");
     tokio::time::sleep(Duration::from_millis(150)).await;
     fixture.crash().await;

@@ -17,12 +17,12 @@ pub mod sled;
 
 pub use backoff::Backoff;
 pub use broker::{
-    Acked, Broker, Claim, Heartbeat, LAPSES_PER_ATTEMPT, Lease, LeaseId, NewJob, Progress, Pulse, Redelivery,
-    Share, UNSEEN_MAX,
+    Acked, Broker, Claim, Heartbeat, LAPSES_PER_ATTEMPT, Lease, LeaseId, NewJob, Pulse, Redelivery, Share,
+    UNSEEN_MAX,
 };
 pub use error::{BoxError, Error};
 pub use names::{Fence, Group, JobId, QueueName};
 pub use report::{
-    Cancelled, DeadLetter, DeadQuery, JobDetail, JobEntry, JobQuery, JobState, JobSummary, Phase, QueueStats,
-    Stats,
+    Cancelled, DeadLetter, DeadQuery, JobDetail, JobEntry, JobQuery, JobState, JobSummary, Phase, Progress,
+    QueueStats, Stats,
 };

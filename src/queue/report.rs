@@ -6,8 +6,17 @@ use std::num::NonZeroU8;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, JobId, Progress, QueueName};
+use super::{Group, JobId, QueueName};
 use crate::runtime::clock::Timestamp;
+
+/// The progress of a job, in units of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Units that are done.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+}
 
 /// The effect of the cancellation of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -269,7 +269,7 @@ impl<F: Fixture> Simulation<'_, F> {
                 assert_eq!(until, self.now.after(LEASE));
                 self.jobs.get_mut(&lease.id.job).unwrap().place = held;
             }
-            // Nobody held it, and this worker has it again.
+            // No worker held it, and this worker has it again.
             (Some(Where::Waiting { not_before }), Pulse::Continue { .. }) if not_before <= self.now => {
                 let model = self.jobs.get_mut(&lease.id.job).unwrap();
                 model.place = held;

@@ -1,6 +1,15 @@
 //! Records of all datasets numbered as one row: dataset 0 first.
 
-use super::{Error, Record};
+use super::Error;
+
+/// One record of one dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Record {
+    /// Index of its dataset.
+    pub dataset: u32,
+    /// Its index in the dataset.
+    pub index: u32,
+}
 
 /// Stands for "no record".
 pub(super) const NONE: u32 = u32::MAX;

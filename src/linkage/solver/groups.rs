@@ -1,15 +1,6 @@
 //! The solution: disjoint groups of records.
 
-use super::datasets::Datasets;
-
-/// One record of one dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Record {
-    /// Index of its dataset.
-    pub dataset: u32,
-    /// Its index in the dataset.
-    pub index: u32,
-}
+use super::datasets::{Datasets, Record};
 
 /// Disjoint groups of at least two records, at most one of each dataset. Four bytes a record of input.
 #[derive(Clone, Debug)]

@@ -14,9 +14,10 @@ mod permutation;
 #[cfg(test)]
 mod vectors;
 
+pub use datasets::Record;
 pub use definition::by_definition;
 pub use error::Error;
 pub use greedy::solve;
-pub use groups::{Groups, Record};
+pub use groups::Groups;
 pub use json::{write_groups, write_mask, write_permutation, write_scores};
 pub use permutation::{Permutations, SEED_BYTES};

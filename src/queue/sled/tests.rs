@@ -69,7 +69,7 @@ impl Fixture for Folder {
 
 stories!(Folder::new());
 
-/// A job of 50,000 bytes that are told by its number.
+/// A job of 50,000 bytes that follow from its number.
 fn large_job(number: usize) -> NewJob {
     let payload: Vec<u8> = (0..50_000).map(|at: usize| (at * 7 + number) as u8).collect();
     NewJob { payload: payload.into(), ..job(&number.to_string()) }
@@ -251,7 +251,7 @@ async fn a_store_that_fails_is_opened_again_and_who_holds_a_job_keeps_it() {
         enqueue_at_last(broker, "d").await;
         let beat = [Heartbeat { lease: held[1].id.clone(), progress: Progress::default() }];
         assert_eq!(broker.heartbeat(&beat, at(3)).await.unwrap(), [Pulse::Continue { until: at(63) }]);
-        // Whether the first ack was written, nobody could know; it may be repeated.
+        // The first ack may or may not have been written; it may be repeated.
         let leases: Vec<_> = held.into_iter().map(|lease| lease.id).collect();
         assert_eq!(broker.ack_all(&leases, at(4)).await.unwrap(), [Acked::Done, Acked::Done]);
         let left = claim(broker, 9, at(5)).await;

@@ -4,7 +4,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use s3s::{S3Result, s3_error};
 
-use super::{is_amz, is_sts, media_type};
+use super::request::{is_amz, is_sts, media_type};
 use crate::s3::chunked;
 
 /// Headers that ask for features which are not supported: requests with them are rejected.

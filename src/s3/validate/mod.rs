@@ -1,5 +1,6 @@
 //! Validates requests before `s3s`, which would accept more.
 
+mod request;
 mod date;
 mod headers;
 mod signed;
@@ -8,9 +9,10 @@ use std::borrow::Cow;
 
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use axum::http::{Method, header};
+use s3s::{S3Result, s3_error};
 
+use request::{is_sts, malformed_header, malformed_query, other_mechanism};
 use signed::Signed;
 
 /// The longest a presigned URL may be good for, in seconds: a week.
@@ -75,44 +77,11 @@ pub(super) fn mismatch(request: &Parts) -> String {
     )
 }
 
-/// Returns true if the request is a call of the security token service: a form posted to the root.
-fn is_sts(request: &Parts) -> bool {
-    let form = media_type(&request.headers) == Some("application/x-www-form-urlencoded");
-    request.method == Method::POST && request.uri.path() == "/" && form
-}
-
-fn media_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::CONTENT_TYPE)?.to_str().ok()?.split(';').next().map(str::trim)
-}
-
-fn is_amz(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-amz-")
-}
-
 fn check_expires(expires: &str) -> S3Result<()> {
     match expires.parse::<u32>() {
         Ok(seconds) if (1..=EXPIRES_MAX).contains(&seconds) => Ok(()),
         _ => Err(malformed_query("X-Amz-Expires must be 1 to 604800 seconds")),
     }
-}
-
-fn other_mechanism() -> S3Error {
-    s3_error!(
-        InvalidRequest,
-        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
-    )
-}
-
-fn malformed_header(reason: &str) -> S3Error {
-    s3_error!(AuthorizationHeaderMalformed, "The authorization header is malformed; {reason}.")
-}
-
-fn malformed_query(reason: &str) -> S3Error {
-    let code = S3ErrorCode::Custom("AuthorizationQueryParametersError".into());
-    let mut error =
-        S3Error::with_message_fmt(code, format_args!("The query parameters are malformed; {reason}."));
-    error.set_status_code(StatusCode::BAD_REQUEST);
-    error
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use s3s::{S3Result, s3_error};
 
-use super::{is_amz, is_sts, malformed_header, other_mechanism};
+use super::request::{is_amz, is_sts, malformed_header, other_mechanism};
 
 /// The algorithm of the signatures that are accepted.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -315,7 +315,7 @@ mod tests {
         let expected = [(1, vec![commit(0), commit(1), commit(2)]), (2, vec![commit(0), commit(1)])];
         assert_eq!(found(directory.path(), 0), expected);
         assert_eq!(found(directory.path(), 1), expected[1..]);
-        // What an earlier epoch has left in the file is not taken for the later one's.
+        // Records that an earlier epoch has left in the file are not read as those of the later one.
         written(directory.path(), 3, 1);
         assert_eq!(found(directory.path(), 2), [(3, vec![commit(0)])]);
     }

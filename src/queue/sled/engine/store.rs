@@ -196,7 +196,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // sled must be let go of by the time this returns; who wanted to know how it went has asked before.
+        // sled must be dropped by the time this returns; errors were reported before.
         let _ = self.log().join();
     }
 }

@@ -169,11 +169,11 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         let db = self.db.take();
-        // sled writes and syncs what it still has, and panics if the disk does not do as told. What was acknowledged is
+        // sled writes and syncs what it still has, and panics if the disk fails. What was acknowledged is
         // in the commit log.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
             tracing::warn!(
-                "the queue's store was let go of before it had everything: {}",
+                "the queue's store was closed before it had everything: {}",
                 panic_text(panic.as_ref())
             );
         }

@@ -10,7 +10,7 @@ const SHARDS: u64 = 4096;
 
 /// Finds the segment a name may be in.
 ///
-/// Names are known by 44 bits of a hash; whoever finds a segment looks into it for the name itself. A name
+/// Names are known by 44 bits of a hash; a match is confirmed by the name in the segment. A name
 /// whose fingerprint belongs to another living job is kept in full.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Ids {

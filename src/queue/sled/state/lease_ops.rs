@@ -97,7 +97,7 @@ impl QueueState {
         }
     }
 
-    /// Gives a job that nobody holds back to the worker that still works on it.
+    /// Renews the lease of a job without a holder for the worker that still works on it.
     fn take_up(&mut self, address: Address, number: u64, length: Duration, now: Timestamp) -> Pulse {
         let Some(place) = self.place_of(address) else { return Pulse::Lost };
         let slot = self.segments.slot(place);

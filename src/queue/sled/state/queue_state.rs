@@ -303,7 +303,7 @@ impl QueueState {
         }
     }
 
-    /// A job has waited long enough. The disk is told: a clock that is set back before the next start does not make it wait
+    /// Ends the delay of a job, also on the disk: a clock that is set back before the next start does not make it wait
     /// again.
     fn end_delay(&mut self, place: Place, until: Timestamp) {
         // A job that was tried goes before those that were not; others keep their order.

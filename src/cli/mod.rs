@@ -1,19 +1,24 @@
 //! The command line: one file per command.
 
 mod bench;
+mod block;
 mod completions;
 mod config;
 mod context;
 mod demo;
+mod describe;
 mod destination;
 mod encode;
 mod exit;
+mod generate;
 mod interrupt;
 mod link;
 mod output;
 mod progress;
 mod queue;
 mod schema;
+mod schema_file;
+mod secret;
 pub mod selftest;
 mod serve;
 mod table;
@@ -45,7 +50,9 @@ enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
     Encode(encode::Arguments),
+    Block(block::Arguments),
     Schema(schema::Arguments),
+    Generate(generate::Arguments),
     Link(link::Arguments),
     Queue(queue::Arguments),
     Config(config::Arguments),
@@ -77,7 +84,7 @@ fn run(command: Command) -> Result<(), Failure> {
     if matches!(command, Command::Demo(_) | Command::Link(_) | Command::Bench(_) | Command::Selftest(_)) {
         temporary::choose();
     }
-    if !matches!(command, Command::Serve(_) | Command::Link(_) | Command::Encode(_)) {
+    if !matches!(command, Command::Serve(_) | Command::Link(_) | Command::Encode(_) | Command::Block(_)) {
         // Check the output before the work rather than after it.
         output::stdout()?;
     }
@@ -85,7 +92,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => arguments.run(),
         Command::Demo(arguments) => arguments.run(),
         Command::Encode(arguments) => arguments.run(),
+        Command::Block(arguments) => arguments.run(),
         Command::Schema(arguments) => arguments.run(),
+        Command::Generate(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
         Command::Queue(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),

@@ -1,19 +1,19 @@
 //! `entityd schema`: checks and converts linkage schemas, and says what they say.
 
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::describe::Describe;
 use super::destination::Destination;
 use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::output;
-use super::table::cannot_read;
+use super::schema_file::read_text;
 use crate::encoder::schema::{self, Mistake};
 
-/// Checks and converts linkage schemas
+/// Checks, converts and describes linkage schemas
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -24,6 +24,7 @@ pub(super) struct Arguments {
 enum Command {
     Check(Check),
     Convert(Convert),
+    Describe(Describe),
 }
 
 /// Says what is wrong with a schema, with line and column
@@ -58,6 +59,7 @@ impl Arguments {
         match &self.command {
             Command::Check(command) => command.run(),
             Command::Convert(command) => command.run(),
+            Command::Describe(command) => command.run(),
         }
     }
 }
@@ -103,23 +105,8 @@ impl Convert {
         };
         let (_, converted) = schema::parse(&text).map_err(refuse)?;
         let mut destination = Destination::open(self.output.as_deref(), &Unfinished::default())?;
-        let written = io::Write::write_all(&mut destination, format!("{}\n", converted.to_json()).as_bytes());
+        let written = writeln!(destination, "{}", converted.to_json());
         written.map_err(|error| Failure::output(&error))?;
         destination.finish()
     }
-}
-
-/// Reads the text of a schema; `-` is standard input.
-pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        io::stdin().read_to_end(&mut bytes).map(|_| ())
-    } else {
-        fs::read(path).map(|read| bytes = read)
-    };
-    read.map_err(|error| cannot_read(path, &error))?;
-    let text = String::from_utf8(bytes);
-    let text =
-        text.map_err(|_| Failure::Input(format!("{}: a schema must be UTF-8 text", path.display())))?;
-    Ok(text.strip_prefix('\u{feff}').map(ToOwned::to_owned).unwrap_or(text))
 }

@@ -6,18 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::exit::Failure;
 use crate::encoder::csv::{Charset, Dialect, Reader};
-use crate::encoder::stream::Header;
 
 /// The way in which a CSV is written.
 #[derive(Debug, Args)]
 pub(super) struct TableArguments {
-    /// Kind of the first row: the names of the columns as the schema has them, other names, or a record
-    #[arg(long, value_enum, default_value = "check")]
-    pub(super) header: HeaderKind,
     /// Character between columns, or `tab`
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
     delimiter: u8,
@@ -27,24 +23,6 @@ pub(super) struct TableArguments {
     /// Characters of a field at most
     #[arg(long, value_name = "N", default_value_t = 131_072)]
     field_max: usize,
-}
-
-/// The first row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum HeaderKind {
-    Check,
-    Ignore,
-    None,
-}
-
-impl From<HeaderKind> for Header {
-    fn from(kind: HeaderKind) -> Self {
-        match kind {
-            HeaderKind::Check => Self::Check,
-            HeaderKind::Ignore => Self::Ignore,
-            HeaderKind::None => Self::None,
-        }
-    }
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

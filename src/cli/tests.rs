@@ -24,10 +24,12 @@ fn the_command_line_is_consistent() {
 #[test]
 fn help_is_as_reviewed() {
     insta::assert_snapshot!("help", help(&[]));
+    insta::assert_snapshot!("help_block", help(&["block"]));
     insta::assert_snapshot!("help_config_show", help(&["config", "show"]));
     insta::assert_snapshot!("help_demo", help(&["demo"]));
     insta::assert_snapshot!("help_encode", help(&["encode"]));
     insta::assert_snapshot!("help_schema", help(&["schema"]));
+    insta::assert_snapshot!("help_generate", help(&["generate"]));
     insta::assert_snapshot!("help_link", help(&["link"]));
     insta::assert_snapshot!("help_queue", help(&["queue"]));
 }

@@ -93,6 +93,18 @@ impl Format {
     }
 }
 
+impl Format {
+    /// The format's name in a schema.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Pattern { .. } => "string",
+            Self::Integer { .. } => "integer",
+            Self::Date { .. } => "date",
+            Self::Enum(_) => "enum",
+        }
+    }
+}
+
 impl Text {
     fn compile(node: &Node) -> Self {
         let case = match node.get("case").and_then(Node::text) {

@@ -11,6 +11,7 @@ mod format;
 mod hash;
 mod json;
 mod keys;
+pub mod profile;
 mod python;
 mod record;
 pub mod schema;

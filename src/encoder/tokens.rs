@@ -38,6 +38,18 @@ pub(super) struct Tokens {
     starts: Vec<usize>,
 }
 
+impl Comparison {
+    /// The comparison in words.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Ngram { n, positional: false } => format!("{n}-grams"),
+            Self::Ngram { n, positional: true } => format!("positional {n}-grams"),
+            Self::Exact => "exact".to_owned(),
+            Self::Numeric(_) => "numeric".to_owned(),
+        }
+    }
+}
+
 impl Tokens {
     /// Cuts a value.
     ///

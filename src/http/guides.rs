@@ -23,6 +23,7 @@ const GUIDES: &[Guide] = &[
     Guide { name: "compatibility", markdown: include_str!("../../assets/docs/compatibility.md") },
     Guide { name: "deletion", markdown: include_str!("../../assets/docs/deletion.md") },
     Guide { name: "deployment", markdown: include_str!("../../assets/docs/deployment.md") },
+    Guide { name: "encoding", markdown: include_str!("../../assets/docs/encoding.md") },
     Guide { name: "logging", markdown: include_str!("../../assets/docs/logging.md") },
     Guide { name: "object-stores", markdown: include_str!("../../assets/docs/object-stores.md") },
     Guide { name: "operations", markdown: include_str!("../../assets/docs/operations.md") },

@@ -5,7 +5,7 @@ mod rng;
 mod client;
 mod folder;
 mod names;
-mod people;
+pub(super) mod people;
 mod report;
 mod ground_truth;
 mod typos;

@@ -10,20 +10,20 @@ use super::typos::mistype;
 
 /// A person's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Person {
-    pub(super) given: String,
-    pub(super) family: String,
+pub(in crate::cli) struct Person {
+    pub(in crate::cli) given: String,
+    pub(in crate::cli) family: String,
     /// Eight digits: year, month, day.
-    pub(super) born: String,
-    pub(super) place: String,
+    pub(in crate::cli) born: String,
+    pub(in crate::cli) place: String,
 }
 
 /// A party's list, with the ground truth: the real person of each record.
-pub(super) struct Register {
+pub(in crate::cli) struct Register {
     /// The records.
-    pub(super) people: Vec<Person>,
+    pub(in crate::cli) people: Vec<Person>,
     /// For each record, the number of the person. Those below [`shared`] are known to all parties.
-    pub(super) truth: Vec<usize>,
+    pub(in crate::cli) truth: Vec<usize>,
 }
 
 /// Returns the number of a party's `records` people that every party knows.
@@ -32,7 +32,7 @@ pub(super) const fn shared(records: usize) -> usize {
 }
 
 /// Returns the registers of `parties` parties, `records` records each.
-pub(super) fn registers(parties: usize, records: usize, seed: u64) -> Vec<Register> {
+pub(in crate::cli) fn registers(parties: usize, records: usize, seed: u64) -> Vec<Register> {
     let (mut rng, names) = (SeededRng::seeded(seed), Names::new());
     let own = records - shared(records);
     let population: Vec<Person> =

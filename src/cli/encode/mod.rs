@@ -1,7 +1,6 @@
 //! `entityd encode`: a CSV becomes encodings.
 
 mod report;
-mod secret;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -12,13 +11,13 @@ use zeroize::Zeroizing;
 use self::report::Report;
 use self::writer::{Format, Writer};
 use super::destination::Destination;
-use super::exit::{Failure, complain};
+use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::progress::Progress;
+use super::schema_file::read_schema;
 use super::table::{Done, TableArguments};
-use super::{context, output};
-use crate::encoder::schema::{self, Schema};
-use crate::encoder::stream::{self, BadRow, Error, Sink};
+use super::{context, output, secret};
+use crate::encoder::stream::{self, BadRow, Error, Header, Sink};
 use crate::runtime::compute::Pool;
 
 /// Encodes the people of a CSV as Bloom filters
@@ -48,6 +47,9 @@ pub(super) struct Arguments {
     /// Form of the encodings [default: bin if OUT ends in .bin, .bin.gz or .bin.zst; json otherwise]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Kind of the first row: the names of the columns as the schema has them, other names, or a record
+    #[arg(long, value_enum, default_value = "check")]
+    header: HeaderKind,
     #[command(flatten)]
     table: TableArguments,
     /// Answer to a row that breaks a rule of the schema: stop, or leave it out and go on
@@ -65,6 +67,24 @@ pub(super) struct Arguments {
     /// Threads that encode; 0 is one for each core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
     threads: u16,
+}
+
+/// The first row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum HeaderKind {
+    Check,
+    Ignore,
+    None,
+}
+
+impl From<HeaderKind> for Header {
+    fn from(kind: HeaderKind) -> Self {
+        match kind {
+            HeaderKind::Check => Self::Check,
+            HeaderKind::Ignore => Self::Ignore,
+            HeaderKind::None => Self::None,
+        }
+    }
 }
 
 /// The answer to a row that breaks a rule.
@@ -92,7 +112,7 @@ impl Arguments {
             skips: self.on_error == OnError::Skip,
             done,
         };
-        let header = self.table.header.into();
+        let header = self.header.into();
         let encoded = pool.install(|| stream::encode(&mut reader, header, &schema, &secret, &mut run));
         run.finish(encoded.map_err(|error| self.explain(&error)))
     }
@@ -121,24 +141,6 @@ impl Arguments {
             _ => Failure::Input(format!("{path}: {error}")),
         }
     }
-}
-
-/// Reads a schema, and prints warnings about it; `strict` makes them mistakes.
-pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> {
-    let text = super::schema::read_text(path)?;
-    let prefixed = |lines: Vec<String>| {
-        lines.iter().map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>().join("\n")
-    };
-    let lines = |mistakes: &[schema::Mistake]| mistakes.iter().map(ToString::to_string).collect();
-    let schema = schema::read(&text).map_err(|mistakes| Failure::Input(prefixed(lines(&mistakes.0))))?;
-    if !schema.notes.is_empty() {
-        let notes = prefixed(lines(&schema.notes));
-        if strict {
-            return Err(Failure::Input(notes));
-        }
-        complain(&format!("warning: {notes}"));
-    }
-    Ok(schema)
 }
 
 /// The work under way.

@@ -47,21 +47,18 @@ impl Writer {
         format: Option<Format>,
         encoding_bytes: usize,
     ) -> Result<Self, Failure> {
-        let name = path
-            .and_then(Path::file_name)
-            .map(|name| name.to_string_lossy().to_lowercase())
-            .unwrap_or_default();
-        let inner = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-        let named = if inner.ends_with(".bin") { Format::Bin } else { Format::Json };
-        let out = if name.ends_with(".gz") {
-            Coding::Gzip(BufWriter::new(GzEncoder::new(destination, Compression::default())))
-        } else if name.ends_with(".zst") {
+        let path = path.unwrap_or(Path::new(""));
+        let (out, inner) = if ends_in(path, "gz") {
+            let encoder = GzEncoder::new(destination, Compression::default());
+            (Coding::Gzip(BufWriter::new(encoder)), path.with_extension(""))
+        } else if ends_in(path, "zst") {
             let encoder =
                 zstd::Encoder::new(destination, ZSTD_LEVEL).map_err(|error| Failure::output(&error))?;
-            Coding::Zstd(BufWriter::new(encoder))
+            (Coding::Zstd(BufWriter::new(encoder)), path.with_extension(""))
         } else {
-            Coding::Plain(BufWriter::new(destination))
+            (Coding::Plain(BufWriter::new(destination)), path.to_owned())
         };
+        let named = if ends_in(&inner, "bin") { Format::Bin } else { Format::Json };
         let mut writer =
             Self { out, format: format.unwrap_or(named), encoding_bytes, encodings: 0, text: Vec::new() };
         if writer.format == Format::Json {
@@ -94,6 +91,11 @@ impl Writer {
         self.out.finish().map_err(|error| Failure::output(&error))?.finish()?;
         Ok((self.encodings, self.encoding_bytes))
     }
+}
+
+/// Tells whether the name of a file ends in this.
+fn ends_in(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }
 
 impl Coding {

@@ -40,12 +40,15 @@ impl Config {
         Ok(Self { method, source })
     }
 
-    /// Tells whether the records to block are encodings in place of a table.
-    pub const fn takes_encodings(&self) -> bool {
-        match &self.method {
-            Method::PSig(_) => false,
-            Method::LambdaFold(settings) => settings.takes_encodings(),
-        }
+    /// Tells whether a configuration asks for encodings in place of a table, which decides how the records are read.
+    ///
+    /// # Errors
+    /// The text is not JSON.
+    pub fn takes_encodings(text: &str) -> Result<bool, Mistakes> {
+        let source = Node::parse(text).map_err(|error| Mistakes::syntax(&error))?;
+        let is_fold = source.get("type").and_then(Node::text) == Some("lambda-fold");
+        let asked = source.get("config").and_then(|config| config.get("input-clks")).and_then(Node::boolean);
+        Ok(is_fold && asked == Some(true))
     }
 }
 

@@ -7,6 +7,7 @@ use super::blocks::Blocks;
 use super::error::Error;
 use super::flip::flipped;
 use super::signature::record_number;
+use crate::encoder::python::base64;
 use crate::encoder::python::random::Random;
 
 /// The settings of lambda-fold.
@@ -32,11 +33,6 @@ pub struct Building<'a> {
 }
 
 impl LambdaFold {
-    /// Tells whether the records are encodings.
-    pub const fn takes_encodings(&self) -> bool {
-        self.takes_encodings
-    }
-
     /// Begins to make blocks.
     pub const fn begin(&self) -> Building<'_> {
         Building { settings: self, filters: Vec::new() }
@@ -62,9 +58,14 @@ impl Building<'_> {
         Ok(())
     }
 
-    /// Adds a record that is encoded.
-    pub fn add_encoding(&mut self, encoding: Vec<u8>) {
+    /// Adds a record that is encoded, in base64.
+    ///
+    /// # Errors
+    /// [`Error::Row`]
+    pub fn add_encoding(&mut self, text: &str) -> Result<(), Error> {
+        let encoding = base64::decode(text).map_err(|rule| Error::Row(rule.to_owned()))?;
         self.filters.push((self.filters.len() as u64, encoding));
+        Ok(())
     }
 
     fn filter(&self, text: &str) -> Vec<u8> {

@@ -17,5 +17,5 @@ pub use self::blocks::Blocks;
 pub use self::config::{Config, Method};
 pub use self::error::Error;
 pub use self::lambda_fold::LambdaFold;
-pub use self::psig::PSig;
+pub use self::psig::{PSig, StrategyStatistics};
 pub use self::statistics::Statistics;

@@ -1,7 +1,5 @@
 //! P-Sig: records that share a signature are in a block. Blocks of other sizes than the filter lets pass are left out.
 
-use std::collections::HashSet;
-
 use super::blocks::Blocks;
 use super::error::Error;
 use super::flip::flipped;
@@ -39,7 +37,6 @@ impl Filter {
 pub struct Building<'a> {
     settings: &'a PSig,
     strategies: Vec<Blocks>,
-    ids: HashSet<u64>,
     rows: usize,
 }
 
@@ -59,7 +56,7 @@ impl PSig {
     /// Begins to make blocks.
     pub fn begin(&self) -> Building<'_> {
         let strategies = self.strategies.iter().map(|_| Blocks::default()).collect();
-        Building { settings: self, strategies, ids: HashSet::new(), rows: 0 }
+        Building { settings: self, strategies, rows: 0 }
     }
 }
 
@@ -77,17 +74,16 @@ impl Building<'_> {
         {
             blocks.add(signature(number, parts, row)?, record);
         }
-        self.ids.insert(record);
         self.rows += 1;
         Ok(())
     }
 
-    /// The blocks, the figures of each strategy, and the share of records that are in a block.
+    /// The blocks, and the figures of each strategy.
     ///
     /// # Errors
     /// [`Error::Nothing`].
-    pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>, f64), Error> {
-        let (mut blocks, mut figures, mut covered) = (Blocks::default(), Vec::new(), HashSet::<u64>::new());
+    pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>), Error> {
+        let (mut blocks, mut figures) = (Blocks::default(), Vec::new());
         for strategy in &self.strategies {
             let kept: Vec<_> = strategy
                 .iter()
@@ -103,14 +99,12 @@ impl Building<'_> {
                 let mut set = Set::new();
                 flipped(signature, self.settings.bits, self.settings.functions).for_each(|bit| set.add(bit));
                 blocks.entry(set.to_tuple()).extend(records);
-                covered.extend(records);
             }
         }
         if blocks.is_empty() {
             return Err(Error::Nothing);
         }
-        let coverage = covered.len() as f64 / self.rows.max(1) as f64;
-        Ok((blocks, figures, coverage))
+        Ok((blocks, figures))
     }
 }
 

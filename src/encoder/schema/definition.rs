@@ -72,6 +72,29 @@ pub(in crate::encoder) struct Missing {
     pub(in crate::encoder) replacement: String,
 }
 
+impl Feature {
+    /// Tells whether a value stands for a missing one.
+    pub fn is_missing(&self, value: &str) -> bool {
+        let missing = self.hashing.as_ref().and_then(|hashing| hashing.missing.as_ref());
+        missing.is_some_and(|missing| missing.sentinel == value)
+    }
+
+    /// The way in which the column is encoded, in words.
+    pub fn summary(&self) -> String {
+        let Some(hashing) = &self.hashing else { return "ignored".to_owned() };
+        let bits = match hashing.strategy {
+            Strategy::PerToken(bits) => format!("{bits} bits a token"),
+            Strategy::PerFeature(bits) => format!("{bits} bits"),
+        };
+        let function = match hashing.function {
+            HashFunction::Blake => "blakeHash",
+            HashFunction::Double { prevent_singularity: true } => "doubleHash without singularity",
+            HashFunction::Double { prevent_singularity: false } => "doubleHash",
+        };
+        format!("{}, {}, {bits}, {function}", hashing.format.name(), hashing.comparison.name())
+    }
+}
+
 impl Strategy {
     /// The number of times that token `at` of `count` is inserted.
     pub(in crate::encoder) fn insertions(self, at: usize, count: usize) -> u32 {

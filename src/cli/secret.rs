@@ -6,8 +6,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::cli::exit::{Failure, complain};
-use crate::cli::table::cannot_read;
+use super::exit::{Failure, complain};
+use super::table::cannot_read;
 use crate::system::secret;
 
 /// Bytes of a secret at most.

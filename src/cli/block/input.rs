@@ -1,0 +1,171 @@
+//! Reads what is to be blocked.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::cli::exit::Failure;
+use crate::cli::progress::Progress;
+use crate::cli::schema_file::read_text;
+use crate::cli::table::{Counted, Done, TableArguments, cannot_read};
+use crate::encoder::blocking::{self, Blocks, Config, LambdaFold, Method, StrategyStatistics};
+use crate::encoder::csv::{self, Batch, Reader};
+
+/// Rows read at a time.
+const BATCH_ROWS: usize = 16_384;
+
+/// The blocks, and the figures about them.
+pub(super) struct Blocked {
+    pub(super) blocks: Blocks,
+    pub(super) strategies: Vec<StrategyStatistics>,
+    pub(super) records: usize,
+    pub(super) config: Config,
+}
+
+/// An upload of encodings.
+#[derive(Deserialize)]
+struct Encodings {
+    clks: Vec<String>,
+}
+
+/// The files to read.
+pub(super) struct Source<'a> {
+    pub(super) data: &'a Path,
+    pub(super) config: &'a Path,
+    pub(super) table: &'a TableArguments,
+    pub(super) has_header: bool,
+}
+
+/// Makes the blocks.
+pub(super) fn block(source: &Source<'_>, progress: Progress) -> Result<Blocked, Failure> {
+    let text = read_text(source.config)?;
+    let takes_encodings =
+        Config::takes_encodings(&text).map_err(|mistakes| refuse(source.config, &mistakes))?;
+    if takes_encodings {
+        return block_encodings(source, &text);
+    }
+    let (reader, done) = source.table.open(source.data)?;
+    let mut table =
+        Table { reader, done, path: source.data, progress, batch: Batch::default(), rows: 0, columns: None };
+    let header = if source.has_header { Some(table.header()?) } else { None };
+    let config =
+        Config::read(&text, header.as_deref()).map_err(|mistakes| refuse(source.config, &mistakes))?;
+    let (blocks, strategies) = match &config.method {
+        Method::PSig(settings) => {
+            let mut building = settings.begin();
+            table.for_each(|row| building.add(row))?;
+            building.finish().map_err(|error| table.refuse(&error))?
+        }
+        Method::LambdaFold(settings) => {
+            let mut building = settings.begin();
+            table.for_each(|row| building.add(row))?;
+            (building.finish().map_err(|error| table.refuse(&error))?, Vec::new())
+        }
+    };
+    table.progress.finish();
+    Ok(Blocked { blocks, strategies, records: table.rows as usize, config })
+}
+
+fn block_encodings(source: &Source<'_>, text: &str) -> Result<Blocked, Failure> {
+    let config = Config::read(text, None).map_err(|mistakes| refuse(source.config, &mistakes))?;
+    let Method::LambdaFold(settings) = &config.method else {
+        return Err(Failure::Input("only lambda-fold takes encodings".to_owned()));
+    };
+    let (blocks, records) = fold(settings, source.data)?;
+    Ok(Blocked { blocks, strategies: Vec::new(), records, config })
+}
+
+fn fold(settings: &LambdaFold, path: &Path) -> Result<(Blocks, usize), Failure> {
+    let file: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|error| cannot_read(path, &error))?)
+    };
+    let refused = |problem: &dyn std::fmt::Display| Failure::Input(format!("{}: {problem}", path.display()));
+    let encodings: Encodings = serde_json::from_reader(BufReader::new(file)).map_err(|error| {
+        // The parser's message may quote an encoding.
+        let (line, column) = (error.line(), error.column());
+        refused(&format!("line {line}, column {column}: this is no JSON of the form {{\"clks\": [...]}}"))
+    })?;
+    let mut building = settings.begin();
+    for (number, encoding) in encodings.clks.iter().enumerate() {
+        let added = building.add_encoding(encoding);
+        added.map_err(|error| refused(&format!("encoding {number}: {error}")))?;
+    }
+    let blocks = building.finish().map_err(|error| refused(&error))?;
+    Ok((blocks, encodings.clks.len()))
+}
+
+fn refuse(path: &Path, problem: &dyn std::fmt::Display) -> Failure {
+    Failure::Input(format!("{}: {problem}", path.display()))
+}
+
+/// The rows of a CSV.
+struct Table<'a> {
+    reader: Reader<Counted>,
+    done: Done,
+    path: &'a Path,
+    progress: Progress,
+    batch: Batch,
+    rows: u64,
+    columns: Option<usize>,
+}
+
+impl Table<'_> {
+    fn fill(&mut self, rows: usize) -> Result<(), Failure> {
+        self.batch.clear();
+        self.reader.fill(&mut self.batch, rows).map_err(|error| match error {
+            csv::Error::Read(error) => cannot_read(self.path, &error),
+            broken @ csv::Error::Broken { .. } => self.refuse(&broken),
+        })
+    }
+
+    fn header(&mut self) -> Result<Vec<String>, Failure> {
+        self.fill(1)?;
+        if self.batch.is_empty() {
+            return Err(self.refuse(&"the file is empty"));
+        }
+        let names: Vec<String> = self.batch.row(0).fields().map(ToOwned::to_owned).collect();
+        self.columns = Some(names.len());
+        Ok(names)
+    }
+
+    /// Hands on each row, without the blanks around its values.
+    fn for_each(
+        &mut self,
+        mut each: impl FnMut(&[&str]) -> Result<(), blocking::Error>,
+    ) -> Result<(), Failure> {
+        let task = format!("blocking {}", self.path.display());
+        loop {
+            self.progress.show(&task, self.done.share());
+            self.fill(BATCH_ROWS)?;
+            if self.batch.is_empty() {
+                return Ok(());
+            }
+            for at in 0..self.batch.len() {
+                let row = self.batch.row(at);
+                self.rows += 1;
+                let place =
+                    |rule: &dyn std::fmt::Display| format!("row {} (line {}): {rule}", self.rows, row.line());
+                let columns = *self.columns.get_or_insert(row.len());
+                if row.len() != columns {
+                    let rule = format!("the row has {} columns; those before have {columns}", row.len());
+                    return Err(self.refuse(&place(&rule)));
+                }
+                let values: Vec<&str> = row.fields().map(|value| value.trim_matches(is_blank)).collect();
+                each(&values).map_err(|error| self.refuse(&place(&error)))?;
+            }
+        }
+    }
+
+    fn refuse(&self, problem: &dyn std::fmt::Display) -> Failure {
+        refuse(self.path, problem)
+    }
+}
+
+/// A blank of `str.strip` in Python.
+fn is_blank(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\x1c'..='\x1f')
+}

@@ -1,0 +1,101 @@
+//! `entityd block`: decides which records are compared at all.
+
+mod input;
+mod output;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use self::input::{Blocked, Source};
+use super::destination::Destination;
+use super::exit::{Failure, complain};
+use super::interrupt::Unfinished;
+use super::progress::Progress;
+use super::table::TableArguments;
+use super::{context, secret};
+use crate::encoder::blocking::{Blocks, Statistics};
+
+/// Puts the records of a CSV into blocks, so that only records of a block are compared
+///
+/// The configuration is that of blocklib 0.1, and so are the blocks: P-Sig (with feature-value and characters-at) on a
+/// CSV, lambda-fold on a CSV or on encodings. Blanks around values do not count. The result is JSON with the blocks
+/// of each record, numbered from 0, as anonlink-client writes it and as an upload takes it beside the encodings.
+///
+/// Block names are hashes of personal data without a key: anyone who can guess a value can check the guess. With
+/// --keyed they depend on a secret as well. That is incompatible with blocklib: every party has to use it.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// CSV with a record in each row, or JSON with encodings if the configuration says input-clks; - is standard input
+    #[arg(value_name = "DATA")]
+    data: PathBuf,
+    /// Configuration of blocking
+    #[arg(long, value_name = "CONFIG.json")]
+    config: PathBuf,
+    /// Write to this file, which appears when it is complete, instead of standard output
+    #[arg(short, long, value_name = "OUT.json")]
+    output: Option<PathBuf>,
+    /// The first row is a record; the configuration names columns by their numbers, from 0
+    #[arg(long)]
+    no_header: bool,
+    #[command(flatten)]
+    table: TableArguments,
+    /// Protect block names with a key (HMAC-SHA-256); incompatible with blocklib
+    #[arg(long, requires = "secret_file")]
+    keyed: bool,
+    /// File with the secret that the parties share, for --keyed
+    #[arg(long, value_name = "FILE", requires = "keyed")]
+    secret_file: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let secret = self.secret_file.as_deref().map(secret::read).transpose()?;
+        let runtime = context::runtime()?;
+        let unfinished = Unfinished::watch(&runtime);
+        let destination = Destination::open(self.output.as_deref(), &unfinished)?;
+        let progress = Progress::new();
+        let source = Source {
+            data: &self.data,
+            config: &self.config,
+            table: &self.table,
+            has_header: !self.no_header,
+        };
+        let mut blocked = input::block(&source, progress)?;
+        let statistics = Statistics::of(&blocked.blocks);
+        match &secret {
+            Some(secret) => output::protect(&mut blocked.blocks, secret),
+            None => complain(
+                "warning: block names are hashes of personal data without a key: anyone who can guess a value can check \
+                 the guess; --keyed protects them, if every party uses it",
+            ),
+        }
+        report(&blocked, statistics);
+        output::write(&blocked, statistics, secret.is_some(), destination)
+    }
+}
+
+/// Prints the figures to standard error.
+fn report(blocked: &Blocked, statistics: Statistics) {
+    for (number, strategy) in blocked.strategies.iter().enumerate() {
+        let Statistics { num_of_blocks, min_size, max_size, avg_size, med_size, std_size, .. } =
+            strategy.blocks;
+        super::output::note(&format!(
+            "strategy {number}: {num_of_blocks} blocks of {min_size} to {max_size} records, mean {avg_size:.2}, \
+             median {med_size}, deviation {std_size:.2}; {} records in none, {:.2} % covered",
+            strategy.num_filtered_elements,
+            strategy.coverage * 100.0
+        ));
+    }
+    let Statistics { num_of_blocks, min_size, max_size, avg_size, med_size, std_size, .. } = statistics;
+    super::output::note(&format!(
+        "{} records: {num_of_blocks} blocks of {min_size} to {max_size} records, mean {avg_size:.2}, median {med_size}, \
+         deviation {std_size:.2}; {:.2} % of the records are in a block",
+        blocked.records,
+        covered(&blocked.blocks, blocked.records) * 100.0
+    ));
+}
+
+fn covered(blocks: &Blocks, records: usize) -> f64 {
+    blocks.by_record().len() as f64 / records.max(1) as f64
+}

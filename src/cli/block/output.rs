@@ -1,0 +1,53 @@
+//! Blocks as JSON.
+
+use std::io::{self, BufWriter, Write};
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::json;
+use sha2::Sha256;
+
+use super::input::Blocked;
+use crate::cli::destination::Destination;
+use crate::cli::exit::Failure;
+use crate::encoder::blocking::{Blocks, Statistics};
+
+/// Bytes of a keyed name.
+const NAME_BYTES: usize = 16;
+
+/// Gives blocks names that depend on a secret.
+pub(super) fn protect(blocks: &mut Blocks, secret: &[u8]) {
+    let keyed = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    blocks
+        .rename(|name| hex::encode(&keyed.clone().chain_update(name).finalize().into_bytes()[..NAME_BYTES]));
+}
+
+/// Writes the blocks of each record, with figures about them.
+pub(super) fn write(
+    blocked: &Blocked,
+    statistics: Statistics,
+    is_keyed: bool,
+    destination: Destination,
+) -> Result<(), Failure> {
+    let mut out = BufWriter::new(destination);
+    let meta = json!({
+        "config": blocked.config,
+        "keyed": is_keyed,
+        "source": { "clk_count": [blocked.records] },
+        "stats": statistics,
+        "strategies": blocked.strategies,
+    });
+    let written =
+        write_blocks(&blocked.blocks, &mut out).and_then(|()| writeln!(out, ", \"meta\": {meta}}}"));
+    let finished = written.and_then(|()| out.into_inner().map_err(io::IntoInnerError::into_error));
+    finished.map_err(|error| Failure::output(&error))?.finish()
+}
+
+fn write_blocks(blocks: &Blocks, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"{\"blocks\": {")?;
+    for (at, (record, numbers)) in blocks.by_record().iter().enumerate() {
+        let names: Vec<&str> = numbers.iter().map(|number| blocks.name(*number)).collect();
+        let comma = if at == 0 { "" } else { ", " };
+        write!(out, "{comma}\"{record}\": {}", serde_json::to_string(&names).map_err(io::Error::from)?)?;
+    }
+    out.write_all(b"}")
+}

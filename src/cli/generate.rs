@@ -1,0 +1,111 @@
+//! `entityd generate`: invented people to try the commands with.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::demo::people::{self, Register};
+use super::exit::Failure;
+use super::output;
+
+/// A linkage schema for the tables.
+const SCHEMA: &str = include_str!("../../assets/generated-schema.json");
+
+/// Writes tables of invented people with typing errors, and who is who
+///
+/// Half of the records of each party are people that all parties know; the others it knows alone. Each party has written
+/// its people down by itself, with errors of its own and in its own order. DIR gets party-0.csv, party-1.csv, ...; truth.csv with
+/// the person, party and record (from 0) of each row; and schema.json, a linkage schema for the tables. The same seed writes the
+/// same files.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Directory for the files: new, or empty
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Parties
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(2..=100))]
+    parties: u16,
+    /// Records of each party
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    records: u32,
+    /// Seed of the people; the same seed makes the same people
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+impl Arguments {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        self.prepare()?;
+        let registers = people::registers(self.parties.into(), self.records as usize, self.seed);
+        for (party, register) in registers.iter().enumerate() {
+            self.write(&format!("party-{party}.csv"), &table(register))?;
+        }
+        self.write("truth.csv", &truth(&registers))?;
+        self.write("schema.json", SCHEMA)?;
+        output::note(&format!(
+            "{} tables of {} people, truth.csv and schema.json are in {}",
+            self.parties,
+            self.records,
+            self.folder.display()
+        ));
+        Ok(())
+    }
+
+    /// Makes the directory, and refuses one that has something in it.
+    fn prepare(&self) -> Result<(), Failure> {
+        let failed = |error: io::Error| failed(&self.folder, &error);
+        fs::create_dir_all(&self.folder).map_err(failed)?;
+        if fs::read_dir(&self.folder).map_err(failed)?.next().is_some() {
+            let folder = self.folder.display();
+            return Err(Failure::Usage(format!("{folder} is not empty; name a new directory")));
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).map_err(|error| failed(&path, &error))
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot write {}: {error}", path.display()))
+}
+
+/// The records of a party. No name has a comma or a quote in it.
+fn table(register: &Register) -> String {
+    let mut text = String::from("record,given,family,born,place\n");
+    for (record, person) in register.people.iter().enumerate() {
+        let born = date(&person.born);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{record},{},{},{born},{}", person.given, person.family, person.place);
+    }
+    text
+}
+
+/// A date of eight digits with dashes. A wrong digit may have made one that is none: it is left out.
+fn date(digits: &str) -> String {
+    let number = |part: &str| part.parse::<i16>().unwrap_or(0);
+    let (year, month, day) = (&digits[..4], &digits[4..6], &digits[6..]);
+    match jiff::civil::Date::new(number(year), number(month) as i8, number(day) as i8) {
+        Ok(_) => format!("{year}-{month}-{day}"),
+        Err(_) => String::new(),
+    }
+}
+
+/// A line for each record of each party, people in order.
+fn truth(registers: &[Register]) -> String {
+    let mut lines: Vec<(usize, usize, usize)> = Vec::new();
+    for (party, register) in registers.iter().enumerate() {
+        lines.extend(register.truth.iter().enumerate().map(|(record, person)| (*person, party, record)));
+    }
+    lines.sort_unstable();
+    let mut text = String::from("person,party,record\n");
+    for (person, party, record) in lines {
+        let _ = writeln!(text, "{person},{party},{record}");
+    }
+    text
+}

@@ -1,0 +1,42 @@
+//! Schemas and configurations in files.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::exit::{Failure, complain};
+use super::table::cannot_read;
+use crate::encoder::schema::{self, Schema};
+
+/// Reads a schema, and prints warnings about it; `strict` makes them mistakes.
+pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> {
+    let text = read_text(path)?;
+    let prefixed = |lines: Vec<String>| {
+        lines.iter().map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>().join("\n")
+    };
+    let lines = |mistakes: &[schema::Mistake]| mistakes.iter().map(ToString::to_string).collect();
+    let schema = schema::read(&text).map_err(|mistakes| Failure::Input(prefixed(lines(&mistakes.0))))?;
+    if !schema.notes.is_empty() {
+        let notes = prefixed(lines(&schema.notes));
+        if strict {
+            return Err(Failure::Input(notes));
+        }
+        complain(&format!("warning: {notes}"));
+    }
+    Ok(schema)
+}
+
+/// Reads the text of a schema; `-` is standard input.
+pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().read_to_end(&mut bytes).map(|_| ())
+    } else {
+        fs::read(path).map(|read| bytes = read)
+    };
+    read.map_err(|error| cannot_read(path, &error))?;
+    let text = String::from_utf8(bytes);
+    let text =
+        text.map_err(|_| Failure::Input(format!("{}: a schema must be UTF-8 text", path.display())))?;
+    Ok(text.strip_prefix('\u{feff}').map(ToOwned::to_owned).unwrap_or(text))
+}

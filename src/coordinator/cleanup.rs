@@ -165,7 +165,7 @@ fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>
                 strays.purges.push(Purge::Run(id));
             }
             None | Some(RunState::Failed { .. }) => {
-                strays.unknown.push(format!("projects/{}/runs/{id}", project.id))
+                strays.unknown.push(format!("projects/{}/runs/{id}", project.id));
             }
             Some(_) => {}
         }

@@ -42,7 +42,7 @@ macro_rules! either {
 }
 
 impl TrackedStream {
-    /// Returns whether an error only means that a TLS client closed its sending side without a close_notify.
+    /// Returns whether an error only means that a TLS client closed its sending side without a `close_notify`.
     /// No request ends with its connection, so a truncation cannot go unnoticed.
     fn ends_by(&self, error: &io::Error) -> bool {
         matches!(self.stream, Stream::Tls(_)) && error.kind() == io::ErrorKind::UnexpectedEof

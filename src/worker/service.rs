@@ -77,7 +77,7 @@ impl Worker {
         shared.tasks.spawn(lease::serve(Arc::clone(&shared)));
         let keeping = Arc::clone(&shared);
         shared.tasks.spawn(async move {
-            cache_sweeper::run(&keeping.context, settings.copies_every, &keeping.stop).await
+            cache_sweeper::run(&keeping.context, settings.copies_every, &keeping.stop).await;
         });
         let beating = CancellationToken::new();
         let (beaten, stop) = (Arc::clone(&shared), beating.clone());

@@ -75,7 +75,7 @@ pub struct Asked {
     pub checksum: Option<String>,
 }
 
-/// The content of a CompleteMultipartUpload request.
+/// The content of a `CompleteMultipartUpload` request.
 #[derive(Clone, Debug, Default)]
 pub struct Completion {
     /// The parts, in order.

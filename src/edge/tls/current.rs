@@ -147,7 +147,7 @@ impl Tls {
                 *self.presented.write() = presented;
             }
             Err(error) => {
-                tracing::error!("rejecting the new TLS certificate and keeping the old one: {error}")
+                tracing::error!("rejecting the new TLS certificate and keeping the old one: {error}");
             }
         }
     }

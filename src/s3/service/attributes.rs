@@ -1,4 +1,4 @@
-//! GetObjectAttributes.
+//! `GetObjectAttributes`.
 
 use s3s::dto::{
     Checksum as Sums, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts,

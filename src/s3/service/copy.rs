@@ -1,4 +1,4 @@
-//! CopyObject and UploadPartCopy.
+//! `CopyObject` and `UploadPartCopy`.
 
 use std::ops::Range;
 

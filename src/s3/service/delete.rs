@@ -1,4 +1,4 @@
-//! DeleteObject and DeleteObjects.
+//! `DeleteObject` and `DeleteObjects`.
 
 use futures::{StreamExt, stream};
 use s3s::dto::{

@@ -1,4 +1,4 @@
-//! GetObject, HeadObject and GetObjectTagging.
+//! `GetObject`, `HeadObject` and `GetObjectTagging`.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -141,7 +141,7 @@ impl Service {
     }
 }
 
-/// The conditions and the range of a GetObject or HeadObject request.
+/// The conditions and the range of a `GetObject` or `HeadObject` request.
 struct ReadRequest<'a> {
     conditions: Conditions<'a>,
     range: Option<RequestedRange>,

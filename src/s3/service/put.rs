@@ -1,4 +1,4 @@
-//! PutObject.
+//! `PutObject`.
 
 use axum::http::HeaderMap;
 use futures::StreamExt;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::system::open_files::patiently;
+use crate::system::place::Place;
+use crate::system::regular;
 
 /// Directories that files are spread over.
 pub(super) const PLACES: i64 = 256;
@@ -42,6 +44,7 @@ pub(super) struct Files(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    place: Place,
     next: AtomicI64,
 }
 
@@ -55,7 +58,13 @@ impl Files {
         if let Some(parent) = root.parent() {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Self(Arc::new(Inner { root: root.to_owned(), next: AtomicI64::new(opened << NUMBERS) })))
+        let (place, next) = (Place::of(root)?, AtomicI64::new(opened << NUMBERS));
+        Ok(Self(Arc::new(Inner { root: root.to_owned(), place, next })))
+    }
+
+    /// Makes sure that the directory is still the one that was opened.
+    fn is_in_place(&self) -> io::Result<()> {
+        self.0.place.check()
     }
 
     /// Returns the count of files below `root`, which need not exist.
@@ -70,6 +79,7 @@ impl Files {
 
     /// An empty file, which vanishes unless it is kept.
     pub(super) fn create(&self) -> io::Result<Fresh> {
+        self.is_in_place()?;
         let number = self.number();
         let path = self.path(number);
         let mut options = OpenOptions::new();
@@ -90,16 +100,23 @@ impl Files {
 
     pub(super) fn read(&self, number: Number) -> io::Result<File> {
         let path = self.path(number);
-        patiently(|| File::open(&path))
+        patiently(|| regular::open(&path)).map_err(|error| self.opening(error))
+    }
+
+    /// The reason why a file cannot be opened: it is missing only if the directory is the one that was opened.
+    fn opening(&self, error: io::Error) -> io::Error {
+        let away = (error.kind() == io::ErrorKind::NotFound).then(|| self.is_in_place().err()).flatten();
+        away.unwrap_or(error)
     }
 
     /// Returns the size of a file in bytes.
     pub(super) fn size(&self, number: Number) -> io::Result<u64> {
-        fs::metadata(self.path(number)).map(|file| file.len())
+        fs::metadata(self.path(number)).map(|file| file.len()).map_err(|error| self.opening(error))
     }
 
     /// Removes a file; no error if it is gone.
     pub(super) fn remove(&self, number: Number) -> io::Result<()> {
+        self.is_in_place()?;
         match fs::remove_file(self.path(number)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
@@ -151,7 +168,9 @@ impl Fresh {
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()?;
         let directory = self.files.0.root.join(format!("{:02x}", place(self.number)));
-        patiently(|| File::open(&directory))?.sync_all()
+        patiently(|| File::open(&directory))?.sync_all()?;
+        // It may have gone into whatever was mounted meanwhile.
+        self.files.is_in_place()
     }
 
     /// Leaves the file to the index.

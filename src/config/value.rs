@@ -157,8 +157,8 @@ pub(super) const SECRET: ValueType<Option<Hidden>> = ValueType {
 /// Accepted losses.
 pub(super) const LOSSES: ValueType<Losses> = ValueType {
     placeholder: "FILE:COMMIT",
-    remedy: "the loss as the error at start names it, such as metadata.db:1234",
-    read: Losses::parse,
+    remedy: "the loss of metadata.db or buckets.db as the error at start names it, such as metadata.db:1234",
+    read: |text| Losses::parse(text).filter(|losses| losses.are_of(&["metadata.db", "buckets.db"])),
 };
 
 /// The identity of a data directory, or none.

@@ -5,6 +5,7 @@
 //! store, or of metadata that was lost. They are kept, counted and named in the log.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use super::maintenance::AGAIN;
 use super::{Coordinator, Error, outbox};
@@ -82,7 +83,7 @@ impl Coordinator {
     }
 
     async fn clean_up(&self, mut findings: Findings) -> Result<(), Error> {
-        findings.tell_unknown();
+        self.tell_unknown(&findings.unknown);
         if !findings.purges.is_empty() {
             let waiting = self.waiting_purges().await?;
             findings.purges.retain(|job| !waiting.contains(&job.id()));
@@ -104,6 +105,25 @@ impl Coordinator {
             );
         }
         self.enqueue(&mut findings.purges.iter().map(outbox::queued).collect()).await
+    }
+
+    /// Says of how many things the metadata knows nothing: at the first look, and when that changes.
+    fn tell_unknown(&self, unknown: &[String]) {
+        metrics::unknown_objects(unknown.len());
+        let before = self.0.unknown.swap(unknown.len(), Ordering::Relaxed);
+        if before == unknown.len() {
+            return;
+        }
+        if let Some(first) = unknown.first() {
+            tracing::warn!(
+                count = unknown.len(),
+                first,
+                "the metadata knows nothing of some objects, which are kept; restore the metadata that belongs to them, \
+                 give them back to their server, or remove them by hand"
+            );
+        } else {
+            tracing::info!("the metadata knows all objects again");
+        }
     }
 
     /// The names of the purges that are in the queue already.
@@ -130,18 +150,6 @@ impl Findings {
         let purge = |purge| Job { project, task: Task::Purge(purge) };
         self.purges.extend(strays.purges.into_iter().map(purge));
         self.unknown.extend(strays.unknown);
-    }
-
-    fn tell_unknown(&self) {
-        metrics::unknown_objects(self.unknown.len());
-        if let Some(first) = self.unknown.first() {
-            tracing::warn!(
-                count = self.unknown.len(),
-                first,
-                "the metadata knows nothing of some objects, which are kept; restore the metadata that belongs to them, \
-                 give them back to their server, or remove them by hand"
-            );
-        }
     }
 }
 

@@ -23,7 +23,7 @@ mod tests;
 pub mod transition;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -58,6 +58,8 @@ struct Inner {
     written: Notify,
     /// Whether the queue may still hold names of what was deleted. Of the time before the start that is not known.
     traces: AtomicBool,
+    /// Of how many things in the object store the metadata knew nothing at the last look.
+    unknown: AtomicUsize,
 }
 
 impl Coordinator {
@@ -70,8 +72,19 @@ impl Coordinator {
         rules: Rules,
     ) -> Self {
         let (glances, written, traces) = (Glances::default(), Notify::new(), AtomicBool::new(true));
-        let retention = tokio::sync::Mutex::default();
-        Self(Arc::new(Inner { store, broker, clock, entropy, rules, glances, retention, written, traces }))
+        let (retention, unknown) = (tokio::sync::Mutex::default(), AtomicUsize::new(0));
+        Self(Arc::new(Inner {
+            store,
+            broker,
+            clock,
+            entropy,
+            rules,
+            glances,
+            retention,
+            written,
+            traces,
+            unknown,
+        }))
     }
 
     /// What the operator has fixed for all projects.

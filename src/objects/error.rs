@@ -5,6 +5,7 @@ use std::io;
 
 use super::Key;
 use super::discreet::{Discreet, no_bucket};
+use crate::system::regular;
 
 /// An error of the object store.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,7 @@ impl Error {
     pub(super) fn opening(key: &Key, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::Missing { key: key.clone() },
+            _ if regular::is_no_file(&error) => Self::Damaged { key: key.clone(), reason: error.to_string() },
             _ => error.into(),
         }
     }

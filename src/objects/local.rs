@@ -16,6 +16,8 @@ use super::blob::Stamp;
 use super::{Error, Key, Prefix, Removed, keys};
 use crate::system::disk;
 use crate::system::open_files::patiently;
+use crate::system::place::{self, Place};
+use crate::system::regular;
 
 /// Attempts to create a directory that a removal takes away during a publication.
 const PLACE_ATTEMPTS: usize = 16;
@@ -28,6 +30,8 @@ const COPY: &str = "copy-";
 #[derive(Debug)]
 pub(super) struct Local {
     root: PathBuf,
+    /// The root, and the file system on which projects are.
+    places: [Place; 2],
     /// Directories below the root that are on disk together with all their parents. Directories are made and
     /// removed by who holds the lock.
     durable: Mutex<HashSet<PathBuf>>,
@@ -42,7 +46,8 @@ impl Local {
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_directory(parent)?;
         }
-        Ok(Self { root: root.to_owned(), durable: Mutex::default() })
+        let places = [Place::of(root)?, Place::on_file_system(&root.join(keys::projects().as_str()))?];
+        Ok(Self { root: root.to_owned(), places, durable: Mutex::default() })
     }
 
     /// The directory below which the files are.
@@ -50,19 +55,33 @@ impl Local {
         &self.root
     }
 
-    /// Returns an error if the directory is missing.
-    pub(super) fn probe(&self) -> io::Result<()> {
-        fs::metadata(&self.root).map(drop)
+    /// Makes sure that the directory is still the one that was opened: what is missing in another is not missing, and what is
+    /// put into another is lost.
+    pub(super) fn is_in_place(&self) -> io::Result<()> {
+        place::check_all(&self.places)
     }
 
     /// Returns an error if the disk refuses writes.
     pub(super) fn takes_writes(&self) -> io::Result<()> {
+        self.is_in_place()?;
         disk::takes_writes(&self.root)
+    }
+
+    /// Makes sure that what is under `key`, if anything, can be opened without waiting for another process.
+    pub(super) fn can_open(&self, key: &Key) -> Result<(), Error> {
+        regular::check(&self.root.join(key.as_str())).map_err(|error| Error::opening(key, error))
     }
 
     /// Turns a complete file into the object `key` and returns once that is on disk. Where the object
     /// exists, it stays and the file goes.
     pub(super) fn place(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
+        self.is_in_place()?;
+        self.publish(file, key)?;
+        // It may have gone into whatever was mounted meanwhile.
+        Ok(self.is_in_place()?)
+    }
+
+    fn publish(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
         let target = self.root.join(key.as_str());
         let directory = target.parent().expect("a key has a parent: the root at least");
         file.as_file().sync_all()?;
@@ -90,16 +109,24 @@ impl Local {
 
     pub(super) fn file(&self, key: &Key) -> Result<File, Error> {
         let path = self.root.join(key.as_str());
-        patiently(|| File::open(&path)).map_err(|error| Error::opening(key, error))
+        patiently(|| regular::open(&path)).map_err(|error| self.opening(key, error))
+    }
+
+    /// The reason why `key` cannot be opened: it is missing only if the directory is the one that was opened.
+    fn opening(&self, key: &Key, error: io::Error) -> Error {
+        let error = Error::opening(key, error);
+        let away = matches!(error, Error::Missing { .. }).then(|| self.is_in_place().err()).flatten();
+        away.map_or(error, Error::from)
     }
 
     pub(super) fn stamp(&self, key: &Key) -> Result<Stamp, Error> {
         let found = fs::metadata(self.root.join(key.as_str()));
-        found.map(|file| Stamp::of(&file)).map_err(|error| Error::opening(key, error))
+        found.map(|file| Stamp::of(&file)).map_err(|error| self.opening(key, error))
     }
 
     /// Removes an object and the directories that it leaves empty; false if there was none.
     pub(super) fn remove(&self, key: &Key) -> Result<bool, Error> {
+        self.is_in_place()?;
         let path = self.root.join(key.as_str());
         match fs::remove_file(&path) {
             Ok(()) => self.prune(path.parent().unwrap_or(&self.root)).map(|()| true).map_err(Error::from),
@@ -110,6 +137,7 @@ impl Local {
 
     /// Removes every file below `prefix` and the directories that are empty then.
     pub(super) fn remove_all(&self, prefix: &Prefix) -> Result<Removed, Error> {
+        self.is_in_place()?;
         let top = self.root.join(prefix.as_str());
         let mut directories = Vec::new();
         let mut removed = Removed::default();

@@ -28,6 +28,7 @@ use super::{Error, keys};
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 use crate::system::identity::Identity;
+use crate::system::regular;
 use crate::telemetry::chain;
 
 /// Attempts to read a mark that another server creates at the same moment.
@@ -225,6 +226,9 @@ impl Owner {
 
     async fn read(&self) -> Result<Found, Error> {
         let key = keys::owner();
+        if let Some(directory) = &self.0.claimant.directory {
+            regular::check(&directory.join(key.as_str()))?;
+        }
         let found = match self.0.store.get(&key.path()).await {
             Ok(found) => found.bytes().await?,
             Err(error) => match Error::from_store(&key, error) {
@@ -280,7 +284,9 @@ impl Owner {
         let mut nonces = self.0.nonces.lock();
         let next = [nonces[1].clone(), hex::encode(entropy.bytes::<16>())];
         if let Some((_, path)) = lease {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            let file = regular::open_with(path, &mut options)?;
             file.write_all_at(format!("{:32} {:32}\n", next[0], next[1]).as_bytes(), 0)?;
             File::sync_data(&file)?;
         }
@@ -333,7 +339,8 @@ impl Claimant {
 
     /// The nonces that a process of before has left in the data directory.
     fn remembered(&self) -> [String; 2] {
-        let text = self.lease.as_ref().and_then(|(_, path)| std::fs::read_to_string(path).ok());
+        let text =
+            self.lease.as_ref().and_then(|(_, path)| String::from_utf8(regular::read(path).ok()?).ok());
         let mut words = text.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned);
         let (first, second) = (words.next(), words.next());
         // Of one alone, none came before it.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,7 @@ use crate::runtime::clock::Timestamp;
 use crate::runtime::outage::OutageTimer;
 use crate::system::disk;
 use crate::system::open_files::{self, patiently, patiently_async};
+use crate::system::place::Place;
 
 /// Bytes of a piece of a streamed file.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -78,6 +79,8 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     form: Form,
     staging: PathBuf,
+    /// The file system of the staging directory.
+    staged_at: Place,
     outage: OutageTimer,
 }
 
@@ -125,10 +128,9 @@ impl Objects {
     fn new(store: Arc<dyn ObjectStore>, form: Form, staging: &Path) -> Result<Self, Error> {
         make_private_directory(staging)?;
         remove_left_behind(staging)?;
-        Ok(Self(
-            Arc::new(Inner { store, form, staging: staging.to_owned(), outage: OutageTimer::default() }),
-            None,
-        ))
+        let (staged_at, staging) = (Place::on_file_system(staging)?, staging.to_owned());
+        let inner = Inner { store, form, staging, staged_at, outage: OutageTimer::default() };
+        Ok(Self(Arc::new(inner), None))
     }
 
     /// The same, for an owner who has to be the store's at each clean-up.
@@ -181,7 +183,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
     pub fn stage(&self) -> Result<Staged, Error> {
-        let file = patiently(|| tempfile::Builder::new().prefix(STAGED).tempfile_in(&self.0.staging));
+        let file = patiently(|| self.0.staging_file());
         let file = file.map_err(Error::from).inspect_err(|error| self.has_failed(error))?;
         Ok(Staged::new(self.clone(), file))
     }
@@ -270,7 +272,9 @@ impl Objects {
         metered("stream", async {
             let path = key.path();
             let missing = |error| Error::from_store(key, error);
-            let found = patiently_async(|| self.0.store.get(&path)).await.map_err(missing)?;
+            self.can_open(key).await?;
+            let found = patiently_async(|| self.0.store.get(&path)).await.map_err(missing);
+            let found = self.in_place(found).await?;
             let size = found.meta.size;
             let chunks = match found.payload {
                 GetResultPayload::File(file, _) => {
@@ -289,7 +293,8 @@ impl Objects {
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
     pub async fn find(&self, key: &Key) -> Result<Found, Error> {
-        let found = self.0.store.head(&key.path()).await.map_err(|error| Error::from_store(key, error))?;
+        let found = self.0.store.head(&key.path()).await.map_err(|error| Error::from_store(key, error));
+        let found = self.in_place(found).await?;
         let etag = found.e_tag.unwrap_or_default().trim_matches('"').to_owned();
         let modified = Timestamp::from_micros(found.last_modified.timestamp_micros());
         Ok(Found { size: found.size, modified, etag })
@@ -303,8 +308,9 @@ impl Objects {
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
         let path = key.path();
         let open = || self.0.store.get_opts(&path, options.clone());
-        let found = patiently_async(open).await;
-        let found = found.map_err(|error| Error::from_store(key, error))?;
+        self.can_open(key).await?;
+        let found = patiently_async(open).await.map_err(|error| Error::from_store(key, error));
+        let found = self.in_place(found).await?;
         Ok(found.into_stream().map_err(Error::from).boxed())
     }
 
@@ -315,9 +321,26 @@ impl Objects {
     pub async fn size(&self, key: &Key) -> Result<u64, Error> {
         metered("size", async {
             let found = self.0.store.head(&key.path()).await;
-            found.map(|meta| meta.size).map_err(|error| Error::from_store(key, error))
+            let found = found.map(|meta| meta.size).map_err(|error| Error::from_store(key, error));
+            self.in_place(found).await
         })
         .await
+    }
+
+    /// Makes sure that an object that is a file can be opened without waiting for another process.
+    async fn can_open(&self, key: &Key) -> Result<(), Error> {
+        let Form::Local(local) = &self.0.form else { return Ok(()) };
+        let (local, key) = (Arc::clone(local), key.clone());
+        spawn_blocking(move || local.can_open(&key)).await?
+    }
+
+    /// Returns `found`. An object is missing only if the directory is the one that was opened.
+    async fn in_place<T>(&self, found: Result<T, Error>) -> Result<T, Error> {
+        if let (Form::Local(local), Err(Error::Missing { .. })) = (&self.0.form, &found) {
+            let local = Arc::clone(local);
+            spawn_blocking(move || local.is_in_place()).await??;
+        }
+        found
     }
 
     /// Returns true if the object exists.
@@ -463,8 +486,9 @@ impl Objects {
     pub async fn probe(&self) -> Result<(), Error> {
         match &self.0.form {
             Form::Local(local) => {
-                let local = Arc::clone(local);
-                spawn_blocking(move || local.probe()).await??;
+                let (local, staged_at) = (Arc::clone(local), self.0.staged_at.clone());
+                spawn_blocking(move || local.is_in_place().and_then(|()| staged_at.check())).await??;
+                self.confirm_owner().await.map_err(io::Error::other)?;
                 if self.is_away() { self.takes_writes().await } else { Ok(()) }
             }
             // A missing bucket looks like a missing object, except in a listing.
@@ -497,6 +521,23 @@ impl Objects {
         let deleted = self.0.store.delete_stream(found.boxed());
         let objects = deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?;
         Ok(Removed { objects, bytes: bytes.load(Ordering::Relaxed) })
+    }
+}
+
+impl Inner {
+    /// An empty file in the staging directory, which is made again if it was removed.
+    fn staging_file(&self) -> io::Result<NamedTempFile> {
+        let make = || {
+            self.staged_at.check()?;
+            tempfile::Builder::new().prefix(STAGED).tempfile_in(&self.staging)
+        };
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().mode(0o700).create(&self.staging)?;
+                make()
+            }
+            made => made,
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Free space of a file system, and a probe for writes.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+
+use super::regular;
 
 /// Bytes written to find out whether writing works.
 const PROBE_BYTES: usize = 4096;
@@ -41,7 +42,7 @@ pub fn takes_writes(path: &Path) -> io::Result<()> {
 /// Drops the cached pages of a file that may not be on the disk, as far as the system allows: after a failed
 /// write, the cache may show data as if it had been written.
 pub fn forget_cached(path: &Path) {
-    if let Ok(file) = File::open(path) {
+    if let Ok(file) = regular::open(path) {
         // Unwritten data is unknown either way; this only makes sure that later reads do not see it.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
     }

@@ -13,13 +13,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
 use super::data_dir::write_durably;
+use super::regular;
 use crate::runtime::entropy::Entropy;
 
 /// The name of the file.
@@ -69,7 +69,7 @@ impl Register {
     /// The operating system's.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
         let path = folder.join(FILE);
-        let text = match fs::read(&path) {
+        let text = match regular::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => String::from_utf8_lossy(&text?).into_owned(),
         };
@@ -131,6 +131,8 @@ fn parse(text: &str) -> Option<(Identity, BTreeSet<String>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,5 +1,6 @@
 //! The machine below the process: the data directory with its lock, its secrets and its ballast; disk space,
-//! memory, open files, threads and signals; `SQLite` files with one writer; text in other encodings.
+//! memory, regular files and their places, open files, threads and signals; `SQLite` files with one writer; text in
+//! other encodings.
 
 pub mod ballast;
 pub mod data_dir;
@@ -10,6 +11,8 @@ pub mod identity;
 pub mod memory;
 pub mod open_files;
 pub mod permission;
+pub mod place;
+pub mod regular;
 pub mod secret;
 pub mod signals;
 pub mod sqlite;

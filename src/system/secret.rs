@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::permission::explained;
-use super::text;
+use super::{regular, text};
 
 /// The longest secret that is read; a longer one is an error, and a device never ends.
 const BYTES_MAX: u64 = 64 << 10;
@@ -96,7 +96,7 @@ pub enum Error {
 /// [`Error`].
 pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     let unusable = |cause| unusable(path, cause);
-    let file = File::open(path).map_err(unusable)?;
+    let file = open(path).map_err(unusable)?;
     check(path, &file.metadata().map_err(unusable)?)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unusable)?;
@@ -186,13 +186,21 @@ pub fn write(path: &Path, secret: &str) -> Result<(), Error> {
     write_durably(path, secret).map_err(|cause| unusable(path, cause))
 }
 
+/// Opens a secret. A descriptor that the process inherited, as the shell's `<(...)` makes, may be a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    let is_inherited = ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.starts_with(folder));
+    if is_inherited { File::open(path) } else { regular::open(path) }
+}
+
 fn unusable(path: &Path, cause: io::Error) -> Error {
     Error::Unusable { path: path.to_owned(), cause: explained(path, cause) }
 }
 
 fn write_durably(path: &Path, secret: &str) -> io::Result<()> {
     let partial = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = regular::open_with(&partial, &mut options)?;
     writeln!(file, "{secret}")?;
     file.sync_all()?;
     fs::rename(&partial, path)?;

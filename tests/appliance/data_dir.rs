@@ -69,7 +69,7 @@ fn complaint(wrapper: &[&str], data_dir: &Path) -> String {
 }
 
 /// Runs a command as a user without access to other users' files, even if the tests run as root.
-const ORDINARY: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
+pub(crate) const ORDINARY: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
 
 #[test]
 fn what_belongs_to_another_user_is_named_with_both_users() {

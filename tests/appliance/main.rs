@@ -12,6 +12,7 @@ mod data_dir;
 mod damaged_objects;
 mod deletion;
 mod demo;
+mod displaced;
 mod failures;
 mod fairness;
 mod fuzz;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::http::admin::TOKEN_CHARS_MIN;
-use crate::system::secret;
+use crate::system::{regular, secret};
 
 /// The variable with the admin token, if there is no file.
 const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
@@ -54,7 +54,7 @@ pub(super) struct Client {
 fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
     let Some(path) = ca else { return Ok(reqwest::Client::builder()) };
     let said = |error: &dyn std::fmt::Display| Failure::Failed(format!("--ca {}: {error}", path.display()));
-    let certificates = std::fs::read(path)
+    let certificates = regular::read(path)
         .map_err(|error| said(&error))
         .and_then(|text| Certificate::from_pem_bundle(&text).map_err(|error| said(&error)))?;
     Ok(reqwest::Client::builder().tls_certs_merge(certificates))

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use crate::runtime::clock::Timestamp;
-use crate::system::{secret, text};
+use crate::system::{regular, secret, text};
 
 /// The largest file that is read; a device never ends.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -121,7 +121,7 @@ fn unmarked<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
 
 fn read(path: &Path, check: impl FnOnce(&File) -> Result<(), Error>) -> Result<Zeroizing<Vec<u8>>, Error> {
     let unusable = |cause| Error::file(path, cause);
-    let file = File::open(path).map_err(unusable)?;
+    let file = regular::open(path).map_err(unusable)?;
     check(&file)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(unusable)?;

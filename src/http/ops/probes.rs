@@ -18,6 +18,7 @@ use crate::objects::Objects;
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
 use crate::system::disk;
+use crate::system::place::{self, Place};
 use crate::telemetry::metrics;
 
 /// The dependencies of the server.
@@ -182,9 +183,14 @@ impl Dependencies {
         let mut folders = vec![self.data_dir.clone()];
         folders.extend(self.objects.directories());
         let free_min = self.disk_free_min;
+        // Where it cannot be seen now, the look at its room says so.
+        let places: Vec<Place> = [self.data_dir.clone(), self.data_dir.join("lock")]
+            .iter()
+            .flat_map(|path| Place::of(path))
+            .collect();
         Inquiry::new(move || {
-            let folders = folders.clone();
-            blocking(move || has_room(&folders, free_min))
+            let (folders, places) = (folders.clone(), places.clone());
+            blocking(move || place::check_all(&places).and_then(|()| has_room(&folders, free_min)))
         })
     }
 }

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::file::Head;
 use crate::objects::Key;
 use crate::runtime::clock::Clock;
-use crate::system::disk;
+use crate::system::{disk, regular};
 use crate::telemetry::metrics;
 
 /// Limits on the space of the cache.
@@ -92,7 +92,7 @@ impl Kept {
 
     /// Opens the copy if every byte is as it was, and notes that it was used.
     pub(super) fn open(&self) -> io::Result<Option<File>> {
-        let file = match File::open(&self.path) {
+        let file = match regular::open(&self.path) {
             // The file was removed from outside.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
@@ -331,6 +331,6 @@ fn evict(places: &mut Places, victims: &[Key]) {
 fn recognised(path: &Path) -> Option<((i64, i64), u64, Head)> {
     let number = path.file_name()?.to_str()?.parse().ok()?;
     let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let head = Head::of(&File::open(path).ok()?).ok()??;
+    let head = Head::of(&regular::open(path).ok()?).ok()??;
     Some(((found.atime(), found.atime_nsec()), number, head))
 }

@@ -12,6 +12,7 @@ use super::claim;
 use super::committer;
 use super::engine::pack::{JOB_BYTES_MAX, size_bytes};
 use super::engine::segment_cache::Cache;
+use super::home::Home;
 use super::inspect;
 use super::recovery::StoreLocation;
 use super::settings::Settings;
@@ -61,6 +62,7 @@ impl SledBroker {
             wake: Notify::new(),
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
             store: RwLock::new(Some(Arc::new(store))),
+            home: Home::of(directory)?,
             renewals: AtomicU64::new(renewals),
         });
         let (send, receive) = oneshot::channel();
@@ -280,6 +282,8 @@ impl Broker for SledBroker {
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error> {
+        drop(self.shared.open_state()?);
+        self.shared.in_place().inspect_err(|displaced| self.shared.report_failure(displaced))?;
         let mut state = self.shared.open_state()?;
         state.advance(now);
         Ok(inspect::stats(&state, now))

@@ -144,6 +144,7 @@ impl Committer<'_> {
         // A batch that turns out empty has nothing new to sync; what it skipped was synced before.
         if !writes.is_empty() {
             self.shared.store()?.commit(writes)?;
+            self.shared.in_place()?;
         }
         for (segment, prints) in emptied {
             self.ids.remove(segment, &prints);

@@ -10,6 +10,7 @@
 mod settings;
 mod engine;
 mod state;
+mod home;
 mod quarantine;
 mod shared;
 mod claim;

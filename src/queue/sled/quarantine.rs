@@ -32,10 +32,11 @@ pub(super) fn quarantine(directory: &Path, now: Timestamp) -> io::Result<Option<
 }
 
 fn is_nothing(directory: &Path) -> io::Result<bool> {
-    match fs::read_dir(directory) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+    match fs::symlink_metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(fs::read_dir(directory)?.next().is_none()),
+        // A file, or a link, also one that leads nowhere.
+        Ok(_) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -60,7 +61,8 @@ fn earlier(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn remove(old: &Path) {
-    let removed = if old.is_dir() { fs::remove_dir_all(old) } else { fs::remove_file(old) };
+    let is_folder = fs::symlink_metadata(old).is_ok_and(|found| found.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(old) } else { fs::remove_file(old) };
     match removed {
         Ok(()) => tracing::info!("removed {}: of the damaged queues the last {KEPT} are kept", old.display()),
         Err(error) => tracing::warn!("cannot remove {}: {error}", old.display()),

@@ -1,6 +1,8 @@
 //! Recovery from I/O errors: close and reopen the store; leases survive. Recovery from damage: quarantine the store and
 //! create a new one.
 
+use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -21,6 +23,7 @@ use crate::runtime::clock::{Clock, Stopwatch};
 use crate::runtime::compute::panic_text;
 use crate::runtime::entropy::Entropy;
 use crate::system::disk;
+use crate::system::permission::{self, Access};
 use crate::telemetry::chain;
 
 /// The first pause before the store is opened again; later ones are twice as long each.
@@ -59,6 +62,8 @@ impl StoreLocation {
         let outcome = outcome.recv_timeout(OPEN_MAX);
         match outcome.unwrap_or_else(|_| Err(Error::damaged("opening it takes too long"))) {
             Err(damage @ Error::Damaged(_)) => Err(self.probe().map_or_else(storage, |()| damage)),
+            // An error that denies access names neither path nor user.
+            Err(denied @ Error::Storage(_)) => Err(self.may_be_used().map_or_else(storage, |()| denied)),
             outcome => outcome,
         }
     }
@@ -69,11 +74,26 @@ impl StoreLocation {
         Ok((store, opened))
     }
 
-    /// Fails if the disk does not accept writes.
-    fn probe(&self) -> std::io::Result<()> {
+    /// Checks that this process may use the files, and that the disk accepts writes: then unreadable data is damaged.
+    fn probe(&self) -> io::Result<()> {
+        self.may_be_used()?;
         let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = if self.directory.is_dir() { Some(self.directory.as_path()) } else { parent };
         folder.map_or(Ok(()), disk::takes_writes)
+    }
+
+    /// Makes sure that this process may use the directory and what is in it.
+    fn may_be_used(&self) -> io::Result<()> {
+        let all = Access::READ_OK | Access::WRITE_OK;
+        permission::check(&self.directory, all)?;
+        if self.directory.is_dir() {
+            permission::check(&self.directory, Access::EXEC_OK)?;
+            let explained = |error| permission::explained(&self.directory, error);
+            for entry in fs::read_dir(&self.directory).map_err(explained)? {
+                permission::check(&entry?.path(), all)?;
+            }
+        }
+        Ok(())
     }
 
     /// Sets a damaged store aside and begins a new one, unless it is to be left as it is.
@@ -120,6 +140,13 @@ pub(super) fn recover(
     let mut damage = Some(failure).filter(|failure| matches!(failure, Error::Damaged(_)));
     let (mut pause, mut attempts) = (PAUSE_FIRST, 0);
     while !is_closed_within(shared, pause) {
+        pause = (2 * pause).min(PAUSE_LONGEST);
+        if let Err(away) = shared.home.check() {
+            tracing::warn!("the queue's store cannot be opened yet: {}", chain(&away));
+            // What was missing may have been on that file system.
+            damage = None;
+            continue;
+        }
         let renewed = damage.is_some();
         let opened = match damage.take() {
             Some(damage) => location.replace_damaged(&shared.work, damage),
@@ -141,7 +168,6 @@ pub(super) fn recover(
                 damage = unreadable.then(|| Error::Damaged(error.reason().into()));
             }
         }
-        pause = (2 * pause).min(PAUSE_LONGEST);
     }
     Ok(None)
 }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::engine::layout::{Body, damaged};
 use super::engine::segment_cache::Cache;
 use super::engine::store::Store;
+use super::home::Home;
 use super::state::queue_state::{Ended, QueueState};
 use crate::queue::Error;
 
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) cache: Mutex<Cache>,
     /// Absent while it is opened again.
     pub(super) store: RwLock<Option<Arc<Store>>>,
+    /// The place of the store.
+    pub(super) home: Home,
     /// The number of new stores that have replaced damaged ones.
     pub(super) renewals: AtomicU64,
 }
@@ -56,6 +59,15 @@ impl Shared {
         if state.ended.is_none() {
             state.pending.report_failure(failure);
         }
+    }
+
+    /// Makes sure that the store is where it was opened.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], if its file system is missing; [`Error::Damaged`], if its files are.
+    pub(super) fn in_place(&self) -> Result<(), Error> {
+        self.home.check()?;
+        self.store()?.in_place()
     }
 
     /// Drops the store, after its current readers have finished.

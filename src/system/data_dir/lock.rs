@@ -11,6 +11,7 @@ use rustix::system::uname;
 use super::error::Error;
 use crate::runtime::clock::Clock;
 use crate::system::permission::explained;
+use crate::system::regular;
 
 /// The longest description of a holder that is repeated.
 const HOLDER_CHARS_MAX: usize = 200;
@@ -19,7 +20,7 @@ const HOLDER_CHARS_MAX: usize = 200;
 pub(super) fn take(folder: &Path) -> Result<File, Error> {
     let path = folder.join("lock");
     let unusable = |cause| Error::Unusable { path: path.clone(), cause: explained(&path, cause) };
-    let mut file = private().read(true).truncate(false).open(&path).map_err(unusable)?;
+    let mut file = regular::open_with(&path, private().read(true).truncate(false)).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

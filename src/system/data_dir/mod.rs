@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 pub use entries::check_folder;
 pub use error::Error;
 
-use super::file_system;
 use super::permission::other_owner;
+use super::{file_system, regular};
 use error::{FORMAT, unusable};
 use lock::private;
 
@@ -35,7 +35,9 @@ impl DataDir {
         make(path)?;
         let path = path.canonicalize().map_err(unusable(path))?;
         entries::check(&path)?;
-        if !path.join("format").exists()
+        let format = path.join("format");
+        regular::check(&format).map_err(unusable(&format))?;
+        if !format.exists()
             && let Some(stranger) = fresh::stranger(&path).map_err(unusable(&path))?
         {
             return Err(Error::Foreign { path, stranger });
@@ -88,7 +90,7 @@ fn warn(path: &Path) {
 /// Reads the format, or writes it if there is none yet.
 fn check_format(folder: &Path) -> Result<(), Error> {
     let path = folder.join("format");
-    match fs::read(&path) {
+    match regular::read(&path) {
         Ok(bytes) => match String::from_utf8_lossy(&bytes).trim().parse::<u32>() {
             Ok(found) if found > FORMAT => Err(Error::TooNew { path: folder.to_owned(), found }),
             Ok(_) => Ok(()),
@@ -104,7 +106,7 @@ fn check_format(folder: &Path) -> Result<(), Error> {
 /// Writes a small file so that after a power cut it is complete or absent.
 pub(super) fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let partial = folder.join(format!("{name}.new"));
-    let mut file = private().truncate(true).open(&partial)?;
+    let mut file = regular::open_with(&partial, private().truncate(true))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&partial, folder.join(name))?;

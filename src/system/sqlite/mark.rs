@@ -8,12 +8,13 @@
 //! earlier versions have no identity. A mark is written after the commit is on the disk and is not synced itself. It may lag
 //! behind the database after a power cut and never leads.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::system::identity::Identity;
+use crate::system::regular;
 
 /// The size of a mark.
 const BYTES: u64 = 67;
@@ -65,7 +66,7 @@ struct Mark {
 
 /// Reads a mark; none if there is none, or none that can be read.
 fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Unusable> {
-    let text = match fs::read(path) {
+    let text = match regular::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(Unusable::Unread)?,
     };
@@ -116,7 +117,8 @@ impl Marks {
 }
 
 fn open(path: &Path) -> Option<File> {
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let mut options = OpenOptions::new();
+    let opened = regular::open_with(path, options.write(true).create(true).truncate(false).mode(0o600));
     match opened.and_then(|mark| mark.set_len(BYTES).map(|()| mark)) {
         Ok(mark) => Some(mark),
         Err(error) => {

@@ -3,6 +3,7 @@
 //! The thread takes all changes that wait into one transaction, each in a savepoint of its own, so that they
 //! share a sync of the disk. Readers have connections of their own, a fixed number, and see the last commit.
 
+mod files;
 mod mark;
 mod owner;
 mod readers;
@@ -17,6 +18,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::identity::Identity;
+use files::Files;
 use owner::Ledger;
 pub use owner::{Losses, Owner, Standing, identity_of};
 use readers::Readers;
@@ -163,6 +165,8 @@ struct Inner {
 struct Shared {
     path: PathBuf,
     readers: Arc<Readers>,
+    /// The file and its log, as they were opened.
+    files: Files,
     /// Times how long nothing could be written.
     outage: OutageTimer,
     /// The knowledge about the file at the time of opening.
@@ -220,8 +224,9 @@ impl Database {
         standing: Standing,
     ) -> Result<Self, Error> {
         let readers = Readers::open(path, readers::count(), readers::PATIENCE)?;
-        let outage = OutageTimer::default();
-        let shared = Arc::new(Shared { path: path.to_owned(), readers, outage, standing, ledger });
+        let (files, outage) =
+            (Files::of(path).map_err(|error| Error::Unavailable(error.into()))?, OutageTimer::default());
+        let shared = Arc::new(Shared { path: path.to_owned(), readers, files, outage, standing, ledger });
         let writer = Writer::start(connection, Arc::clone(&shared), thread);
         let writer = writer.map_err(|error| Error::Unavailable(Box::new(error)))?;
         Ok(Self(Arc::new(Inner { writer, shared })))
@@ -274,13 +279,20 @@ impl Database {
         self.0.writer.change(change).await
     }
 
-    /// Checks that changes are accepted: if the last one could not be written, tries another that changes
-    /// nothing.
+    /// Checks that changes are accepted: the file is still the one that was opened, and if the last change could not be
+    /// written, tries another that changes nothing.
     ///
     /// # Errors
     /// The reason for which they are not.
     pub async fn check(&self) -> Result<(), Error> {
-        if self.0.shared.outage.is_failing() { self.write(writer::touch).await } else { Ok(()) }
+        let shared = Arc::clone(&self.0.shared);
+        let looked = tokio::task::spawn_blocking(move || shared.files.check()).await;
+        let is_displaced = looked.map_err(|error| Error::Unavailable(Box::new(error)))?.is_err();
+        if is_displaced || self.0.shared.outage.is_failing() {
+            self.write(writer::touch).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Closes the file: its log is merged into it and removed, unless a read is under way. Nothing can be read or

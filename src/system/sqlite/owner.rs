@@ -15,6 +15,7 @@ use super::Error;
 use super::mark::{Expected, Marks, Reading, Unusable};
 use crate::runtime::clock::Clock;
 use crate::system::identity::Identity;
+use crate::system::regular;
 
 const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS store (
@@ -36,6 +37,11 @@ impl Losses {
             Some((file.to_owned(), commit.parse().ok()?))
         };
         losses.map(loss).collect::<Option<_>>().map(Self)
+    }
+
+    /// Reports whether all are losses of one of these files.
+    pub fn are_of(&self, files: &[&str]) -> bool {
+        self.0.iter().all(|(file, _)| files.contains(&file.as_str()))
     }
 
     fn accept(&self, path: &Path, written: u64) -> bool {
@@ -99,6 +105,7 @@ impl Owner {
     /// # Errors
     /// [`Error::Lost`], if it was made before and is missing or empty; [`Error::ForeignMark`].
     pub(super) fn admit(&self, path: &Path) -> Result<(Option<u64>, Standing), Error> {
+        are_files(path)?;
         let expected = Expected { identity: self.identity, take_over: self.take_over };
         let Reading { written, is_whole } =
             Reading::of(&self.marks(path), expected).map_err(|cause| self.refuse(cause))?;
@@ -187,6 +194,7 @@ impl Ledger {
 /// # Errors
 /// [`Error::Damaged`], [`Error::Unavailable`].
 pub fn identity_of(path: &Path) -> Result<Option<Identity>, Error> {
+    are_files(path)?;
     if fs::metadata(path).map_or(0, |found| found.len()) == 0 {
         return Ok(None);
     }
@@ -204,6 +212,27 @@ fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>, Error> {
     let Some((identity, commits)) = found.optional()? else { return Ok(None) };
     let identity = Identity::parse(&identity).ok_or_else(|| Error::Damaged("its identity".to_owned()))?;
     Ok(Some((identity, commits.cast_unsigned())))
+}
+
+/// Makes sure that a database and its log are files, as far as they are there. The log lies beside the file itself: if the
+/// database was moved and a link was left in its place, a log beside the link is not read.
+fn are_files(path: &Path) -> Result<(), Error> {
+    let log = |path: &Path| {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        PathBuf::from(log)
+    };
+    for file in [path, &log(path)] {
+        regular::check(file).map_err(|cause| Error::Unavailable(cause.into()))?;
+    }
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let moved = fs::read_link(path).is_ok() && !log(&target).exists() && log(path).exists();
+    if moved {
+        let [target, log] = [target, log(path)].map(|path| path.display().to_string());
+        let advice = format!("it is a link to {target}, and {log} belongs beside that; move it there");
+        return Err(Error::Unavailable(advice.into()));
+    }
+    Ok(())
 }
 
 /// Renames the files beside a lost database, so that they are not overwritten.

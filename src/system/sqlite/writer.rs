@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
@@ -253,11 +254,28 @@ impl Desk<'_> {
             }
         }
         commit(&mut connection, self.shared.ledger.as_ref(), waiting, &mut self.erased)?;
+        if let Err(displaced) = self.shared.files.check() {
+            self.save(&connection);
+            return Err(Error::Unavailable(displaced.into()));
+        }
         if self.erased {
             self.erased = !empty_the_log(&connection);
         }
         self.connection = Some(connection);
         Ok(())
+    }
+
+    /// Gives up a connection whose files are not all where they were. A log without a name goes into the file; a file without
+    /// a name keeps its log, which is what remains to be copied.
+    fn save(&self, connection: &Connection) {
+        let kept = if self.shared.files.check_file().is_ok() {
+            empty_the_log(connection)
+        } else {
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).is_ok()
+        };
+        if !kept {
+            tracing::warn!(path = %self.shared.path.display(), "what is in the log of the database may be lost");
+        }
     }
 
     /// SQLite tells a full disk from one that fails, but not an exhausted quota.
@@ -279,6 +297,7 @@ fn is_full(error: &io::Error) -> bool {
 /// it had been written. The log is then emptied into the file, so that nothing is appended to data that the
 /// disk may not have.
 fn reopen(shared: &Shared) -> Result<Connection, Error> {
+    shared.files.check().map_err(|displaced| Error::Unavailable(displaced.into()))?;
     let mut log = shared.path.clone().into_os_string();
     log.push("-wal");
     disk::forget_cached(Path::new(&log));

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::journal;
 use super::tree::{LOG, of_io, storage, sync_all_of};
@@ -13,10 +13,20 @@ const MARK: &str = "unfinished";
 
 /// Makes the directory ready, and says whether a store has to be made in it. Where one is `expected`, that is damage.
 pub(in crate::queue::sled) fn begin(directory: &Path, expected: bool) -> Result<bool, Error> {
+    if let Some(target) = nowhere(directory) {
+        return Err(Error::Damaged(
+            format!("it is a link to {}, which does not exist", target.display()).into(),
+        ));
+    }
     if expected && is_missing(directory).map_err(of_io)? {
         return Err(Error::damaged("it is missing"));
     }
     prepare(directory).map_err(of_io)
+}
+
+/// The target of a link that leads nowhere, where the directory is one.
+fn nowhere(directory: &Path) -> Option<PathBuf> {
+    if directory.exists() { None } else { std::fs::read_link(directory).ok() }
 }
 
 /// Returns true if there is neither a store nor an unfinished one.

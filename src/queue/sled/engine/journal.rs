@@ -29,6 +29,7 @@ use bytes::Bytes;
 use super::batch::{Change, WriteBatch};
 use super::tree::{of_io, storage};
 use crate::queue::Error;
+use crate::system::regular;
 
 pub(in crate::queue::sled) const NAMES: [&str; 2] = ["journal.0", "journal.1"];
 const MAGIC: &[u8; 8] = b"entityqj";
@@ -132,14 +133,15 @@ fn open_file(path: &Path, bytes: u64, new: bool) -> Result<File, Error> {
         return open_whole(path, bytes);
     }
     let mut options = OpenOptions::new();
-    let mut file = options.read(true).write(true).create(true).truncate(true).open(path).map_err(storage)?;
+    let mut file = regular::open_with(path, options.read(true).write(true).create(true).truncate(true))
+        .map_err(of_io)?;
     io::copy(&mut io::repeat(0).take(bytes), &mut file).map_err(storage)?;
     file.sync_all().map_err(storage)?;
     Ok(file)
 }
 
 fn open_whole(path: &Path, bytes: u64) -> Result<File, Error> {
-    let file = match OpenOptions::new().read(true).write(true).open(path) {
+    let file = match regular::open_with(path, OpenOptions::new().read(true).write(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::damaged("a commit log is missing"));
         }

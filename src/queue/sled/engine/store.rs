@@ -14,21 +14,24 @@ use bytes::Bytes;
 use super::super::settings::Settings;
 use super::batch::{Change, WriteBatch};
 use super::create;
-use super::journal::Journal;
+use super::journal::{Journal, NAMES};
 use super::layout::{
     self, APPLIED_KEY, BOUND_KEY, Body, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_JOURNAL, Marks, Tag, damaged,
 };
 use super::memtable::Memtable;
 use super::residue;
 use super::succession;
-use super::tree::{Tree, of_io, storage};
+use super::tree::{LOG, Tree, of_io, storage};
 use crate::queue::Error;
 use crate::runtime::compute::panic_text;
+use crate::system::place::{self, Place};
 
 /// The store: changes go in whole, and are on the disk when [`Store::commit`] returns.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Store {
     tree: Arc<Tree>,
+    /// Its files, as they were opened.
+    places: [Place; 3],
     tables: Arc<Mutex<Tables>>,
     log: Mutex<Log>,
     /// Makes the next commit fail: before it is written, or after.
@@ -61,7 +64,8 @@ struct Log {
 impl Store {
     /// Opens the store of a directory, which is made if need be.
     pub(in crate::queue::sled) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
-        succession::settle(directory).map_err(of_io)?;
+        // What lies beside the store is no part of the store.
+        succession::settle(directory).map_err(storage)?;
         let new = create::begin(directory, settings.expected)?;
         let tree = Tree::open(directory, settings.segment_bytes)?;
         let incomplete = lacks_journal(&tree, new)?;
@@ -74,13 +78,28 @@ impl Store {
         if new {
             create::finish(directory)?;
         }
+        let [log, first, second] =
+            [LOG, NAMES[0], NAMES[1]].map(|name| Place::of(&directory.join(name)).map_err(of_io));
+        let places = [log?, first?, second?];
         let log = Mutex::new(Log { journal, checkpoint: None });
         Ok(Self {
             tree: Arc::new(tree),
+            places,
             tables: Arc::default(),
             log,
             #[cfg(test)]
             failing: Mutex::default(),
+        })
+    }
+
+    /// Makes sure that its files are those that were opened.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]: what was removed or replaced does not come back by waiting. [`Error::Storage`], where that is
+    /// unknown.
+    pub(in crate::queue::sled) fn in_place(&self) -> Result<(), Error> {
+        place::check_all(&self.places).map_err(|error| {
+            if place::is_displaced(&error) { Error::Damaged(error.into()) } else { storage(error) }
         })
     }
 

@@ -10,20 +10,22 @@ use std::path::{Path, PathBuf};
 
 use super::tree::{storage, sync_all_of};
 use crate::queue::Error;
+use crate::system::permission::explained;
 
 /// Beside the store's directory: what is to take its place, and what it has replaced.
 const SUCCESSOR: &str = ".new";
 const PREDECESSOR: &str = ".old";
 
-/// Brings to an end what a crash has cut off.
+/// Brings to an end what a crash has cut off. The old store comes back only if the successor had not taken its place: where
+/// there is no successor any more, the old one is older than what has gone since.
 pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
-    let predecessor = beside(directory, PREDECESSOR);
-    if predecessor.try_exists()? && !directory.try_exists()? {
+    let (predecessor, successor) = (beside(directory, PREDECESSOR), beside(directory, SUCCESSOR));
+    if is_there(&predecessor)? && is_there(&successor)? && !is_there(directory)? {
         fs::rename(&predecessor, directory)?;
         sync_parent(directory)?;
     }
     remove(&predecessor)?;
-    remove(&beside(directory, SUCCESSOR))
+    remove(&successor)
 }
 
 /// Has `fill` make a successor. Nothing is left of it if that fails.
@@ -60,10 +62,25 @@ fn beside(directory: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn remove(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
+/// Reports whether there is anything, a link that leads nowhere included.
+fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes whatever is there.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+        removed => removed.map_err(|error| explained(path, error)),
     }
 }
 
@@ -101,6 +118,14 @@ mod tests {
         settle(&directory).unwrap();
         assert_eq!(content(), "second");
         assert!(prepare(&directory, |_| Err(Error::Closed)).is_err());
+        // The newer one is gone: the older one does not come back, whatever it is.
+        fs::remove_dir_all(&directory).unwrap();
+        fs::create_dir(beside(&directory, PREDECESSOR)).unwrap();
+        settle(&directory).unwrap();
+        assert!(!directory.exists() && !beside(&directory, PREDECESSOR).exists());
+        fs::create_dir(&directory).unwrap();
+        fs::write(beside(&directory, PREDECESSOR), "no directory").unwrap();
+        settle(&directory).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -15,7 +15,7 @@ use super::layout::{APPLIED_KEY, damaged};
 use super::memtable::Memtable;
 use crate::queue::Error;
 use crate::runtime::compute::panic_text;
-use crate::system::disk;
+use crate::system::{disk, regular};
 
 /// Memory for sled's page cache.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -42,6 +42,7 @@ pub(in crate::queue::sled) struct Tree {
 impl Tree {
     /// Opens the tree of a directory, which is made if need be.
     pub(in crate::queue::sled) fn open(directory: &Path, segment_bytes: usize) -> Result<Self, Error> {
+        all_are_files(directory).map_err(of_io)?;
         sync_before_open(directory).map_err(of_io)?;
         remove_unfinished_snapshots(directory).map_err(of_io)?;
         let (db, segment_bytes) = match open_db(directory, segment_bytes) {
@@ -216,6 +217,7 @@ fn of_sled(error: SledError) -> Error {
 /// Another try does not make a folder of a file, nor a file longer.
 pub(in crate::queue::sled) fn of_io(error: io::Error) -> Error {
     match error.kind() {
+        _ if regular::is_no_file(&error) => Error::Damaged(error.into()),
         io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory
         | io::ErrorKind::AlreadyExists
@@ -229,10 +231,19 @@ fn is_lock(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
 }
 
+/// Makes sure that sled opens nothing that it would wait for: it has files, and a folder of them.
+fn all_are_files(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() { all_are_files(&path)? } else { regular::check(&path)? }
+    }
+    Ok(())
+}
+
 /// A process that was killed may have left writes that only the page cache knows; sled is about to build a
 /// snapshot on them.
 fn sync_before_open(directory: &Path) -> io::Result<()> {
-    match File::open(directory.join(LOG)) {
+    match regular::open(&directory.join(LOG)) {
         Ok(log) => log.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),

@@ -1,0 +1,30 @@
+//! The place of the store's directory, which may go away. What is written to files that were removed, or to a file
+//! system that was unmounted, is lost.
+
+use std::path::Path;
+
+use super::engine::tree::storage;
+use crate::queue::Error;
+use crate::system::place::{self, Place};
+
+/// The folder that the store's directory is in, and the file system that it is on. The directory itself may be made anew.
+#[derive(Clone, Debug)]
+pub(super) struct Home([Place; 2]);
+
+impl Home {
+    /// That of a directory which is there.
+    pub(super) fn of(directory: &Path) -> Result<Self, Error> {
+        let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let places = [Place::of(parent.unwrap_or(Path::new("."))), Place::on_file_system(directory)];
+        let [parent, directory] = places.map(|place| place.map_err(storage));
+        Ok(Self([parent?, directory?]))
+    }
+
+    /// Makes sure that the directory is on the file system that it was on.
+    ///
+    /// # Errors
+    /// [`Error::Storage`]: what was there may come back.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        place::check_all(&self.0).map_err(storage)
+    }
+}

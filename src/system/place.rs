@@ -1,0 +1,164 @@
+//! A file or folder as it was when it was opened. A path may come to name another one while the process runs: it is
+//! removed, replaced, mounted over, or its file system is unmounted. What was opened before goes on working then, and
+//! what is written to it is lost.
+
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::permission::explained;
+
+/// Something else is at a path, or nothing.
+#[derive(Debug)]
+struct Displaced {
+    path: PathBuf,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Gone,
+    Replaced,
+    Unmounted,
+}
+
+impl fmt::Display for Displaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match self.how {
+            How::Gone => write!(f, "{path} was removed or moved while the server runs; put it back"),
+            How::Replaced => {
+                write!(f, "{path} was replaced while the server runs; put back what was there, or restart")
+            }
+            How::Unmounted => write!(
+                f,
+                "another file system is at {path} than before: is the volume unmounted, or another mounted over it? Mount \
+                 it again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Displaced {}
+
+/// A path, and what was there when it was opened.
+#[derive(Clone, Debug)]
+pub struct Place {
+    path: PathBuf,
+    device: u64,
+    /// Absent where the file system alone counts.
+    thing: Option<Thing>,
+}
+
+/// A file or folder. Where the file system says when it was made, a file system that is mounted again under another number
+/// is recognised by that.
+#[derive(Clone, Debug)]
+struct Thing {
+    inode: u64,
+    made: Option<SystemTime>,
+}
+
+impl Place {
+    /// Remembers what is at `path` now, behind links.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::metadata(path)?;
+        let thing = Thing { inode: found.ino(), made: found.created().ok() };
+        Ok(Self { path: path.to_owned(), device: found.dev(), thing: Some(thing) })
+    }
+
+    /// Remembers on which file system `path` is now, or is to be if there is nothing yet: that of the folder it is in. It may
+    /// be removed and made again.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn on_file_system(path: &Path) -> io::Result<Self> {
+        let found = match fs::metadata(path) {
+            Err(error) if is_gone(&error) => fs::metadata(path.parent().unwrap_or(path))?,
+            found => found?,
+        };
+        Ok(Self { path: path.to_owned(), device: found.dev(), thing: None })
+    }
+
+    /// Makes sure that the same is still there. One call of the operating system, which does not read the disk as a rule.
+    ///
+    /// # Errors
+    /// What is there instead, or what the operating system says.
+    pub fn check(&self) -> io::Result<()> {
+        let how = match fs::metadata(&self.path) {
+            Ok(found) if self.is(&found) => return Ok(()),
+            Ok(found) if found.dev() == self.device => How::Replaced,
+            Ok(_) => How::Unmounted,
+            Err(error) if is_gone(&error) && self.thing.is_none() => return Ok(()),
+            Err(error) if is_gone(&error) => How::Gone,
+            Err(error) => return Err(explained(&self.path, error)),
+        };
+        Err(io::Error::other(Displaced { path: self.path.clone(), how }))
+    }
+
+    fn is(&self, found: &Metadata) -> bool {
+        let is_here = found.dev() == self.device;
+        let Some(Thing { inode, made }) = &self.thing else { return is_here };
+        found.ino() == *inode && (is_here || (made.is_some() && found.created().ok() == *made))
+    }
+}
+
+/// Checks all places, and says what is wrong with the first.
+///
+/// # Errors
+/// As [`Place::check`].
+pub fn check_all(places: &[Place]) -> io::Result<()> {
+    places.iter().try_for_each(Place::check)
+}
+
+/// Reports whether an error means that another file is at a path than was opened, or none.
+pub fn is_displaced(error: &io::Error) -> bool {
+    error.get_ref().and_then(|cause| cause.downcast_ref::<Displaced>()).is_some()
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_removed_replaced_or_mounted_over_is_noticed_and_what_comes_back_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, aside) = (folder.path().join("file"), folder.path().join("aside"));
+        fs::write(&path, "one").unwrap();
+        let place = Place::of(&path).unwrap();
+        let said = |place: &Place| place.check().unwrap_err().to_string();
+        fs::write(&path, "two").unwrap();
+        place.check().unwrap();
+        fs::rename(&path, &aside).unwrap();
+        assert!(said(&place).contains("was removed or moved"), "{}", said(&place));
+        fs::write(&path, "one").unwrap();
+        assert!(said(&place).contains("was replaced"), "{}", said(&place));
+        fs::rename(&aside, &path).unwrap();
+        place.check().unwrap();
+        let mounted_again = Place { device: place.device + 1, ..place.clone() };
+        assert_eq!(mounted_again.check().is_ok(), place.thing.as_ref().unwrap().made.is_some());
+        let thing = Some(Thing { inode: 0, made: None });
+        let elsewhere = Place { device: place.device + 1, thing, ..place };
+        assert!(said(&elsewhere).contains("another file system"), "{}", said(&elsewhere));
+    }
+
+    #[test]
+    fn what_may_be_made_again_is_to_be_on_its_file_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("folder");
+        let place = Place::on_file_system(&path).unwrap();
+        place.check().unwrap();
+        fs::create_dir(&path).unwrap();
+        place.check().unwrap();
+        assert!(Place { device: place.device + 1, ..place }.check().is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! Files that are opened by name and must be regular ones. Opening a named pipe waits for the other end, and reading a
+//! device may never end: what is put in the place of a file must stop neither a start nor a request.
+
+use std::fmt;
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+/// Another thing lies where a file is to be.
+#[derive(Debug)]
+pub struct NoFile {
+    path: PathBuf,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Other(&'static str),
+    LinkTo(PathBuf),
+}
+
+impl fmt::Display for NoFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.what {
+            What::Other(kind) => {
+                write!(f, "{path} is {kind} and not a regular file; put the file back in its place")
+            }
+            What::LinkTo(target) => {
+                write!(
+                    f,
+                    "{path} is a link to {}, which does not exist; is the volume mounted?",
+                    target.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for NoFile {}
+
+impl From<NoFile> for io::Error {
+    fn from(no_file: NoFile) -> Self {
+        Self::new(ErrorKind::InvalidInput, no_file)
+    }
+}
+
+/// Opens the file at `path` for reading.
+///
+/// # Errors
+/// What the operating system says; [`NoFile`] with the kind `InvalidInput`.
+pub fn open(path: &Path) -> io::Result<File> {
+    open_with(path, OpenOptions::new().read(true))
+}
+
+/// Opens the file at `path` as the options say, whose custom flags are replaced.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // No effect on regular files; others are not waited for.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
+    // What is no file may refuse to be opened, in words of its own.
+    let file = opened.map_err(|error| check(path).err().filter(is_no_file).unwrap_or(error))?;
+    judge(path, file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes sure that what is at `path`, if anything, is a regular file or a link to one.
+///
+/// # Errors
+/// As [`open`]; a link whose target is missing is [`NoFile`], too.
+pub fn check(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) => judge(path, found.file_type()),
+        Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(target) => Err(NoFile { path: path.to_owned(), what: What::LinkTo(target) }.into()),
+            Err(_) => Ok(()),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Reports whether an error means that a file is none.
+pub fn is_no_file(error: &io::Error) -> bool {
+    error.get_ref().and_then(|cause| cause.downcast_ref::<NoFile>()).is_some()
+}
+
+fn judge(path: &Path, found: FileType) -> io::Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    Err(NoFile { path: path.to_owned(), what: What::Other(kind(found)) }.into())
+}
+
+fn kind(found: FileType) -> &'static str {
+    if found.is_dir() {
+        "a directory"
+    } else if found.is_fifo() {
+        "a named pipe"
+    } else if found.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_named_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("folder")).unwrap();
+        mkfifoat(CWD, at("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        symlink("/dev/null", at("device")).unwrap();
+        for (name, kind) in [
+            ("folder", "a directory"),
+            ("pipe", "a named pipe"),
+            ("socket", "a socket"),
+            ("device", "a device"),
+        ] {
+            let mut write = OpenOptions::new();
+            write.write(true);
+            for said in [open(&at(name)), open_with(&at(name), &mut write)] {
+                let said = said.unwrap_err();
+                assert!(is_no_file(&said), "{said}");
+                assert!(
+                    said.to_string().ends_with(&format!(
+                        "{name} is {kind} and not a regular file; put the file back in its place"
+                    )),
+                    "{said}"
+                );
+            }
+            assert!(check(&at(name)).is_err());
+        }
+    }
+
+    #[test]
+    fn files_and_links_to_files_are_opened_and_nothing_is_no_mistake_of_a_check() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "bytes").unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("missing", at("dangling")).unwrap();
+        assert_eq!(read(&at("link")).unwrap(), b"bytes");
+        assert_eq!(open(&at("missing")).unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(check(&at("missing")).is_ok() && check(&at("link")).is_ok());
+        let said = check(&at("dangling")).unwrap_err().to_string();
+        assert!(said.contains("dangling is a link to missing, which does not exist"), "{said}");
+        assert_eq!(open(&at("dangling")).unwrap_err().to_string(), said);
+    }
+}

@@ -145,6 +145,33 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
+/// The sockets that the server listens on.
+struct Sockets {
+    api: TcpListener,
+    s3: TcpListener,
+    ops: TcpListener,
+    redirect: Option<TcpListener>,
+}
+
+impl Sockets {
+    fn open(settings: &Settings) -> Result<Self, Error> {
+        Ok(Self {
+            api: listen("listen", settings.listen)?,
+            s3: listen("s3-listen", settings.s3_listen)?,
+            ops: listen("ops-listen", settings.ops_listen)?,
+            redirect: settings
+                .redirect_listen
+                .map(|address| listen("redirect-listen", address))
+                .transpose()?,
+        })
+    }
+
+    fn addresses(&self) -> Result<Addresses, Error> {
+        let [api, s3, ops] = [&self.api, &self.s3, &self.ops].map(TcpListener::local_addr);
+        Ok(Addresses { api: api?, s3: s3?, ops: ops? })
+    }
+}
+
 /// Starts a server: takes the data directory, opens the stores, resumes interrupted work, and opens the
 /// listeners.
 ///
@@ -157,19 +184,12 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let data_dir = DataDir::open(&settings.data_dir)?;
     let ballast = ballast(&data_dir);
     let listeners = Listeners::open(settings, &data_dir, files)?;
-    let api = listen("listen", settings.listen)?;
-    let s3_listener = listen("s3-listen", settings.s3_listen)?;
-    let ops = listen("ops-listen", settings.ops_listen)?;
-    let redirect = match settings.redirect_listen {
-        Some(address) => Some(listen("redirect-listen", address)?),
-        None => None,
-    };
-    let addresses =
-        Addresses { api: api.local_addr()?, s3: s3_listener.local_addr()?, ops: ops.local_addr()? };
+    let sockets = Sockets::open(settings)?;
+    let addresses = sockets.addresses()?;
     listeners.warn(&addresses);
     listeners.keep()?;
 
-    let ops_listener = OpsListener::start(ops, listeners.ops);
+    let ops_listener = OpsListener::start(sockets.ops, listeners.ops);
     let pool = Pool::new(settings.worker_threads)?;
     let entropy = Entropy::system();
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
@@ -232,9 +252,9 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let open = |listener: TcpListener, router: Router, config: ListenerConfig| {
         serving.spawn(edge::serve(listener, router, config, serving_stop.clone(), drain));
     };
-    open(api, http::api(state), listeners.api);
-    open(s3_listener, s3_router, listeners.s3);
-    if let Some(listener) = redirect {
+    open(sockets.api, http::api(state), listeners.api);
+    open(sockets.s3, s3_router, listeners.s3);
+    if let Some(listener) = sockets.redirect {
         open(listener, http::redirect(addresses.api.port()), listeners.redirect);
     }
     ops_listener.enter(Phase::Serving);

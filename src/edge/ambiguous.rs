@@ -12,12 +12,10 @@ pub(super) fn refusal(headers: &HeaderMap) -> Option<(StatusCode, &'static str)>
         line.to_str().unwrap_or("?").split(',').map(str::trim).filter(|coding| !coding.is_empty())
     });
     let only_chunked = codings.by_ref().take(1).all(|coding| coding.eq_ignore_ascii_case("chunked"));
-    (!only_chunked || codings.next().is_some()).then(|| {
-        (
-            StatusCode::NOT_IMPLEMENTED,
-            "the header Transfer-Encoding must be chunked alone; compression belongs in Content-Encoding",
-        )
-    })
+    (!only_chunked || codings.next().is_some()).then_some((
+        StatusCode::NOT_IMPLEMENTED,
+        "the header Transfer-Encoding must be chunked alone; compression belongs in Content-Encoding",
+    ))
 }
 
 #[cfg(test)]

@@ -27,7 +27,9 @@ pub struct RequestId {
 
 /// Writes the id of its request into a response that carries this as an extension.
 #[derive(Clone)]
-pub struct WithRequestId(Arc<dyn Fn(&mut Response, &str) + Send + Sync>);
+pub struct WithRequestId(Arc<Rewrite>);
+
+type Rewrite = dyn Fn(&mut Response, &str) + Send + Sync;
 
 impl WithRequestId {
     /// Calls `rewrite` with the response and the id.

@@ -115,7 +115,7 @@ impl Keys {
     /// Decrypts `token`, if it belongs to `access_key` and has not expired.
     ///
     /// # Errors
-    /// [`Void`].
+    /// [`InvalidToken`].
     pub fn open(&self, access_key: &str, token: &str, now: Timestamp) -> Result<Session, InvalidToken> {
         let session = self.unseal(access_key, token).ok_or(InvalidToken::Foreign)?;
         if session.expires <= now { Err(InvalidToken::Expired) } else { Ok(session) }

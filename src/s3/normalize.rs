@@ -19,11 +19,11 @@ pub(super) struct Normalizer {
     service: S3Service,
 }
 
-/// Lets those in whose signature was checked.
+/// Admits requests whose signature was verified before.
 pub(super) struct AlreadyVerified;
 
 impl Normalizer {
-    /// `service` must let in by [`Checked`].
+    /// `service` must admit by [`AlreadyVerified`].
     pub(super) const fn new(access: AccessControl, service: S3Service) -> Self {
         Self { access, service }
     }

@@ -1,7 +1,7 @@
 //! Objects that no project has: which of them go, and which are kept.
 //!
 //! An object goes only if the metadata proves that it has deleted it: by a tombstone of its project, run or upload. Objects of
-//! which the metadata knows nothing are somebody's: of another server on the same
+//! which the metadata knows nothing may belong to another server on the same
 //! store, or of metadata that was lost. They are kept, counted and named in the log.
 
 use std::collections::HashSet;
@@ -15,18 +15,18 @@ use crate::model::{Contents, Job, ProjectId, ProjectState, Purge, RunState, Task
 use crate::queue::{Group, JobQuery, QueueName};
 use crate::telemetry::metrics;
 
-/// What a look at the objects has found.
+/// The result of a survey of the objects.
 #[derive(Debug, Default)]
 struct Findings {
     /// Projects, uploads and runs of which there are objects.
     all: usize,
-    /// What is to go.
+    /// The objects to remove.
     purges: Vec<Job>,
-    /// Where objects are that the metadata does not know.
+    /// The locations of objects that the metadata does not know.
     unknown: Vec<String>,
 }
 
-/// What there is of one project and should not be.
+/// The objects of one project that should not exist.
 #[derive(Debug, Default, PartialEq)]
 struct Strays {
     purges: Vec<Purge>,
@@ -34,7 +34,7 @@ struct Strays {
 }
 
 impl Coordinator {
-    /// What was deleted and may have left objects. To be asked before the objects are listed.
+    /// Tombstones of what may have left objects. Read them before the objects are listed.
     pub async fn deleted(&self) -> Result<Vec<Deleted>, Error> {
         Ok(self.0.store.deleted().await?)
     }
@@ -153,7 +153,7 @@ impl Findings {
     }
 }
 
-/// What there is of a project and should not be.
+/// The objects that exist of a project and should not.
 fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>) -> Strays {
     let mut strays = Strays::default();
     for &(party, upload) in &holding.uploads {
@@ -181,12 +181,12 @@ fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>
     strays
 }
 
-/// Whether an upload is arriving, or is what its party has contributed.
+/// Returns true if an upload is arriving, or is the one that its party has contributed.
 fn is_used(project: &ProjectState, party: u32, upload: u32) -> bool {
     project.parties.get(party as usize).is_some_and(|party| party.uses(upload))
 }
 
-/// Whether what a purge names is out of use, as far as `project` tells, which is absent once it is deleted. A purge in a
+/// Returns true if the objects that a purge names are out of use, as far as `project` tells, which is absent once it is deleted. A purge in a
 /// queue that is older or newer than the metadata may name what is not.
 pub(super) fn is_due(project: Option<&ProjectState>, purge: &Purge) -> bool {
     let Some(project) = project else { return true };

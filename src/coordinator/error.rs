@@ -1,10 +1,10 @@
-//! Why the coordinator did not do as asked.
+//! Errors of the coordinator.
 
 use super::event::Refused;
 use crate::metadata;
 use crate::queue;
 
-/// Why the coordinator did not do as asked.
+/// An error of the coordinator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The project does not allow it. Nothing has changed.
@@ -19,7 +19,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same may go well after a pause.
+    /// Returns true if the same call may succeed after a pause.
     pub const fn may_pass(&self) -> bool {
         matches!(
             self,

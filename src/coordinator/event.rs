@@ -1,4 +1,4 @@
-//! What can happen to a project, what may be refused, and what follows.
+//! Events of a project, refusals, and effects.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub enum Event {
     UploadAccepted {
         /// The dataset index of the party.
         party: u32,
-        /// What was counted while it arrived.
+        /// The counts of the arriving upload.
         upload: Upload,
         /// Digest of the receipt token.
         receipt: TokenHash,
@@ -35,14 +35,14 @@ pub enum Event {
     UploadReferred {
         /// The dataset index of the party.
         party: u32,
-        /// What it names.
+        /// The files that it names.
         reference: Reference,
         /// Opens what of it is not in our store.
         keyring: Keyring,
         /// Digest of the receipt token.
         receipt: TokenHash,
     },
-    /// Whoever uploaded has proved it, and lost the receipt token.
+    /// A client has proved that it made the upload, and lost the receipt token.
     ReceiptRenewed {
         /// The dataset index of the party.
         party: u32,
@@ -68,14 +68,14 @@ pub enum Event {
     RunStarted {
         /// The run.
         run: RunId,
-        /// When.
+        /// The time.
         at: Timestamp,
     },
-    /// Jobs have come to an end.
+    /// Jobs have ended.
     Reported {
-        /// What became of each.
+        /// The outcome of each.
         reports: Vec<Report>,
-        /// When.
+        /// The time.
         at: Timestamp,
         /// Fresh chance for a run that becomes planned by this.
         seed: Seed,
@@ -113,7 +113,7 @@ impl Event {
     }
 }
 
-/// What became of a job.
+/// The outcome of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The job.
@@ -138,17 +138,17 @@ impl Report {
 pub struct NewRun {
     /// Names it.
     pub id: RunId,
-    /// What its owner calls it.
+    /// The name that the owner gave.
     pub name: String,
-    /// What its owner says about it.
+    /// The notes that the owner wrote.
     pub notes: String,
     /// The score from which a pair counts.
     pub threshold: Threshold,
-    /// When it was asked for.
+    /// The time of the request.
     pub added: Timestamp,
 }
 
-/// What the operator has fixed for all projects.
+/// Rules that the operator has set for all projects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The smallest encoding, in bytes.
@@ -161,20 +161,20 @@ pub struct Rules {
     pub solver_pairs_max: u64,
     /// Comparisons in a job; where absent, sized from the measured rate.
     pub comparisons_per_job: Option<u64>,
-    /// How the house is kept.
+    /// Settings of the maintenance.
     pub upkeep: Upkeep,
 }
 
-/// How the house is kept.
+/// Settings of the maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upkeep {
-    /// How often chores are done.
+    /// The period of the chores.
     pub every: Duration,
-    /// How long after its last run has ended a project goes; where absent, it stays.
+    /// The time after the end of its last run at which a project is deleted; absent if it is kept.
     pub retention: Option<Duration>,
-    /// How long a worker that was not heard of may still write.
+    /// The time for which a worker that was not heard of may still write.
     pub lease: Duration,
-    /// How much a clean-up may remove at once.
+    /// The limit on removals of one clean-up.
     pub limit: CleanupLimit,
 }
 
@@ -202,16 +202,16 @@ impl Rules {
     }
 }
 
-/// What follows from an event, written down in the same transaction and carried out after it.
+/// An effect of an event, committed in the same transaction and carried out after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// Put the job into its queue, unless it is there already.
+    /// Puts the job into its queue, unless it is there already.
     Enqueue(Job),
     /// Put the parts of a run that are not compared yet into their queue, some at a time: what other runs ask for
     /// meanwhile comes in between.
     Parts {
-        /// Whose run.
+        /// The run.
         project: ProjectId,
         /// The run.
         run: RunId,
@@ -222,7 +222,7 @@ pub enum Effect {
     Cancel(String),
 }
 
-/// Why an event was not accepted. Nothing has changed.
+/// The reason why an event was not accepted. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No such project, party or run. From outside this looks like a wrong token.

@@ -14,7 +14,7 @@ pub(super) fn ingest(project: ProjectId, party: u32, upload: &Upload) -> Job {
     Job { project, task: Task::Ingest { party, upload: upload.clone() } }
 }
 
-/// Every job that the project waits for; purges aside, which nobody waits for.
+/// Returns every job that the project waits for, except purges.
 pub(super) fn wanted(project: &ProjectState, rules: &Rules) -> Vec<Job> {
     let runs = project.runs.iter().flat_map(|run| of_run(project, run, rules));
     wanted_of_parties(project).chain(runs).collect()
@@ -28,7 +28,7 @@ fn wanted_of_parties(project: &ProjectState) -> impl Iterator<Item = Job> {
     })
 }
 
-/// Whether the project waits for this job: a repeated one may come after its run has moved on. Purges are
+/// Returns true if the project waits for this job: a repeated one may come after its run has moved on. Purges are
 /// always wanted.
 pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
     let run = |id| project.run(id).map(|run| (&run.state, run.progress.as_ref()));
@@ -107,13 +107,13 @@ pub(super) fn parts<'a>(
     })
 }
 
-/// What asks for every job that the project waits for, purges aside.
+/// Returns the effects that enqueue every job that the project waits for, except purges.
 pub(super) fn ask_all(project: &ProjectState, rules: &Rules) -> Vec<Effect> {
     let parties = wanted_of_parties(project).map(Effect::Enqueue);
     parties.chain(project.runs.iter().flat_map(|run| ask(project, run, rules))).collect()
 }
 
-/// What asks for the jobs that a run waits for.
+/// Returns the effects that enqueue the jobs that a run waits for.
 pub(super) fn ask(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Effect> {
     if run.state == RunState::Comparing && run.progress.is_some() {
         return vec![Effect::Parts { project: project.id, run: run.id, from: 0 }];

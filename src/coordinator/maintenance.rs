@@ -10,7 +10,7 @@ use crate::queue::{Group, JobQuery, JobState, NewJob};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 
-/// What a purge is called the second time.
+/// The name of a purge that is repeated.
 pub(super) const AGAIN: &str = "/again";
 /// Chores looked at before new ones are scheduled.
 const PAGE: usize = 1_000;
@@ -33,7 +33,7 @@ impl Coordinator {
         self.enqueue(&mut jobs).await
     }
 
-    /// The names of the chores that will be done by then. One that is in hand is of this period, and one that is due later
+    /// Returns the names of the chores that are done by then. A leased one is of this period, and one that is due later
     /// is from when chores were done less often.
     async fn waiting_chores(&self, due: Timestamp) -> Result<HashSet<String>, Error> {
         let query = JobQuery { group: Some(Group::from(CHORES)), count: PAGE, ..JobQuery::default() };
@@ -63,7 +63,7 @@ impl Coordinator {
         self.enqueue(&mut vec![again]).await
     }
 
-    /// What follows from a chore that a worker has done its part of.
+    /// Returns the effects of a chore whose part at the worker is done.
     pub(super) async fn keep_house(&self, task: &Task, found: Vec<Holding>) -> Result<(), Error> {
         match task {
             Task::Chore { chore: Chore::Retire, .. } => self.retire().await,

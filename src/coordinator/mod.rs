@@ -4,18 +4,18 @@
 //! the hands (claims, heartbeats, reports), and pumps what follows from the outbox into the queue.
 
 mod cleanup;
-mod desk;
-mod doors;
+mod dispatch;
+mod commands;
 mod error;
 pub mod event;
-mod glance;
+mod project_cache;
 mod jobs;
 mod maintenance;
 mod outbox;
 mod reconcile;
 mod retention;
-mod seen;
-mod sizes;
+mod run_observer;
+mod encoding_size;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -34,11 +34,11 @@ use crate::queue::Broker;
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 
-pub use desk::{Assignment, Secret};
-pub use doors::{CreatedProject, NewProject, PostRun};
+pub use commands::{CreatedProject, NewProject, PostRun};
+pub use dispatch::{Assignment, Secret};
 pub use error::Error;
 pub use event::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
-use glance::Glances;
+use project_cache::ProjectCache;
 use retention::RetentionClock;
 
 /// Decides what happens next, and sees to it. Cheap to clone.
@@ -51,12 +51,12 @@ struct Inner {
     clock: Clock,
     entropy: Entropy,
     rules: Rules,
-    glances: Glances,
+    project_cache: ProjectCache,
     /// Absent until it is asked.
     retention: tokio::sync::Mutex<Option<RetentionClock>>,
     /// Wakes the pump: there is something in the outbox.
     written: Notify,
-    /// Whether the queue may still hold names of what was deleted. Of the time before the start that is not known.
+    /// True if the queue may still hold names of what was deleted. Of the time before the start that is not known.
     traces: AtomicBool,
     /// Of how many things in the object store the metadata knew nothing at the last look.
     unknown: AtomicUsize,
@@ -71,7 +71,8 @@ impl Coordinator {
         entropy: Entropy,
         rules: Rules,
     ) -> Self {
-        let (glances, written, traces) = (Glances::default(), Notify::new(), AtomicBool::new(true));
+        let (project_cache, written, traces) =
+            (ProjectCache::default(), Notify::new(), AtomicBool::new(true));
         let (retention, unknown) = (tokio::sync::Mutex::default(), AtomicUsize::new(0));
         Self(Arc::new(Inner {
             store,
@@ -79,7 +80,7 @@ impl Coordinator {
             clock,
             entropy,
             rules,
-            glances,
+            project_cache,
             retention,
             written,
             traces,
@@ -87,7 +88,7 @@ impl Coordinator {
         }))
     }
 
-    /// What the operator has fixed for all projects.
+    /// Returns the rules that the operator has set for all projects.
     pub fn rules(&self) -> &Rules {
         &self.0.rules
     }
@@ -104,13 +105,13 @@ impl Coordinator {
         let (told, rules, runs) = (Arc::clone(&verdict), self.0.rules.clone(), event.runs());
         let moment = self.retention_clock().await?.perhaps;
         let change = move |before: Option<ProjectState>| {
-            let decided = before
-                .ok_or(Refused::Absent)
-                .and_then(|before| Ok((seen::look_at(&before), transition::next(before, &event, &rules)?)));
+            let decided = before.ok_or(Refused::Absent).and_then(|before| {
+                Ok((run_observer::snapshot(&before), transition::next(before, &event, &rules)?))
+            });
             let (verdict, commit) = match decided {
                 Err(refused) => (Err(refused), None),
                 Ok((seen, mut next)) => {
-                    next.state.iter_mut().for_each(|state| seen::settle(&seen, state, moment));
+                    next.state.iter_mut().for_each(|state| run_observer::settle(&seen, state, moment));
                     let follows = !next.effects.is_empty();
                     let commit = outbox::commit(next.state.clone(), &next.effects);
                     (Ok((seen, next.state, follows)), Some(commit))
@@ -125,7 +126,7 @@ impl Coordinator {
         if follows {
             self.0.written.notify_one();
         }
-        seen::tell(id, &before, after.as_ref());
+        run_observer::record(id, &before, after.as_ref());
         Ok(after)
     }
 }

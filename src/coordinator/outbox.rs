@@ -14,15 +14,15 @@ use crate::telemetry::chain;
 
 /// Messages carried out together.
 const BATCH: u32 = 1_000;
-/// Parts of a run that are put into the queue before it is somebody else's turn.
+/// Parts of a run that are enqueued before the next entry's turn.
 const PARTS_AT_ONCE: usize = 1_000;
-/// How long the pump sleeps when nobody wakes it.
+/// Time that the pump sleeps without a notification.
 const IDLE: Duration = Duration::from_secs(5);
-/// How long it waits after an error.
+/// Pause after an error.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long after one look for stalled work the next one comes.
+/// Time between two searches for stalled work.
 const RECONCILE_EVERY: Duration = Duration::from_mins(1);
-/// How often a purge is tried: it should not die of a store that is away for a while.
+/// Attempts of a purge: a store that is unavailable for a while must not end it.
 const PURGE_ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(50).expect("fifty is not zero");
 
 /// The form in which an effect waits in the outbox.
@@ -30,7 +30,7 @@ pub(super) fn write(effect: &Effect) -> String {
     serde_json::to_string(effect).expect("an effect is plain data")
 }
 
-/// What is committed of a project with the effects of an event. A job that nobody waits for is kept until it is done.
+/// The commits of a project with the effects of an event. A job without a waiting run is kept until it is done.
 pub(super) fn commit(state: Option<ProjectState>, effects: &[Effect]) -> Commit {
     let duty = |effect: &Effect| match effect {
         Effect::Enqueue(job) if !job.task.is_awaited() => Some(Duty { name: job.id(), body: payload(job) }),
@@ -47,7 +47,7 @@ impl Coordinator {
     /// Carries out what is in the outbox, and looks for stalled work every so often, until told to stop.
     pub async fn pump(&self, stop: CancellationToken) {
         let mut last_look = Timestamp::default();
-        let (mut buried, mut renewals) = (0, 0);
+        let (mut last_dead_letter, mut renewals) = (0, 0);
         let look_every = RECONCILE_EVERY.min(self.0.rules.upkeep.every / 2);
         while !stop.is_cancelled() {
             let begun_anew = self.0.broker.renewals();
@@ -64,8 +64,8 @@ impl Coordinator {
                     PAUSE
                 }
             };
-            match self.bury_after(buried).await {
-                Ok(last) => buried = last,
+            match self.handle_dead_letters_after(last_dead_letter).await {
+                Ok(last) => last_dead_letter = last,
                 Err(error) => tracing::error!("cannot look at the dead letters: {}", chain(&error)),
             }
             if self.0.clock.steady().since(last_look) >= look_every {
@@ -126,7 +126,7 @@ impl Coordinator {
     }
 
     /// Puts some parts of a run into their queue, and asks for the others after what has been asked for meanwhile. Parts
-    /// of a run that is over are asked for by nobody: whatever calls it off comes later in the outbox.
+    /// of a run that has ended are not enqueued: their cancellation comes later in the outbox.
     async fn enqueue_parts(&self, project: ProjectId, id: RunId, from: u32) -> Result<(), Error> {
         let Some(state) = self.0.store.project(project, Runs::One(id)).await? else { return Ok(()) };
         let Some(run) = state.run(id) else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::desk::gave_up;
+use super::dispatch::gave_up;
 use super::jobs;
 use super::maintenance::AGAIN;
 use super::{Coordinator, Error, Event, Refused, outbox};
@@ -22,7 +22,7 @@ impl Coordinator {
         for id in self.0.store.unsettled().await? {
             self.apply_if_there(id, Event::Restarted).await?;
         }
-        self.bury_the_dead().await?;
+        self.handle_dead_letters().await?;
         self.redrive_purges().await?;
         self.ask_for_duties().await?;
         self.drain_outbox().await
@@ -57,7 +57,7 @@ impl Coordinator {
         self.enqueue(&mut jobs.map(|job| outbox::queued(&job)).collect()).await
     }
 
-    /// What could not be removed for a long time may be removed now: nobody else would ask for it again.
+    /// A removal that failed for a long time may succeed now: nothing else would repeat it.
     async fn redrive_purges(&self) -> Result<(), Error> {
         let queue = Some(QueueName::from(PURGES));
         let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
@@ -71,7 +71,7 @@ impl Coordinator {
 
     /// Asks again for the jobs of projects that have work to be done and none in the queue.
     pub(super) async fn restart_stalled(&self) -> Result<(), Error> {
-        self.bury_the_dead().await?;
+        self.handle_dead_letters().await?;
         for id in self.0.store.unsettled().await? {
             let Some(project) = self.0.store.project(id, Runs::Unended).await? else { continue };
             if self.is_stalled(&project).await? {
@@ -99,13 +99,13 @@ impl Coordinator {
         }
     }
 
-    /// A job that died with its process told nobody: its run or upload ends here.
-    async fn bury_the_dead(&self) -> Result<(), Error> {
-        self.bury_after(0).await.map(drop)
+    /// A job that ended with its process was never reported: its run or upload ends here.
+    async fn handle_dead_letters(&self) -> Result<(), Error> {
+        self.handle_dead_letters_after(0).await.map(drop)
     }
 
-    /// The same for those that died after this place in the order of deaths; gives the place of the last.
-    pub(super) async fn bury_after(&self, mut after: u64) -> Result<u64, Error> {
+    /// The same for dead letters after this sequence number; returns that of the last.
+    pub(super) async fn handle_dead_letters_after(&self, mut after: u64) -> Result<u64, Error> {
         loop {
             let query = DeadQuery { queue: None, group: None, after, count: PAGE };
             let letters = self.0.broker.dead_letters(&query, self.0.clock.steady()).await?;

@@ -18,9 +18,9 @@ use crate::runtime::clock::Timestamp;
 const DOWNTIME_MAX: Duration = Duration::from_hours(7 * 24);
 /// A process must have run for so long before the time that went before it counts.
 const TRUSTED_AFTER: Duration = Duration::from_hours(1);
-/// How much faster than time that time then passes.
+/// The factor by which that time then passes faster.
 const CATCH_UP: u32 = 8;
-/// How often the mark is written down.
+/// The period at which the mark is stored.
 const KEEP_EVERY: Duration = Duration::from_mins(5);
 /// A step of the wall clock that is worth a line in the log.
 const STEP_MIN: Duration = Duration::from_mins(5);
@@ -31,7 +31,7 @@ const SET_SINCE: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 #[derive(Debug)]
 pub(super) struct RetentionClock {
     mark: Mark,
-    /// When the mark was read, by the steady clock.
+    /// The time at which the mark was read, by the steady clock.
     began: Timestamp,
     /// The least that the wall clock has said of the time before that.
     downtime: Option<Duration>,
@@ -39,13 +39,13 @@ pub(super) struct RetentionClock {
     latest: (Timestamp, Timestamp),
     /// The same when the wall clock had last gone without a step for an hour; before, as if the server had not been off.
     trusted: (Timestamp, Timestamp),
-    /// When the wall clock was last set, or the process began, by the steady clock.
+    /// The time at which the wall clock was last set, or the process began, by the steady clock.
     stepped: Timestamp,
-    /// When the mark was kept last, by the steady clock.
+    /// The time at which the mark was stored last, by the steady clock.
     kept: Option<Timestamp>,
 }
 
-/// What the clock says. The truth lies between the two.
+/// The bounds of the reading. The truth lies between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     /// So late it is at least: what is to age is judged by this.
@@ -119,7 +119,7 @@ impl RetentionClock {
         steady.since(self.began)
     }
 
-    /// What it says.
+    /// Returns the reading.
     pub(super) fn read(&self, steady: Timestamp) -> Reading {
         let ran = self.ran(steady);
         let downtime = self.downtime.unwrap_or_default().min(DOWNTIME_MAX);
@@ -140,7 +140,7 @@ impl RetentionClock {
 }
 
 impl Coordinator {
-    /// What the clock of retention says now.
+    /// Returns the current reading of the retention clock.
     pub(super) async fn retention_clock(&self) -> Result<Reading, Error> {
         self.with_retention_clock(|clock, steady| clock.read(steady)).await
     }

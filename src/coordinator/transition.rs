@@ -1,7 +1,7 @@
 //! The story of a project as one pure function.
 
 use super::event::{Effect, Event, NewRun, Refused, Report, Rules};
-use super::{jobs, sizes};
+use super::{encoding_size, jobs};
 use crate::model::job::group_of_run;
 use crate::model::run::Progress;
 use crate::model::{
@@ -10,16 +10,16 @@ use crate::model::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// What an event makes of a project.
+/// The result of applying an event to a project.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Next {
     /// The project as it is from now on; absent once it is deleted.
     pub state: Option<ProjectState>,
-    /// What follows, in this order.
+    /// The effects, in this order.
     pub effects: Vec<Effect>,
 }
 
-/// What happens next to a project, its parties and its runs. No clock, no store, no chance of its own: the
+/// Applies an event to a project, its parties and its runs. No clock, no store, no chance of its own: the
 /// caller commits the state with the effects in its outbox, and may call again if the commit has to be
 /// repeated. An event that was applied before changes nothing. Of the runs those are there that the event may change,
 /// or all: that makes no difference.
@@ -90,7 +90,7 @@ impl Step<'_> {
         for run in self.open_runs() {
             self.cancel(run);
         }
-        // Files with pairs lie beside the projects: whoever downloads them is told nothing of these.
+        // Files with pairs lie beside the projects: the clients that download them are told nothing of these.
         let with_files: Vec<RunId> = self.runs_with_score_files().collect();
         with_files.into_iter().for_each(|run| self.purge(Purge::Run(run)));
         self.purge(Purge::Project);
@@ -260,10 +260,11 @@ impl Step<'_> {
         }
     }
 
-    /// What can be said of one dataset alone is said at once, the rest when all are there.
+    /// Faults of one dataset alone are reported at once, the others when all datasets are there.
     fn judge_sizes(&mut self, index: u32, dataset: &Dataset, at: Timestamp) {
-        let alone = sizes::check_alone(&self.project, index, dataset, self.rules).map_err(|why| (index, why));
-        match alone.and_then(|()| sizes::check_together(&self.project)) {
+        let alone =
+            encoding_size::check_alone(&self.project, index, dataset, self.rules).map_err(|why| (index, why));
+        match alone.and_then(|()| encoding_size::check_together(&self.project)) {
             Ok(()) => self.start_runs(at),
             Err((odd, message)) => {
                 self.fail_party(odd, message.clone());
@@ -284,7 +285,7 @@ impl Step<'_> {
     fn start_runs(&mut self, at: Timestamp) {
         let Some(datasets) = jobs::datasets(&self.project) else { return };
         let size = datasets[0].encoding_bytes;
-        if let Err(message) = sizes::check_linkable(size) {
+        if let Err(message) = encoding_size::check_linkable(size) {
             self.fail_runs(&message, at, |run| run.state == RunState::Created);
             return;
         }
@@ -387,7 +388,7 @@ impl Step<'_> {
     }
 }
 
-/// What a run says that found more candidate pairs than it may.
+/// Returns the message of a run that found more candidate pairs than it may.
 pub fn too_many_pairs(pairs: u64, pairs_max: u64) -> String {
     format!(
         "the run found {pairs} candidate pairs and may find {pairs_max}: \

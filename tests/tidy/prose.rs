@@ -52,7 +52,7 @@ const MOST: [(&str, [usize; 3]); 21] = [
     ("buckets", [0, 0, 1]),
     ("cli", [0, 0, 0]),
     ("config", [0, 0, 0]),
-    ("coordinator", [85, 18, 13]),
+    ("coordinator", [1, 2, 5]),
     ("edge", [0, 0, 0]),
     ("encoder", [0, 0, 0]),
     ("external", [0, 0, 0]),

@@ -27,17 +27,17 @@ pub(super) struct Faults {
     pub(super) chance: Entropy,
     pub(super) active: AtomicBool,
     pub(super) clock: Mutex<Clock>,
-    /// The highest attempt of each job that was ever handed out, whether or not anybody got it.
+    /// The highest attempt of each job that was ever handed out, received or not.
     pub(super) attempts: Mutex<HashMap<JobId, u8>>,
 }
 
-/// When a call fails.
+/// The time at which a call fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Strike {
     Never,
     /// Nothing has happened.
     Before,
-    /// It has happened, and nobody hears of it.
+    /// The call was carried out, and its answer is lost.
     After,
 }
 

@@ -80,7 +80,7 @@ fn live_through(seed: u64) {
     });
 }
 
-/// What a client knows of its project.
+/// A client's knowledge of its project.
 struct Known {
     id: ProjectId,
     run: Option<RunId>,
@@ -136,12 +136,12 @@ fn open(folder: &Path, clock: &Clock, faults: &Arc<Faults>) -> (Coordinator, Arc
     (Coordinator::new(Arc::new(store), Arc::new(shelf), clock.clone(), entropy, rules()), broker)
 }
 
-/// How many parts the plan of a run has.
+/// Returns the number of parts of a run's plan.
 fn parts_of(run: RunId) -> u32 {
     1 + run.to_string().bytes().map(u32::from).sum::<u32>() % 6
 }
 
-/// What comes of a job, whoever does it and however often.
+/// Returns the outcome of a job, which is the same for each worker and attempt.
 fn outcome(job: &Job) -> Outcome {
     match &job.task {
         Task::Fetch { .. } => unreachable!("no upload names files here"),

@@ -1,4 +1,4 @@
-//! What a committed event has made of the runs: said in the log, and counted, once.
+//! Logs and counts what a committed event has changed in the runs, once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,19 +16,19 @@ const LARGE_SHARE: f64 = 0.5;
 /// Runs with fewer comparisons are done at once, whatever their blocks are.
 const COMPARISONS_MIN: u64 = 1_000_000;
 
-/// What a run was before an event.
+/// A run before an event.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct RunBefore {
     id: RunId,
     state: RunState,
-    /// How many stages it had left behind.
+    /// The number of stages that it had completed.
     stages: usize,
     planned: bool,
 }
 
-/// What the runs of a project are.
-pub(super) fn look_at(project: &ProjectState) -> Vec<Seen> {
-    let seen = |run: &Run| Seen {
+/// Returns a snapshot of the runs of a project.
+pub(super) fn snapshot(project: &ProjectState) -> Vec<RunBefore> {
+    let seen = |run: &Run| RunBefore {
         id: run.id,
         state: run.state.clone(),
         stages: stages_behind(project, run).count(),
@@ -38,7 +38,7 @@ pub(super) fn look_at(project: &ProjectState) -> Vec<Seen> {
 }
 
 /// Notes on the runs that an event has ended when that was, by the clock of retention.
-pub(super) fn settle(before: &[Seen], after: &mut ProjectState, moment: Timestamp) {
+pub(super) fn settle(before: &[RunBefore], after: &mut ProjectState, moment: Timestamp) {
     let had_ended = |id| {
         let ended = |state: &RunState| matches!(state, RunState::Completed(_) | RunState::Failed { .. });
         before.iter().any(|seen| seen.id == id && ended(&seen.state))
@@ -49,12 +49,12 @@ pub(super) fn settle(before: &[Seen], after: &mut ProjectState, moment: Timestam
 }
 
 /// Says what has become of the runs, now that it is committed.
-pub(super) fn tell(id: ProjectId, before: &[Seen], after: Option<&ProjectState>) {
+pub(super) fn record(id: ProjectId, before: &[RunBefore], after: Option<&ProjectState>) {
     let Some(after) = after else {
         tracing::info!(project.id = %id, "project deleted");
         return;
     };
-    let before: HashMap<RunId, &Seen> = before.iter().map(|seen| (seen.id, seen)).collect();
+    let before: HashMap<RunId, &RunBefore> = before.iter().map(|seen| (seen.id, seen)).collect();
     for run in &after.runs {
         let old = before.get(&run.id);
         if old.is_none_or(|seen| seen.state != run.state) {
@@ -62,7 +62,7 @@ pub(super) fn tell(id: ProjectId, before: &[Seen], after: Option<&ProjectState>)
             count(after, run, old.map_or(0, |seen| seen.stages));
         }
         if let Some(progress) = run.progress.as_ref().filter(|_| old.is_some_and(|seen| !seen.planned)) {
-            tell_largest_block(id, run.id, progress);
+            log_largest_block(id, run.id, progress);
         }
     }
 }
@@ -91,7 +91,7 @@ fn log(project: ProjectId, run: &Run) {
 }
 
 /// Records the largest block of a run that has just been planned; warns if most of the work is in it.
-fn tell_largest_block(project: ProjectId, run: RunId, progress: &Progress) {
+fn log_largest_block(project: ProjectId, run: RunId, progress: &Progress) {
     let (Some(&largest), Some(share)) = (progress.largest_blocks.first(), progress.largest_block_share())
     else {
         return;

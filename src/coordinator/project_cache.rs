@@ -10,14 +10,14 @@ use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Stopwatch;
 
-/// How long a moment is.
+/// The time for which a cached project may be used.
 const MOMENT: Duration = Duration::from_millis(500);
 /// Projects that are remembered, each with one of its runs.
 const PROJECTS_MAX: usize = 16;
 
 /// A project with these of its runs, and when it was read.
 #[derive(Debug)]
-struct Glance {
+struct CachedProject {
     read: Stopwatch,
     runs: Runs,
     project: Arc<ProjectState>,
@@ -25,9 +25,9 @@ struct Glance {
 
 /// The projects that were read last.
 #[derive(Debug, Default)]
-pub(super) struct Glances(Mutex<VecDeque<Glance>>);
+pub(super) struct ProjectCache(Mutex<VecDeque<CachedProject>>);
 
-impl Glances {
+impl ProjectCache {
     /// The project with these of its runs as it was a moment ago, if it was read then.
     pub(super) fn recent(&self, id: ProjectId, runs: Runs) -> Option<Arc<ProjectState>> {
         let mut kept = self.lock();
@@ -44,11 +44,11 @@ impl Glances {
             kept.pop_front();
         }
         let project = Arc::new(project);
-        kept.push_back(Glance { read: Stopwatch::start(), runs, project: Arc::clone(&project) });
+        kept.push_back(CachedProject { read: Stopwatch::start(), runs, project: Arc::clone(&project) });
         project
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Glance>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<CachedProject>> {
         self.0.lock()
     }
 }

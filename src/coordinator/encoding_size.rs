@@ -3,7 +3,7 @@
 use super::event::Rules;
 use crate::model::{Dataset, ProjectState};
 
-/// Whether one dataset can be used at all: its size is within the operator's bounds and, where the
+/// Checks that one dataset can be used at all: its size is within the operator's bounds and, where the
 /// project's size is fixed already, that size.
 pub(super) fn check_alone(
     project: &ProjectState,
@@ -25,7 +25,7 @@ pub(super) fn check_alone(
     }
 }
 
-/// Whether the datasets, once all are there, have one size: that of the first. Names the first party that
+/// Checks that the datasets, once all are there, have one size: that of the first. Names the first party that
 /// does not.
 pub(super) fn check_together(project: &ProjectState) -> Result<(), (u32, String)> {
     let sizes: Option<Vec<u32>> =
@@ -44,7 +44,7 @@ pub(super) fn check_together(project: &ProjectState) -> Result<(), (u32, String)
     }
 }
 
-/// Whether encodings of `bytes` bytes can be compared.
+/// Checks that encodings of `bytes` bytes can be compared.
 pub(super) fn check_linkable(bytes: u32) -> Result<(), String> {
     if bytes > 0 && bytes.is_multiple_of(8) {
         Ok(())

@@ -1,4 +1,4 @@
-//! What the doors ask for: projects, uploads and runs.
+//! Commands of clients: projects, uploads and runs.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::model::{
 /// A project that is asked for; what it says has been checked.
 #[derive(Clone, Debug)]
 pub struct NewProject {
-    /// What its owner calls it.
+    /// The name that the owner gave.
     pub name: String,
-    /// What its owner says about it.
+    /// The notes that the owner wrote.
     pub notes: String,
     /// The linkage schema, JSON text to be given back exactly.
     pub schema: String,
-    /// What its runs bring.
+    /// The result type of its runs.
     pub result_type: ResultType,
-    /// How many data providers take part.
+    /// The number of data providers.
     pub number_parties: u32,
-    /// Whether uploads come with blocks.
+    /// True if uploads have blocks.
     pub uses_blocking: bool,
     /// The encoding size that the schema demands, in bytes.
     pub encoding_bytes: Option<u32>,
@@ -42,9 +42,9 @@ pub struct CreatedProject {
 /// A run that is asked for; what it says has been checked.
 #[derive(Clone, Debug)]
 pub struct PostRun {
-    /// What its owner calls it.
+    /// The name that the owner gave.
     pub name: String,
-    /// What its owner says about it.
+    /// The notes that the owner wrote.
     pub notes: String,
     /// The score from which a pair counts.
     pub threshold: Threshold,
@@ -92,7 +92,7 @@ impl Coordinator {
         Ok(self.0.store.projects().await?)
     }
 
-    /// Whether the metadata takes changes.
+    /// Checks that the metadata accepts changes.
     pub async fn check(&self) -> Result<(), Error> {
         Ok(self.0.store.check().await?)
     }
@@ -102,7 +102,7 @@ impl Coordinator {
         Ok(self.0.store.close().await?)
     }
 
-    /// What can be said of all projects together.
+    /// Returns a summary of all projects.
     pub async fn status(&self) -> Result<Status, Error> {
         Ok(self.0.store.status().await?)
     }
@@ -163,7 +163,7 @@ impl Coordinator {
         Ok(token)
     }
 
-    /// Gives a receipt token in place of the one that was given for this upload, to whoever has proved to have made it.
+    /// Replaces the receipt token of this upload, for a client that has proved to have made the upload.
     pub async fn renew_receipt(&self, project: ProjectId, party: u32, upload: u32) -> Result<Token, Error> {
         let token = self.token();
         let receipt: TokenHash = token.hash();
@@ -171,11 +171,11 @@ impl Coordinator {
         Ok(token)
     }
 
-    /// Lets go of an upload that came to nothing: the token may be used again, and objects that the
+    /// Releases the lock of a failed upload: the token may be used again, and objects that the
     /// upload has left are removed.
     pub async fn abandon_upload(&self, project: ProjectId, party: u32, upload: u32) -> Result<(), Error> {
         match self.apply(project, Event::UploadAbandoned { party, upload }).await {
-            // With the project everything of it is gone, or about to be.
+            // With the project all of its objects are gone, or about to be.
             Ok(_) | Err(Error::Refused(Refused::Absent)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! What the hands ask for: jobs, signs of life, and reports.
+//! The coordinator's side of the workers: claims, heartbeats and reports.
 
 use tokio::runtime::Handle;
 
@@ -15,13 +15,13 @@ use crate::telemetry::{chain, metrics};
 pub struct Assignment {
     /// The hold on it.
     pub lease: Lease,
-    /// What is to be done.
+    /// The job.
     pub job: Job,
-    /// What the job needs and no queue may hold.
+    /// Secrets that the job needs and no queue may hold.
     pub secret: Option<Secret>,
 }
 
-/// What a worker is told with a lease alone: it is not written down anywhere else but with the project.
+/// A secret that a worker gets with a lease. It is stored with the project alone.
 #[derive(Clone, Debug)]
 pub enum Secret {
     /// The chance behind a run's permutations.
@@ -138,15 +138,15 @@ impl Coordinator {
         Err(Refused::Absent.into())
     }
 
-    /// Whether a job was wanted a moment ago. The parts of a run come one after the other: the project is not read again
+    /// Returns true if a job was wanted a moment ago. The parts of a run come one after the other: the project is not read again
     /// for each.
     async fn was_wanted(&self, job: &Job) -> Result<bool, Error> {
         let runs = runs_of(job);
-        let project = if let Some(project) = self.0.glances.recent(job.project, runs) {
+        let project = if let Some(project) = self.0.project_cache.recent(job.project, runs) {
             project
         } else {
             let Some(project) = self.0.store.project(job.project, runs).await? else { return Ok(false) };
-            self.0.glances.keep(project, runs)
+            self.0.project_cache.keep(project, runs)
         };
         Ok(jobs::is_wanted(&project, job))
     }
@@ -156,7 +156,7 @@ impl Coordinator {
         Ok(self.0.broker.heartbeat(beats, self.0.clock.steady()).await?)
     }
 
-    /// Writes down what became of a job, once however often it is told, and only then takes the job out
+    /// Commits the outcome of a job, once however often it is reported, and only then takes the job out
     /// of the queue. What follows from it is in the outbox by then.
     pub async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error> {
         let purged = outcome == Outcome::Purged;
@@ -212,7 +212,7 @@ impl Coordinator {
             seed: Seed::from_bytes(self.0.entropy.bytes()),
         };
         match self.apply(project, event).await {
-            // Nobody waits for the outcome any more.
+            // The outcome is not wanted any more.
             Ok(_) | Err(Error::Refused(Refused::Absent)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -255,7 +255,7 @@ pub(super) fn gave_up(reason: &str) -> Outcome {
     Outcome::Rejected { message: format!("the work was given up after several attempts: {reason}") }
 }
 
-/// Jobs that were taken and are in nobody's hands yet.
+/// Jobs that were claimed and have no worker yet.
 struct Taken<'a> {
     coordinator: &'a Coordinator,
     leases: Vec<Lease>,

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use super::maintenance::AGAIN;
+use super::jobs::AGAIN;
 use super::{Coordinator, Error, outbox};
 use crate::metadata::{Deleted, Runs};
 use crate::model::job::{Holding, PURGES};

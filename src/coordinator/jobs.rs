@@ -14,6 +14,9 @@ pub(super) fn ingest(project: ProjectId, party: u32, upload: &Upload) -> Job {
     Job { project, task: Task::Ingest { party, upload: upload.clone() } }
 }
 
+/// The end of the name of a purge that is repeated.
+pub(super) const AGAIN: &str = "/again";
+
 /// Returns every job that the project waits for, except purges.
 pub(super) fn wanted(project: &ProjectState, rules: &Rules) -> Vec<Job> {
     let runs = project.runs.iter().flat_map(|run| of_run(project, run, rules));

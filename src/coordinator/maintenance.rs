@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
+use super::jobs::AGAIN;
 use super::{Assignment, Coordinator, Error, Event, Refused, outbox};
 use crate::model::job::{CHORES, Chore, Holding, NOBODY};
 use crate::model::{Job, Task};
@@ -10,8 +11,6 @@ use crate::queue::{Group, JobQuery, JobState, NewJob};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 
-/// The name of a purge that is repeated.
-pub(super) const AGAIN: &str = "/again";
 /// Chores looked at before new ones are scheduled.
 const PAGE: usize = 1_000;
 

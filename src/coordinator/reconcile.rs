@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::dispatch::gave_up;
 use super::jobs;
-use super::maintenance::AGAIN;
+use super::jobs::AGAIN;
 use super::{Coordinator, Error, Event, Refused, outbox};
 use crate::metadata::Runs;
 use crate::model::job::PURGES;

@@ -23,7 +23,7 @@ use super::blob::Stamp;
 use super::local::{Local, make_private_directory};
 use super::location::files;
 use super::metered::{metered, metered_here};
-use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Staged, keys, remote};
+use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Removed, Staged, keys, remote};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
@@ -41,23 +41,6 @@ const STAGED: &str = "staged-";
 
 /// An object's bytes, piece by piece.
 pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
-
-/// A count of removed objects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// The number of objects.
-    pub objects: u64,
-    /// Bytes of them all.
-    pub bytes: u64,
-}
-
-impl Removed {
-    /// Adds an object of that size.
-    pub(super) const fn add(&mut self, bytes: u64) {
-        self.objects += 1;
-        self.bytes += bytes;
-    }
-}
 
 /// Attributes of an object.
 #[derive(Clone, Debug)]

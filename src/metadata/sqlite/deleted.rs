@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::unavailable;
+use super::error::unavailable;
 use crate::metadata::Error;
 use crate::metadata::store::Deleted;
 use crate::model::{ProjectState, Run, RunState, Tombstone};

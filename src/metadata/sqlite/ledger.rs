@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::unavailable;
+use super::error::unavailable;
 use crate::metadata::{Duty, Error};
 use crate::model::ProjectId;
 

@@ -1,6 +1,7 @@
 //! The embedded form: one file of `SQLite`, as [`system::sqlite`](crate::system::sqlite) keeps it.
 
 mod deleted;
+mod error;
 mod ledger;
 mod rows;
 mod update;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 
+use self::error::unavailable;
 use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::Timestamp;
@@ -292,31 +294,6 @@ impl Store for Sqlite {
         };
         counted("forget", self.0.write(forget)).await
     }
-}
-
-impl From<sqlite::Error> for Error {
-    fn from(error: sqlite::Error) -> Self {
-        match error {
-            sqlite::Error::TooNew { found, known } => Self::TooNew { found, known },
-            sqlite::Error::Damaged(what) => {
-                Self::Damaged(format!("{what}; restore metadata.db from a backup"))
-            }
-            sqlite::Error::Foreign { .. } | sqlite::Error::ForeignMark { .. } => {
-                Self::Unfit(error.to_string())
-            }
-            sqlite::Error::Lost { .. } => Self::Unfit(format!(
-                "{error}. Every project, token and run is in it, and objects mean nothing without"
-            )),
-            sqlite::Error::Full(cause) => Self::Full(cause),
-            sqlite::Error::Busy => Self::Busy,
-            sqlite::Error::Unavailable(cause) => Self::Unavailable(cause),
-        }
-    }
-}
-
-/// Maps an error of the database to an error of the store.
-fn unavailable(error: rusqlite::Error) -> Error {
-    sqlite::Error::from(error).into()
 }
 
 #[cfg(test)]

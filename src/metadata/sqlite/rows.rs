@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::unavailable;
+use super::error::unavailable;
 use crate::metadata::Error;
 use crate::metadata::store::{ListedRun, Runs};
 use crate::model::run::{Progress, Times};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::unavailable;
+use super::error::unavailable;
 use super::{deleted, ledger, rows};
 use crate::metadata::Error;
 use crate::metadata::store::{Change, Commit, Runs};

@@ -1,0 +1,18 @@
+//! A count of removed objects.
+
+/// A count of removed objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// The number of objects.
+    pub objects: u64,
+    /// Bytes of them all.
+    pub bytes: u64,
+}
+
+impl Removed {
+    /// Adds an object of that size.
+    pub(super) const fn add(&mut self, bytes: u64) {
+        self.objects += 1;
+        self.bytes += bytes;
+    }
+}

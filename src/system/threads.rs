@@ -1,9 +1,8 @@
 //! Limits on threads.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
-
-use parking_lot::Mutex;
 
 /// The default bytes of a thread's stack.
 pub const STACK_BYTES: u64 = 2 << 20;
@@ -19,9 +18,10 @@ pub fn cores() -> usize {
 /// # Errors
 /// The system's, if it refuses one of them.
 pub fn rehearse(count: usize) -> io::Result<()> {
+    // The lock of the standard library: a thread that waits for it allocates nothing, which could fail here.
     let gate = Mutex::new(());
     thread::scope(|scope| {
-        let closed = gate.lock();
+        let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = || drop(gate.lock());
         let started = (0..count).try_for_each(|_| Builder::new().spawn_scoped(scope, wait).map(|_thread| ()));
         drop(closed);

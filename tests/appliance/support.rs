@@ -143,11 +143,7 @@ impl Entityd {
 
     /// Files that hold uploaded bytes or what came of them.
     pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
-        let data_dir = self.data_dir();
-        let files = ["objects", "spool"].into_iter().flat_map(|folder| server::files(&data_dir.join(folder)));
-        let is_mark =
-            |file: &Path| file.ends_with("mark") || file.parent().unwrap().ends_with("objects/entityd");
-        files.filter(|file| !is_mark(file)).collect()
+        server::payload_files(&self.data_dir())
     }
 
     /// The payload files whose path ends so, or whose directory does.

@@ -62,11 +62,7 @@ impl Server {
 
     /// Returns the files with uploaded data or data derived from it.
     pub fn payload_files(&self) -> Vec<PathBuf> {
-        let data = self.folder.path().join("data");
-        let files = ["objects", "spool"].into_iter().flat_map(|folder| files(&data.join(folder)));
-        files
-            .filter(|file| !file.parent().is_some_and(|folder| folder.ends_with("objects/entityd")))
-            .collect()
+        payload_files(&self.folder.path().join("data"))
     }
 
     /// Returns whether the process has ended by itself.
@@ -126,6 +122,16 @@ fn read_address(stdout: &mut impl BufRead) -> Option<String> {
         }
     }
     None
+}
+
+/// Returns the files of a data directory that hold encodings or results, finished or not: all in `objects` and `spool` but
+/// the marks.
+pub fn payload_files(data_dir: &Path) -> Vec<PathBuf> {
+    let is_mark = |file: &Path| {
+        file.ends_with("mark") || file.parent().is_some_and(|folder| folder.ends_with("objects/entityd"))
+    };
+    let found = ["objects", "spool"].into_iter().flat_map(|folder| files(&data_dir.join(folder)));
+    found.filter(|file| !is_mark(file)).collect()
 }
 
 /// Returns the files in a folder and below it; none if it is absent.

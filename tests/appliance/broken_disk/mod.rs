@@ -162,7 +162,7 @@ async fn a_quota_that_is_used_up_is_no_room() {
     disk.breaks("write", EDQUOT, "");
     let new = disk.server.api().post("/projects", "", &json!({"schema": {}, "result_type": "groups"})).await;
     let detail = refused(new, 507).await;
-    assert!(detail.contains("no room"), "{detail}");
+    assert!(detail.contains("disk is full"), "{detail}");
     disk.is_mended();
     disk.is_ready().await;
     project.upload(0, &[ENCODING]).await;

@@ -126,7 +126,7 @@ def test_uploads_are_refused_before_the_disk_is_full_and_taken_again_afterwards(
         project = api.project()
         disk.fill(but=33 * MIB)
         refused = project.post_binary(0, bytes(8 * MIB), MIB, 8)
-        assert_problem(refused, 507, "no room")
+        assert_problem(refused, 507, "no space")
         disk.fill(but=31 * MIB)
         readiness = requests.get(f"http://{server.host}:{server.ops_port}/readyz?verbose", timeout=10)
         assert readiness.status_code == 503 and "--disk-free-min" in readiness.text

@@ -1,10 +1,11 @@
 """The README's conversation, word for word."""
 
 import json
+import os
 import re
 import subprocess
 
-from harness.server import REPOSITORY
+from harness.server import BINARY, REPOSITORY
 
 
 def test_the_conversation_of_the_readme_leads_to_its_result(server, tmp_path):
@@ -47,3 +48,17 @@ def test_no_link_of_a_page_is_broken():
 
 def test_the_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_readme_leads_from_a_csv_to_a_linkage(tmp_path):
+    readme = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
+    commands = next(block for block in blocks if "entityd generate" in block)
+    script = re.sub(r"^export PATH=.*$", 'entityd() { "$BINARY" "$@"; }', commands, flags=re.MULTILINE)
+    shell = ["sh", "-eu", "-c", script]
+    environment = {**os.environ, "BINARY": str(BINARY)}
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path, env=environment)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "group,dataset_index,record_index"
+    # Half of the thousand people are in both tables; typing errors cost some.
+    assert 800 < len(lines) <= 1 + 2 * 500 + 20

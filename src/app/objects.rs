@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, owner};
 use crate::config::Settings;
-use crate::external::{PassOffice, TokenService, TokenSettings, UploadBucket};
+use crate::external::{CredentialIssuer, TokenService, TokenSettings, UploadBucket};
 use crate::http::{Bucket, ClientStore, Endpoint};
 use crate::objects::{Cache, CacheLimits, Kind, Location, Objects, Owner, S3Access, connect, files};
 use crate::runtime::clock::Clock;
@@ -129,12 +129,12 @@ fn behind_us(
         role: settings.objects_sts_role.clone().unwrap_or_default(),
         keys,
     };
-    let office = Arc::new(TokenService::new(token, Clock::system())?);
+    let issuer = Arc::new(TokenService::new(token, Clock::system())?);
     let address = address.unwrap_or_else(|| amazon("s3"));
     let (scheme, authority) = address.split_once("://").unwrap_or(("https", &address));
     let found = Address { endpoint: Endpoint::At(authority.to_ascii_lowercase()), secure: scheme == "https" };
     let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-    let external = external(settings, office, found, (bucket.to_owned(), prefix));
+    let external = external(settings, issuer, found, (bucket.to_owned(), prefix));
     Ok(Opened { objects, owner, uploads: Some(uploads), external: Some(external), own_endpoint: false })
 }
 
@@ -148,7 +148,7 @@ pub(super) struct Address {
 /// results with its key prefix.
 pub(super) fn external(
     settings: &Settings,
-    office: Arc<dyn PassOffice>,
+    issuer: Arc<dyn CredentialIssuer>,
     found: Address,
     download: (String, String),
 ) -> ClientStore {
@@ -166,7 +166,7 @@ pub(super) fn external(
         prefix: download.1,
         duration: Duration::from_secs(settings.download_duration_s),
     };
-    ClientStore { office, upload, download, foreign: settings.external_endpoints.clone() }
+    ClientStore { issuer, upload, download, foreign: settings.external_endpoints.clone() }
 }
 
 /// Waits until the object store is available, and logs the reason once.

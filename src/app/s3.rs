@@ -86,10 +86,10 @@ impl Own {
         // knows it.
         let beside = s3.ip().is_unspecified() || s3.ip() == api.ip();
         let endpoint = if beside { Endpoint::Beside(s3.port()) } else { Endpoint::At(s3.to_string()) };
-        let office = EndpointIssuer::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());
+        let issuer = EndpointIssuer::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());
         let found = Address { endpoint, secure };
         let download = (settings.download_bucket.clone(), String::new());
-        (Some(uploads), Some(external(settings, Arc::new(office), found, download)))
+        (Some(uploads), Some(external(settings, Arc::new(issuer), found, download)))
     }
 
     /// Assembles the parts of the endpoint.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::coordinator::{Rules, Upkeep};
-use crate::external::{ClientFiles, ForeignStores, UploadBucket};
+use crate::external::{ClientFiles, ExternalStores, UploadBucket};
 use crate::http;
 use crate::linkage::similarity::Kernel;
 use crate::model::CleanupLimit;
@@ -68,7 +68,7 @@ pub(super) fn worker(
         kernel: kernel(settings),
         client_files: ClientFiles {
             bucket: uploads,
-            stores: ForeignStores::new(settings.external_endpoints.clone(), settings.body_bytes_max),
+            stores: ExternalStores::new(settings.external_endpoints.clone(), settings.body_bytes_max),
         },
     }
 }

@@ -12,7 +12,7 @@ use crate::edge::BasePath;
 use crate::edge::ProxyHeader;
 use crate::edge::rate_limit::Rate;
 use crate::edge::tls;
-use crate::external::ForeignEndpoints;
+use crate::external::ExternalEndpoints;
 use crate::http::Compress;
 use crate::http::Origins;
 use crate::linkage::similarity::KernelName;
@@ -187,7 +187,7 @@ settings! {
     /// Lifetime of credentials for uploads.
     upload_duration_s: u64 = "43_200", CREDENTIALS_S, alias "UPLOAD_OBJECT_STORE_STS_DURATION";
     /// Other object stores whose files uploads may name: hosts, and networks they may be in though not public.
-    external_endpoints: ForeignEndpoints = "", FOREIGN_ENDPOINTS;
+    external_endpoints: ExternalEndpoints = "", FOREIGN_ENDPOINTS;
     /// Bucket that results are downloaded from.
     download_bucket: String = "anonlink", BUCKET, alias "MINIO_BUCKET";
     /// Address of the object store for downloads; auto: as for uploads.

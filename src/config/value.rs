@@ -11,7 +11,7 @@ use crate::edge::BasePath;
 use crate::edge::ProxyHeader;
 use crate::edge::rate_limit::Rate;
 use crate::edge::tls;
-use crate::external::ForeignEndpoints;
+use crate::external::ExternalEndpoints;
 use crate::http::Compress;
 use crate::http::Origins;
 use crate::http::RESERVED_PATHS;
@@ -203,11 +203,11 @@ pub(super) const ENDPOINT_OR_AUTO: ValueType<Option<String>> = ValueType {
 };
 
 /// External object stores.
-pub(super) const FOREIGN_ENDPOINTS: ValueType<ForeignEndpoints> = ValueType {
+pub(super) const FOREIGN_ENDPOINTS: ValueType<ExternalEndpoints> = ValueType {
     placeholder: "ENDPOINTS",
     remedy: "hosts, with the port unless it is 443 (TLS) or 80, and networks, separated by commas, such as \
              s3.example.org,minio.lan:9000,10.1.0.0/16",
-    read: ForeignEndpoints::parse,
+    read: ExternalEndpoints::parse,
 };
 
 /// The name of a bucket.

@@ -13,7 +13,7 @@ use crate::runtime::clock::Timestamp;
 /// The rights of temporary credentials. Nothing else: no listing, no removal, no other path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The project it is for: the pass is void once that is deleted.
+    /// The project it is for: the credentials are void once that is deleted.
     pub project: ProjectId,
     /// The permission.
     pub permission: Permission,
@@ -36,7 +36,7 @@ pub enum Permission {
 
 /// Temporary credentials, as clients of S3 take them.
 #[derive(Clone)]
-pub struct Pass {
+pub struct TemporaryCredentials {
     /// Names the credentials.
     pub access_key_id: String,
     /// Signs requests.
@@ -48,9 +48,9 @@ pub struct Pass {
 }
 
 /// Says which credentials they are and nothing that would open anything.
-impl fmt::Debug for Pass {
+impl fmt::Debug for TemporaryCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass")
+        f.debug_struct("TemporaryCredentials")
             .field("access_key_id", &self.access_key_id)
             .field("expiration", &self.expiration)
             .finish_non_exhaustive()
@@ -59,21 +59,21 @@ impl fmt::Debug for Pass {
 
 /// The reason why no credentials are issued.
 #[derive(Debug, thiserror::Error)]
-pub enum NoPass {
-    /// The store knows no passes, or issues none to us. Another try finds the same: take another way.
+pub enum CredentialError {
+    /// The store issues no credentials to this server. Another try would end the same: use another way.
     #[error("the object store hands out no credentials: {0}")]
     Refused(String),
     /// The store did not answer. Worth another try after a pause.
     #[error("the object store's token service is unavailable")]
-    Away(#[source] Box<dyn StdError + Send + Sync>),
+    Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }
 
 /// An issuer of temporary credentials: this server for its own endpoint, or the store behind it.
 #[async_trait]
-pub trait PassOffice: Send + Sync {
-    /// A pass for what `grant` says.
+pub trait CredentialIssuer: Send + Sync {
+    /// Issues credentials with the rights of `grant`.
     ///
     /// # Errors
-    /// [`NoPass`], if the store that is to issue it does not.
-    async fn issue(&self, grant: &Grant) -> Result<Pass, NoPass>;
+    /// [`CredentialError`], if the store that is to issue it does not.
+    async fn issue(&self, grant: &Grant) -> Result<TemporaryCredentials, CredentialError>;
 }

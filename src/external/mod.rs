@@ -6,8 +6,8 @@ mod stores;
 mod token_service;
 mod upload_bucket;
 
-pub use credentials::{Grant, NoPass, Pass, PassOffice, Permission};
-pub use stores::{Endpoint as ForeignEndpoint, ForeignEndpoints, ForeignError, ForeignStores};
+pub use credentials::{CredentialError, CredentialIssuer, Grant, Permission, TemporaryCredentials};
+pub use stores::{Endpoint as ExternalEndpoint, ExternalEndpoints, ExternalStoreError, ExternalStores};
 pub use token_service::{TokenService, TokenSettings};
 pub use upload_bucket::{ClientFile, UploadBucket};
 
@@ -17,5 +17,5 @@ pub struct ClientFiles {
     /// The bucket that clients upload to, where there is one.
     pub bucket: Option<UploadBucket>,
     /// The stores of other providers that may be read.
-    pub stores: ForeignStores,
+    pub stores: ExternalStores,
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Grant, NoPass, Pass, PassOffice, Permission};
+use super::{CredentialError, CredentialIssuer, Grant, Permission, TemporaryCredentials};
 use crate::objects::Error;
 use crate::runtime::clock::{Clock, Timestamp};
 
@@ -68,7 +68,7 @@ impl TokenService {
         })
     }
 
-    async fn call(&self, form: String) -> Result<String, NoPass> {
+    async fn call(&self, form: String) -> Result<String, CredentialError> {
         let signed = self.sign(&form, self.clock.now());
         let request = self.client.post(self.endpoint.clone()).body(form);
         let request = signed.iter().fold(request, |request, (name, value)| request.header(*name, value));
@@ -114,27 +114,27 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-fn silence(error: reqwest::Error) -> NoPass {
-    NoPass::Away(error.without_url().into())
+fn silence(error: reqwest::Error) -> CredentialError {
+    CredentialError::Unavailable(error.without_url().into())
 }
 
 /// Maps an unsuccessful answer: ask later, or no credentials at all. A store
 /// without a token service takes the call for one of its own that it does not know.
-fn refusal(status: StatusCode, text: &str) -> NoPass {
+fn refusal(status: StatusCode, text: &str) -> CredentialError {
     let refusal = quick_xml::de::from_str::<Refusal>(text);
     let code = refusal.map_or_else(|_| "no reason given".to_owned(), |refusal| refusal.error.code);
     let later = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
         || matches!(code.as_str(), "Throttling" | "ThrottlingException" | "RequestLimitExceeded");
     let answer = format!("its token service answered {status}: {code}");
-    if later { NoPass::Away(answer.into()) } else { NoPass::Refused(answer) }
+    if later { CredentialError::Unavailable(answer.into()) } else { CredentialError::Refused(answer) }
 }
 
-async fn read(mut answer: reqwest::Response) -> Result<String, NoPass> {
+async fn read(mut answer: reqwest::Response) -> Result<String, CredentialError> {
     let mut text = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(silence)? {
         if text.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(NoPass::Refused("its token service answers without end".to_owned()));
+            return Err(CredentialError::Refused("its token service answers without end".to_owned()));
         }
         text.extend_from_slice(&chunk);
     }
@@ -142,8 +142,8 @@ async fn read(mut answer: reqwest::Response) -> Result<String, NoPass> {
 }
 
 #[async_trait]
-impl PassOffice for TokenService {
-    async fn issue(&self, grant: &Grant) -> Result<Pass, NoPass> {
+impl CredentialIssuer for TokenService {
+    async fn issue(&self, grant: &Grant) -> Result<TemporaryCredentials, CredentialError> {
         let mut form = String::new();
         let seconds = grant.duration.max(DURATION_MIN).as_secs().to_string();
         let mut add = |name: &str, value: &str| {
@@ -163,12 +163,13 @@ impl PassOffice for TokenService {
         add("RoleSessionName", &format!("entityd-{}", &grant.project.to_string()[..12]));
         let answer = self.call(form).await?;
         let answer: Answer = quick_xml::de::from_str(&answer)
-            .map_err(|_| NoPass::Refused("its token service answers something else".to_owned()))?;
+            .map_err(|_| CredentialError::Refused("its token service answers something else".to_owned()))?;
         let Credentials { access_key_id, secret_access_key, session_token, expiration } =
             answer.result.credentials;
-        let expiration: jiff::Timestamp =
-            expiration.parse().map_err(|_| NoPass::Refused("its token service names no end".to_owned()))?;
-        Ok(Pass {
+        let expiration: jiff::Timestamp = expiration
+            .parse()
+            .map_err(|_| CredentialError::Refused("its token service names no end".to_owned()))?;
+        Ok(TemporaryCredentials {
             access_key_id,
             secret_access_key: Zeroizing::new(secret_access_key),
             session_token: Zeroizing::new(session_token),
@@ -253,7 +254,7 @@ mod tests {
     #[test]
     fn a_store_without_a_token_service_is_not_asked_again_and_one_that_is_busy_is() {
         let is_refused = |status, text: &str| {
-            matches!(refusal(StatusCode::from_u16(status).unwrap(), text), NoPass::Refused(_))
+            matches!(refusal(StatusCode::from_u16(status).unwrap(), text), CredentialError::Refused(_))
         };
         let code = |code: &str| format!("<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>");
         for (status, text) in [(404, "Not Found"), (405, ""), (501, ""), (403, &code("AccessDenied"))] {

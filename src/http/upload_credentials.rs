@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::external::{
-    ForeignEndpoint, ForeignEndpoints, Grant, NoPass, Pass, PassOffice, Permission, UploadBucket,
+    CredentialError, CredentialIssuer, ExternalEndpoint, ExternalEndpoints, Grant, Permission,
+    TemporaryCredentials, UploadBucket,
 };
 use crate::linkage::encoding::json::FileRef;
 use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
@@ -19,13 +20,13 @@ use crate::telemetry::chain;
 #[derive(Clone)]
 pub struct ClientStore {
     /// Issues credentials.
-    pub office: Arc<dyn PassOffice>,
+    pub issuer: Arc<dyn CredentialIssuer>,
     /// The bucket for uploads.
     pub upload: Bucket,
     /// The bucket for downloads.
     pub download: Bucket,
     /// The external stores whose files an upload may name.
-    pub foreign: ForeignEndpoints,
+    pub foreign: ExternalEndpoints,
 }
 
 /// A bucket as clients see it.
@@ -79,9 +80,10 @@ pub(super) struct ObjectLocation {
     path: String,
 }
 
-impl From<Pass> for Credentials {
-    fn from(pass: Pass) -> Self {
-        let Pass { access_key_id, secret_access_key, session_token, expiration } = pass;
+impl From<TemporaryCredentials> for Credentials {
+    fn from(credentials: TemporaryCredentials) -> Self {
+        let TemporaryCredentials { access_key_id, secret_access_key, session_token, expiration } =
+            credentials;
         Self {
             access_key_id,
             secret_access_key: secret_access_key.to_string(),
@@ -91,12 +93,12 @@ impl From<Pass> for Credentials {
     }
 }
 
-impl From<NoPass> for Problem {
-    fn from(error: NoPass) -> Self {
+impl From<CredentialError> for Problem {
+    fn from(error: CredentialError) -> Self {
         tracing::warn!("no credentials for a client: {}", chain(&error));
         match error {
-            NoPass::Refused(_) => Problem::disabled(),
-            NoPass::Away(_) => Self::new(
+            CredentialError::Refused(_) => Problem::disabled(),
+            CredentialError::Unavailable(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the object store does not answer; try again, or post the data to /clks or /binaryclks",
             ),
@@ -111,7 +113,7 @@ impl ClientStore {
         project: ProjectId,
         party: u32,
         host: Option<&str>,
-    ) -> Result<(Credentials, ObjectLocation), NoPass> {
+    ) -> Result<(Credentials, ObjectLocation), CredentialError> {
         self.admit(&self.upload, Permission::Put, project, path(project, party), host).await
     }
 
@@ -121,7 +123,7 @@ impl ClientStore {
         project: ProjectId,
         key: &str,
         host: Option<&str>,
-    ) -> Result<(Credentials, ObjectLocation), NoPass> {
+    ) -> Result<(Credentials, ObjectLocation), CredentialError> {
         self.admit(&self.download, Permission::Get, project, key.to_owned(), host).await
     }
 
@@ -132,7 +134,7 @@ impl ClientStore {
         project: ProjectId,
         path: String,
         host: Option<&str>,
-    ) -> Result<(Credentials, ObjectLocation), NoPass> {
+    ) -> Result<(Credentials, ObjectLocation), CredentialError> {
         let path = format!("{}{path}", bucket.prefix);
         let grant = Grant {
             project,
@@ -141,10 +143,10 @@ impl ClientStore {
             path: path.clone(),
             duration: bucket.duration,
         };
-        let pass = self.office.issue(&grant).await?;
+        let credentials = self.issuer.issue(&grant).await?;
         let (endpoint, secure, bucket) =
             (bucket.endpoint.seen_from(host), bucket.secure, bucket.name.clone());
-        Ok((pass.into(), ObjectLocation { endpoint, secure, bucket, path }))
+        Ok((credentials.into(), ObjectLocation { endpoint, secure, bucket, path }))
     }
 
     /// Resolves an upload by reference to its files: files that the caller may have uploaded to our bucket,
@@ -209,7 +211,7 @@ fn not_listed() -> Problem {
 
 /// Returns the file in an external store, with the caller's credentials.
 fn foreign(
-    endpoint: &ForeignEndpoint,
+    endpoint: &ExternalEndpoint,
     file: FileRef,
 ) -> Result<(Box<ForeignFile>, Box<AccessKeys>), Problem> {
     let FileRef { bucket, path, keys, .. } = file;
@@ -262,9 +264,9 @@ mod tests {
     struct Closed;
 
     #[async_trait]
-    impl PassOffice for Closed {
-        async fn issue(&self, _: &Grant) -> Result<Pass, NoPass> {
-            Err(NoPass::Refused("closed".to_owned()))
+    impl CredentialIssuer for Closed {
+        async fn issue(&self, _: &Grant) -> Result<TemporaryCredentials, CredentialError> {
+            Err(CredentialError::Refused("closed".to_owned()))
         }
     }
 
@@ -278,9 +280,9 @@ mod tests {
             prefix: String::new(),
             duration: Duration::from_hours(12),
         };
-        let foreign = ForeignEndpoints::parse("s3.example.org,minio.lan:9000").unwrap();
+        let foreign = ExternalEndpoints::parse("s3.example.org,minio.lan:9000").unwrap();
         let (upload, download) = (bucket("uploads"), bucket("anonlink"));
-        ClientStore { office: Arc::new(Closed), upload, download, foreign }
+        ClientStore { issuer: Arc::new(Closed), upload, download, foreign }
     }
 
     fn file(bucket: &str, path: &str, endpoint: Option<&str>) -> FileRef {

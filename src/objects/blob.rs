@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cache::Kept;
+use super::cache::CachedFile;
 use super::mapping::Mapping;
 use super::{Error, Key, ObjectFile};
 
@@ -18,7 +18,7 @@ pub struct Blob {
     key: Key,
     bytes: Mapping,
     stamp: Stamp,
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<CachedFile>>,
 }
 
 /// Attributes that change when a file is changed from outside: device, inode, size, and time of the last write.
@@ -45,7 +45,7 @@ impl Blob {
 
     /// Returns the path of the cached copy, if the bytes are in one.
     pub(super) fn copy(&self) -> Option<&Path> {
-        self.kept.as_deref().map(Kept::path)
+        self.kept.as_deref().map(CachedFile::path)
     }
 
     /// The object they are from.

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use super::Key;
-use super::discreet::{Discreet, no_bucket};
+use super::redact::{Redacted, no_bucket};
 use crate::system::regular;
 
 /// An error of the object store.
@@ -81,7 +81,7 @@ impl From<io::Error> for Error {
 /// Of what a store answers the code is kept alone: its text may repeat access keys and signatures.
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        Self::Storage(Box::new(Discreet::from(error)))
+        Self::Storage(Box::new(Redacted::from(error)))
     }
 }
 

@@ -11,7 +11,7 @@
 mod blob;
 mod cache;
 mod checked;
-pub(crate) mod discreet;
+pub(crate) mod redact;
 mod error;
 pub mod keys;
 mod local;

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::cache::Kept;
+use super::cache::CachedFile;
 
 /// An object, opened. It stays readable after the object is removed.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct ObjectFile {
     file: io::Take<File>,
     size: u64,
     /// The cached file that this reads. It is not evicted while it has a reader.
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<CachedFile>>,
 }
 
 impl ObjectFile {
@@ -23,7 +23,7 @@ impl ObjectFile {
     }
 
     /// A copy that was kept: behind the object stands what is known of it.
-    pub(super) fn of_copy(file: File, kept: Arc<Kept>) -> Self {
+    pub(super) fn of_copy(file: File, kept: Arc<CachedFile>) -> Self {
         Self { file: file.take(kept.size()), size: kept.size(), kept: Some(kept) }
     }
 
@@ -36,7 +36,7 @@ impl ObjectFile {
         self.file.get_ref().metadata()
     }
 
-    pub(super) fn into_parts(self) -> (File, Option<Arc<Kept>>) {
+    pub(super) fn into_parts(self) -> (File, Option<Arc<CachedFile>>) {
         (self.file.into_inner(), self.kept)
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::policy::{Action, Policy};
 use super::session::{Keys, Session};
-use crate::external::{Grant, NoPass, Pass, PassOffice, Permission};
+use crate::external::{CredentialError, CredentialIssuer, Grant, Permission, TemporaryCredentials};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
@@ -26,8 +26,8 @@ impl EndpointIssuer {
 }
 
 #[async_trait]
-impl PassOffice for EndpointIssuer {
-    async fn issue(&self, grant: &Grant) -> Result<Pass, NoPass> {
+impl CredentialIssuer for EndpointIssuer {
+    async fn issue(&self, grant: &Grant) -> Result<TemporaryCredentials, CredentialError> {
         let action = match grant.permission {
             Permission::Put => Action::PutObject,
             Permission::Get => Action::GetObject,

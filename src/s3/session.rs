@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::Root;
 use super::policy::Policy;
-use crate::external::Pass;
+use crate::external::TemporaryCredentials;
 use crate::model::ProjectId;
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
@@ -95,7 +95,7 @@ impl Keys {
     }
 
     /// Makes credentials for a session.
-    pub fn issue(&self, session: &Session, entropy: &Entropy) -> Pass {
+    pub fn issue(&self, session: &Session, entropy: &Entropy) -> TemporaryCredentials {
         let access_key_id = format!("{PREFIX}{}", hex::encode_upper(entropy.bytes::<10>()));
         let secret_access_key = self.secret_of(&access_key_id).expect("the id is one of ours");
         let nonce: [u8; NONCE_LEN] = entropy.bytes();
@@ -109,7 +109,7 @@ impl Keys {
             .expect("a session is short");
         let token = [&[VERSION], &nonce[..], &sealed].concat();
         let session_token = Zeroizing::new(base64_simd::URL_SAFE_NO_PAD.encode_to_string(token));
-        Pass { access_key_id, secret_access_key, session_token, expiration: session.expires }
+        TemporaryCredentials { access_key_id, secret_access_key, session_token, expiration: session.expires }
     }
 
     /// Decrypts `token`, if it belongs to `access_key` and has not expired.

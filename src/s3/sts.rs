@@ -11,7 +11,7 @@ use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
 use super::policy::Policy;
 use super::session::{Keys, Session};
-use crate::external::Pass;
+use crate::external::TemporaryCredentials;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
@@ -43,7 +43,7 @@ impl Sts {
         Self { keys, clock, entropy, duration_max }
     }
 
-    fn assume_role(&self, body: &[u8]) -> Result<Pass, Refusal> {
+    fn assume_role(&self, body: &[u8]) -> Result<TemporaryCredentials, Refusal> {
         let call = read(body)?;
         let parameter = |name: &str| call.get(name).map(String::as_str).filter(|value| !value.is_empty());
         if parameter("Action") != Some("AssumeRole") {
@@ -87,8 +87,8 @@ fn read(body: &[u8]) -> Result<HashMap<String, String>, Refusal> {
     Ok(call)
 }
 
-fn granted(pass: &Pass, request_id: &str) -> String {
-    let Pass { access_key_id, secret_access_key, session_token, expiration } = pass;
+fn granted(credentials: &TemporaryCredentials, request_id: &str) -> String {
+    let TemporaryCredentials { access_key_id, secret_access_key, session_token, expiration } = credentials;
     let (secret_access_key, session_token) = (secret_access_key.as_str(), session_token.as_str());
     format!(
         concat!(
@@ -168,7 +168,7 @@ impl S3Route for Sts {
         let body = body.map_err(|_| s3_error!(EntityTooLarge, "The call is too long or was cut off."))?;
         let id = hex::encode(self.entropy.bytes::<8>());
         let (status, text) = match self.assume_role(&body) {
-            Ok(pass) => (StatusCode::OK, granted(&pass, &id)),
+            Ok(credentials) => (StatusCode::OK, granted(&credentials, &id)),
             Err(refusal) => (StatusCode::BAD_REQUEST, refused(&refusal, &id)),
         };
         let mut response = S3Response::with_status(Body::from(text), status);
@@ -192,7 +192,7 @@ mod tests {
         Sts::new(Arc::new(keys), clock, Entropy::seeded(1), Duration::from_hours(12))
     }
 
-    fn call(extra: &str) -> Result<Pass, Refusal> {
+    fn call(extra: &str) -> Result<TemporaryCredentials, Refusal> {
         sts().assume_role(format!("Action=AssumeRole&Version=2011-06-15{extra}").as_bytes())
     }
 
@@ -214,9 +214,11 @@ mod tests {
         let policy =
             r#"{"Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]}"#;
         let encoded: String = form_urlencoded::byte_serialize(policy.as_bytes()).collect();
-        let pass = call(&format!("&Policy={encoded}&RoleArn=any&RoleSessionName=any")).unwrap();
-        let session =
-            sts().keys.open(&pass.access_key_id, &pass.session_token, Timestamp::default()).unwrap();
+        let credentials = call(&format!("&Policy={encoded}&RoleArn=any&RoleSessionName=any")).unwrap();
+        let session = sts()
+            .keys
+            .open(&credentials.access_key_id, &credentials.session_token, Timestamp::default())
+            .unwrap();
         assert_eq!(session.policy, Some(Policy::parse(policy).unwrap()));
         assert_eq!(call("&Policy=%7B%7D").unwrap_err().0, "MalformedPolicyDocument");
         assert_eq!(call("&Policy=").unwrap_err().0, "MalformedPolicyDocument");

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use crate::coordinator;
-use crate::external::ForeignError;
+use crate::external::ExternalStoreError;
 use crate::linkage::encoding::layout;
 use crate::linkage::{pairs, similarity, solver};
 use crate::objects::{self, NotOurs};
@@ -111,11 +111,11 @@ impl From<NotOurs> for Error {
     }
 }
 
-impl From<ForeignError> for Error {
-    fn from(error: ForeignError) -> Self {
+impl From<ExternalStoreError> for Error {
+    fn from(error: ExternalStoreError) -> Self {
         match error {
-            ForeignError::Refused(why) => Self::Rejected(why),
-            ForeignError::Unavailable(why) => Self::failed(why),
+            ExternalStoreError::Refused(why) => Self::Rejected(why),
+            ExternalStoreError::Unavailable(why) => Self::failed(why),
         }
     }
 }

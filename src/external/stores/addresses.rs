@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use ipnet::{IpNet, Ipv6Net};
 use tokio::net::lookup_host;
 
-use super::{Endpoint, ForeignEndpoints, ForeignError};
+use super::{Endpoint, ExternalEndpoints, ExternalStoreError};
 
 /// Networks whose addresses are not public: those that the special-purpose
 /// registries of IANA (RFC 6890 and after) do not call globally reachable, and multicast.
@@ -54,8 +54,8 @@ const WRAPPED: [(Ipv6Net, u32); 3] = [
 /// The address at which the store is asked: the first of its host's that may be connected to. Resolves once.
 pub(super) async fn resolve(
     endpoint: &Endpoint,
-    listed: &ForeignEndpoints,
-) -> Result<SocketAddr, ForeignError> {
+    listed: &ExternalEndpoints,
+) -> Result<SocketAddr, ExternalStoreError> {
     let found: Vec<IpAddr> = match endpoint.address() {
         Some(address) => vec![address],
         None => match lookup_host((endpoint.host(), endpoint.port())).await {
@@ -66,20 +66,20 @@ pub(super) async fn resolve(
                     "cannot resolve the name of an external object store: {error}"
                 );
                 let why = format!("the name `{}` of the object store cannot be resolved", endpoint.host());
-                return Err(ForeignError::Unavailable(why));
+                return Err(ExternalStoreError::Unavailable(why));
             }
         },
     };
     let admitted = found.into_iter().find(|address| may_connect(*address, listed));
     admitted.map(|address| SocketAddr::new(address, endpoint.port())).ok_or_else(|| {
-        ForeignError::Refused(format!(
+        ExternalStoreError::Refused(format!(
             "the object store `{endpoint}` is at an address that is not public; the operator may list its network in \
              --external-endpoints"
         ))
     })
 }
 
-fn may_connect(address: IpAddr, listed: &ForeignEndpoints) -> bool {
+fn may_connect(address: IpAddr, listed: &ExternalEndpoints) -> bool {
     let inner = unwrapped(address);
     is_public(inner) || listed.admits_private(inner)
 }
@@ -99,8 +99,8 @@ fn unwrapped(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn listed(text: &str) -> ForeignEndpoints {
-        ForeignEndpoints::parse(text).unwrap()
+    fn listed(text: &str) -> ExternalEndpoints {
+        ExternalEndpoints::parse(text).unwrap()
     }
 
     #[test]
@@ -145,6 +145,6 @@ mod tests {
         let endpoint = both.admit("localhost:9000", None).unwrap();
         assert!(resolve(&endpoint, &both).await.unwrap().ip().is_loopback());
         let name = listed("localhost:9000");
-        assert!(matches!(resolve(&endpoint, &name).await, Err(ForeignError::Refused(_))));
+        assert!(matches!(resolve(&endpoint, &name).await, Err(ExternalStoreError::Refused(_))));
     }
 }

@@ -7,7 +7,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
-use super::{Endpoint, ForeignError};
+use super::{Endpoint, ExternalStoreError};
 use crate::model::AccessKeys;
 
 /// Time limit for a connection to be made.
@@ -33,10 +33,10 @@ pub(super) fn connect(
     address: SocketAddr,
     bucket: &str,
     keys: &AccessKeys,
-) -> Result<AmazonS3, ForeignError> {
+) -> Result<AmazonS3, ExternalStoreError> {
     let broken = |error: &dyn std::error::Error| {
         tracing::warn!(host = endpoint.host(), "cannot make a client of an external object store: {error}");
-        ForeignError::Refused(format!("the object store `{endpoint}` cannot be asked for that bucket"))
+        ExternalStoreError::Refused(format!("the object store `{endpoint}` cannot be asked for that bucket"))
     };
     let scheme = if endpoint.is_secure() { "https" } else { "http" };
     let mut builder = AmazonS3Builder::new()

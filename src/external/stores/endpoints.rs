@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 /// The operator's list: hosts of stores, and networks of addresses that those may have although they are not
 /// public.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ForeignEndpoints {
+pub struct ExternalEndpoints {
     hosts: Vec<Host>,
     networks: Vec<IpNet>,
 }
@@ -29,7 +29,7 @@ pub struct Endpoint {
     secure: bool,
 }
 
-impl ForeignEndpoints {
+impl ExternalEndpoints {
     /// Reads hosts (`s3.example.org`, `192.0.2.7:9000`) and networks (`10.0.0.0/8`), separated by commas. A host
     /// without a port is meant with the usual one of its protocol alone.
     pub fn parse(text: &str) -> Option<Self> {
@@ -137,7 +137,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl Serialize for ForeignEndpoints {
+impl Serialize for ExternalEndpoints {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let hosts = self.hosts.iter().map(ToString::to_string);
         let listed: Vec<String> = hosts.chain(self.networks.iter().map(ToString::to_string)).collect();
@@ -152,20 +152,20 @@ mod tests {
     #[test]
     fn a_list_has_hosts_and_networks() {
         for good in ["", "s3.example.org", "a:9000, [fd00::1]:9000 ,10.0.0.0/8", "127.0.0.1:1,::1/128"] {
-            assert!(ForeignEndpoints::parse(good).is_some(), "{good}");
+            assert!(ExternalEndpoints::parse(good).is_some(), "{good}");
         }
         for bad in ["https://a", "a/b", "10.0.0.0/40", "user@a", "a:0", "a:99999", "a b", ":80", "fd00::1"] {
-            assert_eq!(ForeignEndpoints::parse(bad), None, "{bad}");
+            assert_eq!(ExternalEndpoints::parse(bad), None, "{bad}");
         }
         assert_eq!(
-            serde_json::to_value(ForeignEndpoints::parse("10.0.0.0/8, A.example:1").unwrap()).unwrap(),
+            serde_json::to_value(ExternalEndpoints::parse("10.0.0.0/8, A.example:1").unwrap()).unwrap(),
             "a.example:1,10.0.0.0/8"
         );
     }
 
     #[test]
     fn only_what_is_listed_may_be_asked() {
-        let listed = ForeignEndpoints::parse("a.example,b.example:9000,[fd00::1]:9,10.0.0.0/8").unwrap();
+        let listed = ExternalEndpoints::parse("a.example,b.example:9000,[fd00::1]:9,10.0.0.0/8").unwrap();
         let admits = |endpoint: &str, secure| listed.admit(endpoint, secure).is_some();
         for (endpoint, secure) in [
             ("a.example", None),

@@ -3,12 +3,12 @@
 
 use super::Endpoint;
 use crate::objects::Error;
-use crate::objects::discreet::code;
+use crate::objects::redact::code;
 use crate::telemetry::chain;
 
 /// The reason why a file in a store of another provider cannot be opened. The text is for people, and names no secret.
 #[derive(Debug, thiserror::Error)]
-pub enum ForeignError {
+pub enum ExternalStoreError {
     /// Another try would end the same way.
     #[error("{0}")]
     Refused(String),
@@ -17,27 +17,31 @@ pub enum ForeignError {
     Unavailable(String),
 }
 
-pub(super) fn no_file(path: &str) -> ForeignError {
-    ForeignError::Refused(format!("there is no file `{path}` in the object store that the upload names"))
+pub(super) fn no_file(path: &str) -> ExternalStoreError {
+    ExternalStoreError::Refused(format!(
+        "there is no file `{path}` in the object store that the upload names"
+    ))
 }
 
 /// Maps the store's error for a request of the file.
-pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Error) -> ForeignError {
+pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Error) -> ExternalStoreError {
     use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
     let text = chain(error);
     let code = code(&text);
     match (error, code) {
         (NotFound { .. }, _) => no_file(path),
-        (PermissionDenied { .. } | Unauthenticated { .. }, code) => ForeignError::Refused(format!(
+        (PermissionDenied { .. } | Unauthenticated { .. }, code) => ExternalStoreError::Refused(format!(
             "the object store `{endpoint}` does not give the file `{path}` for the credentials of the upload ({})",
             code.unwrap_or("AccessDenied")
         )),
-        (_, Some(code)) if !is_passing(code) => ForeignError::Refused(format!(
+        (_, Some(code)) if !is_passing(code) => ExternalStoreError::Refused(format!(
             "the object store `{endpoint}` does not give the file `{path}`: {code}"
         )),
         (_, code) => {
             let code = code.unwrap_or("no answer that can be used");
-            ForeignError::Unavailable(format!("the object store `{endpoint}` cannot be read from: {code}"))
+            ExternalStoreError::Unavailable(format!(
+                "the object store `{endpoint}` cannot be read from: {code}"
+            ))
         }
     }
 }
@@ -70,19 +74,19 @@ mod tests {
     fn nothing_but_the_code_is_repeated() {
         let body = "<Error><Code>SignatureDoesNotMatch</Code><StringToSign>secret</StringToSign></Error>";
         let error = object_store::Error::PermissionDenied { path: "p".to_owned(), source: body.into() };
-        let endpoint = super::super::ForeignEndpoints::parse("a:1").unwrap().admit("a:1", None).unwrap();
+        let endpoint = super::super::ExternalEndpoints::parse("a:1").unwrap().admit("a:1", None).unwrap();
         let said = opening(&endpoint, "p", &error).to_string();
         assert!(said.contains("SignatureDoesNotMatch") && !said.contains("secret"), "{said}");
     }
 
     #[test]
     fn a_store_that_is_busy_is_asked_again() {
-        let endpoint = super::super::ForeignEndpoints::parse("a:1").unwrap().admit("a:1", None).unwrap();
+        let endpoint = super::super::ExternalEndpoints::parse("a:1").unwrap().admit("a:1", None).unwrap();
         let said = |body: &'static str| {
             opening(&endpoint, "p", &object_store::Error::Generic { store: "S3", source: body.into() })
         };
-        assert!(matches!(said("<Code>SlowDown</Code>"), ForeignError::Unavailable(_)));
-        assert!(matches!(said("connection refused"), ForeignError::Unavailable(_)));
-        assert!(matches!(said("<Code>ExpiredToken</Code>"), ForeignError::Refused(_)));
+        assert!(matches!(said("<Code>SlowDown</Code>"), ExternalStoreError::Unavailable(_)));
+        assert!(matches!(said("connection refused"), ExternalStoreError::Unavailable(_)));
+        assert!(matches!(said("<Code>ExpiredToken</Code>"), ExternalStoreError::Refused(_)));
     }
 }

@@ -1,6 +1,6 @@
 //! Files in S3 stores of other people, read with the keys that came with the upload that names them.
 //!
-//! Only stores that the operator has [listed](ForeignEndpoints) are asked. A name is resolved once; the address that it
+//! Only stores that the operator has [listed](ExternalEndpoints) are asked. A name is resolved once; the address that it
 //! has then is checked, and is the one that is connected to. Redirections are not followed, no proxy is asked, and a
 //! store that sends nothing for a minute is given up.
 
@@ -13,36 +13,40 @@ use object_store::path::Path;
 use object_store::{GetResult, ObjectStoreExt};
 use tokio::runtime::Handle;
 
-pub use endpoints::{Endpoint, ForeignEndpoints};
-pub use error::ForeignError;
+pub use endpoints::{Endpoint, ExternalEndpoints};
+pub use error::ExternalStoreError;
 
 use super::ClientFile;
 use crate::model::{AccessKeys, ForeignFile};
 
 /// The stores of other people that files are read from. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct ForeignStores {
-    endpoints: ForeignEndpoints,
+pub struct ExternalStores {
+    endpoints: ExternalEndpoints,
     bytes_max: u64,
 }
 
-impl ForeignStores {
+impl ExternalStores {
     /// The listed stores; files larger than `bytes_max` are not read.
-    pub const fn new(endpoints: ForeignEndpoints, bytes_max: u64) -> Self {
+    pub const fn new(endpoints: ExternalEndpoints, bytes_max: u64) -> Self {
         Self { endpoints, bytes_max }
     }
 
     /// Opens a file.
     ///
     /// # Errors
-    /// [`ForeignError`]; when the file is read, [`Error::Foreign`](crate::objects::Error::Foreign).
+    /// [`ExternalStoreError`]; when the file is read, [`Error::Foreign`](crate::objects::Error::Foreign).
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub async fn open(&self, file: &ForeignFile, keys: &AccessKeys) -> Result<ClientFile, ForeignError> {
+    pub async fn open(
+        &self,
+        file: &ForeignFile,
+        keys: &AccessKeys,
+    ) -> Result<ClientFile, ExternalStoreError> {
         let endpoint = self.endpoints.admit(&file.endpoint, Some(file.secure));
         let endpoint = endpoint.ok_or_else(|| {
-            ForeignError::Refused(format!(
+            ExternalStoreError::Refused(format!(
                 "the server does not read from the object store `{}` any more (--external-endpoints)",
                 file.endpoint
             ))
@@ -56,11 +60,11 @@ impl ForeignStores {
         Ok(ClientFile::new(found, Handle::current(), move |error| error::reading(&host, &error)))
     }
 
-    fn require_fit(&self, found: &GetResult, path: &str) -> Result<(), ForeignError> {
+    fn require_fit(&self, found: &GetResult, path: &str) -> Result<(), ExternalStoreError> {
         if found.meta.size > self.bytes_max {
             let (size, max) = (found.meta.size, self.bytes_max);
             let why = format!("the file `{path}` has {size} bytes; this server reads {max} at most");
-            return Err(ForeignError::Refused(why));
+            return Err(ExternalStoreError::Refused(why));
         }
         Ok(())
     }

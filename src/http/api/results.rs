@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::edge::ClientIp;
 use crate::edge::PublicHost;
-use crate::external::NoPass;
+use crate::external::CredentialError;
 use crate::http::State;
 use crate::http::auth::{Caller, Role};
 use crate::http::problem::Problem;
@@ -99,11 +99,11 @@ async fn address(
     }
     match external.admit_download(project.id, file.as_str(), host).await {
         Ok((credentials, object)) => Ok(Some(Json(Address { credentials, object }).into_response())),
-        Err(refused @ NoPass::Refused(_)) => {
+        Err(refused @ CredentialError::Refused(_)) => {
             tracing::warn!("no credentials for a client: {refused}");
             Ok(None)
         }
-        Err(away @ NoPass::Away(_)) => Err(away.into()),
+        Err(away @ CredentialError::Unavailable(_)) => Err(away.into()),
     }
 }
 

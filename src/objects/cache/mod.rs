@@ -8,11 +8,11 @@
 //! goes when the run ends; what is read again comes once.
 
 mod file;
-mod keeper;
-mod shelf;
+mod read_through;
+mod index;
 #[cfg(test)]
 mod tests;
 
-pub use keeper::Cache;
-pub(super) use shelf::Kept;
-pub use shelf::Limits;
+pub(super) use index::CachedFile;
+pub use index::Limits;
+pub use read_through::Cache;

@@ -12,9 +12,9 @@ const CODE_CHARS_MAX: usize = 64;
 /// An error of a store, in one line that may be logged.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Discreet(String);
+pub(super) struct Redacted(String);
 
-impl From<object_store::Error> for Discreet {
+impl From<object_store::Error> for Redacted {
     fn from(error: object_store::Error) -> Self {
         let text = chain(&error);
         let refuses = matches!(
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_from_a_store_that_is_busy() {
-        let said = |error: object_store::Error| Discreet::from(error).to_string();
+        let said = |error: object_store::Error| Redacted::from(error).to_string();
         let generic =
             |text: &str| object_store::Error::Generic { store: "S3", source: text.to_owned().into() };
         let text =

@@ -29,7 +29,7 @@ pub struct Limits {
 
 /// All copies, by key.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct CacheIndex {
     directory: PathBuf,
     limits: Limits,
     taken: Arc<AtomicU64>,
@@ -38,7 +38,7 @@ pub(super) struct Shelf {
 
 #[derive(Debug, Default)]
 struct Places {
-    kept: HashMap<Key, (Use, Arc<Kept>)>,
+    kept: HashMap<Key, (Use, Arc<CachedFile>)>,
     /// The same, the first to go in front.
     order: BTreeMap<Use, Key>,
     uses: u64,
@@ -53,7 +53,7 @@ type Use = (bool, u64);
 
 /// A cached file, or one that is still read. Its bytes count until the last reader closes it.
 #[derive(Debug)]
-pub(in crate::objects) struct Kept {
+pub(in crate::objects) struct CachedFile {
     pub(super) head: Head,
     path: PathBuf,
     _room: Room,
@@ -79,7 +79,7 @@ impl Drop for Room {
     }
 }
 
-impl Kept {
+impl CachedFile {
     /// Returns the path while the file is cached.
     pub(in crate::objects) fn path(&self) -> &Path {
         &self.path
@@ -124,14 +124,14 @@ pub(super) struct Turn {
 
 /// A turn, until this is dropped.
 pub(super) struct Queued<'a> {
-    shelf: &'a Shelf,
+    index: &'a CacheIndex,
     key: &'a Key,
     pub(super) turn: Arc<Turn>,
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut places = self.shelf.lock();
+        let mut places = self.index.lock();
         // One is the map's, one is ours.
         if Arc::strong_count(&self.turn) <= 2 {
             places.turns.remove(self.key);
@@ -139,11 +139,11 @@ impl Drop for Queued<'_> {
     }
 }
 
-impl Shelf {
+impl CacheIndex {
     /// Takes up what lies in `directory`, in the order of its last use; what is no copy is removed, and what is too
     /// much.
     pub(super) fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
-        let shelf =
+        let index =
             Self { directory: directory.to_owned(), limits, taken: Arc::default(), places: Mutex::default() };
         let mut found = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -155,19 +155,19 @@ impl Shelf {
             }
         }
         found.sort_unstable_by_key(|(used, number, ..)| (*used, *number));
-        let mut places = shelf.lock();
+        let mut places = index.lock();
         for (_, number, path, head) in found {
             places.next = places.next.max(number + 1);
-            let room = Room::take(&shelf.taken, head.bytes());
-            places.put(&Arc::new(Kept { head, path, _room: room }));
+            let room = Room::take(&index.taken, head.bytes());
+            places.put(&Arc::new(CachedFile { head, path, _room: room }));
         }
         drop(places);
-        shelf.make_room();
-        Ok(shelf)
+        index.make_room();
+        Ok(index)
     }
 
     /// The copy of `key`, used just now.
-    pub(super) fn find(&self, key: &Key) -> Option<Arc<Kept>> {
+    pub(super) fn find(&self, key: &Key) -> Option<Arc<CachedFile>> {
         let mut places = self.lock();
         let kept = Arc::clone(&places.kept.get(key)?.1);
         places.put(&kept);
@@ -175,7 +175,7 @@ impl Shelf {
     }
 
     /// The copy of `key`, without its being used.
-    pub(super) fn peek(&self, key: &Key) -> Option<Arc<Kept>> {
+    pub(super) fn peek(&self, key: &Key) -> Option<Arc<CachedFile>> {
         self.lock().kept.get(key).map(|(_, kept)| Arc::clone(kept))
     }
 
@@ -187,7 +187,7 @@ impl Shelf {
     /// Gets in line for `key`.
     pub(super) fn queue<'a>(&'a self, key: &'a Key) -> Queued<'a> {
         let turn = Arc::clone(self.lock().turns.entry(key.clone()).or_default());
-        Queued { shelf: self, key, turn }
+        Queued { index: self, key, turn }
     }
 
     /// Room for a copy of `key` that takes `bytes`: others go for it, those used longest ago first, but nothing that
@@ -235,11 +235,11 @@ impl Shelf {
         head: Head,
         room: Room,
         turn: &Turn,
-    ) -> io::Result<(File, Arc<Kept>)> {
+    ) -> io::Result<(File, Arc<CachedFile>)> {
         let mut places = self.lock();
         let path = self.directory.join(places.next.to_string());
         places.next += 1;
-        let kept = Arc::new(Kept { head, path, _room: room });
+        let kept = Arc::new(CachedFile { head, path, _room: room });
         let file = if turn.void.load(Ordering::Relaxed) {
             file.into_file()
         } else {
@@ -251,9 +251,9 @@ impl Shelf {
     }
 
     /// Drops a copy, if it is still the one that is kept.
-    pub(super) fn drop_copy(&self, kept: &Arc<Kept>) {
+    pub(super) fn drop_copy(&self, kept: &Arc<CachedFile>) {
         let mut places = self.lock();
-        let same = |(_, found): &(Use, Arc<Kept>)| Arc::ptr_eq(found, kept);
+        let same = |(_, found): &(Use, Arc<CachedFile>)| Arc::ptr_eq(found, kept);
         if places.kept.get(&kept.head.key).is_some_and(same) {
             places.remove(&kept.head.key);
         }
@@ -276,7 +276,7 @@ impl Shelf {
 
 impl Places {
     /// Puts a copy where those go that were used just now.
-    fn put(&mut self, kept: &Arc<Kept>) {
+    fn put(&mut self, kept: &Arc<CachedFile>) {
         self.uses += 1;
         let (key, used) = (kept.head.key.clone(), (kept.head.key.is_read_again(), self.uses));
         self.order.insert(used, key.clone());

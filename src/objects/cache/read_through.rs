@@ -10,7 +10,7 @@ use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tempfile::NamedTempFile;
 
 use super::file::{Head, Writer};
-use super::shelf::{Limits, Room, Shelf, Turn};
+use super::index::{CacheIndex, Limits, Room, Turn};
 use crate::objects::local::make_private_directory;
 use crate::objects::{Error, Key, ObjectFile, remote};
 use crate::system::open_files::patiently_async;
@@ -23,7 +23,7 @@ const ASKED_AT_ONCE: usize = 8;
 /// Copies of objects that lie beyond this machine, in a directory of it. They survive a restart.
 #[derive(Debug)]
 pub struct Cache {
-    shelf: Shelf,
+    index: CacheIndex,
     directory: Box<Path>,
 }
 
@@ -35,7 +35,7 @@ impl Cache {
     /// [`Error::Storage`].
     pub fn open(directory: &Path, limits: Limits) -> Result<Self, Error> {
         make_private_directory(directory)?;
-        Ok(Self { shelf: Shelf::open(directory, limits)?, directory: directory.into() })
+        Ok(Self { index: CacheIndex::open(directory, limits)?, directory: directory.into() })
     }
 
     /// Removes a directory of copies; no error if there is none. For a server that keeps none any more.
@@ -63,7 +63,7 @@ impl Cache {
         if let Some(found) = self.kept(store, key).await? {
             return Ok(found);
         }
-        let queued = self.shelf.queue(key);
+        let queued = self.index.queue(key);
         let _turn = queued.turn.lock.lock().await;
         // An earlier reader may have fetched it.
         if let Some(found) = self.kept(store, key).await? {
@@ -75,12 +75,12 @@ impl Cache {
 
     /// The copy of `key`, if there is one, the store still has the same, and all bytes are as they were.
     async fn kept(&self, store: &dyn ObjectStore, key: &Key) -> Result<Option<ObjectFile>, Error> {
-        let Some(kept) = self.shelf.find(key) else { return Ok(None) };
+        let Some(kept) = self.index.find(key) else { return Ok(None) };
         let found = store.head(&key.path()).await.map_err(|error| Error::from_store(key, error));
         match found {
             Ok(found) if is_same(&kept.head, &found) => {}
             Ok(_) | Err(Error::Missing { .. }) => {
-                self.shelf.drop_copy(&kept);
+                self.index.drop_copy(&kept);
                 return found.map(|_| None);
             }
             Err(error) => return Err(error),
@@ -95,7 +95,7 @@ impl Cache {
                 tracing::warn!(%key, "a cached object cannot be read; it is fetched again: {error}");
             }
         }
-        self.shelf.drop_copy(&kept);
+        self.index.drop_copy(&kept);
         Ok(None)
     }
 
@@ -118,7 +118,7 @@ impl Cache {
         match self.save(found, partial, head, room, turn).await {
             Err(error @ Error::Full(_)) => {
                 tracing::warn!("the disk is full, and the object cache is emptied: {}", chain(&error));
-                self.shelf.clear();
+                self.index.clear();
                 remote::download(store, key, patiently_async(|| ready(tempfile::tempfile_in(staging))).await?)
                     .await
             }
@@ -130,7 +130,7 @@ impl Cache {
     fn place(&self, key: &Key, found: &ObjectMeta) -> Option<(NamedTempFile, Head, Room)> {
         let etag = found.e_tag.clone().filter(|etag| !etag.is_empty())?;
         let head = Head { key: key.clone(), etag, size: found.size };
-        let room = self.shelf.reserve(key, head.bytes())?;
+        let room = self.index.reserve(key, head.bytes())?;
         match tempfile::Builder::new().prefix("partial-").tempfile_in(&self.directory) {
             Ok(partial) => Some((partial, head, room)),
             Err(error) => {
@@ -152,22 +152,22 @@ impl Cache {
         let mut writer = Writer::new(BufWriter::with_capacity(BUFFER_BYTES, partial));
         remote::receive(found, &head.key, &mut writer).await?;
         let partial = writer.finish(&head)?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let (mut file, kept) = self.shelf.keep(partial, head, room, turn)?;
+        let (mut file, kept) = self.index.keep(partial, head, room, turn)?;
         file.rewind()?;
         Ok(ObjectFile::of_copy(file, kept))
     }
 
     /// Drops the copies of these, and those that are still coming. Their files are gone when this returns. Blocks.
     pub(in crate::objects) fn forget(&self, these: impl Fn(&Key) -> bool) {
-        self.shelf.forget(these);
+        self.index.forget(these);
     }
 
     /// Drops the copies whose objects are gone, and as many as are too many by now; says which are gone. What the
     /// store does not answer for stays.
     pub(in crate::objects) async fn sweep(&self, store: &dyn ObjectStore) -> Vec<Key> {
-        self.shelf.make_room();
-        let asked = stream::iter(self.shelf.keys()).map(|key| async move {
-            let kept = self.shelf.peek(&key)?;
+        self.index.make_room();
+        let asked = stream::iter(self.index.keys()).map(|key| async move {
+            let kept = self.index.peek(&key)?;
             Some((store.head(&key.path()).await, kept))
         });
         let mut answers = asked.buffer_unordered(ASKED_AT_ONCE);
@@ -176,7 +176,7 @@ impl Cache {
             match answer {
                 Some((Ok(found), kept)) if is_same(&kept.head, &found) => {}
                 Some((Ok(_) | Err(object_store::Error::NotFound { .. }), kept)) => {
-                    self.shelf.drop_copy(&kept);
+                    self.index.drop_copy(&kept);
                     gone.push(kept.head.key.clone());
                 }
                 Some((Err(error), _)) => {

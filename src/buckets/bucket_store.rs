@@ -54,8 +54,8 @@ impl BucketStore {
             }
         }
         loop {
-            let query = UploadsQuery { prefix: prefix.to_owned(), after: None, max: PAGE };
-            let (uploads, _) = self.buckets.uploads(&self.bucket, query).await.map_err(failed)?;
+            let query = UploadsQuery { prefix: prefix.to_owned(), max: PAGE, ..UploadsQuery::default() };
+            let uploads = self.buckets.uploads(&self.bucket, query).await.map_err(failed)?.uploads;
             if uploads.is_empty() {
                 return Ok(count);
             }

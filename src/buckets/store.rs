@@ -12,7 +12,9 @@ use super::checksum::{Algorithm, Checksum};
 use super::contents::{Pieces, Source};
 use super::files::{Files, Number};
 use super::incoming::Stored;
-use super::index::{self, Completion, NewPart, NewUpload, Page, Part, Query, Upload, UploadsQuery};
+use super::index::{
+    self, Completion, NewPart, NewUpload, Page, Part, Query, Upload, UploadsPage, UploadsQuery,
+};
 use super::object::{Bucket, Condition, Head, Object};
 use super::pins::Pins;
 use super::strays::{self, Proof};
@@ -359,11 +361,11 @@ impl Buckets {
         self.index.read(move |index| index::parts(index, name.parts(), after, max)).await
     }
 
-    /// The uploads under way in a bucket, and whether there are more.
+    /// Returns a page of the uploads under way in a bucket.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`].
-    pub async fn uploads(&self, bucket: &str, query: UploadsQuery) -> Result<(Vec<Upload>, bool), Error> {
+    pub async fn uploads(&self, bucket: &str, query: UploadsQuery) -> Result<UploadsPage, Error> {
         let bucket = bucket.to_owned();
         self.index.read(move |index| index::uploads(index, &bucket, &query)).await
     }

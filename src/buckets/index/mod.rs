@@ -13,7 +13,7 @@ pub(super) use names::{bucket, buckets, create, remove};
 pub(super) use objects::{New, Stored, delete, find, pieces, put, small};
 pub(super) use page::page;
 pub use page::{Entry, Page, Query};
-pub use uploads::{Asked, Completion, Part, Upload, UploadsQuery};
+pub use uploads::{Asked, Completion, Part, Upload, UploadsPage, UploadsQuery};
 pub(super) use uploads::{
     NewPart, NewUpload, abandoned, abort, complete, count_parts, page_of_parts, part, parts, start, uploads,
 };

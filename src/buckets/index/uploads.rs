@@ -97,8 +97,45 @@ pub struct UploadsQuery {
     pub prefix: String,
     /// The key and the token after which the page begins; without a token, after all uploads of that key.
     pub after: Option<(String, Option<String>)>,
-    /// The most uploads in it.
+    /// True if keys that begin with that key are left out too: it was shown as a common prefix.
+    pub past_prefix: bool,
+    /// Keys that are alike up to this text, behind the prefix, are shown as one common prefix.
+    pub delimiter: Option<String>,
+    /// The most uploads and common prefixes in it.
     pub max: u32,
+}
+
+/// A page of uploads and common prefixes.
+#[derive(Debug, Default)]
+pub struct UploadsPage {
+    /// The uploads, by key and age.
+    pub uploads: Vec<Upload>,
+    /// The common prefixes, in order.
+    pub prefixes: Vec<String>,
+    /// The key, or common prefix, and the token of the last entry.
+    pub last: Option<(String, Option<String>)>,
+    /// True if there are more.
+    pub more: bool,
+}
+
+impl UploadsQuery {
+    /// Returns the common prefix that stands for `key`, if there is one.
+    fn common_prefix<'key>(&self, key: &'key str) -> Option<&'key str> {
+        let delimiter = self.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty())?;
+        let at = key[self.prefix.len()..].find(delimiter)?;
+        Some(&key[..self.prefix.len() + at + delimiter.len()])
+    }
+
+    /// Returns true if the page before has shown the key as part of a common prefix.
+    fn was_shown(&self, key: &str) -> bool {
+        self.past_prefix && self.after.as_ref().is_some_and(|(marker, _)| key.starts_with(marker))
+    }
+}
+
+impl UploadsPage {
+    fn is_full(&self, max: u32) -> bool {
+        self.uploads.len() + self.prefixes.len() >= max as usize
+    }
 }
 
 pub(in super::super) fn start(change: &Change<'_>, new: &NewUpload<'_>) -> Result<(), Error> {
@@ -154,12 +191,12 @@ pub(super) fn text(key: Vec<u8>) -> Result<String, Error> {
     String::from_utf8(key).map_err(|_| Error::Damaged("a key in the index is not text".to_owned()))
 }
 
-/// The uploads of a bucket by key and age, and whether there are more.
+/// Returns a page of the uploads of a bucket, by key and age.
 pub(in super::super) fn uploads(
     connection: &Connection,
     name: &str,
     query: &UploadsQuery,
-) -> Result<(Vec<Upload>, bool), Error> {
+) -> Result<UploadsPage, Error> {
     let (bucket, _) = bucket(connection, name)?;
     let (after, past) = match &query.after {
         Some((key, token)) => {
@@ -169,24 +206,35 @@ pub(in super::super) fn uploads(
     };
     let mut select = connection.prepare_cached(
         "SELECT id, token, key, started, head, algorithm, whole FROM uploads
-         WHERE bucket = ?1 AND key >= ?2 AND (key, id) > (?3, ?4) ORDER BY key, id LIMIT ?5",
+         WHERE bucket = ?1 AND key >= ?2 AND (key, id) > (?3, ?4) ORDER BY key, id",
     )?;
-    let wanted = i64::from(query.max) + 1;
     let rows = select
-        .query_map(params![bucket, query.prefix.as_bytes(), after.as_bytes(), past, wanted], |row| {
-            Ok(upload(row))
-        })?;
-    let mut found = Vec::new();
+        .query_map(params![bucket, query.prefix.as_bytes(), after.as_bytes(), past], |row| Ok(upload(row)))?;
+    let mut page = UploadsPage::default();
     for row in rows {
         let upload = row??;
         if !upload.key.starts_with(&query.prefix) {
             break;
         }
-        found.push(upload);
+        let prefix = query.common_prefix(&upload.key);
+        if query.was_shown(&upload.key)
+            || prefix.is_some() && prefix == page.prefixes.last().map(String::as_str)
+        {
+            continue;
+        }
+        if page.is_full(query.max) {
+            page.more = true;
+            break;
+        }
+        if let Some(prefix) = prefix {
+            page.last = Some((prefix.to_owned(), None));
+            page.prefixes.push(prefix.to_owned());
+        } else {
+            page.last = Some((upload.key.clone(), Some(upload.token.clone())));
+            page.uploads.push(upload);
+        }
     }
-    let more = found.len() > query.max as usize;
-    found.truncate(query.max as usize);
-    Ok((found, more))
+    Ok(page)
 }
 
 /// Adds a part, in the place of one with the same number; the number of the upload's data and the file replaced.

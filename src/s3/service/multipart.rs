@@ -1,10 +1,10 @@
 //! Multipart uploads.
 
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumAlgorithm, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CompletedPart, CreateMultipartUploadInput, CreateMultipartUploadOutput,
-    ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput, ListPartsOutput, MultipartUpload,
-    Part as Listed, UploadPartInput, UploadPartOutput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumAlgorithm, CommonPrefix,
+    CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, CreateMultipartUploadInput,
+    CreateMultipartUploadOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput,
+    ListPartsOutput, MultipartUpload, Part as Listed, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
@@ -12,11 +12,11 @@ use super::Service;
 use super::body_encoding::BodyEncoding;
 use super::checksums::{self, Claims, Fields, with_checksum, with_checksum_and_type};
 use super::convert::{condition, etag, refusal, timestamp};
-use super::list::{KeyEncoding, owner, page_size};
+use super::list::{KeyEncoding, is_prefix, owner, page_size};
 use super::object_headers::head_of;
 use super::put::receive;
 use crate::buckets::{
-    Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsQuery,
+    Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsPage, UploadsQuery,
 };
 
 /// The checksum that the parts of an upload are to have.
@@ -160,23 +160,28 @@ impl Service {
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
         let input = request.input;
-        if input.delimiter.as_ref().is_some_and(|delimiter| !delimiter.is_empty()) {
-            return Err(s3_error!(NotImplemented, "Uploads are listed without a delimiter."));
-        }
         let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
         let max = page_size(input.max_uploads)?;
         let token = input.upload_id_marker.clone().filter(|token| !token.is_empty());
         let after = input.key_marker.clone().filter(|key| !key.is_empty()).map(|key| (key, token));
-        let query = UploadsQuery { prefix: input.prefix.clone().unwrap_or_default(), after, max };
-        let (uploads, more) = self.buckets.uploads(&input.bucket, query).await.map_err(refusal)?;
-        let last = uploads.last().filter(|_| more);
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let past_prefix = after.as_ref().is_some_and(|(marker, token)| {
+            token.is_none() && is_prefix(marker, &prefix, input.delimiter.as_deref())
+        });
+        let query = UploadsQuery { prefix, after, past_prefix, delimiter: input.delimiter.clone(), max };
+        let page = self.buckets.uploads(&input.bucket, query).await.map_err(refusal)?;
+        let UploadsPage { uploads, prefixes, last, more } = page;
+        let (next_key, next_token) = last.filter(|_| more).unzip();
+        let prefixes = prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.encode(prefix)) });
         Ok(S3Response::new(ListMultipartUploadsOutput {
             bucket: Some(input.bucket),
             prefix: input.prefix.map(|prefix| encoding.encode(&prefix)),
             key_marker: Some(encoding.encode(&input.key_marker.unwrap_or_default())),
             upload_id_marker: input.upload_id_marker,
-            next_key_marker: last.map(|upload| encoding.encode(&upload.key)),
-            next_upload_id_marker: last.map(|upload| upload.token.clone()),
+            next_key_marker: next_key.map(|key| encoding.encode(&key)),
+            next_upload_id_marker: next_token.flatten(),
+            delimiter: encoding.encode_some(input.delimiter),
+            common_prefixes: Some(prefixes.collect()),
             max_uploads: Some(max.cast_signed()),
             is_truncated: Some(more),
             encoding_type: input.encoding_type,

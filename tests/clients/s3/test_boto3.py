@@ -132,6 +132,33 @@ def test_parts_in_any_order_copies_of_parts_and_listings_of_uploads(s3, bucket):
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_multipart_uploads_are_listed_with_a_delimiter(s3, bucket, size):
+    keys = ["a", "a/1", "a/2", "a/2", "b/c/d", "b/e", "b/e/f", "c", "c/"]
+    started = [(key, s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]) for key in keys]
+
+    def listed(**query):
+        uploads, prefixes = [], []
+        for page in s3.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, PaginationConfig={"PageSize": size}, **query
+        ):
+            found = page.get("Uploads", []) + page.get("CommonPrefixes", [])
+            assert len(found) <= size and len(found) == size or not page["IsTruncated"]
+            uploads += [(one["Key"], one["UploadId"]) for one in page.get("Uploads", [])]
+            prefixes += [one["Prefix"] for one in page.get("CommonPrefixes", [])]
+        return uploads, prefixes
+
+    uploads, prefixes = listed(Delimiter="/")
+    assert sorted(uploads) == sorted(one for one in started if "/" not in one[0])
+    assert prefixes == ["a/", "b/", "c/"]
+    uploads, prefixes = listed(Delimiter="/", Prefix="b/")
+    assert uploads == [one for one in started if one[0] == "b/e"] and prefixes == ["b/c/", "b/e/"]
+    uploads, prefixes = listed()
+    assert sorted(uploads) == sorted(started) and prefixes == []
+    for key, upload in started:
+        s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+
+
 def test_parts_that_are_too_small_and_uploads_that_are_aborted(s3, bucket):
     upload = {"Bucket": bucket, "Key": "k"}
     upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]

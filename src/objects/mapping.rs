@@ -55,10 +55,13 @@ impl Drop for Mapping {
     }
 }
 
-#[expect(unsafe_code, reason = "mapping a file is unsafe, because somebody may write to it or shorten it")]
+#[expect(
+    unsafe_code,
+    reason = "mapping a file is unsafe, because another process may write to it or shorten it"
+)]
 fn map(file: &File, size: usize) -> io::Result<Mmap> {
     // SAFETY: the file is an object, a copy of one that is kept, or a private temporary file, and `size` is not more
-    // than is in it. This program never writes to those again and unlinks them without shortening them. If somebody else
+    // than is in it. This program never writes to those again and unlinks them without shortening them. If another process
     // shortens one, the handler below keeps the bytes readable, and the mark on the mapping voids what was made of them.
     unsafe { MmapOptions::new().len(size).map(file) }
 }

@@ -8,7 +8,7 @@
 //! It is created if it is absent, read before each clean-up, and never replaced by a server with another identity unless
 //! the operator says so. Where a store can be reached by others, the mark is a lease that is renewed under a new nonce
 //! each time. The data directory remembers the last two nonces in `objects.lease`. A copy of the data directory knows the
-//! identity and not the nonce: it is refused while the lease lasts, and whoever finds a nonce that is not its own stops.
+//! identity and not the nonce: it is refused while the lease lasts, and a server that finds a nonce that is not its own stops.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -199,11 +199,11 @@ async fn staged_files_go_when_dropped_and_at_the_next_start() {
     assert_eq!(files(&spool), Vec::<PathBuf>::new());
     let mut left_by_crash = objects.stage().unwrap();
     left_by_crash.write_all(&[0; 4096]).unwrap();
-    fs::create_dir(spool.join("somebody")).unwrap();
-    fs::write(spool.join("somebody/else"), b"x").unwrap();
+    fs::create_dir(spool.join("stranger")).unwrap();
+    fs::write(spool.join("stranger/file"), b"x").unwrap();
     open(dir.path());
     // What is not ours stays.
-    assert_eq!(files(&spool), [spool.join("somebody/else")]);
+    assert_eq!(files(&spool), [spool.join("stranger/file")]);
 }
 
 #[tokio::test]

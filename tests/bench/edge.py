@@ -183,7 +183,7 @@ def nginx(folder, content):
     (static / "status").write_bytes(content)
     plain, tls = free_port(), free_port()
     pair = f"{folder}/data/tls/self-signed.pem"
-    # As root it would become somebody who may not use the folder.
+    # As root it would become a user that may not use the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     config = NGINX_CONFIG.format(user=user, folder=folder, plain=plain, tls=tls, pair=pair)
     Path(folder, "nginx.conf").write_text(config)

@@ -15,7 +15,7 @@ KEY = "a key that only the parties know"
 
 
 def mistyped(text, chance):
-    """The text as somebody else wrote it down: mostly the same, else with one letter wrong."""
+    """The text as another person wrote it down: mostly the same, else with one letter wrong."""
     if chance.random() > 0.3 or len(text) < 2:
         return text
     at = chance.randrange(len(text) - 1)

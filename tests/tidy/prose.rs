@@ -47,28 +47,18 @@ const PHRASES: [&str; 30] = [
 
 /// For each top module, and for tests and pages: the most docs that begin with one of [`OPENERS`],
 /// the most words of [`PEOPLE`], and the most of [`PHRASES`]. A number may only fall.
-const MOST: [(&str, [usize; 3]); 21] = [
-    ("app", [0, 0, 0]),
+const MOST: [(&str, [usize; 3]); 11] = [
     ("buckets", [0, 0, 1]),
-    ("cli", [0, 0, 0]),
-    ("config", [0, 0, 0]),
     ("coordinator", [1, 2, 5]),
-    ("edge", [0, 0, 0]),
-    ("encoder", [0, 0, 0]),
-    ("external", [0, 0, 0]),
-    ("http", [0, 0, 0]),
-    ("linkage", [6, 1, 0]),
+    ("linkage", [6, 0, 0]),
     ("metadata", [0, 1, 0]),
     ("model", [0, 1, 0]),
-    ("objects", [0, 7, 2]),
-    ("pages", [0, 10, 19]),
+    ("objects", [0, 0, 2]),
+    ("pages", [0, 0, 18]),
     ("queue", [2, 2, 1]),
-    ("runtime", [0, 0, 0]),
-    ("s3", [2, 1, 1]),
+    ("s3", [2, 0, 1]),
     ("system", [1, 0, 0]),
-    ("telemetry", [0, 0, 0]),
-    ("tests", [0, 13, 23]),
-    ("worker", [0, 0, 0]),
+    ("tests", [0, 3, 23]),
 ];
 
 #[test]
@@ -87,6 +77,11 @@ fn prose_is_plain() {
         }
     }
     println!("{}", total.row("all"));
+    assert!(total.openers * 100 < total.docs * 3, "3 % of the docs begin with a question word");
+    assert!(
+        total.people * 1_000 < total.comments,
+        "one comment line of a thousand speaks of nobody or somebody"
+    );
     if let Ok(module) = std::env::var("TIDY_SHOW") {
         println!("{}", figures().remove(&module).unwrap_or_default().places.join("\n"));
     }

@@ -27,7 +27,7 @@ impl Permutations {
     /// the stream is `ChaCha20` and the way from it to indices is fixed here.
     ///
     /// # Panics
-    /// If `groups` is not a solution for two datasets: whoever asks has checked the run's kind.
+    /// If `groups` is not a solution for two datasets: the caller has checked the run's kind.
     pub fn draw(groups: &Groups, seed: [u8; SEED_BYTES]) -> Self {
         let sizes: Vec<u32> = groups.dataset_sizes().collect();
         let [size_a, size_b] = sizes[..] else { panic!("permutations are for two datasets") };

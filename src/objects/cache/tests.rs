@@ -329,7 +329,7 @@ async fn copies_go_with_their_objects() {
     assert_eq!(place.files().len(), 3);
     let mapped = objects.blob(&matrix(0)).await.unwrap();
     assert_eq!(objects.delete_prefix(&keys::project(PROJECT)).await.unwrap().objects, 2);
-    assert_eq!(place.files().len(), 1, "a name goes at once, also of what somebody reads");
+    assert_eq!(place.files().len(), 1, "a name goes at once, also that of an open file");
     assert_eq!((&*mapped, objects.is_untouched(&mapped).await.unwrap()), (&b"bytes"[..], true));
     // Another process has removed it.
     place.store.inner.delete(&keys::matrix(OTHER, 0, 1).path()).await.unwrap();

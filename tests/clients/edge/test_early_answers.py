@@ -1,4 +1,4 @@
-"""Whoever sends a large body in vain sees the answer, not a broken connection: with curl and requests, in HTTP/1.1 and
+"""A client that sends a large body in vain sees the answer, not a broken connection: with curl and requests, in HTTP/1.1 and
 HTTP/2, with and without TLS, at the API, the S3 endpoint and the listener that redirects."""
 
 import contextlib

@@ -36,7 +36,7 @@ class Disk:
         return found.f_bavail * found.f_frsize
 
     def fill(self, but=0):
-        """Fills it, but for so many bytes, even if somebody makes room meanwhile."""
+        """Fills it, but for so many bytes, even if room is made meanwhile."""
         with self.ballast.open("ab", buffering=0) as ballast:
             while (left := self.free() - but) > 0:
                 try:

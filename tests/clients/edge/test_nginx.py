@@ -45,7 +45,7 @@ def nginx(folder, origin, setting, path="/"):
     """nginx in front of the server; gives its origin."""
     folder.mkdir()
     (port,) = free_ports(1)
-    # As root it would become somebody who may not use the folder.
+    # As root it would become a user that may not use the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     config = CONFIG.format(user=user, folder=folder, port=port, origin=origin, setting=setting, path=path)
     (folder / "nginx.conf").write_text(config)

@@ -1,4 +1,4 @@
-"""A store that hangs, stumbles, stays away or refuses: runs wait for it for a while, and everybody is told why."""
+"""A store that hangs, stumbles, stays away or refuses: runs wait for it for a while, and clients are told why."""
 
 import os
 import secrets
@@ -15,7 +15,7 @@ pytestmark = meets(Moto)
 
 ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
-# Longer than a request takes that a store answers at once, shorter than anybody's patience here.
+# Longer than a request takes that a store answers at once, shorter than all time limits here.
 SILENCE = ["--objects-timeout-ms", "2000"]
 
 

@@ -1,4 +1,4 @@
-"""Uploads that name files in an object store of somebody else: only where the operator has listed it, with the keys that
+"""Uploads that name files in an object store of another provider: only where the operator has listed it, with the keys that
 come with the upload, and without being led anywhere else. That store is another server of ours."""
 
 import contextlib

@@ -123,7 +123,7 @@ class Proxy(contextlib.AbstractContextManager):
                     self.wfile.write(data)
 
             def handle(self):
-                # Whoever gave up has closed the connection.
+                # The client that gave up has closed the connection.
                 with contextlib.suppress(OSError):
                     super().handle()
 

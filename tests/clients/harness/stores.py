@@ -19,7 +19,7 @@ BUCKETS = INTERNAL, UPLOADS = "internal", "uploads"
 # Beside the venv is what external_stores/package.json names.
 NODE = Path(sys.prefix).with_name("node") / "node_modules"
 START_S = 60
-# The mark of whom a store belongs to stays.
+# The owner's mark stays.
 MARK = "entityd/owner"
 EMPTY_S = 30
 

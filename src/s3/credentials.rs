@@ -88,6 +88,14 @@ pub enum Error {
         /// Characters at most.
         max: usize,
     },
+    /// The server's own file does not hold two keys.
+    #[error("{} is damaged: {cause}; restore it, or remove it to have new credentials made", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The fault of a key.
+        cause: Box<Self>,
+    },
     /// The file that holds it cannot be used.
     #[error(transparent)]
     File(#[from] secret::Error),
@@ -127,7 +135,8 @@ impl Root {
             text.split_once(' ').ok_or_else(|| secret::Error::Malformed { path: path.to_owned() })?;
         let root =
             Self { access_key: access_key.to_owned(), secret_key: Zeroizing::new(secret_key.to_owned()) };
-        Ok((root.checked()?, is_new))
+        let damaged = |cause| Error::Damaged { path: path.to_owned(), cause: Box::new(cause) };
+        Ok((root.checked().map_err(damaged)?, is_new))
     }
 
     fn checked(self) -> Result<Self, Error> {
@@ -181,6 +190,18 @@ mod tests {
         let (again, is_new) = Root::open(&Given::default(), &path, &entropy).unwrap();
         assert!(!is_new);
         assert_eq!((again.access_key, again.secret_key), (first.access_key, first.secret_key));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s3-root");
+        let entropy = Entropy::seeded(1);
+        Root::open(&Given::default(), &path, &entropy).unwrap();
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(&path, whole.trim_end().replacen(' ', " \u{7f}", 1)).unwrap();
+        let refused = Root::open(&Given::default(), &path, &entropy).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("s3-root is damaged: the S3 secret key must have"), "{refused}");
     }
 
     #[test]

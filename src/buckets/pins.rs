@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::files::{Files, Number};
@@ -62,7 +62,7 @@ impl Pins {
         let _open = self.0.gate.read();
         let found = look_up()?;
         let number = number(&found);
-        self.held().entry(number).or_default().readers += 1;
+        self.0.held.lock().entry(number).or_default().readers += 1;
         Ok((found, Pin { number, pins: self.clone() }))
     }
 
@@ -70,7 +70,7 @@ impl Pins {
     /// `gone` is notified when they are removed; it is dropped if a reader remains.
     pub(super) fn doom(&self, data: Number, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
         let closed = self.0.gate.write();
-        let mut held = self.held();
+        let mut held = self.0.held.lock();
         match held.get_mut(&data) {
             Some(held) => held.files.extend(files),
             None => self.remove(files, gone),
@@ -81,10 +81,6 @@ impl Pins {
     fn remove(&self, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
         // The thread ends after the last handle on it: this one.
         let _ = self.0.remover.send(Doomed { files, gone });
-    }
-
-    fn held(&self) -> MutexGuard<'_, HashMap<Number, Held>> {
-        self.0.held.lock()
     }
 }
 
@@ -97,7 +93,7 @@ pub(super) struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut all = self.pins.held();
+        let mut all = self.pins.0.held.lock();
         let Some(held) = all.get_mut(&self.number) else { return };
         held.readers -= 1;
         if held.readers == 0 {

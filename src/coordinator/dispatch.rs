@@ -10,7 +10,7 @@ use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
 use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::{chain, metrics};
 
-/// A job in a worker's hands.
+/// A job that a worker has claimed.
 #[derive(Clone, Debug)]
 pub struct Assignment {
     /// The hold on it.

@@ -1,7 +1,7 @@
-//! Where a run's story is told: an event comes in; one transaction and a list of jobs go out.
+//! The state machine of projects and runs: an event comes in; one transaction and a list of jobs go out.
 //!
-//! [`transition::next`] decides; [`Coordinator`] carries it out: for the doors (projects, uploads, runs) and for
-//! the hands (claims, heartbeats, reports), and pumps what follows from the outbox into the queue.
+//! [`transition::next`] decides; [`Coordinator`] carries it out: for clients (projects, uploads, runs) and for
+//! workers (claims, heartbeats, reports), and moves pending jobs from the outbox into the queue.
 
 mod cleanup;
 mod dispatch;

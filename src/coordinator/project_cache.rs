@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState};
@@ -30,7 +30,7 @@ pub(super) struct ProjectCache(Mutex<VecDeque<CachedProject>>);
 impl ProjectCache {
     /// The project with these of its runs as it was a moment ago, if it was read then.
     pub(super) fn recent(&self, id: ProjectId, runs: Runs) -> Option<Arc<ProjectState>> {
-        let mut kept = self.lock();
+        let mut kept = self.0.lock();
         kept.retain(|glance| glance.read.elapsed() < MOMENT);
         let found = kept.iter().find(|glance| glance.project.id == id && glance.runs == runs);
         found.map(|glance| Arc::clone(&glance.project))
@@ -38,7 +38,7 @@ impl ProjectCache {
 
     /// Remembers a project that was read just now.
     pub(super) fn keep(&self, project: ProjectState, runs: Runs) -> Arc<ProjectState> {
-        let mut kept = self.lock();
+        let mut kept = self.0.lock();
         kept.retain(|glance| glance.project.id != project.id || glance.runs != runs);
         if kept.len() == PROJECTS_MAX {
             kept.pop_front();
@@ -46,9 +46,5 @@ impl ProjectCache {
         let project = Arc::new(project);
         kept.push_back(CachedProject { read: Stopwatch::start(), runs, project: Arc::clone(&project) });
         project
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<CachedProject>> {
-        self.0.lock()
     }
 }

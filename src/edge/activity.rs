@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::timeouts::Timeouts;
@@ -85,7 +85,7 @@ impl Activity {
 
     fn sending(&self, request: u64, bytes: Option<usize>) {
         let since_ms = self.now_ms();
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         let place = waiting.iter().position(|piece| piece.request == request);
         match (place, bytes) {
             (Some(place), Some(bytes)) => return waiting[place] = Piece { request, since_ms, bytes },
@@ -138,7 +138,7 @@ impl Activity {
             allowed.saturating_sub(Duration::from_millis(now.saturating_sub(since)))
         };
         let (since, allowed) = if !self.is_idle() {
-            let waiting = self.waiting();
+            let waiting = self.waiting.lock();
             // Progress of other pieces does not excuse one that has stopped.
             let piece = |piece: &Piece| left(piece.since_ms, timeouts.for_bytes(piece.bytes));
             return waiting.iter().map(piece).min().map(|pieces| pieces.min(left(moved, timeouts.transfer)));
@@ -150,10 +150,6 @@ impl Activity {
             (moved, timeouts.idle)
         };
         Some(left(since, allowed))
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<Piece>> {
-        self.waiting.lock()
     }
 
     /// Returns the time since the connection began; never 0.
@@ -175,7 +171,7 @@ impl Drop for LingerGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.activity.waiting().retain(|piece| piece.request != self.request);
+        self.activity.waiting.lock().retain(|piece| piece.request != self.request);
         self.activity.under_way.fetch_sub(1, Ordering::Relaxed);
         self.activity.sent();
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::network::Network;
 
@@ -49,7 +49,7 @@ impl ConnectionLimiter {
     /// # Errors
     /// [`LimitReached`]; the connection does not count then.
     pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<ConnectionPermit, LimitReached> {
-        let mut counts = self.counts();
+        let mut counts = self.counts.lock();
         if counts.all >= self.all_max {
             return Err(LimitReached::Everywhere);
         }
@@ -61,10 +61,6 @@ impl ConnectionLimiter {
         }
         Ok(permit)
     }
-
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock()
-    }
 }
 
 impl ConnectionPermit {
@@ -74,7 +70,7 @@ impl ConnectionPermit {
     /// [`LimitReached::ForThisAddress`].
     pub fn identify(&mut self, address: IpAddr) -> Result<(), LimitReached> {
         let network = Network::of(address);
-        let mut counts = self.connection_limiter.counts();
+        let mut counts = self.connection_limiter.counts.lock();
         let count = counts.by_network.entry(network).or_default();
         if *count >= self.connection_limiter.per_network_max {
             return Err(LimitReached::ForThisAddress);
@@ -88,7 +84,7 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut counts = self.connection_limiter.counts();
+        let mut counts = self.connection_limiter.counts.lock();
         counts.all -= 1;
         let Some(network) = self.network else { return };
         if let Some(count) = counts.by_network.get_mut(&network) {
@@ -115,6 +111,6 @@ mod tests {
         assert_eq!(connection_limiter.enter(None).unwrap_err(), LimitReached::Everywhere);
         drop(first);
         let _fourth = connection_limiter.enter(address(1)).unwrap();
-        assert_eq!(connection_limiter.counts().by_network.len(), 2);
+        assert_eq!(connection_limiter.counts.lock().by_network.len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! The shelf's one trait.
+//! The trait of a metadata store.
 
 use std::collections::HashMap;
 

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tempfile::{NamedTempFile, TempPath};
 
 use super::blob::Stamp;
@@ -142,7 +142,7 @@ impl Local {
         let mut directories = Vec::new();
         let mut removed = Removed::default();
         remove_files(&top, &mut directories, &mut removed)?;
-        let mut durable = self.lock();
+        let mut durable = self.durable.lock();
         for directory in directories.iter().rev() {
             durable.remove(directory);
             remove_directory(directory)?;
@@ -154,7 +154,7 @@ impl Local {
 
     /// Removes `directory` and its parents as far as they are empty, and makes that durable.
     fn prune(&self, directory: &Path) -> io::Result<()> {
-        let mut durable = self.lock();
+        let mut durable = self.durable.lock();
         let mut left = directory;
         while left != self.root && remove_directory(left)? {
             durable.remove(left);
@@ -170,7 +170,7 @@ impl Local {
 
     /// Makes `directory` with its parents, on disk.
     fn make_directories(&self, directory: &Path) -> io::Result<()> {
-        let mut durable = self.lock();
+        let mut durable = self.durable.lock();
         if durable.contains(directory) {
             return Ok(());
         }
@@ -188,14 +188,10 @@ impl Local {
     }
 
     fn forget(&self, directory: &Path) {
-        let mut durable = self.lock();
+        let mut durable = self.durable.lock();
         for ancestor in directory.ancestors() {
             durable.remove(ancestor);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.durable.lock()
     }
 }
 

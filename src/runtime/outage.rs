@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::runtime::clock::Stopwatch;
 
@@ -17,7 +17,7 @@ pub struct OutageTimer(Mutex<Option<(Stopwatch, Duration)>>);
 impl OutageTimer {
     /// Records a failure; returns the length of the outage so far.
     pub fn record_failure(&self) -> Duration {
-        let mut latest = self.lock();
+        let mut latest = self.0.lock();
         let lasted =
             latest.map_or(Duration::ZERO, |(watch, lasted)| lasted + watch.elapsed().min(SILENCE_MAX));
         *latest = Some((Stopwatch::start(), lasted));
@@ -26,16 +26,12 @@ impl OutageTimer {
 
     /// Records a success; returns whether it ends an outage.
     pub fn record_success(&self) -> bool {
-        self.lock().take().is_some()
+        self.0.lock().take().is_some()
     }
 
     /// Returns whether the last attempt failed.
     pub fn is_failing(&self) -> bool {
-        self.lock().is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(Stopwatch, Duration)>> {
-        self.0.lock()
+        self.0.lock().is_some()
     }
 }
 

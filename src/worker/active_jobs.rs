@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::coordinator::Assignment;
@@ -121,13 +121,13 @@ impl ActiveJobs {
     /// Adds a job, until the returned guard is dropped.
     pub(super) fn take(self: &Arc<Self>, assignment: Assignment) -> ActiveJobGuard {
         let active = Arc::new(ActiveJob::new(assignment));
-        self.lock().insert(active.lease().clone(), Arc::clone(&active));
+        self.active.lock().insert(active.lease().clone(), Arc::clone(&active));
         ActiveJobGuard { active, active_jobs: Arc::clone(self) }
     }
 
     /// Returns the active jobs.
     pub(super) fn all(&self) -> Vec<Arc<ActiveJob>> {
-        self.lock().values().cloned().collect()
+        self.active.lock().values().cloned().collect()
     }
 
     /// Waits until no active job matches.
@@ -136,15 +136,11 @@ impl ActiveJobs {
             // Asked for before the look, so that no drop after it is missed.
             let mut dropped = std::pin::pin!(self.dropped.notified());
             dropped.as_mut().enable();
-            if !self.lock().values().any(|active| these(active.job())) {
+            if !self.active.lock().values().any(|active| these(active.job())) {
                 return;
             }
             dropped.await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Arc<ActiveJob>>> {
-        self.active.lock()
     }
 }
 
@@ -165,7 +161,7 @@ impl Deref for ActiveJobGuard {
 
 impl Drop for ActiveJobGuard {
     fn drop(&mut self) {
-        self.active_jobs.lock().remove(self.active.lease());
+        self.active_jobs.active.lock().remove(self.active.lease());
         self.active_jobs.dropped.notify_waiters();
     }
 }

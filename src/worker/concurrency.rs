@@ -1,4 +1,4 @@
-//! Which queues a crew serves, and how its hands are shared out among them.
+//! The queues that a worker serves, and the share of each in its concurrent jobs.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -97,7 +97,7 @@ impl Serialize for QueueSlots {
     }
 }
 
-/// The hands of a crew: at most so many jobs of each queue, and one less than all of these together, so that the
+/// The slots of a worker: at most so many jobs of each queue, and one less than all of these together, so that the
 /// queues' weights decide who gets the next one.
 #[derive(Debug)]
 pub(super) struct SlotPool {
@@ -145,7 +145,7 @@ impl SlotPool {
 
     /// The queues that a hand may serve, if one is free.
     fn free_queues(&self) -> Option<Vec<Share>> {
-        let busy = self.lock();
+        let busy = self.busy.lock();
         if busy.values().sum::<usize>() >= self.count {
             return None;
         }
@@ -159,7 +159,7 @@ impl SlotPool {
     /// A hand for a job of this queue; none, if no such job was asked for.
     pub(super) fn take(self: &Arc<Self>, queue: &QueueName) -> Option<SlotPermit> {
         let queue = self.queues.iter().find(|served| served.name == queue.as_str())?;
-        let mut busy = self.lock();
+        let mut busy = self.busy.lock();
         let all = busy.values().sum::<usize>();
         let taken = busy.entry(queue.name).or_default();
         if *taken >= usize::from(queue.slots) || all >= self.count {
@@ -168,15 +168,11 @@ impl SlotPool {
         *taken += 1;
         Some(SlotPermit { pool: Arc::clone(self), queue: queue.name })
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, usize>> {
-        self.busy.lock()
-    }
 }
 
 impl Drop for SlotPermit {
     fn drop(&mut self) {
-        if let Some(taken) = self.pool.lock().get_mut(self.queue) {
+        if let Some(taken) = self.pool.busy.lock().get_mut(self.queue) {
             *taken -= 1;
         }
         self.pool.freed.notify_waiters();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::Error;
@@ -50,12 +50,12 @@ impl<T: Mapped> OpenCache<T> {
         open: impl Future<Output = Result<T, Error>>,
     ) -> Result<Arc<T>, Error> {
         self.forget_changed(key).await?;
-        let value = self.lock().entry(key, self.capacity);
+        let value = self.entries.lock().entry(key, self.capacity);
         value.get_or_try_init(|| async { open.await.map(Arc::new) }).await.cloned()
     }
 
     async fn forget_changed(&self, key: &Key) -> Result<(), Error> {
-        let kept = self.lock().by_key.get(key).and_then(|entry| entry.value.get().cloned());
+        let kept = self.entries.lock().by_key.get(key).and_then(|entry| entry.value.get().cloned());
         let Some(value) = kept else { return Ok(()) };
         let blobs = value.blobs();
         let untouched = try_join_all(blobs.iter().map(|blob| self.objects.is_untouched(blob))).await;
@@ -69,15 +69,11 @@ impl<T: Mapped> OpenCache<T> {
 
     /// Drops the values whose keys match. Their disk space is freed once no job reads them.
     pub(super) fn forget(&self, matches: impl Fn(&Key) -> bool) {
-        self.lock().by_key.retain(|key, _| !matches(key));
+        self.entries.lock().by_key.retain(|key, _| !matches(key));
     }
 }
 
-impl<T> OpenCache<T> {
-    fn lock(&self) -> MutexGuard<'_, Entries<T>> {
-        self.entries.lock()
-    }
-}
+impl<T> OpenCache<T> {}
 
 /// Fails if the bytes that were read through `value` may not be those that are stored.
 pub(super) async fn confirm(objects: &Objects, value: &impl Mapped) -> Result<(), objects::Error> {
@@ -105,6 +101,6 @@ impl<T> Entries<T> {
 
 impl<T> fmt::Debug for OpenCache<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenCache").field("open", &self.lock().by_key.len()).finish_non_exhaustive()
+        f.debug_struct("OpenCache").field("open", &self.entries.lock().by_key.len()).finish_non_exhaustive()
     }
 }

@@ -72,7 +72,7 @@ impl BoundedState {
     pub(super) fn sweep(&self) {
         let now = self.now();
         for shard in &self.shards {
-            let mut shard = lock(shard);
+            let mut shard = shard.lock();
             shard.sweep(now);
             let room = shard.sweep_at;
             shard.cells.shrink_to(room);
@@ -106,7 +106,7 @@ impl BoundedState {
                 return Ok(answer);
             }
         }
-        let mut rest = lock(&self.rest);
+        let mut rest = self.rest.lock();
         let cell = rest.entry(kind).or_default();
         let (answer, full_at) = change(known(*cell))?;
         *cell = full_at.as_u64();
@@ -127,24 +127,24 @@ impl BoundedState {
             // If there were room, it would have an entry.
             shard.cells.get(&name).copied().or_else(|| (!shard.is_full()).then_some(0))
         });
-        let cell = found.unwrap_or_else(|| lock(&self.rest).get(&kind).copied().unwrap_or_default());
+        let cell = found.unwrap_or_else(|| self.rest.lock().get(&kind).copied().unwrap_or_default());
         change(known(cell)).map(|(answer, _)| answer)
     }
 
     fn shard(&self, name: u64) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[(name >> 32) as usize % SHARDS])
+        self.shards[(name >> 32) as usize % SHARDS].lock()
     }
 }
 
 #[cfg(test)]
 impl BoundedState {
     fn cells(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).cells.len()).sum()
+        self.shards.iter().map(|shard| shard.lock().cells.len()).sum()
     }
 
     fn bytes(&self) -> usize {
         // A bucket and its byte of control; seven eighths of the buckets are the capacity.
-        self.shards.iter().map(|shard| lock(shard).cells.capacity() / 7 * 8 * 17).sum()
+        self.shards.iter().map(|shard| shard.lock().cells.capacity() / 7 * 8 * 17).sum()
     }
 }
 
@@ -176,10 +176,6 @@ impl Shard {
 
 fn known(cell: u64) -> Option<Nanos> {
     (cell > 0).then(|| Nanos::new(cell))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }
 
 impl LimiterState {

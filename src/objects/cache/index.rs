@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::file::Head;
@@ -131,7 +131,7 @@ pub(super) struct Queued<'a> {
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut places = self.index.lock();
+        let mut places = self.index.places.lock();
         // One is the map's, one is ours.
         if Arc::strong_count(&self.turn) <= 2 {
             places.turns.remove(self.key);
@@ -155,7 +155,7 @@ impl CacheIndex {
             }
         }
         found.sort_unstable_by_key(|(used, number, ..)| (*used, *number));
-        let mut places = index.lock();
+        let mut places = index.places.lock();
         for (_, number, path, head) in found {
             places.next = places.next.max(number + 1);
             let room = Room::take(&index.taken, head.bytes());
@@ -168,7 +168,7 @@ impl CacheIndex {
 
     /// The copy of `key`, used just now.
     pub(super) fn find(&self, key: &Key) -> Option<Arc<CachedFile>> {
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         let kept = Arc::clone(&places.kept.get(key)?.1);
         places.put(&kept);
         Some(kept)
@@ -176,17 +176,17 @@ impl CacheIndex {
 
     /// The copy of `key`, without its being used.
     pub(super) fn peek(&self, key: &Key) -> Option<Arc<CachedFile>> {
-        self.lock().kept.get(key).map(|(_, kept)| Arc::clone(kept))
+        self.places.lock().kept.get(key).map(|(_, kept)| Arc::clone(kept))
     }
 
     /// The objects of which there are copies.
     pub(super) fn keys(&self) -> Vec<Key> {
-        self.lock().kept.keys().cloned().collect()
+        self.places.lock().kept.keys().cloned().collect()
     }
 
     /// Gets in line for `key`.
     pub(super) fn queue<'a>(&'a self, key: &'a Key) -> Queued<'a> {
-        let turn = Arc::clone(self.lock().turns.entry(key.clone()).or_default());
+        let turn = Arc::clone(self.places.lock().turns.entry(key.clone()).or_default());
         Queued { index: self, key, turn }
     }
 
@@ -196,7 +196,7 @@ impl CacheIndex {
         if bytes > self.limits.bytes_max {
             return None;
         }
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         let missing = self.missing(bytes);
         let victims = places.victims(missing, key.is_read_again())?;
         evict(&mut places, &victims);
@@ -205,7 +205,7 @@ impl CacheIndex {
 
     /// Removes as many copies as are too many for the bound or for the disk.
     pub(super) fn make_room(&self) {
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         let missing = self.missing(0);
         let victims = places.victims(missing, true).unwrap_or_else(|| places.idle());
         evict(&mut places, &victims);
@@ -213,7 +213,7 @@ impl CacheIndex {
 
     /// Removes all cached files that have no reader.
     pub(super) fn clear(&self) {
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         let idle = places.idle();
         evict(&mut places, &idle);
     }
@@ -236,7 +236,7 @@ impl CacheIndex {
         room: Room,
         turn: &Turn,
     ) -> io::Result<(File, Arc<CachedFile>)> {
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         let path = self.directory.join(places.next.to_string());
         places.next += 1;
         let kept = Arc::new(CachedFile { head, path, _room: room });
@@ -252,7 +252,7 @@ impl CacheIndex {
 
     /// Drops a copy, if it is still the one that is kept.
     pub(super) fn drop_copy(&self, kept: &Arc<CachedFile>) {
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         let same = |(_, found): &(Use, Arc<CachedFile>)| Arc::ptr_eq(found, kept);
         if places.kept.get(&kept.head.key).is_some_and(same) {
             places.remove(&kept.head.key);
@@ -261,16 +261,12 @@ impl CacheIndex {
 
     /// Drops all copies of these, and those that are still coming. Their files are gone when this returns.
     pub(super) fn forget(&self, these: impl Fn(&Key) -> bool) {
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         for (_, turn) in places.turns.iter().filter(|(key, _)| these(key)) {
             turn.void.store(true, Ordering::Relaxed);
         }
         let gone: Vec<Key> = places.kept.keys().filter(|key| these(key)).cloned().collect();
         gone.iter().for_each(|key| places.remove(key));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.places.lock()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -51,17 +51,13 @@ impl Readers {
     /// Reopens idle readers, and the others once they are idle.
     pub(super) fn renew(&self) {
         self.renewals.fetch_add(1, Ordering::AcqRel);
-        self.lock().iter_mut().for_each(|connection| renew(connection, &self.path));
+        self.idle.lock().iter_mut().for_each(|connection| renew(connection, &self.path));
     }
 
     /// Closes those that are idle now, and the others once they are.
     pub(super) fn close(&self) {
         self.turns.close();
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock()
+        self.idle.lock().clear();
     }
 
     /// Waits for a reader.
@@ -85,7 +81,7 @@ impl Readers {
 
     fn lend(self: &Arc<Self>, turn: OwnedSemaphorePermit) -> Result<Reader, Error> {
         let renewals = self.renewals.load(Ordering::Acquire);
-        let connection = self.lock().pop();
+        let connection = self.idle.lock().pop();
         let connection = Some(connection.ok_or(Error::Busy)?);
         Ok(Reader { connection, renewals, home: Arc::clone(self), _turn: turn })
     }
@@ -131,7 +127,7 @@ impl Drop for Reader {
         {
             renew(connection, &self.home.path);
         }
-        let mut idle = self.home.lock();
+        let mut idle = self.home.idle.lock();
         idle.extend(self.connection.take());
         if self.home.turns.is_closed() {
             idle.clear();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Error;
 use super::open_cache::{Mapped, OpenCache};
 use crate::linkage::encoding::layout::Damage;
-use crate::linkage::similarity::tile::{Part, Plan, PlanHeader};
+use crate::linkage::similarity::plan::{Part, Plan, PlanHeader};
 use crate::model::{ProjectId, RunId};
 use crate::objects::{Blob, Key, Objects, keys};
 

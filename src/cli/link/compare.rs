@@ -13,7 +13,7 @@ use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
 use crate::linkage::pairs::{self, PAIRS_BUFFERED, Reader};
-use crate::linkage::similarity::tile::{self, Entry, Part, Plan};
+use crate::linkage::similarity::plan::{self, Entry, Part, Plan};
 use crate::linkage::similarity::{self, Compared, Job, Kernel, Sides, TuningCell};
 use crate::model::Threshold;
 use crate::objects::Blob;
@@ -74,7 +74,7 @@ impl Comparison<'_> {
     fn plan(&self, parties: &[Party], workspace: &Workspace) -> Result<Blob, Failure> {
         let directories = parties.iter().map(Party::directory).collect::<Result<_, _>>().or_fail()?;
         let mut file = workspace.stage().or_fail()?;
-        tile::plan(directories, self.threshold, NonZeroU64::MAX, workspace, &mut file).or_fail()?;
+        plan::build(directories, self.threshold, NonZeroU64::MAX, workspace, &mut file).or_fail()?;
         workspace.plan(file).or_fail()
     }
 

@@ -6,7 +6,7 @@ use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
 use crate::linkage::encoding::layout::{self, Dataset, Directory, Header, Index};
-use crate::linkage::similarity::tile::Stored;
+use crate::linkage::similarity::plan::Stored;
 use crate::objects::{self, Blob};
 
 /// A dataset that is ready to be compared.

@@ -3,14 +3,14 @@
 //! [`search()`] looks at two lists of records, [`compare()`] at all tiles of a part of a run.
 
 pub mod dice;
-pub mod tile;
+pub mod plan;
 
 mod error;
 mod footprint;
 mod hit;
 mod kernel;
 mod rows;
-mod row_tile;
+mod tile;
 mod columns;
 mod decision;
 mod pace;
@@ -31,8 +31,8 @@ pub use error::Error;
 pub use hit::Hit;
 pub use kernel::{Kernel, Name as KernelName, Unavailable};
 pub use pace::expected_per_second;
-pub use row_tile::Tile;
 pub use rows::Rows;
 pub use search::search;
 pub use sides::Sides;
+pub use tile::Tile;
 pub use tuning::{Tuning, TuningCell};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::decision::Decision;
 use super::kernel::{BLOCK_ROWS, Block, Bytes, Candidate, Kernel, RowWords, WordBlock};
 use super::packed::{Form, LaneBits, LaneSide, RowSide};
-use super::row_tile::Tile;
 use super::rows::Rows;
 use super::sides::{Key, Sides};
+use super::tile::Tile;
 use super::tuning::Tuning;
 use super::{Error, Hit};
 

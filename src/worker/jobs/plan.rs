@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::linkage::encoding::layout::Directory;
-use crate::linkage::similarity::tile::{self, LargestBlocks, Plan, Planned};
+use crate::linkage::similarity::plan::{self, LargestBlocks, Plan, Planned};
 use crate::model::{Outcome, RunId, Threshold};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
@@ -105,13 +105,13 @@ impl PlanTask {
         let directories = self.directories()?;
         let scratch = Cancellable::new(self.objects.clone(), &self.active);
         let mut plan = Cancellable::new(self.objects.stage()?, &self.active);
-        let planned = tile::plan(directories, self.threshold, aim, &scratch, &mut plan)?;
+        let planned = plan::build(directories, self.threshold, aim, &scratch, &mut plan)?;
         Ok((planned, plan.into_inner()))
     }
 
     /// The largest blocks of a plan that another attempt has published.
     fn largest_blocks(&self) -> Result<LargestBlocks, Error> {
-        Ok(tile::largest_blocks(self.directories()?)?)
+        Ok(plan::largest_blocks(self.directories()?)?)
     }
 
     fn directories(&self) -> Result<Vec<Directory<impl Read>>, Error> {

@@ -40,14 +40,14 @@ mod build;
 mod cut;
 mod entry;
 mod largest;
-mod plan;
+mod layout;
 mod stored;
 
 #[cfg(test)]
 mod tests;
 
-pub use build::{Planned, largest_blocks, plan};
+pub use build::{Planned, build, largest_blocks};
 pub use entry::Entry;
 pub use largest::LargestBlocks;
-pub use plan::{Dataset, Part, Plan, PlanHeader};
+pub use layout::{Dataset, Part, Plan, PlanHeader};
 pub use stored::Stored;

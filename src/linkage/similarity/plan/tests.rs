@@ -40,7 +40,7 @@ fn index(records: u32, encoding_bytes: u32, blocks: Option<&Blocks>) -> Vec<u8> 
 fn planned(indexes: &[Vec<u8>], aim: u64) -> Result<Vec<u8>, layout::Error> {
     let directories = indexes.iter().map(|index| Directory::open(&**index).unwrap()).collect();
     let mut out = Vec::new();
-    let planned = plan(directories, threshold(), NonZeroU64::new(aim).unwrap(), &Memory, &mut out)?;
+    let planned = build(directories, threshold(), NonZeroU64::new(aim).unwrap(), &Memory, &mut out)?;
     assert_eq!(planned.largest.clone().into_comparisons(), largest(indexes));
     let parsed = Plan::parse(&out).unwrap();
     assert_eq!((parsed.parts(), parsed.comparisons()), (planned.parts, planned.comparisons));

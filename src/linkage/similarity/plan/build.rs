@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use super::cut;
 use super::entry::Entry;
 use super::largest::LargestBlocks;
-use super::plan::{Dataset, PLAN, PlanHeader};
+use super::layout::{Dataset, PLAN, PlanHeader};
 use crate::linkage::encoding::layout::{Block, Damage, Directory, Error, Section};
 use crate::linkage::scratch::Scratch;
 use crate::model::Threshold;
@@ -35,7 +35,7 @@ pub struct Planned {
 /// # Errors
 /// [`Error::Damaged`] if a directory is, or if encodings differ in size; else that of a source, a
 /// temporary file, or `out`.
-pub fn plan<R: Read>(
+pub fn build<R: Read>(
     mut directories: Vec<Directory<R>>,
     threshold: Threshold,
     aim: NonZeroU64,
@@ -52,7 +52,7 @@ pub fn plan<R: Read>(
 /// directory once.
 ///
 /// # Errors
-/// As [`plan`].
+/// As [`build`].
 pub fn largest_blocks<R: Read>(mut directories: Vec<Directory<R>>) -> Result<LargestBlocks, Error> {
     let mut largest = LargestBlocks::default();
     each_block(&mut directories, |sharing| {
@@ -174,7 +174,7 @@ impl Parts {
             self.entries.push(&bytes)?;
         }
         self.comparisons = self.comparisons.saturating_add(comparisons);
-        let mut part = [0; super::plan::PART_BYTES];
+        let mut part = [0; super::layout::PART_BYTES];
         part[..8].copy_from_slice(&first.to_le_bytes());
         part[8..12].copy_from_slice(&(entries.len() as u32).to_le_bytes());
         part[12..20].copy_from_slice(&comparisons.to_le_bytes());

@@ -10,7 +10,7 @@ use crate::metadata::{Commit, Duty, Message, Runs};
 use crate::model::{Job, Outcome, ProjectId, ProjectState, RunId, RunState, Task};
 use crate::queue::{self, Group, NewJob};
 use crate::runtime::clock::Timestamp;
-use crate::telemetry::chain;
+use crate::telemetry::{LogThrottle, chain};
 
 /// Messages carried out together.
 const BATCH: u32 = 1_000;
@@ -49,6 +49,7 @@ impl Coordinator {
         let mut last_look = Timestamp::default();
         let (mut last_dead_letter, mut renewals) = (0, 0);
         let look_every = RECONCILE_EVERY.min(self.0.rules.upkeep.every / 2);
+        let failures = LogThrottle::default();
         while !stop.is_cancelled() {
             let begun_anew = self.0.broker.renewals();
             if begun_anew != renewals {
@@ -60,7 +61,9 @@ impl Coordinator {
             let pause = match self.drain_outbox().await {
                 Ok(()) => IDLE.min(look_every),
                 Err(error) => {
-                    tracing::error!("cannot carry out the outbox: {}", chain(&error));
+                    if let Some(times) = failures.count() {
+                        tracing::error!(times, "cannot carry out the outbox: {}", chain(&error));
+                    }
                     PAUSE
                 }
             };

@@ -25,11 +25,11 @@ use super::client_ip::ClientIp;
 use super::connection_limit::ConnectionPermit;
 use super::lingering_close::{Lingering, see_off};
 use super::listener_config::ListenerConfig;
-use super::log_throttle::LogThrottle;
 use super::request_id::RequestId;
 use super::timeouts::TimedBody;
 use super::tracked_body::TrackedBody;
 use super::tracked_stream::{Stream, TrackedStream};
+use crate::telemetry::LogThrottle;
 
 /// Time for a slow client to take the last bytes of a response once the server stops.
 const LAST_BYTES: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Accepted;
 use super::connection_limit::LimitReached;
 use super::listener_config::ListenerConfig;
-use super::log_throttle::LogThrottle;
+use crate::telemetry::LogThrottle;
 
 /// The pause in accepting after the system refused, most likely for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -16,7 +16,6 @@ mod forwarded;
 mod lingering_close;
 mod listener;
 mod listener_config;
-mod log_throttle;
 mod network;
 mod proxy_protocol;
 mod public_address;

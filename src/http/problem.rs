@@ -127,6 +127,15 @@ impl Problem {
         Self::busy("the server's storage is unavailable; nothing that was confirmed is lost")
     }
 
+    /// Returns 500: the metadata is damaged, and another try finds the same. Logs the cause for the operator.
+    fn damaged(cause: &dyn std::error::Error) -> Self {
+        tracing::error!("cannot carry out a request: {}", chain(cause));
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the server's metadata is damaged; its operator has to stop it and to restore a backup",
+        )
+    }
+
     /// Writes the request id into the body of the response that was made of this.
     pub(super) fn identify(mut self, response: &mut Response, request_id: &str) {
         self.request_id = Some(request_id.to_owned());
@@ -151,6 +160,7 @@ impl From<coordinator::Error> for Problem {
                 Self::busy("too many requests read the metadata at once")
             }
             coordinator::Error::Metadata(metadata::Error::Unavailable(_)) => Self::unavailable(&error),
+            coordinator::Error::Metadata(metadata::Error::Damaged(_)) => Self::damaged(&error),
             coordinator::Error::Metadata(_) => Self::internal(&error),
             coordinator::Error::Queue(error) => error.into(),
         }

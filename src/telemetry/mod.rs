@@ -2,7 +2,9 @@
 
 mod chain;
 pub mod log;
+mod log_throttle;
 pub mod metrics;
 pub mod process;
 
 pub use chain::chain;
+pub use log_throttle::LogThrottle;

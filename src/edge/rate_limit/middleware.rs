@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use super::limits::{Allowance, Class, Limits, Refusal};
 use crate::edge::access_log::{UNKNOWN_ROUTE, known_method};
-use crate::edge::log_throttle::LogThrottle;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics;
 
 /// The header that describes the limit.

@@ -5,10 +5,12 @@ use axum::extract::State as Extract;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::coordinator;
 use crate::http::State;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::responses::{Fault, Guarded};
+use crate::metadata;
 use crate::model::{ProjectState, Run, RunState, run};
 use crate::runtime::clock::Timestamp;
 
@@ -39,7 +41,8 @@ pub(in crate::http) struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
-    /// The dependency that is unavailable and that the run waits for; absent while there is none.
+    /// The dependency that is unavailable and that the run waits for: `object store`, `metadata` or `disk space`; absent while
+    /// there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "object store")]
     waiting_for: Option<&'static str>,
@@ -135,8 +138,26 @@ pub(in crate::http) async fn status(
     let (project, _) = caller.reader(&state).await?;
     let run = caller.run(&project)?;
     let mut status = rendered(&project, run, state.coordinator.now());
-    status.waiting_for = (state.objects.is_away() && !run.has_ended()).then_some("object store");
+    if !run.has_ended() {
+        status.waiting_for = unavailable(&state).await?;
+    }
     Ok(Json(status))
+}
+
+/// Returns the dependency that keeps runs from going on.
+///
+/// # Errors
+/// Damaged metadata: no run can end any more.
+async fn unavailable(state: &State) -> Result<Option<&'static str>, Problem> {
+    if state.objects.is_away() {
+        return Ok(Some("object store"));
+    }
+    match state.coordinator.check().await {
+        Ok(()) => Ok(None),
+        Err(coordinator::Error::Metadata(metadata::Error::Full(_))) => Ok(Some("disk space")),
+        Err(error) if error.may_pass() => Ok(Some("metadata")),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn rendered(project: &ProjectState, run: &Run, now: Timestamp) -> RunStatus {

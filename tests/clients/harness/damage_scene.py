@@ -176,6 +176,8 @@ def result_of(api, expected, name, right):
             return f"error: {status.get('message', '')[:160]}"
         if status["state"] == "completed":
             break
+        if status.get("waiting_for"):
+            return f"waits for {status['waiting_for']}"
         if time.monotonic() > deadline:
             raise AssertionError(f"the run of {name} has not settled after {SETTLED_S} s: {status}")
         time.sleep(0.02)

@@ -9,7 +9,7 @@ const PAUSE_MS: u64 = 10_000;
 
 /// Throttles a warning to one line in ten seconds.
 #[derive(Debug)]
-pub(super) struct LogThrottle {
+pub struct LogThrottle {
     watch: Stopwatch,
     count: AtomicU64,
     said_ms: AtomicU64,
@@ -23,7 +23,7 @@ impl Default for LogThrottle {
 
 impl LogThrottle {
     /// Counts an occurrence. Returns the number since the last warning, if a warning is due.
-    pub(super) fn count(&self) -> Option<u64> {
+    pub fn count(&self) -> Option<u64> {
         self.count.fetch_add(1, Ordering::Relaxed);
         let now_ms = 1 + self.watch.elapsed().as_millis() as u64;
         let said_ms = self.said_ms.load(Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod block;
+mod columns;
 mod completions;
 mod config;
 mod context;
@@ -13,6 +14,7 @@ mod exit;
 mod generate;
 mod interrupt;
 mod link;
+mod ops_client;
 mod output;
 mod progress;
 mod queue;
@@ -23,6 +25,7 @@ pub mod selftest;
 mod serve;
 mod table;
 mod temporary;
+mod trust;
 
 use std::process::ExitCode;
 

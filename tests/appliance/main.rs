@@ -35,6 +35,7 @@ mod results;
 mod runs;
 mod scheduling;
 mod secrecy;
+mod selftest;
 mod spool;
 mod stored;
 mod support;

@@ -1,7 +1,6 @@
 //! `entityd queue`: inspects and controls the job queues. The embedded queue belongs to the server's process,
 //! so this asks the server.
 
-mod client;
 mod table;
 
 use std::time::Duration;
@@ -10,8 +9,8 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::runtime;
+use super::ops_client::{self, Client};
 use super::{Failure, output, progress::Progress};
-use client::Client;
 
 /// The interval at which a draining queue is checked.
 const LOOK: Duration = Duration::from_millis(200);
@@ -25,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    server: client::Options,
+    server: ops_client::Options,
     /// Print JSON instead of tables
     #[arg(long, global = true)]
     json: bool,

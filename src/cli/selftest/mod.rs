@@ -1,11 +1,12 @@
 //! `entityd selftest`: a linkage with a known answer, undisturbed or while the server is killed repeatedly.
 //!
-//! The server is this program in another process, in a temporary folder, on loopback addresses. The code that
+//! Without `--server`, the server is this program in another process, in a temporary folder, on loopback addresses. The code that
 //! kills it and checks the outcome is here, so that the tests of the project use the same.
 
 pub mod kill;
 pub mod server;
 pub mod scenario;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -39,15 +40,20 @@ const SLOW: Duration = Duration::from_millis(60);
 /// and started again on its data. Every result must be the same to the byte as that of an undisturbed
 /// linkage, no step may have counted twice, and nothing may be left of the project once it is deleted. A seed
 /// that failed can be given again.
+///
+/// With --server a server that runs already is checked: its answers to small projects must be the known ones,
+/// scores to the bit. It needs no access but the API; the projects are deleted in the end, on Ctrl-C too.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    remote: remote::Options,
     /// Kill the server repeatedly
     #[arg(long)]
     chaos: bool,
     /// Kills, divided among the steps
     #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     kills: u32,
-    /// People of each party [default: 1000, or 400 with --chaos]
+    /// People of each party [default: 1000; 400 with --chaos; 64 with --server]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     people: Option<u32>,
     /// Seed of the kills; random without it
@@ -61,6 +67,9 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let runtime = runtime()?;
+        if self.remote.is_given() {
+            return runtime.block_on(self.remote.run(self.people, self.json));
+        }
         let program = std::env::current_exe().or_fail()?;
         let usual = if self.chaos { PEOPLE_KILLED } else { PEOPLE_USUAL };
         let people = People { count: self.people.unwrap_or(usual) };

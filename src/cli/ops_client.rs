@@ -1,21 +1,21 @@
-//! A client of a server's administration.
+//! A client of a server's administration, on its listener for operations.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Certificate, ClientBuilder, RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::Failure;
-use crate::cli::exit::OrFail;
+use super::exit::OrFail;
+use super::{Failure, trust};
 use crate::http::admin::TOKEN_CHARS_MIN;
-use crate::system::{regular, secret};
+use crate::system::secret;
 
 /// The variable with the admin token, if there is no file.
-const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
+pub(super) const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
 /// The media type of error responses.
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for an answer.
@@ -50,16 +50,6 @@ pub(super) struct Client {
     token: Zeroizing<String>,
 }
 
-/// Trusts the system's CAs, and `ca`.
-fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
-    let Some(path) = ca else { return Ok(reqwest::Client::builder()) };
-    let said = |error: &dyn std::fmt::Display| Failure::Failed(format!("--ca {}: {error}", path.display()));
-    let certificates = regular::read(path)
-        .map_err(|error| said(&error))
-        .and_then(|text| Certificate::from_pem_bundle(&text).map_err(|error| said(&error)))?;
-    Ok(reqwest::Client::builder().tls_certs_merge(certificates))
-}
-
 impl Client {
     /// Returns a client of the server that the options name.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
@@ -79,7 +69,7 @@ impl Client {
                  first started"
             )));
         }
-        let http = builder(options.ca.as_deref())?.timeout(PATIENCE).build().or_fail()?;
+        let http = trust::builder(options.ca.as_deref())?.timeout(PATIENCE).build().or_fail()?;
         Ok(Self { http, base: format!("{server}/admin"), token })
     }
 

@@ -1,0 +1,24 @@
+//! Tables for people.
+
+use std::fmt::Write;
+
+/// Formats columns as wide as their widest cell; the last one is not padded.
+pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let head = (!head.is_empty()).then(|| head.iter().map(ToString::to_string).collect());
+    let lines: Vec<Vec<String>> = head.into_iter().chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut table = String::new();
+    for line in &lines {
+        let (last, cells) = line.split_last().map_or(("", &[][..]), |(last, cells)| (last.as_str(), cells));
+        for (cell, width) in cells.iter().zip(&widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(table, "{cell:width$}  ");
+        }
+        let _ = writeln!(table, "{last}");
+    }
+    table
+}

@@ -1,0 +1,140 @@
+//! `entityd selftest --server`: against servers that run already.
+
+use std::fs;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::command_line::{entityd, stderr};
+use crate::support::{Entityd, eventually};
+
+/// Runs the check of the server at `url`.
+fn check(url: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = entityd();
+    command.args(["selftest", "--server", url]).args(flags).envs(variables.iter().copied());
+    command.output().unwrap()
+}
+
+fn url(server: &Entityd) -> String {
+    format!("http://{}", server.doors().api)
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn outcome<'a>(report: &'a Value, check: &str) -> &'a str {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|line| line["check"] == check).unwrap()["outcome"].as_str().unwrap()
+}
+
+async fn projects(server: &Entityd) -> Value {
+    server.api().get("/projects", "").await.json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_works_passes_and_keeps_nothing() {
+    let server = Entityd::start();
+    for address in [url(&server), format!("{}/api/v1/", url(&server))] {
+        let output = check(&address, &["--json"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let report = report(&output);
+        assert_eq!(report["passed"], true);
+        for line in report["checks"].as_array().unwrap() {
+            assert_eq!(line["outcome"], "passed", "{line}");
+        }
+    }
+    assert_eq!(projects(&server).await, serde_json::json!([]));
+    let table = check(&url(&server), &["--people", "100"], &[]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(
+        table.lines().any(|line| line.starts_with("external upload") && line.contains("100 groups")),
+        "{table}"
+    );
+    assert!(table.trim_end().ends_with(" works"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_offered_is_no_failure_and_the_admin_token_is_given_where_it_is_needed() {
+    let server = Entityd::with(&["--external-uploads", "false", "--require-admin-token", "true"]);
+    let token = server.admin_token().unwrap();
+    let output = check(&url(&server), &["--json"], &[("ENTITYD_ADMIN_TOKEN", &token)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(outcome(&report(&output), "external upload"), "not offered");
+    let output = check(&url(&server), &["--json"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(outcome(&report(&output), "groups of three parties"), "failed");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--token-file"));
+    assert!(stderr(&output).ends_with("failed\n"));
+    assert!(!stderr(&output).contains(&token));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_a_certificate_of_its_own_is_checked_with_ca() {
+    let server = Entityd::with(&["--tls", "self-signed"]);
+    let address = format!("https://localhost:{}", server.doors().api.port());
+    let ca = server.data_dir().join("tls/certificate.pem");
+    let output = check(&address, &["--json", "--ca", ca.to_str().unwrap()], &[]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{} {}",
+        stderr(&output),
+        String::from_utf8_lossy(&output.stdout)
+    );
+    assert_eq!(outcome(&report(&output), "external upload"), "passed");
+    let strange = check(&address, &[], &[]);
+    assert_eq!(strange.status.code(), Some(1));
+    assert!(stderr(&strange).contains("no answer from"), "{}", stderr(&strange));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_address_is_one_line() {
+    let server = Entityd::start();
+    let ops = format!("http://{}", server.doors().ops);
+    for (words, code, said) in [
+        (&["--server", "localhost:8851"][..], 2, "give a URL such as"),
+        (&["--server", "ftp://localhost"], 2, "give a URL such as"),
+        (&["--server", "http://127.0.0.1:1"], 1, "no answer from http://127.0.0.1:1/api/v1"),
+        (&["--server", &ops], 1, "GET /status was answered 404"),
+        (&["--server", &ops, "--ca", "/nowhere"], 1, "--ca /nowhere: "),
+        (&["--server", &ops, "--token-file", "/nowhere"], 1, "/nowhere"),
+        (&["--server", &ops, "--people", "10001"], 2, "at most 10000"),
+        (&["--server", &ops, "--chaos"], 2, "cannot be used with"),
+        (&["--ca", "/nowhere"], 2, "--server"),
+    ] {
+        let output = entityd().arg("selftest").args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", stderr(&output));
+        let line = stderr(&output);
+        assert!(line.contains(said) && line.lines().count() == 1, "{words:?}: {line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_deletes_what_was_made() {
+    let server = Entityd::with(&["--queues", "ingest=1,maintenance=1"]);
+    let mut command = entityd();
+    command.args(["selftest", "--server", &url(&server)]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let made = async || (projects(&server).await != serde_json::json!([])).then_some(());
+    eventually("a project is made", made).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert_eq!(projects(&server).await, serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_workers_is_named() {
+    let server = Entityd::with(&["--queues", "maintenance=1"]);
+    let output = check(&url(&server), &["--json", "--timeout", "1"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("are workers running?"), "{said}");
+    assert_eq!(outcome(&report(&output), "deletion"), "passed");
+    let log = fs::read_to_string(server.data_dir().parent().unwrap().join("log")).unwrap();
+    assert!(!log.contains("ERROR"), "{log}");
+}

@@ -43,11 +43,25 @@ def test_a_header_that_is_there_twice_is_refused(api, server, again):
     assert code == 201, said
 
 
-def test_chunks_count_and_not_a_length_beside_them(api, server):
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@pytest.mark.parametrize("chunked_first", [False, True])
+def test_chunks_count_and_not_a_length_beside_them(api, server, chunked_first):
     project = api.project()
-    both = [*lines_of(project), "Transfer-Encoding: chunked"]
+    both = [CHUNKED, *lines_of(project)] if chunked_first else [*lines_of(project), CHUNKED]
     assert ask(server, head(project, both) + b"f\r\n" + bytes(15) + b"\r\n0\r\n\r\n")[0] == 400
     assert ask(server, head(project, both) + b"10\r\n" + SIXTEEN + b"\r\n0\r\n\r\n")[0] == 201
+
+
+@pytest.mark.parametrize("chunked_first", [False, True])
+def test_a_request_with_a_length_and_chunks_is_the_last_of_its_connection(server, chunked_first):
+    """A second request hidden behind one of two readings is never served (RFC 9112, section 6.3)."""
+    lengths = ["Content-Length: 5", CHUNKED]
+    lines = ["POST /api/v1/projects HTTP/1.1", "Host: 127.0.0.1", *(reversed(lengths) if chunked_first else lengths)]
+    hidden = b"GET /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    _, answers = ask(server, ("\r\n".join(lines) + "\r\n\r\n").encode() + b"0\r\n\r\n" + hidden)
+    assert answers.count("HTTP/1.1 ") == 1, answers
 
 
 @pytest.mark.parametrize("number", ["+2", "002", "0x2", "2.0", "2 ,2", "2,2", "٢", "1_0", "2e0", ""])

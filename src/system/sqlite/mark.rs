@@ -14,6 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::system::identity::Identity;
+use crate::system::permission::explained;
 use crate::system::regular;
 
 /// The size of a mark.
@@ -68,7 +69,7 @@ struct Mark {
 fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Unusable> {
     let text = match regular::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(Unusable::Unread)?,
+        text => text.map_err(|error| Unusable::Unread(named(path, error)))?,
     };
     let mark = parse(&text);
     match mark.as_ref().and_then(|mark| mark.identity) {
@@ -82,6 +83,14 @@ fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Unusable> {
         tracing::warn!(path = %path.display(), "the file is damaged and is written again: lost commits may not be noticed this time");
     }
     Ok(mark)
+}
+
+/// Returns the same error with the path in it.
+fn named(path: &Path, error: io::Error) -> io::Error {
+    match explained(path, error) {
+        error if regular::is_no_file(&error) || error.kind() == io::ErrorKind::PermissionDenied => error,
+        error => io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display())),
+    }
 }
 
 fn parse(text: &[u8]) -> Option<Mark> {

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::{CredentialError, CredentialIssuer, Grant, Permission, TemporaryCredentials};
 use crate::objects::Error;
 use crate::runtime::clock::{Clock, Timestamp};
+use crate::system::outgoing;
 
 /// Time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -55,7 +56,7 @@ impl TokenService {
     /// [`Error::Storage`], if the endpoint is no URL.
     pub fn new(settings: TokenSettings, clock: Clock) -> Result<Self, Error> {
         let broken = |error: Box<dyn std::error::Error + Send + Sync>| Error::Storage(error);
-        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        let client = outgoing::client().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
         let TokenSettings { endpoint, region, role, keys: (access_key, secret_key) } = settings;
         Ok(Self {
             client: client.build().map_err(|error| broken(error.into()))?,

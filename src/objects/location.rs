@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use super::local::make_private_directory;
+use crate::system::outgoing;
 
 /// Time for which a request to a store is retried.
 const RETRY: RetryConfig = RetryConfig {
@@ -195,7 +196,7 @@ fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {
 
 /// No bound for a request as a whole, which may be of any size.
 fn options(patience: Duration) -> ClientOptions {
-    let options = ClientOptions::new().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT);
+    let options = outgoing::store_options().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT);
     options.with_timeout_disabled().with_read_timeout(patience)
 }
 

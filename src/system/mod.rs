@@ -1,5 +1,5 @@
 //! The machine below the process: the data directory with its lock, its secrets and its ballast; disk space,
-//! memory, regular files and their places, open files, threads and signals; `SQLite` files with one writer; text in
+//! memory, regular files and their places, open files, threads and signals; connections to other machines; `SQLite` files with one writer; text in
 //! other encodings.
 
 pub mod ballast;
@@ -10,6 +10,7 @@ pub mod file_system;
 pub mod identity;
 pub mod memory;
 pub mod open_files;
+pub mod outgoing;
 pub mod permission;
 pub mod place;
 pub mod regular;

@@ -21,6 +21,7 @@ use crate::cli::context::runtime;
 use crate::cli::exit::OrFail;
 use crate::config::{self, Inputs, Settings};
 use crate::runtime::clock::Stopwatch;
+use crate::system::outgoing;
 use crate::telemetry;
 
 const SMALL_BYTES: usize = 4 << 10;
@@ -181,8 +182,7 @@ fn payload(size: usize) -> Bytes {
 }
 
 fn connect(target: &Target, region: &str) -> Result<AmazonS3, Failure> {
-    let client =
-        object_store::ClientOptions::new().with_timeout(Duration::from_mins(5)).with_allow_http(true);
+    let client = outgoing::store_options().with_timeout(Duration::from_mins(5)).with_allow_http(true);
     AmazonS3Builder::new()
         .with_client_options(client)
         .with_endpoint(&target.endpoint)
@@ -197,7 +197,7 @@ fn connect(target: &Target, region: &str) -> Result<AmazonS3, Failure> {
 /// Makes the bucket by a presigned request, since the client library cannot.
 async fn create_bucket(store: &AmazonS3) -> Result<(), Failure> {
     let url = store.signed_url(Method::PUT, &Path::default(), Duration::from_mins(1)).await.or_fail()?;
-    let answer = reqwest::Client::new().put(url).send().await.or_fail()?;
+    let answer = outgoing::client().build().or_fail()?.put(url).send().await.or_fail()?;
     match answer.status().as_u16() {
         200 | 409 => Ok(()),
         status => Err(Failure::Failed(format!("the bucket {BUCKET} cannot be made: status {status}"))),

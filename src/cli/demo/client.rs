@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::bloom::ENCODING_BYTES;
 use crate::cli::Failure;
+use crate::cli::exit::OrFail;
 use crate::model::Threshold;
+use crate::system::outgoing;
 
 /// A client of one server.
 pub(super) struct Client {
@@ -52,8 +54,8 @@ pub(super) type Groups = Vec<Vec<(usize, usize)>>;
 
 impl Client {
     /// Returns a client of the API at `base`.
-    pub(super) fn new(base: String) -> Self {
-        Self { http: reqwest::Client::new(), base }
+    pub(super) fn new(base: String) -> Result<Self, Failure> {
+        Ok(Self { http: outgoing::client().build().or_fail()?, base })
     }
 
     /// Creates a project for groups among `parties` parties.

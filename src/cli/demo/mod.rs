@@ -114,7 +114,7 @@ impl Arguments {
         progress: &mut Progress,
     ) -> Result<Outcome, Failure> {
         let server = app::start(&settings).await.or_fail()?;
-        let client = Client::new(format!("http://{}/api/v1", server.api()));
+        let client = Client::new(format!("http://{}/api/v1", server.api()))?;
         let outcome = tokio::select! {
             outcome = self.link(&client, rows, progress) => outcome,
             // A normal end removes the temporary directory.

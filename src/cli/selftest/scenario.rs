@@ -7,6 +7,8 @@ use reqwest::{Body, Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
+use crate::system::outgoing;
+
 const ENCODING_BYTES: usize = 64;
 const THRESHOLD: f64 = 0.7;
 /// The interval at which a run's status is read.
@@ -196,7 +198,8 @@ pub struct Api {
 impl Api {
     /// Returns the API at `base`, up to and including `/api/v1`.
     pub fn new(base: &str) -> Self {
-        Self { client: Client::new(), base: base.to_owned() }
+        let client = outgoing::client().build().expect("a client without settings can be built");
+        Self { client, base: base.to_owned() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

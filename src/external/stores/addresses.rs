@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use ipnet::{IpNet, Ipv6Net};
-use tokio::net::lookup_host;
 
 use super::{Endpoint, ExternalEndpoints, ExternalStoreError};
+use crate::system::outgoing;
 
 /// Networks whose addresses are not public: those that the special-purpose
 /// registries of IANA (RFC 6890 and after) do not call globally reachable, and multicast.
@@ -58,8 +58,8 @@ pub(super) async fn resolve(
 ) -> Result<SocketAddr, ExternalStoreError> {
     let found: Vec<IpAddr> = match endpoint.address() {
         Some(address) => vec![address],
-        None => match lookup_host((endpoint.host(), endpoint.port())).await {
-            Ok(found) => found.map(|address| address.ip()).collect(),
+        None => match outgoing::addresses(endpoint.host()).await {
+            Ok(found) => found,
             Err(error) => {
                 tracing::warn!(
                     host = endpoint.host(),

@@ -9,6 +9,7 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
 use super::{Endpoint, ExternalStoreError};
 use crate::model::AccessKeys;
+use crate::system::outgoing;
 
 /// Time limit for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,7 +70,7 @@ struct Pinned {
 
 impl HttpConnector for Pinned {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = reqwest::Client::builder()
+        let client = outgoing::client()
             .resolve(&self.host, self.address)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

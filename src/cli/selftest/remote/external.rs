@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::api::{Api, Project, Wrong, refusal};
 use super::people::ENCODING_BYTES;
 use crate::cli::trust;
+use crate::system::outgoing;
 use crate::telemetry::chain;
 
 /// The title of the answer of a server that offers no uploads to an object store.
@@ -82,7 +83,7 @@ impl Place {
     }
 
     fn connect(&self, ca: Option<&Path>) -> Result<AmazonS3, Wrong> {
-        let mut options = ClientOptions::new().with_allow_http(true).with_timeout(TIMEOUT);
+        let mut options = outgoing::store_options().with_allow_http(true).with_timeout(TIMEOUT);
         if let Some(ca) = ca {
             let pem = trust::pem(ca).map_err(|failure| failure.to_string())?;
             let bundle = Certificate::from_pem_bundle(&pem).map_err(|error| chain(&error))?;

@@ -1,0 +1,73 @@
+//! The settings of name resolution in /etc/resolv.conf, as resolv.conf(5) describes them.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
+};
+use hickory_resolver::proto::rr::Name;
+
+/// The file.
+pub(super) const PATH: &str = "/etc/resolv.conf";
+/// The longest time for which an address is kept.
+const KEPT_MAX: Duration = Duration::from_mins(1);
+/// Bounds of the options, as glibc has them.
+const NDOTS_MAX: usize = 15;
+const TIMEOUT_MAX: u64 = 30;
+const ATTEMPTS_MAX: usize = 5;
+
+/// Reads the text of the file. Without name servers the one of this machine is asked; unknown words are ignored.
+pub(super) fn parse(text: &str) -> (ResolverConfig, ResolverOpts) {
+    let mut servers: Vec<IpAddr> = Vec::new();
+    let mut search: Vec<Name> = Vec::new();
+    let mut options = ResolverOpts::default();
+    options.use_hosts_file = ResolveHosts::Never;
+    options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+    options.num_concurrent_reqs = 1;
+    options.positive_max_ttl = Some(KEPT_MAX);
+    // A name that is not there yet may be there in the next second.
+    options.negative_max_ttl = Some(Duration::ZERO);
+    let mut is_tcp = false;
+    for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            // A zone, as in fe80::1%eth0, cannot be asked through; its server is left out.
+            Some("nameserver") => servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
+            Some("domain" | "search") => {
+                search =
+                    words.filter(|word| *word != ".").filter_map(|word| Name::from_str(word).ok()).collect();
+            }
+            Some("options") => words.for_each(|word| is_tcp |= apply(word, &mut options)),
+            _ => {}
+        }
+    }
+    if servers.is_empty() {
+        servers.push(Ipv4Addr::LOCALHOST.into());
+    }
+    let servers = servers.into_iter().map(|address| server(address, is_tcp)).collect();
+    (ResolverConfig::from_parts(None, search, servers), options)
+}
+
+/// Applies one option, and returns true for one that asks for TCP alone.
+fn apply(word: &str, options: &mut ResolverOpts) -> bool {
+    let (name, value) = word.split_once(':').unwrap_or((word, ""));
+    match (name, value.parse::<usize>()) {
+        ("ndots", Ok(count)) => options.ndots = count.min(NDOTS_MAX),
+        ("timeout", Ok(seconds)) => {
+            options.timeout = Duration::from_secs((seconds as u64).clamp(1, TIMEOUT_MAX));
+        }
+        ("attempts", Ok(count)) => options.attempts = count.clamp(1, ATTEMPTS_MAX),
+        ("rotate", _) => options.server_ordering_strategy = ServerOrderingStrategy::RoundRobin,
+        ("use-vc", _) => return true,
+        _ => {}
+    }
+    false
+}
+
+fn server(address: IpAddr, is_tcp: bool) -> NameServerConfig {
+    let udp = (!is_tcp).then(ConnectionConfig::udp);
+    let connections = udp.into_iter().chain([ConnectionConfig::tcp()]).collect();
+    NameServerConfig::new(address, true, connections)
+}

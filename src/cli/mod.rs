@@ -14,6 +14,7 @@ mod exit;
 mod generate;
 mod interrupt;
 mod link;
+mod manual;
 mod ops_client;
 mod output;
 mod progress;
@@ -62,6 +63,7 @@ enum Command {
     Bench(bench::Arguments),
     Selftest(selftest::Arguments),
     Completions(completions::Arguments),
+    Manual(manual::Arguments),
 }
 
 /// Runs the command of the process's arguments.
@@ -104,6 +106,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(arguments) => arguments.run(),
         Command::Selftest(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(&mut Arguments::command()),
+        Command::Manual(arguments) => arguments.run(Arguments::command()),
     }
 }
 

@@ -45,7 +45,7 @@ pub fn available() -> Option<Available> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(machine_total);
     let bounds = [
-        (machine, Bound::Machine),
+        (machine.or_else(machine_of_kernel), Bound::Machine),
         (group_limit(Path::new(GROUPS), &membership), Bound::ControlGroup),
         (address_space(), Bound::AddressSpace),
     ];
@@ -95,6 +95,12 @@ fn machine_total(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// Returns the memory of the machine where /proc/meminfo is hidden: in a chroot, or by `ProcSubset=pid` of systemd.
+fn machine_of_kernel() -> Option<u64> {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64).checked_mul(info.mem_unit.into()).filter(|bytes| *bytes > 0)
 }
 
 #[cfg(test)]

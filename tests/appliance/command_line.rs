@@ -51,6 +51,21 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
+fn each_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("share/man1");
+    assert!(entityd().arg("manual").arg(&pages).status().unwrap().success());
+    let serve = std::fs::read_to_string(pages.join("entityd-serve.1")).unwrap();
+    assert!(serve.contains(r"\-\-data\-dir"), "{serve}");
+    for page in ["entityd.1", "entityd-queue-stats.1", "entityd-manual.1"] {
+        assert!(pages.join(page).is_file(), "{page}");
+    }
+    let output = entityd().arg("manual").arg(pages.join("entityd.1")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("entityd: cannot write to "), "{}", stderr(&output));
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let mut child = entityd()
         .args(["completions", "bash"])

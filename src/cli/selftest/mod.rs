@@ -9,7 +9,9 @@ pub mod scenario;
 mod remote;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -64,13 +66,25 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// Returns the path of this program: as the kernel reports it, or as it was called where /proc is not mounted.
+fn program() -> Result<PathBuf, Failure> {
+    env::current_exe()
+        .or_else(|error| {
+            let called = env::args_os().next().map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+            let called = called.ok_or(error)?;
+            // A bare name is looked up in PATH again.
+            if called.components().count() > 1 { called.canonicalize() } else { Ok(called) }
+        })
+        .or_fail()
+}
+
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let runtime = runtime()?;
         if self.remote.is_given() {
             return runtime.block_on(self.remote.run(self.people, self.json));
         }
-        let program = std::env::current_exe().or_fail()?;
+        let program = program()?;
         let usual = if self.chaos { PEOPLE_KILLED } else { PEOPLE_USUAL };
         let people = People { count: self.people.unwrap_or(usual) };
         let scene = Scene { program, people, slow: SLOW, patience: kill::PATIENCE };

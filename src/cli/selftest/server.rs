@@ -102,7 +102,8 @@ pub fn command(program: &Path, data_dir: &Path, flags: &[&str], variables: &[(&s
         .arg("--data-dir")
         .arg(data_dir)
         .args(flags)
-        .stdin(Stdio::null());
+        // A pipe rather than /dev/null, which a chroot may lack.
+        .stdin(Stdio::piped());
     command
 }
 

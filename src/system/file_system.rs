@@ -1,8 +1,8 @@
-//! Detects remote file systems.
+//! Detects remote file systems and mount points.
 
 use std::path::Path;
 
-use rustix::fs::statfs;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statfs, statx};
 
 /// File systems with another program or a network between them and the disk, by Linux's magic number.
 const DISTANT: [(u32, &str); 16] = [
@@ -29,6 +29,14 @@ const DISTANT: [(u32, &str); 16] = [
 pub fn distant(path: &Path) -> Option<&'static str> {
     let number = statfs(path).ok()?.f_type as u32;
     DISTANT.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+}
+
+/// Returns whether a file system is mounted at `path`, which then cannot be renamed. False where the kernel does not tell.
+pub fn is_mount_point(path: &Path) -> bool {
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    found.is_ok_and(|found| {
+        (found.stx_attributes & found.stx_attributes_mask).contains(StatxAttributes::MOUNT_ROOT)
+    })
 }
 
 #[cfg(test)]

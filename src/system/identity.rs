@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,17 @@ pub struct Register {
     folder: PathBuf,
     identity: Identity,
     made: BTreeSet<String>,
+}
+
+/// Copies the register of one folder, if it has any, into another. The caller syncs it.
+///
+/// # Errors
+/// The operating system's.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::copy(from.join(FILE), to.join(FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl Register {

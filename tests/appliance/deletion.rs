@@ -1,13 +1,17 @@
 //! Deleted data is gone: from every file of the data directory, and from the names of files.
 
 use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
-use crate::support::{Entityd, Project, refused, text};
+use crate::support::{Entityd, Project, eventually, refused, text};
 
 /// Chores every second, and a short lease: the second purge of a project follows a lease after the first.
 const OFTEN: [&str; 4] = ["--maintenance-every-ms", "1000", "--lease-ms", "1000"];
@@ -94,6 +98,66 @@ async fn told_of(server: &Entityd, word: &str) -> (Project, Secrets) {
         assert_eq!(run.ended().await["state"], "completed");
     }
     (project, secrets)
+}
+
+/// A file system in memory, mounted as long as this lives.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// None where this process may not mount.
+    fn at(folder: &Path) -> Option<Self> {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(folder).output();
+        mount.is_ok_and(|mount| mount.status.success()).then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Deletes a project and waits until nothing in `folders` tells of it.
+async fn deletion_leaves_nothing(server: &Entityd, folders: &[&Path]) {
+    let (gone, secrets) = told_of(server, "a-project-that-goes").await;
+    assert_eq!(gone.api.delete(&gone.path, &gone.result_token).await.status(), 204);
+    eventually("nothing tells of it", async || {
+        folders.iter().all(|folder| secrets.found(folder).is_empty()).then_some(())
+    })
+    .await;
+    assert!(!server.log().contains("cannot write the queue anew"), "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_behind_a_link_is_rewritten_where_it_is() {
+    let (folder, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (data, target) = (folder.path().join("data"), elsewhere.path().join("queue"));
+    fs::create_dir_all(&data).unwrap();
+    fs::create_dir(&target).unwrap();
+    symlink(&target, data.join("queue")).unwrap();
+    let server = Entityd::in_folder(folder, &OFTEN);
+    deletion_leaves_nothing(&server, &[&data, elsewhere.path()]).await;
+    assert_eq!(fs::read_link(data.join("queue")).unwrap(), target);
+    assert!(target.join("identity").exists(), "its successor has no identity");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_a_mount_point_is_rewritten_inside() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir_all(data.join("queue")).unwrap();
+    let Some(mounted) = Mounted::at(&data.join("queue")) else {
+        let _ = io::stderr().write_all(b"skipped: this process may not mount a file system\n");
+        return;
+    };
+    let server = Entityd::in_folder(folder, &OFTEN);
+    deletion_leaves_nothing(&server, &[&data]).await;
+    let (_, folder) = server.stop();
+    let server = Entityd::in_folder(folder, &OFTEN);
+    deletion_leaves_nothing(&server, &[&data]).await;
+    assert!(data.join("queue/store/conf").exists() && data.join("queue/identity").exists());
+    server.stop();
+    drop(mounted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

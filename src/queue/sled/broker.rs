@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use super::claim;
 use super::committer;
 use super::engine::pack::{JOB_BYTES_MAX, size_bytes};
+use super::engine::placement;
 use super::engine::segment_cache::Cache;
 use super::home::Home;
 use super::inspect;
@@ -46,8 +47,8 @@ impl SledBroker {
     /// [`Error::Damaged`] if what lies there cannot be read and is not to be set aside.
     pub fn open(directory: &Path, settings: Settings, entropy: Entropy) -> Result<Self, Error> {
         let work = Arc::new(Condvar::new());
-        let mut location =
-            StoreLocation { directory: directory.to_owned(), settings, entropy: entropy.clone() };
+        let directory = placement::directory(directory);
+        let mut location = StoreLocation { directory: directory.clone(), settings, entropy: entropy.clone() };
         let (store, mut opened, renewals) = match location.open(&work) {
             Err(damage @ Error::Damaged(_)) => {
                 let (store, opened) = location.replace_damaged(&work, damage)?;
@@ -62,7 +63,7 @@ impl SledBroker {
             wake: Notify::new(),
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
             store: RwLock::new(Some(Arc::new(store))),
-            home: Home::of(directory)?,
+            home: Home::of(&directory)?,
             renewals: AtomicU64::new(renewals),
         });
         let (send, receive) = oneshot::channel();

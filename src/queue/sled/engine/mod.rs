@@ -2,6 +2,7 @@
 
 pub(super) mod layout;
 pub(super) mod pack;
+pub(super) mod placement;
 pub(super) mod segment_cache;
 pub(super) mod batch;
 pub(super) mod memtable;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::tree::{storage, sync_all_of};
 use crate::queue::Error;
+use crate::system::file_system::is_mount_point;
+use crate::system::identity;
 use crate::system::permission::explained;
 
 /// Beside the store's directory: what is to take its place, and what it has replaced.
@@ -28,16 +30,31 @@ pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
     remove(&successor)
 }
 
-/// Has `fill` make a successor. Nothing is left of it if that fails.
+/// Returns the path of what a successor replaces, while it does.
+pub(super) fn predecessor(directory: &Path) -> PathBuf {
+    beside(directory, PREDECESSOR)
+}
+
+/// Has `fill` make a successor, with the identity of the store. Nothing is left of it if that fails.
 pub(in crate::queue::sled) fn prepare(
     directory: &Path,
     fill: impl FnOnce(&Path) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    if is_mount_point(directory) {
+        return Err(storage(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!(
+                "{0} is a mount point and cannot be replaced; stop the server and move its files into {0}/store",
+                directory.display()
+            ),
+        )));
+    }
     let successor = beside(directory, SUCCESSOR);
     let prepared = remove(&successor)
         .and_then(|()| fs::create_dir(&successor))
         .map_err(storage)
         .and_then(|()| fill(&successor))
+        .and_then(|()| identity::copy(directory, &successor).map_err(storage))
         .and_then(|()| sync_all_of(&successor).map_err(storage));
     prepared.inspect_err(|_| {
         // The next one, or the next start, removes what is left.

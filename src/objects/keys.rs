@@ -84,9 +84,9 @@ pub fn projects() -> Prefix {
     Prefix("projects".to_owned())
 }
 
-/// Returns a key that never exists, to see whether the store answers.
-pub(super) fn probe() -> Key {
-    Key("probe".to_owned())
+/// Returns a prefix that no object has, to see whether the store answers.
+pub(super) fn probe() -> Prefix {
+    Prefix("probe".to_owned())
 }
 
 /// The mark of the owner.

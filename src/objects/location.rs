@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::Error;
-use super::local::make_private_directory;
+use super::backend::directory::make_private_directory;
 use crate::system::outgoing;
 
 /// Time for which a request to a store is retried.

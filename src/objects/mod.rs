@@ -1,26 +1,23 @@
 //! Bytes by key. An object is immutable: created once under a key made from what it is, read by anyone,
 //! and removed as a whole.
 //!
-//! The store is any that the `object_store` crate speaks to. Files on this machine are its first form, and
-//! get two shortcuts: a finished file becomes an object by being renamed, and an object is read by being mapped.
-//!
-//! A store beyond this machine is read through the copies in [`cache`].
+//! A [`backend`] is a store of them: files of this machine, or a bucket that the `object_store` crate reaches. Files get two
+//! shortcuts: a complete file becomes an object by being renamed, and an object is read by being mapped. A bucket is read
+//! through the copies in [`cache`].
 //!
 //! Objects that clients put under keys of their own are in the module `buckets`.
 
+mod backend;
 mod blob;
 mod cache;
 mod checked;
 pub(crate) mod redact;
 mod error;
 pub mod keys;
-mod local;
 mod location;
 mod mapping;
-mod metered;
 mod object_file;
 mod owner;
-mod remote;
 mod removed;
 mod spool;
 mod staged;
@@ -28,6 +25,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use backend::{Chunks, Found};
 pub use blob::Blob;
 pub use cache::{Cache, Limits as CacheLimits};
 pub use error::Error;
@@ -38,4 +36,4 @@ pub use owner::{Claimant, NotOurs, Owner};
 pub use removed::Removed;
 pub use spool::{Limits as SpoolLimits, NoRoom, Share, Spool};
 pub use staged::Staged;
-pub use store::{Chunks, Found, Objects};
+pub use store::Objects;

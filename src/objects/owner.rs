@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::local::sync_directory;
+use super::backend::directory::sync_directory;
 use super::{Error, keys};
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;

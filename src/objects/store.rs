@@ -7,51 +7,28 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
-use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
+use object_store::ObjectStore;
 use tempfile::NamedTempFile;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio_util::io::ReaderStream;
 
-use super::blob::Stamp;
-use super::local::{Local, make_private_directory};
-use super::location::files;
-use super::metered::{metered, metered_here};
-use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Removed, Staged, keys, remote};
+use super::backend::directory::make_private_directory;
+use super::backend::{Backend, Chunks, Found, Local, Metered, Remote};
+use super::cache::Cached;
+use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Removed, Staged, keys};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::outage::OutageTimer;
 use crate::system::disk;
-use crate::system::open_files::{self, patiently, patiently_async};
+use crate::system::open_files::{self, patiently};
 use crate::system::place::Place;
-
-/// Bytes of a piece of a streamed file.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// Prefix of the names of staged files.
 const STAGED: &str = "staged-";
-
-/// An object's bytes, piece by piece.
-pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
-
-/// Attributes of an object.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Bytes in it.
-    pub size: u64,
-    /// The time of creation.
-    pub modified: Timestamp,
-    /// The store's own name for this content, without quotes.
-    pub etag: String,
-}
 
 /// All objects, and the directory in which files wait to become objects. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -59,21 +36,11 @@ pub struct Objects(Arc<Inner>, Option<Owner>);
 
 #[derive(Debug)]
 struct Inner {
-    store: Arc<dyn ObjectStore>,
-    form: Form,
+    backend: Box<dyn Backend>,
     staging: PathBuf,
     /// The file system of the staging directory.
     staged_at: Place,
     outage: OutageTimer,
-}
-
-/// The two forms of a store.
-#[derive(Debug)]
-enum Form {
-    /// Files of this machine, which need not be copied.
-    Local(Arc<Local>),
-    /// A store to which threads that may block reach through the runtime; and copies of what was read from it.
-    Remote(Handle, Option<Arc<Cache>>),
 }
 
 impl Objects {
@@ -84,8 +51,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`].
     pub fn open(root: &Path, staging: &Path) -> Result<Self, Error> {
-        let local = Local::open(root)?;
-        let objects = Self::new(files(root)?, Form::Local(Arc::new(local)), staging)?;
+        let objects = Self::with_backend(Metered(Local::open(root)?), staging)?;
         if fs::metadata(root)?.dev() != fs::metadata(staging)?.dev() {
             tracing::info!(
                 "{} and {} are on different file systems: each upload is copied once more; with both on one it is renamed",
@@ -105,14 +71,19 @@ impl Objects {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn over(store: Arc<dyn ObjectStore>, staging: &Path, cache: Option<Cache>) -> Result<Self, Error> {
-        Self::new(store, Form::Remote(Handle::current(), cache.map(Arc::new)), staging)
+        let runtime = Handle::current();
+        let remote = Remote::new(store, runtime.clone(), staging);
+        match cache {
+            None => Self::with_backend(Metered(remote), staging),
+            Some(cache) => Self::with_backend(Metered(Cached::new(remote, cache, runtime, staging)), staging),
+        }
     }
 
-    fn new(store: Arc<dyn ObjectStore>, form: Form, staging: &Path) -> Result<Self, Error> {
+    fn with_backend(backend: impl Backend + 'static, staging: &Path) -> Result<Self, Error> {
         make_private_directory(staging)?;
         remove_left_behind(staging)?;
         let (staged_at, staging) = (Place::on_file_system(staging)?, staging.to_owned());
-        let inner = Inner { store, form, staging, staged_at, outage: OutageTimer::default() };
+        let inner = Inner { backend: Box::new(backend), staging, staged_at, outage: OutageTimer::default() };
         Ok(Self(Arc::new(inner), None))
     }
 
@@ -136,10 +107,8 @@ impl Objects {
     /// Records that the store failed, and returns for how long it has. Nothing where objects are files of this
     /// machine and its disk takes what is written: a file that cannot be read does not come back by waiting.
     pub async fn silence(&self) -> Option<Duration> {
-        match &self.0.form {
-            Form::Remote(..) => Some(self.0.outage.record_failure()),
-            Form::Local(_) => self.takes_writes().await.is_err().then(|| self.0.outage.record_failure()),
-        }
+        let disk_works = self.0.backend.directory().is_some() && self.check_writable().await.is_ok();
+        (!disk_works).then(|| self.0.outage.record_failure())
     }
 
     /// Notes that something could not be written.
@@ -172,16 +141,7 @@ impl Objects {
     }
 
     pub(super) async fn adopt(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
-        let published = metered("publish", async {
-            match &self.0.form {
-                Form::Local(local) => {
-                    let (local, key) = (Arc::clone(local), key.clone());
-                    spawn_blocking(move || local.place(file, &key)).await?
-                }
-                Form::Remote(..) => remote::upload(&*self.0.store, file, key).await,
-            }
-        })
-        .await;
+        let published = self.0.backend.publish(file, key).await;
         published.inspect_err(|error| self.has_failed(error)).inspect(|()| self.has_answered())
     }
 
@@ -200,19 +160,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
     pub async fn is_untouched(&self, blob: &Blob) -> Result<bool, Error> {
-        let (key, stamp) = (blob.key().clone(), blob.stamp());
-        match (&self.0.form, blob.copy().map(Path::to_owned)) {
-            (Form::Local(local), _) => {
-                let local = Arc::clone(local);
-                Ok(spawn_blocking(move || local.stamp(&key)).await?? == stamp)
-            }
-            (Form::Remote(..), None) => Ok(true),
-            (Form::Remote(..), Some(path)) => {
-                let found = spawn_blocking(move || fs::metadata(path)).await?;
-                // What has lost its name stays what it was.
-                Ok(found.map_or(true, |found| Stamp::of(&found) == stamp))
-            }
-        }
+        self.0.backend.is_untouched(blob).await
     }
 
     /// Fails if what was read of `blob` so far may not be the object: its file was cut or written to, or could not be read.
@@ -235,15 +183,7 @@ impl Objects {
     /// # Errors
     /// As [`Objects::blob`].
     pub fn read(&self, key: &Key) -> Result<ObjectFile, Error> {
-        let Inner { store, form, staging, .. } = &*self.0;
-        metered_here("read", || match form {
-            Form::Local(local) => Ok(ObjectFile::whole(local.file(key)?)?),
-            Form::Remote(runtime, Some(cache)) => runtime.block_on(cache.read(&**store, key, staging)),
-            Form::Remote(runtime, None) => {
-                let copy = patiently(|| tempfile::tempfile_in(staging))?;
-                runtime.block_on(remote::download(&**store, key, copy))
-            }
-        })
+        self.0.backend.read(key)
     }
 
     /// The object's size and its bytes as a stream that holds one piece at a time. A stream that has begun
@@ -252,35 +192,17 @@ impl Objects {
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
     pub async fn stream(&self, key: &Key) -> Result<(u64, Chunks), Error> {
-        metered("stream", async {
-            let path = key.path();
-            let missing = |error| Error::from_store(key, error);
-            self.can_open(key).await?;
-            let found = patiently_async(|| self.0.store.get(&path)).await.map_err(missing);
-            let found = self.in_place(found).await?;
-            let size = found.meta.size;
-            let chunks = match found.payload {
-                GetResultPayload::File(file, _) => {
-                    let file = tokio::fs::File::from_std(file);
-                    ReaderStream::with_capacity(file, CHUNK_BYTES).map_err(Error::from).boxed()
-                }
-                GetResultPayload::Stream(stream) => stream.map_err(Error::from).boxed(),
-            };
-            Ok((size, chunks))
-        })
-        .await
+        let (found, chunks) = self.0.backend.get(key, None).await?;
+        Ok((found.size, chunks))
     }
 
-    /// Returns the attributes of an object without reading it.
+    /// Returns the attributes of an object without reading it; its ETag without quotes.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
     pub async fn find(&self, key: &Key) -> Result<Found, Error> {
-        let found = self.0.store.head(&key.path()).await.map_err(|error| Error::from_store(key, error));
-        let found = self.in_place(found).await?;
-        let etag = found.e_tag.unwrap_or_default().trim_matches('"').to_owned();
-        let modified = Timestamp::from_micros(found.last_modified.timestamp_micros());
-        Ok(Found { size: found.size, modified, etag })
+        let found = self.0.backend.head(key).await?;
+        Ok(Found { etag: found.etag.trim_matches('"').to_owned(), ..found })
     }
 
     /// Some of the object's bytes as a stream, as [`stream`](Self::stream) gives all.
@@ -288,13 +210,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
     pub async fn range(&self, key: &Key, range: Range<u64>) -> Result<Chunks, Error> {
-        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let path = key.path();
-        let open = || self.0.store.get_opts(&path, options.clone());
-        self.can_open(key).await?;
-        let found = patiently_async(open).await.map_err(|error| Error::from_store(key, error));
-        let found = self.in_place(found).await?;
-        Ok(found.into_stream().map_err(Error::from).boxed())
+        Ok(self.0.backend.get(key, Some(range)).await?.1)
     }
 
     /// The object's size in bytes.
@@ -302,28 +218,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
     pub async fn size(&self, key: &Key) -> Result<u64, Error> {
-        metered("size", async {
-            let found = self.0.store.head(&key.path()).await;
-            let found = found.map(|meta| meta.size).map_err(|error| Error::from_store(key, error));
-            self.in_place(found).await
-        })
-        .await
-    }
-
-    /// Makes sure that an object that is a file can be opened without waiting for another process.
-    async fn can_open(&self, key: &Key) -> Result<(), Error> {
-        let Form::Local(local) = &self.0.form else { return Ok(()) };
-        let (local, key) = (Arc::clone(local), key.clone());
-        spawn_blocking(move || local.can_open(&key)).await?
-    }
-
-    /// Returns `found`. An object is missing only if the directory is the one that was opened.
-    async fn in_place<T>(&self, found: Result<T, Error>) -> Result<T, Error> {
-        if let (Form::Local(local), Err(Error::Missing { .. })) = (&self.0.form, &found) {
-            let local = Arc::clone(local);
-            spawn_blocking(move || local.is_in_place()).await??;
-        }
-        found
+        Ok(self.0.backend.head(key).await?.size)
     }
 
     /// Returns true if the object exists.
@@ -343,26 +238,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`].
     pub async fn delete(&self, key: &Key) -> Result<bool, Error> {
-        let deleted = metered("delete", async {
-            match &self.0.form {
-                Form::Local(local) => {
-                    let (local, key) = (Arc::clone(local), key.clone());
-                    spawn_blocking(move || local.remove(&key)).await?
-                }
-                Form::Remote(..) => {
-                    let existed = self.exists(key).await?;
-                    match self.0.store.delete(&key.path()).await {
-                        Ok(()) => Ok(existed),
-                        Err(object_store::Error::NotFound { .. }) => Ok(false),
-                        Err(error) => Err(error.into()),
-                    }
-                }
-            }
-        })
-        .await;
-        let key = key.clone();
-        self.forget_copies(move |kept| *kept == key).await?;
-        deleted
+        self.0.backend.delete(key).await
     }
 
     /// Removes every object below `prefix`, for good when this answers, and says what there was. Looks
@@ -371,43 +247,12 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`], also if objects were added meanwhile.
     pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<Removed, Error> {
-        let deleted = metered("delete_prefix", async {
-            let removed = match &self.0.form {
-                Form::Local(local) => {
-                    let (local, prefix) = (Arc::clone(local), prefix.clone());
-                    spawn_blocking(move || local.remove_all(&prefix)).await??
-                }
-                Form::Remote(..) => self.delete_listed(prefix).await?,
-            };
-            match self.0.store.list(Some(&prefix.path())).try_next().await? {
-                None => Ok(removed),
-                Some(left) => {
-                    Err(io::Error::other(format!("{} appeared while {prefix} was removed", left.location))
-                        .into())
-                }
-            }
-        })
-        .await;
-        let prefix = prefix.clone();
-        self.forget_copies(move |kept| prefix.holds(kept)).await?;
-        deleted
-    }
-
-    /// Drops the copies of objects that go, whether the store has removed them already or does so at another try.
-    async fn forget_copies(&self, these: impl Fn(&Key) -> bool + Send + 'static) -> Result<(), Error> {
-        if let Form::Remote(_, Some(cache)) = &self.0.form {
-            let cache = Arc::clone(cache);
-            spawn_blocking(move || cache.forget(these)).await?;
-        }
-        Ok(())
+        self.0.backend.delete_prefix(prefix).await
     }
 
     /// Drops the copies of objects that others have removed from a store beyond this machine, and says which.
     pub async fn sweep_copies(&self) -> Vec<Key> {
-        match &self.0.form {
-            Form::Remote(_, Some(cache)) => cache.sweep(&*self.0.store).await,
-            _ => Vec::new(),
-        }
+        self.0.backend.sweep_copies().await
     }
 
     /// The projects of which there are objects, in no particular order.
@@ -448,17 +293,13 @@ impl Objects {
 
     /// The names just below a prefix that have something below themselves.
     async fn children(&self, prefix: &Prefix) -> Result<Vec<String>, Error> {
-        let found = self.0.store.list_with_delimiter(Some(&prefix.path())).await?;
-        let names = found.common_prefixes.iter().filter_map(|prefix| prefix.filename());
-        Ok(names.map(str::to_owned).collect())
+        self.0.backend.children(prefix).await
     }
 
     /// The directories of this machine in which there are objects, or files that wait to become some.
     pub fn directories(&self) -> Vec<PathBuf> {
         let mut directories = vec![self.0.staging.clone()];
-        if let Form::Local(local) = &self.0.form {
-            directories.push(local.root().to_owned());
-        }
+        directories.extend(self.0.backend.directory().map(Path::to_owned));
         directories
     }
 
@@ -467,43 +308,23 @@ impl Objects {
     /// # Errors
     /// [`Error::Storage`], if it does not.
     pub async fn probe(&self) -> Result<(), Error> {
-        match &self.0.form {
-            Form::Local(local) => {
-                let (local, staged_at) = (Arc::clone(local), self.0.staged_at.clone());
-                spawn_blocking(move || local.is_in_place().and_then(|()| staged_at.check())).await??;
-                self.confirm_owner().await.map_err(io::Error::other)?;
-                if self.is_away() { self.takes_writes().await } else { Ok(()) }
-            }
-            // A missing bucket looks like a missing object, except in a listing.
-            Form::Remote(..) => {
-                metered("probe", async {
-                    let found = self.0.store.list_with_delimiter(Some(&keys::probe().path())).await;
-                    Ok(found.map(drop)?)
-                })
-                .await
-            }
+        self.0.backend.probe().await?;
+        if self.0.backend.directory().is_none() {
+            return Ok(());
         }
+        let staged_at = self.0.staged_at.clone();
+        spawn_blocking(move || staged_at.check()).await??;
+        self.confirm_owner().await.map_err(io::Error::other)?;
+        if self.is_away() { self.check_writable().await } else { Ok(()) }
     }
 
     /// Checks that the disks accept writes, of objects and of staged files.
-    async fn takes_writes(&self) -> Result<(), Error> {
-        let Form::Local(local) = &self.0.form else { return Ok(()) };
-        let (local, staging) = (Arc::clone(local), self.0.staging.clone());
-        spawn_blocking(move || disk::takes_writes(&staging).and_then(|()| local.takes_writes())).await??;
+    async fn check_writable(&self) -> Result<(), Error> {
+        let staging = self.0.staging.clone();
+        spawn_blocking(move || disk::takes_writes(&staging)).await??;
+        self.0.backend.check_writable().await?;
         self.has_answered();
         Ok(())
-    }
-
-    async fn delete_listed(&self, prefix: &Prefix) -> Result<Removed, Error> {
-        let bytes = Arc::new(AtomicU64::new(0));
-        let listed = Arc::clone(&bytes);
-        let found = self.0.store.list(Some(&prefix.path())).map_ok(move |object| {
-            listed.fetch_add(object.size, Ordering::Relaxed);
-            object.location
-        });
-        let deleted = self.0.store.delete_stream(found.boxed());
-        let objects = deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?;
-        Ok(Removed { objects, bytes: bytes.load(Ordering::Relaxed) })
     }
 }
 

@@ -8,11 +8,13 @@
 //! goes when the run ends; what is read again comes once.
 
 mod file;
-mod read_through;
 mod index;
+mod read_through;
+mod cached;
 #[cfg(test)]
 mod tests;
 
+pub(super) use cached::Cached;
 pub(super) use index::CachedFile;
 pub use index::Limits;
 pub use read_through::Cache;

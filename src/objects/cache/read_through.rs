@@ -1,4 +1,4 @@
-//! Reading through the copies.
+//! A read-through cache of remote objects.
 
 use std::fs;
 use std::future::ready;
@@ -6,13 +6,13 @@ use std::io::{self, BufWriter, Seek};
 use std::path::Path;
 
 use futures::{StreamExt, stream};
-use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tempfile::NamedTempFile;
 
 use super::file::{Head, Writer};
 use super::index::{CacheIndex, Limits, Room, Turn};
-use crate::objects::local::make_private_directory;
-use crate::objects::{Error, Key, ObjectFile, remote};
+use crate::objects::backend::directory::make_private_directory;
+use crate::objects::backend::{Backend, Chunks, Found, receive, save};
+use crate::objects::{Error, Key, ObjectFile};
 use crate::system::open_files::patiently_async;
 use crate::telemetry::{chain, metrics};
 
@@ -56,7 +56,7 @@ impl Cache {
     /// [`Error::Missing`], [`Error::Damaged`], [`Error::Full`] and [`Error::Storage`].
     pub(in crate::objects) async fn read(
         &self,
-        store: &dyn ObjectStore,
+        store: &dyn Backend,
         key: &Key,
         staging: &Path,
     ) -> Result<ObjectFile, Error> {
@@ -74,9 +74,9 @@ impl Cache {
     }
 
     /// The copy of `key`, if there is one, the store still has the same, and all bytes are as they were.
-    async fn kept(&self, store: &dyn ObjectStore, key: &Key) -> Result<Option<ObjectFile>, Error> {
+    async fn kept(&self, store: &dyn Backend, key: &Key) -> Result<Option<ObjectFile>, Error> {
         let Some(kept) = self.index.find(key) else { return Ok(None) };
-        let found = store.head(&key.path()).await.map_err(|error| Error::from_store(key, error));
+        let found = store.head(key).await;
         match found {
             Ok(found) if is_same(&kept.head, &found) => {}
             Ok(_) | Err(Error::Missing { .. }) => {
@@ -101,35 +101,32 @@ impl Cache {
 
     async fn fetch(
         &self,
-        store: &dyn ObjectStore,
+        store: &dyn Backend,
         key: &Key,
         turn: &Turn,
         staging: &Path,
     ) -> Result<ObjectFile, Error> {
-        let found = store.get(&key.path()).await.map_err(|error| Error::from_store(key, error))?;
-        let Some((partial, head, room)) = self.place(key, &found.meta) else {
-            return remote::save(
-                found,
-                key,
-                patiently_async(|| ready(tempfile::tempfile_in(staging))).await?,
-            )
-            .await;
+        let without_name = || patiently_async(|| ready(tempfile::tempfile_in(staging)));
+        let got = store.get(key, None).await?;
+        let Some((partial, head, room)) = self.place(key, &got.0) else {
+            return save(got, key, without_name().await?).await;
         };
-        match self.save(found, partial, head, room, turn).await {
+        match self.save(got, partial, head, room, turn).await {
             Err(error @ Error::Full(_)) => {
                 tracing::warn!("the disk is full, and the object cache is emptied: {}", chain(&error));
                 self.index.clear();
-                remote::download(store, key, patiently_async(|| ready(tempfile::tempfile_in(staging))).await?)
-                    .await
+                save(store.get(key, None).await?, key, without_name().await?).await
             }
             saved => saved,
         }
     }
 
     /// A file and the room for a copy; none if there is none, or the store does not say what it would be a copy of.
-    fn place(&self, key: &Key, found: &ObjectMeta) -> Option<(NamedTempFile, Head, Room)> {
-        let etag = found.e_tag.clone().filter(|etag| !etag.is_empty())?;
-        let head = Head { key: key.clone(), etag, size: found.size };
+    fn place(&self, key: &Key, found: &Found) -> Option<(NamedTempFile, Head, Room)> {
+        let head = Head { key: key.clone(), etag: found.etag.clone(), size: found.size };
+        if head.etag.is_empty() {
+            return None;
+        }
         let room = self.index.reserve(key, head.bytes())?;
         match tempfile::Builder::new().prefix("partial-").tempfile_in(&self.directory) {
             Ok(partial) => Some((partial, head, room)),
@@ -143,14 +140,14 @@ impl Cache {
     /// Writes what comes to a file that becomes a copy when it is complete.
     async fn save(
         &self,
-        found: GetResult,
+        got: (Found, Chunks),
         partial: NamedTempFile,
         head: Head,
         room: Room,
         turn: &Turn,
     ) -> Result<ObjectFile, Error> {
         let mut writer = Writer::new(BufWriter::with_capacity(BUFFER_BYTES, partial));
-        remote::receive(found, &head.key, &mut writer).await?;
+        receive(got, &head.key, &mut writer).await?;
         let partial = writer.finish(&head)?.into_inner().map_err(io::IntoInnerError::into_error)?;
         let (mut file, kept) = self.index.keep(partial, head, room, turn)?;
         file.rewind()?;
@@ -164,18 +161,18 @@ impl Cache {
 
     /// Drops the copies whose objects are gone, and as many as are too many by now; says which are gone. What the
     /// store does not answer for stays.
-    pub(in crate::objects) async fn sweep(&self, store: &dyn ObjectStore) -> Vec<Key> {
+    pub(in crate::objects) async fn sweep(&self, store: &dyn Backend) -> Vec<Key> {
         self.index.make_room();
         let asked = stream::iter(self.index.keys()).map(|key| async move {
             let kept = self.index.peek(&key)?;
-            Some((store.head(&key.path()).await, kept))
+            Some((store.head(&key).await, kept))
         });
         let mut answers = asked.buffer_unordered(ASKED_AT_ONCE);
         let mut gone = Vec::new();
         while let Some(answer) = answers.next().await {
             match answer {
                 Some((Ok(found), kept)) if is_same(&kept.head, &found) => {}
-                Some((Ok(_) | Err(object_store::Error::NotFound { .. }), kept)) => {
+                Some((Ok(_) | Err(Error::Missing { .. }), kept)) => {
                     self.index.drop_copy(&kept);
                     gone.push(kept.head.key.clone());
                 }
@@ -191,6 +188,6 @@ impl Cache {
     }
 }
 
-fn is_same(head: &Head, found: &ObjectMeta) -> bool {
-    found.e_tag.as_deref() == Some(&head.etag) && found.size == head.size
+fn is_same(head: &Head, found: &Found) -> bool {
+    found.etag == head.etag && found.size == head.size
 }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use tempfile::{NamedTempFile, TempPath};
 
-use super::blob::Stamp;
-use super::{Error, Key, Prefix, Removed, keys};
+use crate::objects::blob::Stamp;
+use crate::objects::{Error, Key, Prefix, Removed, keys};
 use crate::system::disk;
 use crate::system::open_files::patiently;
 use crate::system::place::{self, Place};
@@ -28,7 +28,7 @@ const DURABLE_MAX: usize = 10_000;
 const COPY: &str = "copy-";
 
 #[derive(Debug)]
-pub(super) struct Local {
+pub(in crate::objects) struct Directory {
     root: PathBuf,
     /// The root, and the file system on which projects are.
     places: [Place; 2],
@@ -37,10 +37,10 @@ pub(super) struct Local {
     durable: Mutex<HashSet<PathBuf>>,
 }
 
-impl Local {
+impl Directory {
     /// Files below `root`, which is made if it is missing. Copies that a crash has left unfinished are removed where
     /// nothing else would remove them.
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    pub(in crate::objects) fn open(root: &Path) -> io::Result<Self> {
         make_private_directory(root)?;
         remove_unfinished_copies(&root.join(keys::score_files().as_str()))?;
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -51,30 +51,30 @@ impl Local {
     }
 
     /// The directory below which the files are.
-    pub(super) fn root(&self) -> &Path {
+    pub(in crate::objects) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Makes sure that the directory is still the one that was opened: what is missing in another is not missing, and what is
     /// put into another is lost.
-    pub(super) fn is_in_place(&self) -> io::Result<()> {
+    pub(in crate::objects) fn is_in_place(&self) -> io::Result<()> {
         place::check_all(&self.places)
     }
 
     /// Returns an error if the disk refuses writes.
-    pub(super) fn takes_writes(&self) -> io::Result<()> {
+    pub(in crate::objects) fn takes_writes(&self) -> io::Result<()> {
         self.is_in_place()?;
         disk::takes_writes(&self.root)
     }
 
     /// Makes sure that what is under `key`, if anything, can be opened without waiting for another process.
-    pub(super) fn can_open(&self, key: &Key) -> Result<(), Error> {
+    pub(in crate::objects) fn can_open(&self, key: &Key) -> Result<(), Error> {
         regular::check(&self.root.join(key.as_str())).map_err(|error| Error::opening(key, error))
     }
 
     /// Turns a complete file into the object `key` and returns once that is on disk. Where the object
     /// exists, it stays and the file goes.
-    pub(super) fn place(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
+    pub(in crate::objects) fn place(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
         self.is_in_place()?;
         self.publish(file, key)?;
         // It may have gone into whatever was mounted meanwhile.
@@ -107,7 +107,7 @@ impl Local {
         Err(io::Error::other(format!("directory {} keeps vanishing", directory.display())).into())
     }
 
-    pub(super) fn file(&self, key: &Key) -> Result<File, Error> {
+    pub(in crate::objects) fn file(&self, key: &Key) -> Result<File, Error> {
         let path = self.root.join(key.as_str());
         patiently(|| regular::open(&path)).map_err(|error| self.opening(key, error))
     }
@@ -119,13 +119,13 @@ impl Local {
         away.map_or(error, Error::from)
     }
 
-    pub(super) fn stamp(&self, key: &Key) -> Result<Stamp, Error> {
+    pub(in crate::objects) fn stamp(&self, key: &Key) -> Result<Stamp, Error> {
         let found = fs::metadata(self.root.join(key.as_str()));
         found.map(|file| Stamp::of(&file)).map_err(|error| self.opening(key, error))
     }
 
     /// Removes an object and the directories that it leaves empty; false if there was none.
-    pub(super) fn remove(&self, key: &Key) -> Result<bool, Error> {
+    pub(in crate::objects) fn remove(&self, key: &Key) -> Result<bool, Error> {
         self.is_in_place()?;
         let path = self.root.join(key.as_str());
         match fs::remove_file(&path) {
@@ -136,7 +136,7 @@ impl Local {
     }
 
     /// Removes every file below `prefix` and the directories that are empty then.
-    pub(super) fn remove_all(&self, prefix: &Prefix) -> Result<Removed, Error> {
+    pub(in crate::objects) fn remove_all(&self, prefix: &Prefix) -> Result<Removed, Error> {
         self.is_in_place()?;
         let top = self.root.join(prefix.as_str());
         let mut directories = Vec::new();
@@ -196,11 +196,11 @@ impl Local {
 }
 
 /// Creates a directory for this user alone; no error if it exists.
-pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
+pub(in crate::objects) fn make_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+pub(in crate::objects) fn sync_directory(path: &Path) -> io::Result<()> {
     patiently(|| File::open(path))?.sync_all()
 }
 
@@ -247,7 +247,7 @@ fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>, removed: &mut 
     Ok(())
 }
 
-/// Removes the directory if it is empty; returns true if it is gone.
+/// Removes an empty directory; returns true if none is left.
 fn remove_directory(path: &Path) -> io::Result<bool> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(true),

@@ -1,0 +1,118 @@
+//! The stores in which objects can be, behind one trait.
+//!
+//! [`Local`] keeps files of this machine, [`Remote`] a bucket beyond it. [`Metered`] and [`Cached`](super::cache::Cached)
+//! are backends around another one; the conformance list holds for every combination.
+
+#[cfg(test)]
+pub(super) mod conformance;
+mod client;
+pub(super) mod directory;
+mod local;
+mod metered;
+mod remote;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tempfile::NamedTempFile;
+
+pub(super) use local::Local;
+pub(super) use metered::Metered;
+pub(super) use remote::{Remote, receive, save};
+
+use super::{Blob, Error, Key, ObjectFile, Prefix, Removed};
+use crate::runtime::clock::Timestamp;
+
+/// An object's bytes, piece by piece.
+pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
+
+/// Attributes of an object.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Bytes in it.
+    pub size: u64,
+    /// The time of creation.
+    pub modified: Timestamp,
+    /// The store's own name for this content; empty if it has none.
+    pub etag: String,
+}
+
+/// A store of immutable objects.
+#[async_trait]
+pub(super) trait Backend: fmt::Debug + Send + Sync {
+    /// Makes the object `key` of a complete file and returns once it is on stable storage. An object that exists stays.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Storage`]; the file is gone then.
+    async fn publish(&self, file: NamedTempFile, key: &Key) -> Result<(), Error>;
+
+    /// Returns the attributes of an object without reading it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`].
+    async fn head(&self, key: &Key) -> Result<Found, Error>;
+
+    /// Returns the attributes of an object, and its bytes or a range of them as a stream that holds one piece at a time.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<(Found, Chunks), Error>;
+
+    /// Opens an object as a file. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; for a copy also [`Error::Full`], [`Error::Damaged`] and [`Error::Storage`].
+    fn read(&self, key: &Key) -> Result<ObjectFile, Error>;
+
+    /// Returns true if the file that was mapped still has its attributes.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`].
+    async fn is_untouched(&self, blob: &Blob) -> Result<bool, Error>;
+
+    /// Removes an object for good; returns false if there was none.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn delete(&self, key: &Key) -> Result<bool, Error>;
+
+    /// Removes every object below `prefix` for good, and checks that none is left.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], also if objects were added meanwhile.
+    async fn delete_prefix(&self, prefix: &Prefix) -> Result<Removed, Error>;
+
+    /// Lists the names just below a prefix that have something below themselves, in no particular order.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn children(&self, prefix: &Prefix) -> Result<Vec<String>, Error>;
+
+    /// Checks that the store answers and is the one that was opened. Cheap.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn probe(&self) -> Result<(), Error>;
+
+    /// Returns the directory of objects that are files of this machine.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Checks that the disk accepts writes, for objects that are files of this machine.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Storage`].
+    async fn check_writable(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Drops the copies of objects that the store no longer has; returns their keys.
+    async fn sweep_copies(&self) -> Vec<Key> {
+        Vec::new()
+    }
+}

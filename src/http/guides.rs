@@ -24,11 +24,14 @@ const GUIDES: &[Guide] = &[
     Guide { name: "deletion", markdown: include_str!("../../assets/docs/deletion.md") },
     Guide { name: "deployment", markdown: include_str!("../../assets/docs/deployment.md") },
     Guide { name: "encoding", markdown: include_str!("../../assets/docs/encoding.md") },
+    Guide { name: "install", markdown: include_str!("../../assets/docs/install.md") },
+    Guide { name: "kubernetes", markdown: include_str!("../../assets/docs/kubernetes.md") },
     Guide { name: "logging", markdown: include_str!("../../assets/docs/logging.md") },
     Guide { name: "object-stores", markdown: include_str!("../../assets/docs/object-stores.md") },
     Guide { name: "operations", markdown: include_str!("../../assets/docs/operations.md") },
     Guide { name: "performance", markdown: include_str!("../../assets/docs/performance.md") },
     Guide { name: "security", markdown: include_str!("../../assets/docs/security.md") },
+    Guide { name: "upgrading", markdown: include_str!("../../assets/docs/upgrading.md") },
     Guide { name: "what-it-survives", markdown: include_str!("../../assets/docs/what-it-survives.md") },
 ];
 

@@ -1,0 +1,83 @@
+{{/* Refuses values that contradict each other, and those of the reference's chart that have another name. */}}
+{{- define "entityd.checks" -}}
+{{- $values := .Values -}}
+{{- range (.Files.Get "files/reference-values.yaml" | fromYamlArray) -}}
+{{- if and (not .works) (include "entityd.at" (dict "values" $values "path" .value)) -}}
+{{- if .use -}}
+{{- fail (printf "%s is a value of the reference's chart: set %s instead%s" .value .use (ternary (printf "; %s" .reason) "" (hasKey . "reason"))) -}}
+{{- else -}}
+{{- fail (printf "%s is a value of the reference's chart without a meaning here: remove it, since %s" .value .remove) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.tls -}}
+{{- if and (eq .mode "secret") (not .existingSecret) -}}
+{{- fail "tls.mode is secret: name the Secret with tls.crt and tls.key in tls.existingSecret" -}}
+{{- end -}}
+{{- if and (ne .mode "secret") .existingSecret -}}
+{{- fail (printf "tls.existingSecret is set and tls.mode is %s: set tls.mode to secret" .mode) -}}
+{{- end -}}
+{{- if and (eq .mode "off") .clientCaSecret -}}
+{{- fail "tls.clientCaSecret needs TLS: set tls.mode to secret or self-signed" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.persistence -}}
+{{- if and (not .enabled) .existingClaim -}}
+{{- fail "persistence.existingClaim is set and persistence.enabled is false: set one of them only" -}}
+{{- end -}}
+{{- if not (mustHas (first .accessModes) (list "ReadWriteOnce" "ReadWriteOncePod" "ReadWriteMany")) -}}
+{{- fail (printf "persistence.accessModes: %s cannot be written; give ReadWriteOnce" (first .accessModes)) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.objectStore -}}
+{{- if and .location (not .existingSecret) (not .ambientCredentials) -}}
+{{- fail "objectStore.location needs credentials: name a Secret in objectStore.existingSecret, or set objectStore.ambientCredentials if the pod's service account or extraEnv has them" -}}
+{{- end -}}
+{{- if and .existingSecret .ambientCredentials -}}
+{{- fail "objectStore.existingSecret and objectStore.ambientCredentials exclude each other" -}}
+{{- end -}}
+{{- if and (not .location) (or .endpoint .region .existingSecret .ambientCredentials) -}}
+{{- fail "objectStore has an endpoint, region or credentials and no location: give objectStore.location, such as s3://bucket/prefix" -}}
+{{- end -}}
+{{- if and .existingSecret (not (hasPrefix "s3://" .location)) -}}
+{{- fail "objectStore.existingSecret has keys of S3: for az:// and gs:// put the credentials into extraEnv and set objectStore.ambientCredentials" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.enabled needs ingress.hosts, such as [{host: entityd.example.org}]" -}}
+{{- end -}}
+{{- range .Values.ingress.tls -}}
+{{- $tls := . -}}
+{{- range .hosts -}}
+{{- $host := . -}}
+{{- $served := false -}}
+{{- range $values.ingress.hosts }}{{ if eq .host $host }}{{ $served = true }}{{ end }}{{ end -}}
+{{- if not $served }}{{ fail (printf "ingress.tls names the host %s, which is not in ingress.hosts" $host) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- $owned := dict "listen" "bindAddress" "s3_listen" "bindAddress" "ops_listen" "bindAddress" "data_dir" "persistence"
+      "admin_token_file" "auth" "s3_access_key" "auth" "s3_secret_key" "auth" "s3_secret_key_file" "auth" "require_admin_token" "auth.requireAdminToken"
+      "tls" "tls.mode" "tls_cert" "tls" "tls_key" "tls" "tls_client_ca" "tls.clientCaSecret" "drain_timeout_ms" "drainTimeoutSeconds"
+      "objects" "objectStore.location" "objects_endpoint" "objectStore.endpoint" "objects_region" "objectStore.region"
+      "external_uploads" "uploads.enabled" "upload_bucket" "uploads.bucket" "upload_endpoint" "uploads.endpoint" "upload_secure" "uploads.secure"
+      "trusted_proxies" "ingress.trustedProxies" -}}
+{{- range $name, $_ := .Values.settings -}}
+{{- if not (regexMatch "^[a-z][a-z0-9_]*$" $name) -}}
+{{- fail (printf "settings.%s is not the name of a setting, such as lease_ms; config/all.toml lists them" $name) -}}
+{{- end -}}
+{{- if hasKey $owned $name -}}
+{{- fail (printf "settings.%s has a value of its own: set %s instead" $name (index $owned $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if hasPrefix "ENTITYD_" .name -}}
+{{- fail (printf "extraEnv has %s: set settings.%s instead" .name (.name | trimPrefix "ENTITYD_" | lower)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.service.loadBalancerSourceRanges (ne .Values.service.type "LoadBalancer") -}}
+{{- fail (printf "service.loadBalancerSourceRanges needs service.type LoadBalancer, not %s" .Values.service.type) -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.opsFrom) -}}
+{{- fail "serviceMonitor.enabled: Prometheus cannot reach the pods; name its namespace in networkPolicy.opsFrom, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- end -}}
+{{- end -}}

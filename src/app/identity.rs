@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Error;
 use crate::config::Settings;
@@ -46,7 +47,14 @@ pub(super) fn owner(
     companion: Option<PathBuf>,
 ) -> Owner {
     let (identity, accepted) = (register.identity(), settings.accept_loss.clone());
-    Owner { identity, made: register.has(file), accepted, companion, take_over: settings.take_over_objects }
+    Owner {
+        identity,
+        made: register.has(file),
+        accepted,
+        companion,
+        known: Arc::default(),
+        take_over: settings.take_over_objects,
+    }
 }
 
 /// Checks that the queue is not that of another data directory: its jobs would name other projects.

@@ -1,6 +1,8 @@
 //! Opens the stores.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::addresses::Addresses;
 use super::{Error, identity, objects, owner, s3, settings};
@@ -13,7 +15,7 @@ use crate::queue::sled::{Settings as QueueSettings, SledBroker};
 use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
-use crate::system::sqlite::Standing;
+use crate::system::sqlite::{self, Standing};
 
 /// All stores.
 pub(super) struct Stores {
@@ -55,9 +57,9 @@ pub(super) async fn open(
     // This takes as long as the rest together.
     let queue = tokio::task::spawn_blocking(move || open_queue(&path, wishes, chance));
     let others = async {
-        // The metadata have a mark among the objects: those are claimed first.
+        // The metadata has a mark among the objects, or in the lease on them: those are claimed first.
         let claimed = objects::claim(settings, data_dir, &register).await?;
-        let metadata = open_metadata(settings, data_dir, &register)?;
+        let metadata = open_metadata(settings, data_dir, &register, claimed.1.commits())?;
         let blobs =
             open_blobs(settings, data_dir, entropy, (&register, claimed), (addresses, secure)).await?;
         Ok::<_, Error>((metadata, blobs))
@@ -74,10 +76,15 @@ pub(super) async fn open(
     Ok(Stores { metadata, broker, blobs })
 }
 
-fn open_metadata(settings: &Settings, data_dir: &DataDir, register: &Register) -> Result<Sqlite, Error> {
+fn open_metadata(
+    settings: &Settings,
+    data_dir: &DataDir,
+    register: &Register,
+    known: Arc<AtomicU64>,
+) -> Result<Sqlite, Error> {
     let path = data_dir.path().join(identity::METADATA);
     let companion = owner::companion(settings, data_dir);
-    let owner = identity::owner(register, settings, identity::METADATA, companion);
+    let owner = sqlite::Owner { known, ..identity::owner(register, settings, identity::METADATA, companion) };
     let metadata =
         Sqlite::open_owned(&path, &owner).map_err(|cause| Error::Metadata { path: path.clone(), cause })?;
     if metadata.standing() == Standing::Lossy {

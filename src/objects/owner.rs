@@ -2,20 +2,21 @@
 //!
 //! ```text
 //! entityd/owner    {"identity": "8c1f…", "nonce": "52d0…", "host": "db1", "process": 4711,
-//!                   "renewed": 1795891200000000, "until": 1795891230000000}
+//!                   "renewed": 1795891200000000, "until": 1795891230000000, "commits": 1204}
 //! ```
 //!
 //! It is created if it is absent, read before each clean-up, and never replaced by a server with another identity unless
 //! the operator says so. Where a store can be reached by others, the mark is a lease that is renewed under a new nonce
 //! each time. The data directory remembers the last two nonces in `objects.lease`. A copy of the data directory knows the
 //! identity and not the nonce: it is refused while the lease lasts, and a server that finds a nonce that is not its own stops.
+//! The lease has the count of commits of the metadata: an older copy of them does not know all of the objects.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
@@ -91,6 +92,19 @@ pub enum NotOurs {
         /// This data directory.
         identity: Identity,
     },
+    /// The metadata is older than the objects.
+    #[error(
+        "the metadata has {found} commits, and the objects at {place} know of {written}: it is an older copy. Restore the \
+         latest; to go on with this one, start once with --accept-loss metadata.db:{written}"
+    )]
+    Ahead {
+        /// The location of the objects.
+        place: String,
+        /// The commits of the metadata.
+        found: u64,
+        /// The commits that were made to it.
+        written: u64,
+    },
     /// The store did not answer. Worth another try.
     #[error("the owner of the objects cannot be told: {0}")]
     Unknown(#[from] Error),
@@ -128,6 +142,8 @@ struct Inner {
     /// The nonces that may be in the mark if it is ours: the latest comes last.
     nonces: Mutex<[String; 2]>,
     claimed: AtomicBool,
+    /// The count of commits of the metadata as far as it is known; 0 before that is opened.
+    commits: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -138,6 +154,9 @@ struct Mark {
     process: u32,
     renewed: Timestamp,
     until: Timestamp,
+    /// The count of commits of the metadata; 0 in marks of earlier versions.
+    #[serde(default)]
+    commits: u64,
 }
 
 enum Found {
@@ -150,8 +169,13 @@ impl Owner {
     /// A claim that is not made yet.
     pub fn new(store: Arc<dyn ObjectStore>, claimant: Claimant) -> Self {
         let nonces = Mutex::new(claimant.remembered());
-        let (clock, claimed) = (Clock::system(), AtomicBool::new(false));
-        Self(Arc::new(Inner { store, claimant, clock, nonces, claimed }))
+        let (clock, claimed, commits) = (Clock::system(), AtomicBool::new(false), Arc::default());
+        Self(Arc::new(Inner { store, claimant, clock, nonces, claimed, commits }))
+    }
+
+    /// Returns the count of commits of the metadata, which is written into the mark: at first as the mark has it.
+    pub fn commits(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.commits)
     }
 
     /// Claims the store: it has no owner, or belongs to this data directory, or may be taken over.
@@ -162,12 +186,29 @@ impl Owner {
         for _ in 0..ATTEMPTS {
             let found = self.read().await?;
             self.0.claimant.check(&found, |mark| self.is_own(mark) || mark.until <= self.0.clock.now())?;
+            self.compare_commits(&found)?;
             if self.0.claimant.needs_no_word(&found) || self.write(matches!(found, Found::Nothing)).await? {
                 self.0.claimed.store(true, Ordering::Release);
                 return Ok(());
             }
         }
         Err(self.unmarked("changing"))
+    }
+
+    /// Takes the count of commits from the mark if the metadata is not opened yet, else makes sure that it is not older.
+    fn compare_commits(&self, found: &Found) -> Result<(), NotOurs> {
+        let Found::Mark(mark) = found else { return Ok(()) };
+        let is_ours = Identity::parse(&mark.identity) == Some(self.0.claimant.identity);
+        let known = self.0.commits.load(Ordering::Acquire);
+        if !is_ours || mark.commits <= known {
+            return Ok(());
+        }
+        if known > 0 {
+            let place = self.0.claimant.place.clone();
+            return Err(NotOurs::Ahead { place, found: known, written: mark.commits });
+        }
+        self.0.commits.fetch_max(mark.commits, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Returns true if the store was claimed.
@@ -275,6 +316,7 @@ impl Owner {
             process: std::process::id(),
             renewed,
             until: lease.as_ref().map_or(renewed, |(lease, _)| renewed.after(*lease)),
+            commits: self.0.commits.load(Ordering::Acquire),
         }
     }
 

@@ -7,6 +7,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, Serializer};
@@ -69,6 +71,8 @@ pub struct Owner {
     /// A second mark, among the files that the database knows: those and the database do not go back together unless all
     /// is restored from one backup.
     pub companion: Option<PathBuf>,
+    /// The count of commits as another store knows it, which may lag behind; raised after each commit.
+    pub known: Arc<AtomicU64>,
     /// The identity whose marks are taken over.
     pub take_over: Option<Identity>,
 }
@@ -86,7 +90,10 @@ pub enum Standing {
 
 /// The count of commits of a database in use, in its marks.
 #[derive(Debug)]
-pub(super) struct Ledger(Marks);
+pub(super) struct Ledger {
+    marks: Marks,
+    known: Arc<AtomicU64>,
+}
 
 impl Owner {
     /// Returns whether a database was made at `path` before and is missing.
@@ -109,6 +116,8 @@ impl Owner {
         let expected = Expected { identity: self.identity, take_over: self.take_over };
         let Reading { written, is_whole } =
             Reading::of(&self.marks(path), expected).map_err(|cause| self.refuse(cause))?;
+        let known = Some(self.known.load(Ordering::Acquire)).filter(|known| *known > 0);
+        let written = written.max(known);
         if fs::metadata(path).is_ok_and(|found| found.len() > 0) {
             return Ok((written, if is_whole { Standing::Complete } else { Standing::Unknown }));
         }
@@ -169,7 +178,8 @@ impl Owner {
                      ON CONFLICT DO UPDATE SET commits = excluded.commits + 1 WHERE commits < excluded.commits";
         connection.execute(claim, (self.identity.to_string(), written.unwrap_or(0).cast_signed()))?;
         let commits = connection.query_row("SELECT commits FROM store", [], |row| row.get(0))?;
-        let ledger = Ledger(Marks::open(&self.marks(path), self.identity));
+        let marks = Marks::open(&self.marks(path), self.identity);
+        let ledger = Ledger { marks, known: Arc::clone(&self.known) };
         ledger.note(commits);
         Ok(ledger)
     }
@@ -185,7 +195,8 @@ impl Ledger {
 
     /// Records a commit that is on the disk. A mark that cannot be written lags behind, which does no harm.
     pub(super) fn note(&self, commits: i64) {
-        self.0.write(commits.cast_unsigned());
+        self.marks.write(commits.cast_unsigned());
+        self.known.store(commits.cast_unsigned(), Ordering::Release);
     }
 }
 
@@ -274,6 +285,7 @@ mod tests {
             made: false,
             accepted: Losses::default(),
             companion: None,
+            known: Arc::default(),
             take_over: None,
         }
     }

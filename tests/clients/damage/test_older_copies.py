@@ -185,3 +185,40 @@ def assert_kept(before, data):
     after = scene.payload(data)
     gone = [name for name, content in before.items() if after.get(name) != content]
     assert not gone, gone
+
+
+def test_an_older_copy_of_the_metadata_is_refused_by_objects_elsewhere(tmp_path):
+    """Objects in a store of their own do not go back with the data directory; the lease on them counts the commits."""
+    data, copied, latest = (tmp_path / name for name in ("data", "copied", "latest"))
+    flags = (*OFTEN, "--objects", str(tmp_path / "elsewhere"))
+    with Server(tmp_path, *flags) as server, Api(server.url) as api:
+        first = scene.described(api.project())
+    shutil.copytree(data, copied)
+    with Server(tmp_path, *flags) as server, Api(server.url) as api:
+        project = api.project()
+        project.upload_binary(0, encodings(20))
+        project.upload_binary(1, encodings(20))
+        run = project.run(0.9)
+        run.complete()
+        result = run.get_result().content
+    data.rename(latest)
+    copied.rename(data)
+    with Server(tmp_path, *flags, *loss_to_accept(tmp_path, flags)) as server, Api(server.url) as api:
+        scene.Project(api, first).upload_binary(0, encodings(20))
+        time.sleep(3)
+    shutil.rmtree(data)
+    latest.rename(data)
+    with Server(tmp_path, *flags, *loss_to_accept(tmp_path, flags)) as server, Api(server.url) as api:
+        back = scene.Run(scene.Project(api, scene.described(project)), run.id)
+        assert back.get_result().content == result, "objects that the older copy did not know are gone"
+
+
+def loss_to_accept(folder, flags):
+    """Asserts that a start is refused, and returns the flag that the refusal names."""
+    server = Server(folder, *flags)
+    with pytest.raises(AssertionError):
+        server.__enter__()
+    refusal = server.tail().splitlines()[-1]
+    loss = re.search(r"--accept-loss (metadata\.db:\d+)", refusal)
+    assert loss, refusal
+    return ("--accept-loss", loss[1])

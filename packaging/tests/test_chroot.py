@@ -207,3 +207,44 @@ def test_the_resolver_of_the_c_library_is_never_called(binary, tmp_path):
     own = {"/etc/hosts", "/etc/resolv.conf"}
     for word in ["nss", "nscd", "gai.conf", "ld.so", "libc.so", "host.conf"]:
         assert not [file for file in files if word in file and file not in own], word
+
+
+def allowed_calls(unit: str) -> set[str]:
+    """The system calls that `SystemCallFilter=` of a unit leaves."""
+    groups: dict[str, list[str]] = {}
+    for line in run("systemd-analyze", "syscall-filter").stdout.splitlines():
+        if line.startswith("@"):
+            group = groups.setdefault(line.strip(), [])
+        elif line.startswith("    ") and not line.strip().startswith("#"):
+            group.append(line.strip())
+
+    def members(name: str) -> set[str]:
+        return {call for word in groups[name] for call in (members(word) if word.startswith("@") else [word])}
+
+    calls: set[str] = set()
+    for line in re.findall("^SystemCallFilter=(.*)$", unit, re.MULTILINE):
+        named = {call for word in line.lstrip("~").split() for call in members(word)}
+        calls = calls - named if line.startswith("~") else calls | named
+    return calls
+
+
+def test_the_unit_allows_every_call_that_the_server_makes(network, binary, tmp_path):
+    calls, log, data = tmp_path / "calls", tmp_path / "log", tmp_path / "data"
+    data.mkdir(mode=0o700)
+    shutil.chown(data, 65532, 65532)
+    # The folders above belong to root, and tell others nothing.
+    for folder in [tmp_path, *tmp_path.parents[:2], binary.parent, *binary.parents[1:2]]:
+        folder.chmod(0o755)
+    user = ["setpriv", "--reuid=65532", "--regid=65532", "--clear-groups"]
+    trace = ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", str(calls)]
+    command = [*network, *trace, *user, str(binary), "serve", "--data-dir", str(data), "--tls", "self-signed"]
+    with started(command, log) as process:
+        wait_until_ready(network, process, log, "https://127.0.0.1:8853")
+        ca = data / "tls/certificate.pem"
+        done = run_in(network, binary, "selftest", "--server", "https://localhost:8851", "--ca", ca)
+        assert done.returncode == 0, done.stdout + done.stderr
+    # What `setpriv` calls comes before.
+    text = calls.read_text().split(f'execve("{binary}"', 1)[1]
+    used = set(re.findall(r"^\d+ +(\w+)\(", text, re.MULTILINE))
+    assert {"fdatasync", "accept4"} <= used
+    assert used - allowed_calls((ROOT / "packaging/systemd/entityd.service").read_text()) == set()

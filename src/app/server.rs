@@ -37,6 +37,7 @@ use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
 use crate::runtime::compute::Pool;
 use crate::runtime::entropy::Entropy;
+use crate::system::audit::Audit;
 use crate::system::ballast::Ballast;
 use crate::system::data_dir::DataDir;
 use crate::system::{file_size, memory};
@@ -200,8 +201,6 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let broker = Arc::new(broker);
     let queue: Arc<dyn Broker> = broker.clone();
     let (clock, rules) = (Clock::system(), settings::rules(settings));
-    let admin_state =
-        AdminState { access: admin.access.clone(), broker: Arc::clone(&queue), clock: clock.clone() };
     let coordinator =
         Coordinator::new(Arc::new(metadata), Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
@@ -216,6 +215,16 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         data_dir: data_dir.path().to_owned(),
         disk_free_min: settings.disk_free_min,
     };
+    let serving_stop = CancellationToken::new();
+    let admin_state = AdminState {
+        access: admin.access.clone(),
+        broker: Arc::clone(&dependencies.broker),
+        clock: dependencies.clock.clone(),
+        audit: Audit::of(data_dir.path()),
+        dependencies: dependencies.clone(),
+        dashboard: settings.dashboard,
+        stop: serving_stop.clone(),
+    };
     ops_listener.open(&dependencies, admin_state);
 
     tokio::spawn(remove_strays(
@@ -225,7 +234,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         settings.objects.clone(),
     ));
 
-    let (serving_stop, pump_stop) = (CancellationToken::new(), CancellationToken::new());
+    let pump_stop = CancellationToken::new();
     let (pump, serving) = (TaskTracker::new(), TaskTracker::new());
     let (pumping, stop) = (coordinator.clone(), pump_stop.clone());
     pump.spawn(async move { pumping.pump(stop).await });
@@ -252,7 +261,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let open = |listener: TcpListener, router: Router, config: ListenerConfig| {
         serving.spawn(edge::serve(listener, router, config, serving_stop.clone(), drain));
     };
-    open(sockets.api, http::api(state), listeners.api);
+    let live = http::Live::new(coordinator.clone(), serving_stop.clone());
+    open(sockets.api, http::api(state, live), listeners.api);
     open(sockets.s3, s3_router, listeners.s3);
     if let Some(listener) = sockets.redirect {
         open(listener, http::redirect(addresses.api.port()), listeners.redirect);

@@ -42,6 +42,7 @@ pub(super) fn http(settings: &Settings, uploads: usize) -> http::Settings {
         base_path: settings.base_path.clone(),
         cors_origins: settings.cors_origins.clone(),
         compress_results: settings.compress_results,
+        dashboard: settings.dashboard,
         require_admin_token: settings.require_admin_token,
         log_http_header_fields: settings.log_http_header_fields.clone(),
     }

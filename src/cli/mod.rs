@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod audit;
 mod bench;
 mod block;
 mod columns;
@@ -59,6 +60,7 @@ enum Command {
     Generate(generate::Arguments),
     Link(link::Arguments),
     Queue(queue::Arguments),
+    Audit(audit::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
     Selftest(selftest::Arguments),
@@ -102,6 +104,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Generate(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
         Command::Queue(arguments) => arguments.run(),
+        Command::Audit(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),
         Command::Selftest(arguments) => arguments.run(),

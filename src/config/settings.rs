@@ -206,6 +206,8 @@ settings! {
     cors_origins: Origins = "*", ORIGINS;
     /// Compress results for clients that accept gzip or zstd; auto: for those on other machines.
     compress_results: Compress = "auto", COMPRESS;
+    /// Serve the dashboard at /; without it, / lists the documentation.
+    dashboard: bool = "true", SWITCH;
     /// Restrict creating and listing projects to the admin token.
     require_admin_token: bool = "false", SWITCH;
     /// Log filter: a level, or levels by module such as `info,entityd::queue=debug`.

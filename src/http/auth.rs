@@ -107,6 +107,11 @@ impl Caller {
         }
     }
 
+    /// Returns the project and the caller's role in it, for every holder of one of its tokens.
+    pub(super) async fn holder(&self, state: &State) -> Result<(ProjectState, Role), Problem> {
+        self.look_up(state).await
+    }
+
     /// Returns the run in the path, of a project that the caller may see.
     pub(super) fn run<'a>(&self, project: &'a ProjectState) -> Result<&'a Run, Problem> {
         self.run.and_then(|id| project.run(id)).ok_or_else(Problem::forbidden)

@@ -18,11 +18,15 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// Returns the routes of the pages.
 pub(super) fn pages() -> Router<State> {
     Router::new()
-        .route("/", get(async || page(HTML, include_str!("../../assets/docs/index.html"))))
         .route("/docs/", get(async || moved("../docs")))
         .route("/docs", get(async || page(HTML, include_str!("../../assets/docs/api.html"))))
         .route("/docs/api.js", get(async || page(SCRIPT, include_str!("../../assets/docs/api.js"))))
         .route("/docs/page.css", get(async || page(STYLE, include_str!("../../assets/docs/page.css"))))
+}
+
+/// Returns the route of the front page of a server without a dashboard.
+pub(super) fn front_page() -> Router<State> {
+    Router::new().route("/", get(async || page(HTML, include_str!("../../assets/docs/index.html"))))
 }
 
 /// `GET /api/v1/openapi.json`: the description of the API, for programs.
@@ -39,8 +43,8 @@ pub(super) fn moved(there: &str) -> Response {
 }
 
 pub(super) const HTML: &str = "text/html; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
+pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const STYLE: &str = "text/css; charset=utf-8";
 
 /// Returns a page with its headers.
 pub(super) fn page(media_type: &'static str, text: impl Into<Body>) -> impl IntoResponse {

@@ -21,6 +21,7 @@ struct Guide {
 
 const GUIDES: &[Guide] = &[
     Guide { name: "compatibility", markdown: include_str!("../../assets/docs/compatibility.md") },
+    Guide { name: "dashboard", markdown: include_str!("../../assets/docs/dashboard.md") },
     Guide { name: "deletion", markdown: include_str!("../../assets/docs/deletion.md") },
     Guide { name: "deployment", markdown: include_str!("../../assets/docs/deployment.md") },
     Guide { name: "encoding", markdown: include_str!("../../assets/docs/encoding.md") },
@@ -40,6 +41,11 @@ const MARKDOWN: &str = "text/markdown; charset=utf-8";
 /// Returns the routes of the guides.
 pub(super) fn pages() -> Router<State> {
     Router::new().route("/docs/{name}", get(guide)).route("/docs/{name}/", get(sent_on))
+}
+
+/// Returns the name and the title of each guide.
+pub(super) fn titles() -> impl Iterator<Item = (&'static str, &'static str)> {
+    GUIDES.iter().map(|guide| (guide.name, guide.title()))
 }
 
 /// Links on the page are relative, and right without a slash at the end of its own address.
@@ -64,8 +70,12 @@ fn nothing() -> Response {
 }
 
 impl Guide {
+    fn title(&self) -> &'static str {
+        self.markdown.lines().next().unwrap_or_default().trim_start_matches("# ")
+    }
+
     fn html(&self) -> String {
-        let title = self.markdown.lines().next().unwrap_or_default().trim_start_matches("# ");
+        let title = self.title();
         let mut body = String::new();
         html::push_html(&mut body, with_anchors(self.markdown).into_iter());
         format!(

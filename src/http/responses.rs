@@ -76,6 +76,12 @@ refusals! {
         500: "A party's data cannot be used: the project is in error until that party has uploaded again. Or the server failed.",
         507: "The server's disk is full. Nothing has changed.",
     }
+    /// For forecasting runs.
+    NoForecast {
+        409: "The data of some parties is not ready yet.",
+        500: "The stored data of a party is missing or damaged, or the server failed.",
+        503: "Other forecasts take all the time. Retry after the time in `Retry-After`.",
+    }
     /// For fetching a result.
     NoResult {
         404: "The run has no result yet.",

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use tower::util::MapRequest;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::api::{authorize, clks, projects, results, run_status, runs, status};
+use super::api::{authorize, clks, forecasts, projects, results, run_status, runs, status};
 use super::problem::Problem;
-use super::{State, access_log, arrival, cors, docs, guides};
+use super::{Live, State, access_log, arrival, cors, dashboard, docs, etag, guides};
 use crate::edge::{BasePath, PublicAddress};
 
 /// Browsers must not guess the type of a response.
@@ -22,26 +22,35 @@ const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The first segments of this server's own paths.
-pub const RESERVED_PATHS: [&str; 2] = ["api", "docs"];
+pub const RESERVED_PATHS: [&str; 3] = ["api", "dashboard", "docs"];
 
 /// Returns the router of the API's listener.
-pub fn api(state: State) -> Router {
+pub fn api(state: State, live: Live) -> Router {
     let base = state.settings.base_path.clone();
     let origins = Arc::new(state.settings.cors_origins.clone());
     let routes = Router::new()
         .nest("/api/v1", endpoints())
-        .merge(docs::pages())
-        .merge(guides::pages())
+        .merge(pages(&state))
         .fallback(lost)
         .method_not_allowed_fallback(wrong_method)
         .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
+        .layer(Extension(live))
         .layer(from_fn(arrival::admit))
         .layer(from_fn_with_state(origins, cors::answer))
         .layer(from_fn_with_state(state.clone(), access_log::answer))
         .with_state(state);
     // Around the router rather than in it: a path must be rewritten before it is matched.
     Router::new().fallback_service(MapRequest::new(routes, move |request| look_up(&base, request)))
+}
+
+/// Returns the routes of all that a browser shows.
+fn pages(state: &State) -> Router<State> {
+    let documentation = docs::pages().merge(guides::pages());
+    if !state.settings.dashboard {
+        return documentation.merge(docs::front_page()).layer(from_fn(etag::validated));
+    }
+    documentation.merge(dashboard::pages()).layer(from_fn(etag::validated)).merge(dashboard::views())
 }
 
 fn endpoints() -> Router<State> {
@@ -54,6 +63,7 @@ fn endpoints() -> Router<State> {
         .route("/projects/{project_id}/authorize-external-upload", get(authorize::authorize))
         .route("/projects/{project_id}/clks", post(clks::json))
         .route("/projects/{project_id}/binaryclks", post(clks::binary))
+        .route("/projects/{project_id}/forecast", post(forecasts::forecast))
         .route("/projects/{project_id}/runs", get(runs::list).post(runs::post))
         .route("/projects/{project_id}/runs/{run_id}", get(runs::describe).delete(runs::delete))
         .route("/projects/{project_id}/runs/{run_id}/status", get(run_status::status))

@@ -17,6 +17,8 @@ pub struct Settings {
     pub cors_origins: Origins,
     /// The results to compress.
     pub compress_results: Compress,
+    /// Set if there is a dashboard at `/`.
+    pub dashboard: bool,
     /// Set if creating and listing projects takes the admin token.
     pub require_admin_token: bool,
     /// Request headers repeated in log lines, in lower case. The caller has kept out those that carry

@@ -6,6 +6,7 @@ pub mod encoding;
 pub mod similarity;
 pub mod pairs;
 pub mod solver;
+pub mod forecast;
 
 #[cfg(test)]
 mod fixtures;

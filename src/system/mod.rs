@@ -2,6 +2,7 @@
 //! memory, regular files and their places, open files, threads and signals; connections to other machines; `SQLite` files with one writer; text in
 //! other encodings.
 
+pub mod audit;
 pub mod ballast;
 pub mod data_dir;
 pub mod disk;

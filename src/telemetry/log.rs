@@ -16,6 +16,8 @@ use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt};
 
+use super::recent::Recent;
+
 /// Modules that say more than is wanted unless they are named: any client can make the library of TLS warn.
 const QUIET: &str = "rustls=error";
 
@@ -97,7 +99,7 @@ pub fn start(settings: &Settings) {
     // Set like this, what dependencies tell the crate `log` is not listened to: sled and rustls dump bytes and
     // paths there. Only a test that starts two servers in one process comes here twice.
     let _ = tracing::subscriber::set_global_default(
-        tracing_subscriber::registry().with(lines.with_filter(wanted)),
+        tracing_subscriber::registry().with(lines.with_filter(wanted)).with(Recent),
     );
     panic::set_hook(Box::new(panicked));
 }

@@ -5,6 +5,7 @@ pub mod log;
 mod log_throttle;
 pub mod metrics;
 pub mod process;
+pub mod recent;
 
 pub use chain::chain;
 pub use log_throttle::LogThrottle;

@@ -3,13 +3,16 @@
 //! Everything under `/admin` requires the admin token ([`access`]), whatever else is wrong with a request.
 
 pub mod access;
+mod audit;
+mod projects;
 mod queue;
 mod state;
 
 use axum::Router;
-use axum::middleware::from_extractor_with_state;
-use axum::routing::{get, post};
+use axum::middleware::{from_extractor_with_state, from_fn_with_state};
+use axum::routing::{delete, get, post};
 
+use super::dashboard;
 use super::router::{unknown, wrong_method};
 use access::Administrator;
 pub use access::{Access, Made, TOKEN_CHARS_MIN};
@@ -26,8 +29,11 @@ pub(super) fn routes(admin: AdminState) -> Router {
         .route("/queue/discard", post(queue::discard))
         .route("/queue/pause", post(queue::pause))
         .route("/queue/resume", post(queue::resume))
+        .route("/projects/{project_id}", delete(projects::delete))
+        .merge(dashboard::operator::views())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(admin.clone(), audit::record))
         .with_state(admin)
         .layer(from_extractor_with_state::<Administrator, _>(access))
 }

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::access::Access;
+use crate::http::ops::Dependencies;
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
+use crate::system::audit::Audit;
 
 /// The state of the administrator's handlers. Cheap to clone.
 #[derive(Clone)]
@@ -15,4 +19,12 @@ pub struct AdminState {
     pub broker: Arc<dyn Broker>,
     /// The clock.
     pub clock: Clock,
+    /// The record of administrative acts.
+    pub audit: Audit,
+    /// The dependencies of the server, whose state is shown.
+    pub dependencies: Dependencies,
+    /// Set if there is a page for the operator.
+    pub dashboard: bool,
+    /// Ends streams of events.
+    pub stop: CancellationToken,
 }

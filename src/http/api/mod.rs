@@ -2,6 +2,7 @@
 
 pub(super) mod authorize;
 pub(super) mod clks;
+pub(super) mod forecasts;
 pub(super) mod new_project;
 pub(super) mod projects;
 pub(super) mod results;

@@ -16,6 +16,7 @@ use crate::http::State;
 use crate::http::auth::{Caller, Role};
 use crate::http::problem::Problem;
 use crate::http::responses::{Guarded, NoResult};
+use crate::http::result_forms::{Content, ResultForm, converted};
 use crate::http::schemas::ResultBody;
 use crate::http::upload_credentials::{ClientStore, Credentials, ObjectLocation};
 use crate::model::{ProjectState, ResultType, Run, RunState};
@@ -38,13 +39,14 @@ pub(in crate::http) struct Address {
 /// party. With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever its value, a `similarity_scores` project
 /// answers with the location of its scores in the object store; without an object store, or if that issues no
 /// credentials, the header is ignored. Clients on other machines that accept gzip or zstd get the result
-/// compressed.
+/// compressed. A client that asks for `text/csv` or `application/x-ndjson` by `Accept` gets the same elements as
+/// comma-separated values or one a line, an addition to the reference service.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run."),
            ("RETURN-OBJECT-STORE-ADDRESS" = Option<String>, Header, description = "Ask for the address of the scores.")),
     security(("result_token" = []), ("receipt_token" = [])),
-    responses((status = 200, description = "The result.", body = ResultBody), Guarded, NoResult))]
+    responses((status = 200, description = "The result.", content((ResultBody = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"))), Guarded, NoResult))]
 pub(in crate::http) async fn result(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -72,9 +74,17 @@ pub(in crate::http) async fn result(
         Err(error) => return Err(unreadable(&state, &caller, error).await),
     };
     let chunks = chunks.inspect_err(|error| tracing::error!("sending a result failed: {}", chain(error)));
-    let headers =
-        [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
-    let answer = (headers, Body::from_stream(chunks)).into_response();
+    let form = ResultForm::asked(&asked);
+    let vary = (header::VARY, "accept".to_owned());
+    let content_type = (header::CONTENT_TYPE, form.media_type().to_owned());
+    let answer = if form == ResultForm::Json {
+        let headers = [content_type, (header::CONTENT_LENGTH, size.to_string()), vary];
+        (headers, Body::from_stream(chunks)).into_response()
+    } else {
+        let content = Content::of(project.result_type, matches!(role, Role::Contributor(_)));
+        let chunks = converted(Box::pin(chunks), form, content);
+        ([content_type, vary], Body::from_stream(chunks)).into_response()
+    };
     Ok(state.compressor.squeeze(answer, size, client.map(|Extension(client)| client), &asked).await)
 }
 

@@ -1,16 +1,19 @@
 //! The progress of a run.
 
-use axum::Json;
 use axum::extract::State as Extract;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::coordinator;
 use crate::http::State;
 use crate::http::auth::Caller;
+use crate::http::live::{self, Live, Shown};
 use crate::http::problem::Problem;
 use crate::http::responses::{Fault, Guarded};
-use crate::metadata;
+use crate::metadata::{self, Runs};
 use crate::model::{ProjectState, Run, RunState, run};
 use crate::runtime::clock::Timestamp;
 
@@ -125,23 +128,44 @@ struct Progress {
 
 /// Progress of a run
 ///
-/// While a party's data cannot be used, every run of the project is in state `error`.
+/// While a party's data cannot be used, every run of the project is in state `error`. With `Accept:
+/// text/event-stream` the answer is a stream of server-sent events, an addition to the reference service: an event
+/// `status`, whose data is this object, now and at each change, until the run has ended; or an event `gone`, once the
+/// run is deleted.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/status", tag = "runs", operation_id = "runStatus",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run.")),
     security(("result_token" = []), ("receipt_token" = [])),
-    responses((status = 200, description = "The progress.", body = RunStatus), Guarded, Fault))]
+    responses((status = 200, description = "The progress.", content((RunStatus = "application/json"), (String = "text/event-stream"))), Guarded, Fault))]
 pub(in crate::http) async fn status(
     Extract(state): Extract<State>,
+    Extension(live): Extension<Live>,
     caller: Caller,
-) -> Result<Json<RunStatus>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (project, _) = caller.reader(&state).await?;
     let run = caller.run(&project)?;
-    let mut status = rendered(&project, run, state.coordinator.now());
-    if !run.has_ended() {
-        status.waiting_for = unavailable(&state).await?;
+    if !live::is_asked_for(&headers) {
+        let mut status = current(&state, &project, run);
+        if !run.has_ended() {
+            status.waiting_for = unavailable(&state).await?;
+        }
+        return Ok(Json(status).into_response());
     }
-    Ok(Json(status))
+    let (id, run) = (project.id, run.id);
+    let project = state.coordinator.project(id, Runs::All).await?.ok_or_else(Problem::forbidden)?;
+    Ok(live.stream(project, move |project| {
+        let Some(run) = project.run(run) else { return Shown::Nothing };
+        let event = live::event("status", &current(&state, project, run));
+        if run.has_ended() { Shown::Last(event) } else { Shown::Event(event) }
+    }))
+}
+
+/// Returns the status, as far as it is known without asking a dependency.
+fn current(state: &State, project: &ProjectState, run: &Run) -> RunStatus {
+    let mut status = rendered(project, run, state.coordinator.now());
+    status.waiting_for = (state.objects.is_away() && !run.has_ended()).then_some("object store");
+    status
 }
 
 /// Returns the dependency that keeps runs from going on.

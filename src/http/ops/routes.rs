@@ -16,6 +16,8 @@ use super::readiness::{Phase, Readiness, TICK};
 use crate::http::access_log;
 use crate::http::admin::{self, AdminState};
 use crate::http::arrival;
+use crate::http::dashboard;
+use crate::http::etag;
 use crate::http::problem::Problem;
 use crate::http::router::wrong_method;
 use crate::telemetry::metrics::{self, MetricsHandle};
@@ -47,8 +49,14 @@ impl Ops {
 
     /// Enables the checks and `/admin`: the stores are open.
     pub fn open(&self, dependencies: &Dependencies, admin: AdminState) {
+        let pages = if admin.dashboard {
+            dashboard::operator::page_routes().layer(from_fn(etag::validated))
+        } else {
+            Router::new()
+        };
         let administration = Router::new()
             .nest("/admin", admin::routes(admin))
+            .merge(pages)
             .fallback(nothing)
             .layer(from_fn(arrival::admit))
             .layer(from_fn(access_log::administered));

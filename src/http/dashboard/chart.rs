@@ -1,0 +1,86 @@
+//! Charts as SVG. Each is shown beside a table of the same numbers.
+
+use std::fmt::Write;
+
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 280.0;
+const LEFT: f64 = 16.0;
+const RIGHT: f64 = 16.0;
+const TOP: f64 = 30.0;
+const BOTTOM: f64 = 34.0;
+
+/// A bar of a chart.
+#[derive(Clone, Debug)]
+pub(super) struct Bar {
+    /// The label below it; empty for none.
+    pub(super) label: String,
+    /// The value.
+    pub(super) value: f64,
+    /// Set if it is drawn without emphasis.
+    pub(super) is_faint: bool,
+}
+
+/// Draws bars on a logarithmic scale, since counts differ widely. `title`, without markup, is read to those who do not see the chart, and `top` is the text of the highest value.
+pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
+    let height = |value: f64| (1.0 + value.max(0.0)).log10();
+    let highest = bars.iter().map(|bar| height(bar.value)).fold(0.0, f64::max);
+    let (inner_width, inner_height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
+    let base = HEIGHT - BOTTOM;
+    let step = inner_width / bars.len().max(1) as f64;
+    let gap = if step > 8.0 { 2.0 } else { 0.5 };
+    let mut svg = String::new();
+    let _ = write!(
+        svg,
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">"
+    );
+    let _ = write!(
+        svg,
+        "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{TOP}\" y2=\"{TOP}\"/><text x=\"{LEFT}\" y=\"{}\">{top} (each step up is ten times as many)</text>",
+        WIDTH - RIGHT,
+        TOP - 9.0,
+    );
+    for (at, bar) in bars.iter().enumerate() {
+        let x = LEFT + at as f64 * step;
+        if highest > 0.0 && bar.value > 0.0 {
+            let tall = (height(bar.value) / highest * inner_height).max(1.0);
+            let class = if bar.is_faint { "bar below" } else { "bar" };
+            let _ = write!(
+                svg,
+                "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.1}\" rx=\"1\"/>",
+                x + gap / 2.0,
+                base - tall,
+                (step - gap).max(0.5),
+            );
+        }
+        if !bar.label.is_empty() {
+            let _ = write!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                x + step / 2.0,
+                base + 20.0,
+                bar.label
+            );
+        }
+    }
+    let _ = write!(
+        svg,
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/></svg>",
+        WIDTH - RIGHT
+    );
+    svg
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_high_as_their_values() {
+        let bar = |value| Bar { label: "a".to_owned(), value, is_faint: false };
+        let svg = bars("a title", &[bar(9.0), bar(99.0), bar(0.0)], "99");
+        assert_eq!(svg.matches("<rect").count(), 2);
+        assert!(svg.contains("height=\"108.0\"") && svg.contains("height=\"216.0\""), "{svg}");
+        assert!(!svg.contains("style="), "{svg}");
+        assert!(bars("", &[], "0").ends_with("</svg>"));
+    }
+}

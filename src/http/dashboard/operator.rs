@@ -1,0 +1,389 @@
+//! The page of the operator, on the listener for operations.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use askama::Template;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures::stream;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::figures::{self, Moment};
+use super::pages;
+use super::view::{Asked, shown, wish};
+use crate::http::admin::AdminState;
+use crate::http::live;
+use crate::http::problem::Problem;
+use crate::metadata::Runs;
+use crate::model::job::QUEUES;
+use crate::queue::{DeadLetter, DeadQuery, QueueName, Stats};
+use crate::runtime::compute;
+use crate::system::audit::Act;
+use crate::system::{disk, memory};
+use crate::telemetry::recent;
+
+/// The interval at which the figures are taken, while a page shows them.
+const EVERY: Duration = Duration::from_secs(1);
+/// The interval at which a silent stream sends a comment.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Rows on a page.
+const PAGE: usize = 25;
+/// Administrative acts that are shown.
+const ACTS: usize = 30;
+
+/// Returns the routes of the page and its files, for all.
+pub(in crate::http) fn page_routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    pages::operator().merge(pages::files())
+}
+
+/// Returns the routes of the views below `/admin`, for the holder of the admin token.
+pub(in crate::http) fn views() -> Router<AdminState> {
+    Router::new()
+        .route("/dashboard/view/operator", get(view))
+        .route("/dashboard/view/dead", get(dead))
+        .route("/dashboard/view/projects", get(projects))
+        .route("/dashboard/view/acts", get(acts))
+        .route("/dashboard/live/operator", get(live_operator))
+}
+
+/// The view of the operator.
+#[derive(Template)]
+#[template(path = "operator.html", config = "assets/dashboard/askama.toml")]
+struct View {
+    changing: String,
+}
+
+/// The part of the view that changes.
+#[derive(Template)]
+#[template(path = "operator_changing.html", config = "assets/dashboard/askama.toml")]
+struct Changing {
+    announcement: String,
+    dead: u64,
+    queues: Vec<QueueRow>,
+    tiles: Vec<Tile>,
+    lines: Vec<LineRow>,
+}
+
+struct QueueRow {
+    name: String,
+    is_paused: bool,
+    ready: String,
+    delayed: String,
+    leased: String,
+    dead: String,
+    oldest: String,
+    rate: String,
+}
+
+struct Tile {
+    label: &'static str,
+    value: String,
+    detail: String,
+    is_low: bool,
+}
+
+struct LineRow {
+    at: Moment,
+    state: &'static str,
+    text: String,
+}
+
+async fn changing(admin: &AdminState) -> Result<Changing, Problem> {
+    let mut stats = admin.broker.stats(admin.clock.steady()).await?;
+    for queue in QUEUES {
+        stats.queues.entry(queue.into()).or_default();
+    }
+    let status = admin.dependencies.coordinator.status().await?;
+    let dead: u64 = stats.queues.values().map(|queue| queue.dead).sum();
+    let depth: u64 = stats.queues.values().map(|queue| queue.depth).sum();
+    let line = |line: recent::Line| LineRow {
+        at: line.at.into(),
+        state: if line.is_error { "failed" } else { "paused" },
+        text: line.text,
+    };
+    Ok(Changing {
+        announcement: format!(
+            "{} in the queues, {} dead.",
+            figures::counted(depth, "job"),
+            figures::grouped(dead)
+        ),
+        dead,
+        tiles: tiles(admin, status.projects, &stats),
+        queues: stats.queues.iter().map(queue_row).collect(),
+        lines: recent::lines().into_iter().take(20).map(line).collect(),
+    })
+}
+
+fn queue_row((name, queue): (&QueueName, &crate::queue::QueueStats)) -> QueueRow {
+    let age = |millis: Option<u64>| {
+        millis.map_or_else(|| "–".to_owned(), |millis| figures::duration(Duration::from_millis(millis)))
+    };
+    QueueRow {
+        name: name.as_str().to_owned(),
+        is_paused: queue.paused,
+        ready: figures::grouped(queue.ready),
+        delayed: figures::grouped(queue.delayed),
+        leased: figures::grouped(queue.leased),
+        dead: figures::grouped(queue.dead),
+        oldest: age(queue.oldest_ms),
+        rate: format!("{:.1}/s", queue.acked_per_second),
+    }
+}
+
+fn tiles(admin: &AdminState, projects: u64, stats: &Stats) -> Vec<Tile> {
+    let sum = |count: fn(&crate::queue::QueueStats) -> u64| stats.queues.values().map(count).sum::<u64>();
+    let plain = |label, value| Tile { label, value, detail: String::new(), is_low: false };
+    let mut tiles = vec![
+        plain("Projects", figures::grouped(projects)),
+        plain("Jobs waiting", figures::grouped(sum(|queue| queue.ready + queue.delayed))),
+        plain("Jobs under way", figures::grouped(sum(|queue| queue.leased))),
+        plain("Dead jobs", figures::grouped(sum(|queue| queue.dead))),
+    ];
+    if let Ok(room) = disk::room(&admin.dependencies.data_dir) {
+        let least = admin.dependencies.disk_free_min;
+        tiles.push(Tile {
+            label: "Disk free",
+            value: figures::size(room.free_bytes),
+            detail: format!(
+                "of {}; uploads stop at {}",
+                figures::size(room.total_bytes),
+                figures::size(least)
+            ),
+            is_low: room.free_bytes < least.saturating_mul(2),
+        });
+    }
+    if let Some(available) = memory::available() {
+        tiles.push(plain("Memory limit", figures::size(available.bytes)));
+    }
+    let store = if admin.dependencies.objects.is_away() { "unavailable" } else { "answers" };
+    tiles.push(Tile {
+        label: "Object store",
+        value: store.to_owned(),
+        detail: String::new(),
+        is_low: store == "unavailable",
+    });
+    tiles
+}
+
+/// `GET /admin/dashboard/view/operator`: the view.
+async fn view(State(admin): State<AdminState>) -> Result<Response, Problem> {
+    let changing = super::view::render(&changing(&admin).await?)?;
+    shown(&View { changing })
+}
+
+/// The dead jobs to show: the query of the page's address.
+#[derive(Debug, Default, Deserialize)]
+struct DeadWish {
+    queue: Option<String>,
+    #[serde(default)]
+    after: u64,
+}
+
+/// A page of dead jobs.
+#[derive(Template)]
+#[template(path = "operator_dead.html", config = "assets/dashboard/askama.toml")]
+struct Dead {
+    queue: Option<String>,
+    queues: Vec<(String, String)>,
+    rows: Vec<DeadRow>,
+    count: u64,
+    counted: String,
+    next: Option<u64>,
+    /// The body that retries or discards all of them.
+    filter: String,
+}
+
+struct DeadRow {
+    id: String,
+    queue: String,
+    reason: String,
+    attempts: u8,
+    died: Moment,
+    /// The body that retries or discards it.
+    body: String,
+}
+
+/// `GET /admin/dashboard/view/dead`: a page of the dead jobs.
+async fn dead(State(admin): State<AdminState>, asked: Asked<DeadWish>) -> Result<Response, Problem> {
+    let DeadWish { queue, after } = wish(asked)?;
+    let stats = admin.broker.stats(admin.clock.steady()).await?;
+    let queues: Vec<(String, String)> = stats
+        .queues
+        .iter()
+        .filter(|(_, queue)| queue.dead > 0)
+        .map(|(name, queue)| (name.as_str().to_owned(), figures::grouped(queue.dead)))
+        .collect();
+    let queue = queue.filter(|queue| stats.queues.contains_key(&QueueName::from(queue.as_str())));
+    let count = match &queue {
+        Some(queue) => stats.queues[&QueueName::from(queue.as_str())].dead,
+        None => stats.queues.values().map(|queue| queue.dead).sum(),
+    };
+    let query =
+        DeadQuery { queue: queue.as_deref().map(QueueName::from), group: None, after, count: PAGE + 1 };
+    let mut letters = admin.broker.dead_letters(&query, admin.clock.steady()).await?;
+    let has_more = letters.len() > PAGE;
+    letters.truncate(PAGE);
+    shown(&Dead {
+        next: letters.last().filter(|_| has_more).map(|letter| letter.sequence),
+        filter: queue
+            .as_ref()
+            .map_or_else(|| "{}".to_owned(), |queue| serde_json::json!({ "queue": queue }).to_string()),
+        rows: letters.iter().map(dead_row).collect(),
+        queue,
+        queues,
+        count,
+        counted: figures::counted(count, "dead job"),
+    })
+}
+
+fn dead_row(letter: &DeadLetter) -> DeadRow {
+    let id = letter.job.to_string();
+    DeadRow {
+        body: serde_json::json!({ "jobs": [id] }).to_string(),
+        id,
+        queue: letter.queue.as_str().to_owned(),
+        reason: letter.reason.clone(),
+        attempts: letter.attempts,
+        died: letter.died.into(),
+    }
+}
+
+/// The projects to show: the query of the page's address.
+#[derive(Debug, Default, Deserialize)]
+struct ProjectsWish {
+    #[serde(default)]
+    page: usize,
+}
+
+/// A page of projects, the oldest first.
+#[derive(Template)]
+#[template(path = "operator_projects.html", config = "assets/dashboard/askama.toml")]
+struct Projects {
+    rows: Vec<ProjectRow>,
+    total: String,
+    previous: Option<usize>,
+    next: Option<usize>,
+}
+
+struct ProjectRow {
+    id: String,
+    name: String,
+    added: Moment,
+    result_type: &'static str,
+    uploads: String,
+    size: String,
+}
+
+/// `GET /admin/dashboard/view/projects`: a page of the projects.
+async fn projects(State(admin): State<AdminState>, asked: Asked<ProjectsWish>) -> Result<Response, Problem> {
+    let wish = wish(asked)?;
+    let all = admin.dependencies.coordinator.projects().await?;
+    let last = all.len().saturating_sub(1) / PAGE;
+    let page = wish.page.min(last);
+    let mut rows = Vec::with_capacity(PAGE);
+    for listed in all.iter().skip(page * PAGE).take(PAGE) {
+        let Some(project) = admin.dependencies.coordinator.project(listed.id, Runs::None).await? else {
+            continue;
+        };
+        let stored = project.parties.iter().filter_map(|party| party.dataset());
+        let bytes: u64 =
+            stored.map(|dataset| u64::from(dataset.records) * u64::from(dataset.encoding_bytes)).sum();
+        rows.push(ProjectRow {
+            id: listed.id.to_string(),
+            name: figures::beginning(&project.name, 60),
+            added: listed.added.into(),
+            result_type: project.result_type.name(),
+            uploads: format!("{} of {}", project.parties_contributed(), project.parties.len()),
+            size: figures::size(bytes),
+        });
+    }
+    shown(&Projects {
+        rows,
+        total: figures::counted(all.len() as u64, "project"),
+        previous: page.checked_sub(1),
+        next: Some(page + 1).filter(|next| *next <= last),
+    })
+}
+
+/// The latest administrative acts.
+#[derive(Template)]
+#[template(path = "operator_acts.html", config = "assets/dashboard/askama.toml")]
+struct Acts {
+    rows: Vec<Act>,
+}
+
+/// `GET /admin/dashboard/view/acts`: the latest administrative acts.
+async fn acts(State(admin): State<AdminState>) -> Result<Response, Problem> {
+    let audit = admin.audit.clone();
+    let read = compute::run_blocking(move || audit.latest(ACTS)).await.map_err(|_| Problem::unexplained())?;
+    shown(&Acts { rows: read.map_err(|error| Problem::internal(&error))? })
+}
+
+/// The latest events, for all pages; none while there is no page.
+static LATEST: LazyLock<Mutex<Option<watch::Sender<String>>>> = LazyLock::new(Mutex::default);
+
+fn subscribe(admin: &AdminState) -> watch::Receiver<String> {
+    let mut latest = LATEST.lock();
+    if let Some(sender) = &*latest {
+        return sender.subscribe();
+    }
+    let (sender, receiver) = watch::channel(String::new());
+    *latest = Some(sender.clone());
+    tokio::spawn(follow(admin.clone(), sender));
+    receiver
+}
+
+/// Takes the figures again and again while a page shows them.
+async fn follow(admin: AdminState, sender: watch::Sender<String>) {
+    loop {
+        if let Ok(changing) = changing(&admin).await
+            && let Ok(html) = changing.render()
+        {
+            let event = live::event("view", &html);
+            sender.send_if_modified(|known| {
+                let differs = *known != event;
+                *known = event;
+                differs
+            });
+        }
+        tokio::select! {
+            () = admin.stop.cancelled() => {}
+            () = sleep(EVERY) => {}
+        }
+        let mut latest = LATEST.lock();
+        if sender.receiver_count() == 0 || admin.stop.is_cancelled() {
+            *latest = None;
+            return;
+        }
+    }
+}
+
+/// `GET /admin/dashboard/live/operator`: the part of the view that changes, as events.
+async fn live_operator(State(admin): State<AdminState>) -> Response {
+    let state = (subscribe(&admin), admin.stop.clone());
+    let events = stream::unfold(state, |(mut latest, stop)| async move {
+        let event = tokio::select! {
+            () = stop.cancelled() => return None,
+            changed = timeout(KEEP_ALIVE, latest.changed()) => match changed {
+                Ok(Ok(())) => latest.borrow_and_update().clone(),
+                Ok(Err(_)) => return None,
+                Err(_) => ": still here\n\n".to_owned(),
+            },
+        };
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(event)), (latest, stop)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, Body::from_stream(events)).into_response()
+}

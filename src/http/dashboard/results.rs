@@ -1,0 +1,355 @@
+//! The result of a run as pages of a table, and what it looks like as a whole.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::chart::{self, Bar};
+use super::figures;
+use crate::http::State;
+use crate::http::problem::Problem;
+use crate::http::result_forms::{Elements, numbers};
+use crate::linkage::similarity::dice;
+use crate::model::{ProjectState, ResultType, Run, RunState};
+use crate::objects::{Blob, keys};
+use crate::runtime::compute;
+
+/// Rows on a page.
+const PAGE: u64 = 50;
+/// The most bytes of a result that a chart is made from.
+const CHART_BYTES_MAX: usize = 32 << 20;
+
+/// The page to show: the query of the page's address.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct PageWish {
+    #[serde(default)]
+    page: u64,
+}
+
+/// A page of a result.
+#[derive(Template)]
+#[template(path = "result.html", config = "assets/dashboard/askama.toml")]
+pub(super) struct View {
+    project: String,
+    run: String,
+    heads: Vec<Head>,
+    rows: Vec<Vec<String>>,
+    first: String,
+    last: String,
+    total: String,
+    page: u64,
+    previous: Option<u64>,
+    next: Option<u64>,
+    end: u64,
+    chart: Option<Chart>,
+}
+
+struct Head {
+    label: &'static str,
+    is_number: bool,
+}
+
+struct Chart {
+    title: &'static str,
+    note: String,
+    svg: String,
+    heads: [&'static str; 2],
+    rows: Vec<[String; 2]>,
+}
+
+/// Returns a page of the result of a completed run.
+///
+/// # Errors
+/// 404 if there is none; 500 if it is missing or damaged.
+pub(super) async fn view(
+    state: &State,
+    project: &ProjectState,
+    run: &Run,
+    wish: PageWish,
+) -> Result<View, Problem> {
+    let RunState::Completed(summary) = &run.state else {
+        return Err(Problem::new(axum::http::StatusCode::NOT_FOUND, "the run has no result yet"));
+    };
+    let (id, run_id) = (project.id, run.id);
+    let (key, known) = match project.result_type {
+        ResultType::Groups => (keys::groups(id, run_id), Some(summary.groups)),
+        ResultType::SimilarityScores => (keys::scores(id, run_id), Some(summary.pairs)),
+        ResultType::Permutations => (keys::mask(id, run_id), None),
+    };
+    let blob = state.objects.blob(&key).await?;
+    let matrices = matrices(state, project).await?;
+    let result_type = project.result_type;
+    let made = compute::run_blocking(move || Made::of(&blob, result_type, wish.page, known, &matrices)).await;
+    let made = made.map_err(|_| Problem::unexplained())?;
+    let heads = |heads: &[(&'static str, bool)]| {
+        heads.iter().map(|(label, is_number)| Head { label, is_number: *is_number }).collect()
+    };
+    let end = made.total.saturating_sub(1) / PAGE;
+    let page = wish.page.min(end);
+    Ok(View {
+        project: id.to_string(),
+        run: run_id.to_string(),
+        heads: match result_type {
+            ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Least similarity", true)]),
+            ResultType::SimilarityScores => heads(&[("Pair", true), ("Records", false), ("Score", true)]),
+            ResultType::Permutations => heads(&[("Row", true), ("Same person", false)]),
+        },
+        first: figures::grouped((page * PAGE + 1).min(made.total)),
+        last: figures::grouped((page * PAGE + PAGE).min(made.total)),
+        total: figures::grouped(made.total),
+        rows: made.rows,
+        page,
+        previous: page.checked_sub(1),
+        next: Some(page + 1).filter(|next| *next <= end),
+        end,
+        chart: made.chart,
+    })
+}
+
+/// Returns the encodings of each party, where they are on this machine: scores of groups are made from them.
+async fn matrices(state: &State, project: &ProjectState) -> Result<Vec<(Blob, usize)>, Problem> {
+    let is_wanted = project.result_type == ResultType::Groups && state.objects.directories().len() > 1;
+    let mut matrices = Vec::new();
+    for (party, dataset) in (0..).zip(project.parties.iter().map_while(|party| party.dataset())) {
+        if is_wanted {
+            let blob = state.objects.blob(&keys::matrix(project.id, party, dataset.upload)).await?;
+            matrices.push((blob, dataset.encoding_bytes as usize));
+        }
+    }
+    Ok(matrices)
+}
+
+/// The content of a page.
+struct Made {
+    total: u64,
+    rows: Vec<Vec<String>>,
+    chart: Option<Chart>,
+}
+
+impl Made {
+    /// Reads a page, and the chart with the first one. Blocks.
+    fn of(
+        json: &[u8],
+        result_type: ResultType,
+        page: u64,
+        known: Option<u64>,
+        matrices: &[(Blob, usize)],
+    ) -> Self {
+        let begin = memchr::memchr(b'[', json).map_or(json.len(), |at| at + 1);
+        let list = &json[begin..];
+        let is_flat = result_type == ResultType::Permutations;
+        let total = known.unwrap_or_else(|| count(list));
+        let page = page.min(total.saturating_sub(1) / PAGE);
+        let start = offset(list, page * PAGE, is_flat);
+        let mut elements = Vec::new();
+        let mut reader = Elements::within();
+        // Elements are short: a page of them is in the first pieces.
+        for piece in list[start..].chunks(16 << 10) {
+            reader.read(piece, |element| {
+                if (elements.len() as u64) < PAGE {
+                    elements.push(element.to_vec());
+                }
+            });
+            if elements.len() as u64 == PAGE {
+                break;
+            }
+        }
+        let rows =
+            (page * PAGE..).zip(&elements).map(|(at, element)| row(result_type, at, element, matrices));
+        let rows = rows.collect();
+        let chart = (page == 0 && total > 0).then(|| chart(result_type, list)).flatten();
+        Self { total, rows, chart }
+    }
+}
+
+/// Returns the number of elements of a flat list.
+fn count(list: &[u8]) -> u64 {
+    let end = memchr::memchr(b']', list).unwrap_or(list.len());
+    let list = &list[..end];
+    if list.is_empty() { 0 } else { memchr::memchr_iter(b',', list).count() as u64 + 1 }
+}
+
+/// Returns the position of an element.
+fn offset(list: &[u8], element: u64, is_flat: bool) -> usize {
+    let element = usize::try_from(element).unwrap_or(usize::MAX);
+    let found = match (element, is_flat) {
+        (0, _) => Some(0),
+        (element, true) => memchr::memchr_iter(b',', list).nth(element - 1).map(|at| at + 1),
+        // Only elements begin with two brackets.
+        (element, false) => memmem::find_iter(list, b"[[").nth(element),
+    };
+    found.unwrap_or(list.len())
+}
+
+fn row(result_type: ResultType, at: u64, element: &[u8], matrices: &[(Blob, usize)]) -> Vec<String> {
+    let text = |number: &[u8]| String::from_utf8_lossy(number).into_owned();
+    let fields: Vec<&[u8]> = numbers(element).collect();
+    let (pairs, rest) = fields.as_chunks::<2>();
+    let records = || {
+        let record = |[dataset, record]: &[&[u8]; 2]| format!("{}: {}", text(dataset), text(record));
+        pairs.iter().map(record).collect::<Vec<_>>().join(", ")
+    };
+    let number = figures::grouped(at);
+    match result_type {
+        ResultType::Groups => vec![number, records(), least_score(pairs, matrices)],
+        ResultType::SimilarityScores => {
+            vec![number, records(), rest.first().map_or_else(String::new, |score| text(score))]
+        }
+        ResultType::Permutations => {
+            vec![number, if element == b"1" { "yes".to_owned() } else { "no".to_owned() }]
+        }
+    }
+}
+
+/// Returns the least Dice coefficient of any two records of a group.
+fn least_score(group: &[[&[u8]; 2]], matrices: &[(Blob, usize)]) -> String {
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<usize>().ok();
+    let row = |[dataset, record]: &[&[u8]; 2]| {
+        let (matrix, bytes) = matrices.get(number(dataset)?)?;
+        let start = number(record)?.checked_mul(*bytes)?;
+        matrix.get(start..start + bytes)
+    };
+    let rows: Option<Vec<&[u8]>> = group.iter().map(row).collect();
+    let Some(rows) = rows.filter(|rows| rows.len() > 1) else { return "–".to_owned() };
+    let mut least = 1.0_f64;
+    for (at, a) in rows.iter().enumerate() {
+        for b in &rows[at + 1..] {
+            least = least.min(dice::score(dice::common_bits(a, b), dice::popcount(a) + dice::popcount(b)));
+        }
+    }
+    format!("{least:.4}")
+}
+
+fn chart(result_type: ResultType, list: &[u8]) -> Option<Chart> {
+    let is_whole = list.len() <= CHART_BYTES_MAX;
+    let list = &list[..list.len().min(CHART_BYTES_MAX)];
+    match result_type {
+        ResultType::Groups => Some(group_sizes(list, is_whole)),
+        ResultType::SimilarityScores => Some(scores(list, is_whole)),
+        ResultType::Permutations => None,
+    }
+}
+
+fn of_whole(is_whole: bool, what: &str) -> String {
+    if is_whole { String::new() } else { format!(" Made from the first {what}.") }
+}
+
+fn group_sizes(list: &[u8], is_whole: bool) -> Chart {
+    let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut seen = 0_u64;
+    Elements::within().read(list, |group| {
+        *sizes.entry(memchr::memchr_iter(b'[', group).count().saturating_sub(1)).or_default() += 1;
+        seen += 1;
+    });
+    let bars: Vec<Bar> = sizes
+        .iter()
+        .take(40)
+        .map(|(size, count)| Bar { label: size.to_string(), value: *count as f64, is_faint: false })
+        .collect();
+    let most = sizes.values().copied().max().unwrap_or(0);
+    Chart {
+        title: "Sizes of groups",
+        note: format!(
+            "Groups by their number of records.{}",
+            of_whole(is_whole, &figures::counted(seen, "group"))
+        ),
+        svg: chart::bars(
+            "Groups by their number of records; the table has the same numbers",
+            &bars,
+            &figures::grouped(most),
+        ),
+        heads: ["Records", "Groups"],
+        rows: sizes.iter().map(|(size, count)| [size.to_string(), figures::grouped(*count)]).collect(),
+    }
+}
+
+/// Returns the numbers of pairs at or above each threshold. Scores come best first.
+fn scores(list: &[u8], is_whole: bool) -> Chart {
+    let mut hundredths = [0_u64; 101];
+    let mut seen = 0_u64;
+    Elements::within().read(list, |pair| {
+        let score =
+            numbers(pair).nth(4).and_then(|score| std::str::from_utf8(score).ok()?.parse::<f64>().ok());
+        let at = (score.unwrap_or(0.0) * 100.0 + 1e-9).floor().clamp(0.0, 100.0);
+        hundredths[at as usize] += 1;
+        seen += 1;
+    });
+    let lowest = hundredths.iter().position(|count| *count > 0).unwrap_or(100);
+    let mut above = 0;
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    for at in (lowest..=100).rev() {
+        above += hundredths[at];
+        rows.push([format!("{:.2}", at as f64 / 100.0), figures::grouped(above)]);
+    }
+    rows.reverse();
+    let every = ((101 - lowest) / 8).max(1);
+    let bars: Vec<Bar> = (lowest..=100)
+        .map(|at| Bar {
+            label: if (100 - at).is_multiple_of(every) {
+                format!("{:.2}", at as f64 / 100.0)
+            } else {
+                String::new()
+            },
+            value: hundredths[at] as f64,
+            is_faint: false,
+        })
+        .collect();
+    let most = hundredths.iter().copied().max().unwrap_or(0);
+    Chart {
+        title: "Scores",
+        note: format!(
+            "Pairs by their score, in hundredths. The table has the number of pairs that a higher threshold would keep.{}",
+            of_whole(is_whole, &figures::counted(seen, "pair"))
+        ),
+        svg: chart::bars(
+            "Pairs by their score; the table has the pairs at or above each",
+            &bars,
+            &figures::grouped(most),
+        ),
+        heads: ["Threshold", "Pairs at or above"],
+        rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(json: &str, result_type: ResultType, page: u64, known: Option<u64>) -> Made {
+        Made::of(json.as_bytes(), result_type, page, known, &[])
+    }
+
+    #[test]
+    fn every_page_of_a_result_has_its_rows() {
+        let groups: Vec<String> = (0..120).map(|at| format!("[[0, {at}], [1, {}]]", at + 1)).collect();
+        let json = format!("{{\"groups\": [{}]}}", groups.join(", "));
+        for (page, count, first) in
+            [(0, 50, "0: 0, 1: 1"), (2, 20, "0: 100, 1: 101"), (9, 20, "0: 100, 1: 101")]
+        {
+            let made = made(&json, ResultType::Groups, page, Some(120));
+            assert_eq!((made.rows.len(), made.rows[0][1].as_str()), (count, first), "{page}");
+        }
+        let sizes = made(&json, ResultType::Groups, 0, Some(120)).chart.unwrap();
+        assert_eq!(sizes.rows, [["2".to_owned(), "120".to_owned()]]);
+
+        let pairs: Vec<String> = (0..60).map(|at| format!("[[0, {at}], [1, 7], 0.95]")).collect();
+        let json = format!("{{\"similarity_scores\": [{}]}}", pairs.join(","));
+        let made_pairs = made(&json, ResultType::SimilarityScores, 1, Some(60));
+        assert_eq!(made_pairs.rows[0], ["50", "0: 50, 1: 7", "0.95"]);
+
+        let json = format!("{{\"mask\": [{}]}}", vec!["1"; 70].join(", "));
+        let mask = made(&json, ResultType::Permutations, 1, None);
+        assert_eq!((mask.total, mask.rows.len(), mask.rows[0][1].as_str()), (70, 20, "yes"));
+        assert_eq!(made("{\"mask\": []}", ResultType::Permutations, 0, None).total, 0);
+    }
+
+    #[test]
+    fn a_higher_threshold_keeps_the_pairs_above_it() {
+        let json = r#"{"similarity_scores": [[[0, 1], [1, 7], 1.0],[[0, 2], [1, 8], 0.955],[[0, 3], [1, 9], 0.95]]}"#;
+        let chart = made(json, ResultType::SimilarityScores, 0, Some(3)).chart.unwrap();
+        assert_eq!(chart.rows[0], ["0.95", "3"]);
+        assert_eq!(chart.rows[1], ["0.96", "1"]);
+    }
+}

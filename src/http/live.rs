@@ -1,0 +1,217 @@
+//! Projects that clients watch. Each is read once a second, however many clients watch it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::coordinator::Coordinator;
+use crate::metadata::Runs;
+use crate::model::{ProjectId, ProjectState};
+use crate::runtime::clock::Stopwatch;
+use crate::telemetry::chain;
+
+/// The interval at which a watched project is read.
+const EVERY: Duration = Duration::from_secs(1);
+/// A project whose reading takes long is read less often: pauses are this many times as long.
+const PAUSE_FACTOR: u32 = 20;
+/// The interval at which a silent stream sends a comment, so that a lost client is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The media type of event streams.
+const MEDIA_TYPE: &str = "text/event-stream";
+
+/// A project at a moment; none once it is deleted.
+type Snapshot = Option<Arc<ProjectState>>;
+
+/// The watched projects. Cheap to clone.
+#[derive(Clone)]
+pub struct Live(Arc<Shared>);
+
+struct Shared {
+    coordinator: Coordinator,
+    projects: Mutex<HashMap<ProjectId, watch::Sender<Snapshot>>>,
+    stop: CancellationToken,
+}
+
+impl Live {
+    /// Returns the watched projects: none yet. All streams end on `stop`.
+    pub fn new(coordinator: Coordinator, stop: CancellationToken) -> Self {
+        Self(Arc::new(Shared { coordinator, projects: Mutex::default(), stop }))
+    }
+
+    /// Watches a project, which was read just now with all of its runs.
+    fn watch(&self, project: ProjectState) -> watch::Receiver<Snapshot> {
+        let id = project.id;
+        let mut projects = self.0.projects.lock();
+        if let Some(watched) = projects.get(&id) {
+            return watched.subscribe();
+        }
+        let (sender, receiver) = watch::channel(Some(Arc::new(project)));
+        projects.insert(id, sender.clone());
+        tokio::spawn(self.clone().follow(id, sender));
+        receiver
+    }
+
+    /// Reads a project again and again while it is watched.
+    async fn follow(self, id: ProjectId, sender: watch::Sender<Snapshot>) {
+        let mut pause = EVERY;
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+            {
+                let mut projects = self.0.projects.lock();
+                if sender.receiver_count() == 0 || self.0.stop.is_cancelled() {
+                    projects.remove(&id);
+                    return;
+                }
+            }
+            let stopwatch = Stopwatch::start();
+            match self.0.coordinator.project(id, Runs::All).await {
+                Ok(found) => {
+                    let found = found.map(Arc::new);
+                    sender.send_if_modified(|known| {
+                        let differs = *known != found;
+                        *known = found;
+                        differs
+                    });
+                }
+                Err(error) => tracing::debug!("a watched project cannot be read: {}", chain(&error)),
+            }
+            pause = EVERY.max(stopwatch.elapsed() * PAUSE_FACTOR);
+        }
+    }
+
+    /// Streams events about a project: the one that `shown` makes now, and another whenever it makes a different one.
+    pub(super) fn stream(
+        &self,
+        project: ProjectState,
+        shown: impl FnMut(&ProjectState) -> Shown + Send + 'static,
+    ) -> Response {
+        let watched = self.watch(project);
+        let state =
+            Streaming { watched, stop: self.0.stop.clone(), shown, sent: String::new(), is_over: false };
+        let events = stream::unfold(state, |mut state| async move {
+            let event = state.next().await?;
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from(event)), state))
+        });
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            // nginx would collect the events otherwise.
+            (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        ];
+        (headers, Body::from_stream(events)).into_response()
+    }
+}
+
+/// An event about a project.
+pub(super) enum Shown {
+    /// More may follow.
+    Event(String),
+    /// The last one.
+    Last(String),
+    /// There is nothing to tell any more.
+    Nothing,
+}
+
+/// Returns an event with a value as its data.
+pub(super) fn event(name: &str, data: &impl Serialize) -> String {
+    // The types of events serialize.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
+/// Returns whether the client asks for a stream of events.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|range| {
+        let media = range.split(';').next().unwrap_or_default();
+        media.trim().eq_ignore_ascii_case(MEDIA_TYPE)
+    })
+}
+
+/// A stream under way.
+struct Streaming<F> {
+    watched: watch::Receiver<Snapshot>,
+    stop: CancellationToken,
+    shown: F,
+    sent: String,
+    is_over: bool,
+}
+
+impl<F: FnMut(&ProjectState) -> Shown> Streaming<F> {
+    /// Waits for the next event.
+    async fn next(&mut self) -> Option<String> {
+        if self.is_over {
+            return None;
+        }
+        loop {
+            if let Some(event) = self.current() {
+                return Some(event);
+            }
+            if self.is_over {
+                return None;
+            }
+            let changed = tokio::select! {
+                () = self.stop.cancelled() => return None,
+                changed = timeout(KEEP_ALIVE, self.watched.changed()) => changed,
+            };
+            match changed {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(": still here\n\n".to_owned()),
+            }
+        }
+    }
+
+    /// Returns the event of the present moment, if it was not sent before.
+    fn current(&mut self) -> Option<String> {
+        let project = self.watched.borrow_and_update().clone();
+        let event = match project.as_deref().map(&mut self.shown) {
+            Some(Shown::Event(event)) => event,
+            Some(Shown::Last(event)) => {
+                self.is_over = true;
+                event
+            }
+            Some(Shown::Nothing) | None => {
+                self.is_over = true;
+                event("gone", &())
+            }
+        };
+        if event == self.sent {
+            return None;
+        }
+        self.sent.clone_from(&event);
+        Some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_asked_for_by_their_media_type() {
+        let asks =
+            |value: &str| is_asked_for(&HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())]));
+        assert!(asks("text/event-stream") && asks("application/json, Text/Event-Stream;q=0.5"));
+        assert!(!asks("*/*") && !asks("application/json") && !is_asked_for(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_data_whatever_is_in_it() {
+        assert_eq!(event("view", &"a\r\nb\n"), "event: view\ndata: \"a\\r\\nb\\n\"\n\n");
+    }
+}

@@ -1,0 +1,626 @@
+//! Forecasts of a run: the number of its comparisons, and its pairs at any threshold, from a sample.
+//!
+//! A unit of the sample is a record in a block, compared with all records that the run would compare it with: those of the
+//! datasets behind its own in the same block. Units are drawn without replacement, so that all of them make the forecast
+//! exact. Intervals are score intervals for a mean (Wilson 1927, doi:10.1080/01621459.1927.10502953), with the dispersion
+//! of the sample and the correction for a finite population.
+
+use std::collections::{HashMap, HashSet};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::encoding::layout::{Index, RowIds, Span};
+use super::similarity::{Error, Rows, dice, search};
+use crate::model::Threshold;
+
+/// Forecasts of fewer comparisons are exact.
+const EXACT_MAX: u64 = 2_000_000;
+/// The most hits that are looked at.
+const HITS_MAX: f64 = 1_000_000.0;
+/// Pairs drawn to see how similar any two records are.
+const PAIRS_DRAWN: usize = 100_000;
+/// Fewer comparisons are made one by one.
+const SEARCH_MIN: usize = 1_024;
+/// The parts that the sample is drawn in: the forecast stops after each if there is no more time.
+const ROUNDS: usize = 16;
+/// The normal quantile of an interval that holds 19 times of 20.
+const Z: f64 = 1.959_964;
+/// Classes of similarity: hundredths, and 1 by itself.
+pub const CLASSES: usize = 101;
+
+/// A dataset to be linked.
+pub struct Dataset<'a> {
+    /// Its encodings.
+    pub matrix: &'a [u8],
+    /// Its blocks.
+    pub index: Index<'a>,
+}
+
+/// The forecast of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// The comparisons of the run: exact.
+    pub comparisons: u64,
+    /// The comparisons of the sample.
+    pub compared: u64,
+    /// Set if the sample is all there is.
+    pub is_exact: bool,
+    /// The pairs at each threshold, in the order in which they were asked for.
+    pub estimates: Vec<Estimate>,
+    /// The estimated comparisons by similarity: from 0.00 to below 0.01, and so on; the last is exactly 1.
+    pub histogram: Vec<f64>,
+}
+
+/// The candidate pairs at a threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The threshold.
+    pub threshold: Threshold,
+    /// Their number, each pair counted once.
+    pub pairs: f64,
+    /// The ends of an interval that holds the number 19 times of 20.
+    pub interval: [f64; 2],
+}
+
+/// Forecasts a run over `datasets`, with at most about `budget` comparisons, and only while `goes_on`.
+///
+/// # Errors
+/// [`Error`], if a dataset is damaged.
+pub fn forecast(
+    datasets: &[Dataset<'_>],
+    thresholds: &[Threshold],
+    budget: u64,
+    seed: [u8; 32],
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Forecast, Error> {
+    let mut draw = Draw(ChaCha20Rng::from_seed(seed));
+    let population = Population::of(datasets);
+    let is_small = population.comparisons <= EXACT_MAX;
+    let lowest = thresholds.iter().map(|threshold| threshold.get()).fold(1.0, f64::min);
+    let mut histogram = vec![0.0; CLASSES];
+    let mut floor = 0.005_f64.min(lowest);
+    let mut drawn = [0_u64; CLASSES];
+    let mut drawn_total = 0_u64;
+    if !is_small {
+        (drawn, drawn_total) = population.draw_pairs(datasets, &mut draw, goes_on)?;
+        floor = floor_for(&drawn, drawn_total, budget.min(population.comparisons));
+    }
+    let units = if is_small { population.units } else { population.affordable(budget) };
+    let mut sample = Sample::new(thresholds, floor);
+    let order = draw.distinct(units, population.units);
+    let rounds = if is_small { 1 } else { ROUNDS };
+    for round in order.chunks(order.len().div_ceil(rounds).max(1)) {
+        let mut round = round.to_vec();
+        round.sort_unstable();
+        let hits = population.compare(datasets, &round, floor, &mut sample.compared)?;
+        let shares = population.shares(datasets, &hits)?;
+        sample.count(&round, &hits, &shares, datasets);
+        if !goes_on() && !is_small {
+            break;
+        }
+    }
+    let is_exact = sample.units == population.units;
+    let estimates = thresholds.iter().enumerate().map(|(at, threshold)| {
+        let [pairs, low, high] = if threshold.get() >= floor {
+            sample.estimate(at, population.units)
+        } else {
+            share_of(&drawn, drawn_total, threshold.get(), population.comparisons)
+        };
+        Estimate { threshold: *threshold, pairs, interval: [low, high] }
+    });
+    let estimates = estimates.collect();
+    let factor = population.units as f64 / sample.units.max(1) as f64;
+    for (class, count) in histogram.iter_mut().enumerate() {
+        // Below the floor only the drawn pairs tell anything.
+        *count = if class as f64 / 100.0 >= floor || is_small {
+            sample.classes[class] * factor
+        } else {
+            drawn[class] as f64 / drawn_total.max(1) as f64 * population.comparisons as f64
+        };
+    }
+    if is_small {
+        // What is not at all similar is no hit.
+        histogram[0] += population.comparisons as f64 - sample.classes.iter().sum::<f64>() * factor;
+        histogram[0] = histogram[0].max(0.0);
+    }
+    Ok(Forecast {
+        comparisons: population.comparisons,
+        compared: sample.compared,
+        is_exact,
+        estimates,
+        histogram,
+    })
+}
+
+/// Returns the lowest similarity from which the sample has few enough hits.
+fn floor_for(drawn: &[u64; CLASSES], total: u64, budget: u64) -> f64 {
+    let share = HITS_MAX / budget.max(1) as f64 * total as f64;
+    let mut above = 0;
+    for class in (0..CLASSES).rev() {
+        above += drawn[class];
+        if above as f64 > share.max(20.0) {
+            return ((class + 1) as f64 / 100.0).min(1.0);
+        }
+    }
+    0.005
+}
+
+/// Estimates the pairs at a threshold from drawn pairs.
+fn share_of(drawn: &[u64; CLASSES], total: u64, threshold: f64, comparisons: u64) -> [f64; 3] {
+    let from = class_of(threshold);
+    let hits: u64 = drawn[from..].iter().sum();
+    let factor = comparisons as f64 / total.max(1) as f64;
+    scaled(hits as f64, 1.0, factor)
+}
+
+/// Returns the estimate and its interval, of a count with this dispersion.
+fn scaled(count: f64, dispersion: f64, factor: f64) -> [f64; 3] {
+    let (shift, spread) =
+        (Z * Z / 2.0 * dispersion, Z * (count * dispersion + (Z * dispersion / 2.0).powi(2)).sqrt());
+    [count * factor, (count + shift - spread).max(0.0) * factor, (count + shift + spread) * factor]
+}
+
+fn class_of(score: f64) -> usize {
+    ((score * 100.0 + 1e-9) as usize).min(CLASSES - 1)
+}
+
+/// Some records of a dataset: those in a block.
+#[derive(Clone, Copy)]
+struct Member {
+    dataset: usize,
+    span: Span,
+}
+
+/// The records of a dataset in a block, with those that they are compared with.
+struct Cell {
+    /// The position of its member.
+    member: usize,
+    /// The end of the block's members.
+    end: usize,
+    /// The position of its first unit.
+    units: u64,
+    /// The comparisons before it.
+    comparisons: u64,
+    /// The records that each unit is compared with.
+    partners: u64,
+    block: u32,
+}
+
+/// All units.
+struct Population {
+    members: Vec<Member>,
+    cells: Vec<Cell>,
+    units: u64,
+    comparisons: u64,
+    blocks: u32,
+}
+
+/// A pair of the sample, by its unit.
+struct Hit {
+    unit: u64,
+    score: f64,
+    datasets: [usize; 2],
+    records: [u32; 2],
+}
+
+impl Population {
+    /// Merges the directories of all datasets.
+    fn of(datasets: &[Dataset<'_>]) -> Self {
+        let mut all = Self { members: Vec::new(), cells: Vec::new(), units: 0, comparisons: 0, blocks: 0 };
+        let mut directories: Vec<_> =
+            datasets.iter().map(|dataset| dataset.index.blocks().peekable()).collect();
+        while let Some(digest) = directories.iter_mut().filter_map(|blocks| Some(blocks.peek()?.digest)).min()
+        {
+            let begin = all.members.len();
+            for (dataset, blocks) in directories.iter_mut().enumerate() {
+                if let Some(block) = blocks.next_if(|block| block.digest == digest) {
+                    all.members.push(Member { dataset, span: block.span });
+                }
+            }
+            all.add_block(begin);
+        }
+        all
+    }
+
+    fn add_block(&mut self, begin: usize) {
+        let end = self.members.len();
+        if end - begin < 2 {
+            self.members.truncate(begin);
+            return;
+        }
+        for member in begin..end - 1 {
+            let partners =
+                self.members[member + 1..end].iter().map(|other| u64::from(other.span.count())).sum();
+            let count = u64::from(self.members[member].span.count());
+            let (units, comparisons, block) = (self.units, self.comparisons, self.blocks);
+            self.cells.push(Cell { member, end, units, comparisons, partners, block });
+            self.units += count;
+            self.comparisons = self.comparisons.saturating_add(count.saturating_mul(partners));
+        }
+        self.blocks += 1;
+    }
+
+    /// Returns the number of units that take about `budget` comparisons; at least a few.
+    fn affordable(&self, budget: u64) -> u64 {
+        let share = budget as f64 / self.comparisons.max(1) as f64;
+        ((self.units as f64 * share) as u64).clamp(64.min(self.units), self.units)
+    }
+
+    /// Returns the cell of a unit.
+    fn cell(&self, unit: u64) -> &Cell {
+        &self.cells[self.cells.partition_point(|cell| cell.units <= unit) - 1]
+    }
+
+    /// Draws pairs, each of all comparisons with the same chance, and sorts them into classes.
+    fn draw_pairs(
+        &self,
+        datasets: &[Dataset<'_>],
+        draw: &mut Draw,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<([u64; CLASSES], u64), Error> {
+        let (mut classes, mut total) = ([0; CLASSES], 0);
+        for number in 0..PAIRS_DRAWN {
+            let at = draw.below(self.comparisons);
+            let cell = &self.cells[self.cells.partition_point(|cell| cell.comparisons <= at) - 1];
+            let within = at - cell.comparisons;
+            let (left, mut right) = (within / cell.partners, within % cell.partners);
+            let mut other = cell.member + 1;
+            while right >= u64::from(self.members[other].span.count()) {
+                right -= u64::from(self.members[other].span.count());
+                other += 1;
+            }
+            let a = encoding(datasets, &self.members[cell.member], left)?;
+            let b = encoding(datasets, &self.members[other], right)?;
+            classes[class_of(score(a, b))] += 1;
+            total += 1;
+            // A third of the time is for this.
+            if number.is_multiple_of(256) && number >= 2_048 && !goes_on() {
+                break;
+            }
+        }
+        Ok((classes, total))
+    }
+
+    /// Compares each of these units, in ascending order, with its partners.
+    fn compare(
+        &self,
+        datasets: &[Dataset<'_>],
+        units: &[u64],
+        floor: f64,
+        compared: &mut u64,
+    ) -> Result<Vec<Hit>, Error> {
+        let threshold = Threshold::new(floor).map_err(|_| Error::Malformed("the floor is no threshold"))?;
+        let mut hits = Vec::new();
+        let mut rest = units;
+        while let Some(first) = rest.first() {
+            let cell = self.cell(*first);
+            let member = &self.members[cell.member];
+            let end = cell.units + u64::from(member.span.count());
+            let (here, behind) = rest.split_at(rest.partition_point(|unit| *unit < end));
+            rest = behind;
+            let rows = datasets[member.dataset].index.rows(member.span)?;
+            let left: Vec<u32> = here.iter().map(|unit| rows.get((unit - cell.units) as usize)).collect();
+            for other in &self.members[cell.member + 1..cell.end] {
+                *compared += left.len() as u64 * u64::from(other.span.count());
+                let pair = [member.dataset, other.dataset];
+                let mut hit = |at: usize, record: u32, score: f64| {
+                    hits.push(Hit { unit: here[at], score, datasets: pair, records: [left[at], record] });
+                };
+                compare_block(datasets, pair, &left, other.span, threshold, &mut hit)?;
+            }
+        }
+        Ok(hits)
+    }
+
+    /// Returns for each hit the number of blocks in which the run compares the pair; each block is looked at once.
+    fn shares(&self, datasets: &[Dataset<'_>], hits: &[Hit]) -> Result<Vec<f64>, Error> {
+        if self.blocks < 2 {
+            return Ok(vec![1.0; hits.len()]);
+        }
+        let mut blocks: HashMap<(usize, u32), Vec<u32>> = HashMap::new();
+        for hit in hits {
+            for side in 0..2 {
+                blocks.entry((hit.datasets[side], hit.records[side])).or_default();
+            }
+        }
+        let mut seen = usize::MAX;
+        for cell in &self.cells {
+            // The cells of a block have the same end.
+            if cell.end == seen {
+                continue;
+            }
+            seen = cell.end;
+            for member in &self.members[cell.member..cell.end] {
+                for record in datasets[member.dataset].index.rows(member.span)?.iter() {
+                    if let Some(found) = blocks.get_mut(&(member.dataset, record)) {
+                        found.push(cell.block);
+                    }
+                }
+            }
+        }
+        let empty = Vec::new();
+        let of = |dataset, record| blocks.get(&(dataset, record)).unwrap_or(&empty);
+        let common = |hit: &Hit| {
+            let (a, b) = (of(hit.datasets[0], hit.records[0]), of(hit.datasets[1], hit.records[1]));
+            a.iter().filter(|block| b.binary_search(block).is_ok()).count().max(1) as f64
+        };
+        Ok(hits.iter().map(common).collect())
+    }
+}
+
+/// Compares records of a dataset with a block of another, and calls `hit` with the position of each record on the left,
+/// the record on the right, and their score.
+fn compare_block(
+    datasets: &[Dataset<'_>],
+    [a, b]: [usize; 2],
+    left: &[u32],
+    span: Span,
+    threshold: Threshold,
+    hit: &mut dyn FnMut(usize, u32, f64),
+) -> Result<(), Error> {
+    let (a, b) = (&datasets[a], &datasets[b]);
+    let partners = b.index.rows(span)?;
+    if left.len() * partners.len() < SEARCH_MIN {
+        for (at, record) in left.iter().enumerate() {
+            for partner in partners.iter() {
+                let score = score(a.row(*record)?, b.row(partner)?);
+                if score >= threshold.get() {
+                    hit(at, partner, score);
+                }
+            }
+        }
+        return Ok(());
+    }
+    let bytes = a.index.header().encoding_bytes as usize;
+    let ids: Vec<u8> = left.iter().flat_map(|record| record.to_le_bytes()).collect();
+    let rows = Rows::listed(a.matrix, bytes, &ids)?;
+    let size = b.index.header().encoding_bytes as usize;
+    let others = match &partners {
+        RowIds::Dense(range) => Rows::range(b.matrix, size, range.clone())?,
+        RowIds::Listed(ids) => Rows::listed(b.matrix, size, ids.as_flattened())?,
+    };
+    for found in search(&rows, &others, threshold, u64::MAX)? {
+        hit(found.left as usize, others.record(found.right as usize), found.score);
+    }
+    Ok(())
+}
+
+impl Dataset<'_> {
+    fn row(&self, record: u32) -> Result<&[u8], Error> {
+        let bytes = self.index.header().encoding_bytes as usize;
+        let start = record as usize * bytes;
+        let records = self.index.header().records as usize;
+        self.matrix.get(start..start + bytes).ok_or(Error::NoSuchRecord { record, records })
+    }
+}
+
+fn encoding<'a>(datasets: &'a [Dataset<'_>], member: &Member, at: u64) -> Result<&'a [u8], Error> {
+    let dataset = &datasets[member.dataset];
+    dataset.row(dataset.index.rows(member.span)?.get(at as usize))
+}
+
+fn score(a: &[u8], b: &[u8]) -> f64 {
+    dice::score(dice::common_bits(a, b), dice::popcount(a) + dice::popcount(b))
+}
+
+/// Counts of a sample.
+struct Sample {
+    thresholds: Vec<f64>,
+    floor: f64,
+    units: u64,
+    compared: u64,
+    classes: Vec<f64>,
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Sample {
+    fn new(thresholds: &[Threshold], floor: f64) -> Self {
+        let thresholds: Vec<f64> = thresholds.iter().map(|threshold| threshold.get()).collect();
+        let zeros = vec![0.0; thresholds.len()];
+        Self {
+            floor,
+            units: 0,
+            compared: 0,
+            classes: vec![0.0; CLASSES],
+            sums: zeros.clone(),
+            squares: zeros,
+            thresholds,
+        }
+    }
+
+    /// Counts the hits of these units. A pair that is compared in several blocks counts as a part in each.
+    fn count(&mut self, units: &[u64], hits: &[Hit], shares: &[f64], datasets: &[Dataset<'_>]) {
+        self.units += units.len() as u64;
+        let mut of_unit: HashMap<u64, Vec<f64>> = HashMap::new();
+        for (hit, share) in hits.iter().zip(shares) {
+            self.classes[class_of(hit.score)] += 1.0;
+            let counts = of_unit.entry(hit.unit).or_insert_with(|| vec![0.0; self.thresholds.len()]);
+            for (at, threshold) in self.thresholds.iter().enumerate() {
+                if *threshold >= self.floor && is_candidate(hit, *threshold, datasets) {
+                    counts[at] += 1.0 / share;
+                }
+            }
+        }
+        for counts in of_unit.values() {
+            for (at, count) in counts.iter().enumerate() {
+                self.sums[at] += count;
+                self.squares[at] += count * count;
+            }
+        }
+    }
+
+    /// Returns the estimate at a threshold and its interval, for a population of so many units.
+    fn estimate(&self, at: usize, population: u64) -> [f64; 3] {
+        let (sum, units) = (self.sums[at], self.units as f64);
+        if self.units == population {
+            // Parts of pairs add up to whole ones.
+            let pairs = sum.round();
+            return [pairs, pairs, pairs];
+        }
+        let left_out = 1.0 - units / population as f64;
+        let mean = sum / units;
+        let variance = (self.squares[at] - sum * mean) / (units - 1.0).max(1.0);
+        let dispersion = if mean > 0.0 { (variance / mean).max(0.0) } else { 1.0 };
+        // A sample without any pair, or with the same number everywhere, tells little about the dispersion.
+        scaled(sum, dispersion.max(if sum < 30.0 { 1.0 } else { 0.0 }) * left_out, population as f64 / units)
+    }
+}
+
+/// Returns whether a run would find the pair. Exactly on the threshold the filter by popcount decides.
+fn is_candidate(hit: &Hit, threshold: f64, datasets: &[Dataset<'_>]) -> bool {
+    if hit.score > threshold {
+        return true;
+    }
+    let row = |side: usize| datasets[hit.datasets[side]].row(hit.records[side]);
+    let (Ok(a), Ok(b), Ok(threshold)) = (row(0), row(1), Threshold::new(threshold)) else { return false };
+    dice::candidate(dice::common_bits(a, b), dice::popcount(a), dice::popcount(b), threshold).is_some()
+}
+
+/// Draws numbers.
+struct Draw(ChaCha20Rng);
+
+impl Draw {
+    /// Returns a number below `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        // The remainder favours none by more than 2⁻⁶⁴.
+        ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// Returns so many different numbers below `bound`, in any order.
+    fn distinct(&mut self, count: u64, bound: u64) -> Vec<u64> {
+        if count >= bound {
+            return (0..bound).collect();
+        }
+        if count > bound / 4 {
+            let mut all: Vec<u64> = (0..bound).collect();
+            for at in 0..count {
+                let other = at + self.below(bound - at);
+                all.swap(at as usize, other as usize);
+            }
+            all.truncate(count as usize);
+            return all;
+        }
+        let mut seen = HashSet::new();
+        let mut drawn = Vec::with_capacity(count as usize);
+        while (drawn.len() as u64) < count {
+            let number = self.below(bound);
+            if seen.insert(number) {
+                drawn.push(number);
+            }
+        }
+        drawn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell as Counter;
+
+    use super::*;
+    use crate::linkage::encoding::block::{self, Entry};
+    use crate::linkage::encoding::layout;
+    use crate::linkage::scratch::Memory;
+
+    const BYTES: u32 = 32;
+
+    /// Encodings of people: some of the second list are those of the first with a few bits changed.
+    fn people(count: usize, seed: u8) -> [Vec<u8>; 2] {
+        let mut draw = Draw(ChaCha20Rng::from_seed([seed; 32]));
+        let mut left = vec![0; count * BYTES as usize];
+        left.iter_mut().for_each(|byte| *byte = ((draw.below(256) & draw.below(256)) | draw.below(64)) as u8);
+        let mut right = left.clone();
+        for (record, row) in right.chunks_mut(BYTES as usize).enumerate() {
+            let changes = if record % 2 == 0 { draw.below(30) } else { 200 };
+            for _ in 0..changes {
+                row[draw.below(u64::from(BYTES)) as usize] ^= 1 << draw.below(8);
+            }
+        }
+        [left, right]
+    }
+
+    /// The index of a matrix, with these records in these blocks, or without blocks.
+    fn built(matrix: &[u8], encoding_bytes: u32, blocks: &[(u32, &str)]) -> Vec<u8> {
+        let entry =
+            |(record, name): &(u32, &str)| Entry { block: block::digest(name), record: *record }.to_bytes();
+        let entries: Vec<u8> = blocks.iter().flat_map(entry).collect();
+        let records = matrix.len() as u32 / encoding_bytes;
+        let entries = (!blocks.is_empty()).then_some(&*entries);
+        let mut out = Vec::new();
+        layout::build(layout::Dataset { records, encoding_bytes, matrix, entries }, &Memory, &mut out)
+            .unwrap();
+        out
+    }
+
+    fn threshold(value: f64) -> Threshold {
+        Threshold::new(value).unwrap()
+    }
+
+    fn truth(left: &[u8], right: &[u8], threshold: Threshold) -> f64 {
+        let rows = |matrix| Rows::all(matrix, BYTES as usize).unwrap();
+        search(&rows(left), &rows(right), threshold, u64::MAX).unwrap().len() as f64
+    }
+
+    #[test]
+    fn a_small_run_is_forecast_exactly() {
+        let [left, right] = people(300, 1);
+        let indexes = [built(&left, BYTES, &[]), built(&right, BYTES, &[])];
+        let datasets: Vec<Dataset<'_>> = [&left, &right]
+            .into_iter()
+            .zip(&indexes)
+            .map(|(matrix, index)| Dataset { matrix, index: Index::parse(index).unwrap() })
+            .collect();
+        let thresholds = [0.5, 0.75, 0.8, 0.95, 1.0].map(threshold);
+        let forecast = forecast(&datasets, &thresholds, 1, [0; 32], &|| false).unwrap();
+        assert!(forecast.is_exact && forecast.comparisons == 90_000 && forecast.compared == 90_000);
+        for estimate in &forecast.estimates {
+            assert_eq!(estimate.pairs, truth(&left, &right, estimate.threshold));
+            assert_eq!(estimate.interval, [estimate.pairs; 2]);
+        }
+        let total: f64 = forecast.histogram.iter().sum();
+        assert!((total - 90_000.0).abs() < 0.5, "{total}");
+    }
+
+    #[test]
+    fn a_pair_in_several_blocks_counts_once() {
+        let [left, right] = people(60, 2);
+        let blocks: Vec<(u32, &str)> =
+            (0..60).flat_map(|record| [(record, "all"), (record, "again")]).collect();
+        let indexes = [built(&left, BYTES, &blocks), built(&right, BYTES, &blocks)];
+        let datasets: Vec<Dataset<'_>> = [&left, &right]
+            .into_iter()
+            .zip(&indexes)
+            .map(|(matrix, index)| Dataset { matrix, index: Index::parse(index).unwrap() })
+            .collect();
+        let forecast = forecast(&datasets, &[threshold(0.8)], 1, [0; 32], &|| true).unwrap();
+        assert_eq!(forecast.comparisons, 7_200);
+        assert_eq!(forecast.estimates[0].pairs, truth(&left, &right, threshold(0.8)));
+    }
+
+    #[test]
+    fn the_interval_of_a_sample_holds_the_truth_nineteen_times_of_twenty() {
+        let [left, right] = people(2_000, 3);
+        let indexes = [built(&left, BYTES, &[]), built(&right, BYTES, &[])];
+        let datasets: Vec<Dataset<'_>> = [&left, &right]
+            .into_iter()
+            .zip(&indexes)
+            .map(|(matrix, index)| Dataset { matrix, index: Index::parse(index).unwrap() })
+            .collect();
+        let thresholds = [0.8, 0.9, 0.95].map(threshold);
+        let truths = thresholds.map(|threshold| truth(&left, &right, threshold));
+        let (mut held, mut all) = (0, 0);
+        for seed in 0..40 {
+            let calls = Counter::new(0);
+            // Time for a few drawn pairs, and for all rounds.
+            let goes_on = || calls.replace(calls.get() + 1) > 0;
+            let forecast = forecast(&datasets, &thresholds, 600_000, [seed; 32], &goes_on).unwrap();
+            assert!(!forecast.is_exact && forecast.comparisons == 4_000_000);
+            for (estimate, truth) in forecast.estimates.iter().zip(truths) {
+                all += 1;
+                held += i32::from(estimate.interval[0] <= truth && truth <= estimate.interval[1]);
+            }
+        }
+        assert!(held * 100 >= all * 90, "{held} of {all}");
+    }
+}

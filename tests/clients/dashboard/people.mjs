@@ -1,0 +1,87 @@
+// A browser with the settings of a person, in which nothing but the server can be reached.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+
+const require = createRequire(path.join(process.env.BROWSER_MODULES, 'package.json'));
+const { chromium } = require('playwright-core');
+const AXE = require.resolve('axe-core/axe.min.js');
+
+export const FLAGS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update',
+  '--disable-default-apps', '--disable-sync', '--no-first-run', '--disable-dev-shm-usage',
+];
+
+export async function browser() {
+  return chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
+}
+
+// Opens a tab of its own. Every request is watched: none may leave the origins, and no address may hold a secret.
+export class Person {
+  static secrets = new Set();
+  static addresses = [];
+  static faults = [];
+
+  static async come(from, { origins, width = 1280, height = 900, dark = false, script = true, still = false }) {
+    const context = await from.newContext({
+      viewport: { width, height },
+      colorScheme: dark ? 'dark' : 'light',
+      javaScriptEnabled: script,
+      reducedMotion: still ? 'reduce' : 'no-preference',
+      timezoneId: 'Pacific/Auckland',
+      locale: 'en-NZ',
+      acceptDownloads: true,
+    });
+    await context.grantPermissions(['clipboard-read', 'clipboard-write']).catch(() => {});
+    await context.route('**/*', (route) => {
+      const url = route.request().url();
+      Person.addresses.push(url);
+      if (origins.some((origin) => url.startsWith(`${origin}/`))) return route.continue();
+      Person.faults.push(`a request left the origin: ${url}`);
+      return route.abort();
+    });
+    const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
+    page.on('pageerror', (error) => Person.faults.push(`a script failed: ${error.message}`));
+    page.on('console', (message) => {
+      const text = message.text();
+      if (/Content.Security.Policy|Refused to/i.test(text)) Person.faults.push(text);
+    });
+    return new Person(context, page, width, dark);
+  }
+
+  constructor(context, page, width, dark) {
+    Object.assign(this, { context, page, width, dark });
+  }
+
+  // Looks at a page: nothing is wider than the window, and axe has no serious complaint.
+  async look(name) {
+    const wide = await this.page.evaluate(() => document.scrollingElement.scrollWidth);
+    assert.ok(wide <= this.width, `${name}: the page is ${wide} wide in a window of ${this.width}`);
+    await this.page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
+    await this.shoot(name);
+    if (!(await this.page.evaluate(() => 'axe' in window))) await this.page.evaluate(require('node:fs').readFileSync(AXE, 'utf8'));
+    const found = await this.page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+    const serious = found.violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
+    const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html + node.failureSummary).join('\n')}`);
+    assert.deepEqual(told, [], name);
+    const html = await this.page.content();
+    for (const secret of Person.secrets) assert.ok(!html.includes(secret), `${name}: a token stands in the page`);
+  }
+
+  async shoot(name) {
+    if (!process.env.SCREENSHOTS) return;
+    const file = `${name}-${this.width}-${this.dark ? 'dark' : 'light'}.png`;
+    await this.page.screenshot({ path: path.join(process.env.SCREENSHOTS, file), fullPage: true });
+  }
+}
+
+// What holds at the end, whatever was done.
+export function settle() {
+  assert.deepEqual(Person.faults, []);
+  for (const secret of Person.secrets) {
+    const told = Person.addresses.filter((url) => url.includes(secret));
+    assert.deepEqual(told, [], 'a token stands in an address');
+  }
+}

@@ -1,0 +1,180 @@
+"""The dashboard in a real browser: each person's whole way, on a real server with its own data."""
+
+import base64
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+
+from edge.test_nginx import nginx
+from harness.server import REPOSITORY, Server
+
+HERE = Path(__file__).parent
+MODULES = Path(os.environ.get("BROWSER_MODULES", REPOSITORY / "target" / "browser"))
+CHROMIUM = shutil.which("chromium")
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+PEOPLE, SHARED, BYTES = 400, 300, 128
+
+
+def people(chance):
+    """Encodings of two parties: some people are in both, with a few bits changed."""
+
+    def encoding():
+        row = bytearray(BYTES)
+        for bit in chance.sample(range(8 * BYTES), 300):
+            row[bit // 8] |= 1 << bit % 8
+        return row
+
+    def changed(row):
+        row = bytearray(row)
+        for bit in chance.sample(range(8 * BYTES), chance.randrange(0, 60)):
+            row[bit // 8] ^= 1 << bit % 8
+        return row
+
+    left = [encoding() for _ in range(PEOPLE)]
+    right = [changed(row) for row in left[:SHARED]] + [encoding() for _ in range(PEOPLE - SHARED)]
+    chance.shuffle(right)
+    return left, right
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The files that people choose: right ones and wrong ones."""
+    chance = random.Random(int(os.environ.get("TESTS_SEED", "1")))
+    left, right = people(chance)
+    text = [base64.b64encode(row).decode() for row in left]
+    whole = json.dumps({"clks": text})
+    contents = {
+        "left.json": whole,
+        "cut.json": whole[:-100],
+        "blocked.json": json.dumps({"clknblocks": [[row, "a", 1] for row in text]}),
+        "odd.json": json.dumps({"clks": [text[0], base64.b64encode(left[1][:64]).decode()]}),
+        "people.csv": "name,born\r\n" + "Ada,1815-12-10\r\n" * 30,
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+    (tmp_path / "right.bin").write_bytes(b"".join(right))
+    path = lambda name: str(tmp_path / name)
+    return {
+        "parties": [path("left.json"), path("right.bin")],
+        "cut": path("cut.json"),
+        "blocked": path("blocked.json"),
+        "odd": path("odd.json"),
+        "table": path("people.csv"),
+        "result": path("result.json"),
+    }
+
+
+def play(script, scene):
+    """Runs a scene in the browser."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ENTITYD_")},
+        "BROWSER_MODULES": str(MODULES),
+        "CHROMIUM": CHROMIUM,
+        "SCENE": json.dumps(scene),
+        **({"SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}),
+    }
+    command = ["node", HERE / script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "dark"), [("groups", 1280, False), ("similarity_scores", 320, True), ("permutations", 1280, True)]
+)
+def test_a_linkage_from_the_first_page_to_the_result(server, files, kind, width, dark):
+    scene = {"root": f"{server.origin}/", "files": files, "kind": kind, "width": width, "dark": dark}
+    play("linkage.mjs", scene)
+    # No token reaches the log: what is as long as one is an identifier, cut after eight digits.
+    assert not re.search(r"[0-9a-f]{48}[^0-9a-f]*(?:token|authorization)", server.log.read_text(errors="replace"))
+
+
+@pytest.mark.parametrize("told", ["left by the proxy", "X-Forwarded-Prefix"])
+def test_behind_nginx_under_a_prefix(tmp_path, files, told):
+    flags = ["--trusted-proxies", "127.0.0.1"]
+    flags += ["--base-path", "/pprl"] if "left" in told else []
+    setting = "" if "left" in told else "proxy_set_header X-Forwarded-Prefix /pprl;"
+    with Server(tmp_path / "entityd", *flags) as server:
+        origin = server.origin + ("" if "left" in told else "/")
+        with nginx(tmp_path / "nginx", origin, setting + " client_max_body_size 0;", path="/pprl/") as url:
+            scene = {"root": f"{url}/pprl/", "files": files, "kind": "groups", "width": 1280, "dark": False}
+            play("linkage.mjs", scene)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (320, True)])
+def test_the_operator(tmp_path, width, dark):
+    token = "an-admin-token-of-forty-eight-characters-0123456"
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    with Server(tmp_path / "entityd", "--admin-token-file", tmp_path / "token") as server:
+        new = {"schema": {}, "result_type": "groups", "name": "<b>bold</b>"}
+        project = requests.post(f"{server.url}/projects", json=new, timeout=10).json()["project_id"]
+        root = f"http://127.0.0.1:{server.ops_port}/"
+        play("operating.mjs", {"root": root, "token": token, "project": project, "width": width, "dark": dark})
+        assert token not in server.log.read_text(errors="replace")
+
+
+def test_programs_get_events_and_a_forecast(server):
+    chance = random.Random(2)
+    left, right = people(chance)
+    api = f"{server.url}/projects"
+    made = requests.post(api, json={"schema": {}, "result_type": "similarity_scores"}, timeout=10).json()
+    path, owner = f"{api}/{made['project_id']}", {"Authorization": made["result_token"]}
+    forecast = lambda thresholds: requests.post(
+        f"{path}/forecast", json={"thresholds": thresholds}, headers=owner, timeout=30
+    )
+    assert forecast([0.8]).status_code == 409
+    run = requests.post(f"{path}/runs", json={"threshold": 0.9}, headers=owner, timeout=10).json()["run_id"]
+    events = requests.get(
+        f"{path}/runs/{run}/status", headers={**owner, "Accept": "text/event-stream"}, stream=True, timeout=30
+    )
+    assert events.headers["Content-Type"] == "text/event-stream"
+    for token, rows in zip(made["update_tokens"], (left, right)):
+        headers = {"Authorization": token, "Hash-Count": str(PEOPLE), "Hash-Size": str(BYTES)}
+        headers["Content-Type"] = "application/octet-stream"
+        sent = requests.post(f"{path}/binaryclks", data=b"".join(rows), headers=headers, timeout=10)
+        assert sent.status_code == 201
+    states = [json.loads(line[6:])["state"] for line in events.iter_lines(decode_unicode=True) if line[:6] == "data: "]
+    assert states[0] == "created" and states[-1] == "completed"
+    assert states[-1] == requests.get(f"{path}/runs/{run}/status", headers=owner, timeout=10).json()["state"]
+    result = requests.get(f"{path}/runs/{run}/result", headers=owner, timeout=10)
+    csv = requests.get(f"{path}/runs/{run}/result", headers={**owner, "Accept": "text/csv"}, timeout=10)
+    assert result.headers["Content-Type"] == "application/json"
+    pairs = result.json()["similarity_scores"]
+    assert csv.text.splitlines()[1:] == [f"{a},{b},{c},{d},{score!r}" for (a, b), (c, d), score in pairs]
+    for wrong in ([], [0], [2], ["x"], None):
+        assert forecast(wrong).status_code == 400, wrong
+    answer = forecast([0.9, 0.5]).json()
+    assert (answer["comparisons"], answer["exact"]) == (PEOPLE * PEOPLE, True)
+    first = answer["thresholds"][0]
+    assert first["pairs"] == first["pairs_low"] == first["pairs_high"] == len(pairs)
+    assert answer["thresholds"][1]["pairs"] > len(pairs)
+
+
+def test_pages_are_small_confined_and_not_sent_twice(server):
+    style = requests.get(f"{server.origin}/dashboard/style.css", timeout=10)
+    assert len(style.content) <= 20 << 10
+    names = sorted(path.name for path in (REPOSITORY / "assets" / "dashboard").glob("*.js"))
+    scripts = {name: requests.get(f"{server.origin}/dashboard/{name}", timeout=10) for name in names}
+    assert sum(len(script.content) for script in scripts.values()) <= 40 << 10
+    pages = [requests.get(f"{server.origin}{path}", timeout=10) for path in ("/", "/dashboard/new", "/docs")]
+    for answer in [style, *scripts.values(), *pages]:
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
+        again = requests.get(answer.url, headers={"If-None-Match": answer.headers["ETag"]}, timeout=10)
+        assert (again.status_code, again.content) == (304, b"")
+    for page in pages:
+        assert not re.search(r"(?:href|src)=\"/", page.text) and "style=" not in page.text
+
+
+def test_it_can_be_left_out(tmp_path):
+    with Server(tmp_path, "--dashboard", "false") as server:
+        assert "API reference" in requests.get(server.origin, timeout=10).text
+        for path in ("dashboard/new", "dashboard/app.js", f"dashboard/view/projects/{'0' * 48}"):
+            assert requests.get(f"{server.origin}/{path}", timeout=10).status_code == 404

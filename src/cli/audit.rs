@@ -8,7 +8,7 @@ use super::Failure;
 use super::output;
 use crate::system::audit::{self, Error};
 
-/// Check the record of administrative acts
+/// Checks the record of administrative acts
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct Arguments {
@@ -21,7 +21,7 @@ enum Command {
     Verify(Verify),
 }
 
-/// Check that no line of audit.log was altered, removed or put in
+/// Checks that no line of audit.log was altered, removed or put in
 ///
 /// Prints the number of lines and the hash of the last one. Keep that hash elsewhere: it shows whether the end of the file was
 /// cut off later. Works beside a running server.

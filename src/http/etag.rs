@@ -2,7 +2,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -15,8 +15,10 @@ const BYTES_MAX: usize = 4 << 20;
 /// Answers a request for a page, with an entity tag of its content.
 pub(super) async fn validated(request: Request, next: Next) -> Response {
     let asked = request.headers().clone();
+    // The answer to HEAD has no body to make a tag of.
+    let has_body = *request.method() == Method::GET;
     let response = next.run(request).await;
-    if response.status() != StatusCode::OK {
+    if response.status() != StatusCode::OK || !has_body {
         return response;
     }
     let (mut head, body) = response.into_parts();

@@ -89,7 +89,10 @@ pub(super) async fn outlook(
 
 fn warning(pairs_high: f64, limit: u64) -> Option<String> {
     (pairs_high > limit as f64).then(|| {
-        format!("a run may find more than {limit} pairs and fail; choose a higher threshold, or ask the operator for a higher limit")
+        format!(
+            "a run may find more than {limit} pairs and fail; choose a higher threshold, or ask the operator for a \
+             higher limit"
+        )
     })
 }
 

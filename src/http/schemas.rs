@@ -60,6 +60,17 @@ pub(super) fn threshold() -> RefOr<Schema> {
     }))
 }
 
+pub(super) fn thresholds() -> RefOr<Schema> {
+    schema(json!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 100,
+        "items": {"type": "number", "format": "double", "exclusiveMinimum": 0, "maximum": 1},
+        "description": "From 1 to 100 of them, each above 0 and at most 1.",
+        "examples": [[0.8, 0.85, 0.9]],
+    }))
+}
+
 /// The body of a result.
 pub(super) struct ResultBody;
 

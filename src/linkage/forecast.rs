@@ -469,9 +469,10 @@ impl Sample {
 }
 
 /// Returns whether a run would find the pair. Exactly on the threshold the filter by popcount decides.
+#[expect(clippy::float_cmp, reason = "only scores exactly on the threshold are in doubt")]
 fn is_candidate(hit: &Hit, threshold: f64, datasets: &[Dataset<'_>]) -> bool {
-    if hit.score > threshold {
-        return true;
+    if hit.score != threshold {
+        return hit.score > threshold;
     }
     let row = |side: usize| datasets[hit.datasets[side]].row(hit.records[side]);
     let (Ok(a), Ok(b), Ok(threshold)) = (row(0), row(1), Threshold::new(threshold)) else { return false };

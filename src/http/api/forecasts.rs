@@ -21,7 +21,7 @@ const THRESHOLDS_MAX: usize = 100;
 #[schema(description = "The thresholds to forecast runs for. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewForecast {
     /// From 1 to 100 of them, each above 0 and at most 1.
-    #[schema(min_items = 1, max_items = 100, example = json!([0.8, 0.85, 0.9]))]
+    #[schema(schema_with = crate::http::schemas::thresholds)]
     thresholds: Vec<f64>,
 }
 

@@ -20,13 +20,15 @@ pub(super) struct Bar {
     pub(super) is_faint: bool,
 }
 
-/// Draws bars on a logarithmic scale, since counts differ widely. `title`, without markup, is read to those who do not see the chart, and `top` is the text of the highest value.
+/// Draws bars on a logarithmic scale, since counts differ widely. `title`, without markup, is read to those who do
+/// not see the chart, and `top` is the text of the highest value.
 pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
     let height = |value: f64| (1.0 + value.max(0.0)).log10();
     let highest = bars.iter().map(|bar| height(bar.value)).fold(0.0, f64::max);
     let (inner_width, inner_height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     let base = HEIGHT - BOTTOM;
-    let step = inner_width / bars.len().max(1) as f64;
+    // Few bars are not wider than that.
+    let step = (inner_width / bars.len().max(1) as f64).min(64.0);
     let gap = if step > 8.0 { 2.0 } else { 0.5 };
     let mut svg = String::new();
     let _ = write!(
@@ -35,7 +37,8 @@ pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
     );
     let _ = write!(
         svg,
-        "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{TOP}\" y2=\"{TOP}\"/><text x=\"{LEFT}\" y=\"{}\">{top} (each step up is ten times as many)</text>",
+        "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{TOP}\" y2=\"{TOP}\"/>\
+         <text x=\"{LEFT}\" y=\"{}\">{top} (logarithmic scale)</text>",
         WIDTH - RIGHT,
         TOP - 9.0,
     );

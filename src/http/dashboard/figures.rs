@@ -40,7 +40,7 @@ pub(super) fn rounded(number: f64) -> String {
     let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| number >= *unit) else {
         return grouped(number.round().max(0.0) as u64);
     };
-    // Ten thousand and more are told in thousands.
+    // From ten thousand on, numbers are in thousands.
     let unit = if unit < 1e6 { 1e3 } else { unit };
     let number = number / unit;
     match number {

@@ -100,6 +100,7 @@ def test_behind_nginx_under_a_prefix(tmp_path, files, told):
     flags = ["--trusted-proxies", "127.0.0.1"]
     flags += ["--base-path", "/pprl"] if "left" in told else []
     setting = "" if "left" in told else "proxy_set_header X-Forwarded-Prefix /pprl;"
+    (tmp_path / "entityd").mkdir()
     with Server(tmp_path / "entityd", *flags) as server:
         origin = server.origin + ("" if "left" in told else "/")
         with nginx(tmp_path / "nginx", origin, setting + " client_max_body_size 0;", path="/pprl/") as url:
@@ -112,6 +113,7 @@ def test_the_operator(tmp_path, width, dark):
     token = "an-admin-token-of-forty-eight-characters-0123456"
     (tmp_path / "token").write_text(token)
     (tmp_path / "token").chmod(0o600)
+    (tmp_path / "entityd").mkdir()
     with Server(tmp_path / "entityd", "--admin-token-file", tmp_path / "token") as server:
         new = {"schema": {}, "result_type": "groups", "name": "<b>bold</b>"}
         project = requests.post(f"{server.url}/projects", json=new, timeout=10).json()["project_id"]

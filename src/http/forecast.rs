@@ -12,7 +12,7 @@ use super::problem::Problem;
 use crate::linkage::encoding::layout::Index;
 use crate::linkage::forecast::{Dataset, Forecast, forecast};
 use crate::linkage::similarity::{Kernel, expected_per_second};
-use crate::model::{ProjectState, Threshold};
+use crate::model::{Party, ProjectState, Threshold};
 use crate::objects::{Blob, keys};
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute;
@@ -52,7 +52,7 @@ pub(super) async fn outlook(
     project: &ProjectState,
     thresholds: Vec<Threshold>,
 ) -> Result<Outlook, Problem> {
-    let ready: Vec<_> = project.parties.iter().map_while(|party| party.dataset()).collect();
+    let ready: Vec<_> = project.parties.iter().map_while(Party::dataset).collect();
     if ready.len() < project.parties.len() {
         let detail = "there is no forecast until the data of all parties is ready";
         return Err(Problem::new(StatusCode::CONFLICT, detail));

@@ -558,9 +558,9 @@ mod tests {
         Threshold::new(value).unwrap()
     }
 
-    fn truth(left: &[u8], right: &[u8], threshold: Threshold) -> f64 {
+    fn truth(left: &[u8], right: &[u8], threshold: Threshold) -> u64 {
         let rows = |matrix| Rows::all(matrix, BYTES as usize).unwrap();
-        search(&rows(left), &rows(right), threshold, u64::MAX).unwrap().len() as f64
+        search(&rows(left), &rows(right), threshold, u64::MAX).unwrap().len() as u64
     }
 
     #[test]
@@ -576,8 +576,11 @@ mod tests {
         let forecast = forecast(&datasets, &thresholds, 1, [0; 32], &|| false).unwrap();
         assert!(forecast.is_exact && forecast.comparisons == 90_000 && forecast.compared == 90_000);
         for estimate in &forecast.estimates {
-            assert_eq!(estimate.pairs, truth(&left, &right, estimate.threshold));
-            assert_eq!(estimate.interval, [estimate.pairs; 2]);
+            let truth = truth(&left, &right, estimate.threshold);
+            assert_eq!(
+                [estimate.pairs, estimate.interval[0], estimate.interval[1]].map(|end| end as u64),
+                [truth; 3]
+            );
         }
         let total: f64 = forecast.histogram.iter().sum();
         assert!((total - 90_000.0).abs() < 0.5, "{total}");
@@ -596,7 +599,7 @@ mod tests {
             .collect();
         let forecast = forecast(&datasets, &[threshold(0.8)], 1, [0; 32], &|| true).unwrap();
         assert_eq!(forecast.comparisons, 7_200);
-        assert_eq!(forecast.estimates[0].pairs, truth(&left, &right, threshold(0.8)));
+        assert_eq!(forecast.estimates[0].pairs as u64, truth(&left, &right, threshold(0.8)));
     }
 
     #[test]
@@ -609,7 +612,7 @@ mod tests {
             .map(|(matrix, index)| Dataset { matrix, index: Index::parse(index).unwrap() })
             .collect();
         let thresholds = [0.8, 0.9, 0.95].map(threshold);
-        let truths = thresholds.map(|threshold| truth(&left, &right, threshold));
+        let truths = thresholds.map(|threshold| truth(&left, &right, threshold) as f64);
         let (mut held, mut all) = (0, 0);
         for seed in 0..40 {
             let calls = Counter::new(0);

@@ -1,7 +1,7 @@
 //! Records administrative acts.
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,9 @@ pub(super) async fn record(State(admin): State<AdminState>, request: Request, ne
         return next.run(request).await;
     }
     let client = request.extensions().get().map_or_else(String::new, |ClientIp(address)| address.to_string());
-    let act = format!("{} {}", request.method(), request.uri().path());
+    // The routes below `/admin` see the rest of the path alone.
+    let uri = request.extensions().get::<OriginalUri>().map_or_else(|| request.uri(), |OriginalUri(uri)| uri);
+    let act = format!("{} {}", request.method(), uri.path());
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
         let detail = format!("the body may have {BODY_BYTES_MAX} bytes at most, and must arrive whole");

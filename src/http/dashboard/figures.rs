@@ -91,6 +91,11 @@ pub(super) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", grouped(number))
 }
 
+/// Returns the beginning of an identifier, as it stands in tables and in the log.
+pub(super) fn identifier(id: &impl ToString) -> String {
+    beginning(&id.to_string(), 8)
+}
+
 /// Returns the beginning of a text, and an ellipsis if that is not all.
 pub(super) fn beginning(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {

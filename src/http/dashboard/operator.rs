@@ -24,6 +24,7 @@ use crate::http::admin::AdminState;
 use crate::http::live;
 use crate::http::problem::Problem;
 use crate::metadata::Runs;
+use crate::model::Party;
 use crate::model::job::QUEUES;
 use crate::queue::{DeadLetter, DeadQuery, QueueName, Stats};
 use crate::runtime::compute;
@@ -276,6 +277,7 @@ struct Projects {
 
 struct ProjectRow {
     id: String,
+    short: String,
     name: String,
     added: Moment,
     result_type: &'static str,
@@ -294,10 +296,11 @@ async fn projects(State(admin): State<AdminState>, asked: Asked<ProjectsWish>) -
         let Some(project) = admin.dependencies.coordinator.project(listed.id, Runs::None).await? else {
             continue;
         };
-        let stored = project.parties.iter().filter_map(|party| party.dataset());
+        let stored = project.parties.iter().filter_map(Party::dataset);
         let bytes: u64 =
             stored.map(|dataset| u64::from(dataset.records) * u64::from(dataset.encoding_bytes)).sum();
         rows.push(ProjectRow {
+            short: figures::identifier(&listed.id),
             id: listed.id.to_string(),
             name: figures::beginning(&project.name, 60),
             added: listed.added.into(),

@@ -209,7 +209,7 @@ pub(super) fn party_state(party: &Party) -> (&'static str, String) {
 }
 
 impl RunsWish {
-    fn query(&self, sort: Sort, state: Option<&str>, page: usize) -> String {
+    fn query(sort: Sort, state: Option<&str>, page: usize) -> String {
         let mut query = String::new();
         if sort != Sort::default() {
             query.push_str(if sort == Sort::Added { "&sort=added" } else { "&sort=threshold" });
@@ -234,7 +234,7 @@ impl RunsWish {
     fn sorts(&self) -> Vec<Link> {
         let link = |(sort, label): (Sort, &str)| Link {
             label: label.to_owned(),
-            query: self.query(sort, self.known_state(), 0),
+            query: Self::query(sort, self.known_state(), 0),
             is_current: sort == self.sort,
         };
         [(Sort::State, "failed first"), (Sort::Added, "newest first"), (Sort::Threshold, "by threshold")]
@@ -248,14 +248,14 @@ impl RunsWish {
             |state: &str| project.runs.iter().filter(|run| runs::state(project, run) == state).count();
         let all = Link {
             label: format!("all {}", figures::grouped(project.runs.len() as u64)),
-            query: self.query(self.sort, None, 0),
+            query: Self::query(self.sort, None, 0),
             is_current: self.state.is_none(),
         };
         let states = ["failed", "comparing", "finishing", "queued", "waiting", "completed"];
         let counted = states.into_iter().map(|state| (state, count(state)));
         let links = counted.filter(|(_, count)| *count > 0).map(|(state, count)| Link {
             label: format!("{state} {}", figures::grouped(count as u64)),
-            query: self.query(self.sort, Some(state), 0),
+            query: Self::query(self.sort, Some(state), 0),
             is_current: self.state.as_deref() == Some(state),
         });
         std::iter::once(all).chain(links).collect()
@@ -265,7 +265,7 @@ impl RunsWish {
         let last = total.saturating_sub(1) / RUNS_A_PAGE;
         let link = |to: usize, label: &str| Link {
             label: label.to_owned(),
-            query: self.query(self.sort, self.known_state(), to),
+            query: Self::query(self.sort, self.known_state(), to),
             is_current: false,
         };
         let mut links = Vec::new();

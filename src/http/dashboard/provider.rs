@@ -5,7 +5,7 @@ use askama::Template;
 use super::figures;
 use super::project::{party_state, words};
 use super::runs::Row;
-use crate::model::{ProjectState, ResultType, RunState};
+use crate::model::{Party, ProjectState, ResultType, RunState};
 use crate::runtime::clock::Timestamp;
 
 /// The view for the holder of an update token.
@@ -98,8 +98,7 @@ pub(super) fn receipt(project: &ProjectState, party: u32, now: Timestamp) -> Rec
 pub(super) fn receipt_state(project: &ProjectState, party: u32, now: Timestamp) -> ReceiptState {
     let is_permutations = project.result_type == ResultType::Permutations;
     let own = project.parties.get(party as usize);
-    let records =
-        own.and_then(|party| party.dataset()).map(|dataset| figures::grouped(dataset.records.into()));
+    let records = own.and_then(Party::dataset).map(|dataset| figures::grouped(dataset.records.into()));
     let completed = project.runs.iter().rev().filter(|run| matches!(run.state, RunState::Completed(_)));
     let runs = completed.filter(|_| is_permutations).map(|run| Row::of(project, run, now));
     ReceiptState {

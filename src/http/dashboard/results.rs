@@ -12,7 +12,7 @@ use crate::http::State;
 use crate::http::problem::Problem;
 use crate::http::result_forms::{Elements, numbers};
 use crate::linkage::similarity::dice;
-use crate::model::{ProjectState, ResultType, Run, RunState};
+use crate::model::{Party, ProjectState, ResultType, Run, RunState};
 use crate::objects::{Blob, keys};
 use crate::runtime::compute;
 
@@ -112,7 +112,7 @@ pub(super) async fn view(
 async fn matrices(state: &State, project: &ProjectState) -> Result<Vec<(Blob, usize)>, Problem> {
     let is_wanted = project.result_type == ResultType::Groups && state.objects.directories().len() > 1;
     let mut matrices = Vec::new();
-    for (party, dataset) in (0..).zip(project.parties.iter().map_while(|party| party.dataset())) {
+    for (party, dataset) in (0..).zip(project.parties.iter().map_while(Party::dataset)) {
         if is_wanted {
             let blob = state.objects.blob(&keys::matrix(project.id, party, dataset.upload)).await?;
             matrices.push((blob, dataset.encoding_bytes as usize));

@@ -7,6 +7,8 @@ use crate::runtime::clock::Timestamp;
 /// A run as a row.
 pub(super) struct Row {
     pub(super) id: String,
+    /// The beginning of the identifier.
+    pub(super) short: String,
     pub(super) name: String,
     pub(super) threshold: String,
     /// One of the words of [`state`].
@@ -75,6 +77,7 @@ impl Row {
         let compared_total = run.progress.as_ref().map(|progress| progress.comparisons_total);
         let dash = || "–".to_owned();
         Self {
+            short: figures::identifier(&run.id),
             id: run.id.to_string(),
             name: figures::beginning(&run.name, 60),
             threshold: run.threshold.get().to_string(),

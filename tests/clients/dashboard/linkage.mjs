@@ -132,10 +132,22 @@ await stranger.page.goto(`${root}#token=${'0'.repeat(48)}&project=${project}`);
 await stranger.page.getByText('The token has no access').waitFor();
 await stranger.look('refused');
 
-// A failing stream shows, and comes back.
+// A page in the background is paused. A failing stream shows, and comes back.
 await page.goto(`${root}dashboard/project?id=${project}`);
 await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
 await page.getByText('data is complete').waitFor();
+const hide = (hidden) => page.evaluate((is) => {
+  Object.defineProperty(document, 'hidden', { get: () => is, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}, hidden);
+await hide(true);
+await page.getByRole('status').filter({ hasText: 'Paused' }).waitFor();
+await analyst.context.setOffline(true);
+await hide(false);
+await page.getByRole('status').filter({ hasText: 'Disconnected' }).waitFor();
+await analyst.shoot('disconnected');
+await analyst.context.setOffline(false);
+await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
 
 // Advice before a run.
 await page.getByRole('button', { name: 'Estimate first' }).click();

@@ -43,6 +43,8 @@ await remove.click();
 await dialog.getByRole('button', { name: 'Delete' }).click();
 await page.getByText('There is no project.').waitFor();
 
+await page.getByText(`DELETE /admin/projects/${project}`).waitFor();
+
 // Forgetting forgets.
 await page.getByRole('button', { name: 'Forget tokens' }).click();
 await page.getByText('This page needs the admin token').waitFor();

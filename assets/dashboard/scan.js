@@ -91,12 +91,14 @@ class Json {
 
   feed(bytes) {
     let at = 0;
+    this.slash = -1;
     while (at < bytes.length) {
       if (this.inText) {
         at = this.text(bytes, at);
         continue;
       }
       const byte = bytes[at];
+      if (byte > 32 && this.ended) throw new Fault('The file is not JSON: something follows its end.');
       if (byte === 34) {
         this.inText = true;
         this.parts = [];
@@ -126,8 +128,13 @@ class Json {
       return from + 1;
     }
     const quote = bytes.indexOf(34, from);
-    const slash = bytes.indexOf(92, from);
-    if (slash >= 0 && (quote < 0 || slash < quote)) {
+    // Backslashes are rare: the next one is looked for once, not for each text.
+    if (this.slash < from) {
+      const found = bytes.indexOf(92, from);
+      this.slash = found < 0 ? Infinity : found;
+    }
+    const { slash } = this;
+    if (slash < Infinity && (quote < 0 || slash < quote)) {
       this.hasEscape = this.escaped = true;
       this.parts.push(bytes.slice(from, slash + 1));
       return slash + 1;
@@ -161,7 +168,6 @@ class Json {
   }
 
   enter(isObject) {
-    if (this.ended) throw new Fault('The file is not JSON: something follows its end.');
     this.on.enter?.(this, isObject);
     this.stack.push({ isObject, key: null, count: 0 });
     this.wantsKey = isObject;

@@ -85,6 +85,14 @@ def play(script, scene):
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
 
 
+def test_files_are_checked_as_the_server_will_check_them():
+    script = REPOSITORY / "assets" / "dashboard" / "scan.js"
+    command = ["node", "--experimental-default-type=module", HERE / "scanning.mjs"]
+    environment = {**os.environ, "SCAN": str(script)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-4_000:]
+
+
 @pytest.mark.parametrize(
     ("kind", "width", "dark"), [("groups", 1280, False), ("similarity_scores", 320, True), ("permutations", 1280, True)]
 )

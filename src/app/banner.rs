@@ -18,7 +18,7 @@ impl Server {
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Server { addresses, tls, threads, memory, data_dir, objects, admin_token, .. } = self.0;
+        let Server { addresses, tls, threads, memory, data_dir, database, objects, admin_token, .. } = self.0;
         let [api, s3, ops] =
             [addresses.api, addresses.s3, addresses.ops].map(|door| address(tls.is_some(), door));
         writeln!(f, "entityd {}", env!("CARGO_PKG_VERSION"))?;
@@ -31,16 +31,20 @@ impl fmt::Display for Banner<'_> {
             writeln!(f, "  certificate     SHA-256 {}", tls.fingerprint())?;
         }
         writeln!(f, "  data directory  {}", data_dir.path().display())?;
+        if !database.is_embedded() {
+            writeln!(f, "  database        {database}")?;
+        }
         writeln!(f, "  worker threads  {threads}")?;
         writeln!(f, "  memory          {memory}")?;
         if let Some(token) = admin_token {
             writeln!(f, "  admin token     {} (shown this once: keep it)", token.as_str())?;
         }
-        match objects {
-            Location::Data | Location::Directory(_) => writeln!(f, "  no telemetry, no outbound connections"),
-            store @ Location::Bucket { .. } => {
-                writeln!(f, "  no telemetry, no outbound connections but to {store}")
-            }
+        let store = matches!(objects, Location::Bucket { .. }).then(|| objects.to_string());
+        let database = (!database.is_embedded()).then(|| "the database".to_owned());
+        let outside: Vec<String> = database.into_iter().chain(store).collect();
+        match outside[..] {
+            [] => writeln!(f, "  no telemetry, no outbound connections"),
+            _ => writeln!(f, "  no telemetry, no outbound connections but to {}", outside.join(" and ")),
         }
     }
 }

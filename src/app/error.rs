@@ -87,14 +87,17 @@ pub enum Error {
         cause: sqlite::Error,
     },
     /// The metadata cannot be opened.
-    #[error("cannot open the metadata in {}", path.display())]
+    #[error("cannot open the metadata in {place}")]
     Metadata {
-        /// The path.
-        path: PathBuf,
+        /// The file, or the database.
+        place: String,
         /// The cause.
         #[source]
         cause: metadata::Error,
     },
+    /// The password of the database cannot be read.
+    #[error("cannot read the password of the database")]
+    DatabasePassword(#[source] secret::Error),
     /// The objects cannot be opened.
     #[error("cannot open the objects")]
     Objects(#[from] objects::Error),

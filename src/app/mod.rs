@@ -3,6 +3,7 @@
 mod addresses;
 mod announce;
 mod banner;
+mod database;
 mod error;
 mod identity;
 mod listen;
@@ -18,6 +19,7 @@ mod stores;
 mod systemd;
 
 pub use banner::Banner;
+pub use database::{Versions, migrate, versions};
 pub use error::Error;
 pub use s3::CREDENTIALS as S3_CREDENTIALS;
 pub use server::{Server, run, start};

@@ -30,6 +30,7 @@ use crate::external::UploadBucket;
 use crate::http;
 use crate::http::admin::{Access, AdminState, Made};
 use crate::http::{Dependencies, Phase};
+use crate::metadata;
 use crate::model::ProjectId;
 use crate::objects::{Error as ObjectsError, Location, NotOurs, Objects, Owner};
 use crate::queue::Broker;
@@ -63,6 +64,7 @@ pub struct Server {
     pub(super) threads: usize,
     pub(super) memory: Memory,
     pub(super) data_dir: DataDir,
+    pub(super) database: metadata::Location,
     pub(super) objects: Location,
     /// The token, if it was generated at this start.
     pub(super) admin_token: Option<Zeroizing<String>>,
@@ -118,7 +120,12 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     file_size::survive_limit()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut server = start(settings).await?;
+    // A start may wait for a database.
+    let mut server = tokio::select! {
+        started = start(settings) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     // A closed standard output is no reason to stop.
     let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
     server.announce(settings);
@@ -201,8 +208,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let broker = Arc::new(broker);
     let queue: Arc<dyn Broker> = broker.clone();
     let (clock, rules) = (Clock::system(), settings::rules(settings));
-    let coordinator =
-        Coordinator::new(Arc::new(metadata), Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
+    let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
     // Nothing can fail from here on, so the token will be shown.
     let admin_token = admin.made.map(Made::keep).transpose()?;
@@ -274,6 +280,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         threads,
         memory,
         data_dir,
+        database: settings.database.clone(),
         objects: settings.objects.clone(),
         admin_token,
         coordinator,
@@ -327,7 +334,7 @@ impl Server {
 /// Closes the databases, so that each of their files is whole without its log.
 async fn close_databases(coordinator: &Coordinator, buckets: Option<&Buckets>) {
     if let Err(error) = coordinator.close().await {
-        tracing::warn!("cannot close metadata.db: {}", chain(&error));
+        tracing::warn!("cannot close the metadata: {}", chain(&error));
     }
     if let Some(buckets) = buckets
         && let Err(error) = buckets.close().await

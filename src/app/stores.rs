@@ -2,24 +2,22 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::addresses::Addresses;
-use super::{Error, identity, objects, owner, s3, settings};
+use super::{Error, database, identity, objects, owner, s3, settings};
 use crate::config::Settings;
 use crate::external::UploadBucket;
 use crate::http::ClientStore;
-use crate::metadata::Sqlite;
+use crate::metadata::{Store, postgres};
 use crate::objects::{Objects, Owner, Spool};
 use crate::queue::sled::{Settings as QueueSettings, SledBroker};
 use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
-use crate::system::sqlite::{self, Standing};
 
 /// All stores.
 pub(super) struct Stores {
-    pub(super) metadata: Sqlite,
+    pub(super) metadata: Arc<dyn Store>,
     pub(super) broker: SledBroker,
     pub(super) blobs: Blobs,
 }
@@ -49,7 +47,7 @@ pub(super) async fn open(
     let (path, chance) = (data_dir.path().join("queue"), entropy.clone());
     let wishes = QueueSettings {
         on_damage: settings.queue_damaged,
-        expected: data_dir.path().join("metadata.db").exists(),
+        expected: data_dir.path().join(identity::METADATA).exists() || register.has(postgres::NAME),
         ..QueueSettings::default()
     };
     identity::check_queue(&path, &register)?;
@@ -59,7 +57,7 @@ pub(super) async fn open(
     let others = async {
         // The metadata has a mark among the objects, or in the lease on them: those are claimed first.
         let claimed = objects::claim(settings, data_dir, &register).await?;
-        let metadata = open_metadata(settings, data_dir, &register, claimed.1.commits())?;
+        let metadata = database::open(settings, data_dir, &register, claimed.1.commits()).await?;
         let blobs =
             open_blobs(settings, data_dir, entropy, (&register, claimed), (addresses, secure)).await?;
         Ok::<_, Error>((metadata, blobs))
@@ -70,27 +68,10 @@ pub(super) async fn open(
     let broker = queue.map_err(std::io::Error::from)??;
     let own = blobs.own.is_some().then_some(identity::BUCKETS);
     let claimed = blobs.owner.has_claimed().then(|| owner::name(settings));
-    let made = [identity::METADATA].into_iter().chain(own).map(str::to_owned).chain(claimed);
+    let made = [database::name(settings)].into_iter().chain(own).map(str::to_owned).chain(claimed);
     identity::mark_queue(&queue_path, &register)?;
     identity::note(data_dir, &mut register, made)?;
     Ok(Stores { metadata, broker, blobs })
-}
-
-fn open_metadata(
-    settings: &Settings,
-    data_dir: &DataDir,
-    register: &Register,
-    known: Arc<AtomicU64>,
-) -> Result<Sqlite, Error> {
-    let path = data_dir.path().join(identity::METADATA);
-    let companion = owner::companion(settings, data_dir);
-    let owner = sqlite::Owner { known, ..identity::owner(register, settings, identity::METADATA, companion) };
-    let metadata =
-        Sqlite::open_owned(&path, &owner).map_err(|cause| Error::Metadata { path: path.clone(), cause })?;
-    if metadata.standing() == Standing::Lossy {
-        tracing::warn!(path = %path.display(), "starting without lost metadata; objects of unknown projects are kept");
-    }
-    Ok(metadata)
 }
 
 fn open_queue(path: &Path, settings: QueueSettings, entropy: Entropy) -> Result<SledBroker, Error> {

@@ -16,6 +16,7 @@ mod generate;
 mod interrupt;
 mod link;
 mod manual;
+mod migrate;
 mod ops_client;
 mod output;
 mod progress;
@@ -59,6 +60,7 @@ enum Command {
     Schema(schema::Arguments),
     Generate(generate::Arguments),
     Link(link::Arguments),
+    Migrate(migrate::Arguments),
     Queue(queue::Arguments),
     Audit(audit::Arguments),
     Config(config::Arguments),
@@ -103,6 +105,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Schema(arguments) => arguments.run(),
         Command::Generate(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
+        Command::Migrate(arguments) => arguments.run(),
         Command::Queue(arguments) => arguments.run(),
         Command::Audit(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),

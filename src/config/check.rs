@@ -35,6 +35,7 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
         let remedy = "--s3-secret-key-file, or the environment: everyone on this machine can see flags";
         return Err(Mistake::BadValue { given: Box::new(secret.clone()), remedy });
     }
+    database(settings, values)?;
     if settings.upload_bucket == settings.download_bucket {
         return Err(clash("upload_bucket", "give another bucket, results lie in that of", "download_bucket"));
     }
@@ -44,6 +45,23 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
     if let Some(Err(missing)) = settings.kernel.map(Kernel::named) {
         let given = Box::new(values.given("kernel").clone());
         return Err(Mistake::NotHere { given, problem: missing.to_string() });
+    }
+    Ok(())
+}
+
+/// Rejects a password on the command line, and a database in PostgreSQL that has no host.
+fn database(settings: &Settings, values: &Values) -> Result<(), Mistake> {
+    let refuse = |key, remedy| Err(Mistake::BadValue { given: Box::new(values.given(key).clone()), remedy });
+    let is_flag = |key| matches!(values.given(key).source, Source::Flag(_));
+    let file = "--database-password-file, or the environment: everyone on this machine can see flags";
+    if is_flag("database") && settings.database.has_password() {
+        return refuse("database", file);
+    }
+    if is_flag("database_password") {
+        return refuse("database_password", file);
+    }
+    if settings.database.lacks_host() && settings.database_server.is_none() {
+        return refuse("database", "the host in it as well: postgres://USER@HOST/NAME");
     }
     Ok(())
 }

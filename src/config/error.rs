@@ -5,6 +5,7 @@ use std::fmt;
 use super::settings::KEYS;
 use super::source::Source;
 use super::value::SECRET;
+use crate::metadata::without_password;
 
 /// A configured value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ impl fmt::Display for Given {
         let Self { key, value, source } = self;
         if is_secret(key) {
             write!(f, "{key} = *** from {source}")
+        } else if value.contains("://") {
+            write!(f, "{key} = {:?} from {source}", without_password(value))
         } else {
             write!(f, "{key} = {value:?} from {source}")
         }

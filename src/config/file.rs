@@ -9,6 +9,7 @@ use super::error::{Mistake, is_secret, unknown_key};
 use super::settings::{KEYS, Key};
 use super::source::Source;
 
+use crate::metadata::without_password;
 use crate::system::{permission, text};
 
 /// One line of the settings file.
@@ -88,7 +89,7 @@ fn shown(line: &str) -> String {
         ("", "") => String::new(),
         (key, _) if is_secret(key) => format!("{key} = ***: "),
         (key, "") => format!("{key:?}: "),
-        (key, value) => format!("{key} = {value:?}: "),
+        (key, value) => format!("{key} = {:?}: ", without_password(value)),
     }
 }
 

@@ -41,9 +41,14 @@ impl Loaded {
     /// # Errors
     /// [`secret::Error`].
     pub fn check_secrecy(&self) -> Result<(), secret::Error> {
-        let is_kept = self.settings.s3_secret_key.is_some();
+        let holds_secret = |key: &str| match key {
+            "s3_secret_key" => self.settings.s3_secret_key.is_some(),
+            "database_password" => self.settings.database_password.is_some(),
+            "database" => self.settings.database.has_password(),
+            _ => false,
+        };
         let file = self.sources.iter().find_map(|(key, source)| match source {
-            Source::File { path, .. } if is_kept && *key == "s3_secret_key" => Some(path),
+            Source::File { path, .. } if holds_secret(key) => Some(path),
             _ => None,
         });
         file.map_or(Ok(()), |path| secret::check_at(path))

@@ -16,6 +16,7 @@ use crate::external::ExternalEndpoints;
 use crate::http::Compress;
 use crate::http::Origins;
 use crate::linkage::similarity::KernelName;
+use crate::metadata;
 use crate::objects::Location;
 use crate::queue::sled::OnDamage;
 use crate::system::identity::Identity;
@@ -29,8 +30,8 @@ use crate::worker::QueueSlots;
 pub struct Key {
     /// Its name in the settings file.
     pub name: &'static str,
-    /// The reference service's environment variable of the same meaning.
-    pub alias: Option<&'static str>,
+    /// The reference service's environment variables of the same meaning; the first that is set counts.
+    pub aliases: &'static [&'static str],
     /// The default value.
     pub default: &'static str,
     /// Its help, in one line.
@@ -64,7 +65,7 @@ pub(super) trait ReadValue {
 
 /// Generates [`Settings`], [`KEYS`] and the reading of one by the other from the list below.
 macro_rules! settings {
-    ($($(#[doc = $help:literal])+ $name:ident: $type:ty = $default:literal, $kind:ident $(, alias $alias:literal)?;)+) => {
+    ($($(#[doc = $help:literal])+ $name:ident: $type:ty = $default:literal, $kind:ident $(, alias $($alias:literal)+)?;)+) => {
         /// All settings of a server, checked.
         #[derive(Clone, Debug, Serialize)]
         pub struct Settings {
@@ -74,7 +75,7 @@ macro_rules! settings {
         /// Every setting, in the order of `config/all.toml`.
         pub const KEYS: &[Key] = &[$(Key {
             name: stringify!($name),
-            alias: [$(Some($alias),)? None][0],
+            aliases: &[$($($alias),+)?],
             default: $default,
             help: concat!($($help),+),
             placeholder: value::$kind.placeholder,
@@ -146,11 +147,31 @@ settings! {
     body_rate_min: u64 = "1_024", RATE_MIN;
     /// Data directory, which holds everything stored; one process at a time uses it.
     data_dir: PathBuf = "entityd-data", DIRECTORY;
-    /// Lost commits of metadata.db or buckets.db to start without, as the error message names them: metadata.db:1234.
+    /// Lost commits of metadata.db, buckets.db or postgresql to start without, as the error message names them: metadata.db:1234.
     accept_loss: Losses = "", LOSSES;
+    /// Database of projects and runs, such as postgres://user@host/name?sslmode=verify-full; in the data directory if empty.
+    database: metadata::Location = "", DATABASE;
+    /// Host of PostgreSQL, with the port if it is not 5432, if the URL of `database` names none.
+    database_server: Option<String> = "", LINE_OR_NONE, alias "DATABASE_SERVER";
+    /// Name of the database, if that URL names none.
+    database_dbname: Option<String> = "", LINE_OR_NONE, alias "DATABASE" "POSTGRES_DB";
+    /// User of the database, if that URL names none.
+    database_user: Option<String> = "", LINE_OR_NONE, alias "DATABASE_USER" "POSTGRES_USER";
+    /// Password of that user: in the environment or the settings file, never a flag.
+    database_password: Option<Hidden> = "", SECRET, alias "DATABASE_PASSWORD" "POSTGRES_PASSWORD";
+    /// File with that password.
+    database_password_file: Option<PathBuf> = "", FILE_OR_NONE, alias "POSTGRES_PASSWORD_FILE";
+    /// Root certificates in PEM for sslmode=verify-full and verify-ca; those of the system if empty.
+    database_ca_file: Option<PathBuf> = "", FILE_OR_NONE;
+    /// Most connections to PostgreSQL.
+    database_connections_max: usize = "10", DATABASE_CONNECTIONS, alias "FLASK_DB_MAX_CONNECTIONS";
+    /// Time limit of a connection attempt and of a transaction; a request that gets no answer in time is answered with 503.
+    database_timeout_ms: u64 = "10_000", TIMEOUT;
+    /// Migration of the database at start: auto brings it up to date, never refuses to start if it is behind.
+    migrate: metadata::Migrate = "auto", MIGRATE;
     /// Location of objects, a directory or a bucket of S3, Azure or Google; the data directory if empty.
     objects: Location = "", LOCATION;
-    /// Owner whose objects are taken over, by the identity that the error at start names.
+    /// Owner whose objects, and database in PostgreSQL, are taken over, by the identity that the error at start names.
     take_over_objects: Option<Identity> = "", IDENTITY_OR_NONE;
     /// Address of an S3 store other than AWS.
     objects_endpoint: Option<String> = "", URL_OR_NONE;

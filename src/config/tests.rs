@@ -256,7 +256,10 @@ fn all_toml() -> String {
             format!("{value:?}")
         }
     };
-    let aliases = |key: &Key| key.alias.map_or_else(String::new, |alias| format!(" Also {alias}."));
+    let aliases = |key: &Key| match key.aliases {
+        [] => String::new(),
+        aliases => format!(" Also {}.", aliases.join(", ")),
+    };
     let lines = KEYS
         .iter()
         .map(|key| format!("\n#{}{}\n{} = {}\n", key.help, aliases(key), key.name, quote(key.default)));

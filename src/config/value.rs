@@ -16,6 +16,7 @@ use crate::http::Compress;
 use crate::http::Origins;
 use crate::http::RESERVED_PATHS;
 use crate::linkage::similarity::KernelName;
+use crate::metadata;
 use crate::objects::Location;
 use crate::queue::sled::OnDamage;
 use crate::system::identity::Identity;
@@ -154,11 +155,50 @@ pub(super) const SECRET: ValueType<Option<Hidden>> = ValueType {
     read: |text| Some((!text.is_empty()).then(|| Hidden::new(text))),
 };
 
+/// The database of projects and runs.
+pub(super) const DATABASE: ValueType<metadata::Location> = ValueType {
+    placeholder: "URL",
+    remedy: "postgres://USER@HOST:PORT/NAME?sslmode=verify-full, with several hosts separated by commas, postgres: if other \
+             settings name all that, or sqlite: for the data directory",
+    read: metadata::Location::parse,
+};
+
+/// Anything that fits on one line; none if empty.
+pub(super) const LINE_OR_NONE: ValueType<Option<String>> = ValueType {
+    placeholder: "TEXT",
+    remedy: "text on one line",
+    read: |text| match text {
+        "" => Some(None),
+        text => (!text.contains(char::is_control)).then(|| Some(text.to_owned())),
+    },
+};
+
+/// A number of connections to a database: one is not enough while a transaction waits for another.
+pub(super) const DATABASE_CONNECTIONS: ValueType<usize> = ValueType {
+    placeholder: "N",
+    remedy: "a whole number from 2 to 1000",
+    read: |text| whole(text, 2, 1_000).map(|connections| connections as usize),
+};
+
+/// The use of migrations.
+pub(super) const MIGRATE: ValueType<metadata::Migrate> = ValueType {
+    placeholder: "auto|never",
+    remedy: "auto or never",
+    read: |text| match text {
+        "auto" => Some(metadata::Migrate::Auto),
+        "never" => Some(metadata::Migrate::Never),
+        _ => None,
+    },
+};
+
 /// Accepted losses.
 pub(super) const LOSSES: ValueType<Losses> = ValueType {
     placeholder: "FILE:COMMIT",
-    remedy: "the loss of metadata.db or buckets.db as the error at start names it, such as metadata.db:1234",
-    read: |text| Losses::parse(text).filter(|losses| losses.are_of(&["metadata.db", "buckets.db"])),
+    remedy: "the loss of metadata.db, buckets.db or postgresql as the error at start names it, such as metadata.db:1234",
+    read: |text| {
+        let stores = ["metadata.db", "buckets.db", metadata::postgres::NAME];
+        Losses::parse(text).filter(|losses| losses.are_of(&stores))
+    },
 };
 
 /// The identity of a data directory, or none.

@@ -87,8 +87,10 @@ fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given
     let mut all: Vec<_> = [flag, variable, entry].into_iter().flatten().collect();
     if all.is_empty() {
         // Compose files pass unset variables on as empty ones.
-        let alias =
-            key.alias.and_then(|alias| Some((alias, environment(alias).filter(|v| !v.trim().is_empty())?)));
+        let set = |alias: &&'static str| {
+            Some((*alias, environment(alias).filter(|value| !value.trim().is_empty())?))
+        };
+        let alias = key.aliases.iter().find_map(set);
         all.push(match alias {
             Some((alias, value)) => given(value, Source::Alias(alias)),
             None => given(key.default, Source::Default),

@@ -22,6 +22,7 @@ struct Guide {
 const GUIDES: &[Guide] = &[
     Guide { name: "compatibility", markdown: include_str!("../../assets/docs/compatibility.md") },
     Guide { name: "dashboard", markdown: include_str!("../../assets/docs/dashboard.md") },
+    Guide { name: "database", markdown: include_str!("../../assets/docs/database.md") },
     Guide { name: "deletion", markdown: include_str!("../../assets/docs/deletion.md") },
     Guide { name: "deployment", markdown: include_str!("../../assets/docs/deployment.md") },
     Guide { name: "encoding", markdown: include_str!("../../assets/docs/encoding.md") },

@@ -2,8 +2,14 @@
 
 #[cfg(test)]
 mod conformance;
+mod location;
+pub mod postgres;
+mod records;
 pub mod sqlite;
 pub mod store;
+mod tombstones;
 
+pub use location::{Location, Migrate, without_password};
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 pub use store::{Commit, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};

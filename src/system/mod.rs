@@ -9,6 +9,7 @@ pub mod disk;
 pub mod file_size;
 pub mod file_system;
 pub mod identity;
+pub(crate) mod mark;
 pub mod memory;
 pub mod open_files;
 pub mod outgoing;

@@ -1,5 +1,6 @@
 //! `entityd bench`: benchmarks of this machine.
 
+mod database;
 mod ingest;
 mod objects;
 mod people;
@@ -20,6 +21,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
+    Database(database::Arguments),
     Ingest(ingest::Arguments),
     Objects(objects::Arguments),
     Queue(queue::Arguments),
@@ -30,6 +32,7 @@ enum Subject {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.subject {
+            Subject::Database(arguments) => arguments.run(),
             Subject::Ingest(arguments) => arguments.run(),
             Subject::Objects(arguments) => arguments.run(),
             Subject::Queue(arguments) => arguments.run(),

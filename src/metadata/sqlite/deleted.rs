@@ -3,9 +3,9 @@
 use rusqlite::Connection;
 
 use super::error::unavailable;
-use crate::metadata::Error;
 use crate::metadata::store::Deleted;
-use crate::model::{ProjectState, Run, RunState, Tombstone};
+use crate::metadata::{Error, tombstones};
+use crate::model::{ProjectState, Tombstone};
 
 /// Notes what a change deletes, and what it ends without a result.
 pub(super) fn note(
@@ -13,32 +13,8 @@ pub(super) fn note(
     before: Option<&ProjectState>,
     after: Option<&ProjectState>,
 ) -> Result<(), Error> {
-    match (before, after) {
-        (Some(before), None) => {
-            let late = before.parties.iter().any(|party| party.uploading);
-            insert(connection, Tombstone::of_project(before.id), late)
-        }
-        (Some(before), Some(after)) => {
-            let mut gone = runs_gone(before, after).chain(uploads_gone(before, after));
-            gone.try_for_each(|tombstone| insert(connection, tombstone, false))
-        }
-        (None, _) => Ok(()),
-    }
-}
-
-fn runs_gone(before: &ProjectState, after: &ProjectState) -> impl Iterator<Item = Tombstone> {
-    let has_failed = |state: &RunState| matches!(state, RunState::Failed { .. });
-    let is_gone = move |run: &&Run| {
-        after.run(run.id).is_none_or(|now| has_failed(&now.state) && !has_failed(&run.state))
-    };
-    before.runs.iter().filter(is_gone).map(|run| Tombstone::of_run(run.id))
-}
-
-fn uploads_gone(before: &ProjectState, after: &ProjectState) -> impl Iterator<Item = Tombstone> {
-    (0..).zip(before.parties.iter().zip(&after.parties)).flat_map(move |(index, (then, now))| {
-        let gone = then.used().filter(|upload| !now.uses(*upload));
-        gone.map(move |upload| Tombstone::of_upload(before.id, index, upload))
-    })
+    let mut gone = tombstones::of_change(before, after).into_iter();
+    gone.try_for_each(|(tombstone, late)| insert(connection, tombstone, late))
 }
 
 fn insert(connection: &Connection, tombstone: Tombstone, late: bool) -> Result<(), Error> {

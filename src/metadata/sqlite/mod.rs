@@ -23,7 +23,7 @@ use crate::system::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
 
 /// The migration from each version of the file to the next.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
@@ -34,6 +34,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("../migrations/0008.sql"),
     include_str!("../migrations/0009.sql"),
     include_str!("../migrations/0010.sql"),
+    include_str!("../migrations/0011.sql"),
 ];
 
 /// The metadata in one `SQLite` file. Cheap to clone.
@@ -56,6 +57,14 @@ impl Sqlite {
     pub fn open_owned(path: &Path, owner: &sqlite::Owner) -> Result<Self, Error> {
         let settle = include_str!("lost.sql");
         Ok(Self(Database::open_owned(path, "metadata", &MIGRATIONS, owner, settle)?, Arc::default()))
+    }
+
+    /// The version of the file at `path`, 0 if there is none, and the version that this program makes.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Unavailable`].
+    pub fn versions(path: &Path) -> Result<(u32, u32), Error> {
+        Ok((sqlite::version_of(path)?, MIGRATIONS.len() as u32))
     }
 
     /// State of the file when it was opened.

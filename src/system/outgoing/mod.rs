@@ -17,6 +17,7 @@ use reqwest::{Client, ClientBuilder};
 
 use names::Names;
 pub use names::addresses;
+pub use roots::certificates;
 
 /// Returns the builder of an HTTP client that resolves names with [`addresses`]. It trusts the CAs of the system,
 /// or Mozilla's list of CAs where the system has none.

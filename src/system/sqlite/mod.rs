@@ -4,7 +4,6 @@
 //! share a sync of the disk. Readers have connections of their own, a fixed number, and see the last commit.
 
 mod files;
-mod mark;
 mod owner;
 mod readers;
 mod writer;
@@ -20,7 +19,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::identity::Identity;
 use files::Files;
 use owner::Ledger;
-pub use owner::{Losses, Owner, Standing, identity_of};
+pub use owner::{Losses, Owner, Standing, identity_of, version_of};
 use readers::Readers;
 pub use writer::Change;
 use writer::Writer;

@@ -1,7 +1,7 @@
 //! The data directory that a database belongs to, and its count of commits.
 //!
 //! The table `store` holds the identity of the data directory and counts the commits. The count of the latest commit is
-//! also in its [marks](super::mark). A database that is behind one of them has lost commits: its write-ahead log is
+//! also in its [marks](crate::system::mark). A database that is behind one of them has lost commits: its write-ahead log is
 //! missing, cut or damaged, or it is an older copy.
 
 use std::fs;
@@ -14,9 +14,9 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, Serializer};
 
 use super::Error;
-use super::mark::{Expected, Marks, Reading, Unusable};
 use crate::runtime::clock::Clock;
 use crate::system::identity::Identity;
+use crate::system::mark::{Expected, Marks, Reading, Unusable};
 use crate::system::regular;
 
 const TABLE: &str = "
@@ -46,9 +46,9 @@ impl Losses {
         self.0.iter().all(|(file, _)| files.contains(&file.as_str()))
     }
 
-    fn accept(&self, path: &Path, written: u64) -> bool {
-        let name = path.file_name().unwrap_or_default();
-        self.0.iter().any(|(file, commit)| name == file.as_str() && *commit == written)
+    /// Returns whether the loss of the commits of `file` up to `written` is accepted.
+    pub fn accept(&self, file: &str, written: u64) -> bool {
+        self.0.iter().any(|(name, commit)| name == file && *commit == written)
     }
 }
 
@@ -102,7 +102,7 @@ impl Owner {
     }
 
     /// Returns the marks of the database at `path`. The one beside it is written last: where it is, the other was.
-    fn marks(&self, path: &Path) -> Vec<PathBuf> {
+    pub(crate) fn marks(&self, path: &Path) -> Vec<PathBuf> {
         self.companion.iter().cloned().chain([path.with_extension("mark")]).collect()
     }
 
@@ -125,11 +125,16 @@ impl Owner {
             return Ok((None, Standing::Complete));
         }
         let lost = written.unwrap_or(0);
-        if !self.accepted.accept(path, lost) {
+        if !self.accepts(path, lost) {
             return Err(error(path, None, lost));
         }
         set_aside(path).map_err(unavailable)?;
         Ok((written, Standing::Lossy))
+    }
+
+    fn accepts(&self, path: &Path, written: u64) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.accepted.accept(&name, written)
     }
 
     fn refuse(&self, cause: Unusable) -> Error {
@@ -159,7 +164,7 @@ impl Owner {
         let (found, written) = (stored.map_or(0, |(_, commits)| commits), written.unwrap_or(0));
         if found >= written && !(self.made && stored.is_none()) {
             Ok(standing)
-        } else if self.accepted.accept(path, written) {
+        } else if self.accepts(path, written) {
             Ok(Standing::Lossy)
         } else {
             Err(error(path, Some(found), written))
@@ -211,6 +216,19 @@ pub fn identity_of(path: &Path) -> Result<Option<Identity>, Error> {
     }
     let connection = super::connect(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     Ok(stored(&connection)?.map(|(identity, _)| identity))
+}
+
+/// Returns the version of the schema of the database at `path`; 0 if there is no database.
+///
+/// # Errors
+/// [`Error::Damaged`], [`Error::Unavailable`].
+pub fn version_of(path: &Path) -> Result<u32, Error> {
+    are_files(path)?;
+    if fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+        return Ok(0);
+    }
+    let connection = super::connect(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>, Error> {

@@ -21,7 +21,7 @@ use crate::system::regular;
 const BYTES: u64 = 67;
 
 /// The reason why a mark cannot be used.
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// It belongs to another data directory.
     Foreign { path: PathBuf, found: Identity },
     /// It cannot be read.
@@ -30,18 +30,18 @@ pub(super) enum Unusable {
 
 /// The data directory whose marks are read.
 #[derive(Clone, Copy)]
-pub(super) struct Expected {
-    pub(super) identity: Identity,
+pub(crate) struct Expected {
+    pub(crate) identity: Identity,
     /// Another whose marks do not count.
-    pub(super) take_over: Option<Identity>,
+    pub(crate) take_over: Option<Identity>,
 }
 
 /// The content of the marks of a database.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// The count of the latest commit; none if no mark tells.
-    pub(super) written: Option<u64>,
+    pub(crate) written: Option<u64>,
     /// True if no mark is missing.
-    pub(super) is_whole: bool,
+    pub(crate) is_whole: bool,
 }
 
 impl Reading {
@@ -49,7 +49,7 @@ impl Reading {
     ///
     /// # Errors
     /// [`Unusable`].
-    pub(super) fn of(paths: &[PathBuf], expected: Expected) -> Result<Self, Unusable> {
+    pub(crate) fn of(paths: &[PathBuf], expected: Expected) -> Result<Self, Unusable> {
         let marks = paths.iter().map(|path| read(path, expected)).collect::<Result<Vec<_>, _>>()?;
         let written = marks.iter().flatten().map(|mark| mark.commits).max();
         let is_whole = match marks.last() {
@@ -106,18 +106,18 @@ fn parse(text: &[u8]) -> Option<Mark> {
 
 /// The marks of a database that is open. One that could not be opened lags behind.
 #[derive(Debug)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     files: Vec<File>,
     identity: Identity,
 }
 
 impl Marks {
-    pub(super) fn open(paths: &[PathBuf], identity: Identity) -> Self {
+    pub(crate) fn open(paths: &[PathBuf], identity: Identity) -> Self {
         Self { files: paths.iter().filter_map(|path| open(path)).collect(), identity }
     }
 
     /// Writes the count into all of them. A mark that cannot be written lags behind, which does no harm.
-    pub(super) fn write(&self, commits: u64) {
+    pub(crate) fn write(&self, commits: u64) {
         let text = format!("{commits:016x} {:016x} {}\n", !commits, self.identity);
         for file in &self.files {
             let _ = file.write_all_at(text.as_bytes(), 0);

@@ -1,0 +1,148 @@
+//! Opens the metadata: in the data directory, or in PostgreSQL.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::{Error, identity, owner};
+use crate::config::Settings;
+use crate::metadata::{self, Location, Migrate, Postgres, Sqlite, Store, postgres};
+use crate::runtime::entropy::Entropy;
+use crate::system::data_dir::DataDir;
+use crate::system::identity::Register;
+use crate::system::secret;
+use crate::system::sqlite::{Owner, Standing};
+
+/// The versions of the tables of the metadata.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    /// The file, or the database.
+    pub place: String,
+    /// The version found; 0 if there are none.
+    pub found: u32,
+    /// The version that this program makes.
+    pub known: u32,
+}
+
+/// Returns the name of the metadata among the stores of a data directory.
+pub(super) const fn name(settings: &Settings) -> &'static str {
+    if settings.database.is_embedded() { identity::METADATA } else { postgres::NAME }
+}
+
+/// Opens the metadata, and makes sure that it is that of this data directory. `known` is the count of its commits as another
+/// store knows it, and is raised after each.
+pub(super) async fn open(
+    settings: &Settings,
+    data_dir: &DataDir,
+    register: &Register,
+    known: Arc<AtomicU64>,
+) -> Result<Arc<dyn Store>, Error> {
+    let path = data_dir.path().join(identity::METADATA);
+    let companion = owner::companion(settings, data_dir);
+    let owner = Owner { known, ..identity::owner(register, settings, name(settings), companion) };
+    let fail = |cause| Error::Metadata { place: place(settings, data_dir.path()), cause };
+    let (store, standing): (Arc<dyn Store>, Standing) = match way(settings)? {
+        None if register.has(postgres::NAME) && !path.exists() => {
+            return Err(fail(metadata::Error::Unfit(
+                "the metadata of this data directory is in PostgreSQL; name it with --database, or give another --data-dir"
+                    .to_owned(),
+            )));
+        }
+        None => {
+            if settings.migrate == Migrate::Never {
+                let (found, known) = Sqlite::versions(&path).map_err(fail)?;
+                if (1..known).contains(&found) {
+                    return Err(fail(metadata::Error::Unfit(format!(
+                        "its tables have version {found}, and this program needs {known}; run `entityd migrate apply`, or \
+                         start with --migrate auto"
+                    ))));
+                }
+            }
+            let store = Sqlite::open_owned(&path, &owner).map_err(fail)?;
+            let standing = store.standing();
+            (Arc::new(store), standing)
+        }
+        Some(_) if path.exists() => {
+            return Err(fail(metadata::Error::Unfit(format!(
+                "the metadata of this data directory is in {}; start without --database, or give another --data-dir",
+                path.display()
+            ))));
+        }
+        Some(way) => {
+            let migrates = settings.migrate == Migrate::Auto;
+            let store = Postgres::open(&way, &owner, &path, migrates).await.map_err(fail)?;
+            let standing = store.standing();
+            (Arc::new(store), standing)
+        }
+    };
+    if standing == Standing::Lossy {
+        tracing::warn!("starting without lost metadata; objects of unknown projects are kept");
+    }
+    Ok(store)
+}
+
+/// Returns the versions of the tables of the metadata. Changes nothing.
+///
+/// # Errors
+/// [`Error::Metadata`], [`Error::DatabasePassword`].
+pub async fn versions(settings: &Settings) -> Result<Versions, Error> {
+    let place = place(settings, &settings.data_dir);
+    let (found, known) = match way(settings)? {
+        None => Sqlite::versions(&settings.data_dir.join(identity::METADATA)),
+        Some(way) => Postgres::versions(&way).await.map(|versions| (versions.found, versions.known)),
+    }
+    .map_err(|cause| Error::Metadata { place: place.clone(), cause })?;
+    Ok(Versions { place, found, known })
+}
+
+/// Brings the tables of the metadata up to date. Returns the versions before.
+///
+/// # Errors
+/// [`Error`]; nothing was changed.
+pub async fn migrate(settings: &Settings) -> Result<Versions, Error> {
+    let place = place(settings, &settings.data_dir);
+    if let Some(way) = way(settings)? {
+        let migrated = Postgres::migrate(&way).await;
+        let postgres::Versions { found, known } =
+            migrated.map_err(|cause| Error::Metadata { place: place.clone(), cause })?;
+        return Ok(Versions { place, found, known });
+    }
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let before = versions(settings).await?;
+    let register = identity::open(&data_dir, &Entropy::system())?;
+    let settings = Settings { migrate: Migrate::Auto, ..settings.clone() };
+    let store = open(&settings, &data_dir, &register, Arc::default()).await?;
+    store.close().await.map_err(|cause| Error::Metadata { place, cause })?;
+    Ok(before)
+}
+
+/// The way to PostgreSQL; none if the metadata is in the data directory.
+fn way(settings: &Settings) -> Result<Option<postgres::Settings>, Error> {
+    let Location::Postgres(address) = &settings.database else { return Ok(None) };
+    let password = match (&settings.database_password_file, &settings.database_password) {
+        (Some(path), _) => Some(secret::read(path).map_err(Error::DatabasePassword)?),
+        (None, Some(password)) => Some(Zeroizing::new(password.reveal().to_string())),
+        (None, None) => None,
+    };
+    Ok(Some(postgres::Settings {
+        address: (**address).clone(),
+        server: settings.database_server.clone(),
+        name: settings.database_dbname.clone(),
+        user: settings.database_user.clone(),
+        password,
+        ca_file: settings.database_ca_file.clone(),
+        connections_max: settings.database_connections_max,
+        timeout: Duration::from_millis(settings.database_timeout_ms),
+    }))
+}
+
+/// Returns the place of the metadata, for messages.
+fn place(settings: &Settings, data_dir: &Path) -> String {
+    match &settings.database {
+        Location::Embedded => data_dir.join(identity::METADATA).display().to_string(),
+        elsewhere => elsewhere.to_string(),
+    }
+}

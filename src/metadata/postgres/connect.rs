@@ -1,0 +1,155 @@
+//! Opens connections: each host in its order, with all of its addresses.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use deadpool_postgres::Connect;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::JoinHandle;
+use tokio_postgres::config::Host;
+use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::metadata::location::Address;
+use crate::system::outgoing;
+
+/// Opens connections with this use of TLS. Names are resolved by [`outgoing`]: the client's own way needs the C library.
+pub(super) struct Connector(pub(super) MakeRustlsConnect);
+
+impl Connect for Connector {
+    fn connect(&self, config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
+        let (config, tls) = (config.clone(), self.0.clone());
+        Box::pin(async move {
+            let mut failure = None;
+            for (host, port) in Address::hosts(&config) {
+                let to_host = to_one(&config, host.clone(), port);
+                let candidates = match host {
+                    Host::Unix(_) => vec![to_host],
+                    Host::Tcp(name) => match outgoing::addresses(&name).await {
+                        Ok(addresses) => addresses.into_iter().map(|ip| to_address(&to_host, ip)).collect(),
+                        Err(error) => {
+                            failure = Some(unresolved(error).await);
+                            continue;
+                        }
+                    },
+                };
+                for candidate in candidates {
+                    match candidate.connect(tls.clone()).await {
+                        Ok((client, connection)) => {
+                            // Its failure is seen by each request that waits for an answer.
+                            let task = tokio::spawn(async move {
+                                if let Err(error) = connection.await {
+                                    tracing::debug!("a connection to PostgreSQL has ended: {error}");
+                                }
+                            });
+                            return Ok((client, task));
+                        }
+                        Err(error) => failure = Some(error),
+                    }
+                }
+            }
+            Err(match failure {
+                Some(failure) => failure,
+                None => unresolved(io::Error::other("no host is named")).await,
+            })
+        })
+    }
+}
+
+/// The same with one host.
+fn to_one(config: &Config, host: Host, port: u16) -> Config {
+    let mut one = Config::new();
+    match host {
+        Host::Tcp(name) => one.host(name),
+        Host::Unix(path) => one.host_path(path),
+    };
+    one.port(port)
+        .ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .channel_binding(config.get_channel_binding())
+        .target_session_attrs(config.get_target_session_attrs())
+        .keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle());
+    if let Some(user) = config.get_user() {
+        one.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        one.password(password);
+    }
+    if let Some(name) = config.get_dbname() {
+        one.dbname(name);
+    }
+    if let Some(name) = config.get_application_name() {
+        one.application_name(name);
+    }
+    if let Some(limit) = config.get_connect_timeout() {
+        one.connect_timeout(*limit);
+    }
+    if let Some(limit) = config.get_tcp_user_timeout() {
+        one.tcp_user_timeout(*limit);
+    }
+    if let Some(interval) = config.get_keepalives_interval() {
+        one.keepalives_interval(interval);
+    }
+    if let Some(retries) = config.get_keepalives_retries() {
+        one.keepalives_retries(retries);
+    }
+    one
+}
+
+fn to_address(config: &Config, address: IpAddr) -> Config {
+    let mut config = config.clone();
+    config.hostaddr(address);
+    config
+}
+
+/// Makes the error of a connection that fails for this reason: the client has no other way to make one.
+async fn unresolved(reason: io::Error) -> Error {
+    let mut config = Config::new();
+    config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+    let connected = config.connect_raw(Unconnected(Some(reason)), NoTls).await;
+    connected.err().expect("nothing answers")
+}
+
+/// A stream that was never connected.
+struct Unconnected(Option<io::Error>);
+
+impl Unconnected {
+    fn fail<T>(&mut self) -> Poll<io::Result<T>> {
+        Poll::Ready(Err(self.0.take().unwrap_or_else(|| io::ErrorKind::NotConnected.into())))
+    }
+}
+
+impl AsyncRead for Unconnected {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.fail()
+    }
+}
+
+impl AsyncWrite for Unconnected {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        self.fail()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.fail()
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.fail()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_resolved_is_named() {
+        let error = unresolved(io::Error::other("`db` cannot be resolved")).await;
+        assert!(crate::telemetry::chain(&error).contains("`db` cannot be resolved"), "{error:?}");
+    }
+}

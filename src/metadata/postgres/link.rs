@@ -1,0 +1,257 @@
+//! The connections to PostgreSQL.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio::time::timeout;
+use tokio_postgres::{Client, Config, Row};
+use zeroize::Zeroizing;
+
+use super::connect::Connector;
+use super::error::{Fault, Kind};
+use super::statement::{Statement, run_all};
+use super::tls;
+use crate::metadata::location::{Address, Tls};
+
+/// A connection that has been idle for this long is probed by the system, and every so often from then on.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// The way to the database.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The address.
+    pub address: Address,
+    /// The host, with the port if it is not 5432, where the address names none.
+    pub server: Option<String>,
+    /// The name of the database, where the address names none.
+    pub name: Option<String>,
+    /// The user, where the address names none.
+    pub user: Option<String>,
+    /// The password, which counts more than one in the address.
+    pub password: Option<Zeroizing<String>>,
+    /// Root certificates in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Most connections at a time.
+    pub connections_max: usize,
+    /// Time limit of a connection attempt and of a transaction.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// Fills in what the address leaves open.
+    ///
+    /// # Errors
+    /// A sentence, if something is missing or wrong.
+    fn complete(&self) -> Result<Config, String> {
+        let mut config = self.address.config.clone();
+        if config.get_hosts().is_empty() {
+            let server = self.server.as_deref().ok_or(
+                "--database names no host; write postgres://user@host/name, or give --database-server",
+            )?;
+            let (host, port) = match server.rsplit_once(':') {
+                Some((host, port)) if !host.contains(':') || host.starts_with('[') => {
+                    let port = port.parse().map_err(|_| format!("--database-server {server}: no port"))?;
+                    (host, port)
+                }
+                _ => (server, 5432),
+            };
+            config.host(host.trim_matches(['[', ']'])).port(port);
+        }
+        if let Some(user) = self.user.as_deref().filter(|_| config.get_user().is_none()) {
+            config.user(user);
+        }
+        if let Some(name) = self.name.as_deref().filter(|_| config.get_dbname().is_none()) {
+            config.dbname(name);
+        }
+        if let Some(password) = &self.password {
+            config.password(password.as_bytes());
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("entityd");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(self.timeout);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(self.timeout.saturating_mul(2));
+        }
+        if config.get_keepalives_interval().is_none() {
+            config
+                .keepalives_idle(KEEPALIVE_IDLE)
+                .keepalives_interval(KEEPALIVE_INTERVAL)
+                .keepalives_retries(KEEPALIVE_RETRIES);
+        }
+        Ok(config)
+    }
+}
+
+/// The connections, as many as may be open.
+#[derive(Debug)]
+pub(super) struct Link {
+    pool: Pool,
+    /// Hosts and ports.
+    place: String,
+    timeout: Duration,
+    /// Begins a transaction that writes.
+    begin: String,
+}
+
+impl Link {
+    /// Prepares connections; opens none.
+    pub(super) fn new(settings: &Settings) -> Result<Self, Fault> {
+        let refused = |problem: String| Fault::new(Kind::Refused, problem);
+        let config = settings.complete().map_err(refused)?;
+        let place = Address::place(&config);
+        let ca_file = settings.ca_file.as_deref().or(settings.address.ca_file.as_deref());
+        let connector = tls::connector(settings.address.tls, ca_file).map_err(refused)?;
+        if settings.address.tls < Tls::VerifyCa && !is_local(&config) {
+            tracing::warn!(
+                "the identity of PostgreSQL at {place} is not verified; give sslmode=verify-full in --database"
+            );
+        }
+        let manager = Manager::from_connect(
+            config,
+            Connector(connector),
+            ManagerConfig { recycling_method: RecyclingMethod::Verified },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(settings.connections_max)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(settings.timeout))
+            .create_timeout(Some(settings.timeout))
+            .recycle_timeout(Some(settings.timeout / 2))
+            .build()
+            .map_err(|error| refused(error.to_string()))?;
+        let millis = settings.timeout.as_millis();
+        // No setting outlives its transaction: behind a pooler the next one may belong to another client.
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {millis}; \
+             SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}; \
+             SET LOCAL synchronous_commit = on"
+        );
+        Ok(Self { pool, place, timeout: settings.timeout, begin })
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The statements that begin a transaction that writes.
+    pub(super) fn begin(&self) -> &str {
+        &self.begin
+    }
+
+    /// Returns a connection that works.
+    pub(super) async fn connection(&self) -> Result<Connection, Fault> {
+        let found = timeout(self.timeout, self.pool.get()).await.map_err(|_| self.silent())?;
+        found.map(|object| Connection(Some(object))).map_err(|error| Fault::from(error).at(&self.place))
+    }
+
+    /// Runs statements that only read; several see the same moment. Returns the rows of each.
+    pub(super) async fn read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
+        let repeated = async {
+            match self.read_once(statements).await {
+                // The connection may have been cut while it lay idle, and reading twice is harmless.
+                Err(fault) if fault.kind == Kind::Unavailable => self.read_once(statements).await,
+                done => done,
+            }
+        };
+        timeout(self.timeout, repeated).await.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    async fn read_once(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
+        let connection = self.connection().await?;
+        let rows = if statements.len() == 1 {
+            run_all(&connection, statements).await
+        } else {
+            let begin = connection.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+            let (begun, rows, ended) = tokio::join!(biased; begin, run_all(&connection, statements), connection.batch_execute("COMMIT"));
+            begun.and(rows).and_then(|rows| ended.map(|()| rows))
+        };
+        let rows = rows.map_err(|error| self.explain(error))?;
+        connection.keep();
+        Ok(rows)
+    }
+
+    /// Runs statements in one transaction that may be repeated: they do no harm a second time.
+    pub(super) async fn write(&self, statements: &[Statement]) -> Result<(), Fault> {
+        let repeated = async {
+            match self.write_once(statements).await {
+                Err(fault) if matches!(fault.kind, Kind::Unavailable | Kind::Conflict) => {
+                    self.write_once(statements).await
+                }
+                done => done,
+            }
+        };
+        timeout(self.timeout, repeated).await.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    async fn write_once(&self, statements: &[Statement]) -> Result<(), Fault> {
+        let connection = self.connection().await?;
+        let begin = connection.batch_execute(&self.begin);
+        let (begun, written, committed) =
+            tokio::join!(biased; begin, run_all(&connection, statements), connection.batch_execute("COMMIT"));
+        begun.and(written).and(committed).map_err(|error| self.explain(error))?;
+        connection.keep();
+        Ok(())
+    }
+
+    pub(super) fn explain(&self, error: tokio_postgres::Error) -> Fault {
+        Fault::from(error).at(&self.place)
+    }
+
+    /// The fault of a server that does not answer.
+    pub(super) fn silent(&self) -> Fault {
+        let message = format!("no answer for {:.1} s (--database-timeout-ms)", self.timeout.as_secs_f64());
+        Fault::new(Kind::Unavailable, message).at(&self.place)
+    }
+
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+/// Returns whether every host is on this machine.
+fn is_local(config: &Config) -> bool {
+    use tokio_postgres::config::Host;
+    config.get_hosts().iter().all(|host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+    })
+}
+
+/// A connection. Unless it is [kept](Self::keep), it is closed when it is dropped: a transaction may be open in it.
+pub(super) struct Connection(Option<Object>);
+
+impl Connection {
+    /// Gives the connection back for another use: no transaction is open in it.
+    pub(super) fn keep(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.0.as_ref().expect("a connection is open until it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}

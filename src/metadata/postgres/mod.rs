@@ -1,0 +1,458 @@
+//! The form for several machines, or for data that is looked after elsewhere: `PostgreSQL` 13 and later, straight or behind a
+//! pooler of transactions.
+//!
+//! No statement has a name, no setting outlives its transaction, and locks are those of transactions. A change of a project
+//! takes an advisory lock of the project; changes that wait for the same project share a transaction. Each transaction
+//! writes its number into a row of its own, so that a commit whose answer was lost is found out.
+
+mod batch;
+mod connect;
+mod error;
+mod link;
+mod owner;
+mod rows;
+mod schema;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tls;
+mod writer;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::time::sleep;
+use tokio_postgres::Row;
+
+use self::error::{Fault, Kind};
+use self::link::{Connection, Link};
+use self::owner::Ledger;
+use self::rows::{fixed, get};
+use self::schema::Found;
+use self::statement::Statement;
+use self::writer::Writer;
+use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
+use crate::model::{ProjectId, ProjectState, Tombstone};
+use crate::runtime::clock::{Stopwatch, Timestamp};
+use crate::system::sqlite::{Owner, Standing};
+use crate::telemetry::metrics::Call;
+
+pub use link::Settings;
+pub use owner::NAME;
+
+/// The longest wait for a server that starts at the same time.
+const START_WAIT: Duration = Duration::from_secs(60);
+/// The pause before the database is prepared again whose connection was cut meanwhile.
+const START_PAUSE: Duration = Duration::from_millis(200);
+/// The oldest server that is supported, as `server_version_num` counts.
+const OLDEST_SERVER: i32 = 130_000;
+/// The age at which a summary of all projects is counted anew: another program may have changed something.
+const STATUS_AGE: Duration = Duration::from_secs(1);
+/// The time limit for cleaning the tables.
+const VACUUM: Duration = Duration::from_mins(10);
+/// The tables whose rows change.
+const TABLES: [&str; 8] =
+    ["projects", "parties", "runs", "outbox", "duties", "attempts", "deleted", "commits"];
+
+/// The metadata in `PostgreSQL`. Cheap to clone.
+#[derive(Clone)]
+pub struct Postgres(Arc<Inner>);
+
+struct Inner {
+    link: Arc<Link>,
+    writer: Arc<Writer>,
+    standing: Standing,
+    /// Messages that were handed out and are not forgotten. Numbers become visible out of order, so that what is to be
+    /// forgotten is not all up to a number.
+    handed_out: Mutex<BTreeSet<i64>>,
+    /// Changes that were made by this program.
+    changes: AtomicU64,
+    /// The latest summary, the count of changes before it was asked for, and its age.
+    status: Mutex<Option<(u64, Stopwatch, Status)>>,
+}
+
+/// The versions of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The version found; 0 if there are no tables.
+    pub found: u32,
+    /// The version that this program makes.
+    pub known: u32,
+}
+
+impl Postgres {
+    /// Connects, brings the tables up to this version if `migrates`, and makes sure that the database belongs to `owner`
+    /// and is complete. The marks of the database lie beside `file`. Waits a minute for a server that does not answer.
+    ///
+    /// # Errors
+    /// [`Error::TooNew`] if a newer version made the tables; [`Error::Unfit`]; [`Error::Unavailable`].
+    pub async fn open(
+        settings: &Settings,
+        owner: &Owner,
+        file: &Path,
+        migrates: bool,
+    ) -> Result<Self, Error> {
+        let link = Arc::new(Link::new(settings).map_err(Fault::at_start)?);
+        let waiting = Stopwatch::start();
+        let (ledger, standing) = loop {
+            match prepare(&link, owner, file, migrates).await {
+                // The connection was cut. Each step may be repeated.
+                Err(Error::Unavailable(cause)) if waiting.elapsed() < START_WAIT => {
+                    tracing::warn!("preparing the database again: {cause}");
+                    sleep(START_PAUSE).await;
+                }
+                prepared => break prepared?,
+            }
+        };
+        let writer = Writer::new(Arc::clone(&link), owner.identity.to_string(), ledger);
+        Ok(Self(Arc::new(Inner {
+            link,
+            writer,
+            standing,
+            handed_out: Mutex::default(),
+            changes: AtomicU64::new(0),
+            status: Mutex::default(),
+        })))
+    }
+
+    /// Returns the versions of the tables. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`], [`Error::Unavailable`].
+    pub async fn versions(settings: &Settings) -> Result<Versions, Error> {
+        let link = Link::new(settings).map_err(Fault::at_start)?;
+        let connection = link.connection().await.map_err(Fault::at_start)?;
+        let found = schema::find(&connection).await.map_err(|error| link.explain(error).at_start())?;
+        Ok(Versions { found: found.version, known: schema::KNOWN })
+    }
+
+    /// Brings the tables up to this version; returns the versions before.
+    ///
+    /// # Errors
+    /// [`Error::TooNew`], [`Error::Unfit`], [`Error::Unavailable`]; nothing was changed.
+    pub async fn migrate(settings: &Settings) -> Result<Versions, Error> {
+        let link = Link::new(settings).map_err(Fault::at_start)?;
+        let connection = reach(&link).await?;
+        look(&connection, link.place()).await?;
+        let mut found = found(&link, &connection).await?;
+        if found.is_behind() {
+            found = apply(&link, &connection).await?;
+        }
+        Ok(Versions { found: found.version, known: schema::KNOWN })
+    }
+
+    /// State of the database when it was opened.
+    pub fn standing(&self) -> Standing {
+        self.0.standing
+    }
+
+    /// Runs statements that only read; several see the same moment.
+    async fn read<const N: usize>(
+        &self,
+        operation: &'static str,
+        statements: [Statement; N],
+    ) -> Result<[Vec<Row>; N], Error> {
+        let rows = counted(operation, self.0.link.read(&statements)).await?;
+        rows.try_into().map_err(|_| Error::Unavailable("the answer is incomplete".into()))
+    }
+
+    /// Runs statements in a transaction that may be repeated.
+    async fn write(&self, operation: &'static str, statements: &[Statement]) -> Result<(), Error> {
+        counted(operation, self.0.link.write(statements)).await
+    }
+}
+
+/// Connects, brings the tables up to date if `migrates`, and claims the database for `owner`.
+async fn prepare(
+    link: &Link,
+    owner: &Owner,
+    file: &Path,
+    migrates: bool,
+) -> Result<(Ledger, Standing), Error> {
+    let connection = reach(link).await?;
+    look(&connection, link.place()).await?;
+    let found = found(link, &connection).await?;
+    if found.is_behind() && !migrates {
+        return Err(Error::Unfit(format!(
+            "the tables have version {}, and this program needs {}; run `entityd migrate apply`, or start with --migrate auto",
+            found.version,
+            schema::KNOWN
+        )));
+    }
+    if found.is_behind() {
+        apply(link, &connection).await?;
+    }
+    let claimed = owner::claim(&connection, owner, file, link.begin()).await?;
+    connection.keep();
+    Ok(claimed)
+}
+
+/// Waits until the server answers.
+async fn reach(link: &Link) -> Result<Connection, Error> {
+    let waiting = Stopwatch::start();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match link.connection().await {
+            Ok(connection) => return Ok(connection),
+            Err(fault) if fault.may_pass() && waiting.elapsed() + pause < START_WAIT => {
+                tracing::warn!("waiting for the database: {}", fault.message);
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            Err(fault) => return Err(fault.at_start()),
+        }
+    }
+}
+
+/// Looks at the settings of the server, and warns of those under which commits may be lost.
+async fn look(connection: &Connection, place: &str) -> Result<(), Error> {
+    let ask = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+                      current_setting('fsync'), current_setting('full_page_writes')";
+    let asked = connection.query_typed_one(ask, &[]).await;
+    let row = asked.map_err(|error| Fault::from(error).at(place).at_start())?;
+    if row.get::<_, i32>(0) < OLDEST_SERVER {
+        let version: String = row.get(1);
+        return Err(Error::Unfit(format!(
+            "PostgreSQL at {place} has version {version}, and entityd needs 13 or later"
+        )));
+    }
+    for (index, setting) in [(2, "fsync"), (3, "full_page_writes")] {
+        if row.get::<_, &str>(index) == "off" {
+            tracing::warn!("{setting} is off in PostgreSQL at {place}: a power cut may damage the metadata");
+        }
+    }
+    Ok(())
+}
+
+async fn found(link: &Link, connection: &Connection) -> Result<Found, Error> {
+    let found = schema::find(connection).await.map_err(|error| link.explain(error).at_start())?;
+    found.check()?;
+    Ok(found)
+}
+
+async fn apply(link: &Link, connection: &Connection) -> Result<Found, Error> {
+    schema::apply(connection).await.map_err(|fault| fault.at(link.place()).at_start())
+}
+
+/// Runs `work`, and measures its time and failures.
+async fn counted<T, E: Into<Error>>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Error> {
+    let call = Call::of_metadata(operation);
+    let done = work.await;
+    call.over(done.is_err());
+    done.map_err(E::into)
+}
+
+fn bytes_of(project: ProjectId) -> statement::Value {
+    project.as_bytes().as_slice().into()
+}
+
+fn project_ids(rows: &[Row]) -> Result<Vec<ProjectId>, Error> {
+    rows.iter().map(|row| Ok(ProjectId::from_bytes(fixed(row, "project")?))).collect()
+}
+
+fn moment(row: &Row, column: &'static str) -> Result<Timestamp, Error> {
+    Ok(Timestamp::from_micros(get(row, column)?))
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), Error> {
+        let done = counted("update", self.0.writer.change(project, runs, change)).await;
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+        done
+    }
+
+    async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error> {
+        let statements = rows::load(id, &runs.into());
+        let read = counted("project", self.0.link.read(&statements)).await?;
+        rows::loaded(id, &read)
+    }
+
+    async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, Error> {
+        let list = "SELECT id, added, state FROM entityd.runs WHERE project = $1 ORDER BY sequence";
+        let [rows] = self.read("runs", [Statement::new(list, [bytes_of(project)])]).await?;
+        rows.iter().map(rows::listed_run).collect()
+    }
+
+    async fn projects(&self) -> Result<Vec<Listed>, Error> {
+        let list = "SELECT id, added FROM entityd.projects ORDER BY sequence";
+        let [rows] = self.read("projects", [Statement::new(list, [])]).await?;
+        let listed = |row: &Row| {
+            Ok(Listed { id: ProjectId::from_bytes(fixed(row, "id")?), added: moment(row, "added")? })
+        };
+        rows.iter().map(listed).collect()
+    }
+
+    async fn unsettled(&self) -> Result<Vec<ProjectId>, Error> {
+        let find = "SELECT project FROM entityd.runs WHERE state IN ('queued', 'comparing', 'finalizing')
+                    UNION SELECT project FROM entityd.parties
+                    WHERE uploading OR contents IN ('fetching', 'ingesting')";
+        let [rows] = self.read("unsettled", [Statement::new(find, [])]).await?;
+        project_ids(&rows)
+    }
+
+    async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, Error> {
+        let find = "SELECT project FROM entityd.runs GROUP BY project
+                    HAVING count(ended) = count(*) AND max(coalesce(settled, ended)) < $1";
+        let [rows] = self.read("settled", [Statement::new(find, [moment.as_micros().into()])]).await?;
+        project_ids(&rows)
+    }
+
+    async fn mark(&self) -> Result<Option<Mark>, Error> {
+        let [rows] = self.read("mark", [Statement::new("SELECT passed, wall FROM entityd.mark", [])]).await?;
+        let mark = |row| Ok(Mark { passed: moment(row, "passed")?, wall: moment(row, "wall")? });
+        rows.first().map(mark).transpose()
+    }
+
+    async fn keep_mark(&self, mark: Mark) -> Result<(), Error> {
+        let keep = "INSERT INTO entityd.mark (passed, wall) VALUES ($1, $2)
+                    ON CONFLICT (single) DO UPDATE SET passed = excluded.passed, wall = excluded.wall";
+        let values = [mark.passed.as_micros().into(), mark.wall.as_micros().into()];
+        self.write("mark", &[Statement::new(keep, values)]).await
+    }
+
+    async fn latest(&self) -> Result<Option<Timestamp>, Error> {
+        let find = "SELECT max(moment) AS moment FROM (SELECT max(added) AS moment FROM entityd.projects
+                    UNION ALL SELECT max(coalesce(ended, started, added)) FROM entityd.runs) AS moments";
+        let [rows] = self.read("latest", [Statement::new(find, [])]).await?;
+        let latest = rows.first().map(|row| get::<Option<i64>>(row, "moment")).transpose()?;
+        Ok(latest.flatten().map(Timestamp::from_micros))
+    }
+
+    async fn status(&self) -> Result<Status, Error> {
+        // Counted before the query: a change that comes in between makes the next call query again.
+        let changes = self.0.changes.load(Ordering::Acquire);
+        let recent = *self.0.status.lock();
+        if let Some((_, _, status)) =
+            recent.filter(|(then, age, _)| *then == changes && age.elapsed() < STATUS_AGE)
+        {
+            return Ok(status);
+        }
+        let age = Stopwatch::start();
+        let count = "SELECT (SELECT count(*) FROM entityd.projects) AS projects,
+                            (SELECT comparisons_per_second FROM entityd.rate) AS rate";
+        let [rows] = self.read("status", [Statement::new(count, [])]).await?;
+        let row = rows.first().ok_or_else(|| Error::Unavailable("the answer is empty".into()))?;
+        let rate = get::<Option<i64>>(row, "rate")?.map(i64::cast_unsigned);
+        let status = Status { projects: get::<i64>(row, "projects")?.cast_unsigned(), rate };
+        *self.0.status.lock() = Some((changes, age, status));
+        Ok(status)
+    }
+
+    async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error> {
+        let oldest = "SELECT sequence, body FROM entityd.outbox ORDER BY sequence LIMIT $1";
+        let [rows] = self.read("outbox", [Statement::new(oldest, [i64::from(count).into()])]).await?;
+        let message = |row| Ok(Message { sequence: get(row, "sequence")?, body: get(row, "body")? });
+        let messages = rows.iter().map(message).collect::<Result<Vec<_>, Error>>()?;
+        self.0.handed_out.lock().extend(messages.iter().map(|message| message.sequence));
+        Ok(messages)
+    }
+
+    async fn forget(&self, sequence: i64) -> Result<(), Error> {
+        let these: Vec<i64> = self.0.handed_out.lock().range(..=sequence).copied().collect();
+        if these.is_empty() {
+            return Ok(());
+        }
+        let delete = "DELETE FROM entityd.outbox WHERE sequence = ANY($1)";
+        self.write("forget", &[Statement::new(delete, [these.clone().into()])]).await?;
+        let mut handed_out = self.0.handed_out.lock();
+        these.iter().for_each(|sequence| {
+            handed_out.remove(sequence);
+        });
+        Ok(())
+    }
+
+    async fn deleted(&self) -> Result<Vec<Deleted>, Error> {
+        let list = "SELECT digest, late FROM entityd.deleted";
+        let [rows] = self.read("deleted", [Statement::new(list, [])]).await?;
+        let deleted = |row| {
+            Ok(Deleted { tombstone: Tombstone::from_bytes(fixed(row, "digest")?), late: get(row, "late")? })
+        };
+        rows.iter().map(deleted).collect()
+    }
+
+    async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error> {
+        if these.is_empty() {
+            return Ok(());
+        }
+        let digests: Vec<Vec<u8>> = these.iter().map(|tombstone| tombstone.as_bytes().to_vec()).collect();
+        let delete = "DELETE FROM entityd.deleted WHERE digest = ANY($1) AND late <= $2";
+        let values = [digests.into(), is_over.into()];
+        self.write("forget_deleted", &[Statement::new(delete, values)]).await
+    }
+
+    async fn duties(&self) -> Result<Vec<Duty>, Error> {
+        let list = "SELECT name, body FROM entityd.duties ORDER BY name";
+        let [rows] = self.read("duties", [Statement::new(list, [])]).await?;
+        rows.iter().map(|row| Ok(Duty { name: get(row, "name")?, body: get(row, "body")? })).collect()
+    }
+
+    async fn settle(&self, job: &str) -> Result<(), Error> {
+        let statements = [
+            Statement::new("DELETE FROM entityd.duties WHERE name = $1", [job.into()]),
+            Statement::new("DELETE FROM entityd.attempts WHERE job = $1", [job.into()]),
+        ];
+        self.write("settle", &statements).await
+    }
+
+    async fn note_attempts(&self, project: ProjectId, job: &str, attempts: u8) -> Result<(), Error> {
+        // Of a project that is gone nothing is noted; one that is being deleted is waited for.
+        let note = "INSERT INTO entityd.attempts (job, project, attempts)
+                    SELECT $1, id, $3 FROM entityd.projects WHERE id = $2 FOR KEY SHARE
+                    ON CONFLICT (job) DO UPDATE SET attempts = greatest(attempts.attempts, excluded.attempts)";
+        let values = [job.into(), bytes_of(project), i64::from(attempts).into()];
+        self.write("note_attempts", &[Statement::new(note, values)]).await
+    }
+
+    async fn attempts(&self) -> Result<HashMap<String, u8>, Error> {
+        let list = "SELECT job, attempts FROM entityd.attempts";
+        let [rows] = self.read("attempts", [Statement::new(list, [])]).await?;
+        let noted = |row| {
+            let attempts: i64 = get(row, "attempts")?;
+            Ok((get(row, "job")?, u8::try_from(attempts).unwrap_or(u8::MAX)))
+        };
+        rows.iter().map(noted).collect()
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        let ask =
+            "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only";
+        let [rows] = self.read("check", [Statement::new(ask, [])]).await?;
+        if rows.first().is_some_and(|row| row.get::<_, bool>("read_only")) {
+            let said = "it is read-only; name the primary in --database, or several hosts";
+            return Err(Fault::new(Kind::Unavailable, said).at(self.0.link.place()).into());
+        }
+        Ok(())
+    }
+
+    async fn compact(&self) -> Result<(), Error> {
+        let connection = self.0.link.connection().await?;
+        let clean = async {
+            for table in TABLES {
+                // Each by itself: it cannot be part of a transaction.
+                connection.batch_execute(&format!("VACUUM (ANALYZE) entityd.{table}")).await?;
+            }
+            Ok(())
+        };
+        let cleaned = tokio::time::timeout(VACUUM, clean).await;
+        cleaned
+            .unwrap_or_else(|_| Err(self.0.link.silent()))
+            .map_err(|fault| fault.at(self.0.link.place()))?;
+        connection.keep();
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.0.link.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! The versions of the tables, and how each follows from the one before.
+
+use tokio_postgres::Client;
+
+use super::error::{Fault, Kind};
+use crate::metadata::store::Error;
+
+/// The migration from each version to the next.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+
+/// The oldest version whose programs can use the tables as they are now: a migration that only adds leaves it.
+const OLDEST: u32 = 1;
+
+/// The version that this program makes.
+pub(super) const KNOWN: u32 = MIGRATIONS.len() as u32;
+
+/// The number of the advisory lock that a migration holds: `entityd` and a 1.
+const LOCK: i64 = 0x656e_7469_7479_6401;
+
+/// The version of the tables; 0 if there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) version: u32,
+    /// The oldest version whose programs can use them.
+    oldest: u32,
+}
+
+impl Found {
+    /// Returns whether this program has migrations for them.
+    pub(super) const fn is_behind(self) -> bool {
+        self.version < KNOWN
+    }
+
+    /// Refuses tables of a newer program that this one cannot use.
+    pub(super) const fn check(self) -> Result<(), Error> {
+        if self.version > KNOWN && self.oldest > KNOWN {
+            return Err(Error::TooNew { found: self.version, known: KNOWN });
+        }
+        Ok(())
+    }
+}
+
+/// Reads the version. Takes no lock.
+pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error> {
+    // `to_regclass` may answer from a cache of the session, from before a lock was waited for.
+    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS schema
+                                ON schema.oid = relnamespace
+                                WHERE nspname = 'entityd' AND relname = 'schema_version')";
+    if !client.query_typed(there, &[]).await?[0].get::<_, bool>(0) {
+        return Ok(Found::default());
+    }
+    let rows = client.query_typed("SELECT version, oldest FROM entityd.schema_version", &[]).await?;
+    let number = |index| rows.first().map_or(0, |row| row.get::<_, i32>(index).cast_unsigned());
+    Ok(Found { version: number(0), oldest: number(1) })
+}
+
+/// Brings the tables up to this version, all in one transaction: an interruption leaves them as they were. Of several
+/// programs that do this at once, one works and the others wait. Returns the version before.
+pub(super) async fn apply(client: &Client) -> Result<Found, Fault> {
+    // The limits are for the wait behind another program that migrates.
+    let begin =
+        "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+    client.batch_execute(begin).await?;
+    client.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    let found = find(client).await?;
+    if !found.is_behind() {
+        client.batch_execute("COMMIT").await?;
+        return Ok(found);
+    }
+    if found.version == 0 {
+        refuse_other_encodings(client).await?;
+        // Without the right to make schemas, one that an administrator has made will do.
+        let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'entityd')";
+        let there = client.query_typed(there, &[]).await?;
+        if !there[0].get::<_, bool>(0) {
+            client.batch_execute("CREATE SCHEMA entityd").await?;
+        }
+        let version = "CREATE TABLE entityd.schema_version (
+            single  boolean PRIMARY KEY DEFAULT true CHECK (single),
+            version integer NOT NULL,
+            oldest  integer NOT NULL      -- whose programs can use the tables as they are now
+        ); INSERT INTO entityd.schema_version (version, oldest) VALUES (0, 0)";
+        client.batch_execute(version).await?;
+    }
+    for migration in &MIGRATIONS[found.version as usize..] {
+        client.batch_execute(migration).await?;
+    }
+    let note = format!("UPDATE entityd.schema_version SET version = {KNOWN}, oldest = {OLDEST}; COMMIT");
+    client.batch_execute(&note).await?;
+    tracing::info!(from = found.version, to = KNOWN, "the tables in PostgreSQL were brought up to date");
+    Ok(found)
+}
+
+async fn refuse_other_encodings(client: &Client) -> Result<(), Fault> {
+    let rows = client.query_typed("SELECT current_setting('server_encoding')", &[]).await?;
+    let encoding: String = rows[0].get(0);
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let advice = "create it anew: CREATE DATABASE name OWNER user ENCODING 'UTF8' TEMPLATE template0";
+    Err(Fault::new(Kind::Refused, format!("the database has the encoding {encoding} and not UTF8; {advice}")))
+}

@@ -1,0 +1,313 @@
+//! The store against a real server, which the tests start: `TESTS_POSTGRES` may name one instead. Where there is neither, the
+//! tests say so and pass.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::metadata::location::Location;
+use crate::metadata::{Commit, conformance};
+use crate::runtime::entropy::Entropy;
+use crate::system::identity::Identity;
+use crate::system::sqlite::Losses;
+
+/// A server of this test alone, stopped when it is dropped.
+struct Server {
+    folder: TempDir,
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Option<Self> {
+        let Some(programs) = programs() else {
+            eprintln!("skipped: PostgreSQL is not installed (apt install postgresql)");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let user = user();
+        if let Some((user, group)) = user {
+            chown(folder.path(), Some(user), Some(group)).unwrap();
+        }
+        let data = folder.path().join("data");
+        let program = |name: &str| {
+            let mut command = Command::new(programs.join(name));
+            command.current_dir(folder.path()).stdin(Stdio::null());
+            if let Some((user, group)) = user {
+                command.uid(user).gid(group);
+            }
+            command
+        };
+        let made = program("initdb")
+            .args(["-U", "entityd", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let process = program("postgres")
+            .arg("-D")
+            .arg(&data)
+            .args(["-p", &port.to_string(), "-k", folder.path().to_str().unwrap(), "-c", "fsync=off"])
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Some(Self { folder, process, port })
+    }
+
+    fn settings(&self, name: &str) -> Settings {
+        settings(&format!("postgres://entityd@127.0.0.1:{}/{name}", self.port))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = &self.folder;
+    }
+}
+
+fn programs() -> Option<PathBuf> {
+    let found = fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|entry| entry.path().join("bin"));
+    found.filter(|path| path.join("postgres").exists()).max()
+}
+
+/// The user and group of the server: it refuses to run as root.
+fn user() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let line = users.lines().find(|line| line.starts_with("postgres:")).expect("there is a user `postgres`");
+    let field = |index| line.split(':').nth(index).unwrap().parse().unwrap();
+    Some((field(2), field(3)))
+}
+
+fn settings(url: &str) -> Settings {
+    let Some(Location::Postgres(address)) = Location::parse(url) else { panic!("{url}") };
+    Settings {
+        address: *address,
+        server: None,
+        name: None,
+        user: None,
+        password: None,
+        ca_file: None,
+        connections_max: 8,
+        timeout: Duration::from_secs(10),
+    }
+}
+
+fn owner(seed: u64) -> Owner {
+    Owner {
+        identity: Identity::random(&Entropy::seeded(seed)),
+        made: false,
+        accepted: Losses::default(),
+        companion: None,
+        known: Arc::default(),
+        take_over: None,
+    }
+}
+
+async fn open(settings: &Settings, owner: &Owner, folder: &Path) -> Result<Postgres, Error> {
+    Postgres::open(settings, owner, &folder.join("metadata.db"), true).await
+}
+
+/// Makes an empty database, and returns the way to it.
+async fn database(server: &Server, name: &str) -> Settings {
+    let link = Link::new(&server.settings("postgres")).unwrap();
+    let connection = reach(&link).await.unwrap();
+    connection.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    server.settings(name)
+}
+
+fn run<F: Future<Output = ()>>(story: impl FnOnce(Server, TempDir) -> F) {
+    let Some(server) = Server::start() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(story(server, tempfile::tempdir().unwrap()));
+}
+
+#[test]
+fn postgres_lives_through_every_story() {
+    run(async |server, marks| {
+        let settings = database(&server, "stories").await;
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        conformance::all(&store).await;
+        store.compact().await.unwrap();
+        store.check().await.unwrap();
+        // Once more after a restart.
+        drop(store);
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        assert_eq!(store.standing(), Standing::Complete);
+        let project = conformance::project(7);
+        conformance::put(&store, &project).await;
+        assert_eq!(store.project(project.id, Runs::All).await.unwrap(), Some(project));
+    });
+}
+
+#[test]
+fn another_data_directory_and_an_older_copy_are_refused_by_name() {
+    run(async |server, marks| {
+        let settings = database(&server, "owned").await;
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        let project = conformance::project(7);
+        conformance::put(&store, &project).await;
+        // A copy of now.
+        let admin = Link::new(&server.settings("postgres")).unwrap();
+        store.close().await.unwrap();
+        let copy = "CREATE DATABASE older TEMPLATE owned";
+        admin.connection().await.unwrap().batch_execute(copy).await.unwrap();
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        conformance::put(&store, &conformance::project(8)).await;
+        drop(store);
+        let older = server.settings("older");
+        let Err(Error::Unfit(said)) = open(&older, &owner(1), marks.path()).await else { panic!() };
+        assert!(
+            said.contains("has 1 of the 2 changes") && said.contains("--accept-loss postgresql:2"),
+            "{said}"
+        );
+        let accepting = Owner { accepted: Losses::parse("postgresql:2").unwrap(), ..owner(1) };
+        let store = open(&older, &accepting, marks.path()).await.unwrap();
+        assert_eq!(store.standing(), Standing::Lossy);
+        let found = store.project(project.id, Runs::Unended).await.unwrap().unwrap();
+        assert!(found.runs.is_empty() && found.parties.iter().all(|party| !party.uploading));
+        assert_eq!(open(&older, &owner(1), marks.path()).await.unwrap().standing(), Standing::Complete);
+        // Another data directory, whose marks say nothing.
+        let other = tempfile::tempdir().unwrap();
+        let Err(Error::Unfit(said)) = open(&settings, &owner(2), other.path()).await else { panic!() };
+        assert!(
+            said.contains(&owner(1).identity.to_string()) && said.contains("--take-over-objects"),
+            "{said}"
+        );
+        let taking = Owner { take_over: Some(owner(1).identity), ..owner(2) };
+        let before = open(&settings, &owner(1), marks.path()).await.unwrap();
+        let store = open(&settings, &taking, other.path()).await.unwrap();
+        conformance::put(&store, &conformance::project(9)).await;
+        // The one before is shut out.
+        let change = Box::new(|_| Some(Commit::default()));
+        let refused = before.update(project.id, Runs::None, change).await.unwrap_err();
+        assert!(crate::telemetry::chain(&refused).contains("taken over"), "{refused:?}");
+        // An empty database in place of one that was made.
+        let empty = database(&server, "empty").await;
+        let made = Owner { made: true, ..owner(3) };
+        let folder = tempfile::tempdir().unwrap();
+        let Err(Error::Unfit(said)) = open(&empty, &made, folder.path()).await else { panic!() };
+        assert!(said.contains("is empty"), "{said}");
+    });
+}
+
+#[test]
+fn programs_that_start_at_once_migrate_once() {
+    run(async |server, _| {
+        let settings = database(&server, "fresh").await;
+        let versions = Postgres::versions(&settings).await.unwrap();
+        assert_eq!(versions, Versions { found: 0, known: schema::KNOWN });
+        let never = Postgres::open(&settings, &owner(1), Path::new("/nowhere/metadata.db"), false).await;
+        let Err(Error::Unfit(said)) = never else { panic!() };
+        assert!(said.contains("entityd migrate apply"), "{said}");
+        let all = futures::future::join_all((0..8).map(|_| Postgres::migrate(&settings))).await;
+        let found: Vec<u32> = all.into_iter().map(|versions| versions.unwrap().found).collect();
+        assert_eq!(found.iter().filter(|found| **found == 0).count(), 1, "{found:?}");
+        // A newer program that N - 1 may run beside, and one that it may not.
+        let link = Link::new(&settings).unwrap();
+        let connection = link.connection().await.unwrap();
+        let newer = "UPDATE entityd.schema_version SET version = 99, oldest = 1";
+        connection.batch_execute(newer).await.unwrap();
+        assert_eq!(Postgres::migrate(&settings).await.unwrap().found, 99);
+        connection.batch_execute("UPDATE entityd.schema_version SET oldest = 98").await.unwrap();
+        let refused = Postgres::migrate(&settings).await;
+        assert!(matches!(refused, Err(Error::TooNew { found: 99, .. })), "{refused:?}");
+    });
+}
+
+#[test]
+fn changes_are_made_once_while_their_connections_are_cut() {
+    run(async |server, marks| {
+        let settings = database(&server, "cut").await;
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        let project = conformance::project(5);
+        conformance::put(&store, &project).await;
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let admin = Link::new(&server.settings("postgres")).unwrap();
+        let stopping = Arc::clone(&stop);
+        let cutting = tokio::spawn(async move {
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'cut'";
+            let mut cuts = 0;
+            while !stopping.load(Ordering::Acquire) {
+                admin.connection().await.unwrap().batch_execute(cut).await.unwrap();
+                cuts += 1;
+                sleep(Duration::from_millis(7)).await;
+            }
+            cuts
+        });
+        let count = |message: String| {
+            Box::new(move |state: Option<ProjectState>| {
+                let mut state = state?;
+                state.parties[0].uploads += 1;
+                Some(Commit { state: Some(state), outbox: vec![message.clone()], ..Commit::default() })
+            })
+        };
+        let (mut made, mut unknown) = (0, 0);
+        for round in 0..60 {
+            let changes =
+                (0..4).map(|index| store.update(project.id, Runs::None, count(format!("{round}-{index}"))));
+            for done in futures::future::join_all(changes).await {
+                made += u32::from(done.is_ok());
+                unknown += u32::from(done.is_err());
+            }
+        }
+        stop.store(true, Ordering::Release);
+        let cuts: u32 = cutting.await.unwrap();
+        let after = store.project(project.id, Runs::None).await.unwrap().unwrap();
+        let counted = after.parties[0].uploads - project.parties[0].uploads;
+        let messages = store.outbox(10_000).await.unwrap();
+        let mut bodies: Vec<_> = messages.iter().map(|message| &message.body).collect();
+        bodies.sort_unstable();
+        bodies.dedup();
+        assert_eq!((bodies.len(), messages.len()), (counted as usize, counted as usize));
+        eprintln!("{cuts} cuts: {made} changes made, {unknown} failed, {counted} counted");
+        assert!(made > 0 && counted >= made && counted <= made + unknown);
+    });
+}
+
+#[test]
+fn other_applications_read_the_views_and_nothing_else() {
+    run(async |server, marks| {
+        let settings = database(&server, "viewed").await;
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        let project = conformance::project(7);
+        conformance::put(&store, &project).await;
+        let link = Link::new(&settings).unwrap();
+        let connection = link.connection().await.unwrap();
+        let page = include_str!("../../../assets/docs/database.md");
+        let sql = page.split("```sql").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        connection.batch_execute(sql).await.unwrap();
+        let mut reading = settings.clone();
+        reading.address.config.user("entityd_reader");
+        let reader = Link::new(&reading).unwrap();
+        let reader = reader.connection().await.unwrap();
+        for (view, count) in [("projects", 1), ("parties", 5), ("runs", 6)] {
+            let rows = reader.query_typed(&format!("SELECT * FROM entityd_{view}"), &[]).await.unwrap();
+            assert_eq!(rows.len(), count, "{view}");
+            for column in rows[0].columns() {
+                let name = column.name();
+                assert!(["token", "seed", "key", "hash"].iter().all(|word| !name.contains(word)), "{name}");
+            }
+        }
+        for table in TABLES.iter().chain(&["store", "rate", "mark", "schema_version"]) {
+            let read = reader.query_typed(&format!("SELECT * FROM entityd.{table}"), &[]).await;
+            assert_eq!(read.unwrap_err().code().unwrap().code(), "42501", "{table}");
+        }
+        let write = reader.batch_execute("DELETE FROM entityd_projects").await;
+        assert_eq!(write.unwrap_err().code().unwrap().code(), "42501");
+    });
+}

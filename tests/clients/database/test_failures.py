@@ -1,0 +1,121 @@
+"""PostgreSQL that is restarted, stopped, killed, read-only or cut off during linkages: nothing is lost, and answers stay equal."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+import requests
+
+from harness.api import Api
+from harness.oracle import Answer, as_sets
+from harness.postgres import Cutter, Postgres, with_password
+from harness.server import Server
+from harness.wait import until
+
+SEED = os.environ.get("TESTS_SEED", "20261129")
+RECORDS = 400
+# Many small parts, so that reports arrive all the while.
+FLAGS = ["--comparisons-per-job", "4000", "--database-timeout-ms", "2000"]
+
+
+def datasets(parties):
+    rows = [[os.urandom(64) for _ in range(RECORDS)] for _ in range(parties)]
+    for party in rows[1:]:
+        party[::4] = rows[0][::4]
+    return rows
+
+
+def begin(api, parties):
+    rows = datasets(parties)
+    project = api.project(parties=parties)
+    for party, encodings in enumerate(rows):
+        project.upload_binary(party, encodings)
+    return project, project.run(0.9), Answer(rows, 0.9).groups()
+
+
+def ops(server, path):
+    return requests.get(f"http://127.0.0.1:{server.ops_port}{path}", timeout=30)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A server that these tests may break."""
+    with Postgres(tmp_path_factory.mktemp("own")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("how", ["restarted", "stopped for a while", "killed"])
+def test_an_outage_during_linkages_costs_time_alone(own, tmp_path, how):
+    name = own.create("outage_" + how.split()[0])
+    flags = [*FLAGS, "--database", own.url(name)]
+    slow = with_password(ENTITYD_SLOW_MS="compare=20")
+    with Server(tmp_path, *flags, environment=slow) as server, Api(server.url) as api:
+        linkages = [begin(api, 2), begin(api, 3)]
+        stage = lambda run: run.get_status().json().get("current_stage", {})
+        has_begun = lambda run: 0 < stage(run).get("progress", {}).get("relative", 0) < 1
+        until(lambda: any(has_begun(run) for _, run, _ in linkages), "some parts are compared")
+        own.stop(signal.SIGKILL if how == "killed" else signal.SIGINT)
+        if how == "stopped for a while":
+            refused = api.post("/projects", json={"schema": {}, "result_type": "groups"})
+            assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0, refused.text
+            assert ops(server, "/healthz").status_code == 200
+            ready = ops(server, "/readyz?verbose")
+            assert ready.status_code == 503 and "[-] metadata: " in ready.text and f":{own.port}" in ready.text
+            time.sleep(3)
+        own.start()
+        for _, run, expected in linkages:
+            assert as_sets(run.result(timeout_s=90)["groups"]) == expected
+        until(lambda: ops(server, "/readyz").status_code == 200, "it is ready")
+        for project, _, _ in linkages:
+            assert project.delete().status_code == 204
+        # Nothing is left to be done for what is gone.
+        until(lambda: own.sql(name, "SELECT count(*) FROM entityd.outbox") == ["0"], "the outbox is empty")
+
+
+def test_a_commit_whose_answer_is_lost_is_found_out(own, tmp_path):
+    name = own.create("cut")
+    print(f"TESTS_SEED={SEED}")
+    with Cutter(own.port, SEED, 0.1) as cutter:
+        flags = [*FLAGS, "--database", own.url(name, port=cutter.port)]
+        with Server(tmp_path, *flags, environment=with_password()) as server, Api(server.url) as api:
+            linkages = [begin(api, 2), begin(api, 3)]
+            for _, run, expected in linkages:
+                assert as_sets(run.result(timeout_s=90)["groups"]) == expected
+            cutter.behave()
+            for project, run, _ in linkages:
+                progress = own.sql(name, f"SELECT comparisons = comparisons_total FROM entityd.runs WHERE id = '\\x{run.id}'")
+                assert progress == ["t"], "no part counts twice, and none is missing"
+            assert own.sql(name, "SELECT count(*) FROM entityd.projects") == ["2"]
+            assert min(cutter.cuts.values()) > 3, cutter.cuts
+            assert "was lost was made" in server.log.read_text()
+        print(cutter.cuts)
+
+
+def test_read_only_is_said_and_passes(own, tmp_path):
+    name = own.create("read_only")
+    with Server(tmp_path, "--database", own.url(name), environment=with_password()) as server, Api(server.url) as api:
+        own.sql("postgres", "ALTER SYSTEM SET default_transaction_read_only = on")
+        own.sql("postgres", "SELECT pg_reload_conf()")
+        try:
+            until(lambda: "read-only" in ops(server, "/readyz?verbose").text, "it is noticed")
+            refused = api.post("/projects", json={"schema": {}, "result_type": "groups"})
+            assert refused.status_code == 503, refused.text
+            assert ops(server, "/healthz").status_code == 200
+        finally:
+            own.sql("postgres", "ALTER SYSTEM RESET default_transaction_read_only")
+            own.sql("postgres", "SELECT pg_reload_conf()")
+        until(lambda: ops(server, "/readyz").status_code == 200, "it is ready again")
+        api.project()
+
+
+def test_a_start_waits_for_a_server_that_starts_too(own, tmp_path):
+    name = own.create("late")
+    own.stop()
+    server = Server(tmp_path, "--database", own.url(name), environment=with_password())
+    starter = threading.Timer(2, own.start)
+    starter.start()
+    with server:
+        starter.join()
+        assert "waiting for the database" in server.log.read_text()

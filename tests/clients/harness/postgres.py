@@ -1,0 +1,238 @@
+"""A PostgreSQL server of a test's own, PgBouncer in front of it, and a proxy that cuts connections."""
+
+import contextlib
+import os
+import random
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from harness.server import free_ports
+
+START_S = 60
+PASSWORD = "pa:ss@word/%41"
+
+
+def programs():
+    """The folder of the newest installed server."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    assert found, "PostgreSQL is not installed: apt install postgresql"
+    return found[-1].parent
+
+
+def as_server_user():
+    """Arguments of subprocess: the server refuses to run as root."""
+    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def let_through(folder):
+    """Lets the server's user reach a folder of this user."""
+    for parent in folder.parents:
+        mode = parent.stat().st_mode
+        if parent.stat().st_uid == os.geteuid() and mode & 0o011 != 0o011:
+            parent.chmod(mode | 0o011)
+
+
+class Postgres(contextlib.AbstractContextManager):
+    """A server with TLS that asks for passwords, and a superuser `entityd`; leaving it ends it."""
+
+    def __init__(self, folder, *settings):
+        self.folder = Path(folder) / "postgres"
+        self.data = self.folder / "data"
+        self.settings = ["fsync=off", *settings]
+        (self.port,) = free_ports(1)
+        self.process = None
+
+    def __enter__(self):
+        self.folder.mkdir()
+        let_through(self.folder)
+        password = self.folder / "password"
+        password.write_text(PASSWORD)
+        self._certificates()
+        if os.geteuid() == 0:
+            for path in [self.folder, *self.folder.iterdir()]:
+                shutil.chown(path, "postgres", "postgres")
+        initdb = [programs() / "initdb", "-U", "entityd", "-A", "scram-sha-256", "--pwfile", password, "-E", "UTF8"]
+        initdb += ["--locale=C", "--no-sync", "-D", self.data]
+        subprocess.run(initdb, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **as_server_user())
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGQUIT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=10)
+        self.process.kill()
+        self.process.wait()
+
+    def _certificates(self):
+        """A CA, and a certificate of it for `localhost` alone."""
+        run = lambda *words: subprocess.run(["openssl", *words], check=True, cwd=self.folder, capture_output=True)
+        run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+            "-subj", "/CN=a CA", "-addext", "basicConstraints=critical,CA:TRUE")
+        run("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=x")
+        (self.folder / "names").write_text("subjectAltName=DNS:localhost\n")
+        run("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-out", "server.pem", "-extfile", "names")
+        (self.folder / "server.key").chmod(0o600)
+
+    def start(self):
+        command = [programs() / "postgres", "-D", self.data, "-p", str(self.port), "-k", self.folder]
+        tls = ["ssl=on", f"ssl_cert_file={self.folder}/server.pem", f"ssl_key_file={self.folder}/server.key"]
+        for setting in [*self.settings, *tls]:
+            command += ["-c", setting]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **as_server_user()
+            )
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            if self._psql("postgres", "SELECT 1").returncode == 0:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"PostgreSQL has not started: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def stop(self, how=signal.SIGINT):
+        """Ends the server: SIGINT closes all connections, SIGKILL leaves a recovery to the next start."""
+        self.process.send_signal(how)
+        self.process.wait()
+        if how == signal.SIGKILL:
+            # Its children notice that a moment later.
+            time.sleep(0.3)
+
+    def _psql(self, database, sql, user="entityd", password=PASSWORD):
+        environment = {**os.environ, "PGPASSWORD": password, "PGSSLMODE": "disable"}
+        command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", user]
+        command += ["-d", database, "-c", sql]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    def sql(self, database, sql, **rest):
+        """Runs statements; returns the lines of the answer."""
+        done = self._psql(database, sql, **rest)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def create(self, name):
+        self.sql("postgres", f"CREATE DATABASE {name}")
+        return name
+
+    def url(self, name, query="sslmode=disable", host="127.0.0.1", port=None):
+        return f"postgres://entityd@{host}:{port or self.port}/{name}?{query}"
+
+
+def with_password(password=PASSWORD, **others):
+    return {"ENTITYD_DATABASE_PASSWORD": password, **others}
+
+
+class PgBouncer(contextlib.AbstractContextManager):
+    """PgBouncer in the mode of transactions, with fewer sessions than it has clients."""
+
+    def __init__(self, folder, postgres):
+        self.folder = Path(folder) / "pgbouncer"
+        self.postgres = postgres
+        (self.port,) = free_ports(1)
+
+    def __enter__(self):
+        self.folder.mkdir()
+        let_through(self.folder)
+        (self.folder / "users.txt").write_text(f'"entityd" "{PASSWORD}"\n')
+        (self.folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={self.postgres.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {self.folder}/users.txt\n"
+            "pool_mode = transaction\ndefault_pool_size = 3\nserver_reset_query = DISCARD ALL\n"
+            "server_reset_query_always = 1\n"
+        )
+        if os.geteuid() == 0:
+            for path in [self.folder, *self.folder.iterdir()]:
+                shutil.chown(path, "postgres", "postgres")
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [program, self.folder / "pgbouncer.ini"], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, **as_server_user(),
+            )
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return self
+            except OSError:
+                assert time.monotonic() < deadline and self.process.poll() is None
+                time.sleep(0.05)
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+class Cutter(contextlib.AbstractContextManager):
+    """Passes connections on, and cuts some at the moment of a COMMIT: before it is passed on, or before its answer is."""
+
+    def __init__(self, port, seed, share):
+        self.behind = port
+        self.random = random.Random(seed)
+        self.share = share
+        self.cuts = {"before the commit": 0, "after the commit": 0}
+        self.is_over = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.listener.close()
+
+    def behave(self):
+        self.share = 0
+
+    def _accept(self):
+        while not self.is_over.is_set():
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass_on, args=[client], daemon=True).start()
+
+    def _pass_on(self, client):
+        try:
+            server = socket.create_connection(("127.0.0.1", self.behind))
+        except OSError:
+            client.close()
+            return
+        with client, server:
+            # A connection that was passed on in pieces with a delay would only make this slower.
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while not self.is_over.is_set():
+                ready, _, _ = select.select([client, server], [], [], 1)
+                for end in ready:
+                    try:
+                        data = end.recv(1 << 16)
+                    except OSError:
+                        return
+                    if not data:
+                        return
+                    # The message of a simple query: `Q`, its length, the text.
+                    if end is client and b"COMMIT\0" in data and self.random.random() < self.share:
+                        if self.random.random() < 0.5:
+                            self.cuts["before the commit"] += 1
+                            return
+                        self.cuts["after the commit"] += 1
+                        server.sendall(data)
+                        # The answer is there, and the client does not get it.
+                        select.select([server], [], [], 2)
+                        time.sleep(0.02)
+                        return
+                    with contextlib.suppress(OSError):
+                        (server if end is client else client).sendall(data)

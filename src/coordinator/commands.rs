@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Coordinator, Error, Event, NewRun, Refused};
+use super::{Coordinator, Error, Event, Refused};
 use crate::metadata::{Commit, Listed, ListedRun, Runs, Status};
 use crate::model::{
     Keyring, Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Threshold, Token, TokenHash,
@@ -37,17 +37,6 @@ pub struct CreatedProject {
     pub result_token: Token,
     /// Each lets a party upload, in the order of the dataset indexes.
     pub update_tokens: Vec<Token>,
-}
-
-/// A run that is asked for; what it says has been checked.
-#[derive(Clone, Debug)]
-pub struct PostRun {
-    /// The name that the owner gave.
-    pub name: String,
-    /// The notes that the owner wrote.
-    pub notes: String,
-    /// The score from which a pair counts.
-    pub threshold: Threshold,
 }
 
 impl Coordinator {
@@ -112,13 +101,17 @@ impl Coordinator {
         self.apply(id, Event::Deleted).await.map(drop)
     }
 
-    /// Asks for a run. It starts by itself once all parties' data is ready.
-    pub async fn post_run(&self, project: ProjectId, post: PostRun) -> Result<Run, Error> {
+    /// Creates a run. It starts by itself once all parties' data is ready.
+    pub async fn post_run(
+        &self,
+        project: ProjectId,
+        name: String,
+        notes: String,
+        threshold: Threshold,
+    ) -> Result<Run, Error> {
         let id = RunId::from_bytes(self.0.entropy.bytes());
-        let added = self.0.clock.now();
-        let PostRun { name, notes, threshold } = post;
-        let event = Event::RunPosted(NewRun { id, name, notes, threshold, added });
-        let after = self.apply(project, event).await?;
+        let run = Run { name, notes, ..Run::asked_for(id, threshold, self.0.clock.now()) };
+        let after = self.apply(project, Event::RunPosted(Box::new(run))).await?;
         Ok(after.as_ref().and_then(|project| project.run(id)).ok_or(Refused::Absent)?.clone())
     }
 

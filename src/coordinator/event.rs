@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::metadata::Runs;
 use crate::model::{
-    CleanupLimit, Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, RunId, Seed, Task,
-    Threshold, TokenHash, Upload,
+    CleanupLimit, Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Seed,
+    Task, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -59,7 +59,7 @@ pub enum Event {
         upload: u32,
     },
     /// A run is asked for.
-    RunPosted(NewRun),
+    RunPosted(Box<Run>),
     /// A run is to go, finished or not.
     RunDeleted(RunId),
     /// The project is to go, with everything in it.
@@ -131,21 +131,6 @@ impl Report {
             None => Runs::None,
         }
     }
-}
-
-/// A run that is asked for.
-#[derive(Clone, Debug)]
-pub struct NewRun {
-    /// Names it.
-    pub id: RunId,
-    /// The name that the owner gave.
-    pub name: String,
-    /// The notes that the owner wrote.
-    pub notes: String,
-    /// The score from which a pair counts.
-    pub threshold: Threshold,
-    /// The time of the request.
-    pub added: Timestamp,
 }
 
 /// Rules that the operator has set for all projects.
@@ -228,9 +213,12 @@ pub enum Refused {
     /// No such project, party or run. From outside this looks like a wrong token.
     #[error("there is no such project, party or run")]
     Absent,
-    /// The party has uploaded already, or is uploading right now.
-    #[error("the token has been used, or an upload with it is in progress")]
+    /// The party has uploaded already.
+    #[error("the token has been used")]
     TokenUsed,
+    /// The party is uploading right now.
+    #[error("another upload with this token is under way")]
+    UploadUnderWay,
     /// The upload that ends is not the one that was begun.
     #[error("the upload was given up in the meantime")]
     UploadSuperseded,

@@ -34,10 +34,10 @@ use crate::queue::Broker;
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 
-pub use commands::{CreatedProject, NewProject, PostRun};
+pub use commands::{CreatedProject, NewProject};
 pub use dispatch::{Assignment, Secret};
 pub use error::Error;
-pub use event::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
+pub use event::{Effect, Event, Refused, Report, Rules, Upkeep};
 use project_cache::ProjectCache;
 use retention::RetentionClock;
 

@@ -1,8 +1,10 @@
-//! From the outbox into the queue: what was decided is carried out, in order, at least once.
+//! Carries out the effects that wait in the outbox: in order, each at least once.
 
 use std::num::NonZeroU8;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use super::{Coordinator, Effect, Error, jobs};
@@ -25,22 +27,40 @@ const RECONCILE_EVERY: Duration = Duration::from_mins(1);
 /// Attempts of a purge: a store that is unavailable for a while must not end it.
 const PURGE_ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(50).expect("fifty is not zero");
 
-/// The form in which an effect waits in the outbox.
-pub(super) fn write(effect: &Effect) -> String {
+/// An [`Effect`] in the outbox. The queue gets the job's bytes as they were written.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stored<'a> {
+    #[serde(borrow)]
+    Enqueue(&'a RawValue),
+    Parts {
+        project: ProjectId,
+        run: RunId,
+        from: u32,
+    },
+    Cancel(String),
+}
+
+/// Writes an effect as the outbox stores it.
+fn write(effect: &Effect) -> String {
     serde_json::to_string(effect).expect("an effect is plain data")
 }
 
 /// The commits of a project with the effects of an event. A job without a waiting run is kept until it is done.
 pub(super) fn commit(state: Option<ProjectState>, effects: &[Effect]) -> Commit {
-    let duty = |effect: &Effect| match effect {
-        Effect::Enqueue(job) if !job.task.is_awaited() => Some(Duty { name: job.id(), body: payload(job) }),
-        _ => None,
-    };
-    Commit {
-        state,
-        outbox: effects.iter().map(write).collect(),
-        duties: effects.iter().filter_map(duty).collect(),
+    let mut commit = Commit { state, ..Commit::default() };
+    for effect in effects {
+        let Effect::Enqueue(job) = effect else {
+            commit.outbox.push(write(effect));
+            continue;
+        };
+        let body = payload(job);
+        commit.outbox.push(format!("{{\"enqueue\":{body}}}"));
+        if !job.task.is_awaited() {
+            commit.duties.push(Duty { name: job.id(), body });
+        }
     }
+    commit
 }
 
 impl Coordinator {
@@ -88,7 +108,7 @@ impl Coordinator {
 
     async fn look_around(&self) {
         if let Err(error) = self.keep_mark().await {
-            tracing::error!("cannot write down how much time has passed: {}", chain(&error));
+            tracing::error!("cannot store the retention clock: {}", chain(&error));
         }
         if let Err(error) = self.restart_stalled().await {
             tracing::error!("cannot look for stalled work: {}", chain(&error));
@@ -113,16 +133,19 @@ impl Coordinator {
         let mut jobs = Vec::new();
         for message in messages {
             match serde_json::from_str(&message.body) {
-                Ok(Effect::Enqueue(job)) => jobs.push(queued(&job)),
-                Ok(Effect::Parts { project, run, from }) => {
+                Ok(Stored::Enqueue(body)) => match serde_json::from_str(body.get()) {
+                    Ok(job) => jobs.push(new_job(&job, body.get().to_owned())),
+                    Err(error) => tracing::error!("cannot parse a job in the outbox: {error}"),
+                },
+                Ok(Stored::Parts { project, run, from }) => {
                     self.enqueue(&mut jobs).await?;
                     self.enqueue_parts(project, run, from).await?;
                 }
-                Ok(Effect::Cancel(group)) => {
+                Ok(Stored::Cancel(group)) => {
                     self.enqueue(&mut jobs).await?;
                     self.0.broker.cancel_group(&Group::from(group), self.0.clock.steady()).await?;
                 }
-                Err(error) => tracing::error!("a message in the outbox is not understood: {error}"),
+                Err(error) => tracing::error!("cannot parse a message in the outbox: {error}"),
             }
         }
         self.enqueue(&mut jobs).await
@@ -193,9 +216,40 @@ fn payload(job: &Job) -> String {
 
 /// A job as the queue sees it.
 pub(super) fn queued(job: &Job) -> NewJob {
-    let mut queued = NewJob::new(job.id(), job.queue(), job.group(), payload(job));
+    new_job(job, payload(job))
+}
+
+fn new_job(job: &Job, payload: String) -> NewJob {
+    let mut queued = NewJob::new(job.id(), job.queue(), job.group(), payload);
     if matches!(job.task, Task::Purge(_)) {
         queued.attempts_max = PURGE_ATTEMPTS_MAX;
     }
     queued
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Purge;
+
+    #[test]
+    fn an_effect_is_read_from_the_outbox_as_it_was_written() {
+        let (project, run) = (ProjectId::from_bytes([1; 24]), RunId::from_bytes([2; 24]));
+        let job = Job { project, task: Task::Purge(Purge::Run(run)) };
+        let effects = [
+            Effect::Enqueue(job.clone()),
+            Effect::Parts { project, run, from: 7 },
+            Effect::Cancel("group".to_owned()),
+        ];
+        let commit = commit(None, &effects);
+        for (text, effect) in commit.outbox.iter().zip(&effects) {
+            assert_eq!(*text, write(effect), "earlier versions wrote the same");
+        }
+        let Ok(Stored::Enqueue(body)) = serde_json::from_str(&commit.outbox[0]) else { panic!() };
+        assert_eq!(body.get(), payload(&job));
+        assert!(matches!(serde_json::from_str(&commit.outbox[1]), Ok(Stored::Parts { from: 7, .. })));
+        assert!(
+            matches!(serde_json::from_str(&commit.outbox[2]), Ok(Stored::Cancel(group)) if group == "group")
+        );
+    }
 }

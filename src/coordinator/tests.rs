@@ -1,7 +1,7 @@
-//! The story of a project, read like a table.
+//! Tests of the state transitions of a project.
 
 use super::transition::{Next, next};
-use super::{Effect, Event, NewRun, Refused, Report, Rules, Upkeep};
+use super::{Effect, Event, Refused, Report, Rules, Upkeep};
 use crate::metadata::Runs;
 use crate::model::job::group_of_run;
 use crate::model::run::Progress;
@@ -79,8 +79,7 @@ impl Story {
 
     fn post(&mut self) -> Result<&mut Self, Refused> {
         let threshold = Threshold::new(0.8).unwrap();
-        let (name, notes) = (String::new(), String::new());
-        self.tell(&Event::RunPosted(NewRun { id: RUN, name, notes, threshold, added: at(1) }))
+        self.tell(&Event::RunPosted(Box::new(Run::asked_for(RUN, threshold, at(1)))))
     }
 
     fn report(&mut self, job: Job, outcome: Outcome) -> &mut Self {
@@ -177,7 +176,7 @@ fn a_report_counts_once() {
 fn a_token_uploads_once_and_only_one_request_at_a_time() {
     let mut story = Story::new(2, ResultType::Groups);
     story.tell(&Event::UploadBegun { party: 0, upload: 1 }).unwrap();
-    assert_eq!(story.tell(&Event::UploadBegun { party: 0, upload: 1 }).err(), Some(Refused::TokenUsed));
+    assert_eq!(story.tell(&Event::UploadBegun { party: 0, upload: 1 }).err(), Some(Refused::UploadUnderWay));
     story.tell(&Event::UploadAbandoned { party: 0, upload: 1 }).unwrap();
     assert_eq!(purges(&story), [Purge::Upload { party: 0, upload: 1 }]);
     story.upload(0, 8);
@@ -456,7 +455,7 @@ fn loaded(project: &ProjectState, runs: Runs) -> ProjectState {
 }
 
 #[test]
-fn what_is_not_loaded_for_an_event_does_not_matter_to_it() {
+fn an_event_changes_no_run_that_was_not_loaded_for_it() {
     let upload = Upload { upload: 1, records: 2, encoding_bytes: 8, blocks: false };
     let dataset = Dataset { upload: 1, records: 2, encoding_bytes: 8, blocks: 1 };
     let (ready, ingesting) = (Contents::Ready(dataset.clone()), Contents::Ingesting(upload.clone()));
@@ -483,13 +482,7 @@ fn what_is_not_loaded_for_an_event_does_not_matter_to_it() {
 }
 
 fn every_event(project: &ProjectState, upload: &Upload, dataset: &Dataset) -> Vec<Event> {
-    let new = NewRun {
-        id: RunId::from_bytes([9; 24]),
-        name: String::new(),
-        notes: String::new(),
-        threshold: Threshold::new(0.5).unwrap(),
-        added: at(4),
-    };
+    let new = Run::asked_for(RunId::from_bytes([9; 24]), Threshold::new(0.5).unwrap(), at(4));
     let report = |task: Task, outcome| Event::Reported {
         reports: vec![Report { job: Job { project: project.id, task }, outcome }],
         at: at(5),
@@ -502,7 +495,7 @@ fn every_event(project: &ProjectState, upload: &Upload, dataset: &Dataset) -> Ve
         Event::UploadBegun { party: 1, upload: 1 },
         Event::UploadAccepted { party: 1, upload: upload.clone(), receipt: HASH },
         Event::UploadAbandoned { party: 1, upload: 1 },
-        Event::RunPosted(new),
+        Event::RunPosted(Box::new(new)),
         Event::Deleted,
         Event::Restarted,
         Event::Stalled,

@@ -1,6 +1,6 @@
-//! The story of a project as one pure function.
+//! The state transitions of a project, as one pure function.
 
-use super::event::{Effect, Event, NewRun, Refused, Report, Rules};
+use super::event::{Effect, Event, Refused, Report, Rules};
 use super::{encoding_size, jobs};
 use crate::model::job::group_of_run;
 use crate::model::run::Progress;
@@ -13,7 +13,7 @@ use crate::runtime::clock::Timestamp;
 /// The result of applying an event to a project.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Next {
-    /// The project as it is from now on; absent once it is deleted.
+    /// The project after the event; absent if the event deleted it.
     pub state: Option<ProjectState>,
     /// The effects, in this order.
     pub effects: Vec<Effect>,
@@ -105,8 +105,10 @@ impl Step<'_> {
 
     fn upload_begun(&mut self, party: u32, upload: u32) -> Result<(), Refused> {
         let party = self.project.parties.get_mut(party as usize).ok_or(Refused::Absent)?;
-        let open = matches!(party.contents, Contents::Missing | Contents::Failed { .. });
-        if party.uploading || !open {
+        if party.uploading {
+            return Err(Refused::UploadUnderWay);
+        }
+        if !matches!(party.contents, Contents::Missing | Contents::Failed { .. }) {
             return Err(Refused::TokenUsed);
         }
         party.uploading = true;
@@ -166,16 +168,12 @@ impl Step<'_> {
         }
     }
 
-    fn run_posted(&mut self, new: &NewRun) -> Result<(), Refused> {
+    fn run_posted(&mut self, run: &Run) -> Result<(), Refused> {
         if let Some(message) = self.project.error() {
             return Err(Refused::ProjectInError(message.to_owned()));
         }
-        self.project.runs.push(Run {
-            name: new.name.clone(),
-            notes: new.notes.clone(),
-            ..Run::asked_for(new.id, new.threshold, new.added)
-        });
-        self.start_runs(new.added);
+        self.project.runs.push(run.clone());
+        self.start_runs(run.added);
         Ok(())
     }
 

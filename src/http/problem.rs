@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 
 use crate::coordinator::{self, Refused};
 use crate::edge::{Stalled, WithRequestId};
+use crate::external::CredentialError;
+use crate::linkage::encoding;
 use crate::telemetry::chain;
-use crate::{metadata, queue};
+use crate::{metadata, objects, queue};
 
 /// The media type of a [`Problem`].
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -121,6 +123,15 @@ impl Problem {
         )
     }
 
+    /// Returns 507: there is no space for an upload now. Logs the cause for the operator.
+    pub(super) fn no_space(cause: &dyn std::error::Error) -> Self {
+        tracing::error!("upload rejected: {}", chain(cause));
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "the server has no space for this upload; nothing of it is kept, and the token stays unused",
+        )
+    }
+
     /// Returns 503: a store is unavailable. Logs the cause; the caller may retry.
     pub(super) fn unavailable(cause: &dyn std::error::Error) -> Self {
         tracing::error!("cannot carry out a request: {}", chain(cause));
@@ -176,6 +187,45 @@ impl From<queue::Error> for Problem {
     }
 }
 
+impl From<encoding::Error> for Problem {
+    fn from(error: encoding::Error) -> Self {
+        match error {
+            encoding::Error::Rejected(rejection) if rejection.is_forbidden() => {
+                Self::new(StatusCode::FORBIDDEN, rejection.to_string())
+            }
+            encoding::Error::Rejected(rejection) => Self::bad_request(rejection.to_string()),
+            encoding::Error::Sink(cause) => objects::Error::from(cause).into(),
+            encoding::Error::Source(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<objects::Error> for Problem {
+    fn from(error: objects::Error) -> Self {
+        match error {
+            objects::Error::Full(_) => Self::no_space(&error),
+            objects::Error::Storage(_) if error.may_pass() => Self::unavailable(&error),
+            objects::Error::Missing { .. }
+            | objects::Error::Damaged { .. }
+            | objects::Error::Foreign { .. }
+            | objects::Error::Storage(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<CredentialError> for Problem {
+    fn from(error: CredentialError) -> Self {
+        tracing::warn!("no credentials for a client: {}", chain(&error));
+        match error {
+            CredentialError::Refused(_) => Self::disabled(),
+            CredentialError::Unavailable(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the object store does not answer; try again, or post the data to /clks or /binaryclks",
+            ),
+        }
+    }
+}
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -185,6 +235,7 @@ impl From<Refused> for Problem {
                 "the token has been used; if the answer was lost, send the same encodings again with the header \
                  Receipt-Again: true, and a new receipt token takes the place of the lost one",
             ),
+            Refused::UploadUnderWay => Self::busy("another upload with this token is under way"),
             Refused::UploadSuperseded => Self::new(StatusCode::FORBIDDEN, refused.to_string()),
             Refused::ProjectInError(_) => Self::failed("Project In Error", refused.to_string()),
         }
@@ -231,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_no_reader_is_told_to_come_again() {
+    fn a_request_without_a_reader_gets_503_and_retry_after() {
         let busy = Problem::from(coordinator::Error::Metadata(metadata::Error::Busy)).into_response();
         assert_eq!(
             (busy.status(), &busy.headers()["retry-after"]),
@@ -240,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inside_stays_inside() {
+    fn internal_errors_are_not_in_the_response() {
         let cause = "disk /var/lib/secret is on fire";
         let errors = [
             (coordinator::Error::Metadata(metadata::Error::Unavailable(cause.into())), 503),

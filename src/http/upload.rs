@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::Body;
-use axum::http::StatusCode;
 use tokio::time::sleep;
 use tracing::Instrument;
 
@@ -14,10 +13,10 @@ use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
 use crate::coordinator::{self, Refused};
 use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
-use crate::linkage::encoding::{self, Summary, binary};
+use crate::linkage::encoding::{Summary, binary};
 use crate::metadata::Runs;
 use crate::model::{ProjectId, Token, Upload};
-use crate::objects::{self, Objects, Spool, Staged, keys};
+use crate::objects::{Objects, Spool, Staged, keys};
 use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
@@ -108,22 +107,12 @@ pub(super) async fn upload(
 /// token is not used yet.
 async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Problem> {
     for _ in 0..PATIENCE_PAUSES {
-        let busy = is_uploading(state, project, party).await?;
         match state.coordinator.begin_upload(project, party).await {
-            Err(coordinator::Error::Refused(Refused::TokenUsed)) if busy => sleep(PAUSE).await,
+            Err(coordinator::Error::Refused(Refused::UploadUnderWay)) => sleep(PAUSE).await,
             begun => return Ok(begun?),
         }
     }
-    if is_uploading(state, project, party).await? {
-        return Err(Problem::busy("another upload with this token is under way"));
-    }
     Ok(state.coordinator.begin_upload(project, party).await?)
-}
-
-async fn is_uploading(state: &State, project: ProjectId, party: u32) -> Result<bool, Problem> {
-    let project = state.coordinator.project(project, Runs::None).await?;
-    let party = project.as_ref().and_then(|project| project.parties.get(party as usize));
-    Ok(party.is_some_and(|party| party.uploading))
 }
 
 /// An upload that holds the lock on its token.
@@ -139,7 +128,11 @@ impl Slot {
     async fn fill(&self, form: Result<Form, Problem>, body: Body) -> Result<Token, Problem> {
         let form = form?;
         let pieces = Pieces::new(body, self.state.settings.body_bytes_max)?;
-        self.state.spool.admits(form.spooled_bytes(pieces.bytes_min())).await.map_err(full)?;
+        self.state
+            .spool
+            .admits(form.spooled_bytes(pieces.bytes_min()))
+            .await
+            .map_err(|full| Problem::no_space(&full))?;
         let (objects, room) = (self.state.objects.clone(), self.state.spool.clone());
         let host = form.host();
         let _turn = self.state.turn().await?;
@@ -241,39 +234,4 @@ fn spool(objects: &Objects, room: &Spool, form: &Form, incoming: Incoming) -> Re
         }
     };
     Ok(Spooled::Inline(Box::new(Inline { summary, matrix, entries })))
-}
-
-impl From<encoding::Error> for Problem {
-    fn from(error: encoding::Error) -> Self {
-        match error {
-            encoding::Error::Rejected(rejection) if rejection.is_forbidden() => {
-                Self::new(StatusCode::FORBIDDEN, rejection.to_string())
-            }
-            encoding::Error::Rejected(rejection) => Self::bad_request(rejection.to_string()),
-            encoding::Error::Sink(cause) => objects::Error::from(cause).into(),
-            encoding::Error::Source(_) => Self::internal(&error),
-        }
-    }
-}
-
-impl From<objects::Error> for Problem {
-    fn from(error: objects::Error) -> Self {
-        match error {
-            objects::Error::Full(_) => full(error),
-            objects::Error::Storage(_) if error.may_pass() => Self::unavailable(&error),
-            objects::Error::Missing { .. }
-            | objects::Error::Damaged { .. }
-            | objects::Error::Foreign { .. }
-            | objects::Error::Storage(_) => Self::internal(&error),
-        }
-    }
-}
-
-/// Returns 507: there is no space for an upload now. Logs the reason for the operator.
-fn full(why: impl std::error::Error) -> Problem {
-    tracing::error!("upload rejected: {}", chain(&why));
-    Problem::new(
-        StatusCode::INSUFFICIENT_STORAGE,
-        "the server has no space for this upload; nothing of it is kept, and the token stays unused",
-    )
 }

@@ -14,7 +14,6 @@ use crate::external::{
 };
 use crate::linkage::encoding::json::FileRef;
 use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
-use crate::telemetry::chain;
 
 /// The object store as clients reach it.
 #[derive(Clone)]
@@ -89,19 +88,6 @@ impl From<TemporaryCredentials> for Credentials {
             secret_access_key: secret_access_key.to_string(),
             session_token: session_token.to_string(),
             expiration: expiration.to_string(),
-        }
-    }
-}
-
-impl From<CredentialError> for Problem {
-    fn from(error: CredentialError) -> Self {
-        tracing::warn!("no credentials for a client: {}", chain(&error));
-        match error {
-            CredentialError::Refused(_) => Problem::disabled(),
-            CredentialError::Unavailable(_) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the object store does not answer; try again, or post the data to /clks or /binaryclks",
-            ),
         }
     }
 }

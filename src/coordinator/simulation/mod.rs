@@ -1,5 +1,5 @@
-//! The coordinator with its real shelves, on a clock that is simulated: chance decides what happens, which calls fail, who
-//! is late and when the process dies. Afterwards every run must end, every outcome count once, and nothing be lost.
+//! Runs the coordinator with its real stores on a simulated clock. A random generator chooses the events, the calls that fail,
+//! the delays and the crashes. At the end every run must have ended, every outcome count once, and nothing be lost.
 //!
 //! `ENTITYD_SIM_SEED` replays a seed, `ENTITYD_SIM_SEEDS` says how many are tried.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Assignment, Coordinator, Error, NewProject, PostRun, Refused, Rules, Upkeep};
+use super::{Assignment, Coordinator, Error, NewProject, Refused, Rules, Upkeep};
 use crate::metadata::{Runs, Sqlite};
 use crate::model::job::PURGES;
 use crate::model::{
@@ -260,8 +260,8 @@ impl Simulation {
         let chosen = self.pick(PROJECTS_MAX);
         let Some(project) = self.known.get(chosen).filter(|known| known.run.is_none()) else { return };
         let threshold = Threshold::new(0.8).unwrap();
-        let post = PostRun { name: String::new(), notes: String::new(), threshold };
-        if let Ok(run) = self.coordinator().post_run(project.id, post).await {
+        let posted = self.coordinator().post_run(project.id, String::new(), String::new(), threshold).await;
+        if let Ok(run) = posted {
             self.known[chosen].run = Some(run.id);
         }
     }

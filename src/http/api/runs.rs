@@ -10,7 +10,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::run_status::state_name;
-use crate::coordinator::PostRun;
 use crate::http::State;
 use crate::http::auth::Caller;
 use crate::http::body;
@@ -103,8 +102,8 @@ pub(in crate::http) async fn post(
     body::Json(new): body::Json<NewRun>,
 ) -> Result<(StatusCode, Json<PostedRun>), Problem> {
     let project = caller.owner(&state).await?;
-    let post = PostRun { name: new.name, notes: new.notes, threshold: new.threshold };
-    let run = state.coordinator.post_run(project.id, post).await?;
+    let NewRun { threshold, name, notes } = new;
+    let run = state.coordinator.post_run(project.id, name, notes, threshold).await?;
     Ok((StatusCode::CREATED, Json(PostedRun::from(&run))))
 }
 

@@ -38,7 +38,7 @@ pub enum Error {
 }
 
 /// The runs of a project that are loaded with it. What is not loaded stays as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runs {
     /// None of them.
     None,

@@ -12,7 +12,6 @@ use crate::config::Settings;
 use crate::external::{CredentialIssuer, TokenService, TokenSettings, UploadBucket};
 use crate::http::{Bucket, ClientStore, Endpoint};
 use crate::objects::{Cache, CacheLimits, Kind, Location, Objects, Owner, S3Access, connect, files};
-use crate::runtime::clock::Clock;
 use crate::system::data_dir::{DataDir, check_folder};
 use crate::system::identity::Register;
 use crate::system::secret;
@@ -129,7 +128,7 @@ fn behind_us(
         role: settings.objects_sts_role.clone().unwrap_or_default(),
         keys,
     };
-    let issuer = Arc::new(TokenService::new(token, Clock::system())?);
+    let issuer = Arc::new(TokenService::new(token)?);
     let address = address.unwrap_or_else(|| amazon("s3"));
     let (scheme, authority) = address.split_once("://").unwrap_or(("https", &address));
     let found = Address { endpoint: Endpoint::At(authority.to_ascii_lowercase()), secure: scheme == "https" };

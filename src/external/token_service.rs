@@ -5,15 +5,18 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hmac::{Hmac, KeyInit, Mac};
-use reqwest::StatusCode;
+use axum::http::uri::InvalidUri;
+use axum::http::{Request, Uri};
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::HttpRequestBody;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{CredentialError, CredentialIssuer, Grant, Permission, TemporaryCredentials};
 use crate::objects::Error;
-use crate::runtime::clock::{Clock, Timestamp};
+use crate::runtime::clock::Timestamp;
 use crate::system::outgoing;
 
 /// Time limit of a call.
@@ -21,19 +24,19 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Size limit of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const API_VERSION: &str = "2011-06-15";
+const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 /// The shortest life that a Security Token Service grants.
 const DURATION_MIN: Duration = Duration::from_mins(15);
 
 /// Asks a Security Token Service for credentials.
-#[derive(Clone)]
 pub struct TokenService {
     client: reqwest::Client,
     endpoint: reqwest::Url,
+    /// The endpoint, as the signature needs it.
+    uri: Uri,
     region: String,
     role: String,
-    access_key: String,
-    secret_key: Zeroizing<String>,
-    clock: Clock,
+    credential: AwsCredential,
 }
 
 /// The caller, and the service.
@@ -53,66 +56,41 @@ impl TokenService {
     /// A client of the service. Nothing is asked of it yet.
     ///
     /// # Errors
-    /// [`Error::Storage`], if the endpoint is no URL.
-    pub fn new(settings: TokenSettings, clock: Clock) -> Result<Self, Error> {
+    /// [`Error::Storage`], if the endpoint is no URL, or the access key cannot be in a header.
+    pub fn new(settings: TokenSettings) -> Result<Self, Error> {
         let broken = |error: Box<dyn std::error::Error + Send + Sync>| Error::Storage(error);
         let client = outgoing::client().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        let TokenSettings { endpoint, region, role, keys: (access_key, secret_key) } = settings;
+        let TokenSettings { endpoint, region, role, keys: (key_id, secret_key) } = settings;
+        let endpoint = reqwest::Url::parse(&endpoint).map_err(|error| broken(error.to_string().into()))?;
+        HeaderValue::from_str(&key_id).map_err(|error| broken(error.into()))?;
         Ok(Self {
             client: client.build().map_err(|error| broken(error.into()))?,
-            endpoint: reqwest::Url::parse(&endpoint).map_err(|error| broken(error.to_string().into()))?,
+            uri: endpoint.as_str().parse().map_err(|error: InvalidUri| broken(error.into()))?,
+            endpoint,
             region,
             role,
-            access_key,
-            secret_key,
-            clock,
+            credential: AwsCredential { key_id, secret_key: secret_key.to_string(), token: None },
         })
     }
 
     async fn call(&self, form: String) -> Result<String, CredentialError> {
-        let signed = self.sign(&form, self.clock.now());
-        let request = self.client.post(self.endpoint.clone()).body(form);
-        let request = signed.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let headers = self.sign(&form).map_err(|error| CredentialError::Unavailable(error.into()))?;
+        let request = self.client.post(self.endpoint.clone()).headers(headers).body(form);
         let answer = request.send().await.map_err(silence)?;
         let status = answer.status();
         let text = read(answer).await?;
         if status.is_success() { Ok(text) } else { Err(refusal(status, &text)) }
     }
 
-    /// The headers of a call, its signature among them: AWS Signature Version 4.
-    fn sign(&self, form: &str, now: Timestamp) -> Vec<(&'static str, String)> {
-        const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
-        let moment = now.compact();
-        let (day, region) = (&moment[..8], self.region.as_str());
-        let host = self.endpoint.authority().to_owned();
-        let body = hex::encode(Sha256::digest(form));
-        let canonical = format!(
-            "POST\n/\n\ncontent-type:{MEDIA_TYPE}\nhost:{host}\nx-amz-date:{moment}\n\ncontent-type;host;x-amz-date\n{body}"
-        );
-        let scope = format!("{day}/{region}/sts/aws4_request");
-        let digest = hex::encode(Sha256::digest(canonical));
-        let text = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}");
-        let mut key = Zeroizing::new(format!("AWS4{}", self.secret_key.as_str()).into_bytes());
-        for step in [day, region, "sts", "aws4_request"] {
-            *key = mac(&key, step);
-        }
-        let signature = hex::encode(mac(&key, &text));
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders=content-type;host;x-amz-date, Signature={signature}",
-            self.access_key
-        );
-        vec![
-            ("content-type", MEDIA_TYPE.to_owned()),
-            ("x-amz-date", moment),
-            ("authorization", authorization),
-        ]
+    /// Returns the headers of a call, with its signature: AWS Signature Version 4.
+    fn sign(&self, form: &str) -> Result<HeaderMap, object_store::Error> {
+        let mut request = Request::new(HttpRequestBody::from(form.to_owned()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        AwsAuthorizer::new(&self.credential, "sts", &self.region).try_authorize(&mut request, None)?;
+        Ok(request.into_parts().0.headers)
     }
-}
-
-fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length will do");
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().to_vec()
 }
 
 fn silence(error: reqwest::Error) -> CredentialError {
@@ -250,6 +228,27 @@ mod tests {
             statement["Resource"],
             serde_json::json!(["arn:aws:s3:::uploads/p/1", "arn:aws:s3:::uploads/p/1/*"])
         );
+    }
+
+    #[test]
+    fn a_call_is_signed_with_its_body_and_host() {
+        let settings = |key: &str| TokenSettings {
+            endpoint: "https://sts.example:9000".to_owned(),
+            region: "us-east-1".to_owned(),
+            role: String::new(),
+            keys: (key.to_owned(), Zeroizing::new("secret".to_owned())),
+        };
+        let headers = TokenService::new(settings("key")).unwrap().sign("Action=AssumeRole").unwrap();
+        let authorization = headers["authorization"].to_str().unwrap();
+        assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=key/"), "{authorization}");
+        assert!(
+            authorization.contains("/us-east-1/sts/aws4_request, SignedHeaders=content-type;host;x-amz-"),
+            "{authorization}"
+        );
+        let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest("Action=AssumeRole"));
+        assert_eq!(headers["x-amz-content-sha256"], digest);
+        assert!(!headers.contains_key("host"), "the client sets it");
+        assert!(TokenService::new(settings("k\ney")).is_err());
     }
 
     #[test]

@@ -99,14 +99,7 @@ impl Parser {
                 self.state = State::Quoted;
                 self.quote_line = self.line;
             }
-            _ if byte == self.delimiter => {
-                self.end_field(batch)?;
-                self.state = State::FieldStart;
-            }
-            _ => {
-                self.state = State::Plain;
-                return Ok(0);
-            }
+            _ => return self.delimiter_or_plain(byte, batch),
         }
         Ok(1)
     }
@@ -150,15 +143,19 @@ impl Parser {
                 self.end_field(batch)?;
                 self.end_line(byte, batch);
             }
-            _ if byte == self.delimiter => {
-                self.end_field(batch)?;
-                self.state = State::FieldStart;
-            }
-            _ => {
-                self.state = State::Plain;
-                return Ok(0);
-            }
+            _ => return self.delimiter_or_plain(byte, batch),
         }
+        Ok(1)
+    }
+
+    /// Ends the field at a delimiter. Any other byte is left for [`plain`](Self::plain).
+    fn delimiter_or_plain(&mut self, byte: u8, batch: &mut Batch) -> Result<usize, Error> {
+        if byte != self.delimiter {
+            self.state = State::Plain;
+            return Ok(0);
+        }
+        self.end_field(batch)?;
+        self.state = State::FieldStart;
         Ok(1)
     }
 

@@ -279,13 +279,17 @@ impl Broker for SledBroker {
     async fn has_jobs(&self, group: &Group, now: Timestamp) -> Result<bool, Error> {
         let mut state = self.shared.open_state()?;
         state.advance(now);
-        Ok(!state.lanes.of_group(group).is_empty())
+        Ok(!state.scheduler.of_group(group).is_empty())
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error> {
-        drop(self.shared.open_state()?);
-        self.shared.in_place().inspect_err(|displaced| self.shared.report_failure(displaced))?;
+        let in_place = self.shared.in_place();
         let mut state = self.shared.open_state()?;
+        if let Err(displaced) = in_place {
+            drop(state);
+            self.shared.report_failure(&displaced);
+            return Err(displaced);
+        }
         state.advance(now);
         Ok(inspect::stats(&state, now))
     }

@@ -231,7 +231,7 @@ impl Database {
         Ok(Self(Arc::new(Inner { writer, shared })))
     }
 
-    /// Returns the knowledge about the file at the time of opening.
+    /// Returns what was known of the file when it was opened.
     pub fn standing(&self) -> Standing {
         self.0.shared.standing
     }
@@ -304,9 +304,8 @@ impl Database {
         self.0.writer.close().await
     }
 
-    /// Compacts the file if anything has changed in it, so that deleted data is nowhere in it, nor in its
-    /// log; and updates the planner's statistics. Changes wait meanwhile. A failure is logged and does no
-    /// harm.
+    /// Compacts the file if anything has changed, so that neither the file nor its log contains deleted data, and updates
+    /// the planner's statistics. Changes wait meanwhile. A failure is logged and has no other effect.
     ///
     /// # Errors
     /// [`Error::Unavailable`], if nothing can be written at all.
@@ -423,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_follows_from_a_change_follows_its_commit() {
+    async fn a_callback_runs_after_the_commit_of_its_change() {
         let (_folder, database) = open();
         let (tell, mut told) = mpsc::unbounded_channel();
         let fails = tell.clone();
@@ -477,17 +476,14 @@ mod tests {
         add(&database, "one").await.unwrap();
         database.compact().await.unwrap();
         assert!(size() < 1 << 20, "{}", size());
-        let temporary: String = database
-            .query(|reader| {
-                Ok::<_, Error>(reader.pragma_query_value(None, "temp_store_directory", |row| row.get(0))?)
-            })
-            .unwrap();
-        assert_eq!(Path::new(&temporary), folder.path());
+        let temporary =
+            database.query(|reader| Ok::<_, Error>(writer::folder_of(reader).map(str::to_owned))).unwrap();
+        assert_eq!(temporary.as_deref().map(Path::new), Some(folder.path()));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the file and its log");
     }
 
     #[tokio::test]
-    async fn what_was_moved_before_it_was_removed_is_gone_after_compaction() {
+    async fn rows_that_moved_before_they_were_deleted_are_gone_after_compaction() {
         let (folder, database) = open();
         let entropy = crate::runtime::entropy::Entropy::seeded(1);
         let words: Vec<String> = (0..1_000).map(|_| hex::encode(entropy.bytes::<200>())).collect();

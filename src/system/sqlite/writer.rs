@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
@@ -206,7 +207,7 @@ fn has(requests: &[Box<dyn Request>], kind: Kind) -> bool {
     requests.iter().any(|request| request.kind() == Some(kind))
 }
 
-/// The connection that writes.
+/// The state of the writer thread.
 struct Desk<'a> {
     /// `None` after a failure: its cached state is not trusted.
     connection: Option<Connection>,
@@ -274,7 +275,7 @@ impl Desk<'_> {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).is_ok()
         };
         if !kept {
-            tracing::warn!(path = %self.shared.path.display(), "what is in the log of the database may be lost");
+            tracing::warn!(path = %self.shared.path.display(), "changes in the log of the database may be lost");
         }
     }
 
@@ -350,14 +351,22 @@ impl Compacted {
     }
 }
 
+/// Held while a database is compacted: SQLite has one temporary directory for the whole process.
+static TEMPORARY_DIRECTORY: Mutex<()> = Mutex::new(());
+
 /// Compacts through an unnamed file in the same folder: it may be too large for the memory.
 fn vacuum(connection: &Connection) -> Result<(), Error> {
-    let folder = connection.path().and_then(|path| Path::new(path).parent()?.to_str());
-    connection.pragma_update(None, "temp_store_directory", folder.unwrap_or(""))?;
+    let _alone = TEMPORARY_DIRECTORY.lock();
+    connection.pragma_update(None, "temp_store_directory", folder_of(connection).unwrap_or(""))?;
     connection.pragma_update(None, "temp_store", "file")?;
     let written = connection.execute_batch("VACUUM");
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(written?)
+}
+
+/// Returns the folder of the database file.
+pub(super) fn folder_of(connection: &Connection) -> Option<&str> {
+    Path::new(connection.path()?).parent()?.to_str()
 }
 
 /// Empties the write-ahead log, unless a reader still needs it; returns whether it is empty now.

@@ -11,7 +11,7 @@ use crate::http::admin::AdminState;
 use crate::http::{Dependencies, Ops, Phase, Readiness};
 use crate::telemetry::metrics;
 
-/// Time for responses under way once the listener closes; everything else is closed by then.
+/// Time limit for responses in progress once the listener closes.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The operations listener. Dropping it closes it.

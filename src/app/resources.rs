@@ -20,7 +20,7 @@ const DATABASES: u64 = 2;
 /// Jobs of this queue merge files.
 const MERGING: &str = "highmemory";
 
-/// Threads of the databases, the buckets and the queue.
+/// The number of threads of the databases, the buckets and the queue.
 const THREADS_OF_STORES: usize = 16;
 /// Uploads that have a thread in any case.
 const THREADS_OF_UPLOADS: usize = 4;

@@ -1,4 +1,4 @@
-//! The checksums of S3: made while bytes pass by, and made of those of parts.
+//! The checksums of S3: computed over a stream, or combined from those of parts.
 
 use crc_fast::CrcAlgorithm;
 use md5::Md5;

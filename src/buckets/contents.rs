@@ -1,4 +1,4 @@
-//! The bytes of an object on their way out.
+//! Streams the bytes of an object.
 
 use std::fs::File;
 use std::io;

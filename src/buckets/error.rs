@@ -42,7 +42,7 @@ pub enum Error {
         /// Its size.
         size: u64,
     },
-    /// More bytes came than an object may have.
+    /// The body is larger than an object may be.
     #[error("an object or part may have {max} bytes at most")]
     TooLarge {
         /// The most that is accepted.

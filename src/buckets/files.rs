@@ -184,7 +184,7 @@ impl Drop for Fresh {
         if !self.kept
             && let Err(error) = self.files.remove(self.number)
         {
-            tracing::warn!("a file that is not needed stays until the next start: {error}");
+            tracing::warn!("cannot remove an unused file; it stays until the next start: {error}");
         }
     }
 }

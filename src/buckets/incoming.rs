@@ -1,4 +1,4 @@
-//! Bytes on their way into a bucket.
+//! A file that receives the bytes of a new object.
 
 use std::io::Write;
 use std::mem;
@@ -28,7 +28,7 @@ pub struct Incoming {
 }
 
 enum Progress {
-    /// Nothing was written yet.
+    /// Nothing has been written.
     Fresh(Sums),
     /// A piece is being hashed and written.
     Writing(JoinHandle<Result<Written, Error>>),

@@ -27,7 +27,7 @@ pub struct Object {
     pub modified: Timestamp,
     /// The headers that came with it.
     pub head: Head,
-    /// The number of its data.
+    /// The id of its data.
     pub(super) data: i64,
 }
 

@@ -43,7 +43,9 @@ impl Pins {
             for Doomed { files: numbers, gone } in doomed {
                 for number in numbers {
                     if let Err(error) = files.remove(number) {
-                        tracing::warn!("a file that is not needed stays until the next start: {error}");
+                        tracing::warn!(
+                            "cannot remove an unused file; it stays until the next start: {error}"
+                        );
                     }
                 }
                 // The waiter may have gone.

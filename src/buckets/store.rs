@@ -1,4 +1,4 @@
-//! The one handle on buckets.
+//! The handle through which buckets and their objects are used.
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub struct UploadName {
     pub bucket: String,
     /// The key.
     pub key: String,
-    /// The headers that the upload was given when it began.
+    /// The token that the client got when it created the upload.
     pub token: String,
 }
 
@@ -487,7 +487,7 @@ fn link(files: &Files, source: Source) -> Result<Links, Error> {
     Ok((None, links))
 }
 
-/// A key under which something is to be stored: what is in it can be listed.
+/// Checks the key of a new object: a listing must be able to show it.
 fn check_new_key(key: &str) -> Result<(), Error> {
     check_key(key)?;
     match key.chars().find(|character| !is_in_xml(*character)) {

@@ -76,7 +76,7 @@ async fn wait_for_files(folder: &Path, count: usize) {
 }
 
 #[tokio::test]
-async fn what_was_put_is_there_after_reopening() {
+async fn objects_are_there_after_reopening() {
     let (folder, buckets) = fresh().await;
     for (key, size) in [("empty", 0), ("small", 4_096), ("large", LARGE), ("a/../b//", 5)] {
         let object = put(&buckets, key, &bytes(size, 3)).await;
@@ -94,7 +94,7 @@ async fn what_was_put_is_there_after_reopening() {
 }
 
 #[tokio::test]
-async fn what_is_below_a_prefix_goes_whatever_its_keys() {
+async fn every_key_below_a_prefix_is_removed() {
     let (folder, buckets) = fresh().await;
     for key in ["p/1", "p/a//b", "p/../c", "p", "p1/x", "q/p/x"] {
         put(&buckets, key, &bytes(LARGE, 1)).await;
@@ -256,7 +256,7 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_is_removed_at_the_next_start_and_what_is_referred_to_stays() {
+async fn files_that_a_crash_left_are_removed_and_files_in_the_index_stay() {
     let (folder, buckets) = fresh().await;
     put(&buckets, "key", &bytes(LARGE, 1)).await;
     let leaked = receive(buckets.incoming(&[], PUT_BYTES_MAX), &bytes(LARGE, 2)).await;

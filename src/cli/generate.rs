@@ -86,7 +86,7 @@ fn table(register: &Register) -> String {
     text
 }
 
-/// A date of eight digits with dashes. A wrong digit may have made one that is none: it is left out.
+/// Writes a date of eight digits with dashes. Returns an empty text if a wrong digit has made it invalid.
 fn date(digits: &str) -> String {
     let number = |part: &str| part.parse::<i16>().unwrap_or(0);
     let (year, month, day) = (&digits[..4], &digits[4..6], &digits[6..]);

@@ -1,4 +1,4 @@
-//! `entityd schema`: checks and converts linkage schemas, and says what they say.
+//! `entityd schema`: checks, converts and describes linkage schemas.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -203,7 +203,7 @@ fn settings_that_contradict_one_another_are_refused() {
 }
 
 #[test]
-fn what_kubernetes_and_docker_say_of_others_is_no_setting_and_a_misspelling_is_a_mistake() {
+fn variables_of_kubernetes_and_docker_are_ignored_and_misspelt_settings_are_errors() {
     let announced = inputs()
         .variable("ENTITYD_PORT", "tcp://10.0.0.7:80")
         .variable("ENTITYD_S3_SERVICE_HOST", "10.0.0.7")

@@ -1,4 +1,4 @@
-//! Objects that no project has: which of them go, and which are kept.
+//! Decides which objects without a project are removed, and which are kept.
 //!
 //! An object goes only if the metadata proves that it has deleted it: by a tombstone of its project, run or upload. Objects of
 //! which the metadata knows nothing may belong to another server on the same
@@ -39,8 +39,8 @@ impl Coordinator {
         Ok(self.0.store.deleted().await?)
     }
 
-    /// Asks at the start for the removal of what is left of deleted projects: an upload that was published in the moment
-    /// in which its project was deleted and the process died. `found` was listed after `deleted` was asked for.
+    /// Schedules at start the removal of what is left of deleted projects. An upload may have been published while its
+    /// project was deleted and the process died. `found` must be listed after `deleted` was read.
     pub async fn remove_strays(&self, found: Vec<ProjectId>, deleted: Vec<Deleted>) -> Result<(), Error> {
         let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
         let graves = deleted.iter().map(|deleted| deleted.tombstone).collect();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_deleted_goes_and_everything_else_is_kept() {
+    fn a_cleanup_removes_deleted_projects_and_keeps_all_others() {
         let project = project();
         let holding = Holding {
             project: project.id,

@@ -65,7 +65,7 @@ impl Coordinator {
         let job: Job = match serde_json::from_slice(&lease.payload) {
             Ok(job) => job,
             Err(error) => {
-                tracing::error!(job.id = %lease.id.job, "a job is not understood: {error}");
+                tracing::error!(job.id = %lease.id.job, "cannot parse a job of the queue: {error}");
                 self.0.broker.nack(&lease.id, "the job is not understood", self.0.clock.steady()).await?;
                 return Ok(None);
             }

@@ -1,4 +1,4 @@
-//! Which encoding sizes can be linked with each other.
+//! Checks that the encoding sizes of a project can be linked with each other.
 
 use super::event::Rules;
 use crate::model::{Dataset, ProjectState};

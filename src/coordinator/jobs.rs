@@ -1,4 +1,4 @@
-//! Which jobs bring a project on from where it is.
+//! The jobs that a project needs in its present state.
 
 use super::event::{Effect, Rules};
 use crate::model::job::group_of_run;

@@ -1,4 +1,4 @@
-//! Keeping the house: what is done every so often, and what follows from it.
+//! Periodic maintenance, and the effects of its findings.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -46,8 +46,8 @@ impl Coordinator {
         Ok(waiting.filter_map(|job| job.job.as_str().split('/').nth(1).map(str::to_owned)).collect())
     }
 
-    /// After a purge: once more when every worker that held a job of before has been silent for a lease. What such a
-    /// worker wrote after the first time goes then.
+    /// Schedules a second purge for the time when every worker that held an earlier job has been silent for a lease. It
+    /// removes what such a worker wrote after the first purge.
     pub(super) async fn purge_again(&self, assignment: &Assignment) -> Result<(), Error> {
         let id = assignment.lease.id.job.as_str();
         if let Some(first) = id.strip_suffix(AGAIN) {

@@ -1,4 +1,4 @@
-//! After a start, and every so often: projects, outbox and queue are made to agree.
+//! Makes projects, outbox and queue agree, at start and periodically.
 
 use std::collections::HashSet;
 

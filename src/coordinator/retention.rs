@@ -48,15 +48,15 @@ pub(super) struct RetentionClock {
 /// The bounds of the reading. The truth lies between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// So late it is at least: what is to age is judged by this.
+    /// The earliest possible time. Whether a project is old enough is decided by this.
     pub(super) surely: Timestamp,
-    /// So late it may be: what begins to age begins here.
+    /// The latest possible time. The age of a run counts from this.
     pub(super) perhaps: Timestamp,
 }
 
 impl RetentionClock {
-    /// Goes on from `mark`; without one, from the latest moment that is known, so that what is there has not aged more than
-    /// the wall clock says.
+    /// Resumes from `mark`. Without one, starts at the latest time in the metadata, so that no project has aged more than the
+    /// wall clock says.
     pub(super) fn resume(
         mark: Option<Mark>,
         latest: Option<Timestamp>,

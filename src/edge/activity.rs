@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_sends_half_a_head_is_overdue() {
+    async fn a_client_that_sends_half_a_head_is_overdue() {
         let timeouts = Timeouts { header: Duration::from_millis(50), ..TIMEOUTS };
         let activity = Activity::new();
         activity.received();

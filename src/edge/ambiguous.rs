@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_understood_in_one_way_is_let_in() {
+    fn an_unambiguous_request_is_accepted() {
         let refused = |lines: &[(HeaderName, &str)]| {
             let headers = lines.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
             refusal(&headers).is_some()

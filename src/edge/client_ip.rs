@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_unless_trusted() {
+    fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
         let header = ProxyHeader::XForwardedFor;
         assert_eq!(client("", header, "10.0.0.1", "192.0.2.1"), "10.0.0.1");
         assert_eq!(client("10.0.0.0/8", header, "10.0.0.1", "192.0.2.1"), "192.0.2.1");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_writes_itself_is_not_believed() {
+    fn addresses_that_a_client_forges_are_ignored() {
         let header = ProxyHeader::XForwardedFor;
         let seen = |value| client("10.0.0.0/8", header, "10.0.0.1", value);
         assert_eq!(seen("198.51.100.9, 192.0.2.1"), "192.0.2.1");

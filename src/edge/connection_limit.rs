@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_leaves_makes_room() {
+    fn a_closed_connection_frees_its_permit() {
         let connection_limiter = ConnectionLimiter::new(3, 2);
         let address = |last| Some(IpAddr::from([127, 0, 0, last]));
         let first = connection_limiter.enter(address(1)).unwrap();

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_passed_over() {
+    fn an_invalid_traceparent_is_ignored() {
         let later = format!("01-{ID}-00f067aa0ba902b7-01-more");
         assert!(read(&later).is_some());
         for wrong in [

@@ -11,7 +11,7 @@ use super::schema::{Charset, HashFunction};
 /// Words of 16 bits in a tag of `BLAKE2b`.
 const WORDS: usize = 32;
 
-/// The hash function of a column with its keys taken in.
+/// The keyed hash functions of a column.
 #[derive(Clone)]
 pub(super) enum Hasher {
     Double(Box<Double>),

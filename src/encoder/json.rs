@@ -1,4 +1,4 @@
-//! JSON with places: every value knows where in its text it stands.
+//! JSON values that keep their positions in the text.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Records become encodings.
+//! Encodes records.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -80,7 +80,7 @@ pub trait Sink {
     /// That of the output.
     fn encodings(&mut self, rows: &[u8], read: u64) -> std::io::Result<()>;
 
-    /// Takes a row that was refused: false ends the work.
+    /// Receives a rejected row; returns false to stop the encoding.
     ///
     /// # Errors
     /// That of the report.

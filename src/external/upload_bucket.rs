@@ -46,7 +46,7 @@ impl UploadBucket {
         Self { store, own: None, runtime: Handle::current() }
     }
 
-    /// A bucket of our own.
+    /// Returns the upload bucket in our own store.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -156,11 +156,11 @@ impl ClientFile {
         self.metadata.get(name).map(String::as_str)
     }
 
-    /// Its bytes without the coding that its owner has written on it, [`bytes_max`](Self::bytes_max) at most. Reading
-    /// blocks: for threads that compute, not for those of the runtime.
+    /// Returns a reader of the bytes without their content coding, [`bytes_max`](Self::bytes_max) at most. Reading blocks:
+    /// call it on threads that compute, not on those of the runtime.
     ///
     /// # Errors
-    /// It has a coding that cannot be taken off.
+    /// The content coding is unknown.
     pub fn into_reader(self) -> Result<impl Read + Send + 'static, UnknownCoding> {
         let bytes_max = self.bytes_max();
         let codings = coding::named([self.coding.as_str()])?;

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_near_small_or_switched_off_goes_out_as_it_is() {
+    async fn small_results_and_results_for_near_clients_are_not_compressed() {
         let auto = Compressor::new(Compress::Auto);
         assert_eq!(coding(&squeezed(&auto, BYTES_MIN, FAR, "gzip").await), "gzip");
         for (compressor, bytes, client) in [

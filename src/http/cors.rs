@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 /// any origin may be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// All.
+    /// Every origin.
     Any,
     /// These, which may be none.
     Only(Vec<HeaderValue>),

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_has_in_front_is_taken_away_if_the_proxy_has_not_done_so() {
+    fn the_path_prefix_of_a_proxy_is_removed_if_it_is_still_there() {
         let base = BasePath::parse("/pprl").unwrap();
         for (path, expected) in [
             ("/pprl/api/v1/status", "/api/v1/status"),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_stays_when_slashes_merge() {
+    fn merging_slashes_keeps_the_query() {
         let request = Request::get("/api//v1/status?a=//b").body(axum::body::Body::empty()).unwrap();
         assert_eq!(look_up(&BasePath::default(), request).uri(), "/api/v1/status?a=//b");
         let absolute = Request::get("http://host:1//docs").body(axum::body::Body::empty()).unwrap();

@@ -1,4 +1,4 @@
-//! The science: encodings in; candidate pairs, groups and permutations out. Same bytes in, same bytes
+//! The algorithms: encodings in; candidate pairs, groups and permutations out. Same bytes in, same bytes
 //! out: no clock, no chance of its own, no async.
 
 pub mod scratch;

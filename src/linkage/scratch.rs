@@ -1,4 +1,4 @@
-//! Room on the side: temporary files that a bounded-memory step writes, reads back and forgets.
+//! Temporary files that a step with bounded memory writes, reads back and drops.
 //!
 //! This module does no I/O of its own: the caller provides the temporary files.
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn a_scratch_file_returns_the_written_bytes() {
         let mut file = Memory.file().unwrap();
         file.write_all(b"pairs").unwrap();
         file.rewind().unwrap();

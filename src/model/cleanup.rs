@@ -1,6 +1,6 @@
 //! A limit on what one clean-up may remove.
 
-/// The share of what there is that a clean-up may remove at once without an operator's word.
+/// The share of all projects that one clean-up may remove without an operator's consent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupLimit {
     /// Percent of all there is.

@@ -258,8 +258,8 @@ impl Job {
         }
     }
 
-    /// The jobs that are called off together: those of a run, those of a project's uploads. Purges are
-    /// never called off. Projects take turns, and their runs.
+    /// Returns the group of the job: the jobs of a run, or of a project's uploads. A group is cancelled as a whole, except for
+    /// purges. Groups of the same priority take turns.
     pub fn group(&self) -> String {
         match (&self.task, self.task.run()) {
             (Task::Purge(_), _) => format!("{}/purge", self.project),

@@ -1,4 +1,4 @@
-//! Keys to stores of other people.
+//! Keys to stores of other providers.
 
 use std::fmt;
 

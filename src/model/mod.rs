@@ -1,4 +1,4 @@
-//! The nouns: plain data, checked when it is made.
+//! The domain types: plain data, validated on construction.
 
 pub mod bits;
 mod cleanup;

@@ -10,7 +10,7 @@ use super::token::TokenHash;
 pub struct Party {
     /// Digest of the token that may upload.
     pub update_token: TokenHash,
-    /// Digest of the token that says it did upload: there once an upload was accepted.
+    /// Digest of the receipt token; present once an upload was accepted.
     pub receipt_token: Option<TokenHash>,
     /// The number of the latest upload that was begun; 0 before the first.
     pub uploads: u32,

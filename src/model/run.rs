@@ -148,7 +148,7 @@ impl Summary {
 }
 
 impl Run {
-    /// A run as it is asked for: nothing has come of it, and nothing is said about it.
+    /// Returns a new run without a name, notes or progress.
     pub fn asked_for(id: RunId, threshold: Threshold, added: Timestamp) -> Self {
         Self {
             id,

@@ -9,17 +9,17 @@ use super::ids::{ProjectId, RunId};
 pub struct Tombstone([u8; 32]);
 
 impl Tombstone {
-    /// Of a project.
+    /// Returns the tombstone of a project.
     pub fn of_project(id: ProjectId) -> Self {
         Self(Sha256::digest(id.as_bytes()).into())
     }
 
-    /// Of a run.
+    /// Returns the tombstone of a run.
     pub fn of_run(id: RunId) -> Self {
         Self(Sha256::digest(id.as_bytes()).into())
     }
 
-    /// Of an upload of a party.
+    /// Returns the tombstone of an upload.
     pub fn of_upload(project: ProjectId, party: u32, upload: u32) -> Self {
         let digest = Sha256::new().chain_update(project.as_bytes());
         Self(digest.chain_update(party.to_be_bytes()).chain_update(upload.to_be_bytes()).finalize().into())

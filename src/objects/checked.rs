@@ -1,4 +1,4 @@
-//! Reading an object whose checksum is known.
+//! Reads an object and verifies its checksum.
 
 use futures::{StreamExt, TryStreamExt, stream};
 

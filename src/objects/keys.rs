@@ -1,4 +1,4 @@
-//! The spelling of every key. Nothing else makes keys.
+//! The format of every key. No other module makes keys.
 //!
 //! ```text
 //! projects/{project}/parties/{party}/{upload}/matrix            encodings as rows

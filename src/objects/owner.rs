@@ -228,7 +228,8 @@ impl Owner {
         }
     }
 
-    /// Claims the store as soon as it answers and renews the claim, for as long as the store is ours. Says why it is not.
+    /// Claims the store as soon as it answers and renews the claim, for as long as the store is ours. Returns the reason why it no
+    /// longer is.
     pub async fn keep(self) -> NotOurs {
         let Some((lease, _)) = &self.0.claimant.lease else { return std::future::pending().await };
         loop {
@@ -236,7 +237,10 @@ impl Owner {
             let done = if self.has_claimed() { self.renew().await } else { self.claim().await };
             match done {
                 Ok(()) => {}
-                Err(NotOurs::Unknown(error)) => tracing::debug!("the owner's mark waits: {}", chain(&error)),
+                Err(NotOurs::Unknown(error)) => tracing::debug!(
+                    "cannot claim the object store yet, or renew the claim; retrying: {}",
+                    chain(&error)
+                ),
                 Err(NotOurs::Unmarked { how, .. }) if self.has_claimed() => {
                     tracing::error!(
                         "the owner's mark of the objects at {} is {how}; no clean-up is done",
@@ -305,7 +309,7 @@ impl Owner {
         self.0.store.put_opts(&keys::owner().path(), PutPayload::from(text), mode.into()).await.map(drop)
     }
 
-    /// A mark of this moment under the latest nonce.
+    /// Makes a mark with the present time and the latest nonce.
     fn mark(&self) -> Mark {
         let Claimant { identity, lease, .. } = &self.0.claimant;
         let renewed = self.0.clock.now();
@@ -379,7 +383,7 @@ impl Claimant {
         self.lease.is_none() && matches!(found, Found::Mark(mark) if is_own(mark))
     }
 
-    /// The nonces that a process of before has left in the data directory.
+    /// Returns the nonces that an earlier process stored in the data directory.
     fn remembered(&self) -> [String; 2] {
         let text =
             self.lease.as_ref().and_then(|(_, path)| String::from_utf8(regular::read(path).ok()?).ok());

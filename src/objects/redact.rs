@@ -44,7 +44,7 @@ fn status(text: &str) -> Option<&str> {
     status.split(':').next().map(str::trim)
 }
 
-/// The text up to the body of the store's answer, and the name of the error in that.
+/// Returns the text in front of the body of the store's answer, with the error code that the body names.
 fn without_body(text: &str) -> String {
     let body = match (text.find(STATUS), text.find(ANSWER)) {
         (Some(at), _) => {

@@ -1,4 +1,4 @@
-//! The room that uploads have on their way in.
+//! The disk space for arriving uploads.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ const GRANT_BYTES: u64 = 64 << 10;
 /// Limits on uploads that are arriving.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of all uploads under way together.
+    /// The total bytes of all uploads in progress.
     pub bytes_max: u64,
     /// Bytes that stay free on each disk, for what has been accepted already and is still to be done.
     pub disk_free_min: u64,

@@ -379,7 +379,7 @@ fn remove_left_behind(staging: &Path) -> io::Result<()> {
         if is_ours(&entry.file_name()) && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
         } else {
-            tracing::warn!(path = %entry.path().display(), "a file that is not ours lies in the spool, and stays");
+            tracing::warn!(path = %entry.path().display(), "an unknown file in the spool directory is kept");
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Stories that every form of the store lives through, and some that only files know.
+//! Tests of `Objects` over every backend, and of what is special about files.
 
 use std::fs;
 use std::io::{Read, Seek, Write};
@@ -66,7 +66,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_published_is_read_back_in_every_way() {
+async fn a_published_object_is_read_back_by_every_method() {
     let dir = TempDir::new().unwrap();
     for objects in forms(&dir) {
         for (key, bytes) in [
@@ -207,7 +207,7 @@ async fn staged_files_go_when_dropped_and_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_read() {
+async fn objects_are_private_to_this_user() {
     let dir = TempDir::new().unwrap();
     let objects = open(dir.path());
     put(&objects, &keys::matrix(PROJECT, 0, 1), b"rows").await;

@@ -1,4 +1,4 @@
-//! The contract of a queue, whatever implements it.
+//! The contract of a queue.
 
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct NewJob {
     pub priority: i8,
     /// It is not handed out before this moment.
     pub not_before: Option<Timestamp>,
-    /// Attempts that were begun before, in a queue that is lost.
+    /// Attempts that were made in an earlier queue, which was lost.
     pub attempts: u8,
     /// After so many attempts without an ack it goes to the dead letters.
     pub attempts_max: NonZeroU8,
@@ -151,7 +151,7 @@ pub enum Acked {
 /// The next state of a job whose attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Redelivery {
-    /// It is tried again, not before then.
+    /// It is retried.
     Retried {
         /// The end of its backoff.
         at: Timestamp,

@@ -1,4 +1,4 @@
-//! The stories every broker lives through. Time is an argument.
+//! The conformance list of brokers. Time is an argument.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

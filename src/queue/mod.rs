@@ -1,4 +1,4 @@
-//! Work that survives a power cut.
+//! A durable job queue.
 //!
 //! [`Broker`] says what a queue of jobs promises; the payload of a job is opaque bytes here, and what it
 //! means is known to others.

@@ -81,7 +81,7 @@ impl Group {
     }
 }
 
-/// Tells one hold on a job from every other, past and future; only the queue that made it reads it.
+/// Distinguishes one lease of a job from every other, past and future; only the queue that made it reads it.
 /// Written as 32 hex characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u128);

@@ -72,7 +72,7 @@ pub enum JobState {
     },
     /// A worker holds it.
     Leased {
-        /// Until then, unless there is a heartbeat.
+        /// The end of the lease, unless a heartbeat extends it.
         until: Timestamp,
         /// Its progress as of the last heartbeat.
         progress: Progress,
@@ -152,7 +152,7 @@ pub struct JobQuery {
     pub queue: Option<QueueName>,
     /// Of this group alone.
     pub group: Option<Group>,
-    /// In this state alone.
+    /// Only jobs in this state.
     pub phase: Option<Phase>,
     /// Those with a greater sequence: where the last page ended.
     pub after: u64,

@@ -1,6 +1,6 @@
-//! A broker beside a model of it: chance decides what happens, and both have to agree on the outcome.
+//! Runs random operations on a broker and on a model of it, and compares the outcomes.
 //!
-//! `ENTITYD_SIM_SEED` replays a seed, `ENTITYD_SIM_STEPS` makes it longer.
+//! `ENTITYD_SIM_SEED` replays a seed, `ENTITYD_SIM_STEPS` sets the number of operations.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;

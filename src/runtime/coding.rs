@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_put_on_is_taken_off() {
+    async fn content_codings_are_removed_in_reverse_order() {
         let text = b"encodings ".repeat(50_000);
         let (gzip, zstd) = (encoded!(GzipEncoder, &text), encoded!(ZstdEncoder, &text));
         assert_eq!(decoded(&gzip, &[Coding::Gzip]).await.unwrap(), text);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_as_it_is_called_is_named() {
+    async fn data_that_does_not_match_its_coding_is_rejected_by_name() {
         let gzip = encoded!(GzipEncoder, b"some text");
         for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {
             let why = decoded(b"{\"clks\": []}", &[coding]).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Bodies on their way to `s3s`: short ones are checked as a whole, those in chunks are cut, others pass.
+//! Request bodies for `s3s`: short ones are verified as a whole, chunked ones are split, others are passed on.
 
 use std::sync::Arc;
 

@@ -68,7 +68,7 @@ pub struct Cutter {
 }
 
 impl Cutter {
-    /// Takes the next bytes and appends what is to be passed on to `out`.
+    /// Decodes the next bytes and appends the content to `out`.
     ///
     /// # Errors
     /// [`Error`]; nothing more is to be fed then.
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_body_in_chunks_is_refused() {
+    fn an_invalid_chunked_body_is_rejected() {
         let large = [b"100001\r\n".as_slice(), &vec![0; 0x10_0001], b"xx0\r\n\r\n"].concat();
         let long = [b"3;".as_slice(), &[b'x'; LINE_BYTES_MAX]].concat();
         for bad in [

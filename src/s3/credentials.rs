@@ -83,9 +83,9 @@ pub enum Error {
     Malformed {
         /// `access` or `secret`.
         which: &'static str,
-        /// Characters at least.
+        /// The least number of characters.
         min: usize,
-        /// Characters at most.
+        /// The greatest number of characters.
         max: usize,
     },
     /// The server's own file does not hold two keys.

@@ -11,8 +11,8 @@ const NOT_ENABLED: &str = concat!(
     "</Message></Error>\n",
 );
 
-/// Everything that the listener for S3 clients answers: an error they understand. Not 500, 502, 503 or 504:
-/// those they would retry.
+/// Answers every request of an S3 client with an error that the client understands. The status is not 500, 502, 503
+/// or 504, which clients retry.
 pub fn disabled() -> Router {
     Router::new().fallback(not_enabled)
 }

@@ -1,4 +1,4 @@
-//! From HTTP to `s3s` and back: a log line, a request id, and an answer in XML whatever happens.
+//! Serves `s3s` over HTTP: every request gets a log line, a request id, and an answer in XML.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Buckets in the name of the host.
+//! Virtual-hosted requests: the bucket is in the host name.
 
 use s3s::S3Result;
 use s3s::host::{S3Host, VirtualHost};

@@ -66,6 +66,6 @@ impl Owners {
 
 /// The metadata cannot be read.
 pub(super) fn unknown(error: &dyn std::error::Error) -> S3Error {
-    tracing::error!("cannot tell whether a project is still there: {}", chain(error));
+    tracing::error!("cannot check whether a project exists: {}", chain(error));
     s3_error!(ServiceUnavailable, "The server cannot check the credentials now.")
 }

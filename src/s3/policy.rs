@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn an_unsupported_policy_is_rejected() {
         let whole = |statement: &str| format!(r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#);
         let good = r#""Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::box/*""#;
         assert!(Policy::parse(&whole(&format!("{{{good}}}"))).is_ok());

@@ -1,6 +1,6 @@
-//! Temporary credentials: what they say travels with them, sealed, so that no node has to remember them.
+//! Temporary credentials. Their content is sealed into the session token, so that no node stores them.
 //!
-//! An access key id is chance; its secret key is derived from it and the root secret key, so that a holder of the
+//! An access key id is random; its secret key is derived from it and the root secret key, so that a holder of the
 //! root secret key can check a signature. The session token holds when they end and what they open, encrypted and
 //! authenticated together with the access key id: it is good with that one alone. They hold across restarts and on
 //! every node that has the same root credentials, and are void once those are replaced.

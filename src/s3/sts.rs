@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_sealed() {
+    fn the_requested_rights_are_sealed_into_the_token() {
         let policy =
             r#"{"Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]}"#;
         let encoded: String = form_urlencoded::byte_serialize(policy.as_bytes()).collect();

@@ -20,7 +20,7 @@ pub async fn sweep(buckets: Buckets, age: Duration, stop: CancellationToken) {
             Ok(0) => looked = now,
             Ok(count) => {
                 looked = now;
-                tracing::info!(count, "removed uploads in parts that were abandoned");
+                tracing::info!(count, "removed abandoned multipart uploads");
             }
             Err(error) => tracing::warn!("cannot look for abandoned uploads: {}", chain(&error)),
         }

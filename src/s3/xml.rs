@@ -36,7 +36,7 @@ pub(super) fn with_message(document: Bytes, message: &str) -> Bytes {
     [before, b"<Message>", message.as_bytes(), b"</Message>", after].concat().into()
 }
 
-/// The attributes of an object with the ETag bare: in this one document it stands without quotes.
+/// Removes the quotes of the ETag. Only the document of an object's attributes has it without quotes.
 pub(super) fn with_bare_etag(document: &Bytes) -> Bytes {
     let text = String::from_utf8_lossy(document);
     text.replacen("<ETag>\"", "<ETag>", 1).replacen("\"</ETag>", "</ETag>", 1).into()

@@ -28,12 +28,12 @@ impl Ballast {
         Self { path: data_dir.join("reserve") }
     }
 
-    /// Releases it if hardly anything is free; returns whether it did.
+    /// Releases the ballast if the disk is almost full; returns true if it did.
     pub fn release_if_needed(&self) -> bool {
         self.free_bytes().is_ok_and(|free| free < FREE_MIN) && self.release()
     }
 
-    /// Releases it; returns whether there was one.
+    /// Releases the ballast; returns true if there was one.
     pub fn release(&self) -> bool {
         fs::remove_file(&self.path).is_ok()
     }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_aside_takes_room_until_it_is_given_up() {
+    fn the_ballast_takes_space_until_it_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let reserve = Ballast::of(folder.path());
         if reserve.free_bytes().unwrap() < FREE_PLENTY {

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_near_is_not_named() {
+    fn a_local_file_system_is_not_reported() {
         assert_eq!(distant(Path::new("/proc")), None);
         assert_eq!(distant(Path::new("/does/not/exist")), None);
     }

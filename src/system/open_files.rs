@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_waited_for_without_a_thread_too() {
+    async fn a_full_table_is_waited_for_asynchronously() {
         let mut answers = vec![Ok(7), Err(full())];
         assert_eq!(patiently_async(|| std::future::ready(answers.pop().unwrap())).await.unwrap(), 7);
     }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::permission::explained;
 
-/// Something else is at a path, or nothing.
+/// The error of a path at which something else is, or nothing.
 #[derive(Debug)]
 struct Displaced {
     path: PathBuf,
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_removed_replaced_or_mounted_over_is_noticed_and_what_comes_back_is_known() {
+    fn a_path_that_is_removed_replaced_or_mounted_over_is_noticed_and_its_return_recognised() {
         let folder = tempfile::tempdir().unwrap();
         let (path, aside) = (folder.path().join("file"), folder.path().join("aside"));
         fs::write(&path, "one").unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_made_again_is_to_be_on_its_file_system() {
+    fn a_recreated_folder_must_be_on_the_same_file_system() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("folder");
         let place = Place::on_file_system(&path).unwrap();

@@ -49,7 +49,7 @@ pub struct Filter {
     targets: Targets,
 }
 
-/// A filter that cannot be read.
+/// An invalid log filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither a level nor a list of module=level")]
 pub struct BadFilter(String);

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_said_at_first_and_then_kept_back() {
+    fn a_repeated_warning_is_logged_once_and_then_suppressed() {
         let seldom = LogThrottle::default();
         assert_eq!(seldom.count(), Some(1));
         assert_eq!(seldom.count(), None);

@@ -389,7 +389,7 @@ pub fn process() {
     }
 }
 
-/// The call of a store, whose time and failure are counted.
+/// A call of a store that is timed and counted.
 #[derive(Debug)]
 pub struct Call {
     seconds: &'static str,
@@ -399,12 +399,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call of the object store begins.
+    /// Starts to time a call of the object store.
     pub fn of_objects(operation: &'static str) -> Self {
         Self { seconds: OBJECT_SECONDS, errors: OBJECT_ERRORS, operation, watch: Stopwatch::start() }
     }
 
-    /// A call of the metadata store begins.
+    /// Starts to time a call of the metadata store.
     pub fn of_metadata(operation: &'static str) -> Self {
         Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
     }

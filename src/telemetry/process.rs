@@ -1,4 +1,4 @@
-//! Figures of the operating system about this process.
+//! Metrics that the operating system keeps of this process.
 
 use std::fs;
 

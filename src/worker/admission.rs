@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_needs_little_is_not_held_up() {
+    async fn a_small_job_does_not_wait_for_memory() {
         let admission = admission(1);
         assert!(admission.admit(&active(1_000, 3, 1_000)).await.is_ok());
     }

@@ -23,7 +23,7 @@ pub(super) async fn run(context: &JobContext, every: Duration, stop: &Cancellati
 async fn sweep(context: &JobContext) {
     let gone = context.objects.sweep_copies().await;
     if !gone.is_empty() {
-        tracing::debug!(objects = gone.len(), "copies of objects that are gone are dropped");
+        tracing::debug!(objects = gone.len(), "removed cached copies of deleted objects");
         context.forget(|kept| gone.contains(kept));
     }
 }

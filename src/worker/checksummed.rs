@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_is_read_back() {
+    fn a_checksummed_stream_is_read_back() {
         for count in [0, 1, TRAILER_BYTES, BUFFER_BYTES - TRAILER_BYTES, BUFFER_BYTES, 3 * BUFFER_BYTES + 1] {
             let bytes: Vec<u8> = (0..count).map(|at| at as u8).collect();
             assert!(verified(&checksummed(&bytes)).unwrap() == bytes, "{count} bytes");

@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) objects_wait: Duration,
     /// No new jobs are taken once it is cancelled.
     pub(super) stop: CancellationToken,
-    /// Hands and jobs.
+    /// The tasks that claim jobs and the jobs under way.
     pub(super) tasks: TaskTracker,
 }
 

@@ -1,4 +1,4 @@
-//! The administrator's door.
+//! The administration behind the admin token.
 
 use std::io::{Read, Write};
 

@@ -1,4 +1,4 @@
-//! Encodings like those of people, generated without people: for measuring alone.
+//! Synthetic encodings for benchmarks, distributed like those of people.
 
 /// Bits that one token sets.
 const HASHES: u64 = 20;

@@ -1,4 +1,4 @@
-//! Reads what is to be blocked.
+//! Reads the records to block.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};

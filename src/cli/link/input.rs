@@ -27,7 +27,7 @@ pub(super) struct Input {
     pub(super) summary: Summary,
     /// Its encodings, row after row.
     pub(super) matrix: Blob,
-    /// Its block entries as they came.
+    /// Its block entries, in the order of the file.
     pub(super) entries: Box<dyn ScratchFile>,
 }
 

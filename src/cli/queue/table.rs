@@ -1,4 +1,4 @@
-//! Formats queues and jobs for people.
+//! Formats queues and jobs as tables.
 
 use serde_json::Value;
 

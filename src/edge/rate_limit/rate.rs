@@ -1,4 +1,4 @@
-//! So many a second, and so many at once.
+//! A rate limit: requests a second, and requests at once.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 pub enum Rate {
     /// No limit.
     Off,
-    /// At most this.
+    /// A limit.
     Limited {
         /// Requests a second.
         per_second: NonZeroU32,

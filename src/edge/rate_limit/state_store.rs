@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_makes_room() {
+    fn expired_entries_are_evicted() {
         let table = BoundedState::new();
         // All were full again at the very beginning; the grace period of a second is over.
         let table = BoundedState { start: table.start, clock: table.clock.clone(), ..table };

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named() {
+    fn an_unusable_certificate_is_reported_with_its_file() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         pair(&one.path().join("self-signed.pem"), (2026, 2036));
         self_signed(other.path(), NOW).unwrap();

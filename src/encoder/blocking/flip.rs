@@ -1,4 +1,4 @@
-//! Bits that a text sets.
+//! The bits of a filter that a text sets.
 
 use md5::Md5;
 use sha1::{Digest, Sha1};

@@ -33,7 +33,7 @@ impl Filter {
     }
 }
 
-/// Blocks under way.
+/// Blocks under construction.
 pub struct Building<'a> {
     settings: &'a PSig,
     strategies: Vec<Blocks>,

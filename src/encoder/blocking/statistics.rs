@@ -1,4 +1,4 @@
-//! Figures about blocks.
+//! Statistics of blocks.
 
 use super::blocks::Blocks;
 

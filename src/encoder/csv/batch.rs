@@ -1,4 +1,4 @@
-//! Rows that are handled together.
+//! A batch of rows.
 
 use zeroize::Zeroize;
 

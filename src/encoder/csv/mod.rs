@@ -1,7 +1,7 @@
 //! CSV as the `csv` module of Python reads it: separated by one character, quoted with `"`, a quote doubled inside.
 //!
-//! What it would read without a word although it cannot be meant is an error here: a quote that is never closed,
-//! NUL, bytes that are no text.
+//! Input that Python accepts although it can only be a mistake is an error here: a quote that is never closed, a NUL
+//! character, and bytes that are not text.
 
 mod batch;
 mod error;

@@ -55,7 +55,7 @@ fn rows_are_read_as_python_reads_them() {
 }
 
 #[test]
-fn what_is_no_csv_is_refused_with_its_line() {
+fn invalid_csv_is_rejected_with_its_line() {
     let long = format!("a\n\"{}\"", "x".repeat(101));
     for (text, said) in [
         (&b"a,b\nc,\"d\ne\n"[..], "line 2: the quote that opens in line 2 is never closed"),

@@ -16,7 +16,7 @@ impl Pattern {
     /// Compiles a pattern of Python.
     ///
     /// # Errors
-    /// A sentence, when it is none.
+    /// The fault, as a sentence, if the pattern is invalid.
     pub(in crate::encoder) fn new(pattern: &str) -> Result<Self, String> {
         let mut translation =
             Translation { rest: pattern.chars().peekable(), out: String::new(), flags: Flags::default() };

@@ -1,4 +1,4 @@
-//! A schema of version 3 that was checked becomes one to encode with.
+//! Compiles a checked schema of version 3 into the form that the encoder uses.
 
 use super::definition::{Charset, Feature, HashFunction, Hashing, Missing, Schema, Strategy};
 use super::mistake::Mistake;

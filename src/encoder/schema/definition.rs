@@ -29,7 +29,7 @@ pub struct Feature {
     pub hashing: Option<Hashing>,
 }
 
-/// The way from the values of a column to bits.
+/// The encoding of the values of a column.
 #[derive(Clone, Debug)]
 pub struct Hashing {
     pub(in crate::encoder) format: Format,
@@ -65,7 +65,7 @@ pub(in crate::encoder) enum HashFunction {
     Blake,
 }
 
-/// A value that stands for none.
+/// The value that marks a missing value, and its replacement.
 #[derive(Clone, Debug)]
 pub(in crate::encoder) struct Missing {
     pub(in crate::encoder) sentinel: String,

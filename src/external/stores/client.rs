@@ -61,7 +61,7 @@ fn region(host: &str) -> &str {
     amazon.filter(|region| !region.is_empty()).unwrap_or(REGION)
 }
 
-/// Connects to one address alone.
+/// A resolver that knows one host and its address.
 #[derive(Debug)]
 struct Pinned {
     host: String,

@@ -1,4 +1,4 @@
-//! Which stores of other people may be asked.
+//! The stores of other providers that may be read from.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

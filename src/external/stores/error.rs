@@ -23,7 +23,7 @@ pub(super) fn no_file(path: &str) -> ExternalStoreError {
     ))
 }
 
-/// Maps the store's error for a request of the file.
+/// Maps a store's error about the file at `path`.
 pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Error) -> ExternalStoreError {
     use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
     let text = chain(error);

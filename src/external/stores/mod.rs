@@ -1,4 +1,4 @@
-//! Files in S3 stores of other people, read with the keys that came with the upload that names them.
+//! Files in S3 stores of other providers, read with the keys that came with the upload that names them.
 //!
 //! Only stores that the operator has [listed](ExternalEndpoints) are asked. A name is resolved once; the address that it
 //! has then is checked, and is the one that is connected to. Redirections are not followed, no proxy is asked, and a

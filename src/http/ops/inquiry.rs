@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_does_not_answer_is_asked_once_and_holds_up_nobody() {
+    async fn a_dependency_that_hangs_is_asked_once_and_delays_no_probe() {
         let (asked, may_answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let (count, gate) = (Arc::clone(&asked), Arc::clone(&may_answer));
         let inquiry = Inquiry::new(move || {

@@ -1,4 +1,4 @@
-//! Encodings on their way in: uploads are read as streams, checked, and laid out as rows.
+//! Reads uploads as streams, checks them, and writes their encodings as rows.
 //!
 //! [`json`] and [`binary`] turn the body of an upload into the **matrix** (`records` rows of
 //! `encoding_bytes` bytes, one after the other: exactly the binary upload format) and, with blocking, into

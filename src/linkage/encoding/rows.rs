@@ -45,7 +45,7 @@ impl<W: Write> Rows<W> {
         self.encoding_bytes
     }
 
-    /// Adds the encoding that `text` stands for, if `text` is in canonical form; whether it was.
+    /// Decodes `text` and appends the encoding; returns false if `text` is not canonical Base64.
     pub(super) fn push_canonical(&mut self, text: &[u8]) -> Result<bool, Error> {
         let start = self.pending.len();
         match base64::decode_strict(text, &mut self.pending) {
@@ -54,7 +54,7 @@ impl<W: Write> Rows<W> {
         }
     }
 
-    /// Adds the encoding that `text` stands for.
+    /// Decodes `text` and appends the encoding.
     pub(super) fn push(&mut self, text: &[u8]) -> Result<(), Error> {
         let start = self.pending.len();
         base64::decode(text, &mut self.pending).map_err(|_| Rejection::Base64 { record: self.records })?;

@@ -1,4 +1,4 @@
-//! Many sorted runs become one stream, without duplicates and without holding it.
+//! Merges sorted runs into one stream without duplicates, in bounded memory.
 
 use std::io::{self, Read, Write};
 

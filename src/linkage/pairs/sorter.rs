@@ -1,4 +1,4 @@
-//! Pairs in any order become one sorted run, in bounded memory.
+//! Sorts pairs into one run, in bounded memory.
 
 use std::io::Write;
 use std::mem;

@@ -1,4 +1,4 @@
-//! Records of all datasets numbered as one row: dataset 0 first.
+//! Numbers the records of all datasets consecutively, dataset 0 first.
 
 use super::Error;
 

@@ -1,4 +1,4 @@
-//! The solver's plainest form: what every faster one has to agree with.
+//! The reference form of the solver. Tests compare the faster forms with it.
 
 use std::collections::HashMap;
 

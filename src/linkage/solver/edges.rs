@@ -1,4 +1,4 @@
-//! Which pairs of records were seen.
+//! The set of pairs of records that were seen.
 
 use std::hint::black_box;
 

@@ -83,18 +83,18 @@ const STRIDE: usize = 1_000_003;
 /// A record as one of its group.
 #[derive(Clone, Copy)]
 struct Member<M> {
-    /// The next record of the group, round and round; itself when alone.
+    /// The next record in the circular list of the group; the record itself if it is alone.
     next: u32,
     /// The datasets that the group has records of.
     mask: M,
 }
 
-/// Any number of datasets.
+/// Solves for any number of datasets.
 ///
-/// Two groups merge with the last pair between them. So instead of counting, each pair that may still lead
-/// to a merger is remembered, and a new one is held against the others that there would have to be: mostly
-/// the first one asked for is missing, and that is all. A record that was in no pair yet is a group of
-/// its own, which says in one case what the definition says in three.
+/// Two groups merge when the last pair between them arrives. The solver does not count pairs: it stores each pair
+/// that may still lead to a merge, and checks a new pair against the others that the merge needs. Usually the first
+/// of these is missing, which ends the check. A record without a pair is a group of its own; this covers three cases
+/// of the definition in one.
 struct Solver<M> {
     datasets: Datasets,
     members: Vec<Member<M>>,

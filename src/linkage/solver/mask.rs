@@ -1,4 +1,4 @@
-//! Which datasets a group has records of, as bits: at most one record of each.
+//! The datasets of a group as a bit set. A group has at most one record of each dataset.
 
 /// Datasets that can be solved together.
 pub(super) const DATASETS_MAX: usize = 64 * WIDE_WORDS;

@@ -31,7 +31,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Deleted>, Error> {
     rows.map_err(unavailable)?.map(|row| row.map_err(unavailable)).collect()
 }
 
-/// Forgets those; of those that may still leave objects only if that is over.
+/// Deletes these tombstones. Those of what may still publish objects are kept unless `is_over`.
 pub(super) fn forget(connection: &Connection, these: &[Tombstone], is_over: bool) -> Result<(), Error> {
     let mut delete = connection
         .prepare_cached("DELETE FROM deleted WHERE digest = ?1 AND late <= ?2")

@@ -33,7 +33,7 @@ pub(in crate::objects) struct Directory {
     /// The root, and the file system on which projects are.
     places: [Place; 2],
     /// Directories below the root that are on disk together with all their parents. Directories are made and
-    /// removed by who holds the lock.
+    /// removed under the lock.
     durable: Mutex<HashSet<PathBuf>>,
 }
 

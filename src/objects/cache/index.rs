@@ -1,4 +1,4 @@
-//! Which copies there are, in the order of their last use, and the room that they take.
+//! The index of the cached copies: their order of last use, and the space that they take.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, FileTimes};

@@ -1,11 +1,11 @@
-//! Copies of objects that lie beyond this machine, kept so that what is read again need not come again.
+//! A cache of remote objects on the local disk. An object that is read again is not downloaded again.
 //!
-//! A copy is used only as long as the store says that the object is there with the same ETag, and only if its
-//! bytes still have the checksum that they had when they came. The copies together have a bound, and go when their
-//! object does: nothing that a project has had stays behind in them.
+//! A copy is used only while the store reports the same ETag, and only if its bytes have the checksum that was computed
+//! at the download. The size of the cache is limited. A copy is deleted with its object, so that no data of a deleted
+//! project stays in the cache.
 //!
-//! What this process writes is not kept on its way out. Most of it is read once, by whichever worker is free, and
-//! goes when the run ends; what is read again comes once.
+//! Objects that this process writes are not cached: most of them are read once, by any worker, and are deleted when the
+//! run ends.
 
 mod file;
 mod index;

@@ -131,7 +131,7 @@ impl Cache {
         match tempfile::Builder::new().prefix("partial-").tempfile_in(&self.directory) {
             Ok(partial) => Some((partial, head, room)),
             Err(error) => {
-                tracing::warn!("nothing can be kept in the object cache: {error}");
+                tracing::warn!("cannot write to the object cache: {error}");
                 None
             }
         }

@@ -1,4 +1,4 @@
-//! Stories of copies: what is read again, what is noticed, what goes and what stays.
+//! Tests of the cache: hits, damaged and stale copies, eviction, and removal.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
@@ -160,7 +160,7 @@ fn damage(path: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_read_again_does_not_come_again_not_even_after_a_restart() {
+async fn a_cached_object_is_not_downloaded_again_even_after_a_restart() {
     let place = Place::new();
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|byte| byte as u8).collect();
     place.put(&matrix(0), &bytes).await;
@@ -181,7 +181,7 @@ async fn what_is_read_again_does_not_come_again_not_even_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_may_read_copies() {
+async fn cached_copies_are_private_to_this_user() {
     let place = Place::new();
     place.put(&matrix(0), b"rows").await;
     read(&place.start(1_000), &matrix(0)).await;
@@ -260,7 +260,7 @@ async fn the_bound_is_kept_and_what_was_used_longest_ago_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_finds_no_room_is_read_all_the_same() {
+async fn an_object_without_room_in_the_cache_is_read_nevertheless() {
     let place = Place::new();
     place.put(&matrix(0), &[7; 5_000]).await;
     place.put(&matrix(1), &[8; 1_000]).await;
@@ -284,7 +284,7 @@ async fn what_finds_no_room_is_read_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_read_once_throws_out_nothing_that_is_read_again() {
+async fn an_object_that_is_read_once_evicts_none_that_is_read_again() {
     let place = Place::new();
     place.put(&matrix(0), &[0; 1_000]).await;
     for part in 0..4 {
@@ -302,7 +302,7 @@ async fn what_is_read_once_throws_out_nothing_that_is_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_the_same_at_once_waits_for_one_download() {
+async fn concurrent_readers_of_an_object_share_one_download() {
     let place = Place::new();
     place.put(&matrix(0), b"rows").await;
     let objects = place.start(10_000);

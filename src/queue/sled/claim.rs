@@ -45,7 +45,7 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
     }
 }
 
-/// Jobs taken and not handed over yet: when dropped, they go back.
+/// Jobs that were taken and not handed over yet. They are returned when this is dropped.
 struct Taken<'a> {
     shared: &'a Arc<Shared>,
     picked: Vec<Claimed>,

@@ -64,7 +64,7 @@ struct Committer<'a> {
     location: &'a StoreLocation,
     /// The names in the queue; only the committer needs them.
     ids: Ids,
-    /// The disk knows that no number beyond this was given out.
+    /// The bound, as the disk has it, on the numbers that were given out.
     bound: u64,
     group_commit_delay: Duration,
 }
@@ -400,7 +400,7 @@ fn living_slots(state: &QueueState, index: u32) -> (u64, Vec<u16>) {
 
 fn count_enqueued(state: &mut QueueState, head: &Head) {
     for run in &head.runs {
-        let queue = state.lanes.queue(&run.queue);
-        state.lanes.queue_mut(queue).enqueued.add(head.enqueued, usize::from(run.count));
+        let queue = state.scheduler.queue(&run.queue);
+        state.scheduler.queue_mut(queue).enqueued.add(head.enqueued, usize::from(run.count));
     }
 }

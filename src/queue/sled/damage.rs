@@ -1,4 +1,4 @@
-//! Every kind of damage to what lies at rest: nothing is lost in silence, and the queue opens.
+//! Tests of damaged stores: every loss is reported, and the queue opens.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -215,7 +215,7 @@ async fn a_queue_that_is_gone_is_begun_anew_or_refused() {
 
 /// A job whose hold is of the store before is another's by then, whatever its number was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_said_of_jobs_of_the_store_before_is_said_of_none() {
+async fn reports_about_jobs_of_an_earlier_store_change_nothing() {
     let folder = TempDir::new().unwrap();
     let fresh = Settings { expected: false, ..settings(OnDamage::Rebuild) };
     let broker = SledBroker::open(&folder.path().join("queue"), fresh, Entropy::seeded(0)).unwrap();

@@ -12,7 +12,7 @@ use crate::system::place::{self, Place};
 pub(super) struct Home([Place; 2]);
 
 impl Home {
-    /// That of a directory which is there.
+    /// Returns the home of an existing directory.
     pub(super) fn of(directory: &Path) -> Result<Self, Error> {
         let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
         let places = [Place::of(parent.unwrap_or(Path::new("."))), Place::on_file_system(directory)];

@@ -25,7 +25,7 @@ pub(super) fn stats(queue_state: &QueueState, now: Timestamp) -> Stats {
     let longest = longest_leases(queue_state);
     let age_ms = |since: Timestamp| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
     let mut stats = Stats::default();
-    for (index, queue) in (0..).zip(queue_state.lanes.queues()) {
+    for (index, queue) in (0..).zip(queue_state.scheduler.queues()) {
         let [ready, delayed, leased] = queue.counts;
         let figures = QueueStats {
             depth: ready + delayed + leased,
@@ -34,7 +34,7 @@ pub(super) fn stats(queue_state: &QueueState, now: Timestamp) -> Stats {
             leased,
             dead: queue_state.dead.count(&queue.name),
             paused: queue.paused,
-            oldest_ms: queue_state.lanes.oldest(index).filter(|_| ready > 0).map(age_ms),
+            oldest_ms: queue_state.scheduler.oldest(index).filter(|_| ready > 0).map(age_ms),
             longest_lease_ms: longest.get(&index).copied().map(age_ms),
             enqueued_per_second: queue.enqueued.per_second(now),
             acked_per_second: queue.acked.per_second(now),
@@ -51,7 +51,7 @@ fn longest_leases(queue_state: &QueueState) -> HashMap<u32, Timestamp> {
     for (address, hold) in queue_state.leases.iter().filter(|(_, hold)| !hold.cancelled) {
         if let Some(place) = queue_state.place_of(address) {
             let since = longest
-                .entry(queue_state.lanes.lane(queue_state.run_of(place).lane).queue)
+                .entry(queue_state.scheduler.lane(queue_state.run_of(place).lane).queue)
                 .or_insert(hold.since);
             *since = hold.since.min(*since);
         }
@@ -143,7 +143,7 @@ pub(super) async fn jobs(
     Ok(jobs)
 }
 
-/// Looks at some segments from this one; says where to go on.
+/// Searches some segments from `key` on; returns the key to continue from.
 fn find(queue_state: &QueueState, query: &JobQuery, key: u64, found: &mut Vec<Found>) -> Option<u64> {
     for (count, (index, segment)) in queue_state.segments.starting_at(key).enumerate() {
         if count == SEGMENTS_AT_ONCE || found.len() >= query.count {
@@ -160,8 +160,8 @@ fn find(queue_state: &QueueState, query: &JobQuery, key: u64, found: &mut Vec<Fo
 /// Whether these jobs are of the queue and the group that are asked for. A run whose jobs are all gone may have
 /// lost its lane, and is of none.
 fn is_of(queue_state: &QueueState, run: &Run, query: &JobQuery) -> bool {
-    let Some(lane) = queue_state.lanes.find_lane(run.lane) else { return false };
-    let queue = &queue_state.lanes.queues()[lane.queue as usize].name;
+    let Some(lane) = queue_state.scheduler.find_lane(run.lane) else { return false };
+    let queue = &queue_state.scheduler.queues()[lane.queue as usize].name;
     query.queue.as_ref().is_none_or(|name| name == queue)
         && query.group.as_ref().is_none_or(|group| *group == lane.group)
 }
@@ -183,10 +183,10 @@ fn describe(
         }
         State::Gone => return None,
     };
-    let lane = queue_state.lanes.lane(run.lane);
+    let lane = queue_state.scheduler.lane(run.lane);
     Some(Found {
         address,
-        queue: queue_state.lanes.queues()[lane.queue as usize].name.clone(),
+        queue: queue_state.scheduler.queues()[lane.queue as usize].name.clone(),
         group: lane.group.clone(),
         priority: lane.priority,
         state,

@@ -1,11 +1,11 @@
 //! The embedded queue: one process, one directory, sled underneath.
 //!
-//! Callers change a book in memory; a committer, a thread of its own, writes what has piled up in one batch
-//! with one sync, and then answers all who wait for it. Names and payloads stay on the disk, many jobs to a
-//! value; two bytes a job and an index of nine are kept in memory.
+//! Callers change the state in memory. A thread, the committer, writes all pending changes as one batch with one sync,
+//! and then answers the callers. Names and payloads stay on the disk, many jobs to a value; memory holds two bytes a job
+//! and an index of nine.
 //!
-//! New jobs are seen by claims, and known as duplicates, only once they are on the disk. Everything else is
-//! seen at once and answered once it is on the disk; what was seen but is lost in a crash is done again.
+//! A new job can be claimed, and is known as a duplicate, only once it is on the disk. Every other change has effect at
+//! once and is answered once it is on the disk; if a crash loses it before, it is repeated.
 
 mod settings;
 mod engine;

@@ -31,7 +31,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 /// Longest time to open a store; after it the store counts as damaged.
 const OPEN_MAX: Duration = Duration::from_mins(2);
-/// A store that so many tries have not opened, on a disk that takes what is written, cannot be read.
+/// Failed attempts to open a store after which it counts as damaged, on a disk that accepts writes.
 const ATTEMPTS_MAX: u32 = 10;
 
 /// A new store numbers its segments from anywhere below this many bits.
@@ -218,6 +218,6 @@ impl QueueState {
             }
         }
         self.leases.count_on_from(&old.leases);
-        self.lanes.keep_meters_of(&mut old.lanes);
+        self.scheduler.keep_meters_of(&mut old.scheduler);
     }
 }

@@ -1,4 +1,4 @@
-//! The stories on sled, and what only sled can show.
+//! The conformance list on sled, and tests of what is special about sled.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -260,7 +260,7 @@ async fn a_store_that_fails_is_opened_again_and_who_holds_a_job_keeps_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_holds_a_job_keeps_it_though_the_store_has_it_delayed() {
+async fn a_lease_survives_a_store_that_has_its_job_delayed() {
     let folder = Folder::new();
     let broker = folder.broker.as_ref().unwrap();
     broker.enqueue(&[NewJob { not_before: Some(at(10)), ..job("a") }], at(0)).await.unwrap();

@@ -46,7 +46,7 @@ impl BodyEncoding {
         Ok(out)
     }
 
-    /// Says that the body is at its end; returns the headers behind it, if it was decoded here.
+    /// Ends the body; returns its trailers if the body was decoded here.
     ///
     /// # Errors
     /// `IncompleteBody`.

@@ -1,4 +1,4 @@
-//! Between the words of buckets and those of S3.
+//! Converts between the types of buckets and those of S3.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -255,7 +255,7 @@ impl Stream for Sized {
                 self.left = self.left.saturating_sub(bytes.len() as u64);
             }
             Some(next.map_err(|error| {
-                tracing::error!("an object cannot be read on: {error}");
+                tracing::error!("reading an object failed part-way: {error}");
                 error.into()
             }))
         })

@@ -19,7 +19,7 @@ use crate::buckets::{
     Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsPage, UploadsQuery,
 };
 
-/// The checksum that the parts of an upload are to have.
+/// The checksum algorithm that the parts of an upload must use.
 pub(super) struct PartHash(pub(super) Option<Algorithm>);
 
 impl Service {

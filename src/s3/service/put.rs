@@ -88,7 +88,7 @@ fn broken(error: &StdError) -> S3Error {
     } else if reason.contains("ChunkTooLarge") {
         s3_error!(InvalidRequest, "A chunk of the body is too large; send it in smaller chunks.")
     } else {
-        tracing::debug!("a body broke off: {reason}");
+        tracing::debug!("a request body ended early: {reason}");
         s3_error!(IncompleteBody, "The body is not of the declared length or form.")
     }
 }

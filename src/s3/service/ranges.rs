@@ -1,4 +1,4 @@
-//! Which bytes of an object are asked for.
+//! The requested byte range of an object.
 
 use std::ops::Range;
 

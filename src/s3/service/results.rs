@@ -119,7 +119,9 @@ impl Stream for SyncStream {
         let next = self.0.get_mut().poll_next_unpin(context);
         next.map(|next| {
             next.map(|piece| {
-                piece.inspect_err(|error| tracing::error!("an object cannot be read on: {}", chain(error)))
+                piece.inspect_err(|error| {
+                    tracing::error!("reading an object failed part-way: {}", chain(error))
+                })
             })
         })
     }

@@ -17,8 +17,9 @@ use signed::Signed;
 
 /// The longest a presigned URL may be good for, in seconds: a week.
 const EXPIRES_MAX: u32 = 604_800;
-/// Refuses a request whose signature is not of version 4, does not cover what it should, or is for another service;
-/// and what would be ignored otherwise. Writes the moment of signing where `s3s` reads it.
+
+/// Rejects a request whose signature is not version 4, does not cover the required headers, or is for another service;
+/// rejects features that `s3s` would ignore. Writes the time of signing into the header that `s3s` reads.
 pub(super) fn check(request: &mut Parts) -> S3Result<()> {
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
         form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes()).collect();
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_ignored_is_refused() {
+    fn request_features_that_would_be_ignored_are_rejected() {
         let not = Some("NotImplemented".to_owned());
         assert_eq!(refused("PUT", "/b/k", &[("x-amz-server-side-encryption-customer-key", "k")]), not);
         assert_eq!(refused("PUT", "/b/k", &[("x-amz-tagging", "a=b")]), not);

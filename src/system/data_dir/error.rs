@@ -12,7 +12,7 @@ pub(super) const FORMAT: u32 = 1;
 /// An error that makes the data directory unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another process has it.
+    /// Another process uses the directory.
     #[error(
         "the data directory {} is in use by process {holder}; stop that process, or give another directory with --data-dir",
         path.display()

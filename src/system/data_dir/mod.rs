@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systems_put_into_a_fresh_volume_is_no_stranger() {
+    fn files_that_systems_put_into_a_fresh_volume_are_allowed() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
             "lost+found",

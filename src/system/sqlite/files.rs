@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_in_a_log_without_a_name_is_put_into_the_file() {
+    async fn an_unlinked_log_is_written_into_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("words.db");
         let database = Database::open(&path, "words", SCHEMA).unwrap();

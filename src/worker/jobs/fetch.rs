@@ -17,7 +17,7 @@ use crate::worker::context::JobContext;
 
 /// The largest encoding that is read at all, in bytes; which of them the project takes is judged later.
 const ENCODING_BYTES_MAX: u32 = 4_096;
-/// Bytes of a matrix for each byte of JSON at most: short encodings are filled up, but not without end.
+/// Limit on the bytes of a matrix for each byte of JSON: short encodings are padded, but not without end.
 const GROWTH_MAX: u64 = 64;
 
 /// Reads the files once, as streams, and publishes a matrix and block entries.

@@ -21,7 +21,7 @@ pub(super) async fn work(context: &JobContext, active: &ActiveJob, chore: Chore)
         let now = Clock::system().now().min(Clock::system().steady());
         let stale = context.objects.remove_stale(now, STALE).await?;
         if stale > 0 {
-            tracing::warn!(files = stale, "files that were left behind are removed");
+            tracing::warn!(files = stale, "removing files that were left behind");
         }
         for project in context.objects.projects().await? {
             if active.cause().is_some() {

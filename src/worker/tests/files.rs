@@ -71,7 +71,7 @@ async fn short_encodings_in_json_are_filled_up_and_blocks_come_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_used_is_refused_by_the_name_its_owner_knows() {
+async fn an_unusable_file_is_rejected_by_the_name_that_its_owner_gave() {
     let good = [("hash-count", "2"), ("hash-size", "8")];
     for (name, bytes, metadata, complaint) in [
         ("absent", None, &good[..], "there is no uploaded file `e.bin`"),

@@ -1,4 +1,4 @@
-//! A crew at work: what it claims, what it says, and when it stops.
+//! The worker: which jobs it claims, what it reports, and when it stops.
 
 use std::time::Duration;
 

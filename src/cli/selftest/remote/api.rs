@@ -262,7 +262,7 @@ impl Run<'_> {
     }
 }
 
-/// Describes an answer with another status than expected: `what` was asked for.
+/// Describes an answer with an unexpected status. `what` names the request.
 pub(super) async fn refusal(what: &str, answer: Response) -> Wrong {
     let status = answer.status();
     let body = answer.bytes().await.unwrap_or_default();

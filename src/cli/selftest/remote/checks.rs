@@ -56,7 +56,7 @@ impl Check {
     }
 }
 
-/// The server's version, once it answers like this API.
+/// Checks that the server answers like this API; returns its version.
 pub(super) async fn version(api: &Api) -> Result<String, Wrong> {
     let status = api.ask(api.request(Method::GET, "/status", ""), 200, "GET /status").await?;
     if status["status"] != "ok" || !status["project_count"].is_u64() {

@@ -1,4 +1,4 @@
-//! The rules that the shape of a schema is made of.
+//! The rules for the members of a schema.
 
 use std::cell::RefCell;
 

@@ -57,7 +57,7 @@ pub(super) fn name<R: Read, W: Write>(
 /// The records that have a key, so that none has two; in compressed form, since keys come in any order.
 pub(super) struct Keyed {
     records: RoaringBitmap,
-    /// Keys must be below this.
+    /// The exclusive upper bound of keys.
     bound: u32,
 }
 

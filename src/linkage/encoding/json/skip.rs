@@ -24,7 +24,7 @@ impl<R: Read> Tokens<R> {
         }
     }
 
-    /// Consumes a plain value, or the opening of an array or object: then how that closes.
+    /// Consumes a plain value, or the opening of an array or object; returns the closing bracket of the latter.
     fn enter_or_skip(&mut self) -> Result<Option<u8>, Error> {
         match self.peek()? {
             b'{' => {

@@ -446,7 +446,7 @@ fn keys_of_blocks_are_record_numbers() {
 }
 
 #[test]
-fn what_is_wrong_with_a_record_is_said_by_its_number() {
+fn an_invalid_record_is_reported_by_its_number() {
     for (text, expected) in [
         (r#"{"clks":["AAAA","AAAAAAAA"]}"#, Rejection::Ragged { record: 1, expected: 3, found: 6 }),
         (r#"{"clks":["AAAA",""]}"#, Rejection::NoBytes { record: 1 }),
@@ -517,7 +517,7 @@ fn only_strict_json_is_read() {
 }
 
 #[test]
-fn what_is_broken_in_a_skipped_text_is_named_by_its_own_place() {
+fn invalid_json_in_a_skipped_text_is_reported_at_its_own_offset() {
     for (text, place) in [
         (&b"{\"x\":\"ab\xbfc\"}"[..], 8),
         (b"{\"x\":\"ab\xe2\x82\"}", 8),

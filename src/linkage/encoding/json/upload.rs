@@ -107,7 +107,7 @@ impl Member {
 }
 
 /// The form of a member.
-enum Given<T> {
+enum Content<T> {
     Inline(T),
     External(FileRef),
 }
@@ -118,8 +118,8 @@ struct Reader<R, M, E> {
     entries: Entries<E>,
     expected: Expected,
     shape: Option<Shape>,
-    encodings: Option<Given<()>>,
-    blocks: Option<Given<Keyed>>,
+    encodings: Option<Content<()>>,
+    blocks: Option<Content<Keyed>>,
 }
 
 impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
@@ -141,10 +141,10 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
         self.check_shape(shape)?;
         self.shape = Some(shape);
         self.encodings = Some(if self.tokens.peek()? == b'{' && shape == Shape::Encodings {
-            Given::External(reference::read(&mut self.tokens, ENCODINGS)?)
+            Content::External(reference::read(&mut self.tokens, ENCODINGS)?)
         } else {
             self.array(shape)?;
-            Given::Inline(())
+            Content::Inline(())
         });
         self.check_mixture()
     }
@@ -172,8 +172,8 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
     /// Encodings are inline exactly when blocks are, as far as both are known.
     fn check_mixture(&self) -> Result<(), Error> {
         match (&self.encodings, &self.blocks) {
-            (Some(Given::Inline(())), Some(Given::External(_)))
-            | (Some(Given::External(_)), Some(Given::Inline(_))) => Err(Rejection::Mixed.into()),
+            (Some(Content::Inline(())), Some(Content::External(_)))
+            | (Some(Content::External(_)), Some(Content::Inline(_))) => Err(Rejection::Mixed.into()),
             _ => Ok(()),
         }
     }
@@ -232,7 +232,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
     }
 
     /// An object of record numbers, or a reference: its members tell.
-    fn blocks_object(&mut self) -> Result<Given<Keyed>, Error> {
+    fn blocks_object(&mut self) -> Result<Content<Keyed>, Error> {
         if self.tokens.peek()? != b'{' {
             let offset = self.tokens.offset();
             return Err(Rejection::WrongType { member: BLOCKS, offset, expected: "an object" }.into());
@@ -257,18 +257,18 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
             }
         }
         if reference.is_begun() {
-            return Ok(Given::External(reference.finish(BLOCKS)?));
+            return Ok(Content::External(reference.finish(BLOCKS)?));
         }
         if !any_record {
             return Err(Rejection::Empty { member: BLOCKS }.into());
         }
-        Ok(Given::Inline(keyed))
+        Ok(Content::Inline(keyed))
     }
 
     /// Keys of `blocks` must be below this, as far as is known by now.
     fn key_bound(&self) -> u32 {
         match self.encodings {
-            Some(Given::Inline(())) => self.rows.records(),
+            Some(Content::Inline(())) => self.rows.records(),
             _ => self.expected.records_max,
         }
     }
@@ -282,15 +282,15 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
             return Err(Rejection::BlocksMissing.into());
         }
         match (encodings, self.blocks.take()) {
-            (Given::External(encodings), Some(Given::External(blocks))) => {
+            (Content::External(encodings), Some(Content::External(blocks))) => {
                 Ok(Received::External { encodings, blocks: Some(blocks) })
             }
-            (Given::External(encodings), _) => Ok(Received::External { encodings, blocks: None }),
-            (Given::Inline(()), Some(Given::Inline(keyed))) => {
+            (Content::External(encodings), _) => Ok(Received::External { encodings, blocks: None }),
+            (Content::Inline(()), Some(Content::Inline(keyed))) => {
                 keyed.check(self.rows.records())?;
                 self.finish_inline(has_blocks)
             }
-            (Given::Inline(()), _) => self.finish_inline(has_blocks),
+            (Content::Inline(()), _) => self.finish_inline(has_blocks),
         }
     }
 

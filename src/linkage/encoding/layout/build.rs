@@ -1,4 +1,4 @@
-//! Making an index: one pass over the matrix, one external sort of the block entries.
+//! Builds an index: one pass over the matrix, one external sort of the block entries.
 
 use std::io::{Read, Write};
 
@@ -114,7 +114,7 @@ impl Blocks {
         Ok(Self { records, current: None, directory, ids })
     }
 
-    /// All records in the default block.
+    /// Puts all records into the default block.
     fn push_all_records(&mut self) -> Result<(), Error> {
         if self.records == 0 {
             return Ok(());

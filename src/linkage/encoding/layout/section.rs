@@ -14,7 +14,7 @@ pub(in crate::linkage) struct Section {
 }
 
 impl Section {
-    /// An empty section.
+    /// Creates an empty section.
     pub(in crate::linkage) fn create(scratch: &dyn Scratch) -> Result<Self, Error> {
         let file = BufWriter::with_capacity(64 << 10, scratch.file().map_err(Error::Scratch)?);
         Ok(Self { file, hasher: crc32fast::Hasher::new(), items: 0 })
@@ -27,7 +27,7 @@ impl Section {
         self.file.write_all(item).map_err(Error::Scratch)
     }
 
-    /// Items so far.
+    /// Returns the number of items so far.
     pub(in crate::linkage) const fn items(&self) -> u64 {
         self.items
     }

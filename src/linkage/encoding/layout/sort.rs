@@ -1,4 +1,4 @@
-//! Block entries in order, in bounded memory: sorted runs in a temporary file, merged.
+//! Sorts block entries in bounded memory: sorted runs in a temporary file, merged.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! Checking a matrix piece by piece, each piece once.
+//! Verifies a matrix piece by piece, each piece once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,4 @@
-//! Making a plan: the directories of all datasets, merged block by block.
+//! Builds a plan: merges the directories of all datasets, block by block.
 
 use std::io::{Read, Write};
 use std::num::NonZeroU64;

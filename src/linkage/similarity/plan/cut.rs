@@ -1,4 +1,4 @@
-//! Cutting a large comparison in a grid.
+//! Cuts a large comparison into a grid.
 
 use super::Entry;
 

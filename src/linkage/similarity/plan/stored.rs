@@ -1,4 +1,4 @@
-//! From what a plan names to rows at hand.
+//! Resolves the entries of a plan to rows of stored datasets.
 
 use super::Entry;
 use crate::linkage::encoding::layout::{Index, RowIds, Span};

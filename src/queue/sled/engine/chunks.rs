@@ -6,8 +6,9 @@
 
 use ::sled::IVec;
 
-/// Values a leaf may have, and what it needs beside them.
+/// The most values of a leaf.
 const LEAF_VALUES_MAX: usize = 20;
+/// Bytes that a leaf takes beside its values.
 const LEAF_OVERHEAD_BYTES: usize = 2 << 10;
 
 /// The size of a chunk, in bytes.

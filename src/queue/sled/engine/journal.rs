@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_committed_is_found_again() {
+    fn committed_records_are_found_after_reopening() {
         let directory = TempDir::new().unwrap();
         assert!(found(directory.path(), 0).is_empty());
         written(directory.path(), 1, 3);

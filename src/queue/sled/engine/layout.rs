@@ -91,7 +91,7 @@ pub(in crate::queue::sled) struct Head {
     pub(in crate::queue::sled) runs: Vec<HeadRun>,
     /// A fingerprint for each job, in order.
     pub(in crate::queue::sled) prints: Vec<u64>,
-    /// Slots that wait for a moment, in order.
+    /// Slots of delayed jobs with the time at which each becomes ready, in order.
     pub(in crate::queue::sled) delays: Vec<(u16, Timestamp)>,
 }
 

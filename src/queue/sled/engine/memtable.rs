@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_and_went_leaves_no_trace() {
+    fn a_key_that_was_written_and_removed_leaves_no_trace() {
         let mut table = Memtable::default();
         table.apply(put("a", true));
         table.apply(put("a", false));

@@ -1,4 +1,4 @@
-//! Cutting jobs into segments.
+//! Packs jobs into segments.
 
 use std::cmp::Reverse;
 

@@ -174,7 +174,7 @@ impl Drop for Tree {
         // in the commit log.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
             tracing::warn!(
-                "the queue's store was closed before it had everything: {}",
+                "the queue's store was closed before all writes were on the disk: {}",
                 panic_text(panic.as_ref())
             );
         }

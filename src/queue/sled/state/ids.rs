@@ -1,4 +1,4 @@
-//! Which names are in the queue: nine bytes a job.
+//! The index of the names in the queue: nine bytes a job.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -30,14 +30,13 @@ impl QueueState {
     /// Hands out jobs, if there are any.
     pub(in crate::queue::sled) fn pick(&mut self, claim: &Claim, now: Timestamp) -> Vec<Claimed> {
         self.advance(now);
-        let found = claim
-            .queues
-            .iter()
-            .filter_map(|share| self.lanes.find_queue(&share.queue).map(|queue| (queue, share.weight.get())));
+        let found = claim.queues.iter().filter_map(|share| {
+            self.scheduler.find_queue(&share.queue).map(|queue| (queue, share.weight.get()))
+        });
         let shares: Vec<(u32, u32)> = found.collect();
         let mut picked = Vec::new();
         while picked.len() < claim.count
-            && let Some(queue) = self.lanes.turn(&shares)
+            && let Some(queue) = self.scheduler.turn(&shares)
         {
             let next = self.next_of(queue, now);
             picked.extend(next.map(|(place, ready)| self.hand_out(place, ready, claim.lease, now)));
@@ -48,7 +47,7 @@ impl QueueState {
     /// The next job of a queue, and when it came to be ready; one that the process was stopped at too often dies instead.
     fn next_of(&mut self, queue: u32, now: Timestamp) -> Option<(Place, Timestamp)> {
         loop {
-            let range = self.lanes.take(queue)?;
+            let range = self.scheduler.take(queue)?;
             let place = Place { segment: range.segment, slot: range.first };
             let segment = self.segments.get_if(range.segment, range.tag);
             let Some(slot) = segment.map(|segment| segment.slots[usize::from(place.slot)]) else { continue };
@@ -72,8 +71,8 @@ impl QueueState {
         self.set_state(place, State::Held);
         self.mark_dirty(place);
         let (fence, until) = self.leases.grant(address, length, now);
-        let lane = self.lanes.lane(self.run_of(place).lane);
-        let queue = self.lanes.queues()[lane.queue as usize].name.clone();
+        let lane = self.scheduler.lane(self.run_of(place).lane);
+        let queue = self.scheduler.queues()[lane.queue as usize].name.clone();
         let enqueued = self.segments.get(place.segment).enqueued;
         Claimed { address, fence, until, attempt, enqueued, ready, queue, group: lane.group.clone() }
     }
@@ -117,7 +116,7 @@ impl QueueState {
             _ => {}
         }
         if let Some(place) = self.living(address) {
-            self.lanes.queue_of(self.run_of(place).lane).acked.add(now, 1);
+            self.scheduler.queue_of(self.run_of(place).lane).acked.add(now, 1);
             self.finish(place);
         }
         Acked::Done
@@ -150,7 +149,7 @@ impl QueueState {
         }
         let place = self.living(address).ok_or_else(lost)?;
         let (slot, run) = (self.segments.slot(place), self.run_of(place));
-        self.lanes.queue_of(run.lane).failed.add(now, 1);
+        self.scheduler.queue_of(run.lane).failed.add(now, 1);
         if Self::is_exhausted(slot, run.attempts_max) {
             self.dead_letter(place, reason.to_owned(), now);
             return Ok(Redelivery::Dead);
@@ -193,7 +192,7 @@ impl QueueState {
 
     fn places_of(&self, group: &Group) -> Vec<Place> {
         let mut places = Vec::new();
-        let lanes = self.lanes.of_group(group);
+        let lanes = self.scheduler.of_group(group);
         if lanes.is_empty() {
             return places;
         }
@@ -226,8 +225,8 @@ impl QueueState {
 
     /// Stops or restarts handing out from a queue.
     pub(in crate::queue::sled) fn set_paused(&mut self, queue: &QueueName, paused: bool) {
-        let index = self.lanes.queue(queue);
-        self.lanes.queue_mut(index).paused = paused;
+        let index = self.scheduler.queue(queue);
+        self.scheduler.queue_mut(index).paused = paused;
         self.pending.add_key(Tag::Paused.named(queue.as_str()), paused);
     }
 }

@@ -36,8 +36,8 @@ pub(in crate::queue::sled) fn read(
     for entry in store.scan(Tag::Paused) {
         let (key, _) = entry?;
         let name = std::str::from_utf8(&key[1..]).map_err(|_| damaged())?;
-        let queue = state.lanes.queue(&name.into());
-        state.lanes.queue_mut(queue).paused = true;
+        let queue = state.scheduler.queue(&name.into());
+        state.scheduler.queue_mut(queue).paused = true;
     }
     Ok(Opened { state: Some(state), ids, bound })
 }

@@ -44,7 +44,7 @@ impl Ended {
 #[derive(Debug)]
 pub(in crate::queue::sled) struct QueueState {
     pub(in crate::queue::sled) segments: Segments,
-    pub(in crate::queue::sled) lanes: Scheduler,
+    pub(in crate::queue::sled) scheduler: Scheduler,
     pub(in crate::queue::sled) leases: Leases,
     pub(in crate::queue::sled) dead: DeadLetters,
     pub(in crate::queue::sled) pending: PendingWrites,
@@ -71,7 +71,7 @@ impl QueueState {
     ) -> Self {
         Self {
             segments: Segments::default(),
-            lanes: Scheduler::default(),
+            scheduler: Scheduler::default(),
             leases: Leases::new(entropy),
             dead: DeadLetters::default(),
             pending: PendingWrites::new(work),
@@ -112,12 +112,12 @@ impl QueueState {
             let lane = if live == 0 {
                 NO_LANE
             } else {
-                let queue = self.lanes.queue(&run.queue);
-                self.lanes.find_or_make(queue, run.priority, &run.group)
+                let queue = self.scheduler.queue(&run.queue);
+                self.scheduler.find_or_make(queue, run.priority, &run.group)
             };
             let entry = Run { first: first as u16, count: run.count, lane, attempts_max: run.attempts_max };
             if live > 0 {
-                self.lanes.add_live(lane, live as u64);
+                self.scheduler.add_live(lane, live as u64);
             }
             runs.push(entry);
             first += usize::from(run.count);
@@ -156,13 +156,14 @@ impl QueueState {
             let mut first = run.first;
             for same in slots.chunk_by(|left, right| left.state == right.state) {
                 let (state, count) = (same[0].state, same.len() as u16);
-                if let Some(jobs) =
-                    (state != State::Gone).then(|| self.lanes.queue_of(run.lane).count_mut(state)).flatten()
+                if let Some(jobs) = (state != State::Gone)
+                    .then(|| self.scheduler.queue_of(run.lane).count_mut(state))
+                    .flatten()
                 {
                     *jobs += u64::from(count);
                 }
                 if state == State::Ready {
-                    self.lanes.push_back(
+                    self.scheduler.push_back(
                         run.lane,
                         SlotRange { segment: index, tag, first, count, since, ready: since },
                     );
@@ -198,7 +199,7 @@ impl QueueState {
         let lane = self.run_of(place).lane;
         let slot = self.segments.slot_mut(place);
         let before = std::mem::replace(&mut slot.state, state);
-        let queue = self.lanes.queue_of(lane);
+        let queue = self.scheduler.queue_of(lane);
         if let Some(jobs) = queue.count_mut(before) {
             *jobs -= 1;
         }
@@ -213,7 +214,7 @@ impl QueueState {
                 self.lapses.remove(&place);
             }
             self.segments.get_mut(place.segment).live -= 1;
-            self.lanes.drop_live(lane);
+            self.scheduler.drop_live(lane);
         }
     }
 
@@ -235,7 +236,7 @@ impl QueueState {
     pub(in crate::queue::sled) fn put_first(&mut self, place: Place, ready: Timestamp) {
         self.set_state(place, State::Ready);
         let (lane, range) = self.range_of(place, ready);
-        self.lanes.push_front(lane, range);
+        self.scheduler.push_front(lane, range);
     }
 
     fn range_of(&self, place: Place, ready: Timestamp) -> (u32, SlotRange) {
@@ -263,11 +264,11 @@ impl QueueState {
     pub(in crate::queue::sled) fn dead_letter(&mut self, place: Place, reason: String, now: Timestamp) {
         let (address, run, slot) = (self.address_of(place), self.run_of(place), self.segments.slot(place));
         let sequence = self.number();
-        let lane = self.lanes.lane(run.lane);
+        let lane = self.scheduler.lane(run.lane);
         self.pending.add_dead_letter(NewDeadLetter {
             sequence,
             address,
-            queue: self.lanes.queues()[lane.queue as usize].name.clone(),
+            queue: self.scheduler.queues()[lane.queue as usize].name.clone(),
             group: lane.group.clone(),
             priority: lane.priority,
             attempts: slot.attempts,
@@ -312,7 +313,7 @@ impl QueueState {
         } else {
             self.set_state(place, State::Ready);
             let (lane, range) = self.range_of(place, until);
-            self.lanes.push_back(lane, range);
+            self.scheduler.push_back(lane, range);
         }
         self.mark_dirty(place);
     }
@@ -321,7 +322,7 @@ impl QueueState {
     /// [`LAPSES_PER_ATTEMPT`] counts as an attempt.
     fn abandon(&mut self, place: Place, until: Timestamp, now: Timestamp) {
         let (slot, run) = (self.segments.slot(place), self.run_of(place));
-        self.lanes.queue_of(run.lane).failed.add(now, 1);
+        self.scheduler.queue_of(run.lane).failed.add(now, 1);
         let lapses = self.lapses.entry(place).or_default();
         *lapses += 1;
         if *lapses < LAPSES_PER_ATTEMPT {

@@ -16,7 +16,7 @@ const AGING: Duration = Duration::from_secs(10);
 /// The stride of a queue of weight 1.
 const STRIDE: u64 = 1 << 20;
 
-/// Jobs in a row of one segment that were ready when they were put here; some may have left since.
+/// Consecutive jobs of one segment that were ready when they were added; some may have left since.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::queue::sled) struct SlotRange {
     pub(in crate::queue::sled) segment: u32,
@@ -110,7 +110,7 @@ impl Scheduler {
         queue
     }
 
-    /// Keeps what was counted before.
+    /// Takes over the meters of the scheduler that this one replaces.
     pub(in crate::queue::sled) fn keep_meters_of(&mut self, before: &mut Self) {
         for old in before.queues.drain(..) {
             let index = self.queue(&old.name);

@@ -1,5 +1,6 @@
 //! The coordinator's side of the workers: claims, heartbeats and reports.
 
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::cleanup::is_due;
@@ -22,7 +23,8 @@ pub struct Assignment {
 }
 
 /// A secret that a worker gets with a lease. It is stored with the project alone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Secret {
     /// The chance behind a run's permutations.
     Seed(Seed),

@@ -16,6 +16,12 @@ pub enum Error {
     /// The queue failed.
     #[error("cannot use the queue")]
     Queue(#[from] queue::Error),
+    /// No API node has answered a worker.
+    #[error("no api node answers: {0}")]
+    Unreachable(String),
+    /// An API node rejects what a worker sends. Another try gets the same answer.
+    #[error("the api node rejects it: {0}")]
+    Rejected(String),
 }
 
 impl Error {
@@ -26,6 +32,7 @@ impl Error {
             Self::Metadata(
                 metadata::Error::Unavailable(_) | metadata::Error::Full(_) | metadata::Error::Busy
             ) | Self::Queue(queue::Error::Storage(_))
+                | Self::Unreachable(_)
         )
     }
 }

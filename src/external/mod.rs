@@ -9,7 +9,7 @@ mod upload_bucket;
 pub use credentials::{CredentialError, CredentialIssuer, Grant, Permission, TemporaryCredentials};
 pub use stores::{Endpoint as ExternalEndpoint, ExternalEndpoints, ExternalStoreError, ExternalStores};
 pub use token_service::{TokenService, TokenSettings};
-pub use upload_bucket::{ClientFile, UploadBucket};
+pub use upload_bucket::{ClientFile, FilePiece, UploadBucket};
 
 /// The places of files that uploads name. Cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{Attribute, GetResult, ObjectStore, ObjectStoreExt};
+use object_store::{Attribute, GetOptions, GetResult, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
 use crate::buckets::BucketStore;
 use crate::model::ProjectId;
-use crate::objects::{Chunks, Error, keys};
+use crate::objects::{Chunks, Error, Found, keys};
+use crate::runtime::clock::Timestamp;
 use crate::runtime::coding::{self, UnknownCoding};
 
 /// Limit on the expansion of a file with a content coding; more would fill a disk.
@@ -35,6 +36,16 @@ pub struct ClientFile {
     metadata: BTreeMap<String, String>,
     chunks: Chunks,
     runtime: Handle,
+}
+
+/// A piece of a file of a client.
+pub struct FilePiece {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The file as a whole.
+    pub found: Found,
+    /// Its user metadata, each name after `meta-`, and its `coding`.
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl UploadBucket {
@@ -68,6 +79,34 @@ impl UploadBucket {
         let found = self.store.get(&path(key)?).await;
         let found = found.map_err(|error| Error::from_store(&keys::client_file(key), error))?;
         Ok(ClientFile::new(found, self.runtime.clone(), Error::from))
+    }
+
+    /// Reads some bytes of a file, fewer at its end, and its attributes.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Storage`].
+    pub async fn piece(&self, key: &str, from: u64, bytes: u64) -> Result<FilePiece, Error> {
+        let (path, missing) = (path(key)?, |error| Error::from_store(&keys::client_file(key), error));
+        let head = self.store.get_opts(&path, GetOptions { head: true, ..GetOptions::default() });
+        let head = head.await.map_err(missing)?;
+        let etag = head.meta.e_tag.clone().unwrap_or_default().trim_matches('"').to_owned();
+        let modified = Timestamp::from_micros(head.meta.last_modified.timestamp_micros());
+        let found = Found { size: head.meta.size, modified, etag };
+        let mut attributes = BTreeMap::new();
+        for (name, value) in &head.attributes {
+            match name {
+                Attribute::Metadata(name) => _ = attributes.insert(format!("meta-{name}"), value.to_string()),
+                Attribute::ContentEncoding => _ = attributes.insert("coding".to_owned(), value.to_string()),
+                _ => {}
+            }
+        }
+        let end = found.size.min(from.saturating_add(bytes));
+        let bytes = if end > from {
+            self.store.get_range(&path, from..end).await.map_err(missing)?
+        } else {
+            Bytes::new()
+        };
+        Ok(FilePiece { bytes, found, attributes })
     }
 
     /// Removes a file; no error if there is none.

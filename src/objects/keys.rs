@@ -187,6 +187,19 @@ pub(super) fn noted(text: &str) -> Key {
     Key(text.to_owned())
 }
 
+/// Returns the key that is spelled `text`, if it is that of an object of a project.
+pub fn of_project(text: &str) -> Option<Key> {
+    let rest = text.strip_prefix("projects/")?;
+    let is_plain = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with('.')
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
+    };
+    rest.split('/').all(is_plain).then(|| Key(text.to_owned()))
+}
+
 /// A file of a client, in the bucket that clients upload to.
 pub(crate) fn client_file(path: &str) -> Key {
     Key(path.to_owned())

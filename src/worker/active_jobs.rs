@@ -1,6 +1,7 @@
 //! The jobs that this worker executes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,8 @@ pub(super) enum Cause {
     Draining,
     /// The job has exceeded its deadline.
     Overdue,
+    /// The source of jobs was out of reach for the length of a lease: another worker may hold the job.
+    Expired,
 }
 
 /// A job that is being executed.
@@ -38,6 +41,8 @@ pub(super) struct ActiveJob {
     watch: OnceLock<Stopwatch>,
     /// Milliseconds of that time in which the process was paused.
     paused_ms: AtomicU64,
+    /// Milliseconds from the claim to the latest answer to a heartbeat.
+    heard_ms: AtomicU64,
     /// Units of work that are done, and in all; each kind of job has its own unit.
     pub(super) done: AtomicU64,
     pub(super) total: AtomicU64,
@@ -52,6 +57,7 @@ impl ActiveJob {
             taken: Stopwatch::start(),
             watch: OnceLock::new(),
             paused_ms: AtomicU64::new(0),
+            heard_ms: AtomicU64::new(0),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
         }
@@ -92,6 +98,16 @@ impl ActiveJob {
         self.paused_ms.fetch_add(pause.as_millis() as u64, Ordering::Relaxed);
     }
 
+    /// Notes that a heartbeat was answered.
+    pub(super) fn was_heard(&self) {
+        self.heard_ms.store(self.taken.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Returns the time since a heartbeat was answered last, or since the claim.
+    pub(super) fn unheard(&self) -> Duration {
+        self.taken.elapsed().saturating_sub(Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)))
+    }
+
     /// Returns the flag that the job polls.
     pub(super) const fn cancelled(&self) -> &AtomicBool {
         &self.cancelled
@@ -123,6 +139,16 @@ impl ActiveJobs {
         let active = Arc::new(ActiveJob::new(assignment));
         self.active.lock().insert(active.lease().clone(), Arc::clone(&active));
         ActiveJobGuard { active, active_jobs: Arc::clone(self) }
+    }
+
+    /// Adds a job, unless its hold is active already.
+    pub(super) fn take_once(self: &Arc<Self>, assignment: Assignment) -> Option<ActiveJobGuard> {
+        let active = Arc::new(ActiveJob::new(assignment));
+        match self.active.lock().entry(active.lease().clone()) {
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(free) => _ = free.insert(Arc::clone(&active)),
+        }
+        Some(ActiveJobGuard { active, active_jobs: Arc::clone(self) })
     }
 
     /// Returns the active jobs.

@@ -36,6 +36,11 @@ const fn queue(name: &'static str, weight: u32, slots: u16) -> ServedQueue {
     ServedQueue { name, weight: NonZeroU32::new(weight).expect("no queue is without weight"), slots }
 }
 
+/// Returns the share of a queue while other queues have work, too; nothing, if there is no such queue.
+pub fn weight_of(queue: &str) -> Option<NonZeroU32> {
+    QUEUES.iter().find(|served| served.name == queue).map(|served| served.weight)
+}
+
 /// The queues that a crew serves. Written as `ingest=2,compute=3`, the number being how many jobs of the queue are in
 /// hand at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,13 @@ impl QueueSlots {
     /// Returns the concurrent jobs of all queues.
     pub fn slots(&self) -> usize {
         self.0.iter().map(|queue| usize::from(queue.slots)).sum()
+    }
+
+    /// Returns the queues that `serves` names; none, if it names none of them.
+    #[must_use]
+    pub fn only(&self, serves: impl Fn(&str) -> bool) -> Option<Self> {
+        let queues: Vec<_> = self.0.iter().filter(|queue| serves(queue.name)).copied().collect();
+        (!queues.is_empty()).then_some(Self(queues))
     }
 
     /// Returns the concurrent jobs of this queue.
@@ -118,6 +130,8 @@ pub(super) struct SlotPermit {
 pub(super) struct FreeSlot<'a> {
     /// The queues that it may serve.
     pub(super) shares: Vec<Share>,
+    /// The number of jobs that find a slot, whichever of these queues they are from; at least one.
+    pub(super) count: usize,
     /// True if a queue is missing because all its slots are used.
     pub(super) left_out: bool,
     /// Hears of the next hand that is freed.
@@ -136,24 +150,26 @@ impl SlotPool {
             // Asked for before the look, so that no hand that is freed after it is missed.
             let mut freed = Box::pin(self.freed.notified());
             freed.as_mut().enable();
-            if let Some(shares) = self.free_queues() {
-                return FreeSlot { left_out: shares.len() < self.queues.len(), shares, freed };
+            if let Some((shares, count)) = self.free_queues() {
+                return FreeSlot { left_out: shares.len() < self.queues.len(), shares, count, freed };
             }
             freed.await;
         }
     }
 
-    /// The queues that a hand may serve, if one is free.
-    fn free_queues(&self) -> Option<Vec<Share>> {
+    /// Returns the queues with free slots, and the number of jobs that find one whichever of these queues they are from.
+    fn free_queues(&self) -> Option<(Vec<Share>, usize)> {
         let busy = self.busy.lock();
-        if busy.values().sum::<usize>() >= self.count {
-            return None;
+        let mut count = self.count.checked_sub(busy.values().sum()).filter(|free| *free > 0)?;
+        let mut shares = Vec::new();
+        for queue in &self.queues {
+            let free = usize::from(queue.slots).saturating_sub(busy.get(queue.name).copied().unwrap_or(0));
+            if free > 0 {
+                count = count.min(free);
+                shares.push(Share { queue: queue.name.into(), weight: queue.weight });
+            }
         }
-        let open =
-            |queue: &&ServedQueue| busy.get(queue.name).copied().unwrap_or(0) < usize::from(queue.slots);
-        let share = |queue: &ServedQueue| Share { queue: queue.name.into(), weight: queue.weight };
-        let shares: Vec<Share> = self.queues.iter().filter(open).map(share).collect();
-        (!shares.is_empty()).then_some(shares)
+        (!shares.is_empty()).then_some((shares, count))
     }
 
     /// A hand for a job of this queue; none, if no such job was asked for.

@@ -45,13 +45,29 @@ pub(super) async fn run(
             .for_each(|active| active.cancel(Cause::Overdue));
         match send(source, &active).await {
             Ok(()) => silent = false,
-            Err(error) if !silent => {
-                silent = true;
-                tracing::warn!(jobs = active.len(), "heartbeat failed; leases may expire: {}", chain(&error));
+            Err(error) => {
+                if source.is_remote() {
+                    stop_expired(&active, lease);
+                }
+                // Said once; it is tried again soon enough.
+                if !silent {
+                    silent = true;
+                    tracing::warn!(
+                        jobs = active.len(),
+                        "heartbeat failed; leases may expire: {}",
+                        chain(&error)
+                    );
+                }
             }
-            // Said once; it is tried again soon enough.
-            Err(_) => {}
         }
+    }
+}
+
+/// Cancels the jobs that another worker may hold by now.
+fn stop_expired(active: &[Arc<ActiveJob>], lease: Duration) {
+    for active in active.iter().filter(|active| active.unheard() > lease && active.cause().is_none()) {
+        tracing::warn!(job.id = %active.lease().job, "the lease is over; the job is stopped");
+        active.cancel(Cause::Expired);
     }
 }
 
@@ -76,6 +92,7 @@ async fn send(
     let beats: Vec<_> = active.iter().map(|active| active.heartbeat()).collect();
     let pulses = source.heartbeat(&beats).await?;
     for (active, pulse) in active.iter().zip(pulses) {
+        active.was_heard();
         if matches!(pulse, Pulse::Stop | Pulse::Lost) {
             active.cancel(Cause::Unwanted);
         }

@@ -1,10 +1,10 @@
-//! The source of jobs: the coordinator of this process, or a replacement in tests.
+//! The source of jobs: the coordinator of this process, the API nodes that a worker has joined, or a replacement in tests.
 
 use async_trait::async_trait;
 
 use crate::coordinator::{Assignment, Coordinator, Error};
 use crate::model::Outcome;
-use crate::queue::{Claim, Heartbeat, Pulse};
+use crate::queue::{Claim, Heartbeat, LeaseId, Pulse};
 
 /// A source of jobs. The methods promise the same as those of [`Coordinator`].
 #[async_trait]
@@ -23,6 +23,23 @@ pub trait JobSource: Send + Sync {
 
     /// Releases jobs without using an attempt.
     async fn release(&self, assignments: &[Assignment]) -> Result<(), Error>;
+
+    /// The most jobs that one claim asks for.
+    fn claims_at_once(&self) -> usize {
+        1
+    }
+
+    /// Returns true if the source may be out of reach while it gives the jobs of this worker to others: a worker that has not
+    /// reached it for the length of a lease stops computing.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Forgets a job that this worker has done with, whatever became of it.
+    fn forget(&self, _lease: &LeaseId) {}
+
+    /// Ends what is under way, and hands back jobs that were claimed and not given out. Nothing is claimed afterwards.
+    async fn close(&self) {}
 }
 
 #[async_trait]

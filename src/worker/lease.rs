@@ -32,8 +32,9 @@ const CLAIM_GRACE: Duration = Duration::from_millis(100);
 
 /// Claims a job for each free slot, until the worker drains.
 pub(super) async fn serve(shared: Arc<Shared>) {
-    while let Some(FreeSlot { shares, left_out, freed }) = shared.free_slot().await {
-        let claim = Claim { queues: shares, count: 1, lease: shared.lease, wait: CLAIM_WAIT };
+    while let Some(FreeSlot { shares, count, left_out, freed }) = shared.free_slot().await {
+        let count = count.min(shared.source.claims_at_once());
+        let claim = Claim { queues: shares, count, lease: shared.lease, wait: CLAIM_WAIT };
         let claimed = tokio::select! {
             claimed = shared.claim(&claim) => claimed,
             // The queue that was left out may have a job.
@@ -116,6 +117,7 @@ impl Shared {
             Err(error) => tracing::debug!(job.id = %job, duration_ms, "job not done: {error}"),
         }
         self.report_until_recorded(&active, &ended).await;
+        self.source.forget(active.lease());
     }
 
     async fn attempt(&self, active: &ActiveJobGuard) -> Result<Outcome, Error> {
@@ -176,7 +178,7 @@ impl Shared {
                 self.source.report(assignment, outcome.clone()).await
             }
             // Whatever it stumbled over: its objects may have gone already.
-            (Err(_), Some(Cause::Unwanted)) | (Err(Error::Cancelled), None) => Ok(()),
+            (Err(_), Some(Cause::Unwanted | Cause::Expired)) | (Err(Error::Cancelled), None) => Ok(()),
             (Err(_), Some(Cause::Overdue)) => {
                 let limit = self.job_deadline.as_secs_f64();
                 let reason =

@@ -1,7 +1,8 @@
 //! The worker claims jobs, executes them and reports their outcomes. A job reads objects and makes objects under keys
 //! that follow from its identity; it does not know where its outcome is recorded.
 //!
-//! `lease` claims jobs and completes each, `heartbeat` extends their leases, and [`jobs`] has a file for each kind.
+//! `lease` claims jobs and completes each, `heartbeat` extends their leases, and [`jobs`] has a file for each kind. A worker on
+//! another machine has its jobs and objects from API nodes ([`remote`]), by the [`protocol`].
 
 mod error;
 mod active_jobs;
@@ -9,6 +10,8 @@ mod admission;
 mod cancellable_io;
 mod checksummed;
 mod concurrency;
+pub mod grants;
+mod guests;
 mod open_cache;
 mod dataset_cache;
 mod plan_cache;
@@ -22,10 +25,13 @@ mod heartbeat;
 mod shared;
 mod lease;
 mod service;
+pub mod protocol;
+pub mod remote;
 #[cfg(test)]
 mod tests;
 
-pub use concurrency::QueueSlots;
+pub use concurrency::{QueueSlots, weight_of};
 use error::Error;
+pub use guests::{Guest, Guests};
 pub use job_source::JobSource;
 pub use service::{Settings, Worker};

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::admission::Admission;
 use super::concurrency::{QueueSlots, SlotPool};
 use super::context::JobContext;
+use super::guests::Guests;
 use super::job_source::JobSource;
 use super::shared::Shared;
 use super::{cache_sweeper, heartbeat, lease};
@@ -88,6 +89,13 @@ impl Worker {
         Self { shared, drain_timeout: settings.drain_timeout, beating }
     }
 
+    /// Returns the place for jobs of other workers whose objects this process writes.
+    pub fn guests(&self) -> Guests {
+        let (source, active_jobs) =
+            (Arc::clone(&self.shared.source), Arc::clone(&self.shared.context.active_jobs));
+        Guests { source, active_jobs }
+    }
+
     /// Drains the worker: claims no more jobs, cancels plan and compare jobs at once and the others after the drain
     /// timeout. Returns when all jobs have ended, or have ignored their cancellation: those return to the queue at the
     /// next start.
@@ -105,6 +113,7 @@ impl Worker {
             }
         }
         self.beating.cancel();
+        self.shared.source.close().await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! the current certificate; connections under way keep theirs.
 
 mod acceptor;
+mod client;
 mod current;
 mod error;
 mod pair;
@@ -11,6 +12,7 @@ mod provider;
 mod self_signed;
 
 pub use acceptor::Acceptor;
+pub use client::{Trust, client};
 pub use current::{Mode, Settings, Source, Tls};
 pub use error::Error;
 pub use provider::install_provider;

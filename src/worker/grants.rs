@@ -1,0 +1,167 @@
+//! The objects that a job may read and make. A worker on another machine gets no others.
+
+use crate::model::{Job, NamedFile, Outcome, ProjectId, ResultType, RunId, Task};
+use crate::objects::{Key, keys};
+
+/// Returns the key that is spelled `text`, if the job may read that object.
+pub fn readable(job: &Job, text: &str) -> Option<Key> {
+    let project = job.project;
+    let datasets = |uploads: &[u32]| -> Vec<Key> {
+        let keys_of = |(party, upload): (u32, &u32)| {
+            [keys::matrix(project, party, *upload), keys::index(project, party, *upload)]
+        };
+        (0..).zip(uploads).flat_map(keys_of).collect()
+    };
+    let inputs = match &job.task {
+        Task::Fetch { .. } | Task::Chore { .. } | Task::Purge(_) => Vec::new(),
+        Task::Ingest { party, upload } => {
+            vec![keys::matrix(project, *party, upload.upload), keys::entries(project, *party, upload.upload)]
+        }
+        Task::Plan { uploads, .. } => datasets(uploads),
+        Task::Compare { run, uploads, .. } => {
+            let mut inputs = datasets(uploads);
+            inputs.push(keys::plan(project, *run));
+            inputs
+        }
+        Task::Finalize { run, parts, .. } => pairs(project, *run, *parts, text).into_iter().collect(),
+    };
+    named(inputs, text).or_else(|| writable(job, text))
+}
+
+/// Returns the key that is spelled `text`, if the job may make that object.
+pub fn writable(job: &Job, text: &str) -> Option<Key> {
+    let project = job.project;
+    let outputs = match &job.task {
+        Task::Chore { .. } | Task::Purge(_) => Vec::new(),
+        Task::Fetch { party, reference } => vec![
+            keys::matrix(project, *party, reference.upload),
+            keys::entries(project, *party, reference.upload),
+        ],
+        Task::Ingest { party, upload } => vec![keys::index(project, *party, upload.upload)],
+        Task::Plan { run, .. } => vec![keys::plan(project, *run)],
+        Task::Compare { run, part, .. } => vec![keys::pairs(project, *run, *part)],
+        Task::Finalize { run, result_type, records, .. } => match result_type {
+            ResultType::Groups => vec![keys::groups(project, *run)],
+            ResultType::SimilarityScores => vec![keys::scores(project, *run), keys::score_file(*run)],
+            ResultType::Permutations => (0..records.len() as u32)
+                .map(|party| keys::permutation(project, *run, party))
+                .chain([keys::mask(project, *run)])
+                .collect(),
+        },
+    };
+    named(outputs, text)
+}
+
+/// Returns true if the job may read the file of a client that has this key.
+pub fn may_read_file(job: &Job, key: &str) -> bool {
+    let Task::Fetch { reference, .. } = &job.task else { return false };
+    let files = std::iter::once(&reference.encodings).chain(&reference.blocks);
+    files.into_iter().any(|file| matches!(file, NamedFile::Own(own) if own == key))
+}
+
+/// Returns the objects that exist if the job has that outcome; nothing if a job of its kind cannot have it.
+pub fn made(job: &Job, outcome: &Outcome) -> Option<Vec<Key>> {
+    let project = job.project;
+    match (&job.task, outcome) {
+        (Task::Chore { .. } | Task::Purge(_), _) => None,
+        (_, Outcome::Rejected { .. }) => Some(Vec::new()),
+        (Task::Fetch { party, reference }, Outcome::Fetched(upload)) if upload.upload == reference.upload => {
+            let entries = upload.blocks.then(|| keys::entries(project, *party, upload.upload));
+            Some(std::iter::once(keys::matrix(project, *party, upload.upload)).chain(entries).collect())
+        }
+        (Task::Ingest { party, upload }, Outcome::Ingested(dataset)) => {
+            let is_same = (dataset.upload, dataset.records) == (upload.upload, upload.records);
+            is_same.then(|| vec![keys::index(project, *party, upload.upload)])
+        }
+        (Task::Plan { run, .. }, Outcome::Planned { .. }) => Some(vec![keys::plan(project, *run)]),
+        (Task::Compare { run, part, .. }, Outcome::Compared { .. }) => {
+            Some(vec![keys::pairs(project, *run, *part)])
+        }
+        (Task::Finalize { run, result_type, records, .. }, Outcome::Finalized(_)) => {
+            Some(match result_type {
+                ResultType::Groups => vec![keys::groups(project, *run)],
+                ResultType::SimilarityScores => vec![keys::scores(project, *run)],
+                ResultType::Permutations => (0..records.len() as u32)
+                    .map(|party| keys::permutation(project, *run, party))
+                    .chain([keys::mask(project, *run)])
+                    .collect(),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn named(keys: Vec<Key>, text: &str) -> Option<Key> {
+    keys.into_iter().find(|key| key.as_str() == text)
+}
+
+/// Returns the key of the pairs of a part, if there is such a part.
+fn pairs(project: ProjectId, run: RunId, parts: u32, text: &str) -> Option<Key> {
+    let part: u32 = text.rsplit('/').next()?.parse().ok()?;
+    (part < parts).then(|| keys::pairs(project, run, part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Dataset, Upload};
+
+    const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
+    const RUN: RunId = RunId::from_bytes([2; 24]);
+
+    fn job(task: Task) -> Job {
+        Job { project: PROJECT, task }
+    }
+
+    #[test]
+    fn a_job_reads_its_inputs_and_makes_its_outputs() {
+        let compare = job(Task::Compare { run: RUN, uploads: vec![7, 8], part: 3, pairs_max: 9 });
+        let own = keys::pairs(PROJECT, RUN, 3);
+        for key in
+            [keys::plan(PROJECT, RUN), keys::matrix(PROJECT, 0, 7), keys::index(PROJECT, 1, 8), own.clone()]
+        {
+            assert_eq!(readable(&compare, key.as_str()), Some(key.clone()));
+            assert_eq!(writable(&compare, key.as_str()).is_some(), key == own, "{key}");
+        }
+        let stranger = ProjectId::from_bytes([9; 24]);
+        for other in [
+            keys::pairs(PROJECT, RUN, 4).to_string(),
+            keys::matrix(PROJECT, 0, 8).to_string(),
+            keys::matrix(stranger, 0, 7).to_string(),
+            keys::groups(PROJECT, RUN).to_string(),
+            "entityd/owner".to_owned(),
+            "../metadata.db".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(readable(&compare, &other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_result_is_made_of_the_pairs_of_its_run() {
+        let (result_type, records) = (ResultType::Permutations, vec![5, 5]);
+        let finalize =
+            job(Task::Finalize { run: RUN, result_type, records, parts: 2, solver_pairs_max: 9, pairs: 0 });
+        assert!(readable(&finalize, keys::pairs(PROJECT, RUN, 1).as_str()).is_some());
+        for other in
+            [keys::pairs(PROJECT, RUN, 2), keys::groups(PROJECT, RUN), keys::permutation(PROJECT, RUN, 2)]
+        {
+            assert_eq!(readable(&finalize, other.as_str()), None, "{other}");
+        }
+        assert!(writable(&finalize, keys::permutation(PROJECT, RUN, 1).as_str()).is_some());
+        assert_eq!(readable(&finalize, &format!("projects/{PROJECT}/runs/{RUN}/pairs/01")), None);
+    }
+
+    #[test]
+    fn an_outcome_is_of_the_kind_of_its_job() {
+        let upload = Upload { upload: 7, records: 4, encoding_bytes: 8, blocks: false };
+        let ingest = job(Task::Ingest { party: 0, upload });
+        let dataset =
+            |records| Outcome::Ingested(Dataset { upload: 7, records, encoding_bytes: 8, blocks: 0 });
+        assert_eq!(made(&ingest, &dataset(4)), Some(vec![keys::index(PROJECT, 0, 7)]));
+        assert_eq!(made(&ingest, &dataset(5)), None);
+        assert_eq!(made(&ingest, &Outcome::Purged), None);
+        assert_eq!(made(&ingest, &Outcome::Rejected { message: String::new() }), Some(Vec::new()));
+        assert_eq!(made(&job(Task::Purge(crate::model::Purge::Project)), &Outcome::Purged), None);
+    }
+}

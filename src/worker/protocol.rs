@@ -1,0 +1,287 @@
+//! The protocol between workers and API nodes: JSON, and pieces of objects, over HTTP.
+//!
+//! A worker says [`Hello`] to each node before anything else. It claims jobs with [`ClaimRequest`], which the node answers
+//! when there are some. Heartbeats, outcomes, failures and releases of all its jobs travel together in a [`Turn`]. Objects
+//! are read in pieces of [`PIECE_BYTES`] with checksums, and written whole. Each call about a job has its [`Ticket`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::coordinator::{Assignment, Secret};
+use crate::model::{Job, Outcome};
+use crate::queue::{Fence, JobId, Lease, LeaseId, Progress, Pulse, QueueName};
+use crate::runtime::clock::Timestamp;
+
+/// The version of the protocol that this program speaks.
+pub const VERSION: u32 = 1;
+/// The oldest version that it understands.
+pub const OLDEST: u32 = 1;
+
+/// Prefix of all paths.
+pub const BASE: &str = "/worker/v1";
+/// Bytes in a piece of an object, all but the last.
+pub const PIECE_BYTES: u64 = 8 << 20;
+/// Bytes in the body of a call, at most; objects are not calls.
+pub const CALL_BYTES_MAX: usize = 1 << 20;
+/// Bytes in a message or reason, at most.
+pub const TEXT_BYTES_MAX: usize = 4 << 10;
+/// The longest wait of a claim, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 30_000;
+
+/// Header with the id of the worker.
+pub const NODE: &str = "entityd-node";
+/// Header with a ticket.
+pub const TICKET: &str = "entityd-ticket";
+/// Header with the size of an object.
+pub const SIZE: &str = "entityd-size";
+/// Header with the time at which an object was made, in microseconds.
+pub const MODIFIED: &str = "entityd-modified";
+/// Header with the CRC-32 of the bytes of a piece, or of the object that is written, in decimal.
+pub const CRC32: &str = "entityd-crc32";
+/// Header with the attributes of a client's file, as JSON.
+pub const ATTRIBUTES: &str = "entityd-attributes";
+
+/// Introduces a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The version of the protocol.
+    pub protocol: u32,
+    /// The version of the program.
+    pub version: String,
+    /// Names the process: 32 hex characters, random at each start.
+    pub node: String,
+    /// The name of the machine.
+    pub name: String,
+    /// The queues that it serves, as its setting spells them.
+    pub queues: String,
+    /// Computing threads.
+    pub threads: usize,
+    /// The settings that could change an answer. They must be those of the API node.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Accepts a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version of the protocol that the node speaks with this worker.
+    pub protocol: u32,
+    /// The version of the node's program.
+    pub version: String,
+    /// The length of a lease, in milliseconds.
+    pub lease_ms: u64,
+    /// True if clients may name files that they have uploaded to the object store.
+    pub client_files: bool,
+}
+
+/// Names a job that a worker holds, and proves that the node has given it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The hold on the job.
+    pub lease: LeaseId,
+    /// The attempt, from 1.
+    pub attempt: u8,
+    /// The node's signature over both, in hex.
+    pub grant: String,
+}
+
+impl Ticket {
+    /// Formats the ticket for a header.
+    pub fn to_header(&self) -> String {
+        format!("{} {} {} {}", self.lease.fence, self.attempt, self.grant, self.lease.job)
+    }
+
+    /// Reads a header.
+    pub fn of_header(text: &str) -> Option<Self> {
+        let mut words = text.splitn(4, ' ');
+        let fence = Fence::parse(words.next()?)?;
+        let attempt = words.next()?.parse().ok()?;
+        let grant = words.next()?.to_owned();
+        let job = JobId::from(words.next()?);
+        Some(Self { lease: LeaseId { job, fence }, attempt, grant })
+    }
+}
+
+/// Asks for jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRequest {
+    /// Counts the claims of this worker. A later one ends those before it.
+    pub number: u64,
+    /// The number of the latest claim whose answer was received: the node repeats an answer that was lost.
+    pub received: u64,
+    /// The queues.
+    pub queues: Vec<QueueName>,
+    /// The most jobs.
+    pub count: usize,
+    /// Milliseconds to wait for the first of them.
+    pub wait_ms: u64,
+}
+
+/// Hands out jobs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ClaimAnswer {
+    /// The jobs; none, if there was none in time.
+    pub jobs: Vec<Assigned>,
+    /// True if the worker drains: it gets no more jobs from this node.
+    pub draining: bool,
+}
+
+/// A job that was handed out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Assigned {
+    /// Names it in later calls.
+    pub ticket: Ticket,
+    /// The job.
+    pub job: Job,
+    /// The secret that it needs, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// The time at which it was enqueued.
+    pub enqueued: Timestamp,
+    /// The time since which it could be claimed.
+    pub ready: Timestamp,
+    /// The end of the lease, unless there is a heartbeat.
+    pub until: Timestamp,
+}
+
+impl Assigned {
+    /// Returns the same for the worker's own use.
+    pub fn into_assignment(self) -> Assignment {
+        let Self { ticket, job, secret, enqueued, ready, until } = self;
+        let lease = Lease {
+            id: ticket.lease,
+            queue: job.queue().into(),
+            group: job.group().into(),
+            payload: bytes::Bytes::new(),
+            attempt: ticket.attempt,
+            enqueued,
+            ready,
+            until,
+        };
+        Assignment { lease, job, secret }
+    }
+}
+
+/// Messages of a worker about its jobs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Turn {
+    /// Heartbeats.
+    #[serde(default)]
+    pub beats: Vec<Beat>,
+    /// Outcomes.
+    #[serde(default)]
+    pub reports: Vec<OutcomeReport>,
+    /// Attempts that failed.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+    /// Jobs that are handed back untried.
+    #[serde(default)]
+    pub releases: Vec<Ticket>,
+}
+
+/// A heartbeat.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Beat {
+    /// The job.
+    pub ticket: Ticket,
+    /// Its progress.
+    pub progress: Progress,
+}
+
+/// The outcome of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OutcomeReport {
+    /// The job.
+    pub ticket: Ticket,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// The job.
+    pub ticket: Ticket,
+    /// The reason.
+    pub reason: String,
+}
+
+/// The answers to a [`Turn`], each list in its order.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TurnAnswer {
+    /// For each heartbeat, whether to go on.
+    pub pulses: Vec<Pulse>,
+    /// For each outcome.
+    pub reports: Vec<Receipt>,
+    /// For each failure.
+    pub failures: Vec<Receipt>,
+    /// For each release.
+    pub releases: Vec<Receipt>,
+}
+
+/// The answer to a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Receipt {
+    /// It is recorded, or is not needed any more.
+    Done,
+    /// The node cannot record it now: it is sent again.
+    Later(String),
+    /// The node does not accept it.
+    Rejected(String),
+}
+
+/// Asks which copies of objects are still good.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopiesRequest {
+    /// Their keys, as they are spelled.
+    pub keys: Vec<String>,
+}
+
+/// Says which objects there are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopiesAnswer {
+    /// For each key, the object; none if there is no such object.
+    pub found: Vec<Option<Attributes>>,
+}
+
+/// The attributes of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Bytes in it.
+    pub size: u64,
+    /// The time at which it was made.
+    pub modified: Timestamp,
+    /// The store's name for this content.
+    pub etag: String,
+}
+
+/// Shortens a text to what a call may hold.
+pub fn shortened(text: &str) -> String {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(TEXT_BYTES_MAX - 4)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_survives_a_header() {
+        let lease = LeaseId { job: "a/b c/compare/3".into(), fence: Fence::from_bits(7) };
+        let ticket = Ticket { lease, attempt: 2, grant: "00ff".to_owned() };
+        assert_eq!(Ticket::of_header(&ticket.to_header()), Some(ticket));
+        for wrong in ["", "7 1 x y", "00000000000000000000000000000007 300 x y", "a b"] {
+            assert_eq!(Ticket::of_header(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(shortened("é"), "é");
+        let long = shortened(&"é".repeat(TEXT_BYTES_MAX));
+        assert!(long.len() <= TEXT_BYTES_MAX && long.ends_with("é…"));
+    }
+}

@@ -1,0 +1,17 @@
+//! A worker on another machine: its jobs and objects come from API nodes.
+//!
+//! [`Nodes`] calls one of them; [`RemoteSource`] is the source of jobs, and [`RemoteStore`] the store of objects.
+
+mod courier;
+mod error;
+mod held;
+mod join_token;
+mod nodes;
+mod source;
+mod store;
+
+pub use error::CallError;
+pub use join_token::JoinToken;
+pub use nodes::{JoinSettings, Nodes, SetupError};
+pub use source::RemoteSource;
+pub use store::{Area, RemoteStore};

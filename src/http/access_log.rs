@@ -47,6 +47,13 @@ pub(super) async fn watched(request: Request, next: Next) -> Response {
     response
 }
 
+/// Answers and logs a request of a worker, at a lower level: they are frequent.
+pub(super) async fn worked(request: Request, next: Next) -> Response {
+    let Answered { line, status, duration_ms, response } = answered("workers", request, next).await;
+    tracing::debug!(client.address = line.client(), status, duration_ms, "{line}");
+    response
+}
+
 /// A request that was answered.
 struct Answered {
     line: AccessLog,

@@ -29,6 +29,7 @@ const GUIDES: &[Guide] = &[
     Guide { name: "install", markdown: include_str!("../../assets/docs/install.md") },
     Guide { name: "kubernetes", markdown: include_str!("../../assets/docs/kubernetes.md") },
     Guide { name: "logging", markdown: include_str!("../../assets/docs/logging.md") },
+    Guide { name: "nodes", markdown: include_str!("../../assets/docs/nodes.md") },
     Guide { name: "object-stores", markdown: include_str!("../../assets/docs/object-stores.md") },
     Guide { name: "operations", markdown: include_str!("../../assets/docs/operations.md") },
     Guide { name: "performance", markdown: include_str!("../../assets/docs/performance.md") },

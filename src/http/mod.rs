@@ -33,6 +33,7 @@ mod settings;
 mod state;
 mod upload;
 mod upload_credentials;
+pub mod workers;
 
 pub use compress::Compress;
 pub use cors::Origins;

@@ -55,6 +55,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// Returns true if the server could not do what the request asks for.
+    pub(super) const fn is_of_server(&self) -> bool {
+        self.status >= 500
+    }
+
     /// Returns 401: the request lacks the required secret.
     pub(super) fn unauthorized(detail: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
@@ -170,9 +175,10 @@ impl From<coordinator::Error> for Problem {
             coordinator::Error::Metadata(metadata::Error::Busy) => {
                 Self::busy("too many requests read the metadata at once")
             }
-            coordinator::Error::Metadata(metadata::Error::Unavailable(_)) => Self::unavailable(&error),
+            coordinator::Error::Metadata(metadata::Error::Unavailable(_))
+            | coordinator::Error::Unreachable(_) => Self::unavailable(&error),
             coordinator::Error::Metadata(metadata::Error::Damaged(_)) => Self::damaged(&error),
-            coordinator::Error::Metadata(_) => Self::internal(&error),
+            coordinator::Error::Metadata(_) | coordinator::Error::Rejected(_) => Self::internal(&error),
             coordinator::Error::Queue(error) => error.into(),
         }
     }

@@ -76,6 +76,8 @@ families! {
     QUEUE_OLDEST_SECONDS: Gauge = "entityd_queue_oldest_ready_job_age_seconds";
     /// Jobs taken in, acknowledged and failed in a second, over the last minute, by queue and event.
     QUEUE_RATE: Gauge = "entityd_queue_events_per_second";
+    /// Time that the work which waits in a queue takes at the rate of the last minute; what to scale workers by.
+    QUEUE_BACKLOG_SECONDS: Gauge = "entityd_queue_backlog_seconds";
     /// Age of the oldest lease.
     LEASE_SECONDS: Gauge = "entityd_oldest_lease_age_seconds";
     /// Jobs that came to their end, by kind and outcome.
@@ -122,6 +124,12 @@ families! {
     DISK_BYTES: Gauge = "entityd_disk_size_bytes";
     /// 1 if a dependency answers, else 0.
     READY: Gauge = "entityd_dependency_up";
+    /// Nodes that an API node knows, by role and state (joined, draining, drained, silent).
+    NODES: Gauge = "entityd_nodes";
+    /// Jobs that workers on other machines hold, by the name of the machine.
+    NODE_JOBS: Gauge = "entityd_node_jobs";
+    /// Always 1; its labels say the role and the machine of this node.
+    NODE: Gauge = "entityd_node_info";
     /// Always 1; its labels say what is running.
     BUILD: Gauge = "entityd_build_info";
     /// Memory that the process has in RAM.
@@ -216,6 +224,11 @@ impl MetricsHandle {
             handle.run_upkeep();
         }
     }
+}
+
+/// Says what this node is.
+pub fn node(role: &'static str, name: &str) {
+    metrics::gauge!(NODE, "role" => role, "node" => name.to_owned()).set(1.0);
 }
 
 /// Counts a request that was answered. `route` is a template, `method` one of a fixed list.

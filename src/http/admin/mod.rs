@@ -1,10 +1,11 @@
-//! The administration, on the listener for operations: inspecting the queues, and intervening.
+//! The administration, on the listener for operations: the queues, and the nodes that have joined.
 //!
 //! Everything under `/admin` requires the admin token ([`access`]), whatever else is wrong with a request.
 
 pub mod access;
 mod audit;
 mod projects;
+mod nodes;
 mod queue;
 mod state;
 
@@ -31,6 +32,11 @@ pub(super) fn routes(admin: AdminState) -> Router {
         .route("/queue/resume", post(queue::resume))
         .route("/projects/{project_id}", delete(projects::delete))
         .merge(dashboard::operator::views())
+        .route("/nodes", get(nodes::list))
+        .route("/nodes/drain", post(nodes::drain))
+        .route("/nodes/forget", post(nodes::forget))
+        .route("/join-token", post(nodes::issue))
+        .route("/join-token/revoke", post(nodes::revoke))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(admin.clone(), audit::record))

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use crate::http::ops::Dependencies;
+use crate::http::workers::{JoinTokens, Roster};
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
 use crate::system::audit::Audit;
@@ -27,4 +28,10 @@ pub struct AdminState {
     pub dashboard: bool,
     /// Ends streams of events.
     pub stop: CancellationToken,
+    /// The nodes that have joined.
+    pub roster: Roster,
+    /// The tokens with which workers join.
+    pub join_tokens: JoinTokens,
+    /// The SHA-256 of the certificate that join tokens name, if it is self-signed.
+    pub pin: Option<[u8; 32]>,
 }

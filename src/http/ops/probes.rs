@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -20,6 +21,10 @@ use crate::runtime::clock::Clock;
 use crate::system::disk;
 use crate::system::place::{self, Place};
 use crate::telemetry::metrics;
+use crate::worker::remote::Nodes;
+
+/// A worker hears of its API nodes more often than this.
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// The dependencies of the server.
 #[derive(Clone)]
@@ -116,6 +121,25 @@ impl Probes {
             Some(Probe { name, inquiry: inquiry?, is_failing: AtomicBool::new(false) })
         };
         Self(probes.into_iter().filter_map(probe).collect())
+    }
+
+    /// The check of a worker: an API node answers it.
+    pub(super) fn of_worker(nodes: &Nodes) -> Self {
+        let nodes = nodes.clone();
+        let inquiry = Inquiry::new(move || {
+            let silence = nodes.silence();
+            async move {
+                match silence {
+                    Some(silence) if silence < SILENCE_MAX => Ok(()),
+                    Some(silence) => {
+                        let why = format!("no api node has answered for {} s", silence.as_secs());
+                        Err(io::Error::other(why))
+                    }
+                    None => Err(io::Error::other("no api node has answered yet")),
+                }
+            }
+        });
+        Self(vec![Probe { name: "joined", inquiry, is_failing: AtomicBool::new(false) }])
     }
 
     /// Checks all of them, and updates the metrics. Waits for none of them longer than the limit of a check.

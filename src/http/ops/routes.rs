@@ -11,6 +11,7 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::gauges;
 use super::probes::{Dependencies, Findings, Probes};
 use super::readiness::{Phase, Readiness, TICK};
 use crate::http::access_log;
@@ -20,7 +21,9 @@ use crate::http::dashboard;
 use crate::http::etag;
 use crate::http::problem::Problem;
 use crate::http::router::wrong_method;
+use crate::http::workers::{NodeReport, Roster};
 use crate::telemetry::metrics::{self, MetricsHandle};
+use crate::worker::remote::Nodes;
 
 /// The media type of the metrics.
 const FIGURES_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -39,6 +42,10 @@ pub struct Ops {
 struct Behind {
     probes: Probes,
     administration: Router,
+    /// Describes the node, a line each.
+    notes: Box<dyn Fn() -> String + Send + Sync>,
+    /// The nodes that have joined, where any may.
+    roster: Option<Roster>,
 }
 
 impl Ops {
@@ -54,6 +61,9 @@ impl Ops {
         } else {
             Router::new()
         };
+        let roster = admin.roster.clone();
+        let noted = roster.clone();
+        let notes = Box::new(move || notes_of_server(&noted.list()));
         let administration = Router::new()
             .nest("/admin", admin::routes(admin))
             .merge(pages)
@@ -61,7 +71,18 @@ impl Ops {
             .layer(from_fn(arrival::admit))
             .layer(from_fn(access_log::administered));
         // A server starts once.
-        let _ = self.behind.set(Behind { probes: Probes::of(dependencies), administration });
+        let behind = Behind { probes: Probes::of(dependencies), administration, notes, roster: Some(roster) };
+        let _ = self.behind.set(behind);
+    }
+
+    /// Enables the checks of a worker, which has no `/admin`.
+    pub fn open_worker(&self, nodes: &Nodes) {
+        let administration =
+            Router::new().fallback(nothing_on_worker).layer(from_fn(access_log::administered));
+        let noted = nodes.clone();
+        let notes = Box::new(move || format!("    role: worker, of {}\n", noted.urls()));
+        let _ =
+            self.behind.set(Behind { probes: Probes::of_worker(nodes), administration, notes, roster: None });
     }
 
     /// Returns the router of the listener.
@@ -117,10 +138,11 @@ async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let findings = Findings::gather(ops.readiness.phase(), ops.probes()).await;
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let notes = ops.behind.get().filter(|_| verbose).map(|behind| (behind.notes)()).unwrap_or_default();
     match (findings.are_good(), verbose) {
         (true, false) => fine(),
-        (true, true) => format!("{findings}ready\n").into_response(),
-        (false, _) => failing(format!("{findings}not ready\n")),
+        (true, true) => format!("{findings}{notes}ready\n").into_response(),
+        (false, _) => failing(format!("{findings}{notes}not ready\n")),
     }
 }
 
@@ -128,6 +150,9 @@ async fn scraped(State(ops): State<Ops>) -> Response {
     metrics::process();
     if let Some(probes) = ops.probes() {
         probes.look().await;
+    }
+    if let Some(roster) = ops.behind.get().and_then(|behind| behind.roster.as_ref()) {
+        gauges::nodes(&roster.list());
     }
     ([(header::CONTENT_TYPE, FIGURES_TYPE)], ops.figures.text()).into_response()
 }
@@ -140,12 +165,29 @@ async fn elsewhere(State(ops): State<Ops>, request: Request) -> Response {
     behind.administration.clone().oneshot(request).await.into_response()
 }
 
+/// Describes a node that serves, and those that have joined it.
+fn notes_of_server(nodes: &[NodeReport]) -> String {
+    let (own, workers) = nodes.split_first().map_or(("", nodes), |(own, workers)| (own.role, workers));
+    let count = |state: &str| workers.iter().filter(|worker| worker.state == state).count();
+    let draining = count("draining") + count("drained");
+    format!(
+        "    role: {own}\n    workers: {} joined, {draining} draining, {} silent\n",
+        count("joined"),
+        count("silent")
+    )
+}
+
 /// Answers every other path.
 async fn nothing() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "not found; there are /healthz, /startupz, /readyz, /metrics and /admin",
     )
+}
+
+/// Answers every other path of a worker.
+async fn nothing_on_worker() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not found; a worker has /healthz, /startupz, /readyz and /metrics")
 }
 
 fn fine() -> Response {

@@ -7,7 +7,8 @@ use super::error::{Error, unusable};
 use crate::system::permission::{self, Access};
 
 /// Files that are read; the operator may have made a secret read-only.
-const READ: [&str; 5] = ["format", "identity", "admin-token", "s3-credentials", "tls/self-signed.pem"];
+const READ: [&str; 6] =
+    ["format", "identity", "admin-token", "join-tokens", "s3-credentials", "tls/self-signed.pem"];
 /// Files that are written repeatedly.
 const WRITTEN: [&str; 11] = [
     "lock",

@@ -1,0 +1,103 @@
+//! Administration of the nodes, and of the tokens with which workers join.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::AdminState;
+use crate::http::problem::Problem;
+use crate::http::workers::NodeReport;
+
+/// The longest time for which earlier tokens stay valid.
+const KEEP_S_MAX: u64 = 366 * 24 * 3_600;
+
+/// All nodes.
+#[derive(Serialize)]
+pub(super) struct Nodes {
+    nodes: Vec<NodeReport>,
+}
+
+/// `GET /admin/nodes`: this node, and the workers that have joined it since its start.
+pub(super) async fn list(State(admin): State<AdminState>) -> Json<Nodes> {
+    Json(Nodes { nodes: admin.roster.list() })
+}
+
+/// The node to act on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Meant {
+    node: String,
+}
+
+fn meant<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+    let Json(meant) = body.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    Ok(meant)
+}
+
+fn no_node(node: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("no worker {node} has joined; `entityd nodes list` lists all"),
+    )
+}
+
+/// `POST /admin/nodes/drain`: hands out no more jobs to a worker.
+pub(super) async fn drain(
+    State(admin): State<AdminState>,
+    body: Result<Json<Meant>, JsonRejection>,
+) -> Result<Json<Nodes>, Problem> {
+    let Meant { node } = meant(body)?;
+    if !admin.roster.drain(&node) {
+        return Err(no_node(&node));
+    }
+    tracing::info!(node, "a worker drains");
+    Ok(list(State(admin)).await)
+}
+
+/// `POST /admin/nodes/forget`: forgets a worker. One that is alive joins again, and takes jobs again.
+pub(super) async fn forget(
+    State(admin): State<AdminState>,
+    body: Result<Json<Meant>, JsonRejection>,
+) -> Result<Json<Nodes>, Problem> {
+    let Meant { node } = meant(body)?;
+    if !admin.roster.forget(&node) {
+        return Err(no_node(&node));
+    }
+    tracing::info!(node, "a worker is forgotten");
+    Ok(list(State(admin)).await)
+}
+
+/// The token to make.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wish {
+    /// Seconds for which earlier tokens stay valid.
+    keep_s: u64,
+}
+
+/// `POST /admin/join-token`: makes a join token.
+pub(super) async fn issue(
+    State(admin): State<AdminState>,
+    body: Result<Json<Wish>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Wish { keep_s } = meant(body)?;
+    if keep_s > KEEP_S_MAX {
+        return Err(Problem::bad_request(format!("`keep_s`: at most {KEEP_S_MAX}")));
+    }
+    let token = admin.join_tokens.issue(Duration::from_secs(keep_s), admin.pin);
+    let token = token.map_err(|error| Problem::internal(&error))?;
+    tracing::info!(keep_s, "a join token was made");
+    Ok(Json(json!({ "join_token": token.reveal().as_str() })))
+}
+
+/// `POST /admin/join-token/revoke`: ends all join tokens but that of `--join-token-file`.
+pub(super) async fn revoke(State(admin): State<AdminState>) -> Result<Json<Value>, Problem> {
+    let count = admin.join_tokens.revoke().map_err(|error| Problem::internal(&error))?;
+    tracing::info!(count, "join tokens were revoked");
+    Ok(Json(json!({ "revoked": count })))
+}

@@ -1,0 +1,252 @@
+//! The tokens with which workers join. Only digests are stored.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use parking_lot::RwLock;
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroizing;
+
+use crate::http::admin::access::bare;
+use crate::http::problem::Problem;
+use crate::queue::LeaseId;
+use crate::runtime::clock::{Clock, Timestamp};
+use crate::runtime::entropy::Entropy;
+use crate::system::secret;
+use crate::worker::protocol::Ticket;
+use crate::worker::remote::JoinToken;
+
+/// The file in the data directory that holds the digests, and the key that signs tickets.
+const FILE: &str = "join-tokens";
+/// Random bytes in a token, and in the key.
+const SECRET_BYTES: usize = 32;
+
+/// An error in reading or writing the tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be used.
+    #[error(transparent)]
+    Secret(#[from] secret::Error),
+    /// The file is damaged.
+    #[error("{} does not hold the digests of join tokens; remove it, and make a new token", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file of the operator holds no token.
+    #[error("{} holds no join token: one word of at least 16 characters", path.display())]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The tokens that are valid, and the key that signs tickets. Cheap to clone.
+#[derive(Clone)]
+pub struct JoinTokens(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    /// The digest of the token that the operator gives in a file.
+    given: Option<[u8; 32]>,
+    stored: RwLock<Stored>,
+    signer: hmac::Key,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+/// The content of the file.
+#[derive(Clone, Serialize, Deserialize)]
+struct Stored {
+    /// Signs tickets, in hex.
+    key: String,
+    tokens: Vec<StoredToken>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredToken {
+    /// SHA-256 of the secret, in hex.
+    sha256: String,
+    /// The end of its validity; the latest token has none.
+    until: Option<Timestamp>,
+}
+
+impl JoinTokens {
+    /// Reads the tokens in `data_dir`, and that in the file `given`. Where there are none yet, a key that signs tickets is made;
+    /// it is stored with the first token, or by [`keep`](Self::keep).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn open(data_dir: &Path, given: Option<&Path>, entropy: &Entropy) -> Result<Self, Error> {
+        let given = given.map(|path| -> Result<[u8; 32], Error> {
+            let no_token = || Error::NoToken { path: path.to_owned() };
+            let text = secret::read_word(path, 1)?;
+            Ok(digest(JoinToken::parse(&text).ok_or_else(no_token)?.secret()))
+        });
+        let given = given.transpose()?;
+        let path = data_dir.join(FILE);
+        let damaged = || Error::Damaged { path: path.clone() };
+        let stored: Stored = if let Some(text) = secret::find(&path)? {
+            serde_json::from_str(&text).map_err(|_| damaged())?
+        } else {
+            let key = hex::encode(Zeroizing::new(entropy.bytes::<SECRET_BYTES>()));
+            Stored { key, tokens: Vec::new() }
+        };
+        let key = Zeroizing::new(hex::decode(&stored.key).map_err(|_| damaged())?);
+        let signer = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        let (stored, clock, entropy) = (RwLock::new(stored), Clock::system(), entropy.clone());
+        Ok(Self(Arc::new(Inner { path, given, stored, signer, clock, entropy })))
+    }
+
+    /// Stores the key that signs tickets, so that tickets stay valid after a restart.
+    ///
+    /// # Errors
+    /// [`Error::Secret`].
+    pub fn keep(&self) -> Result<(), Error> {
+        if self.0.path.exists() { Ok(()) } else { self.change(|_| {}) }
+    }
+
+    /// Makes a token. Those before it stay valid for `keep`.
+    ///
+    /// # Errors
+    /// [`Error::Secret`]; nothing has changed then.
+    pub fn issue(&self, keep: Duration, pin: Option<[u8; 32]>) -> Result<JoinToken, Error> {
+        let now = self.0.clock.now();
+        let secret = Zeroizing::new(hex::encode(Zeroizing::new(self.0.entropy.bytes::<SECRET_BYTES>())));
+        let until = now.after(keep);
+        self.change(|stored| {
+            stored.tokens.retain(|token| token.until.is_none_or(|until| until > now));
+            for token in &mut stored.tokens {
+                token.until = Some(token.until.map_or(until, |before| before.min(until)));
+            }
+            stored.tokens.push(StoredToken { sha256: hex::encode(digest(&secret)), until: None });
+        })?;
+        Ok(JoinToken::new(&secret, pin))
+    }
+
+    /// Ends every token that was made by [`issue`](Self::issue).
+    ///
+    /// # Errors
+    /// [`Error::Secret`]; nothing has changed then.
+    pub fn revoke(&self) -> Result<usize, Error> {
+        let count = self.0.stored.read().tokens.len();
+        self.change(|stored| stored.tokens.clear())?;
+        Ok(count)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Stored)) -> Result<(), Error> {
+        let mut stored = self.0.stored.write();
+        let mut next = stored.clone();
+        change(&mut next);
+        write(&self.0.path, &next)?;
+        *stored = next;
+        Ok(())
+    }
+
+    /// Checks that a request holds a valid token. Takes the same time for every wrong one.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(given) = headers.get(AUTHORIZATION) else {
+            return Err(Problem::unauthorized(
+                "the header Authorization is missing; it holds the join token",
+            ));
+        };
+        let found = digest(bare(given.to_str().unwrap_or_default()));
+        let now = self.0.clock.now();
+        let mut admitted = self.0.given.map_or(Choice::from(0), |given| given.ct_eq(&found));
+        for token in &self.0.stored.read().tokens {
+            let is_valid = Choice::from(u8::from(token.until.is_none_or(|until| until > now)));
+            admitted |= is_valid & hex::encode(found).as_bytes().ct_eq(token.sha256.as_bytes());
+        }
+        if admitted.into() {
+            Ok(())
+        } else {
+            Err(Problem::unauthorized("the header Authorization does not hold a valid join token"))
+        }
+    }
+
+    /// Signs a hold on a job.
+    pub(super) fn ticket(&self, lease: LeaseId, attempt: u8) -> Ticket {
+        let grant = hex::encode(hmac::sign(&self.0.signer, &signed(&lease, attempt)));
+        Ticket { lease, attempt, grant }
+    }
+
+    /// Returns true if this service has signed the ticket.
+    pub(super) fn has_signed(&self, ticket: &Ticket) -> bool {
+        let message = signed(&ticket.lease, ticket.attempt);
+        hex::decode(&ticket.grant).is_ok_and(|tag| hmac::verify(&self.0.signer, &message, &tag).is_ok())
+    }
+}
+
+impl fmt::Debug for JoinTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinTokens(***)")
+    }
+}
+
+fn signed(lease: &LeaseId, attempt: u8) -> Vec<u8> {
+    format!("{} {attempt} {}", lease.fence, lease.job).into_bytes()
+}
+
+fn digest(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+fn write(path: &Path, stored: &Stored) -> Result<(), Error> {
+    let text = Zeroizing::new(serde_json::to_string(stored).expect("texts and numbers make JSON"));
+    Ok(secret::write(path, &text)?)
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+    use crate::queue::Fence;
+
+    fn bearing(token: &JoinToken) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {}", token.secret()).parse().unwrap())])
+    }
+
+    #[test]
+    fn a_token_is_kept_as_a_digest_and_rotates() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || JoinTokens::open(folder.path(), None, &Entropy::system()).unwrap();
+        let tokens = open();
+        let first = tokens.issue(Duration::ZERO, None).unwrap();
+        assert!(tokens.admit(&bearing(&first)).is_ok());
+        let second = tokens.issue(Duration::from_hours(1), None).unwrap();
+        let third = open().issue(Duration::ZERO, None).unwrap();
+        let again = open();
+        assert!(again.admit(&bearing(&third)).is_ok(), "it survives a restart");
+        for ended in [&first, &second] {
+            assert!(again.admit(&bearing(ended)).is_err());
+        }
+        assert!(tokens.admit(&bearing(&first)).is_ok() && tokens.admit(&bearing(&second)).is_ok());
+        let text = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!(!text.contains(third.secret()));
+        assert_eq!(again.revoke().unwrap(), 1);
+        assert!(again.admit(&bearing(&third)).is_err());
+        assert!(again.admit(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_what_was_signed_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = JoinTokens::open(folder.path(), None, &Entropy::system()).unwrap();
+        let ticket = tokens.ticket(LeaseId { job: "a/b".into(), fence: Fence::from_bits(1) }, 1);
+        assert!(tokens.has_signed(&ticket));
+        for wrong in [
+            Ticket { attempt: 2, ..ticket.clone() },
+            Ticket { grant: String::new(), ..ticket.clone() },
+            Ticket { lease: LeaseId { job: "a/c".into(), ..ticket.lease.clone() }, ..ticket.clone() },
+            Ticket { lease: LeaseId { fence: Fence::from_bits(2), ..ticket.lease.clone() }, ..ticket },
+        ] {
+            assert!(!tokens.has_signed(&wrong), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The jobs that were given out, so that not every call about one asks the queue.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::coordinator::Assignment;
+use crate::queue::LeaseId;
+use crate::runtime::clock::Stopwatch;
+
+/// The number of jobs from which old ones are dropped.
+const KEPT: usize = 10_000;
+/// The age at which they are.
+const AGE_MAX: Duration = Duration::from_mins(10);
+
+/// Jobs that were given out.
+#[derive(Default)]
+pub(super) struct Leases(Mutex<HashMap<LeaseId, Known>>);
+
+struct Known {
+    assignment: Arc<Assignment>,
+    /// Since the lease was last known to hold.
+    checked: Stopwatch,
+}
+
+impl Leases {
+    pub(super) fn add(&self, assignment: Arc<Assignment>) {
+        let mut known = self.0.lock();
+        if known.len() >= KEPT {
+            known.retain(|_, known| known.checked.elapsed() < AGE_MAX);
+        }
+        let lease = assignment.lease.id.clone();
+        known.insert(lease, Known { assignment, checked: Stopwatch::start() });
+    }
+
+    /// Returns the job, and the time since its lease was known to hold.
+    pub(super) fn find(&self, lease: &LeaseId) -> Option<(Arc<Assignment>, Duration)> {
+        let known = self.0.lock();
+        known.get(lease).map(|known| (Arc::clone(&known.assignment), known.checked.elapsed()))
+    }
+
+    pub(super) fn confirm(&self, lease: &LeaseId) {
+        if let Some(known) = self.0.lock().get_mut(lease) {
+            known.checked = Stopwatch::start();
+        }
+    }
+
+    pub(super) fn remove(&self, lease: &LeaseId) {
+        self.0.lock().remove(lease);
+    }
+}

@@ -1,0 +1,206 @@
+//! The nodes that have joined, as this API node has heard of them since its start.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::queue::LeaseId;
+use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
+use crate::worker::protocol::{ClaimAnswer, ClaimRequest, Hello};
+
+/// A worker that claims is heard more often than this.
+const SILENT_AFTER: Duration = Duration::from_mins(1);
+/// The most workers that are remembered; beyond it, the one that was heard longest ago is forgotten.
+const NODES_MAX: usize = 10_000;
+
+/// The nodes that have joined. Cheap to clone.
+#[derive(Clone)]
+pub struct Roster(Arc<Inner>);
+
+struct Inner {
+    own: NodeReport,
+    clock: Clock,
+    nodes: Mutex<BTreeMap<String, Node>>,
+}
+
+/// A node in the list of all.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeReport {
+    /// Names it.
+    pub node: String,
+    /// The name of its machine.
+    pub name: String,
+    /// Its role: `all`, `api` or `worker`.
+    pub role: &'static str,
+    /// Its state: `joined`, `draining`, `drained` or `silent`.
+    pub state: &'static str,
+    /// The version of its program.
+    pub version: String,
+    /// The queues that it serves.
+    pub queues: String,
+    /// Computing threads.
+    pub threads: usize,
+    /// Jobs that it holds.
+    pub jobs: usize,
+    /// The time at which it has joined this API node, or at which this one has started.
+    pub joined: Timestamp,
+    /// Milliseconds since it was heard last.
+    pub heard_ms: u64,
+}
+
+struct Node {
+    hello: Hello,
+    joined: Timestamp,
+    heard: Stopwatch,
+    held: HashSet<LeaseId>,
+    draining: bool,
+    /// The number of the claim under way or answered last, and the way to end it.
+    claim: (u64, CancellationToken),
+    /// The latest answer with jobs, until its receipt is known.
+    answer: Option<(u64, ClaimAnswer)>,
+}
+
+/// The fate of a claim.
+pub(super) enum Claiming {
+    /// A later one has begun.
+    Overtaken,
+    /// The answer to an earlier one was lost.
+    Repeated(ClaimAnswer),
+    /// The worker drains.
+    Draining,
+    /// It waits for jobs until this is cancelled.
+    Waits(CancellationToken),
+}
+
+impl Roster {
+    /// No workers yet; `own` is this node.
+    pub fn new(own: NodeReport, clock: Clock) -> Self {
+        Self(Arc::new(Inner { own, clock, nodes: Mutex::default() }))
+    }
+
+    /// Adds a worker, or notes that it has said hello again.
+    pub(super) fn join(&self, hello: Hello) {
+        let joined = self.0.clock.now();
+        let mut nodes = self.0.nodes.lock();
+        if let Some(node) = nodes.get_mut(&hello.node) {
+            node.hello = hello;
+            node.heard = Stopwatch::start();
+            return;
+        }
+        if nodes.len() >= NODES_MAX {
+            let oldest = nodes.iter().max_by_key(|(_, node)| node.heard.elapsed()).map(|(id, _)| id.clone());
+            oldest.and_then(|oldest| nodes.remove(&oldest));
+        }
+        let (held, claim) = (HashSet::new(), (0, CancellationToken::new()));
+        let heard = Stopwatch::start();
+        let id = hello.node.clone();
+        nodes.insert(id, Node { hello, joined, heard, held, draining: false, claim, answer: None });
+    }
+
+    /// Notes that a worker was heard; returns false if it has not said hello.
+    pub(super) fn hear(&self, node: &str) -> bool {
+        self.with(node, |node| node.heard = Stopwatch::start()).is_some()
+    }
+
+    /// Begins a claim, and ends those before it.
+    pub(super) fn claim(&self, node: &str, request: &ClaimRequest) -> Claiming {
+        let began = self.with(node, |node| {
+            if request.number <= node.claim.0 {
+                return Claiming::Overtaken;
+            }
+            node.claim.1.cancel();
+            let ended = CancellationToken::new();
+            node.claim = (request.number, ended.clone());
+            match node.answer.take() {
+                Some((number, answer)) if number > request.received => {
+                    node.answer = Some((request.number, answer.clone()));
+                    Claiming::Repeated(answer)
+                }
+                _ if node.draining => Claiming::Draining,
+                _ => Claiming::Waits(ended),
+            }
+        });
+        began.unwrap_or(Claiming::Overtaken)
+    }
+
+    /// Notes the jobs that a claim is answered with.
+    pub(super) fn hand_out(&self, node: &str, number: u64, answer: &ClaimAnswer) {
+        self.with(node, |node| {
+            node.held.extend(answer.jobs.iter().map(|job| job.ticket.lease.clone()));
+            node.answer = Some((number, answer.clone()));
+        });
+    }
+
+    /// Notes the jobs that a worker still works on, and those that it is done with.
+    pub(super) fn note<'a>(
+        &self,
+        node: &str,
+        held: impl Iterator<Item = &'a LeaseId>,
+        done: impl Iterator<Item = &'a LeaseId>,
+    ) {
+        self.with(node, |node| {
+            node.held.extend(held.cloned());
+            done.for_each(|lease| _ = node.held.remove(lease));
+        });
+    }
+
+    /// Forgets a worker that stops, and ends its claim.
+    pub(super) fn leave(&self, node: &str) {
+        if let Some(node) = self.0.nodes.lock().remove(node) {
+            node.claim.1.cancel();
+        }
+    }
+
+    /// Hands out no more jobs to a worker; returns false if there is no such worker.
+    pub fn drain(&self, node: &str) -> bool {
+        let drained = self.with(node, |node| {
+            node.draining = true;
+            node.claim.1.cancel();
+        });
+        drained.is_some()
+    }
+
+    /// Forgets a worker; returns false if there is no such worker. One that is alive joins again.
+    pub fn forget(&self, node: &str) -> bool {
+        let removed = self.0.nodes.lock().remove(node);
+        removed.map(|node| node.claim.1.cancel()).is_some()
+    }
+
+    /// Returns this node and all workers.
+    pub fn list(&self) -> Vec<NodeReport> {
+        let nodes = self.0.nodes.lock();
+        std::iter::once(self.0.own.clone()).chain(nodes.iter().map(|(id, node)| node.report(id))).collect()
+    }
+
+    fn with<T>(&self, node: &str, act: impl FnOnce(&mut Node) -> T) -> Option<T> {
+        self.0.nodes.lock().get_mut(node).map(act)
+    }
+}
+
+impl Node {
+    fn report(&self, id: &str) -> NodeReport {
+        let heard = self.heard.elapsed();
+        let state = match (heard > SILENT_AFTER, self.draining, self.held.is_empty()) {
+            (true, ..) => "silent",
+            (false, true, true) => "drained",
+            (false, true, false) => "draining",
+            (false, false, _) => "joined",
+        };
+        NodeReport {
+            node: id.to_owned(),
+            name: self.hello.name.clone(),
+            role: "worker",
+            state,
+            version: self.hello.version.clone(),
+            queues: self.hello.queues.clone(),
+            threads: self.hello.threads,
+            jobs: self.held.len(),
+            joined: self.joined,
+            heard_ms: heard.as_millis() as u64,
+        }
+    }
+}

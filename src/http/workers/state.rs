@@ -1,0 +1,138 @@
+//! The state of the handlers for workers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio_util::sync::CancellationToken;
+
+use super::join_tokens::JoinTokens;
+use super::leases::Leases;
+use super::roster::Roster;
+use crate::coordinator::{Assignment, Coordinator};
+use crate::external::UploadBucket;
+use crate::http::problem::Problem;
+use crate::model::Job;
+use crate::objects::Objects;
+use crate::queue::{Broker, Heartbeat, JobDetail, JobEntry, Lease, Progress, Pulse};
+use crate::runtime::clock::{Clock, Timestamp};
+use crate::worker::Guests;
+use crate::worker::protocol::Ticket;
+
+/// The parts of the worker listener.
+pub struct Parts {
+    /// Gives out jobs, and takes outcomes.
+    pub coordinator: Coordinator,
+    /// Looks up jobs.
+    pub broker: Arc<dyn Broker>,
+    /// The time that the queue is given.
+    pub clock: Clock,
+    /// The objects.
+    pub objects: Objects,
+    /// The bucket that clients upload to.
+    pub uploads: Option<UploadBucket>,
+    /// The jobs whose objects are being written.
+    pub guests: Guests,
+    /// The tokens that are accepted.
+    pub tokens: JoinTokens,
+    /// The nodes that have joined.
+    pub roster: Roster,
+    /// The settings that a worker must have, too.
+    pub settings: BTreeMap<String, String>,
+    /// The length of a lease.
+    pub lease: Duration,
+    /// Ends claims that wait.
+    pub stop: CancellationToken,
+}
+
+/// The state of the handlers for workers. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct WorkersState(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) parts: Parts,
+    pub(super) leases: Leases,
+}
+
+impl std::ops::Deref for WorkersState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl WorkersState {
+    /// The state before the first worker.
+    pub(super) fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner { parts, leases: Leases::default() }))
+    }
+
+    pub(super) fn tokens(&self) -> &JoinTokens {
+        &self.parts.tokens
+    }
+
+    /// Returns the job of a ticket; `None` if it is done or was cancelled.
+    ///
+    /// # Errors
+    /// 403, if the ticket is not signed by this service.
+    pub(super) async fn assignment(&self, ticket: &Ticket) -> Result<Option<Arc<Assignment>>, Problem> {
+        if !self.parts.tokens.has_signed(ticket) {
+            tracing::warn!(job.id = %ticket.lease.job, "a ticket with a wrong signature is rejected");
+            return Err(Problem::new(StatusCode::FORBIDDEN, "the ticket was not given out by this service"));
+        }
+        if let Some((assignment, _)) = self.leases.find(&ticket.lease) {
+            return Ok(Some(assignment));
+        }
+        let found = self.parts.broker.show(&ticket.lease.job, self.parts.clock.steady()).await?;
+        let Some(detail) = found else { return Ok(None) };
+        let Some(assignment) = restored(ticket, &detail) else { return Ok(None) };
+        let assignment = Arc::new(assignment);
+        self.leases.add(Arc::clone(&assignment));
+        Ok(Some(assignment))
+    }
+
+    /// Returns the job of a ticket whose lease holds, or held a lease's length ago.
+    ///
+    /// # Errors
+    /// 403 for a ticket that this service has not given out, 409 if the job is held no more.
+    pub(super) async fn held(&self, ticket: &Ticket) -> Result<Arc<Assignment>, Problem> {
+        let over = || Problem::new(StatusCode::CONFLICT, "the lease is over, or the job was cancelled");
+        let assignment = self.assignment(ticket).await?.ok_or_else(over)?;
+        let checked = self.leases.find(&ticket.lease).map(|(_, checked)| checked);
+        if checked.is_some_and(|checked| checked < self.parts.lease) || self.holds(ticket).await? {
+            return Ok(assignment);
+        }
+        self.leases.remove(&ticket.lease);
+        Err(over())
+    }
+
+    /// Asks the queue whether a lease holds, and extends it.
+    pub(super) async fn holds(&self, ticket: &Ticket) -> Result<bool, Problem> {
+        let beat = Heartbeat { lease: ticket.lease.clone(), progress: Progress::default() };
+        let pulses = self.parts.coordinator.heartbeat(&[beat]).await?;
+        let holds = matches!(pulses.first(), Some(Pulse::Continue { .. }));
+        if holds {
+            self.leases.confirm(&ticket.lease);
+        }
+        Ok(holds)
+    }
+}
+
+/// The assignment of a job that another process, or this one before a restart, has given out.
+fn restored(ticket: &Ticket, detail: &JobDetail) -> Option<Assignment> {
+    let JobEntry::Living(summary) = &detail.entry else { return None };
+    let job: Job = serde_json::from_slice(&detail.payload).ok()?;
+    let lease = Lease {
+        id: ticket.lease.clone(),
+        queue: summary.queue.clone(),
+        group: summary.group.clone(),
+        payload: detail.payload.clone(),
+        attempt: ticket.attempt,
+        enqueued: summary.enqueued,
+        ready: summary.enqueued,
+        until: Timestamp::default(),
+    };
+    Some(Assignment { lease, job, secret: None })
+}

@@ -8,4 +8,6 @@ pub(super) struct Addresses {
     pub(super) api: SocketAddr,
     pub(super) s3: SocketAddr,
     pub(super) ops: SocketAddr,
+    /// The listener for workers, if there is one.
+    pub(super) workers: Option<SocketAddr>,
 }

@@ -13,9 +13,11 @@ impl Server {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             process = std::process::id(),
+            role = self.role.name(),
             api = %self.addresses.api,
             s3 = %self.addresses.s3,
             ops = %self.addresses.ops,
+            workers = self.addresses.workers.map(|address| address.to_string()),
             tls = self.tls.is_some(),
             data_dir = %self.data_dir.path().display(),
             objects = %self.objects,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Server;
 use super::listeners::address;
+use crate::config::Role;
 use crate::objects::Location;
 
 /// The text that is shown when a server has started.
@@ -18,15 +19,22 @@ impl Server {
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Server { addresses, tls, threads, memory, data_dir, database, objects, admin_token, .. } = self.0;
+        let Server { addresses, tls, threads, memory, data_dir, database, objects, admin_token, role, .. } =
+            self.0;
         let [api, s3, ops] =
             [addresses.api, addresses.s3, addresses.ops].map(|door| address(tls.is_some(), door));
         writeln!(f, "entityd {}", env!("CARGO_PKG_VERSION"))?;
+        if *role != Role::All {
+            writeln!(f, "  role            {}", role.name())?;
+        }
         writeln!(f, "  API             {api}/api/v1/")?;
         writeln!(f, "  documentation   {api}/docs")?;
         let closed = if objects.is_s3() { " (not enabled: objects are in another store)" } else { "" };
         writeln!(f, "  S3              {s3}/{closed}")?;
         writeln!(f, "  health          {ops}/healthz")?;
+        if let Some(workers) = addresses.workers {
+            writeln!(f, "  workers         {} (entityd join-token)", address(tls.is_some(), workers))?;
+        }
         if let Some(tls) = tls {
             writeln!(f, "  certificate     SHA-256 {}", tls.fingerprint())?;
         }
@@ -34,7 +42,10 @@ impl fmt::Display for Banner<'_> {
         if !database.is_embedded() {
             writeln!(f, "  database        {database}")?;
         }
-        writeln!(f, "  worker threads  {threads}")?;
+        match role {
+            Role::Api => writeln!(f, "  worker threads  none: workers that join compute")?,
+            _ => writeln!(f, "  worker threads  {threads}")?,
+        }
         writeln!(f, "  memory          {memory}")?;
         if let Some(token) = admin_token {
             writeln!(f, "  admin token     {} (shown this once: keep it)", token.as_str())?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::edge::tls;
 use crate::system::identity::Identity;
 use crate::system::{data_dir, secret, sqlite};
+use crate::worker::remote::SetupError;
 use crate::{buckets, coordinator, http, metadata, objects, queue, s3};
 
 /// An error that keeps the server from starting, or ends it.
@@ -77,6 +78,23 @@ pub enum Error {
     /// The admin token cannot be set up.
     #[error("cannot set up the admin token")]
     Access(#[from] http::admin::access::Error),
+    /// The join tokens cannot be set up.
+    #[error("cannot set up the join tokens")]
+    JoinTokens(#[from] http::workers::JoinTokenError),
+    /// No API node can be called.
+    #[error(transparent)]
+    Join(#[from] SetupError),
+    /// An address of `--join` is no URL.
+    #[error("--join {url}: {cause}")]
+    JoinUrl {
+        /// The address.
+        url: String,
+        /// The cause.
+        cause: String,
+    },
+    /// The worker was stopped before an API node accepted it.
+    #[error("stopped before an api node accepted this worker")]
+    NotJoined,
     /// A database cannot be read.
     #[error("cannot read {}", path.display())]
     Database {

@@ -29,6 +29,7 @@ pub(super) struct Listeners {
     pub(super) api: ListenerConfig,
     pub(super) s3: ListenerConfig,
     pub(super) ops: ListenerConfig,
+    pub(super) workers: ListenerConfig,
     /// The listener that only redirects.
     pub(super) redirect: ListenerConfig,
     limits: Vec<Arc<Limits>>,
@@ -87,10 +88,24 @@ impl Listeners {
                 trusted_proxies: Arc::new(TrustedProxies::new(Vec::new(), ProxyHeader::XForwardedFor)),
                 ..redirect.clone()
             },
+            // Workers have a token, and come from few addresses with few connections.
+            workers: ListenerConfig {
+                tls: tls.as_ref().map(Tls::open_to_all),
+                connection_limiter: ConnectionLimiter::new(files.connections, files.connections),
+                trusted_proxies: Arc::new(TrustedProxies::new(Vec::new(), ProxyHeader::XForwardedFor)),
+                ..redirect.clone()
+            },
             redirect,
             tls,
             limits: vec![api, s3, ops],
         })
+    }
+
+    /// Returns the SHA-256 of the certificate, if it is self-signed: a worker trusts it because its token names it.
+    pub(super) fn pin(&self, settings: &Settings) -> Option<[u8; 32]> {
+        let tls = self.tls.as_ref().filter(|_| settings.tls == Mode::SelfSigned)?;
+        let mut pin = [0; 32];
+        hex::decode_to_slice(tls.fingerprint().replace(':', ""), &mut pin).ok().map(|()| pin)
     }
 
     /// Warns of listeners without TLS that other machines can reach.
@@ -99,7 +114,10 @@ impl Listeners {
             return;
         }
         let doors = [("API", addresses.api), ("S3", addresses.s3), ("operations", addresses.ops)];
-        for (name, address) in doors.into_iter().filter(|(_, address)| !address.ip().is_loopback()) {
+        let workers = addresses.workers.map(|address| ("workers", address));
+        for (name, address) in
+            doors.into_iter().chain(workers).filter(|(_, address)| !address.ip().is_loopback())
+        {
             tracing::warn!(
                 "{name} at {address} without TLS: anyone on the network path can read and change tokens, encodings and \
                  results; give --tls-cert and --tls-key, or --tls self-signed, unless a proxy adds TLS",
@@ -140,7 +158,9 @@ fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::S
             Source::Files { certificate: certificate.clone(), key: key.clone() }
         }
         (Mode::SelfSigned, ..) => {
-            let listened = [settings.listen, settings.s3_listen, settings.ops_listen].map(|door| door.ip());
+            let mut listened =
+                [settings.listen, settings.s3_listen, settings.ops_listen].map(|door| door.ip()).to_vec();
+            listened.extend(settings.worker_listen.address(settings.role).map(|door| door.ip()));
             Source::SelfSigned { folder: data_dir.folder("tls")?, names: names(&listened) }
         }
         _ => return Ok(None),

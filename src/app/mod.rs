@@ -6,6 +6,7 @@ mod banner;
 mod database;
 mod error;
 mod identity;
+mod joining;
 mod listen;
 mod listeners;
 mod objects;
@@ -17,6 +18,9 @@ mod server;
 mod settings;
 mod stores;
 mod systemd;
+#[cfg(test)]
+mod tests;
+mod worker_node;
 
 pub use banner::Banner;
 pub use database::{Versions, migrate, versions};

@@ -45,13 +45,9 @@ pub(super) async fn claim(
     data_dir: &DataDir,
     register: &Register,
 ) -> Result<Claimed, Error> {
-    let store = match &settings.objects {
-        Location::Bucket { kind, bucket, prefix } => {
-            connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?
-        }
-        Location::Data | Location::Directory(_) => {
-            files(&owner::directory(settings, data_dir).expect("these are files"))?
-        }
+    let store = match bucket(settings)? {
+        Some(store) => store,
+        None => files(&owner::directory(settings, data_dir).expect("these are files"))?,
     };
     let owner = owner::claim(settings, data_dir, register, Arc::clone(&store)).await?;
     Ok((store, owner))
@@ -64,7 +60,7 @@ pub(super) fn open(
     (store, owner): Claimed,
 ) -> Result<Opened, Error> {
     let spool = data_dir.folder("spool")?;
-    let cache = cache(settings, data_dir)?;
+    let cache = cache(settings, data_dir, matches!(settings.objects, Location::Bucket { .. }))?;
     let objects = match &settings.objects {
         Location::Data => Objects::open(&data_dir.folder("objects")?, &spool)?,
         // Files become objects by a rename, which copies nothing within one file system.
@@ -84,13 +80,26 @@ pub(super) fn open(
     }
 }
 
-/// Opens the cache of remote objects. Where it is off, an old one is removed.
-fn cache(settings: &Settings, data_dir: &DataDir) -> Result<Option<Cache>, Error> {
+/// Returns a client of the bucket that holds the objects, if they are in one.
+pub(super) fn bucket(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>, Error> {
+    match &settings.objects {
+        Location::Bucket { kind, bucket, prefix } => {
+            Ok(Some(connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?))
+        }
+        Location::Data | Location::Directory(_) => Ok(None),
+    }
+}
+
+/// Opens the cache of objects that are not on this machine, if `is_remote`. Where it is off, an old one is removed.
+pub(super) fn cache(
+    settings: &Settings,
+    data_dir: &DataDir,
+    is_remote: bool,
+) -> Result<Option<Cache>, Error> {
     let directory = data_dir.path().join("cache");
     let limits =
         CacheLimits { bytes_max: settings.object_cache_bytes_max, disk_free_min: settings.disk_free_min };
-    let wanted = matches!(settings.objects, Location::Bucket { .. }) && limits.bytes_max > 0;
-    if wanted {
+    if is_remote && limits.bytes_max > 0 {
         Ok(Some(Cache::open(&directory, limits)?))
     } else {
         Ok(Cache::discard(&directory).map(|()| None)?)

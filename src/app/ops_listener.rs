@@ -10,6 +10,7 @@ use crate::edge::{self, ListenerConfig};
 use crate::http::admin::AdminState;
 use crate::http::{Dependencies, Ops, Phase, Readiness};
 use crate::telemetry::metrics;
+use crate::worker::remote::Nodes;
 
 /// Time limit for responses in progress once the listener closes.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -35,6 +36,11 @@ impl OpsListener {
     /// Enables the probes and the administration: the stores are open.
     pub(super) fn open(&self, dependencies: &Dependencies, admin: AdminState) {
         self.ops.open(dependencies, admin);
+    }
+
+    /// Enables the probes of a worker.
+    pub(super) fn open_worker(&self, nodes: &Nodes) {
+        self.ops.open_worker(nodes);
     }
 
     /// Sets the phase of the server's life.

@@ -15,20 +15,21 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::addresses::Addresses;
+use super::joining::Joining;
 use super::listen::listen;
 use super::listeners::Listeners;
 use super::ops_listener::OpsListener;
 use super::resources::{self, Files, Memory};
 use super::stores::{Blobs, Stores};
-use super::{Error, objects, settings, stores, systemd};
+use super::{Error, objects, settings, stores, systemd, worker_node};
 use crate::buckets::Buckets;
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 use crate::coordinator::Coordinator;
 use crate::edge::tls::Tls;
 use crate::edge::{self, ListenerConfig};
 use crate::external::UploadBucket;
 use crate::http;
-use crate::http::admin::{Access, AdminState, Made};
+use crate::http::admin::{Access, Made};
 use crate::http::{Dependencies, Phase};
 use crate::metadata;
 use crate::model::ProjectId;
@@ -73,6 +74,7 @@ pub struct Server {
     pub(super) broker: Arc<SledBroker>,
     pub(super) owner: Owner,
     pub(super) ownership: JoinHandle<NotOurs>,
+    pub(super) role: Role,
     pub(super) worker: Worker,
     pub(super) ops_listener: OpsListener,
     pub(super) serving: TaskTracker,
@@ -118,6 +120,9 @@ impl Spare {
 
 async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     file_size::survive_limit()?;
+    if settings.role == Role::Worker {
+        return worker_node::run(settings).await;
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A start may wait for a database.
@@ -159,6 +164,7 @@ struct Sockets {
     s3: TcpListener,
     ops: TcpListener,
     redirect: Option<TcpListener>,
+    workers: Option<TcpListener>,
 }
 
 impl Sockets {
@@ -171,12 +177,18 @@ impl Sockets {
                 .redirect_listen
                 .map(|address| listen("redirect-listen", address))
                 .transpose()?,
+            workers: settings
+                .worker_listen
+                .address(settings.role)
+                .map(|address| listen("worker-listen", address))
+                .transpose()?,
         })
     }
 
     fn addresses(&self) -> Result<Addresses, Error> {
         let [api, s3, ops] = [&self.api, &self.s3, &self.ops].map(TcpListener::local_addr);
-        Ok(Addresses { api: api?, s3: s3?, ops: ops? })
+        let workers = self.workers.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok(Addresses { api: api?, s3: s3?, ops: ops?, workers })
     }
 }
 
@@ -197,9 +209,11 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     listeners.warn(&addresses);
     listeners.keep()?;
 
-    let ops_listener = OpsListener::start(sockets.ops, listeners.ops);
-    let pool = Pool::new(settings.worker_threads)?;
     let entropy = Entropy::system();
+    let joining = Joining::open(settings, &data_dir, &listeners, &entropy)?;
+    let ops_listener = OpsListener::start(sockets.ops, listeners.ops);
+    // Without comparisons there is nothing for more threads to do.
+    let pool = Pool::new(if settings.role == Role::Api { 1 } else { settings.worker_threads })?;
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
     ops_listener.enter(Phase::Migrating);
     let Stores { metadata, broker, blobs } =
@@ -222,15 +236,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         disk_free_min: settings.disk_free_min,
     };
     let serving_stop = CancellationToken::new();
-    let admin_state = AdminState {
-        access: admin.access.clone(),
-        broker: Arc::clone(&dependencies.broker),
-        clock: dependencies.clock.clone(),
-        audit: Audit::of(data_dir.path()),
-        dependencies: dependencies.clone(),
-        dashboard: settings.dashboard,
-        stop: serving_stop.clone(),
-    };
+    let operator = (Audit::of(data_dir.path()), settings.dashboard);
+    let admin_state = joining.admin_state(&admin.access, &dependencies, operator, serving_stop.clone());
     ops_listener.open(&dependencies, admin_state);
 
     tokio::spawn(remove_strays(
@@ -256,7 +263,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 
     let drain = Duration::from_millis(settings.drain_timeout_ms);
     let threads = pool.threads();
-    let work = settings::worker(settings, &data_dir, uploads);
+    let work = settings::worker(settings, &data_dir, uploads.clone());
     let memory = Memory { for_runs: work.memory_bytes, available: memory::available() };
     memory.log(files);
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
@@ -273,6 +280,10 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     if let Some(listener) = sockets.redirect {
         open(listener, http::redirect(addresses.api.port()), listeners.redirect);
     }
+    if let Some(listener) = sockets.workers {
+        let routes = joining.routes(settings, &dependencies, uploads, &worker, serving_stop.clone());
+        open(listener, routes, listeners.workers);
+    }
     ops_listener.enter(Phase::Serving);
     Ok(Server {
         addresses,
@@ -288,6 +299,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         broker,
         ownership: tokio::spawn(owner.clone().keep()),
         owner,
+        role: settings.role,
         worker,
         ops_listener,
         serving,

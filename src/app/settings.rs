@@ -1,17 +1,18 @@
 //! Turns the settings into those of each module.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 use crate::coordinator::{Rules, Upkeep};
-use crate::external::{ClientFiles, ExternalStores, UploadBucket};
+use crate::external::{ClientFiles, ExternalEndpoints, ExternalStores, UploadBucket};
 use crate::http;
 use crate::linkage::similarity::Kernel;
 use crate::model::CleanupLimit;
-use crate::objects::SpoolLimits;
+use crate::objects::{Location, SpoolLimits};
 use crate::system::data_dir::DataDir;
-use crate::system::memory;
-use crate::worker;
+use crate::system::{memory, threads};
+use crate::worker::{self, QueueSlots};
 
 pub(super) fn rules(settings: &Settings) -> Rules {
     Rules {
@@ -63,7 +64,7 @@ pub(super) fn worker(
         job_deadline: Duration::from_millis(settings.job_deadline_ms),
         objects_wait: Duration::from_millis(settings.objects_wait_ms),
         copies_every: Duration::from_millis(settings.maintenance_every_ms),
-        queue_slots: settings.queues.clone(),
+        queue_slots: queues(settings),
         memory_bytes: settings.memory_limit.unwrap_or_else(three_quarters),
         disk: data_dir.path().to_owned(),
         kernel: kernel(settings),
@@ -72,6 +73,46 @@ pub(super) fn worker(
             stores: ExternalStores::new(settings.external_endpoints.clone(), settings.body_bytes_max),
         },
     }
+}
+
+/// Returns the number of threads that compare.
+pub(super) fn threads(settings: &Settings) -> usize {
+    match (settings.role, settings.worker_threads) {
+        (Role::Api, _) => 0,
+        (_, 0) => threads::cores(),
+        (_, count) => count,
+    }
+}
+
+/// Returns the queues that a node of this role serves.
+pub(super) fn queues(settings: &Settings) -> QueueSlots {
+    let usual = QueueSlots::default();
+    let role = settings.role;
+    let served =
+        settings.queues.only(|queue| role.does(queue)).or_else(|| usual.only(|queue| role.does(queue)));
+    served.unwrap_or(usual)
+}
+
+/// Spells a list as the setting does.
+fn listed(endpoints: &ExternalEndpoints) -> String {
+    match serde_json::to_value(endpoints) {
+        Ok(serde_json::Value::String(text)) => text,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// Returns the settings that could change an answer, by name: a worker must have those of the API nodes.
+pub(super) fn shared(settings: &Settings) -> BTreeMap<String, String> {
+    let objects = match &settings.objects {
+        bucket @ Location::Bucket { .. } => bucket.to_string(),
+        Location::Data | Location::Directory(_) => String::new(),
+    };
+    BTreeMap::from([
+        ("external_endpoints".to_owned(), listed(&settings.external_endpoints)),
+        ("body_bytes_max".to_owned(), settings.body_bytes_max.to_string()),
+        ("objects".to_owned(), objects),
+    ])
 }
 
 pub(super) fn spool(settings: &Settings) -> SpoolLimits {

@@ -22,3 +22,13 @@ pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
     }
     table
 }
+
+/// Formats milliseconds in the largest fitting unit.
+pub(super) fn age(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}

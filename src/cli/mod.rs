@@ -14,9 +14,11 @@ mod encode;
 mod exit;
 mod generate;
 mod interrupt;
+mod join_token;
 mod link;
 mod manual;
 mod migrate;
+mod nodes;
 mod ops_client;
 mod output;
 mod progress;
@@ -63,6 +65,8 @@ enum Command {
     Migrate(migrate::Arguments),
     Queue(queue::Arguments),
     Audit(audit::Arguments),
+    Nodes(nodes::Arguments),
+    JoinToken(join_token::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
     Selftest(selftest::Arguments),
@@ -108,6 +112,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Migrate(arguments) => arguments.run(),
         Command::Queue(arguments) => arguments.run(),
         Command::Audit(arguments) => arguments.run(),
+        Command::Nodes(arguments) => arguments.run(),
+        Command::JoinToken(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),
         Command::Selftest(arguments) => arguments.run(),

@@ -89,10 +89,10 @@ impl Client {
         if answer.get(expected).is_some() { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
-    /// Posts `body` to the server and returns its answer.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    /// Posts `body` to the server and returns its answer, which is empty or has the member `expected`.
+    pub(super) async fn post(&self, path: &str, body: &Value, expected: &str) -> Result<Value, Failure> {
         let (status, answer) = self.ask(self.http.post(format!("{}/{path}", self.base)).json(body)).await?;
-        let is_ours = answer.is_null() || answer.get("jobs").is_some();
+        let is_ours = answer.is_null() || answer.get(expected).is_some();
         if is_ours { Ok(answer) } else { Err(self.stranger(status)) }
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::error::Mistake;
+use super::role::Role;
 use super::settings::Settings;
 use super::source::Source;
 use super::values::Values;
@@ -19,13 +20,18 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
     let redirect = settings.redirect_listen.map(|address| ("redirect_listen", address));
     let doors =
         [("listen", settings.listen), ("s3_listen", settings.s3_listen), ("ops_listen", settings.ops_listen)];
-    let doors: Vec<_> = doors.into_iter().chain(redirect).collect();
+    let workers = settings.worker_listen.address(settings.role).map(|address| ("worker_listen", address));
+    let is_open = |door: &(&str, SocketAddr)| settings.role != Role::Worker || door.0 == "ops_listen";
+    let doors: Vec<_> = doors.into_iter().chain(redirect).chain(workers).filter(is_open).collect();
     for (index, (key, door)) in doors.iter().enumerate() {
         for (other, other_door) in &doors[..index] {
             if collide(*door, *other_door) {
                 return Err(clash(*key, "give another port, this one is taken by", *other));
             }
         }
+    }
+    if let Some((key, problem, other)) = role_clash(settings) {
+        return Err(clash(key, problem, other));
     }
     if let Some((key, problem, other)) = tls_clash(settings) {
         return Err(clash(key, problem, other));
@@ -64,6 +70,28 @@ fn database(settings: &Settings, values: &Values) -> Result<(), Mistake> {
         return refuse("database", "the host in it as well: postgres://USER@HOST/NAME");
     }
     Ok(())
+}
+
+/// Finds a setting that contradicts the role: the setting at fault, the problem, and the other setting.
+fn role_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'static str)> {
+    let is_worker = settings.role == Role::Worker;
+    if is_worker && settings.join.is_empty() {
+        Some(("join", "give the worker listeners of the api nodes, as a worker needs:", "role"))
+    } else if is_worker && settings.join_token_file.is_none() {
+        Some(("join_token_file", "give the file with the join token, as a worker needs:", "role"))
+    } else if is_worker && settings.worker_listen.address(settings.role).is_some() {
+        Some(("worker_listen", "leave it out, no other worker joins a node with", "role"))
+    } else if is_worker && settings.redirect_listen.is_some() {
+        Some(("redirect_listen", "leave it out, there is no API on a node with", "role"))
+    } else if is_worker && settings.queues.only(|queue| settings.role.does(queue)).is_none() {
+        Some(("queues", "name a queue other than maintenance, as a worker needs:", "role"))
+    } else if !is_worker && !settings.join.is_empty() {
+        Some(("join", "give the role worker as well:", "role"))
+    } else if !is_worker && settings.join_ca.is_some() {
+        Some(("join_ca", "leave it out, it is for a worker alone:", "role"))
+    } else {
+        None
+    }
 }
 
 /// Finds a setting that contradicts the TLS settings: the setting at fault, the problem, and the other

@@ -58,6 +58,8 @@ fn flag(key: &'static Key) -> Arg {
         .value_name(key.placeholder)
         .allow_negative_numbers(true)
         .help(format!("{} [default: {default}]", key.help.trim().trim_end_matches('.')));
+    // The queues of a worker may be called so, beside the worker's other settings.
+    let flag = if key.name == "queues" { flag.visible_alias("worker-queues") } else { flag };
     // A switch is set by its name alone.
     if key.placeholder == SWITCH.placeholder {
         flag.num_args(0..=1).default_missing_value("true")

@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod flags;
 mod quantity;
+mod role;
 mod settings;
 pub mod show;
 mod source;
@@ -18,6 +19,7 @@ mod values;
 
 pub use error::{Given, Mistake};
 pub use flags::Flags;
+pub use role::{Role, WorkerListen};
 pub use settings::{KEYS, Key, Settings};
 pub use source::Source;
 pub use values::Inputs;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::role::{Role, WorkerListen};
 use super::value;
 use crate::edge::BasePath;
 use crate::edge::ProxyHeader;
@@ -91,12 +92,22 @@ macro_rules! settings {
 }
 
 settings! {
+    /// Role of this node: all serves and computes, api leaves computing to workers, worker computes for the api nodes of `join`.
+    role: Role = "all", ROLE;
     /// Address of the API and its documentation.
     listen: SocketAddr = "127.0.0.1:8851", ADDRESS;
     /// Address of the S3 endpoint.
     s3_listen: SocketAddr = "127.0.0.1:8852", ADDRESS;
     /// Address of probes, metrics and the administration; keep it from the public.
     ops_listen: SocketAddr = "127.0.0.1:8853", ADDRESS;
+    /// Address on which workers join; auto: 127.0.0.1:8854 in the role api, off in others.
+    worker_listen: WorkerListen = "auto", WORKER_LISTEN;
+    /// Worker listeners of the api nodes that this worker computes for, separated by commas.
+    join: Vec<String> = "", JOIN_URLS;
+    /// File with the join token: a worker shows it, and other nodes accept it beside those of `entityd join-token`.
+    join_token_file: Option<PathBuf> = "", FILE_OR_NONE;
+    /// CA certificates in PEM for api nodes whose certificate is neither named by the join token nor publicly trusted.
+    join_ca: Option<PathBuf> = "", FILE_OR_NONE;
     /// Domain whose subdomains name buckets for S3 clients; any other host means path style.
     s3_domain: Option<String> = "", DOMAIN_OR_NONE;
     /// Hours until an uncompleted multipart upload of S3 is aborted.
@@ -259,7 +270,7 @@ settings! {
     lease_ms: u64 = "30_000", LEASE;
     /// Time after which a job is stopped and tried again; after three attempts its run fails.
     job_deadline_ms: u64 = "21_600_000", DEADLINE;
-    /// Queues that this worker serves, with the most concurrent jobs of each.
+    /// Queues that this node serves, with the most concurrent jobs of each; maintenance is for nodes that are no workers.
     queues: QueueSlots = "ingest=2,compute=3,highmemory=2,maintenance=1", QUEUE_SLOTS;
     /// Handling of a damaged or missing queue: rebuild sets it aside and fills a new one, refuse does not start.
     queue_damaged: OnDamage = "rebuild", ON_DAMAGE;

@@ -278,3 +278,33 @@ fn config_all_toml_lists_every_setting_with_its_default() {
     let defaults = load(&inputs()).unwrap().settings;
     assert_eq!(serde_json::json!(loaded.settings), serde_json::json!(defaults));
 }
+
+#[test]
+fn each_role_has_a_settings_file() {
+    let api = load_file(include_str!("../../config/api.toml"), inputs()).unwrap().settings;
+    assert_eq!((api.role, api.worker_listen.address(api.role).unwrap().port()), (Role::Api, 8854));
+    let worker = load_file(include_str!("../../config/worker.toml"), inputs()).unwrap().settings;
+    assert_eq!((worker.role, worker.join.len()), (Role::Worker, 1));
+    assert_eq!(worker.worker_listen.address(worker.role), None);
+}
+
+#[test]
+fn a_role_goes_with_its_settings() {
+    let worker = || inputs().flag("role", "worker");
+    let joined = || worker().flag("join", "https://a:8854, http://b:8854").flag("join_token_file", "/f");
+    assert_eq!(load(&joined()).unwrap().settings.join, ["https://a:8854", "http://b:8854"]);
+    for (inputs, fault) in [
+        (worker(), "join "),
+        (worker().flag("join", "https://a:8854"), "join_token_file "),
+        (joined().flag("worker_listen", "8854"), "worker_listen "),
+        (joined().flag("queues", "maintenance"), "queues "),
+        (inputs().flag("join", "https://a:8854"), "join "),
+        (inputs().flag("join_ca", "/f"), "join_ca "),
+        (joined().flag("join", "a:8854"), "join "),
+        (inputs().flag("worker_listen", "8851"), "worker_listen "),
+        (inputs().flag("role", "boss"), "role "),
+    ] {
+        let mistake = load(&inputs).unwrap_err().to_string();
+        assert!(mistake.starts_with(fault), "{fault}: {mistake}");
+    }
+}

@@ -7,6 +7,7 @@ use axum::http::HeaderName;
 use ipnet::IpNet;
 
 use super::quantity::{bytes, days, hours, milliseconds, seconds, whole};
+use super::role::{Role, WorkerListen};
 use crate::edge::BasePath;
 use crate::edge::ProxyHeader;
 use crate::edge::rate_limit::Rate;
@@ -49,6 +50,31 @@ pub(super) const ADDRESS_OR_NONE: ValueType<Option<SocketAddr>> = ValueType {
     remedy: "an address and a port, such as 127.0.0.1:8080 or [::]:80, :80 for every address, or 8080 for this machine \
              alone",
     read: |text| if text.is_empty() { Some(None) } else { address(text).map(Some) },
+};
+
+/// The role of a node.
+pub(super) const ROLE: ValueType<Role> = ValueType {
+    placeholder: "all|api|worker",
+    remedy: "all, api or worker",
+    read: |text| [Role::All, Role::Api, Role::Worker].into_iter().find(|role| role.name() == text),
+};
+
+/// The address of the worker listener.
+pub(super) const WORKER_LISTEN: ValueType<WorkerListen> = ValueType {
+    placeholder: "ADDRESS:PORT|auto|off",
+    remedy: "an address and a port, such as 10.0.0.5:8854, :8854 for every address, auto or off",
+    read: |text| match text {
+        "auto" => Some(WorkerListen::Auto),
+        "off" => Some(WorkerListen::Off),
+        text => address(text).map(WorkerListen::At),
+    },
+};
+
+/// The worker listeners of API nodes.
+pub(super) const JOIN_URLS: ValueType<Vec<String>> = ValueType {
+    placeholder: "URL,URL",
+    remedy: "addresses of worker listeners, separated by commas, such as https://api.example.org:8854",
+    read: |text| listed(text).map(service).collect(),
 };
 
 /// The TLS mode.

@@ -167,14 +167,14 @@ fn show(answer: &Value, json: bool, table: fn(&Value) -> String) -> Result<(), F
 
 /// Acts on dead jobs, and prints their number.
 async fn tell(client: &Client, action: &str, body: &Value, json: bool) -> Result<(), Failure> {
-    let answer = client.post(&format!("queue/{action}"), body).await?;
+    let answer = client.post(&format!("queue/{action}"), body, "jobs").await?;
     show(&answer, json, |answer| format!("{} jobs\n", answer["jobs"].as_u64().unwrap_or(0)))
 }
 
 /// Pauses or resumes queues, and shows all afterwards.
 async fn each(client: &Client, action: &str, queues: &Queues, json: bool) -> Result<(), Failure> {
     for queue in names(client, queues).await? {
-        client.post(&format!("queue/{action}"), &json!({ "queue": queue })).await?;
+        client.post(&format!("queue/{action}"), &json!({ "queue": queue }), "jobs").await?;
     }
     show(&client.get("queue", &[], "queues").await?, json, table::stats)
 }
@@ -190,7 +190,7 @@ async fn names(client: &Client, queues: &Queues) -> Result<Vec<String>, Failure>
 async fn drain(client: &Client, queues: &Queues, json: bool) -> Result<(), Failure> {
     let names = names(client, queues).await?;
     for queue in &names {
-        client.post("queue/pause", &json!({ "queue": queue })).await?;
+        client.post("queue/pause", &json!({ "queue": queue }), "jobs").await?;
     }
     let mut progress = Progress::new();
     let mut most = 0;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::columns::aligned;
+use crate::cli::columns::{age, aligned};
 use crate::runtime::clock::Timestamp;
 
 /// Members of a job that are microseconds since 1970.
@@ -66,16 +66,6 @@ fn progress(progress: &Value) -> String {
     match (progress["done"].as_u64(), progress["total"].as_u64()) {
         (Some(done), Some(total)) if total > 0 => format!("{:.0} %", done as f64 / total as f64 * 100.0),
         _ => "-".to_owned(),
-    }
-}
-
-/// Formats milliseconds in the largest fitting unit.
-fn age(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..120_000 => format!("{} s", ms / 1_000),
-        120_000..7_200_000 => format!("{} min", ms / 60_000),
-        _ => format!("{} h", ms / 3_600_000),
     }
 }
 

@@ -1,0 +1,58 @@
+//! `entityd join-token`: the tokens with which workers join.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::context::runtime;
+use super::exit::OrFail;
+use super::ops_client::{Client, Options};
+use super::{Failure, output};
+use crate::system::secret;
+
+/// Makes a token with which workers join
+///
+/// Calls the listener for operations of a running server, which takes the admin token. The token is shown this once; the
+/// server keeps its digest. It names the server's certificate if that is self-signed, so that a worker needs nothing else
+/// to join safely: `entityd serve --role worker --join https://SERVER:8854 --join-token-file FILE`. Earlier tokens stay
+/// valid for a day, so that workers can be given the new one before.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    server: Options,
+    /// Hours for which earlier tokens stay valid
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(0..=8_784))]
+    keep: u64,
+    /// Write the token to this file, readable by this user alone, and print its path
+    #[arg(long, value_name = "FILE", conflicts_with = "revoke")]
+    output: Option<PathBuf>,
+    /// End all tokens at once, and make none
+    #[arg(long, conflicts_with = "keep")]
+    revoke: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let client = Client::new(&self.server)?;
+        runtime()?.block_on(self.ask(&client))
+    }
+
+    async fn ask(&self, client: &Client) -> Result<(), Failure> {
+        if self.revoke {
+            let answer = client.post("join-token/revoke", &json!({}), "revoked").await?;
+            return output::print(&format!("{} tokens revoked\n", answer["revoked"]));
+        }
+        let answer = client.post("join-token", &json!({ "keep_s": 3_600 * self.keep }), "join_token").await?;
+        let Value::String(token) = &answer["join_token"] else {
+            return Err(Failure::Failed("the server has answered without a token".to_owned()));
+        };
+        match &self.output {
+            Some(file) => {
+                secret::write(file, token).or_fail()?;
+                output::print(&format!("{}\n", file.display()))
+            }
+            None => output::print(&format!("{token}\n")),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+"""Linkages of every kind, and what comes of each, in bytes."""
+
+import random
+
+from . import external
+from .upload import upload
+
+
+def noisy(rng, rows, size):
+    """Encodings that are the same people in both parties, with a few bits changed."""
+    first = [rng.randbytes(size) for _ in range(rows)]
+    second = []
+    for encoding in rng.sample(first, rows):
+        bits = int.from_bytes(encoding, "big")
+        for _ in range(rng.randrange(size)):
+            bits ^= 1 << rng.randrange(8 * size)
+        second.append(bits.to_bytes(size, "big"))
+    return first, second
+
+
+def blocks_of(rng, rows):
+    return [[str(rng.randrange(5)), f"b{rng.randrange(3)}"] for _ in range(rows)]
+
+
+def links(project, parties, blocks, threshold):
+    form = "clknblocks" if blocks else "binary"
+    receipts = [
+        upload(project, party, form, encodings, blocks[party] if blocks else None)
+        for party, encodings in enumerate(parties)
+    ]
+    run = project.run(threshold)
+    run.receipts = receipts
+    return run
+
+
+def cases(seed, rows=300):
+    """Name, result type, encodings of each party, their blocks, and the threshold."""
+    rng = random.Random(seed)
+    for parties in (2, 3):
+        first, second = noisy(rng, rows, 16)
+        datasets = [first, second, rng.sample(second, rows // 2)][:parties]
+        for blocking in (False, True):
+            blocks = [blocks_of(rng, len(dataset)) for dataset in datasets] if blocking else None
+            kinds = ["groups", "similarity_scores", "permutations"] if parties == 2 else ["groups"]
+            for kind in kinds:
+                yield f"{kind}-{parties}-{'blocks' if blocking else 'all'}", kind, datasets, blocks, 0.8
+
+
+def start(api, case):
+    _, kind, datasets, blocks, threshold = case
+    project = api.project(kind, parties=len(datasets), blocking=blocks is not None)
+    return links(project, datasets, blocks, threshold)
+
+
+def outcome(run, case, timeout_s=120):
+    """The result in bytes; of permutations, which are random, the pairs that they put together."""
+    run.complete(timeout_s)
+    _, kind, datasets, _, _ = case
+    if kind != "permutations":
+        response = run.get_result()
+        assert response.status_code == 200, response.text
+        return response.content
+    return sorted(paired(run, datasets))
+
+
+def paired(run, datasets):
+    """The pairs of rows that a result of permutations puts at the same place, where the mask says so."""
+    mask = run.get_result().json()["mask"]
+    receipts = run.receipts
+    orders = [run.get_result(receipt).json()["permutation"] for receipt in receipts]
+    at = [{place: row for row, place in enumerate(order)} for order in orders]
+    return [(at[0][place], at[1][place]) for place, same in enumerate(mask) if same]
+
+
+def through_the_store(api, rng):
+    """A linkage whose files come through the object store."""
+    project = api.project("groups", blocking=True)
+    first, second = noisy(rng, 60, 16)
+    for party, encodings in enumerate((first, second)):
+        blocks = {str(row): names for row, names in enumerate(blocks_of(random.Random(party), 60))}
+        response = external.upload(project, party, encodings, blocks)
+        assert response.status_code == 201, response.text
+    return project

@@ -1,0 +1,115 @@
+"""An API node and two workers give the answers of one process, byte for byte."""
+
+import os
+import random
+
+import pytest
+from harness.api import Api
+from harness.nodes import WorkerNode, cluster
+from harness.server import Server
+from harness.upload import upload
+from harness.wait import until
+
+from harness import linkages
+
+
+@pytest.fixture(scope="module")
+def seed():
+    return int(os.environ["TESTS_SEED"])
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    with cluster(tmp_path_factory.mktemp("nodes")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def split(nodes):
+    with nodes[0].client() as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("whole")) as server, Api(server.url) as api:
+        yield api
+
+
+def test_every_kind_of_result_is_that_of_one_process(split, whole, seed):
+    cases = list(linkages.cases(seed))
+    runs = [[linkages.start(api, case) for case in cases] for api in (split, whole)]
+    for case, far, near in zip(cases, *runs):
+        assert linkages.outcome(far, case) == linkages.outcome(near, case), case[0]
+
+
+def test_files_of_clients_are_read_by_workers(nodes, whole, seed):
+    # The S3 client of the tests does not know a certificate of our own.
+    with cluster(nodes[0].folder.parent / "plain", workers=1, tls=False) as (node, _), node.client() as api:
+        results = []
+        for one in (api, whole):
+            project = linkages.through_the_store(one, random.Random(seed))
+            results.append(project.run(0.8).result(timeout_s=120))
+        assert results[0] == results[1]
+
+
+def test_objects_of_many_pieces_travel_whole(split, whole, seed):
+    """A matrix of more than a piece, and a result that is sent in parts."""
+    rng = random.Random(seed)
+    results = []
+    wide, few = [rng.randbytes(1024) for _ in range(9_000)], [rng.randbytes(1024) for _ in range(30)]
+    for api in (split, whole):
+        project = api.project("similarity_scores")
+        upload(project, 0, "binary", wide)
+        upload(project, 1, "binary", few)
+        run = project.run(0.3)
+        run.complete(180)
+        results.append(run.get_result().content)
+    assert results[0] == results[1] and len(results[0]) > 9_000_000, len(results[0])
+
+
+def test_the_work_is_done_by_workers_alone(nodes, split, seed):
+    node, workers = nodes
+    case = next(iter(linkages.cases(seed)))
+    linkages.outcome(linkages.start(split, case), case)
+    done = sum('entityd_jobs_total{kind="compare"' in worker.ops("/metrics").text for worker in workers)
+    assert done > 0
+    metrics = node.client().session.get(f"{node.scheme}://127.0.0.1:{node.ops_port}/metrics", verify=str(node.certificate)).text
+    assert 'entityd_jobs_total{kind="compare"' not in metrics
+    assert 'entityd_nodes{role="worker",state="joined"} 2' in metrics
+    assert 'entityd_queue_backlog_seconds{queue="compute"} 0' in metrics
+    assert 'entityd_node_info{role="api"' in metrics
+    ready = workers[0].ops("/readyz?verbose")
+    assert ready.status_code == 200 and "role: worker" in ready.text, ready.text
+    assert workers[0].ops("/admin/queue").status_code == 404
+
+
+def test_nothing_of_a_deleted_project_stays_on_a_worker(nodes, seed, tmp_path):
+    node, _ = nodes
+    with cluster(tmp_path, workers=1, worker_flags=("--maintenance-every-ms", "1000")) as (node, [worker]):
+        with node.client() as api:
+            case = next(iter(linkages.cases(seed)))
+            run = linkages.start(api, case)
+            linkages.outcome(run, case)
+            cache = worker.folder / "data" / "cache"
+            assert list(cache.iterdir())
+            assert run.project.delete().status_code == 204
+            until(lambda: not list(cache.iterdir()), "the copies go", timeout_s=60)
+            assert not list((worker.folder / "data" / "spool").iterdir())
+
+
+def test_a_worker_drains_and_others_take_over(tmp_path, seed):
+    with cluster(tmp_path, workers=1) as (node, [worker]), node.client() as api:
+        [known] = node.workers()
+        assert (known["state"], known["threads"]) == ("joined", 1)
+        node.admin("POST", "nodes/drain", json={"node": known["node"]})
+        case = next(iter(linkages.cases(seed)))
+        run = linkages.start(api, case)
+        assert until(lambda: node.workers()[0]["state"] == "drained", "it drains")
+        assert run.get_status().json()["state"] in ("created", "queued")
+        token = node.join_token(keep_s=0)
+        with WorkerNode(tmp_path / "other", [node.join_url], token):
+            linkages.outcome(run, case)
+        worker.kill()
+        node.admin("POST", "nodes/forget", json={"node": known["node"]})
+        assert known["node"] not in [found["node"] for found in node.workers()]

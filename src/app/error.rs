@@ -140,6 +140,35 @@ pub enum Error {
         #[source]
         cause: queue::Error,
     },
+    /// The queue in Redis cannot be opened.
+    #[error("cannot open the queue at {url} (--queue)")]
+    RemoteQueue {
+        /// The URL, without a password.
+        url: String,
+        /// The cause.
+        #[source]
+        cause: queue::Error,
+    },
+    /// A secret of the queue cannot be read.
+    #[error("cannot read a secret of the queue (--{setting})")]
+    QueueSecret {
+        /// The setting with the file.
+        setting: &'static str,
+        /// The cause.
+        #[source]
+        cause: secret::Error,
+    },
+    /// A certificate for the queue cannot be read.
+    #[error("cannot read {} (--{setting})", path.display())]
+    QueueCertificate {
+        /// The setting with the file.
+        setting: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The operating system's error.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The queue belongs to another data directory.
     #[error(
         "the queue in {} belongs to the data directory with the identity {found}, and this one has {expected}; restore \

@@ -12,6 +12,7 @@ mod listeners;
 mod objects;
 mod ops_listener;
 mod owner;
+mod queue;
 mod resources;
 mod s3;
 mod server;

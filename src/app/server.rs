@@ -35,7 +35,6 @@ use crate::metadata;
 use crate::model::ProjectId;
 use crate::objects::{Error as ObjectsError, Location, NotOurs, Objects, Owner};
 use crate::queue::Broker;
-use crate::queue::sled::SledBroker;
 use crate::runtime::clock::Clock;
 use crate::runtime::compute::Pool;
 use crate::runtime::entropy::Entropy;
@@ -71,7 +70,7 @@ pub struct Server {
     pub(super) admin_token: Option<Zeroizing<String>>,
     pub(super) coordinator: Coordinator,
     pub(super) buckets: Option<Buckets>,
-    pub(super) broker: Arc<SledBroker>,
+    pub(super) broker: Arc<dyn Broker>,
     pub(super) owner: Owner,
     pub(super) ownership: JoinHandle<NotOurs>,
     pub(super) role: Role,
@@ -219,8 +218,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let Stores { metadata, broker, blobs } =
         stores::open(settings, &data_dir, &entropy, &addresses, listeners.tls.is_some()).await?;
     let Blobs { objects, owner, spool, uploads, external, own } = blobs;
-    let broker = Arc::new(broker);
-    let queue: Arc<dyn Broker> = broker.clone();
+    let queue = Arc::clone(&broker);
     let (clock, rules) = (Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     coordinator.reconcile().await.map_err(Error::Reconcile)?;

@@ -1,16 +1,15 @@
 //! Opens the stores.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::addresses::Addresses;
-use super::{Error, database, identity, objects, owner, s3, settings};
+use super::{Error, database, identity, objects, owner, queue, s3, settings};
 use crate::config::Settings;
 use crate::external::UploadBucket;
 use crate::http::ClientStore;
-use crate::metadata::{Store, postgres};
+use crate::metadata::Store;
 use crate::objects::{Objects, Owner, Spool};
-use crate::queue::sled::{Settings as QueueSettings, SledBroker};
+use crate::queue::Broker;
 use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
@@ -18,7 +17,7 @@ use crate::system::identity::Register;
 /// All stores.
 pub(super) struct Stores {
     pub(super) metadata: Arc<dyn Store>,
-    pub(super) broker: SledBroker,
+    pub(super) broker: Arc<dyn Broker>,
     pub(super) blobs: Blobs,
 }
 
@@ -44,16 +43,9 @@ pub(super) async fn open(
     secure: bool,
 ) -> Result<Stores, Error> {
     let mut register = identity::open(data_dir, entropy)?;
-    let (path, chance) = (data_dir.path().join("queue"), entropy.clone());
-    let wishes = QueueSettings {
-        on_damage: settings.queue_damaged,
-        expected: data_dir.path().join(identity::METADATA).exists() || register.has(postgres::NAME),
-        ..QueueSettings::default()
-    };
-    identity::check_queue(&path, &register)?;
-    let queue_path = path.clone();
+    queue::check(settings, data_dir.path(), &register)?;
     // This takes as long as the rest together.
-    let queue = tokio::task::spawn_blocking(move || open_queue(&path, wishes, chance));
+    let queue = queue::open(settings.clone(), data_dir.path().to_owned(), &register, entropy.clone());
     let others = async {
         // The metadata has a mark among the objects, or in the lease on them: those are claimed first.
         let claimed = objects::claim(settings, data_dir, &register).await?;
@@ -63,19 +55,14 @@ pub(super) async fn open(
         Ok::<_, Error>((metadata, blobs))
     };
     // Whatever happens to the others, the queue has finished opening when this returns.
-    let (others, queue) = (others.await, queue.await);
-    let (metadata, blobs) = others?;
-    let broker = queue.map_err(std::io::Error::from)??;
+    let (broker, others) = tokio::join!(queue, others);
+    let ((metadata, blobs), broker) = (others?, broker?);
     let own = blobs.own.is_some().then_some(identity::BUCKETS);
     let claimed = blobs.owner.has_claimed().then(|| owner::name(settings));
     let made = [database::name(settings)].into_iter().chain(own).map(str::to_owned).chain(claimed);
-    identity::mark_queue(&queue_path, &register)?;
+    queue::mark(settings, data_dir.path(), &register)?;
     identity::note(data_dir, &mut register, made)?;
     Ok(Stores { metadata, broker, blobs })
-}
-
-fn open_queue(path: &Path, settings: QueueSettings, entropy: Entropy) -> Result<SledBroker, Error> {
-    SledBroker::open(path, settings, entropy).map_err(|cause| Error::Queue { path: path.to_owned(), cause })
 }
 
 async fn open_blobs(

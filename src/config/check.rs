@@ -9,6 +9,7 @@ use super::source::Source;
 use super::values::Values;
 use crate::edge::tls::Mode;
 use crate::linkage::similarity::Kernel;
+use crate::queue::redis::QueueUrl;
 
 /// Rejects settings that contradict one another or the processor.
 pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mistake> {
@@ -36,10 +37,31 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
     if let Some((key, problem, other)) = tls_clash(settings) {
         return Err(clash(key, problem, other));
     }
-    let secret = values.given("s3_secret_key");
-    if matches!(secret.source, Source::Flag(_)) {
-        let remedy = "--s3-secret-key-file, or the environment: everyone on this machine can see flags";
-        return Err(Mistake::BadValue { given: Box::new(secret.clone()), remedy });
+    let has_password = settings.queue.as_ref().is_some_and(QueueUrl::has_password);
+    for (key, is_secret, remedy) in [
+        (
+            "s3_secret_key",
+            true,
+            "--s3-secret-key-file, or the environment: everyone on this machine can see flags",
+        ),
+        (
+            "queue_password",
+            true,
+            "--queue-password-file, or the environment: everyone on this machine can see flags",
+        ),
+        (
+            "queue",
+            has_password,
+            "--queue-password-file for the password: everyone on this machine can see flags",
+        ),
+    ] {
+        let given = values.given(key);
+        if is_secret && matches!(given.source, Source::Flag(_)) {
+            return Err(Mistake::BadValue { given: Box::new(given.clone()), remedy });
+        }
+    }
+    if let Some((key, problem, other)) = queue_clash(settings) {
+        return Err(clash(key, problem, other));
     }
     database(settings, values)?;
     if settings.upload_bucket == settings.download_bucket {
@@ -109,6 +131,28 @@ fn tls_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'stati
         Some(("tls_client_ca", "give a certificate of the server's own as well:", "tls_cert"))
     } else if redirect_listen.is_some() && !on {
         Some(("redirect_listen", "there is no TLS to redirect to; give a certificate as well:", "tls_cert"))
+    } else {
+        None
+    }
+}
+
+/// The same for the settings of a queue in Redis.
+fn queue_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'static str)> {
+    let Settings { queue, queue_password, queue_password_file, queue_ca, queue_cert, queue_key, .. } =
+        settings;
+    let has_tls = queue.as_ref().is_some_and(QueueUrl::has_tls);
+    let files = [("queue_ca", queue_ca), ("queue_cert", queue_cert), ("queue_key", queue_key)];
+    let unused = files.into_iter().find(|(_, file)| file.is_some() && !has_tls);
+    if let Some((key, _)) = unused {
+        Some((key, "it is for a queue with TLS; give rediss:// or rediss-sentinel:// in", "queue"))
+    } else if queue_cert.is_some() && queue_key.is_none() {
+        Some(("queue_cert", "give its private key as well:", "queue_key"))
+    } else if queue_key.is_some() && queue_cert.is_none() {
+        Some(("queue_key", "give its certificate as well:", "queue_cert"))
+    } else if queue_password.is_some() && queue_password_file.is_some() {
+        Some(("queue_password", "leave one of them out; there is also", "queue_password_file"))
+    } else if queue_password_file.is_some() && queue.is_none() {
+        Some(("queue_password_file", "give the Redis that it is for:", "queue"))
     } else {
         None
     }

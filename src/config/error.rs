@@ -1,5 +1,6 @@
 //! Errors in the settings, each in one line.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::settings::KEYS;
@@ -26,9 +27,20 @@ impl fmt::Display for Given {
         } else if value.contains("://") {
             write!(f, "{key} = {:?} from {source}", without_password(value))
         } else {
-            write!(f, "{key} = {value:?} from {source}")
+            write!(f, "{key} = {:?} from {source}", without_password(value))
         }
     }
+}
+
+/// Returns a value with `***` in the place of a password, if it is a URL with one.
+pub(super) fn without_password(value: &str) -> Cow<'_, str> {
+    let hidden = || {
+        let (scheme, rest) = value.split_once("://")?;
+        let (login, rest) = rest.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:***@{rest}"))
+    };
+    hidden().map_or(Cow::Borrowed(value), Cow::Owned)
 }
 
 /// Returns whether a setting of this name holds a secret, and prints as `***`. The path of a file does not; a
@@ -110,6 +122,18 @@ pub(super) fn unknown_key(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for (value, shown) in [
+            ("redis://:s3cr:et@host/0", "redis://:***@host/0"),
+            ("redis://user:s3cr@t@host/x", "redis://user:***@host/x"),
+            ("redis://user@host", "redis://user@host"),
+            ("host:1", "host:1"),
+        ] {
+            assert_eq!(without_password(value), shown);
+        }
+    }
 
     #[test]
     fn a_setting_is_a_secret_if_it_holds_one_and_a_misspelt_one_if_it_may() {

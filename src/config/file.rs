@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Mistake, is_secret, unknown_key};
+use super::error::{Mistake, is_secret, unknown_key, without_password};
 use super::settings::{KEYS, Key};
 use super::source::Source;
 

@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod flags;
 mod quantity;
+mod reference;
 mod role;
 mod settings;
 pub mod show;
@@ -24,6 +25,7 @@ pub use settings::{KEYS, Key, Settings};
 pub use source::Source;
 pub use values::Inputs;
 
+use crate::queue::redis::QueueUrl;
 use crate::system::secret;
 use values::Values;
 
@@ -43,14 +45,16 @@ impl Loaded {
     /// # Errors
     /// [`secret::Error`].
     pub fn check_secrecy(&self) -> Result<(), secret::Error> {
-        let holds_secret = |key: &str| match key {
-            "s3_secret_key" => self.settings.s3_secret_key.is_some(),
-            "database_password" => self.settings.database_password.is_some(),
-            "database" => self.settings.database.has_password(),
-            _ => false,
-        };
+        let Settings { s3_secret_key, database, database_password, queue, queue_password, .. } = &self.settings;
+        let secrets = [
+            ("s3_secret_key", s3_secret_key.is_some()),
+            ("database", database.has_password()),
+            ("database_password", database_password.is_some()),
+            ("queue", queue.as_ref().is_some_and(QueueUrl::has_password)),
+            ("queue_password", queue_password.is_some()),
+        ];
         let file = self.sources.iter().find_map(|(key, source)| match source {
-            Source::File { path, .. } if holds_secret(key) => Some(path),
+            Source::File { path, .. } if secrets.contains(&(*key, true)) => Some(path),
             _ => None,
         });
         file.map_or(Ok(()), |path| secret::check_at(path))

@@ -19,6 +19,7 @@ use crate::http::Origins;
 use crate::linkage::similarity::KernelName;
 use crate::metadata;
 use crate::objects::Location;
+use crate::queue::redis::QueueUrl;
 use crate::queue::sled::OnDamage;
 use crate::system::identity::Identity;
 use crate::system::secret::Hidden;
@@ -272,6 +273,18 @@ settings! {
     job_deadline_ms: u64 = "21_600_000", DEADLINE;
     /// Queues that this node serves, with the most concurrent jobs of each; maintenance is for nodes that are no workers.
     queues: QueueSlots = "ingest=2,compute=3,highmemory=2,maintenance=1", QUEUE_SLOTS;
+    /// Redis for the queue of jobs: `redis://[user@]host/0`, `rediss://` with TLS, `redis-sentinel://host,host/NAME/0`; the data directory if empty.
+    queue: Option<QueueUrl> = "", QUEUE_URL, alias "CELERY_BROKER_URL";
+    /// Password of that Redis: in the environment or the settings file, never a flag.
+    queue_password: Option<Hidden> = "", SECRET, alias "REDIS_PASSWORD";
+    /// File with that password.
+    queue_password_file: Option<PathBuf> = "", FILE_OR_NONE;
+    /// CA certificates in PEM that a Redis with TLS is checked by; those of the system if empty.
+    queue_ca: Option<PathBuf> = "", FILE_OR_NONE;
+    /// Client certificate in PEM for a Redis that asks for one.
+    queue_cert: Option<PathBuf> = "", FILE_OR_NONE;
+    /// Private key of `queue_cert` in PEM.
+    queue_key: Option<PathBuf> = "", FILE_OR_NONE;
     /// Handling of a damaged or missing queue: rebuild sets it aside and fills a new one, refuse does not start.
     queue_damaged: OnDamage = "rebuild", ON_DAMAGE;
     /// Memory for finishing runs, in bytes; runs that need more wait for each other. Auto: three quarters of the memory.

@@ -19,6 +19,7 @@ use crate::http::RESERVED_PATHS;
 use crate::linkage::similarity::KernelName;
 use crate::metadata;
 use crate::objects::Location;
+use crate::queue::redis::QueueUrl;
 use crate::queue::sled::OnDamage;
 use crate::system::identity::Identity;
 use crate::system::secret::Hidden;
@@ -364,6 +365,14 @@ pub(super) const COMPRESS: ValueType<Compress> = ValueType {
         "off" => Some(Compress::Off),
         _ => None,
     },
+};
+
+/// The URL of a queue in Redis, or none.
+pub(super) const QUEUE_URL: ValueType<Option<QueueUrl>> = ValueType {
+    placeholder: "URL",
+    remedy: "redis://[user@]host[:port][/database], rediss:// for TLS, or \
+             redis-sentinel://host[:port],host[:port]/name[/database]",
+    read: |text| if text.is_empty() { Some(None) } else { QueueUrl::parse(text).map(Some) },
 };
 
 /// The handling of a damaged queue.

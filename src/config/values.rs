@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::announced::is_announced;
 use super::error::{Given, Mistake, unknown_key};
 use super::file::{self, Entry};
+use super::reference;
 use super::settings::{KEYS, Key, ReadValue};
 use super::source::Source;
 use super::value::{SWITCH, SWITCHES_WITHOUT_EFFECT};
@@ -91,9 +92,13 @@ fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given
             Some((*alias, environment(alias).filter(|value| !value.trim().is_empty())?))
         };
         let alias = key.aliases.iter().find_map(set);
+        let together = || (key.name == "queue").then(|| reference::queue(&environment)).flatten();
         all.push(match alias {
             Some((alias, value)) => given(value, Source::Alias(alias)),
-            None => given(key.default, Source::Default),
+            None => match together() {
+                Some((alias, value)) => given(&value, Source::Alias(alias)),
+                None => given(key.default, Source::Default),
+            },
         });
     }
     all

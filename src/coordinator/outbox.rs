@@ -79,6 +79,7 @@ impl Coordinator {
                 }
             }
             let pause = match self.drain_outbox().await {
+                Ok(()) if begun_anew != renewals => PAUSE,
                 Ok(()) => IDLE.min(look_every),
                 Err(error) => {
                     if let Some(times) = failures.count() {
@@ -101,6 +102,7 @@ impl Coordinator {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = written => {}
+                () = self.0.broker.renewed(begun_anew) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

@@ -33,6 +33,7 @@ const GUIDES: &[Guide] = &[
     Guide { name: "object-stores", markdown: include_str!("../../assets/docs/object-stores.md") },
     Guide { name: "operations", markdown: include_str!("../../assets/docs/operations.md") },
     Guide { name: "performance", markdown: include_str!("../../assets/docs/performance.md") },
+    Guide { name: "queue", markdown: include_str!("../../assets/docs/queue.md") },
     Guide { name: "security", markdown: include_str!("../../assets/docs/security.md") },
     Guide { name: "upgrading", markdown: include_str!("../../assets/docs/upgrading.md") },
     Guide { name: "what-it-survives", markdown: include_str!("../../assets/docs/what-it-survives.md") },

@@ -22,6 +22,9 @@ pub const UNSEEN_MAX: Duration = Duration::from_millis(500);
 /// So many leases on a job that run out count as one attempt: its holder may be at fault, or the machine.
 pub const LAPSES_PER_ATTEMPT: u8 = 3;
 
+/// No job is larger, with its names.
+pub(super) const JOB_BYTES_MAX: usize = 60 << 10;
+
 /// A job to be enqueued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
@@ -61,6 +64,12 @@ impl NewJob {
             attempts_max: ATTEMPTS_MAX,
             payload: payload.into(),
         }
+    }
+
+    /// Returns the room that it takes in a queue.
+    pub(super) fn size_bytes(&self) -> usize {
+        let names = self.job.as_str().len() + self.queue.as_str().len() + self.group.as_str().len();
+        names + self.payload.len() + 32
     }
 }
 
@@ -263,10 +272,27 @@ pub trait Broker: Send + Sync {
     /// Returns depth, age and rate of every queue so far.
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error>;
 
-    /// Returns the number of new stores that have replaced damaged ones since the queue was opened, each without the jobs
-    /// of the old one. The caller enqueues them again.
+    /// Returns the number of new stores that have replaced damaged or lost ones since the queue was opened, each without the
+    /// jobs of the old one. The caller enqueues them again.
     fn renewals(&self) -> u64 {
         0
+    }
+
+    /// Waits until there have been more renewals than `after`, if the queue can tell at once.
+    async fn renewed(&self, after: u64) {
+        let _ = after;
+        std::future::pending::<()>().await;
+    }
+
+    /// Says in a few words which server the queue is in; nothing, if it is in none.
+    async fn describe(&self) -> Option<String> {
+        None
+    }
+
+    /// Waits until nothing helps but another start, and says why. It never answers while all is well, while a store that
+    /// failed is being opened again, nor after a close in good order.
+    async fn failed(&self) -> Error {
+        std::future::pending().await
     }
 
     /// Writes everything that it still has anew, so that nothing is left of jobs that are gone: neither names nor payloads.

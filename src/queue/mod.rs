@@ -13,6 +13,7 @@ mod names;
 mod report;
 #[cfg(test)]
 mod simulation;
+pub mod redis;
 pub mod sled;
 
 pub use backoff::Backoff;

@@ -1,4 +1,4 @@
-//! `entityd bench queue`: jobs through the embedded queue, each on disk before it is acknowledged.
+//! `entityd bench queue`: jobs through the embedded queue or one in Redis, each on disk before it is acknowledged.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,17 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::cli::{Failure, output};
+use crate::queue::redis::{Access, QueueUrl, RedisBroker, Settings as RedisSettings, TlsFiles};
 use crate::queue::sled::{Settings, SledBroker};
 use crate::queue::{Broker, Claim, Error, Lease, NewJob, Share};
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::runtime::entropy::Entropy;
+use crate::system::identity::Identity;
 
 /// The longest wait of a claim, after which it checks whether everything is done.
 const WAIT: Duration = Duration::from_millis(100);
+/// The owner of a queue in Redis that is measured: no server has this one, so none is disturbed.
+const BENCH: &str = "62656e6368206f662061207175657565";
 /// The bytes of a payload that hold the job's number and its enqueue time.
 const STAMP_BYTES: usize = 16;
 
@@ -56,6 +60,9 @@ pub(in crate::cli) struct Arguments {
     /// Directory of the queue, which is kept; a temporary one otherwise
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// An empty database of Redis instead, such as redis://127.0.0.1:6379/9; the jobs are left in it if this is interrupted
+    #[arg(long, value_parser = queue_url, conflicts_with = "data_dir")]
+    queue: Option<QueueUrl>,
     /// The last line is one JSON object
     #[arg(long)]
     json: bool,
@@ -114,7 +121,7 @@ fn failed(error: &Error) -> Failure {
 
 async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, Error> {
     let watch = Stopwatch::start();
-    let broker = Arc::new(SledBroker::open(directory, Settings::default(), Entropy::system())?);
+    let broker = open(&arguments, directory).await?;
     let (open_seconds, resident_bytes_opened) = (watch.seconds(), resident_bytes());
     let mut backlog = None;
     if arguments.backlog > 0 {
@@ -148,8 +155,23 @@ async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, 
     Ok(report)
 }
 
+fn queue_url(text: &str) -> Result<QueueUrl, String> {
+    QueueUrl::parse(text).ok_or_else(|| "give redis://[user[:password]@]host[:port][/database]".to_owned())
+}
+
+async fn open(arguments: &Arguments, directory: &Path) -> Result<Arc<dyn Broker>, Error> {
+    let entropy = Entropy::system();
+    let Some(url) = arguments.queue.clone() else {
+        return Ok(Arc::new(SledBroker::open(directory, Settings::default(), entropy)?));
+    };
+    crate::edge::tls::install_provider();
+    let access = Access::new(url, None, TlsFiles::default());
+    let settings = RedisSettings::new(access, Identity::parse(BENCH).expect("it is an identity"));
+    Ok(Arc::new(RedisBroker::open(settings, entropy).await?))
+}
+
 /// Fills the queue that no worker claims from.
-async fn fill(arguments: &Arc<Arguments>, broker: &Arc<SledBroker>) -> Result<(), Error> {
+async fn fill(arguments: &Arc<Arguments>, broker: &Arc<dyn Broker>) -> Result<(), Error> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..arguments.clients {
@@ -184,7 +206,7 @@ fn queue_name(queue: usize) -> String {
 /// The state that clients and workers share.
 struct Course {
     arguments: Arc<Arguments>,
-    broker: Arc<SledBroker>,
+    broker: Arc<dyn Broker>,
     clock: Clock,
     next: AtomicUsize,
     finished: AtomicUsize,
@@ -193,7 +215,7 @@ struct Course {
 }
 
 /// Puts the jobs through; returns microseconds from enqueue to start for each.
-async fn put_through(arguments: &Arc<Arguments>, broker: &Arc<SledBroker>) -> Result<Vec<u32>, Error> {
+async fn put_through(arguments: &Arc<Arguments>, broker: &Arc<dyn Broker>) -> Result<Vec<u32>, Error> {
     let course = Arc::new(Course {
         arguments: Arc::clone(arguments),
         broker: Arc::clone(broker),

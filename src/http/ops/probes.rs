@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::gauges;
 use super::inquiry::Inquiry;
@@ -25,6 +26,11 @@ use crate::worker::remote::Nodes;
 
 /// A worker hears of its API nodes more often than this.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
+
+/// The name of the check of the queue.
+const QUEUE: &str = "queue";
+/// Time for a server to describe itself.
+const DETAIL: Duration = Duration::from_secs(1);
 
 /// The dependencies of the server.
 #[derive(Clone)]
@@ -50,6 +56,14 @@ pub(super) struct Finding {
     pub(super) name: &'static str,
     /// The fault, if there is one.
     pub(super) fault: Option<String>,
+    /// The server that it is in, if it is in one.
+    pub(super) detail: Option<String>,
+}
+
+impl Finding {
+    fn new(name: &'static str, fault: Option<String>) -> Self {
+        Self { name, fault, detail: None }
+    }
 }
 
 /// All findings, one line for each.
@@ -73,10 +87,11 @@ impl Findings {
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding { name, fault } in &self.0 {
-            match fault {
-                None => writeln!(f, "[+] {name}: ok")?,
-                Some(fault) => writeln!(f, "[-] {name}: {fault}")?,
+        for Finding { name, fault, detail } in &self.0 {
+            match (fault, detail) {
+                (None, None) => writeln!(f, "[+] {name}: ok")?,
+                (None, Some(detail)) => writeln!(f, "[+] {name}: ok ({detail})")?,
+                (Some(fault), _) => writeln!(f, "[-] {name}: {fault}")?,
             }
         }
         Ok(())
@@ -86,20 +101,17 @@ impl fmt::Display for Findings {
 fn of_phase(phase: Phase) -> Vec<Finding> {
     let fault = |at: Phase, text: &str| (phase == at).then(|| text.to_owned());
     vec![
-        Finding { name: "started", fault: fault(Phase::Starting, "the stores are being opened") },
-        Finding {
-            name: "migrated",
-            fault: fault(Phase::Migrating, "data of an older version is being upgraded"),
-        },
-        Finding {
-            name: "not-draining",
-            fault: fault(Phase::Draining, "the server is stopping and takes nothing new"),
-        },
+        Finding::new("started", fault(Phase::Starting, "the stores are being opened")),
+        Finding::new("migrated", fault(Phase::Migrating, "data of an older version is being upgraded")),
+        Finding::new("not-draining", fault(Phase::Draining, "the server is stopping and takes nothing new")),
     ]
 }
 
 /// The checks of all dependencies.
-pub(super) struct Probes(Vec<Probe>);
+pub(super) struct Probes {
+    probes: Vec<Probe>,
+    broker: Arc<dyn Broker>,
+}
 
 /// The check of a dependency, and whether its last result was a fault.
 struct Probe {
@@ -112,7 +124,7 @@ impl Probes {
     pub(super) fn of(dependencies: &Dependencies) -> Self {
         let probes = [
             ("metadata", Some(dependencies.metadata())),
-            ("queue", Some(dependencies.queue())),
+            (QUEUE, Some(dependencies.queue())),
             ("objects", Some(dependencies.objects())),
             ("buckets", dependencies.buckets()),
             ("disk", Some(dependencies.disk())),
@@ -120,7 +132,8 @@ impl Probes {
         let probe = |(name, inquiry): (_, Option<Inquiry>)| {
             Some(Probe { name, inquiry: inquiry?, is_failing: AtomicBool::new(false) })
         };
-        Self(probes.into_iter().filter_map(probe).collect())
+        let probes = probes.into_iter().filter_map(probe).collect();
+        Self { probes, broker: Arc::clone(&dependencies.broker) }
     }
 
     /// The check of a worker: an API node answers it.
@@ -144,7 +157,11 @@ impl Probes {
 
     /// Checks all of them, and updates the metrics. Waits for none of them longer than the limit of a check.
     pub(super) async fn look(&self) -> Vec<Finding> {
-        futures::future::join_all(self.0.iter().map(Probe::ask)).await
+        let mut findings = futures::future::join_all(self.probes.iter().map(Probe::ask)).await;
+        if let Some(queue) = findings.iter_mut().find(|found| found.name == QUEUE && found.fault.is_none()) {
+            queue.detail = timeout(DETAIL, self.broker.describe()).await.ok().flatten();
+        }
+        findings
     }
 }
 
@@ -158,7 +175,7 @@ impl Probe {
             None if was_failing => tracing::info!(dependency = self.name, "ready again"),
             _ => {}
         }
-        Finding { name: self.name, fault }
+        Finding::new(self.name, fault)
     }
 }
 

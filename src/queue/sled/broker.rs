@@ -10,7 +10,6 @@ use tokio::sync::{Notify, oneshot};
 
 use super::claim;
 use super::committer;
-use super::engine::pack::{JOB_BYTES_MAX, size_bytes};
 use super::engine::placement;
 use super::engine::segment_cache::Cache;
 use super::home::Home;
@@ -20,6 +19,7 @@ use super::settings::Settings;
 use super::shared::Shared;
 use super::state::pending::{Lookup, Request};
 use super::state::queue_state::{Ended, QueueState};
+use crate::queue::broker::JOB_BYTES_MAX;
 use crate::queue::{
     Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail, JobId,
     JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
@@ -79,20 +79,6 @@ impl SledBroker {
             .map_err(|error| Error::Storage(error.into()))?;
         let (committer, ended) = (Mutex::new(Some(committer)), Mutex::new(Some(receive)));
         Ok(Self { shared, settings, entropy, committer, ended })
-    }
-
-    /// Waits until nothing helps but another start, and says why: what lies on the disk is damaged and is not to be set aside.
-    /// It never answers while all is well, while a store that failed is being opened again, nor after a close in good order.
-    pub async fn failed(&self) -> Error {
-        loop {
-            let mut woken = std::pin::pin!(self.shared.wake.notified());
-            woken.as_mut().enable();
-            let ended = self.shared.state().ended.clone();
-            if let Some(failed @ Ended::Failed(_)) = ended {
-                return failed.error();
-            }
-            woken.await;
-        }
     }
 
     #[cfg(test)]
@@ -167,8 +153,8 @@ impl Drop for SledBroker {
 #[async_trait]
 impl Broker for SledBroker {
     async fn enqueue(&self, jobs: &[NewJob], now: Timestamp) -> Result<usize, Error> {
-        if let Some(job) = jobs.iter().find(|job| size_bytes(job) > JOB_BYTES_MAX) {
-            let (job, size_bytes) = (job.job.clone(), size_bytes(job));
+        if let Some(job) = jobs.iter().find(|job| job.size_bytes() > JOB_BYTES_MAX) {
+            let (job, size_bytes) = (job.job.clone(), job.size_bytes());
             return Err(Error::TooLarge { job, size_bytes, size_bytes_max: JOB_BYTES_MAX });
         }
         let jobs = jobs.to_vec();
@@ -292,6 +278,19 @@ impl Broker for SledBroker {
         }
         state.advance(now);
         Ok(inspect::stats(&state, now))
+    }
+
+    /// The store is damaged and is not to be set aside.
+    async fn failed(&self) -> Error {
+        loop {
+            let mut woken = std::pin::pin!(self.shared.wake.notified());
+            woken.as_mut().enable();
+            let ended = self.shared.state().ended.clone();
+            if let Some(failed @ Ended::Failed(_)) = ended {
+                return failed.error();
+            }
+            woken.await;
+        }
     }
 
     fn renewals(&self) -> u64 {

@@ -104,7 +104,10 @@ fn check_format(folder: &Path) -> Result<(), Error> {
 }
 
 /// Writes a small file so that after a power cut it is complete or absent.
-pub(super) fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+///
+/// # Errors
+/// The operating system's.
+pub fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let partial = folder.join(format!("{name}.new"));
     let mut file = regular::open_with(&partial, private().truncate(true))?;
     file.write_all(text.as_bytes())?;

@@ -6,8 +6,6 @@ use super::layout::{Body, Head, HeadRun, Marks};
 use crate::queue::{JobId, NewJob};
 use crate::runtime::clock::Timestamp;
 
-/// The most one job may take, its names included.
-pub(in crate::queue::sled) const JOB_BYTES_MAX: usize = 60 << 10;
 /// No value is larger, give or take its head.
 const SEGMENT_BYTES_MAX: usize = 62 << 10;
 /// A segment so large does not take in jobs of another lane: lanes empty at different times.
@@ -34,12 +32,6 @@ pub(in crate::queue::sled) struct Packed {
     pub(in crate::queue::sled) collided: Vec<JobId>,
 }
 
-/// Returns the size of a job on the disk.
-pub(in crate::queue::sled) fn size_bytes(job: &NewJob) -> usize {
-    let names = job.job.as_str().len() + job.queue.as_str().len() + job.group.as_str().len();
-    names + job.payload.len() + 32
-}
-
 /// Cuts jobs into segments; those of one lane stay in order.
 pub(in crate::queue::sled) fn pack(mut jobs: Vec<Incoming>) -> Vec<Packed> {
     jobs.sort_by(|left, right| lane(&left.job).cmp(&lane(&right.job)));
@@ -59,9 +51,9 @@ fn lane(job: &NewJob) -> impl Ord + '_ {
 
 /// Returns the number of jobs that go into the next segment, at least one.
 fn cut(jobs: &[Incoming]) -> usize {
-    let mut bytes = size_bytes(&jobs[0].job);
+    let mut bytes = jobs[0].job.size_bytes();
     for (count, pair) in (1..).zip(jobs.windows(2)) {
-        let next = size_bytes(&pair[1].job);
+        let next = pair[1].job.size_bytes();
         let crosses = bytes >= SEGMENT_BYTES_AIM && lane(&pair[0].job) != lane(&pair[1].job);
         if count == SEGMENT_JOBS_MAX || bytes + next > SEGMENT_BYTES_MAX || crosses {
             return count;

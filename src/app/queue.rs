@@ -1,0 +1,81 @@
+//! Opens the queue: in the data directory, or in Redis.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Error, identity};
+use crate::config::Settings;
+use crate::metadata::postgres;
+use crate::queue::redis::{Access, QueueUrl, RedisBroker, Settings as RedisSettings, TlsFiles};
+use crate::queue::sled::{Settings as SledSettings, SledBroker};
+use crate::queue::{self, Broker};
+use crate::runtime::entropy::Entropy;
+use crate::system::identity::Register;
+use crate::system::secret::{self, Hidden};
+
+/// The embedded queue, in the data directory.
+const DIRECTORY: &str = "queue";
+
+/// Checks that the embedded queue is that of this data directory.
+pub(super) fn check(settings: &Settings, data_dir: &Path, register: &Register) -> Result<(), Error> {
+    if settings.queue.is_some() { Ok(()) } else { identity::check_queue(&data_dir.join(DIRECTORY), register) }
+}
+
+/// Marks the embedded queue, which is open, as that of this data directory.
+pub(super) fn mark(settings: &Settings, data_dir: &Path, register: &Register) -> Result<(), Error> {
+    if settings.queue.is_some() { Ok(()) } else { identity::mark_queue(&data_dir.join(DIRECTORY), register) }
+}
+
+/// Opens the queue of a data directory.
+pub(super) async fn open(
+    settings: Settings,
+    data_dir: PathBuf,
+    register: &Register,
+    entropy: Entropy,
+) -> Result<Arc<dyn Broker>, Error> {
+    // Without metadata nothing has been enqueued.
+    let expected = data_dir.join(identity::METADATA).exists() || register.has(postgres::NAME);
+    let Some(url) = &settings.queue else {
+        let wishes = SledSettings { on_damage: settings.queue_damaged, expected, ..SledSettings::default() };
+        return embedded(data_dir.join(DIRECTORY), wishes, entropy).await;
+    };
+    let access = access(&settings, url.clone())?;
+    let mut wishes = RedisSettings::new(access, register.identity());
+    (wishes.directory, wishes.expected) = (Some(data_dir), expected);
+    let opened = RedisBroker::open(wishes, entropy).await;
+    Ok(Arc::new(opened.map_err(|cause| Error::RemoteQueue { url: url.to_string(), cause })?))
+}
+
+async fn embedded(path: PathBuf, settings: SledSettings, entropy: Entropy) -> Result<Arc<dyn Broker>, Error> {
+    let theirs = path.clone();
+    let opening = tokio::task::spawn_blocking(move || SledBroker::open(&theirs, settings, entropy));
+    let opened: Result<_, queue::Error> = opening.await.map_err(std::io::Error::from)?;
+    Ok(Arc::new(opened.map_err(|cause| Error::Queue { path, cause })?))
+}
+
+fn access(settings: &Settings, url: QueueUrl) -> Result<Access, Error> {
+    if url.has_tls() {
+        crate::edge::tls::install_provider();
+    }
+    let from_file =
+        settings.queue_password_file.as_deref().map(|path| secret_in(path, "queue-password-file"));
+    let password = from_file.transpose()?.or_else(|| settings.queue_password.clone());
+    let certificate = |path: Option<&Path>, setting| {
+        let read = path.map(|path| {
+            let unreadable = |cause| Error::QueueCertificate { setting, path: path.to_owned(), cause };
+            std::fs::read(path).map_err(unreadable)
+        });
+        read.transpose()
+    };
+    let tls = TlsFiles {
+        authorities: certificate(settings.queue_ca.as_deref(), "queue-ca")?,
+        certificate: certificate(settings.queue_cert.as_deref(), "queue-cert")?,
+        key: settings.queue_key.as_deref().map(|path| secret_in(path, "queue-key")).transpose()?,
+    };
+    Ok(Access::new(url, password, tls))
+}
+
+fn secret_in(path: &Path, setting: &'static str) -> Result<Hidden, Error> {
+    let read = secret::read(path).map(|text| Hidden::new(&text));
+    read.map_err(|cause| Error::QueueSecret { setting, cause })
+}

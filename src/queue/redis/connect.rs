@@ -1,0 +1,270 @@
+//! Connects to the master, and takes up the queue that it has.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, PushInfo, PushKind, RedisError, Role};
+use tokio::task::spawn_blocking;
+
+use super::access::{Address, Target, limits};
+use super::checks::{Info, warnings};
+use super::event::Event;
+use super::link::{Link, ROOT, Session, Trouble, evaluate};
+use super::reply::List;
+use super::standing::Standing;
+use super::{scripts, sentinel};
+use crate::queue::Error;
+use crate::telemetry::chain;
+
+/// The version of the layout of the keys.
+const LAYOUT: u32 = 1;
+/// Keys looked at together when those of lost queues are removed.
+const SWEEP: usize = 1_000;
+
+/// The reason for which there is no session.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It may be there in a moment.
+    Absent(String),
+    /// It answers, and does not help until it is set up otherwise.
+    Unusable(String),
+    /// Another process has taken the queue over.
+    Taken,
+}
+
+impl Refusal {
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Absent(reason) | Self::Unusable(reason) => reason.clone(),
+            Self::Taken => {
+                "another process has taken over the queue in Redis; only one may use it".to_owned()
+            }
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Unusable(error.reason())
+    }
+}
+
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Refused(reason) | Trouble::Lost(reason) => Self::Absent(reason),
+            Trouble::Failed(error) => Self::Absent(error.reason()),
+        }
+    }
+}
+
+impl From<RedisError> for Refusal {
+    fn from(error: RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
+                Self::Unusable(error.to_string())
+            }
+            _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
+                Self::Unusable(error.to_string())
+            }
+            _ => Self::Absent(error.to_string()),
+        }
+    }
+}
+
+impl Link {
+    /// Finds the master, checks it, and takes up the queue.
+    pub(super) async fn connect(&self) -> Result<Arc<Session>, Refusal> {
+        let address = self.master().await.map_err(Refusal::Absent)?;
+        let at = |refusal: Refusal| match refusal {
+            Refusal::Absent(reason) => Refusal::Absent(format!("Redis at {address}: {reason}")),
+            Refusal::Unusable(reason) => Refusal::Unusable(format!("Redis at {address}: {reason}")),
+            Refusal::Taken => Refusal::Taken,
+        };
+        self.enter(address.clone()).await.map_err(at)
+    }
+
+    /// The address of the master.
+    pub(super) async fn master(&self) -> Result<Address, String> {
+        let access = &self.settings.access;
+        match &access.url().target {
+            Target::Server(address) => Ok(address.clone()),
+            Target::Sentinels { addresses, name } => sentinel::master(access, addresses, name).await,
+        }
+    }
+
+    async fn enter(&self, address: Address) -> Result<Arc<Session>, Refusal> {
+        let number = self.sessions.fetch_add(1, Ordering::AcqRel) + 1;
+        let limits = limits().set_push_sender(self.ears(number));
+        let client = self.settings.access.server(&address)?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
+        if !is_master(&connection).await? {
+            return Err(Refusal::Absent("it is a replica; give the master, or the Sentinels".to_owned()));
+        }
+        let info = Info::of(&connection).await?;
+        if let Some(reason) = info.refusal() {
+            return Err(Refusal::Unusable(reason));
+        }
+        self.warn(&connection, &info).await;
+        connection.subscribe(format!("{ROOT}wake")).await?;
+        let standing = self.attach(&connection, number).await?;
+        let session = Session { number, address, connection, standing };
+        if !self.attached.load(Ordering::Acquire) {
+            self.run(&session, &scripts::TAKE_OVER, None, |_| {}).await?;
+            self.attached.store(true, Ordering::Release);
+            sweep(&session);
+        }
+        let orphans = self.orphans.lock().clone();
+        if !orphans.is_empty() {
+            let adopt = self.run(&session, &scripts::ORPHANS, None, |command| {
+                orphans.iter().for_each(|token| _ = command.arg(*token));
+            });
+            adopt.await?;
+            self.orphans.lock().retain(|token| !orphans.contains(token));
+        }
+        Ok(Arc::new(session))
+    }
+
+    async fn warn(&self, connection: &MultiplexedConnection, info: &Info) {
+        for warning in warnings(connection, info).await {
+            let is_new = {
+                let mut told = self.told.lock();
+                let is_new = !told.contains(&warning);
+                told.extend(is_new.then(|| warning.clone()));
+                is_new
+            };
+            if is_new {
+                tracing::warn!("the queue in Redis may lose jobs: {warning}");
+            }
+        }
+    }
+
+    /// Hears what a connection tells by itself: news of jobs, and its end.
+    fn ears(&self, session: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+        let (events, news) = (self.events.clone(), Arc::clone(&self.wake));
+        move |told| {
+            match told.kind {
+                PushKind::Message => news.notify_waiters(),
+                PushKind::Disconnection => {
+                    let reason = "the connection was closed".to_owned();
+                    // The keeper is gone only when the queue is closed.
+                    let _ = events.send(Event::Lost { session, reason });
+                }
+                _ => {}
+            }
+            Ok(())
+        }
+    }
+
+    /// Makes sure that the queue is ours and is the one that was known; a lost one begins anew.
+    async fn attach(
+        &self,
+        connection: &MultiplexedConnection,
+        number: u64,
+    ) -> Result<Arc<Standing>, Refusal> {
+        let known = self.standing.lock().clone();
+        let (generation, changes) =
+            known.as_ref().map_or(("", 0), |known| (known.generation.as_str(), known.changes()));
+        let is_first = !self.attached.load(Ordering::Acquire);
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(scripts::ATTACH.get_hash()).arg(1).arg(ROOT);
+        command.arg(&self.node).arg(number).arg(self.settings.identity.to_string());
+        command.arg(generation).arg(changes).arg(hex::encode(self.entropy.bytes::<16>()));
+        command.arg(u8::from(is_first)).arg(LAYOUT);
+        let answer = evaluate(connection, &scripts::ATTACH, &command).await?;
+        let mut answer = List::of(&answer)?;
+        let outcome = answer.text()?;
+        let reason = match outcome {
+            "foreign" => {
+                return Err(Refusal::Unusable(format!(
+                    "the queue in database {} belongs to the data directory with the identity {}, and this one has {}; give \
+                     another database, or remove its keys {ROOT}* if that data directory is gone",
+                    self.settings.access.url().database,
+                    answer.text()?,
+                    self.settings.identity,
+                )));
+            }
+            "layout" => {
+                let text = answer.text()?;
+                return Err(Refusal::Unusable(format!(
+                    "the queue was written by another version (layout {text}, this one has {LAYOUT})"
+                )));
+            }
+            "taken" => return Err(Refusal::Taken),
+            "gone" => Some("its keys are missing"),
+            "back" => Some("it went back to an older state"),
+            "another" => Some("it is not the one that was known"),
+            _ => None,
+        };
+        let (generation, changes) = (answer.text()?.to_owned(), answer.number()?);
+        if let Some(same) = known.filter(|known| known.generation == generation) {
+            same.see(changes);
+            return Ok(same);
+        }
+        let standing = Arc::new(Standing::new(generation, changes));
+        self.remember(&standing).await.map_err(Refusal::Absent)?;
+        *self.standing.lock() = Some(Arc::clone(&standing));
+        if let Some(reason) = reason {
+            tracing::warn!(
+                "the queue in Redis is lost: {reason}; it begins anew, and its jobs are asked for again"
+            );
+        }
+        if reason.is_some() || outcome == "made" && self.settings.expected {
+            self.renewals.send_modify(|renewals| *renewals += 1);
+        }
+        Ok(standing)
+    }
+
+    /// Writes down what was seen of the queue.
+    pub(super) async fn remember(&self, standing: &Arc<Standing>) -> Result<u64, String> {
+        let Some(directory) = self.settings.directory.clone() else { return Ok(standing.changes()) };
+        let theirs = Arc::clone(standing);
+        let written = spawn_blocking(move || theirs.write(&directory)).await;
+        let written = written.map_err(|error| error.to_string())?;
+        written.map_err(|error| format!("cannot write down the state of the queue: {}", chain(&error)))
+    }
+}
+
+/// Asks a server whether it is a master.
+pub(super) async fn is_master(connection: &MultiplexedConnection) -> Result<bool, RedisError> {
+    let role: Role = redis::cmd("ROLE").query_async(&mut connection.clone()).await?;
+    Ok(matches!(role, Role::Primary { .. }))
+}
+
+/// Removes the keys of lost queues, in the background.
+pub(super) fn sweep(session: &Session) {
+    let (mut connection, generation) = (session.connection.clone(), session.standing.generation.clone());
+    tokio::spawn(async move {
+        let kept = [format!("{ROOT}meta"), format!("{ROOT}paused")];
+        let ours = format!("{ROOT}{generation}:");
+        let mut cursor = 0_u64;
+        loop {
+            let scan: Result<(u64, Vec<Vec<u8>>), _> = redis::cmd("SCAN")
+                .arg(cursor)
+                .arg("MATCH")
+                .arg(format!("{ROOT}*"))
+                .arg("COUNT")
+                .arg(SWEEP)
+                .query_async(&mut connection)
+                .await;
+            let Ok((next, keys)) = scan else { return };
+            let is_old = |key: &&Vec<u8>| {
+                !key.starts_with(ours.as_bytes()) && kept.iter().all(|kept| kept.as_bytes() != key.as_slice())
+            };
+            let old: Vec<_> = keys.iter().filter(is_old).collect();
+            if !old.is_empty() {
+                let removed: Result<u64, _> =
+                    redis::cmd("UNLINK").arg(old).query_async(&mut connection).await;
+                if removed.is_err() {
+                    return;
+                }
+            }
+            cursor = next;
+            if cursor == 0 {
+                return;
+            }
+        }
+    });
+}

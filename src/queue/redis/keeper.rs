@@ -1,0 +1,154 @@
+//! The keeper of the link: finds out that the master is lost, and looks for the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::access::Target;
+use super::checks::Info;
+use super::connect::{Refusal, is_master, sweep};
+use super::event::Event;
+use super::link::{Link, Session, State};
+use super::settings::START;
+use crate::queue::Error;
+use crate::runtime::clock::Stopwatch;
+
+/// Interval at which the master is asked whether it is one, and what was seen is written down.
+const PROBE: Duration = Duration::from_secs(1);
+/// So many probes between two looks at the settings of the server and at what the Sentinels say.
+const LOOK: u32 = 5;
+/// The first pause before another try, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Connects for the first time, and waits a while for a server that does not answer.
+pub(super) async fn start(link: &Link) -> Result<Arc<Session>, Error> {
+    let (watch, mut pause) = (Stopwatch::start(), PAUSES.0);
+    loop {
+        match link.connect().await {
+            Ok(session) => return Ok(session),
+            Err(Refusal::Absent(reason)) if watch.elapsed() < START => {
+                tracing::info!("waiting for the queue: {reason}");
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+            Err(refusal) => return Err(Error::Storage(refusal.reason().into())),
+        }
+    }
+}
+
+/// Keeps the link up until it is closed.
+pub(super) async fn keep(
+    link: Arc<Link>,
+    mut session: Arc<Session>,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) {
+    loop {
+        let reason = watch(&link, &session, &mut events).await;
+        link.lose(&session, &reason);
+        tracing::warn!(server = %session.address, "the master of the queue is lost: {reason}");
+        drop(session);
+        session = match again(&link).await {
+            Some(next) => next,
+            None => return,
+        };
+        tracing::info!(server = %session.address, "the queue has a master again");
+    }
+}
+
+/// Connects again, however long it takes; nothing, if another process has the queue.
+async fn again(link: &Link) -> Option<Arc<Session>> {
+    let mut pause = PAUSES.0;
+    let mut told = String::new();
+    loop {
+        let renewals = *link.renewals.borrow();
+        match link.connect().await {
+            Ok(session) => {
+                if *link.renewals.borrow() > renewals {
+                    sweep(&session);
+                }
+                publish(link, &session);
+                return Some(session);
+            }
+            Err(refusal) => {
+                let reason = refusal.reason();
+                if reason != told {
+                    tracing::warn!("the queue is unavailable: {reason}");
+                    told.clone_from(&reason);
+                }
+                if matches!(refusal, Refusal::Taken) {
+                    link.state.send_replace(State::Ended(reason.into()));
+                    return None;
+                }
+                link.state.send_replace(State::Down(reason.into()));
+            }
+        }
+        sleep(pause.mul_f64(jitter(link))).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// Between a half and one.
+fn jitter(link: &Link) -> f64 {
+    0.5 + f64::from(link.entropy.bytes::<1>()[0]) / 512.0
+}
+
+/// Lets calls use a session, and wakes those that wait for jobs.
+pub(super) fn publish(link: &Link, session: &Arc<Session>) {
+    link.state.send_replace(State::Up(Arc::clone(session)));
+    link.wake.notify_waiters();
+}
+
+/// Watches over a session; returns the reason for which it is lost.
+async fn watch(link: &Link, session: &Arc<Session>, events: &mut mpsc::UnboundedReceiver<Event>) -> String {
+    let (mut probes, mut written) = (0_u32, 0);
+    let mut next = Instant::now() + PROBE;
+    loop {
+        let verdict = tokio::select! {
+            event = events.recv() => match event {
+                Some(Event::Lost { session: lost, reason }) if lost == session.number => Some(reason),
+                Some(Event::Recheck) => other_master(link, session).await,
+                _ => None,
+            },
+            () = sleep_until(next) => {
+                next = Instant::now() + PROBE;
+                probes += 1;
+                if session.standing.changes() != written {
+                    match link.remember(&session.standing).await {
+                        Ok(changes) => written = changes,
+                        Err(reason) => tracing::error!("{reason}"),
+                    }
+                }
+                probe(link, session, probes.is_multiple_of(LOOK)).await
+            }
+        };
+        if let Some(reason) = verdict {
+            return reason;
+        }
+    }
+}
+
+async fn probe(link: &Link, session: &Session, looks: bool) -> Option<String> {
+    match is_master(&session.connection).await {
+        Ok(true) => {}
+        Ok(false) => return Some("it is a replica now".to_owned()),
+        Err(error) => return Some(error.to_string()),
+    }
+    if !looks {
+        return None;
+    }
+    match Info::of(&session.connection).await {
+        Ok(info) => info.refusal().or(other_master(link, session).await),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Says so if a majority of the Sentinels names another master. Without a majority the one that is there is kept.
+async fn other_master(link: &Link, session: &Session) -> Option<String> {
+    if matches!(link.settings.access.url().target, Target::Server(_)) {
+        return None;
+    }
+    let named = link.master().await.ok()?;
+    (named != session.address).then(|| format!("the Sentinels name {named}"))
+}

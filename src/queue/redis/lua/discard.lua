@@ -1,0 +1,14 @@
+-- ARGV from 6: names. Answers how many dead letters are gone.
+local gone = 0
+for at = 6, #ARGV do
+  local name = ARGV[at]
+  local key, what, job = find(name)
+  if what and job[STATE] == 'x' then
+    call('DEL', key)
+    call('ZREM', DEAD, name)
+    call('SREM', graves_key(what[GROUP]), name)
+    count(what[QUEUE], 'x', -1)
+    gone = gone + 1
+  end
+end
+return finish(gone)

@@ -1,0 +1,108 @@
+//! Sentinels: which server is the master.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use redis::{Msg, PushKind, RedisError};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::access::{Access, Address, limits};
+use super::event::Event;
+
+/// Time for a Sentinel to answer.
+const ANSWER: Duration = Duration::from_secs(1);
+/// Time until a Sentinel that does not answer is called again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The master that a majority of all Sentinels names.
+pub(super) async fn master(access: &Access, addresses: &[Address], name: &str) -> Result<Address, String> {
+    let answers = addresses.iter().map(|address| timeout(ANSWER, ask(access, address, name)));
+    let answers = futures::future::join_all(answers).await;
+    let mut votes: BTreeMap<Address, usize> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (address, answer) in addresses.iter().zip(answers) {
+        match answer {
+            Ok(Ok(Some(master))) => *votes.entry(master).or_default() += 1,
+            Ok(Ok(None)) => faults.push(format!("{address} knows no master called {name}")),
+            Ok(Err(error)) => faults.push(format!("{address}: {error}")),
+            Err(_) => faults.push(format!("{address} does not answer")),
+        }
+    }
+    let all = addresses.len();
+    if let Some((master, _)) = votes.iter().find(|(_, votes)| 2 * **votes > all) {
+        return Ok(master.clone());
+    }
+    for (master, votes) in votes {
+        faults.push(format!("{votes} of {all} name {master}"));
+    }
+    Err(format!("no majority of the Sentinels names a master: {}", faults.join("; ")))
+}
+
+async fn ask(access: &Access, address: &Address, name: &str) -> Result<Option<Address>, RedisError> {
+    match ask_with(access, address, name, false).await {
+        Err(error) if access.has_password() && !error.is_io_error() => {
+            ask_with(access, address, name, true).await
+        }
+        answer => answer,
+    }
+}
+
+async fn ask_with(
+    access: &Access,
+    address: &Address,
+    name: &str,
+    login: bool,
+) -> Result<Option<Address>, RedisError> {
+    let client = access.sentinel(address, login)?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
+    let found: Option<(String, u16)> =
+        redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(name).query_async(&mut connection).await?;
+    Ok(found.map(|(host, port)| Address { host, port }))
+}
+
+/// Reports when a Sentinel announces another master, until the queue is closed.
+pub(super) async fn listen(
+    access: Access,
+    address: Address,
+    name: String,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let mut login = false;
+    while !events.is_closed() {
+        if let Err(error) = hear(&access, &address, &name, login, &events).await {
+            tracing::debug!(sentinel = %address, "cannot listen: {error}");
+            login = access.has_password() && !login && !error.is_io_error();
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+async fn hear(
+    access: &Access,
+    address: &Address,
+    name: &str,
+    login: bool,
+    events: &mpsc::UnboundedSender<Event>,
+) -> Result<(), RedisError> {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let client = access.sentinel(address, login)?;
+    let limits = limits().set_push_sender(tell);
+    let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
+    connection.subscribe("+switch-master").await?;
+    // What may have been announced before is looked up.
+    let _ = events.send(Event::Recheck);
+    while let Some(push) = told.recv().await {
+        if push.kind == PushKind::Disconnection {
+            break;
+        }
+        let Some(announced) = Msg::from_push_info(push) else { continue };
+        let text: String = announced.get_payload().unwrap_or_default();
+        if text.split(' ').next() == Some(name) {
+            tracing::info!(sentinel = %address, "a Sentinel announces another master of the queue: {text}");
+            // The keeper is gone only when the queue is closed.
+            let _ = events.send(Event::Recheck);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! The stories on a real Redis, and what only Redis can show.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::server::{Sentinels, Server, installed};
+use super::{Access, QueueUrl, RedisBroker, Settings, TlsFiles};
+use crate::queue::conformance::{Fixture, at, claim, job, stories, wish};
+use crate::queue::{Acked, Broker, Claim, Error, NewJob};
+use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
+use crate::runtime::entropy::Entropy;
+use crate::system::identity::Identity;
+use crate::system::secret::Hidden;
+
+struct Place {
+    server: Server,
+    directory: TempDir,
+    broker: Option<RedisBroker>,
+}
+
+fn settings(url: &str, directory: &TempDir) -> Settings {
+    let access = Access::new(QueueUrl::parse(url).unwrap(), None, TlsFiles::default());
+    Settings {
+        directory: Some(directory.path().to_owned()),
+        ..Settings::new(access, Identity::parse(&"ab".repeat(16)).unwrap())
+    }
+}
+
+async fn open(url: &str, directory: &TempDir) -> RedisBroker {
+    RedisBroker::open(settings(url, directory), Entropy::system()).await.unwrap()
+}
+
+fn now() -> Timestamp {
+    Clock::system().steady()
+}
+
+impl Place {
+    async fn new() -> Self {
+        let mut place =
+            Self { server: Server::start(&[]).await, directory: TempDir::new().unwrap(), broker: None };
+        place.reopen().await;
+        place
+    }
+
+    async fn reopen(&mut self) {
+        let settings = Settings { time_of_callers: true, ..settings(&self.server.url(), &self.directory) };
+        self.broker = Some(RedisBroker::open(settings, Entropy::system()).await.unwrap());
+    }
+}
+
+#[async_trait]
+impl Fixture for Place {
+    fn broker(&self) -> &dyn Broker {
+        self.broker.as_ref().expect("it is open between calls")
+    }
+
+    async fn restart(&mut self) {
+        let broker = self.broker.take().expect("it is open between calls");
+        broker.close().await.unwrap();
+        assert!(matches!(broker.enqueue(&[job("late")], at(0)).await, Err(Error::Closed)));
+        drop(broker);
+        self.reopen().await;
+    }
+
+    /// Redis and this process are killed.
+    async fn crash(&mut self) {
+        self.broker = None;
+        self.server.restart().await;
+        self.reopen().await;
+    }
+}
+
+mod all {
+    use super::{Place, installed, stories};
+
+    stories! {
+        if installed() { Place::new().await } else { return }
+    }
+}
+
+/// Asks until there is an answer.
+async fn persistent<T>(ask: impl AsyncFn() -> Result<T, Error>) -> T {
+    let watch = Stopwatch::start();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(Error::Storage(_)) if watch.seconds() < 20.0 => {}
+            Err(error) => panic!("{error}: {}", error.reason()),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn jobs(count: usize) -> Vec<NewJob> {
+    (0..count).map(|number| job(&number.to_string())).collect()
+}
+
+#[tokio::test]
+async fn a_flushed_queue_begins_anew_at_once() {
+    if !installed() {
+        return;
+    }
+    let (server, directory) = (Server::start(&[]).await, TempDir::new().unwrap());
+    let queue = open(&server.url(), &directory).await;
+    assert_eq!(queue.enqueue(&jobs(3), now()).await.unwrap(), 3);
+    let held = claim(&queue, 1, now()).await.pop().unwrap();
+    assert_eq!(queue.renewals(), 0);
+    let patient = Claim { wait: Duration::from_secs(20), ..wish(&[("other", 1)], 1) };
+    let watch = Stopwatch::start();
+    let (_, ()) = tokio::join!(
+        async {
+            // A claim that waits is what notices it.
+            tokio::time::timeout(Duration::from_secs(6), queue.claim(&patient, now())).await
+        },
+        async {
+            server.ask(&["FLUSHALL"]).await;
+            queue.renewed(0).await;
+            assert!(watch.seconds() < 5.0, "{}", watch.seconds());
+        }
+    );
+    assert_eq!(queue.renewals(), 1);
+    assert_eq!(queue.stats(now()).await.unwrap().queues.len(), 0);
+    // They are asked for again, one of them with its attempt.
+    let again = NewJob { attempts: 1, ..job("0") };
+    assert_eq!(queue.enqueue(&[again, job("1")], now()).await.unwrap(), 2);
+    assert_eq!(queue.ack_all(std::slice::from_ref(&held.id), now()).await.unwrap(), [Acked::Done]);
+    let leases = claim(&queue, 9, now()).await;
+    assert_eq!(
+        leases.iter().map(|lease| lease.attempt).collect::<Vec<_>>(),
+        [2, 1],
+        "an old ack takes nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_queue_that_went_back_begins_anew() {
+    if !installed() {
+        return;
+    }
+    let (mut server, directory) = (Server::start(&[]).await, TempDir::new().unwrap());
+    for while_it_runs in [true, false] {
+        let queue = open(&server.url(), &directory).await;
+        let renewals = queue.renewals();
+        queue.enqueue(&jobs(2), now()).await.unwrap();
+        let old = server.copy_files();
+        let lease = claim(&queue, 1, now()).await.pop().unwrap();
+        queue.ack(&lease.id, now()).await.unwrap();
+        let queue = if while_it_runs {
+            server.go_back_to(old.path()).await;
+            queue
+        } else {
+            queue.close().await.unwrap();
+            server.go_back_to(old.path()).await;
+            open(&server.url(), &directory).await
+        };
+        let left = persistent(async || queue.stats(now()).await).await;
+        assert!(left.queues.is_empty(), "a job that was done is not done again: {left:?}");
+        assert_eq!(queue.renewals(), if while_it_runs { renewals + 1 } else { 1 });
+        queue.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_restart_of_redis_is_survived_without_loss() {
+    if !installed() {
+        return;
+    }
+    let (mut server, directory) = (Server::start(&[]).await, TempDir::new().unwrap());
+    let queue = open(&server.url(), &directory).await;
+    queue.enqueue(&jobs(10), now()).await.unwrap();
+    let held = claim(&queue, 2, now()).await;
+    server.restart().await;
+    let acked = persistent(async || queue.ack_all(std::slice::from_ref(&held[0].id), now()).await).await;
+    assert_eq!(acked, [Acked::Done], "a lease outlives the restart of Redis");
+    let figures = queue.stats(now()).await.unwrap().queues["q"].clone();
+    assert_eq!((figures.ready, figures.leased, queue.renewals()), (8, 1, 0));
+    server.kill();
+    let watch = Stopwatch::start();
+    assert!(matches!(queue.stats(now()).await, Err(Error::Storage(_))));
+    assert!(watch.seconds() < 8.0, "the error comes quickly: {}", watch.seconds());
+}
+
+#[tokio::test]
+async fn a_stopped_redis_is_waited_for_and_late_claims_are_given_back() {
+    if !installed() {
+        return;
+    }
+    let (server, directory) = (Server::start(&[]).await, TempDir::new().unwrap());
+    let queue = open(&server.url(), &directory).await;
+    queue.enqueue(&jobs(3), now()).await.unwrap();
+    server.signal(Signal::SIGSTOP);
+    let watch = Stopwatch::start();
+    let late = queue.claim(&wish(&[("q", 1)], 3), now()).await;
+    assert!(matches!(late, Err(Error::Storage(_))), "{late:?}");
+    assert!(watch.seconds() < 12.0, "{}", watch.seconds());
+    server.signal(Signal::SIGCONT);
+    let watch = Stopwatch::start();
+    loop {
+        let leases = persistent(async || queue.claim(&wish(&[("q", 1)], 3), now()).await).await;
+        if leases.len() == 3 {
+            assert!(leases.iter().all(|lease| lease.attempt == 1));
+            break;
+        }
+        queue.release(&leases.into_iter().map(|lease| lease.id).collect::<Vec<_>>(), now()).await.unwrap();
+        assert!(watch.seconds() < 20.0, "what a late claim took is back");
+    }
+    assert_eq!(queue.renewals(), 0);
+}
+
+#[tokio::test]
+async fn a_fail_over_is_followed() {
+    if !installed() {
+        return;
+    }
+    let mut master = Server::start(&[]).await;
+    let port = master.port.to_string();
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await;
+    let sentinels = Sentinels::start(&master, 1).await;
+    let directory = TempDir::new().unwrap();
+    let queue = open(&sentinels.url(), &directory).await;
+    assert!(queue.describe().await.unwrap().contains("master, replicas: 1"));
+    queue.enqueue(&jobs(10), now()).await.unwrap();
+    master.ask(&["WAIT", "1", "1000"]).await;
+    master.kill();
+    let watch = Stopwatch::start();
+    let leases = persistent(async || queue.claim(&wish(&[("q", 1)], 10), now()).await).await;
+    println!("a fail-over took {:.1} s", watch.seconds());
+    assert_eq!((leases.len(), queue.renewals()), (10, 0), "the replica had everything");
+    let said = queue.describe().await.unwrap();
+    assert!(said.contains(&replica.port.to_string()), "{said}");
+    // The old master comes back, and is a replica before long.
+    master.restart().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let acked = persistent(async || queue.ack_all(std::slice::from_ref(&leases[0].id), now()).await).await;
+    assert_eq!(acked, [Acked::Done]);
+    assert!(queue.describe().await.unwrap().contains(&replica.port.to_string()));
+}
+
+#[tokio::test]
+async fn a_fail_over_to_an_older_replica_is_a_loss() {
+    if !installed() {
+        return;
+    }
+    let mut master = Server::start(&[]).await;
+    let port = master.port.to_string();
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await;
+    let sentinels = Sentinels::start(&master, 1).await;
+    let directory = TempDir::new().unwrap();
+    let queue = open(&sentinels.url(), &directory).await;
+    queue.enqueue(&jobs(10), now()).await.unwrap();
+    master.ask(&["WAIT", "1", "1000"]).await;
+    // The replica hears nothing more, and the Sentinels still reach it.
+    replica.signal(Signal::SIGSTOP);
+    let lease = claim(&queue, 1, now()).await.pop().unwrap();
+    queue.ack(&lease.id, now()).await.unwrap();
+    master.kill();
+    replica.signal(Signal::SIGCONT);
+    let left = persistent(async || queue.stats(now()).await).await;
+    let lost = queue.renewals() == 1 && left.queues.is_empty();
+    // What was in the socket of the stopped replica reached it all the same.
+    let complete = queue.renewals() == 0 && left.queues["q"].ready == 9;
+    assert!(lost || complete, "{left:?}, {}", queue.renewals());
+}
+
+async fn refused(settings: Settings) -> String {
+    match RedisBroker::open(settings, Entropy::system()).await {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error.reason(),
+    }
+}
+
+#[tokio::test]
+async fn what_would_lose_jobs_or_is_not_ours_is_refused() {
+    if !installed() {
+        return;
+    }
+    let (server, directory) = (Server::start(&[]).await, TempDir::new().unwrap());
+    server.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let reason = refused(settings(&server.url(), &directory)).await;
+    assert!(reason.contains("maxmemory-policy is allkeys-lru"), "{reason}");
+    server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    let queue = open(&server.url(), &directory).await;
+    let other = TempDir::new().unwrap();
+    let foreign =
+        Settings { identity: Identity::parse(&"cd".repeat(16)).unwrap(), ..settings(&server.url(), &other) };
+    let reason = refused(foreign).await;
+    assert!(reason.contains(&"ab".repeat(16)) && reason.contains(&"cd".repeat(16)), "{reason}");
+    queue.enqueue(&jobs(1), now()).await.unwrap();
+    // Another process of the same data directory takes over, and this one ends.
+    let second = open(&server.url(), &directory).await;
+    assert!(matches!(queue.stats(now()).await, Err(Error::Storage(_))));
+    assert!(queue.failed().await.reason().contains("another process"));
+    assert_eq!(claim(&second, 9, now()).await.len(), 1);
+    server.ask(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await;
+    let watch = Stopwatch::start();
+    while second.stats(now()).await.is_ok() {
+        assert!(watch.seconds() < 20.0, "a policy that changes is noticed");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn users_and_passwords_are_checked_and_not_told() {
+    if !installed() {
+        return;
+    }
+    let server =
+        Server::start(&["--user", "worker", "on", ">s3cret", "~{entityd}*", "&{entityd}*", "+@all"]).await;
+    let directory = TempDir::new().unwrap();
+    let of = |user: &str, password: &str| {
+        let url = QueueUrl::parse(&format!("redis://{user}@127.0.0.1:{}/0", server.port)).unwrap();
+        let access = Access::new(url, Some(Hidden::new(password)), TlsFiles::default());
+        Settings { access, ..settings("redis://unused", &directory) }
+    };
+    let reason = refused(of("worker", "wrong-s3cret")).await;
+    assert!(reason.contains("WRONGPASS") || reason.contains("uthentication"), "{reason}");
+    assert!(!reason.contains("wrong-s3cret"), "{reason}");
+    let queue = RedisBroker::open(of("worker", "s3cret"), Entropy::system()).await.unwrap();
+    assert!(!format!("{queue:?}").contains("s3cret"));
+    queue.enqueue(&jobs(2), now()).await.unwrap();
+    assert_eq!(claim(&queue, 9, now()).await.len(), 2);
+    queue.erase_traces().await.unwrap();
+    queue.close().await.unwrap();
+}

@@ -1,0 +1,136 @@
+"""Real Redis servers and Sentinels on free ports, in folders of their own."""
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from harness.server import free_ports
+from harness.wait import until
+
+INSTALLED = bool(shutil.which("redis-server"))
+needs_redis = pytest.mark.skipif(not INSTALLED, reason="redis-server is not installed")
+
+
+def encode(words):
+    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+def ask(port, *words, password=None):
+    """Sends commands of one line each; returns the first line of the last answer, or all that has arrived of it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        if password:
+            connection.sendall(encode(["AUTH", password]))
+            connection.recv(1 << 16)
+        connection.sendall(encode(words))
+        return connection.recv(1 << 16).decode(errors="replace")
+
+
+class Process:
+    def __init__(self, folder, port):
+        self.folder, self.port, self.process = folder, port, None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def run(self, *command):
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(["redis-server", *command], stdout=log, stderr=log)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        if self.process:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+class Redis(Process):
+    """A server that writes each change to its disk, as a context manager."""
+
+    def __init__(self, folder, *settings, ready="PING"):
+        super().__init__(folder, free_ports(1)[0])
+        self.settings, self.ready = settings, ready
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def __enter__(self):
+        usual = ["--bind", "127.0.0.1", "--dir", self.folder, "--appendonly", "yes", "--appendfsync", "always"]
+        port = [] if "--tls-port" in self.settings else ["--port", str(self.port)]
+        self.run(*usual, "--repl-diskless-sync-delay", "0", "--save", "", *port, *self.settings)
+        until(self.answers, "Redis answers", 10)
+        return self
+
+    def answers(self):
+        with contextlib.suppress(OSError):
+            if "--tls-port" in self.settings:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return True
+            return not ask(self.port, "PING").startswith("-LOADING")
+        return False
+
+    def restart(self):
+        self.kill()
+        self.__enter__()
+
+    def stop_for(self, seconds):
+        self.signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.signal(signal.SIGCONT)
+
+    def saved(self):
+        """A copy of its files as they are."""
+        copy = self.folder.with_name(f"{self.folder.name}-saved")
+        shutil.copytree(self.folder, copy, dirs_exist_ok=True)
+        return copy
+
+    def go_back(self, copy):
+        self.kill()
+        shutil.rmtree(self.folder)
+        shutil.copytree(copy, self.folder)
+        self.__enter__()
+
+
+class Sentinels:
+    """A master, a replica and three Sentinels, as a context manager."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.master = Redis(folder / "master")
+        self.replica = Redis(folder / "replica", "--replicaof", "127.0.0.1", str(self.master.port))
+        self.watchers = [Process(folder / f"sentinel{number}", free_ports(1)[0]) for number in range(3)]
+        hosts = ",".join(f"127.0.0.1:{watcher.port}" for watcher in self.watchers)
+        self.url = f"redis-sentinel://{hosts}/queue/0"
+
+    def __enter__(self):
+        self.master.__enter__()
+        self.replica.__enter__()
+        for watcher in self.watchers:
+            file = watcher.folder / "sentinel.conf"
+            file.write_text(
+                f"bind 127.0.0.1\nport {watcher.port}\ndir {watcher.folder}\n"
+                f"sentinel monitor queue 127.0.0.1 {self.master.port} 2\n"
+                "sentinel down-after-milliseconds queue 600\nsentinel failover-timeout queue 5000\n"
+            )
+            watcher.run(file, "--sentinel")
+        until(self.is_settled, "the Sentinels know each other and the replica", 30)
+        return self
+
+    def is_settled(self):
+        with contextlib.suppress(OSError):
+            said = [ask(watcher.port, "INFO", "sentinel") for watcher in self.watchers]
+            synced = "state=online" in ask(self.master.port, "INFO", "replication")
+            return synced and all("slaves=1,sentinels=3" in text for text in said)
+        return False
+
+    def __exit__(self, *_):
+        for process in [*self.watchers, self.replica, self.master]:
+            process.kill()

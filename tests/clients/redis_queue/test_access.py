@@ -1,0 +1,150 @@
+"""Who may use which Redis: passwords, certificates, settings, owners; and the answers while there is none."""
+
+import json
+import os
+import subprocess
+
+import requests
+
+from harness.api import Api
+from harness.redis import Redis, ask, needs_redis
+from harness.samples import encodings
+from harness.server import BINARY, Server, clean_environment
+from harness.wait import until
+
+pytestmark = needs_redis
+
+
+def link(server):
+    with Api(server.url) as api:
+        project = api.project()
+        for party in range(2):
+            project.upload_encodings(party, encodings(50, seed=1))
+        assert len(project.run(1.0).result()["groups"]) == 50
+
+
+def made(folder):
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def refusal(folder, *flags, environment=None):
+    """What a server says that does not start."""
+    command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"]
+    command += ["--ops-listen", "127.0.0.1:0", "--data-dir", folder / "data", *flags]
+    variables = {**clean_environment(), **(environment or {})}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=variables, check=False)
+    assert ended.returncode != 0, ended.stdout
+    return ended.stderr + ended.stdout
+
+
+def test_a_password_is_needed_and_never_told(tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("an0ther-s3cret\n")
+    secret.chmod(0o600)
+    user = ["--user", "worker", "on", ">an0ther-s3cret", "~{entityd}*", "&{entityd}*"]
+    user += ["+@all", "-@admin", "+role", "+config|get", "+bgrewriteaof", "+bgsave"]
+    with Redis(tmp_path / "redis", "--requirepass", "s3cret-of-default", *user) as redis:
+        url = f"redis://worker@127.0.0.1:{redis.port}/0"
+        with Server(tmp_path, "--queue", url, "--queue-password-file", secret, "--log", "debug") as server:
+            link(server)
+        assert "s3cret" not in server.log.read_text()
+        variables = {"ENTITYD_QUEUE_PASSWORD": "wrong-s3cret", "ENTITYD_LOG": "debug"}
+        said = refusal(tmp_path / "other", "--queue", url, environment=variables)
+        assert "--queue" in said and "s3cret" not in said, said
+        # The reference's variables, with the password of the default user.
+        variables = {"CELERY_BROKER_URL": f"redis://:s3cret-of-default@127.0.0.1:{redis.port}/1"}
+        with Server(made(tmp_path / "celery"), environment=variables) as server:
+            link(server)
+        environment = {**clean_environment(), **variables}
+        shown = subprocess.check_output([BINARY, "config", "show", "--json"], text=True, env=environment)
+        row = next(row for row in json.loads(shown) if row["key"] == "queue")
+        assert row["source"] == "environment CELERY_BROKER_URL" and "s3cret" not in shown, row
+
+
+def test_a_password_in_a_flag_is_refused(tmp_path):
+    said = refusal(tmp_path, "--queue", "redis://:s3cret@127.0.0.1/0")
+    assert "--queue-password-file" in said and "s3cret" not in said, said
+    said = refusal(tmp_path, "--queue", "amqp://user:s3cret@host")
+    assert "redis-sentinel://" in said and "s3cret" not in said, said
+
+
+def test_a_redis_that_drops_jobs_or_is_not_there_is_refused(tmp_path):
+    with Redis(tmp_path / "redis", "--maxmemory-policy", "allkeys-lru") as redis:
+        said = refusal(tmp_path, "--queue", redis.url)
+        assert "maxmemory-policy is allkeys-lru" in said, said
+
+
+def test_a_database_has_one_owner(tmp_path):
+    with Redis(tmp_path / "redis") as redis:
+        with Server(made(tmp_path / "one"), "--queue", redis.url) as server:
+            link(server)
+            said = refusal(tmp_path / "two", "--queue", redis.url)
+            assert "belongs to the data directory with the identity" in said, said
+            link(server)
+        with Server(made(tmp_path / "two"), "--queue", redis.url[:-1] + "1") as server:
+            link(server)
+
+
+def certificates(folder):
+    def openssl(*words):
+        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=folder)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    for name in ["server", "client"]:
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", "/CN=x")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-out", f"{name}.pem", "-extfile", "names")
+    for key in folder.glob("*.key"):
+        key.chmod(0o600)
+
+
+def test_tls_with_certificates_of_both_sides(tmp_path):
+    certificates(tmp_path)
+    files = ["--tls-cert-file", tmp_path / "server.pem", "--tls-key-file", tmp_path / "server.key"]
+    redis = Redis(tmp_path / "redis")
+    redis.settings = ["--port", "0", "--tls-port", str(redis.port), *files, "--tls-ca-cert-file", tmp_path / "ca.pem"]
+    with redis:
+        flags = ["--queue", redis.url.replace("redis:", "rediss:"), "--queue-ca", tmp_path / "ca.pem"]
+        client = ["--queue-cert", tmp_path / "client.pem", "--queue-key", tmp_path / "client.key"]
+        with Server(made(tmp_path / "good"), *flags, *client) as server:
+            link(server)
+        said = refusal(tmp_path / "no-authority", *flags[:2], *client)
+        assert "certificate" in said.lower(), said
+        said = refusal(tmp_path / "no-client", *flags)
+        assert "--queue" in said, said
+
+
+def test_answers_while_there_is_no_redis(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("an-admin-token-of-some-length\n")
+    token.chmod(0o600)
+    flags = ["--admin-token-file", token]
+    with Redis(tmp_path / "redis") as redis, Server(tmp_path, "--queue", redis.url, *flags) as server:
+        ops = f"http://127.0.0.1:{server.ops_port}"
+        headers = {"Authorization": "an-admin-token-of-some-length"}
+        said = requests.get(f"{ops}/readyz?verbose", timeout=5).text
+        assert "queue: ok (Redis " in said and "master, replicas: 0" in said, said
+        with Api(server.url) as api:
+            project = api.project()
+            project.upload_encodings(0, encodings(50, seed=1))
+            redis.kill()
+            answer = requests.get(f"{ops}/admin/queue", headers=headers, timeout=5)
+            assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0, answer.text
+            assert answer.elapsed.total_seconds() < 5
+            assert requests.get(f"{ops}/healthz", timeout=5).status_code == 200
+            ready = requests.get(f"{ops}/readyz?verbose", timeout=5)
+            assert ready.status_code == 503 and f"127.0.0.1:{redis.port}" in ready.text, ready.text
+            # What needs the database alone goes on.
+            project.upload_encodings(1, encodings(50, seed=1))
+            run = project.run(1.0)
+            assert run.get_status().json()["state"] in ("created", "queued", "running")
+            redis.restart()
+            assert len(run.result()["groups"]) == 50
+            until(lambda: requests.get(f"{ops}/readyz", timeout=5).status_code == 200, "ready again", 10)
+        ask(redis.port, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        until(lambda: requests.get(f"{ops}/readyz", timeout=5).status_code == 503, "the policy is seen", 15)
+        ask(redis.port, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+        until(lambda: requests.get(f"{ops}/readyz", timeout=5).status_code == 200, "ready again", 15)
+    assert not os.path.exists(tmp_path / "data" / "queue")

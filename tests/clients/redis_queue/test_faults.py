@@ -1,0 +1,119 @@
+"""Linkages whose jobs are in Redis, while Redis is killed, stopped, flushed, set back and failed over."""
+
+import random
+import time
+
+import pytest
+
+from harness.api import Api
+from harness.redis import Redis, Sentinels, ask, needs_redis
+from harness.server import Server
+from harness.wait import until
+
+pytestmark = needs_redis
+
+# Some hundred short jobs.
+FLAGS = ["--comparisons-per-job", "20_000", "--lease-ms", "3_000"]
+THRESHOLD = 0.8
+
+
+def people(seed, count=2_000):
+    rng = random.Random(seed)
+    first = [rng.randbytes(128) for _ in range(count)]
+    second = [rng.randbytes(128) for _ in range(count)]
+    second[: count // 2] = first[: count // 2]
+    rng.shuffle(second)
+    return first, second
+
+
+def upload(api, parties):
+    project = api.project()
+    for party, encodings in enumerate(parties):
+        project.upload_binary(party, encodings)
+    return project
+
+
+@pytest.fixture(scope="module")
+def parties():
+    return people(15)
+
+
+@pytest.fixture(scope="module")
+def right(parties, tmp_path_factory):
+    """The result of the embedded queue, byte for byte."""
+    with Server(tmp_path_factory.mktemp("embedded"), *FLAGS) as server, Api(server.url) as api:
+        run = upload(api, parties).run(THRESHOLD)
+        run.complete()
+        return run.get_result().content
+
+
+def until_comparing(run):
+    def is_comparing():
+        status = run.get_status().json()
+        assert status["state"] != "error", status
+        stage = status["stage"]["number"]
+        done = status["stage"].get("progress", {}).get("absolute", 0)
+        return status["state"] == "completed" or (stage == 2 and done > 0)
+
+    until(is_comparing, "the run compares", 30)
+
+
+def kill(redis, _):
+    redis.restart()
+
+
+def stop(redis, _):
+    redis.stop_for(4)
+
+
+def flush(redis, _):
+    ask(redis.port, "FLUSHALL")
+
+
+def go_back(redis, saved):
+    redis.go_back(saved)
+
+
+@pytest.mark.parametrize("fault", [kill, stop, flush, go_back])
+def test_a_linkage_survives(fault, parties, right, tmp_path):
+    with Redis(tmp_path / "redis") as redis, Server(tmp_path, "--queue", redis.url, *FLAGS) as server:
+        with Api(server.url) as api:
+            project = upload(api, parties)
+            run = project.run(THRESHOLD)
+            until_comparing(run)
+            saved = redis.saved() if fault is go_back else None
+            time.sleep(random.random() / 2)
+            fault(redis, saved)
+            run.complete()
+            assert run.get_result().content == right
+            # And the next one does not suffer from it.
+            again = project.run(THRESHOLD)
+            again.complete()
+            assert again.get_result().content == right
+        lost = "jobs are asked for again" in server.log.read_text()
+        assert lost == (fault in (flush, go_back)), server.tail()
+
+
+def test_a_fail_over_costs_nothing(parties, right, tmp_path):
+    with Sentinels(tmp_path) as redis, Server(tmp_path, "--queue", redis.url, *FLAGS) as server:
+        with Api(server.url) as api:
+            run = upload(api, parties).run(THRESHOLD)
+            until_comparing(run)
+            redis.master.kill()
+            run.complete()
+            assert run.get_result().content == right
+            said = api.session.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=10).text
+            assert f"127.0.0.1:{redis.replica.port}" in said and "queue of 3 Sentinels" in said, said
+
+
+def test_a_killed_server_goes_on(parties, right, tmp_path):
+    with Redis(tmp_path / "redis") as redis:
+        server = Server(tmp_path, "--queue", redis.url, *FLAGS)
+        with server, Api(server.url) as api:
+            run = upload(api, parties).run(THRESHOLD)
+            until_comparing(run)
+            server.process.kill()
+            server.process.wait()
+            server.__enter__()
+            run.complete()
+            assert run.get_result().content == right

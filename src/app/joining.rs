@@ -10,7 +10,7 @@ use super::{Error, settings};
 use crate::config::Settings;
 use crate::external::UploadBucket;
 use crate::http::Dependencies;
-use crate::http::admin::{Access, AdminState};
+use crate::http::admin::{Access, AdminState, CurrentSnapshot};
 use crate::http::workers::{self, JoinTokens, NodeReport, Parts, Roster};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
@@ -24,6 +24,14 @@ pub(super) struct Joining {
     tokens: JoinTokens,
     roster: Roster,
     pin: Option<[u8; 32]>,
+}
+
+/// What the administration needs beside the stores and the nodes.
+pub(super) struct Operator {
+    pub(super) audit: Audit,
+    pub(super) snapshot: CurrentSnapshot,
+    /// Set if there is a page for the operator.
+    pub(super) dashboard: bool,
 }
 
 impl Joining {
@@ -59,16 +67,17 @@ impl Joining {
         &self,
         access: &Access,
         dependencies: &Dependencies,
-        (audit, dashboard): (Audit, bool),
+        operator: Operator,
         stop: CancellationToken,
     ) -> AdminState {
         AdminState {
             access: access.clone(),
             broker: dependencies.broker.clone(),
             clock: dependencies.clock.clone(),
-            audit,
+            audit: operator.audit,
+            snapshot: operator.snapshot,
             dependencies: dependencies.clone(),
-            dashboard,
+            dashboard: operator.dashboard,
             stop,
             roster: self.roster.clone(),
             join_tokens: self.tokens.clone(),

@@ -195,12 +195,12 @@ pub(super) async fn until_found(objects: &Objects, location: &Location) {
     }
 }
 
-const fn patience(settings: &Settings) -> Duration {
+pub(super) const fn patience(settings: &Settings) -> Duration {
     Duration::from_millis(settings.objects_timeout_ms)
 }
 
 /// Builds the access to the S3 store.
-fn access(settings: &Settings) -> Result<S3Access, Error> {
+pub(super) fn access(settings: &Settings) -> Result<S3Access, Error> {
     let from_file = settings.s3_secret_key_file.as_deref().map(|path| secret::read_word(path, 1)).transpose();
     let secret_key = from_file.map_err(Error::SecretFile)?;
     let secret_key = secret_key.or_else(|| settings.s3_secret_key.as_ref().map(|key| key.reveal().clone()));

@@ -15,11 +15,12 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::addresses::Addresses;
-use super::joining::Joining;
+use super::joining::{Joining, Operator};
 use super::listen::listen;
 use super::listeners::Listeners;
 use super::ops_listener::OpsListener;
 use super::resources::{self, Files, Memory};
+use super::snapshot::{self, Source};
 use super::stores::{Blobs, Stores};
 use super::{Error, objects, settings, stores, systemd, worker_node};
 use crate::buckets::Buckets;
@@ -29,7 +30,7 @@ use crate::edge::tls::Tls;
 use crate::edge::{self, ListenerConfig};
 use crate::external::UploadBucket;
 use crate::http;
-use crate::http::admin::{Access, Made};
+use crate::http::admin::{Access, CurrentSnapshot, Made};
 use crate::http::{Dependencies, Phase};
 use crate::metadata;
 use crate::model::ProjectId;
@@ -202,6 +203,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let files = Files::share_out(settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
     let ballast = ballast(&data_dir);
+    snapshot::remove_left_behind(data_dir.path())?;
     let listeners = Listeners::open(settings, &data_dir, files)?;
     let sockets = Sockets::open(settings)?;
     let addresses = sockets.addresses()?;
@@ -234,7 +236,12 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         disk_free_min: settings.disk_free_min,
     };
     let serving_stop = CancellationToken::new();
-    let operator = (Audit::of(data_dir.path()), settings.dashboard);
+    let snapshot = CurrentSnapshot::new(Arc::new(Source::new(data_dir.path(), &settings.objects)));
+    let operator = Operator {
+        audit: Audit::of(data_dir.path()),
+        snapshot,
+        dashboard: settings.dashboard,
+    };
     let admin_state = joining.admin_state(&admin.access, &dependencies, operator, serving_stop.clone());
     ops_listener.open(&dependencies, admin_state);
 

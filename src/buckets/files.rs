@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::system::open_files::patiently;
 use crate::system::place::Place;
-use crate::system::regular;
+use crate::system::{regular, removals};
 
 /// Directories that files are spread over.
 pub(super) const PLACES: i64 = 256;
@@ -116,6 +116,7 @@ impl Files {
 
     /// Removes a file; no error if it is gone.
     pub(super) fn remove(&self, number: Number) -> io::Result<()> {
+        let _allowed = removals::allowed();
         self.is_in_place()?;
         match fs::remove_file(self.path(number)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

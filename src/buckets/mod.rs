@@ -24,6 +24,8 @@ pub use checksum::{Algorithm, Checksum, Digests};
 pub use contents::{Chunks, Contents};
 pub use error::Error;
 pub use incoming::{Incoming, Received};
+pub use index::SCHEMA;
+pub use index::copied::files as files_of_copy;
 pub use index::{Asked, Completion, Entry, Page, Part, Query, Upload, UploadsPage, UploadsQuery};
 pub use object::{Bucket, Condition, Head, Object};
 pub use store::{Buckets, UploadName, is_in_xml};

@@ -1,12 +1,15 @@
 //! The command line: one file per command.
 
 mod audit;
+mod backup;
 mod bench;
 mod block;
+mod check;
 mod columns;
 mod completions;
 mod config;
 mod context;
+mod debug;
 mod demo;
 mod describe;
 mod destination;
@@ -23,6 +26,7 @@ mod ops_client;
 mod output;
 mod progress;
 mod queue;
+mod redact;
 mod schema;
 mod schema_file;
 mod secret;
@@ -67,6 +71,10 @@ enum Command {
     Audit(audit::Arguments),
     Nodes(nodes::Arguments),
     JoinToken(join_token::Arguments),
+    Backup(backup::Arguments),
+    Restore(backup::restore::Arguments),
+    Check(check::Arguments),
+    Debug(debug::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
     Selftest(selftest::Arguments),
@@ -94,7 +102,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    if matches!(command, Command::Demo(_) | Command::Link(_) | Command::Bench(_) | Command::Selftest(_)) {
+    if matches!(
+        command,
+        Command::Demo(_) | Command::Link(_) | Command::Backup(_) | Command::Bench(_) | Command::Selftest(_)
+    ) {
         temporary::choose();
     }
     if !matches!(command, Command::Serve(_) | Command::Link(_) | Command::Encode(_) | Command::Block(_)) {
@@ -114,6 +125,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Audit(arguments) => arguments.run(),
         Command::Nodes(arguments) => arguments.run(),
         Command::JoinToken(arguments) => arguments.run(),
+        Command::Backup(arguments) => arguments.run(),
+        Command::Restore(arguments) => arguments.run(),
+        Command::Check(arguments) => arguments.run(),
+        Command::Debug(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),
         Command::Selftest(arguments) => arguments.run(),

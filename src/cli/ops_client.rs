@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -16,10 +16,20 @@ use crate::system::secret;
 
 /// The variable with the admin token, if there is no file.
 pub(super) const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
+/// The variable that names a file with the admin token.
+pub(super) const TOKEN_FILE: &str = "ENTITYD_ADMIN_TOKEN_FILE";
+/// The variable with the address of the listener for operations.
+const SERVER: &str = "ENTITYD_OPS_SERVER";
+/// The variable that names a certificate to trust.
+const CA: &str = "ENTITYD_OPS_CA";
+/// The usual address of the listener for operations.
+const USUAL: &str = "http://127.0.0.1:8853";
 /// The media type of error responses.
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit for what may take long: a snapshot, or the body of a large file.
+const LONG: Duration = Duration::from_hours(24);
 
 /// The options that name a server and its token.
 #[derive(Debug, Args)]
@@ -29,17 +39,39 @@ pub(super) struct Options {
         long,
         global = true,
         value_name = "URL",
-        env = "ENTITYD_OPS_SERVER",
-        default_value = "http://127.0.0.1:8853"
+        env = SERVER,
+        default_value = USUAL
     )]
     server: String,
     /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
-    #[arg(long, global = true, value_name = "FILE", env = "ENTITYD_ADMIN_TOKEN_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = TOKEN_FILE)]
     token_file: Option<PathBuf>,
     /// Certificate of a server with TLS, or of its CA; `tls/certificate.pem` in its data directory if it is
     /// self-signed
-    #[arg(long, global = true, value_name = "FILE", env = "ENTITYD_OPS_CA")]
+    #[arg(long, global = true, value_name = "FILE", env = CA)]
     ca: Option<PathBuf>,
+}
+
+impl Options {
+    /// Returns the options of a command that has them under names of its own.
+    pub(super) fn new(server: Option<String>, token_file: Option<PathBuf>, ca: Option<PathBuf>) -> Self {
+        let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        Self {
+            server: server.or_else(|| text(SERVER)).unwrap_or_else(|| USUAL.to_owned()),
+            token_file: token_file.or_else(|| text(TOKEN_FILE).map(PathBuf::from)),
+            ca: ca.or_else(|| text(CA).map(PathBuf::from)),
+        }
+    }
+
+    /// Returns true if no other machine can read what is sent.
+    pub(super) fn is_private(&self) -> bool {
+        let url = reqwest::Url::parse(&self.server).ok();
+        let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        self.server.starts_with("https://")
+            || host == "localhost"
+            || address.is_ok_and(|address| address.is_loopback())
+    }
 }
 
 /// A client of one server.
@@ -53,24 +85,43 @@ pub(super) struct Client {
 impl Client {
     /// Returns a client of the server that the options name.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
+        let mut client = Self::without_token(options)?;
+        client.token = match &options.token_file {
+            Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail()?,
+            None => Zeroizing::new(std::env::var(TOKEN).unwrap_or_default().trim().to_owned()),
+        };
+        if client.token.is_empty() {
+            return Err(Failure::Usage(format!(
+                "the admin token is missing: give --token-file, or put it in {TOKEN}; the server printed it when it \
+                 first started"
+            )));
+        }
+        Ok(client)
+    }
+
+    /// Returns a client for what needs no token.
+    pub(super) fn without_token(options: &Options) -> Result<Self, Failure> {
         let server = options.server.trim_end_matches('/');
         if !["http://", "https://"].iter().any(|scheme| server.starts_with(scheme)) {
             return Err(Failure::Usage(format!(
                 "--server {server}: give a URL such as http://127.0.0.1:8853"
             )));
         }
-        let token = match &options.token_file {
-            Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail()?,
-            None => Zeroizing::new(std::env::var(TOKEN).unwrap_or_default().trim().to_owned()),
-        };
-        if token.is_empty() {
-            return Err(Failure::Usage(format!(
-                "the admin token is missing: give --token-file, or put it in {TOKEN}; the server printed it when it \
-                 first started"
-            )));
-        }
         let http = trust::builder(options.ca.as_deref())?.timeout(PATIENCE).build().or_fail()?;
-        Ok(Self { http, base: format!("{server}/admin"), token })
+        Ok(Self { http, base: format!("{server}/admin"), token: Zeroizing::default() })
+    }
+
+    /// The token.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Gets what is open to all, such as `metrics`, as text, whatever the status.
+    pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let server = self.base.trim_end_matches("/admin");
+        let answer = self.http.get(format!("{server}/{path}")).send().await;
+        let text = answer.map_err(|error| self.away(error))?.text().await;
+        text.map_err(|error| self.away(error))
     }
 
     /// Gets `path` from the server and requires the member `expected` in the answer.
@@ -96,17 +147,54 @@ impl Client {
         if is_ours { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
+    /// Posts `body` to the server, which may take long, and returns the response: its body is still to come.
+    pub(super) async fn begin(&self, path: &str, body: &Value) -> Result<Response, Failure> {
+        let request = self.http.post(format!("{}/{path}", self.base)).json(body);
+        self.successful(request).await
+    }
+
+    /// Deletes `path` from the server.
+    pub(super) async fn remove(&self, path: &str) -> Result<(), Failure> {
+        self.successful(self.http.delete(format!("{}/{path}", self.base))).await.map(drop)
+    }
+
+    /// Returns a response whose body is still to come.
+    pub(super) async fn open(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, Failure> {
+        let mut url = reqwest::Url::parse(&format!("{}/{path}", self.base))
+            .map_err(|error| Failure::Usage(format!("--server: {error}")))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.successful(self.http.get(url)).await
+    }
+
+    async fn successful(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let request = request.bearer_auth(self.token.as_str()).timeout(LONG);
+        let answer = request.send().await.map_err(|error| self.away(error))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let problem: Value = answer.json().await.unwrap_or_default();
+        Err(match problem["detail"].as_str() {
+            Some(detail) => self.refused(status, detail),
+            None if status == StatusCode::UNAUTHORIZED => self.refused(status, ""),
+            None => self.stranger(status),
+        })
+    }
+
+    fn away(&self, error: reqwest::Error) -> Failure {
+        let why = crate::telemetry::chain(&error.without_url());
+        Failure::Failed(format!("no answer from {}: {why}; is the server running?", self.base))
+    }
+
     /// Returns the JSON of a successful response.
     async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Value), Failure> {
-        let away = |error: reqwest::Error| {
-            let error = error.without_url();
-            let why = crate::telemetry::chain(&error);
-            Failure::Failed(format!("no answer from {}: {why}; is the server running?", self.base))
-        };
-        let answer = request.bearer_auth(self.token.as_str()).send().await.map_err(away)?;
+        let answer =
+            request.bearer_auth(self.token.as_str()).send().await.map_err(|error| self.away(error))?;
         let status = answer.status();
         let is_problem = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM);
-        let body = answer.bytes().await.map_err(away)?;
+        let body = answer.bytes().await.map_err(|error| self.away(error))?;
         let value = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice::<Value>(&body) };
         match value {
             Ok(value) if status.is_success() => Ok((status, value)),

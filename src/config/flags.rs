@@ -13,10 +13,8 @@ pub struct Flags(Inputs);
 
 impl Flags {
     /// Returns these flags, with the process's environment.
-    pub fn with_environment(mut self) -> Inputs {
-        let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
-        self.0.environment = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-        self.0
+    pub fn with_environment(self) -> Inputs {
+        self.0.with_environment()
     }
 }
 

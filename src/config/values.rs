@@ -22,6 +22,16 @@ pub struct Inputs {
     pub environment: Vec<(String, String)>,
 }
 
+impl Inputs {
+    /// Adds the process's environment.
+    #[must_use]
+    pub fn with_environment(mut self) -> Self {
+        let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+        self.environment = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        self
+    }
+}
+
 /// The texts of every setting with their sources, the one that wins first.
 #[derive(Debug)]
 pub(super) struct Values(BTreeMap<&'static str, Vec<Given>>);

@@ -24,6 +24,25 @@ const DISTANT: [(u32, &str); 16] = [
     (0xbacb_acbc, "VMware shared folders"),
 ];
 
+/// File systems of this machine.
+const LOCAL: [(u32, &str); 9] = [
+    (0x0000_ef53, "ext4"),
+    (0x5846_5342, "XFS"),
+    (0x9123_683e, "Btrfs"),
+    (0x2fc1_2fc1, "ZFS"),
+    (0xf2f5_2010, "F2FS"),
+    (0xca45_1a4e, "bcachefs"),
+    (0x0102_1994, "tmpfs"),
+    (0x8584_58f6, "ramfs"),
+    (0x794c_7630, "overlay"),
+];
+
+/// Returns the name of the file system of `path`, if it is one of this machine that is known.
+pub fn name(path: &Path) -> Option<&'static str> {
+    let number = statfs(path).ok()?.f_type as u32;
+    LOCAL.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+}
+
 /// Returns the name of the file system of `path`, if it is FUSE or on a network: locks may not hold there,
 /// and synced data may not be on a disk.
 pub fn distant(path: &Path) -> Option<&'static str> {

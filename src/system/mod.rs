@@ -16,6 +16,7 @@ pub mod outgoing;
 pub mod permission;
 pub mod place;
 pub mod regular;
+pub mod removals;
 pub mod secret;
 pub mod signals;
 pub mod sqlite;

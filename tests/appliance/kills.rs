@@ -27,7 +27,7 @@ fn scene() -> Scene {
 }
 
 /// Chance, whose seed is printed.
-fn chance() -> TestRng {
+pub(crate) fn chance() -> TestRng {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).unwrap();
     eprintln!("seed {}", hex::encode(seed));

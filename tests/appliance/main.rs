@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
 
 mod admin;
+mod backup;
 mod broken_disk;
 mod browsers;
+mod check;
 mod clocks;
 mod command_line;
 mod comparing;

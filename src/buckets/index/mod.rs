@@ -1,5 +1,6 @@
 //! The index in SQL: `buckets.db` in the data directory.
 
+pub(super) mod copied;
 mod names;
 mod objects;
 mod page;
@@ -21,6 +22,9 @@ pub(super) use uploads::{
 use super::Error;
 use super::files::{Number, PLACES, SERIES, numbers, opening_of};
 use crate::system::sqlite::{self, Change, Database, Owner, Standing};
+
+/// The version of the schema that this program writes.
+pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 

@@ -15,4 +15,5 @@ pub use acceptor::Acceptor;
 pub use client::{Trust, client};
 pub use current::{Mode, Settings, Source, Tls};
 pub use error::Error;
+pub use pair::{Found, look as inspect};
 pub use provider::install_provider;

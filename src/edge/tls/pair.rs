@@ -72,6 +72,25 @@ impl Pair {
     }
 }
 
+/// A certificate that a server would present.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The time at which it ends.
+    pub ends: Timestamp,
+    /// The hosts and addresses that it is for.
+    pub names: Vec<String>,
+}
+
+/// Reads and checks a certificate and its key, as a start does.
+///
+/// # Errors
+/// [`Error`].
+pub fn look(certificate: &Path, key: &Path, now: Timestamp) -> Result<Found, Error> {
+    let provider = rustls::crypto::ring::default_provider();
+    let Pair { ends, names, .. } = Pair::read(certificate, key, &provider, now)?;
+    Ok(Found { ends, names })
+}
+
 /// Reads the authorities that sign client certificates.
 pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();

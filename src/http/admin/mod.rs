@@ -1,12 +1,14 @@
-//! The administration, on the listener for operations: the queues, and the nodes that have joined.
+//! The administration, on the listener for operations: the queues, the nodes that have joined, and snapshots for backups.
 //!
 //! Everything under `/admin` requires the admin token ([`access`]), whatever else is wrong with a request.
 
 pub mod access;
 mod audit;
 mod projects;
+mod current_snapshot;
 mod nodes;
 mod queue;
+mod snapshots;
 mod state;
 
 use axum::Router;
@@ -17,6 +19,7 @@ use super::dashboard;
 use super::router::{unknown, wrong_method};
 use access::Administrator;
 pub use access::{Access, Made, TOKEN_CHARS_MIN};
+pub use current_snapshot::{Current as CurrentSnapshot, Snapshot, Snapshots};
 pub use state::AdminState;
 
 /// Returns the routes under `/admin`.
@@ -37,6 +40,10 @@ pub(super) fn routes(admin: AdminState) -> Router {
         .route("/nodes/forget", post(nodes::forget))
         .route("/join-token", post(nodes::issue))
         .route("/join-token/revoke", post(nodes::revoke))
+        .route("/snapshots", post(snapshots::take))
+        .route("/snapshots/{id}", delete(snapshots::remove))
+        .route("/snapshots/{id}/listing", get(snapshots::listing))
+        .route("/snapshots/{id}/file", get(snapshots::file))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(admin.clone(), audit::record))

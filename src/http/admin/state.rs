@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
+use super::current_snapshot::Current as CurrentSnapshot;
 use crate::http::ops::Dependencies;
 use crate::http::workers::{JoinTokens, Roster};
 use crate::queue::Broker;
@@ -18,6 +19,8 @@ pub struct AdminState {
     pub access: Access,
     /// The queues.
     pub broker: Arc<dyn Broker>,
+    /// The snapshot that a backup reads.
+    pub snapshot: CurrentSnapshot,
     /// The clock.
     pub clock: Clock,
     /// The record of administrative acts.

@@ -1,5 +1,6 @@
 //! The embedded form: one file of `SQLite`, as [`system::sqlite`](crate::system::sqlite) keeps it.
 
+pub mod copied;
 mod deleted;
 mod error;
 mod ledger;
@@ -21,6 +22,9 @@ use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::{self, Database};
 use crate::telemetry::metrics::Call;
+
+/// The version of the schema that this program writes.
+pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 /// The migration from each version of the file to the next.
 const MIGRATIONS: [&str; 11] = [

@@ -17,7 +17,7 @@ use crate::objects::{Error, Key, Prefix, Removed, keys};
 use crate::system::disk;
 use crate::system::open_files::patiently;
 use crate::system::place::{self, Place};
-use crate::system::regular;
+use crate::system::{regular, removals};
 
 /// Attempts to create a directory that a removal takes away during a publication.
 const PLACE_ATTEMPTS: usize = 16;
@@ -126,6 +126,7 @@ impl Directory {
 
     /// Removes an object and the directories that it leaves empty; false if there was none.
     pub(in crate::objects) fn remove(&self, key: &Key) -> Result<bool, Error> {
+        let _allowed = removals::allowed();
         self.is_in_place()?;
         let path = self.root.join(key.as_str());
         match fs::remove_file(&path) {
@@ -137,6 +138,7 @@ impl Directory {
 
     /// Removes every file below `prefix` and the directories that are empty then.
     pub(in crate::objects) fn remove_all(&self, prefix: &Prefix) -> Result<Removed, Error> {
+        let _allowed = removals::allowed();
         self.is_in_place()?;
         let top = self.root.join(prefix.as_str());
         let mut directories = Vec::new();

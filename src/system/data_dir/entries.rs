@@ -27,7 +27,10 @@ const WRITTEN: [&str; 11] = [
 const FOLDERS: [&str; 6] = ["objects", "objects/projects", "objects/buckets", "spool", "cache", "tls"];
 
 /// Checks the directory and its known entries. Objects are left out: there may be millions.
-pub(super) fn check(path: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Unusable`].
+pub fn check(path: &Path) -> Result<(), Error> {
     check_folder(path)?;
     for name in FOLDERS {
         check_folder(&path.join(name))?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::system::permission::explained;
 
 /// The version of the layout that this program writes.
-pub(super) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// An error that makes the data directory unusable.
 #[derive(Debug, thiserror::Error)]

@@ -46,7 +46,10 @@ const STARTS: [&str; 4] = [".Trash-", ".nfs", "..", "._"];
 const PARTS: [&str; 4] = ["objects", "spool", "queue", "cache"];
 
 /// Returns the first name in a folder that neither this program nor a system has put there.
-pub(super) fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
+///
+/// # Errors
+/// The operating system's.
+pub fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
     let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
     let names: Vec<OsString> = names.collect::<io::Result<_>>()?;
     let known = |name: &OsString| {

@@ -10,12 +10,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-pub use entries::check_folder;
-pub use error::Error;
+pub use entries::{check as check_entries, check_folder};
+pub use error::{Error, FORMAT};
+pub use fresh::stranger;
 
 use super::permission::other_owner;
 use super::{file_system, regular};
-use error::{FORMAT, unusable};
+use error::unusable;
 use lock::private;
 
 /// A data directory that belongs to this process until it is dropped. The lock is the operating
@@ -38,7 +39,7 @@ impl DataDir {
         let format = path.join("format");
         regular::check(&format).map_err(unusable(&format))?;
         if !format.exists()
-            && let Some(stranger) = fresh::stranger(&path).map_err(unusable(&path))?
+            && let Some(stranger) = stranger(&path).map_err(unusable(&path))?
         {
             return Err(Error::Foreign { path, stranger });
         }

@@ -3,6 +3,7 @@
 //! The thread takes all changes that wait into one transaction, each in a savepoint of its own, so that they
 //! share a sync of the disk. Readers have connections of their own, a fixed number, and see the last commit.
 
+pub mod copy;
 mod files;
 mod owner;
 mod readers;

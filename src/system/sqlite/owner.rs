@@ -231,7 +231,7 @@ pub fn version_of(path: &Path) -> Result<u32, Error> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>, Error> {
+pub(super) fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>, Error> {
     let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'store'";
     if connection.query_row(table, [], |_| Ok(())).optional()?.is_none() {
         return Ok(None);

@@ -47,8 +47,14 @@ fn open_with(data: &Path, settings: Settings) -> Result<Shelves, Box<dyn std::er
     let settings = Settings { journal_bytes: 64 << 10, segment_bytes: 512 << 10, ..settings };
     let identity = Identity::parse(&"0f".repeat(16)).expect("these are 32 digits");
     // What a power cut leaves is never taken for a loss.
-    let owner =
-        Owner { identity, made: false, accepted: Losses::default(), companion: None, take_over: None };
+    let owner = Owner {
+        identity,
+        made: false,
+        accepted: Losses::default(),
+        companion: None,
+        take_over: None,
+        known: Arc::default(),
+    };
     let store = Sqlite::open_owned(&data.join("metadata.db"), &owner)?;
     let broker = Arc::new(SledBroker::open(&data.join("queue"), settings, Entropy::system())?);
     let rules = Rules {

@@ -29,8 +29,6 @@ use crate::system::secret;
 const PEOPLE_MAX: u32 = 10_000;
 /// People of each party.
 const PEOPLE: u32 = 64;
-/// The variable that names a file with the admin token.
-const TOKEN_FILE: &str = "ENTITYD_ADMIN_TOKEN_FILE";
 /// The time limit for deleting projects after an interruption.
 const CLEAN_UP: Duration = Duration::from_secs(10);
 
@@ -124,7 +122,7 @@ impl Options {
     }
 
     fn admin_token(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        let file = self.token_file.clone().or_else(|| env::var_os(TOKEN_FILE).map(PathBuf::from));
+        let file = self.token_file.clone().or_else(|| env::var_os(ops_client::TOKEN_FILE).map(PathBuf::from));
         if let Some(file) = file {
             return secret::read_word(&file, TOKEN_CHARS_MIN).or_fail().map(Some);
         }

@@ -1,0 +1,42 @@
+//! Looks at what a server would find, without starting one.
+
+use std::path::PathBuf;
+
+use object_store::ObjectStore;
+use object_store::path::Path;
+
+use super::resources::{self, Files};
+use super::{Error, objects};
+use crate::config::Settings;
+use crate::objects::{Location, connect};
+
+/// The folder of the owner's mark: small, and there once a server has used the store.
+const MARKS: &str = "entityd";
+
+/// Checks the limits of the operating system, as a start does.
+///
+/// # Errors
+/// [`Error`].
+pub fn limits(settings: &Settings) -> Result<(), Error> {
+    Files::share_out(settings)?;
+    resources::check(settings)
+}
+
+/// Lists a part of the object store elsewhere that the settings name. Changes nothing.
+///
+/// # Errors
+/// [`Error`].
+pub async fn object_store(settings: &Settings) -> Result<(), Error> {
+    let Location::Bucket { kind, bucket, prefix } = &settings.objects else { return Ok(()) };
+    let store = connect(*kind, bucket, prefix, &objects::access(settings)?, objects::patience(settings))?;
+    let found = store.list_with_delimiter(Some(&Path::from(MARKS))).await;
+    found.map(drop).map_err(|error| Error::Objects(error.into()))
+}
+
+/// Returns the directory of the objects, where those are files outside the data directory.
+pub fn object_directory(settings: &Settings) -> Option<PathBuf> {
+    match &settings.objects {
+        Location::Directory(path) => Some(path.clone()),
+        Location::Data | Location::Bucket { .. } => None,
+    }
+}

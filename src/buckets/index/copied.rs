@@ -1,0 +1,19 @@
+//! The files that a copy of the index names, for backups.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::system::sqlite::{Error, copy};
+
+/// Returns the names of the files that the copy at `path` refers to, below `objects/buckets`.
+///
+/// # Errors
+/// [`Error`].
+pub fn files(path: &Path) -> Result<BTreeSet<String>, Error> {
+    copy::read(path, |copy| {
+        let mut select = copy.prepare("SELECT DISTINCT file FROM pieces")?;
+        let name = |number: i64| format!("{:02x}/{number:016x}", number & 0xff);
+        let found = select.query_map([], |row| row.get(0).map(name))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    })
+}

@@ -1,0 +1,34 @@
+//! Describes backups.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::manifest::Manifest;
+
+/// Describes a backup as a JSON object.
+pub(super) fn describe(manifest: &Manifest) -> Value {
+    json!({
+        "backup": manifest.backup, "made": manifest.made, "entityd": manifest.about.version,
+        "identity": manifest.about.identity, "objects": manifest.about.objects,
+        "databases": manifest.about.databases.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "keys_left_out": manifest.about.keys_left_out, "files": manifest.entries.len(),
+        "bytes": manifest.bytes(), "root": manifest.root,
+    })
+}
+
+/// Names what a restored server needs beside the backup, a line each.
+pub(super) fn left_out(manifest: &Manifest) -> String {
+    let mut text = String::new();
+    let about = &manifest.about;
+    if !about.keys_left_out.is_empty() {
+        text += &format!(
+            "without keys: {}; put them back after a restore, or the next start makes new ones\n",
+            about.keys_left_out.join(", ")
+        );
+    }
+    if !about.objects.is_empty() {
+        text += &format!("without the objects at {}: back those up where they are\n", about.objects);
+    }
+    text
+}

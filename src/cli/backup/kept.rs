@@ -1,0 +1,118 @@
+//! A backup that is there: on a shelf, or in one file.
+
+use std::io;
+use std::path::Path;
+
+use super::archive::Index;
+use super::make::copy;
+use super::manifest::{Entry, Manifest};
+use super::shelf::{Reader, Shelf};
+use crate::cli::Failure;
+
+/// A place with one backup or several.
+pub(in crate::cli) enum Kept {
+    Shelf(Shelf),
+    File(Index),
+}
+
+impl Kept {
+    /// Opens a directory, a bucket, or a file.
+    pub(in crate::cli) fn open(from: &str) -> Result<Self, Failure> {
+        let path = Path::new(from);
+        match Shelf::bucket(from)? {
+            Some(shelf) => Ok(Self::Shelf(shelf)),
+            None if path.join("backups").is_dir() => Ok(Self::Shelf(Shelf::Directory(path.to_owned()))),
+            None if path.is_dir() => Err(Failure::Input(format!("{from} holds no backup"))),
+            None => Index::open(path).map(Self::File),
+        }
+    }
+
+    /// Returns the names of the backups that are there.
+    pub(in crate::cli) async fn backups(&self) -> Result<Vec<String>, Failure> {
+        match self {
+            Self::Shelf(shelf) => shelf.backups().await,
+            Self::File(index) => index.manifest().await.map(|manifest| vec![manifest.backup]),
+        }
+    }
+
+    /// Returns the manifest of the backup with this name, or of the latest.
+    pub(in crate::cli) async fn manifest(&self, backup: Option<&str>) -> Result<Manifest, Failure> {
+        match self {
+            Self::Shelf(shelf) => shelf.manifest(backup).await,
+            Self::File(index) => {
+                let manifest = index.manifest().await?;
+                match backup.filter(|name| *name != manifest.backup) {
+                    Some(name) => Err(Failure::Input(format!(
+                        "the file holds the backup {}, and not {name}",
+                        manifest.backup
+                    ))),
+                    None => Ok(manifest),
+                }
+            }
+        }
+    }
+
+    /// Makes sure that every entry is there with its size.
+    pub(in crate::cli) async fn check_sizes(&self, manifest: &Manifest) -> Result<(), Failure> {
+        for entry in &manifest.entries {
+            let found = match self {
+                Self::Shelf(shelf) => shelf.size(&entry.sha256).await?,
+                Self::File(index) => index.size(&entry.path),
+            };
+            match found {
+                None => return Err(damaged(entry, "it is missing")),
+                Some(bytes) if bytes != entry.bytes => {
+                    return Err(damaged(entry, &format!("it has {bytes} of {} bytes", entry.bytes)));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies an entry, and makes sure that it is what was backed up.
+    pub(in crate::cli) async fn copy(
+        &self,
+        entry: &Entry,
+        writer: &mut impl io::Write,
+    ) -> Result<(), Failure> {
+        let reader: Reader = match self {
+            Self::Shelf(shelf) => shelf.blob(&entry.sha256).await?,
+            Self::File(index) => index.entry(&entry.path)?,
+        };
+        let mut sink = Sink { writer, failure: None };
+        let copied = copy(reader, &mut sink, entry.bytes).await;
+        if let Some(error) = sink.failure {
+            return Err(Failure::Failed(format!("cannot write {}: {error}", entry.path)));
+        }
+        match copied {
+            Ok(sha256) if sha256 == entry.sha256 => Ok(()),
+            Ok(_) => Err(damaged(entry, "its SHA-256 is another")),
+            Err(error) => Err(damaged(entry, &error.to_string())),
+        }
+    }
+}
+
+/// Tells an error in writing from one in reading.
+struct Sink<'a, W> {
+    writer: &'a mut W,
+    failure: Option<io::Error>,
+}
+
+impl<W: io::Write> io::Write for Sink<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes).map_err(|error| {
+            let kind = error.kind();
+            self.failure = Some(error);
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn damaged(entry: &Entry, why: &str) -> Failure {
+    Failure::Input(format!("the backup is damaged at the entry {}: {why}; use another backup", entry.path))
+}

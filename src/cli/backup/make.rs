@@ -1,0 +1,192 @@
+//! Makes a backup.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::archive;
+use super::manifest::{Entry, FORMAT, Manifest, is_immutable};
+use super::shelf::{Shelf, Writing};
+use super::source::Source;
+use crate::app::snapshot::Listed;
+use crate::cli::Failure;
+use crate::cli::progress::Progress;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
+use crate::system::disk;
+
+/// Bytes that are copied at once.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes that stay free beside what is copied, for the manifest and the file system's own.
+const SPARE_BYTES: u64 = 1 << 20;
+
+/// A place that a backup is written to.
+pub(super) enum Target {
+    Shelf { shelf: Shelf, writing: Writing, earlier: Vec<Manifest>, added: Vec<String> },
+    File(archive::Writer),
+}
+
+/// The result of copying.
+pub(super) struct Made {
+    pub(super) manifest: Manifest,
+    /// The number of files that were copied, and their bytes.
+    pub(super) copied: (u64, u64),
+}
+
+impl Target {
+    /// Opens a directory, a bucket, or a file that ends in `.tar`.
+    pub(super) async fn open(to: &str) -> Result<Self, Failure> {
+        let path = Path::new(to);
+        let shelf = match Shelf::bucket(to)? {
+            Some(shelf) => shelf,
+            None if path.extension().is_some_and(|end| end == "tar") && !path.is_dir() => {
+                return archive::Writer::create(path).map(Self::File);
+            }
+            None if path.is_file() => {
+                return Err(Failure::Usage(format!(
+                    "--to {to} is a file; give a directory, or a name that ends in .tar"
+                )));
+            }
+            None => Shelf::Directory(path.to_owned()),
+        };
+        let (writing, earlier) = shelf.write().await?;
+        Ok(Self::Shelf { shelf, writing, earlier, added: Vec::new() })
+    }
+
+    /// Copies what is not there yet, and publishes the manifest.
+    pub(super) async fn copy(&mut self, source: &Source, progress: &mut Progress) -> Result<Made, Failure> {
+        let listed = source.listing().await?;
+        let known = self.known(&source.about().identity);
+        let known = |file: &Listed| {
+            let same = |(bytes, sha256): &(u64, String)| (*bytes == file.bytes).then(|| sha256.clone());
+            if is_immutable(&file.path) { known.get(&file.path).and_then(same) } else { None }
+        };
+        let new = listed.iter().filter(|file| known(file).is_none()).map(|file| file.bytes);
+        let wanted: u64 = new.sum();
+        self.has_room(wanted)?;
+        let (mut entries, mut copied) = (Vec::with_capacity(listed.len()), (0, 0));
+        for file in listed {
+            let sha256 = match known(&file) {
+                Some(sha256) if self.has(&sha256, file.bytes).await? => sha256,
+                _ => {
+                    progress.show("copying", copied.1 as f64 / wanted.max(1) as f64);
+                    let reader = source.open(&file.path).await?;
+                    copied = (copied.0 + 1, copied.1 + file.bytes);
+                    self.add(&file, reader).await?
+                }
+            };
+            entries.push(Entry { path: file.path, bytes: file.bytes, sha256 });
+        }
+        let now = Clock::system().now();
+        let name = format!("{}-{}", now.compact(), hex::encode(Entropy::system().bytes::<4>()));
+        let manifest = Manifest {
+            format: FORMAT,
+            backup: name,
+            made: now.to_string(),
+            about: source.about().clone(),
+            entries,
+            root: String::new(),
+        };
+        Ok(Made { manifest: manifest.seal(), copied })
+    }
+
+    /// Publishes the backup, which makes it complete.
+    pub(super) async fn publish(self, manifest: &Manifest) -> Result<(), Failure> {
+        match self {
+            Self::File(file) => file.publish(manifest),
+            Self::Shelf { shelf, writing, added, .. } => {
+                let published = shelf.publish(manifest).await;
+                if published.is_err() {
+                    shelf.forget(&added, writing).await;
+                }
+                published
+            }
+        }
+    }
+
+    /// Removes what was written so far.
+    pub(super) async fn discard(self) {
+        if let Self::Shelf { shelf, writing, added, .. } = self {
+            shelf.forget(&added, writing).await;
+        }
+    }
+
+    /// Returns size and hash of the files that never change, by path, from earlier backups of the same data directory.
+    fn known(&self, identity: &str) -> HashMap<String, (u64, String)> {
+        let Self::Shelf { earlier, .. } = self else { return HashMap::new() };
+        let same = earlier.iter().filter(|manifest| manifest.about.identity == identity);
+        let entries = same.flat_map(|manifest| &manifest.entries).filter(|entry| is_immutable(&entry.path));
+        entries.map(|entry| (entry.path.clone(), (entry.bytes, entry.sha256.clone()))).collect()
+    }
+
+    /// Returns true if an earlier file is still whole in size. A bucket is not asked.
+    async fn has(&self, sha256: &str, bytes: u64) -> Result<bool, Failure> {
+        match self {
+            Self::Shelf { shelf: shelf @ Shelf::Directory(_), .. } => {
+                Ok(shelf.size(sha256).await? == Some(bytes))
+            }
+            Self::Shelf { .. } => Ok(true),
+            Self::File(_) => Ok(false),
+        }
+    }
+
+    fn has_room(&self, wanted: u64) -> Result<(), Failure> {
+        let (free, name) = match self {
+            Self::Shelf { shelf, .. } => (shelf.free(), shelf.name()),
+            Self::File(file) => (disk::room(file.folder()).ok().map(|room| room.free_bytes), file.name()),
+        };
+        match free {
+            Some(free) if free < wanted.saturating_add(SPARE_BYTES) => Err(Failure::Failed(format!(
+                "the backup needs {wanted} bytes, and {free} bytes are free at {name}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn add(&mut self, file: &Listed, reader: impl AsyncRead + Unpin) -> Result<String, Failure> {
+        let failed = |error: io::Error| Failure::Failed(format!("cannot copy {}: {error}", file.path));
+        match self {
+            Self::File(archive) => {
+                archive.begin(&file.path, file.bytes).map_err(failed)?;
+                let sha256 = copy(reader, archive, file.bytes).await.map_err(failed)?;
+                archive.end(file.bytes).map_err(failed)?;
+                Ok(sha256)
+            }
+            Self::Shelf { shelf, added, .. } => {
+                let mut new = shelf.fresh().map_err(failed)?;
+                let sha256 = copy(reader, &mut new, file.bytes).await.map_err(failed)?;
+                if shelf.size(&sha256).await? != Some(file.bytes) {
+                    shelf.keep(new, &sha256).await?;
+                    added.push(sha256.clone());
+                }
+                Ok(sha256)
+            }
+        }
+    }
+}
+
+/// Copies `bytes` bytes, and returns their SHA-256.
+pub(in crate::cli) async fn copy(
+    mut reader: impl AsyncRead + Unpin,
+    writer: &mut impl Write,
+    bytes: u64,
+) -> io::Result<String> {
+    let (mut digest, mut copied) = (Sha256::new(), 0_u64);
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let count = reader.read(&mut buffer).await?;
+        copied += count as u64;
+        if (count == 0 && copied < bytes) || copied > bytes {
+            let found = if copied > bytes { "more than".to_owned() } else { format!("{copied} of") };
+            return Err(io::Error::other(format!("it has {found} the {bytes} bytes that were expected")));
+        }
+        if count == 0 {
+            return Ok(hex::encode(digest.finalize()));
+        }
+        digest.update(&buffer[..count]);
+        writer.write_all(&buffer[..count])?;
+    }
+}

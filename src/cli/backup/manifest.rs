@@ -1,0 +1,140 @@
+//! The manifest of a backup: every entry with its SHA-256, and one root over all of it.
+
+use std::path::{Component, Path};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::app::snapshot::About;
+use crate::cli::Failure;
+
+/// The version of the format that this program writes.
+pub(in crate::cli) const FORMAT: u32 = 1;
+/// The entry with the version of the data directory, which is restored last.
+pub(in crate::cli) const LAST: &str = "format";
+
+/// The manifest of a backup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::cli) struct Manifest {
+    /// The version of this format.
+    pub(in crate::cli) format: u32,
+    /// The name of the backup.
+    pub(in crate::cli) backup: String,
+    /// The time at which it was made, in UTC.
+    pub(in crate::cli) made: String,
+    /// The source.
+    pub(in crate::cli) about: About,
+    /// The entries, in the order of their paths.
+    pub(in crate::cli) entries: Vec<Entry>,
+    /// SHA-256 of the manifest without it.
+    pub(in crate::cli) root: String,
+}
+
+/// A file of the data directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::cli) struct Entry {
+    /// Its path in the data directory.
+    pub(in crate::cli) path: String,
+    /// Its size.
+    pub(in crate::cli) bytes: u64,
+    /// Its SHA-256, in hex.
+    pub(in crate::cli) sha256: String,
+}
+
+impl Manifest {
+    /// Sets the root.
+    pub(in crate::cli) fn seal(mut self) -> Self {
+        self.root = self.computed_root();
+        self
+    }
+
+    /// Returns the manifest as it is stored.
+    pub(in crate::cli) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a manifest is plain data")
+    }
+
+    /// Parses and checks a manifest that was read from `name`.
+    pub(in crate::cli) fn parse(bytes: &[u8], name: &str) -> Result<Self, Failure> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = |why: &str| Failure::Input(format!("{name} is damaged: {why}; use another backup"));
+        let version: Version =
+            serde_json::from_slice(bytes).map_err(|_| damaged("it is cut off or not a manifest"))?;
+        if version.format > FORMAT {
+            return Err(Failure::Input(format!(
+                "{name} has format {}, and this version knows formats up to {FORMAT}; use a newer entityd",
+                version.format
+            )));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| damaged(&error.to_string()))?;
+        if manifest.computed_root() != manifest.root {
+            return Err(damaged("its root is not that of its content"));
+        }
+        let is_plain = |entry: &Entry| {
+            let mut parts = Path::new(&entry.path).components();
+            !entry.path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
+        };
+        let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if let Some(entry) = manifest.entries.iter().find(|e| !is_plain(e) || !is_hash(&e.sha256)) {
+            return Err(damaged(&format!("the entry {:?} is not acceptable", entry.path)));
+        }
+        if !manifest.entries.iter().any(|entry| entry.path == LAST) {
+            return Err(damaged("it has no entry `format`"));
+        }
+        Ok(manifest)
+    }
+
+    /// The bytes of all entries.
+    pub(in crate::cli) fn bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.bytes).sum()
+    }
+
+    fn computed_root(&self) -> String {
+        let bare = Self { root: String::new(), ..self.clone() };
+        hex::encode(Sha256::digest(bare.to_bytes()))
+    }
+}
+
+/// Returns true if a file with this path in a data directory never changes.
+pub(super) fn is_immutable(path: &str) -> bool {
+    ["objects/projects/", "objects/similarity-scores/", "objects/buckets/"]
+        .iter()
+        .any(|folder| path.starts_with(folder))
+        && path != "objects/buckets/mark"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let about = About {
+            version: "1".to_owned(),
+            identity: "2".to_owned(),
+            objects: String::new(),
+            databases: Vec::new(),
+            keys_left_out: Vec::new(),
+        };
+        let entry = |path: &str| Entry { path: path.to_owned(), bytes: 2, sha256: "ab".repeat(32) };
+        let (backup, made) = ("b".to_owned(), "m".to_owned());
+        Manifest { format: FORMAT, backup, made, about, entries: vec![entry(LAST)], root: String::new() }
+    }
+
+    #[test]
+    fn a_manifest_that_was_altered_is_refused() {
+        let sealed = manifest().seal();
+        assert_eq!(Manifest::parse(&sealed.to_bytes(), "m").unwrap().root, sealed.root);
+        let altered = String::from_utf8(sealed.to_bytes()).unwrap().replace("\"bytes\":2", "\"bytes\":3");
+        let refused = |bytes: &[u8]| Manifest::parse(bytes, "m").unwrap_err().to_string();
+        assert!(refused(altered.as_bytes()).contains("its root"));
+        assert!(refused(&sealed.to_bytes()[..50]).contains("cut off"));
+        assert!(refused(br#"{"format": 9}"#).contains("use a newer entityd"));
+        for path in ["../x", "/etc/passwd", "", "a/../../b"] {
+            let mut wrong = manifest();
+            wrong.entries[0].path = path.to_owned();
+            assert!(refused(&wrong.seal().to_bytes()).contains("not acceptable"), "{path}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `entityd backup`: copies a data directory, of a running server or of a stopped one.
+
+mod manifest;
+mod shelf;
+mod archive;
+mod source;
+mod make;
+mod kept;
+mod describe;
+pub(super) mod restore;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use self::describe::{describe, left_out};
+use self::kept::Kept;
+use self::make::{Made, Target};
+use self::source::Source;
+use super::context::runtime;
+use super::interrupt::stopped;
+use super::ops_client::{self, Client};
+use super::progress::Progress;
+use super::{Failure, output};
+
+/// Copies the data of a server, while it serves or while it is stopped
+///
+/// Asks the listener for operations of a running server, with the admin token, or reads the data directory of a
+/// stopped one (--data-dir). Copied are projects, runs, uploads, results, buckets and the identity of the data
+/// directory; not the queue, which the next start makes again, and no keys without --with-keys. Objects in a store
+/// of their own (--objects) are that store's to back up.
+///
+/// A directory or a bucket holds any number of backups; what an earlier one has is not copied again. A backup is
+/// complete, or it is not there and the exit code is not 0. It holds encodings: keep it as you keep the data
+/// directory.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    make: Make,
+}
+
+#[derive(Debug, Args)]
+struct Make {
+    /// Directory, bucket (s3://BUCKET/PREFIX with keys in `AWS_*`), or a file that ends in .tar
+    #[arg(long, value_name = "DEST", default_value = "entityd-backups")]
+    to: String,
+    /// Data directory of a stopped server; its other settings come from the environment
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["server", "token_file", "ca"])]
+    data_dir: Option<PathBuf>,
+    /// Address of the listener for operations of a running server [default: `ENTITYD_OPS_SERVER` or
+    /// <http://127.0.0.1:8853>]
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificate of a server with TLS, or of its CA
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Copy the keys too: the digest of the admin token, S3 root credentials, self-signed certificate
+    #[arg(long)]
+    with_keys: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Describes a backup
+    Inspect {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Restores a backup into a temporary directory, opens it and checks it
+    Verify {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Directory for the temporary one [default: `TMPDIR` or /tmp]
+        #[arg(long, value_name = "DIR")]
+        scratch: Option<PathBuf>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A backup.
+#[derive(Debug, Args)]
+struct Chosen {
+    /// Directory, bucket or file with backups
+    from: String,
+    /// Name of the backup, as `inspect` lists it [default: the latest]
+    #[arg(long, value_name = "NAME")]
+    backup: Option<String>,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        match self.action {
+            None => runtime.block_on(self.make.run()),
+            Some(Action::Inspect { chosen, json }) => runtime.block_on(chosen.inspect(json)),
+            Some(Action::Verify { chosen, scratch, json }) => {
+                restore::verify(&runtime, &chosen.from, chosen.backup.as_deref(), scratch.as_deref(), json)
+            }
+        }
+    }
+}
+
+impl Make {
+    async fn run(self) -> Result<(), Failure> {
+        // The client is made first: its mistakes cost nothing.
+        let client = self.data_dir.is_none().then(|| self.client()).transpose()?;
+        let mut target = Target::open(&self.to).await?;
+        let mut progress = Progress::new();
+        progress.show("taking a snapshot", 0.0);
+        let taken = tokio::select! {
+            taken = self.source(client) => taken,
+            () = stopped() => Err(Failure::Interrupted),
+        };
+        let source = match taken {
+            Ok(source) => source,
+            Err(failure) => {
+                target.discard().await;
+                return Err(failure);
+            }
+        };
+        let made = tokio::select! {
+            made = target.copy(&source, &mut progress) => made,
+            () = stopped() => Err(Failure::Interrupted),
+        };
+        source.close().await;
+        let made = match made {
+            Ok(made) => made,
+            Err(failure) => {
+                target.discard().await;
+                return Err(failure);
+            }
+        };
+        target.publish(&made.manifest).await?;
+        progress.finish();
+        output::print(&if self.json { format!("{}\n", made.json()) } else { made.text(&self.to) })
+    }
+
+    async fn source(&self, client: Option<Client>) -> Result<Source, Failure> {
+        match (client, &self.data_dir) {
+            (None, Some(path)) => Source::stopped(path, self.with_keys).await,
+            (Some(client), _) => Source::serving(client, self.with_keys).await,
+            (None, None) => Source::serving(self.client()?, self.with_keys).await,
+        }
+    }
+
+    fn client(&self) -> Result<Client, Failure> {
+        let options = ops_client::Options::new(self.server.clone(), self.token_file.clone(), self.ca.clone());
+        if self.with_keys && !options.is_private() {
+            return Err(Failure::Usage(
+                "--with-keys sends keys: give an https:// address, or run this on the server's machine"
+                    .to_owned(),
+            ));
+        }
+        Client::new(&options)
+    }
+}
+
+impl Made {
+    fn json(&self) -> Value {
+        let mut said = describe(&self.manifest);
+        said["copied"] = json!(self.copied.0);
+        said["copied_bytes"] = json!(self.copied.1);
+        said
+    }
+
+    fn text(&self, to: &str) -> String {
+        let (manifest, (copied, copied_bytes)) = (&self.manifest, self.copied);
+        let (files, bytes) = (manifest.entries.len(), manifest.bytes());
+        format!(
+            "backup {} in {to}: {files} files, {bytes} bytes, of which {copied} files, {copied_bytes} bytes were copied now\n\
+             root {}\n{}",
+            manifest.backup,
+            manifest.root,
+            left_out(manifest)
+        )
+    }
+}
+
+impl Chosen {
+    async fn inspect(self, as_json: bool) -> Result<(), Failure> {
+        let kept = Kept::open(&self.from)?;
+        let backups = kept.backups().await?;
+        let manifest = kept.manifest(self.backup.as_deref()).await?;
+        kept.check_sizes(&manifest).await?;
+        let mut said = describe(&manifest);
+        if as_json {
+            said["backups"] = json!(backups);
+            return output::print(&format!("{said}\n"));
+        }
+        let databases: Vec<String> =
+            manifest.about.databases.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        let rows = [
+            ("backup", manifest.backup.clone()),
+            ("made", manifest.made.clone()),
+            ("entityd", manifest.about.version.clone()),
+            ("identity", manifest.about.identity.clone()),
+            ("databases", databases.join(", ")),
+            ("files", manifest.entries.len().to_string()),
+            ("bytes", manifest.bytes().to_string()),
+            ("root", manifest.root.clone()),
+            ("all backups", backups.join(", ")),
+        ];
+        let rows = rows.map(|(name, value)| vec![name.to_owned(), value]);
+        output::print(&format!("{}{}", super::columns::aligned(&[], rows.into()), left_out(&manifest)))
+    }
+}

@@ -1,0 +1,289 @@
+//! `entityd restore`: makes a data directory from a backup.
+//!
+//! The place is filled where it is, since it may be a mount. The file `restoring` is there from the first moment, and is
+//! renamed to `format` at the end: a server refuses what has no `format`, and another restore begins again where
+//! `restoring` is.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::describe::{describe, left_out};
+use super::kept::Kept;
+use super::manifest::{Entry, LAST, Manifest};
+use super::shelf::cannot_use;
+use crate::app;
+use crate::cli::context::runtime;
+use crate::cli::exit::OrFail;
+use crate::cli::interrupt::stopped;
+use crate::cli::progress::Progress;
+use crate::cli::{Failure, output};
+use crate::system::{data_dir, disk};
+
+/// The file that marks a directory as being restored.
+const MARKER: &str = "restoring";
+/// The files and folders at the top of a data directory that a backup may have.
+const TOP: [&str; 9] = [
+    "identity",
+    "metadata.db",
+    "metadata.mark",
+    "buckets.db",
+    "buckets.mark",
+    "objects",
+    "admin-token",
+    "s3-credentials",
+    "tls",
+];
+
+/// Makes a data directory from a backup
+///
+/// The directory must be new or empty; a restore that was killed begins again there. The restored directory has the
+/// identity of the one that was backed up: never let two servers run on copies of one data directory.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// Directory, bucket or file with backups
+    from: String,
+    /// New or empty directory
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    /// Name of the backup, as `backup inspect` lists it [default: the latest]
+    #[arg(long, value_name = "NAME")]
+    backup: Option<String>,
+    /// Check and say what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(in crate::cli) fn run(self) -> Result<(), Failure> {
+        runtime()?.block_on(async {
+            let kept = Kept::open(&self.from)?;
+            let manifest = kept.manifest(self.backup.as_deref()).await?;
+            if !self.json {
+                output::print(&left_out(&manifest))?;
+            }
+            if self.dry_run {
+                Place::check(&self.into, &manifest)?;
+                kept.check_sizes(&manifest).await?;
+            } else {
+                restore(&kept, &manifest, &self.into).await?;
+            }
+            let mut said = describe(&manifest);
+            said["into"] = json!(self.into);
+            said["restored"] = json!(!self.dry_run);
+            output::print(&if self.json {
+                format!("{said}\n")
+            } else {
+                format!(
+                    "backup {} of {}: {} files, {} bytes {} into {}\n",
+                    manifest.backup,
+                    manifest.made,
+                    manifest.entries.len(),
+                    manifest.bytes(),
+                    if self.dry_run { "would be restored" } else { "restored" },
+                    self.into.display()
+                )
+            })
+        })
+    }
+}
+
+/// Restores a backup into a temporary directory, opens that, and says what is in it.
+pub(super) fn verify(
+    runtime: &Runtime,
+    from: &str,
+    backup: Option<&str>,
+    scratch: Option<&Path>,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let folder = match scratch {
+        Some(scratch) => tempfile::tempdir_in(scratch).map_err(|error| cannot_use(scratch, &error))?,
+        None => tempfile::tempdir().or_fail()?,
+    };
+    let path = folder.path().join("data");
+    runtime.block_on(async {
+        let kept = Kept::open(from)?;
+        let manifest = kept.manifest(backup).await?;
+        restore(&kept, &manifest, &path).await?;
+        let held = app::restored::check(&path, manifest.about.objects.is_empty()).await;
+        let held = held.map_err(|error| {
+            let why = crate::telemetry::chain(&error);
+            Failure::Input(format!("the backup {} was restored and is not whole: {why}", manifest.backup))
+        })?;
+        let mut said = describe(&manifest);
+        said["projects"] = json!(held.projects);
+        said["uploads"] = json!(held.uploads);
+        output::print(&if as_json {
+            format!("{said}\n")
+        } else {
+            format!(
+                "backup {} was restored, opened and checked: {} files, {} bytes, {} projects, {} uploads\n",
+                manifest.backup,
+                manifest.entries.len(),
+                manifest.bytes(),
+                held.projects,
+                held.uploads
+            )
+        })
+    })
+}
+
+async fn restore(kept: &Kept, manifest: &Manifest, into: &Path) -> Result<(), Failure> {
+    let mut format = Vec::new();
+    let last = manifest.entries.iter().find(|entry| entry.path == LAST);
+    kept.copy(last.expect("a checked manifest has it"), &mut format).await?;
+    let place = Place::take(into, manifest, &format)?;
+    let filled = tokio::select! {
+        filled = place.fill(kept, manifest) => filled,
+        () = stopped() => Err(Failure::Interrupted),
+    };
+    match filled.and_then(|()| place.publish()) {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            place.clear();
+            Err(failure)
+        }
+    }
+}
+
+/// A directory that is being restored.
+struct Place {
+    path: PathBuf,
+    /// Its lock keeps other restores out.
+    _marker: File,
+    /// Set if it was made just now.
+    made: bool,
+}
+
+impl Place {
+    /// Makes sure that a backup may be restored here.
+    fn check(path: &Path, manifest: &Manifest) -> Result<(), Failure> {
+        let failed = |error: io::Error| cannot_use(path, &error);
+        let existing = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("."));
+        if path.exists() && !path.is_dir() {
+            return Err(Failure::Usage(format!("--into {} is no directory", path.display())));
+        }
+        if path.is_dir()
+            && !path.join(MARKER).exists()
+            && let Some(stranger) = data_dir::stranger(path).map_err(failed)?
+        {
+            return Err(Failure::Usage(format!(
+                "--into {} is not empty: it holds {stranger:?}; give a new or empty directory",
+                path.display()
+            )));
+        }
+        let free = disk::room(existing).map_err(failed)?.free_bytes;
+        let needed = manifest.bytes();
+        if free < needed {
+            return Err(Failure::Failed(format!(
+                "the backup needs {needed} bytes, and {free} bytes are free at {}",
+                existing.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Takes the directory, and removes what a killed restore has left in it.
+    fn take(path: &Path, manifest: &Manifest, format: &[u8]) -> Result<Self, Failure> {
+        Self::check(path, manifest)?;
+        let failed = |error: io::Error| cannot_use(path, &error);
+        let made = !path.exists();
+        make(path).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let mut marker = options.open(path.join(MARKER)).map_err(failed)?;
+        match marker.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::Failed(format!("another restore fills {}", path.display())));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let place = Self { path: path.to_owned(), _marker: marker.try_clone().map_err(failed)?, made };
+        let begun =
+            marker.set_len(0).and_then(|()| marker.write_all(format)).and_then(|()| marker.sync_all());
+        begun.and_then(|()| place.remove_files()).map_err(failed)?;
+        Ok(place)
+    }
+
+    async fn fill(&self, kept: &Kept, manifest: &Manifest) -> Result<(), Failure> {
+        let mut progress = Progress::new();
+        let (mut done, all) = (0, manifest.bytes().max(1));
+        for entry in manifest.entries.iter().filter(|entry| entry.path != LAST) {
+            progress.show("restoring", done as f64 / all as f64);
+            self.fill_one(kept, entry).await?;
+            done += entry.bytes;
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    async fn fill_one(&self, kept: &Kept, entry: &Entry) -> Result<(), Failure> {
+        if !TOP.iter().any(|top| Path::new(&entry.path).starts_with(top)) {
+            return Err(Failure::Input(format!(
+                "the backup has an entry {}, which this version does not know",
+                entry.path
+            )));
+        }
+        let path = self.path.join(&entry.path);
+        let failed = |error: io::Error| cannot_use(&path, &error);
+        make(path.parent().unwrap_or(&self.path)).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        kept.copy(entry, &mut file).await
+    }
+
+    /// Makes everything durable, and lets servers use it.
+    fn publish(&self) -> Result<(), Failure> {
+        let publish = || {
+            let folder = File::open(&self.path)?;
+            rustix::fs::syncfs(&folder)?;
+            fs::rename(self.path.join(MARKER), self.path.join(LAST))?;
+            folder.sync_all()?;
+            // A folder that was made is known to its parent.
+            self.path.canonicalize()?.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        };
+        publish().map_err(|error| cannot_use(&self.path, &error))
+    }
+
+    /// Removes everything again. Best effort: another restore does the rest.
+    fn clear(&self) {
+        if self.remove_files().is_ok() && fs::remove_file(self.path.join(MARKER)).is_ok() && self.made {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    fn remove_files(&self) -> io::Result<()> {
+        TOP.iter().try_for_each(|name| remove(&self.path.join(name)))
+    }
+}
+
+/// Removes a file, or a folder as far as it is no mount.
+fn remove(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.is_dir() {
+        return fs::remove_file(path);
+    }
+    for entry in fs::read_dir(path)? {
+        remove(&entry?.path())?;
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+        removed => removed,
+    }
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}

@@ -1,0 +1,342 @@
+//! A place with backups: a directory, or a bucket. Files by their SHA-256, and a manifest for each backup.
+//!
+//! ```text
+//! backups/{name}.json       a manifest; written last, so that a backup is complete or absent
+//! blobs/{xx}/{sha256}       a file; those of one content are one
+//! new/                      directories alone: files on their way; emptied by the next backup
+//! lock                      directories alone: held by the backup that writes
+//! ```
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::io::StreamReader;
+
+use super::manifest::Manifest;
+use crate::cli::Failure;
+use crate::objects::{Location, S3Access, connect};
+use crate::system::{disk, regular};
+use crate::telemetry::chain;
+
+const BACKUPS: &str = "backups";
+const BLOBS: &str = "blobs";
+const NEW: &str = "new";
+const LOCK: &str = "lock";
+/// The time limit for a store to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes in a part of an upload.
+const PART_BYTES: usize = 8 << 20;
+
+/// A stream of bytes.
+pub(in crate::cli) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+
+/// A place with backups.
+#[derive(Clone)]
+pub(in crate::cli) enum Shelf {
+    Directory(PathBuf),
+    Bucket { store: Arc<dyn ObjectStore>, name: String },
+}
+
+/// The right to write into a directory, until it is dropped.
+pub(super) struct Writing {
+    _lock: Option<File>,
+    /// Set if the directory was made just now.
+    made: bool,
+}
+
+impl Shelf {
+    /// Returns the bucket that `text` names, if it names one.
+    pub(in crate::cli) fn bucket(text: &str) -> Result<Option<Self>, Failure> {
+        if !text.contains("://") {
+            return Ok(None);
+        }
+        let Some(Location::Bucket { kind, bucket, prefix }) = Location::parse(text) else {
+            let forms = "give a directory, a file that ends in .tar, or s3://, az:// or gs:// with a bucket";
+            return Err(Failure::Usage(format!("{text}: {forms}")));
+        };
+        let store = connect(kind, &bucket, &prefix, &S3Access::default(), PATIENCE);
+        let store = store.map_err(|error| Failure::Failed(format!("{text}: {}", chain(&error))))?;
+        Ok(Some(Self::Bucket { store, name: text.trim_end_matches('/').to_owned() }))
+    }
+
+    /// Prepares to write, and removes what killed backups have left in a directory.
+    pub(super) async fn write(&self) -> Result<(Writing, Vec<Manifest>), Failure> {
+        let Self::Directory(home) = self else {
+            return Ok((Writing { _lock: None, made: false }, self.manifests().await?));
+        };
+        let failed = |error: io::Error| cannot_use(home, &error);
+        let made = !home.exists();
+        make(home).map_err(failed)?;
+        let known = [BACKUPS, BLOBS, NEW, LOCK, "lost+found"];
+        let names = fs::read_dir(home).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.file_name());
+        if let Some(stranger) = names.into_iter().find(|name| !known.iter().any(|known| name == known)) {
+            return Err(Failure::Usage(format!(
+                "{} holds {stranger:?}, which is no part of a backup; give --to a new or empty directory, or one with backups",
+                home.display()
+            )));
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = regular::open_with(&home.join(LOCK), &mut options).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::Failed(format!(
+                    "another backup writes to {}; wait for its end",
+                    home.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        for folder in [BACKUPS, BLOBS, NEW] {
+            make(&home.join(folder)).map_err(failed)?;
+        }
+        let manifests = self.manifests().await?;
+        clear(home, &manifests).map_err(failed)?;
+        Ok((Writing { _lock: Some(lock), made }, manifests))
+    }
+
+    /// Returns the name of this place.
+    pub(in crate::cli) fn name(&self) -> String {
+        match self {
+            Self::Directory(home) => home.display().to_string(),
+            Self::Bucket { name, .. } => name.clone(),
+        }
+    }
+
+    /// Returns the names of all backups, the oldest first.
+    pub(in crate::cli) async fn backups(&self) -> Result<Vec<String>, Failure> {
+        let mut names: Vec<String> = match self {
+            Self::Directory(home) => match fs::read_dir(home.join(BACKUPS)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                entries => entries
+                    .map_err(|error| cannot_use(home, &error))?
+                    .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                    .collect(),
+            },
+            Self::Bucket { store, name } => {
+                let found: Vec<_> = store
+                    .list(Some(&path::Path::from(BACKUPS)))
+                    .try_collect()
+                    .await
+                    .map_err(|error| no_answer(name, &error))?;
+                found.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect()
+            }
+        };
+        names = names.iter().filter_map(|name| name.strip_suffix(".json")).map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Returns the manifest of the backup with this name, or of the latest.
+    pub(in crate::cli) async fn manifest(&self, backup: Option<&str>) -> Result<Manifest, Failure> {
+        let names = self.backups().await?;
+        let Some(latest) = names.last() else {
+            return Err(Failure::Input(format!("{} holds no backup", self.name())));
+        };
+        let name = backup.unwrap_or(latest);
+        if !names.iter().any(|known| known == name) {
+            let known = names.join(", ");
+            return Err(Failure::Input(format!("{} holds no backup {name}; it holds {known}", self.name())));
+        }
+        let file = format!("{BACKUPS}/{name}.json");
+        let mut bytes = Vec::new();
+        let mut reader = self.open(&file).await?;
+        let read = reader.read_to_end(&mut bytes).await;
+        read.map_err(|error| Failure::Failed(format!("cannot read {file} in {}: {error}", self.name())))?;
+        Manifest::parse(&bytes, &format!("{}/{file}", self.name()))
+    }
+
+    async fn manifests(&self) -> Result<Vec<Manifest>, Failure> {
+        let mut manifests = Vec::new();
+        for name in self.backups().await? {
+            manifests.push(self.manifest(Some(&name)).await?);
+        }
+        Ok(manifests)
+    }
+
+    /// Opens the file with this hash.
+    pub(in crate::cli) async fn blob(&self, sha256: &str) -> Result<Reader, Failure> {
+        self.open(&blob(sha256)).await
+    }
+
+    /// Returns the size of the file with this hash; none if it is missing.
+    pub(in crate::cli) async fn size(&self, sha256: &str) -> Result<Option<u64>, Failure> {
+        match self {
+            Self::Directory(home) => Ok(fs::metadata(home.join(blob(sha256))).ok().map(|found| found.len())),
+            Self::Bucket { store, name } => match store.head(&path::Path::from(blob(sha256))).await {
+                Ok(found) => Ok(Some(found.size)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(no_answer(name, &error)),
+            },
+        }
+    }
+
+    /// Returns the free bytes, where that is known.
+    pub(super) fn free(&self) -> Option<u64> {
+        match self {
+            Self::Directory(home) => disk::room(home).ok().map(|room| room.free_bytes),
+            Self::Bucket { .. } => None,
+        }
+    }
+
+    /// Makes a file for what is on its way.
+    pub(super) fn fresh(&self) -> io::Result<NamedTempFile> {
+        match self {
+            Self::Directory(home) => tempfile::Builder::new().tempfile_in(home.join(NEW)),
+            Self::Bucket { .. } => NamedTempFile::new(),
+        }
+    }
+
+    /// Keeps a complete file under its hash.
+    pub(super) async fn keep(&self, file: NamedTempFile, sha256: &str) -> Result<(), Failure> {
+        match self {
+            Self::Directory(home) => {
+                let target = home.join(blob(sha256));
+                let kept = make(target.parent().unwrap_or(home))
+                    .and_then(|()| file.persist(&target).map(drop).map_err(|error| error.error));
+                kept.map_err(|error| cannot_use(home, &error))
+            }
+            Self::Bucket { store, name } => {
+                let sent = send(&**store, file, &blob(sha256)).await;
+                sent.map_err(|error| no_answer(name, &error))
+            }
+        }
+    }
+
+    /// Makes everything durable that was kept, and then publishes the manifest.
+    pub(super) async fn publish(&self, manifest: &Manifest) -> Result<(), Failure> {
+        let file = format!("{BACKUPS}/{}.json", manifest.backup);
+        match self {
+            Self::Directory(home) => {
+                let publish = || {
+                    let mut new = self.fresh()?;
+                    new.write_all(&manifest.to_bytes())?;
+                    rustix::fs::syncfs(new.as_file())?;
+                    new.persist(home.join(&file)).map_err(|error| error.error)?;
+                    File::open(home.join(BACKUPS))?.sync_all()
+                };
+                publish().map_err(|error| cannot_use(home, &error))
+            }
+            Self::Bucket { store, name } => {
+                let put = store.put(&path::Path::from(file), PutPayload::from(manifest.to_bytes())).await;
+                put.map(drop).map_err(|error| no_answer(name, &error))
+            }
+        }
+    }
+
+    /// Removes what an unfinished backup has added. Best effort: the next backup to a directory does the rest.
+    pub(super) async fn forget(&self, added: &[String], writing: Writing) {
+        for sha256 in added {
+            match self {
+                Self::Directory(home) => drop(fs::remove_file(home.join(blob(sha256)))),
+                Self::Bucket { store, .. } => drop(store.delete(&path::Path::from(blob(sha256))).await),
+            }
+        }
+        let Self::Directory(home) = self else { return };
+        // Where there is another backup, its folders stay.
+        if fs::remove_dir(home.join(BACKUPS)).is_ok() {
+            for folder in [BLOBS, NEW] {
+                let _ = fs::remove_dir_all(home.join(folder));
+            }
+            let _ = fs::remove_file(home.join(LOCK));
+            if writing.made {
+                let _ = fs::remove_dir(home);
+            }
+        }
+    }
+
+    async fn open(&self, file: &str) -> Result<Reader, Failure> {
+        match self {
+            Self::Directory(home) => {
+                let path = home.join(file);
+                match regular::open(&path) {
+                    Ok(file) => Ok(Box::new(tokio::fs::File::from_std(file))),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        Err(Failure::Input(format!("{} is missing", path.display())))
+                    }
+                    Err(error) => Err(cannot_use(&path, &error)),
+                }
+            }
+            Self::Bucket { store, name } => match store.get(&path::Path::from(file)).await {
+                Ok(found) => Ok(Box::new(StreamReader::new(found.into_stream().map_err(io::Error::other)))),
+                Err(object_store::Error::NotFound { .. }) => {
+                    Err(Failure::Input(format!("{name}/{file} is missing")))
+                }
+                Err(error) => Err(no_answer(name, &error)),
+            },
+        }
+    }
+}
+
+async fn send(store: &dyn ObjectStore, file: NamedTempFile, key: &str) -> object_store::Result<()> {
+    let wrong = |error: io::Error| object_store::Error::Generic { store: "file", source: Box::new(error) };
+    let key = path::Path::from(key);
+    let size = file.as_file().metadata().map_err(wrong)?.len();
+    let mut source = tokio::fs::File::open(file.path()).await.map_err(wrong)?;
+    if size <= PART_BYTES as u64 {
+        let mut bytes = Vec::with_capacity(size as usize);
+        source.read_to_end(&mut bytes).await.map_err(wrong)?;
+        return store.put(&key, PutPayload::from(bytes)).await.map(drop);
+    }
+    let mut parts = WriteMultipart::new_with_chunk_size(store.put_multipart(&key).await?, PART_BYTES);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match source.read(&mut buffer).await {
+            Ok(0) => return parts.finish().await.map(drop),
+            Ok(count) => {
+                parts.wait_for_capacity(4).await?;
+                parts.write(&buffer[..count]);
+            }
+            Err(error) => {
+                // The store's own rules clear what even this leaves.
+                let _ = parts.abort().await;
+                return Err(wrong(error));
+            }
+        }
+    }
+}
+
+/// Removes files that no backup names.
+fn clear(home: &Path, manifests: &[Manifest]) -> io::Result<()> {
+    let entries = manifests.iter().flat_map(|manifest| &manifest.entries);
+    let named: HashSet<&str> = entries.map(|entry| entry.sha256.as_str()).collect();
+    for entry in fs::read_dir(home.join(NEW))? {
+        fs::remove_file(entry?.path())?;
+    }
+    for folder in fs::read_dir(home.join(BLOBS))? {
+        for file in fs::read_dir(folder?.path())? {
+            let file = file?;
+            if !file.file_name().to_str().is_some_and(|name| named.contains(name)) {
+                fs::remove_file(file.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn blob(sha256: &str) -> String {
+    format!("{BLOBS}/{}/{sha256}", &sha256[..2])
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The failure to use a file or a directory.
+pub(in crate::cli) fn cannot_use(path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot use {}: {error}", path.display()))
+}
+
+fn no_answer(name: &str, error: &object_store::Error) -> Failure {
+    Failure::Failed(format!("{name}: {}", chain(error)))
+}

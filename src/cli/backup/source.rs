@@ -1,0 +1,140 @@
+//! The data directory that is backed up: of a running server, through its listener for operations, or of a stopped one.
+
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+
+use futures::TryStreamExt;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::task::spawn_blocking;
+use tokio_util::io::StreamReader;
+
+use super::shelf::Reader;
+use crate::app::snapshot::{About, Listed, Snapshot};
+use crate::cli::Failure;
+use crate::cli::exit::OrFail;
+use crate::cli::ops_client::Client;
+use crate::config::{self, Inputs};
+use crate::system::data_dir::DataDir;
+
+/// A data directory, of which a snapshot was taken.
+pub(super) enum Source {
+    Serving {
+        client: Client,
+        snapshot: String,
+        about: About,
+        /// The snapshot lives as long as this.
+        _held: BufReader<Reader>,
+    },
+    Stopped {
+        snapshot: Snapshot,
+        _home: DataDir,
+    },
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    snapshot: String,
+    about: About,
+}
+
+impl Source {
+    /// Asks a running server for a snapshot.
+    pub(super) async fn serving(client: Client, with_keys: bool) -> Result<Self, Failure> {
+        let wish = json!({ "with_keys": with_keys });
+        let answer = client.begin("snapshots", &wish).await.map_err(|failure| match failure {
+            // A server that knows no snapshots has no such path.
+            Failure::Input(detail) => Failure::Failed(format!(
+                "the server takes no snapshot ({detail}): is it of an older version? Stop it, and give --data-dir"
+            )),
+            other => other,
+        })?;
+        let mut held = BufReader::new(stream(answer));
+        let mut line = String::new();
+        held.read_line(&mut line).await.map_err(|error| cut(&error))?;
+        let taken = serde_json::from_str(&line);
+        let Taken { snapshot, about } = taken.map_err(|_| {
+            Failure::Failed("the server describes its snapshot as another version would".to_owned())
+        })?;
+        Ok(Self::Serving { client, snapshot, about, _held: held })
+    }
+
+    /// Takes a snapshot of the data directory of a stopped server, with its settings from the environment.
+    pub(super) async fn stopped(data_dir: &Path, with_keys: bool) -> Result<Self, Failure> {
+        let mut inputs = Inputs::default().with_environment();
+        inputs.flags.insert("data_dir", data_dir.to_string_lossy().into_owned());
+        let settings = config::load(&inputs)?.settings;
+        let path = PathBuf::from(&settings.data_dir);
+        if !path.join("format").is_file() {
+            return Err(Failure::Usage(format!(
+                "{} is no data directory: it has no file `format`",
+                path.display()
+            )));
+        }
+        let take = move || {
+            let home = DataDir::open(&path).or_fail()?;
+            let snapshot = Snapshot::take(home.path(), &settings.objects, with_keys).or_fail()?;
+            Ok(Self::Stopped { snapshot, _home: home })
+        };
+        spawn_blocking(take).await.or_fail()?
+    }
+
+    pub(super) const fn about(&self) -> &About {
+        match self {
+            Self::Serving { about, .. } => about,
+            Self::Stopped { snapshot, .. } => snapshot.about(),
+        }
+    }
+
+    /// Returns the files, in the order of their paths.
+    pub(super) async fn listing(&self) -> Result<Vec<Listed>, Failure> {
+        let lines: Box<dyn BufRead> = match self {
+            Self::Serving { client, snapshot, .. } => {
+                let mut reader = stream(client.open(&format!("snapshots/{snapshot}/listing"), &[]).await?);
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes).await.map_err(|error| cut(&error))?;
+                Box::new(io::Cursor::new(bytes))
+            }
+            Self::Stopped { snapshot, .. } => Box::new(io::BufReader::new(snapshot.listing().or_fail()?)),
+        };
+        let parse = |line: io::Result<String>| {
+            let line = line.map_err(|error| cut(&error))?;
+            let wrong = |_| Failure::Failed("the list of the snapshot is of another version".to_owned());
+            serde_json::from_str(&line).map_err(wrong)
+        };
+        lines.lines().map(parse).collect()
+    }
+
+    /// Opens a file.
+    pub(super) async fn open(&self, path: &str) -> Result<Reader, Failure> {
+        match self {
+            Self::Serving { client, snapshot, .. } => {
+                let answer = client.open(&format!("snapshots/{snapshot}/file"), &[("path", path)]).await;
+                answer.map(stream)
+            }
+            Self::Stopped { snapshot, .. } => {
+                let file = snapshot.open(path);
+                let file = file.map_err(|error| Failure::Failed(format!("cannot read {path}: {error}")))?;
+                Ok(Box::new(tokio::fs::File::from_std(file)))
+            }
+        }
+    }
+}
+
+impl Source {
+    /// Removes the snapshot. A server that does not answer removes it when the connection ends.
+    pub(super) async fn close(self) {
+        if let Self::Serving { client, snapshot, .. } = &self {
+            let _ = client.remove(&format!("snapshots/{snapshot}")).await;
+        }
+    }
+}
+
+fn stream(answer: reqwest::Response) -> Reader {
+    Box::new(StreamReader::new(answer.bytes_stream().map_err(io::Error::other)))
+}
+
+fn cut(error: &io::Error) -> Failure {
+    Failure::Failed(format!("the snapshot cannot be read: {error}"))
+}

@@ -1,0 +1,88 @@
+//! `entityd check`: looks at the machine, the data directory and the settings before a server meets them.
+
+mod finding;
+mod data;
+mod machine;
+mod network;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::finding::{Finding, State};
+use super::columns::aligned;
+use super::context::runtime;
+use super::{Failure, output};
+use crate::config::{self, Flags, Settings};
+
+/// Checks the machine, the data directory and the settings
+///
+/// Takes the flags, the environment and the file that `serve` takes. Needs no server, and disturbs none that runs on
+/// the same data directory: it writes one temporary file there, to measure how long a sync takes. A warning names
+/// what works and may cause trouble; a failure keeps a server from starting or from keeping data.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  nothing has failed
+  1  a check has failed, or with --strict one warns
+  2  the command line or a setting is wrong")]
+pub(super) struct Arguments {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Count warnings as failures
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// All findings.
+pub(super) struct Report(Vec<Finding>);
+
+impl Report {
+    /// Checks what a server with these settings would meet.
+    pub(super) async fn make(settings: &Settings) -> Self {
+        let mut findings = data::check(settings);
+        findings.extend(machine::check(settings));
+        findings.extend(network::check(settings).await);
+        Self(findings)
+    }
+
+    fn count(&self, state: State) -> usize {
+        self.0.iter().filter(|finding| finding.state == state).count()
+    }
+
+    /// Returns the report as a JSON object.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"), "checks": self.0,
+            "warnings": self.count(State::Warning), "failed": self.count(State::Failed),
+        })
+    }
+
+    fn table(&self) -> String {
+        let state = |state| match state {
+            State::Ok => "ok",
+            State::Warning => "warning",
+            State::Failed => "FAILED",
+        };
+        let row = |finding: &Finding| {
+            vec![finding.check.to_owned(), state(finding.state).to_owned(), finding.detail.clone()]
+        };
+        aligned(&["check", "state", "detail"], self.0.iter().map(row).collect())
+    }
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let settings = config::load(&self.flags.with_environment())?.settings;
+        let report = runtime()?.block_on(Report::make(&settings));
+        output::print(&if self.json { format!("{}\n", report.json()) } else { report.table() })?;
+        let (failed, warnings) = (report.count(State::Failed), report.count(State::Warning));
+        match (failed, warnings) {
+            (0, 0) => Ok(()),
+            (0, _) if !self.strict => Ok(()),
+            _ => Err(Failure::Failed(format!("{failed} checks failed, and {warnings} warn"))),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Addresses, certificates, and the object store elsewhere.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use super::data;
+use super::finding::Finding;
+use crate::app::inspect;
+use crate::config::Settings;
+use crate::edge::tls;
+use crate::objects::Location;
+use crate::runtime::clock::Clock;
+use crate::telemetry::chain;
+
+/// Days before its end at which a certificate is warned about.
+const DAYS_FEW: u64 = 21;
+const DAY_SECONDS: u64 = 86_400;
+
+pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
+    let mut findings = addresses(settings);
+    findings.extend([certificate(settings), objects(settings).await]);
+    findings
+}
+
+fn addresses(settings: &Settings) -> Vec<Finding> {
+    let served = data::is_served(&settings.data_dir);
+    let named = [
+        ("listen", Some(settings.listen)),
+        ("s3-listen", Some(settings.s3_listen)),
+        ("ops-listen", Some(settings.ops_listen)),
+        ("redirect-listen", settings.redirect_listen),
+    ];
+    let named = named.into_iter().filter_map(|(name, address)| Some((name, address?)));
+    named.map(|(name, address)| listened(name, address, served)).collect()
+}
+
+fn listened(name: &'static str, address: SocketAddr, served: bool) -> Finding {
+    match TcpListener::bind(address) {
+        Ok(_) => Finding::ok(name, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && served => {
+            Finding::ok(name, format!("{address} is in use, and a server runs on this data directory"))
+        }
+        Err(error) => Finding::failed(name, format!("{address}: {error}; give another with --{name}")),
+    }
+}
+
+fn certificate(settings: &Settings) -> Finding {
+    let name = "certificate";
+    let own = settings.data_dir.join("tls/self-signed.pem");
+    let (certificate, key): (PathBuf, PathBuf) = match (settings.tls, &settings.tls_cert, &settings.tls_key) {
+        (tls::Mode::Auto, Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        (tls::Mode::SelfSigned, ..) if own.exists() => (own.clone(), own),
+        (tls::Mode::SelfSigned, ..) => {
+            return Finding::ok(name, "serve makes one of its own at the first start");
+        }
+        _ if settings.listen.ip().is_loopback() => {
+            return Finding::ok(name, "none: plain HTTP on this machine");
+        }
+        _ => {
+            let why = format!(
+                "none: tokens cross the network in clear text at {}; enable TLS, or put a proxy in front",
+                settings.listen
+            );
+            return Finding::warning(name, why);
+        }
+    };
+    let now = Clock::system().now();
+    match tls::inspect(&certificate, &key, now) {
+        Ok(found) => {
+            let days = found.ends.since(now).as_secs() / DAY_SECONDS;
+            let said = format!("{} for {}, {days} days left", certificate.display(), found.names.join(", "));
+            if days < DAYS_FEW { Finding::warning(name, said) } else { Finding::ok(name, said) }
+        }
+        Err(error) => Finding::failed(name, chain(&error)),
+    }
+}
+
+async fn objects(settings: &Settings) -> Finding {
+    let name = "object store";
+    let Location::Bucket { .. } = &settings.objects else {
+        let place = match &settings.objects {
+            Location::Directory(path) => format!("files at {}", path.display()),
+            _ => "files in the data directory".to_owned(),
+        };
+        return Finding::ok(name, place);
+    };
+    let given = |value: &Option<String>, absent: &str| value.clone().unwrap_or_else(|| absent.to_owned());
+    let keys = if settings.s3_access_key.is_some() { "from the settings" } else { "from the environment" };
+    let said = format!(
+        "{}, endpoint {}, region {}, keys {keys}",
+        settings.objects,
+        given(&settings.objects_endpoint, "of the provider"),
+        given(&settings.objects_region, "as usual"),
+    );
+    match inspect::object_store(settings).await {
+        Ok(()) => Finding::ok(name, format!("{said}: it answers")),
+        Err(error) => Finding::failed(name, format!("{said}: {}", chain(&error))),
+    }
+}

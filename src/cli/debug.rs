@@ -1,0 +1,192 @@
+//! `entityd debug bundle`: the state of a server in one file, for the search of a fault.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::{Builder, Header};
+
+use super::check::Report;
+use super::context::runtime;
+use super::destination::Destination;
+use super::interrupt::Unfinished;
+use super::ops_client::{self, Client};
+use super::redact::Redactor;
+use super::{Failure, output};
+use crate::config::{self, Flags, Loaded, show};
+use crate::runtime::clock::Clock;
+
+/// The part of a log that is taken, from its end.
+const LOG_BYTES: u64 = 1 << 20;
+
+/// Collects what is needed to find a fault
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Bundle(Box<Bundle>),
+}
+
+/// Writes settings, versions, checks, metrics, queues and the end of a log into one file
+///
+/// Takes the flags, the environment and the file that `serve` takes, and works while the server is down: what cannot be
+/// asked is named in the bundle. Nothing else is taken: no encodings, results, names of projects, tokens or keys. Secrets
+/// of the settings and the environment are struck out wherever they occur, and so are words that look like tokens. Look
+/// through the file before you send it.
+#[derive(Debug, Args)]
+struct Bundle {
+    /// The file to write [default: entityd-debug-TIME.tar.gz]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A log of the server; its last MiB is taken
+    #[arg(long = "log-file", value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Address of the listener for operations [default: `ENTITYD_OPS_SERVER` or <http://127.0.0.1:8853>]
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// A file with the admin token, for the queues; without one it is taken from `ENTITYD_ADMIN_TOKEN`
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificate of a server with TLS, or of its CA
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let Action::Bundle(bundle) = self.action;
+        bundle.run()
+    }
+}
+
+impl Bundle {
+    fn run(self) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        let unfinished = Unfinished::watch(&runtime);
+        let log = self.log_file.as_deref().map(tail).transpose()?;
+        let inputs = self.flags.clone().with_environment();
+        let loaded = config::load(&inputs)?;
+        let mut redactor = Redactor::new(&loaded.settings, &inputs.environment);
+        let now = Clock::system().now();
+        let path = self.output.clone();
+        let path = path.unwrap_or_else(|| PathBuf::from(format!("entityd-debug-{}.tar.gz", now.compact())));
+        let destination = Destination::open(Some(&path), &unfinished)?;
+        let mut entries = vec![
+            ("versions.txt", versions()),
+            ("settings.json", show::json(&loaded)),
+            ("data-directory.txt", listing(&loaded)),
+        ];
+        runtime.block_on(async {
+            let report = Report::make(&loaded.settings).await;
+            entries.push(("check.json", format!("{:#}\n", report.json())));
+            entries.extend(self.asked(&mut redactor).await);
+        });
+        entries.extend(log.map(|text| ("log.txt", text)));
+        write(destination, &entries, &redactor).map_err(|failure| match failure {
+            Failed::Io(error) => Failure::Failed(format!("cannot write {}: {error}", path.display())),
+            Failed::Finish(failure) => failure,
+        })?;
+        let names: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
+        output::print(&format!("{}: {}\n", path.display(), names.join(", ")))
+    }
+
+    /// Asks the server; what it does not answer is said in place of that.
+    async fn asked(&self, redactor: &mut Redactor) -> Vec<(&'static str, String)> {
+        let options = ops_client::Options::new(self.server.clone(), self.token_file.clone(), self.ca.clone());
+        let client = match Client::without_token(&options) {
+            Ok(client) => client,
+            Err(failure) => return vec![("server.txt", format!("{failure}\n"))],
+        };
+        let said = |answer: Result<String, Failure>| answer.unwrap_or_else(|failure| format!("{failure}\n"));
+        let mut found = vec![
+            ("readyz.json", said(client.text("readyz").await)),
+            ("metrics.txt", said(client.text("metrics").await)),
+        ];
+        found.push(match Client::new(&options) {
+            Ok(client) => {
+                redactor.add(client.token());
+                let queues = client.get("queue", &[], "queues").await;
+                ("queues.json", said(queues.map(|queues| format!("{queues:#}\n"))))
+            }
+            Err(failure) => ("queues.json", format!("{failure}\n")),
+        });
+        found
+    }
+}
+
+enum Failed {
+    Io(io::Error),
+    Finish(Failure),
+}
+
+fn write(destination: Destination, entries: &[(&str, String)], redactor: &Redactor) -> Result<(), Failed> {
+    let mut archive = Builder::new(GzEncoder::new(destination, Compression::default()));
+    for (name, text) in entries {
+        let text = redactor.strike(text);
+        let mut header = Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o600);
+        archive.append_data(&mut header, name, text.as_bytes()).map_err(Failed::Io)?;
+    }
+    let encoder = archive.into_inner().map_err(Failed::Io)?;
+    let mut destination = encoder.finish().map_err(Failed::Io)?;
+    destination.flush().map_err(Failed::Io)?;
+    destination.finish().map_err(Failed::Finish)
+}
+
+fn versions() -> String {
+    let system = rustix::system::uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    format!(
+        "entityd {}\n{} {} {}\n",
+        env!("CARGO_PKG_VERSION"),
+        text(system.sysname()),
+        text(system.release()),
+        text(system.machine())
+    )
+}
+
+/// Lists what lies at the top of the data directory, with sizes.
+fn listing(loaded: &Loaded) -> String {
+    let home = &loaded.settings.data_dir;
+    let entries = match fs::read_dir(home) {
+        Ok(entries) => entries,
+        Err(error) => return format!("{}: {error}\n", home.display()),
+    };
+    let line = |entry: fs::DirEntry| {
+        let found = entry.metadata().ok()?;
+        let size = if found.is_dir() { "folder".to_owned() } else { found.len().to_string() };
+        Some(format!("{size:>12}  {}\n", entry.file_name().to_string_lossy()))
+    };
+    let mut lines: Vec<String> = entries.filter_map(Result::ok).filter_map(line).collect();
+    lines.sort_by(|a, b| a[12..].cmp(&b[12..]));
+    lines.concat()
+}
+
+/// Reads the end of a log.
+fn tail(path: &Path) -> Result<String, Failure> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let begin = file.metadata()?.len().saturating_sub(LOG_BYTES);
+        file.seek(SeekFrom::Start(begin))?;
+        let mut bytes = Vec::new();
+        file.take(LOG_BYTES).read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // The first line may be cut.
+        Ok(if begin > 0 {
+            text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_owned())
+        } else {
+            text
+        })
+    };
+    read().map_err(|error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display())))
+}

@@ -1,6 +1,5 @@
 //! Errors in the settings, each in one line.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::settings::KEYS;
@@ -27,20 +26,9 @@ impl fmt::Display for Given {
         } else if value.contains("://") {
             write!(f, "{key} = {:?} from {source}", without_password(value))
         } else {
-            write!(f, "{key} = {:?} from {source}", without_password(value))
+            write!(f, "{key} = {value:?} from {source}")
         }
     }
-}
-
-/// Returns a value with `***` in the place of a password, if it is a URL with one.
-pub(super) fn without_password(value: &str) -> Cow<'_, str> {
-    let hidden = || {
-        let (scheme, rest) = value.split_once("://")?;
-        let (login, rest) = rest.rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:***@{rest}"))
-    };
-    hidden().map_or(Cow::Borrowed(value), Cow::Owned)
 }
 
 /// Returns whether a setting of this name holds a secret, and prints as `***`. The path of a file does not; a

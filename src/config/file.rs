@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Mistake, is_secret, unknown_key, without_password};
+use super::error::{Mistake, is_secret, unknown_key};
 use super::settings::{KEYS, Key};
 use super::source::Source;
-
 use crate::metadata::without_password;
 use crate::system::{permission, text};
 

@@ -110,7 +110,8 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 /// The checks of all dependencies.
 pub(super) struct Probes {
     probes: Vec<Probe>,
-    broker: Arc<dyn Broker>,
+    /// The queue, on a node that has one.
+    broker: Option<Arc<dyn Broker>>,
 }
 
 /// The check of a dependency, and whether its last result was a fault.
@@ -133,7 +134,7 @@ impl Probes {
             Some(Probe { name, inquiry: inquiry?, is_failing: AtomicBool::new(false) })
         };
         let probes = probes.into_iter().filter_map(probe).collect();
-        Self { probes, broker: Arc::clone(&dependencies.broker) }
+        Self { probes, broker: Some(Arc::clone(&dependencies.broker)) }
     }
 
     /// The check of a worker: an API node answers it.
@@ -152,14 +153,16 @@ impl Probes {
                 }
             }
         });
-        Self(vec![Probe { name: "joined", inquiry, is_failing: AtomicBool::new(false) }])
+        let joined = Probe { name: "joined", inquiry, is_failing: AtomicBool::new(false) };
+        Self { probes: vec![joined], broker: None }
     }
 
     /// Checks all of them, and updates the metrics. Waits for none of them longer than the limit of a check.
     pub(super) async fn look(&self) -> Vec<Finding> {
         let mut findings = futures::future::join_all(self.probes.iter().map(Probe::ask)).await;
-        if let Some(queue) = findings.iter_mut().find(|found| found.name == QUEUE && found.fault.is_none()) {
-            queue.detail = timeout(DETAIL, self.broker.describe()).await.ok().flatten();
+        let queue = findings.iter_mut().find(|found| found.name == QUEUE && found.fault.is_none());
+        if let (Some(queue), Some(broker)) = (queue, &self.broker) {
+            queue.detail = timeout(DETAIL, broker.describe()).await.ok().flatten();
         }
         findings
     }

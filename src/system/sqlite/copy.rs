@@ -7,9 +7,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::mark::Marks;
 use super::{Error, connect, owner};
 use crate::system::identity::Identity;
+use crate::system::mark::Marks;
 
 /// The owner of a copy, and the count of the latest commit in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

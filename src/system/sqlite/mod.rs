@@ -358,19 +358,23 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Runs the migrations that `connection` has not seen, each in a transaction of its own.
+/// Runs the migrations that `connection` has not seen, all in one transaction: after a failure the older version of
+/// this program can still open the file.
 fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Error> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = migrations.len() as u32;
     if found > known {
         return Err(Error::TooNew { found, known });
     }
-    for (version, migration) in (1..).zip(migrations).skip(found as usize) {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
+    if found == known {
+        return Ok(());
     }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for migration in &migrations[found as usize..] {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.commit()?;
     Ok(())
 }
 
@@ -508,6 +512,24 @@ mod tests {
             assert!(!found, "{word}");
         }
         assert_eq!(count(&database).await, 100);
+    }
+
+    #[test]
+    fn a_failed_migration_leaves_the_older_schema() {
+        let (folder, database) = open();
+        drop(database);
+        let path = folder.path().join("words.db");
+        let next = [SCHEMA[0], "CREATE TABLE numbers (number INTEGER) STRICT;", "no SQL"];
+        assert!(Database::open(&path, "words", &next).is_err());
+        let tables = |connection: &Connection| -> u32 {
+            connection
+                .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'numbers'", [], |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!(tables(&Connection::open(&path).unwrap()), 0);
+        drop(Database::open(&path, "words", SCHEMA).unwrap());
+        drop(Database::open(&path, "words", &next[..2]).unwrap());
+        assert_eq!(tables(&Connection::open(&path).unwrap()), 1);
     }
 
     #[test]

@@ -82,6 +82,17 @@ GOOD = {
         "minio": {"defaultBucket": {"name": "results"}},
     },
 }
+GOOD["cluster"] = yaml.safe_load((CHART / "values-cluster.yaml").read_text())
+GOOD["secure-cluster"] = {
+    "tls": {"mode": "secret", "existingSecret": "certificate"},
+    "cluster": {
+        "enabled": True,
+        "existingSecret": "join",
+        "joinTokenKey": "token",
+        "workers": {"autoscaling": {"enabled": True, "backlogSeconds": 60}, "podDisruptionBudget": {"enabled": False}},
+        "highMemoryWorkers": {"replicas": 2, "nodeSelector": {"memory": "much"}, "affinity": {"nodeAffinity": {}}},
+    },
+}
 # Values that are refused, and words of the sentence.
 WRONG = [
     ({"image": {"tag": 3}}, "/image/tag"),
@@ -122,6 +133,22 @@ WRONG = [
     ({"extraEnv": [{"name": "ENTITYD_LEASE_MS", "value": "1"}]}, "set settings.lease_ms instead"),
     ({"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}, "needs service.type LoadBalancer"),
     ({"serviceMonitor": {"enabled": True}}, "name its namespace in networkPolicy.opsFrom"),
+    ({"cluster": {"enabled": True}, "tls": {"mode": "self-signed"}}, "set tls.mode to secret or off"),
+    ({"cluster": {"enabled": True, "workers": {"replicas": 0}}}, "no pod would compare"),
+    (
+        {
+            "cluster": {
+                "enabled": True,
+                "workers": {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 2}},
+            }
+        },
+        "minReplicas 9 exceeds maxReplicas 2",
+    ),
+    (
+        {"cluster": {"enabled": True}, "settings": {"queues": "compute=1"}},
+        "set cluster.workers and cluster.highMemoryWorkers",
+    ),
+    ({"cluster": {"existingSecret": "join"}}, "cluster.enabled is false"),
     ({"bindAddress": "10.0.0.1"}, "/bindAddress"),
     ({"drainTimeoutSeconds": -1}, "/drainTimeoutSeconds"),
     ({"auth": {"existingSecret": "Not_a_name"}}, "/auth/existingSecret"),
@@ -258,10 +285,11 @@ def test_settings_of_the_chart_are_settings_of_the_server():
         for name in re.findall(r"^(\w+) = ", (ROOT / "config/all.toml").read_text(), re.MULTILINE)
     }
     for values in GOOD.values():
-        for document in render(values):
-            if document["kind"] == "ConfigMap":
-                used = {name for name in document["data"] if name.startswith("ENTITYD_")}
-                assert used <= known, used - known
+        documents = render(values)
+        used = {name for one in documents if one["kind"] == "ConfigMap" for name in one["data"]}
+        used |= {one["name"] for spec in pod_specs(documents) for one in spec["containers"][0].get("env", [])}
+        used = {name for name in used if name.startswith("ENTITYD_")}
+        assert used <= known, used - known
 
 
 def test_the_grace_fits_the_drain():
@@ -286,6 +314,25 @@ def test_only_the_front_is_exposed():
         for port in one["spec"]["ports"]
     }
     assert exposed == {"api", "s3"}
+
+
+def test_workers_reach_the_worker_listener_and_nothing_else():
+    documents = render(GOOD["cluster"])
+    policies = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "NetworkPolicy"}
+    server, workers = policies["trial-entityd"], policies["trial-entityd-workers"]
+    assert [rule["ports"] for rule in server["ingress"]] == [[{"port": "api"}, {"port": "s3"}], [{"port": "workers"}]]
+    assert server["ingress"][1]["from"][0]["podSelector"]["matchExpressions"][0]["values"] == [
+        "worker",
+        "high-memory-worker",
+    ]
+    assert "ingress" not in workers and workers["policyTypes"] == ["Ingress", "Egress"]
+    assert workers["egress"][0]["to"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "server"
+    deployments = {
+        one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in documents if one["kind"] == "Deployment"
+    }
+    assert set(deployments) == {"trial-entityd-worker", "trial-entityd-high-memory-worker"}
+    for spec in deployments.values():
+        assert {one["name"] for one in spec["volumes"]} == {"data", "cluster"} and spec["topologySpreadConstraints"]
 
 
 def test_the_base_of_kustomize_is_valid(tmp_path):

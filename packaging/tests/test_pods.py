@@ -180,3 +180,28 @@ def test_every_value_that_can_be_served_here_is_served(cluster):
         f"http://{cluster.services['trial-entityd']}/api/v1/projects",
     )
     assert refused.stdout in ("401", "403"), refused.stdout
+
+
+def test_workers_join_and_one_that_is_lost_costs_nothing(cluster):
+    small = {"resources": {"limits": {"memory": "256Mi"}}}
+    nodes = {"enabled": True, "workers": {"replicas": 2, **small}, "highMemoryWorkers": {"replicas": 1, **small}}
+    documents = render(CHART, VALUES | {"cluster": nodes, "settings": {"lease_ms": "2s"}})
+    install(cluster, documents)
+    templates = {one["metadata"]["name"]: one["spec"]["template"] for one in cluster.of_kind("Deployment")}
+    compare, finish = templates["trial-entityd-worker"], templates["trial-entityd-high-memory-worker"]
+    for name, template in [("worker-0", compare), ("worker-1", compare), ("finisher-0", finish)]:
+        cluster.start_pod(name, template).wait_until(cluster.name, "readiness", 60)
+    helm_test(cluster, documents)
+    api = Api(cluster, "trial-entityd")
+    run, token = start_linkage(api)
+    cluster.delete_pod("worker-0", force=True)
+    assert groups(api, run, token) == EXPECTED
+
+    # Scaled to another number, then a rolling restart of both kinds of node.
+    cluster.start_pod("worker-2", compare).wait_until(cluster.name, "readiness", 60)
+    assert cluster.delete_pod("worker-1") == 0
+    install(cluster, documents)
+    run, token = start_linkage(api)
+    assert groups(api, run, token) == EXPECTED
+    for name in ["worker-2", "finisher-0", "trial-entityd-0"]:
+        assert cluster.delete_pod(name) == 0

@@ -43,6 +43,29 @@
 {{- fail "objectStore.existingSecret has keys of S3: for az:// and gs:// put the credentials into extraEnv and set objectStore.ambientCredentials" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.cluster -}}
+{{- if .enabled -}}
+{{- if eq $values.tls.mode "self-signed" -}}
+{{- fail "cluster.enabled: workers cannot know a certificate that is made at the first start: set tls.mode to secret or off" -}}
+{{- end -}}
+{{- if not (or .workers.replicas .workers.autoscaling.enabled) -}}
+{{- fail "cluster.workers.replicas is 0: no pod would compare; set it, or cluster.workers.autoscaling.enabled" -}}
+{{- end -}}
+{{- range $name, $worker := dict "workers" .workers "highMemoryWorkers" .highMemoryWorkers -}}
+{{- if gt (int $worker.autoscaling.minReplicas) (int $worker.autoscaling.maxReplicas) -}}
+{{- fail (printf "cluster.%s.autoscaling: minReplicas %d exceeds maxReplicas %d" $name (int $worker.autoscaling.minReplicas) (int $worker.autoscaling.maxReplicas)) -}}
+{{- end -}}
+{{- if and $worker.autoscaling.enabled (not $worker.autoscaling.backlogSeconds) (not ((($worker.resources).requests).cpu)) -}}
+{{- fail (printf "cluster.%s.autoscaling scales by processor time: set cluster.%s.resources.requests.cpu" $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey $values.settings "queues" -}}
+{{- fail "settings.queues has a value of its own: set cluster.workers and cluster.highMemoryWorkers instead" -}}
+{{- end -}}
+{{- else if .existingSecret -}}
+{{- fail "cluster.existingSecret is set and cluster.enabled is false: enable it, or remove the Secret" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs ingress.hosts, such as [{host: entityd.example.org}]" -}}
 {{- end -}}
@@ -60,7 +83,7 @@
       "tls" "tls.mode" "tls_cert" "tls" "tls_key" "tls" "tls_client_ca" "tls.clientCaSecret" "drain_timeout_ms" "drainTimeoutSeconds"
       "objects" "objectStore.location" "objects_endpoint" "objectStore.endpoint" "objects_region" "objectStore.region"
       "external_uploads" "uploads.enabled" "upload_bucket" "uploads.bucket" "upload_endpoint" "uploads.endpoint" "upload_secure" "uploads.secure"
-      "trusted_proxies" "ingress.trustedProxies" -}}
+      "trusted_proxies" "ingress.trustedProxies" "role" "cluster.enabled" "worker_listen" "cluster" "join" "cluster" "join_token_file" "cluster.existingSecret" "join_ca" "tls" -}}
 {{- range $name, $_ := .Values.settings -}}
 {{- if not (regexMatch "^[a-z][a-z0-9_]*$" $name) -}}
 {{- fail (printf "settings.%s is not the name of a setting, such as lease_ms; config/all.toml lists them" $name) -}}

@@ -46,6 +46,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.auth.existingSecret | default (include "entityd.fullname" .) }}
 {{- end -}}
 
+{{- define "entityd.clusterSecret" -}}
+{{ .Values.cluster.existingSecret | default (printf "%s-cluster" (include "entityd.fullname" .)) }}
+{{- end -}}
+
 {{- define "entityd.claim" -}}
 {{ .Values.persistence.existingClaim | default (printf "%s-data" (include "entityd.fullname" .)) }}
 {{- end -}}
@@ -118,6 +122,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range $path, $name := $old -}}
 {{- $json := include "entityd.at" (dict "values" $values "path" $path) -}}
 {{- if $json }}{{ $_ := set $out (printf "ENTITYD_%s" $name) (include "entityd.scalar" (index ($json | fromJson) "value")) }}{{ end -}}
+{{- end -}}
+{{- if .Values.cluster.enabled -}}
+{{- $_ := set $out "ENTITYD_ROLE" "api" -}}
+{{- $_ := set $out "ENTITYD_WORKER_LISTEN" (printf "%s:8854" .Values.bindAddress) -}}
+{{- $_ := set $out "ENTITYD_JOIN_TOKEN_FILE" "/secrets/cluster/join-token" -}}
 {{- end -}}
 {{- range $name, $value := .Values.settings -}}
 {{- $_ := set $out (printf "ENTITYD_%s" (upper $name)) (include "entityd.scalar" $value) -}}

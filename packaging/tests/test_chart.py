@@ -64,6 +64,22 @@ GOOD = {
         "affinity": {"nodeAffinity": {}},
         "priorityClassName": "high",
     },
+    "external-database": {
+        "database": {
+            "url": "postgres://user@host/name?sslmode=verify-full",
+            "existingSecret": "database",
+            "passwordKey": "word",
+            "caSecret": "database-ca",
+        }
+    },
+    "external-queue": {
+        "queue": {
+            "url": "redis://host:6379/0",
+            "existingSecret": "queue",
+            "passwordKey": "word",
+            "caSecret": "queue-ca",
+        }
+    },
     "haproxy": {
         "ingress": {"enabled": True, "controller": "haproxy", "hosts": [{"host": "a.example"}]},
         "tls": {"mode": "self-signed"},
@@ -149,6 +165,12 @@ WRONG = [
         "set cluster.workers and cluster.highMemoryWorkers",
     ),
     ({"cluster": {"existingSecret": "join"}}, "cluster.enabled is false"),
+    ({"database": {"existingSecret": "a"}}, "give database.url, such as postgres://user@host/name?sslmode=verify-full"),
+    ({"database": {"url": "postgres://user:b@host/name?sslmode=verify-full"}}, "database.url holds a password"),
+    ({"database": {"url": "mysql://a"}}, "/database/url"),
+    ({"queue": {"existingSecret": "a"}}, "give queue.url, such as redis://host:6379/0"),
+    ({"queue": {"url": "redis://a:b@host:6379/0"}}, "queue.url holds a password"),
+    ({"queue": {"url": "mysql://a"}}, "/queue/url"),
     ({"bindAddress": "10.0.0.1"}, "/bindAddress"),
     ({"drainTimeoutSeconds": -1}, "/drainTimeoutSeconds"),
     ({"auth": {"existingSecret": "Not_a_name"}}, "/auth/existingSecret"),

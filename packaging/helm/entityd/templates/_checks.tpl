@@ -66,6 +66,22 @@
 {{- fail "cluster.existingSecret is set and cluster.enabled is false: enable it, or remove the Secret" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.database -}}
+{{- if and (not .url) (or .existingSecret .caSecret) -}}
+{{- fail "database has a Secret and no url: give database.url, such as postgres://user@host/name?sslmode=verify-full" -}}
+{{- end -}}
+{{- if regexMatch "^[a-z-]+://[^/@]*:[^/@]*@" .url -}}
+{{- fail "database.url holds a password, which everybody may read in the ConfigMap: put it into the Secret that database.existingSecret names" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.queue -}}
+{{- if and (not .url) (or .existingSecret .caSecret) -}}
+{{- fail "queue has a Secret and no url: give queue.url, such as redis://host:6379/0" -}}
+{{- end -}}
+{{- if regexMatch "^[a-z-]+://[^/@]*:[^/@]*@" .url -}}
+{{- fail "queue.url holds a password, which everybody may read in the ConfigMap: put it into the Secret that queue.existingSecret names" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs ingress.hosts, such as [{host: entityd.example.org}]" -}}
 {{- end -}}
@@ -83,7 +99,7 @@
       "tls" "tls.mode" "tls_cert" "tls" "tls_key" "tls" "tls_client_ca" "tls.clientCaSecret" "drain_timeout_ms" "drainTimeoutSeconds"
       "objects" "objectStore.location" "objects_endpoint" "objectStore.endpoint" "objects_region" "objectStore.region"
       "external_uploads" "uploads.enabled" "upload_bucket" "uploads.bucket" "upload_endpoint" "uploads.endpoint" "upload_secure" "uploads.secure"
-      "trusted_proxies" "ingress.trustedProxies" "role" "cluster.enabled" "worker_listen" "cluster" "join" "cluster" "join_token_file" "cluster.existingSecret" "join_ca" "tls" -}}
+      "database" "database.url" "database_password_file" "database.existingSecret" "database_ca_file" "database.caSecret" "queue" "queue.url" "queue_password_file" "queue.existingSecret" "queue_ca" "queue.caSecret" "trusted_proxies" "ingress.trustedProxies" "role" "cluster.enabled" "worker_listen" "cluster" "join" "cluster" "join_token_file" "cluster.existingSecret" "join_ca" "tls" -}}
 {{- range $name, $_ := .Values.settings -}}
 {{- if not (regexMatch "^[a-z][a-z0-9_]*$" $name) -}}
 {{- fail (printf "settings.%s is not the name of a setting, such as lease_ms; config/all.toml lists them" $name) -}}

@@ -123,6 +123,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $json := include "entityd.at" (dict "values" $values "path" $path) -}}
 {{- if $json }}{{ $_ := set $out (printf "ENTITYD_%s" $name) (include "entityd.scalar" (index ($json | fromJson) "value")) }}{{ end -}}
 {{- end -}}
+{{- with .Values.database -}}
+{{- if .url }}{{ $_ := set $out "ENTITYD_DATABASE" .url }}{{ end -}}
+{{- if .existingSecret }}{{ $_ := set $out "ENTITYD_DATABASE_PASSWORD_FILE" "/secrets/database/password" }}{{ end -}}
+{{- if .caSecret }}{{ $_ := set $out "ENTITYD_DATABASE_CA_FILE" "/secrets/database-ca/ca.crt" }}{{ end -}}
+{{- end -}}
+{{- with .Values.queue -}}
+{{- if .url }}{{ $_ := set $out "ENTITYD_QUEUE" .url }}{{ end -}}
+{{- if .existingSecret }}{{ $_ := set $out "ENTITYD_QUEUE_PASSWORD_FILE" "/secrets/queue/password" }}{{ end -}}
+{{- if .caSecret }}{{ $_ := set $out "ENTITYD_QUEUE_CA" "/secrets/queue-ca/ca.crt" }}{{ end -}}
+{{- end -}}
 {{- if .Values.cluster.enabled -}}
 {{- $_ := set $out "ENTITYD_ROLE" "api" -}}
 {{- $_ := set $out "ENTITYD_WORKER_LISTEN" (printf "%s:8854" .Values.bindAddress) -}}

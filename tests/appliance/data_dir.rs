@@ -57,7 +57,7 @@ async fn nothing_is_written_outside_of_the_data_directory() {
 }
 
 /// Returns the error of a server that does not start on `data_dir`, or on the file in its place.
-fn complaint(wrapper: &[&str], data_dir: &Path) -> String {
+pub(crate) fn complaint(wrapper: &[&str], data_dir: &Path) -> String {
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(entityd().get_program()).args(["serve", "--listen", "127.0.0.1:0"]);
     command.args(["--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);

@@ -13,6 +13,7 @@ use object_store::ObjectStoreExt;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::data_dir::complaint;
 use crate::support::{Api, Entityd, Project, text};
 
 fn archives() -> Vec<PathBuf> {
@@ -98,4 +99,29 @@ async fn assert_objects(server: &Entityd, answers: &Value) {
         assert_eq!(hex::encode(found), text(body), "{key}");
     }
     assert!(store.get(&"deleted".into()).await.is_err());
+}
+
+#[test]
+fn what_a_newer_version_has_stored_is_refused_with_both_versions_and_left_as_it_was() {
+    for name in ["metadata.db", "buckets.db", "format"] {
+        let (_, folder) = Entityd::start().stop();
+        let data_dir = folder.path().join("data");
+        let path = data_dir.join(name);
+        let known = if name == "format" {
+            let known: i64 = std::fs::read_to_string(&path).unwrap().trim().parse().unwrap();
+            std::fs::write(&path, format!("{}\n", known + 1)).unwrap();
+            known
+        } else {
+            let database = rusqlite::Connection::open(&path).unwrap();
+            let known: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            database.pragma_update(None, "user_version", known + 1).unwrap();
+            known
+        };
+        let before = std::fs::read(&path).unwrap();
+        let said = complaint(&["env"], &data_dir);
+        for version in [known, known + 1] {
+            assert!(said.contains(&version.to_string()), "{name}: {said}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{name}");
+    }
 }

@@ -45,7 +45,7 @@ export class Person {
       return route.abort();
     });
     const page = await context.newPage();
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(30_000);
     page.on('pageerror', (error) => Person.faults.push(`a script failed: ${error.message}`));
     page.on('console', (message) => {
       const text = message.text();

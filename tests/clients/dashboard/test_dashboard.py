@@ -81,7 +81,7 @@ def play(script, scene):
         **({"SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}),
     }
     command = ["node", HERE / script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
 
 

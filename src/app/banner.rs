@@ -19,8 +19,9 @@ impl Server {
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Server { addresses, tls, threads, memory, data_dir, database, objects, admin_token, role, .. } =
-            self.0;
+        let Server {
+            addresses, tls, threads, memory, data_dir, database, objects, admin_token, role, ..
+        } = self.0;
         let [api, s3, ops] =
             [addresses.api, addresses.s3, addresses.ops].map(|door| address(tls.is_some(), door));
         writeln!(f, "entityd {}", env!("CARGO_PKG_VERSION"))?;

@@ -69,7 +69,8 @@ pub async fn check(path: &Path, with_objects: bool) -> Result<Held, Fault> {
         copy::check(&metadata).map_err(wrong)?;
         let companion = with_objects.then(|| path.join("objects/entityd/metadata.mark"));
         let opened = Sqlite::open_owned(&metadata, &owner(identity::METADATA, companion));
-        let opened = opened.map_err(|cause| Error::Metadata { place: metadata.display().to_string(), cause })?;
+        let opened =
+            opened.map_err(|cause| Error::Metadata { place: metadata.display().to_string(), cause })?;
         if opened.standing() != Standing::Complete {
             return Err(Fault::Marks(identity::METADATA));
         }

@@ -237,11 +237,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     };
     let serving_stop = CancellationToken::new();
     let snapshot = CurrentSnapshot::new(Arc::new(Source::new(data_dir.path(), &settings.objects)));
-    let operator = Operator {
-        audit: Audit::of(data_dir.path()),
-        snapshot,
-        dashboard: settings.dashboard,
-    };
+    let operator = Operator { audit: Audit::of(data_dir.path()), snapshot, dashboard: settings.dashboard };
     let admin_state = joining.admin_state(&admin.access, &dependencies, operator, serving_stop.clone());
     ops_listener.open(&dependencies, admin_state);
 

@@ -45,7 +45,8 @@ impl Loaded {
     /// # Errors
     /// [`secret::Error`].
     pub fn check_secrecy(&self) -> Result<(), secret::Error> {
-        let Settings { s3_secret_key, database, database_password, queue, queue_password, .. } = &self.settings;
+        let Settings { s3_secret_key, database, database_password, queue, queue_password, .. } =
+            &self.settings;
         let secrets = [
             ("s3_secret_key", s3_secret_key.is_some()),
             ("database", database.has_password()),

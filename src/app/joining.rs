@@ -26,7 +26,7 @@ pub(super) struct Joining {
     pin: Option<[u8; 32]>,
 }
 
-/// What the administration needs beside the stores and the nodes.
+/// The parts of the administration beside the stores and the nodes.
 pub(super) struct Operator {
     pub(super) audit: Audit,
     pub(super) snapshot: CurrentSnapshot,

@@ -16,7 +16,6 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::system::audit::Audit;
 use crate::system::data_dir::DataDir;
-use crate::telemetry::metrics;
 use crate::worker::Worker;
 
 /// The state that the worker listener and the administration share.
@@ -42,7 +41,6 @@ impl Joining {
         listeners: &Listeners,
         entropy: &Entropy,
     ) -> Result<Self, Error> {
-        metrics::node(settings.role.name(), &host_name());
         let own = NodeReport {
             node: hex::encode(entropy.bytes::<16>()),
             name: host_name(),

@@ -25,7 +25,7 @@ const THREADS_OF_STORES: usize = 16;
 /// Uploads that have a thread in any case.
 const THREADS_OF_UPLOADS: usize = 4;
 /// Address space beside the stacks: the program, the caches of the stores, and jobs at work.
-const ADDRESS_SPACE_BYTES: u64 = 256 << 20;
+const ADDRESS_SPACE_BYTES: u64 = 384 << 20;
 /// The size of a file that must be possible: the journals and databases of an idle server are smaller.
 const FILE_BYTES_MIN: u64 = 64 << 20;
 

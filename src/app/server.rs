@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::addresses::Addresses;
-use super::joining::{Joining, Operator};
+use super::joining::{Joining, Operator, host_name};
 use super::listen::listen;
 use super::listeners::Listeners;
 use super::ops_listener::OpsListener;
@@ -43,7 +43,7 @@ use crate::system::audit::Audit;
 use crate::system::ballast::Ballast;
 use crate::system::data_dir::DataDir;
 use crate::system::{file_size, memory};
-use crate::telemetry::chain;
+use crate::telemetry::{chain, metrics};
 use crate::worker::Worker;
 
 /// Time for work that does not notice the stop, at the very end.
@@ -213,6 +213,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let entropy = Entropy::system();
     let joining = Joining::open(settings, &data_dir, &listeners, &entropy)?;
     let ops_listener = OpsListener::start(sockets.ops, listeners.ops);
+    metrics::node(settings.role.name(), &host_name());
     // Without comparisons there is nothing for more threads to do.
     let pool = Pool::new(if settings.role == Role::Api { 1 } else { settings.worker_threads })?;
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;

@@ -54,7 +54,16 @@ impl Live {
         let id = project.id;
         let mut projects = self.0.projects.lock();
         if let Some(watched) = projects.get(&id) {
-            return watched.subscribe();
+            let receiver = watched.subscribe();
+            // The latest reading may be a second old, and not know the run that this client watches.
+            watched.send_if_modified(|known| {
+                let is_news = lacks_a_run_of(known.as_deref(), &project);
+                if is_news {
+                    *known = Some(Arc::new(project));
+                }
+                is_news
+            });
+            return receiver;
         }
         let (sender, receiver) = watch::channel(Some(Arc::new(project)));
         projects.insert(id, sender.clone());
@@ -114,6 +123,12 @@ impl Live {
         ];
         (headers, Body::from_stream(events)).into_response()
     }
+}
+
+/// Returns true if `project` has a run that the earlier reading does not have.
+fn lacks_a_run_of(known: Option<&ProjectState>, project: &ProjectState) -> bool {
+    let is_known = |id| known.is_some_and(|known| known.run(id).is_some());
+    project.runs.iter().any(|run| !is_known(run.id))
 }
 
 /// An event about a project.

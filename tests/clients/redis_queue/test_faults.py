@@ -51,8 +51,8 @@ def until_comparing(run):
     def is_comparing():
         status = run.get_status().json()
         assert status["state"] != "error", status
-        stage = status["stage"]["number"]
-        done = status["stage"].get("progress", {}).get("absolute", 0)
+        stage = status["current_stage"]["number"]
+        done = status["current_stage"].get("progress", {}).get("absolute", 0)
         return status["state"] == "completed" or (stage == 2 and done > 0)
 
     until(is_comparing, "the run compares", 30)

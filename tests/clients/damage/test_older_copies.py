@@ -190,7 +190,8 @@ def assert_kept(before, data):
 def test_an_older_copy_of_the_metadata_is_refused_by_objects_elsewhere(tmp_path):
     """Objects in a store of their own do not go back with the data directory; the lease on them counts the commits."""
     data, copied, latest = (tmp_path / name for name in ("data", "copied", "latest"))
-    flags = (*OFTEN, "--objects", str(tmp_path / "elsewhere"))
+    flags = (*OFTEN, "--objects", f"file://{tmp_path}/elsewhere")
+    (tmp_path / "elsewhere").mkdir()
     with Server(tmp_path, *flags) as server, Api(server.url) as api:
         first = scene.described(api.project())
     shutil.copytree(data, copied)

@@ -143,6 +143,6 @@ fn way(settings: &Settings) -> Result<Option<postgres::Settings>, Error> {
 fn place(settings: &Settings, data_dir: &Path) -> String {
     match &settings.database {
         Location::Embedded => data_dir.join(identity::METADATA).display().to_string(),
-        elsewhere => elsewhere.to_string(),
+        elsewhere @ Location::Postgres(_) => elsewhere.to_string(),
     }
 }

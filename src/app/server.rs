@@ -20,6 +20,7 @@ use super::listen::listen;
 use super::listeners::Listeners;
 use super::ops_listener::OpsListener;
 use super::resources::{self, Files, Memory};
+use super::s3::Own;
 use super::snapshot::{self, Source};
 use super::stores::{Blobs, Stores};
 use super::{Error, objects, settings, stores, systemd, worker_node};
@@ -214,8 +215,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let joining = Joining::open(settings, &data_dir, &listeners, &entropy)?;
     let ops_listener = OpsListener::start(sockets.ops, listeners.ops);
     metrics::node(settings.role.name(), &host_name());
-    // Without comparisons there is nothing for more threads to do.
-    let pool = Pool::new(if settings.role == Role::Api { 1 } else { settings.worker_threads })?;
+    let pool = pool(settings)?;
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
     ops_listener.enter(Phase::Migrating);
     let Stores { metadata, broker, blobs } =
@@ -237,17 +237,12 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         disk_free_min: settings.disk_free_min,
     };
     let serving_stop = CancellationToken::new();
-    let snapshot = CurrentSnapshot::new(Arc::new(Source::new(data_dir.path(), &settings.objects)));
-    let operator = Operator { audit: Audit::of(data_dir.path()), snapshot, dashboard: settings.dashboard };
+    let operator = operator(settings, &data_dir);
     let admin_state = joining.admin_state(&admin.access, &dependencies, operator, serving_stop.clone());
     ops_listener.open(&dependencies, admin_state);
 
-    tokio::spawn(remove_strays(
-        coordinator.clone(),
-        objects.clone(),
-        uploads.clone(),
-        settings.objects.clone(),
-    ));
+    let place = settings.objects.clone();
+    tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), uploads.clone(), place));
 
     let pump_stop = CancellationToken::new();
     let (pump, serving) = (TaskTracker::new(), TaskTracker::new());
@@ -256,15 +251,13 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     pump.spawn(keep_ballast(ballast.clone(), pump_stop.clone()));
     let s3_router = match own {
         Some(own) => {
-            let age = Duration::from_hours(settings.s3_upload_expiry_h);
-            pump.spawn(crate::s3::sweep(own.buckets.clone(), age, pump_stop.clone()));
+            pump.spawn(sweep(&own, settings, pump_stop.clone()));
             crate::s3::endpoint(own.parts(settings, &coordinator, objects.clone(), spool.clone()))
         }
         None => crate::s3::disabled(),
     };
 
-    let drain = Duration::from_millis(settings.drain_timeout_ms);
-    let threads = pool.threads();
+    let (drain, threads) = (Duration::from_millis(settings.drain_timeout_ms), pool.threads());
     let work = settings::worker(settings, &data_dir, uploads.clone());
     let memory = Memory { for_runs: work.memory_bytes, available: memory::available() };
     memory.log(files);
@@ -309,6 +302,22 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         serving_stop,
         pump_stop,
     })
+}
+
+/// Makes the pool that compares. Without comparisons there is nothing for more threads to do.
+fn pool(settings: &Settings) -> Result<Pool, Error> {
+    Ok(Pool::new(if settings.role == Role::Api { 1 } else { settings.worker_threads })?)
+}
+
+fn operator(settings: &Settings, data_dir: &DataDir) -> Operator {
+    let snapshot = CurrentSnapshot::new(Arc::new(Source::new(data_dir.path(), &settings.objects)));
+    Operator { audit: Audit::of(data_dir.path()), snapshot, dashboard: settings.dashboard }
+}
+
+/// Removes multipart uploads that were never completed, until `stop`.
+fn sweep(own: &Own, settings: &Settings, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+    let age = Duration::from_hours(settings.s3_upload_expiry_h);
+    crate::s3::sweep(own.buckets.clone(), age, stop)
 }
 
 impl Server {

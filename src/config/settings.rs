@@ -161,7 +161,7 @@ settings! {
     data_dir: PathBuf = "entityd-data", DIRECTORY;
     /// Lost commits of metadata.db, buckets.db or postgresql to start without, as the error message names them: metadata.db:1234.
     accept_loss: Losses = "", LOSSES;
-    /// Database of projects and runs, such as postgres://user@host/name?sslmode=verify-full; in the data directory if empty.
+    /// Database of projects and runs, such as `postgres://user@host/name?sslmode=verify-full`; in the data directory if empty.
     database: metadata::Location = "", DATABASE;
     /// Host of PostgreSQL, with the port if it is not 5432, if the URL of `database` names none.
     database_server: Option<String> = "", LINE_OR_NONE, alias "DATABASE_SERVER";

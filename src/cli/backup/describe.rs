@@ -1,6 +1,7 @@
 //! Describes backups.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde_json::{Value, json};
 
@@ -22,13 +23,14 @@ pub(super) fn left_out(manifest: &Manifest) -> String {
     let mut text = String::new();
     let about = &manifest.about;
     if !about.keys_left_out.is_empty() {
-        text += &format!(
-            "without keys: {}; put them back after a restore, or the next start makes new ones\n",
+        let _ = writeln!(
+            text,
+            "without keys: {}; put them back after a restore, or the next start makes new ones",
             about.keys_left_out.join(", ")
         );
     }
     if !about.objects.is_empty() {
-        text += &format!("without the objects at {}: back those up where they are\n", about.objects);
+        let _ = writeln!(text, "without the objects at {}: back those up where they are", about.objects);
     }
     text
 }

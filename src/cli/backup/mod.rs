@@ -45,7 +45,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Args)]
 struct Make {
-    /// Directory, bucket (s3://BUCKET/PREFIX with keys in `AWS_*`), or a file that ends in .tar
+    /// Directory, bucket (`s3://BUCKET/PREFIX` with keys in `AWS_*`), or a file that ends in .tar
     #[arg(long, value_name = "DEST", default_value = "entityd-backups")]
     to: String,
     /// Data directory of a stopped server; its other settings come from the environment

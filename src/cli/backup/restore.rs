@@ -176,8 +176,9 @@ impl Place {
             && let Some(stranger) = data_dir::stranger(path).map_err(failed)?
         {
             return Err(Failure::Usage(format!(
-                "--into {} is not empty: it holds {stranger:?}; give a new or empty directory",
-                path.display()
+                "--into {} is not empty: it holds \"{}\"; give a new or empty directory",
+                path.display(),
+                stranger.display()
             )));
         }
         let free = disk::room(existing).map_err(failed)?.free_bytes;

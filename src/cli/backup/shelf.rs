@@ -80,8 +80,9 @@ impl Shelf {
         let names = fs::read_dir(home).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.file_name());
         if let Some(stranger) = names.into_iter().find(|name| !known.iter().any(|known| name == known)) {
             return Err(Failure::Usage(format!(
-                "{} holds {stranger:?}, which is no part of a backup; give --to a new or empty directory, or one with backups",
-                home.display()
+                "{} holds \"{}\", which is no part of a backup; give --to a new or empty directory, or one with backups",
+                home.display(),
+                stranger.display()
             )));
         }
         let mut options = OpenOptions::new();

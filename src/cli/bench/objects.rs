@@ -81,7 +81,7 @@ impl Arguments {
         let report = runtime()?.block_on(async {
             match &self.endpoint {
                 Some(endpoint) => self.measure(&of_environment(endpoint)?).await,
-                None => self.measure_own().await,
+                None => Box::pin(self.measure_own()).await,
             }
         })?;
         let sentence = format!(

@@ -60,7 +60,7 @@ pub(in crate::cli) struct Arguments {
     /// Directory of the queue, which is kept; a temporary one otherwise
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// An empty database of Redis instead, such as redis://127.0.0.1:6379/9; the jobs are left in it if this is interrupted
+    /// An empty database of Redis instead, such as `redis://127.0.0.1:6379/9`; the jobs are left in it if this is interrupted
     #[arg(long, value_parser = queue_url, conflicts_with = "data_dir")]
     queue: Option<QueueUrl>,
     /// The last line is one JSON object

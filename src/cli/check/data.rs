@@ -44,7 +44,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
                 kind("objects: file system", found),
             ]),
             None => {
-                findings.push(Finding::failed("objects", format!("{} cannot be made", objects.display())))
+                findings.push(Finding::failed("objects", format!("{} cannot be made", objects.display())));
             }
         }
     }
@@ -90,7 +90,7 @@ fn used(home: &Path, existing: &Path) -> Finding {
     match data_dir::stranger(home) {
         Ok(Some(stranger)) if !home.join("format").exists() => Finding::failed(
             name,
-            format!("{path} is not empty and not a data directory: it holds {stranger:?}"),
+            format!("{path} is not empty and not a data directory: it holds \"{}\"", stranger.display()),
         ),
         Ok(_) => Finding::ok(name, format!("{path}, not in use")),
         Err(error) => Finding::failed(name, format!("{path}: {error}")),

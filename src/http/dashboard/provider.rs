@@ -21,7 +21,7 @@ pub(super) struct Upload {
     uses_blocking: bool,
     /// Bytes of each encoding, where the project demands a size.
     encoding_bytes: Option<u32>,
-    may_upload: bool,
+    admits: bool,
     state: UploadState,
 }
 
@@ -45,7 +45,7 @@ pub(super) fn upload(project: &ProjectState, party: u32) -> Upload {
         is_permutations: project.result_type == ResultType::Permutations,
         uses_blocking: project.uses_blocking,
         encoding_bytes: project.encoding_bytes,
-        may_upload: matches!(state.state, "waiting" | "failed" | "uploading"),
+        admits: matches!(state.state, "waiting" | "failed" | "uploading"),
         state,
     }
 }

@@ -89,8 +89,8 @@ mod tests {
     fn the_backlog_is_the_work_over_the_rate() {
         let figures = |ready, acked_per_second, oldest_ms| QueueStats {
             ready,
-            acked_per_second,
             oldest_ms,
+            acked_per_second,
             ..QueueStats::default()
         };
         for (figures, expected) in [

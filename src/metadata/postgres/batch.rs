@@ -25,12 +25,12 @@ pub(super) fn needed(batch: &[Pending]) -> Needed {
 }
 
 /// Asks every change, in order, and returns the statements that carry all of them out; none if nothing changes.
-pub(super) fn decide(id: ProjectId, before: Option<ProjectState>, batch: &mut [Pending]) -> Vec<Statement> {
-    let mut decided = Decided { current: before.clone(), ..Decided::default() };
+pub(super) fn decide(id: ProjectId, before: Option<&ProjectState>, batch: &mut [Pending]) -> Vec<Statement> {
+    let mut decided = Decided { current: before.cloned(), ..Decided::default() };
     for pending in batch {
         decided.apply(pending.runs, &mut pending.change);
     }
-    decided.statements(id, before.as_ref())
+    decided.statements(id, before)
 }
 
 /// The sum of the changes so far.
@@ -58,9 +58,9 @@ impl Decided {
         let ended: HashSet<RunId> =
             view.iter().flat_map(|view| &view.runs).filter(|run| run.has_ended()).map(|run| run.id).collect();
         let new = state.iter().flat_map(|state| &state.runs).filter(|run| !ended.contains(&run.id));
-        self.rate = new.filter_map(records::rate).last().or(self.rate);
+        self.rate = new.filter_map(records::rate).next_back().or(self.rate);
         self.was_deleted |= state.is_none() && self.current.is_some();
-        self.current = state.map(|state| merged(self.current.take(), view, state));
+        self.current = state.map(|state| merged(self.current.take(), view.as_ref(), state));
     }
 
     fn statements(self, id: ProjectId, before: Option<&ProjectState>) -> Vec<Statement> {
@@ -128,7 +128,7 @@ fn visible(state: &ProjectState, runs: Runs) -> ProjectState {
 /// Puts the changed project back among the runs that the change did not see.
 fn merged(
     current: Option<ProjectState>,
-    view: Option<ProjectState>,
+    view: Option<&ProjectState>,
     mut changed: ProjectState,
 ) -> ProjectState {
     let mut new: HashMap<RunId, Run> = HashMap::with_capacity(changed.runs.len());

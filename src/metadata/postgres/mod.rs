@@ -47,7 +47,7 @@ pub use link::Settings;
 pub use owner::NAME;
 
 /// The longest wait for a server that starts at the same time.
-const START_WAIT: Duration = Duration::from_secs(60);
+const START_WAIT: Duration = Duration::from_mins(1);
 /// The pause before the database is prepared again whose connection was cut meanwhile.
 const START_PAUSE: Duration = Duration::from_millis(200);
 /// The oldest server that is supported, as `server_version_num` counts.

@@ -158,7 +158,7 @@ impl Writer {
         let (limit, needed) = (self.link.timeout(), batch::needed(batch));
         let loaded = timeout(limit, self.load(&connection, id, &needed)).await;
         let before = loaded.unwrap_or_else(|_| Err(self.link.silent())).map_err(Failure::Undone)?;
-        let mut statements = batch::decide(id, before, batch);
+        let mut statements = batch::decide(id, before.as_ref(), batch);
         if statements.is_empty() {
             // Dropping the connection would do as well, and cost the next caller a new one.
             if let Ok(Ok(())) = timeout(limit, connection.batch_execute("ROLLBACK")).await {

@@ -120,7 +120,7 @@ impl Stream for SyncStream {
         next.map(|next| {
             next.map(|piece| {
                 piece.inspect_err(|error| {
-                    tracing::error!("reading an object failed part-way: {}", chain(error))
+                    tracing::error!("reading an object failed part-way: {}", chain(error));
                 })
             })
         })

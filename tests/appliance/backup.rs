@@ -231,7 +231,7 @@ async fn a_damaged_backup_is_refused_by_the_entry_and_leaves_nothing() {
     };
     let damages: [(&str, &dyn Fn()); 3] = [
         ("its SHA-256 is another", &|| {
-            fs::File::options().write(true).open(&blob).unwrap().write_all_at(b"!", 3).unwrap()
+            fs::File::options().write(true).open(&blob).unwrap().write_all_at(b"!", 3).unwrap();
         }),
         ("it has 3 of", &|| fs::write(&blob, &whole[..3]).unwrap()),
         ("is missing", &|| fs::remove_file(&blob).unwrap()),

@@ -1,5 +1,6 @@
 //! `entityd check` and `entityd debug bundle`: without a server, and beside one.
 
+use std::fmt::Write;
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
@@ -130,7 +131,7 @@ fn unpacked(bundle: &Path) -> String {
     let mut text = String::new();
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
-        text += &format!("== {}\n", entry.path().unwrap().display());
+        writeln!(text, "== {}", entry.path().unwrap().display()).unwrap();
         entry.read_to_string(&mut text).unwrap();
     }
     text

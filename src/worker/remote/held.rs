@@ -14,9 +14,12 @@ use crate::worker::protocol::{Assigned, Ticket};
 pub(super) struct Held(Mutex<HashMap<LeaseId, (Ticket, Job)>>);
 
 impl Held {
+    /// Adds a job. An earlier hold on the same job is over.
     pub(super) fn add(&self, assigned: &Assigned) {
-        let entry = (assigned.ticket.clone(), assigned.job.clone());
-        self.0.lock().insert(assigned.ticket.lease.clone(), entry);
+        let (lease, entry) = (&assigned.ticket.lease, (assigned.ticket.clone(), assigned.job.clone()));
+        let mut held = self.0.lock();
+        held.retain(|earlier, _| earlier.job != lease.job);
+        held.insert(lease.clone(), entry);
     }
 
     pub(super) fn remove(&self, lease: &LeaseId) {

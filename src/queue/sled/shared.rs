@@ -116,7 +116,8 @@ impl Shared {
         if !matches!(ended, Ended::Closed) {
             state.pending.abandon_all();
         }
-        if !matches!(state.ended, Some(Ended::Failed(_))) {
+        // A recovery that begins while the queue is closed does not open it again: it would have no end.
+        if !matches!(state.ended, Some(Ended::Failed(_) | Ended::Closed)) {
             state.ended = Some(ended);
         }
         drop(state);

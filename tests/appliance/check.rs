@@ -159,7 +159,7 @@ async fn a_bundle_holds_no_secret_wherever_it_was_planted() {
     let identity = fs::read_to_string(server.data_dir().join("identity")).unwrap();
     let log = file(
         "log",
-        &format!("a {token} b planted-s3-secret-2 c {} d http://u:planted-5@host/ e\n", project.result_token),
+        &format!("a {token} b planted-s3-secret-7 c {} d http://u:planted-5@host/ e\n", project.result_token),
     );
     let bundle = folder.path().join("bundle.tar.gz");
     let make = |server: Option<&Entityd>, data: &Path| {

@@ -563,15 +563,19 @@ mod tests {
         search(&rows(left), &rows(right), threshold, u64::MAX).unwrap().len() as u64
     }
 
+    fn datasets<'a>(matrices: [&'a [u8]; 2], indexes: &'a [Vec<u8>; 2]) -> Vec<Dataset<'a>> {
+        let parsed = |(matrix, index): (&'a [u8], &'a Vec<u8>)| Dataset {
+            matrix,
+            index: Index::parse(index).unwrap(),
+        };
+        matrices.into_iter().zip(indexes).map(parsed).collect()
+    }
+
     #[test]
     fn a_small_run_is_forecast_exactly() {
         let [left, right] = people(300, 1);
         let indexes = [built(&left, BYTES, &[]), built(&right, BYTES, &[])];
-        let datasets: Vec<Dataset<'_>> = [&left, &right]
-            .into_iter()
-            .zip(&indexes)
-            .map(|(matrix, index)| Dataset { matrix, index: Index::parse(index).unwrap() })
-            .collect();
+        let datasets = datasets([&left, &right], &indexes);
         let thresholds = [0.5, 0.75, 0.8, 0.95, 1.0].map(threshold);
         let forecast = forecast(&datasets, &thresholds, 1, [0; 32], &|| false).unwrap();
         assert!(forecast.is_exact && forecast.comparisons == 90_000 && forecast.compared == 90_000);
@@ -592,11 +596,7 @@ mod tests {
         let blocks: Vec<(u32, &str)> =
             (0..60).flat_map(|record| [(record, "all"), (record, "again")]).collect();
         let indexes = [built(&left, BYTES, &blocks), built(&right, BYTES, &blocks)];
-        let datasets: Vec<Dataset<'_>> = [&left, &right]
-            .into_iter()
-            .zip(&indexes)
-            .map(|(matrix, index)| Dataset { matrix, index: Index::parse(index).unwrap() })
-            .collect();
+        let datasets = datasets([&left, &right], &indexes);
         let forecast = forecast(&datasets, &[threshold(0.8)], 1, [0; 32], &|| true).unwrap();
         assert_eq!(forecast.comparisons, 7_200);
         assert_eq!(forecast.estimates[0].pairs as u64, truth(&left, &right, threshold(0.8)));
@@ -606,11 +606,7 @@ mod tests {
     fn the_interval_of_a_sample_holds_the_truth_nineteen_times_of_twenty() {
         let [left, right] = people(2_000, 3);
         let indexes = [built(&left, BYTES, &[]), built(&right, BYTES, &[])];
-        let datasets: Vec<Dataset<'_>> = [&left, &right]
-            .into_iter()
-            .zip(&indexes)
-            .map(|(matrix, index)| Dataset { matrix, index: Index::parse(index).unwrap() })
-            .collect();
+        let datasets = datasets([&left, &right], &indexes);
         let thresholds = [0.8, 0.9, 0.95].map(threshold);
         let truths = thresholds.map(|threshold| truth(&left, &right, threshold) as f64);
         let (mut held, mut all) = (0, 0);

@@ -147,8 +147,8 @@ pub(in crate::http) async fn status(
     let run = caller.run(&project)?;
     if !live::is_asked_for(&headers) {
         let mut status = current(&state, &project, run);
-        if !run.has_ended() {
-            status.waiting_for = unavailable(&state).await?;
+        if !run.has_ended() && status.waiting_for.is_none() {
+            status.waiting_for = metadata_fault(&state).await?;
         }
         return Ok(Json(status).into_response());
     }
@@ -168,14 +168,11 @@ fn current(state: &State, project: &ProjectState, run: &Run) -> RunStatus {
     status
 }
 
-/// Returns the dependency that keeps runs from going on.
+/// Returns the reason for which the metadata accepts no changes, if it does not.
 ///
 /// # Errors
 /// Damaged metadata: no run can end any more.
-async fn unavailable(state: &State) -> Result<Option<&'static str>, Problem> {
-    if state.objects.is_away() {
-        return Ok(Some("object store"));
-    }
+async fn metadata_fault(state: &State) -> Result<Option<&'static str>, Problem> {
     match state.coordinator.check().await {
         Ok(()) => Ok(None),
         Err(coordinator::Error::Metadata(metadata::Error::Full(_))) => Ok(Some("disk space")),

@@ -61,7 +61,7 @@ impl Coordinator {
         let project = Arc::new(project);
         let change =
             move |_| Some(Commit { state: Some(ProjectState::clone(&project)), ..Commit::default() });
-        self.0.store.update(id, Runs::None, Box::new(change)).await?;
+        self.update(id, Runs::None, Box::new(change)).await?;
         tracing::info!(project.id = %id, parties = new.number_parties, "project created");
         Ok(CreatedProject { id, result_token, update_tokens })
     }
@@ -83,7 +83,12 @@ impl Coordinator {
 
     /// Checks that the metadata accepts changes.
     pub async fn check(&self) -> Result<(), Error> {
-        Ok(self.0.store.check().await?)
+        self.written(self.0.store.check().await)
+    }
+
+    /// Returns true if a use of the metadata failed and no change has succeeded since. Does not ask the store.
+    pub fn is_metadata_failing(&self) -> bool {
+        self.0.metadata_outage.is_failing()
     }
 
     /// Closes the metadata, at the very end.

@@ -28,11 +28,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::metadata::Store;
+use crate::metadata::store::Change;
+use crate::metadata::{self, Runs, Store};
 use crate::model::{ProjectId, ProjectState};
 use crate::queue::Broker;
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
+use crate::runtime::outage::OutageTimer;
 
 pub use commands::{CreatedProject, NewProject};
 pub use dispatch::{Assignment, Secret};
@@ -47,6 +49,8 @@ pub struct Coordinator(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    /// Failing since a use of the metadata failed, until a change succeeds.
+    metadata_outage: OutageTimer,
     broker: Arc<dyn Broker>,
     clock: Clock,
     entropy: Entropy,
@@ -76,6 +80,7 @@ impl Coordinator {
         let (retention, unknown) = (tokio::sync::Mutex::default(), AtomicUsize::new(0));
         Self(Arc::new(Inner {
             store,
+            metadata_outage: OutageTimer::default(),
             broker,
             clock,
             entropy,
@@ -96,6 +101,27 @@ impl Coordinator {
     /// The moment it is.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// Makes a change to a project in one transaction.
+    async fn update(&self, id: ProjectId, runs: Runs, change: Change) -> Result<(), Error> {
+        self.written(self.0.store.update(id, runs, change).await)
+    }
+
+    /// Records whether a change of the metadata succeeded.
+    fn written<T>(&self, outcome: Result<T, metadata::Error>) -> Result<T, Error> {
+        if outcome.is_ok() {
+            self.0.metadata_outage.record_success();
+        }
+        self.read(outcome)
+    }
+
+    /// Records a failure to read the metadata. Success is no sign that changes are accepted.
+    fn read<T>(&self, outcome: Result<T, metadata::Error>) -> Result<T, Error> {
+        if outcome.is_err() {
+            self.0.metadata_outage.record_failure();
+        }
+        Ok(outcome?)
     }
 
     /// Applies an event to a project in one transaction, and gives back the project as it is afterwards, with the runs
@@ -120,7 +146,7 @@ impl Coordinator {
             *told.lock() = verdict;
             commit
         };
-        self.0.store.update(id, runs, Box::new(change)).await?;
+        self.update(id, runs, Box::new(change)).await?;
         let verdict = std::mem::replace(&mut *verdict.lock(), Err(Refused::Absent));
         let (before, after, follows) = verdict?;
         if follows {

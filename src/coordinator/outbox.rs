@@ -123,11 +123,11 @@ impl Coordinator {
     /// Carries out everything that waits in the outbox.
     pub(super) async fn drain_outbox(&self) -> Result<(), Error> {
         loop {
-            let messages = self.0.store.outbox(BATCH).await?;
+            let messages = self.read(self.0.store.outbox(BATCH).await)?;
             let Some(last) = messages.last() else { return Ok(()) };
             let sequence = last.sequence;
             self.carry_out(&messages).await?;
-            self.0.store.forget(sequence).await?;
+            self.written(self.0.store.forget(sequence).await)?;
         }
     }
 
@@ -169,7 +169,7 @@ impl Coordinator {
                 state.filter(|state| state.run(id).is_some_and(|run| run.state == RunState::Comparing))?;
             Some(Commit { state: Some(state), outbox: vec![rest.clone()], ..Commit::default() })
         };
-        Ok(self.0.store.update(project, Runs::One(id), Box::new(change)).await?)
+        self.update(project, Runs::One(id), Box::new(change)).await
     }
 
     /// Puts the jobs into their queues. One that can never be stored ends its run, and holds up no other.

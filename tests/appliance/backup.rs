@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use entityd::cli::selftest::server::files;
 use rand_core::Rng;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -99,11 +100,15 @@ async fn what_is_backed_up_while_serving_comes_back_and_nothing_is_copied_twice(
     assert_eq!(said(&verify(&to))["projects"], 2);
 
     assert_eq!(server.api().delete(&masked.path, &masked.result_token).await.status(), 204);
+    let masked_id = masked.path.rsplit('/').next().unwrap();
+    let objects = server.data_dir().join("objects");
+    let is_left = |file: &PathBuf| file.to_str().unwrap().contains(masked_id);
+    eventually("the objects are removed", async || (!files(&objects).iter().any(is_left)).then_some(()))
+        .await;
     let second = said(&backup(&server, &token, &to, &[]).output().unwrap());
     // Databases, marks, format, identity and owner.
     assert!(second["copied"].as_u64().unwrap() <= 9, "{second}");
     let listed = files_of(&to.join(format!("backups/{}.json", text(&second["backup"]))));
-    let masked_id = masked.path.rsplit('/').next().unwrap();
     assert!(!listed.iter().any(|path| path.contains(masked_id)), "a deleted project is in the backup");
     assert!(!server.data_dir().join("objects/entityd/snapshot").exists());
     for (name, file) in listed.iter().map(|path| (path, server.data_dir().join(path))) {
@@ -154,7 +159,7 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     assert_eq!(stats.bearer_auth(&token).send().await.unwrap().status(), 200);
     let again = later.api().get(&format!("{path}/result"), &project.result_token).await;
     assert_eq!(again.text().await.unwrap(), result);
-    for file in entityd::cli::selftest::server::files(&later.data_dir()) {
+    for file in files(&later.data_dir()) {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0, "{}", file.display());
     }
     // Once more on the same directory: nothing is left of a backup in it.
@@ -201,7 +206,7 @@ async fn a_bucket_of_another_server_holds_backups() {
 
 /// Files in a folder, with their content.
 fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = entityd::cli::selftest::server::files(folder);
+    let mut files = files(folder);
     files.sort();
     files.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }

@@ -147,7 +147,7 @@ pub(in crate::http) async fn status(
     let run = caller.run(&project)?;
     if !live::is_asked_for(&headers) {
         let mut status = current(&state, &project, run);
-        if !run.has_ended() && status.waiting_for.is_none() {
+        if !run.has_ended() && status.waiting_for.is_none() && state.coordinator.is_metadata_failing() {
             status.waiting_for = metadata_fault(&state).await?;
         }
         return Ok(Json(status).into_response());

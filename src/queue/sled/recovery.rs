@@ -50,17 +50,7 @@ impl StoreLocation {
     /// does not accept writes.
     pub(super) fn open(&self, work: &Arc<Condvar>) -> Result<(Store, Opened), Error> {
         let (location, work) = (self.clone(), Arc::clone(work));
-        let (send, outcome) = mpsc::channel();
-        let open = move || {
-            let opened = catch_unwind(AssertUnwindSafe(|| location.try_to_open(work)));
-            let opened =
-                opened.unwrap_or_else(|panic| Err(Error::Damaged(panic_text(panic.as_ref()).into())));
-            // After the timeout there is no receiver.
-            let _ = send.send(opened);
-        };
-        thread::Builder::new().name("queue-opener".to_owned()).spawn(open).map_err(storage)?;
-        let outcome = outcome.recv_timeout(OPEN_MAX);
-        match outcome.unwrap_or_else(|_| Err(Error::damaged("opening it takes too long"))) {
+        match bounded(OPEN_MAX, move || location.try_to_open(work)) {
             Err(damage @ Error::Damaged(_)) => Err(self.probe().map_or_else(storage, |()| damage)),
             // An error that denies access names neither path nor user.
             Err(denied @ Error::Storage(_)) => Err(self.may_be_used().map_or_else(storage, |()| denied)),
@@ -120,6 +110,26 @@ impl StoreLocation {
         opened.state.as_mut().expect("it was just read").count_on_from(anywhere);
         Ok((store, opened))
     }
+}
+
+/// Runs `open` on a thread of its own. A panic is damage, and so is an end that does not come within `limit`: the thread
+/// is then left to itself.
+///
+/// # Errors
+/// Those of `open`, and [`Error::Damaged`].
+fn bounded<T: Send + 'static>(
+    limit: Duration,
+    open: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (send, outcome) = mpsc::channel();
+    let open = move || {
+        let opened = catch_unwind(AssertUnwindSafe(open));
+        // After the timeout there is no receiver.
+        let _ =
+            send.send(opened.unwrap_or_else(|panic| Err(Error::Damaged(panic_text(panic.as_ref()).into()))));
+    };
+    thread::Builder::new().name("queue-opener".to_owned()).spawn(open).map_err(storage)?;
+    outcome.recv_timeout(limit).unwrap_or_else(|_| Err(Error::damaged("opening it takes too long")))
 }
 
 /// Reopens the store, or creates a new one; returns `None` when the queue is closed first.
@@ -219,5 +229,27 @@ impl QueueState {
         }
         self.leases.count_on_from(&old.leases);
         self.scheduler.keep_meters_of(&mut old.scheduler);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_does_not_open_in_time_is_damaged() {
+        const LIMIT: Duration = Duration::from_millis(20);
+        let (hold, held) = mpsc::channel::<()>();
+        let late = bounded(LIMIT, move || {
+            // Ends when the test does.
+            let _ = held.recv();
+            Ok(())
+        });
+        assert!(matches!(&late, Err(Error::Damaged(_))), "{late:?}");
+        assert!(late.unwrap_err().reason().contains("takes too long"));
+        drop(hold);
+        let panicked: Result<(), Error> = bounded(OPEN_MAX, || panic!("a broken page"));
+        assert!(panicked.unwrap_err().reason().contains("a broken page"));
+        assert_eq!(bounded(OPEN_MAX, || Ok(7)).unwrap(), 7);
     }
 }

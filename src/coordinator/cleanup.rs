@@ -49,6 +49,10 @@ impl Coordinator {
             findings.bury(*id, &graves);
         }
         self.clean_up(findings).await?;
+        if self.0.store.serving().await?.len() > 1 {
+            // Another node may be receiving an upload of a project that was deleted.
+            return Ok(());
+        }
         // The uploads of before are over. Those that have left nothing never will.
         let found: HashSet<Tombstone> = found.into_iter().map(Tombstone::of_project).collect();
         let over = deleted.into_iter().filter(|deleted| deleted.late && !found.contains(&deleted.tombstone));

@@ -91,6 +91,11 @@ impl Coordinator {
         self.0.metadata_outage.is_failing()
     }
 
+    /// Describes the server that the metadata is in; nothing, if it is in none.
+    pub async fn describe_metadata(&self) -> Option<String> {
+        self.0.store.describe().await
+    }
+
     /// Closes the metadata, at the very end.
     pub async fn close(&self) -> Result<(), Error> {
         Ok(self.0.store.close().await?)
@@ -126,10 +131,12 @@ impl Coordinator {
     }
 
     /// Takes the lock on a party's update token and gives the upload its number. The lock holds until
-    /// the upload is accepted or abandoned, or the process starts again.
+    /// the upload is accepted or abandoned, or the process starts again; where several nodes share the metadata, until this one
+    /// has been silent for [`SILENCE_MAX`](crate::metadata::commons::SILENCE_MAX).
     pub async fn begin_upload(&self, project: ProjectId, party: u32) -> Result<u32, Error> {
         let upload = u32::from_le_bytes(self.0.entropy.bytes()).max(1);
-        self.apply(project, Event::UploadBegun { party, upload }).await?;
+        let holder = self.0.store.node().map(str::to_owned);
+        self.apply(project, Event::UploadBegun { party, upload, holder }).await?;
         Ok(upload)
     }
 

@@ -1,5 +1,7 @@
 //! Events of a project, refusals, and effects.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,8 @@ pub enum Event {
         /// The number of the upload, drawn at random: metadata that was restored from a backup gives no number a second
         /// time.
         upload: u32,
+        /// The node that receives it, where several share the metadata.
+        holder: Option<String>,
     },
     /// The body is complete and its objects are at rest.
     UploadAccepted {
@@ -82,6 +86,11 @@ pub enum Event {
     },
     /// The process has started: requests that were under way are gone, and jobs may be missing.
     Restarted,
+    /// Of the nodes that share the metadata, these serve: uploads that others were receiving are over.
+    HoldersLost {
+        /// The nodes that serve.
+        serving: Arc<HashSet<String>>,
+    },
     /// There is work to be done and no job that does it.
     Stalled,
     /// If its last run ended before this moment, the project is to go.
@@ -101,6 +110,7 @@ impl Event {
             | Self::UploadReferred { .. }
             | Self::ReceiptRenewed { .. }
             | Self::UploadAbandoned { .. }
+            | Self::HoldersLost { .. }
             | Self::RunPosted(_) => Runs::None,
             Self::RunDeleted(run) | Self::RunStarted { run, .. } => Runs::One(*run),
             Self::Reported { reports, .. } => match reports.as_slice() {

@@ -192,6 +192,7 @@ mod tests {
             count: 10,
             lease: Duration::from_secs(30),
             wait: Duration::ZERO,
+            for_guest: false,
         };
         let mut done = Vec::new();
         for hour in 0..4 {

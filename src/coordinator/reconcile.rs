@@ -1,6 +1,7 @@
 //! Makes projects, outbox and queue agree, at start and periodically.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::dispatch::gave_up;
 use super::jobs;
@@ -15,17 +16,35 @@ use crate::queue::{DeadLetter, DeadQuery, Group, JobId, JobQuery, QueueName};
 const PAGE: usize = 1_000;
 
 impl Coordinator {
-    /// Makes everything agree after a start, before a door opens: uploads that were under way are over,
-    /// jobs that are missing are asked for again, and what died takes its run with it.
+    /// Makes everything agree after a start, before a door opens: uploads that were under way are over, unless another node
+    /// receives them, jobs that are missing are asked for again, and what died takes its run with it.
     pub async fn reconcile(&self) -> Result<(), Error> {
         self.drain_outbox().await?;
+        let shares = self.0.store.node().is_some();
+        if shares {
+            self.release_lost(Arc::new(self.0.store.serving().await?)).await?;
+        }
         for id in self.0.store.unsettled().await? {
-            self.apply_if_there(id, Event::Restarted).await?;
+            self.apply_if_there(id, if shares { Event::Stalled } else { Event::Restarted }).await?;
         }
         self.handle_dead_letters().await?;
         self.redrive_purges().await?;
         self.ask_for_duties().await?;
         self.drain_outbox().await
+    }
+
+    /// Releases the locks of uploads that nodes were receiving which do not serve any more.
+    pub async fn release_lost(&self, serving: Arc<HashSet<String>>) -> Result<(), Error> {
+        for id in self.0.store.unsettled().await? {
+            let Some(project) = self.0.store.project(id, Runs::None).await? else { continue };
+            let is_lost =
+                |holder: &Option<String>| holder.as_ref().is_none_or(|node| !serving.contains(node));
+            if project.parties.iter().any(|party| party.uploading && is_lost(&party.holder)) {
+                tracing::warn!(project.id = %id, "an upload has ended with the node that received it");
+                self.apply_if_there(id, Event::HoldersLost { serving: Arc::clone(&serving) }).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Asks for everything that has to be done, for a queue that was begun anew.
@@ -86,7 +105,7 @@ impl Coordinator {
         for group in jobs::wanted_groups(project) {
             if !self.0.broker.has_jobs(&Group::from(group), self.0.clock.steady()).await? {
                 // A run that has moved on since the project was read has its next job in the outbox.
-                return Ok(self.0.store.outbox(1).await?.is_empty());
+                return Ok(!self.0.store.has_messages().await?);
             }
         }
         Ok(false)

@@ -60,7 +60,7 @@ impl Story {
 
     fn upload(&mut self, party: u32, encoding_bytes: u32) -> &mut Self {
         let number = self.project.parties[party as usize].uploads + 1;
-        self.tell(&Event::UploadBegun { party, upload: number }).unwrap();
+        self.tell(&Event::UploadBegun { party, upload: number, holder: None }).unwrap();
         let upload = Upload { upload: number, records: 10, encoding_bytes, blocks: false };
         self.tell(&Event::UploadAccepted { party, upload, receipt: HASH }).unwrap()
     }
@@ -175,20 +175,33 @@ fn a_report_counts_once() {
 #[test]
 fn a_token_uploads_once_and_only_one_request_at_a_time() {
     let mut story = Story::new(2, ResultType::Groups);
-    story.tell(&Event::UploadBegun { party: 0, upload: 1 }).unwrap();
-    assert_eq!(story.tell(&Event::UploadBegun { party: 0, upload: 1 }).err(), Some(Refused::UploadUnderWay));
+    story.tell(&Event::UploadBegun { party: 0, upload: 1, holder: None }).unwrap();
+    assert_eq!(
+        story.tell(&Event::UploadBegun { party: 0, upload: 1, holder: None }).err(),
+        Some(Refused::UploadUnderWay)
+    );
     story.tell(&Event::UploadAbandoned { party: 0, upload: 1 }).unwrap();
     assert_eq!(purges(&story), [Purge::Upload { party: 0, upload: 1 }]);
     story.upload(0, 8);
-    assert_eq!(story.tell(&Event::UploadBegun { party: 0, upload: 1 }).err(), Some(Refused::TokenUsed));
-    assert_eq!(story.tell(&Event::UploadBegun { party: 2, upload: 1 }).err(), Some(Refused::Absent));
+    assert_eq!(
+        story.tell(&Event::UploadBegun { party: 0, upload: 1, holder: None }).err(),
+        Some(Refused::TokenUsed)
+    );
+    assert_eq!(
+        story.tell(&Event::UploadBegun { party: 2, upload: 1, holder: None }).err(),
+        Some(Refused::Absent)
+    );
     assert_eq!(story.project.parties_contributed(), 1);
 }
 
 #[test]
 fn an_upload_that_was_given_up_cannot_be_accepted() {
     let mut story = Story::new(2, ResultType::Groups);
-    story.tell(&Event::UploadBegun { party: 0, upload: 1 }).unwrap().tell(&Event::Restarted).unwrap();
+    story
+        .tell(&Event::UploadBegun { party: 0, upload: 1, holder: None })
+        .unwrap()
+        .tell(&Event::Restarted)
+        .unwrap();
     let upload = Upload { upload: 1, records: 1, encoding_bytes: 8, blocks: false };
     let late = Event::UploadAccepted { party: 0, upload, receipt: HASH };
     assert_eq!(story.tell(&late).err(), Some(Refused::UploadSuperseded));
@@ -333,12 +346,15 @@ fn referred(reference: Reference, keyring: Keyring) -> Event {
 #[test]
 fn files_are_read_once_and_go_once_they_are_read() {
     let mut story = Story::new(2, ResultType::Groups);
-    story.tell(&Event::UploadBegun { party: 0, upload: 1 }).unwrap();
+    story.tell(&Event::UploadBegun { party: 0, upload: 1, holder: None }).unwrap();
     let referred = referred(reference(), Keyring::default());
     story.tell(&referred).unwrap();
     assert_eq!(story.project.parties_contributed(), 1);
     assert_eq!(story.tell(&referred).err(), Some(Refused::UploadSuperseded));
-    assert_eq!(story.tell(&Event::UploadBegun { party: 0, upload: 1 }).err(), Some(Refused::TokenUsed));
+    assert_eq!(
+        story.tell(&Event::UploadBegun { party: 0, upload: 1, holder: None }).err(),
+        Some(Refused::TokenUsed)
+    );
     let job = story.job(|task| matches!(task, Task::Fetch { .. }));
     let upload = Upload { upload: 1, records: 10, encoding_bytes: 8, blocks: true };
     story.report(job.clone(), Outcome::Fetched(upload.clone()));
@@ -366,7 +382,7 @@ fn files_of_other_stores_stay_and_their_keys_go_once_they_are_read() {
     let reference = Reference { upload: 1, encodings: NamedFile::Foreign(Box::new(file)), blocks: None };
     let keyring = Keyring { encodings: Some(Box::new(keys)), blocks: None };
     let mut story = Story::new(2, ResultType::Groups);
-    story.tell(&Event::UploadBegun { party: 0, upload: 1 }).unwrap();
+    story.tell(&Event::UploadBegun { party: 0, upload: 1, holder: None }).unwrap();
     story.tell(&referred(reference.clone(), keyring.clone())).unwrap();
     assert_eq!(story.project.parties[0].contents, Contents::Fetching { reference, keyring });
     let job = story.job(|task| matches!(task, Task::Fetch { .. }));
@@ -380,12 +396,12 @@ fn files_of_other_stores_stay_and_their_keys_go_once_they_are_read() {
 #[test]
 fn files_that_cannot_be_used_put_the_project_in_error_until_the_next_upload() {
     let mut story = Story::new(2, ResultType::Groups);
-    story.tell(&Event::UploadBegun { party: 0, upload: 1 }).unwrap();
+    story.tell(&Event::UploadBegun { party: 0, upload: 1, holder: None }).unwrap();
     story.tell(&referred(reference(), Keyring::default())).unwrap();
     let job = story.job(|task| matches!(task, Task::Fetch { .. }));
     story.report(job, Outcome::Rejected { message: "it is empty".to_owned() });
     assert_eq!(story.project.error(), Some("it is empty"));
-    assert!(story.tell(&Event::UploadBegun { party: 0, upload: 1 }).is_ok());
+    assert!(story.tell(&Event::UploadBegun { party: 0, upload: 1, holder: None }).is_ok());
 }
 
 #[test]
@@ -492,7 +508,7 @@ fn every_event(project: &ProjectState, upload: &Upload, dataset: &Dataset) -> Ve
     let other = Dataset { encoding_bytes: 16, ..dataset.clone() };
     let rejected = || Outcome::Rejected { message: "no".to_owned() };
     let mut events = vec![
-        Event::UploadBegun { party: 1, upload: 1 },
+        Event::UploadBegun { party: 1, upload: 1, holder: None },
         Event::UploadAccepted { party: 1, upload: upload.clone(), receipt: HASH },
         Event::UploadAbandoned { party: 1, upload: 1 },
         Event::RunPosted(Box::new(new)),

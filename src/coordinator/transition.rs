@@ -29,7 +29,9 @@ pub struct Next {
 pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next, Refused> {
     let mut step = Step { project, effects: Vec::new(), rules };
     match event {
-        Event::UploadBegun { party, upload } => step.upload_begun(*party, *upload)?,
+        Event::UploadBegun { party, upload, holder } => {
+            step.upload_begun(*party, *upload, holder.as_deref())?;
+        }
         Event::UploadAccepted { party, upload, receipt } => step.upload_accepted(*party, upload, *receipt)?,
         Event::UploadReferred { party, reference, keyring, receipt } => {
             step.upload_referred(*party, reference, keyring, *receipt)?;
@@ -46,6 +48,9 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
             reports.iter().for_each(|report| step.reported(report, *at, seed));
         }
         Event::Restarted => step.restarted(),
+        Event::HoldersLost { serving } => {
+            step.end_uploads(|party| party.holder.as_ref().is_none_or(|holder| !serving.contains(holder)));
+        }
         Event::Stalled => step.stalled(),
         Event::Aged { before } if step.project.settled().is_some_and(|settled| settled < *before) => {
             return Ok(step.deleted());
@@ -103,7 +108,7 @@ impl Step<'_> {
         self.project.runs.iter().filter(move |run| scores && made(run)).map(|run| run.id)
     }
 
-    fn upload_begun(&mut self, party: u32, upload: u32) -> Result<(), Refused> {
+    fn upload_begun(&mut self, party: u32, upload: u32, holder: Option<&str>) -> Result<(), Refused> {
         let party = self.project.parties.get_mut(party as usize).ok_or(Refused::Absent)?;
         if party.uploading {
             return Err(Refused::UploadUnderWay);
@@ -112,6 +117,7 @@ impl Step<'_> {
             return Err(Refused::TokenUsed);
         }
         party.uploading = true;
+        party.holder = holder.map(str::to_owned);
         party.uploads = upload;
         Ok(())
     }
@@ -142,6 +148,7 @@ impl Step<'_> {
             return Err(Refused::UploadSuperseded);
         }
         party.uploading = false;
+        party.holder = None;
         party.receipt_token = Some(receipt);
         Ok(party)
     }
@@ -164,6 +171,7 @@ impl Step<'_> {
         let Some(party) = self.project.parties.get_mut(index as usize) else { return };
         if party.uploading && party.uploads == upload {
             party.uploading = false;
+            party.holder = None;
             self.purge(Purge::Upload { party: index, upload });
         }
     }
@@ -365,13 +373,18 @@ impl Step<'_> {
 
     /// After a start: requests that were under way are over.
     fn restarted(&mut self) {
+        self.end_uploads(|_| true);
+        self.stalled();
+    }
+
+    /// Releases the locks of uploads that will not arrive any more.
+    fn end_uploads(&mut self, these: impl Fn(&Party) -> bool) {
         let uploading: Vec<(u32, u32)> = (0..)
             .zip(&self.project.parties)
-            .filter(|(_, party)| party.uploading)
+            .filter(|(_, party)| party.uploading && these(party))
             .map(|(index, party)| (index, party.uploads))
             .collect();
         uploading.into_iter().for_each(|(index, upload)| self.upload_abandoned(index, upload));
-        self.stalled();
     }
 
     /// Asks again for every job that should be under way, which is harmless where it is.

@@ -15,7 +15,7 @@ use crate::coordinator::{self, Refused};
 use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
 use crate::linkage::encoding::{Summary, binary};
 use crate::metadata::Runs;
-use crate::model::{ProjectId, Token, Upload};
+use crate::model::{ProjectId, ProjectState, Token, Upload};
 use crate::objects::{Objects, Spool, Staged, keys};
 use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::chain;
@@ -188,8 +188,10 @@ impl Slot {
     async fn try_to_let_go(&self) -> Result<(), BoxError> {
         let (project, party, number) = (self.project, self.party, self.number);
         self.state.coordinator.abandon_upload(project, party, number).await?;
-        // If the project was deleted meanwhile, only this removes the objects.
-        if self.state.coordinator.project(project, Runs::None).await?.is_none() {
+        // If the project was deleted meanwhile, or another node has released the token, only this removes the objects.
+        let found = self.state.coordinator.project(project, Runs::None).await?;
+        let party_of = |project: &ProjectState| project.parties.get(party as usize).cloned();
+        if !found.as_ref().and_then(party_of).is_some_and(|party| party.uses(number)) {
             self.state.objects.delete_prefix(&keys::upload(project, party, number)).await?;
         }
         Ok(())

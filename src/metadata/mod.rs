@@ -1,5 +1,6 @@
 //! Projects, parties, runs, access to them, and the outbox of pending work.
 
+pub mod commons;
 #[cfg(test)]
 mod conformance;
 mod location;
@@ -9,6 +10,7 @@ pub mod sqlite;
 pub mod store;
 mod tombstones;
 
+pub use commons::Commons;
 pub use location::{Location, Migrate, without_password};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;

@@ -33,6 +33,8 @@ pub(super) struct PartyRecord {
     pub(super) receipt_token: Option<[u8; 32]>,
     pub(super) uploads: i64,
     pub(super) uploading: bool,
+    /// Absent in stores that one node uses.
+    pub(super) holder: Option<String>,
     pub(super) contents: Cow<'static, str>,
     pub(super) upload: Option<i64>,
     pub(super) records: Option<i64>,
@@ -67,6 +69,7 @@ impl From<&Party> for PartyRecord {
             receipt_token: party.receipt_token.as_ref().map(|token| *token.as_bytes()),
             uploads: party.uploads.into(),
             uploading: party.uploading,
+            holder: party.holder.clone(),
             contents: contents.into(),
             upload: data.map(|data| data.0.into()),
             records: data.map(|data| data.1.into()),
@@ -119,6 +122,7 @@ impl TryFrom<PartyRecord> for Party {
             receipt_token: record.receipt_token.map(TokenHash::from_bytes),
             uploads: u32::try_from(record.uploads).map_err(|_| Unknown("uploads of a party"))?,
             uploading: record.uploading,
+            holder: record.holder,
             contents,
         })
     }

@@ -1,6 +1,6 @@
 //! The trait of a metadata store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 
@@ -167,8 +167,24 @@ pub trait Store: Send + Sync {
     /// Returns a summary of all projects.
     async fn status(&self) -> Result<Status, Error>;
 
-    /// The oldest `count` messages of the outbox, in order.
+    /// The oldest `count` messages of the outbox, in order. Where several nodes share the store, each message is handed to one
+    /// of them, and to another once that has ended.
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error>;
+
+    /// Returns whether there are messages in the outbox.
+    async fn has_messages(&self) -> Result<bool, Error> {
+        Ok(!self.outbox(1).await?.is_empty())
+    }
+
+    /// The name of this node, if several share the store.
+    fn node(&self) -> Option<&str> {
+        None
+    }
+
+    /// The nodes that share the store and have been heard lately, this one included; none if it has no name.
+    async fn serving(&self) -> Result<HashSet<String>, Error> {
+        Ok(HashSet::new())
+    }
 
     /// The projects that were deleted, and the runs that were deleted from projects, until they are forgotten.
     async fn deleted(&self) -> Result<Vec<Deleted>, Error>;
@@ -191,6 +207,11 @@ pub trait Store: Send + Sync {
     /// Returns true if the store accepts changes. Cheap while the last one succeeded.
     async fn check(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Describes the server that the metadata is in, in a few words; nothing, if it is in none.
+    async fn describe(&self) -> Option<String> {
+        None
     }
 
     /// Closes what is open, so that its files are whole by themselves. Nothing is asked of the store afterwards.

@@ -16,6 +16,8 @@ pub struct Party {
     pub uploads: u32,
     /// True while a request is uploading: the lock on the update token.
     pub uploading: bool,
+    /// The node that receives the upload, where several share the metadata.
+    pub holder: Option<String>,
     /// The state of the latest accepted upload.
     pub contents: Contents,
 }
@@ -23,7 +25,14 @@ pub struct Party {
 impl Party {
     /// A party that has not done anything yet.
     pub const fn new(update_token: TokenHash) -> Self {
-        Self { update_token, receipt_token: None, uploads: 0, uploading: false, contents: Contents::Missing }
+        Self {
+            update_token,
+            receipt_token: None,
+            uploads: 0,
+            uploading: false,
+            holder: None,
+            contents: Contents::Missing,
+        }
     }
 
     /// Reports whether an upload of that number is arriving, or is what the party has contributed.

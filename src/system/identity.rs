@@ -112,6 +112,11 @@ impl Register {
         self.made.contains(store)
     }
 
+    /// Returns whether no store was made yet.
+    pub fn is_new(&self) -> bool {
+        self.made.is_empty()
+    }
+
     /// Records that `stores` are made. Writes the file only if that is new.
     ///
     /// # Errors

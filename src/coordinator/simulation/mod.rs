@@ -283,7 +283,8 @@ impl Simulation {
     async fn claim(&mut self) {
         let share = |queue: &str| Share { queue: queue.into(), weight: NonZeroU32::MIN };
         let queues = ["ingest", "compute", "highmemory", PURGES].map(share).into();
-        let claim = Claim { queues, count: 1 + self.pick(4), lease: LEASE, wait: Duration::ZERO };
+        let claim =
+            Claim { queues, count: 1 + self.pick(4), lease: LEASE, wait: Duration::ZERO, for_guest: false };
         if let Ok(assignments) = self.coordinator().claim(&claim).await {
             self.in_hand.extend(assignments);
         }

@@ -183,6 +183,11 @@ impl Link {
 
     /// Runs statements in one transaction that may be repeated: they do no harm a second time.
     pub(super) async fn write(&self, statements: &[Statement]) -> Result<(), Fault> {
+        self.write_and_read(statements).await.map(drop)
+    }
+
+    /// The same; returns the rows of each.
+    pub(super) async fn write_and_read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
         let repeated = async {
             match self.write_once(statements).await {
                 Err(fault) if matches!(fault.kind, Kind::Unavailable | Kind::Conflict) => {
@@ -194,14 +199,15 @@ impl Link {
         timeout(self.timeout, repeated).await.unwrap_or_else(|_| Err(self.silent()))
     }
 
-    async fn write_once(&self, statements: &[Statement]) -> Result<(), Fault> {
+    async fn write_once(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
         let connection = self.connection().await?;
         let begin = connection.batch_execute(&self.begin);
         let (begun, written, committed) =
             tokio::join!(biased; begin, run_all(&connection, statements), connection.batch_execute("COMMIT"));
-        begun.and(written).and(committed).map_err(|error| self.explain(error))?;
+        let rows = begun.and(written).and_then(|rows| committed.map(|()| rows));
+        let rows = rows.map_err(|error| self.explain(error))?;
         connection.keep();
-        Ok(())
+        Ok(rows)
     }
 
     pub(super) fn explain(&self, error: tokio_postgres::Error) -> Fault {

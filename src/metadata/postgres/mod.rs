@@ -6,6 +6,7 @@
 //! writes its number into a row of its own, so that a commit whose answer was lost is found out.
 
 mod batch;
+mod commons;
 mod connect;
 mod error;
 mod link;
@@ -19,7 +20,7 @@ mod text;
 mod tls;
 mod writer;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,12 +38,14 @@ use self::rows::{fixed, get};
 use self::schema::Found;
 use self::statement::Statement;
 use self::writer::Writer;
+use super::commons::SILENCE_MAX;
 use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::{Stopwatch, Timestamp};
 use crate::system::sqlite::{Owner, Standing};
 use crate::telemetry::metrics::Call;
 
+pub use commons::{Entrant, PostgresCommons};
 pub use link::Settings;
 pub use owner::NAME;
 
@@ -57,8 +60,8 @@ const STATUS_AGE: Duration = Duration::from_secs(1);
 /// The time limit for cleaning the tables.
 const VACUUM: Duration = Duration::from_mins(10);
 /// The tables whose rows change.
-const TABLES: [&str; 8] =
-    ["projects", "parties", "runs", "outbox", "duties", "attempts", "deleted", "commits"];
+const TABLES: [&str; 10] =
+    ["projects", "parties", "runs", "outbox", "duties", "attempts", "deleted", "commits", "nodes", "words"];
 
 /// The metadata in `PostgreSQL`. Cheap to clone.
 #[derive(Clone)]
@@ -68,6 +71,8 @@ struct Inner {
     link: Arc<Link>,
     writer: Arc<Writer>,
     standing: Standing,
+    /// The name of this node, if several share the database.
+    node: Option<String>,
     /// Messages that were handed out and are not forgotten. Numbers become visible out of order, so that what is to be
     /// forgotten is not all up to a number.
     handed_out: Mutex<BTreeSet<i64>>,
@@ -98,6 +103,20 @@ impl Postgres {
         file: &Path,
         migrates: bool,
     ) -> Result<Self, Error> {
+        Self::open_as(settings, owner, file, migrates, None).await
+    }
+
+    /// The same for a node among several that share the database, by its name.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub async fn open_as(
+        settings: &Settings,
+        owner: &Owner,
+        file: &Path,
+        migrates: bool,
+        node: Option<String>,
+    ) -> Result<Self, Error> {
         let link = Arc::new(Link::new(settings).map_err(Fault::at_start)?);
         let waiting = Stopwatch::start();
         let (ledger, standing) = loop {
@@ -115,6 +134,7 @@ impl Postgres {
             link,
             writer,
             standing,
+            node,
             handed_out: Mutex::default(),
             changes: AtomicU64::new(0),
             status: Mutex::default(),
@@ -175,6 +195,14 @@ async fn prepare(
     file: &Path,
     migrates: bool,
 ) -> Result<(Ledger, Standing), Error> {
+    let connection = reach_current(link, migrates).await?;
+    let claimed = owner::claim(&connection, owner, file, link.begin()).await?;
+    connection.keep();
+    Ok(claimed)
+}
+
+/// Waits until the server answers, and brings the tables up to date if `migrates`.
+async fn reach_current(link: &Link, migrates: bool) -> Result<Connection, Error> {
     let connection = reach(link).await?;
     look(&connection, link.place()).await?;
     let found = found(link, &connection).await?;
@@ -188,9 +216,7 @@ async fn prepare(
     if found.is_behind() {
         apply(link, &connection).await?;
     }
-    let claimed = owner::claim(&connection, owner, file, link.begin()).await?;
-    connection.keep();
-    Ok(claimed)
+    Ok(connection)
 }
 
 /// Waits until the server answers.
@@ -224,10 +250,20 @@ async fn look(connection: &Connection, place: &str) -> Result<(), Error> {
     }
     for (index, setting) in [(2, "fsync"), (3, "full_page_writes")] {
         if row.get::<_, &str>(index) == "off" {
-            tracing::warn!("{setting} is off in PostgreSQL at {place}: a power cut may damage the metadata");
+            told_once(&format!(
+                "{setting} is off in PostgreSQL at {place}: a power cut may damage the metadata"
+            ));
         }
     }
     Ok(())
+}
+
+/// Logs a warning, unless it was logged before: two parts of a server look at the same database.
+fn told_once(warning: &str) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().insert(warning.to_owned()) {
+        tracing::warn!("{warning}");
+    }
 }
 
 async fn found(link: &Link, connection: &Connection) -> Result<Found, Error> {
@@ -315,7 +351,8 @@ impl Store for Postgres {
 
     async fn keep_mark(&self, mark: Mark) -> Result<(), Error> {
         let keep = "INSERT INTO entityd.mark (passed, wall) VALUES ($1, $2)
-                    ON CONFLICT (single) DO UPDATE SET passed = excluded.passed, wall = excluded.wall";
+                    ON CONFLICT (single) DO UPDATE SET passed = excluded.passed, wall = excluded.wall
+                    WHERE excluded.passed >= mark.passed";
         let values = [mark.passed.as_micros().into(), mark.wall.as_micros().into()];
         self.write("mark", &[Statement::new(keep, values)]).await
     }
@@ -332,8 +369,8 @@ impl Store for Postgres {
         // Counted before the query: a change that comes in between makes the next call query again.
         let changes = self.0.changes.load(Ordering::Acquire);
         let recent = *self.0.status.lock();
-        if let Some((_, _, status)) =
-            recent.filter(|(then, age, _)| *then == changes && age.elapsed() < STATUS_AGE)
+        if let Some((_, _, status)) = recent
+            .filter(|(then, age, _)| *then == changes && age.elapsed() < STATUS_AGE && self.0.node.is_none())
         {
             return Ok(status);
         }
@@ -349,12 +386,53 @@ impl Store for Postgres {
     }
 
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error> {
-        let oldest = "SELECT sequence, body FROM entityd.outbox ORDER BY sequence LIMIT $1";
-        let [rows] = self.read("outbox", [Statement::new(oldest, [i64::from(count).into()])]).await?;
+        let rows = match &self.0.node {
+            None => {
+                let oldest = "SELECT sequence, body FROM entityd.outbox ORDER BY sequence LIMIT $1";
+                self.read("outbox", [Statement::new(oldest, [i64::from(count).into()])]).await?
+            }
+            // Of messages that wait for a node that has ended, another takes charge.
+            Some(node) => {
+                let oldest = "UPDATE entityd.outbox SET taker = $2, taken = now() WHERE sequence IN (
+                                  SELECT sequence FROM entityd.outbox
+                                  WHERE taker IS NULL OR taker = $2 OR taken < now() - $3 * interval '1 microsecond'
+                                  ORDER BY sequence LIMIT $1 FOR UPDATE SKIP LOCKED)
+                              RETURNING sequence, body";
+                let silence = SILENCE_MAX.as_micros() as i64;
+                let values = [i64::from(count).into(), node.as_str().into(), silence.into()];
+                let take = [Statement::new(oldest, values)];
+                let rows = counted("outbox", self.0.link.write_and_read(&take)).await?;
+                [rows.into_iter().next().unwrap_or_default()]
+            }
+        };
+        let [rows] = rows;
         let message = |row| Ok(Message { sequence: get(row, "sequence")?, body: get(row, "body")? });
-        let messages = rows.iter().map(message).collect::<Result<Vec<_>, Error>>()?;
+        let mut messages = rows.iter().map(message).collect::<Result<Vec<_>, Error>>()?;
+        messages.sort_unstable_by_key(|message| message.sequence);
         self.0.handed_out.lock().extend(messages.iter().map(|message| message.sequence));
         Ok(messages)
+    }
+
+    async fn has_messages(&self) -> Result<bool, Error> {
+        let ask = "SELECT EXISTS (SELECT FROM entityd.outbox) AS waits";
+        let [rows] = self.read("outbox", [Statement::new(ask, [])]).await?;
+        rows.first().map_or(Ok(false), |row| get(row, "waits"))
+    }
+
+    fn node(&self) -> Option<&str> {
+        self.0.node.as_deref()
+    }
+
+    async fn serving(&self) -> Result<HashSet<String>, Error> {
+        let Some(own) = &self.0.node else { return Ok(HashSet::new()) };
+        let list = "SELECT node FROM entityd.nodes
+                    WHERE role <> 'worker' AND heard > now() - $1 * interval '1 microsecond'";
+        let silence = SILENCE_MAX.as_micros() as i64;
+        let [rows] = self.read("serving", [Statement::new(list, [silence.into()])]).await?;
+        let mut serving =
+            rows.iter().map(|row| get(row, "node")).collect::<Result<HashSet<String>, Error>>()?;
+        serving.insert(own.clone());
+        Ok(serving)
     }
 
     async fn forget(&self, sequence: i64) -> Result<(), Error> {
@@ -432,6 +510,22 @@ impl Store for Postgres {
             return Err(Fault::new(Kind::Unavailable, said).at(self.0.link.place()).into());
         }
         Ok(())
+    }
+
+    async fn describe(&self) -> Option<String> {
+        // Only a role that may monitor sees how far replicas are behind.
+        let ask = "SELECT current_setting('server_version') AS version, pg_is_in_recovery() AS is_standby,
+                          (SELECT count(*) FROM pg_stat_replication) AS replicas,
+                          (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn))::bigint FROM pg_stat_replication) AS behind";
+        let rows = self.0.link.read(&[Statement::new(ask, [])]).await.ok()?;
+        let row = rows.first()?.first()?;
+        let version: String = get(row, "version").ok()?;
+        let version = version.split(' ').next().unwrap_or_default();
+        let role = if get(row, "is_standby").ok()? { "standby" } else { "primary" };
+        let behind: Option<i64> = get(row, "behind").ok()?;
+        let behind = behind.map_or(String::new(), |bytes| format!(", the slowest {bytes} bytes behind"));
+        let replicas: i64 = get(row, "replicas").ok()?;
+        Some(format!("PostgreSQL {version}, {role}, replicas: {replicas}{behind} at {}", self.0.link.place()))
     }
 
     async fn compact(&self) -> Result<(), Error> {

@@ -101,6 +101,7 @@ fn party(row: &Row) -> Result<Party, Error> {
         receipt_token: fixed_or_none(row, "receipt_token")?,
         uploads: get(row, "uploads")?,
         uploading: get(row, "uploading")?,
+        holder: get(row, "holder")?,
         contents: get::<String>(row, "contents")?.into(),
         upload: get(row, "upload")?,
         records: get(row, "records")?,
@@ -208,15 +209,16 @@ fn store_head(project: &ProjectState) -> Statement {
 
 fn store_party(project: ProjectId, index: u32, party: &Party) -> Statement {
     let upsert = "INSERT INTO entityd.parties (project, party, update_token, receipt_token, uploads, uploading, contents,
-                                               upload, records, bytes, blocks, message, reference, keyring)
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                                               upload, records, bytes, blocks, message, reference, keyring, holder)
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
                   ON CONFLICT (project, party) DO UPDATE SET update_token = excluded.update_token,
                       receipt_token = excluded.receipt_token, uploads = excluded.uploads,
                       uploading = excluded.uploading, contents = excluded.contents, upload = excluded.upload,
                       records = excluded.records, bytes = excluded.bytes, blocks = excluded.blocks,
-                      message = excluded.message, reference = excluded.reference, keyring = excluded.keyring";
+                      message = excluded.message, reference = excluded.reference, keyring = excluded.keyring,
+                      holder = excluded.holder";
     let record = PartyRecord::from(party);
-    let values: [Value; 14] = [
+    let values: [Value; 15] = [
         project.as_bytes().as_slice().into(),
         i64::from(index).into(),
         record.update_token.as_slice().into(),
@@ -231,6 +233,7 @@ fn store_party(project: ProjectId, index: u32, party: &Party) -> Statement {
         record.message.as_deref().map(escaped).as_deref().into(),
         record.reference.as_deref().into(),
         record.keyring.as_ref().map(|keyring| keyring.as_str()).into(),
+        record.holder.as_deref().into(),
     ];
     Statement::new(upsert, values)
 }

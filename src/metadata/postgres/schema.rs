@@ -6,7 +6,7 @@ use super::error::{Fault, Kind};
 use crate::metadata::store::Error;
 
 /// The migration from each version to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The oldest version whose programs can use the tables as they are now: a migration that only adds leaves it.
 const OLDEST: u32 = 1;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::metadata::commons::{Commons, HeardNode, Node, serving};
 use crate::metadata::location::Location;
 use crate::metadata::{Commit, conformance};
 use crate::runtime::entropy::Entropy;
@@ -309,5 +310,128 @@ fn other_applications_read_the_views_and_nothing_else() {
         }
         let write = reader.batch_execute("DELETE FROM entityd_projects").await;
         assert_eq!(write.unwrap_err().code().unwrap().code(), "42501");
+    });
+}
+
+fn entrant(name: &str, embedded: &str) -> Entrant {
+    let node = Node {
+        node: name.to_owned(),
+        role: "api".to_owned(),
+        name: format!("host of {name}"),
+        version: String::new(),
+        queues: String::new(),
+        threads: 0,
+        jobs: 0,
+    };
+    Entrant {
+        node,
+        ended: None,
+        embedded: embedded.to_owned(),
+        settings: [("lease_ms".to_owned(), "1".to_owned())].into(),
+        identity: Identity::random(&Entropy::system()),
+        is_new: true,
+        takes_over: false,
+    }
+}
+
+#[test]
+fn nodes_that_start_at_once_share_one_identity_and_one_token() {
+    run(async |server, _| {
+        let settings = database(&server, "shared").await;
+        let entering = (0..8).map(async |number| {
+            let name = number.to_string();
+            let (commons, identity) =
+                PostgresCommons::enter(&settings, true, &entrant(&name, "")).await.unwrap();
+            let first = commons.swap("token", None, &name).await.unwrap();
+            (commons, identity.to_string(), first)
+        });
+        let entered = futures::future::join_all(entering).await;
+        assert!(entered.iter().all(|(_, identity, _)| *identity == entered[0].1));
+        assert_eq!(entered.iter().filter(|(.., first)| *first).count(), 1);
+        let (commons, ..) = &entered[0];
+        let word = commons.word("token").await.unwrap().unwrap();
+        assert!(!commons.swap("token", Some("other"), "new").await.unwrap());
+        assert!(commons.swap("token", Some(&word), "new").await.unwrap());
+        let worker = Node { role: "worker".to_owned(), node: "w".to_owned(), ..entrant("w", "").node };
+        let heard = |seconds, jobs| HeardNode {
+            node: Node { jobs, ..worker.clone() },
+            silence: Duration::from_secs(seconds),
+        };
+        let own = |name| entrant(name, "").node;
+        commons.beat(&own("0"), &[heard(5, 1)]).await.unwrap();
+        // What was heard earlier does not count.
+        let listed = entered[1].0.beat(&own("1"), &[heard(9, 7)]).await.unwrap();
+        assert_eq!(listed.len(), 9);
+        let found = listed.iter().find(|listed| listed.node.node == "w").unwrap();
+        assert!(
+            found.node.jobs == 1 && !found.draining && found.silence >= Duration::from_secs(5),
+            "{found:?}"
+        );
+        assert!(commons.drain("w").await.unwrap() && !commons.drain("0").await.unwrap());
+        let listed = commons.beat(&own("0"), &[]).await.unwrap();
+        assert!(listed.iter().any(|listed| listed.draining));
+        assert_eq!(serving(&listed).len(), 8);
+        assert!(commons.forget("w").await.unwrap() && !commons.forget("w").await.unwrap());
+    });
+}
+
+#[test]
+fn a_node_with_an_engine_of_its_own_is_refused_beside_another() {
+    run(async |server, _| {
+        let settings = database(&server, "mixed").await;
+        let enter = async |entrant: &Entrant| match PostgresCommons::enter(&settings, true, entrant).await {
+            Ok((_, identity)) => Ok(identity),
+            Err(Error::Unfit(said)) => Err(said),
+            Err(error) => panic!("{error}"),
+        };
+        let first = entrant("first", "");
+        let identity = enter(&first).await.unwrap();
+        let same = Entrant { identity, is_new: false, ..entrant("second", "its queue") };
+        let said = enter(&same).await.unwrap_err();
+        assert!(
+            said.contains("this one keeps its queue in its data directory")
+                && said.contains("--queue redis://"),
+            "{said}"
+        );
+        let differs =
+            Entrant { settings: [("lease_ms".to_owned(), "2".to_owned())].into(), ..entrant("third", "") };
+        let said = enter(&differs).await.unwrap_err();
+        assert!(said.contains("lease_ms is \"2\" on this node and \"1\" on those that run"), "{said}");
+        // The data directory of a process that has ended starts again.
+        let again =
+            Entrant { ended: Some("first".to_owned()), node: entrant("fourth", "").node, ..same.clone() };
+        enter(&again).await.unwrap();
+        let said = enter(&entrant("fifth", "")).await.unwrap_err();
+        assert!(said.contains("and keeps its queue in its data directory"), "{said}");
+    });
+}
+
+#[test]
+fn each_message_is_handed_to_one_node() {
+    run(async |server, marks| {
+        let settings = database(&server, "messages").await;
+        let file = marks.path().join("metadata.db");
+        let open = async |name: &str| {
+            Postgres::open_as(&settings, &owner(1), &file, true, Some(name.to_owned())).await.unwrap()
+        };
+        let (first, second) = (open("first").await, open("second").await);
+        let project = conformance::project(3);
+        let id = project.id;
+        let outbox: Vec<String> = (0..5).map(|number| number.to_string()).collect();
+        let commit = Commit { state: Some(project), outbox, ..Commit::default() };
+        first.update(id, Runs::None, Box::new(move |_| Some(commit.clone()))).await.unwrap();
+        let bodies =
+            |messages: Vec<Message>| messages.into_iter().map(|message| message.body).collect::<String>();
+        assert_eq!(bodies(second.outbox(2).await.unwrap()), "01");
+        assert_eq!(bodies(first.outbox(9).await.unwrap()), "234");
+        assert_eq!(bodies(second.outbox(9).await.unwrap()), "01", "it has them until it forgets them");
+        let last = first.outbox(9).await.unwrap().pop().unwrap().sequence;
+        first.forget(last).await.unwrap();
+        assert!(second.has_messages().await.unwrap());
+        assert_eq!(bodies(second.outbox(9).await.unwrap()), "01");
+        let connection = Link::new(&settings).unwrap().connection().await.unwrap();
+        let ended = "UPDATE entityd.outbox SET taken = now() - interval '1 minute'";
+        connection.batch_execute(ended).await.unwrap();
+        assert_eq!(bodies(first.outbox(9).await.unwrap()), "01", "the second node has ended");
     });
 }

@@ -191,6 +191,7 @@ fn party(row: &Row<'_>) -> Result<Party, Error> {
         receipt_token: get(row, "receipt_token")?,
         uploads: get(row, "uploads")?,
         uploading: get(row, "uploading")?,
+        holder: None,
         contents: get::<String>(row, "contents")?.into(),
         upload: get(row, "upload")?,
         records: get(row, "records")?,

@@ -93,6 +93,8 @@ pub struct Claim {
     pub lease: Duration,
     /// The wait for the first job.
     pub wait: Duration,
+    /// True if the jobs are for a worker on another machine, which goes on when this process ends.
+    pub for_guest: bool,
 }
 
 /// Names one hold on a job.

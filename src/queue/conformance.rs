@@ -97,7 +97,13 @@ pub(super) fn wish(queues: &[(&str, u32)], count: usize) -> Claim {
         queue: (*queue).into(),
         weight: NonZeroU32::new(*weight).unwrap(),
     };
-    Claim { queues: queues.iter().map(share).collect(), count, lease: MINUTE, wait: Duration::ZERO }
+    Claim {
+        queues: queues.iter().map(share).collect(),
+        count,
+        lease: MINUTE,
+        wait: Duration::ZERO,
+        for_guest: false,
+    }
 }
 
 pub(super) async fn claim(queue: &dyn Broker, count: usize, now: Timestamp) -> Vec<Lease> {

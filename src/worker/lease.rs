@@ -34,7 +34,7 @@ const CLAIM_GRACE: Duration = Duration::from_millis(100);
 pub(super) async fn serve(shared: Arc<Shared>) {
     while let Some(FreeSlot { shares, count, left_out, freed }) = shared.free_slot().await {
         let count = count.min(shared.source.claims_at_once());
-        let claim = Claim { queues: shares, count, lease: shared.lease, wait: CLAIM_WAIT };
+        let claim = Claim { queues: shares, count, lease: shared.lease, wait: CLAIM_WAIT, for_guest: false };
         let claimed = tokio::select! {
             claimed = shared.claim(&claim) => claimed,
             // The queue that was left out may have a job.

@@ -284,6 +284,7 @@ impl Course {
             count: 0,
             lease: Duration::from_mins(1),
             wait: WAIT,
+            for_guest: false,
         };
         let mut latencies_us = Vec::with_capacity(self.arguments.jobs);
         let mut running = JoinSet::new();

@@ -384,7 +384,8 @@ impl Broker for RedisBroker {
         let found = match &self.link.settings.access.url().target {
             Target::Server(_) => String::new(),
             Target::Sentinels { addresses, name } => {
-                format!(", {name} of {} Sentinels", addresses.len())
+                let agree = sentinel::agreeing(&self.link.settings.access, addresses, name, &session.address);
+                format!(", named {name} by {} of {} Sentinels", agree.await, addresses.len())
             }
         };
         Some(format!("{} at {}{found}", info.described(), session.address))

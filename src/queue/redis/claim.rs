@@ -103,6 +103,7 @@ async fn take_now(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Tak
     link.orphans.lock().push(token);
     let call = link.call(&scripts::CLAIM, now, |command| {
         command.arg(claim.count.min(COUNT_MAX)).arg(length).arg(token);
+        command.arg(if claim.for_guest { "" } else { &link.node });
         for share in &claim.queues {
             command.arg(share.queue.as_str()).arg(share.weight.get());
         }

@@ -6,20 +6,14 @@ use std::sync::atomic::Ordering;
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, PushInfo, PushKind, RedisError, Role};
-use tokio::task::spawn_blocking;
 
 use super::access::{Address, Target, limits};
 use super::checks::{Info, warnings};
 use super::event::Event;
 use super::link::{Link, ROOT, Session, Trouble, evaluate};
-use super::reply::List;
-use super::standing::Standing;
 use super::{scripts, sentinel};
 use crate::queue::Error;
-use crate::telemetry::chain;
 
-/// The version of the layout of the keys.
-const LAYOUT: u32 = 1;
 /// Keys looked at together when those of lost queues are removed.
 const SWEEP: usize = 1_000;
 
@@ -112,7 +106,8 @@ impl Link {
         let standing = self.attach(&connection, number).await?;
         let session = Session { number, address, connection, standing };
         if !self.attached.load(Ordering::Acquire) {
-            self.run(&session, &scripts::TAKE_OVER, None, |_| {}).await?;
+            let shares = u8::from(self.settings.shared.is_some());
+            self.run(&session, &scripts::TAKE_OVER, None, |command| _ = command.arg(shares)).await?;
             self.attached.store(true, Ordering::Release);
             sweep(&session);
         }
@@ -157,74 +152,6 @@ impl Link {
             Ok(())
         }
     }
-
-    /// Makes sure that the queue is ours and is the one that was known; a lost one begins anew.
-    async fn attach(
-        &self,
-        connection: &MultiplexedConnection,
-        number: u64,
-    ) -> Result<Arc<Standing>, Refusal> {
-        let known = self.standing.lock().clone();
-        let (generation, changes) =
-            known.as_ref().map_or(("", 0), |known| (known.generation.as_str(), known.changes()));
-        let is_first = !self.attached.load(Ordering::Acquire);
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(scripts::ATTACH.get_hash()).arg(1).arg(ROOT);
-        command.arg(&self.node).arg(number).arg(self.settings.identity.to_string());
-        command.arg(generation).arg(changes).arg(hex::encode(self.entropy.bytes::<16>()));
-        command.arg(u8::from(is_first)).arg(LAYOUT);
-        let answer = evaluate(connection, &scripts::ATTACH, &command).await?;
-        let mut answer = List::of(&answer)?;
-        let outcome = answer.text()?;
-        let reason = match outcome {
-            "foreign" => {
-                return Err(Refusal::Unusable(format!(
-                    "the queue in database {} belongs to the data directory with the identity {}, and this one has {}; give \
-                     another database, or remove its keys {ROOT}* if that data directory is gone",
-                    self.settings.access.url().database,
-                    answer.text()?,
-                    self.settings.identity,
-                )));
-            }
-            "layout" => {
-                let text = answer.text()?;
-                return Err(Refusal::Unusable(format!(
-                    "the queue was written by another version (layout {text}, this one has {LAYOUT})"
-                )));
-            }
-            "taken" => return Err(Refusal::Taken),
-            "gone" => Some("its keys are missing"),
-            "back" => Some("it went back to an older state"),
-            "another" => Some("it is not the one that was known"),
-            _ => None,
-        };
-        let (generation, changes) = (answer.text()?.to_owned(), answer.number()?);
-        if let Some(same) = known.filter(|known| known.generation == generation) {
-            same.see(changes);
-            return Ok(same);
-        }
-        let standing = Arc::new(Standing::new(generation, changes));
-        self.remember(&standing).await.map_err(Refusal::Absent)?;
-        *self.standing.lock() = Some(Arc::clone(&standing));
-        if let Some(reason) = reason {
-            tracing::warn!(
-                "the queue in Redis is lost: {reason}; it begins anew, and its jobs are asked for again"
-            );
-        }
-        if reason.is_some() || outcome == "made" && self.settings.expected {
-            self.renewals.send_modify(|renewals| *renewals += 1);
-        }
-        Ok(standing)
-    }
-
-    /// Writes down what was seen of the queue.
-    pub(super) async fn remember(&self, standing: &Arc<Standing>) -> Result<u64, String> {
-        let Some(directory) = self.settings.directory.clone() else { return Ok(standing.changes()) };
-        let theirs = Arc::clone(standing);
-        let written = spawn_blocking(move || theirs.write(&directory)).await;
-        let written = written.map_err(|error| error.to_string())?;
-        written.map_err(|error| format!("cannot write down the state of the queue: {}", chain(&error)))
-    }
 }
 
 /// Asks a server whether it is a master.
@@ -255,9 +182,11 @@ pub(super) fn sweep(session: &Session) {
             };
             let old: Vec<_> = keys.iter().filter(is_old).collect();
             if !old.is_empty() {
-                let removed: Result<u64, _> =
-                    redis::cmd("UNLINK").arg(old).query_async(&mut connection).await;
-                if removed.is_err() {
+                // Another node may have begun a new generation meanwhile, which is not old.
+                let mut command = redis::cmd("EVALSHA");
+                command.arg(scripts::SWEEP.get_hash()).arg(1).arg(ROOT).arg(&generation).arg(old);
+                let removed = evaluate(&connection, &scripts::SWEEP, &command).await;
+                if !matches!(removed, Ok(redis::Value::Int(0..))) {
                     return;
                 }
             }

@@ -11,6 +11,7 @@ use super::checks::Info;
 use super::connect::{Refusal, is_master, sweep};
 use super::event::Event;
 use super::link::{Link, Session, State};
+use super::scripts;
 use super::settings::START;
 use crate::queue::Error;
 use crate::runtime::clock::Stopwatch;
@@ -114,6 +115,10 @@ async fn watch(link: &Link, session: &Arc<Session>, events: &mut mpsc::Unbounded
             () = sleep_until(next) => {
                 next = Instant::now() + PROBE;
                 probes += 1;
+                if link.settings.shared.is_some() {
+                    // Its failure shows in the probe.
+                    let _ = link.run(session, &scripts::SEEN, None, |_| {}).await;
+                }
                 if session.standing.changes() != written {
                     match link.remember(&session.standing).await {
                         Ok(changes) => written = changes,

@@ -105,9 +105,10 @@ impl Link {
         standing: Option<Standing>,
     ) -> Self {
         let state = watch::Sender::new(State::Down("it is not connected yet".into()));
+        let node = settings.shared.as_ref().map(|shared| shared.node.clone());
         Self {
             settings,
-            node: hex::encode(entropy.bytes::<8>()),
+            node: node.unwrap_or_else(|| hex::encode(entropy.bytes::<8>())),
             entropy,
             state,
             events,

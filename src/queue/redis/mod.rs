@@ -6,10 +6,13 @@
 //! is noticed by the next call. It gets a new generation, whose keys are others, and no job; then
 //! [`renewals`](crate::queue::Broker::renewals) grows.
 //!
-//! Leases are from one process: another one that opens the queue takes over every job that is held.
+//! Where one process alone uses the queue, it takes over every job that is held when it opens it. Several nodes agree on the
+//! generation in the [database](crate::metadata::Commons); one that opens the queue takes over what ended processes held for
+//! themselves. Jobs of workers on other machines wait for the end of their leases.
 
 mod access;
 mod acks;
+mod attach;
 mod broker;
 mod checks;
 mod claim;
@@ -29,4 +32,4 @@ mod tests;
 
 pub use access::{Access, QueueUrl, TlsFiles};
 pub use broker::RedisBroker;
-pub use settings::Settings;
+pub use settings::{Settings, Shared};

@@ -18,6 +18,8 @@ macro_rules! scripts {
 
 scripts! {
     ATTACH = "attach";
+    SWEEP = "sweep";
+    SEEN = "head" "seen";
     TAKE_OVER = "head" "book" "lanes" "fate" "take_over";
     ORPHANS = "head" "book" "lanes" "fate" "orphans";
     BOUND = "head" "book" "bound";

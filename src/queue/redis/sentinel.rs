@@ -12,6 +12,8 @@ use super::event::Event;
 
 /// Time for a Sentinel to answer.
 const ANSWER: Duration = Duration::from_secs(1);
+/// Time for a Sentinel to be counted when the queue is described.
+const DETAIL: Duration = Duration::from_millis(500);
 /// Time until a Sentinel that does not answer is called again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -37,6 +39,13 @@ pub(super) async fn master(access: &Access, addresses: &[Address], name: &str) -
         faults.push(format!("{votes} of {all} name {master}"));
     }
     Err(format!("no majority of the Sentinels names a master: {}", faults.join("; ")))
+}
+
+/// The number of Sentinels that name this master.
+pub(super) async fn agreeing(access: &Access, addresses: &[Address], name: &str, master: &Address) -> usize {
+    let answers = addresses.iter().map(|address| timeout(DETAIL, ask(access, address, name)));
+    let answers = futures::future::join_all(answers).await;
+    answers.into_iter().filter(|answer| matches!(answer, Ok(Ok(Some(named))) if named == master)).count()
 }
 
 async fn ask(access: &Access, address: &Address, name: &str) -> Result<Option<Address>, RedisError> {

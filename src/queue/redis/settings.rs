@@ -1,9 +1,12 @@
 //! The settings of a queue in Redis.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Access;
+use crate::metadata::Commons;
 use crate::queue::Backoff;
 use crate::system::identity::Identity;
 
@@ -27,8 +30,27 @@ pub struct Settings {
     pub backoff: Backoff,
     /// The length of a lease from before a restart once a heartbeat renews it.
     pub lease_taken_up: Duration,
+    /// The nodes that use the queue together; none if this process alone uses it.
+    pub shared: Option<Shared>,
     /// The time of calls is that of their callers, not of the server.
     pub(super) time_of_callers: bool,
+}
+
+/// The nodes that use the queue together.
+#[derive(Clone)]
+pub struct Shared {
+    /// The name of this node.
+    pub node: String,
+    /// The process that used the data directory before, which has ended.
+    pub ended: Option<String>,
+    /// Has the word that decides which generation is the right one.
+    pub commons: Arc<dyn Commons>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shared({})", self.node)
+    }
 }
 
 impl Settings {
@@ -41,6 +63,7 @@ impl Settings {
             expected: false,
             backoff: Backoff::default(),
             lease_taken_up: Duration::from_mins(1),
+            shared: None,
             time_of_callers: false,
         }
     }

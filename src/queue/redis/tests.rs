@@ -1,5 +1,6 @@
 //! The stories on a real Redis, and what only Redis can show.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,7 +8,9 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::server::{Sentinels, Server, installed};
-use super::{Access, QueueUrl, RedisBroker, Settings, TlsFiles};
+use super::{Access, QueueUrl, RedisBroker, Settings, Shared, TlsFiles};
+use crate::metadata;
+use crate::metadata::commons::{Commons, HeardNode, ListedNode, Node};
 use crate::queue::conformance::{Fixture, at, claim, job, stories, wish};
 use crate::queue::{Acked, Broker, Claim, Error, NewJob};
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
@@ -324,4 +327,98 @@ async fn users_and_passwords_are_checked_and_not_told() {
     assert_eq!(claim(&queue, 9, now()).await.len(), 2);
     queue.erase_traces().await.unwrap();
     queue.close().await.unwrap();
+}
+
+/// The words of nodes that share a queue, in memory.
+#[derive(Default)]
+struct Words(parking_lot::Mutex<std::collections::HashMap<String, String>>);
+
+#[async_trait]
+impl Commons for Words {
+    async fn beat(&self, _: &Node, _: &[HeardNode]) -> Result<Vec<ListedNode>, metadata::Error> {
+        Ok(Vec::new())
+    }
+
+    async fn forget(&self, _: &str) -> Result<bool, metadata::Error> {
+        Ok(false)
+    }
+
+    async fn drain(&self, _: &str) -> Result<bool, metadata::Error> {
+        Ok(false)
+    }
+
+    async fn word(&self, name: &str) -> Result<Option<String>, metadata::Error> {
+        Ok(self.0.lock().get(name).cloned())
+    }
+
+    async fn swap(&self, name: &str, before: Option<&str>, after: &str) -> Result<bool, metadata::Error> {
+        let mut words = self.0.lock();
+        if words.get(name).map(String::as_str) != before {
+            return Ok(false);
+        }
+        words.insert(name.to_owned(), after.to_owned());
+        Ok(true)
+    }
+}
+
+/// Opens the queue as one of several nodes.
+async fn join(url: &str, words: &Arc<Words>, node: &str, ended: Option<&str>) -> RedisBroker {
+    let directory = TempDir::new().unwrap();
+    let commons: Arc<dyn Commons> = words.clone();
+    let shared = Shared { node: node.to_owned(), ended: ended.map(str::to_owned), commons };
+    let settings = Settings { shared: Some(shared), ..settings(url, &directory) };
+    RedisBroker::open(settings, Entropy::system()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_node_takes_over_what_an_ended_process_kept_for_itself_alone() {
+    if !installed() {
+        return;
+    }
+    let (server, words) = (Server::start(&[]).await, Arc::default());
+    let url = server.url();
+    let first = join(&url, &words, "first", None).await;
+    let second = join(&url, &words, "second", None).await;
+    assert_eq!(first.enqueue(&jobs(4), now()).await.unwrap(), 4);
+    let own = claim(&first, 1, now()).await.pop().unwrap();
+    let guest = Claim { for_guest: true, ..wish(&[("q", 1)], 1) };
+    let guest = first.claim(&guest, now()).await.unwrap().pop().unwrap();
+    let other = claim(&second, 1, now()).await.pop().unwrap();
+    drop(first);
+    let again = join(&url, &words, "first again", Some("first")).await;
+    let mut found: Vec<_> = claim(&again, 9, now()).await.into_iter().map(|lease| lease.id.job).collect();
+    found.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    assert_eq!(found, [own.id.job.clone(), "3".into()]);
+    assert_eq!(second.ack_all(&[guest.id, other.id], now()).await.unwrap(), [Acked::Done, Acked::Done]);
+    assert_eq!(second.ack_all(&[own.id], now()).await.unwrap(), [Acked::Lost]);
+    assert_eq!(second.renewals() + again.renewals(), 0);
+}
+
+#[tokio::test]
+async fn nodes_that_find_a_queue_lost_begin_one_new_queue() {
+    if !installed() {
+        return;
+    }
+    let (server, words) = (Server::start(&[]).await, Arc::default());
+    let url = server.url();
+    let mut nodes = Vec::new();
+    for number in 0..4 {
+        nodes.push(join(&url, &words, &number.to_string(), None).await);
+    }
+    nodes[0].enqueue(&jobs(3), now()).await.unwrap();
+    server.ask(&["FLUSHALL"]).await;
+    let found = futures::future::join_all(nodes.iter().map(|node| persistent(|| node.stats(now())))).await;
+    assert_eq!(found.len(), 4);
+    let renewals: u64 = nodes.iter().map(RedisBroker::renewals).sum();
+    assert!(renewals >= 1, "the jobs are asked for again");
+    let more = jobs(5).split_off(3);
+    persistent(|| nodes[1].enqueue(&more, now())).await;
+    // All of them use the same queue.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for node in &nodes {
+        assert_eq!(
+            persistent(|| node.stats(now())).await.queues.values().map(|queue| queue.depth).sum::<u64>(),
+            2
+        );
+    }
 }

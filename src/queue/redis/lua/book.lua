@@ -20,8 +20,10 @@ local DELAYED, LEASED, GROUPS, DEAD, LAPSED, CANCELLED =
 -- i: what it is.
 local QUEUE, GROUP, PRIORITY, SEQUENCE, ENQUEUED, MOST = 1, 2, 3, 4, 5, 6
 -- m: r ready, d delayed, h held or x dead; attempts begun; since when it is ready; end of the delay, or of the lease by the
--- clock of the leases; token, length and begin of the lease; progress; lapses; the longest that its delay may last.
+-- clock of the leases; token, length and begin of the lease; progress; lapses; the longest that its delay may last; the process
+-- that holds it, empty if that is a worker on another machine.
 local STATE, ATTEMPTS, READY, UNTIL, TOKEN, LENGTH, SINCE, DONE, TOTAL, LAPSED_TIMES, LONGEST = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+local OWNER = 12
 local pack, unpacked = cmsgpack.pack, cmsgpack.unpack
 
 local function job_key(name) return P..'j:'..name end

@@ -1,9 +1,10 @@
--- ARGV: 6 most jobs, 7 length of the leases, 8 token of this claim, from 9 two for each queue: name, weight.
-local most, length, token = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+-- ARGV: 6 most jobs, 7 length of the leases, 8 token of this claim, 9 the process that holds the jobs, from 10 two for each
+-- queue: name, weight.
+local most, length, token, owner = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local STRIDE, AGING, BYTES, AHEAD = 1048576, 10000000, 16777216, 64
 advance()
 local shares = {}
-for at = 9, #ARGV, 2 do
+for at = 10, #ARGV, 2 do
   local queue = ARGV[at]
   local state = call('HMGET', queue_key(queue), 'r', 'paid')
   local ready = tonumber(state[1] or 0) + ((counts[queue] or {}).r or 0)
@@ -156,7 +157,7 @@ local function hand_out(share)
     if job[ATTEMPTS] < what[MOST] then
       local attempt = job[ATTEMPTS] + 1
       job[STATE], job[ATTEMPTS], job[TOKEN], job[SINCE] = 'h', attempt, token, now
-      job[LENGTH], job[UNTIL], job[DONE], job[TOTAL] = length, until_clock, 0, 0
+      job[LENGTH], job[UNTIL], job[DONE], job[TOTAL], job[OWNER] = length, until_clock, 0, 0, owner
       save(key, job)
       batch('ZADD', LEASED, until_clock, name)
       count(share.queue, 'r', -1)

@@ -1,5 +1,14 @@
--- Every job that an earlier process had handed out waits again, and lapses are forgotten.
-for _, name in ipairs(call('SMEMBERS', LAPSED)) do
+-- Every job that an earlier process had handed out waits again, and lapses are forgotten. ARGV: 6 whether other nodes use the
+-- queue. Then only what ended processes have kept for themselves waits again: a worker on another machine goes on.
+local shares, kept = ARGV[6] == '1', {}
+if shares then
+  for _, field in ipairs(call('HKEYS', META)) do
+    local node = string.match(field, '^node:(.*)$')
+    if node then kept[node] = true end
+  end
+end
+local function spares(job) return shares and (not job[OWNER] or job[OWNER] == '' or kept[job[OWNER]]) end
+for _, name in ipairs(shares and {} or call('SMEMBERS', LAPSED)) do
   local key, _, job = find(name)
   if job then
     job[LAPSED_TIMES] = 0
@@ -7,14 +16,18 @@ for _, name in ipairs(call('SMEMBERS', LAPSED)) do
   end
 end
 local held = {}
-for at, name in ipairs(call('ZRANGE', LEASED, 0, -1)) do
+for _, name in ipairs(call('ZRANGE', LEASED, 0, -1)) do
   local key, what, job = find(name)
-  held[at] = {name = name, key = key, what = what, job = job}
+  if not spares(job) then held[#held + 1] = {name = name, key = key, what = what, job = job} end
 end
 -- Each goes to the front: the oldest last.
 table.sort(held, function(a, b) return a.what[SEQUENCE] > b.what[SEQUENCE] end)
 for _, lease in ipairs(held) do
   put_first(lease.name, lease.key, lease.what, lease.job, lease.what[ENQUEUED])
 end
-call('DEL', LEASED, LAPSED, CANCELLED)
+if shares then
+  for _, lease in ipairs(held) do call('ZREM', LEASED, lease.name) end
+else
+  call('DEL', LEASED, LAPSED, CANCELLED)
+end
 return finish(#held)

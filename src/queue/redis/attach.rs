@@ -1,0 +1,262 @@
+//! Takes up the queue that a master has, or begins a new one.
+//!
+//! One process alone decides by what it has seen whether the queue was lost. Among several nodes the word `queue` in the database
+//! decides: `generation changes`. A node that finds the queue lost puts a new generation there, and only the one whose word
+//! stands makes it in Redis.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use redis::aio::MultiplexedConnection;
+use tokio::task::spawn_blocking;
+
+use super::connect::Refusal;
+use super::link::{Link, ROOT, evaluate};
+use super::reply::List;
+use super::scripts;
+use super::settings::Shared;
+use super::standing::Standing;
+use crate::metadata::commons::SILENCE_MAX;
+use crate::telemetry::chain;
+
+/// The version of the layout of the keys.
+const LAYOUT: u32 = 1;
+/// The word with the generation of the queue.
+const WORD: &str = "queue";
+/// The generation of a server that has no queue.
+const NOTHING: &str = "-";
+/// Attempts to agree with other nodes on a generation.
+const TRIES: usize = 10;
+
+/// A generation that is looked for, and what may be made in its place.
+struct Wish<'a> {
+    generation: &'a str,
+    changes: u64,
+    /// The name of a new generation.
+    new: &'a str,
+    /// Among several nodes, the generation that may be replaced: `-` for none that is there, empty for no replacement.
+    replaces: &'a str,
+}
+
+/// The answer of a server.
+enum Answer {
+    /// The queue is there.
+    There {
+        /// It was kept or made; otherwise the reason why it was lost.
+        lost: Option<&'static str>,
+        was_made: bool,
+        generation: String,
+        changes: u64,
+    },
+    /// It is lost, and was not replaced.
+    Lost { reason: &'static str, found: String },
+}
+
+/// Puts the loss of a queue into words.
+fn loss(outcome: &str) -> Option<&'static str> {
+    match outcome {
+        "gone" => Some("its keys are missing"),
+        "back" => Some("it went back to an older state"),
+        "another" => Some("it is not the one that was known"),
+        _ => None,
+    }
+}
+
+impl Link {
+    /// Makes sure that the queue is ours and is the one that was known; a lost one begins anew.
+    pub(super) async fn attach(
+        &self,
+        connection: &MultiplexedConnection,
+        number: u64,
+    ) -> Result<Arc<Standing>, Refusal> {
+        match &self.settings.shared {
+            Some(shared) => self.attach_together(connection, number, shared).await,
+            None => self.attach_alone(connection, number).await,
+        }
+    }
+
+    async fn attach_alone(
+        &self,
+        connection: &MultiplexedConnection,
+        number: u64,
+    ) -> Result<Arc<Standing>, Refusal> {
+        let known = self.standing.lock().clone();
+        let (generation, changes) =
+            known.as_ref().map_or(("", 0), |known| (known.generation.as_str(), known.changes()));
+        let new = self.new_generation();
+        let wish = Wish { generation, changes, new: &new, replaces: "" };
+        match self.ask(connection, number, &wish).await? {
+            Answer::There { lost, was_made, generation, changes } => {
+                self.settle(known, lost, was_made, generation, changes).await
+            }
+            Answer::Lost { reason, .. } => Err(Refusal::Absent(reason.to_owned())),
+        }
+    }
+
+    async fn attach_together(
+        &self,
+        connection: &MultiplexedConnection,
+        number: u64,
+        shared: &Shared,
+    ) -> Result<Arc<Standing>, Refusal> {
+        for _ in 0..TRIES {
+            let known = self.standing.lock().clone();
+            let word = word(shared).await?;
+            let Some((generation, noted)) = word.as_deref().map(parse) else {
+                // The queue was never made.
+                let new = self.new_generation();
+                let wish = Wish { generation: &new, changes: 0, new: &new, replaces: NOTHING };
+                if swap(shared, None, &spelled(&new, 0)).await?
+                    && let Answer::There { generation, changes, .. } =
+                        self.ask(connection, number, &wish).await?
+                {
+                    return self.settle(None, None, true, generation, changes).await;
+                }
+                continue;
+            };
+            // What this process has seen of another generation does not count.
+            let known = known.filter(|known| known.generation == generation);
+            let changes = known.as_ref().map_or(noted, |known| known.changes().max(noted));
+            let wish = Wish { generation, changes, new: generation, replaces: "" };
+            let (reason, found) = match self.ask(connection, number, &wish).await? {
+                Answer::There { generation, changes, .. } => {
+                    return self.settle(known, None, false, generation, changes).await;
+                }
+                Answer::Lost { reason, found } => (reason, found),
+            };
+            let new = self.new_generation();
+            if !swap(shared, word.as_deref(), &spelled(&new, 0)).await? {
+                continue;
+            }
+            let wish = Wish { generation: &new, changes: 0, new: &new, replaces: &found };
+            if let Answer::There { generation, changes, .. } = self.ask(connection, number, &wish).await? {
+                return self.settle(None, Some(reason), true, generation, changes).await;
+            }
+        }
+        Err(Refusal::Absent("the nodes do not agree on a generation of the queue".to_owned()))
+    }
+
+    fn new_generation(&self) -> String {
+        hex::encode(self.entropy.bytes::<16>())
+    }
+
+    async fn ask(
+        &self,
+        connection: &MultiplexedConnection,
+        number: u64,
+        wish: &Wish<'_>,
+    ) -> Result<Answer, Refusal> {
+        let is_first = !self.attached.load(Ordering::Acquire);
+        let shared = self.settings.shared.as_ref();
+        let ended = shared.and_then(|shared| shared.ended.as_deref()).unwrap_or_default();
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(scripts::ATTACH.get_hash()).arg(1).arg(ROOT);
+        command.arg(&self.node).arg(number).arg(self.settings.identity.to_string());
+        command.arg(wish.generation).arg(wish.changes).arg(wish.new);
+        command.arg(u8::from(is_first)).arg(LAYOUT);
+        command.arg(u8::from(shared.is_some())).arg(ended);
+        command.arg(SILENCE_MAX.as_micros() as u64).arg(wish.replaces);
+        let answer = evaluate(connection, &scripts::ATTACH, &command).await?;
+        let mut answer = List::of(&answer)?;
+        let outcome = answer.text()?;
+        match outcome {
+            "foreign" => {
+                return Err(Refusal::Unusable(format!(
+                    "the queue in database {} belongs to the data directory with the identity {}, and this one has {}; give \
+                     another database, or remove its keys {ROOT}* if that data directory is gone",
+                    self.settings.access.url().database,
+                    answer.text()?,
+                    self.settings.identity,
+                )));
+            }
+            "layout" => {
+                let text = answer.text()?;
+                return Err(Refusal::Unusable(format!(
+                    "the queue was written by another version (layout {text}, this one has {LAYOUT})"
+                )));
+            }
+            "taken" => return Err(Refusal::Taken),
+            "lost" => {
+                let reason = loss(answer.text()?).unwrap_or("it was never made");
+                return Ok(Answer::Lost { reason, found: answer.text()?.to_owned() });
+            }
+            _ => {}
+        }
+        let (generation, changes) = (answer.text()?.to_owned(), answer.number()?);
+        Ok(Answer::There { lost: loss(outcome), was_made: outcome == "made", generation, changes })
+    }
+
+    /// Notes what was found. After a loss the jobs are asked for again.
+    async fn settle(
+        &self,
+        known: Option<Arc<Standing>>,
+        lost: Option<&'static str>,
+        was_made: bool,
+        generation: String,
+        changes: u64,
+    ) -> Result<Arc<Standing>, Refusal> {
+        if let Some(same) = known.filter(|known| known.generation == generation) {
+            same.see(changes);
+            return Ok(same);
+        }
+        let standing = Arc::new(Standing::new(generation, changes));
+        self.remember(&standing).await.map_err(Refusal::Absent)?;
+        *self.standing.lock() = Some(Arc::clone(&standing));
+        if let Some(reason) = lost {
+            tracing::warn!(
+                "the queue in Redis is lost: {reason}; it begins anew, and its jobs are asked for again"
+            );
+        }
+        if lost.is_some() || was_made && self.settings.expected {
+            self.renewals.send_modify(|renewals| *renewals += 1);
+        }
+        Ok(standing)
+    }
+
+    /// Writes down what was seen of the queue.
+    pub(super) async fn remember(&self, standing: &Arc<Standing>) -> Result<u64, String> {
+        let changes = standing.changes();
+        if let Some(shared) = &self.settings.shared {
+            let word = shared.commons.word(WORD).await.map_err(|error| unwritten(&error))?;
+            let Some((generation, noted)) = word.as_deref().map(parse) else { return Ok(changes) };
+            if generation == standing.generation && noted < changes {
+                let after = spelled(generation, changes);
+                // Another node may be writing what it has seen, which is as good.
+                let swapped = shared.commons.swap(WORD, word.as_deref(), &after).await;
+                swapped.map_err(|error| unwritten(&error))?;
+            }
+            return Ok(changes);
+        }
+        let Some(directory) = self.settings.directory.clone() else { return Ok(changes) };
+        let theirs = Arc::clone(standing);
+        let written = spawn_blocking(move || theirs.write(&directory)).await;
+        let written = written.map_err(|error| error.to_string())?;
+        written.map_err(|error| unwritten(&error))
+    }
+}
+
+fn unwritten(error: &(dyn std::error::Error + 'static)) -> String {
+    format!("cannot write down the state of the queue: {}", chain(error))
+}
+
+async fn word(shared: &Shared) -> Result<Option<String>, Refusal> {
+    let word = shared.commons.word(WORD).await;
+    word.map_err(|error| {
+        Refusal::Absent(format!("the standing of the queue cannot be read: {}", chain(&error)))
+    })
+}
+
+async fn swap(shared: &Shared, before: Option<&str>, after: &str) -> Result<bool, Refusal> {
+    let swapped = shared.commons.swap(WORD, before, after).await;
+    swapped.map_err(|error| Refusal::Absent(unwritten(&error)))
+}
+
+/// Reads a generation and the number of its changes.
+fn parse(word: &str) -> (&str, u64) {
+    let (generation, changes) = word.split_once(' ').unwrap_or((word, "0"));
+    (generation, changes.parse().unwrap_or(0))
+}
+
+fn spelled(generation: &str, changes: u64) -> String {
+    format!("{generation} {changes}")
+}

@@ -33,12 +33,13 @@ pub(super) const fn name(settings: &Settings) -> &'static str {
 }
 
 /// Opens the metadata, and makes sure that it is that of this data directory. `known` is the count of its commits as another
-/// store knows it, and is raised after each.
+/// store knows it, and is raised after each. `node` is the name of this node, if several share the metadata.
 pub(super) async fn open(
     settings: &Settings,
     data_dir: &DataDir,
     register: &Register,
     known: Arc<AtomicU64>,
+    node: Option<String>,
 ) -> Result<Arc<dyn Store>, Error> {
     let path = data_dir.path().join(identity::METADATA);
     let companion = owner::companion(settings, data_dir);
@@ -73,7 +74,7 @@ pub(super) async fn open(
         }
         Some(way) => {
             let migrates = settings.migrate == Migrate::Auto;
-            let store = Postgres::open(&way, &owner, &path, migrates).await.map_err(fail)?;
+            let store = Postgres::open_as(&way, &owner, &path, migrates, node).await.map_err(fail)?;
             let standing = store.standing();
             (Arc::new(store), standing)
         }
@@ -114,13 +115,13 @@ pub async fn migrate(settings: &Settings) -> Result<Versions, Error> {
     let before = versions(settings).await?;
     let register = identity::open(&data_dir, &Entropy::system())?;
     let settings = Settings { migrate: Migrate::Auto, ..settings.clone() };
-    let store = open(&settings, &data_dir, &register, Arc::default()).await?;
+    let store = open(&settings, &data_dir, &register, Arc::default(), None).await?;
     store.close().await.map_err(|cause| Error::Metadata { place, cause })?;
     Ok(before)
 }
 
 /// The way to PostgreSQL; none if the metadata is in the data directory.
-fn way(settings: &Settings) -> Result<Option<postgres::Settings>, Error> {
+pub(super) fn way(settings: &Settings) -> Result<Option<postgres::Settings>, Error> {
     let Location::Postgres(address) = &settings.database else { return Ok(None) };
     let password = match (&settings.database_password_file, &settings.database_password) {
         (Some(path), _) => Some(secret::read(path).map_err(Error::DatabasePassword)?),

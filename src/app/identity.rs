@@ -87,7 +87,7 @@ pub(super) fn note(
     register.note(made).map_err(|cause| unusable(data_dir.path(), cause))
 }
 
-fn unusable(path: &Path, cause: io::Error) -> Error {
+pub(super) fn unusable(path: &Path, cause: io::Error) -> Error {
     data_dir::Error::Unusable { path: path.join("identity"), cause }.into()
 }
 

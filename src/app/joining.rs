@@ -6,12 +6,13 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use super::listeners::Listeners;
+use super::sharing::Sharing;
 use super::{Error, settings};
 use crate::config::Settings;
 use crate::external::UploadBucket;
 use crate::http::Dependencies;
 use crate::http::admin::{Access, AdminState, CurrentSnapshot};
-use crate::http::workers::{self, JoinTokens, NodeReport, Parts, Roster};
+use crate::http::workers::{self, JoinTokens, NodeReport, Nodes, Parts, Roster};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::system::audit::Audit;
@@ -21,7 +22,7 @@ use crate::worker::Worker;
 /// The state that the worker listener and the administration share.
 pub(super) struct Joining {
     tokens: JoinTokens,
-    roster: Roster,
+    nodes: Nodes,
     pin: Option<[u8; 32]>,
 }
 
@@ -35,29 +36,41 @@ pub(super) struct Operator {
 
 impl Joining {
     /// Reads the join tokens. No worker has joined yet.
-    pub(super) fn open(
+    pub(super) async fn open(
         settings: &Settings,
         data_dir: &DataDir,
         listeners: &Listeners,
         entropy: &Entropy,
+        sharing: &Sharing,
     ) -> Result<Self, Error> {
+        let node = sharing.own.clone();
         let own = NodeReport {
-            node: hex::encode(entropy.bytes::<16>()),
-            name: host_name(),
-            role: settings.role.name(),
+            node: node.node.clone(),
+            name: node.name.clone(),
+            role: node.role.clone(),
             state: "joined",
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            queues: settings::queues(settings).to_string(),
-            threads: settings::threads(settings),
+            version: node.version.clone(),
+            queues: node.queues.clone(),
+            threads: node.threads,
             jobs: 0,
             joined: Clock::system().now(),
             heard_ms: 0,
         };
-        let tokens = JoinTokens::open(data_dir.path(), settings.join_token_file.as_deref(), entropy)?;
-        if settings.worker_listen.address(settings.role).is_some() {
-            tokens.keep()?;
+        let mut tokens = JoinTokens::open(data_dir.path(), settings.join_token_file.as_deref(), entropy)?;
+        if let Some(commons) = sharing.together() {
+            tokens = tokens.share(commons).await?;
         }
-        Ok(Self { tokens, roster: Roster::new(own, Clock::system()), pin: listeners.pin(settings) })
+        if settings.worker_listen.address(settings.role).is_some() {
+            tokens.keep().await?;
+        }
+        let roster = Roster::new(own, Clock::system(), Duration::from_millis(settings.lease_ms));
+        let nodes = Nodes::new(roster, node, sharing.commons.clone());
+        Ok(Self { tokens, nodes, pin: listeners.pin(settings) })
+    }
+
+    /// The nodes, and the tokens with which workers join.
+    pub(super) fn known(&self) -> (Nodes, JoinTokens) {
+        (self.nodes.clone(), self.tokens.clone())
     }
 
     /// Returns the state of the administration.
@@ -77,7 +90,7 @@ impl Joining {
             dependencies: dependencies.clone(),
             dashboard: operator.dashboard,
             stop,
-            roster: self.roster.clone(),
+            nodes: self.nodes.clone(),
             join_tokens: self.tokens.clone(),
             pin: self.pin,
         }
@@ -100,15 +113,10 @@ impl Joining {
             uploads,
             guests: worker.guests(),
             tokens: self.tokens,
-            roster: self.roster,
+            nodes: self.nodes,
             settings: settings::shared(settings),
             lease: Duration::from_millis(settings.lease_ms),
             stop,
         })
     }
-}
-
-/// Returns the name of this machine.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

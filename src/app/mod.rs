@@ -19,6 +19,7 @@ pub mod restored;
 mod s3;
 mod server;
 mod settings;
+mod sharing;
 pub mod snapshot;
 mod stores;
 mod systemd;

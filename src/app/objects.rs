@@ -7,7 +7,7 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use zeroize::Zeroizing;
 
-use super::{Error, owner};
+use super::{Error, owner, settings};
 use crate::config::Settings;
 use crate::external::{CredentialIssuer, TokenService, TokenSettings, UploadBucket};
 use crate::http::{Bucket, ClientStore, Endpoint};
@@ -76,7 +76,11 @@ pub(super) fn open(
         Location::Bucket { kind: Kind::S3, bucket, prefix } => {
             behind_us(settings, (objects, owner), bucket, prefix)
         }
-        _ => Ok(Opened { objects, owner, uploads: None, external: None, own_endpoint: true }),
+        _ => {
+            // What is in the data directory of one node is not on the others.
+            let own_endpoint = !settings::is_shared(settings);
+            Ok(Opened { objects, owner, uploads: None, external: None, own_endpoint })
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use tokio::time::timeout;
 
-use super::Error;
+use super::{Error, settings};
 use crate::config::Settings;
 use crate::objects::{Claimant, Location, NotOurs, Owner};
 use crate::runtime::entropy::Entropy;
@@ -65,6 +65,7 @@ fn claimant(settings: &Settings, data_dir: &DataDir, register: &Register) -> Cla
         before: register.has(&name(settings)),
         take_over: settings.take_over_objects,
         lease,
+        shared: settings::is_shared(settings),
         directory,
         entropy: Entropy::system(),
     }

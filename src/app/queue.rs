@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::sharing::Sharing;
 use super::{Error, identity};
 use crate::config::Settings;
 use crate::metadata::postgres;
-use crate::queue::redis::{Access, QueueUrl, RedisBroker, Settings as RedisSettings, TlsFiles};
+use crate::queue::redis::{Access, QueueUrl, RedisBroker, Settings as RedisSettings, Shared, TlsFiles};
 use crate::queue::sled::{Settings as SledSettings, SledBroker};
 use crate::queue::{self, Broker};
 use crate::runtime::entropy::Entropy;
@@ -32,6 +33,7 @@ pub(super) async fn open(
     data_dir: PathBuf,
     register: &Register,
     entropy: Entropy,
+    sharing: &Sharing,
 ) -> Result<Arc<dyn Broker>, Error> {
     // Without metadata nothing has been enqueued.
     let expected = data_dir.join(identity::METADATA).exists() || register.has(postgres::NAME);
@@ -42,6 +44,11 @@ pub(super) async fn open(
     let access = access(&settings, url.clone())?;
     let mut wishes = RedisSettings::new(access, register.identity());
     (wishes.directory, wishes.expected) = (Some(data_dir), expected);
+    wishes.shared = sharing.together().map(|commons| Shared {
+        node: sharing.own.node.clone(),
+        ended: sharing.ended.clone(),
+        commons,
+    });
     let opened = RedisBroker::open(wishes, entropy).await;
     Ok(Arc::new(opened.map_err(|cause| Error::RemoteQueue { url: url.to_string(), cause })?))
 }

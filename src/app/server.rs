@@ -15,12 +15,13 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::addresses::Addresses;
-use super::joining::{Joining, Operator, host_name};
+use super::joining::{Joining, Operator};
 use super::listen::listen;
 use super::listeners::Listeners;
 use super::ops_listener::OpsListener;
 use super::resources::{self, Files, Memory};
 use super::s3::Own;
+use super::sharing::{Sharing, host_name};
 use super::snapshot::{self, Source};
 use super::stores::{Blobs, Stores};
 use super::{Error, objects, settings, stores, systemd, worker_node};
@@ -31,7 +32,7 @@ use crate::edge::tls::Tls;
 use crate::edge::{self, ListenerConfig};
 use crate::external::UploadBucket;
 use crate::http;
-use crate::http::admin::{Access, CurrentSnapshot, Made};
+use crate::http::admin::{Access, CurrentSnapshot};
 use crate::http::{Dependencies, Phase};
 use crate::metadata;
 use crate::model::ProjectId;
@@ -212,21 +213,29 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     listeners.keep()?;
 
     let entropy = Entropy::system();
-    let joining = Joining::open(settings, &data_dir, &listeners, &entropy)?;
-    let ops_listener = OpsListener::start(sockets.ops, listeners.ops);
+    let ops_listener = OpsListener::start(sockets.ops, listeners.ops.clone());
     metrics::node(settings.role.name(), &host_name());
     let pool = pool(settings)?;
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
     ops_listener.enter(Phase::Migrating);
+    let sharing = Sharing::enter(settings, &data_dir, &entropy).await?;
+    let joining = Joining::open(settings, &data_dir, &listeners, &entropy, &sharing).await?;
+    let admin = match sharing.together().filter(|_| settings.admin_token_file.is_none()) {
+        Some(commons) => admin.share(commons).await?,
+        None => admin,
+    };
     let Stores { metadata, broker, blobs } =
-        stores::open(settings, &data_dir, &entropy, &addresses, listeners.tls.is_some()).await?;
+        stores::open(settings, &data_dir, &entropy, &sharing, (&addresses, listeners.tls.is_some())).await?;
     let Blobs { objects, owner, spool, uploads, external, own } = blobs;
     let queue = Arc::clone(&broker);
     let (clock, rules) = (Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     coordinator.reconcile().await.map_err(Error::Reconcile)?;
     // Nothing can fail from here on, so the token will be shown.
-    let admin_token = admin.made.map(Made::keep).transpose()?;
+    let admin_token = match admin.made {
+        Some(made) => made.keep().await?,
+        None => None,
+    };
     let dependencies = Dependencies {
         coordinator: coordinator.clone(),
         broker: queue,
@@ -249,6 +258,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let (pumping, stop) = (coordinator.clone(), pump_stop.clone());
     pump.spawn(async move { pumping.pump(stop).await });
     pump.spawn(keep_ballast(ballast.clone(), pump_stop.clone()));
+    let (nodes, tokens) = joining.known();
+    pump.spawn(sharing.keep(nodes, tokens, coordinator.clone(), pump_stop.clone()));
     let s3_router = match own {
         Some(own) => {
             pump.spawn(sweep(&own, settings, pump_stop.clone()));

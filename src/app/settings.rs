@@ -118,3 +118,16 @@ pub(super) fn shared(settings: &Settings) -> BTreeMap<String, String> {
 pub(super) fn spool(settings: &Settings) -> SpoolLimits {
     SpoolLimits { bytes_max: settings.spool_bytes_max, disk_free_min: settings.disk_free_min }
 }
+
+/// Returns true if every engine of the settings can be used by several nodes.
+pub(super) fn is_shared(settings: &Settings) -> bool {
+    !settings.database.is_embedded() && embedded(settings).is_empty()
+}
+
+/// Names the engines beside the metadata that are in the data directory.
+pub(super) fn embedded(settings: &Settings) -> String {
+    let objects = !matches!(settings.objects, Location::Bucket { .. });
+    let parts = [(settings.queue.is_none(), "its queue"), (objects, "its objects")];
+    let parts: Vec<&str> = parts.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
+    parts.join(" and ")
+}

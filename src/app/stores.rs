@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::addresses::Addresses;
+use super::sharing::Sharing;
 use super::{Error, database, identity, objects, owner, queue, s3, settings};
 use crate::config::Settings;
 use crate::external::UploadBucket;
@@ -39,17 +40,19 @@ pub(super) async fn open(
     settings: &Settings,
     data_dir: &DataDir,
     entropy: &Entropy,
-    addresses: &Addresses,
-    secure: bool,
+    sharing: &Sharing,
+    (addresses, secure): (&Addresses, bool),
 ) -> Result<Stores, Error> {
     let mut register = identity::open(data_dir, entropy)?;
     queue::check(settings, data_dir.path(), &register)?;
     // This takes as long as the rest together.
-    let queue = queue::open(settings.clone(), data_dir.path().to_owned(), &register, entropy.clone());
+    let queue =
+        queue::open(settings.clone(), data_dir.path().to_owned(), &register, entropy.clone(), sharing);
     let others = async {
         // The metadata has a mark among the objects, or in the lease on them: those are claimed first.
         let claimed = objects::claim(settings, data_dir, &register).await?;
-        let metadata = database::open(settings, data_dir, &register, claimed.1.commits()).await?;
+        let metadata =
+            database::open(settings, data_dir, &register, claimed.1.commits(), sharing.name()).await?;
         let blobs =
             open_blobs(settings, data_dir, entropy, (&register, claimed), (addresses, secure)).await?;
         Ok::<_, Error>((metadata, blobs))

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::{Assignment, Coordinator, NewProject, Rules, Upkeep};
 use crate::external::ClientFiles;
-use crate::http::workers::{JoinTokens, NodeReport, Parts, Roster, routes};
+use crate::http::workers::{JoinTokens, NodeReport, Nodes as AllNodes, Parts, Roster, routes};
 use crate::linkage::similarity::Kernel;
+use crate::metadata::commons::Node;
 use crate::metadata::{Runs, Sqlite};
 use crate::model::{Contents, Dataset, Outcome, ProjectId, ResultType, Task, Upload};
 use crate::objects::{Key, Objects, keys};
@@ -37,7 +38,7 @@ struct Service {
 }
 
 impl Service {
-    fn start() -> Self {
+    async fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name);
         let (entropy, clock) = (Entropy::system(), Clock::system());
@@ -73,11 +74,20 @@ impl Service {
         };
         let worker = Worker::start(coordinator.clone(), objects.clone(), Pool::new(1).unwrap(), work);
         let tokens = JoinTokens::open(folder.path(), None, &entropy).unwrap();
-        let token = tokens.issue(Duration::ZERO, None).unwrap().reveal().to_string();
+        let token = tokens.issue(Duration::ZERO, None).await.unwrap().reveal().to_string();
+        let node = Node {
+            node: "0".repeat(32),
+            role: "api".to_owned(),
+            name: "here".to_owned(),
+            version: String::new(),
+            queues: String::new(),
+            threads: 0,
+            jobs: 0,
+        };
         let own = NodeReport {
             node: "0".repeat(32),
             name: "here".to_owned(),
-            role: "api",
+            role: "api".to_owned(),
             state: "joined",
             version: String::new(),
             queues: String::new(),
@@ -94,7 +104,7 @@ impl Service {
             uploads: None,
             guests: worker.guests(),
             tokens,
-            roster: Roster::new(own, clock),
+            nodes: AllNodes::new(Roster::new(own, clock, lease), node, None),
             settings: BTreeMap::new(),
             lease,
             stop: CancellationToken::new(),
@@ -157,7 +167,7 @@ async fn put(objects: &Objects, key: &Key, bytes: &[u8]) {
 
 fn claim(wait: Duration) -> Claim {
     let share = Share { queue: "ingest".into(), weight: NonZeroU32::MIN };
-    Claim { queues: vec![share], count: 1, lease: Duration::from_secs(30), wait }
+    Claim { queues: vec![share], count: 1, lease: Duration::from_secs(30), wait, for_guest: false }
 }
 
 async fn claimed(source: &impl JobSource) -> Assignment {
@@ -231,13 +241,13 @@ async fn conforms(service: &Service, source: &impl JobSource, objects: &Objects)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_coordinator_is_a_source_of_jobs() {
-    let service = Service::start();
+    let service = Service::start().await;
     conforms(&service, &service.coordinator.clone(), &service.objects.clone()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_is_the_worker_listener() {
-    let mut service = Service::start();
+    let mut service = Service::start().await;
     let (nodes, source, objects) = service.join().await;
     assert_eq!(nodes.join(Duration::from_secs(5)).await.unwrap().protocol, VERSION);
     conforms(&service, &source, &objects).await;
@@ -246,7 +256,7 @@ async fn so_is_the_worker_listener() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_objects_travel_in_parts() {
-    let mut service = Service::start();
+    let mut service = Service::start().await;
     let (_, source, objects) = service.join().await;
     let (project, upload) = service.upload().await;
     let held = claimed(&source).await;
@@ -265,7 +275,7 @@ async fn large_objects_travel_in_parts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_is_given_up_loses_no_job() {
-    let mut service = Service::start();
+    let mut service = Service::start().await;
     let (_, source, _) = service.join().await;
     for _ in 0..3 {
         let long = claim(Duration::from_secs(20));

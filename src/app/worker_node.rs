@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::joining::host_name;
 use super::listen::listen;
 use super::listeners::{Listeners, address};
 use super::ops_listener::OpsListener;
 use super::resources::{Files, Memory};
+use super::sharing::host_name;
 use super::{Error, objects, settings, systemd};
 use crate::config::Settings;
 use crate::external::UploadBucket;

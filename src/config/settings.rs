@@ -129,7 +129,7 @@ settings! {
     proxy_header: ProxyHeader = "x-forwarded-for", PROXY_HEADER;
     /// Path prefix that a proxy puts in front of every path, such as /pprl; a trusted proxy may send X-Forwarded-Prefix instead.
     base_path: BasePath = "", BASE_PATH;
-    /// Rate limit for one address (IPv6: a /64), per second and burst; uploads and results have their own.
+    /// Rate limit for one address (IPv6: a /64), per second and burst, on each node; uploads and results have their own.
     rate_limit: Rate = "200:50", RATE;
     /// Rate limit for uploads of one address.
     rate_limit_uploads: Rate = "200:50", RATE;

@@ -124,6 +124,8 @@ pub struct Claimant {
     /// For how long the store is claimed at a time, and where the data directory remembers that; none where no other can
     /// reach the store.
     pub lease: Option<(Duration, PathBuf)>,
+    /// True if other processes with the same identity use the store, too.
+    pub shared: bool,
     /// The directory that the store is, if it is one.
     pub directory: Option<PathBuf>,
     /// Chance for nonces.
@@ -200,7 +202,8 @@ impl Owner {
         let Found::Mark(mark) = found else { return Ok(()) };
         let is_ours = Identity::parse(&mark.identity) == Some(self.0.claimant.identity);
         let known = self.0.commits.load(Ordering::Acquire);
-        if !is_ours || mark.commits <= known {
+        // Another node that shares the store may have seen later commits.
+        if !is_ours || mark.commits <= known || self.0.claimant.shared && known > 0 {
             return Ok(());
         }
         if known > 0 {
@@ -209,6 +212,11 @@ impl Owner {
         }
         self.0.commits.fetch_max(mark.commits, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Returns the location of the objects, for people.
+    pub fn place(&self) -> &str {
+        &self.0.claimant.place
     }
 
     /// Returns true if the store was claimed.
@@ -259,7 +267,8 @@ impl Owner {
 
     /// Gives the claim up, so that a copy of the data directory need not wait.
     pub async fn release(&self) {
-        if self.0.claimant.lease.is_none() || self.confirm().await.is_err() {
+        let Claimant { lease, shared, .. } = &self.0.claimant;
+        if lease.is_none() || *shared || self.confirm().await.is_err() {
             return;
         }
         let mut mark = self.mark();
@@ -372,7 +381,7 @@ impl Claimant {
                 let taken = self.take_over.is_some_and(|owner| owner.to_string() == mark.identity);
                 if taken { Ok(()) } else { Err(self.foreign(mark)) }
             }
-            Found::Mark(mark) if self.lease.is_none() || forced || is_free(mark) => Ok(()),
+            Found::Mark(mark) if self.lease.is_none() || self.shared || forced || is_free(mark) => Ok(()),
             Found::Mark(mark) => Err(self.copied(mark)),
         }
     }
@@ -448,6 +457,7 @@ mod tests {
                 before,
                 take_over: take_over.map(named),
                 lease: Some((Duration::from_secs(30), self.path(memory))),
+                shared: false,
                 directory: None,
                 entropy: Entropy::system(),
             };

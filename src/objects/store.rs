@@ -318,6 +318,12 @@ impl Objects {
         if self.is_away() { self.check_writable().await } else { Ok(()) }
     }
 
+    /// Names the store that the objects are in; nothing, if they are files of this machine.
+    pub fn describe(&self) -> Option<String> {
+        let owner = self.1.as_ref().filter(|_| self.0.backend.directory().is_none())?;
+        Some(owner.place().to_owned())
+    }
+
     /// Checks that the disks accept writes, of objects and of staged files.
     async fn check_writable(&self) -> Result<(), Error> {
         let staging = self.0.staging.clone();

@@ -8,11 +8,13 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::http::problem::Problem;
+use crate::metadata::{self, Commons};
 use crate::runtime::entropy::Entropy;
 use crate::system::secret::{self, Hidden};
 
@@ -36,14 +38,19 @@ pub enum Error {
         /// The file.
         file: String,
     },
+    /// The other nodes cannot be asked.
+    #[error("cannot agree with the other nodes")]
+    Shared(#[source] metadata::Error),
 }
+
+/// The word with the digest, among several nodes.
+const WORD: &str = "admin-token";
 
 /// Recognises the holder of the admin token. Only a digest is kept. Cheap to clone.
 #[derive(Clone)]
-pub struct Access(Arc<[u8; 32]>);
+pub struct Access(Arc<RwLock<[u8; 32]>>);
 
 /// The access that a server starts with.
-#[derive(Debug)]
 pub struct Opened {
     /// The access.
     pub access: Access,
@@ -52,21 +59,59 @@ pub struct Opened {
 }
 
 /// A token that was generated just now. It is valid after a restart once it is kept.
-#[derive(Debug)]
 pub struct Made {
     token: Hidden,
-    path: PathBuf,
+    place: Place,
+}
+
+/// The place of the digest.
+enum Place {
+    File(PathBuf),
+    /// The word that all nodes share, and the access of this one.
+    Word(Arc<dyn Commons>, Access),
 }
 
 impl Made {
-    /// Stores its digest, and returns the token, which cannot be recovered later.
+    /// Stores its digest, and returns the token, which cannot be recovered later; none if another node has stored one meanwhile.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn keep(self) -> Result<Zeroizing<String>, Error> {
-        let digest = Zeroizing::new(hex::encode(Access::of(self.token.reveal()).0.as_ref()));
-        secret::write(&self.path, &digest)?;
-        Ok(self.token.reveal().clone())
+    pub async fn keep(self) -> Result<Option<Zeroizing<String>>, Error> {
+        let digest = Access::of(self.token.reveal()).digest();
+        match self.place {
+            Place::File(path) => secret::write(&path, &digest)?,
+            Place::Word(commons, access) => {
+                if !commons.swap(WORD, None, &digest).await.map_err(Error::Shared)? {
+                    let word = commons.word(WORD).await.map_err(Error::Shared)?;
+                    access.become_of(&word.unwrap_or_default())?;
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(self.token.reveal().clone()))
+    }
+}
+
+impl Opened {
+    /// Agrees with other nodes on the token: the first one's is that of all. One that an operator gives in a file stays.
+    ///
+    /// # Errors
+    /// [`Error::Shared`], [`Error::Damaged`].
+    pub async fn share(self, commons: Arc<dyn Commons>) -> Result<Self, Error> {
+        let Self { access, made } = self;
+        let mut word = commons.word(WORD).await.map_err(Error::Shared)?;
+        if word.is_none() && made.is_none() {
+            let digest = access.digest();
+            if !commons.swap(WORD, None, &digest).await.map_err(Error::Shared)? {
+                word = commons.word(WORD).await.map_err(Error::Shared)?;
+            }
+        }
+        let Some(word) = word else {
+            let made = made.map(|made| Made { place: Place::Word(commons, access.clone()), ..made });
+            return Ok(Self { access, made });
+        };
+        access.become_of(&word)?;
+        Ok(Self { access, made: None })
     }
 }
 
@@ -85,18 +130,32 @@ impl Access {
             let token = Zeroizing::new(hex::encode(Zeroizing::new(entropy.bytes::<TOKEN_BYTES>())));
             return Ok(Opened {
                 access: Self::of(&token),
-                made: Some(Made { token: Hidden::new(&token), path }),
+                made: Some(Made { token: Hidden::new(&token), place: Place::File(path) }),
             });
         };
         let mut bytes = [0; 32];
         let read = hex::decode_to_slice(digest.as_bytes(), &mut bytes);
         read.map_err(|_| Error::Damaged { file: path.display().to_string() })?;
-        Ok(Opened { access: Self(Arc::new(bytes)), made: None })
+        Ok(Opened { access: Self(Arc::new(RwLock::new(bytes))), made: None })
     }
 
     /// Returns the access for `token`.
     pub fn of(token: &str) -> Self {
-        Self(Arc::new(Sha256::digest(token).into()))
+        Self(Arc::new(RwLock::new(Sha256::digest(token).into())))
+    }
+
+    /// Returns the digest in hex.
+    fn digest(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(*self.0.read()))
+    }
+
+    /// Recognises the token of this digest from now on.
+    fn become_of(&self, digest: &str) -> Result<(), Error> {
+        let mut bytes = [0; 32];
+        let read = hex::decode_to_slice(digest, &mut bytes);
+        read.map_err(|_| Error::Damaged { file: format!("the word {WORD} in the database") })?;
+        *self.0.write() = bytes;
+        Ok(())
     }
 
     /// Checks that a request holds the token: alone in the header `Authorization`, or after the word
@@ -104,7 +163,7 @@ impl Access {
     fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(given) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized(MISSING)) };
         let token = bare(given.to_str().unwrap_or_default());
-        let admitted: bool = self.0.ct_eq(Self::of(token).0.as_ref()).into();
+        let admitted: bool = self.0.read().ct_eq(&*Self::of(token).0.read()).into();
         if admitted { Ok(()) } else { Err(Problem::unauthorized(WRONG)) }
     }
 }
@@ -150,8 +209,8 @@ mod tests {
         HeaderMap::from_iter([(AUTHORIZATION, authorization.parse().unwrap())])
     }
 
-    #[test]
-    fn the_token_is_made_once_and_only_its_digest_is_kept() {
+    #[tokio::test]
+    async fn the_token_is_made_once_and_only_its_digest_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let entropy = Entropy::seeded(1);
         let first = Access::open(folder.path(), None, &entropy).unwrap();
@@ -159,7 +218,7 @@ mod tests {
             !folder.path().join(FILE).exists(),
             "a start that fails later keeps no token that was never shown"
         );
-        let token = first.made.unwrap().keep().unwrap();
+        let token = first.made.unwrap().keep().await.unwrap().unwrap();
         assert_eq!(token.len(), 2 * TOKEN_BYTES);
         let kept = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
         assert!(!kept.contains(token.as_str()));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use crate::http::problem::Problem;
-use crate::http::workers::NodeReport;
+use crate::http::workers::{JoinTokenError, NodeReport};
 
 /// The longest time for which earlier tokens stay valid.
 const KEEP_S_MAX: u64 = 366 * 24 * 3_600;
@@ -22,9 +22,11 @@ pub(super) struct Nodes {
     nodes: Vec<NodeReport>,
 }
 
-/// `GET /admin/nodes`: this node, and the workers that have joined it since its start.
-pub(super) async fn list(State(admin): State<AdminState>) -> Json<Nodes> {
-    Json(Nodes { nodes: admin.roster.list() })
+/// `GET /admin/nodes`: this node, and the workers that have joined it since its start; where the metadata is in PostgreSQL, all nodes
+/// that use the database.
+pub(super) async fn list(State(admin): State<AdminState>) -> Result<Json<Nodes>, Problem> {
+    let nodes = admin.nodes.list().await.map_err(|error| Problem::unavailable(&error))?;
+    Ok(Json(Nodes { nodes }))
 }
 
 /// The node to act on.
@@ -52,11 +54,11 @@ pub(super) async fn drain(
     body: Result<Json<Meant>, JsonRejection>,
 ) -> Result<Json<Nodes>, Problem> {
     let Meant { node } = meant(body)?;
-    if !admin.roster.drain(&node) {
+    if !admin.nodes.drain(&node).await.map_err(|error| Problem::unavailable(&error))? {
         return Err(no_node(&node));
     }
     tracing::info!(node, "a worker drains");
-    Ok(list(State(admin)).await)
+    list(State(admin)).await
 }
 
 /// `POST /admin/nodes/forget`: forgets a worker. One that is alive joins again, and takes jobs again.
@@ -65,11 +67,18 @@ pub(super) async fn forget(
     body: Result<Json<Meant>, JsonRejection>,
 ) -> Result<Json<Nodes>, Problem> {
     let Meant { node } = meant(body)?;
-    if !admin.roster.forget(&node) {
+    if !admin.nodes.forget(&node).await.map_err(|error| Problem::unavailable(&error))? {
         return Err(no_node(&node));
     }
     tracing::info!(node, "a worker is forgotten");
-    Ok(list(State(admin)).await)
+    list(State(admin)).await
+}
+
+fn not_stored(error: &JoinTokenError) -> Problem {
+    match error {
+        JoinTokenError::Shared(cause) => Problem::unavailable(cause),
+        error => Problem::internal(error),
+    }
 }
 
 /// The token to make.
@@ -89,15 +98,15 @@ pub(super) async fn issue(
     if keep_s > KEEP_S_MAX {
         return Err(Problem::bad_request(format!("`keep_s`: at most {KEEP_S_MAX}")));
     }
-    let token = admin.join_tokens.issue(Duration::from_secs(keep_s), admin.pin);
-    let token = token.map_err(|error| Problem::internal(&error))?;
+    let token = admin.join_tokens.issue(Duration::from_secs(keep_s), admin.pin).await;
+    let token = token.map_err(|error| not_stored(&error))?;
     tracing::info!(keep_s, "a join token was made");
     Ok(Json(json!({ "join_token": token.reveal().as_str() })))
 }
 
 /// `POST /admin/join-token/revoke`: ends all join tokens but that of `--join-token-file`.
 pub(super) async fn revoke(State(admin): State<AdminState>) -> Result<Json<Value>, Problem> {
-    let count = admin.join_tokens.revoke().map_err(|error| Problem::internal(&error))?;
+    let count = admin.join_tokens.revoke().await.map_err(|error| not_stored(&error))?;
     tracing::info!(count, "join tokens were revoked");
     Ok(Json(json!({ "revoked": count })))
 }

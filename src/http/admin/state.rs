@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::Access;
 use super::current_snapshot::Current as CurrentSnapshot;
 use crate::http::ops::Dependencies;
-use crate::http::workers::{JoinTokens, Roster};
+use crate::http::workers::{JoinTokens, Nodes};
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
 use crate::system::audit::Audit;
@@ -31,8 +31,8 @@ pub struct AdminState {
     pub dashboard: bool,
     /// Ends streams of events.
     pub stop: CancellationToken,
-    /// The nodes that have joined.
-    pub roster: Roster,
+    /// All nodes.
+    pub nodes: Nodes,
     /// The tokens with which workers join.
     pub join_tokens: JoinTokens,
     /// The SHA-256 of the certificate that join tokens name, if it is self-signed.

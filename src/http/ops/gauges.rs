@@ -43,7 +43,7 @@ pub(super) fn nodes(nodes: &[NodeReport]) {
         ["joined", "draining", "drained", "silent"].into_iter().map(|state| (("worker", state), 0)).collect();
     let mut jobs: BTreeMap<&str, usize> = BTreeMap::new();
     for node in nodes {
-        *states.entry((node.role, node.state)).or_default() += 1;
+        *states.entry((&node.role, node.state)).or_default() += 1;
         if node.role == "worker" {
             *jobs.entry(&node.name).or_default() += node.jobs;
         }

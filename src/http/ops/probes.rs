@@ -27,8 +27,10 @@ use crate::worker::remote::Nodes;
 /// A worker hears of its API nodes more often than this.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
-/// The name of the check of the queue.
+/// The names of the checks of the stores.
+const METADATA: &str = "metadata";
 const QUEUE: &str = "queue";
+const OBJECTS: &str = "objects";
 /// Time for a server to describe itself.
 const DETAIL: Duration = Duration::from_secs(1);
 
@@ -70,11 +72,13 @@ impl Finding {
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// Checks the phase and, once the stores are open, the dependencies.
-    pub(super) async fn gather(phase: Phase, probes: Option<&Probes>) -> Self {
+    /// Checks the phase and, once the stores are open, the dependencies; `closely` describes their engines.
+    pub(super) async fn gather(phase: Phase, probes: Option<&Probes>, closely: bool) -> Self {
         let mut findings = of_phase(phase);
-        if let Some(probes) = probes {
-            findings.extend(probes.look().await);
+        match probes {
+            Some(probes) if closely => findings.extend(probes.look_closely().await),
+            Some(probes) => findings.extend(probes.look().await),
+            None => {}
         }
         Self(findings)
     }
@@ -110,8 +114,8 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 /// The checks of all dependencies.
 pub(super) struct Probes {
     probes: Vec<Probe>,
-    /// The queue, on a node that has one.
-    broker: Option<Arc<dyn Broker>>,
+    /// The stores, on a node that has them.
+    stores: Option<Dependencies>,
 }
 
 /// The check of a dependency, and whether its last result was a fault.
@@ -124,9 +128,9 @@ struct Probe {
 impl Probes {
     pub(super) fn of(dependencies: &Dependencies) -> Self {
         let probes = [
-            ("metadata", Some(dependencies.metadata())),
+            (METADATA, Some(dependencies.metadata())),
             (QUEUE, Some(dependencies.queue())),
-            ("objects", Some(dependencies.objects())),
+            (OBJECTS, Some(dependencies.objects())),
             ("buckets", dependencies.buckets()),
             ("disk", Some(dependencies.disk())),
         ];
@@ -134,7 +138,7 @@ impl Probes {
             Some(Probe { name, inquiry: inquiry?, is_failing: AtomicBool::new(false) })
         };
         let probes = probes.into_iter().filter_map(probe).collect();
-        Self { probes, broker: Some(Arc::clone(&dependencies.broker)) }
+        Self { probes, stores: Some(dependencies.clone()) }
     }
 
     /// The check of a worker: an API node answers it.
@@ -154,17 +158,23 @@ impl Probes {
             }
         });
         let joined = Probe { name: "joined", inquiry, is_failing: AtomicBool::new(false) };
-        Self { probes: vec![joined], broker: None }
+        Self { probes: vec![joined], stores: None }
     }
 
     /// Checks all of them, and updates the metrics. Waits for none of them longer than the limit of a check.
     pub(super) async fn look(&self) -> Vec<Finding> {
-        let mut findings = futures::future::join_all(self.probes.iter().map(Probe::ask)).await;
-        let queue = findings.iter_mut().find(|found| found.name == QUEUE && found.fault.is_none());
-        if let (Some(queue), Some(broker)) = (queue, &self.broker) {
-            queue.detail = timeout(DETAIL, broker.describe()).await.ok().flatten();
-        }
-        findings
+        futures::future::join_all(self.probes.iter().map(Probe::ask)).await
+    }
+
+    /// Checks all of them, and describes the engines of those without a fault.
+    async fn look_closely(&self) -> Vec<Finding> {
+        let findings = self.look().await.into_iter().map(async |mut finding| {
+            if let (Some(stores), None) = (&self.stores, &finding.fault) {
+                finding.detail = timeout(DETAIL, stores.describe(finding.name)).await.ok().flatten();
+            }
+            finding
+        });
+        futures::future::join_all(findings).await
     }
 }
 
@@ -183,6 +193,16 @@ impl Probe {
 }
 
 impl Dependencies {
+    /// Describes the engine of a dependency in a few words; nothing, if it is in the data directory.
+    async fn describe(&self, name: &str) -> Option<String> {
+        match name {
+            METADATA => self.coordinator.describe_metadata().await,
+            QUEUE => self.broker.describe().await,
+            OBJECTS => self.objects.describe(),
+            _ => None,
+        }
+    }
+
     fn metadata(&self) -> Inquiry {
         let coordinator = self.coordinator.clone();
         Inquiry::new(move || {
@@ -278,10 +298,10 @@ mod tests {
             (Phase::Serving, true),
             (Phase::Draining, false),
         ] {
-            let findings = Findings::gather(phase, None).await;
+            let findings = Findings::gather(phase, None, true).await;
             assert_eq!(findings.are_good(), good, "{findings}");
         }
-        let text = Findings::gather(Phase::Draining, None).await.to_string();
+        let text = Findings::gather(Phase::Draining, None, true).await.to_string();
         insta::assert_snapshot!(text, @r"
         [+] started: ok
         [+] migrated: ok

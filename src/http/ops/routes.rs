@@ -21,7 +21,7 @@ use crate::http::dashboard;
 use crate::http::etag;
 use crate::http::problem::Problem;
 use crate::http::router::wrong_method;
-use crate::http::workers::{NodeReport, Roster};
+use crate::http::workers::{NodeReport, Nodes as AllNodes};
 use crate::telemetry::metrics::{self, MetricsHandle};
 use crate::worker::remote::Nodes;
 
@@ -45,7 +45,7 @@ struct Behind {
     /// Describes the node, a line each.
     notes: Box<dyn Fn() -> String + Send + Sync>,
     /// The nodes that have joined, where any may.
-    roster: Option<Roster>,
+    nodes: Option<AllNodes>,
 }
 
 impl Ops {
@@ -61,9 +61,9 @@ impl Ops {
         } else {
             Router::new()
         };
-        let roster = admin.roster.clone();
-        let noted = roster.clone();
-        let notes = Box::new(move || notes_of_server(&noted.list()));
+        let nodes = admin.nodes.clone();
+        let noted = nodes.clone();
+        let notes = Box::new(move || notes_of_server(noted.role(), &noted.known()));
         let administration = Router::new()
             .nest("/admin", admin::routes(admin))
             .merge(pages)
@@ -71,7 +71,7 @@ impl Ops {
             .layer(from_fn(arrival::admit))
             .layer(from_fn(access_log::administered));
         // A server starts once.
-        let behind = Behind { probes: Probes::of(dependencies), administration, notes, roster: Some(roster) };
+        let behind = Behind { probes: Probes::of(dependencies), administration, notes, nodes: Some(nodes) };
         let _ = self.behind.set(behind);
     }
 
@@ -82,7 +82,7 @@ impl Ops {
         let noted = nodes.clone();
         let notes = Box::new(move || format!("    role: worker, of {}\n", noted.urls()));
         let _ =
-            self.behind.set(Behind { probes: Probes::of_worker(nodes), administration, notes, roster: None });
+            self.behind.set(Behind { probes: Probes::of_worker(nodes), administration, notes, nodes: None });
     }
 
     /// Returns the router of the listener.
@@ -135,9 +135,9 @@ async fn startupz(State(ops): State<Ops>) -> Response {
 
 /// `GET /readyz`: requests are welcome. `?verbose` lists each dependency.
 async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
-    let findings = Findings::gather(ops.readiness.phase(), ops.probes()).await;
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let findings = Findings::gather(ops.readiness.phase(), ops.probes(), verbose).await;
     let notes = ops.behind.get().filter(|_| verbose).map(|behind| (behind.notes)()).unwrap_or_default();
     match (findings.are_good(), verbose) {
         (true, false) => fine(),
@@ -151,8 +151,8 @@ async fn scraped(State(ops): State<Ops>) -> Response {
     if let Some(probes) = ops.probes() {
         probes.look().await;
     }
-    if let Some(roster) = ops.behind.get().and_then(|behind| behind.roster.as_ref()) {
-        gauges::nodes(&roster.list());
+    if let Some(nodes) = ops.behind.get().and_then(|behind| behind.nodes.as_ref()) {
+        gauges::nodes(&nodes.known());
     }
     ([(header::CONTENT_TYPE, FIGURES_TYPE)], ops.figures.text()).into_response()
 }
@@ -166,15 +166,13 @@ async fn elsewhere(State(ops): State<Ops>, request: Request) -> Response {
 }
 
 /// Describes a node that serves, and those that have joined it.
-fn notes_of_server(nodes: &[NodeReport]) -> String {
-    let (own, workers) = nodes.split_first().map_or(("", nodes), |(own, workers)| (own.role, workers));
-    let count = |state: &str| workers.iter().filter(|worker| worker.state == state).count();
+fn notes_of_server(own: &str, nodes: &[NodeReport]) -> String {
+    let workers = || nodes.iter().filter(|node| node.role == "worker");
+    let count = |state: &str| workers().filter(|worker| worker.state == state).count();
     let draining = count("draining") + count("drained");
-    format!(
-        "    role: {own}\n    workers: {} joined, {draining} draining, {} silent\n",
-        count("joined"),
-        count("silent")
-    )
+    let (joined, silent, serving) = (count("joined"), count("silent"), nodes.len() - workers().count());
+    let serving = if serving > 1 { format!("    serving nodes: {serving}\n") } else { String::new() };
+    format!("    role: {own}\n{serving}    workers: {joined} joined, {draining} draining, {silent} silent\n")
 }
 
 /// Answers every other path.

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::http::admin::access::bare;
 use crate::http::problem::Problem;
+use crate::metadata::{self, Commons};
 use crate::queue::LeaseId;
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
@@ -25,6 +26,8 @@ use crate::worker::remote::JoinToken;
 
 /// The file in the data directory that holds the digests, and the key that signs tickets.
 const FILE: &str = "join-tokens";
+/// The word with the same, among several nodes.
+const WORD: &str = "join-tokens";
 /// Random bytes in a token, and in the key.
 const SECRET_BYTES: usize = 32;
 
@@ -40,6 +43,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The other nodes cannot be asked.
+    #[error("cannot agree with the other nodes")]
+    Shared(#[source] metadata::Error),
     /// The file of the operator holds no token.
     #[error("{} holds no join token: one word of at least 16 characters", path.display())]
     NoToken {
@@ -53,11 +59,13 @@ pub enum Error {
 pub struct JoinTokens(Arc<Inner>);
 
 struct Inner {
+    /// The file, of a node that alone decides.
     path: PathBuf,
+    /// Has the tokens of all nodes, where there may be several.
+    commons: Option<Arc<dyn Commons>>,
     /// The digest of the token that the operator gives in a file.
     given: Option<[u8; 32]>,
-    stored: RwLock<Stored>,
-    signer: hmac::Key,
+    stored: RwLock<(Stored, hmac::Key)>,
     clock: Clock,
     entropy: Entropy,
 }
@@ -76,6 +84,14 @@ struct StoredToken {
     sha256: String,
     /// The end of its validity; the latest token has none.
     until: Option<Timestamp>,
+}
+
+impl Stored {
+    /// The key that signs tickets; none if it is damaged.
+    fn signer(&self) -> Option<hmac::Key> {
+        let key = Zeroizing::new(hex::decode(&self.key).ok()?);
+        Some(hmac::Key::new(hmac::HMAC_SHA256, &key))
+    }
 }
 
 impl JoinTokens {
@@ -99,25 +115,59 @@ impl JoinTokens {
             let key = hex::encode(Zeroizing::new(entropy.bytes::<SECRET_BYTES>()));
             Stored { key, tokens: Vec::new() }
         };
-        let key = Zeroizing::new(hex::decode(&stored.key).map_err(|_| damaged())?);
-        let signer = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        let (stored, clock, entropy) = (RwLock::new(stored), Clock::system(), entropy.clone());
-        Ok(Self(Arc::new(Inner { path, given, stored, signer, clock, entropy })))
+        let signer = stored.signer().ok_or_else(damaged)?;
+        let (stored, clock, entropy) = (RwLock::new((stored, signer)), Clock::system(), entropy.clone());
+        Ok(Self(Arc::new(Inner { path, commons: None, given, stored, clock, entropy })))
+    }
+
+    /// Agrees with other nodes on the tokens and the key: those of the first one are those of all.
+    ///
+    /// # Errors
+    /// [`Error::Shared`], [`Error::Damaged`].
+    pub async fn share(self, commons: Arc<dyn Commons>) -> Result<Self, Error> {
+        let Inner { path, given, clock, entropy, .. } = &*self.0;
+        let stored = self.0.stored.read().clone();
+        let shared = Self(Arc::new(Inner {
+            path: path.clone(),
+            commons: Some(Arc::clone(&commons)),
+            given: *given,
+            stored: RwLock::new(stored.clone()),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        }));
+        if commons.word(WORD).await.map_err(Error::Shared)?.is_none() {
+            // Another node may be quicker.
+            commons.swap(WORD, None, &spelled(&stored.0)).await.map_err(Error::Shared)?;
+        }
+        shared.refresh().await?;
+        Ok(shared)
+    }
+
+    /// Takes in what other nodes have changed.
+    ///
+    /// # Errors
+    /// [`Error::Shared`], [`Error::Damaged`].
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let Some(commons) = &self.0.commons else { return Ok(()) };
+        let word = commons.word(WORD).await.map_err(Error::Shared)?;
+        let next = parse(word.as_deref()).ok_or_else(damaged_word)?;
+        *self.0.stored.write() = next;
+        Ok(())
     }
 
     /// Stores the key that signs tickets, so that tickets stay valid after a restart.
     ///
     /// # Errors
     /// [`Error::Secret`].
-    pub fn keep(&self) -> Result<(), Error> {
-        if self.0.path.exists() { Ok(()) } else { self.change(|_| {}) }
+    pub async fn keep(&self) -> Result<(), Error> {
+        if self.0.commons.is_some() || self.0.path.exists() { Ok(()) } else { self.change(|_| {}).await }
     }
 
     /// Makes a token. Those before it stay valid for `keep`.
     ///
     /// # Errors
     /// [`Error::Secret`]; nothing has changed then.
-    pub fn issue(&self, keep: Duration, pin: Option<[u8; 32]>) -> Result<JoinToken, Error> {
+    pub async fn issue(&self, keep: Duration, pin: Option<[u8; 32]>) -> Result<JoinToken, Error> {
         let now = self.0.clock.now();
         let secret = Zeroizing::new(hex::encode(Zeroizing::new(self.0.entropy.bytes::<SECRET_BYTES>())));
         let until = now.after(keep);
@@ -127,7 +177,8 @@ impl JoinTokens {
                 token.until = Some(token.until.map_or(until, |before| before.min(until)));
             }
             stored.tokens.push(StoredToken { sha256: hex::encode(digest(&secret)), until: None });
-        })?;
+        })
+        .await?;
         Ok(JoinToken::new(&secret, pin))
     }
 
@@ -135,21 +186,32 @@ impl JoinTokens {
     ///
     /// # Errors
     /// [`Error::Secret`]; nothing has changed then.
-    pub fn revoke(&self) -> Result<usize, Error> {
+    pub async fn revoke(&self) -> Result<usize, Error> {
         let now = self.0.clock.now();
         let is_valid = |token: &&StoredToken| token.until.is_none_or(|until| until > now);
-        let count = self.0.stored.read().tokens.iter().filter(is_valid).count();
-        self.change(|stored| stored.tokens.clear())?;
+        let count = self.0.stored.read().0.tokens.iter().filter(is_valid).count();
+        self.change(|stored| stored.tokens.clear()).await?;
         Ok(count)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Stored)) -> Result<(), Error> {
-        let mut stored = self.0.stored.write();
-        let mut next = stored.clone();
-        change(&mut next);
-        write(&self.0.path, &next)?;
-        *stored = next;
-        Ok(())
+    async fn change(&self, change: impl Fn(&mut Stored)) -> Result<(), Error> {
+        let Some(commons) = &self.0.commons else {
+            let mut stored = self.0.stored.write();
+            let mut next = stored.0.clone();
+            change(&mut next);
+            secret::write(&self.0.path, &spelled(&next))?;
+            stored.0 = next;
+            return Ok(());
+        };
+        loop {
+            let word = commons.word(WORD).await.map_err(Error::Shared)?;
+            let mut next = parse(word.as_deref()).ok_or_else(damaged_word)?;
+            change(&mut next.0);
+            if commons.swap(WORD, word.as_deref(), &spelled(&next.0)).await.map_err(Error::Shared)? {
+                *self.0.stored.write() = next;
+                return Ok(());
+            }
+        }
     }
 
     /// Checks that a request holds a valid token. Takes the same time for every wrong one.
@@ -162,7 +224,7 @@ impl JoinTokens {
         let found = digest(bare(given.to_str().unwrap_or_default()));
         let now = self.0.clock.now();
         let mut admitted = self.0.given.map_or(Choice::from(0), |given| given.ct_eq(&found));
-        for token in &self.0.stored.read().tokens {
+        for token in &self.0.stored.read().0.tokens {
             let is_valid = Choice::from(u8::from(token.until.is_none_or(|until| until > now)));
             admitted |= is_valid & hex::encode(found).as_bytes().ct_eq(token.sha256.as_bytes());
         }
@@ -175,14 +237,15 @@ impl JoinTokens {
 
     /// Signs a hold on a job.
     pub(super) fn ticket(&self, lease: LeaseId, attempt: u8) -> Ticket {
-        let grant = hex::encode(hmac::sign(&self.0.signer, &signed(&lease, attempt)));
+        let grant = hex::encode(hmac::sign(&self.0.stored.read().1, &signed(&lease, attempt)));
         Ticket { lease, attempt, grant }
     }
 
     /// Returns true if this service has signed the ticket.
     pub(super) fn has_signed(&self, ticket: &Ticket) -> bool {
         let message = signed(&ticket.lease, ticket.attempt);
-        hex::decode(&ticket.grant).is_ok_and(|tag| hmac::verify(&self.0.signer, &message, &tag).is_ok())
+        hex::decode(&ticket.grant)
+            .is_ok_and(|tag| hmac::verify(&self.0.stored.read().1, &message, &tag).is_ok())
     }
 }
 
@@ -200,9 +263,18 @@ fn digest(secret: &str) -> [u8; 32] {
     Sha256::digest(secret).into()
 }
 
-fn write(path: &Path, stored: &Stored) -> Result<(), Error> {
-    let text = Zeroizing::new(serde_json::to_string(stored).expect("texts and numbers make JSON"));
-    Ok(secret::write(path, &text)?)
+fn spelled(stored: &Stored) -> Zeroizing<String> {
+    Zeroizing::new(serde_json::to_string(stored).expect("texts and numbers make JSON"))
+}
+
+fn parse(text: Option<&str>) -> Option<(Stored, hmac::Key)> {
+    let stored: Stored = serde_json::from_str(text?).ok()?;
+    let signer = stored.signer()?;
+    Some((stored, signer))
+}
+
+fn damaged_word() -> Error {
+    Error::Damaged { path: format!("the word {WORD} in the database").into() }
 }
 
 #[cfg(test)]
@@ -214,15 +286,15 @@ mod unit_tests {
         HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {}", token.secret()).parse().unwrap())])
     }
 
-    #[test]
-    fn a_token_is_kept_as_a_digest_and_rotates() {
+    #[tokio::test]
+    async fn a_token_is_kept_as_a_digest_and_rotates() {
         let folder = tempfile::tempdir().unwrap();
         let open = || JoinTokens::open(folder.path(), None, &Entropy::system()).unwrap();
         let tokens = open();
-        let first = tokens.issue(Duration::ZERO, None).unwrap();
+        let first = tokens.issue(Duration::ZERO, None).await.unwrap();
         assert!(tokens.admit(&bearing(&first)).is_ok());
-        let second = tokens.issue(Duration::from_hours(1), None).unwrap();
-        let third = open().issue(Duration::ZERO, None).unwrap();
+        let second = tokens.issue(Duration::from_hours(1), None).await.unwrap();
+        let third = open().issue(Duration::ZERO, None).await.unwrap();
         let again = open();
         assert!(again.admit(&bearing(&third)).is_ok(), "it survives a restart");
         for ended in [&first, &second] {
@@ -231,7 +303,7 @@ mod unit_tests {
         assert!(tokens.admit(&bearing(&first)).is_ok() && tokens.admit(&bearing(&second)).is_ok());
         let text = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
         assert!(!text.contains(third.secret()));
-        assert_eq!(again.revoke().unwrap(), 1);
+        assert_eq!(again.revoke().await.unwrap(), 1);
         assert!(again.admit(&bearing(&third)).is_err());
         assert!(again.admit(&HeaderMap::new()).is_err());
     }

@@ -7,6 +7,7 @@
 mod calls;
 mod join_tokens;
 mod leases;
+mod nodes;
 mod objects;
 mod roster;
 mod state;
@@ -23,6 +24,7 @@ use crate::http::problem::Problem;
 use crate::worker::protocol::{BASE, CALL_BYTES_MAX};
 use axum::http::StatusCode;
 pub use join_tokens::{Error as JoinTokenError, JoinTokens};
+pub use nodes::Nodes;
 pub use roster::{NodeReport, Roster};
 pub use state::Parts;
 use state::WorkersState;

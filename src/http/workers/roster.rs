@@ -1,6 +1,6 @@
 //! The nodes that have joined, as this API node has heard of them since its start.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::worker::protocol::{ClaimAnswer, ClaimRequest, Hello};
 
 /// A worker that claims is heard more often than this.
-const SILENT_AFTER: Duration = Duration::from_mins(1);
+pub(super) const SILENT_AFTER: Duration = Duration::from_mins(1);
 /// The most workers that are remembered; beyond it, the one that was heard longest ago is forgotten.
 const NODES_MAX: usize = 10_000;
 
@@ -24,6 +24,7 @@ pub struct Roster(Arc<Inner>);
 struct Inner {
     own: NodeReport,
     clock: Clock,
+    lease: Duration,
     nodes: Mutex<BTreeMap<String, Node>>,
 }
 
@@ -35,7 +36,7 @@ pub struct NodeReport {
     /// The name of its machine.
     pub name: String,
     /// Its role: `all`, `api` or `worker`.
-    pub role: &'static str,
+    pub role: String,
     /// Its state: `joined`, `draining`, `drained` or `silent`.
     pub state: &'static str,
     /// The version of its program.
@@ -52,11 +53,24 @@ pub struct NodeReport {
     pub heard_ms: u64,
 }
 
+impl NodeReport {
+    /// Names the state of a node.
+    pub(super) fn state(silence: Duration, draining: bool, jobs: usize) -> &'static str {
+        match (silence > SILENT_AFTER, draining, jobs) {
+            (true, ..) => "silent",
+            (false, true, 0) => "drained",
+            (false, true, _) => "draining",
+            (false, false, _) => "joined",
+        }
+    }
+}
+
 struct Node {
     hello: Hello,
     joined: Timestamp,
     heard: Stopwatch,
-    held: HashSet<LeaseId>,
+    /// The jobs that it holds, each since it was last heard of. What is reported to another API node is not heard of here.
+    held: HashMap<LeaseId, Stopwatch>,
     draining: bool,
     /// The number of the claim under way or answered last, and the way to end it.
     claim: (u64, CancellationToken),
@@ -77,9 +91,9 @@ pub(super) enum Claiming {
 }
 
 impl Roster {
-    /// No workers yet; `own` is this node.
-    pub fn new(own: NodeReport, clock: Clock) -> Self {
-        Self(Arc::new(Inner { own, clock, nodes: Mutex::default() }))
+    /// No workers yet; `own` is this node. Leases last `lease`.
+    pub fn new(own: NodeReport, clock: Clock, lease: Duration) -> Self {
+        Self(Arc::new(Inner { own, clock, lease, nodes: Mutex::default() }))
     }
 
     /// Adds a worker, or notes that it has said hello again.
@@ -95,7 +109,7 @@ impl Roster {
             let oldest = nodes.iter().max_by_key(|(_, node)| node.heard.elapsed()).map(|(id, _)| id.clone());
             oldest.and_then(|oldest| nodes.remove(&oldest));
         }
-        let (held, claim) = (HashSet::new(), (0, CancellationToken::new()));
+        let (held, claim) = (HashMap::new(), (0, CancellationToken::new()));
         let heard = Stopwatch::start();
         let id = hello.node.clone();
         nodes.insert(id, Node { hello, joined, heard, held, draining: false, claim, answer: None });
@@ -130,7 +144,7 @@ impl Roster {
     /// Notes the jobs that a claim is answered with.
     pub(super) fn hand_out(&self, node: &str, number: u64, answer: &ClaimAnswer) {
         self.with(node, |node| {
-            node.held.extend(answer.jobs.iter().map(|job| job.ticket.lease.clone()));
+            node.hold(answer.jobs.iter().map(|job| &job.ticket.lease));
             node.answer = Some((number, answer.clone()));
         });
     }
@@ -143,7 +157,7 @@ impl Roster {
         done: impl Iterator<Item = &'a LeaseId>,
     ) {
         self.with(node, |node| {
-            node.held.extend(held.cloned());
+            node.hold(held);
             done.for_each(|lease| _ = node.held.remove(lease));
         });
     }
@@ -170,10 +184,19 @@ impl Roster {
         removed.map(|node| node.claim.1.cancel()).is_some()
     }
 
+    /// Returns the role of this node.
+    pub(super) fn role(&self) -> &str {
+        &self.0.own.role
+    }
+
     /// Returns this node and all workers.
     pub fn list(&self) -> Vec<NodeReport> {
-        let nodes = self.0.nodes.lock();
-        std::iter::once(self.0.own.clone()).chain(nodes.iter().map(|(id, node)| node.report(id))).collect()
+        std::iter::once(self.0.own.clone()).chain(self.workers()).collect()
+    }
+
+    /// Returns all workers.
+    pub(super) fn workers(&self) -> Vec<NodeReport> {
+        self.0.nodes.lock().iter().map(|(id, node)| node.report(id, self.0.lease)).collect()
     }
 
     fn with<T>(&self, node: &str, act: impl FnOnce(&mut Node) -> T) -> Option<T> {
@@ -182,23 +205,27 @@ impl Roster {
 }
 
 impl Node {
-    fn report(&self, id: &str) -> NodeReport {
+    fn hold<'a>(&mut self, leases: impl Iterator<Item = &'a LeaseId>) {
+        self.held.retain(|_, heard| heard.elapsed() < SILENT_AFTER);
+        self.held.extend(leases.map(|lease| (lease.clone(), Stopwatch::start())));
+    }
+
+    /// The number of jobs that it holds: a worker beats more than once in the length of a lease.
+    fn jobs(&self, lease: Duration) -> usize {
+        self.held.values().filter(|heard| heard.elapsed() < lease).count()
+    }
+
+    fn report(&self, id: &str, lease: Duration) -> NodeReport {
         let heard = self.heard.elapsed();
-        let state = match (heard > SILENT_AFTER, self.draining, self.held.is_empty()) {
-            (true, ..) => "silent",
-            (false, true, true) => "drained",
-            (false, true, false) => "draining",
-            (false, false, _) => "joined",
-        };
         NodeReport {
             node: id.to_owned(),
             name: self.hello.name.clone(),
-            role: "worker",
-            state,
+            role: "worker".to_owned(),
+            state: NodeReport::state(heard, self.draining, self.jobs(lease)),
             version: self.hello.version.clone(),
             queues: self.hello.queues.clone(),
             threads: self.hello.threads,
-            jobs: self.held.len(),
+            jobs: self.jobs(lease),
             joined: self.joined,
             heard_ms: heard.as_millis() as u64,
         }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::join_tokens::JoinTokens;
 use super::leases::Leases;
-use super::roster::Roster;
+use super::nodes::Nodes;
 use crate::coordinator::{Assignment, Coordinator};
 use crate::external::UploadBucket;
 use crate::http::problem::Problem;
@@ -37,7 +37,7 @@ pub struct Parts {
     /// The tokens that are accepted.
     pub tokens: JoinTokens,
     /// The nodes that have joined.
-    pub roster: Roster,
+    pub nodes: Nodes,
     /// The settings that a worker must have, too.
     pub settings: BTreeMap<String, String>,
     /// The length of a lease.

@@ -1,0 +1,144 @@
+//! All nodes of the service: those that this one has heard, and those that others have, where they share a database.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::roster::{NodeReport, Roster, SILENT_AFTER};
+use crate::metadata::commons::{Commons, HeardNode, ListedNode, Node};
+use crate::metadata::{self};
+
+/// All nodes of the service. Cheap to clone.
+#[derive(Clone)]
+pub struct Nodes {
+    roster: Roster,
+    shared: Option<Arc<Shared>>,
+}
+
+struct Shared {
+    own: Node,
+    commons: Arc<dyn Commons>,
+    /// The latest list.
+    latest: Mutex<Option<Vec<NodeReport>>>,
+}
+
+impl Nodes {
+    /// The nodes of `roster`, and those of `commons`, if there is one; `own` is this node.
+    pub fn new(roster: Roster, own: Node, commons: Option<Arc<dyn Commons>>) -> Self {
+        let shared = |commons| Arc::new(Shared { own, commons, latest: Mutex::default() });
+        Self { roster, shared: commons.map(shared) }
+    }
+
+    /// Returns all nodes.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn list(&self) -> Result<Vec<NodeReport>, metadata::Error> {
+        if self.shared.is_some() {
+            self.exchange().await?;
+        }
+        Ok(self.known())
+    }
+
+    /// Returns the role of this node.
+    pub fn role(&self) -> &str {
+        self.roster.role()
+    }
+
+    /// Returns all nodes as they were known last.
+    pub fn known(&self) -> Vec<NodeReport> {
+        let latest = self.shared.as_ref().and_then(|shared| shared.latest.lock().clone());
+        latest.unwrap_or_else(|| self.roster.list())
+    }
+
+    /// Tells the others that this node is alive and which workers it has heard, and takes in what they tell.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn exchange(&self) -> Result<Vec<ListedNode>, metadata::Error> {
+        let Some(shared) = &self.shared else { return Ok(Vec::new()) };
+        let listed = shared.commons.beat(&shared.own, &self.heard()).await?;
+        for node in listed.iter().filter(|node| node.draining) {
+            self.roster.drain(&node.node.node);
+        }
+        *shared.latest.lock() = Some(listed.iter().map(report).collect());
+        Ok(listed)
+    }
+
+    /// The workers that this node has heard lately.
+    fn heard(&self) -> Vec<HeardNode> {
+        let workers = self.roster.workers().into_iter();
+        let heard = workers.map(|report| HeardNode {
+            silence: std::time::Duration::from_millis(report.heard_ms),
+            node: Node {
+                node: report.node,
+                role: report.role,
+                name: report.name,
+                version: report.version,
+                queues: report.queues,
+                threads: report.threads,
+                jobs: report.jobs,
+            },
+        });
+        heard.filter(|heard| heard.silence < SILENT_AFTER).collect()
+    }
+
+    /// Hands out no more jobs to a worker; returns false if there is no such worker.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn drain(&self, node: &str) -> Result<bool, metadata::Error> {
+        let mut is_known = self.roster.drain(node);
+        if let Some(shared) = &self.shared {
+            is_known |= shared.commons.drain(node).await?;
+        }
+        Ok(is_known)
+    }
+
+    /// Forgets a worker; returns false if there is no such worker. One that is alive joins again.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn forget(&self, node: &str) -> Result<bool, metadata::Error> {
+        let mut is_known = self.roster.forget(node);
+        if let Some(shared) = &self.shared {
+            let worker = self.known().into_iter().any(|known| known.node == node && known.role == "worker");
+            is_known |= worker && shared.commons.forget(node).await?;
+        }
+        Ok(is_known)
+    }
+
+    /// A worker stops: it is not expected back.
+    pub(super) fn leave(&self, node: &str) {
+        self.roster.leave(node);
+        if let Some(shared) = self.shared.clone() {
+            let node = node.to_owned();
+            tokio::spawn(async move {
+                if let Err(error) = shared.commons.forget(&node).await {
+                    tracing::debug!("cannot forget a worker that has left: {error}");
+                }
+            });
+        }
+    }
+
+    /// The nodes that this one has heard.
+    pub(super) const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+}
+
+fn report(listed: &ListedNode) -> NodeReport {
+    let ListedNode { node, draining, joined, silence } = listed;
+    NodeReport {
+        node: node.node.clone(),
+        name: node.name.clone(),
+        role: node.role.clone(),
+        state: NodeReport::state(*silence, *draining, node.jobs),
+        version: node.version.clone(),
+        queues: node.queues.clone(),
+        threads: node.threads,
+        jobs: node.jobs,
+        joined: *joined,
+        heard_ms: silence.as_millis() as u64,
+    }
+}

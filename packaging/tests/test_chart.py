@@ -109,6 +109,13 @@ GOOD["secure-cluster"] = {
         "highMemoryWorkers": {"replicas": 2, "nodeSelector": {"memory": "much"}, "affinity": {"nodeAffinity": {}}},
     },
 }
+GOOD["several"] = {
+    "cluster": {"enabled": True, "apiReplicas": 3},
+    "database": {"url": "postgres://user@host/name?sslmode=verify-full"},
+    "queue": {"url": "redis-sentinel://a,b,c/name/0"},
+    "objectStore": {"location": "s3://bucket/prefix", "existingSecret": "store"},
+    "podDisruptionBudget": {"enabled": True},
+}
 # Values that are refused, and words of the sentence.
 WRONG = [
     ({"image": {"tag": 3}}, "/image/tag"),
@@ -165,6 +172,11 @@ WRONG = [
         "set cluster.workers and cluster.highMemoryWorkers",
     ),
     ({"cluster": {"existingSecret": "join"}}, "cluster.enabled is false"),
+    ({"cluster": {"apiReplicas": 2}}, "cluster.apiReplicas is set and cluster.enabled is false"),
+    (
+        {"cluster": {"enabled": True, "apiReplicas": 2}, "queue": {"url": "redis://host:6379/0"}},
+        "set database.url, queue.url and objectStore.location",
+    ),
     ({"database": {"existingSecret": "a"}}, "give database.url, such as postgres://user@host/name?sslmode=verify-full"),
     ({"database": {"url": "postgres://user:b@host/name?sslmode=verify-full"}}, "database.url holds a password"),
     ({"database": {"url": "mysql://a"}}, "/database/url"),

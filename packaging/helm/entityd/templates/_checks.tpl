@@ -59,11 +59,16 @@
 {{- fail (printf "cluster.%s.autoscaling scales by processor time: set cluster.%s.resources.requests.cpu" $name $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if and (gt (int .apiReplicas) 1) (not (and $values.database.url $values.queue.url $values.objectStore.location)) -}}
+{{- fail (printf "cluster.apiReplicas is %d: pods that serve share everything that lasts; set database.url, queue.url and objectStore.location" (int .apiReplicas)) -}}
+{{- end -}}
 {{- if hasKey $values.settings "queues" -}}
 {{- fail "settings.queues has a value of its own: set cluster.workers and cluster.highMemoryWorkers instead" -}}
 {{- end -}}
 {{- else if .existingSecret -}}
 {{- fail "cluster.existingSecret is set and cluster.enabled is false: enable it, or remove the Secret" -}}
+{{- else if gt (int .apiReplicas) 1 -}}
+{{- fail "cluster.apiReplicas is set and cluster.enabled is false: enable it" -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.database -}}

@@ -143,3 +143,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- $out | toJson -}}
 {{- end -}}
+
+{{/* Not empty if several pods serve. They have no volume: everything that lasts is in the engines that they share. */}}
+{{- define "entityd.several" -}}
+{{- if and .Values.cluster.enabled (gt (int .Values.cluster.apiReplicas) 1) }}true{{ end -}}
+{{- end -}}

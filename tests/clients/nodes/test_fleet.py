@@ -1,0 +1,207 @@
+"""Two API nodes and two workers on shared engines: any answers any request, and losing any changes no answer."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+from harness.api import Api
+from harness.fleet import Engines, SpreadApi, fleet
+from harness.redis import needs_redis
+from harness.server import Server
+from harness.wait import until
+
+from harness import linkages
+
+pytestmark = needs_redis
+BIG_ROWS = 1_500
+
+
+@pytest.fixture(scope="module")
+def seed():
+    return int(os.environ["TESTS_SEED"])
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with fleet(tmp_path_factory.mktemp("fleet"), flags=("--comparisons-per-job", "50000")) as parts:
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def spread(running):
+    with SpreadApi(running[1]) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("whole")) as server, Api(server.url) as api:
+        yield api
+
+
+def test_requests_spread_over_the_nodes_get_the_answers_of_one_process(spread, whole, seed):
+    cases = list(linkages.cases(seed))
+    runs = [[linkages.start(api, case) for case in cases] for api in (spread, whole)]
+    for case, far, near in zip(cases, *runs):
+        assert linkages.outcome(far, case) == linkages.outcome(near, case), case[0]
+
+
+def test_each_node_knows_all_nodes_and_one_set_of_tokens(running):
+    _, nodes, workers = running
+    for node in nodes:
+        listed = node.admin("GET", "nodes")["nodes"]
+        roles = sorted(found["role"] for found in listed)
+        assert roles == ["api"] * len(nodes) + ["worker"] * len(workers), listed
+        assert {found["state"] for found in listed} == {"joined"}, listed
+    log = nodes[1].log.read_text(errors="replace")
+    assert "admin token" not in log, "the first node's token is that of all"
+
+
+def test_a_worker_drains_at_whichever_node_is_told(running):
+    _, nodes, workers = running
+    known = nodes[0].workers()[0]["node"]
+    nodes[1].admin("POST", "nodes/drain", json={"node": known})
+    state = lambda node: next(found["state"] for found in node.workers() if found["node"] == known)
+    for node in nodes:
+        until(lambda: state(node) == "drained", "it drains")
+    for worker in workers:
+        worker.kill()
+        worker.start()
+    until(lambda: sum(found["state"] == "joined" for found in nodes[0].workers()) == len(workers), "they join again")
+    for node in nodes[0].workers():
+        if node["state"] != "joined":
+            nodes[1].admin("POST", "nodes/forget", json={"node": node["node"]})
+    assert len(nodes[0].workers()) == len(workers)
+
+
+def test_a_token_is_locked_on_all_nodes_while_one_receives_its_upload(running):
+    _, nodes, _ = running
+    with nodes[0].client() as first, nodes[1].client() as second:
+        project = first.project()
+        path = f"/projects/{project.id}/clks"
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow():
+            yield b'{"clks": ["'
+            begun.set()
+            go_on.wait(30)
+            yield b'AAAAAAAAAAA="]}'
+
+        headers = {"Content-Type": "application/json"}
+        answers = []
+        send = lambda: answers.append(first.post(path, project.update_tokens[0], data=slow(), headers=headers))
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert begun.wait(10)
+        time.sleep(0.5)
+        refused = second.post(path, project.update_tokens[0], json={"clks": ["AAAAAAAAAAA="]})
+        assert refused.status_code == 503, refused.text
+        go_on.set()
+        sender.join()
+        assert answers[0].status_code == 201, answers[0].text
+
+
+def test_an_upload_of_a_node_that_dies_is_released(running):
+    _, nodes, _ = running
+    with nodes[1].client() as second:
+        project = second.project()
+        path = f"/projects/{project.id}/clks"
+        begun, over = threading.Event(), threading.Event()
+
+        def slow():
+            yield b'{"clks": ["'
+            begun.set()
+            over.wait(60)
+
+        def send():
+            with nodes[0].client() as first:
+                try:
+                    first.post(path, project.update_tokens[0], data=slow(), headers={"Content-Type": "application/json"})
+                except OSError:
+                    pass
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert begun.wait(10)
+        time.sleep(0.5)
+        nodes[0].kill()
+        over.set()
+        sender.join()
+        body = {"clks": ["AAAAAAAAAAA="]}
+        accepted = lambda: second.post(path, project.update_tokens[0], json=body).status_code == 201
+        until(accepted, "the other node releases the token", timeout_s=60)
+        nodes[0].__enter__()
+
+
+@pytest.mark.parametrize("victim", ["api", "worker", "redis"])
+def test_a_kill_in_the_midst_of_runs_changes_no_answer(running, spread, whole, seed, victim):
+    engines, nodes, workers = running
+    rng = random.Random(f"{seed} {victim}")
+    cases = [case for case in linkages.cases(seed, BIG_ROWS) if case[1] != "permutations"]
+    case = rng.choice(cases)
+    expected = linkages.outcome(linkages.start(whole, case), case)
+    run = linkages.start(spread, case)
+    time.sleep(rng.uniform(0.1, 1.0))
+    if victim == "worker":
+        workers[0].kill()
+        workers[0].start()
+    elif victim == "redis":
+        engines.sentinels.master.kill()
+    else:
+        nodes[0].kill()
+    with nodes[1].client() as api:
+        run.api = run.project.api = api
+        assert linkages.outcome(run, case, 180) == expected, case[0]
+    if victim == "api":
+        nodes[0].__enter__()
+
+
+def test_a_second_node_with_an_engine_of_its_own_is_refused(running, tmp_path):
+    engines, _, _ = running
+    for without, named in ((("queue",), "its queue"), (("objects",), "its objects")):
+        node = engines.api_node(tmp_path / named.split()[1], without=without)
+        with pytest.raises(AssertionError, match="exited"):
+            node.__enter__()
+        said = node.log.read_text(errors="replace")
+        assert "--database postgres://, --queue redis:// and --objects s3://" in said or "belongs to the data directory" in said
+    node = engines.api_node(tmp_path / "other", "--run-pairs-max", "7")
+    with pytest.raises(AssertionError, match="exited"):
+        node.__enter__()
+    assert 'run_pairs_max is "7" on this node' in node.log.read_text(errors="replace")
+
+
+def test_eight_nodes_start_at_once_on_an_empty_database(tmp_path, seed):
+    with Engines(tmp_path / "engines") as engines:
+        nodes = [engines.api_node(tmp_path / f"node-{number}", role="all") for number in range(8)]
+        threads = [threading.Thread(target=start, args=(node,)) for node in nodes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        try:
+            tokens = [token for node in nodes if (token := shown_token(node))]
+            assert len(tokens) == 1, tokens
+            identities = {(node.data / "identity").read_text().splitlines()[0] for node in nodes}
+            assert len(identities) == 1
+            nodes[0].admin_token = tokens[0]
+            assert len(nodes[0].admin("GET", "nodes")["nodes"]) == 8
+            case = next(iter(linkages.cases(seed)))
+            with SpreadApi(nodes) as api:
+                assert linkages.outcome(linkages.start(api, case), case)
+        finally:
+            for node in nodes:
+                node.process.send_signal(signal.SIGTERM)
+            for node in nodes:
+                node.process.wait(30)
+
+
+def start(node):
+    Server.__enter__(node)
+
+
+def shown_token(node):
+    lines = [line.split() for line in node.log.read_text(errors="replace").splitlines()]
+    return next((line[2] for line in lines if line[:2] == ["admin", "token"]), None)

@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod block;
 mod check;
+mod client;
 mod columns;
 mod completions;
 mod config;
@@ -24,8 +25,10 @@ mod migrate;
 mod nodes;
 mod ops_client;
 mod output;
+mod packed;
 mod progress;
 mod queue;
+mod quoting;
 mod redact;
 mod schema;
 mod schema_file;
@@ -66,6 +69,11 @@ enum Command {
     Schema(schema::Arguments),
     Generate(generate::Arguments),
     Link(link::Arguments),
+    Project(client::Project),
+    Upload(client::Upload),
+    Run(client::Run),
+    Result(client::ResultArguments),
+    Forecast(client::Forecast),
     Migrate(migrate::Arguments),
     Queue(queue::Arguments),
     Audit(audit::Arguments),
@@ -104,11 +112,20 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     if matches!(
         command,
-        Command::Demo(_) | Command::Link(_) | Command::Backup(_) | Command::Bench(_) | Command::Selftest(_)
+        Command::Demo(_)
+            | Command::Link(_)
+            | Command::Upload(_)
+            | Command::Result(_)
+            | Command::Backup(_)
+            | Command::Bench(_)
+            | Command::Selftest(_)
     ) {
         temporary::choose();
     }
-    if !matches!(command, Command::Serve(_) | Command::Link(_) | Command::Encode(_) | Command::Block(_)) {
+    if !matches!(
+        command,
+        Command::Serve(_) | Command::Link(_) | Command::Result(_) | Command::Encode(_) | Command::Block(_)
+    ) {
         // Check the output before the work rather than after it.
         output::stdout()?;
     }
@@ -120,6 +137,11 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Schema(arguments) => arguments.run(),
         Command::Generate(arguments) => arguments.run(),
         Command::Link(arguments) => arguments.run(),
+        Command::Project(arguments) => arguments.run(),
+        Command::Upload(arguments) => arguments.run(),
+        Command::Run(arguments) => arguments.run(),
+        Command::Result(arguments) => arguments.run(),
+        Command::Forecast(arguments) => arguments.run(),
         Command::Migrate(arguments) => arguments.run(),
         Command::Queue(arguments) => arguments.run(),
         Command::Audit(arguments) => arguments.run(),

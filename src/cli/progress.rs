@@ -17,8 +17,16 @@ pub(super) struct Progress {
 impl Progress {
     /// Shows a bar if standard error is a terminal, and lines otherwise.
     pub(super) fn new() -> Self {
+        Self::of("{spinner} {msg} {bar:40} {percent:>3} %")
+    }
+
+    /// The same, for tasks that may take hours: with the time that is left.
+    pub(super) fn with_eta() -> Self {
+        Self::of("{spinner} {msg} {bar:40} {percent:>3} %, {eta} left")
+    }
+
+    fn of(template: &str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let template = "{spinner} {msg} {bar:40} {percent:>3} %";
             let style = ProgressStyle::with_template(template).expect("the template is well formed");
             let bar = ProgressBar::new(STEPS).with_style(style);
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -33,6 +41,8 @@ impl Progress {
         let is_new = self.task != task;
         if is_new {
             task.clone_into(&mut self.task);
+            // Each task has a time of its own.
+            self.bar.iter().for_each(ProgressBar::reset_eta);
         }
         match &self.bar {
             Some(bar) => {

@@ -32,6 +32,10 @@ fn help_is_as_reviewed() {
     insta::assert_snapshot!("help_generate", help(&["generate"]));
     insta::assert_snapshot!("help_link", help(&["link"]));
     insta::assert_snapshot!("help_queue", help(&["queue"]));
+    insta::assert_snapshot!("help_project_create", help(&["project", "create"]));
+    insta::assert_snapshot!("help_result_get", help(&["result", "get"]));
+    insta::assert_snapshot!("help_run_watch", help(&["run", "watch"]));
+    insta::assert_snapshot!("help_upload", help(&["upload"]));
 }
 
 #[test]

@@ -39,7 +39,16 @@ pub(super) struct Values(BTreeMap<&'static str, Vec<Given>>);
 /// Names the settings file in the environment.
 const FILE_VARIABLE: &str = "ENTITYD_CONFIG";
 /// Variables that other commands read from the environment; a server ignores them.
-const COMMANDS_VARIABLES: [&str; 3] = ["ENTITYD_ADMIN_TOKEN", "ENTITYD_OPS_CA", "ENTITYD_OPS_SERVER"];
+const COMMANDS_VARIABLES: [&str; 8] = [
+    "ENTITYD_ADMIN_TOKEN",
+    "ENTITYD_OPS_CA",
+    "ENTITYD_OPS_SERVER",
+    "ENTITYD_PROFILE",
+    "ENTITYD_PROJECT",
+    "ENTITYD_SERVER",
+    "ENTITYD_TOKEN",
+    "ENTITYD_TOKEN_FILE",
+];
 
 impl Values {
     /// Gathers, and refuses what is not the name of a setting.

@@ -21,6 +21,7 @@ struct Guide {
 
 const GUIDES: &[Guide] = &[
     Guide { name: "backup", markdown: include_str!("../../assets/docs/backup.md") },
+    Guide { name: "client", markdown: include_str!("../../assets/docs/client.md") },
     Guide { name: "compatibility", markdown: include_str!("../../assets/docs/compatibility.md") },
     Guide { name: "dashboard", markdown: include_str!("../../assets/docs/dashboard.md") },
     Guide { name: "database", markdown: include_str!("../../assets/docs/database.md") },

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::exit::{Failure, complain};
+use crate::cli::quoting::quoted;
 use crate::encoder::stream::BadRow;
 
 /// Rows that are named on standard error at most.
@@ -61,14 +62,6 @@ fn write(file: &mut impl Write, row: &BadRow, value: Option<&str>) -> io::Result
     match value {
         Some(value) => writeln!(file, ",{}", quoted(value)),
         None => writeln!(file),
-    }
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
     }
 }
 

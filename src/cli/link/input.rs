@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
-use super::packed;
 use super::workspace::Workspace;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
+use crate::cli::packed;
 use crate::cli::progress::Progress;
 use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{Error, Rejection, Summary, binary};

@@ -3,7 +3,6 @@
 mod compare;
 mod csv;
 mod input;
-mod packed;
 mod party;
 mod result;
 mod workspace;

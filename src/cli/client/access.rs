@@ -1,0 +1,204 @@
+//! The options that name a server, a project and a token.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::api::Api;
+use super::profile::Profile;
+use crate::cli::exit::{Failure, OrFail, complain};
+use crate::cli::ops_client;
+use crate::http::admin::TOKEN_CHARS_MIN;
+use crate::system::secret;
+
+/// The variables that stand for options.
+const SERVER: &str = "ENTITYD_SERVER";
+const PROFILE: &str = "ENTITYD_PROFILE";
+const PROJECT: &str = "ENTITYD_PROJECT";
+const TOKEN: &str = "ENTITYD_TOKEN";
+const TOKEN_FILE: &str = "ENTITYD_TOKEN_FILE";
+/// The heading of these options in `--help`.
+const HEADING: &str = "Server";
+/// The usual address of a server.
+const USUAL: &str = "http://127.0.0.1:8851";
+/// The fewest characters of a token.
+const TOKEN_MIN: usize = 8;
+
+/// The exit codes of the client commands, for `--help`.
+pub(in crate::cli) const CODES: &str = "\
+Exit codes:
+    0  done
+    1  failed: no answer, a server or proxy in trouble (5xx), a run in error or not completed in time
+    2  the command line, a token or a profile is missing or wrong
+    3  the server refuses the request (400, 403, 404, 413), or a file is not acceptable
+  130  interrupted before it was done";
+
+/// The options that name a server, a project and a token. Tokens are never arguments: other users see those.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Access {
+    /// Address of the server: an entityd, or an Anonlink Entity Service [default: the profile's, or
+    /// <http://127.0.0.1:8851>]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "URL", env = SERVER)]
+    server: Option<String>,
+    /// Certificate of a server with TLS, or of its CA
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// File with server, project and tokens, which only you may read (mode 0600): TOML, or the answer to creating a
+    /// project
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE", env = PROFILE)]
+    profile: Option<PathBuf>,
+    /// Project [default: the profile's]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "ID", env = PROJECT, value_parser = id)]
+    project: Option<String>,
+    /// File with the token alone; without one it is taken from `ENTITYD_TOKEN`, or from the profile
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE", env = TOKEN_FILE)]
+    token_file: Option<PathBuf>,
+    /// Repeat for so long what a busy or silent server did not answer and what may be repeated
+    #[arg(long, global = true, help_heading = HEADING, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    retry: u64,
+    /// Print JSON instead of text
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub(super) json: bool,
+}
+
+/// Accepts the id of a project or a run.
+pub(super) fn id(text: &str) -> Result<String, String> {
+    let is_id = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_id { Ok(text.to_owned()) } else { Err("an id has 48 characters, 0 to 9 and a to f".to_owned()) }
+}
+
+/// The token of a profile that a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// That of the analyst.
+    Result,
+    /// That of a party that has not uploaded yet.
+    Update,
+    /// That of the analyst, or of a party that has uploaded.
+    ResultOrReceipt,
+}
+
+/// A server, and what the profile says.
+pub(super) struct Session {
+    pub(super) api: Api,
+    pub(super) profile: Profile,
+    pub(super) json: bool,
+    access: Access,
+}
+
+impl Access {
+    /// Reads the profile, and prepares requests to the server.
+    pub(super) fn open(&self) -> Result<Session, Failure> {
+        let path = self.profile.as_deref();
+        let profile = path.map(Profile::read).transpose()?.unwrap_or_default();
+        let server = self.server.clone().or_else(|| profile.server.clone());
+        let server = server.unwrap_or_else(|| USUAL.to_owned());
+        let ca = self.ca.clone().or_else(|| beside(path, profile.ca.as_deref()));
+        let api = Api::new(&server, ca.as_deref(), Duration::from_secs(self.retry))?;
+        if api.is_clear_text() {
+            complain(
+                "warning: http:// sends tokens and data in clear text; use https:// beyond this machine",
+            );
+        }
+        Ok(Session { api, profile, json: self.json, access: self.clone() })
+    }
+}
+
+/// A path in a profile is relative to the profile.
+fn beside(profile: Option<&Path>, path: Option<&Path>) -> Option<PathBuf> {
+    Some(profile?.parent()?.join(path?))
+}
+
+impl Session {
+    /// The path of the project below `/api/v1`.
+    pub(super) fn project_path(&self) -> Result<String, Failure> {
+        self.project().map(|project| format!("/projects/{project}"))
+    }
+
+    /// The id of the project.
+    pub(super) fn project(&self) -> Result<String, Failure> {
+        let of_profile = || self.profile.project_id.as_deref().map(id);
+        let project = self.access.project.clone().map(Ok).or_else(of_profile);
+        let missing =
+            || Failure::Usage("no project is named: give --project ID, or --profile FILE".to_owned());
+        project.ok_or_else(missing)?.map_err(|problem| Failure::Usage(format!("project_id: {problem}")))
+    }
+
+    /// The path of the profile, if there is one.
+    pub(super) fn profile_path(&self) -> Option<&Path> {
+        self.access.profile.as_deref()
+    }
+
+    /// The options that were given, for the certificate of the object store.
+    pub(super) fn ca(&self) -> Option<PathBuf> {
+        let of_profile = || beside(self.profile_path(), self.profile.ca.as_deref());
+        self.access.ca.clone().or_else(of_profile)
+    }
+
+    /// The token for a command: from a file, the environment or the profile.
+    pub(super) fn token(&self, kind: Kind, party: Option<usize>) -> Result<Zeroizing<String>, Failure> {
+        if let Some(file) = &self.access.token_file {
+            return secret::read_word(file, TOKEN_MIN).map_err(|error| Failure::Usage(error.to_string()));
+        }
+        if let Some(token) = from_environment(TOKEN) {
+            return Ok(token);
+        }
+        let profile = &self.profile;
+        let update = || {
+            let party = party.or(profile.party);
+            profile.update_token.clone().or_else(|| profile.update_tokens.get(party?).cloned())
+        };
+        let found = match kind {
+            Kind::Result => profile.result_token.clone(),
+            Kind::Update => update(),
+            Kind::ResultOrReceipt => profile.result_token.clone().or_else(|| profile.receipt_token.clone()),
+        };
+        let token = found.map(|token| token.reveal());
+        token.filter(|token| !token.is_empty()).ok_or_else(|| Failure::Usage(self.missing(kind)))
+    }
+
+    fn missing(&self, kind: Kind) -> String {
+        let name = match kind {
+            Kind::Result => "result token",
+            Kind::Update => "update token of the party",
+            Kind::ResultOrReceipt => "result token, or the receipt token of a party,",
+        };
+        let several = kind == Kind::Update && self.profile.update_tokens.len() > 1;
+        let hint = if several { "; of this profile with several, --party N takes one" } else { "" };
+        format!("the {name} is missing: give --token-file or --profile, or put it in {TOKEN}{hint}")
+    }
+
+    /// Tells whether a token was given outside the profile.
+    pub(super) fn has_own_token(&self) -> bool {
+        self.access.token_file.is_some() || from_environment(TOKEN).is_some()
+    }
+}
+
+/// The admin token, for servers that ask for it.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Admin {
+    /// File with the admin token, for a server that asks for it; without one it is taken from
+    /// `ENTITYD_ADMIN_TOKEN`
+    #[arg(long, value_name = "FILE", env = ops_client::TOKEN_FILE)]
+    admin_token_file: Option<PathBuf>,
+}
+
+impl Admin {
+    /// The token, if there is one.
+    pub(super) fn token(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        match &self.admin_token_file {
+            Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail().map(Some),
+            None => Ok(from_environment(ops_client::TOKEN)),
+        }
+    }
+}
+
+/// A token in a variable; blanks and line ends around it do not count.
+fn from_environment(name: &str) -> Option<Zeroizing<String>> {
+    let token = Zeroizing::new(env::var(name).ok()?);
+    let token = Zeroizing::new(token.trim().to_owned());
+    (!token.is_empty()).then_some(token)
+}

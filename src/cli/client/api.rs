@@ -1,0 +1,228 @@
+//! Requests to a server that speaks the API: ours or the reference service.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde_json::Value;
+use tokio::time::sleep;
+use zeroize::Zeroizing;
+
+use super::refusal::{self, Asked};
+use crate::cli::exit::{Failure, OrFail, complain};
+use crate::cli::trust;
+use crate::runtime::clock::Stopwatch;
+use crate::telemetry::chain;
+
+/// The path of the API below the address of a server.
+const BASE: &str = "/api/v1";
+/// The longest time for a connection to be made.
+const CONNECT: Duration = Duration::from_secs(15);
+/// The time limit for a small answer.
+const ANSWER: Duration = Duration::from_mins(2);
+/// The first pause before a request is repeated; each later one is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// The API of one server.
+pub(super) struct Api {
+    http: reqwest::Client,
+    /// Up to and including `/api/v1`.
+    base: String,
+    /// The time for which failed requests are repeated.
+    patience: Duration,
+}
+
+/// An answer, and whether an earlier attempt may have done the same without one.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) repeated: bool,
+}
+
+impl Api {
+    /// Returns the API of the server at `url`, with or without `/api/v1`.
+    pub(super) fn new(url: &str, ca: Option<&Path>, patience: Duration) -> Result<Self, Failure> {
+        let base = base(url)?;
+        let builder = trust::builder(ca)?.redirect(Policy::none());
+        let http = builder.connect_timeout(CONNECT).build().or_fail()?;
+        Ok(Self { http, base, patience })
+    }
+
+    /// Up to and including `/api/v1`.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Returns true if others on the network can read what is sent.
+    pub(super) fn is_clear_text(&self) -> bool {
+        let url = Url::parse(&self.base).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        self.base.starts_with("http://") && !is_local
+    }
+
+    /// Returns a request for `path` below `/api/v1`, with a token unless that is empty.
+    pub(super) fn request(&self, method: Method, path: &str, token: &str) -> Result<RequestBuilder, Failure> {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        if token.is_empty() {
+            return Ok(request);
+        }
+        let mut value = HeaderValue::from_str(token)
+            .map_err(|_| Failure::Usage("a token has a character that no header can have".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(request.header(AUTHORIZATION, value))
+    }
+
+    /// Sends the request that `make` makes, again while that can help: if no connection was made, or the server
+    /// was busy; with `repeats` also if the connection broke or a proxy had no answer.
+    pub(super) async fn send<F>(&self, make: F, repeats: bool) -> Result<Answer, Failure>
+    where
+        F: AsyncFn() -> Result<RequestBuilder, Failure>,
+    {
+        let watch = Stopwatch::start();
+        let (mut pause, mut is_first, mut repeated) = (PAUSE, true, false);
+        loop {
+            let (wait, why) = match make().await?.send().await {
+                Ok(response) => {
+                    let status = response.status();
+                    if !is_passing(status, repeats) {
+                        return Ok(Answer { response, repeated });
+                    }
+                    let wait = asked_wait(&response).unwrap_or(pause);
+                    if watch.elapsed() + wait > self.patience {
+                        return Ok(Answer { response, repeated });
+                    }
+                    repeated |= !is_busy(status);
+                    (wait, format!("{} answered {status}", self.base))
+                }
+                Err(error) => {
+                    let may_help =
+                        (error.is_connect() && !is_tls(&error)) || (repeats && !error.is_builder());
+                    repeated |= !error.is_connect();
+                    let failure = self.no_answer(error);
+                    if !may_help || watch.elapsed() + pause > self.patience {
+                        return Err(failure);
+                    }
+                    (pause, failure.to_string())
+                }
+            };
+            if std::mem::take(&mut is_first) {
+                let left = self.patience.saturating_sub(watch.elapsed()).as_secs();
+                complain(&format!("{why}; trying again for {left} s"));
+            }
+            sleep(wait).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Sends a request without a body or with a small one, and returns the JSON of its answer.
+    pub(super) async fn ask(
+        &self,
+        (method, path): (Method, &str),
+        token: &str,
+        body: Option<&Value>,
+        asked: &Asked,
+    ) -> Result<Value, Failure> {
+        let repeats = method == Method::GET || method == Method::DELETE;
+        let make = async || {
+            let request = self.request(method.clone(), path, token)?.timeout(ANSWER);
+            Ok(match body {
+                Some(body) => request.json(body),
+                None => request,
+            })
+        };
+        let answer = self.send(make, repeats).await?;
+        // The first of two requests has done it, and its answer was lost.
+        let is_done_before =
+            method == Method::DELETE && answer.repeated && answer.response.status() == StatusCode::FORBIDDEN;
+        if is_done_before {
+            return Ok(Value::Null);
+        }
+        self.json(answer.response, asked).await
+    }
+
+    /// Returns the JSON of a successful response.
+    pub(super) async fn json(&self, response: Response, asked: &Asked) -> Result<Value, Failure> {
+        if !response.status().is_success() {
+            return Err(refusal::of(&self.base, response, asked).await);
+        }
+        let kind = response.headers().get(CONTENT_TYPE).cloned();
+        let bytes = Zeroizing::new(response.bytes().await.map_err(|error| self.no_answer(error))?.to_vec());
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes).map_err(|_| refusal::no_json(&self.base, kind.as_ref(), &bytes, asked))
+    }
+
+    /// The failure to get an answer, without the address of the request.
+    pub(super) fn no_answer(&self, error: reqwest::Error) -> Failure {
+        Failure::Failed(format!("no answer from {}: {}", self.base, chain(&error.without_url())))
+    }
+}
+
+/// Returns the address of the API of a server.
+fn base(url: &str) -> Result<String, Failure> {
+    let server = url.trim().trim_end_matches('/');
+    let server = server.strip_suffix(BASE).unwrap_or(server).trim_end_matches('/');
+    let usage =
+        || "--server: give a URL such as https://linkage.example.org or http://127.0.0.1:8851".to_owned();
+    let parsed = Url::parse(server).map_err(|_| Failure::Usage(usage()))?;
+    if !["http", "https"].contains(&parsed.scheme()) || !parsed.has_host() {
+        return Err(Failure::Usage(usage()));
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
+        return Err(Failure::Usage("--server: give a URL without user, password and query".to_owned()));
+    }
+    Ok(format!("{server}{BASE}"))
+}
+
+/// Returns true if the request was not taken.
+fn is_busy(status: StatusCode) -> bool {
+    [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status)
+}
+
+fn is_passing(status: StatusCode, repeats: bool) -> bool {
+    let is_of_proxy = [StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT].contains(&status);
+    is_busy(status) || (repeats && is_of_proxy)
+}
+
+fn asked_wait(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Returns true if the certificate or the protocol is at fault, which waiting does not change.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if error.is::<rustls::Error>()
+            || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_end_in_any_way() {
+        for url in ["http://a:1", "http://a:1/", " http://a:1/api/v1", "http://a:1/api/v1/"] {
+            assert_eq!(base(url).unwrap(), "http://a:1/api/v1");
+        }
+        assert_eq!(base("https://a/linkage/").unwrap(), "https://a/linkage/api/v1");
+        for url in ["a:1", "ftp://a", "", "http://u:p@a", "http://a/?x=1"] {
+            assert!(matches!(base(url), Err(Failure::Usage(_))), "{url}");
+        }
+    }
+}

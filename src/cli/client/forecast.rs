@@ -1,0 +1,61 @@
+//! `entityd forecast`: the pairs, time and space that runs would take.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::access::{Access, CODES, Kind};
+use super::refusal::Asked;
+use super::{block_on, cell, show};
+use crate::cli::columns::aligned;
+use crate::cli::exit::Failure;
+use crate::model::Threshold;
+
+/// Forecasts what runs at several thresholds would find and take
+///
+/// The server compares a sample of the uploads, for less than a second. It needs the analyst's token. The reference
+/// service has no forecasts.
+#[derive(Debug, Args)]
+#[command(after_help = CODES)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    access: Access,
+    /// Thresholds, separated by commas
+    #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "0.95,0.9,0.85,0.8,0.75,0.7")]
+    threshold: Vec<Threshold>,
+}
+
+impl Arguments {
+    pub(in crate::cli) fn run(&self) -> Result<(), Failure> {
+        let session = self.access.open()?;
+        block_on(async {
+            let token = session.token(Kind::Result, None)?;
+            let path = format!("{}/forecast", session.project_path()?);
+            let thresholds: Vec<f64> = self.threshold.iter().map(|threshold| threshold.get()).collect();
+            let body = json!({ "thresholds": thresholds });
+            let asked = Asked {
+                missing: "this server has no forecasts; entityd has them",
+                ..Asked::new("forecasting")
+            };
+            let answer = session.api.ask((Method::POST, &path), &token, Some(&body), &asked).await?;
+            show(&answer, session.json, table)
+        })
+    }
+}
+
+fn table(answer: &Value) -> String {
+    let number = |value: &Value| value.as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"));
+    let row = |at: &Value| {
+        let between = format!("{} to {}", number(&at["pairs_low"]), number(&at["pairs_high"]));
+        let seconds =
+            at["seconds"].as_f64().map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}"));
+        let warning = if at["warning"].is_null() { String::new() } else { cell(&at["warning"]) };
+        vec![cell(&at["threshold"]), number(&at["pairs"]), between, seconds, number(&at["bytes"]), warning]
+    };
+    let rows = answer["thresholds"].as_array().into_iter().flatten().map(row).collect();
+    let head = ["threshold", "pairs", "19 times of 20", "seconds", "bytes", "warning"];
+    let kind = if answer["exact"] == true { "all compared" } else { "a sample compared" };
+    let table = aligned(&head, rows);
+    let table: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    format!("{} comparisons; {kind}: {}\n{table}", cell(&answer["comparisons"]), cell(&answer["compared"]))
+}

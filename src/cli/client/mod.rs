@@ -1,0 +1,51 @@
+//! The commands of an analyst and of data providers: they talk to a server that speaks the API, ours or the reference
+//! service.
+
+mod access;
+mod api;
+mod forecast;
+mod profile;
+mod project;
+mod refusal;
+mod result;
+mod run;
+mod store;
+mod upload;
+
+pub(super) use forecast::Arguments as Forecast;
+pub(super) use project::Arguments as Project;
+pub(super) use result::Arguments as ResultArguments;
+pub(super) use run::Arguments as Run;
+pub(super) use upload::Arguments as Upload;
+
+use serde_json::Value;
+
+use super::context::runtime;
+use super::exit::Failure;
+use super::interrupt::stopped;
+use super::output;
+
+/// Runs the work of a command until it ends or the person ends it.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        tokio::select! {
+            ended = work => ended,
+            () = stopped() => Err(Failure::Interrupted),
+        }
+    })
+}
+
+/// Prints an answer, as it is or as text.
+fn show(answer: &Value, json: bool, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+    output::print(&if json { format!("{answer:#}\n") } else { text(answer) })
+}
+
+/// A text of the server, for a line or a cell.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => refusal::plain(text),
+        other => refusal::plain(&other.to_string()),
+    }
+}

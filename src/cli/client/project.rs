@@ -1,0 +1,262 @@
+//! `entityd project`: creates, lists, shows and deletes projects.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::access::{Access, Admin, CODES, Kind, Session};
+use super::profile::{Profile, Token};
+use super::refusal::Asked;
+use super::{block_on, cell, refusal, show};
+use crate::cli::columns::aligned;
+use crate::cli::exit::Failure;
+use crate::cli::output;
+use crate::cli::schema_file::read_text;
+
+/// Creates, lists, shows and deletes projects on a server
+///
+/// Works with any server that speaks the API of the Anonlink Entity Service.
+#[derive(Debug, Args)]
+#[command(after_help = CODES)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    access: Access,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Create(Create),
+    /// Lists the projects of the server
+    List {
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Shows the project, with the analyst's token
+    Show,
+    /// Deletes the project with its uploads, runs and results, with the analyst's token
+    Delete,
+}
+
+/// Creates a project
+///
+/// The answer has the tokens, which the server does not show again. With --save they go to a folder instead, as a
+/// profile for the analyst (analyst.toml) and one for each party (party-0.toml, ...), each readable by you alone. Hand
+/// every party its own profile, over a channel that is not public.
+#[derive(Debug, Args)]
+#[command(after_help = CODES)]
+struct Create {
+    /// Result of the runs
+    #[arg(long, value_enum, default_value = "groups")]
+    result_type: ResultType,
+    /// Parties that upload; more than 2 with groups alone
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    parties: u32,
+    /// Linkage schema to store with the project; the server reads nothing but the length of encodings in it
+    #[arg(long, value_name = "SCHEMA.json")]
+    schema: Option<PathBuf>,
+    /// Uploads have blocks
+    #[arg(long)]
+    blocks: bool,
+    /// Name of the project
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Notes about the project
+    #[arg(long, default_value = "")]
+    notes: String,
+    /// Write profiles with the tokens to this folder, which is made
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+/// The result of a project's runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum ResultType {
+    /// Records that are one person
+    Groups,
+    /// A new order for each of two parties, and a mask for the analyst
+    Permutations,
+    /// Every pair at or above the threshold with its score
+    SimilarityScores,
+}
+
+impl ResultType {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Groups => "groups",
+            Self::Permutations => "permutations",
+            Self::SimilarityScores => "similarity_scores",
+        }
+    }
+}
+
+impl Arguments {
+    pub(in crate::cli) fn run(&self) -> Result<(), Failure> {
+        let session = self.access.open()?;
+        block_on(self.action.run(&session))
+    }
+}
+
+impl Action {
+    async fn run(&self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Create(create) => create.run(session).await,
+            Self::List { admin } => {
+                let asked = Asked::new("listing projects");
+                let answer = ask(session, Method::GET, None, admin, &asked).await?;
+                show(&answer, session.json, table)
+            }
+            Self::Show => show(&own(session, Method::GET, "reading the project").await?, session.json, lines),
+            Self::Delete => {
+                own(session, Method::DELETE, "deleting the project").await?;
+                output::note(&format!("deleted project {}", session.project()?));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Create {
+    async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let body = json!({
+            "schema": self.schema()?, "result_type": self.result_type.name(), "number_parties": self.parties,
+            "uses_blocking": self.blocks, "name": self.name, "notes": self.notes,
+        });
+        if let Some(folder) = &self.save {
+            prepare(folder)?;
+        }
+        let asked = Asked::new("creating a project");
+        let answer = ask(session, Method::POST, Some(&body), &self.admin, &asked).await?;
+        let saved = self.save.as_deref().map(|folder| save(folder, session, &answer)).transpose();
+        match saved {
+            Ok(Some(folder)) if !session.json => output::print(&format!(
+                "project {}\nprofiles of the analyst and of {} parties are in {folder}\n",
+                cell(&answer["project_id"]),
+                self.parties
+            )),
+            Ok(Some(_)) => show(&json!({ "project_id": answer["project_id"] }), true, lines),
+            Ok(None) => show(&answer, session.json, tokens),
+            Err(failure) => {
+                // The server does not show them again.
+                show(&answer, session.json, tokens)?;
+                Err(failure)
+            }
+        }
+    }
+
+    fn schema(&self) -> Result<Value, Failure> {
+        let Some(path) = &self.schema else { return Ok(json!({})) };
+        let schema: Option<Value> = serde_json::from_str(&read_text(path)?).ok();
+        schema
+            .filter(Value::is_object)
+            .ok_or_else(|| Failure::Input(format!("{}: a schema is a JSON object", path.display())))
+    }
+}
+
+/// Sends a request about all projects, with the admin token if the server asks for it.
+async fn ask(
+    session: &Session,
+    method: Method,
+    body: Option<&Value>,
+    admin: &Admin,
+    asked: &Asked,
+) -> Result<Value, Failure> {
+    let api = &session.api;
+    let token = admin.token()?;
+    let make = |token: Zeroizing<String>| {
+        let method = method.clone();
+        async move || {
+            let request = api.request(method.clone(), "/projects", &token)?;
+            Ok(match body {
+                Some(body) => request.json(body),
+                None => request,
+            })
+        }
+    };
+    let repeats = method == Method::GET;
+    let first = api.send(make(Zeroizing::default()), repeats).await?.response;
+    let response = match token {
+        // Sent only where it is asked for: another server has no use for it.
+        Some(token) if first.status() == StatusCode::UNAUTHORIZED => {
+            let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
+            api.send(make(bearer), repeats).await?.response
+        }
+        _ => first,
+    };
+    api.json(response, asked).await
+}
+
+async fn own(session: &Session, method: Method, act: &'static str) -> Result<Value, Failure> {
+    let token = session.token(Kind::Result, None)?;
+    session.api.ask((method, &session.project_path()?), &token, None, &Asked::new(act)).await
+}
+
+/// Makes the folder of the profiles before there are any tokens.
+fn prepare(folder: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::Failed(format!("--save {}: {error}", folder.display()));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let mut present = fs::read_dir(folder).map_err(failed)?;
+    match present.next() {
+        None => Ok(()),
+        Some(_) => Err(Failure::Usage(format!("--save {}: the folder is not empty", folder.display()))),
+    }
+}
+
+/// Writes a profile for the analyst, and one for each party. Returns the folder's name.
+fn save(folder: &Path, session: &Session, answer: &Value) -> Result<String, Failure> {
+    let missing = || Failure::Failed("creating a project: the answer lacks the id or a token".to_owned());
+    let token = |value: &Value| value.as_str().map(Token::new);
+    let common = || -> Result<Profile, Failure> {
+        let server = session.api.base().trim_end_matches("/api/v1");
+        let ca = session.ca().map(std::path::absolute).transpose();
+        Ok(Profile {
+            server: Some(server.to_owned()),
+            ca: ca.map_err(|error| Failure::Failed(format!("--ca: {error}")))?,
+            project_id: Some(answer["project_id"].as_str().ok_or_else(missing)?.to_owned()),
+            ..Profile::default()
+        })
+    };
+    let result_token = Some(token(&answer["result_token"]).ok_or_else(missing)?);
+    Profile { result_token, ..common()? }.create(&folder.join("analyst.toml"))?;
+    let tokens = answer["update_tokens"].as_array().ok_or_else(missing)?;
+    for (party, text) in tokens.iter().enumerate() {
+        let update_token = Some(token(text).ok_or_else(missing)?);
+        let profile = Profile { party: Some(party), update_token, ..common()? };
+        profile.create(&folder.join(format!("party-{party}.toml")))?;
+    }
+    Ok(folder.display().to_string())
+}
+
+fn tokens(answer: &Value) -> String {
+    let mut rows = vec![
+        vec!["project".to_owned(), cell(&answer["project_id"])],
+        vec!["result token, for the analyst".to_owned(), cell(&answer["result_token"])],
+    ];
+    for (party, token) in answer["update_tokens"].as_array().into_iter().flatten().enumerate() {
+        rows.push(vec![format!("update token of party {party}"), cell(token)]);
+    }
+    aligned(&[], rows)
+}
+
+fn table(answer: &Value) -> String {
+    let row = |project: &Value| vec![cell(&project["project_id"]), cell(&project["time_added"])];
+    aligned(&["project", "created (UTC)"], answer.as_array().into_iter().flatten().map(row).collect())
+}
+
+/// One line for each member, but for the schema.
+fn lines(answer: &Value) -> String {
+    let members = answer.as_object().into_iter().flatten();
+    let row = |(name, value): (&String, &Value)| match value {
+        Value::Object(_) => None,
+        value => Some(vec![refusal::plain(name), cell(value)]),
+    };
+    aligned(&[], members.filter_map(row).collect())
+}

@@ -1,0 +1,160 @@
+//! Answers that are no success, in words.
+
+use reqwest::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+use crate::cli::exit::Failure;
+
+/// Bytes of a body that are looked at.
+const BODY_MAX: usize = 64 << 10;
+/// Characters of a text from elsewhere that are shown.
+const TEXT_MAX: usize = 300;
+
+/// A request, for messages.
+pub(super) struct Asked {
+    /// The act: `creating a project`.
+    pub(super) act: &'static str,
+    /// The meaning of 403 and of 404 here.
+    pub(super) forbidden: &'static str,
+    pub(super) missing: &'static str,
+    /// Bytes that were sent.
+    pub(super) bytes: u64,
+}
+
+impl Asked {
+    /// Describes a request with a token.
+    pub(super) const fn new(act: &'static str) -> Self {
+        Self { act, forbidden: FORBIDDEN, missing: MISSING, bytes: 0 }
+    }
+}
+
+/// The usual meaning of 403.
+const FORBIDDEN: &str =
+    "the token is wrong or of another kind, or the project or the run does not exist (any more)";
+/// The usual meaning of 404.
+const MISSING: &str = "there is no entity service under this address, or it does not offer this";
+
+/// Returns the failure that a response reports.
+pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure {
+    let status = response.status();
+    let headers = response.headers();
+    if status.is_redirection() {
+        let to = headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
+        return Failure::Usage(format!(
+            "{}: {base} sends to another address: {}; give that with --server",
+            asked.act,
+            plain(to)
+        ));
+    }
+    let kind = headers.get(CONTENT_TYPE).cloned();
+    let is_api = headers.contains_key(ALLOW) || kind.as_ref().is_some_and(|kind| is(kind, "json"));
+    let body = beginning(response).await;
+    let said = match detail(&body) {
+        Some(detail) => format!("; it says: {detail}"),
+        None if is_html(kind.as_ref(), &body) => format!("; {}", page(&body)),
+        None => String::new(),
+    };
+    let (act, code) = (asked.act, status.as_u16());
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Failure::Input(format!("{act}: {base} does not accept the request ({code}){said}"))
+        }
+        StatusCode::UNAUTHORIZED => Failure::Usage(format!(
+            "{act}: {base} asks for another token (401): for projects the admin token, with --admin-token-file{said}"
+        )),
+        StatusCode::FORBIDDEN if !is_html(kind.as_ref(), &body) => {
+            Failure::Input(format!("{act}: {base} refuses (403): {}{said}", asked.forbidden))
+        }
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if is_api => {
+            Failure::Input(format!("{act}: {} ({code}){said}", asked.missing))
+        }
+        StatusCode::CONFLICT => Failure::Input(format!("{act}: {base} cannot do this now (409){said}")),
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::Input(format!(
+            "{act}: the {} bytes are more than {base}, or a proxy before it, takes (413): its operator can raise the \
+             limit (nginx: client_max_body_size), or send them through the object store with --route store{said}",
+            asked.bytes
+        )),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Failure::Failed(format!(
+            "{act}: {base} is busy ({code}); try again later, or longer with --retry{said}"
+        )),
+        _ => Failure::Failed(format!("{act}: {base} answered {status}{said}")),
+    }
+}
+
+/// Returns the failure for a success whose body is no JSON.
+pub(super) fn no_json(base: &str, kind: Option<&HeaderValue>, body: &[u8], asked: &Asked) -> Failure {
+    let found =
+        if is_html(kind, body) { page(body) } else { "this is no answer of an entity service".to_owned() };
+    Failure::Failed(format!("{}: the answer of {base} is not JSON; {found}", asked.act))
+}
+
+async fn beginning(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    // The status is known: what cannot be read of the body is left out of the message.
+    while let Ok(Some(piece)) = response.chunk().await {
+        body.extend_from_slice(&piece);
+        if body.len() >= BODY_MAX {
+            body.truncate(BODY_MAX);
+            break;
+        }
+    }
+    body
+}
+
+/// Returns what a problem document says.
+fn detail(body: &[u8]) -> Option<String> {
+    let problem: Value = serde_json::from_slice(body).ok()?;
+    let said = [&problem["detail"], &problem["title"], &problem["message"]];
+    said.into_iter().find_map(Value::as_str).map(plain)
+}
+
+fn is(kind: &HeaderValue, word: &str) -> bool {
+    kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains(word))
+}
+
+fn is_html(kind: Option<&HeaderValue>, body: &[u8]) -> bool {
+    kind.is_some_and(|kind| is(kind, "html")) || body.trim_ascii_start().starts_with(b"<")
+}
+
+/// Describes a page of a proxy.
+fn page(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let lower = text.to_ascii_lowercase();
+    let title = lower.find("<title>").zip(lower.find("</title>"));
+    let title = title.and_then(|(start, end)| text.get(start + "<title>".len()..end)).map(plain);
+    let named = title.filter(|title| !title.is_empty()).map_or(String::new(), |title| format!(" `{title}`"));
+    format!(
+        "the answer is a web page{named}: a proxy or another server answers in place of the entity service"
+    )
+}
+
+/// Returns a text from elsewhere in one line, without control characters, and not too long.
+pub(super) fn plain(text: &str) -> String {
+    let words = text.split(|letter: char| letter.is_whitespace() || letter.is_control());
+    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(TEXT_MAX) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_named_by_its_title() {
+        let html = b"<html><head><title>413 Request\n Entity Too Large</title></head></html>";
+        assert!(page(html).contains("`413 Request Entity Too Large`"));
+        assert!(is_html(None, b"  <!doctype html>") && !is_html(None, b"{}"));
+        assert!(!page(b"</title><title>").contains('`'));
+    }
+
+    #[test]
+    fn what_a_server_says_is_one_line_without_control_characters() {
+        assert_eq!(detail(br#"{"detail": "a\u001b[2Jb\n c", "title": "t"}"#).unwrap(), "a [2Jb c");
+        assert_eq!(detail(br#"{"detail": null, "title": "t"}"#).unwrap(), "t");
+        assert_eq!(plain(&"x".repeat(400)).len(), 303);
+    }
+}

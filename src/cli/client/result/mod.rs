@@ -1,0 +1,297 @@
+//! `entityd result`: fetches the result of a run.
+
+mod own;
+mod read;
+mod reorder;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Seek, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use reqwest::header::ACCEPT;
+use reqwest::{Method, Response};
+use tokio::time::timeout;
+
+use self::own::{Own, Reading};
+use self::reorder::Numbers;
+use self::write::{Form, Writer};
+use super::access::{Access, CODES, Kind, Session};
+use super::block_on;
+use super::refusal::{self, Asked};
+use super::run::{Watching, Which};
+use crate::cli::destination::Destination;
+use crate::cli::exit::{Failure, OrFail};
+use crate::cli::interrupt::Unfinished;
+use crate::cli::progress::Progress;
+use crate::cli::table::TableArguments;
+
+/// The longest silence of a server in the middle of a result.
+const SILENCE: Duration = Duration::from_mins(2);
+/// The times that a download begins at most.
+const ATTEMPTS: u32 = 3;
+
+/// Fetches the result of a run from a server
+#[derive(Debug, Args)]
+#[command(after_help = CODES)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    access: Access,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Get(Get),
+}
+
+/// Fetches the result of a run
+///
+/// Records are numbered from 0, in the order of the rows that were encoded. With --with and --id, the records of a
+/// dataset are joined to the rows of its CSV, so that the result has ids: `--with 0=left.csv --with 1=right.csv --id
+/// patient_id`. The CSV must be the one that was encoded, without rows that were left out.
+///
+/// A party of a `permutations` project gives its receipt token and its CSV: the rows come in their new order. With the
+/// analyst's mask in --mask only rows with a match are written, and then row N of both parties is the same person.
+#[derive(Debug, Args)]
+#[command(after_help = CODES)]
+struct Get {
+    #[command(flatten)]
+    run: Which,
+    /// Form of the result [default: json; csv with --with]
+    #[arg(long, value_enum)]
+    format: Option<Form>,
+    /// Write to this file, which appears when it is complete, instead of standard output
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// Wait until the run has completed
+    #[arg(long)]
+    wait: bool,
+    /// CSV of dataset N, from 0; without N that of the profile's party. May be repeated
+    #[arg(long, value_name = "[N=]DATA.csv")]
+    with: Vec<String>,
+    /// Column with the ids: one for all files, or one for each in their order
+    #[arg(long, value_name = "COLUMN", requires = "with")]
+    id: Vec<String>,
+    /// Mask of the run, as the analyst gets it: JSON
+    #[arg(long, value_name = "MASK.json", requires = "with")]
+    mask: Option<PathBuf>,
+    /// The first row of the CSV is a record; --id is the number of a column, from 1
+    #[arg(long, requires = "with")]
+    no_header: bool,
+    #[command(flatten)]
+    table: TableArguments,
+}
+
+impl Arguments {
+    pub(in crate::cli) fn run(&self) -> Result<(), Failure> {
+        let session = self.access.open()?;
+        let Action::Get(get) = &self.action;
+        get.check()?;
+        block_on(get.run(&session))
+    }
+}
+
+impl Get {
+    fn check(&self) -> Result<(), Failure> {
+        let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
+        if self.form() == Form::Json && !self.with.is_empty() {
+            return usage("--with: ids are written as csv or ndjson");
+        }
+        if self.id.len() > 1 && self.id.len() != self.with.len() {
+            return usage("--id: give one column for all files, or one for each --with");
+        }
+        if self.mask.is_some() && self.with.len() > 1 {
+            return usage("--mask: give the one CSV of the party, with --with");
+        }
+        Ok(())
+    }
+
+    fn form(&self) -> Form {
+        self.format.unwrap_or(if self.with.is_empty() { Form::Json } else { Form::Csv })
+    }
+
+    async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let path = self.run.path(session).await?;
+        if self.wait {
+            Watching { session, path: path.clone(), is_quiet: true }.to_its_end(None).await?;
+        }
+        let mut progress = Progress::new();
+        let destination = Destination::open(self.output.as_deref(), &Unfinished::default())?;
+        let mut result = fetch(session, &path, &mut progress).await?;
+        let mut out = BufWriter::new(destination);
+        if self.form() == Form::Json {
+            io::copy(&mut result, &mut out).map_err(|error| Failure::output(&error))?;
+            progress.finish();
+            return finish(out);
+        }
+        let is_partys = starts_with_permutation(&mut result)?;
+        let out = if is_partys && !self.with.is_empty() {
+            self.reorder(&result, session, out, &mut progress)?
+        } else {
+            self.convert(&result, session, out, &mut progress)?
+        };
+        progress.finish();
+        finish(out)
+    }
+
+    /// Writes elements, with ids where a CSV is given.
+    fn convert(
+        &self,
+        result: &File,
+        session: &Session,
+        out: BufWriter<Destination>,
+        progress: &mut Progress,
+    ) -> Result<BufWriter<Destination>, Failure> {
+        if !self.with.is_empty() && self.id.is_empty() {
+            return Err(Failure::Usage("--with: name the column with the ids with --id".to_owned()));
+        }
+        if self.mask.is_some() {
+            return Err(Failure::Usage("--mask belongs to the permutation of a party".to_owned()));
+        }
+        let mut ids = BTreeMap::new();
+        for (number, text) in self.with.iter().enumerate() {
+            let (dataset, path) = numbered(text, session)?;
+            let own = Own::read(&path, &self.reading(number), progress)?;
+            if ids.insert(dataset, own).is_some() {
+                return Err(Failure::Usage(format!("--with: dataset {dataset} has two files")));
+            }
+        }
+        let mut writer = Writer::new(self.form(), ids, out);
+        match read::read(BufReader::new(result), &mut writer) {
+            Ok(_) => Ok(writer.out),
+            Err(said) => Err(writer.failure(said)),
+        }
+    }
+
+    /// Writes the rows of the party in their new order.
+    fn reorder(
+        &self,
+        result: &File,
+        session: &Session,
+        mut out: BufWriter<Destination>,
+        progress: &mut Progress,
+    ) -> Result<BufWriter<Destination>, Failure> {
+        let [text] = self.with.as_slice() else {
+            return Err(Failure::Usage(
+                "--with: a permutation belongs to the one CSV of the party".to_owned(),
+            ));
+        };
+        if self.form() != Form::Csv {
+            return Err(Failure::Usage("--format: rows in their new order are written as csv".to_owned()));
+        }
+        // The receipt token has decided whose permutation it is; the number is not needed.
+        let path = numbered(text, session).map_or_else(|_| PathBuf::from(text), |(_, path)| path);
+        let refused = |said: String| Failure::Input(format!("the permutation: {said}"));
+        let mut places = Numbers::default();
+        read::read(BufReader::new(result), &mut places).map_err(refused)?;
+        let mask = self.mask.as_deref().map(reorder::mask).transpose()?;
+        let own = Own::read(&path, &self.reading(0), progress)?;
+        let order = reorder::order(&places.numbers, &own, mask.as_deref()).map_err(refused)?;
+        let written = reorder::write(&order, &own, mask.as_deref(), !self.id.is_empty(), &mut out);
+        written.map_err(|error| Failure::output(&error))?;
+        Ok(out)
+    }
+
+    fn reading(&self, file: usize) -> Reading<'_> {
+        let column = self.id.get(file).or_else(|| self.id.first()).map(String::as_str);
+        Reading { table: &self.table, has_header: !self.no_header, column }
+    }
+}
+
+/// Splits `N=FILE`; without a number it is the profile's.
+fn numbered(text: &str, session: &Session) -> Result<(u64, PathBuf), Failure> {
+    let numbered = text.split_once('=').and_then(|(number, path)| Some((number.parse().ok()?, path)));
+    match (numbered, session.profile.party) {
+        (Some((number, path)), _) => Ok((number, PathBuf::from(path))),
+        (None, Some(party)) => Ok((party as u64, PathBuf::from(text))),
+        (None, None) => Err(Failure::Usage(format!(
+            "--with {text}: give the number of its dataset, from 0, as in --with 0={text}"
+        ))),
+    }
+}
+
+/// Downloads a result to a file without a name, again from the beginning if the connection breaks.
+async fn fetch(session: &Session, run: &str, progress: &mut Progress) -> Result<File, Failure> {
+    let api = &session.api;
+    let token = session.token(Kind::ResultOrReceipt, None)?;
+    let path = format!("{run}/result");
+    let asked = Asked {
+        missing: "the run has no result yet: it has not completed; `entityd run watch` shows its progress",
+        ..Asked::new("fetching the result")
+    };
+    let make = async || Ok(api.request(Method::GET, &path, &token)?.header(ACCEPT, "application/json"));
+    let mut attempt = 1;
+    loop {
+        let response = api.send(make, true).await?.response;
+        if !response.status().is_success() {
+            return Err(refusal::of(api.base(), response, &asked).await);
+        }
+        match download(response, progress).await {
+            Ok(mut file) => {
+                file.rewind().or_fail()?;
+                return Ok(file);
+            }
+            Err(Broken::Local(error)) => return Err(Failure::because(&error)),
+            Err(Broken::Connection(why)) if attempt >= ATTEMPTS => {
+                return Err(Failure::Failed(format!(
+                    "the connection broke {ATTEMPTS} times within the result: {why}"
+                )));
+            }
+            Err(Broken::Connection(_)) => attempt += 1,
+        }
+    }
+}
+
+/// The reason why a download has ended early.
+enum Broken {
+    Connection(String),
+    Local(io::Error),
+}
+
+async fn download(mut response: Response, progress: &mut Progress) -> Result<File, Broken> {
+    let bytes = response.content_length().unwrap_or(0);
+    let mut out = BufWriter::new(tempfile::tempfile().map_err(Broken::Local)?);
+    let mut done = 0_u64;
+    progress.show("fetching the result", 0.0);
+    loop {
+        let next = timeout(SILENCE, response.chunk()).await;
+        let next = next.map_err(|_| Broken::Connection("the server sends nothing more".to_owned()))?;
+        let piece =
+            next.map_err(|error| Broken::Connection(crate::telemetry::chain(&error.without_url())))?;
+        let Some(piece) = piece else { break };
+        out.write_all(&piece).map_err(Broken::Local)?;
+        done += piece.len() as u64;
+        progress.show("fetching the result", done as f64 / bytes.max(1) as f64);
+    }
+    out.into_inner().map_err(|error| Broken::Local(error.into_error()))
+}
+
+/// Tells whether a result is a party's permutation; leaves the file at its beginning.
+fn starts_with_permutation(result: &mut File) -> Result<bool, Failure> {
+    struct First(Option<read::Kind>);
+    impl read::Sink for First {
+        fn begin(&mut self, kind: read::Kind) -> Result<(), String> {
+            self.0 = Some(kind);
+            Err(String::new())
+        }
+
+        fn element(&mut self, _: read::Element) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    let mut first = First(None);
+    // It always ends early; the real reading says what is wrong.
+    let _ = read::read(BufReader::new(&*result), &mut first);
+    result.rewind().or_fail()?;
+    Ok(first.0 == Some(read::Kind::Permutation))
+}
+
+fn finish(out: BufWriter<Destination>) -> Result<(), Failure> {
+    let destination = out.into_inner().map_err(io::IntoInnerError::into_error);
+    destination.map_err(|error| Failure::output(&error))?.finish()
+}

@@ -1,0 +1,220 @@
+//! `entityd upload`: a party's encodings go to the server.
+
+mod encodings;
+mod sending;
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use reqwest::Method;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use self::encodings::{Blocks, Body, Encodings};
+use self::sending::Sent;
+use super::access::{Access, CODES, Kind, Session};
+use super::profile::{Profile, Token};
+use super::refusal::Asked;
+use super::store::Place;
+use super::{block_on, cell, show};
+use crate::cli::exit::{Failure, complain};
+use crate::cli::output;
+use crate::cli::progress::Progress;
+
+/// Bytes from which on an upload takes the way through the object store by itself.
+const LARGE_BYTES: u64 = 64 << 20;
+/// Asks for a new receipt token if the same encodings were accepted before.
+const AGAIN: &str = "Receipt-Again";
+/// The meaning of 403 here.
+const FORBIDDEN: &str = "the token is wrong, of another kind, or has been used: each party uploads once; or the project \
+                         does not exist (any more), or needs --blocks, or takes none";
+
+/// Uploads a party's encodings
+///
+/// FILE is JSON as `entityd encode` and anonlink-client write it, or, if its name ends in .bin, rows of --encoding-bytes
+/// bytes; compressed or not (.gz, .zst). It is read and checked before anything is sent. The answer has the receipt
+/// token, with which the party gets its permutation; with a profile it is written there.
+///
+/// If the answer to an upload is lost, the upload is repeated. An entityd then gives a new receipt token for the same
+/// encodings; the reference service refuses (403), because the first one arrived.
+#[derive(Debug, Args)]
+#[command(after_help = CODES)]
+pub(in crate::cli) struct Arguments {
+    /// Encodings in the order of the records
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Blocks of the records, as `entityd block` and anonlink-client write them
+    #[arg(long, value_name = "BLOCKS.json")]
+    blocks: Option<PathBuf>,
+    /// Bytes in an encoding of a .bin file
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    encoding_bytes: Option<u32>,
+    /// Party whose update token to take of a profile with several, from 0
+    #[arg(long, value_name = "N")]
+    party: Option<usize>,
+    /// Ask for a new receipt token if the same encodings arrived before and the answer was lost; the old token ends.
+    /// The reference service cannot do this
+    #[arg(long)]
+    again: bool,
+    /// Way to the server
+    #[arg(long, value_enum, default_value = "auto")]
+    route: Route,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// The way of the encodings to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Route {
+    /// Through the object store from 64 MiB on, if the server offers one that can be reached; else to the API
+    Auto,
+    /// To the API; as rows of bytes unless there are blocks
+    Api,
+    /// To the API as JSON. The reference service never links such an upload without blocks with one of another route
+    Json,
+    /// Through the object store that the server names, in parts that are repeated if they fail
+    Store,
+}
+
+/// An upload about to be made.
+struct Upload<'a> {
+    session: &'a Session,
+    project: String,
+    token: Zeroizing<String>,
+    encodings: Encodings,
+    blocks: Option<Blocks>,
+    again: bool,
+}
+
+impl Arguments {
+    pub(in crate::cli) fn run(&self) -> Result<(), Failure> {
+        let session = self.access.open()?;
+        let (project, token) = (session.project_path()?, session.token(Kind::Update, self.party)?);
+        let mut progress = Progress::new();
+        progress.show(&format!("checking {}", self.file.display()), 0.0);
+        let encodings = Encodings::read(&self.file, self.encoding_bytes)?;
+        let summary = encodings.summary;
+        if summary.has_blocks && self.blocks.is_some() {
+            let file = self.file.display();
+            return Err(Failure::Usage(format!("{file} has blocks in it; leave out --blocks")));
+        }
+        let blocks = self.blocks.as_deref().map(|path| Blocks::read(path, summary.records)).transpose()?;
+        let upload = Upload { session: &session, project, token, encodings, blocks, again: self.again };
+        block_on(async {
+            let answer = upload.by(self.route, &mut progress).await?;
+            progress.finish();
+            let (records, bytes) = (summary.records, summary.encoding_bytes);
+            output::note(&format!("uploaded {records} encodings of {bytes} bytes"));
+            self.tell(&session, &answer)
+        })
+    }
+
+    /// Keeps the receipt token in the profile, or prints it.
+    fn tell(&self, session: &Session, answer: &Value) -> Result<(), Failure> {
+        let receipt = answer["receipt_token"].as_str();
+        if let (Some(path), Some(receipt), false) = (session.profile_path(), receipt, session.has_own_token())
+        {
+            let profile = Profile { receipt_token: Some(Token::new(receipt)), ..session.profile.clone() };
+            match profile.replace(path) {
+                Ok(true) if !session.json => {
+                    return output::print(&format!("the receipt token is in {}\n", path.display()));
+                }
+                Ok(_) => {}
+                // It is printed instead.
+                Err(failure) => complain(&failure.to_string()),
+            }
+        }
+        show(answer, session.json, |answer| format!("receipt token  {}\n", cell(&answer["receipt_token"])))
+    }
+}
+
+impl Upload<'_> {
+    async fn by(&self, route: Route, progress: &mut Progress) -> Result<Value, Failure> {
+        let has_blocks = self.encodings.summary.has_blocks;
+        match route {
+            Route::Json => self.json(progress).await,
+            Route::Api => self.to_api(progress).await,
+            Route::Store if has_blocks => Err(Failure::Usage(
+                "--route store: the blocks must be in a file of their own, named with --blocks".to_owned(),
+            )),
+            Route::Store => match self.place().await? {
+                Some(place) => self.by_store(&place, progress).await,
+                None => Err(Failure::Input("--route store: this server offers no object store".to_owned())),
+            },
+            Route::Auto if has_blocks || self.encodings.rows()?.bytes < LARGE_BYTES => {
+                self.to_api(progress).await
+            }
+            Route::Auto => match self.place().await? {
+                Some(place) => match place.is_reachable().await {
+                    Ok(()) => self.by_store(&place, progress).await,
+                    Err(why) => {
+                        complain(&format!("the object store cannot be used, so the API is: {why}"));
+                        self.to_api(progress).await
+                    }
+                },
+                None => self.to_api(progress).await,
+            },
+        }
+    }
+
+    async fn to_api(&self, progress: &mut Progress) -> Result<Value, Failure> {
+        if self.blocks.is_some() || self.encodings.summary.has_blocks {
+            return self.json(progress).await;
+        }
+        let summary = self.encodings.summary;
+        let headers =
+            [("Hash-Count", summary.records.to_string()), ("Hash-Size", summary.encoding_bytes.to_string())];
+        self.post("binaryclks", "application/octet-stream", &headers, &self.encodings.rows()?, progress).await
+    }
+
+    async fn json(&self, progress: &mut Progress) -> Result<Value, Failure> {
+        let body = self.encodings.json(self.blocks.as_ref())?;
+        self.post("clks", "application/json", &[], &body, progress).await
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        kind: &str,
+        headers: &[(&str, String)],
+        body: &Body,
+        progress: &mut Progress,
+    ) -> Result<Value, Failure> {
+        let api = &self.session.api;
+        let path = format!("{}/{path}", self.project);
+        let sent = Sent::default();
+        let again = Cell::new(self.again);
+        let make = async || {
+            let request = api.request(Method::POST, &path, &self.token)?;
+            let request = request.header(CONTENT_TYPE, kind).header(CONTENT_LENGTH, body.bytes);
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+            let request = if again.replace(true) { request.header(AGAIN, "true") } else { request };
+            Ok(request.body(sent.body(body)?))
+        };
+        let asked = Asked { forbidden: FORBIDDEN, bytes: body.bytes, ..Asked::new("uploading") };
+        let answer = sent.watch("uploading", body.bytes, progress, api.send(make, true)).await?;
+        api.json(answer.response, &asked).await
+    }
+
+    async fn place(&self) -> Result<Option<Place>, Failure> {
+        Place::ask(self.session, &self.project, &self.token).await
+    }
+
+    async fn by_store(&self, place: &Place, progress: &mut Progress) -> Result<Value, Failure> {
+        let summary = self.encodings.summary;
+        let attributes = [("hash-count", summary.records), ("hash-size", summary.encoding_bytes)];
+        let rows = self.encodings.rows()?;
+        let path = place.put("encodings.bin", &rows.file, rows.bytes, &attributes, progress).await?;
+        let mut body = json!({ "encodings": place.file(&path) });
+        if let Some(blocks) = &self.blocks {
+            let file = blocks.file(summary.records)?;
+            let path = place.put("blocks.json", &file.file, file.bytes, &[], progress).await?;
+            body["blocks"] = place.file(&path);
+        }
+        let asked = Asked { forbidden: FORBIDDEN, ..Asked::new("uploading") };
+        let path = format!("{}/clks", self.project);
+        self.session.api.ask((Method::POST, &path), &self.token, Some(&body), &asked).await
+    }
+}

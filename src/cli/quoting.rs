@@ -1,0 +1,26 @@
+//! Values in a CSV that is written.
+
+use std::borrow::Cow;
+
+/// Returns a value as it stands in a CSV with commas: in quotes where that is needed (RFC 4180).
+pub(super) fn quoted(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_there_where_they_are_needed() {
+        for (value, written) in
+            [("a b", "a b"), ("", ""), ("a,b", "\"a,b\""), ("q\"q", "\"q\"\"q\""), ("x\ny", "\"x\ny\"")]
+        {
+            assert_eq!(quoted(value), written);
+        }
+    }
+}

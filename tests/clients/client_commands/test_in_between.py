@@ -1,0 +1,203 @@
+"""What stands between a client and the service, or takes its place: proxies, other servers, broken connections."""
+
+import json
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from harness.commands import Commands, private
+from harness.samples import encodings
+from harness.api import texts_of
+
+PROJECT, TOKEN, RUN = "a" * 48, "b" * 48, "c" * 48
+PAGE = "<html>\r\n<head><title>{}</title></head>\r\n<body><center>nginx</center></body></html>"
+
+
+class Double:
+    """A server that answers each request as the test says, and remembers what came."""
+
+    def __init__(self):
+        self.answers, self.requests = [], []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self):
+                length = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(length)
+                outer.requests.append((self.command, self.path, dict(self.headers), body))
+                answer = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
+                if answer == "cut":
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                status, headers, text = answer
+                data = text.encode()
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(data)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+                self.wfile.flush()
+                if int(dict(headers).get("Content-Length", len(data))) != len(data):
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+
+            do_GET = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def answer(self, *answers):
+        self.answers, self.requests = list(answers), []
+
+
+@pytest.fixture(scope="module")
+def double():
+    double = Double()
+    yield double
+    double.server.shutdown()
+    double.server.server_close()
+    double.thread.join()
+
+
+@pytest.fixture
+def commands(tmp_path, double):
+    (tmp_path / "clks.json").write_text(json.dumps({"clks": texts_of(encodings(20))}))
+    text = f'project_id = "{PROJECT}"\nresult_token = "{TOKEN}"\nupdate_token = "{TOKEN}"\n'
+    private(tmp_path / "profile", text)
+    return Commands(tmp_path, ENTITYD_SERVER=double.url, ENTITYD_PROFILE="profile")
+
+
+def page(status, title):
+    return status, {"Content-Type": "text/html"}, PAGE.format(title)
+
+
+def ok(value, **headers):
+    return 200, {"Content-Type": "application/json", **headers}, json.dumps(value, indent=4)
+
+
+def test_a_proxy_that_takes_no_large_body(commands, double):
+    double.answer(page(413, "413 Request Entity Too Large"))
+    said = commands.refused(3, "upload", "clks.json")
+    assert "160 bytes" in said and "client_max_body_size" in said and "413 Request Entity Too Large" in said
+    assert "--route store" in said and "<" not in said
+
+
+def test_pages_in_place_of_answers(commands, double):
+    for status, code in [(403, 1), (404, 1), (500, 1), (502, 1), (200, 1)]:
+        double.answer(page(status, "Welcome"))
+        said = commands.refused(code, "project", "show", "--retry", 0)
+        assert "web page `Welcome`" in said and "proxy" in said, said
+        assert TOKEN not in said
+    double.answer((200, {"Content-Type": "text/plain"}, "hello"))
+    assert "not JSON" in commands.refused(1, "project", "show")
+
+
+def test_a_redirect_is_said_and_not_followed(commands, double):
+    double.answer((301, {"Location": "https://other.example/api/v1"}, ""))
+    said = commands.refused(2, "project", "show")
+    assert "https://other.example" in said and len(double.requests) == 1
+
+
+def test_control_characters_of_a_server_are_left_out(commands, double):
+    problem = {"detail": "no\x1b[31m\nway", "status": 400}
+    double.answer((400, {"Content-Type": "application/problem+json"}, json.dumps(problem)))
+    said = commands.refused(3, "project", "show")
+    assert "\x1b" not in said and "way" in said
+    double.answer(ok({"name": "a\x1b]0;title\x07b", "notes": "x\ny"}))
+    shown = commands.done("project", "show")
+    assert "\x1b" not in shown and "x y" in shown
+
+
+def test_busy_servers_are_asked_again(commands, double):
+    busy = (503, {"Retry-After": "1"}, "")
+    double.answer(busy, page(503, "busy"), (429, {}, ""), ok({"name": "x"}))
+    ended = commands.run("project", "show")
+    assert ended.returncode == 0 and len(double.requests) == 4
+    assert ended.stderr.count("trying again") == 1
+    double.answer(busy)
+    began = time.monotonic()
+    assert "busy (503)" in commands.refused(1, "project", "show", "--retry", 2)
+    assert time.monotonic() - began < 10
+
+
+def test_broken_connections(commands, double):
+    double.answer("cut", page(502, "Bad Gateway"), ok({"name": "x"}))
+    assert "x" in commands.done("project", "show")
+    # What may have been done is not done twice.
+    double.answer("cut", ok({"run_id": RUN}))
+    assert "no answer" in commands.refused(1, "run", "create", "--threshold", "0.8")
+    assert len(double.requests) == 1
+    # The second answer to a deletion says that the first has done it.
+    refused = (403, {"Content-Type": "application/problem+json"}, json.dumps({"detail": "no such project"}))
+    double.answer("cut", refused)
+    commands.done("project", "delete")
+    double.answer(refused)
+    assert "no such project" in commands.refused(3, "project", "delete")
+
+
+def test_an_upload_is_repeated_with_a_request_for_its_receipt(commands, double):
+    double.answer("cut", (201, {}, json.dumps({"message": "Updated", "receipt_token": "d" * 48})))
+    commands.done("upload", "clks.json")
+    first, second = double.requests
+    assert first[3] == second[3] and len(first[3]) == 160
+    assert "receipt-again" not in {name.lower() for name in first[2]}
+    assert {name.lower(): value for name, value in second[2].items()}["receipt-again"] == "true"
+    assert f'receipt_token = "{"d" * 48}"' in (commands.folder / "profile").read_text()
+    for method, path, headers, _ in double.requests:
+        sent = {name.lower(): value for name, value in headers.items()}
+        assert (method, path) == ("POST", f"/api/v1/projects/{PROJECT}/binaryclks")
+        assert sent["authorization"] == TOKEN and sent["content-length"] == "160"
+        assert (sent["hash-count"], sent["hash-size"]) == ("20", "8") and "transfer-encoding" not in sent
+
+
+def test_results_as_the_reference_lays_them_out(commands, double):
+    """Sorted, indented, with line breaks within the records."""
+    result = {"groups": [[[0, 1], [1, 2]], [[0, 3], [1, 4], [2, 5]]]}
+    double.answer(ok(result))
+    assert json.loads(commands.done("result", "get", RUN)) == result
+    csv = commands.done("result", "get", RUN, "--format", "csv")
+    assert csv.split() == ["group,dataset,record", "0,0,1", "0,1,2", "1,0,3", "1,1,4", "1,2,5"]
+    ndjson = commands.done("result", "get", RUN, "--format", "ndjson")
+    assert [json.loads(line) for line in ndjson.splitlines()] == result["groups"]
+
+
+def test_a_result_that_ends_early_is_fetched_again(commands, double):
+    short = ok({"mask": [1, 0]}, **{"Content-Length": "4000"})
+    double.answer(short, ok({"mask": [1, 0]}))
+    assert json.loads(commands.done("result", "get", RUN)) == {"mask": [1, 0]}
+    double.answer(short)
+    assert "broke 3 times" in commands.refused(1, "result", "get", RUN, "-o", "out")
+    assert not (commands.folder / "out").exists()
+    double.answer(ok({"groups": [[["a"]]]}))
+    assert "no result of a run" in commands.refused(3, "result", "get", RUN, "--format", "csv", "-o", "out")
+    assert not (commands.folder / "out").exists()
+
+
+def test_no_server_at_all(commands):
+    free = socket.socket()
+    free.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    free.close()
+    began = time.monotonic()
+    said = commands.refused(1, "project", "show", "--server", url, "--retry", 1)
+    assert "no answer" in said and time.monotonic() - began < 10
+    for wrong in ["ftp://x", "host:1", "http://u:p@host"]:
+        said = commands.refused(2, "project", "show", "--server", wrong)
+        assert "--server" in said and "u:p" not in said
+
+
+def test_clear_text_beyond_this_machine_is_warned_about(commands):
+    ended = commands.run("project", "show", "--server", "http://entityd.invalid", "--retry", 0)
+    assert ended.returncode == 1 and "clear text" in ended.stderr

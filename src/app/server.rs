@@ -224,13 +224,14 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         Some(commons) => admin.share(commons).await?,
         None => admin,
     };
-    let Stores { metadata, broker, blobs } =
-        stores::open(settings, &data_dir, &entropy, &sharing, (&addresses, listeners.tls.is_some())).await?;
+    let secure = listeners.tls.is_some();
+    let opened = stores::open(settings, &data_dir, &entropy, &sharing, (&addresses, secure)).await;
+    let Stores { metadata, broker, blobs } = sharing.or_leave(opened).await?;
     let Blobs { objects, owner, spool, uploads, external, own } = blobs;
     let queue = Arc::clone(&broker);
     let (clock, rules) = (Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
-    coordinator.reconcile().await.map_err(Error::Reconcile)?;
+    sharing.or_leave(coordinator.reconcile().await.map_err(Error::Reconcile)).await?;
     // Nothing can fail from here on, so the token will be shown.
     let admin_token = match admin.made {
         Some(made) => made.keep().await?,

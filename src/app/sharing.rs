@@ -133,6 +133,19 @@ impl Sharing {
                 bury(&*commons, &coordinator, &listed).await;
             }
         }
+        self.leave().await;
+    }
+
+    /// Returns the outcome of a step of the start; after an error this node is not expected to serve.
+    pub(super) async fn or_leave<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if outcome.is_err() {
+            self.leave().await;
+        }
+        outcome
+    }
+
+    async fn leave(&self) {
+        let Some(commons) = &self.commons else { return };
         let left = timeout(LEAVE, commons.forget(&self.own.node)).await;
         if !matches!(left, Ok(Ok(_))) {
             tracing::debug!("the database did not take note that this node ends; the others find out");

@@ -60,6 +60,15 @@ def test_each_node_knows_all_nodes_and_one_set_of_tokens(running):
     assert "admin token" not in log, "the first node's token is that of all"
 
 
+def test_each_engine_is_described(running):
+    _, nodes, _ = running
+    for node in nodes:
+        said = node.client().session.get(f"{node.scheme}://127.0.0.1:{node.ops_port}/readyz?verbose", timeout=10).text
+        for words in ("metadata: ok (PostgreSQL ", "primary, replicas: 0", "queue: ok (Redis ", "replicas: 1, the slowest ",
+                      "named queue by 3 of 3 Sentinels", "objects: ok (s3://internal/fleet)", "serving nodes: 2"):
+            assert words in said, (words, said)
+
+
 def test_a_worker_drains_at_whichever_node_is_told(running):
     _, nodes, workers = running
     known = nodes[0].workers()[0]["node"]

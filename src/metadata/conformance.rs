@@ -51,6 +51,7 @@ pub(super) fn project(number: u8) -> ProjectState {
         receipt_token: (contents != Contents::Missing).then_some(hash),
         uploads: 3,
         uploading: contents == Contents::Missing,
+        holder: None,
         contents,
     });
     let states = [

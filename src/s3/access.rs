@@ -12,6 +12,7 @@ use s3s::{S3Error, S3Request, S3Result, s3_error};
 use super::owners::unknown;
 use super::policy::{Action, Policy, Resource};
 use super::session::{InvalidToken, Keys, Session};
+use super::validate::intent;
 use crate::coordinator::Coordinator;
 use crate::metadata::Runs;
 use crate::model::ProjectId;
@@ -169,10 +170,10 @@ impl S3Access for AccessControl {
     }
 }
 
-/// Refuses an operation that `rights` do not cover.
+/// Refuses an operation that `rights` do not cover, or that has not all that the request asks for.
 ///
 /// # Errors
-/// `AccessDenied`.
+/// `AccessDenied`, or `NotImplemented`.
 pub(super) fn require(cx: &S3AccessContext<'_>, rights: &Rights) -> S3Result<()> {
     let resource = match cx.s3_path() {
         S3Path::Root => Resource::Store,
@@ -185,7 +186,8 @@ pub(super) fn require(cx: &S3AccessContext<'_>, rights: &Rights) -> S3Result<()>
         None if cx.s3_op().name() == "DeleteObjects" => Ok(()),
         None if rights.0.is_none() => Ok(()),
         None => Err(s3_error!(AccessDenied, "Access Denied.")),
-    }
+    }?;
+    intent::check(cx.s3_op().name(), cx.uri(), cx.headers())
 }
 
 /// A copy also requires the right to read its source.

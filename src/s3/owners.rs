@@ -26,13 +26,17 @@ impl Owners {
         Self { coordinator, bucket }
     }
 
+    /// Reports whether clients upload to `bucket`.
+    pub fn upload_to(&self, bucket: &str) -> bool {
+        self.bucket.as_deref() == Some(bucket)
+    }
+
     /// The owner of a key that something is about to be stored under.
     ///
     /// # Errors
     /// `AccessDenied`, if the owner is gone; `ServiceUnavailable`.
     pub async fn of(&self, bucket: &str, key: &str) -> S3Result<Owner> {
-        let is_for_uploads = self.bucket.as_deref() == Some(bucket);
-        let project = key.split_once('/').filter(|_| is_for_uploads);
+        let project = key.split_once('/').filter(|_| self.upload_to(bucket));
         let owner = Owner(project.and_then(|(project, _)| ProjectId::parse(project)));
         self.require(owner).await.map(|()| owner)
     }

@@ -60,6 +60,14 @@ impl Service {
         &self,
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
+        if self.owners.upload_to(&request.input.bucket) {
+            // Data providers have credentials for it already, and it is made at a start alone.
+            return Err(s3_error!(
+                AccessDenied,
+                "Data providers upload to the bucket {}; it stays.",
+                request.input.bucket
+            ));
+        }
         self.buckets.remove(&request.input.bucket).await.map_err(refusal)?;
         Ok(S3Response::new(DeleteBucketOutput::default()))
     }

@@ -73,6 +73,13 @@ impl Service {
         if object.version_id.as_ref().is_some_and(|version| version != "null") {
             return Err(s3_error!(NotImplemented, "There are no versions here."));
         }
+        // A condition that is not compared would remove what it was to protect.
+        if object.last_modified_time.is_some() || object.size.is_some() {
+            return Err(s3_error!(
+                NotImplemented,
+                "A key may have an ETag as its condition, no size and no time."
+            ));
+        }
         let condition =
             object.e_tag.as_ref().map_or(Condition::None, |etag| Condition::Etag(etag.value().to_owned()));
         self.buckets.delete(bucket, &object.key, condition).await.map(drop).map_err(refusal)

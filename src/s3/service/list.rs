@@ -9,11 +9,10 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::Service;
 use super::convert::{etag, refusal, timestamp};
 use crate::buckets::{Entry, Page, Query};
+use crate::s3::validate::intent::OWNER;
 
 /// Keys and common prefixes on a page at most.
 const PAGE_MAX: u32 = 1_000;
-/// The name of the one owner there is.
-const OWNER: &str = "entityd";
 
 impl Service {
     pub(super) async fn list_objects_v2(

@@ -3,6 +3,7 @@
 mod request;
 mod date;
 mod headers;
+pub(super) mod intent;
 mod signed;
 
 use std::borrow::Cow;

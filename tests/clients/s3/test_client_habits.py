@@ -52,6 +52,50 @@ def test_a_condition_that_is_empty_is_refused(caller, bucket, s3):
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"kept"
 
 
+FEATURES = ("acl", "attributes", "legal-hold", "policy", "restore", "retention", "torrent", "uploads", "versioning")
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_what_is_asked_of_a_feature_is_not_done_to_the_object(caller, bucket, s3, feature):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
+    for method, path, body in (
+        ("DELETE", f"/{bucket}/k?{feature}", b""),
+        ("PUT", f"/{bucket}/k?{feature}", b"<x/>"),
+        ("DELETE", f"/{bucket}?{feature}", b""),
+    ):
+        status, answer = caller.call(method, path, body)
+        assert status in (400, 405, 501), answer
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"kept"
+    s3.delete_object(Bucket=bucket, Key="k")
+    status, answer = caller.call("DELETE", f"/{bucket}?{feature}")
+    assert status in (400, 405, 501), answer
+    s3.head_bucket(Bucket=bucket)
+
+
+def test_a_condition_that_is_not_known_protects_the_object(caller, bucket, s3):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
+    past = "Mon, 01 Jan 2001 00:00:00 GMT"
+    for name, value in (
+        ("If-None-Match", "*"),
+        ("If-Unmodified-Since", past),
+        ("x-amz-if-match-size", "999"),
+        ("x-amz-if-match-last-modified-time", past),
+    ):
+        caller.refused(501, "NotImplemented", "DELETE", f"/{bucket}/k", headers={name: value})
+    for name, value in (("If-Unmodified-Since", past), ("Content-Range", "bytes 0-0/4")):
+        caller.refused(501, "NotImplemented", "PUT", f"/{bucket}/k", b"x", headers={name: value})
+    for condition in ({"Size": 999}, {"LastModifiedTime": past}):
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k", **condition}]})
+        assert [error["Code"] for error in answer["Errors"]] == ["NotImplemented"], answer
+    refused(403, "AccessDenied", s3.delete_object, Bucket=bucket, Key="k", ExpectedBucketOwner="123456789012")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"kept"
+
+
+def test_the_bucket_that_data_providers_upload_to_stays(s3):
+    refused(403, "AccessDenied", s3.delete_bucket, Bucket="uploads")
+    s3.head_bucket(Bucket="uploads")
+
+
 def test_who_does_not_sign_is_denied(caller, bucket):
     for after in ({}, {"Authorization": ""}, {"Authorization": " "}):
         caller.refused(403, "AccessDenied", "PUT", f"/{bucket}/k", b"x", sign=None, after=after)

@@ -25,7 +25,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// Begins an archive. It takes the place of an earlier backup or of an empty file, and of nothing else.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+        let is_empty = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+        if !is_empty && Index::open(path).is_err() {
+            return Err(Failure::Usage(format!(
+                "--to {} is a file that is no complete backup; move it away, or give another name",
+                path.display()
+            )));
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().prefix(".entityd-backup-").tempfile_in(folder);
         let file = file.map_err(|error| cannot_use(path, &error))?;
@@ -141,5 +149,25 @@ impl Index {
         });
         let file = opened.map_err(|error| cannot_use(&self.path, &error))?;
         Ok(Box::new(tokio::fs::File::from_std(file).take(*bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_backup_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let [strangers, empty, new] =
+            ["photos.tar", "empty.tar", "new.tar"].map(|name| folder.path().join(name));
+        fs::write(&strangers, b"photos").unwrap();
+        fs::write(&empty, b"").unwrap();
+        let refused = Writer::create(&strangers).err().unwrap().to_string();
+        assert!(refused.ends_with("move it away, or give another name"), "{refused}");
+        assert_eq!(fs::read(&strangers).unwrap(), b"photos");
+        assert!(Writer::create(&empty).is_ok() && Writer::create(&new).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::archive;
 use super::manifest::{Entry, FORMAT, Manifest, is_immutable};
-use super::shelf::{Shelf, Writing};
+use super::shelf::{Shelf, Writing, check_outside};
 use super::source::Source;
 use crate::app::snapshot::Listed;
 use crate::cli::Failure;
@@ -40,7 +40,11 @@ impl Target {
     /// Opens a directory, a bucket, or a file that ends in `.tar`.
     pub(super) async fn open(to: &str) -> Result<Self, Failure> {
         let path = Path::new(to);
-        let shelf = match Shelf::bucket(to)? {
+        let bucket = Shelf::bucket(to)?;
+        if bucket.is_none() {
+            check_outside(path)?;
+        }
+        let shelf = match bucket {
             Some(shelf) => shelf,
             None if path.extension().is_some_and(|end| end == "tar") && !path.is_dir() => {
                 return archive::Writer::create(path).map(Self::File);

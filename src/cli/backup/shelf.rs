@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -31,6 +32,8 @@ const BACKUPS: &str = "backups";
 const BLOBS: &str = "blobs";
 const NEW: &str = "new";
 const LOCK: &str = "lock";
+/// The beginning of the names of files on their way.
+const UNFINISHED: &str = ".tmp";
 /// The time limit for a store to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes in a part of an upload.
@@ -193,7 +196,7 @@ impl Shelf {
     /// Makes a file for what is on its way.
     pub(super) fn fresh(&self) -> io::Result<NamedTempFile> {
         match self {
-            Self::Directory(home) => tempfile::Builder::new().tempfile_in(home.join(NEW)),
+            Self::Directory(home) => tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(home.join(NEW)),
             Self::Bucket { .. } => NamedTempFile::new(),
         }
     }
@@ -246,9 +249,7 @@ impl Shelf {
         let Self::Directory(home) = self else { return };
         // Where there is another backup, its folders stay.
         if fs::remove_dir(home.join(BACKUPS)).is_ok() {
-            for folder in [BLOBS, NEW] {
-                let _ = fs::remove_dir_all(home.join(folder));
-            }
+            let _ = clear_all(home);
             let _ = fs::remove_file(home.join(LOCK));
             if writing.made {
                 let _ = fs::remove_dir(home);
@@ -307,22 +308,76 @@ async fn send(store: &dyn ObjectStore, file: NamedTempFile, key: &str) -> object
     }
 }
 
-/// Removes files that no backup names.
+/// Removes files that no backup names. What no backup has made stays.
 fn clear(home: &Path, manifests: &[Manifest]) -> io::Result<()> {
     let entries = manifests.iter().flat_map(|manifest| &manifest.entries);
     let named: HashSet<&str> = entries.map(|entry| entry.sha256.as_str()).collect();
-    for entry in fs::read_dir(home.join(NEW))? {
-        fs::remove_file(entry?.path())?;
+    remove(&home.join(NEW), |name| name.starts_with(UNFINISHED))?;
+    for folder in blob_folders(home)? {
+        let start = folder.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
+        remove(&folder, |name| is_blob(name) && name.starts_with(&start) && !named.contains(name))?;
     }
-    for folder in fs::read_dir(home.join(BLOBS))? {
-        for file in fs::read_dir(folder?.path())? {
-            let file = file?;
-            if !file.file_name().to_str().is_some_and(|name| named.contains(name)) {
-                fs::remove_file(file.path())?;
-            }
+    Ok(())
+}
+
+/// Removes all that backups have made, where none is complete.
+fn clear_all(home: &Path) -> io::Result<()> {
+    clear(home, &[])?;
+    for folder in blob_folders(home)? {
+        // A folder with something else in it stays.
+        let _ = fs::remove_dir(folder);
+    }
+    for folder in [BLOBS, NEW] {
+        let _ = fs::remove_dir(home.join(folder));
+    }
+    Ok(())
+}
+
+/// Returns the folders of files by their hash.
+fn blob_folders(home: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(home.join(BLOBS))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && entry.file_name().len() == 2 {
+            folders.push(entry.path());
+        }
+    }
+    Ok(folders)
+}
+
+/// Removes the files of a folder whose names are such.
+fn remove(folder: &Path, is_such: impl Fn(&str) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name().to_str().is_some_and(&is_such) {
+            fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+fn is_blob(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Refuses a place in a data directory: it would be lost with what it is a copy of.
+///
+/// # Errors
+/// The sentence for the user.
+pub(super) fn check_outside(path: &Path) -> Result<(), Failure> {
+    let path = std::path::absolute(path).map_err(|error| cannot_use(path, &error))?;
+    // The part that exists may lead elsewhere through links.
+    let real = path.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
+    let home = real.ancestors().find(|folder| {
+        folder.join("format").is_file() && folder.join("identity").is_file() && folder.join("lock").is_file()
+    });
+    home.map_or(Ok(()), |home| {
+        Err(Failure::Usage(format!(
+            "--to {} is in the data directory {}, with which it would be lost; give another directory",
+            path.display(),
+            home.display()
+        )))
+    })
 }
 
 fn blob(sha256: &str) -> String {
@@ -340,4 +395,61 @@ pub(in crate::cli) fn cannot_use(path: &Path, error: &io::Error) -> Failure {
 
 fn no_answer(name: &str, error: &object_store::Error) -> Failure {
     Failure::Failed(format!("{name}: {}", chain(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(first: &str) -> String {
+        format!("{first:0<64}")
+    }
+
+    #[tokio::test]
+    async fn what_no_backup_has_made_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let strangers =
+            ["new/photo.jpg", "new/trip/photo.jpg", "blobs/ab/notes.txt", "blobs/sha256/image", "blobs/x"];
+        let ours = ["new/.tmpAbCdEf".to_owned(), format!("blobs/ab/{}", hash("ab"))];
+        for file in strangers.map(str::to_owned).iter().chain(&ours) {
+            fs::create_dir_all(home.join(file).parent().unwrap()).unwrap();
+            fs::write(home.join(file), b"x").unwrap();
+        }
+        let shelf = Shelf::Directory(home.to_owned());
+        let (writing, manifests) = shelf.write().await.unwrap();
+        assert!(manifests.is_empty());
+        assert!(ours.iter().all(|file| !home.join(file).exists()));
+        shelf.forget(&[], writing).await;
+        for file in strangers {
+            assert!(home.join(file).exists(), "{file}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_first_backup_that_fails_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("made");
+        let shelf = Shelf::Directory(home.clone());
+        let (writing, _) = shelf.write().await.unwrap();
+        shelf.keep(shelf.fresh().unwrap(), &hash("ab")).await.unwrap();
+        shelf.forget(&[], writing).await;
+        assert!(!home.exists());
+    }
+
+    #[test]
+    fn a_place_in_a_data_directory_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir_all(data.join("objects")).unwrap();
+        for file in ["format", "identity", "lock"] {
+            fs::write(data.join(file), b"").unwrap();
+        }
+        std::os::unix::fs::symlink(&data, folder.path().join("link")).unwrap();
+        for inside in ["data", "data/backups", "data/objects/a/b", "link/backups.tar"] {
+            let refused = check_outside(&folder.path().join(inside)).unwrap_err().to_string();
+            assert!(refused.contains("is in the data directory"), "{refused}");
+        }
+        check_outside(&folder.path().join("backups")).unwrap();
+    }
 }

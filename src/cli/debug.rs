@@ -79,7 +79,8 @@ impl Bundle {
         let now = Clock::system().now();
         let path = self.output.clone();
         let path = path.unwrap_or_else(|| PathBuf::from(format!("entityd-debug-{}.tar.gz", now.compact())));
-        let destination = Destination::open(Some(&path), &unfinished)?;
+        let read: Vec<&Path> = self.log_file.iter().map(PathBuf::as_path).collect();
+        let destination = Destination::open_beside(Some(&path), &read, &unfinished)?;
         let mut entries = vec![
             ("versions.txt", versions()),
             ("settings.json", show::json(&loaded)),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -35,6 +35,18 @@ impl Destination {
         opened.map_err(|error| cannot_write(path, &error))
     }
 
+    /// Opens `path`, or standard output, unless it is one of the files that are `read`: it would replace that file.
+    pub(super) fn open_beside(
+        path: Option<&Path>,
+        read: &[&Path],
+        unfinished: &Unfinished,
+    ) -> Result<Self, Failure> {
+        if let Some(path) = path {
+            differs(path, read)?;
+        }
+        Self::open(path, unfinished)
+    }
+
     /// Completes the output: renames the file to its destination.
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self {
@@ -44,6 +56,22 @@ impl Destination {
             }
         }
     }
+}
+
+/// Refuses to write to `path` if it is one of the files that are `read`, by whatever name.
+pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
+    let file = |path: &Path| {
+        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let Some(written) = file(path) else { return Ok(()) };
+    read.iter().find(|read| file(read) == Some(written)).map_or(Ok(()), |read| {
+        Err(Failure::Usage(format!(
+            "the output {} would replace {}, which is read; name another file",
+            path.display(),
+            read.display()
+        )))
+    })
 }
 
 /// Makes a temporary file in the folder of `path`, as readable as any new file.
@@ -95,5 +123,22 @@ mod tests {
         finished.write_all(b"whole").unwrap();
         finished.finish().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+    }
+
+    #[test]
+    fn what_is_read_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let [secret, link, other] = ["secret", "link", "other"].map(|name| folder.path().join(name));
+        fs::write(&secret, b"horse").unwrap();
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        for output in [&secret, &link] {
+            let opened = Destination::open_beside(Some(output), &[&other, &secret], &Unfinished::default());
+            let refused = opened.err().unwrap().to_string();
+            assert!(refused.ends_with("which is read; name another file"), "{refused}");
+        }
+        let null = Path::new("/dev/null");
+        Destination::open_beside(Some(null), &[null], &Unfinished::default()).unwrap();
+        Destination::open_beside(Some(&other), &[&other, &secret], &Unfinished::default()).unwrap();
+        assert_eq!(fs::read(&secret).unwrap(), b"horse");
     }
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::exit::{Failure, complain};
 use super::table::cannot_read;
-use crate::system::secret;
+use crate::system::{secret, text};
 
 /// Bytes of a secret at most.
 const BYTES_MAX: u64 = 64 << 10;
@@ -29,6 +29,13 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
             bytes.pop();
         }
     }
+    // A mark that the editor of one party wrote would make other encodings than those of the others.
+    let marked = bytes.len();
+    let plain = text::unmarked(&bytes)
+        .map_err(|foreign| Failure::Input(format!("{}: {foreign}", path.display())))?
+        .len();
+    // The bytes behind the mark are moved in place: no copy of the secret is left behind.
+    bytes.drain(..marked - plain);
     if bytes.is_empty() {
         return Err(Failure::Input(format!("{}: the secret is empty", path.display())));
     }
@@ -46,4 +53,27 @@ fn open(path: &Path) -> Result<File, Failure> {
     let metadata = file.metadata().map_err(|error| cannot_read(path, &error))?;
     secret::check(path, &metadata).map_err(|error| Failure::Usage(error.to_string()))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn read_of(bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        fs::write(&path, bytes).unwrap();
+        read(&path).map(|secret| secret.to_vec()).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_secret() {
+        assert_eq!(read_of(b"\xef\xbb\xbfhorse\r\n"), Ok(b"horse".to_vec()));
+        assert_eq!(read_of(b"horse\n"), Ok(b"horse".to_vec()));
+        assert!(read_of(b"\xef\xbb\xbf\n").unwrap_err().ends_with("the secret is empty"));
+        let utf16: Vec<u8> = "\u{feff}horse\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(read_of(&utf16).unwrap_err().ends_with("it is text in UTF-16; save it as UTF-8"));
+    }
 }

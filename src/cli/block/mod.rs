@@ -3,7 +3,7 @@
 mod input;
 mod output;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -53,7 +53,12 @@ impl Arguments {
         let secret = self.secret_file.as_deref().map(secret::read).transpose()?;
         let runtime = context::runtime()?;
         let unfinished = Unfinished::watch(&runtime);
-        let destination = Destination::open(self.output.as_deref(), &unfinished)?;
+        let read: Vec<&Path> = [Some(&self.data), Some(&self.config), self.secret_file.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        let destination = Destination::open_beside(self.output.as_deref(), &read, &unfinished)?;
         let progress = Progress::new();
         let source = Source {
             data: &self.data,

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use self::report::Report;
 use self::writer::{Format, Writer};
-use super::destination::Destination;
+use super::destination::{Destination, differs};
 use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::progress::Progress;
@@ -96,6 +96,7 @@ enum OnError {
 
 impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        self.check_outputs()?;
         let schema = read_schema(&self.schema, self.strict)?;
         let secret = self.secret()?;
         let pool = Pool::new(self.threads.into())
@@ -115,6 +116,18 @@ impl Arguments {
         let header = self.header.into();
         let encoded = pool.install(|| stream::encode(&mut reader, header, &schema, &secret, &mut run));
         run.finish(encoded.map_err(|error| self.explain(&error)))
+    }
+
+    /// Refuses outputs that would replace what is read, or each other.
+    fn check_outputs(&self) -> Result<(), Failure> {
+        let read = [self.data.as_path(), &self.schema, &self.secret_file];
+        for output in [&self.output, &self.errors].into_iter().flatten() {
+            differs(output, &read)?;
+        }
+        if self.output.is_some() && self.output == self.errors {
+            return Err(Failure::Usage("--output and --errors name the same file; name two".to_owned()));
+        }
+        Ok(())
     }
 
     fn secret(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -7,7 +7,7 @@ mod party;
 mod result;
 mod workspace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -68,7 +68,9 @@ impl Arguments {
         let pool = Pool::new(self.threads.into())
             .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
         let workspace = Workspace::open()?;
-        let mut destination = Destination::open(self.output.as_deref(), workspace.unfinished())?;
+        let read: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
+        let mut destination =
+            Destination::open_beside(self.output.as_deref(), &read, workspace.unfinished())?;
         let mut progress = Progress::new();
         let inputs = input::read(&self.files, self.encoding_bytes, &workspace, &mut progress)?;
         let parties = party::index(inputs, &workspace, &mut progress)?;

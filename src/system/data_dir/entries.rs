@@ -1,6 +1,7 @@
 //! Checks the permissions of files in the data directory, so that a missing one is reported at the start.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::error::{Error, unusable};
@@ -24,7 +25,8 @@ const WRITTEN: [&str; 11] = [
     "objects.lease",
 ];
 /// Folders in which files are made and removed.
-const FOLDERS: [&str; 6] = ["objects", "objects/projects", "objects/buckets", "spool", "cache", "tls"];
+const FOLDERS: [&str; 7] =
+    ["objects", "objects/projects", "objects/buckets", "objects/entityd", "spool", "cache", "tls"];
 
 /// Checks the directory and its known entries. Objects are left out: there may be millions.
 ///
@@ -49,6 +51,13 @@ pub fn check(path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Unusable`].
 pub fn check_folder(path: &Path) -> Result<(), Error> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
+        let cause = io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "it must be a directory; move away what is in its place",
+        );
+        return Err(Error::Unusable { path: path.to_owned(), cause });
+    }
     check_one(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
 }
 
@@ -66,4 +75,22 @@ fn check_queue(folder: &Path) -> Result<(), Error> {
 
 fn check_one(path: &Path, needed: Access) -> Result<(), Error> {
     permission::check(path, needed).map_err(|cause| Error::Unusable { path: path.to_owned(), cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_is_named() {
+        for name in FOLDERS {
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            check(home.path()).unwrap();
+            fs::write(&path, b"").unwrap();
+            let said = check(home.path()).unwrap_err().to_string();
+            assert!(said.contains(&format!("{name}: it must be a directory")), "{said}");
+        }
+    }
 }

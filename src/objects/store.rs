@@ -363,6 +363,8 @@ impl Scratch for Objects {
 }
 
 fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64> {
+    // The file system may have a clock of its own, which is behind.
+    let now = file_system_time(staging).map_or(now, |theirs| now.min(theirs));
     let mut count = 0;
     for entry in fs::read_dir(staging)? {
         let entry = entry?;
@@ -371,12 +373,22 @@ fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64
         }
         // It may be gone by now: its owner has used it.
         let Ok(metadata) = entry.metadata() else { continue };
-        let written = Timestamp::from_micros(metadata.mtime().saturating_mul(1_000_000));
+        let written = written_at(&metadata);
         if metadata.is_file() && now.since(written) > age && fs::remove_file(entry.path()).is_ok() {
             count += 1;
         }
     }
     Ok(count)
+}
+
+/// Returns the time that the file system of a directory gives to a file that is written now.
+fn file_system_time(directory: &Path) -> io::Result<Timestamp> {
+    let probe = tempfile::Builder::new().tempfile_in(directory)?;
+    Ok(written_at(&probe.as_file().metadata()?))
+}
+
+fn written_at(file: &fs::Metadata) -> Timestamp {
+    Timestamp::from_micros(file.mtime().saturating_mul(1_000_000))
 }
 
 fn remove_left_behind(staging: &Path) -> io::Result<()> {

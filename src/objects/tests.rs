@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::linkage::scratch::Scratch;
 use crate::model::{ProjectId, RunId};
+use crate::runtime::clock::Timestamp;
 
 const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
 const RUN: RunId = RunId::from_bytes([2; 24]);
@@ -204,6 +206,22 @@ async fn staged_files_go_when_dropped_and_at_the_next_start() {
     open(dir.path());
     // What is not ours stays.
     assert_eq!(files(&spool), [spool.join("stranger/file")]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_of_the_file_system_makes_nothing_stale() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(dir.path());
+    let mut under_way = objects.stage().unwrap();
+    under_way.write_all(b"half").unwrap();
+    let (ahead, age) = (Timestamp::from_micros(i64::MAX), Duration::from_secs(3_600));
+    assert_eq!(objects.remove_stale(ahead, age).await.unwrap(), 0);
+    let spool = dir.path().join("spool");
+    let [old]: [PathBuf; 1] = files(&spool).try_into().unwrap();
+    let before = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    fs::File::options().write(true).open(&old).unwrap().set_modified(before).unwrap();
+    assert_eq!(objects.remove_stale(ahead, age).await.unwrap(), 1);
+    assert_eq!(files(&spool), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]

@@ -30,6 +30,16 @@ pub enum Error {
         /// The operating system's error.
         cause: std::io::Error,
     },
+    /// The objects would be among those of another server.
+    #[error(
+        "objects = file://{} is the data directory of another server, which keeps its own objects and uploads there; give \
+         a directory for these objects alone with --objects",
+        path.display()
+    )]
+    ForeignDataDir {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Too few files may be open.
     #[error(
         "this server needs {needed} open files at least, and the system allows {allowed}; raise the limit (ulimit -n, or \

@@ -1,6 +1,7 @@
 //! Opens the object store, and determines how clients reach it directly.
 
 use std::env;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,12 +46,23 @@ pub(super) async fn claim(
     data_dir: &DataDir,
     register: &Register,
 ) -> Result<Claimed, Error> {
+    if let Location::Directory(path) = &settings.objects
+        && is_foreign_data_dir(path, data_dir.path())
+    {
+        return Err(Error::ForeignDataDir { path: path.clone() });
+    }
     let store = match bucket(settings)? {
         Some(store) => store,
         None => files(&owner::directory(settings, data_dir).expect("these are files"))?,
     };
     let owner = owner::claim(settings, data_dir, register, Arc::clone(&store)).await?;
     Ok((store, owner))
+}
+
+/// Reports whether `path` is the data directory of a server other than that of `own`. Its spool is emptied by who starts.
+fn is_foreign_data_dir(path: &Path, own: &Path) -> bool {
+    let is_data_dir = ["format", "identity"].iter().all(|name| path.join(name).is_file());
+    is_data_dir && path.canonicalize().ok() != own.canonicalize().ok()
 }
 
 /// Opens the objects that were claimed.
@@ -219,4 +231,28 @@ pub(super) fn access(settings: &Settings) -> Result<S3Access, Error> {
 fn keys_of_environment() -> Option<(String, Zeroizing<String>)> {
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY").map(Zeroizing::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_data_directory_of_another_is_no_place_for_objects() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, other, plain] = ["own", "other", "plain"].map(|name| folder.path().join(name));
+        for home in [&own, &other, &plain] {
+            fs::create_dir(home).unwrap();
+        }
+        for name in ["format", "identity"] {
+            fs::write(own.join(name), b"").unwrap();
+            fs::write(other.join(name), b"").unwrap();
+        }
+        assert!(is_foreign_data_dir(&other, &own));
+        assert!(!is_foreign_data_dir(&own, &own));
+        assert!(!is_foreign_data_dir(&plain, &own));
+        assert!(!is_foreign_data_dir(&folder.path().join("new"), &own));
+    }
 }

@@ -84,16 +84,12 @@ pub(super) fn open(
         Location::Bucket { .. } => Objects::over(store, &spool, cache)?,
     }
     .with_owner(owner.clone());
-    match &settings.objects {
-        Location::Bucket { kind: Kind::S3, bucket, prefix } => {
-            behind_us(settings, (objects, owner), bucket, prefix)
-        }
-        _ => {
-            // What is in the data directory of one node is not on the others.
-            let own_endpoint = !settings::is_shared(settings);
-            Ok(Opened { objects, owner, uploads: None, external: None, own_endpoint })
-        }
+    if let Location::Bucket { kind: Kind::S3, bucket, prefix } = &settings.objects {
+        return behind_us(settings, (objects, owner), bucket, prefix);
     }
+    // What is in the data directory of one node is not on the others.
+    let own_endpoint = !settings::is_shared(settings);
+    Ok(Opened { objects, owner, uploads: None, external: None, own_endpoint })
 }
 
 /// Returns a client of the bucket that holds the objects, if they are in one.

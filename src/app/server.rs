@@ -32,7 +32,7 @@ use crate::edge::tls::Tls;
 use crate::edge::{self, ListenerConfig};
 use crate::external::UploadBucket;
 use crate::http;
-use crate::http::admin::{Access, CurrentSnapshot};
+use crate::http::admin::{Access, CurrentSnapshot, Made, Opened};
 use crate::http::{Dependencies, Phase};
 use crate::metadata;
 use crate::model::ProjectId;
@@ -219,11 +219,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let admin = Access::open(data_dir.path(), settings.admin_token_file.as_deref(), &entropy)?;
     ops_listener.enter(Phase::Migrating);
     let sharing = Sharing::enter(settings, &data_dir, &entropy).await?;
-    let joining = Joining::open(settings, &data_dir, &listeners, &entropy, &sharing).await?;
-    let admin = match sharing.together().filter(|_| settings.admin_token_file.is_none()) {
-        Some(commons) => admin.share(commons).await?,
-        None => admin,
-    };
+    let agreed = agree(settings, &data_dir, (&listeners, &entropy), &sharing, admin).await;
+    let (joining, admin) = sharing.or_leave(agreed).await?;
     let secure = listeners.tls.is_some();
     let opened = stores::open(settings, &data_dir, &entropy, &sharing, (&addresses, secure)).await;
     let Stores { metadata, broker, blobs } = sharing.or_leave(opened).await?;
@@ -233,10 +230,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     sharing.or_leave(coordinator.reconcile().await.map_err(Error::Reconcile)).await?;
     // Nothing can fail from here on, so the token will be shown.
-    let admin_token = match admin.made {
-        Some(made) => made.keep().await?,
-        None => None,
-    };
+    let admin_token = kept(admin.made).await?;
     let dependencies = Dependencies {
         coordinator: coordinator.clone(),
         broker: queue,
@@ -255,12 +249,8 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), uploads.clone(), place));
 
     let pump_stop = CancellationToken::new();
-    let (pump, serving) = (TaskTracker::new(), TaskTracker::new());
-    let (pumping, stop) = (coordinator.clone(), pump_stop.clone());
-    pump.spawn(async move { pumping.pump(stop).await });
-    pump.spawn(keep_ballast(ballast.clone(), pump_stop.clone()));
-    let (nodes, tokens) = joining.known();
-    pump.spawn(sharing.keep(nodes, tokens, coordinator.clone(), pump_stop.clone()));
+    let serving = TaskTracker::new();
+    let pump = start_pump(&coordinator, &ballast, sharing, &joining, &pump_stop);
     let s3_router = match own {
         Some(own) => {
             pump.spawn(sweep(&own, settings, pump_stop.clone()));
@@ -314,6 +304,47 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         serving_stop,
         pump_stop,
     })
+}
+
+/// Agrees with other nodes on the tokens, where there may be any.
+async fn agree(
+    settings: &Settings,
+    data_dir: &DataDir,
+    (listeners, entropy): (&Listeners, &Entropy),
+    sharing: &Sharing,
+    admin: Opened,
+) -> Result<(Joining, Opened), Error> {
+    let joining = Joining::open(settings, data_dir, listeners, entropy, sharing).await?;
+    let admin = match sharing.together().filter(|_| settings.admin_token_file.is_none()) {
+        Some(commons) => admin.share(commons).await?,
+        None => admin,
+    };
+    Ok((joining, admin))
+}
+
+/// Stores an admin token that was made, and returns it to be shown.
+async fn kept(made: Option<Made>) -> Result<Option<Zeroizing<String>>, Error> {
+    Ok(match made {
+        Some(made) => made.keep().await?,
+        None => None,
+    })
+}
+
+/// Starts what goes on until `stop`: the outbox is carried out, the ballast kept, and other nodes are heard.
+fn start_pump(
+    coordinator: &Coordinator,
+    ballast: &Ballast,
+    sharing: Sharing,
+    joining: &Joining,
+    stop: &CancellationToken,
+) -> TaskTracker {
+    let pump = TaskTracker::new();
+    let (pumping, stopped) = (coordinator.clone(), stop.clone());
+    pump.spawn(async move { pumping.pump(stopped).await });
+    pump.spawn(keep_ballast(ballast.clone(), stop.clone()));
+    let (nodes, tokens) = joining.known();
+    pump.spawn(sharing.keep(nodes, tokens, coordinator.clone(), stop.clone()));
+    pump
 }
 
 /// Makes the pool that compares. Without comparisons there is nothing for more threads to do.

@@ -25,6 +25,7 @@ mod migrate;
 mod nodes;
 mod ops_client;
 mod output;
+mod own;
 mod packed;
 mod progress;
 mod queue;

@@ -56,6 +56,7 @@ fn table(answer: &Value) -> String {
     let head = ["threshold", "pairs", "19 times of 20", "seconds", "bytes", "warning"];
     let kind = if answer["exact"] == true { "all compared" } else { "a sample compared" };
     let table = aligned(&head, rows);
-    let table: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
+    let table = lines.join("\n") + "\n";
     format!("{} comparisons; {kind}: {}\n{table}", cell(&answer["comparisons"]), cell(&answer["compared"]))
 }

@@ -71,7 +71,7 @@ pub(super) struct Arguments {
 
 /// The first row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum HeaderKind {
+pub(super) enum HeaderKind {
     Check,
     Ignore,
     None,

@@ -42,10 +42,20 @@ impl Comparison<'_> {
         workspace: &Workspace,
         progress: &mut Progress,
     ) -> Result<Pairs, Failure> {
+        read(&self.run_to_file(parties, workspace, progress)?).or_fail()
+    }
+
+    /// Compares all parties with one another, and returns the file of the candidate pairs, which [`read`] reads.
+    pub(super) fn run_to_file(
+        &self,
+        parties: &[Party],
+        workspace: &Workspace,
+        progress: &mut Progress,
+    ) -> Result<File, Failure> {
         progress.show("planning", 0.0);
         let planned = self.plan(parties, workspace)?;
         let plan = Plan::parse(&planned).or_fail()?;
-        let mut run = workspace.nameless().or_fail()?;
+        let run = workspace.nameless().or_fail()?;
         let compared = AtomicU64::new(0);
         let waiting = thread::current();
         let outcome = thread::scope(|scope| {
@@ -66,8 +76,7 @@ impl Comparison<'_> {
         });
         parties.iter().try_for_each(Party::check).and_then(|()| planned.check()).or_fail()?;
         outcome.map_err(|error| explain(&error))?;
-        run.rewind().or_fail()?;
-        Reader::open(BufReader::new(run)).or_fail()
+        Ok(run)
     }
 
     /// Plans the comparison as one part, since no other worker takes any.
@@ -107,6 +116,13 @@ impl Comparison<'_> {
         let tiles = parts.iter().flatten().flat_map(Part::entries).map(tile);
         self.pool.install(|| similarity::compare(&job, tiles, run))
     }
+}
+
+/// Reads a file of candidate pairs from its beginning; one reading at a time.
+pub(super) fn read(file: &File) -> Result<Pairs, pairs::Error> {
+    let mut file = file.try_clone().map_err(pairs::Error::Read)?;
+    file.rewind().map_err(pairs::Error::Read)?;
+    Reader::open(BufReader::new(file))
 }
 
 fn explain(error: &similarity::Error) -> Failure {

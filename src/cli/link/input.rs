@@ -181,7 +181,7 @@ impl Reading<'_> {
 }
 
 /// Checks the encoding size as the server does before a run.
-fn check_size(input: &Input) -> Result<(), Failure> {
+pub(super) fn check_size(input: &Input) -> Result<(), Failure> {
     let (path, bytes) = (input.path.display(), input.summary.encoding_bytes);
     if bytes.is_multiple_of(8) {
         return Ok(());

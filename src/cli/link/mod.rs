@@ -1,11 +1,18 @@
 //! `entityd link`: files in, result out, no server.
 
+mod advice;
+mod chart;
 mod compare;
 mod csv;
 mod input;
+mod linked;
 mod party;
+mod people;
 mod result;
+mod tables;
+mod truth;
 mod workspace;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +29,7 @@ use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
 use crate::runtime::compute::Pool;
 
-/// Links files of encodings without a server
+/// Links files of encodings, or CSVs, without a server
 ///
 /// Each file is one party's upload: JSON as for the API (`clks`, `clknblocks`, or `encodings` with or without
 /// `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything between them. A
@@ -31,11 +38,15 @@ use crate::runtime::compute::Pool;
 /// decides between equal scores. The result is the one that a server would return. Temporary files go to
 /// TMPDIR, or /tmp, which should have space for twice the files; if that is missing, to /var/tmp or the
 /// current directory.
+///
+/// With --schema the files are CSVs. Each is encoded first, and records are numbered from 0 in the order of the rows. The result is
+/// a CSV with a line for each linked record (`link_id`, dataset, record, the id, and its best score), or with --scores for
+/// each pair behind a group. A row that breaks a rule of the schema ends the command.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
-    /// A file for each party, at least two
-    #[arg(required = true, num_args = 2.., value_name = "FILE")]
+    /// A file for each party, at least two; one with --dedupe
+    #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Least Dice coefficient of a candidate pair
     #[arg(long, value_name = "T")]
@@ -43,9 +54,12 @@ pub(super) struct Arguments {
     /// Result to write
     #[arg(long, value_enum, default_value = "groups")]
     result: ResultKind,
-    /// Format to write it in
-    #[arg(long, value_enum, default_value = "json")]
-    format: Format,
+    /// Show the pairs behind each group with their scores: in JSON as the member `scores`, a list for each group
+    #[arg(long)]
+    scores: bool,
+    /// Format to write it in [default: json; csv with --schema]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Write to this file, which appears when it is complete, instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -61,29 +75,78 @@ pub(super) struct Arguments {
     /// Threads that compare; 0 is one for each core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
     threads: u16,
+    #[command(flatten)]
+    tables: tables::Options,
 }
 
 impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let pool = Pool::new(self.threads.into())
             .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
-        let workspace = Workspace::open()?;
-        let read: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
-        let mut destination =
-            Destination::open_beside(self.output.as_deref(), &read, workspace.unfinished())?;
-        let mut progress = Progress::new();
-        let inputs = input::read(&self.files, self.encoding_bytes, &workspace, &mut progress)?;
-        let parties = party::index(inputs, &workspace, &mut progress)?;
-        let sizes: Vec<u32> = parties.iter().map(party::Party::records).collect();
         let comparison = Comparison {
             threshold: self.threshold,
             kernel: self.kernel.unwrap_or_default(),
             pairs_max: self.pairs_max,
             pool: &pool,
         };
+        if self.tables.is_given() { self.link_tables(&comparison) } else { self.link_encodings(&comparison) }
+    }
+
+    fn destination(&self, workspace: &Workspace) -> Result<Destination, Failure> {
+        let read: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
+        Destination::open_beside(self.output.as_deref(), &read, workspace.unfinished())
+    }
+
+    fn link_encodings(&self, comparison: &Comparison<'_>) -> Result<(), Failure> {
+        if self.files.len() < 2 {
+            return Err(Failure::Usage("give a file for each party, at least two".to_owned()));
+        }
+        if self.scores && self.result == ResultKind::Scores {
+            return Err(Failure::Usage(
+                "--scores belongs to groups; --result scores has all scores".to_owned(),
+            ));
+        }
+        let workspace = Workspace::open()?;
+        let mut destination = self.destination(&workspace)?;
+        let mut progress = Progress::new();
+        let inputs = input::read(&self.files, self.encoding_bytes, &workspace, &mut progress)?;
+        let parties = party::index(inputs, &workspace, &mut progress)?;
+        let sizes: Vec<u32> = parties.iter().map(party::Party::records).collect();
+        let format = self.format.unwrap_or(Format::Json);
+        if self.scores {
+            let pairs = comparison.run_to_file(&parties, &workspace, &mut progress)?;
+            progress.finish();
+            let groups = linked::solve(&sizes, || Ok(compare::read(&pairs)?));
+            let groups = groups.map_err(|error| result::explain(&error))?;
+            let output = write::Output { format, with_scores: true, ids: &[], is_cascade: false };
+            output.write(&groups, &mut destination).map_err(|error| Failure::output(&error))?;
+            return destination.finish();
+        }
         let pairs = comparison.run(&parties, &workspace, &mut progress)?;
         progress.finish();
-        result::write((self.result, self.format), &sizes, pairs, &mut destination)?;
+        result::write((self.result, format), &sizes, pairs, &mut destination)?;
+        destination.finish()
+    }
+
+    fn link_tables(&self, comparison: &Comparison<'_>) -> Result<(), Failure> {
+        if self.result == ResultKind::Scores {
+            return Err(Failure::Usage(
+                "--result scores: with --schema there are groups, and --scores shows the pairs behind them"
+                    .to_owned(),
+            ));
+        }
+        let workspace = Workspace::open()?;
+        let mut destination = self.destination(&workspace)?;
+        let mut progress = Progress::new();
+        let linked = self.tables.link(&self.files, comparison, &mut progress)?;
+        progress.finish();
+        let output = write::Output {
+            format: self.format.unwrap_or(Format::Csv),
+            with_scores: self.scores,
+            ids: &linked.ids,
+            is_cascade: self.tables.is_cascade(),
+        };
+        output.write(&linked.groups, &mut destination).map_err(|error| Failure::output(&error))?;
         destination.finish()
     }
 }

@@ -54,7 +54,8 @@ pub(super) fn write(
     }
 }
 
-fn explain(error: &solver::Error) -> Failure {
+/// Describes why there is no result.
+pub(super) fn explain(error: &solver::Error) -> Failure {
     match error {
         solver::Error::Pairs(pairs::Error::Write(error)) => Failure::output(error),
         solver::Error::Pairs(pairs::Error::TooMany { .. }) | solver::Error::TooLarge { .. } => {

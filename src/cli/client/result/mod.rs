@@ -1,6 +1,5 @@
 //! `entityd result`: fetches the result of a run.
 
-mod own;
 mod read;
 mod reorder;
 mod write;
@@ -16,7 +15,6 @@ use reqwest::header::ACCEPT;
 use reqwest::{Method, Response};
 use tokio::time::timeout;
 
-use self::own::{Own, Reading};
 use self::reorder::Numbers;
 use self::write::{Form, Writer};
 use super::access::{Access, CODES, Kind, Session};
@@ -26,6 +24,7 @@ use super::run::{Watching, Which};
 use crate::cli::destination::Destination;
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::interrupt::Unfinished;
+use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
 use crate::cli::table::TableArguments;
 
@@ -164,7 +163,7 @@ impl Get {
         let mut writer = Writer::new(self.form(), ids, out);
         match read::read(BufReader::new(result), &mut writer) {
             Ok(_) => Ok(writer.out),
-            Err(said) => Err(writer.failure(said)),
+            Err(said) => Err(writer.failure(&said)),
         }
     }
 

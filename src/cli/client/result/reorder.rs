@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::own::Own;
 use super::read::{self, Element, Kind, Sink};
 use crate::cli::exit::Failure;
+use crate::cli::own::Own;
 use crate::cli::quoting::quoted;
 use crate::cli::table::cannot_read;
 

@@ -6,10 +6,10 @@ use std::io::{self, BufWriter, Write};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::own::Own;
 use super::read::{Element, Kind, Record, Sink};
 use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
+use crate::cli::own::Own;
 use crate::cli::quoting::quoted;
 
 /// The form of a result.
@@ -40,7 +40,7 @@ impl Writer {
     }
 
     /// The failure because of what was said, or because of the output.
-    pub(super) fn failure(&mut self, said: String) -> Failure {
+    pub(super) fn failure(&mut self, said: &str) -> Failure {
         match self.failed.take() {
             Some(error) => Failure::output(&error),
             None => Failure::Input(format!("the result: {said}")),

@@ -107,26 +107,8 @@ impl Arguments {
             progress.finish();
             let (records, bytes) = (summary.records, summary.encoding_bytes);
             output::note(&format!("uploaded {records} encodings of {bytes} bytes"));
-            self.tell(&session, &answer)
+            tell(&session, &answer)
         })
-    }
-
-    /// Keeps the receipt token in the profile, or prints it.
-    fn tell(&self, session: &Session, answer: &Value) -> Result<(), Failure> {
-        let receipt = answer["receipt_token"].as_str();
-        if let (Some(path), Some(receipt), false) = (session.profile_path(), receipt, session.has_own_token())
-        {
-            let profile = Profile { receipt_token: Some(Token::new(receipt)), ..session.profile.clone() };
-            match profile.replace(path) {
-                Ok(true) if !session.json => {
-                    return output::print(&format!("the receipt token is in {}\n", path.display()));
-                }
-                Ok(_) => {}
-                // It is printed instead.
-                Err(failure) => complain(&failure.to_string()),
-            }
-        }
-        show(answer, session.json, |answer| format!("receipt token  {}\n", cell(&answer["receipt_token"])))
     }
 }
 
@@ -217,4 +199,21 @@ impl Upload<'_> {
         let path = format!("{}/clks", self.project);
         self.session.api.ask((Method::POST, &path), &self.token, Some(&body), &asked).await
     }
+}
+
+/// Keeps the receipt token in the profile, or prints it.
+fn tell(session: &Session, answer: &Value) -> Result<(), Failure> {
+    let receipt = answer["receipt_token"].as_str();
+    if let (Some(path), Some(receipt), false) = (session.profile_path(), receipt, session.has_own_token()) {
+        let profile = Profile { receipt_token: Some(Token::new(receipt)), ..session.profile.clone() };
+        match profile.replace(path) {
+            Ok(true) if !session.json => {
+                return output::print(&format!("the receipt token is in {}\n", path.display()));
+            }
+            Ok(_) => {}
+            // It is printed instead.
+            Err(failure) => complain(&failure.to_string()),
+        }
+    }
+    show(answer, session.json, |answer| format!("receipt token  {}\n", cell(&answer["receipt_token"])))
 }

@@ -1,0 +1,86 @@
+//! Advice about the threshold, from the scores of candidate pairs alone.
+
+use std::fmt::Write;
+
+/// Bars of a histogram: hundredths of the score.
+const BARS: usize = 101;
+/// Characters of the longest bar.
+const WIDTH: u64 = 50;
+/// A valley is advice if the bars beside it are so many times as high.
+const DEPTH: f64 = 2.0;
+
+/// The scores of candidate pairs.
+pub(super) struct Histogram([u64; BARS]);
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self([0; BARS])
+    }
+}
+
+impl Histogram {
+    /// Counts a score.
+    pub(super) fn add(&mut self, score: f64) {
+        self.0[((score * 100.0).floor() as usize).min(BARS - 1)] += 1;
+    }
+
+    /// Finds the threshold in the valley between pairs of different people, below, and of the same, above. There is none
+    /// if the scores do not fall and rise again.
+    pub(super) fn valley(&self) -> Option<f64> {
+        let first = self.0.iter().position(|count| *count > 0)?;
+        let smooth = |at: usize| {
+            let (low, high) = (at.saturating_sub(1).max(first), (at + 1).min(BARS - 1));
+            self.0[low..=high].iter().sum::<u64>() as f64 / (high - low + 1) as f64
+        };
+        let highest = |range: std::ops::RangeInclusive<usize>| range.map(smooth).fold(0.0, f64::max);
+        let depth = |at: usize| highest(first..=at).min(highest(at..=BARS - 1)) / (smooth(at) + 1.0);
+        let deepest = (first..BARS).max_by(|a, b| depth(*a).total_cmp(&depth(*b)))?;
+        (depth(deepest) >= DEPTH).then_some(deepest as f64 / 100.0)
+    }
+
+    /// Draws a bar for each hundredth from the first with a pair, and says what follows.
+    pub(super) fn advice(&self) -> String {
+        let mut text = String::from("candidate pairs by score\n");
+        let most = self.0.iter().copied().max().unwrap_or(0).max(1);
+        let first = self.0.iter().position(|count| *count > 0).unwrap_or(BARS);
+        for (at, count) in self.0.iter().enumerate().skip(first) {
+            let bar = "#".repeat((count * WIDTH).div_ceil(most) as usize);
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{}", format!("{:.2} {count:>9} {bar}", at as f64 / 100.0).trim_end());
+        }
+        let advice = match self.valley() {
+            Some(threshold) => format!(
+                "--threshold {threshold:.2}, where the fewest pairs lie between those of different people and those of the same"
+            ),
+            None => "none; the pairs of different people are not seen apart from those of the same. A lower threshold shows more \
+                     of them, and --truth says how good a threshold is"
+                .to_owned(),
+        };
+        let _ = write!(text, "advice: {advice}");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn valley(counts: &[(usize, u64)]) -> Option<f64> {
+        let mut histogram = Histogram::default();
+        for (at, count) in counts {
+            (0..*count).for_each(|_| histogram.add(*at as f64 / 100.0 + 0.005));
+        }
+        histogram.valley()
+    }
+
+    #[test]
+    fn the_threshold_is_in_the_valley() {
+        let rising = (60..75).map(|at| (at, 4_u64.pow((75 - at) as u32 / 2)));
+        let matches = (85..100).map(|at| (at, 50));
+        let both: Vec<_> = rising.clone().chain(matches.clone()).collect();
+        assert!((0.74..=0.86).contains(&valley(&both).unwrap()));
+        assert_eq!(valley(&rising.collect::<Vec<_>>()), None);
+        assert_eq!(valley(&matches.collect::<Vec<_>>()), None);
+        assert_eq!(valley(&[]), None);
+    }
+}

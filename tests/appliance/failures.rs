@@ -170,7 +170,8 @@ fn job(number: usize) -> NewJob {
 
 async fn claimed(queue: &SledBroker, count: usize, now: Timestamp) -> Vec<Lease> {
     let queues = vec![Share { queue: "queue".into(), weight: NonZeroU32::MIN }];
-    let claim = Claim { queues, count, lease: Duration::from_mins(1), wait: Duration::ZERO };
+    let claim =
+        Claim { queues, count, lease: Duration::from_mins(1), wait: Duration::ZERO, for_guest: false };
     queue.claim(&claim, now).await.unwrap()
 }
 

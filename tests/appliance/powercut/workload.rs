@@ -156,7 +156,8 @@ impl Work {
 
     async fn finish(&self, count: usize) {
         let queues = vec![Share { queue: "q".into(), weight: NonZeroU32::MIN }];
-        let claim = Claim { queues, count, lease: Duration::from_mins(10), wait: Duration::ZERO };
+        let claim =
+            Claim { queues, count, lease: Duration::from_mins(10), wait: Duration::ZERO, for_guest: false };
         let (broker, clock) = (&self.shelves.broker, &self.shelves.clock);
         let leases = broker.claim(&claim, clock.now()).await.unwrap();
         for lease in &leases {

@@ -327,7 +327,7 @@ export async function scan(file, wish) {
   const document = kind === 'json' ? new Document(encodings) : null;
   const table = kind === 'table' ? new Table() : null;
   if (kind === 'bytes' && file.size % wish.hashSize) {
-    throw Object.assign(new Fault(`The file has ${file.size} bytes: that is no multiple of ${wish.hashSize}.`), { kind });
+    throw Object.assign(new Fault(`The file has ${file.size} bytes: that is not a multiple of ${wish.hashSize}.`), { kind });
   }
   let rest = new Uint8Array(0);
   for (let at = 0; at < file.size; at += SLICE) {

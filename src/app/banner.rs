@@ -23,7 +23,7 @@ impl fmt::Display for Banner<'_> {
             addresses, tls, threads, memory, data_dir, database, objects, admin_token, role, ..
         } = self.0;
         let [api, s3, ops] =
-            [addresses.api, addresses.s3, addresses.ops].map(|door| address(tls.is_some(), door));
+            [addresses.api, addresses.s3, addresses.ops].map(|listener| address(tls.is_some(), listener));
         writeln!(f, "entityd {}", env!("CARGO_PKG_VERSION"))?;
         if *role != Role::All {
             writeln!(f, "  role            {}", role.name())?;

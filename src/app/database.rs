@@ -140,7 +140,7 @@ pub(super) fn way(settings: &Settings) -> Result<Option<postgres::Settings>, Err
     }))
 }
 
-/// Returns the place of the metadata, for messages.
+/// Returns the location of the metadata, for messages.
 fn place(settings: &Settings, data_dir: &Path) -> String {
     match &settings.database {
         Location::Embedded => data_dir.join(identity::METADATA).display().to_string(),

@@ -12,7 +12,7 @@ use crate::{buckets, coordinator, http, metadata, objects, queue, s3};
 /// An error that keeps the server from starting, or ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The data directory is in use, foreign or not writable.
+    /// The data directory is in use, has other content, or is not writable.
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
     /// The certificate cannot be used.
@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// Too few files may be open.
     #[error(
-        "this server needs {needed} open files at least, and the system allows {allowed}; raise the limit (ulimit -n, or \
+        "this server needs at least {needed} open files, and the system allows {allowed}; raise the limit (ulimit -n, or \
          LimitNOFILE= in a unit of systemd)"
     )]
     OpenFiles {
@@ -51,9 +51,9 @@ pub enum Error {
         /// The number that is allowed.
         allowed: u64,
     },
-    /// The system refuses threads.
+    /// The system cannot start more threads.
     #[error(
-        "the system refuses the {needed} threads that this server needs; raise the limit on processes (ulimit -u, or \
+        "this server needs {needed} threads, and the system does not allow them; raise the limit on processes (ulimit -u, or \
          TasksMax= in a unit of systemd) or on address space (ulimit -v)"
     )]
     Threads {
@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// Too little address space.
     #[error(
-        "this server needs {needed_mib} MiB of address space at least, and the system allows {allowed_mib} MiB; raise \
+        "this server needs at least {needed_mib} MiB of address space, and the system allows {allowed_mib} MiB; raise \
          the limit (ulimit -v)"
     )]
     AddressSpace {
@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// The limit on file sizes is too low.
     #[error(
-        "this server writes files of {needed_mib} MiB and more, and the system allows {allowed_mib} MiB; raise the limit \
+        "this server writes files of at least {needed_mib} MiB, and the system allows {allowed_mib} MiB; raise the limit \
          on file sizes (ulimit -f)"
     )]
     FileSize {
@@ -103,7 +103,7 @@ pub enum Error {
         cause: String,
     },
     /// The worker was stopped before an API node accepted it.
-    #[error("stopped before an api node accepted this worker")]
+    #[error("stopped before an API node accepted this worker")]
     NotJoined,
     /// A database cannot be read.
     #[error("cannot read {}", path.display())]
@@ -182,7 +182,7 @@ pub enum Error {
     /// The queue belongs to another data directory.
     #[error(
         "the queue in {} belongs to the data directory with the identity {found}, and this one has {expected}; restore \
-         all files from the same backup, or move the queue away: its jobs are asked for again",
+         all files from the same backup, or move the queue away: its jobs are enqueued again",
         path.display()
     )]
     ForeignQueue {
@@ -196,10 +196,10 @@ pub enum Error {
     /// The work that the last process left cannot be resumed.
     #[error("cannot resume the work of the last process")]
     Reconcile(#[source] coordinator::Error),
-    /// The queue has stopped writing: no work would be done any more.
+    /// The queue has stopped writing, so no more work can be done.
     #[error("the queue has failed; work under way resumes at the next start")]
     QueueFailed(#[source] queue::Error),
-    /// The operating system refuses threads or signals.
-    #[error("the operating system refuses threads or signals")]
+    /// The operating system cannot provide threads or signals.
+    #[error("the operating system provides no more threads or signals")]
     System(#[from] std::io::Error),
 }

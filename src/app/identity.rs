@@ -17,8 +17,8 @@ pub(super) const METADATA: &str = "metadata.db";
 /// The file with the index of the buckets.
 pub(super) const BUCKETS: &str = "buckets.db";
 
-/// The identity of the data directory, and the stores that were made for it. If the file with both is
-/// missing, it is restored from the stores.
+/// Returns the identity of the data directory, and the stores that exist for it. If the file with both is missing, it
+/// is restored from the stores.
 pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Error> {
     let path = data_dir.path();
     let unusable = |cause| unusable(path, cause);
@@ -31,8 +31,8 @@ pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Er
     if found.is_some() {
         tracing::warn!(%identity, "the missing or damaged file `identity` is restored from the stores");
     }
-    // A data directory with objects but without an identity was made by an earlier version, or has lost its
-    // metadata, too.
+    // A data directory with objects but without an identity was created by an earlier version, or has lost its
+    // metadata too.
     if holds_objects(data_dir) {
         register.note([METADATA.to_owned()]).map_err(unusable)?;
     }
@@ -57,7 +57,7 @@ pub(super) fn owner(
     }
 }
 
-/// Checks that the queue is not that of another data directory: its jobs would name other projects.
+/// Checks that the queue does not belong to another data directory: its jobs would name other projects.
 pub(super) fn check_queue(queue: &Path, register: &Register) -> Result<(), Error> {
     if !queue.is_dir() {
         return Ok(());
@@ -78,7 +78,7 @@ pub(super) fn mark_queue(queue: &Path, register: &Register) -> Result<(), Error>
     mark().map_err(|cause| unusable(queue, cause))
 }
 
-/// Records which stores were made.
+/// Records the stores that exist.
 pub(super) fn note(
     data_dir: &DataDir,
     register: &mut Register,

@@ -1,4 +1,4 @@
-//! Looks at what a server would find, without starting one.
+//! Examines the data that a server would use, without starting one.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::{Error, objects};
 use crate::config::Settings;
 use crate::objects::{Location, connect};
 
-/// The folder of the owner's mark: small, and there once a server has used the store.
+/// The directory of the owner's mark: small, and present once a server has used the store.
 const MARKS: &str = "entityd";
 
 /// Checks the limits of the operating system, as a start does.
@@ -22,7 +22,7 @@ pub fn limits(settings: &Settings) -> Result<(), Error> {
     resources::check(settings)
 }
 
-/// Lists a part of the object store elsewhere that the settings name. Changes nothing.
+/// Lists a part of the remote object store that the settings name. Changes nothing.
 ///
 /// # Errors
 /// [`Error`].

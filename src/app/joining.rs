@@ -10,7 +10,7 @@ use super::sharing::Sharing;
 use super::{Error, settings};
 use crate::config::Settings;
 use crate::external::UploadBucket;
-use crate::http::Dependencies;
+use crate::http::HealthDependencies;
 use crate::http::admin::{Access, AdminState, CurrentSnapshot};
 use crate::http::workers::{self, JoinTokens, NodeReport, Nodes, Parts, Roster};
 use crate::runtime::clock::Clock;
@@ -26,7 +26,7 @@ pub(super) struct Joining {
     pin: Option<[u8; 32]>,
 }
 
-/// The parts of the administration beside the stores and the nodes.
+/// The parts of the administration besides the stores and the nodes.
 pub(super) struct Operator {
     pub(super) audit: Audit,
     pub(super) snapshot: CurrentSnapshot,
@@ -77,7 +77,7 @@ impl Joining {
     pub(super) fn admin_state(
         &self,
         access: &Access,
-        dependencies: &Dependencies,
+        dependencies: &HealthDependencies,
         operator: Operator,
         stop: CancellationToken,
     ) -> AdminState {
@@ -100,7 +100,7 @@ impl Joining {
     pub(super) fn routes(
         self,
         settings: &Settings,
-        dependencies: &Dependencies,
+        dependencies: &HealthDependencies,
         uploads: Option<UploadBucket>,
         worker: &Worker,
         stop: CancellationToken,

@@ -16,7 +16,7 @@ pub(super) fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpLi
     bind(address).map_err(|cause| Error::Listen { setting, address, advice: advice(address, &cause), cause })
 }
 
-/// Binds an IPv6 listener for IPv4, too, whatever the system's default.
+/// Binds an IPv6 listener for IPv4 too, whatever the system's default.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -31,7 +31,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn advice(address: SocketAddr, cause: &io::Error) -> String {
     let port = address.port();
-    // The error for an address family that the kernel does not know has no `ErrorKind` yet.
+    // `ErrorKind` has no variant yet for an address family that the kernel does not support.
     let unknown_family = cause.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
     match cause.kind() {
         _ if unknown_family && address.is_ipv6() => without_ipv6(address, "this machine has no IPv6"),

@@ -113,10 +113,10 @@ impl Listeners {
         if self.tls.is_some() {
             return;
         }
-        let doors = [("API", addresses.api), ("S3", addresses.s3), ("operations", addresses.ops)];
+        let listeners = [("API", addresses.api), ("S3", addresses.s3), ("operations", addresses.ops)];
         let workers = addresses.workers.map(|address| ("workers", address));
         for (name, address) in
-            doors.into_iter().chain(workers).filter(|(_, address)| !address.ip().is_loopback())
+            listeners.into_iter().chain(workers).filter(|(_, address)| !address.ip().is_loopback())
         {
             tracing::warn!(
                 "{name} at {address} without TLS: anyone on the network path can read and change tokens, encodings and \
@@ -158,9 +158,10 @@ fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::S
             Source::Files { certificate: certificate.clone(), key: key.clone() }
         }
         (Mode::SelfSigned, ..) => {
-            let mut listened =
-                [settings.listen, settings.s3_listen, settings.ops_listen].map(|door| door.ip()).to_vec();
-            listened.extend(settings.worker_listen.address(settings.role).map(|door| door.ip()));
+            let mut listened = [settings.listen, settings.s3_listen, settings.ops_listen]
+                .map(|address| address.ip())
+                .to_vec();
+            listened.extend(settings.worker_listen.address(settings.role).map(|address| address.ip()));
             Source::SelfSigned { folder: data_dir.folder("tls")?, names: names(&listened) }
         }
         _ => return Ok(None),

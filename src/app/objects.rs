@@ -18,12 +18,12 @@ use crate::system::identity::Register;
 use crate::system::secret;
 use crate::telemetry::chain;
 
-/// The pause until a store that did not answer at start is asked again.
+/// The pause until a store that did not answer at start is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The region of a store that names none.
 const REGION: &str = "us-east-1";
 
-/// The object store, and the clients' way to it.
+/// The object store, and the access of clients to it.
 pub(super) struct Opened {
     /// The object store.
     pub(super) objects: Objects,
@@ -40,7 +40,7 @@ pub(super) struct Opened {
 /// A store, and the claim on it.
 pub(super) type Claimed = (Arc<dyn ObjectStore>, Owner);
 
-/// Claims the store of the settings. Its owner is checked before anything in it is touched.
+/// Claims the store of the settings. Its owner is checked before anything in it is used.
 pub(super) async fn claim(
     settings: &Settings,
     data_dir: &DataDir,
@@ -75,7 +75,7 @@ pub(super) fn open(
     let cache = cache(settings, data_dir, matches!(settings.objects, Location::Bucket { .. }))?;
     let objects = match &settings.objects {
         Location::Data => Objects::open(&data_dir.folder("objects")?, &spool)?,
-        // Files become objects by a rename, which copies nothing within one file system.
+        // A rename turns files into objects, which copies nothing within one file system.
         Location::Directory(path) => {
             let [objects, spool] = ["objects", "spool"].map(|name| path.join(name));
             [path, &objects, &spool].into_iter().try_for_each(|folder| check_folder(folder))?;
@@ -102,7 +102,7 @@ pub(super) fn bucket(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>
     }
 }
 
-/// Opens the cache of objects that are not on this machine, if `is_remote`. Where it is off, an old one is removed.
+/// Opens the cache of remote objects, if `is_remote`. If it is disabled, an old one is removed.
 pub(super) fn cache(
     settings: &Settings,
     data_dir: &DataDir,

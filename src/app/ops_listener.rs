@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::edge::{self, ListenerConfig};
 use crate::http::admin::AdminState;
-use crate::http::{Dependencies, Ops, Phase, Readiness};
+use crate::http::{HealthDependencies, Ops, Phase, Readiness};
 use crate::telemetry::metrics;
 use crate::worker::remote::Nodes;
 
@@ -34,7 +34,7 @@ impl OpsListener {
     }
 
     /// Enables the probes and the administration: the stores are open.
-    pub(super) fn open(&self, dependencies: &Dependencies, admin: AdminState) {
+    pub(super) fn open(&self, dependencies: &HealthDependencies, admin: AdminState) {
         self.ops.open(dependencies, admin);
     }
 

@@ -80,13 +80,13 @@ pub(super) fn directory(settings: &Settings, data_dir: &DataDir) -> Option<PathB
     }
 }
 
-/// Returns where the second mark of the metadata is. Objects elsewhere may hang, and no commit waits for them.
+/// Returns the location of the second mark of the metadata. A remote store may hang, and no commit waits for it.
 pub(super) fn companion(settings: &Settings, data_dir: &DataDir) -> Option<PathBuf> {
     are_within(settings, data_dir).then(|| data_dir.path().join("objects/entityd/metadata.mark"))
 }
 
-/// Reports whether the objects lie in the data directory itself, which its lock keeps for one process. A link or a mount
-/// in their place can be reached from a copy of the data directory.
+/// Returns whether the objects are in the data directory itself, which its lock reserves for one process. A link or a
+/// mount in their place can be reached from a copy of the data directory.
 fn are_within(settings: &Settings, data_dir: &DataDir) -> bool {
     let (home, folder) = (data_dir.path(), data_dir.path().join("objects"));
     let is_plain = || match (fs::metadata(home), fs::symlink_metadata(folder)) {

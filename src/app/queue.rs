@@ -17,12 +17,12 @@ use crate::system::secret::{self, Hidden};
 /// The embedded queue, in the data directory.
 const DIRECTORY: &str = "queue";
 
-/// Checks that the embedded queue is that of this data directory.
+/// Checks that the embedded queue belongs to this data directory.
 pub(super) fn check(settings: &Settings, data_dir: &Path, register: &Register) -> Result<(), Error> {
     if settings.queue.is_some() { Ok(()) } else { identity::check_queue(&data_dir.join(DIRECTORY), register) }
 }
 
-/// Marks the embedded queue, which is open, as that of this data directory.
+/// Marks the embedded queue, which is open, as belonging to this data directory.
 pub(super) fn mark(settings: &Settings, data_dir: &Path, register: &Register) -> Result<(), Error> {
     if settings.queue.is_some() { Ok(()) } else { identity::mark_queue(&data_dir.join(DIRECTORY), register) }
 }

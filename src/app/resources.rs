@@ -11,22 +11,22 @@ use crate::telemetry::process::Process;
 const FILES_IDLE: u64 = 24;
 /// Files that a job has open, apart from those that it merges.
 const FILES_PER_JOB: u64 = 6;
-/// Files that clients need at least: a few connections, and an upload.
+/// The minimum of files for clients: a few connections, and an upload.
 const FILES_OF_CLIENTS_MIN: u64 = 16;
 /// Files of an upload: two that are written, and a directory that is synced.
 const FILES_PER_UPLOAD: u64 = 3;
 /// Databases: the metadata, and the index of the buckets.
 const DATABASES: u64 = 2;
-/// Jobs of this queue merge files.
+/// The queue whose jobs merge files.
 const MERGING: &str = "highmemory";
 
 /// The number of threads of the databases, the buckets and the queue.
 const THREADS_OF_STORES: usize = 16;
 /// Uploads that have a thread in any case.
 const THREADS_OF_UPLOADS: usize = 4;
-/// Address space beside the stacks: the program, the caches of the stores, and jobs at work.
+/// Address space besides the stacks: the program, the caches of the stores, and running jobs.
 const ADDRESS_SPACE_BYTES: u64 = 384 << 20;
-/// The size of a file that must be possible: the journals and databases of an idle server are smaller.
+/// The minimum limit on file sizes: the journals and databases of an idle server are smaller.
 const FILE_BYTES_MIN: u64 = 64 << 20;
 
 const MIB: u64 = 1 << 20;
@@ -38,12 +38,12 @@ pub(super) struct Files {
     pub(super) connections: usize,
     /// Connections of the listener for operations.
     pub(super) ops_connections: usize,
-    /// Uploads at a time.
+    /// Concurrent uploads.
     pub(super) uploads: usize,
 }
 
 impl Files {
-    /// Raises the limit on open files as far as possible, and divides them.
+    /// Raises the limit on open files as far as possible, and divides it.
     ///
     /// # Errors
     /// [`Error::OpenFiles`], if there are not enough to serve and to finish jobs.
@@ -123,7 +123,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
     let stacks = count as u64 * threads::STACK_BYTES;
     check_address_space(stacks + ADDRESS_SPACE_BYTES)?;
     threads::rehearse(count).map_err(|cause| Error::Threads { needed: count, cause })?;
-    // The allocator keeps a part of the address space for each thread from now on.
+    // From now on the allocator reserves a part of the address space for each thread.
     check_address_space(ADDRESS_SPACE_BYTES / 2 + stacks)
 }
 
@@ -136,8 +136,8 @@ fn check_address_space(needed: u64) -> Result<(), Error> {
     Err(Error::AddressSpace { needed_mib: (used + needed).div_ceil(MIB), allowed_mib: allowed / MIB })
 }
 
-/// Returns the number of threads of a server at work: those that wait for the network, those that may block,
-/// and those that compute.
+/// Returns the number of threads of a busy server: those that wait for the network, those that may block, and those
+/// that compute.
 fn threads_of(settings: &Settings) -> usize {
     let computing = if settings.worker_threads == 0 { threads::cores() } else { settings.worker_threads };
     let reading = DATABASES as usize * sqlite::readers();

@@ -28,11 +28,11 @@ pub enum Fault {
         /// The fault.
         cause: crate::system::sqlite::Error,
     },
-    /// A database and its marks are not of one moment.
-    #[error("{0} and its marks are not of one moment")]
+    /// A database and its marks are from different moments.
+    #[error("{0} and its marks are from different moments")]
     Marks(&'static str),
     /// A file that a database names is missing.
-    #[error("{} is missing, and the metadata name it", .0.display())]
+    #[error("{} is missing, although the metadata refers to it", .0.display())]
     Missing(PathBuf),
 }
 

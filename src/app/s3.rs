@@ -35,7 +35,7 @@ pub(super) struct Own {
     entropy: Entropy,
 }
 
-/// Opens the buckets with their keys, and makes the bucket that clients upload to.
+/// Opens the buckets with their keys, and creates the bucket that clients upload to.
 pub(super) async fn open(
     settings: &Settings,
     data_dir: &DataDir,
@@ -63,8 +63,8 @@ pub(super) async fn open(
 }
 
 impl Own {
-    /// Returns the bucket that clients upload to, and the clients' way to it. `api` is the address of the API,
-    /// and `s3` that of this endpoint, with TLS if it is `secure`.
+    /// Returns the bucket that clients upload to, and the clients' access to it. `api` is the address of the API, and
+    /// `s3` that of this endpoint, with TLS if it is `secure`.
     pub(super) fn for_clients(
         &self,
         settings: &Settings,
@@ -82,8 +82,7 @@ impl Own {
             );
             return (Some(uploads), None);
         }
-        // Certificates are for names: where both are on one host, the name is the one by which the caller
-        // knows it.
+        // Certificates are for names: if both are on one host, the name is the one by which the caller knows it.
         let beside = s3.ip().is_unspecified() || s3.ip() == api.ip();
         let endpoint = if beside { Endpoint::Beside(s3.port()) } else { Endpoint::At(s3.to_string()) };
         let issuer = EndpointIssuer::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());

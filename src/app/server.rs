@@ -33,7 +33,7 @@ use crate::edge::{self, ListenerConfig};
 use crate::external::UploadBucket;
 use crate::http;
 use crate::http::admin::{Access, CurrentSnapshot, Made, Opened};
-use crate::http::{Dependencies, Phase};
+use crate::http::{HealthDependencies, Phase};
 use crate::metadata;
 use crate::model::ProjectId;
 use crate::objects::{Error as ObjectsError, Location, NotOurs, Objects, Owner};
@@ -48,7 +48,7 @@ use crate::system::{file_size, memory};
 use crate::telemetry::{chain, metrics};
 use crate::worker::Worker;
 
-/// Time for work that does not notice the stop, at the very end.
+/// The time limit, at the very end, for work that does not react to the stop.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
 /// The longest wait for the databases to be closed at a stop.
@@ -57,7 +57,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// The interval at which the ballast is created again if there is room.
 const BALLAST_EVERY: Duration = Duration::from_secs(30);
 
-/// With fewer uploads, the metadata and the jobs still need threads that may block.
+/// With fewer uploads, the metadata and the jobs still need blocking threads.
 const UPLOADS_MIN: usize = 64;
 
 /// A running server. It runs until [`Server::stop`].
@@ -96,19 +96,19 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let spare = Spare::start(&runtime);
     let outcome = runtime.block_on(until_signalled(settings));
     drop(spare);
-    // Work that ignores the stop is cut off here; it resumes at the next start.
+    // Work that ignores the stop is aborted here; it resumes at the next start.
     runtime.shutdown_timeout(LAST_WORK);
     outcome
 }
 
-/// Builds the runtime for network and disk. Each upload under way has one of the blocking threads, and there
-/// must be others for the metadata and the jobs.
+/// Builds the runtime for network and disk. Each upload in progress has one of the blocking threads, and others are
+/// left for the metadata and the jobs.
 fn runtime(settings: &Settings) -> std::io::Result<tokio::runtime::Runtime> {
     let blocking = 2 * settings.uploads_max.max(UPLOADS_MIN) + 1;
     tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking).build()
 }
 
-/// A blocking thread that does nothing. While there is one, the runtime queues work if the system refuses
+/// A blocking thread that does nothing. While there is one, the runtime queues work if the system cannot start
 /// another thread; without any, it would panic.
 struct Spare(#[expect(dead_code, reason = "it ends by being dropped")] mpsc::Sender<()>);
 
@@ -200,7 +200,7 @@ impl Sockets {
 /// # Errors
 /// [`Error`]; nothing is left running then.
 pub async fn start(settings: &Settings) -> Result<Server, Error> {
-    // Stored data is for this user alone, whichever library makes the file.
+    // Stored data is for this user alone, whichever library creates the file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let files = Files::share_out(settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
@@ -231,7 +231,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     sharing.or_leave(coordinator.reconcile().await.map_err(Error::Reconcile)).await?;
     // Nothing can fail from here on, so the token will be shown.
     let admin_token = kept(admin.made).await?;
-    let dependencies = Dependencies {
+    let dependencies = HealthDependencies {
         coordinator: coordinator.clone(),
         broker: queue,
         objects: objects.clone(),
@@ -267,7 +267,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 
     let wishes = settings::http(settings, files.uploads);
     let state =
-        http::State::new(coordinator.clone(), objects, admin.access, spool, ballast, wishes, external);
+        http::ApiState::new(coordinator.clone(), objects, admin.access, spool, ballast, wishes, external);
     let open = |listener: TcpListener, router: Router, config: ListenerConfig| {
         serving.spawn(edge::serve(listener, router, config, serving_stop.clone(), drain));
     };
@@ -347,7 +347,7 @@ fn start_pump(
     pump
 }
 
-/// Makes the pool that compares. Without comparisons there is nothing for more threads to do.
+/// Builds the pool that compares. Without comparisons more threads would have no work.
 fn pool(settings: &Settings) -> Result<Pool, Error> {
     Ok(Pool::new(if settings.role == Role::Api { 1 } else { settings.worker_threads })?)
 }
@@ -385,7 +385,7 @@ impl Server {
         self.pump.close();
         self.pump.wait().await;
         self.ownership.abort();
-        // A silent store is not waited for: the claim expires by itself.
+        // A silent store is not waited for: the claim expires anyway.
         let _ = timeout(LAST_WORK, self.owner.release()).await;
         if let Err(error) = self.broker.close().await {
             tracing::error!("cannot close the queue: {error}");
@@ -397,7 +397,7 @@ impl Server {
     }
 }
 
-/// Closes the databases, so that each of their files is whole without its log.
+/// Closes the databases, so that each of their files is complete without its log.
 async fn close_databases(coordinator: &Coordinator, buckets: Option<&Buckets>) {
     if let Err(error) = coordinator.close().await {
         tracing::warn!("cannot close the metadata: {}", chain(&error));
@@ -409,7 +409,7 @@ async fn close_databases(coordinator: &Coordinator, buckets: Option<&Buckets>) {
     }
 }
 
-/// Opens the ballast, and releases it if hardly any space is free.
+/// Opens the ballast, and releases it if the disk is almost full.
 fn ballast(data_dir: &DataDir) -> Ballast {
     let ballast = Ballast::of(data_dir.path());
     if ballast.release_if_needed() {
@@ -418,7 +418,7 @@ fn ballast(data_dir: &DataDir) -> Ballast {
     ballast
 }
 
-/// Creates the ballast whenever there is plenty of space, until told to stop.
+/// Creates the ballast whenever there is plenty of space, until `stop`.
 async fn keep_ballast(ballast: Ballast, stop: CancellationToken) {
     loop {
         let ballast = ballast.clone();

@@ -1,4 +1,4 @@
-//! Turns the settings into those of each module.
+//! Converts the settings into those of each module.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,9 +35,9 @@ pub(super) fn kernel(settings: &Settings) -> Kernel {
     settings.kernel.map_or_else(Kernel::best, named)
 }
 
-/// Returns the settings of the API, which reads `uploads` at a time at most.
-pub(super) fn http(settings: &Settings, uploads: usize) -> http::Settings {
-    http::Settings {
+/// Returns the settings of the API, which reads at most `uploads` at a time.
+pub(super) fn http(settings: &Settings, uploads: usize) -> http::ApiSettings {
+    http::ApiSettings {
         body_bytes_max: settings.body_bytes_max,
         uploads_max: uploads,
         base_path: settings.base_path.clone(),
@@ -93,7 +93,7 @@ pub(super) fn queues(settings: &Settings) -> QueueSlots {
     served.unwrap_or(usual)
 }
 
-/// Spells a list as the setting does.
+/// Formats a list as the setting does.
 fn listed(endpoints: &ExternalEndpoints) -> String {
     match serde_json::to_value(endpoints) {
         Ok(serde_json::Value::String(text)) => text,
@@ -102,7 +102,7 @@ fn listed(endpoints: &ExternalEndpoints) -> String {
     }
 }
 
-/// Returns the settings that could change an answer, by name: a worker must have those of the API nodes.
+/// Returns the settings that could change an answer, by name: a worker must have the same values as the API nodes.
 pub(super) fn shared(settings: &Settings) -> BTreeMap<String, String> {
     let objects = match &settings.objects {
         bucket @ Location::Bucket { .. } => bucket.to_string(),

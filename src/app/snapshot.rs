@@ -1,12 +1,12 @@
 //! Snapshots of a data directory, for backups: copies of the databases, and links to the files that they name.
 //!
-//! While removals are held back ([`removals`]), the databases are copied first and the files are linked afterwards. So
-//! every file that a copy names is in the snapshot; files that were created in between are strays, as after a kill. Files
-//! of projects that were deleted and not removed yet are left out. Links cost no space, and a removal afterwards takes
-//! nothing from the snapshot.
+//! While removals are held back ([`removals`]), the databases are copied first and the files are linked afterwards.
+//! So every file that a copy names is in the snapshot; files that were created in between have no reference, as after
+//! a kill. Files of projects that were deleted and not removed yet are left out. Links take no space, and a later
+//! removal takes nothing from the snapshot.
 //!
-//! The queue is not copied: everything in it follows from the metadata, earlier attempts and duties included, and the next
-//! start asks for it again. Pauses of queues and dead letters are lost with it.
+//! The queue is not copied: everything in it follows from the metadata, earlier attempts and duties included, and the
+//! next start enqueues it again. Pauses of queues and dead letters are lost with it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -106,7 +106,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Takes a snapshot of the data directory at `data_dir`, which this process has. Blocks.
+    /// Takes a snapshot of the data directory at `data_dir`, which belongs to this process. Blocks.
     ///
     /// # Errors
     /// [`Error`].
@@ -134,7 +134,7 @@ impl Snapshot {
         &self.about
     }
 
-    /// Opens the list of its files: a JSON object [`Listed`] a line, in the order of the paths.
+    /// Opens the list of its files: a JSON object [`Listed`] in each line, in the order of the paths.
     ///
     /// # Errors
     /// The operating system's.
@@ -157,7 +157,7 @@ impl Snapshot {
     fn fill(&mut self, data_dir: &Path, with_keys: bool) -> Result<(), Error> {
         let tree = self.folder.join(TREE);
         has_room(data_dir, &tree)?;
-        // The owner's mark may count commits: none that the copy lacks.
+        // The owner's mark may count commits that the copy does not have.
         for name in PLAIN {
             take(data_dir, &tree, name)?;
         }
@@ -285,7 +285,7 @@ pub fn remove_left_behind(data_dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Links are made within one file system: beside the objects, where those are in the data directory.
+/// Links work within one file system only: beside the objects, if those are in the data directory.
 fn folder(data_dir: &Path) -> PathBuf {
     let objects = data_dir.join("objects");
     if objects.is_dir() { objects.join("entityd").join(FOLDER) } else { data_dir.join(FOLDER) }
@@ -300,7 +300,7 @@ fn has_room(data_dir: &Path, tree: &Path) -> Result<(), Error> {
     if free < needed { Err(Error::NoRoom { needed, free, path: tree.to_owned() }) } else { Ok(()) }
 }
 
-/// Links all files below `from`, of the entries at its top that `wanted` names.
+/// Links all files below `from`, limited at its top to the entries that `wanted` names.
 fn link_below(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<(), Error> {
     let entries = match fs::read_dir(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -328,7 +328,7 @@ fn link(from: &Path, to: &Path) -> Result<(), Error> {
         make(folder)?;
     }
     match fs::hard_link(from, to) {
-        // Such a file is missing for the server, too: the copy is as it is.
+        // The server lacks such a file too: the copy is complete.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             tracing::warn!(path = %from.display(), "a file that the database names is missing");
             Ok(())

@@ -22,13 +22,13 @@ pub(super) struct Stores {
     pub(super) blobs: Blobs,
 }
 
-/// The object stores, and the ways in which clients reach them.
+/// The object stores, and the clients' access to them.
 pub(super) struct Blobs {
     pub(super) objects: Objects,
     /// The claim on them.
     pub(super) owner: Owner,
     pub(super) spool: Spool,
-    /// The bucket that clients upload to, where there is one.
+    /// The bucket that clients upload to, if there is one.
     pub(super) uploads: Option<UploadBucket>,
     pub(super) external: Option<ClientStore>,
     /// The parts of this server's own endpoint, if it serves clients.
@@ -49,7 +49,7 @@ pub(super) async fn open(
     let queue =
         queue::open(settings.clone(), data_dir.path().to_owned(), &register, entropy.clone(), sharing);
     let others = async {
-        // The metadata has a mark among the objects, or in the lease on them: those are claimed first.
+        // The metadata has a mark among the objects, or in the lease on them: the objects are claimed first.
         let claimed = objects::claim(settings, data_dir, &register).await?;
         let metadata =
             database::open(settings, data_dir, &register, claimed.1.commits(), sharing.name()).await?;

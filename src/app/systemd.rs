@@ -1,4 +1,4 @@
-//! Notifies systemd, if it has started the server and asks for that.
+//! Notifies systemd, if it has started the server and requests that.
 
 use std::env;
 use std::io;
@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::sleep;
 
-/// Reports that the server is ready, and from now on answers the watchdog as long as it can do anything.
+/// Reports that the server is ready, and from now on answers the watchdog as long as the runtime works.
 pub(super) fn ready() {
     if !tell(NotifyState::Ready) {
         return;

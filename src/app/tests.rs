@@ -1,4 +1,5 @@
-//! One suite for both forms of a source of jobs: the coordinator itself, and the same over the worker listener.
+//! One suite for both implementations of a source of jobs: the coordinator itself, and a client of the worker
+//! listener.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::coordinator::{Assignment, Coordinator, NewProject, Rules, Upkeep};
+use crate::coordinator::{Assignment, Coordinator, NewProject, Rules};
 use crate::external::ClientFiles;
 use crate::http::workers::{JoinTokens, NodeReport, Nodes as AllNodes, Parts, Roster, routes};
 use crate::linkage::similarity::Kernel;
@@ -28,7 +29,7 @@ use crate::worker::protocol::{Hello, VERSION};
 use crate::worker::remote::{JoinSettings, Nodes, RemoteStore};
 use crate::worker::{self, JobSource, Worker};
 
-/// A service with embedded stores, whose own worker does nothing but purges.
+/// A service with embedded stores, whose own worker only purges.
 struct Service {
     folder: TempDir,
     coordinator: Coordinator,
@@ -47,14 +48,7 @@ impl Service {
         let broker: Arc<dyn Broker> =
             Arc::new(SledBroker::open(&path("queue"), settings, entropy.clone()).unwrap());
         let store = Arc::new(Sqlite::open(&path("metadata.db")).unwrap());
-        let rules = Rules {
-            min_encoding_bytes: 8,
-            max_encoding_bytes: 1024,
-            run_pairs_max: 100,
-            solver_pairs_max: 50,
-            comparisons_per_job: None,
-            upkeep: Upkeep::default(),
-        };
+        let rules = Rules { solver_pairs_max: 50, ..Rules::of_tests(100) };
         let coordinator = Coordinator::new(store, Arc::clone(&broker), clock.clone(), entropy.clone(), rules);
         let pumping = coordinator.clone();
         tokio::spawn(async move { pumping.pump(CancellationToken::new()).await });
@@ -139,7 +133,7 @@ impl Service {
         (nodes, source, objects)
     }
 
-    /// A project with an upload that is to be ingested.
+    /// A project with an upload that must be ingested.
     async fn upload(&self) -> (ProjectId, Upload) {
         let new = NewProject {
             name: String::new(),
@@ -185,7 +179,7 @@ async fn pulse(source: &impl JobSource, lease: &LeaseId) -> Pulse {
     source.heartbeat(&[beat]).await.unwrap()[0]
 }
 
-/// The promises of a source of jobs. `objects` are those that its jobs see.
+/// The contract of a source of jobs. `objects` are those that its jobs see.
 async fn conforms(service: &Service, source: &impl JobSource, objects: &Objects) {
     let watch = Stopwatch::start();
     assert!(source.claim(&claim(Duration::from_millis(200))).await.unwrap().is_empty());

@@ -120,7 +120,7 @@ fn nodes(settings: &Settings) -> Result<Nodes, Error> {
     }
     let mut shared = settings::shared(settings);
     if !matches!(settings.objects, Location::Bucket { .. }) {
-        // Through the listener, wherever the API nodes keep them.
+        // Through the listener, wherever the API nodes store the objects.
         shared.remove("objects");
     }
     let hello = Hello {
@@ -148,10 +148,10 @@ async fn joined(nodes: &Nodes) -> Welcome {
                 if why != said {
                     match error {
                         CallError::Rejected { .. } => {
-                            tracing::error!("an api node rejects this worker; trying again: {why}");
+                            tracing::error!("an API node rejects this worker; trying again: {why}");
                         }
                         CallError::Unreachable(_) => {
-                            tracing::warn!("no api node of --join answers; trying again: {why}");
+                            tracing::warn!("no API node of --join answers; trying again: {why}");
                         }
                     }
                     said = why;
@@ -162,7 +162,7 @@ async fn joined(nodes: &Nodes) -> Welcome {
     }
 }
 
-/// Returns the objects of the API nodes, or those in the bucket that the worker reaches by itself.
+/// Returns the objects of the API nodes, or those in the bucket if the worker reaches it directly.
 fn objects_of(settings: &Settings, data_dir: &DataDir, remote: RemoteStore) -> Result<Objects, Error> {
     let spool = data_dir.folder("spool")?;
     let cache = objects::cache(settings, data_dir, true)?;

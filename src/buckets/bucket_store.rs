@@ -1,4 +1,4 @@
-//! A bucket as an [`ObjectStore`], so that jobs read what clients have put as they read from any store.
+//! A bucket as an [`ObjectStore`], so that jobs read the files of clients like those of any store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// Objects on a page that is read ahead.
+/// Objects on a page that is prefetched.
 const PAGE: u32 = 1_000;
 
-/// One bucket as an object store. Cheap to clone. Keys that the `object_store` crate cannot spell, with `..` or two
-/// slashes in a row, are out of its reach; uploads in parts are for S3 clients.
+/// One bucket as an object store. Cheap to clone. Keys that the `object_store` crate cannot represent, with `..` or
+/// two slashes in a row, are not accessible; multipart uploads are for S3 clients.
 #[derive(Clone, Debug)]
 pub struct BucketStore {
     buckets: Buckets,
@@ -30,16 +30,16 @@ pub struct BucketStore {
 }
 
 impl BucketStore {
-    /// The bucket `name` of `buckets`, whether or not it exists yet.
+    /// Returns the bucket `name` of `buckets`, whether or not it exists yet.
     pub fn new(buckets: Buckets, name: &str) -> Self {
         Self { buckets, bucket: name.into() }
     }
 
-    /// Removes every object whose key begins with `prefix`, and every upload in parts for such a key. Says how many
-    /// objects there were. Keys that the `object_store` crate cannot spell go, too.
+    /// Removes every object whose key begins with `prefix`, and every multipart upload for such a key. Returns the
+    /// number of objects. Includes keys that the `object_store` crate cannot represent.
     ///
     /// # Errors
-    /// Those of the store; what was removed until then is gone.
+    /// Those of the store; objects may have been removed by then.
     pub async fn remove_below(&self, prefix: &str) -> Result<u64> {
         let failed = |error| from(error, &Path::default());
         let mut count = 0;
@@ -72,7 +72,7 @@ impl BucketStore {
         }
     }
 
-    /// Has the index forget the names of what is gone, in this bucket and the others.
+    /// Erases the names of removed objects from the index, for this bucket and the others.
     ///
     /// # Errors
     /// Those of the store.
@@ -238,7 +238,7 @@ fn meta(object: &Object, location: &Path) -> ObjectMeta {
     }
 }
 
-/// An object of a listing; none for a key that cannot be spelled as a path.
+/// Returns an object of a listing; `None` for a key that is not a valid path.
 fn meta_of_entry(entry: Entry) -> Option<ObjectMeta> {
     match entry {
         Entry::Object { key, size, etag, modified } => Some(ObjectMeta {

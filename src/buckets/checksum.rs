@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// A way to make a checksum.
+/// A checksum algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Algorithm {
     /// CRC-32, as in zip files.
@@ -22,10 +22,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All there are.
+    /// All algorithms.
     pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
-    /// The name that requests use.
+    /// Returns the name that requests use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Crc32 => "CRC32",
@@ -36,12 +36,12 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of that name.
+    /// Returns the algorithm of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
-    /// Bytes in a checksum.
+    /// Returns the bytes in a checksum.
     pub const fn bytes(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
@@ -73,12 +73,12 @@ pub struct Checksum {
     pub algorithm: Algorithm,
     /// Its bytes.
     pub value: Vec<u8>,
-    /// For a checksum of the checksums of parts: how many.
+    /// For a checksum of the checksums of parts: the number of parts.
     pub parts: Option<u32>,
 }
 
 impl Checksum {
-    /// The checksum as headers carry it.
+    /// Returns the checksum as it is written in headers.
     pub fn text(&self) -> String {
         let value = base64_simd::STANDARD.encode_to_string(&self.value);
         self.parts.map_or_else(|| value.clone(), |parts| format!("{value}-{parts}"))
@@ -92,7 +92,7 @@ impl Checksum {
     }
 }
 
-/// The MD5 of bytes that pass by, and further checksums.
+/// The MD5 of bytes, and further checksums.
 pub(super) struct Sums {
     md5: Md5,
     others: Vec<(Algorithm, Hasher)>,
@@ -109,7 +109,7 @@ enum Hasher {
 pub struct Digests {
     /// The MD5.
     pub md5: [u8; 16],
-    /// The further checksums, in the order asked for.
+    /// The further checksums, in the requested order.
     pub checksums: Vec<Checksum>,
 }
 
@@ -165,13 +165,13 @@ impl Hasher {
     }
 }
 
-/// The last bytes of `crc` that belong to the algorithm.
+/// Returns the last bytes of `crc` that belong to the algorithm.
 fn big_endian(algorithm: Algorithm, crc: u64) -> Vec<u8> {
     crc.to_be_bytes()[8 - algorithm.bytes()..].to_vec()
 }
 
-/// The checksum of a whole from those of its parts, each with its size: the one that the whole would have where
-/// `whole` says so, otherwise one of the checksums. None if a part has none of this algorithm.
+/// Returns the checksum of a whole from those of its parts, each with its size: the one that the whole would have if
+/// `whole` is set, otherwise one of the checksums. `None` if a part has none of this algorithm.
 pub(super) fn of_parts(
     algorithm: Algorithm,
     whole: bool,

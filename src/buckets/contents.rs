@@ -17,10 +17,10 @@ use super::files::{Files, Number};
 use super::pins::Pin;
 use super::{Error, Object};
 
-/// Bytes of a piece of a stream. Two are in memory: one on its way out while the next is read.
+/// The size of a chunk of a stream. Two are in memory: one is being sent while the next is read.
 const CHUNK_BYTES: u64 = 512 << 10;
 
-/// An object that can be read, also while it is replaced or deleted.
+/// An open object. It stays readable while it is replaced or deleted.
 #[derive(Debug)]
 pub struct Contents {
     /// The attributes of the object.
@@ -69,7 +69,7 @@ impl Pieces {
         self.begins.iter().zip(ends).map(|((begins, number), end)| (*number, end - begins))
     }
 
-    /// Fails unless each file is there, with all its bytes: an answer that has begun could only break off.
+    /// Fails unless each file exists with all its bytes: a response that has begun could only break off.
     pub(super) fn require(&self) -> Result<(), Error> {
         for (number, bytes) in self.numbers() {
             match self.files.size(number) {
@@ -91,7 +91,7 @@ impl Pieces {
         ))
     }
 
-    /// Reads on from `position`: a chunk, or less where a file ends.
+    /// Reads from `position`: a chunk, or less where a file ends.
     fn read(&self, position: u64, end: u64) -> io::Result<Bytes> {
         let at = self.begins.partition_point(|(begins, _)| *begins <= position) - 1;
         let (begins, number) = self.begins[at];
@@ -116,7 +116,7 @@ impl Pieces {
 }
 
 impl Contents {
-    /// The bytes of a part, by its position from 1, and how many parts there are.
+    /// Returns the bytes of a part, by its position from 1, and the number of parts.
     pub fn part(&self, position: u32) -> Option<(Range<u64>, u32)> {
         match &self.bytes {
             Source::Small(bytes) => (position == 1).then_some((0..bytes.len() as u64, 1)),
@@ -129,7 +129,7 @@ impl Contents {
         }
     }
 
-    /// The bytes in `range`, which must be within the object.
+    /// Returns the bytes in `range`, which must be within the object.
     pub fn stream(self, range: Range<u64>) -> Chunks {
         match self.bytes {
             Source::Small(bytes) => {
@@ -145,7 +145,7 @@ impl Contents {
     }
 }
 
-/// The bytes of an object, piece by piece. The next piece is read while one is used.
+/// The bytes of an object in chunks. The next chunk is read while one is used.
 #[derive(Debug)]
 pub struct Chunks {
     small: Option<Bytes>,
@@ -155,7 +155,7 @@ pub struct Chunks {
 #[derive(Debug)]
 struct Large {
     files: Arc<Pieces>,
-    /// The pieces that are left to read.
+    /// Returns the chunks that are left to read.
     range: Range<u64>,
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }

@@ -13,23 +13,23 @@ pub enum Error {
     /// There is a bucket of that name.
     #[error("the bucket exists")]
     BucketExists,
-    /// Objects are left in the bucket.
+    /// The bucket is not empty.
     #[error("the bucket is not empty")]
     BucketNotEmpty,
     /// There is no object under that key.
     #[error("there is no such object")]
     NoSuchKey,
-    /// There is no upload in parts of that id for that key: it was completed, aborted or swept, or never begun.
+    /// There is no multipart upload with that id for that key: it was completed, aborted or swept, or never begun.
     #[error("there is no such upload")]
     NoSuchUpload,
-    /// A part was named that did not arrive, or not with that content.
-    #[error("part {number} did not arrive, or not with that content")]
+    /// A named part has not arrived, or has another content.
+    #[error("part {number} has not arrived, or has other content")]
     InvalidPart {
         /// The part's number.
         number: u32,
     },
     /// Parts were not named in ascending order.
-    #[error("parts are to be named in ascending order")]
+    #[error("parts must be in ascending order")]
     PartOrder,
     /// A part that is not the last is smaller than [`PART_BYTES_MIN`](super::PART_BYTES_MIN).
     #[error(
@@ -48,53 +48,53 @@ pub enum Error {
         /// The most that is accepted.
         max: u64,
     },
-    /// The body has another checksum than the request says.
-    #[error("the content does not have the {what} that was given")]
+    /// The body has another checksum than the request declares.
+    #[error("the content does not match the {what} of the request")]
     Mismatch {
         /// Which checksum.
         what: &'static str,
     },
-    /// The upload was begun with another type of checksum than is said at its end.
+    /// The upload was begun with another type of checksum than its completion declares.
     #[error("the upload was begun with another checksum type")]
     ChecksumType,
     /// The condition of the request does not hold.
-    #[error("the object is not in the state that the request asks for")]
+    #[error("precondition failed (If-Match or If-None-Match)")]
     Precondition,
     /// The key is empty or longer than [`KEY_BYTES_MAX`](super::KEY_BYTES_MAX).
     #[error("a key has 1 to {} bytes", super::KEY_BYTES_MAX)]
     Key,
-    /// The key has a character that no listing could show: XML 1.0 has no way to write it.
+    /// The key has a character that a listing cannot contain: XML 1.0 cannot represent it.
     #[error("a key must not have the character U+{:04X}, which XML 1.0 cannot hold", *.character as u32)]
     KeyCharacter {
         /// The character.
         character: char,
     },
-    /// The data is not what was once written. Another try finds the same.
+    /// The data has changed since it was written. Trying again does not help.
     #[error("the data of the object is damaged: {0}")]
     Damaged(String),
-    /// The disk is full. Worth another try once there is room.
+    /// The disk is full. Try again when there is space.
     #[error("there is no space left for objects")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The index is read by as many as may. Worth another try after a pause.
+    /// All readers of the index are in use. Try again after a pause.
     #[error("reduce your request rate")]
     Busy,
-    /// Files or index failed. Worth another try after a pause.
+    /// Files or index failed. Try again after a pause.
     #[error("object storage is unavailable")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The index is missing or empty, and files of objects exist: begun anew, it would take them for what
-    /// a crash left.
+    /// The index is missing or empty, and files of objects exist: a new index would treat them as leftovers of a
+    /// crash.
     #[error(
-        "the index of the buckets is lost, and {files} files that it should know are there; restore buckets.db \
-         from a backup, or move objects/buckets away to begin with no buckets"
+        "the index of the buckets is lost, and {files} files that it should know exist; restore buckets.db \
+         from a backup, or move objects/buckets away to start without buckets"
     )]
     Lost {
-        /// Files that are there.
+        /// The number of files.
         files: u64,
     },
     /// The index cannot be opened.
     #[error("cannot open buckets.db, the index of the buckets: {0}")]
     Index(#[source] sqlite::Error),
-    /// The index is not what was once written. Another try finds the same.
+    /// The index is damaged. Trying again does not help.
     #[error("buckets.db, the index of the buckets, cannot be read: {0}")]
     IndexDamaged(sqlite::Error),
 }
@@ -134,7 +134,7 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// A thread that was to wait for the disk is gone: the process is going down, or the work panicked.
+/// A blocking task has ended without a result: the process is stopping, or the task panicked.
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::Storage(Box::new(error))

@@ -1,5 +1,5 @@
-//! The files that hold what is in buckets: `objects/buckets/{xx}/{number}`, where `xx` is the last byte of the
-//! number, in hexadecimal. Their names say nothing of the keys; the index does.
+//! The files of bucket contents: `objects/buckets/{xx}/{number}`, where `xx` is the last byte of the number, in
+//! hexadecimal. The names say nothing about the keys; the index maps keys to them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -14,10 +14,10 @@ use crate::system::{regular, removals};
 
 /// Directories that files are spread over.
 pub(super) const PLACES: i64 = 256;
-/// Numbers given out between two opens of the index.
+/// Numbers available between two openings of the index.
 const NUMBERS: u32 = 40;
 
-/// The number of a file or of an object's data. Never given out twice.
+/// The number of a file or of an object's data. Never reused.
 pub(super) type Number = i64;
 
 /// The folder of a number's file: the last byte of the number.
@@ -25,12 +25,12 @@ const fn place(number: Number) -> i64 {
     number & (PLACES - 1)
 }
 
-/// In which opening of the index a number was given out.
+/// Returns the opening of the index in which a number was assigned.
 pub(super) const fn opening_of(number: Number) -> i64 {
     number >> NUMBERS
 }
 
-/// Openings come in series: where the count of them was lost, another series begins.
+/// Openings belong to a series: if their count was lost, another series begins.
 pub(super) const SERIES: i64 = 1 << 16;
 
 pub(super) const fn series_of(opening: i64) -> i64 {
@@ -49,7 +49,8 @@ struct Inner {
 }
 
 impl Files {
-    /// Makes the directories that are missing. `opened` tells how often that happened: no number is given out twice.
+    /// Opens the directory; creates missing subdirectories. `opened` is the count of openings, so that no number is
+    /// assigned twice.
     pub(super) fn open(root: &Path, opened: i64) -> io::Result<Self> {
         for place in 0..PLACES {
             DirBuilder::new().recursive(true).mode(0o700).create(root.join(format!("{place:02x}")))?;
@@ -62,7 +63,7 @@ impl Files {
         Ok(Self(Arc::new(Inner { root: root.to_owned(), place, next })))
     }
 
-    /// Makes sure that the directory is still the one that was opened.
+    /// Checks that the directory is still the one that was opened.
     fn is_in_place(&self) -> io::Result<()> {
         self.0.place.check()
     }
@@ -72,12 +73,12 @@ impl Files {
         (0..PLACES).try_fold(0, |count, place| Ok(count + numbers(root, place)?.len() as u64))
     }
 
-    /// A number that nothing has.
+    /// Returns a new number.
     pub(super) fn number(&self) -> Number {
         self.0.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// An empty file, which vanishes unless it is kept.
+    /// Returns an empty file, which is removed unless it is kept.
     pub(super) fn create(&self) -> io::Result<Fresh> {
         self.is_in_place()?;
         let number = self.number();
@@ -88,7 +89,7 @@ impl Files {
         Ok(Fresh { number, file, files: self.clone(), kept: false })
     }
 
-    /// The same bytes under another number, without being copied where the file system can do that.
+    /// Copies the bytes to another number, by reference where the file system supports that.
     pub(super) fn link(&self, number: Number) -> io::Result<Fresh> {
         let (from, twin) = (self.path(number), self.number());
         let to = self.path(twin);
@@ -103,7 +104,8 @@ impl Files {
         patiently(|| regular::open(&path)).map_err(|error| self.opening(error))
     }
 
-    /// The reason why a file cannot be opened: it is missing only if the directory is the one that was opened.
+    /// Returns the reason why a file cannot be opened: it is missing only if the directory is the one that was
+    /// opened.
     fn opening(&self, error: io::Error) -> io::Error {
         let away = (error.kind() == io::ErrorKind::NotFound).then(|| self.is_in_place().err()).flatten();
         away.unwrap_or(error)
@@ -114,7 +116,7 @@ impl Files {
         fs::metadata(self.path(number)).map(|file| file.len()).map_err(|error| self.opening(error))
     }
 
-    /// Removes a file; no error if it is gone.
+    /// Removes a file; no error if it does not exist.
     pub(super) fn remove(&self, number: Number) -> io::Result<()> {
         let _allowed = removals::allowed();
         self.is_in_place()?;
@@ -130,7 +132,7 @@ impl Files {
     }
 }
 
-/// The numbers of the files at a place below `root`, which need not exist.
+/// Returns the numbers of the files at a place below `root`, which need not exist.
 pub(super) fn numbers(root: &Path, at: i64) -> io::Result<Vec<Number>> {
     let entries = match fs::read_dir(root.join(format!("{at:02x}"))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -145,7 +147,7 @@ pub(super) fn numbers(root: &Path, at: i64) -> io::Result<Vec<Number>> {
     Ok(found)
 }
 
-/// A file that nothing refers to yet. It vanishes when dropped, unless it is kept; what a crash leaves of it is
+/// A file that nothing refers to yet. It is removed when dropped, unless it is kept; one that a crash leaves is
 /// removed at the next start.
 #[derive(Debug)]
 pub(super) struct Fresh {
@@ -160,21 +162,21 @@ impl Fresh {
         self.number
     }
 
-    /// The file to write to.
+    /// Returns the file to write to.
     pub(super) const fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Puts bytes and name on the disk.
+    /// Makes bytes and name durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()?;
         let directory = self.files.0.root.join(format!("{:02x}", place(self.number)));
         patiently(|| File::open(&directory))?.sync_all()?;
-        // It may have gone into whatever was mounted meanwhile.
+        // The file may be in a file system that was mounted meanwhile.
         self.files.is_in_place()
     }
 
-    /// Leaves the file to the index.
+    /// Keeps the file: the index is responsible for it now.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }

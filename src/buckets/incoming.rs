@@ -10,13 +10,13 @@ use super::checksum::{Digests, Sums};
 use super::files::{Files, Fresh};
 use super::{Algorithm, Error};
 
-/// Bytes that are gathered before they are hashed and written. Twice that much is in memory for an upload.
+/// Bytes that are collected before they are hashed and written. Twice that much is in memory for each upload.
 const GATHER_BYTES: usize = 512 << 10;
-/// Objects up to this size have no file: they are in the index.
+/// Objects up to this size have no file: their bytes are in the index.
 const SMALL_BYTES: usize = 16 << 10;
 
-/// Bytes on their way into a bucket: hashed and written on threads that may block, a piece while the next arrives.
-/// Dropped, it leaves nothing behind.
+/// Bytes on their way into a bucket: hashed and written on blocking threads, one chunk while the next arrives. If it
+/// is dropped, nothing is left.
 pub struct Incoming {
     files: Files,
     small_max: usize,
@@ -30,7 +30,7 @@ pub struct Incoming {
 enum Progress {
     /// Nothing has been written.
     Fresh(Sums),
-    /// A piece is being hashed and written.
+    /// A chunk is being hashed and written.
     Writing(JoinHandle<Result<Written, Error>>),
 }
 
@@ -39,7 +39,7 @@ struct Written {
     file: Fresh,
 }
 
-/// Bytes that have all arrived and may become an object or a part; until then they vanish when dropped.
+/// Bytes that have all arrived and may become an object or a part; if they do not, they are removed when dropped.
 #[derive(Debug)]
 pub struct Received {
     /// The number of bytes.
@@ -68,7 +68,7 @@ impl Incoming {
         Self { small_max: 0, ..Self::object(files, algorithms, size_max) }
     }
 
-    /// Takes the next bytes; waits while earlier ones are being written.
+    /// Adds the next bytes; waits while earlier ones are being written.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::Full`], [`Error::Storage`].
@@ -82,7 +82,7 @@ impl Incoming {
         if self.gathered_bytes >= GATHER_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Says that all bytes have arrived; they are on the disk then, or small.
+    /// Ends the bytes; they are on the disk then, or small.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
@@ -103,7 +103,7 @@ impl Incoming {
         Ok(Received { size, digests: sums.finish(), bytes: Stored::File(file) })
     }
 
-    /// Waits for the piece before, and has the gathered one hashed and written.
+    /// Waits for the previous chunk, and begins to hash and write the collected one.
     async fn flush(&mut self) -> Result<(), Error> {
         let piece = mem::take(&mut self.gathered);
         self.gathered_bytes = 0;

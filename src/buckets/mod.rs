@@ -1,9 +1,10 @@
 //! The storage engine of the S3 endpoint: any key, any bytes.
 //!
-//! An ordered index, `buckets.db`, maps bucket and key to the object's head and to where its bytes are: in the index
-//! for small ones, else in files below `objects/buckets` whose names say nothing of the key. The index is the truth:
-//! a file is on the disk before the index refers to it, and is removed after the index has dropped it. At start the two
-//! are compared; what a crash left is removed if the index proves that it is that, what is missing is reported.
+//! An ordered index, `buckets.db`, maps bucket and key to the object's head and the location of its bytes: the index
+//! itself for small objects, otherwise files below `objects/buckets` whose names say nothing about the key. The index
+//! is authoritative: a file is on the disk before the index refers to it, and is removed after the index has dropped
+//! it. At start the two are compared. Files that a crash left are removed, if the index proves that they are nothing
+//! else; missing files are reported.
 
 mod bucket_store;
 mod checksum;
@@ -32,9 +33,9 @@ pub use store::{Buckets, UploadName, is_in_xml};
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1_024;
-/// The smallest part, but for the last of an upload.
+/// The smallest part, except for the last of an upload.
 pub const PART_BYTES_MIN: u64 = 5 << 20;
-/// The most bytes that one request may put.
+/// The largest body of a request.
 pub const PUT_BYTES_MAX: u64 = 5 << 30;
 /// The highest number of a part.
 pub const PARTS_MAX: u32 = 10_000;

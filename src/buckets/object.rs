@@ -16,22 +16,22 @@ pub struct Bucket {
     pub created: Timestamp,
 }
 
-/// An object, without its bytes.
+/// The attributes of an object.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// Bytes in it.
     pub size: u64,
-    /// The ETag, without quotes: the MD5, or that of the MD5s of the parts and how many there are.
+    /// The ETag, without quotes: the MD5, or the MD5 of the MD5s of the parts with their number.
     pub etag: String,
     /// The time of the PUT.
     pub modified: Timestamp,
-    /// The headers that came with it.
+    /// The headers of the PUT.
     pub head: Head,
     /// The id of its data.
     pub(super) data: i64,
 }
 
-/// Headers that a client sends with an object and gets back unchanged.
+/// Headers that a client sends with an object and receives unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Head {
@@ -56,22 +56,22 @@ pub struct Head {
     /// User metadata; names in lower case.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// The checksum that is kept beside the ETag.
+    /// The checksum that is stored in addition to the ETag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checksum: Option<Checksum>,
 }
 
-/// The state in which a request wants to find what it is about to replace.
+/// The condition of a request on the object that it replaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
-    /// Any.
+    /// No condition.
     #[default]
     None,
-    /// Nothing is there.
+    /// There is no object.
     Absent,
-    /// Something is there.
+    /// There is an object.
     Present,
-    /// An object with this ETag is there.
+    /// There is an object with this ETag.
     Etag(String),
 }
 

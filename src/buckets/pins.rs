@@ -1,4 +1,4 @@
-//! Keeps the files of an object while they are read, even if it is replaced or deleted meanwhile.
+//! Keeps the files of an object while they are read, even if the object is replaced or deleted meanwhile.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -15,8 +15,8 @@ pub(super) struct Pins(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Held for reading from looking an object up until it is pinned, for writing between taking it from the index
-    /// and asking whether it is pinned: a reader that found it is registered by then.
+    /// A reader holds it shared while it looks up and pins an object; a removal holds it exclusively between the
+    /// removal from the index and the check for pins. Thus a reader that found the object is registered by then.
     gate: RwLock<()>,
     held: Mutex<HashMap<Number, Held>>,
     remover: mpsc::Sender<Doomed>,
@@ -25,11 +25,11 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Held {
     readers: usize,
-    /// Files to remove once the last reader has closed them.
+    /// Files that are removed once the last reader has closed them.
     files: Vec<Number>,
 }
 
-/// Files that nothing refers to any more, and who wants to know when they are gone.
+/// Files without references, and the receiver of a notification of their removal.
 #[derive(Debug)]
 struct Doomed {
     files: Vec<Number>,
@@ -48,7 +48,7 @@ impl Pins {
                         );
                     }
                 }
-                // The waiter may have gone.
+                // The receiver may be gone.
                 gone.map(|gone| gone.send(()));
             }
         })?;
@@ -68,8 +68,8 @@ impl Pins {
         Ok((found, Pin { number, pins: self.clone() }))
     }
 
-    /// Has the files of data removed that was taken from the index: at once, or when its last reader has gone.
-    /// `gone` is notified when they are removed; it is dropped if a reader remains.
+    /// Removes the files of data that was removed from the index: at once, or when the last reader is gone. Then
+    /// `gone` is notified; it is dropped if a reader remains.
     pub(super) fn doom(&self, data: Number, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
         let closed = self.0.gate.write();
         let mut held = self.0.held.lock();
@@ -81,7 +81,7 @@ impl Pins {
     }
 
     fn remove(&self, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
-        // The thread ends after the last handle on it: this one.
+        // The thread ends with the last handle: this one.
         let _ = self.0.remover.send(Doomed { files, gone });
     }
 }

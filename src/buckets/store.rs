@@ -1,4 +1,4 @@
-//! The handle through which buckets and their objects are used.
+//! The handle on all buckets and their objects.
 
 use std::fs;
 use std::path::Path;
@@ -26,8 +26,8 @@ use crate::system::sqlite::{Change, Database, Owner, Standing};
 
 /// The buckets of the S3 endpoint. Cheap to clone.
 ///
-/// Every method that changes something answers when the change is on the disk. A caller who stops waiting does not
-/// stop a change that has begun, and never leaves half of one.
+/// Every method that makes a change returns when the change is on the disk. A caller that stops waiting does not stop
+/// a change that has begun, and never leaves part of one.
 #[derive(Clone, Debug)]
 pub struct Buckets {
     index: Database,
@@ -55,9 +55,9 @@ impl UploadName {
 }
 
 impl Buckets {
-    /// Opens the index at `index` and the files below `root`; makes what is missing. Compares the two: files that
-    /// nothing refers to are what a crash left, and go; objects whose file is missing are reported in the log, and no
-    /// file goes then: no crash leaves that, so this is not the index of these files.
+    /// Opens the index at `index` and the files below `root`; creates what is missing. Compares the two: files
+    /// without references were left by a crash and are removed; objects whose file is missing are reported in the
+    /// log. In that case no file is removed: no crash leaves that, so the index does not belong to these files.
     ///
     /// # Errors
     /// [`Error::Lost`], [`Error::Index`], [`Error::Storage`], [`Error::Full`].
@@ -65,11 +65,12 @@ impl Buckets {
         Self::open_for(index, root, (clock, entropy), None, CleanupLimit::default()).await
     }
 
-    /// The same, if the index belongs to `owner` and has every commit that was made to it. Files that nothing refers to
-    /// stay if there are more than `limit` admits, and where the index cannot prove that it never referred to them.
+    /// Opens them like [`open`](Self::open), if the index belongs to `owner` and has every commit that was made to
+    /// it. Files without references are kept if there are more than `limit` allows, or if the index cannot prove that
+    /// it never referred to them.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Like [`open`](Self::open).
     pub async fn open_owned(
         index: &Path,
         root: &Path,
@@ -102,7 +103,7 @@ impl Buckets {
         Ok(Self { index, files, pins, clock, entropy })
     }
 
-    /// Makes a bucket.
+    /// Creates a bucket.
     ///
     /// # Errors
     /// [`Error::BucketExists`].
@@ -111,7 +112,7 @@ impl Buckets {
         self.index.write(move |change| index::create(change, &name, now)).await
     }
 
-    /// Removes an empty bucket, with the parts of uploads that were not completed.
+    /// Removes an empty bucket, with the parts of incomplete uploads.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`].
@@ -122,12 +123,12 @@ impl Buckets {
         self.index.write(remove).await
     }
 
-    /// All buckets by name.
+    /// Returns all buckets by name.
     pub async fn list(&self) -> Result<Vec<Bucket>, Error> {
         self.index.read(index::buckets).await
     }
 
-    /// One bucket.
+    /// Returns one bucket.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`].
@@ -138,17 +139,17 @@ impl Buckets {
             .await
     }
 
-    /// Takes in the bytes of an object, `size_max` at most, with those checksums besides the MD5.
+    /// Receives the bytes of an object, `size_max` at most, and computes these checksums in addition to the MD5.
     pub fn incoming(&self, algorithms: &[Algorithm], size_max: u64) -> Incoming {
         Incoming::object(self.files.clone(), algorithms, size_max)
     }
 
-    /// Takes in the bytes of a part, as [`incoming`](Self::incoming).
+    /// Receives the bytes of a part, like [`incoming`](Self::incoming).
     pub fn incoming_part(&self, algorithms: &[Algorithm], size_max: u64) -> Incoming {
         Incoming::part(self.files.clone(), algorithms, size_max)
     }
 
-    /// Makes an object of bytes that have arrived, in the place of what is under the key.
+    /// Creates or replaces an object with bytes that have arrived.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::Key`], [`Error::KeyCharacter`], [`Error::Precondition`].
@@ -191,7 +192,8 @@ impl Buckets {
         self.index.read(move |index| index::find(index, &bucket, &key)).await
     }
 
-    /// The parts of an object after number `after`, `max` at most, and whether there are more; and how many there are.
+    /// Returns the parts of an object after number `after`, `max` at most, whether there are more, and the number of
+    /// all.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
@@ -213,7 +215,7 @@ impl Buckets {
             .await
     }
 
-    /// An object to read.
+    /// Opens an object.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::Damaged`].
@@ -242,10 +244,10 @@ impl Buckets {
         Ok(Contents { object, bytes })
     }
 
-    /// Makes an object of the bytes of another, without copying them.
+    /// Creates an object with the bytes of another, without copying them.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// Like [`put`](Self::put).
     pub async fn copy(
         &self,
         source: Contents,
@@ -274,7 +276,8 @@ impl Buckets {
         self.index.write(put).await
     }
 
-    /// Deletes an object; false if there was none. Its bytes are gone when this returns, unless they have a reader.
+    /// Deletes an object; returns false if there was none. Its bytes are removed when this returns, unless they have
+    /// a reader.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::Precondition`].
@@ -296,7 +299,7 @@ impl Buckets {
         Ok(existed)
     }
 
-    /// A page of a bucket's listing.
+    /// Returns a page of a bucket's listing.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`].
@@ -305,8 +308,8 @@ impl Buckets {
         self.index.read(move |index| index::page(index, &bucket, &query)).await
     }
 
-    /// Begins an upload in parts and says by what token it is known. `checksum` is the one that parts are to have,
-    /// and whether that of the object is to be one of the whole.
+    /// Begins a multipart upload and returns its token. `checksum` is the algorithm of the parts' checksums, and
+    /// whether the object has a checksum of the whole.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::KeyCharacter`].
@@ -328,7 +331,7 @@ impl Buckets {
         self.index.write(start).await
     }
 
-    /// Adds a part that has arrived, in the place of one with the same number.
+    /// Adds a part that has arrived; replaces one with the same number.
     ///
     /// # Errors
     /// [`Error::NoSuchUpload`], [`Error::NoSuchBucket`].
@@ -348,7 +351,7 @@ impl Buckets {
         self.index.write(put).await
     }
 
-    /// An upload and its parts after number `after`, `max` at most, and whether there are more.
+    /// Returns an upload and its parts after number `after`, `max` at most, and whether there are more.
     ///
     /// # Errors
     /// [`Error::NoSuchUpload`], [`Error::NoSuchBucket`].
@@ -361,7 +364,7 @@ impl Buckets {
         self.index.read(move |index| index::parts(index, name.parts(), after, max)).await
     }
 
-    /// Returns a page of the uploads under way in a bucket.
+    /// Returns a page of the uploads in progress in a bucket.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`].
@@ -370,11 +373,12 @@ impl Buckets {
         self.index.read(move |index| index::uploads(index, &bucket, &query)).await
     }
 
-    /// Makes an object of parts, without copying them. Repeating this with the same parts is harmless.
+    /// Creates an object from parts, without copying them. Repeating this with the same parts is harmless.
     ///
     /// # Errors
     /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::PartOrder`], [`Error::PartTooSmall`],
-    /// [`Error::Mismatch`], [`Error::ChecksumType`], [`Error::Precondition`], [`Error::NoSuchKey`]; the parts are still there then.
+    /// [`Error::Mismatch`], [`Error::ChecksumType`], [`Error::Precondition`], [`Error::NoSuchKey`]; the parts still
+    /// exist then.
     pub async fn complete_upload(&self, name: UploadName, completion: Completion) -> Result<Object, Error> {
         let (now, pins) = (self.clock.now(), self.pins.clone());
         let complete = move |change: &Change<'_>| {
@@ -385,7 +389,7 @@ impl Buckets {
         self.index.write(complete).await
     }
 
-    /// Forgets an upload and its parts.
+    /// Aborts an upload and removes its parts.
     ///
     /// # Errors
     /// [`Error::NoSuchUpload`], [`Error::NoSuchBucket`].
@@ -413,7 +417,7 @@ impl Buckets {
         self.index.write(sweep).await
     }
 
-    /// Reports whether the index answers and takes changes.
+    /// Checks that the index answers and accepts changes.
     ///
     /// # Errors
     /// [`Error::Index`].
@@ -422,7 +426,7 @@ impl Buckets {
         self.index.read(index::openings).await.map(drop)
     }
 
-    /// Closes the index, at the very end.
+    /// Closes the index. To be called last.
     ///
     /// # Errors
     /// [`Error::Index`].
@@ -430,7 +434,7 @@ impl Buckets {
         Ok(self.index.close().await?)
     }
 
-    /// Writes the index anew, so that nothing is left in it of what was removed.
+    /// Compacts the index, so that nothing is left in it of removed objects.
     ///
     /// # Errors
     /// [`Error::Index`].
@@ -439,13 +443,13 @@ impl Buckets {
     }
 }
 
-/// Opens the index, unless it is to be made while the files that it should know are there.
+/// Opens the index, unless it is missing while files of objects exist.
 fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Database, Error> {
     let require_none = || match Files::count(root)? {
         0 => Ok(()),
         files => Err(Error::Lost { files }),
     };
-    // Nothing is made in the place of what is to be restored. An index that is missed says so itself.
+    // A new index must not replace one that is to be restored. A lost index is reported by its own error.
     let is_missed = owner.is_some_and(|owner| owner.misses(path));
     if fs::metadata(path).map_or(0, |found| found.len()) == 0 && !is_missed {
         require_none()?;
@@ -457,7 +461,7 @@ fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Databas
     Ok(index)
 }
 
-/// Has files removed once the change that took them out of the index is on the disk.
+/// Removes files after the change that removed them from the index is on the disk.
 fn doom(change: &Change<'_>, pins: &Pins, gone: impl IntoIterator<Item = (Number, Vec<Number>)>) {
     for (data, files) in gone.into_iter().filter(|(_, files)| !files.is_empty()) {
         let pins = pins.clone();
@@ -472,7 +476,7 @@ fn new_object<'a>(bucket: &'a str, key: &'a str, object: &'a Object) -> index::N
 
 type Links = (Option<Bytes>, Vec<(super::files::Fresh, u64)>);
 
-/// The same bytes once more: small ones themselves, files under other numbers.
+/// Copies the bytes: small ones themselves, files under other numbers.
 fn link(files: &Files, source: Source) -> Result<Links, Error> {
     let pieces = match source {
         Source::Small(bytes) => return Ok((Some(bytes), Vec::new())),
@@ -487,7 +491,7 @@ fn link(files: &Files, source: Source) -> Result<Links, Error> {
     Ok((None, links))
 }
 
-/// Checks the key of a new object: a listing must be able to show it.
+/// Checks the key of a new object: a listing must be able to contain it.
 fn check_new_key(key: &str) -> Result<(), Error> {
     check_key(key)?;
     match key.chars().find(|character| !is_in_xml(*character)) {
@@ -496,7 +500,7 @@ fn check_new_key(key: &str) -> Result<(), Error> {
     }
 }
 
-/// Returns true if XML 1.0 can hold the character.
+/// Returns true if XML 1.0 can represent the character.
 pub const fn is_in_xml(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

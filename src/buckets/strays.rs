@@ -1,4 +1,4 @@
-//! Files that the index does not know, as they are found at the start.
+//! Files without references, found at the start.
 
 use std::fs;
 use std::io;
@@ -7,17 +7,17 @@ use super::files::{Files, Number, opening_of, series_of};
 use super::index::Compared;
 use crate::model::CleanupLimit;
 
-/// Evidence that tells files that a crash has left from files whose objects the index has lost.
+/// Evidence that distinguishes files left by a crash from files whose objects the index has lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
-    /// The number of openings of the index, this one included: it has given out numbers of earlier openings alone.
+    /// The number of openings of the index, this one included: numbers were assigned in earlier openings only.
     pub(super) opened: i64,
-    /// The limit on removals at once.
+    /// The limit on removals.
     pub(super) limit: CleanupLimit,
 }
 
 impl Proof {
-    /// Returns true if the index would know of the objects whose files got their numbers in that opening.
+    /// Returns true if the index would know the objects whose files got their numbers in that opening.
     const fn covers(self, opening: i64) -> bool {
         opening < self.opened && series_of(opening) == series_of(self.opened)
     }
@@ -54,7 +54,7 @@ fn remove(files: &Files, strays: &[Number]) -> io::Result<()> {
         files.remove(*stray)?;
     }
     if !strays.is_empty() {
-        tracing::info!(files = strays.len(), bytes, "removed files of uploads that were cut off");
+        tracing::info!(files = strays.len(), bytes, "removed files of interrupted uploads");
     }
     Ok(())
 }

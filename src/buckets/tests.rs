@@ -64,7 +64,7 @@ fn files(folder: &Path) -> usize {
     places.map(|place| std::fs::read_dir(place.unwrap().path()).unwrap().count()).sum()
 }
 
-/// Files go on a thread of their own.
+/// Files are removed on another thread.
 async fn wait_for_files(folder: &Path, count: usize) {
     for _ in 0..200 {
         if files(folder) == count {
@@ -125,7 +125,7 @@ async fn a_lost_index_does_not_take_the_files_with_it() {
     let (index, root) = (folder.path().join("buckets.db"), folder.path().join("objects/buckets"));
     let kept = tempfile::tempdir().unwrap();
     move_index(folder.path(), kept.path());
-    // Nothing, a file that holds nothing, and an index that was made and never used.
+    // No file, an empty file, and an index that was created and never used.
     for lost in [None, Some(Vec::new()), Some(unused_index().await)] {
         if let Some(lost) = lost {
             std::fs::write(&index, lost).unwrap();
@@ -163,7 +163,7 @@ async fn an_older_copy_of_the_index_takes_no_file_that_it_never_knew() {
     assert_eq!(get(&open(folder.path()).await, "before").await, bytes(LARGE, 1));
 }
 
-/// The index with its log: what was written last may be there alone.
+/// The index with its log: the latest changes may be in the log alone.
 fn move_index(from: &Path, to: &Path) {
     for name in ["buckets.db", "buckets.db-wal", "buckets.db-shm"] {
         if from.join(name).exists() {
@@ -474,7 +474,7 @@ async fn jobs_read_a_bucket_as_an_object_store() {
     assert!(matches!(store.get(&path).await, Err(object_store::Error::NotFound { .. })));
 }
 
-/// A listing as one would write it down: everything, then the page.
+/// The plain definition of a listing: all entries, then the page.
 fn by_definition(keys: &BTreeSet<String>, query: &Query) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for key in keys.iter().filter(|key| key.starts_with(&query.prefix)) {

@@ -1,4 +1,4 @@
-//! `entityd debug bundle`: the state of a server in one file, for the search of a fault.
+//! `entityd debug bundle`: the state of a server in one file, for finding a fault.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,7 +13,7 @@ use super::check::Report;
 use super::context::runtime;
 use super::destination::Destination;
 use super::interrupt::Unfinished;
-use super::ops_client::{self, Client};
+use super::ops_client::{Client, OptionalServer};
 use super::redact::Redactor;
 use super::{Failure, output};
 use crate::config::{self, Flags, Loaded, show};
@@ -48,15 +48,8 @@ struct Bundle {
     /// A log of the server; its last MiB is taken
     #[arg(long = "log-file", value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// Address of the listener for operations [default: `ENTITYD_OPS_SERVER` or <http://127.0.0.1:8853>]
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-    /// A file with the admin token, for the queues; without one it is taken from `ENTITYD_ADMIN_TOKEN`
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Certificate of a server with TLS, or of its CA
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    server: OptionalServer,
     #[command(flatten)]
     flags: Flags,
 }
@@ -100,9 +93,9 @@ impl Bundle {
         output::print(&format!("{}: {}\n", path.display(), names.join(", ")))
     }
 
-    /// Asks the server; what it does not answer is said in place of that.
+    /// Asks the server; if it does not answer, the error takes the place of the answer.
     async fn asked(&self, redactor: &mut Redactor) -> Vec<(&'static str, String)> {
-        let options = ops_client::Options::new(self.server.clone(), self.token_file.clone(), self.ca.clone());
+        let options = self.server.options();
         let client = match Client::without_token(&options) {
             Ok(client) => client,
             Err(failure) => return vec![("server.txt", format!("{failure}\n"))],
@@ -156,7 +149,7 @@ fn versions() -> String {
     )
 }
 
-/// Lists what lies at the top of the data directory, with sizes.
+/// Lists the top of the data directory, with sizes.
 fn listing(loaded: &Loaded) -> String {
     let home = &loaded.settings.data_dir;
     let entries = match fs::read_dir(home) {

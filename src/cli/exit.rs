@@ -67,9 +67,9 @@ impl<T, E: Error> OrFail<T> for Result<T, E> {
     }
 }
 
-impl From<crate::config::Mistake> for Failure {
-    fn from(mistake: crate::config::Mistake) -> Self {
-        Self::Usage(mistake.to_string())
+impl From<crate::config::Error> for Failure {
+    fn from(error: crate::config::Error) -> Self {
+        Self::Usage(error.to_string())
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::exit::OrFail;
-use super::{Failure, trust};
+use super::{Failure, output, trust};
 use crate::http::admin::TOKEN_CHARS_MIN;
 use crate::system::secret;
 
@@ -53,16 +53,6 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Returns the options of a command that has them under names of its own.
-    pub(super) fn new(server: Option<String>, token_file: Option<PathBuf>, ca: Option<PathBuf>) -> Self {
-        let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
-        Self {
-            server: server.or_else(|| text(SERVER)).unwrap_or_else(|| USUAL.to_owned()),
-            token_file: token_file.or_else(|| text(TOKEN_FILE).map(PathBuf::from)),
-            ca: ca.or_else(|| text(CA).map(PathBuf::from)),
-        }
-    }
-
     /// Returns true if no other machine can read what is sent.
     pub(super) fn is_private(&self) -> bool {
         let url = reqwest::Url::parse(&self.server).ok();
@@ -72,6 +62,38 @@ impl Options {
             || host == "localhost"
             || address.is_ok_and(|address| address.is_loopback())
     }
+}
+
+/// The options of a command that names a server only if it asks one.
+#[derive(Debug, Args)]
+pub(super) struct OptionalServer {
+    /// Address of the listener for operations of a running server [default: `ENTITYD_OPS_SERVER` or
+    /// <http://127.0.0.1:8853>]
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificate of a server with TLS, or of its CA
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl OptionalServer {
+    /// Returns the options, with those of the environment where none is given.
+    pub(super) fn options(&self) -> Options {
+        let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        Options {
+            server: self.server.clone().or_else(|| text(SERVER)).unwrap_or_else(|| USUAL.to_owned()),
+            token_file: self.token_file.clone().or_else(|| text(TOKEN_FILE).map(PathBuf::from)),
+            ca: self.ca.clone().or_else(|| text(CA).map(PathBuf::from)),
+        }
+    }
+}
+
+/// Prints an answer as JSON, or as the text that `table` makes of it.
+pub(super) fn print(answer: &Value, json: bool, table: fn(&Value) -> String) -> Result<(), Failure> {
+    output::print(&if json { format!("{answer:#}\n") } else { table(answer) })
 }
 
 /// A client of one server.
@@ -209,9 +231,7 @@ impl Client {
     /// Returns the failure for a response that the server rejected.
     fn refused(&self, status: StatusCode, detail: &str) -> Failure {
         match status {
-            StatusCode::UNAUTHORIZED => {
-                Failure::Usage(format!("{} does not take this admin token", self.base))
-            }
+            StatusCode::UNAUTHORIZED => Failure::Usage(format!("{} rejects this admin token", self.base)),
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Failure::Input(detail.to_owned()),
             _ => Failure::Failed(format!("{} answered {status}: {detail}", self.base)),
         }
@@ -219,7 +239,7 @@ impl Client {
 
     fn stranger(&self, status: StatusCode) -> Failure {
         Failure::Failed(format!(
-            "{} answered {status}, which is no answer of an entityd's listener for operations",
+            "{} answered {status}, so it is not the operations listener of an entityd",
             self.base
         ))
     }

@@ -1,8 +1,8 @@
-//! Values that are valid alone but contradict each other or this machine.
+//! Checks for values that are valid alone but contradict each other or this machine.
 
 use std::net::SocketAddr;
 
-use super::error::Mistake;
+use super::error::Error;
 use super::role::Role;
 use super::settings::Settings;
 use super::source::Source;
@@ -12,21 +12,21 @@ use crate::linkage::similarity::Kernel;
 use crate::queue::redis::QueueUrl;
 
 /// Rejects settings that contradict one another or the processor.
-pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mistake> {
-    let clash = |key, problem, other| Mistake::Clash {
+pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Error> {
+    let clash = |key, problem, other| Error::Clash {
         given: Box::new(values.given(key).clone()),
         problem,
         other: Box::new(values.given(other).clone()),
     };
     let redirect = settings.redirect_listen.map(|address| ("redirect_listen", address));
-    let doors =
+    let listeners =
         [("listen", settings.listen), ("s3_listen", settings.s3_listen), ("ops_listen", settings.ops_listen)];
     let workers = settings.worker_listen.address(settings.role).map(|address| ("worker_listen", address));
-    let is_open = |door: &(&str, SocketAddr)| settings.role != Role::Worker || door.0 == "ops_listen";
-    let doors: Vec<_> = doors.into_iter().chain(redirect).chain(workers).filter(is_open).collect();
-    for (index, (key, door)) in doors.iter().enumerate() {
-        for (other, other_door) in &doors[..index] {
-            if collide(*door, *other_door) {
+    let is_open = |listener: &(&str, SocketAddr)| settings.role != Role::Worker || listener.0 == "ops_listen";
+    let listeners: Vec<_> = listeners.into_iter().chain(redirect).chain(workers).filter(is_open).collect();
+    for (index, (key, address)) in listeners.iter().enumerate() {
+        for (other, other_address) in &listeners[..index] {
+            if collide(*address, *other_address) {
                 return Err(clash(*key, "give another port, this one is taken by", *other));
             }
         }
@@ -57,7 +57,7 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
     ] {
         let given = values.given(key);
         if is_secret && matches!(given.source, Source::Flag(_)) {
-            return Err(Mistake::BadValue { given: Box::new(given.clone()), remedy });
+            return Err(Error::BadValue { given: Box::new(given.clone()), remedy });
         }
     }
     if let Some((key, problem, other)) = queue_clash(settings) {
@@ -72,14 +72,14 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Mis
     }
     if let Some(Err(missing)) = settings.kernel.map(Kernel::named) {
         let given = Box::new(values.given("kernel").clone());
-        return Err(Mistake::NotHere { given, problem: missing.to_string() });
+        return Err(Error::NotHere { given, problem: missing.to_string() });
     }
     Ok(())
 }
 
 /// Rejects a password on the command line, and a database in PostgreSQL that has no host.
-fn database(settings: &Settings, values: &Values) -> Result<(), Mistake> {
-    let refuse = |key, remedy| Err(Mistake::BadValue { given: Box::new(values.given(key).clone()), remedy });
+fn database(settings: &Settings, values: &Values) -> Result<(), Error> {
+    let refuse = |key, remedy| Err(Error::BadValue { given: Box::new(values.given(key).clone()), remedy });
     let is_flag = |key| matches!(values.given(key).source, Source::Flag(_));
     let file = "--database-password-file, or the environment: everyone on this machine can see flags";
     if is_flag("database") && settings.database.has_password() {
@@ -98,7 +98,7 @@ fn database(settings: &Settings, values: &Values) -> Result<(), Mistake> {
 fn role_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'static str)> {
     let is_worker = settings.role == Role::Worker;
     if is_worker && settings.join.is_empty() {
-        Some(("join", "give the worker listeners of the api nodes, as a worker needs:", "role"))
+        Some(("join", "give the worker listeners of the API nodes, as a worker needs:", "role"))
     } else if is_worker && settings.join_token_file.is_none() {
         Some(("join_token_file", "give the file with the join token, as a worker needs:", "role"))
     } else if is_worker && settings.worker_listen.address(settings.role).is_some() {
@@ -136,7 +136,7 @@ fn tls_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'stati
     }
 }
 
-/// The same for the settings of a queue in Redis.
+/// Finds a setting that contradicts the settings of a queue in Redis.
 fn queue_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'static str)> {
     let Settings { queue, queue_password, queue_password_file, queue_ca, queue_cert, queue_key, .. } =
         settings;

@@ -31,8 +31,8 @@ impl fmt::Display for Given {
     }
 }
 
-/// Returns whether a setting of this name holds a secret, and prints as `***`. The path of a file does not; a
-/// name that is no setting is judged by its words.
+/// Returns whether a setting of this name contains a secret, and prints as `***`. The path of a file does not; an
+/// unknown name is judged by its words.
 pub(super) fn is_secret(key: &str) -> bool {
     if let Some(known) = KEYS.iter().find(|known| known.name == key) {
         return known.placeholder == SECRET.placeholder;
@@ -43,7 +43,7 @@ pub(super) fn is_secret(key: &str) -> bool {
 
 /// A setting that cannot be used. Its text is one line: key, value, source, and a remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum Mistake {
+pub enum Error {
     /// The value is not of the setting's type.
     #[error("{given}: give {remedy}")]
     BadValue {
@@ -57,7 +57,7 @@ pub enum Mistake {
     UnknownKey {
         /// The rejected value.
         given: Box<Given>,
-        /// The setting that may have been meant, or where to find all.
+        /// The setting that may have been meant, or where all are listed.
         hint: String,
     },
     /// Two values contradict each other.
@@ -94,14 +94,14 @@ pub(super) fn unknown_key(
     value: &str,
     source: Source,
     names: impl Iterator<Item = String>,
-) -> Mistake {
+) -> Error {
     let likeness =
         |name: &String| strsim::jaro_winkler(&name.to_ascii_lowercase(), &key.to_ascii_lowercase());
     let nearest =
         names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > 0.8);
     let hint = nearest
         .map_or_else(|| "`entityd config show` lists all".to_owned(), |name| format!("did you mean {name}?"));
-    Mistake::UnknownKey {
+    Error::UnknownKey {
         given: Box::new(Given { key: key.to_owned(), value: value.to_owned(), source }),
         hint,
     }

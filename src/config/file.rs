@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Mistake, is_secret, unknown_key};
+use super::error::{Error, is_secret, unknown_key};
 use super::settings::{KEYS, Key};
 use super::source::Source;
 use crate::metadata::without_password;
@@ -28,8 +28,8 @@ impl Entry {
 }
 
 /// Reads every entry of the file at `path`; rejects unknown settings.
-pub(super) fn read(path: &str) -> Result<Vec<Entry>, Mistake> {
-    let wrong = |problem: String| Mistake::File { place: path.to_owned(), problem };
+pub(super) fn read(path: &str) -> Result<Vec<Entry>, Error> {
+    let wrong = |problem: String| Error::File { place: path.to_owned(), problem };
     let bytes = std::fs::read(path).map_err(|cause| {
         let cause = permission::explained(Path::new(path), cause);
         wrong(format!("cannot be read: {cause}"))
@@ -41,12 +41,12 @@ pub(super) fn read(path: &str) -> Result<Vec<Entry>, Mistake> {
 }
 
 /// Parses every entry of `text`, which came from the file at `path`.
-pub(super) fn parse(path: &str, text: &str) -> Result<Vec<Entry>, Mistake> {
+pub(super) fn parse(path: &str, text: &str) -> Result<Vec<Entry>, Error> {
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
         let written = text.lines().nth(line - 1).map_or_else(String::new, shown);
         let message = error.message().replace('\n', "; ");
-        Mistake::File { place: format!("{path} line {line}"), problem: format!("{written}{message}") }
+        Error::File { place: format!("{path} line {line}"), problem: format!("{written}{message}") }
     })?;
     let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| Entry {
         key: AsRef::<str>::as_ref(key.get_ref()).to_owned(),

@@ -6,8 +6,8 @@ use super::settings::{KEYS, Key};
 use super::value::SWITCH;
 use super::values::Inputs;
 
-/// The settings given on the command line; flatten it into a command's arguments. Values stay text here, so
-/// that an error in a flag reads like an error anywhere else.
+/// The settings given on the command line; flatten it into a command's arguments. Values stay text here, so that an
+/// error in a flag has the same form as any other.
 #[derive(Clone, Debug)]
 pub struct Flags(Inputs);
 
@@ -56,7 +56,7 @@ fn flag(key: &'static Key) -> Arg {
         .value_name(key.placeholder)
         .allow_negative_numbers(true)
         .help(format!("{} [default: {default}]", key.help.trim().trim_end_matches('.')));
-    // The queues of a worker may be called so, beside the worker's other settings.
+    // Another name for the queues of a worker.
     let flag = if key.name == "queues" { flag.visible_alias("worker-queues") } else { flag };
     // A switch is set by its name alone.
     if key.placeholder == SWITCH.placeholder {

@@ -1,8 +1,8 @@
 //! Settings: flag over environment over file over the reference service's variable over default.
 //!
-//! One list in `settings.rs` makes them all. A setting has one name in every form: `--lease-ms`,
-//! `ENTITYD_LEASE_MS`, `lease_ms`. An error in any of them is one line with the key, the value, its source,
-//! and a remedy; nothing has been opened by then.
+//! All settings are generated from one list in `settings.rs`. A setting has one name in every form: `--lease-ms`,
+//! `ENTITYD_LEASE_MS`, `lease_ms`. An error in any of them is one line with the key, the value, its source, and a
+//! remedy; nothing has been opened by then.
 
 mod announced;
 mod check;
@@ -18,7 +18,7 @@ mod source;
 mod value;
 mod values;
 
-pub use error::{Given, Mistake};
+pub use error::{Error, Given};
 pub use flags::Flags;
 pub use role::{Role, WorkerListen};
 pub use settings::{KEYS, Key, Settings};
@@ -34,13 +34,13 @@ use values::Values;
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// The source of each, in the order of [`KEYS`].
+    /// The source of each value, in the order of [`KEYS`].
     pub sources: Vec<(&'static str, Source)>,
 }
 
 impl Loaded {
-    /// Checks that the settings file may be trusted with the secret in it, if it holds one. Warns if others
-    /// may read it.
+    /// Checks that the settings file may be trusted with the secret in it, if it contains one. Warns if others may
+    /// read it.
     ///
     /// # Errors
     /// [`secret::Error`].
@@ -65,8 +65,8 @@ impl Loaded {
 /// Reads and checks every setting.
 ///
 /// # Errors
-/// The first [`Mistake`] found.
-pub fn load(inputs: &Inputs) -> Result<Loaded, Mistake> {
+/// The first [`Error`] found.
+pub fn load(inputs: &Inputs) -> Result<Loaded, Error> {
     let values = Values::gather(inputs)?;
     let settings = Settings::read(&values)?;
     check::consistent(&settings, &values)?;

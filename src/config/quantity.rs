@@ -1,6 +1,6 @@
-//! Numbers, times and sizes as settings have them.
+//! Numbers, times and sizes in settings.
 //!
-//! A number without a unit counts in the unit that the setting's name ends with. A unit may follow it: `30s`, `10GiB`.
+//! A number without a unit is in the unit that the setting's name ends with. A unit may follow it: `30s`, `10GiB`.
 
 /// Units of time in milliseconds.
 const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];

@@ -1,4 +1,4 @@
-//! Settings that the reference service gives by several variables together.
+//! Settings that the reference service takes from several variables together.
 
 use super::value::SWITCH;
 

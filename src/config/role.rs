@@ -18,7 +18,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Its name.
+    /// Returns its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -27,7 +27,7 @@ impl Role {
         }
     }
 
-    /// Returns true if it does jobs of that queue. Removing objects is left to the nodes that serve.
+    /// Returns true if it does jobs of that queue. Only nodes that serve remove objects.
     pub fn does(self, queue: &str) -> bool {
         match self {
             Self::All => true,
@@ -40,7 +40,7 @@ impl Role {
 /// The setting for the address of the worker listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerListen {
-    /// The usual one in the role `api`, none in others.
+    /// The default address in the role `api`, none in others.
     Auto,
     /// None.
     Off,
@@ -49,7 +49,7 @@ pub enum WorkerListen {
 }
 
 impl WorkerListen {
-    /// The usual address.
+    /// The default address.
     const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8854);
 
     /// Returns the address for a node of that role.

@@ -1,5 +1,5 @@
-//! The list of settings. Flags, environment variables, keys of the settings file, `config show` and
-//! `config/all.toml` are all made from it.
+//! The list of settings. Flags, environment variables, keys of the settings file, `config show` and `config/all.toml`
+//! are all generated from it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub struct Key {
     pub help: &'static str,
     /// The placeholder of the value in `--help`.
     pub placeholder: &'static str,
-    /// The values that are accepted, as they follow the word "give".
+    /// The accepted values, as they follow the word "give".
     pub remedy: &'static str,
 }
 
@@ -56,7 +56,7 @@ impl Key {
     }
 }
 
-/// Reads the winning value of a setting.
+/// Reads the value that takes precedence.
 pub(super) trait ReadValue {
     /// The error of a value that cannot be used.
     type Error;
@@ -65,7 +65,7 @@ pub(super) trait ReadValue {
     fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Self::Error>;
 }
 
-/// Generates [`Settings`], [`KEYS`] and the reading of one by the other from the list below.
+/// Generates [`Settings`], [`KEYS`] and the code that reads one by the other from the list below.
 macro_rules! settings {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty = $default:literal, $kind:ident $(, alias $($alias:literal)+)?;)+) => {
         /// All settings of a server, checked.
@@ -93,7 +93,7 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Role of this node: all serves and computes, api leaves computing to workers, worker computes for the api nodes of `join`.
+    /// Role of this node: all serves and computes, api leaves computing to workers, worker computes for the API nodes of `join`.
     role: Role = "all", ROLE;
     /// Address of the API and its documentation.
     listen: SocketAddr = "127.0.0.1:8851", ADDRESS;
@@ -103,11 +103,11 @@ settings! {
     ops_listen: SocketAddr = "127.0.0.1:8853", ADDRESS;
     /// Address on which workers join; auto: 127.0.0.1:8854 in the role api, off in others.
     worker_listen: WorkerListen = "auto", WORKER_LISTEN;
-    /// Worker listeners of the api nodes that this worker computes for, separated by commas.
+    /// Worker listeners of the API nodes that this worker computes for, separated by commas.
     join: Vec<String> = "", JOIN_URLS;
     /// File with the join token: a worker shows it, and other nodes accept it beside those of `entityd join-token`.
     join_token_file: Option<PathBuf> = "", FILE_OR_NONE;
-    /// CA certificates in PEM for api nodes whose certificate is neither named by the join token nor publicly trusted.
+    /// CA certificates in PEM for API nodes whose certificate is neither named by the join token nor publicly trusted.
     join_ca: Option<PathBuf> = "", FILE_OR_NONE;
     /// Domain whose subdomains name buckets for S3 clients; any other host means path style.
     s3_domain: Option<String> = "", DOMAIN_OR_NONE;

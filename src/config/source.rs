@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum Source {
     /// The command line.
     Flag(String),
-    /// The environment, under our own name.
+    /// The environment, under this program's name.
     Environment(String),
     /// The settings file.
     File {

@@ -1,4 +1,4 @@
-//! Precedence, every kind of mistake, and the files in `config/`.
+//! Precedence, every kind of error, and the files in `config/`.
 
 use super::*;
 use crate::linkage::similarity::{Kernel, KernelName};
@@ -26,8 +26,8 @@ fn file(contents: &str) -> tempfile::NamedTempFile {
     file
 }
 
-/// Loads settings from a file and whatever else is in `inputs`.
-fn load_file(contents: &str, inputs: Inputs) -> Result<Loaded, Mistake> {
+/// Loads settings from a file and `inputs`.
+fn load_file(contents: &str, inputs: Inputs) -> Result<Loaded, Error> {
     let file = file(contents);
     load(&Inputs { file: Some(file.path().display().to_string()), ..inputs })
 }
@@ -104,9 +104,9 @@ fn a_boolean_is_understood_in_any_usual_spelling_and_refused_by_name_otherwise()
         for value in ["true", "False", "YES", "no", "on", "Off", "1", "0", " true ", "off\n"] {
             assert!(load(&inputs().variable(variable, value)).is_ok(), "{variable}={value:?}");
         }
-        let mistake = load(&inputs().variable(variable, "maybe")).unwrap_err().to_string();
+        let error = load(&inputs().variable(variable, "maybe")).unwrap_err().to_string();
         let said = format!("{named} = \"maybe\" from environment {variable}: give true");
-        assert!(mistake.starts_with(&said), "{mistake}");
+        assert!(error.starts_with(&said), "{error}");
     }
 }
 
@@ -117,8 +117,8 @@ fn a_settings_file_may_begin_with_a_byte_order_mark_and_is_utf_8() {
     let text: Vec<u8> = "\u{feff}lease_ms = 5000".encode_utf16().flat_map(u16::to_le_bytes).collect();
     std::fs::write(wide.path(), text).unwrap();
     let inputs = Inputs { file: Some(wide.path().display().to_string()), ..inputs() };
-    let mistake = load(&inputs).unwrap_err().to_string();
-    assert!(mistake.ends_with("it is text in UTF-16; save it as UTF-8"), "{mistake}");
+    let error = load(&inputs).unwrap_err().to_string();
+    assert!(error.ends_with("it is text in UTF-16; save it as UTF-8"), "{error}");
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
 fn a_mistake_that_is_overridden_is_still_one() {
     let overridden = |contents| load_file(contents, inputs().flag("lease_ms", "1000"));
     assert_eq!(overridden("lease_ms = 2000").unwrap().settings.lease_ms, 1000);
-    let mistake = overridden("lease_ms = 'soon'").unwrap_err().to_string();
-    assert!(mistake.starts_with("lease_ms = \"soon\" from file"), "{mistake}");
+    let error = overridden("lease_ms = 'soon'").unwrap_err().to_string();
+    assert!(error.starts_with("lease_ms = \"soon\" from file"), "{error}");
     let reference = inputs().flag("worker_threads", "2").variable("CELERYD_CONCURRENCY", "auto");
     assert_eq!(load(&reference).unwrap().settings.worker_threads, 2, "another service's variable");
 }
@@ -209,8 +209,8 @@ fn variables_of_kubernetes_and_docker_are_ignored_and_misspelt_settings_are_erro
         .variable("ENTITYD_S3_SERVICE_HOST", "10.0.0.7")
         .variable("ENTITYD_LEASE_ENV_HOME", "/root");
     assert!(load(&announced).is_ok());
-    let mistake = load(&announced.variable("ENTITYD_S3_PORT", "8852")).unwrap_err().to_string();
-    assert!(mistake.contains("ENTITYD_S3_PORT: there is no such setting"), "{mistake}");
+    let error = load(&announced.variable("ENTITYD_S3_PORT", "8852")).unwrap_err().to_string();
+    assert!(error.contains("ENTITYD_S3_PORT: there is no such setting"), "{error}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_role_goes_with_its_settings() {
         (inputs().flag("worker_listen", "8851"), "worker_listen "),
         (inputs().flag("role", "boss"), "role "),
     ] {
-        let mistake = load(&inputs).unwrap_err().to_string();
-        assert!(mistake.starts_with(fault), "{fault}: {mistake}");
+        let error = load(&inputs).unwrap_err().to_string();
+        assert!(error.starts_with(fault), "{fault}: {error}");
     }
 }

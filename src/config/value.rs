@@ -31,7 +31,7 @@ use crate::worker::QueueSlots;
 pub(super) struct ValueType<T> {
     /// The placeholder of the value in `--help`.
     pub(super) placeholder: &'static str,
-    /// The values that are accepted, as they follow the word "give".
+    /// The accepted values, as they follow the word "give".
     pub(super) remedy: &'static str,
     /// Parses the text.
     pub(super) read: fn(&str) -> Option<T>,
@@ -158,14 +158,14 @@ pub(super) const DIRECTORY: ValueType<PathBuf> = ValueType {
     read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
 };
 
-/// A file; none if empty.
+/// A file; `None` if empty.
 pub(super) const FILE_OR_NONE: ValueType<Option<PathBuf>> = ValueType {
     placeholder: "FILE",
     remedy: "the path of a file",
     read: |text| Some((!text.is_empty()).then(|| PathBuf::from(text))),
 };
 
-/// A word; none if empty.
+/// A word; `None` if empty.
 pub(super) const WORD_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "WORD",
     remedy: "one word of visible ASCII characters",
@@ -175,7 +175,7 @@ pub(super) const WORD_OR_NONE: ValueType<Option<String>> = ValueType {
     },
 };
 
-/// A secret; none if empty. Not for flags, which everyone on the machine can see.
+/// A secret; `None` if empty. Not for flags, which every user of the machine can see.
 pub(super) const SECRET: ValueType<Option<Hidden>> = ValueType {
     placeholder: "SECRET",
     remedy: "the secret in the environment, or the path of a file that holds it",
@@ -190,7 +190,7 @@ pub(super) const DATABASE: ValueType<metadata::Location> = ValueType {
     read: metadata::Location::parse,
 };
 
-/// Anything that fits on one line; none if empty.
+/// Any text on one line; `None` if empty.
 pub(super) const LINE_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "TEXT",
     remedy: "text on one line",
@@ -249,7 +249,7 @@ pub(super) const LOCATION: ValueType<Location> = ValueType {
     read: Location::parse,
 };
 
-/// The URL of a service; none if empty.
+/// The URL of a service; `None` if empty.
 pub(super) const URL_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "URL",
     remedy: "an address such as https://s3.example.org:9000, without a path",
@@ -295,8 +295,8 @@ pub(super) const BUCKET: ValueType<String> = ValueType {
 pub(super) const SWITCH: ValueType<bool> =
     ValueType { placeholder: "true|false", remedy: "true or false", read: switch };
 
-/// Variables of the reference service with a boolean value and no effect here: their features are built in.
-/// Another value is an error all the same, since the other variables may have the same one.
+/// Variables of the reference service with a boolean value and no effect here: their features are built in. An
+/// invalid value is an error all the same, since other variables may have the same one.
 pub(super) const SWITCHES_WITHOUT_EFFECT: [&str; 2] = ["MINIO_SECURE", "DOWNLOAD_OBJECT_STORE_ENABLED"];
 
 /// Yes, no, or automatic.
@@ -355,7 +355,7 @@ pub(super) const ORIGINS: ValueType<Origins> = ValueType {
     read: |text| text.parse().ok(),
 };
 
-/// Which results are compressed.
+/// The results to compress.
 pub(super) const COMPRESS: ValueType<Compress> = ValueType {
     placeholder: "auto|always|off",
     remedy: "auto, always or off",
@@ -386,11 +386,11 @@ pub(super) const ON_DAMAGE: ValueType<OnDamage> = ValueType {
     },
 };
 
-/// A number of things, at least one.
+/// A count, at least one.
 pub(super) const COUNT: ValueType<u64> =
     ValueType { placeholder: "N", remedy: "a whole number, at least 1, such as 300_000_000", read: positive };
 
-/// A number of things, or `auto`.
+/// A count, or `auto`.
 pub(super) const COUNT_OR_AUTO: ValueType<Option<u64>> = ValueType {
     placeholder: "N|auto",
     remedy: "a whole number, at least 1, such as 300_000_000, or `auto`",
@@ -411,7 +411,7 @@ pub(super) const BYTES_OR_AUTO: ValueType<Option<u64>> = ValueType {
     read: |text| if text == "auto" { Some(None) } else { bytes(text, 1).map(Some) },
 };
 
-/// Which queues are served.
+/// The queues to serve.
 pub(super) const QUEUE_SLOTS: ValueType<QueueSlots> = ValueType {
     placeholder: "QUEUES",
     remedy: "some of ingest, compute, highmemory and maintenance, such as compute=3,highmemory=1",
@@ -460,14 +460,14 @@ pub(super) const HOURS: ValueType<u64> = ValueType {
     read: |text| hours(text, 1, 87_600),
 };
 
-/// A domain, or none if it is left empty.
+/// A domain, or `None` if it is empty.
 pub(super) const DOMAIN_OR_NONE: ValueType<Option<String>> = ValueType {
     placeholder: "DOMAIN",
     remedy: "a domain without a port, such as s3.example.org",
     read: |text| if text.is_empty() { Some(None) } else { domain(text).map(Some) },
 };
 
-/// Which events are logged.
+/// The events to log.
 pub(super) const LOG_FILTER: ValueType<log::Filter> = ValueType {
     placeholder: "FILTER",
     remedy: "error, warn, info, debug, trace or off, or levels by module such as info,entityd::queue=debug",
@@ -507,21 +507,21 @@ const SECRET_WORDS: [&str; 9] = [
     "customer-key",
 ];
 
-/// The header's name in lower case, if it is a name and its values may be seen.
+/// Returns the header's name in lower case, if it is valid and its values may be logged.
 fn loggable_header(name: &str) -> Option<String> {
     let name = name.parse::<HeaderName>().ok()?;
     let secret = SECRET_WORDS.iter().any(|word| name.as_str().contains(word));
     (!secret).then(|| name.to_string())
 }
 
-/// The domain in lower case, if it is one: labels of letters, digits and hyphens.
+/// Returns the domain in lower case, if it is valid: labels of letters, digits and hyphens.
 fn domain(text: &str) -> Option<String> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(inner);
     (text.len() <= 253 && text.split('.').all(is_label)).then(|| text.to_ascii_lowercase())
 }
 
-/// A network, or the network of one address.
+/// Parses a network, or the address of one host.
 fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
@@ -534,8 +534,8 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// Parses an address to listen on. A port alone, or behind `localhost`, means loopback; a port behind a colon
-/// means every address, IPv4 and IPv6.
+/// Parses an address to listen on. A port alone, or after `localhost`, means loopback; a port after a colon means
+/// every address, IPv4 and IPv6.
 fn address(text: &str) -> Option<SocketAddr> {
     let port =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
@@ -553,7 +553,7 @@ fn authority(text: &str) -> bool {
     parsed.is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@'))
 }
 
-/// The address of a service, without a slash at its end.
+/// Parses the address of a service, without a trailing slash.
 fn service(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);

@@ -1,9 +1,9 @@
-//! Gathers the text of every setting from its first source.
+//! Collects the text of every setting from the source that takes precedence.
 
 use std::collections::BTreeMap;
 
 use super::announced::is_announced;
-use super::error::{Given, Mistake, unknown_key};
+use super::error::{Error, Given, unknown_key};
 use super::file::{self, Entry};
 use super::reference;
 use super::settings::{KEYS, Key, ReadValue};
@@ -11,7 +11,7 @@ use super::source::Source;
 use super::value::{SWITCH, SWITCHES_WITHOUT_EFFECT};
 use crate::runtime::failpoint;
 
-/// Everything outside the program that may give values.
+/// Everything outside the program that may provide values.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// Settings given as flags, by key.
@@ -32,11 +32,11 @@ impl Inputs {
     }
 }
 
-/// The texts of every setting with their sources, the one that wins first.
+/// The texts of every setting with their sources, the one that takes precedence first.
 #[derive(Debug)]
 pub(super) struct Values(BTreeMap<&'static str, Vec<Given>>);
 
-/// Names the settings file in the environment.
+/// The variable that names the settings file.
 const FILE_VARIABLE: &str = "ENTITYD_CONFIG";
 /// Variables that other commands read from the environment; a server ignores them.
 const COMMANDS_VARIABLES: [&str; 8] = [
@@ -51,8 +51,8 @@ const COMMANDS_VARIABLES: [&str; 8] = [
 ];
 
 impl Values {
-    /// Gathers, and refuses what is not the name of a setting.
-    pub(super) fn gather(inputs: &Inputs) -> Result<Self, Mistake> {
+    /// Collects the values; rejects unknown names.
+    pub(super) fn gather(inputs: &Inputs) -> Result<Self, Error> {
         refuse_unknown_variables(&inputs.environment)?;
         check_switches_without_effect(&inputs.environment)?;
         let path = inputs.file.as_deref().or_else(|| lookup(&inputs.environment, FILE_VARIABLE));
@@ -73,13 +73,13 @@ impl Values {
 }
 
 impl ReadValue for Values {
-    type Error = Mistake;
+    type Error = Error;
 
-    /// The value of `key`, read from the text that wins. The others must be readable too: they count as soon as
-    /// the overriding source goes away.
-    fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Mistake> {
+    /// Returns the value of `key`, parsed from the text that takes precedence. The others must be valid too: they
+    /// count as soon as the overriding source is removed.
+    fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Error> {
         let value = |given: &Given| {
-            read(given.value.trim()).ok_or_else(|| Mistake::BadValue {
+            read(given.value.trim()).ok_or_else(|| Error::BadValue {
                 given: Box::new(given.clone()),
                 remedy: KEYS
                     .iter()
@@ -94,8 +94,8 @@ impl ReadValue for Values {
     }
 }
 
-/// Flag over environment over file over the reference service's name over default. The last two are only
-/// there when no other source gave a value: a variable of another service's may well mean something else to it.
+/// Flag over environment over file over the reference service's name over default. The last two are only read when no
+/// other source gave a value: a variable of another service may have another meaning.
 fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given> {
     let given = |value: &str, source| Given { key: key.name.to_owned(), value: value.to_owned(), source };
     let environment = |variable: &str| lookup(&inputs.environment, variable);
@@ -106,7 +106,7 @@ fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given
     let entry = entry.map(|entry| given(&entry.value, entry.source()));
     let mut all: Vec<_> = [flag, variable, entry].into_iter().flatten().collect();
     if all.is_empty() {
-        // Compose files pass unset variables on as empty ones.
+        // Compose files pass on unset variables as empty ones.
         let set = |alias: &&'static str| {
             Some((*alias, environment(alias).filter(|value| !value.trim().is_empty())?))
         };
@@ -127,7 +127,7 @@ fn lookup<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a
     environment.iter().find(|(name, _)| name == variable).map(|(_, value)| value.as_str())
 }
 
-fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Mistake> {
+fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Error> {
     for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("ENTITYD_")) {
         let known = name == FILE_VARIABLE
             || COMMANDS_VARIABLES.contains(&name.as_str())
@@ -142,13 +142,13 @@ fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Mist
     Ok(())
 }
 
-fn check_switches_without_effect(environment: &[(String, String)]) -> Result<(), Mistake> {
+fn check_switches_without_effect(environment: &[(String, String)]) -> Result<(), Error> {
     for name in SWITCHES_WITHOUT_EFFECT {
         let value = lookup(environment, name).unwrap_or_default();
         if !value.trim().is_empty() && (SWITCH.read)(value.trim()).is_none() {
             let source = Source::Environment(name.to_owned());
             let given = Given { key: name.to_owned(), value: value.to_owned(), source };
-            return Err(Mistake::BadValue { given: Box::new(given), remedy: SWITCH.remedy });
+            return Err(Error::BadValue { given: Box::new(given), remedy: SWITCH.remedy });
         }
     }
     Ok(())

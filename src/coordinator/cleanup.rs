@@ -1,8 +1,8 @@
 //! Decides which objects without a project are removed, and which are kept.
 //!
-//! An object goes only if the metadata proves that it has deleted it: by a tombstone of its project, run or upload. Objects of
-//! which the metadata knows nothing may belong to another server on the same
-//! store, or of metadata that was lost. They are kept, counted and named in the log.
+//! An object is removed only if the metadata proves its deletion: by a tombstone of its project, run or upload.
+//! Objects that the metadata does not know may belong to another server on the same store, or to metadata that was
+//! lost. They are kept, counted and named in the log.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use crate::telemetry::metrics;
 /// The result of a survey of the objects.
 #[derive(Debug, Default)]
 struct Findings {
-    /// Projects, uploads and runs of which there are objects.
+    /// Projects, uploads and runs that have objects.
     all: usize,
     /// The objects to remove.
     purges: Vec<Job>,
@@ -34,13 +34,13 @@ struct Strays {
 }
 
 impl Coordinator {
-    /// Tombstones of what may have left objects. Read them before the objects are listed.
+    /// Tombstones of deletions that may have left objects. Read them before the objects are listed.
     pub async fn deleted(&self) -> Result<Vec<Deleted>, Error> {
         Ok(self.0.store.deleted().await?)
     }
 
-    /// Schedules at start the removal of what is left of deleted projects. An upload may have been published while its
-    /// project was deleted and the process died. `found` must be listed after `deleted` was read.
+    /// At the start, schedules the removal of the rest of deleted projects. An upload may have been published while
+    /// its project was deleted and the process died. `found` must be listed after `deleted` was read.
     pub async fn remove_strays(&self, found: Vec<ProjectId>, deleted: Vec<Deleted>) -> Result<(), Error> {
         let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
         let graves = deleted.iter().map(|deleted| deleted.tombstone).collect();
@@ -59,8 +59,8 @@ impl Coordinator {
         Ok(self.0.store.forget_deleted(over.map(|deleted| deleted.tombstone).collect(), true).await?)
     }
 
-    /// Asks for the removal of what belongs to no project. It was found before the projects are looked at here: what is
-    /// found was written down before it was made.
+    /// Schedules the removal of objects without a project. The objects were listed before the projects are read here,
+    /// and every object is recorded before it is created.
     pub(super) async fn sweep(&self, found: Vec<Holding>) -> Result<(), Error> {
         let graves: HashSet<Tombstone> =
             self.deleted().await?.iter().map(|deleted| deleted.tombstone).collect();
@@ -75,7 +75,7 @@ impl Coordinator {
         self.clean_up(findings).await
     }
 
-    /// The objects of something deleted are proved gone: it cannot leave any more.
+    /// The objects of a deletion were found and are being removed: it cannot leave any more.
     pub(super) async fn forget_deleted(&self, job: &Job) -> Result<(), Error> {
         let tombstone = match job.task {
             Task::Purge(Purge::Project) => Tombstone::of_project(job.project),
@@ -97,7 +97,7 @@ impl Coordinator {
             tracing::error!(
                 count,
                 all,
-                "a clean-up would remove too much at once, so nothing is removed; if this may go, start once with --cleanup-share-max 100"
+                "a clean-up would remove too much, so nothing is removed; to allow it, start once with --cleanup-share-max 100"
             );
             return Ok(());
         }
@@ -111,7 +111,7 @@ impl Coordinator {
         self.enqueue(&mut findings.purges.iter().map(outbox::queued).collect()).await
     }
 
-    /// Says of how many things the metadata knows nothing: at the first look, and when that changes.
+    /// Logs the number of things that the metadata does not know: the first time, and when it changes.
     fn tell_unknown(&self, unknown: &[String]) {
         metrics::unknown_objects(unknown.len());
         let before = self.0.unknown.swap(unknown.len(), Ordering::Relaxed);
@@ -122,15 +122,14 @@ impl Coordinator {
             tracing::warn!(
                 count = unknown.len(),
                 first,
-                "the metadata knows nothing of some objects, which are kept; restore the metadata that belongs to them, \
-                 give them back to their server, or remove them by hand"
+                "the metadata does not know some objects, which are kept; restore the metadata that belongs to them, return them to their server, or remove them by hand"
             );
         } else {
             tracing::info!("the metadata knows all objects again");
         }
     }
 
-    /// The names of the purges that are in the queue already.
+    /// Returns the names of the purges that are in the queue already.
     async fn waiting_purges(&self) -> Result<HashSet<String>, Error> {
         let (queue, group) = (Some(QueueName::from(PURGES)), Some(Group::from("purge")));
         let query = JobQuery { queue, group, count: usize::MAX, ..JobQuery::default() };
@@ -157,7 +156,7 @@ impl Findings {
     }
 }
 
-/// The objects that exist of a project and should not.
+/// Returns the objects of a project that should not exist.
 fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>) -> Strays {
     let mut strays = Strays::default();
     for &(party, upload) in &holding.uploads {
@@ -185,13 +184,13 @@ fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>
     strays
 }
 
-/// Returns true if an upload is arriving, or is the one that its party has contributed.
+/// Returns true if an upload is arriving, or is the accepted one of its party.
 fn is_used(project: &ProjectState, party: u32, upload: u32) -> bool {
     project.parties.get(party as usize).is_some_and(|party| party.uses(upload))
 }
 
-/// Returns true if the objects that a purge names are out of use, as far as `project` tells, which is absent once it is deleted. A purge in a
-/// queue that is older or newer than the metadata may name what is not.
+/// Returns true if the objects that a purge names are not in use, as far as `project` tells, which is absent once it
+/// is deleted. A purge in a queue that is older or newer than the metadata may name objects in use.
 pub(super) fn is_due(project: Option<&ProjectState>, purge: &Purge) -> bool {
     let Some(project) = project else { return true };
     let run = |id| project.run(id).map(|run| &run.state);

@@ -9,33 +9,33 @@ use crate::model::{
     Upload,
 };
 
-/// A project that is asked for; what it says has been checked.
+/// A valid request for a project.
 #[derive(Clone, Debug)]
 pub struct NewProject {
-    /// The name that the owner gave.
+    /// The name given by the owner.
     pub name: String,
-    /// The notes that the owner wrote.
+    /// The notes of the owner.
     pub notes: String,
-    /// The linkage schema, JSON text to be given back exactly.
+    /// The linkage schema, JSON text that is returned unchanged.
     pub schema: String,
     /// The result type of its runs.
     pub result_type: ResultType,
     /// The number of data providers.
     pub number_parties: u32,
-    /// True if uploads have blocks.
+    /// Set if uploads have blocks.
     pub uses_blocking: bool,
-    /// The encoding size that the schema demands, in bytes.
+    /// The encoding size that the schema requires, in bytes.
     pub encoding_bytes: Option<u32>,
 }
 
-/// A project that was created, with its tokens: they are shown once and not kept.
+/// A project that was created, with its tokens, which are shown once and not stored.
 #[derive(Debug)]
 pub struct CreatedProject {
-    /// Names it.
+    /// Its identifier.
     pub id: ProjectId,
-    /// Owns it.
+    /// The result token, which owns it.
     pub result_token: Token,
-    /// Each lets a party upload, in the order of the dataset indexes.
+    /// The update tokens, in the order of the dataset indexes.
     pub update_tokens: Vec<Token>,
 }
 
@@ -66,17 +66,17 @@ impl Coordinator {
         Ok(CreatedProject { id, result_token, update_tokens })
     }
 
-    /// A project with its parties and these of its runs.
+    /// Returns a project with its parties and these of its runs.
     pub async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error> {
         Ok(self.0.store.project(id, runs).await?)
     }
 
-    /// The runs of a project, in the order in which they were asked for.
+    /// Returns the runs of a project, in the order of their requests.
     pub async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, Error> {
         Ok(self.0.store.runs(project).await?)
     }
 
-    /// All projects, oldest first.
+    /// Returns all projects, oldest first.
     pub async fn projects(&self) -> Result<Vec<Listed>, Error> {
         Ok(self.0.store.projects().await?)
     }
@@ -106,12 +106,12 @@ impl Coordinator {
         Ok(self.0.store.status().await?)
     }
 
-    /// Ends a project. Its tokens stop working at once; its objects go soon after.
+    /// Deletes a project. Its tokens stop working at once; its objects are removed soon after.
     pub async fn delete_project(&self, id: ProjectId) -> Result<(), Error> {
         self.apply(id, Event::Deleted).await.map(drop)
     }
 
-    /// Creates a run. It starts by itself once all parties' data is ready.
+    /// Creates a run. It starts by itself once the data of all parties is ready.
     pub async fn post_run(
         &self,
         project: ProjectId,
@@ -125,7 +125,7 @@ impl Coordinator {
         Ok(after.as_ref().and_then(|project| project.run(id)).ok_or(Refused::Absent)?.clone())
     }
 
-    /// Ends a run, finished or not. Its objects go soon after.
+    /// Deletes a run, finished or not. Its objects are removed soon after.
     pub async fn delete_run(&self, project: ProjectId, run: RunId) -> Result<(), Error> {
         self.apply(project, Event::RunDeleted(run)).await.map(drop)
     }
@@ -140,7 +140,7 @@ impl Coordinator {
         Ok(upload)
     }
 
-    /// Accepts an upload whose objects are at rest, and gives the receipt token.
+    /// Accepts an upload whose objects are stored, and returns the receipt token.
     pub async fn accept_upload(
         &self,
         project: ProjectId,
@@ -153,7 +153,7 @@ impl Coordinator {
         Ok(token)
     }
 
-    /// Accepts an upload that names files to be read, with the keys to those that are not in our store, and gives the
+    /// Accepts an upload that names files, with the keys of those in stores of other providers, and returns the
     /// receipt token.
     pub async fn refer_upload(
         &self,
@@ -176,11 +176,10 @@ impl Coordinator {
         Ok(token)
     }
 
-    /// Releases the lock of a failed upload: the token may be used again, and objects that the
-    /// upload has left are removed.
+    /// Releases the lock of a failed upload: the token may be used again, and objects of the upload are removed.
     pub async fn abandon_upload(&self, project: ProjectId, party: u32, upload: u32) -> Result<(), Error> {
         match self.apply(project, Event::UploadAbandoned { party, upload }).await {
-            // With the project all of its objects are gone, or about to be.
+            // The objects of a deleted project are removed anyway.
             Ok(_) | Err(Error::Refused(Refused::Absent)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -14,28 +14,28 @@ use crate::telemetry::{chain, metrics};
 /// A job that a worker has claimed.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// The hold on it.
+    /// Its lease.
     pub lease: Lease,
     /// The job.
     pub job: Job,
-    /// Secrets that the job needs and no queue may hold.
+    /// Secrets that the job needs and that must not be in a queue.
     pub secret: Option<Secret>,
 }
 
-/// A secret that a worker gets with a lease. It is stored with the project alone.
+/// A secret that a worker gets with a lease. It is stored with the project only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Secret {
-    /// The chance behind a run's permutations.
+    /// The seed of a run's permutations.
     Seed(Seed),
-    /// The keys to files that an upload names.
+    /// The keys of files that an upload names.
     Keyring(Keyring),
 }
 
 impl Coordinator {
-    /// Hands out jobs; waits as long as the claim says while there are none. Jobs whose run is gone are
-    /// settled here, so that the answer may be empty although something was in the queue. Dropping the future hands
-    /// back what was taken.
+    /// Claims jobs; waits as long as the claim says while there are none. Jobs whose run no longer exists are settled
+    /// here, so that the answer may be empty although there was a job. Dropping the future releases the jobs that
+    /// were taken.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         let mut taken = Taken { coordinator: self, leases: Vec::new() };
         taken.leases = self.0.broker.claim(claim, self.0.clock.steady()).await?;
@@ -53,7 +53,7 @@ impl Coordinator {
             }
         }
         taken.leases.clear();
-        // A job that could not be looked at has been handed back; the others are not to wait for it.
+        // A job that could not be checked was released; the others must not wait for it.
         failure.filter(|_| assignments.is_empty()).map_or(Ok(assignments), Err)
     }
 
@@ -62,7 +62,7 @@ impl Coordinator {
         metrics::claimed(lease.queue.as_str(), waited.as_secs_f64());
     }
 
-    /// Makes a lease into an assignment, unless the job is not wanted any more.
+    /// Converts a lease into an assignment, unless the job is obsolete.
     async fn assign(&self, lease: Lease) -> Result<Option<Assignment>, Error> {
         let job: Job = match serde_json::from_slice(&lease.payload) {
             Ok(job) => job,
@@ -79,16 +79,16 @@ impl Coordinator {
                 Ok(None)
             }
             Err(error) => {
-                // The lease would run out by itself; handing it back is only quicker.
+                // The lease would expire by itself; releasing it is only faster.
                 if let Err(release) = self.0.broker.release(&[lease.id], self.0.clock.steady()).await {
-                    tracing::warn!("cannot hand a job back: {}", chain(&release));
+                    tracing::warn!("cannot release a job: {}", chain(&release));
                 }
                 Err(error)
             }
         }
     }
 
-    /// The same for an attempt. That those before it have failed is noted before it begins: a new queue would not know.
+    /// Records an attempt in the metadata before it begins: a new queue would not know earlier failures.
     async fn prepare_attempt(&self, job: &Job, lease: &Lease) -> Result<Option<Secret>, Error> {
         let secret = self.prepare(job).await?;
         if lease.attempt > 1 && job.task.is_awaited() {
@@ -97,7 +97,7 @@ impl Coordinator {
         Ok(secret)
     }
 
-    /// Makes sure that a job is still wanted, and finds the secret that it needs.
+    /// Checks that a job is still needed, and returns the secret that it needs.
     async fn prepare(&self, job: &Job) -> Result<Option<Secret>, Error> {
         if let Task::Purge(purge) = &job.task {
             return self.check_purge(job, purge).await.map(|()| None);
@@ -126,7 +126,7 @@ impl Coordinator {
         }
     }
 
-    /// Makes sure that a purge names nothing that is in use.
+    /// Checks that a purge names no objects in use.
     async fn check_purge(&self, job: &Job, purge: &Purge) -> Result<(), Error> {
         let state = self.0.store.project(job.project, runs_of_purge(purge)).await?;
         if is_due(state.as_ref(), purge) {
@@ -134,14 +134,14 @@ impl Coordinator {
         }
         tracing::error!(
             project.id = %job.project,
-            "a purge in the queue names what is in use, and is dropped: {purge:?}; restore queue and metadata from one backup"
+            "a purge in the queue names objects in use, and is dropped: {purge:?}; restore queue and metadata from one backup"
         );
         self.0.store.settle(&job.id()).await?;
         Err(Refused::Absent.into())
     }
 
-    /// Returns true if a job was wanted a moment ago. The parts of a run come one after the other: the project is not read again
-    /// for each.
+    /// Returns true if a job was needed a moment ago. The parts of a run follow each other: the project is not read
+    /// again for each.
     async fn was_wanted(&self, job: &Job) -> Result<bool, Error> {
         let runs = runs_of(job);
         let project = if let Some(project) = self.0.project_cache.recent(job.project, runs) {
@@ -153,13 +153,13 @@ impl Coordinator {
         Ok(jobs::is_wanted(&project, job))
     }
 
-    /// Extends leases, and says of each job whether it is still wanted.
+    /// Extends leases, and returns for each job whether it is still needed.
     pub async fn heartbeat(&self, beats: &[Heartbeat]) -> Result<Vec<Pulse>, Error> {
         Ok(self.0.broker.heartbeat(beats, self.0.clock.steady()).await?)
     }
 
-    /// Commits the outcome of a job, once however often it is reported, and only then takes the job out
-    /// of the queue. What follows from it is in the outbox by then.
+    /// Commits the outcome of a job, once however often it is reported, and only then removes the job from the queue.
+    /// The effects are in the outbox by then.
     pub async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error> {
         let purged = outcome == Outcome::Purged;
         match outcome {
@@ -178,8 +178,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Says that an attempt failed. The job is tried again after a pause; if it has used its attempts,
-    /// its run or upload ends in error with the reason.
+    /// Reports a failed attempt. The job is tried again after a pause; if it has used its attempts, its run or upload
+    /// fails with the reason.
     pub async fn failed(&self, assignment: &Assignment, reason: &str) -> Result<(), Error> {
         let Assignment { lease, job, .. } = assignment;
         match self.0.broker.nack(&lease.id, reason, self.0.clock.steady()).await {
@@ -196,13 +196,13 @@ impl Coordinator {
         }
     }
 
-    /// Hands jobs back untried: they have not used an attempt.
+    /// Releases jobs: they have not used an attempt.
     pub async fn release(&self, assignments: &[Assignment]) -> Result<(), Error> {
         let leases: Vec<LeaseId> = assignments.iter().map(|assignment| assignment.lease.id.clone()).collect();
         Ok(self.0.broker.release(&leases, self.0.clock.steady()).await?)
     }
 
-    /// One transaction with a job's outcome and what follows from it.
+    /// Commits a job's outcome with its effects in one transaction.
     pub(super) async fn write_down(&self, job: Job, outcome: Outcome) -> Result<(), Error> {
         if !job.task.is_awaited() {
             return Ok(());
@@ -214,7 +214,7 @@ impl Coordinator {
             seed: Seed::from_bytes(self.0.entropy.bytes()),
         };
         match self.apply(project, event).await {
-            // The outcome is not wanted any more.
+            // The outcome is no longer needed.
             Ok(_) | Err(Error::Refused(Refused::Absent)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -231,12 +231,12 @@ impl Coordinator {
     }
 }
 
-/// The run that a job works for, if it works for one.
+/// Returns the run that a job belongs to, if any.
 pub(super) fn runs_of(job: &Job) -> Runs {
     job.task.run().map_or(Runs::None, Runs::One)
 }
 
-/// The run whose objects a purge removes, if it is for one.
+/// Returns the run whose objects a purge removes, if it is for one.
 fn runs_of_purge(purge: &Purge) -> Runs {
     match purge {
         Purge::Run(run) | Purge::Intermediate(run) => Runs::One(*run),
@@ -244,7 +244,7 @@ fn runs_of_purge(purge: &Purge) -> Runs {
     }
 }
 
-/// The keys to the files that a party's upload names, if it needs any.
+/// Returns the keys of the files that a party's upload names, if it needs any.
 fn keyring(party: &Party) -> Option<Secret> {
     match &party.contents {
         Contents::Fetching { keyring, .. } if !keyring.is_empty() => Some(Secret::Keyring(keyring.clone())),
@@ -252,12 +252,12 @@ fn keyring(party: &Party) -> Option<Secret> {
     }
 }
 
-/// The outcome of a job that has used its attempts.
+/// Returns the outcome of a job that has used its attempts.
 pub(super) fn gave_up(reason: &str) -> Outcome {
     Outcome::Rejected { message: format!("the work was given up after several attempts: {reason}") }
 }
 
-/// Jobs that were claimed and have no worker yet.
+/// Jobs that were claimed and not returned to a worker yet.
 struct Taken<'a> {
     coordinator: &'a Coordinator,
     leases: Vec<Lease>,
@@ -273,7 +273,7 @@ impl Drop for Taken<'_> {
         runtime.spawn(async move {
             let leases: Vec<LeaseId> = leases.into_iter().map(|lease| lease.id).collect();
             if let Err(error) = coordinator.0.broker.release(&leases, coordinator.0.clock.steady()).await {
-                tracing::warn!("cannot hand jobs back: {}", chain(&error));
+                tracing::warn!("cannot release jobs: {}", chain(&error));
             }
         });
     }

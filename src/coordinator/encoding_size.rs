@@ -3,8 +3,8 @@
 use super::event::Rules;
 use crate::model::{Dataset, ProjectState};
 
-/// Checks that one dataset can be used at all: its size is within the operator's bounds and, where the
-/// project's size is fixed already, that size.
+/// Checks that one dataset can be used: its size is within the operator's bounds and equals the project's size, if
+/// that is fixed already.
 pub(super) fn check_alone(
     project: &ProjectState,
     party: u32,
@@ -25,8 +25,7 @@ pub(super) fn check_alone(
     }
 }
 
-/// Checks that the datasets, once all are there, have one size: that of the first. Names the first party that
-/// does not.
+/// Checks that the datasets, once all are there, have the size of the first. Names the first party with another size.
 pub(super) fn check_together(project: &ProjectState) -> Result<(), (u32, String)> {
     let sizes: Option<Vec<u32>> =
         project.parties.iter().map(|party| party.dataset().map(|dataset| dataset.encoding_bytes)).collect();

@@ -17,10 +17,10 @@ pub enum Error {
     #[error("cannot use the queue")]
     Queue(#[from] queue::Error),
     /// No API node has answered a worker.
-    #[error("no api node answers: {0}")]
+    #[error("no API node answers: {0}")]
     Unreachable(String),
-    /// An API node rejects what a worker sends. Another try gets the same answer.
-    #[error("the api node rejects it: {0}")]
+    /// An API node rejects a worker's call. Trying again does not help.
+    #[error("the API node rejects it: {0}")]
     Rejected(String),
 }
 

@@ -1,4 +1,4 @@
-//! Events of a project, refusals, and effects.
+//! Events of a project, rejections, and effects.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,28 +20,27 @@ pub enum Event {
     UploadBegun {
         /// The dataset index of the party.
         party: u32,
-        /// The number of the upload, drawn at random: metadata that was restored from a backup gives no number a second
-        /// time.
+        /// The number of the upload, random so that metadata restored from a backup assigns no number a second time.
         upload: u32,
         /// The node that receives it, where several share the metadata.
         holder: Option<String>,
     },
-    /// The body is complete and its objects are at rest.
+    /// The body is complete and its objects are stored.
     UploadAccepted {
         /// The dataset index of the party.
         party: u32,
-        /// The counts of the arriving upload.
+        /// The counts of the upload.
         upload: Upload,
         /// Digest of the receipt token.
         receipt: TokenHash,
     },
-    /// The body is complete and names files that are to be read.
+    /// The body is complete and names files that must be read.
     UploadReferred {
         /// The dataset index of the party.
         party: u32,
         /// The files that it names.
         reference: Reference,
-        /// Opens what of it is not in our store.
+        /// The keys of files in stores of other providers.
         keyring: Keyring,
         /// Digest of the receipt token.
         receipt: TokenHash,
@@ -52,23 +51,23 @@ pub enum Event {
         party: u32,
         /// The number of the upload that was accepted.
         upload: u32,
-        /// Digest of the receipt token that takes the place of the lost one.
+        /// Digest of the receipt token that replaces the lost one.
         receipt: TokenHash,
     },
-    /// The upload came to nothing: rejected, dropped, or found unfinished at start.
+    /// The upload was rejected, interrupted, or found unfinished at start.
     UploadAbandoned {
         /// The dataset index of the party.
         party: u32,
         /// The number of the upload.
         upload: u32,
     },
-    /// A run is asked for.
+    /// A run is requested.
     RunPosted(Box<Run>),
-    /// A run is to go, finished or not.
+    /// A run is to be deleted, finished or not.
     RunDeleted(RunId),
-    /// The project is to go, with everything in it.
+    /// The project is to be deleted, with everything in it.
     Deleted,
-    /// A worker has taken up the planning of a run.
+    /// A worker has started to plan a run.
     RunStarted {
         /// The run.
         run: RunId,
@@ -81,10 +80,10 @@ pub enum Event {
         reports: Vec<Report>,
         /// The time.
         at: Timestamp,
-        /// Fresh chance for a run that becomes planned by this.
+        /// A new random seed, for a run that becomes planned by this.
         seed: Seed,
     },
-    /// The process has started: requests that were under way are gone, and jobs may be missing.
+    /// The process has restarted: requests in progress are gone, and jobs may be missing.
     Restarted,
     /// Of the nodes that share the metadata, these serve: uploads that others were receiving are over.
     HoldersLost {
@@ -93,18 +92,18 @@ pub enum Event {
     },
     /// There is work to be done and no job that does it.
     Stalled,
-    /// If its last run ended before this moment, the project is to go.
+    /// The project is to be deleted if its last run ended before this time.
     Aged {
-        /// The moment, by the clock that retention goes by.
+        /// The time, by the retention clock.
         before: Timestamp,
     },
 }
 
 impl Event {
-    /// The runs that it may change, or that decide what it changes. Others need not be loaded.
+    /// Returns the runs that it may change, or that decide what it changes. Others need not be loaded.
     pub(super) fn runs(&self) -> Runs {
         match self {
-            // A run that is posted when the data is there is the only one that starts: the others have started before.
+            // If the data is ready, the new run is the only one that starts: the others have started before.
             Self::UploadBegun { .. }
             | Self::UploadAccepted { .. }
             | Self::UploadReferred { .. }
@@ -133,7 +132,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The runs that it may change: a dataset that is laid out starts those that wait for it, or fails them.
+    /// Returns the runs that it may change: a dataset that becomes ready starts the runs that wait for it, or fails
+    /// them.
     fn runs(&self) -> Runs {
         match self.job.task.run() {
             Some(run) => Runs::One(run),
@@ -167,7 +167,7 @@ pub struct Upkeep {
     pub every: Duration,
     /// The time after the end of its last run at which a project is deleted; absent if it is kept.
     pub retention: Option<Duration>,
-    /// The time for which a worker that was not heard of may still write.
+    /// The time for which a worker that sent no heartbeat may still write.
     pub lease: Duration,
     /// The limit on removals of one clean-up.
     pub limit: CleanupLimit,
@@ -185,8 +185,21 @@ impl Default for Upkeep {
 }
 
 impl Rules {
-    /// Candidate pairs that the parts of a run of `project` may find together. Without blocks no pair is
-    /// found twice, so what the solver would not accept is known before it is asked.
+    /// Returns the rules of tests, with the same limit on the pairs of a run and of the solver.
+    #[cfg(test)]
+    pub(crate) fn of_tests(pairs_max: u64) -> Self {
+        Self {
+            min_encoding_bytes: 8,
+            max_encoding_bytes: 1024,
+            run_pairs_max: pairs_max,
+            solver_pairs_max: pairs_max,
+            comparisons_per_job: None,
+            upkeep: Upkeep::default(),
+        }
+    }
+
+    /// Returns the limit on candidate pairs of all parts of a run of `project`. Without blocks no pair is found
+    /// twice, so that the limit of the solver applies from the start.
     pub(super) fn pairs_max(&self, project: &ProjectState) -> u64 {
         match project.result_type {
             ResultType::Groups | ResultType::Permutations if !project.uses_blocking => {
@@ -203,21 +216,21 @@ impl Rules {
 pub enum Effect {
     /// Puts the job into its queue, unless it is there already.
     Enqueue(Job),
-    /// Put the parts of a run that are not compared yet into their queue, some at a time: what other runs ask for
-    /// meanwhile comes in between.
+    /// Puts the remaining parts of a run into their queue, some at a time, so that requests of other runs come in
+    /// between.
     Parts {
         /// The run.
         project: ProjectId,
         /// The run.
         run: RunId,
-        /// Parts before this one are in the queue, or are done.
+        /// Parts before this one are in the queue, or were compared.
         from: u32,
     },
-    /// Call off the jobs of a group.
+    /// Cancels the jobs of a group.
     Cancel(String),
 }
 
-/// The reason why an event was not accepted. Nothing has changed.
+/// The reason why an event was rejected. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No such project, party or run. From outside this looks like a wrong token.
@@ -226,13 +239,13 @@ pub enum Refused {
     /// The party has uploaded already.
     #[error("the token has been used")]
     TokenUsed,
-    /// The party is uploading right now.
+    /// The party is uploading now.
     #[error("another upload with this token is under way")]
     UploadUnderWay,
-    /// The upload that ends is not the one that was begun.
-    #[error("the upload was given up in the meantime")]
+    /// The upload that ends is not the current one.
+    #[error("the upload was abandoned in the meantime")]
     UploadSuperseded,
-    /// A party's data is unusable; no run can be asked for until it is replaced.
+    /// A party's data is unusable; no run can be requested until it is replaced.
     #[error("the project is in error: {0}")]
     ProjectInError(String),
 }

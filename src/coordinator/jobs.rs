@@ -4,17 +4,17 @@ use super::event::{Effect, Rules};
 use crate::model::job::group_of_run;
 use crate::model::{Contents, Dataset, Job, ProjectId, ProjectState, Reference, Run, RunState, Task, Upload};
 
-/// The job that reads the files that an upload names.
+/// Returns the job that reads the files that an upload names.
 pub(super) fn fetch(project: ProjectId, party: u32, reference: &Reference) -> Job {
     Job { project, task: Task::Fetch { party, reference: reference.clone() } }
 }
 
-/// The job that lays out an upload.
+/// Returns the job that indexes an upload.
 pub(super) fn ingest(project: ProjectId, party: u32, upload: &Upload) -> Job {
     Job { project, task: Task::Ingest { party, upload: upload.clone() } }
 }
 
-/// The end of the name of a purge that is repeated.
+/// The suffix of the name of a repeated purge.
 pub(super) const AGAIN: &str = "/again";
 
 /// Returns every job that the project waits for, except purges.
@@ -31,8 +31,8 @@ fn wanted_of_parties(project: &ProjectState) -> impl Iterator<Item = Job> {
     })
 }
 
-/// Returns true if the project waits for this job: a repeated one may come after its run has moved on. Purges are
-/// always wanted.
+/// Returns true if the project waits for this job: a repeated job may come after its run has advanced. Purges are
+/// always needed.
 pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
     let run = |id| project.run(id).map(|run| (&run.state, run.progress.as_ref()));
     match &job.task {
@@ -55,7 +55,7 @@ pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
     }
 }
 
-/// The groups of the jobs that the project waits for.
+/// Returns the groups of the jobs that the project waits for.
 pub(super) fn wanted_groups(project: &ProjectState) -> Vec<String> {
     let under_way =
         |contents: &Contents| matches!(contents, Contents::Fetching { .. } | Contents::Ingesting(_));
@@ -65,7 +65,7 @@ pub(super) fn wanted_groups(project: &ProjectState) -> Vec<String> {
     groups.chain(ingesting.then(|| project.id.to_string())).collect()
 }
 
-/// The jobs that a run waits for: its plan, the parts not yet compared, or its result.
+/// Returns the jobs that a run waits for: its plan, the remaining parts, or its result.
 pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Job> {
     let Some(datasets) = datasets(project) else { return Vec::new() };
     let uploads: Vec<u32> = datasets.iter().map(|dataset| dataset.upload).collect();
@@ -90,7 +90,7 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
     tasks.into_iter().map(|task| Job { project: project.id, task }).collect()
 }
 
-/// The parts of a run that are still to be compared, beginning with this one.
+/// Returns the parts of a run that remain to be compared, from this one on.
 pub(super) fn parts<'a>(
     project: &'a ProjectState,
     run: &'a Run,
@@ -124,7 +124,7 @@ pub(super) fn ask(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Effec
     of_run(project, run, rules).into_iter().map(Effect::Enqueue).collect()
 }
 
-/// The datasets of all parties, if all are ready.
+/// Returns the datasets of all parties, if all are ready.
 pub(super) fn datasets(project: &ProjectState) -> Option<Vec<Dataset>> {
     project.parties.iter().map(|party| party.dataset().cloned()).collect()
 }

@@ -11,13 +11,13 @@ use crate::queue::{Group, JobQuery, JobState, NewJob};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 
-/// Chores looked at before new ones are scheduled.
+/// Chores that are read before new ones are scheduled.
 const PAGE: usize = 1_000;
 
 impl Coordinator {
-    /// Sees to it that the chores of the next period wait in the queue. They are named after their period, and only the
-    /// next one is ever asked for: however often the process starts, each is done once in a period, and one that was
-    /// missed is done once.
+    /// Makes sure that the chores of the next period are in the queue. They are named after their period, and only
+    /// the next one is enqueued: however often the process starts, each is done once in a period, and a missed one is
+    /// done once.
     pub(super) async fn schedule_chores(&self) -> Result<(), Error> {
         let every = i64::try_from(self.0.rules.upkeep.every.as_micros()).unwrap_or(i64::MAX).max(1);
         let period = self.0.clock.steady().as_micros() / every + 1;
@@ -32,8 +32,8 @@ impl Coordinator {
         self.enqueue(&mut jobs).await
     }
 
-    /// Returns the names of the chores that are done by then. A leased one is of this period, and one that is due later
-    /// is from when chores were done less often.
+    /// Returns the names of the chores that are done before then. A leased one belongs to this period, and one that
+    /// is due later dates from a longer period.
     async fn waiting_chores(&self, due: Timestamp) -> Result<HashSet<String>, Error> {
         let query = JobQuery { group: Some(Group::from(CHORES)), count: PAGE, ..JobQuery::default() };
         let jobs = self.0.broker.jobs(&query, self.0.clock.steady()).await?;
@@ -46,8 +46,8 @@ impl Coordinator {
         Ok(waiting.filter_map(|job| job.job.as_str().split('/').nth(1).map(str::to_owned)).collect())
     }
 
-    /// Schedules a second purge for the time when every worker that held an earlier job has been silent for a lease. It
-    /// removes what such a worker wrote after the first purge.
+    /// Schedules a second purge for the time when every worker that held an earlier job has been silent for a lease.
+    /// It removes objects that such a worker wrote after the first purge.
     pub(super) async fn purge_again(&self, assignment: &Assignment) -> Result<(), Error> {
         let id = assignment.lease.id.job.as_str();
         if let Some(first) = id.strip_suffix(AGAIN) {
@@ -62,7 +62,7 @@ impl Coordinator {
         self.enqueue(&mut vec![again]).await
     }
 
-    /// Returns the effects of a chore whose part at the worker is done.
+    /// Returns the effects of a chore after the worker's share of it.
     pub(super) async fn keep_house(&self, task: &Task, found: Vec<Holding>) -> Result<(), Error> {
         match task {
             Task::Chore { chore: Chore::Retire, .. } => self.retire().await,
@@ -76,13 +76,13 @@ impl Coordinator {
         }
     }
 
-    /// A purge is done, and its job acknowledged: the queue's files still name what it has removed.
+    /// A purge is done, and its job acknowledged: the queue's files still contain the names of removed objects.
     pub(super) fn traces_left(&self) {
         self.0.traces.store(true, Ordering::Release);
     }
 
-    /// Has the queue forget the names of what was deleted, if anything was. If it cannot, it is asked again with the next
-    /// chores.
+    /// Rewrites the queue without names of removed objects, if any were removed. If that fails, the next maintenance
+    /// tries again.
     async fn erase_traces(&self) {
         if !self.0.traces.swap(false, Ordering::AcqRel) {
             return;
@@ -90,14 +90,13 @@ impl Coordinator {
         if let Err(error) = self.0.broker.erase_traces().await {
             self.traces_left();
             tracing::warn!(
-                "cannot write the queue anew, so that its files still name what was deleted; it is tried again with \
-                 the next chores: {}",
+                "cannot rewrite the queue, so its files still contain names of deleted objects; the next maintenance tries again: {}",
                 chain(&error)
             );
         }
     }
 
-    /// Deletes the projects whose last run ended longer ago than projects are kept.
+    /// Deletes the projects whose retention has ended.
     async fn retire(&self) -> Result<(), Error> {
         let Some(retention) = self.0.rules.upkeep.retention else { return Ok(()) };
         let before = self.retention_clock().await?.surely.before(retention);
@@ -132,18 +131,11 @@ mod tests {
         Run { state, ..Run::asked_for(id, Threshold::new(0.5).unwrap(), Timestamp::default()) }
     }
 
-    /// A coordinator, started again on what the one before has left.
+    /// Returns a coordinator that continues on the data of the previous one.
     fn start(folder: &Path, clock: &Clock, retention: Option<Duration>) -> Coordinator {
         let (store, entropy) = (Sqlite::open(&folder.join("metadata.db")).unwrap(), Entropy::seeded(1));
         let broker = SledBroker::open(&folder.join("queue"), Settings::default(), entropy.clone()).unwrap();
-        let rules = Rules {
-            min_encoding_bytes: 8,
-            max_encoding_bytes: 8,
-            run_pairs_max: 1,
-            solver_pairs_max: 1,
-            comparisons_per_job: None,
-            upkeep: Upkeep { retention, ..Upkeep::default() },
-        };
+        let rules = Rules { upkeep: Upkeep { retention, ..Upkeep::default() }, ..Rules::of_tests(1) };
         Coordinator::new(Arc::new(store), Arc::new(broker), clock.clone(), entropy, rules)
     }
 

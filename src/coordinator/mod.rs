@@ -1,4 +1,4 @@
-//! The state machine of projects and runs: an event comes in; one transaction and a list of jobs go out.
+//! The state machine of projects and runs. An event becomes one transaction and a list of jobs.
 //!
 //! [`transition::next`] decides; [`Coordinator`] carries it out: for clients (projects, uploads, runs) and for
 //! workers (claims, heartbeats, reports), and moves pending jobs from the outbox into the queue.
@@ -43,7 +43,7 @@ pub use event::{Effect, Event, Refused, Report, Rules, Upkeep};
 use project_cache::ProjectCache;
 use retention::RetentionClock;
 
-/// Decides what happens next, and sees to it. Cheap to clone.
+/// Decides the next state of projects, and carries it out. Cheap to clone.
 #[derive(Clone)]
 pub struct Coordinator(Arc<Inner>);
 
@@ -56,18 +56,18 @@ struct Inner {
     entropy: Entropy,
     rules: Rules,
     project_cache: ProjectCache,
-    /// Absent until it is asked.
+    /// Absent until the first request.
     retention: tokio::sync::Mutex<Option<RetentionClock>>,
     /// Wakes the pump: there is something in the outbox.
     written: Notify,
-    /// True if the queue may still hold names of what was deleted. Of the time before the start that is not known.
+    /// Set if the queue may still contain names of removed objects. At the start that is unknown.
     traces: AtomicBool,
-    /// Of how many things in the object store the metadata knew nothing at the last look.
+    /// The number of things in the object store that the metadata did not know in the last survey.
     unknown: AtomicUsize,
 }
 
 impl Coordinator {
-    /// A coordinator of what `store` and `broker` hold.
+    /// Returns a coordinator for `store` and `broker`.
     pub fn new(
         store: Arc<dyn Store>,
         broker: Arc<dyn Broker>,
@@ -98,7 +98,7 @@ impl Coordinator {
         &self.0.rules
     }
 
-    /// The moment it is.
+    /// Returns the time.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
@@ -124,8 +124,8 @@ impl Coordinator {
         Ok(outcome?)
     }
 
-    /// Applies an event to a project in one transaction, and gives back the project as it is afterwards, with the runs
-    /// that the event may have changed (absent if the event was its end).
+    /// Applies an event to a project in one transaction. Returns the new state of the project, with the runs that the
+    /// event may have changed; `None` if the event deleted it.
     async fn apply(&self, id: ProjectId, event: Event) -> Result<Option<ProjectState>, Error> {
         let verdict = Arc::new(Mutex::new(Err(Refused::Absent)));
         let (told, rules, runs) = (Arc::clone(&verdict), self.0.rules.clone(), event.runs());

@@ -1,4 +1,4 @@
-//! Carries out the effects that wait in the outbox: in order, each at least once.
+//! Carries out the effects in the outbox: in order, each at least once.
 
 use std::num::NonZeroU8;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::telemetry::{LogThrottle, chain};
 
 /// Messages carried out together.
 const BATCH: u32 = 1_000;
-/// Parts of a run that are enqueued before the next entry's turn.
+/// Parts of a run that are enqueued before it is the turn of the next entry.
 const PARTS_AT_ONCE: usize = 1_000;
 /// Time that the pump sleeps without a notification.
 const IDLE: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Time between two searches for stalled work.
 const RECONCILE_EVERY: Duration = Duration::from_mins(1);
-/// Attempts of a purge: a store that is unavailable for a while must not end it.
+/// Attempts of a purge: a store that is temporarily unavailable must not end it.
 const PURGE_ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(50).expect("fifty is not zero");
 
 /// An [`Effect`] in the outbox. The queue gets the job's bytes as they were written.
@@ -41,12 +41,12 @@ enum Stored<'a> {
     Cancel(String),
 }
 
-/// Writes an effect as the outbox stores it.
+/// Formats an effect for the outbox.
 fn write(effect: &Effect) -> String {
     serde_json::to_string(effect).expect("an effect is plain data")
 }
 
-/// The commits of a project with the effects of an event. A job without a waiting run is kept until it is done.
+/// Returns the commits of a project with the effects of an event. A job without a waiting run stays until it is done.
 pub(super) fn commit(state: Option<ProjectState>, effects: &[Effect]) -> Commit {
     let mut commit = Commit { state, ..Commit::default() };
     for effect in effects {
@@ -64,7 +64,7 @@ pub(super) fn commit(state: Option<ProjectState>, effects: &[Effect]) -> Commit 
 }
 
 impl Coordinator {
-    /// Carries out what is in the outbox, and looks for stalled work every so often, until told to stop.
+    /// Carries out the outbox, and searches for stalled work at intervals, until it is stopped.
     pub async fn pump(&self, stop: CancellationToken) {
         let mut last_look = Timestamp::default();
         let (mut last_dead_letter, mut renewals) = (0, 0);
@@ -90,7 +90,7 @@ impl Coordinator {
             };
             match self.handle_dead_letters_after(last_dead_letter).await {
                 Ok(last) => last_dead_letter = last,
-                Err(error) => tracing::error!("cannot look at the dead letters: {}", chain(&error)),
+                Err(error) => tracing::error!("cannot read the dead letters: {}", chain(&error)),
             }
             if self.0.clock.steady().since(last_look) >= look_every {
                 last_look = self.0.clock.steady();
@@ -120,7 +120,7 @@ impl Coordinator {
         }
     }
 
-    /// Carries out everything that waits in the outbox.
+    /// Carries out everything in the outbox.
     pub(super) async fn drain_outbox(&self) -> Result<(), Error> {
         loop {
             let messages = self.read(self.0.store.outbox(BATCH).await)?;
@@ -153,7 +153,7 @@ impl Coordinator {
         self.enqueue(&mut jobs).await
     }
 
-    /// Puts some parts of a run into their queue, and asks for the others after what has been asked for meanwhile. Parts
+    /// Puts some parts of a run into their queue, and schedules the others after the requests made meanwhile. Parts
     /// of a run that has ended are not enqueued: their cancellation comes later in the outbox.
     async fn enqueue_parts(&self, project: ProjectId, id: RunId, from: u32) -> Result<(), Error> {
         let Some(state) = self.0.store.project(project, Runs::One(id)).await? else { return Ok(()) };
@@ -172,7 +172,7 @@ impl Coordinator {
         self.update(project, Runs::One(id), Box::new(change)).await
     }
 
-    /// Puts the jobs into their queues. One that can never be stored ends its run, and holds up no other.
+    /// Puts the jobs into their queues. A job that can never be stored fails its run, and does not delay others.
     pub(super) async fn enqueue(&self, jobs: &mut Vec<NewJob>) -> Result<(), Error> {
         if !jobs.is_empty() {
             self.recall_attempts(jobs).await?;
@@ -192,7 +192,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Attempts count that were noted while another queue held the jobs.
+    /// Attempts that were recorded while another queue held the jobs count.
     async fn recall_attempts(&self, jobs: &mut [NewJob]) -> Result<(), Error> {
         let noted = self.0.store.attempts().await?;
         for job in jobs {
@@ -216,7 +216,7 @@ fn payload(job: &Job) -> String {
     serde_json::to_string(job).expect("a job is plain data")
 }
 
-/// A job as the queue sees it.
+/// Returns a job in the form of the queue.
 pub(super) fn queued(job: &Job) -> NewJob {
     new_job(job, payload(job))
 }

@@ -1,4 +1,4 @@
-//! A cache of projects that is half a second old at most: enough to decide whether a part of a run is still wanted.
+//! A cache of projects for half a second: enough to decide whether a part of a run is still needed.
 
 use std::sync::Arc;
 use std::time::Duration;

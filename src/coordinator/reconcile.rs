@@ -58,7 +58,7 @@ impl Coordinator {
         self.schedule_chores().await
     }
 
-    /// Asks again for what no project asks for, unless it is in the queue.
+    /// Enqueues duties, which belong to no project, unless they are in the queue.
     async fn ask_for_duties(&self) -> Result<(), Error> {
         let duties = self.0.store.duties().await?;
         if duties.is_empty() {
@@ -88,13 +88,13 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Asks again for the jobs of projects that have work to be done and none in the queue.
+    /// Enqueues again the jobs of projects that have work and no job in the queue.
     pub(super) async fn restart_stalled(&self) -> Result<(), Error> {
         self.handle_dead_letters().await?;
         for id in self.0.store.unsettled().await? {
             let Some(project) = self.0.store.project(id, Runs::Unended).await? else { continue };
             if self.is_stalled(&project).await? {
-                tracing::warn!(project.id = %id, "a project had work to be done and no job; asking for it again");
+                tracing::warn!(project.id = %id, "a project had work and no job; enqueueing it again");
                 self.apply_if_there(id, Event::Stalled).await?;
             }
         }
@@ -118,12 +118,12 @@ impl Coordinator {
         }
     }
 
-    /// A job that ended with its process was never reported: its run or upload ends here.
+    /// The failure of a job that ended with its process was never reported: its run or upload fails here.
     async fn handle_dead_letters(&self) -> Result<(), Error> {
         self.handle_dead_letters_after(0).await.map(drop)
     }
 
-    /// The same for dead letters after this sequence number; returns that of the last.
+    /// Does that for dead letters after this sequence number; returns the number of the last.
     pub(super) async fn handle_dead_letters_after(&self, mut after: u64) -> Result<u64, Error> {
         loop {
             let query = DeadQuery { queue: None, group: None, after, count: PAGE };
@@ -138,7 +138,7 @@ impl Coordinator {
         }
     }
 
-    /// The job of a dead letter, if its project still waits for it.
+    /// Returns the job of a dead letter, if its project still waits for it.
     async fn still_wanted(&self, letter: &DeadLetter) -> Result<Option<Job>, Error> {
         let mut names = letter.job.as_str().split('/');
         let Some(project) = names.next().and_then(ProjectId::parse) else { return Ok(None) };

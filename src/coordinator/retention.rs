@@ -1,12 +1,12 @@
-//! The clock that retention goes by: time that the server has seen to pass.
+//! The retention clock: the time that the server has seen pass.
 //!
-//! While the process runs, the clock goes on with the steady clock: a wall clock that is set changes nothing. Of the time
-//! between two processes only the wall clock can tell. What it says is believed as far as it never says less while the
-//! process runs, up to a week, and only gradually once the process has run for an hour: a clock that is wrong for a while
-//! lets nothing age, and a server that is off at night or over a weekend has caught up a few hours later. Nor is a wall clock
-//! written down as right before it has gone for an hour without being set.
+//! While the process runs, the clock advances with the steady clock: setting the wall clock changes nothing. The time
+//! between two processes is known from the wall clock alone. Of it counts the smallest difference seen while the
+//! process runs, at most a week, and only gradually once the process has run for an hour. So a clock that is wrong
+//! for a while ages nothing, and a server that is off at night or over a weekend has caught up a few hours later. A
+//! wall clock is not stored as right either before it has run for an hour without being set.
 //!
-//! The moments of this clock are compared with each other alone. When it was begun it agreed with the wall clock.
+//! The times of this clock are only compared with each other. At its beginning it agreed with the wall clock.
 
 use std::time::Duration;
 
@@ -16,28 +16,29 @@ use crate::runtime::clock::Timestamp;
 
 /// Of a longer time between two processes only this much counts.
 const DOWNTIME_MAX: Duration = Duration::from_hours(7 * 24);
-/// A process must have run for so long before the time that went before it counts.
+/// The time for which a process must have run before the time before it counts.
 const TRUSTED_AFTER: Duration = Duration::from_hours(1);
-/// The factor by which that time then passes faster.
+/// The factor by which that time is then caught up.
 const CATCH_UP: u32 = 8;
 /// The period at which the mark is stored.
 const KEEP_EVERY: Duration = Duration::from_mins(5);
-/// A step of the wall clock that is worth a line in the log.
+/// The smallest step of the wall clock that is logged.
 const STEP_MIN: Duration = Duration::from_mins(5);
-/// A wall clock that says that it is earlier, 2026-01-01, was never set.
+/// A wall clock before 2026-01-01 was never set.
 const SET_SINCE: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
-/// The clock, from its last mark on.
+/// The clock since its last mark.
 #[derive(Debug)]
 pub(super) struct RetentionClock {
     mark: Mark,
     /// The time at which the mark was read, by the steady clock.
     began: Timestamp,
-    /// The least that the wall clock has said of the time before that.
+    /// The smallest difference that the wall clock has shown for the time before that.
     downtime: Option<Duration>,
-    /// Wall clock and steady clock at the last look.
+    /// Wall clock and steady clock at the last reading.
     latest: (Timestamp, Timestamp),
-    /// The same when the wall clock had last gone without a step for an hour; before, as if the server had not been off.
+    /// The same when the wall clock had last run for an hour without a step; before that, as if the server had not
+    /// been off.
     trusted: (Timestamp, Timestamp),
     /// The time at which the wall clock was last set, or the process began, by the steady clock.
     stepped: Timestamp,
@@ -45,7 +46,7 @@ pub(super) struct RetentionClock {
     kept: Option<Timestamp>,
 }
 
-/// The bounds of the reading. The truth lies between the two.
+/// The bounds of the reading. The true time is between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     /// The earliest possible time. Whether a project is old enough is decided by this.
@@ -86,7 +87,7 @@ impl RetentionClock {
         clock
     }
 
-    /// Takes in what the other clocks say.
+    /// Updates the clock from the other clocks.
     pub(super) fn look(&mut self, wall: Timestamp, steady: Timestamp) {
         if wall >= SET_SINCE && self.mark.wall >= SET_SINCE {
             let downtime = wall.before(self.ran(steady)).since(self.mark.wall);
@@ -128,7 +129,7 @@ impl RetentionClock {
         Reading { surely: passed.after(downtime.min(trusted)), perhaps: passed.after(downtime) }
     }
 
-    /// A mark to be kept, if that is due.
+    /// Returns a mark to be stored, if that is due.
     fn due(&mut self, steady: Timestamp) -> Option<Mark> {
         if self.kept.is_some_and(|kept| steady.since(kept) < KEEP_EVERY) {
             return None;
@@ -145,7 +146,7 @@ impl Coordinator {
         self.with_retention_clock(|clock, steady| clock.read(steady)).await
     }
 
-    /// Writes down how far the clock of retention has come, every few minutes.
+    /// Stores the reading of the retention clock every few minutes.
     pub(super) async fn keep_mark(&self) -> Result<(), Error> {
         match self.with_retention_clock(RetentionClock::due).await? {
             Some(mark) => Ok(self.0.store.keep_mark(mark).await?),

@@ -1,4 +1,4 @@
-//! Logs and counts what a committed event has changed in the runs, once.
+//! Logs and counts the changes that a committed event has made to the runs, once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::telemetry::metrics;
 /// The stages of a run, as labels, in the order in which it goes through them.
 const STAGES: [&str; 3] = ["waiting", "comparing", "finalizing"];
 
-/// A block with this part of a run's comparisons is too large.
+/// A block with this share of a run's comparisons is too large.
 const LARGE_SHARE: f64 = 0.5;
-/// Runs with fewer comparisons are done at once, whatever their blocks are.
+/// Runs with fewer comparisons finish at once, whatever their blocks.
 const COMPARISONS_MIN: u64 = 1_000_000;
 
 /// A run before an event.
@@ -37,7 +37,7 @@ pub(super) fn snapshot(project: &ProjectState) -> Vec<RunBefore> {
     project.runs.iter().map(seen).collect()
 }
 
-/// Notes on the runs that an event has ended when that was, by the clock of retention.
+/// Records the end of the runs that the event has ended, by the retention clock.
 pub(super) fn settle(before: &[RunBefore], after: &mut ProjectState, moment: Timestamp) {
     let had_ended = |id| {
         let ended = |state: &RunState| matches!(state, RunState::Completed(_) | RunState::Failed { .. });
@@ -48,7 +48,7 @@ pub(super) fn settle(before: &[RunBefore], after: &mut ProjectState, moment: Tim
     }
 }
 
-/// Says what has become of the runs, now that it is committed.
+/// Logs and counts the changes of the runs, after their commit.
 pub(super) fn record(id: ProjectId, before: &[RunBefore], after: Option<&ProjectState>) {
     let Some(after) = after else {
         tracing::info!(project.id = %id, "project deleted");
@@ -70,7 +70,7 @@ pub(super) fn record(id: ProjectId, before: &[RunBefore], after: Option<&Project
 fn log(project: ProjectId, run: &Run) {
     let (id, comparisons) = (run.id, run.progress.as_ref().map_or(0, |progress| progress.comparisons));
     let duration = run.ended.map_or(Duration::ZERO, |ended| ended.since(run.started.unwrap_or(ended)));
-    // The log writes larger numbers as text.
+    // The log formats larger numbers as text.
     let duration_ms = duration.as_millis() as u64;
     match &run.state {
         RunState::Created => tracing::info!(project.id = %project, run.id = %id, "run created"),
@@ -110,7 +110,7 @@ fn log_largest_block(project: ProjectId, run: RunId, progress: &Progress) {
     }
 }
 
-/// Counts the stages that the run has left since it had left `stages`, and its end.
+/// Counts the stages that the run has completed since it had completed `stages`, and its end.
 fn count(project: &ProjectState, run: &Run, stages: usize) {
     let result_type = project.result_type.name();
     for (stage, seconds) in stages_behind(project, run).skip(stages) {
@@ -125,11 +125,11 @@ fn count(project: &ProjectState, run: &Run, stages: usize) {
     metrics::run(result_type, outcome, ended.since(run.added).as_secs_f64());
 }
 
-/// The stages that a run has left for the next one or for its result, and how many seconds each took.
+/// Returns the stages that a run has completed, and the seconds that each took.
 fn stages_behind(project: &ProjectState, run: &Run) -> impl Iterator<Item = (&'static str, f64)> {
     let failed = matches!(run.state, RunState::Failed { .. });
     let times = run.stage_times(project.result_type.stages());
-    // The stage that a run died in was not left for anything.
+    // The stage in which a run failed was not completed.
     let died_in = if failed { times.len().checked_sub(1) } else { None };
     let behind = STAGES.into_iter().zip(times).enumerate().filter(move |(index, _)| Some(*index) != died_in);
     behind.filter_map(|(_, (stage, (began, ended)))| Some((stage, ended?.since(began).as_secs_f64())))

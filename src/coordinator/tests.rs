@@ -1,7 +1,7 @@
 //! Tests of the state transitions of a project.
 
 use super::transition::{Next, next};
-use super::{Effect, Event, Refused, Report, Rules, Upkeep};
+use super::{Effect, Event, Refused, Report, Rules};
 use crate::metadata::Runs;
 use crate::model::job::group_of_run;
 use crate::model::run::Progress;
@@ -16,14 +16,7 @@ const HASH: TokenHash = TokenHash::from_bytes([1; 32]);
 const RUN: RunId = RunId::from_bytes([2; 24]);
 
 fn rules() -> Rules {
-    Rules {
-        min_encoding_bytes: 8,
-        max_encoding_bytes: 1024,
-        run_pairs_max: 100,
-        solver_pairs_max: 50,
-        comparisons_per_job: None,
-        upkeep: Upkeep::default(),
-    }
+    Rules { solver_pairs_max: 50, ..Rules::of_tests(100) }
 }
 
 fn at(micros: i64) -> Timestamp {
@@ -65,7 +58,7 @@ impl Story {
         self.tell(&Event::UploadAccepted { party, upload, receipt: HASH }).unwrap()
     }
 
-    /// Lays out every accepted upload.
+    /// Completes every accepted upload.
     fn ingest(&mut self) -> &mut Self {
         for job in self.jobs() {
             if let Task::Ingest { upload, .. } = &job.task {
@@ -87,7 +80,7 @@ impl Story {
         self.tell(&Event::Reported { reports, at: at(9), seed: Seed::from_bytes([5; 32]) }).unwrap()
     }
 
-    /// The jobs that have been asked for, each once.
+    /// Returns the jobs that were requested, each once.
     fn jobs(&self) -> Vec<Job> {
         let mut jobs: Vec<Job> = Vec::new();
         for effect in &self.effects {
@@ -252,7 +245,7 @@ fn an_upload_that_cannot_be_laid_out_leaves_the_runs_waiting() {
 
 #[test]
 fn too_many_pairs_end_the_run_and_call_off_its_jobs() {
-    // What the solver may take is known early where no pair is found twice.
+    // The limit of the solver applies early where no pair is found twice.
     for (result_type, blocks, pairs_max) in [
         (ResultType::Groups, false, 50),
         (ResultType::Permutations, false, 50),
@@ -432,7 +425,7 @@ fn a_project_goes_when_its_last_run_ended_long_ago_and_nothing_goes_on() {
     assert!(aged(&story, 10));
 }
 
-/// A project with runs in every state and parties of every kind, as far as they go together.
+/// A project with runs in every state and parties of every kind, as far as they can be combined.
 fn crowded(contents: [Contents; 2]) -> ProjectState {
     let parties = contents.map(|contents| Party { contents, uploads: 1, ..Party::new(HASH) });
     let progress =
@@ -459,7 +452,7 @@ fn crowded(contents: [Contents; 2]) -> ProjectState {
     }
 }
 
-/// The project as it is loaded for an event.
+/// The project in the form in which it is loaded for an event.
 fn loaded(project: &ProjectState, runs: Runs) -> ProjectState {
     let wanted = |run: &&Run| match runs {
         Runs::None => false,

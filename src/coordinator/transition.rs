@@ -19,10 +19,10 @@ pub struct Next {
     pub effects: Vec<Effect>,
 }
 
-/// Applies an event to a project, its parties and its runs. No clock, no store, no chance of its own: the
-/// caller commits the state with the effects in its outbox, and may call again if the commit has to be
-/// repeated. An event that was applied before changes nothing. Of the runs those are there that the event may change,
-/// or all: that makes no difference.
+/// Applies an event to a project, its parties and its runs. No clock, no store, no randomness of its own: the caller
+/// commits the state with the effects in its outbox, and may call again if the commit has to be repeated. An event
+/// that was applied before changes nothing. The project must contain the runs that the event may change; others make
+/// no difference.
 ///
 /// # Errors
 /// [`Refused`]; the project stays as it was.
@@ -76,7 +76,7 @@ impl Step<'_> {
         self.enqueue(Job { project: self.project.id, task: Task::Purge(purge) });
     }
 
-    /// Calls off the jobs of a run.
+    /// Cancels the jobs of a run.
     fn cancel(&mut self, run: RunId) {
         self.effects.push(Effect::Cancel(group_of_run(self.project.id, run)));
     }
@@ -89,13 +89,13 @@ impl Step<'_> {
         self.project.runs.iter().filter(|run| !run.has_ended()).map(|run| run.id).collect()
     }
 
-    /// The end of the project: its work is called off and its objects go.
+    /// Deletes the project: its jobs are cancelled and its objects are removed.
     fn deleted(mut self) -> Next {
         self.effects.push(Effect::Cancel(self.project.id.to_string()));
         for run in self.open_runs() {
             self.cancel(run);
         }
-        // Files with pairs lie beside the projects: the clients that download them are told nothing of these.
+        // Score files are outside the project's objects, and their downloads need a removal of their own.
         let with_files: Vec<RunId> = self.runs_with_score_files().collect();
         with_files.into_iter().for_each(|run| self.purge(Purge::Run(run)));
         self.purge(Purge::Project);
@@ -141,7 +141,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The party whose upload has come to its good end.
+    /// Returns the party whose upload was accepted.
     fn upload_ended(&mut self, index: u32, upload: u32, receipt: TokenHash) -> Result<&mut Party, Refused> {
         let party = self.project.parties.get_mut(index as usize).ok_or(Refused::Absent)?;
         if !party.uploading || party.uploads != upload {
@@ -222,12 +222,12 @@ impl Step<'_> {
             (Task::Finalize { run, .. }, Outcome::Finalized(summary)) => {
                 self.finalized(*run, summary.clone(), at);
             }
-            // A purge leaves nothing to write down, and no job has the outcome of another kind.
+            // A purge changes nothing in the project, and no job has an outcome of another kind.
             _ => {}
         }
     }
 
-    /// The files of an upload were read, or turned out to be unusable: then they stay, to be replaced.
+    /// The files of an upload were read, or are unusable: then they stay, so that they can be replaced.
     fn fetched(&mut self, index: u32, reference: &Reference, outcome: &Outcome) {
         let Some(party) = self.project.parties.get_mut(index as usize) else { return };
         if party.contents.named() != Some(reference) {
@@ -247,7 +247,7 @@ impl Step<'_> {
         }
     }
 
-    /// An upload was laid out, or turned out to be unusable.
+    /// An upload was indexed, or is unusable.
     fn ingested(&mut self, index: u32, upload: &Upload, outcome: &Outcome, at: Timestamp) {
         let Some(party) = self.project.parties.get_mut(index as usize) else { return };
         if party.contents != Contents::Ingesting(upload.clone()) {
@@ -266,7 +266,7 @@ impl Step<'_> {
         }
     }
 
-    /// Faults of one dataset alone are reported at once, the others when all datasets are there.
+    /// Faults of one dataset are reported at once, the others when all datasets are there.
     fn judge_sizes(&mut self, index: u32, dataset: &Dataset, at: Timestamp) {
         let alone =
             encoding_size::check_alone(&self.project, index, dataset, self.rules).map_err(|why| (index, why));
@@ -279,7 +279,7 @@ impl Step<'_> {
         }
     }
 
-    /// The party's data goes; the party may upload again.
+    /// Removes the party's data; the party may upload again.
     fn fail_party(&mut self, index: u32, message: String) {
         let Some(party) = self.project.parties.get_mut(index as usize) else { return };
         let upload = party.contents.upload().unwrap_or(party.uploads);
@@ -287,7 +287,7 @@ impl Step<'_> {
         self.purge(Purge::Upload { party: index, upload });
     }
 
-    /// Starts every run that only waits for the data, if that is all there.
+    /// Starts every run that waits only for the data, if it is complete.
     fn start_runs(&mut self, at: Timestamp) {
         let Some(datasets) = jobs::datasets(&self.project) else { return };
         let size = datasets[0].encoding_bytes;
@@ -350,12 +350,12 @@ impl Step<'_> {
         self.purge(Purge::Intermediate(id));
     }
 
-    /// Ends a run without a result: its jobs are called off and its objects go.
+    /// Fails a run: its jobs are cancelled and its objects removed.
     fn fail_run(&mut self, id: RunId, message: &str, at: Timestamp) {
         self.fail_runs(message, at, |run| run.id == id && !run.has_ended());
     }
 
-    /// Ends these runs without a result.
+    /// Fails these runs.
     fn fail_runs(&mut self, message: &str, at: Timestamp, which: impl Fn(&Run) -> bool) {
         let stages = self.project.result_type.stages();
         let mut failed = Vec::new();
@@ -371,7 +371,7 @@ impl Step<'_> {
         }
     }
 
-    /// After a start: requests that were under way are over.
+    /// After a start: requests in progress have ended.
     fn restarted(&mut self) {
         self.end_uploads(|_| true);
         self.stalled();
@@ -387,19 +387,19 @@ impl Step<'_> {
         uploading.into_iter().for_each(|(index, upload)| self.upload_abandoned(index, upload));
     }
 
-    /// Asks again for every job that should be under way, which is harmless where it is.
+    /// Enqueues again every job that should be in progress, which is harmless if it is.
     fn stalled(&mut self) {
         self.effects.extend(jobs::ask_all(&self.project, self.rules));
     }
 
-    /// Asks for the jobs that bring a run on from where it is.
+    /// Enqueues the jobs that continue a run from its present state.
     fn enqueue_current(&mut self, id: RunId) {
         let Some(run) = self.project.run(id) else { return };
         self.effects.extend(jobs::ask(&self.project, run, self.rules));
     }
 }
 
-/// Returns the message of a run that found more candidate pairs than it may.
+/// Returns the message of a run with too many candidate pairs.
 pub fn too_many_pairs(pairs: u64, pairs_max: u64) -> String {
     format!(
         "the run found {pairs} candidate pairs and may find {pairs_max}: \

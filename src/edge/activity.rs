@@ -25,7 +25,7 @@ pub(super) struct Activity {
     lingering: AtomicUsize,
     /// The arrival time of the first byte of a request that has not begun; 0 if there is none.
     head_ms: AtomicU64,
-    /// Pieces of responses that wait to be sent; with HTTP/2 there may be several.
+    /// Chunks of responses that wait to be sent; with HTTP/2 there may be several.
     waiting: Mutex<Vec<Piece>>,
     /// The number of requests so far.
     requests: AtomicU64,
@@ -33,7 +33,7 @@ pub(super) struct Activity {
     http2: AtomicBool,
 }
 
-/// A piece of a response that waits to be sent.
+/// A chunk of a response that waits to be sent.
 #[derive(Debug)]
 struct Piece {
     /// The request that it answers.
@@ -50,7 +50,7 @@ pub(super) struct RequestGuard {
 }
 
 impl RequestGuard {
-    /// Reports that a piece of the response, of so many bytes, waits to be sent, or that none does.
+    /// Reports that a chunk of the response, of this many bytes, waits to be sent, or that none does.
     pub(super) fn sending(&self, bytes: Option<usize>) {
         self.activity.sending(self.request, bytes);
     }
@@ -129,7 +129,7 @@ impl Activity {
         }
     }
 
-    /// Returns the time that the client has left for its current step; none if it has no limit.
+    /// Returns the time that the client has left for its current step; `None` if it has no limit.
     fn left(&self, timeouts: &Timeouts) -> Option<Duration> {
         let moved = self.moved_ms.load(Ordering::Relaxed);
         let head = self.head_ms.load(Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl Activity {
         };
         let (since, allowed) = if !self.is_idle() {
             let waiting = self.waiting.lock();
-            // Progress of other pieces does not excuse one that has stopped.
+            // Progress of other chunks does not excuse one that has stopped.
             let piece = |piece: &Piece| left(piece.since_ms, timeouts.for_bytes(piece.bytes));
             return waiting.iter().map(piece).min().map(|pieces| pieces.min(left(moved, timeouts.transfer)));
         } else if self.lingering.load(Ordering::Relaxed) > 0 {

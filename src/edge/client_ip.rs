@@ -14,7 +14,7 @@ use super::forwarded::{self, X_FORWARDED_FOR, forwarded_as, nearest, x_forwarded
 use super::proxy_protocol;
 use super::public_address::PublicAddress;
 
-/// The client address of a request; every request that comes in by a listener carries one.
+/// The client address of a request. Every request that a listener receives carries one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
@@ -123,7 +123,7 @@ impl TrustedProxies {
         nearest
     }
 
-    /// Warns once about what seems to be a proxy that is not in the list of trusted ones.
+    /// Warns once about a peer that seems to be a proxy and is not in the list of trusted ones.
     fn hint(&self, peer: IpAddr, headers: &HeaderMap) {
         let forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
         if forwarded && is_private(peer) && !self.hinted.swap(true, Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! Reads on after an early response, so that the client comes to read it: one that sends everything before it
-//! listens would otherwise see a reset instead.
+//! Reads on after an early response, so that the client gets to read it: one that sends everything before it reads
+//! would otherwise see a reset instead.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,8 +19,7 @@ use crate::runtime::clock::Stopwatch;
 
 /// The longest time to read on.
 const TIME_MAX: Duration = Duration::from_secs(30);
-/// The most bytes read a second. They are discarded piece by piece; the limit spares the network and the
-/// processor.
+/// The most bytes read per second. They are discarded chunk by chunk; the limit spares the network and the processor.
 const BYTES_PER_SECOND: u64 = 64 << 20;
 /// Silence after which a rejected connection is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -107,7 +106,7 @@ pub(super) async fn see_off(mut stream: TcpStream) {
         }
         Ok::<_, std::io::Error>(())
     };
-    // A client that is gone needs no response.
+    // A client that has disconnected needs no response.
     let _ = timeout(TIME_MAX, read).await;
 }
 

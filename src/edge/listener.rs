@@ -1,4 +1,4 @@
-//! Accepts connections until told to stop, and then lets them finish.
+//! Accepts connections until it is stopped, and then lets them finish.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::connection_limit::LimitReached;
 use super::listener_config::ListenerConfig;
 use crate::telemetry::LogThrottle;
 
-/// The pause in accepting after the system refused, most likely for want of file descriptors.
+/// The pause in accepting after a system error, most likely for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The response to a connection beyond the limit, where it can be sent.
 const NO_ROOM: &[u8] =
@@ -64,7 +64,7 @@ pub async fn serve(
 #[derive(Default)]
 struct Throttles {
     everywhere: LogThrottle,
-    /// For connections that the system refused.
+    /// For connections that the system failed to accept.
     refused: LogThrottle,
     one_address: LogThrottle,
 }

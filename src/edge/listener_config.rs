@@ -20,7 +20,7 @@ pub struct ListenerConfig {
     pub tls: Option<tls::Acceptor>,
     /// Counts connections.
     pub connection_limiter: Arc<ConnectionLimiter>,
-    /// The proxies whose word on the client's address counts.
+    /// The proxies whose reports of the client's address are trusted.
     pub trusted_proxies: Arc<TrustedProxies>,
     /// Limits requests.
     pub rate_limit: Option<RateLimit>,

@@ -1,5 +1,5 @@
-//! The network edge, without a word of the domain: listeners with TLS, the address of a client behind
-//! proxies, limits on connections and requests, timeouts, request ids, traces and the access log.
+//! The network edge, independent of the domain: listeners with TLS, the address of a client behind proxies, limits on
+//! connections and requests, timeouts, request ids, traces and the access log.
 //!
 //! A connection is counted by [`connection_limit`], names its client if a trusted proxy opened it
 //! ([`client_ip`], [`proxy_protocol`]), negotiates [`tls`] if the listener has it, and then sends requests in

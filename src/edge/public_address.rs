@@ -1,5 +1,5 @@
-//! The address by which clients know this server. A proxy in between may have another name and another
-//! scheme, and put a prefix in front of every path.
+//! The address by which clients know this server. A proxy in between may have another name and another scheme, and
+//! add a prefix to every path.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -46,7 +46,7 @@ impl BasePath {
         self.0.is_empty()
     }
 
-    /// Returns the rest of a path behind the prefix, from the slash on; none if the path is not below it.
+    /// Returns the rest of a path after the prefix, from the slash on; `None` if the path is not below it.
     pub fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(self.0.as_str()).filter(|_| !self.is_empty())?;
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
@@ -87,8 +87,8 @@ impl PublicAddress {
         self.base.as_ref().unwrap_or(configured)
     }
 
-    /// Returns the root of this server without a slash at the end: the whole address where that is known,
-    /// else the path prefix; none if there is neither.
+    /// Returns the root of this server without a trailing slash: the whole address if it is known, else the path
+    /// prefix; `None` if there is neither.
     pub fn root(&self, configured: &BasePath) -> Option<String> {
         let base = self.base(configured);
         let scheme = self.scheme.map_or_else(String::new, |scheme| format!("{scheme}:"));

@@ -21,14 +21,14 @@ pub struct Timeouts {
     pub header: Duration,
     /// Between requests.
     pub idle: Duration,
-    /// Between two pieces of a body, in either direction.
+    /// Between two chunks of a body, in either direction.
     pub transfer: Duration,
-    /// Least bytes a second of a body, while the server waits for it; 0 for any.
+    /// The lowest rate of a body in bytes per second, while the server waits for it; 0 for none.
     pub rate_min: u64,
 }
 
 impl Timeouts {
-    /// Returns the limit for a piece of so many bytes, while others on the same connection make progress.
+    /// Returns the limit for a chunk of this many bytes, while others on the same connection make progress.
     pub(super) fn for_bytes(&self, bytes: usize) -> Duration {
         match self.rate_min {
             0 => Duration::MAX,
@@ -53,7 +53,7 @@ pub enum Stalled {
 pub(super) struct TimedBody<B = Incoming> {
     body: B,
     timeouts: Timeouts,
-    /// Fires when nothing has arrived for too long. Made at the first wait.
+    /// Fires when nothing has arrived for too long. Created at the first wait.
     alarm: Option<Pin<Box<Sleep>>>,
     /// Runs while the server waits for the body.
     waiting: Option<Stopwatch>,

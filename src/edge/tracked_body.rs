@@ -23,7 +23,7 @@ impl hyper::body::Body for TrackedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        // The transport asks for more, so the piece before is sent; this one waits for the client.
+        // The transport requests more, so the previous chunk was sent; this one waits for the client.
         self.busy.sending(match &polled {
             Poll::Ready(Some(Ok(frame))) => Some(frame.data_ref().map_or(0, Bytes::len)),
             _ => None,

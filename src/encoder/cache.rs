@@ -1,20 +1,20 @@
-//! A bounded memory of what was computed before: values and tokens with the bits that they set.
+//! A bounded cache of values and tokens with the bits that they set.
 
 use zeroize::Zeroize;
 
 /// Words of a key: its bytes, then zeros, then a byte for its length.
 const KEY_WORDS: usize = 4;
-/// Bytes of a key at most; longer ones are not remembered.
+/// The longest key, in bytes; longer ones are not cached.
 const KEY_BYTES: usize = KEY_WORDS * 8 - 1;
-/// Bytes that the slots of a cache take at most.
+/// The most bytes of the slots of a cache.
 const SLOTS_BYTES: usize = 2 << 20;
-/// Slots of a cache at most.
+/// The most slots of a cache.
 const SLOTS_MAX: usize = 1 << 14;
 /// Odd numbers without a pattern: fractional digits of pi.
 const MIX: [u64; KEY_WORDS] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d1, 0x082e_fa98_ec4e_6c89];
 
-/// Remembers masks by key. A new entry takes the place of another whose hash leads there.
+/// Caches masks by key. A new entry replaces another with the same slot.
 pub(super) struct Cache {
     /// Key and mask of each slot. An empty slot has zeros for a key, which no key has.
     slots: Vec<u64>,
@@ -35,7 +35,7 @@ impl Cache {
         Self { slots: vec![0; slots * words], words, last: slots - 1 }
     }
 
-    /// The mask of `key`, or the place for it.
+    /// Returns the mask of `key`, or the slot for it.
     pub(super) fn find(&self, key: &[u8]) -> Result<&[u64], Vacancy> {
         let key = packed(key).ok_or(None)?;
         let start = (hash(&key) as usize & self.last) * self.words;
@@ -43,7 +43,7 @@ impl Cache {
         if known == key { Ok(mask) } else { Err(Some((key, start))) }
     }
 
-    /// Remembers the mask of a key that was not found.
+    /// Stores the mask of a key that was not found.
     pub(super) fn keep(&mut self, vacancy: Vacancy, mask: &[u64]) {
         let Some((key, start)) = vacancy else { return };
         self.slots[start..][..KEY_WORDS].copy_from_slice(&key);

@@ -1,4 +1,4 @@
-//! Formats of columns: which values they take, and how a value is written before it is cut into tokens.
+//! Formats of columns: the values that they accept, and the normalised form of a value before it is cut into tokens.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -39,7 +39,7 @@ impl Format {
     /// Compiles the format of a schema that was checked.
     ///
     /// # Errors
-    /// The value that is wrong, with the rule that it breaks.
+    /// The invalid value, with the rule that it breaks.
     pub(super) fn compile(node: &Node) -> Result<Self, (&Node, String)> {
         match node.get("type").and_then(Node::text) {
             Some("integer") => {
@@ -67,7 +67,7 @@ impl Format {
         }
     }
 
-    /// Checks a value and writes it as it is encoded.
+    /// Checks a value and returns the form that is encoded.
     ///
     /// # Errors
     /// The rule that it breaks, without the value.

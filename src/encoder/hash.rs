@@ -1,4 +1,4 @@
-//! Hash functions: which bits of a filter a token names.
+//! Hash functions: the bits of a filter that a token sets.
 
 use blake2::Blake2bMac512;
 use hmac::{Hmac, KeyInit, Mac};
@@ -89,7 +89,7 @@ impl Double {
     }
 }
 
-/// Hashes the token with characters behind it until the result is not zero.
+/// Hashes the token, with characters appended until the result is not zero.
 fn other_step(md5: &Hmac<Md5>, token: &[u8], bits: usize) -> Option<usize> {
     let mut steps = (0..0xd800_u32).filter_map(char::from_u32).map(|suffix| {
         let mac = md5.clone().chain_update(token).chain_update(suffix.encode_utf8(&mut [0; 4]).as_bytes());
@@ -98,7 +98,7 @@ fn other_step(md5: &Hmac<Md5>, token: &[u8], bits: usize) -> Option<usize> {
     steps.find(|step| *step != 0)
 }
 
-/// A digest as a number, modulo `bits`.
+/// Returns a digest as a number, modulo `bits`.
 fn remainder(digest: &[u8], bits: usize) -> usize {
     let bits = bits as u64;
     let words = digest
@@ -113,7 +113,7 @@ pub(super) const fn set(filter: &mut [u64], bit: usize) {
 }
 
 impl Charset {
-    /// Tells whether a text can be written in this charset.
+    /// Returns whether a text can be written in this charset.
     pub(super) const fn can_write(self, text: &str) -> bool {
         !matches!(self, Self::Ascii) || text.is_ascii()
     }

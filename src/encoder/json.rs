@@ -24,7 +24,7 @@ pub(super) enum Value {
 }
 
 impl Node {
-    /// Parses a text. Of a key that is given twice the last value counts, as in Python.
+    /// Parses a text. If a key occurs twice the last value counts, as in Python.
     ///
     /// # Errors
     /// That of the JSON parser, with line and column.
@@ -38,7 +38,7 @@ impl Node {
         self.members().iter().find(|(key, _)| key == name).map(|(_, node)| node)
     }
 
-    /// The members of an object; none of anything else.
+    /// Returns the members of an object; empty for anything else.
     pub(super) fn members(&self) -> &[(String, Self)] {
         match &self.value {
             Value::Object(members) => members,
@@ -46,7 +46,7 @@ impl Node {
         }
     }
 
-    /// The elements of an array; none of anything else.
+    /// Returns the elements of an array; empty for anything else.
     pub(super) fn elements(&self) -> &[Self] {
         match &self.value {
             Value::Array(elements) => elements,
@@ -94,14 +94,14 @@ impl Node {
         }
     }
 
-    /// Takes a member out of an object.
+    /// Removes a member of an object.
     pub(super) fn take(&mut self, name: &str) -> Option<Self> {
         let Value::Object(members) = &mut self.value else { return None };
         let position = members.iter().position(|(key, _)| key == name)?;
         Some(members.remove(position).1)
     }
 
-    /// A value that stands at the place of this one.
+    /// Returns another value with the position of this one.
     pub(super) fn beside(&self, value: Value) -> Self {
         Self { at: self.at, value }
     }

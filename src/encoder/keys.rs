@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 /// Parameters of HKDF.
 #[derive(Clone, Debug)]
 pub struct KeyDerivation {
-    /// SHA-512 in place of SHA-256.
+    /// SHA-512 instead of SHA-256.
     pub is_sha512: bool,
     pub(super) salt: Option<Vec<u8>>,
     pub(super) info: Vec<u8>,
@@ -22,7 +22,7 @@ const KEYS_EACH: usize = 2;
 /// The two keys of a column.
 pub(super) type KeyPair = [Zeroizing<Vec<u8>>; KEYS_EACH];
 
-/// Checks that keys for so many columns can be derived.
+/// Checks that keys for this many columns can be derived.
 ///
 /// # Errors
 /// The rule that the schema breaks.
@@ -37,7 +37,7 @@ pub(super) fn check(derivation: &KeyDerivation, features: usize) -> Result<(), S
     ))
 }
 
-/// Derives the keys of `features` columns, which [`check`] has let pass.
+/// Derives the keys of `features` columns, which [`check`] has accepted.
 pub(super) fn derive(derivation: &KeyDerivation, secret: &[u8], features: usize) -> Vec<KeyPair> {
     let size = derivation.key_bytes;
     let mut bytes = Zeroizing::new(vec![0; features * KEYS_EACH * size]);

@@ -25,7 +25,7 @@ struct Counts {
     missing: u64,
 }
 
-/// The figures of a column.
+/// The statistics of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// The name of the column.
@@ -114,7 +114,7 @@ impl Counts {
 }
 
 impl Profile {
-    /// The reason why the column says little about a person, if it does.
+    /// Returns the reason why the column says little about a person, if it does.
     pub fn weakness(&self) -> Option<&'static str> {
         match self {
             Self { distinct: 0 | 1, .. } => Some("all values are alike"),

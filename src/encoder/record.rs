@@ -12,10 +12,10 @@ use super::keys;
 use super::schema::{Hashing, Schema, Strategy};
 use super::tokens::Tokens;
 
-/// Rows that are encoded together, a column at a time: what a column remembers stays close to the core meanwhile.
+/// Rows that are encoded together, a column at a time, so that the cache of a column stays close to the core.
 const BLOCK_ROWS: usize = 256;
 
-/// Encodes records by one schema. Each thread has one of its own.
+/// Encodes records by one schema. Each thread has its own.
 pub(super) struct RecordEncoder {
     columns: Vec<Option<Column>>,
     /// The filters of the rows of a block.
@@ -29,9 +29,9 @@ pub(super) struct RecordEncoder {
 /// A record cannot be encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// The column whose value is wrong; `None` where it is the record.
+    /// The column with the invalid value; `None` if the record is invalid.
     pub(super) column: Option<usize>,
-    /// The rule that it breaks. The value is not in it.
+    /// The rule that it breaks, without the value.
     pub(super) rule: String,
 }
 
@@ -49,7 +49,7 @@ struct Column {
 }
 
 impl RecordEncoder {
-    /// An encoder with the keys that follow from `secret`.
+    /// Returns an encoder with the keys derived from `secret`.
     pub(super) fn new(schema: &Schema, secret: &[u8]) -> Self {
         let bits = schema.bits << schema.folds;
         let keys = keys::derive(&schema.keys, secret, schema.features.len());
@@ -72,8 +72,8 @@ impl RecordEncoder {
         self.folding.bits.div_ceil(8)
     }
 
-    /// Appends the encodings of these rows to `out`; rows that cannot be encoded go to `refused`, each with its
-    /// first column that is wrong.
+    /// Appends the encodings of these rows to `out`; rows that cannot be encoded go to `refused`, each with its first
+    /// invalid column.
     pub(super) fn encode(
         &mut self,
         batch: &Batch,
@@ -118,7 +118,7 @@ impl RecordEncoder {
     }
 }
 
-/// Makes encodings of filters.
+/// Converts filters into encodings.
 struct Folding {
     bits: usize,
     is_folded: bool,
@@ -139,11 +139,11 @@ impl Folding {
         }
         let end = out.len() + self.bits.div_ceil(8);
         self.folded.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
-        // The last word may have more bits than are wanted.
+        // The last word may have more bits than necessary.
         out.truncate(end);
     }
 
-    /// Of the bits that are a length of the encoding apart, the parity counts.
+    /// Bits at a distance of the length of the encoding are combined by parity.
     fn fold(&mut self, filter: &[u64]) {
         self.folded.fill(0);
         if self.bits.is_multiple_of(64) {

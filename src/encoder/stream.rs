@@ -1,4 +1,4 @@
-//! A CSV becomes encodings: rows are read, encoded by several threads and written in their order, a batch at a time.
+//! From a CSV to encodings: rows are read, encoded by several threads and written in their order, batch by batch.
 
 use std::io::Read;
 
@@ -8,30 +8,30 @@ use super::csv::{self, Batch, Reader};
 use super::record::{RecordEncoder, Refusal};
 use super::schema::Schema;
 
-/// Rows in a batch at most.
+/// The most rows in a batch.
 const BATCH_ROWS: usize = 16_384;
 
 /// The kind of the first row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// It names the columns as the schema does.
+    /// It has the names of the columns in the schema.
     Check,
-    /// It names the columns in some way.
+    /// It has other names of the columns.
     Ignore,
     /// There is none: it is a record.
     None,
 }
 
-/// The work has ended early.
+/// An error that ends the work early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is no CSV.
+    /// The file is not CSV.
     #[error(transparent)]
     Csv(#[from] csv::Error),
-    /// The file has nothing in it, not even a header.
+    /// The file is empty, without even a header.
     #[error("the file is empty")]
     Empty,
-    /// The header is not that of the schema.
+    /// The header does not fit the schema.
     #[error("line {line} (the header): {rule}")]
     Header {
         /// The line of the header.
@@ -39,7 +39,7 @@ pub enum Error {
         /// The rule that it breaks.
         rule: String,
     },
-    /// A row is not as the schema says.
+    /// A row does not fit the schema.
     #[error("{0}")]
     Row(BadRow),
     /// The encodings cannot be written.
@@ -72,26 +72,26 @@ impl std::fmt::Display for BadRow {
     }
 }
 
-/// Receives what comes out.
+/// Receives the encodings.
 pub trait Sink {
-    /// Takes the encodings of rows that follow those before, and how many rows were read by now.
+    /// Receives the encodings of the next rows, with the number of rows read so far.
     ///
     /// # Errors
-    /// That of the output.
+    /// The error of the output.
     fn encodings(&mut self, rows: &[u8], read: u64) -> std::io::Result<()>;
 
     /// Receives a rejected row; returns false to stop the encoding.
     ///
     /// # Errors
-    /// That of the report.
+    /// The error of the report.
     fn refused(&mut self, row: &BadRow) -> std::io::Result<bool>;
 }
 
-/// Encodes the rows of `reader` with one encoder for each thread, on the pool that this is called in. Returns how
-/// many rows there were.
+/// Encodes the rows of `reader` with one encoder for each thread, on the pool that this is called in. Returns the
+/// number of rows.
 ///
 /// # Errors
-/// [`Error`]; what was encoded before it has been handed on.
+/// [`Error`]; the encodings before it have been passed on.
 pub fn encode<R: Read + Send>(
     reader: &mut Reader<R>,
     header: Header,
@@ -109,7 +109,7 @@ pub fn encode<R: Read + Send>(
     while !batch.is_empty() {
         next.clear();
         let (read, ()) = match filled {
-            // What was read before the error is encoded first.
+            // Rows that were read before the error are encoded first.
             Err(error) => (Err(error), encode_batch(&mut hands, &batch)),
             Ok(()) => rayon::join(|| reader.fill(&mut next, BATCH_ROWS), || encode_batch(&mut hands, &batch)),
         };
@@ -122,7 +122,7 @@ pub fn encode<R: Read + Send>(
     Ok(rows)
 }
 
-/// One thread's encoder and what it made of its share of a batch.
+/// One thread's encoder, with its share of the encodings of a batch.
 struct Hand {
     encoder: RecordEncoder,
     first: usize,
@@ -143,7 +143,7 @@ impl Hand {
     }
 }
 
-/// Each hand takes a share of the batch.
+/// Each encoder takes a share of the batch.
 fn encode_batch(hands: &mut [Hand], batch: &Batch) {
     let share = batch.len().div_ceil(hands.len()).max(1);
     hands.par_iter_mut().enumerate().for_each(|(number, hand)| {
@@ -152,7 +152,7 @@ fn encode_batch(hands: &mut [Hand], batch: &Batch) {
     });
 }
 
-/// Hands on the encodings of a batch, and says which rows were refused.
+/// Passes on the encodings of a batch, and reports the rejected rows.
 fn hand_on(
     hands: &[Hand],
     batch: &Batch,
@@ -204,7 +204,7 @@ fn check_header<R: Read>(reader: &mut Reader<R>, header: Header, schema: &Schema
     }
 }
 
-/// The rule that a header breaks.
+/// Returns the rule that a header breaks.
 fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
     let features = &schema.features;
     let differs = names.iter().zip(features).position(|(name, feature)| **name != feature.identifier);

@@ -1,4 +1,4 @@
-//! Comparisons: how a value is cut into the tokens that are inserted into a filter.
+//! Comparisons: cut a value into the tokens that are inserted into a filter.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use num_bigint::BigInt;
 
 use super::python::numbers;
 
-/// The kind of comparison, which decides about the tokens of a value.
+/// The kind of comparison, which determines the tokens of a value.
 #[derive(Clone, Debug)]
 pub(super) enum Comparison {
-    /// Runs of `n` characters, blanks added at both ends; positional ones carry their number.
+    /// Runs of `n` characters, with blanks added at both ends; positional ones include their number.
     Ngram { n: usize, positional: bool },
     /// The whole value.
     Exact,
@@ -28,7 +28,7 @@ pub(super) struct Numeric {
     precision: u32,
 }
 
-/// The tokens of a value, one after the other; a buffer that is used again.
+/// The tokens of a value, one after the other; a buffer that is reused.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     text: String,

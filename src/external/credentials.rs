@@ -1,4 +1,4 @@
-//! Temporary credentials for one path: how a client gets at a bucket without asking the API for each byte.
+//! Temporary credentials for one path: with them a client uses a bucket directly.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,41 +13,41 @@ use crate::runtime::clock::Timestamp;
 /// The rights of temporary credentials. Nothing else: no listing, no removal, no other path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The project it is for: the credentials are void once that is deleted.
+    /// The project; its deletion invalidates the credentials.
     pub project: ProjectId,
     /// The permission.
     pub permission: Permission,
-    /// In which bucket.
+    /// The bucket.
     pub bucket: String,
-    /// To the object of this key, and to those under it.
+    /// The key of the object, or the prefix of the objects.
     pub path: String,
-    /// For how long.
+    /// The lifetime.
     pub duration: Duration,
 }
 
 /// A permission on one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// Make objects.
+    /// Create objects.
     Put,
     /// Read objects.
     Get,
 }
 
-/// Temporary credentials, as clients of S3 take them.
+/// Temporary credentials in the form of S3.
 #[derive(Clone)]
 pub struct TemporaryCredentials {
-    /// Names the credentials.
+    /// The access key id.
     pub access_key_id: String,
-    /// Signs requests.
+    /// The secret key, which signs requests.
     pub secret_access_key: Zeroizing<String>,
-    /// Goes along with every request.
+    /// The session token, which is sent with every request.
     pub session_token: Zeroizing<String>,
     /// The time of expiry.
     pub expiration: Timestamp,
 }
 
-/// Says which credentials they are and nothing that would open anything.
+/// Shows the access key id, and no secret.
 impl fmt::Debug for TemporaryCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TemporaryCredentials")
@@ -60,10 +60,10 @@ impl fmt::Debug for TemporaryCredentials {
 /// The reason why no credentials are issued.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// The store issues no credentials to this server. Another try would end the same: use another way.
-    #[error("the object store hands out no credentials: {0}")]
+    /// The store issues no credentials to this server. Trying again does not help: use another way.
+    #[error("the object store issues no credentials: {0}")]
     Refused(String),
-    /// The store did not answer. Worth another try after a pause.
+    /// The store did not answer. Try again after a pause.
     #[error("the object store's token service is unavailable")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }
@@ -74,6 +74,6 @@ pub trait CredentialIssuer: Send + Sync {
     /// Issues credentials with the rights of `grant`.
     ///
     /// # Errors
-    /// [`CredentialError`], if the store that is to issue it does not.
+    /// [`CredentialError`], if the store does not issue any.
     async fn issue(&self, grant: &Grant) -> Result<TemporaryCredentials, CredentialError>;
 }

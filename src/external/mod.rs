@@ -11,10 +11,10 @@ pub use stores::{Endpoint as ExternalEndpoint, ExternalEndpoints, ExternalStoreE
 pub use token_service::{TokenService, TokenSettings};
 pub use upload_bucket::{ClientFile, FilePiece, UploadBucket};
 
-/// The places of files that uploads name. Cheap to clone.
+/// The stores of files that uploads name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ClientFiles {
-    /// The bucket that clients upload to, where there is one.
+    /// The bucket that clients upload to, if there is one.
     pub bucket: Option<UploadBucket>,
     /// The stores of other providers that may be read.
     pub stores: ExternalStores,

@@ -25,14 +25,14 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const API_VERSION: &str = "2011-06-15";
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
-/// The shortest life that a Security Token Service grants.
+/// The shortest lifetime that a Security Token Service grants.
 const DURATION_MIN: Duration = Duration::from_mins(15);
 
-/// Asks a Security Token Service for credentials.
+/// A client of a Security Token Service.
 pub struct TokenService {
     client: reqwest::Client,
     endpoint: reqwest::Url,
-    /// The endpoint, as the signature needs it.
+    /// The endpoint, in the form of the signature.
     uri: Uri,
     region: String,
     role: String,
@@ -46,17 +46,17 @@ pub struct TokenSettings {
     pub endpoint: String,
     /// The region that calls are signed for.
     pub region: String,
-    /// The role to assume; empty where the service knows none.
+    /// The role to assume; empty for a service without roles.
     pub role: String,
     /// The access key and the secret key.
     pub keys: (String, Zeroizing<String>),
 }
 
 impl TokenService {
-    /// A client of the service. Nothing is asked of it yet.
+    /// Returns a client of the service, without contacting it.
     ///
     /// # Errors
-    /// [`Error::Storage`], if the endpoint is no URL, or the access key cannot be in a header.
+    /// [`Error::Storage`], if the endpoint is not a URL, or the access key cannot be in a header.
     pub fn new(settings: TokenSettings) -> Result<Self, Error> {
         let broken = |error: Box<dyn std::error::Error + Send + Sync>| Error::Storage(error);
         let client = outgoing::client().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
@@ -97,8 +97,8 @@ fn silence(error: reqwest::Error) -> CredentialError {
     CredentialError::Unavailable(error.without_url().into())
 }
 
-/// Maps an unsuccessful answer: ask later, or no credentials at all. A store
-/// without a token service takes the call for one of its own that it does not know.
+/// Converts an error response: try again later, or no credentials at all. A store without a token service treats the
+/// call as an unknown one of its own.
 fn refusal(status: StatusCode, text: &str) -> CredentialError {
     let refusal = quick_xml::de::from_str::<Refusal>(text);
     let code = refusal.map_or_else(|_| "no reason given".to_owned(), |refusal| refusal.error.code);
@@ -113,7 +113,7 @@ async fn read(mut answer: reqwest::Response) -> Result<String, CredentialError> 
     let mut text = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(silence)? {
         if text.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(CredentialError::Refused("its token service answers without end".to_owned()));
+            return Err(CredentialError::Refused("the answer of its token service is too long".to_owned()));
         }
         text.extend_from_slice(&chunk);
     }
@@ -141,13 +141,14 @@ impl CredentialIssuer for TokenService {
         );
         add("RoleSessionName", &format!("entityd-{}", &grant.project.to_string()[..12]));
         let answer = self.call(form).await?;
-        let answer: Answer = quick_xml::de::from_str(&answer)
-            .map_err(|_| CredentialError::Refused("its token service answers something else".to_owned()))?;
+        let answer: Answer = quick_xml::de::from_str(&answer).map_err(|_| {
+            CredentialError::Refused("the answer of its token service is malformed".to_owned())
+        })?;
         let Credentials { access_key_id, secret_access_key, session_token, expiration } =
             answer.result.credentials;
-        let expiration: jiff::Timestamp = expiration
-            .parse()
-            .map_err(|_| CredentialError::Refused("its token service names no end".to_owned()))?;
+        let expiration: jiff::Timestamp = expiration.parse().map_err(|_| {
+            CredentialError::Refused("the answer of its token service has no expiry".to_owned())
+        })?;
         Ok(TemporaryCredentials {
             access_key_id,
             secret_access_key: Zeroizing::new(secret_access_key),
@@ -157,7 +158,7 @@ impl CredentialIssuer for TokenService {
     }
 }
 
-/// Returns the policy of the credentials, as the store reads it.
+/// Returns the policy of the credentials, in the store's format.
 fn policy(grant: &Grant) -> String {
     let action = match grant.permission {
         Permission::Put => "s3:PutObject",

@@ -1,4 +1,4 @@
-//! The bucket that clients upload to: files that they name later, and that are removed once they were read.
+//! The bucket that clients upload to. Uploads then name its files, which are removed once they were read.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -17,19 +17,19 @@ use crate::objects::{Chunks, Error, Found, keys};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::coding::{self, UnknownCoding};
 
-/// Limit on the expansion of a file with a content coding; more would fill a disk.
+/// Limit on the decoded size of a file with a content coding, as a factor; more would fill the disk.
 const EXPANSION_MAX: u64 = 1_000;
 
-/// The bucket that clients upload to. Its keys begin with the project they are for. Cheap to clone.
+/// The bucket that clients upload to. Its keys begin with their project. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct UploadBucket {
     store: Arc<dyn ObjectStore>,
-    /// The same, if it is a bucket of our own.
+    /// The same, if it is one of this server's buckets.
     own: Option<Arc<BucketStore>>,
     runtime: Handle,
 }
 
-/// A file of a client, opened.
+/// An open file of a client.
 pub struct ClientFile {
     size: u64,
     coding: String,
@@ -38,7 +38,7 @@ pub struct ClientFile {
     runtime: Handle,
 }
 
-/// A piece of a file of a client.
+/// A chunk of a file of a client.
 pub struct FilePiece {
     /// The bytes.
     pub bytes: Bytes,
@@ -49,7 +49,7 @@ pub struct FilePiece {
 }
 
 impl UploadBucket {
-    /// The bucket that is `store`.
+    /// Returns the bucket `store`.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -57,7 +57,7 @@ impl UploadBucket {
         Self { store, own: None, runtime: Handle::current() }
     }
 
-    /// Returns the upload bucket in our own store.
+    /// Returns the upload bucket of this server's own store.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -66,7 +66,7 @@ impl UploadBucket {
         Self { own: Some(Arc::clone(&own)), ..Self::new(own) }
     }
 
-    /// Returns true if a file can have that key: it has no empty part, none that is `.` or `..`, and no control characters.
+    /// Returns true if a file can have that key: it has no empty segment, no `.` or `..`, and no control characters.
     pub fn is_key(key: &str) -> bool {
         !key.is_empty() && Path::parse(key).is_ok_and(|path| path.as_ref() == key)
     }
@@ -81,7 +81,7 @@ impl UploadBucket {
         Ok(ClientFile::new(found, self.runtime.clone(), Error::from))
     }
 
-    /// Reads some bytes of a file, fewer at its end, and its attributes.
+    /// Reads a range of a file, less at its end, with its attributes.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
@@ -120,8 +120,8 @@ impl UploadBucket {
         }
     }
 
-    /// Removes every file of a project, and says how many there were. In a bucket of our own, what arrived of files
-    /// of multipart uploads goes, too; another store has rules of its own for uploads that are never completed.
+    /// Removes every file of a project, and returns their number. In a bucket of this server, unfinished multipart
+    /// uploads are removed too; another store has its own rules for those.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -134,7 +134,7 @@ impl UploadBucket {
         Ok(deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)
     }
 
-    /// Has a bucket of our own forget the names of files that are gone.
+    /// Erases the names of removed files from the index, in a bucket of this server.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -145,7 +145,7 @@ impl UploadBucket {
         }
     }
 
-    /// The projects of which there are files, in no particular order.
+    /// Returns the projects that have files, in no particular order.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -161,7 +161,7 @@ fn path(key: &str) -> Result<Path, Error> {
 }
 
 impl ClientFile {
-    /// The file that a store gave; `failed` says what it means if it does not give all of it.
+    /// Returns the file that a store sent; `failed` converts the error if part of it is missing.
     pub(super) fn new(
         found: GetResult,
         runtime: Handle,
@@ -181,7 +181,7 @@ impl ClientFile {
         }
     }
 
-    /// The most bytes that it can hold once its coding is taken off: as many as it has, or far more if it has a coding.
+    /// Returns the largest decoded size: its own size, or a multiple if it has a coding.
     pub const fn bytes_max(&self) -> u64 {
         if self.coding.is_empty() {
             self.size
@@ -195,8 +195,8 @@ impl ClientFile {
         self.metadata.get(name).map(String::as_str)
     }
 
-    /// Returns a reader of the bytes without their content coding, [`bytes_max`](Self::bytes_max) at most. Reading blocks:
-    /// call it on threads that compute, not on those of the runtime.
+    /// Returns a reader of the bytes without their content coding, [`bytes_max`](Self::bytes_max) at most. Reading
+    /// blocks: call it on computing threads, not on those of the runtime.
     ///
     /// # Errors
     /// The content coding is unknown.

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 
-use axum::extract::{MatchedPath, Request, State as Extract};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 
-use super::State;
+use super::ApiState;
 use super::problem::Problem;
 use crate::edge::{AccessLog, UNKNOWN_ROUTE};
 use crate::runtime::clock::Stopwatch;
@@ -21,7 +21,7 @@ const WORD_BYTES_MAX: usize = 32;
 
 /// Answers a request of the API and logs it: method, path, status and duration, never a token, a query or a
 /// body. A panic is answered with 500.
-pub(super) async fn answer(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+pub(super) async fn answer(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let wanted = &state.settings.log_http_header_fields;
     let headers = Wanted { names: wanted, headers: request.headers() }.to_string();
     let Answered { line, status, duration_ms, response } = answered("api", request, next).await;

@@ -12,7 +12,7 @@ use hyper::body::Body as _;
 use super::problem::Problem;
 use crate::runtime::coding;
 
-/// Headers with one value: if repeated, they could mean one thing to this server and another to a proxy.
+/// Headers with one value. If they are repeated, this server and a proxy may use different values.
 const SINGLE: [HeaderName; 9] = [
     header::AUTHORIZATION,
     header::CONTENT_LENGTH,
@@ -25,7 +25,7 @@ const SINGLE: [HeaderName; 9] = [
     HeaderName::from_static("return-object-store-address"),
 ];
 
-/// Passes the request on, its body decoded; or rejects it.
+/// Passes on the request with its body decoded; or rejects it.
 pub(super) async fn admit(request: Request, next: Next) -> Response {
     match admitted(request) {
         Ok(request) => next.run(request).await,
@@ -52,7 +52,7 @@ fn admitted(request: Request) -> Result<Request, Problem> {
     Ok(request)
 }
 
-/// Rejects a repeated header. A length beside chunks is removed before: the chunks count.
+/// Rejects a repeated header. A length beside chunks was removed before: the chunks count.
 fn require_single(headers: &HeaderMap) -> Result<(), Problem> {
     let is_twice = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
     SINGLE.iter().find(is_twice).map_or(Ok(()), |name| {

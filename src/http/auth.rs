@@ -6,14 +6,14 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
-use super::State;
+use super::ApiState;
 use super::admin::access::{Administrator, bare};
 use super::problem::Problem;
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState, ResultType, Run, RunId, Token};
 
-/// The caller as the request names it, not yet looked up: the ids in the path and the token. A malformed id
-/// or token grants nothing, exactly like one that is unknown.
+/// The caller as the request names it, not verified yet: the ids in the path and the token. A malformed id or token
+/// grants nothing, exactly like an unknown one.
 #[derive(Debug)]
 pub(super) struct Caller {
     project: Option<ProjectId>,
@@ -32,18 +32,18 @@ enum PresentedToken {
 /// The role that a token has in its project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Everything but uploading.
+    /// The right to everything except uploading.
     Owner,
-    /// Uploading the dataset of this party.
+    /// The right to upload the dataset of this party.
     Provider(u32),
-    /// Seeing the result of this party.
+    /// The right to see the result of this party.
     Contributor(u32),
 }
 
-impl FromRequestParts<State> for Caller {
+impl FromRequestParts<ApiState> for Caller {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
         let params = RawPathParams::from_request_parts(parts, state).await.ok();
         let param =
             |wanted: &str| params.iter().flatten().find(|(name, _)| *name == wanted).map(|(_, value)| value);
@@ -67,10 +67,10 @@ impl FromRequestParts<State> for Caller {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProjectCreator;
 
-impl FromRequestParts<State> for ProjectCreator {
+impl FromRequestParts<ApiState> for ProjectCreator {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         if state.settings.require_admin_token {
             Administrator::from_request_parts(parts, state).await?;
         }
@@ -80,7 +80,7 @@ impl FromRequestParts<State> for ProjectCreator {
 
 impl Caller {
     /// Returns the project, for its owner, with the run of the path if there is one.
-    pub(super) async fn owner(&self, state: &State) -> Result<ProjectState, Problem> {
+    pub(super) async fn owner(&self, state: &ApiState) -> Result<ProjectState, Problem> {
         match self.look_up(state).await? {
             (project, Role::Owner) => Ok(project),
             _ => Err(Problem::forbidden()),
@@ -88,16 +88,16 @@ impl Caller {
     }
 
     /// Returns the project and the dataset index of the party that may upload.
-    pub(super) async fn provider(&self, state: &State) -> Result<(ProjectState, u32), Problem> {
+    pub(super) async fn provider(&self, state: &ApiState) -> Result<(ProjectState, u32), Problem> {
         match self.look_up(state).await? {
             (project, Role::Provider(party)) => Ok((project, party)),
             _ => Err(Problem::forbidden()),
         }
     }
 
-    /// Returns the project, for its owner and, where each party gets a result of its own, for those who
-    /// contributed.
-    pub(super) async fn reader(&self, state: &State) -> Result<(ProjectState, Role), Problem> {
+    /// Returns the project, for its owner and, if each party gets a result of its own, for the parties that have
+    /// uploaded.
+    pub(super) async fn reader(&self, state: &ApiState) -> Result<(ProjectState, Role), Problem> {
         let (project, role) = self.look_up(state).await?;
         let permutes = project.result_type == ResultType::Permutations;
         match role {
@@ -108,16 +108,16 @@ impl Caller {
     }
 
     /// Returns the project and the caller's role in it, for every holder of one of its tokens.
-    pub(super) async fn holder(&self, state: &State) -> Result<(ProjectState, Role), Problem> {
+    pub(super) async fn holder(&self, state: &ApiState) -> Result<(ProjectState, Role), Problem> {
         self.look_up(state).await
     }
 
-    /// Returns the run in the path, of a project that the caller may see.
+    /// Returns the run in the path, if the caller may see its project.
     pub(super) fn run<'a>(&self, project: &'a ProjectState) -> Result<&'a Run, Problem> {
         self.run.and_then(|id| project.run(id)).ok_or_else(Problem::forbidden)
     }
 
-    async fn look_up(&self, state: &State) -> Result<(ProjectState, Role), Problem> {
+    async fn look_up(&self, state: &ApiState) -> Result<(ProjectState, Role), Problem> {
         let (token, id) = match (&self.presented, self.project) {
             (PresentedToken::Nothing, _) => {
                 let missing = "the header Authorization is missing; it holds the token alone";

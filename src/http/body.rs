@@ -12,7 +12,7 @@ use hyper::body::Body as _;
 use mime::Mime;
 use serde::de::DeserializeOwned;
 
-use super::State;
+use super::ApiState;
 use super::problem::Problem;
 use crate::edge::Stalled;
 use crate::runtime::coding::Undecodable;
@@ -21,7 +21,7 @@ use crate::system::text;
 /// The most bytes in the JSON body of a project or a run.
 pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;
 
-/// A body, piece by piece.
+/// A body as a stream of chunks.
 pub(super) struct Pieces {
     body: Body,
     bytes_max: u64,
@@ -29,10 +29,10 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Returns the pieces of `body`, which may have `bytes_max` bytes.
+    /// Returns the chunks of `body`, which may have `bytes_max` bytes.
     ///
     /// # Errors
-    /// 413 if the body announces more.
+    /// 413 if the declared length is larger.
     pub(super) fn new(body: Body, bytes_max: u64) -> Result<Self, Problem> {
         if body.size_hint().lower() > bytes_max {
             return Err(Problem::too_large(bytes_max));
@@ -40,15 +40,15 @@ impl Pieces {
         Ok(Self { body, bytes_max, bytes_seen: 0 })
     }
 
-    /// Returns the bytes that are still to come, as far as that is known.
+    /// Returns the number of bytes that are still to come, if it is known.
     pub(super) fn bytes_min(&self) -> u64 {
         self.body.size_hint().lower()
     }
 
-    /// Returns the next piece; none after the last. Dropping the future loses nothing.
+    /// Returns the next chunk; `None` after the last. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// 413 beyond the limit, 408 if it arrives too slowly, 400 if the body is cut off.
+    /// 413 beyond the limit, 408 if it arrives too slowly, 400 if the body is incomplete.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             let Some(frame) = self.body.frame().await else { return Ok(None) };
@@ -63,7 +63,7 @@ impl Pieces {
         }
     }
 
-    /// Returns all pieces in one.
+    /// Returns all chunks as one.
     async fn collect(mut self) -> Result<Vec<u8>, Problem> {
         let mut whole = Vec::new();
         while let Some(piece) = self.next().await? {
@@ -73,7 +73,7 @@ impl Pieces {
     }
 }
 
-/// Maps the error that ended a body to a response.
+/// Converts the error that ended a body into a response.
 fn broken(error: &axum::Error) -> Problem {
     let mut causes = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
     let known = causes.find_map(|cause| {
@@ -81,16 +81,16 @@ fn broken(error: &axum::Error) -> Problem {
         let undecodable = cause.downcast_ref::<io::Error>().and_then(Undecodable::of);
         stalled.or_else(|| undecodable.map(|undecodable| Problem::bad_request(undecodable.to_string())))
     });
-    known.unwrap_or_else(|| Problem::bad_request("the body was cut off"))
+    known.unwrap_or_else(|| Problem::bad_request("the body is incomplete"))
 }
 
 /// A small JSON object, parsed as `T`.
 pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<ApiState> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &State) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &ApiState) -> Result<Self, Problem> {
         let says_json = is_json(request.headers());
         let body = request.into_body();
         if !says_json && !body.is_end_stream() {
@@ -104,7 +104,7 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
 /// Parses a JSON object as `T`.
 ///
 /// # Errors
-/// 400, which names the member at fault.
+/// 400, with the name of the invalid member.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     let text =
         text::unmarked(text).map_err(|foreign| Problem::bad_request(format!("the body: {foreign}")))?;
@@ -123,7 +123,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Returns whether the headers announce JSON of any flavour.
+/// Returns whether the headers declare JSON in any form.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|media| {
         media.subtype() == mime::JSON && media.type_() == mime::APPLICATION
@@ -131,7 +131,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Returns the announced media type with its parameters.
+/// Returns the declared media type with its parameters.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<Mime> {
     headers.get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
 }

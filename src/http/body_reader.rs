@@ -1,4 +1,4 @@
-//! Reads an asynchronous body from a blocking parser, through a short queue.
+//! Passes an asynchronous body to a blocking parser, through a short queue.
 
 use std::io::{self, Read};
 
@@ -12,15 +12,14 @@ use super::problem::Problem;
 use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::metrics;
 
-/// The most pieces that wait for the parser. A piece is one read of the connection, some hundred kilobytes at
-/// most.
+/// The most chunks that wait for the parser. A chunk is one read of the connection, some hundred kilobytes at most.
 const PIECES_MAX: usize = 4;
 
 /// Passes the body to `parse`, which runs on a blocking thread, and returns its result. If it stops reading
 /// early, the rest of the body is not read.
 ///
 /// # Errors
-/// The body's: `parse` saw an early end then, and its result is dropped.
+/// The error of the body: `parse` saw an early end then, and its result is dropped.
 pub(super) async fn receive<T: Send + 'static>(
     mut pieces: Pieces,
     parse: impl FnOnce(Incoming) -> T + Send + 'static,

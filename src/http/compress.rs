@@ -1,4 +1,4 @@
-//! Compresses results for clients that accept it and are far enough away to benefit.
+//! Compresses results for clients that accept it and are on other machines.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ const BYTES_MIN: u64 = 1_024;
 /// two megabytes; others are sent uncompressed.
 const AT_ONCE_MAX: usize = 16;
 
-/// The results to compress, of those whose client accepts it.
+/// The results to compress, among those whose client accepts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compress {
-    /// Those for other machines.
+    /// Results for other machines.
     Auto,
-    /// All.
+    /// All results.
     Always,
-    /// None.
+    /// No results.
     Off,
 }
 
@@ -44,8 +44,8 @@ impl Compressor {
         Self { which, turns: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
     }
 
-    /// Returns the response, compressed if `client` has `asked` for that and benefits. It is compressed while
-    /// it is read: a client that stops reading costs only its permit.
+    /// Returns the response, compressed if `client` has `asked` for that and benefits. It is compressed while it is
+    /// sent: a client that stops reading costs only its permit.
     pub(super) async fn squeeze(
         &self,
         answer: Response,
@@ -84,7 +84,8 @@ async fn negotiated(answer: Response, asked: &HeaderMap) -> Response {
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let echo = service_fn(|request: Request<Response>| async { Ok::<_, Infallible>(request.into_body()) });
     let Ok(mut answer) = layer.layer(echo).oneshot(request).await;
-    // A client that accepts no coding at all gets the plain one, as from the reference, instead of 406.
+    // A client that accepts no coding at all gets the uncompressed one, as from the reference service, instead of
+    // 406.
     *answer.status_mut() = status;
     answer.map(Body::new)
 }

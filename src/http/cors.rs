@@ -4,20 +4,20 @@ use std::convert::Infallible;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
-/// The origins whose pages may use the API. It takes tokens that a page has to know, never cookies, so that
-/// any origin may be allowed.
+/// The origins whose pages may use the API. It requires tokens that a page must know, never cookies, so that any
+/// origin may be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// Every origin.
     Any,
-    /// These, which may be none.
+    /// These origins; the list may be empty.
     Only(Vec<HeaderValue>),
 }
 
@@ -63,7 +63,7 @@ impl Serialize for Origins {
 }
 
 impl Origins {
-    /// Returns the origin that a page at `asking` may be allowed as; none if it may not use the API.
+    /// Returns the origin to allow for a page at `asking`; `None` if it may not use the API.
     fn allowed(&self, asking: Option<&HeaderValue>) -> Option<HeaderValue> {
         match self {
             Self::Any => Some(HeaderValue::from_static("*")),
@@ -105,7 +105,7 @@ const REMEMBERED_SECONDS: &str = "1728000";
 
 /// Answers preflight requests, and adds the headers to every response.
 pub(super) async fn answer(
-    Extract(origins): Extract<Arc<Origins>>,
+    State(origins): State<Arc<Origins>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Infallible> {

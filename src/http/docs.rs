@@ -1,22 +1,22 @@
 //! Serves the documentation pages from files in the binary; they load nothing from elsewhere.
 
 use axum::body::Body;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 
-use super::State;
+use super::ApiState;
 use super::openapi::document_of;
 use crate::edge::PublicAddress;
 
-/// The content security policy of pages: they may show themselves, and call this server.
+/// The content security policy of pages: they may load their own files, and call this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Returns the routes of the pages.
-pub(super) fn pages() -> Router<State> {
+pub(super) fn pages() -> Router<ApiState> {
     Router::new()
         .route("/docs/", get(async || moved("../docs")))
         .route("/docs", get(async || page(HTML, include_str!("../../assets/docs/api.html"))))
@@ -25,13 +25,13 @@ pub(super) fn pages() -> Router<State> {
 }
 
 /// Returns the route of the front page of a server without a dashboard.
-pub(super) fn front_page() -> Router<State> {
+pub(super) fn front_page() -> Router<ApiState> {
     Router::new().route("/", get(async || page(HTML, include_str!("../../assets/docs/index.html"))))
 }
 
 /// `GET /api/v1/openapi.json`: the description of the API, for programs.
 pub(super) async fn description(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     outside: PublicAddress,
 ) -> Json<utoipa::openapi::OpenApi> {
     Json(document_of(outside.root(&state.settings.base_path)))

@@ -15,7 +15,7 @@ const BYTES_MAX: usize = 4 << 20;
 /// Answers a request for a page, with an entity tag of its content.
 pub(super) async fn validated(request: Request, next: Next) -> Response {
     let asked = request.headers().clone();
-    // The answer to HEAD has no body to make a tag of.
+    // The response to HEAD has no body from which a tag could be computed.
     let has_body = *request.method() == Method::GET;
     let response = next.run(request).await;
     if response.status() != StatusCode::OK || !has_body {

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::State;
+use super::ApiState;
 use super::problem::Problem;
 use crate::linkage::encoding::layout::Index;
 use crate::linkage::forecast::{Dataset, Forecast, forecast};
@@ -21,7 +21,7 @@ use crate::telemetry::chain;
 
 /// The time that a forecast aims to compare for.
 const AIM: Duration = Duration::from_millis(400);
-/// The time after which no further part of the sample is compared.
+/// The time after which no further round of the sample is compared.
 const TIME_MAX: Duration = Duration::from_millis(700);
 /// Time that a forecast waits for its turn.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ pub(super) struct Outlook {
 /// # Errors
 /// 409 until the data of all parties is ready; 503 if others are forecast all the time.
 pub(super) async fn outlook(
-    state: &State,
+    state: &ApiState,
     project: &ProjectState,
     thresholds: Vec<Threshold>,
 ) -> Result<Outlook, Problem> {

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, html};
 
-use super::State;
+use super::ApiState;
 use super::docs::{HTML, moved, page};
 use super::problem::Problem;
 
@@ -44,7 +44,7 @@ const GUIDES: &[Guide] = &[
 const MARKDOWN: &str = "text/markdown; charset=utf-8";
 
 /// Returns the routes of the guides.
-pub(super) fn pages() -> Router<State> {
+pub(super) fn pages() -> Router<ApiState> {
     Router::new().route("/docs/{name}", get(guide)).route("/docs/{name}/", get(sent_on))
 }
 

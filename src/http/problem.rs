@@ -314,13 +314,13 @@ mod tests {
 
     #[test]
     fn a_problem_has_the_four_members_and_its_own_media_type() {
-        let problem = Problem::from(Refused::ProjectInError("party 1 sent rubbish".to_owned()));
+        let problem = Problem::from(Refused::ProjectInError("party 1 sent invalid data".to_owned()));
         insta::assert_json_snapshot!(problem, @r#"
         {
           "type": "about:blank",
           "title": "Project In Error",
           "status": 500,
-          "detail": "the project is in error: party 1 sent rubbish"
+          "detail": "the project is in error: party 1 sent invalid data"
         }
         "#);
         let response = problem.into_response();

@@ -9,7 +9,7 @@ use std::io::{self, BufReader, Read, Write};
 use axum::body::Body;
 use axum::http::HeaderMap;
 
-use super::State;
+use super::ApiState;
 use super::body::Pieces;
 use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
@@ -57,7 +57,7 @@ pub(super) fn asked_for(headers: &HeaderMap, party: &Party) -> Result<Option<Acc
 /// # Errors
 /// 403, as for every used token, if it holds something else.
 pub(super) async fn renew(
-    state: State,
+    state: ApiState,
     (project, party): (ProjectId, u32),
     accepted: Accepted,
     form: Result<Form, Problem>,

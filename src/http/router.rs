@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{authorize, clks, forecasts, projects, results, run_status, runs, status};
 use super::problem::Problem;
-use super::{Live, State, access_log, arrival, cors, dashboard, docs, etag, guides};
+use super::{ApiState, Live, access_log, arrival, cors, dashboard, docs, etag, guides};
 use crate::edge::{BasePath, PublicAddress};
 
 /// Browsers must not guess the type of a response.
@@ -25,7 +25,7 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const RESERVED_PATHS: [&str; 3] = ["api", "dashboard", "docs"];
 
 /// Returns the router of the API's listener.
-pub fn api(state: State, live: Live) -> Router {
+pub fn api(state: ApiState, live: Live) -> Router {
     let base = state.settings.base_path.clone();
     let origins = Arc::new(state.settings.cors_origins.clone());
     let routes = Router::new()
@@ -45,7 +45,7 @@ pub fn api(state: State, live: Live) -> Router {
 }
 
 /// Returns the routes of all that a browser shows.
-fn pages(state: &State) -> Router<State> {
+fn pages(state: &ApiState) -> Router<ApiState> {
     let documentation = docs::pages().merge(guides::pages());
     if !state.settings.dashboard {
         return documentation.merge(docs::front_page()).layer(from_fn(etag::validated));
@@ -53,7 +53,7 @@ fn pages(state: &State) -> Router<State> {
     documentation.merge(dashboard::pages()).layer(from_fn(etag::validated)).merge(dashboard::views())
 }
 
-fn endpoints() -> Router<State> {
+fn endpoints() -> Router<ApiState> {
     Router::new()
         .route("/status", get(status::status))
         .route("/version", get(status::version))
@@ -72,7 +72,7 @@ fn endpoints() -> Router<State> {
 
 /// Answers every other path. The redirection for a missing slash is relative, so that it is right whatever
 /// prefix a proxy has.
-async fn lost(Extract(state): Extract<State>, outside: PublicAddress, uri: Uri) -> Response {
+async fn lost(State(state): State<ApiState>, outside: PublicAddress, uri: Uri) -> Response {
     let base = outside.base(&state.settings.base_path).to_string();
     match (uri.path().rsplit_once('/'), uri.path()) {
         (_, "/api/v1") => docs::moved("v1/"),

@@ -6,7 +6,7 @@ use crate::edge::BasePath;
 
 /// The settings of the API.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ApiSettings {
     /// The most bytes in the body of an upload; more are answered with 413.
     pub body_bytes_max: u64,
     /// The most uploads read at a time; others wait for their turn. Each has a thread.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::admin::Access;
 use super::compress::Compressor;
 use super::problem::Problem;
-use super::{ClientStore, Settings};
+use super::{ApiSettings, ClientStore};
 use crate::coordinator::{self, Coordinator};
 use crate::metadata;
 use crate::objects::{Objects, Spool};
@@ -22,7 +22,7 @@ const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The state of every handler. Cheap to clone, which happens several times a request.
 #[derive(Clone)]
-pub struct State(Arc<Shared>);
+pub struct ApiState(Arc<Shared>);
 
 /// The shared part of the state.
 pub struct Shared {
@@ -39,14 +39,14 @@ pub struct Shared {
     /// The emergency disk space.
     pub ballast: Ballast,
     /// The settings.
-    pub settings: Settings,
+    pub settings: ApiSettings,
     /// Compresses results.
     pub(super) compressor: Compressor,
     /// Permits to read uploads.
     pub(super) turns: Semaphore,
 }
 
-impl State {
+impl ApiState {
     /// Assembles the state of the handlers of a server.
     pub fn new(
         coordinator: Coordinator,
@@ -54,7 +54,7 @@ impl State {
         admin: Access,
         spool: Spool,
         ballast: Ballast,
-        settings: Settings,
+        settings: ApiSettings,
         external: Option<ClientStore>,
     ) -> Self {
         let turns = Semaphore::new(settings.uploads_max);
@@ -102,7 +102,7 @@ impl State {
     }
 }
 
-impl Deref for State {
+impl Deref for ApiState {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
@@ -110,8 +110,8 @@ impl Deref for State {
     }
 }
 
-impl FromRef<State> for Access {
-    fn from_ref(state: &State) -> Self {
+impl FromRef<ApiState> for Access {
+    fn from_ref(state: &ApiState) -> Self {
         state.admin.clone()
     }
 }

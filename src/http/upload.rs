@@ -7,7 +7,7 @@ use axum::body::Body;
 use tokio::time::sleep;
 use tracing::Instrument;
 
-use super::State;
+use super::ApiState;
 use super::body::Pieces;
 use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
@@ -76,7 +76,7 @@ impl Form {
 ///
 /// Dropping the future changes nothing: a caller who disconnects ends the body, and that is noticed.
 pub(super) async fn upload(
-    state: State,
+    state: ApiState,
     project: ProjectId,
     party: u32,
     form: Result<Form, Problem>,
@@ -105,7 +105,7 @@ pub(super) async fn upload(
 /// Locks the token. If an upload holds the lock, waits a moment: a caller whose connection broke may be back
 /// before the end of the first attempt has been recorded. After that the caller gets 503 and may retry: the
 /// token is not used yet.
-async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Problem> {
+async fn begin(state: &ApiState, project: ProjectId, party: u32) -> Result<u32, Problem> {
     for _ in 0..PATIENCE_PAUSES {
         match state.coordinator.begin_upload(project, party).await {
             Err(coordinator::Error::Refused(Refused::UploadUnderWay)) => sleep(PAUSE).await,
@@ -118,7 +118,7 @@ async fn begin(state: &State, project: ProjectId, party: u32) -> Result<u32, Pro
 /// An upload that holds the lock on its token.
 #[derive(Clone)]
 struct Slot {
-    state: State,
+    state: ApiState,
     project: ProjectId,
     party: u32,
     number: u32,

@@ -66,6 +66,7 @@ pub(super) struct Credentials {
 
 /// The location that the credentials open.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Place)]
 pub(super) struct ObjectLocation {
     /// Host and port.
     #[schema(example = "127.0.0.1:8852")]
@@ -189,8 +190,7 @@ impl ClientStore {
 
 fn not_listed() -> Problem {
     Problem::bad_request(
-        "`file.endpoint` names an object store that this server does not read from: upload to where \
-         authorize-external-upload says, and leave `endpoint` out; the operator may list other stores with \
+        "`file.endpoint` names an object store that this server does not read from: upload to the location that authorize-external-upload returns, and omit `endpoint`; the operator may list other stores with \
          --external-endpoints",
     )
 }
@@ -203,7 +203,7 @@ fn foreign(
     let FileRef { bucket, path, keys, .. } = file;
     let keys = keys.ok_or_else(|| {
         Problem::bad_request(
-            "`credentials` with AccessKeyId and SecretAccessKey are needed beside `file` for a store other than ours",
+            "`credentials` with AccessKeyId and SecretAccessKey are required in addition to `file` for a store other than ours",
         )
     })?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);

@@ -1,9 +1,9 @@
 //! Forecasts of a run: the number of its comparisons, and its pairs at any threshold, from a sample.
 //!
-//! A unit of the sample is a record in a block, compared with all records that the run would compare it with: those of the
-//! datasets behind its own in the same block. Units are drawn without replacement, so that all of them make the forecast
-//! exact. Intervals are score intervals for a mean (Wilson 1927, doi:10.1080/01621459.1927.10502953), with the dispersion
-//! of the sample and the correction for a finite population.
+//! A unit of the sample is a record in a block, with all records that the run would compare it with: those of the
+//! datasets after its own in the same block. Units are drawn without replacement, so that a sample of all of them
+//! makes the forecast exact. Intervals are score intervals for a mean (Wilson 1927,
+//! doi:10.1080/01621459.1927.10502953), with the dispersion of the sample and the correction for a finite population.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,15 +16,15 @@ use crate::model::Threshold;
 
 /// Forecasts of fewer comparisons are exact.
 const EXACT_MAX: u64 = 2_000_000;
-/// The most hits that are looked at.
+/// The most hits that are kept.
 const HITS_MAX: f64 = 1_000_000.0;
-/// Pairs drawn to see how similar any two records are.
+/// Pairs drawn to estimate the distribution of similarities.
 const PAIRS_DRAWN: usize = 100_000;
-/// Fewer comparisons are made one by one.
+/// Up to this number, comparisons are made one by one.
 const SEARCH_MIN: usize = 1_024;
-/// The parts that the sample is drawn in: the forecast stops after each if there is no more time.
+/// The rounds of the sample: the forecast stops after a round if there is no more time.
 const ROUNDS: usize = 16;
-/// The normal quantile of an interval that holds 19 times of 20.
+/// The normal quantile of a 95 % interval.
 const Z: f64 = 1.959_964;
 /// Classes of similarity: hundredths, and 1 by itself.
 pub const CLASSES: usize = 101;
@@ -44,9 +44,9 @@ pub struct Forecast {
     pub comparisons: u64,
     /// The comparisons of the sample.
     pub compared: u64,
-    /// Set if the sample is all there is.
+    /// Set if the sample is the whole population.
     pub is_exact: bool,
-    /// The pairs at each threshold, in the order in which they were asked for.
+    /// The pairs at each threshold, in the order of the request.
     pub estimates: Vec<Estimate>,
     /// The estimated comparisons by similarity: from 0.00 to below 0.01, and so on; the last is exactly 1.
     pub histogram: Vec<f64>,
@@ -59,11 +59,11 @@ pub struct Estimate {
     pub threshold: Threshold,
     /// Their number, each pair counted once.
     pub pairs: f64,
-    /// The ends of an interval that holds the number 19 times of 20.
+    /// The 95 % interval of the number.
     pub interval: [f64; 2],
 }
 
-/// Forecasts a run over `datasets`, with at most about `budget` comparisons, and only while `goes_on`.
+/// Forecasts a run over `datasets`, with about `budget` comparisons at most, while `goes_on` returns true.
 ///
 /// # Errors
 /// [`Error`], if a dataset is damaged.
@@ -112,7 +112,7 @@ pub fn forecast(
     let estimates = estimates.collect();
     let factor = population.units as f64 / sample.units.max(1) as f64;
     for (class, count) in histogram.iter_mut().enumerate() {
-        // Below the floor only the drawn pairs tell anything.
+        // Below the floor only the drawn pairs give an estimate.
         *count = if class as f64 / 100.0 >= floor || is_small {
             sample.classes[class] * factor
         } else {
@@ -120,7 +120,7 @@ pub fn forecast(
         };
     }
     if is_small {
-        // What is not at all similar is no hit.
+        // A pair without any similarity is no hit.
         histogram[0] += population.comparisons as f64 - sample.classes.iter().sum::<f64>() * factor;
         histogram[0] = histogram[0].max(0.0);
     }
@@ -154,7 +154,7 @@ fn share_of(drawn: &[u64; CLASSES], total: u64, threshold: f64, comparisons: u64
     scaled(hits as f64, 1.0, factor)
 }
 
-/// Returns the estimate and its interval, of a count with this dispersion.
+/// Returns the estimate and its interval, for a count with this dispersion.
 fn scaled(count: f64, dispersion: f64, factor: f64) -> [f64; 3] {
     let (shift, spread) =
         (Z * Z / 2.0 * dispersion, Z * (count * dispersion + (Z * dispersion / 2.0).powi(2)).sqrt());
@@ -165,14 +165,14 @@ fn class_of(score: f64) -> usize {
     ((score * 100.0 + 1e-9) as usize).min(CLASSES - 1)
 }
 
-/// Some records of a dataset: those in a block.
+/// Records of a dataset that are in one block.
 #[derive(Clone, Copy)]
 struct Member {
     dataset: usize,
     span: Span,
 }
 
-/// The records of a dataset in a block, with those that they are compared with.
+/// The records of a dataset in a block, with the records that they are compared with.
 struct Cell {
     /// The position of its member.
     member: usize,
@@ -252,7 +252,7 @@ impl Population {
         &self.cells[self.cells.partition_point(|cell| cell.units <= unit) - 1]
     }
 
-    /// Draws pairs, each of all comparisons with the same chance, and sorts them into classes.
+    /// Draws pairs uniformly from all comparisons, and sorts them into classes.
     fn draw_pairs(
         &self,
         datasets: &[Dataset<'_>],
@@ -274,7 +274,7 @@ impl Population {
             let b = encoding(datasets, &self.members[other], right)?;
             classes[class_of(score(a, b))] += 1;
             total += 1;
-            // A third of the time is for this.
+            // A third of the time is for these comparisons.
             if number.is_multiple_of(256) && number >= 2_048 && !goes_on() {
                 break;
             }
@@ -430,7 +430,7 @@ impl Sample {
         }
     }
 
-    /// Counts the hits of these units. A pair that is compared in several blocks counts as a part in each.
+    /// Counts the hits of these units. A pair that is compared in several blocks counts as a fraction in each.
     fn count(&mut self, units: &[u64], hits: &[Hit], shares: &[f64], datasets: &[Dataset<'_>]) {
         self.units += units.len() as u64;
         let mut of_unit: HashMap<u64, Vec<f64>> = HashMap::new();
@@ -451,11 +451,11 @@ impl Sample {
         }
     }
 
-    /// Returns the estimate at a threshold and its interval, for a population of so many units.
+    /// Returns the estimate at a threshold and its interval, for a population of this many units.
     fn estimate(&self, at: usize, population: u64) -> [f64; 3] {
         let (sum, units) = (self.sums[at], self.units as f64);
         if self.units == population {
-            // Parts of pairs add up to whole ones.
+            // The fractions of a pair add up to one.
             let pairs = sum.round();
             return [pairs, pairs, pairs];
         }
@@ -463,12 +463,12 @@ impl Sample {
         let mean = sum / units;
         let variance = (self.squares[at] - sum * mean) / (units - 1.0).max(1.0);
         let dispersion = if mean > 0.0 { (variance / mean).max(0.0) } else { 1.0 };
-        // A sample without any pair, or with the same number everywhere, tells little about the dispersion.
+        // A sample without any pair, or with the same number in each unit, says little about the dispersion.
         scaled(sum, dispersion.max(if sum < 30.0 { 1.0 } else { 0.0 }) * left_out, population as f64 / units)
     }
 }
 
-/// Returns whether a run would find the pair. Exactly on the threshold the filter by popcount decides.
+/// Returns whether a run would find the pair. Exactly on the threshold the popcount filter decides.
 #[expect(clippy::float_cmp, reason = "only scores exactly on the threshold are in doubt")]
 fn is_candidate(hit: &Hit, threshold: f64, datasets: &[Dataset<'_>]) -> bool {
     if hit.score != threshold {
@@ -479,17 +479,17 @@ fn is_candidate(hit: &Hit, threshold: f64, datasets: &[Dataset<'_>]) -> bool {
     dice::candidate(dice::common_bits(a, b), dice::popcount(a), dice::popcount(b), threshold).is_some()
 }
 
-/// Draws numbers.
+/// Draws random numbers.
 struct Draw(ChaCha20Rng);
 
 impl Draw {
     /// Returns a number below `bound`.
     fn below(&mut self, bound: u64) -> u64 {
-        // The remainder favours none by more than 2⁻⁶⁴.
+        // The bias of the remainder is below 2⁻⁶⁴.
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Returns so many different numbers below `bound`, in any order.
+    /// Returns this many different numbers below `bound`, in any order.
     fn distinct(&mut self, count: u64, bound: u64) -> Vec<u64> {
         if count >= bound {
             return (0..bound).collect();

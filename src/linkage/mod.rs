@@ -1,5 +1,5 @@
-//! The algorithms: encodings in; candidate pairs, groups and permutations out. Same bytes in, same bytes
-//! out: no clock, no chance of its own, no async.
+//! The algorithms: from encodings to candidate pairs, groups and permutations. Deterministic: no clock, no randomness
+//! of their own, no async.
 
 pub mod scratch;
 pub mod encoding;

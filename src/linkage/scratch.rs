@@ -7,14 +7,14 @@ use std::io::{self, Read, Seek, Write};
 /// Files that are merged at once where many may be open.
 const MERGED_AT_ONCE: usize = 128;
 
-/// A temporary file: empty when made, gone when dropped.
+/// A temporary file: empty at first, removed when dropped.
 pub trait ScratchFile: Read + Write + Seek + Send {}
 
 impl<T: Read + Write + Seek + Send> ScratchFile for T {}
 
 /// A source of temporary files.
 pub trait Scratch: Sync {
-    /// A fresh, empty temporary file. Nothing of it may outlive the returned value.
+    /// Returns a new, empty temporary file. Nothing of it may outlive the returned value.
     ///
     /// # Errors
     /// The storage's, most likely a full disk.

@@ -1,4 +1,4 @@
-//! Stories that every metadata store lives through.
+//! The conformance list of metadata stores.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::runtime::clock::Timestamp;
 /// The seed of the runs that have one.
 pub(super) const SEED: [u8; 32] = *b"the seed that must be forgotten!";
 
-/// The secret key of the party that names a file elsewhere.
+/// The secret key of the party that names a file in another store.
 pub(super) const SECRET_KEY: &str = "the key that must be forgotten";
 
-/// Every story, one after the other, on an empty store.
+/// Runs every story, one after the other, on an empty store.
 pub(super) async fn all(store: &dyn Store) {
     a_project_comes_back_as_it_was_put(store).await;
     a_refused_change_changes_nothing(store).await;

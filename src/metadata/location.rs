@@ -20,16 +20,16 @@ pub enum Location {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Migrate {
-    /// A store that is behind is brought up to date.
+    /// A store with an older schema is brought up to date.
     Auto,
-    /// A store that is behind is refused.
+    /// A store with an older schema is rejected.
     Never,
 }
 
-/// The address of a database in PostgreSQL, as it was written. It prints without its password.
+/// The URL of a database in PostgreSQL. It prints without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
-    /// All that the URL says, but for the verification of certificates.
+    /// The settings of the URL, except the verification of certificates.
     pub(super) config: Config,
     pub(super) tls: Tls,
     pub(super) ca_file: Option<PathBuf>,
@@ -60,7 +60,7 @@ impl Tls {
 }
 
 impl Location {
-    /// Parses nothing, `sqlite:`, or a URL such as `postgres://user@host:5432,host2/name?sslmode=verify-full`.
+    /// Parses an empty text, `sqlite:`, or a URL such as `postgres://user@host:5432,host2/name?sslmode=verify-full`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "" | "sqlite:" => Some(Self::Embedded),
@@ -73,7 +73,7 @@ impl Location {
         matches!(self, Self::Postgres(address) if address.config.get_password().is_some())
     }
 
-    /// Returns whether it is in PostgreSQL, on a host that is still to be named.
+    /// Returns whether it is in PostgreSQL, on a host that is not named yet.
     pub fn lacks_host(&self) -> bool {
         matches!(self, Self::Postgres(address) if address.config.get_hosts().is_empty())
     }
@@ -115,8 +115,8 @@ impl Address {
             match pair.split_once('=')? {
                 ("sslmode", mode) => tls = Tls::parse(mode)?,
                 ("sslrootcert", path) => ca_file = Some(decoded(path)?),
-                // What options change would be lost behind a pooler of transactions; names are resolved by this program, and
-                // hosts are tried in their order.
+                // A connection pooler would lose what options change; names are resolved by this program, and hosts
+                // are tried in their order.
                 ("options" | "hostaddr" | "load_balance_hosts", _) => return None,
                 _ => others.push(pair),
             }
@@ -128,7 +128,7 @@ impl Address {
             Tls::Prefer => SslMode::Prefer,
             Tls::Require | Tls::VerifyCa | Tls::VerifyFull => SslMode::Require,
         });
-        // Of several hosts one is the primary, and all others refuse to write.
+        // Of several hosts one is the primary, and all others reject writes.
         if config.get_hosts().len() > 1 && !query.contains("target_session_attrs") {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
@@ -153,7 +153,7 @@ impl Address {
     }
 }
 
-/// Returns a URL as it may be shown: without the password in it, wherever that is.
+/// Returns a URL in the form for messages: without its password, wherever that is.
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (base, query) = rest.split_once('?').map_or((rest, None), |(base, query)| (base, Some(query)));
@@ -177,9 +177,9 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
-/// The path in a parameter of a URL.
+/// Returns the path in a parameter of a URL.
 fn decoded(text: &str) -> Option<PathBuf> {
-    // A plus is no blank in a path.
+    // A plus does not stand for a space in a path.
     let pair = format!("path={}", text.replace('+', "%2B"));
     let (_, path) = form_urlencoded::parse(pair.as_bytes()).find(|(key, _)| key == "path")?;
     (!path.is_empty()).then(|| PathBuf::from(path.into_owned()))

@@ -1,8 +1,10 @@
 //! Projects, parties, runs, access to them, and the outbox of pending work.
 
+mod columns;
 pub mod commons;
 #[cfg(test)]
 mod conformance;
+mod counted;
 mod location;
 pub mod postgres;
 mod records;

@@ -1,6 +1,6 @@
-//! Parties and runs as rows of a table, whichever database holds it.
+//! Parties and runs as rows of a table in either database.
 //!
-//! Numbers are signed 64-bit integers, moments are microseconds since 1970.
+//! Numbers are signed 64-bit integers, times are microseconds since 1970.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// A stored value that this program does not know, by its name.
+/// A stored value that this program does not know.
 #[derive(Debug)]
 pub(super) struct Unknown(pub(super) &'static str);
 
@@ -272,7 +272,7 @@ fn unended(state: &str) -> Result<RunState, Unknown> {
     }
 }
 
-/// Returns comparisons a second of a completed run, if there is a rate to keep.
+/// Returns the comparisons per second of a completed run, if there is a rate to keep.
 pub(super) fn rate(run: &Run) -> Option<i64> {
     let (RunState::Completed(_), Some(started), Some(ended)) = (&run.state, run.started, run.ended) else {
         return None;

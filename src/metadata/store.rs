@@ -10,16 +10,16 @@ use crate::runtime::clock::Timestamp;
 /// An error of the metadata store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The store did not answer, or answered with an error of its own. Worth another try after a pause.
+    /// The store did not answer, or answered with an error of its own. Try again after a pause.
     #[error("the metadata store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It is read by as many as may. Worth another try after a pause.
+    /// All readers are in use. Try again after a pause.
     #[error("the metadata store is busy")]
     Busy,
-    /// The disk is full, and nothing was written. Worth another try once there is room.
+    /// The disk is full, and nothing was written. Try again once there is space.
     #[error("there is no space left for the metadata")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It belongs to another data directory, or some of it is missing. The process should stop and say so.
+    /// It belongs to another data directory, or is incomplete. The process should stop and report it.
     #[error("{0}")]
     Unfit(String),
     /// The stored data cannot be read. The process should stop and report it.
@@ -32,17 +32,17 @@ pub enum Error {
     TooNew {
         /// The version found.
         found: u32,
-        /// The newest version this program knows.
+        /// The newest version that this program knows.
         known: u32,
     },
 }
 
-/// The runs of a project that are loaded with it. What is not loaded stays as it is.
+/// The runs of a project that are loaded with it. Others stay unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runs {
     /// None of them.
     None,
-    /// The one of this name, if there is one.
+    /// The run with this identifier, if it exists.
     One(RunId),
     /// Those that have not ended.
     Unended,
@@ -50,10 +50,10 @@ pub enum Runs {
     All,
 }
 
-/// A run as it stands in the list of a project.
+/// A run in the list of its project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedRun {
-    /// Names it.
+    /// Its identifier.
     pub id: RunId,
     /// The time of the request.
     pub added: Timestamp,
@@ -61,49 +61,49 @@ pub struct ListedRun {
     pub state: RunState,
 }
 
-/// The content of a change. All of it is committed, or nothing.
+/// The content of a commit. All of it is committed, or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// The project from now on; absent if it is to go.
+    /// The new state of the project; absent if it is deleted.
     pub state: Option<ProjectState>,
     /// Pending work, opaque here, appended to the outbox in this order.
     pub outbox: Vec<String>,
-    /// Work that no project asks for again; kept until it is done.
+    /// Duties: work that belongs to no project, kept until it is done.
     pub duties: Vec<Duty>,
 }
 
-/// Work that has to be done, and that no project remembers.
+/// Work that must be done and belongs to no project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duty {
-    /// Its name; one of the same name takes its place.
+    /// Its name; it replaces one with the same name.
     pub name: String,
     /// The content, opaque here.
     pub body: String,
 }
 
-/// A function from a project (absent if there is none of that id) to what is to be committed, or to
-/// nothing if all is to stay as it is. It may be called again if the commit has to be repeated.
+/// A function from a project (absent if it does not exist) to the content of a commit, or to nothing if there is no
+/// change. It may be called again if the commit has to be repeated.
 pub type Change = Box<dyn FnMut(Option<ProjectState>) -> Option<Commit> + Send>;
 
-/// Something that follows from a commit and is still to be carried out.
+/// A consequence of a commit that is still to be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its place in the order of all messages.
+    /// Its position in the order of all messages.
     pub sequence: i64,
     /// The content that was appended.
     pub body: String,
 }
 
-/// A project as it stands in the list of all.
+/// A project in the list of all projects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Names it.
+    /// Its identifier.
     pub id: ProjectId,
     /// The time of creation.
     pub added: Timestamp,
 }
 
-/// A moment on the retention clock, and on the wall clock.
+/// A time on the retention clock, and on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The time on the retention clock.
@@ -117,51 +117,51 @@ pub struct Mark {
 pub struct Status {
     /// The number of projects.
     pub projects: u64,
-    /// Comparisons a second of the run that was completed last; absent before the first.
+    /// Comparisons per second of the run that was completed last; absent before the first.
     pub rate: Option<u64>,
 }
 
-/// Something that was deleted and may have left objects.
+/// A deletion that may have left objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deleted {
-    /// Tells what it was.
+    /// Identifies what was deleted.
     pub tombstone: Tombstone,
-    /// True if an upload was arriving, which may leave objects until the process ends.
+    /// Set if an upload was arriving, which may leave objects until the process ends.
     pub late: bool,
 }
 
 /// The metadata store: projects, parties, runs, and access to them.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// The one writing method: reads the project with these of its runs, asks `change`, and commits what it says in the
-    /// same transaction, on disk before it returns. Changes of one project happen one after the other. Runs that are
-    /// not loaded stay, unless the project goes.
-    /// Dropping the future leaves either all of it or nothing.
+    /// The only writing method: reads the project with these of its runs, calls `change`, and commits its result in
+    /// the same transaction, on disk before it returns. Changes of one project happen one after the other. Runs that
+    /// are not loaded stay, unless the project is deleted. If the future is dropped, all of the change is made or
+    /// nothing.
     async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), Error>;
 
-    /// A project with its parties and these of its runs.
+    /// Returns a project with its parties and these of its runs.
     async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error>;
 
-    /// The runs of a project, in the order in which they were asked for; none, if there is no such project.
+    /// Returns the runs of a project, in the order of their requests; empty, if there is no such project.
     async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, Error>;
 
-    /// All projects, oldest first.
+    /// Returns all projects, oldest first.
     async fn projects(&self) -> Result<Vec<Listed>, Error>;
 
-    /// The projects that wait for something of ours: an upload under way, a dataset being laid out, a run
-    /// that has been started and has not ended.
+    /// Returns the projects that wait for this service: with an upload in progress, a dataset being indexed, or a run
+    /// that has started and not ended.
     async fn unsettled(&self) -> Result<Vec<ProjectId>, Error>;
 
-    /// The projects whose runs have all ended, the last one before this moment of the clock that retention goes by.
+    /// Returns the projects whose runs have all ended, the last one before this time on the retention clock.
     async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, Error>;
 
-    /// The mark kept last.
+    /// Returns the stored mark.
     async fn mark(&self) -> Result<Option<Mark>, Error>;
 
-    /// Keeps a mark in place of the one before.
+    /// Replaces the stored mark.
     async fn keep_mark(&self, mark: Mark) -> Result<(), Error>;
 
-    /// The latest moment that any project or run speaks of.
+    /// Returns the latest time in any project or run.
     async fn latest(&self) -> Result<Option<Timestamp>, Error>;
 
     /// Returns a summary of all projects.
@@ -189,19 +189,19 @@ pub trait Store: Send + Sync {
     /// The projects that were deleted, and the runs that were deleted from projects, until they are forgotten.
     async fn deleted(&self) -> Result<Vec<Deleted>, Error>;
 
-    /// Forgets that those were deleted: nothing is left of them. Those that are late are forgotten only if that is over.
+    /// Forgets these deletions: no objects of them are left. Late ones are forgotten only if their process has ended.
     async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error>;
 
-    /// The work that no project remembers, as far as it is not done.
+    /// Returns the duties that are not done.
     async fn duties(&self) -> Result<Vec<Duty>, Error>;
 
-    /// Forgets what was kept of a job: it is done.
+    /// Forgets a duty: it is done.
     async fn settle(&self, job: &str) -> Result<(), Error>;
 
-    /// Notes how many attempts of a job of a project have ended without an outcome.
+    /// Records how many attempts of a project's job have ended without an outcome.
     async fn note_attempts(&self, project: ProjectId, job: &str, attempts: u8) -> Result<(), Error>;
 
-    /// The attempts that were noted, by job: of those that were tried more than once.
+    /// Returns the recorded attempts by job, of jobs that were tried more than once.
     async fn attempts(&self) -> Result<HashMap<String, u8>, Error>;
 
     /// Returns true if the store accepts changes. Cheap while the last one succeeded.
@@ -219,8 +219,7 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
-    /// Gives back room that is not used any more, and sees to it that nothing is left there of what was removed. Changes wait
-    /// meanwhile.
+    /// Frees unused space, and erases removed data from the files. Changes wait meanwhile.
     async fn compact(&self) -> Result<(), Error> {
         Ok(())
     }

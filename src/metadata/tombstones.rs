@@ -1,4 +1,4 @@
-//! Tombstones of what a change deletes, and of what it ends without a result.
+//! Tombstones of the deletions and failures of a change.
 
 use crate::model::{ProjectState, Run, RunState, Tombstone};
 

@@ -8,23 +8,23 @@ pub struct BitSet {
 }
 
 impl BitSet {
-    /// The empty set of numbers below `bound`.
+    /// Returns the empty set of numbers below `bound`.
     pub fn below(bound: u32) -> Self {
         Self { bytes: vec![0; (bound as usize).div_ceil(8)], count: 0 }
     }
 
-    /// The set stored as `bytes`: number `n` is bit `n % 8` of byte `n / 8`.
+    /// Returns the set stored as `bytes`: number `n` is bit `n % 8` of byte `n / 8`.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         let count = bytes.iter().map(|byte| u64::from(byte.count_ones())).sum();
         Self { bytes, count }
     }
 
-    /// The form in which it is stored.
+    /// Returns the stored form.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Adds `number`. False if it was there already or lies beyond the bound.
+    /// Adds `number`. Returns false if it was there already or exceeds the bound.
     pub fn insert(&mut self, number: u32) -> bool {
         let bit = 1 << (number % 8);
         match self.bytes.get_mut(number as usize / 8) {

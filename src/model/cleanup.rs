@@ -1,17 +1,17 @@
-//! A limit on what one clean-up may remove.
+//! A limit on the removals of one clean-up.
 
 /// The share of all projects that one clean-up may remove without an operator's consent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupLimit {
-    /// Percent of all there is.
+    /// Percent of all projects.
     pub percent: u8,
 }
 
 impl CleanupLimit {
-    /// So few are no share of anything.
+    /// Up to this number, removals are not limited by a share.
     const FEW: u64 = 100;
 
-    /// Returns true if `removed` of `all` may be removed at once.
+    /// Returns true if one clean-up may remove `removed` of `all`.
     pub const fn admits(self, removed: u64, all: u64) -> bool {
         removed <= Self::FEW || removed.saturating_mul(100) <= all.saturating_mul(self.percent as u64)
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Bytes in an identifier or a token.
 pub const ID_BYTES: usize = 24;
 
-/// Reads 48 lower-case hex characters.
+/// Parses 48 lower-case hex characters.
 pub(super) fn parse_hex(text: &str) -> Option<[u8; ID_BYTES]> {
     let mut bytes = [0; ID_BYTES];
     let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
@@ -21,17 +21,17 @@ macro_rules! identifier {
         pub struct $name([u8; ID_BYTES]);
 
         impl $name {
-            /// The identifier made of these bytes.
+            /// Returns the identifier with these bytes.
             pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
                 Self(bytes)
             }
 
-            /// The bytes it is made of.
+            /// Returns the bytes.
             pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
                 &self.0
             }
 
-            /// Reads 48 lower-case hex characters; anything else is no identifier.
+            /// Parses 48 lower-case hex characters; anything else is not an identifier.
             pub fn parse(text: &str) -> Option<Self> {
                 parse_hex(text).map(Self)
             }
@@ -65,11 +65,11 @@ macro_rules! identifier {
 }
 
 identifier!(
-    /// Names a project.
+    /// The identifier of a project.
     ProjectId
 );
 identifier!(
-    /// Names a run of a project.
+    /// The identifier of a run.
     RunId
 );
 

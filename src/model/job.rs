@@ -1,5 +1,5 @@
-//! A job: a pure piece of work. It reads immutable objects, creates immutable objects under keys made
-//! from its own identity, and reports an outcome.
+//! A job: a repeatable unit of work. It reads immutable objects, creates immutable objects under keys derived from
+//! its own identity, and reports an outcome.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::project::ResultType;
 use super::run::Summary;
 use super::threshold::Threshold;
 
-/// Every queue that there are jobs for.
+/// Every queue.
 pub const QUEUES: [&str; 4] = ["ingest", "compute", "highmemory", PURGES];
 /// The group of chores.
 pub const CHORES: &str = "chore";
@@ -37,43 +37,43 @@ pub struct Job {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// Read the files that an upload names.
+    /// Reads the files that an upload names.
     Fetch {
         /// The dataset index of the party.
         party: u32,
-        /// The upload, and what it names.
+        /// The upload, with the files that it names.
         reference: Reference,
     },
-    /// Check an upload and lay it out for linkage.
+    /// Checks an upload and builds its index.
     Ingest {
         /// The dataset index of the party.
         party: u32,
-        /// The upload, as it was counted while it arrived.
+        /// The upload, as it was counted on arrival.
         upload: Upload,
     },
-    /// Cut a run's comparisons into parts.
+    /// Cuts a run's comparisons into parts.
     Plan {
         /// The run.
         run: RunId,
-        /// The uploads the datasets came from, in the order of their indexes.
+        /// The uploads of the datasets, in the order of their indexes.
         uploads: Vec<u32>,
         /// The score from which a pair counts.
         threshold: Threshold,
         /// Comparisons in a part; where absent, the worker aims at its usual length of a job.
         comparisons_per_job: Option<u64>,
     },
-    /// Compare one part of a plan.
+    /// Compares one part of a plan.
     Compare {
         /// The run.
         run: RunId,
-        /// The uploads the datasets came from, in the order of their indexes.
+        /// The uploads of the datasets, in the order of their indexes.
         uploads: Vec<u32>,
         /// The part, counted from 0.
         part: u32,
-        /// More candidate pairs than this fail the run.
+        /// The run fails if there are more candidate pairs.
         pairs_max: u64,
     },
-    /// Merge a run's candidate pairs and make the result.
+    /// Merges a run's candidate pairs and creates the result.
     Finalize {
         /// The run.
         run: RunId,
@@ -81,22 +81,22 @@ pub enum Task {
         result_type: ResultType,
         /// Records of each dataset.
         records: Vec<u32>,
-        /// Parts of the plan, each of which has left a run of pairs.
+        /// Parts of the plan; each has created a sorted run of pairs.
         parts: u32,
-        /// More candidate pairs than this, each counted once, fail a run that needs the solver.
+        /// A run that needs the solver fails if there are more candidate pairs, each counted once.
         solver_pairs_max: u64,
         /// Candidate pairs of all parts, duplicates between blocks counted every time.
         #[serde(default)]
         pairs: u64,
     },
-    /// Keep the house; no project asks for it.
+    /// Maintains the stores; belongs to no project.
     Chore {
-        /// The work of a chore.
+        /// The chore.
         chore: Chore,
-        /// The period it is done for: once in each.
+        /// The period that it is for: each chore runs once in a period.
         period: i64,
     },
-    /// Remove objects.
+    /// Removes objects.
     Purge(Purge),
 }
 
@@ -110,14 +110,14 @@ pub enum Purge {
     Run(RunId),
     /// Intermediate objects of a run: its plan and its pairs. The result stays.
     Intermediate(RunId),
-    /// Everything of an upload that came to nothing.
+    /// Everything of an abandoned upload.
     Upload {
         /// The dataset index of the party.
         party: u32,
         /// The number of the upload.
         upload: u32,
     },
-    /// Files of a client that were read: they are not needed any more.
+    /// Files of a client that were read and are no longer needed.
     Files {
         /// The dataset index of the party.
         party: u32,
@@ -126,7 +126,7 @@ pub enum Purge {
         /// Their keys, in the bucket that clients upload to.
         files: Vec<String>,
     },
-    /// Upload objects that the layout has replaced: the unsorted block entries.
+    /// Upload objects that the index has replaced: the unsorted block entries.
     Entries {
         /// The dataset index of the party.
         party: u32,
@@ -139,11 +139,11 @@ pub enum Purge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chore {
-    /// Projects that ended long ago go.
+    /// Deletes projects whose last run ended long ago.
     Retire,
-    /// Removes objects without an owner, and files that were left behind.
+    /// Removes objects without an owner, and abandoned files.
     Sweep,
-    /// Stores give back room that they do not use.
+    /// Compacts the stores.
     Compact,
 }
 
@@ -161,14 +161,14 @@ impl Chore {
     }
 }
 
-/// The objects that exist of a project.
+/// The objects of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// The project.
     pub project: ProjectId,
     /// The party and the number of each upload.
     pub uploads: Vec<(u32, u32)>,
-    /// Each run, and whether there is anything of it but the result.
+    /// Each run, and whether it has objects besides its result.
     pub runs: Vec<(RunId, bool)>,
 }
 
@@ -176,11 +176,11 @@ pub struct Holding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The files are read, and what they hold is stored like any other upload.
+    /// The files were read, and their content is stored like any other upload.
     Fetched(Upload),
-    /// The upload is laid out.
+    /// The index of the upload exists.
     Ingested(Dataset),
-    /// The run is cut into parts.
+    /// The run was planned.
     Planned {
         /// The number of parts.
         parts: u32,
@@ -190,28 +190,28 @@ pub enum Outcome {
         #[serde(default)]
         largest_blocks: Vec<u64>,
     },
-    /// A part is compared.
+    /// A part was compared.
     Compared {
         /// Comparisons made.
         comparisons: u64,
         /// Candidate pairs found, duplicates between blocks counted every time.
         pairs: u64,
     },
-    /// The result is there.
+    /// The result exists.
     Finalized(Summary),
-    /// The objects are gone.
+    /// The objects were removed.
     Purged,
-    /// A chore is done as far as it is the worker's; this was found.
+    /// The worker's share of a chore is done; these objects were found.
     Surveyed(Vec<Holding>),
-    /// It cannot be done, however often it is tried.
+    /// The work is impossible, however often it is tried.
     Rejected {
-        /// The cause and the remedy, for people.
+        /// The cause and the remedy, for the user.
         message: String,
     },
 }
 
 impl Task {
-    /// Returns the kind of work, in one word.
+    /// Returns the kind of work in one word.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Fetch { .. } => "fetch",
@@ -229,7 +229,7 @@ impl Task {
         !matches!(self, Self::Purge(_) | Self::Chore { .. })
     }
 
-    /// The run it works for, if it works for one.
+    /// Returns the run that it belongs to, if any.
     pub const fn run(&self) -> Option<RunId> {
         match self {
             Self::Plan { run, .. } | Self::Compare { run, .. } | Self::Finalize { run, .. } => Some(*run),
@@ -239,7 +239,7 @@ impl Task {
 }
 
 impl Job {
-    /// Returns the identity of the job. Equal work has an equal identity.
+    /// Returns the identity of the job. The same work has the same identity.
     pub fn id(&self) -> String {
         let project = self.project;
         match &self.task {
@@ -269,7 +269,7 @@ impl Job {
         }
     }
 
-    /// The queue it waits in.
+    /// Returns the queue of the job.
     pub const fn queue(&self) -> &'static str {
         match &self.task {
             Task::Fetch { .. } | Task::Ingest { .. } => "ingest",

@@ -8,11 +8,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Credentials for a store of another provider. They are never printed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct AccessKeys {
-    /// Names who asks.
+    /// The access key id.
     pub access_key_id: String,
-    /// Signs requests.
+    /// The secret key, which signs requests.
     pub secret_access_key: String,
-    /// Comes with keys that are temporary.
+    /// The session token of temporary keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_token: Option<String>,
 }
@@ -23,20 +23,20 @@ impl fmt::Debug for AccessKeys {
     }
 }
 
-/// The keys to the files that an upload names, where those are in stores of other people. Secret until the files were
-/// read, gone afterwards.
+/// The keys of the files that an upload names, where those are in stores of other providers. Secret until the files
+/// were read, deleted afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyring {
-    /// Open the file of encodings.
+    /// The keys of the file of encodings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encodings: Option<Box<AccessKeys>>,
-    /// Open the file of blocks.
+    /// The keys of the file of blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Box<AccessKeys>>,
 }
 
 impl Keyring {
-    /// Returns true if there is nothing to keep secret.
+    /// Returns true if there are no keys.
     pub const fn is_empty(&self) -> bool {
         self.encodings.is_none() && self.blocks.is_none()
     }

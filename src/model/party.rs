@@ -1,11 +1,11 @@
-//! A party: one data provider of a project, with the one dataset it may upload.
+//! A party: a data provider of a project, with its dataset.
 
 use serde::{Deserialize, Serialize};
 
 use super::keyring::Keyring;
 use super::token::TokenHash;
 
-/// One data provider of a project. Its place in the list of parties is its dataset index.
+/// A data provider of a project. Its position in the list of parties is its dataset index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
     /// Digest of the token that may upload.
@@ -14,7 +14,7 @@ pub struct Party {
     pub receipt_token: Option<TokenHash>,
     /// The number of the latest upload that was begun; 0 before the first.
     pub uploads: u32,
-    /// True while a request is uploading: the lock on the update token.
+    /// Set while a request is uploading: the lock on the update token.
     pub uploading: bool,
     /// The node that receives the upload, where several share the metadata.
     pub holder: Option<String>,
@@ -23,7 +23,7 @@ pub struct Party {
 }
 
 impl Party {
-    /// A party that has not done anything yet.
+    /// Returns a party without an upload.
     pub const fn new(update_token: TokenHash) -> Self {
         Self {
             update_token,
@@ -35,7 +35,7 @@ impl Party {
         }
     }
 
-    /// Reports whether an upload of that number is arriving, or is what the party has contributed.
+    /// Returns whether an upload of that number is arriving, or is the party's accepted one.
     pub fn uses(&self, upload: u32) -> bool {
         (self.uploading && self.uploads == upload) || self.contents.upload() == Some(upload)
     }
@@ -50,7 +50,7 @@ impl Party {
         self.receipt_token.is_some()
     }
 
-    /// Its dataset, once that is ready to be linked.
+    /// Returns its dataset, if it is ready to be linked.
     pub const fn dataset(&self) -> Option<&Dataset> {
         match &self.contents {
             Contents::Ready(dataset) => Some(dataset),
@@ -64,26 +64,26 @@ impl Party {
 pub enum Contents {
     /// Nothing was accepted yet.
     Missing,
-    /// Accepted, by the names of files that are still to be read.
+    /// Accepted; its files are still to be read.
     Fetching {
-        /// The data.
+        /// The files.
         reference: Reference,
-        /// Opens those that are not in our store.
+        /// The keys of files in stores of other providers.
         keyring: Keyring,
     },
-    /// Accepted, and being checked and laid out.
+    /// Accepted; it is being checked and indexed.
     Ingesting(Upload),
     /// Ready to be linked.
     Ready(Dataset),
     /// It cannot be used; the party may upload again.
     Failed {
-        /// The cause, for people.
+        /// The cause, for the user.
         message: String,
     },
 }
 
 impl Contents {
-    /// The files that are still to be read, if there are any.
+    /// Returns the files that are still to be read, if there are any.
     pub const fn named(&self) -> Option<&Reference> {
         match self {
             Self::Fetching { reference, .. } => Some(reference),
@@ -91,7 +91,7 @@ impl Contents {
         }
     }
 
-    /// The number of the upload that it comes from, if it comes from one.
+    /// Returns the number of the upload, if there is one.
     pub const fn upload(&self) -> Option<u32> {
         match self {
             Self::Fetching { reference, .. } => Some(reference.upload),
@@ -102,10 +102,10 @@ impl Contents {
     }
 }
 
-/// An accepted upload, as it was counted while it arrived.
+/// An accepted upload, as it was counted on arrival.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
-    /// The number of the upload, from which its keys are made.
+    /// The number of the upload, which is part of its keys.
     pub upload: u32,
     /// Encodings in it.
     pub records: u32,
@@ -115,14 +115,14 @@ pub struct Upload {
     pub blocks: bool,
 }
 
-/// An accepted upload that names files instead of holding encodings.
+/// An accepted upload that names files instead of containing encodings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
-    /// The number of the upload, from which its keys are made.
+    /// The number of the upload, which is part of its keys.
     pub upload: u32,
-    /// Holds the encodings.
+    /// The file with the encodings.
     pub encodings: NamedFile,
-    /// Holds the blocks, where the project uses blocking.
+    /// The file with the blocks, if the project uses blocking.
     pub blocks: Option<NamedFile>,
 }
 
@@ -130,18 +130,18 @@ pub struct Reference {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum NamedFile {
-    /// This key in the bucket that clients upload to.
+    /// The key of a file in the bucket that clients upload to.
     Own(String),
     /// A file in a store of another provider.
     Foreign(Box<ForeignFile>),
 }
 
-/// A file in an S3 store that is not ours.
+/// A file in an S3 store of another provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignFile {
     /// The host of the store, and its port if that is not the usual one; in lower case.
     pub endpoint: String,
-    /// True if the store speaks TLS.
+    /// Set if the store uses TLS.
     pub secure: bool,
     /// The bucket.
     pub bucket: String,
@@ -150,7 +150,7 @@ pub struct ForeignFile {
 }
 
 impl Reference {
-    /// The keys of the files that are in our own store: those go once they were read.
+    /// Returns the keys of the files that are in our own store: those are removed once they were read.
     pub fn own_files(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.encodings).chain(&self.blocks).filter_map(|file| match file {
             NamedFile::Own(key) => Some(key),
@@ -159,10 +159,10 @@ impl Reference {
     }
 }
 
-/// A dataset at rest: a matrix object and a block index, immutable.
+/// A stored dataset: a matrix object and a block index, both immutable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dataset {
-    /// The number of the upload it came from, from which its keys are made.
+    /// The number of its upload, which is part of its keys.
     pub upload: u32,
     /// Rows of the matrix.
     pub records: u32,

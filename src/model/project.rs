@@ -1,4 +1,4 @@
-//! A project: the parties that take part, what they want to learn, and the runs.
+//! A project: its parties, its result type, and its runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,22 +8,22 @@ use super::run::Run;
 use super::token::TokenHash;
 use crate::runtime::clock::Timestamp;
 
-/// Everything that is known about a project: what the coordinator decides from.
+/// The state of a project, from which the coordinator decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectState {
-    /// Names it.
+    /// Its identifier.
     pub id: ProjectId,
     /// The time of creation.
     pub added: Timestamp,
-    /// The name that the owner gave.
+    /// The name given by the owner.
     pub name: String,
-    /// The notes that the owner wrote.
+    /// The notes of the owner.
     pub notes: String,
-    /// The linkage schema, JSON text exactly as it was given.
+    /// The linkage schema, the JSON text exactly as it was received.
     pub schema: String,
     /// The result type of all runs.
     pub result_type: ResultType,
-    /// True if uploads have blocks.
+    /// Set if uploads have blocks.
     pub uses_blocking: bool,
     /// The encoding size in bytes that every dataset must have: from the schema, or fixed by the
     /// first complete set of data.
@@ -37,12 +37,12 @@ pub struct ProjectState {
 }
 
 impl ProjectState {
-    /// The run named `id`.
+    /// Returns the run named `id`.
     pub fn run(&self, id: RunId) -> Option<&Run> {
         self.runs.iter().find(|run| run.id == id)
     }
 
-    /// The fault in a party's data, if there is one. No run can proceed then.
+    /// Returns the fault of a party's data, if there is one. No run can proceed then.
     pub fn error(&self) -> Option<&str> {
         self.parties.iter().find_map(|party| match &party.contents {
             Contents::Failed { message } => Some(message.as_str()),
@@ -66,7 +66,8 @@ impl ProjectState {
         self.parties.iter().filter(|party| party.has_contributed()).count()
     }
 
-    /// A project without a run, for tests: nothing is said of it beyond its parties and its result type.
+    /// Returns a project without a run, for tests, with defaults for everything except its parties and its result
+    /// type.
     #[cfg(test)]
     pub(crate) fn of(parties: Vec<Party>, result_type: ResultType) -> Self {
         Self {
@@ -89,7 +90,7 @@ impl ProjectState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultType {
-    /// Which records are the same person.
+    /// The groups of records that belong to the same person.
     Groups,
     /// A permutation for each of two parties, and a mask for the analyst.
     Permutations,
@@ -101,7 +102,7 @@ impl ResultType {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Groups, Self::Permutations, Self::SimilarityScores];
 
-    /// Its name on the wire and at rest.
+    /// Returns its name in the API and in the database.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Groups => "groups",
@@ -110,12 +111,12 @@ impl ResultType {
         }
     }
 
-    /// The result type called `name`.
+    /// Returns the result type called `name`.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|result_type| result_type.name() == name)
     }
 
-    /// The stages of a run that brings this.
+    /// Returns the stages of a run with this result type.
     pub const fn stages(self) -> u8 {
         match self {
             Self::Groups | Self::Permutations => 3,

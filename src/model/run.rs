@@ -10,17 +10,17 @@ use super::seed::Seed;
 use super::threshold::Threshold;
 use crate::runtime::clock::Timestamp;
 
-/// The longest silence between two parts that counts as work.
+/// The longest time between two reports of parts that counts as work.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
-/// One linkage, from being asked for to its result.
+/// One linkage, from the request to the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// Names it.
+    /// Its identifier.
     pub id: RunId,
-    /// The name that the owner gave.
+    /// The name given by the owner.
     pub name: String,
-    /// The notes that the owner wrote.
+    /// The notes of the owner.
     pub notes: String,
     /// The score from which a pair counts.
     pub threshold: Threshold,
@@ -32,11 +32,11 @@ pub struct Run {
     pub ended: Option<Timestamp>,
     /// The end on the retention clock, which may differ from the wall clock. Absent if it was not recorded.
     pub settled: Option<Timestamp>,
-    /// The stage of the run.
+    /// The state of the run.
     pub state: RunState,
-    /// The plan's parts, once it is planned: how many there are, and what they have brought.
+    /// The progress of the parts, once the run is planned.
     pub progress: Option<Progress>,
-    /// The chance behind its permutations, from planning to completion.
+    /// The seed of its permutations, from planning to completion.
     pub seed: Option<Seed>,
     /// The times at which the stages ended.
     pub times: Times,
@@ -67,21 +67,21 @@ impl Times {
 /// The stage of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// Asked for; the data is not all there yet.
+    /// Requested; the data is not complete yet.
     Created,
     /// The data is complete; no work has begun.
     Queued,
     /// Being planned and compared.
     Comparing,
-    /// All parts are compared; the result is being made.
+    /// All parts are compared; the result is being created.
     Finalizing,
-    /// The result can be collected.
+    /// The result is available.
     Completed(Summary),
-    /// It ended without a result.
+    /// It has failed.
     Failed {
-        /// The cause and the remedy, for people.
+        /// The cause and the remedy, for the user.
         message: String,
-        /// The stage it died in, counted from 1.
+        /// The stage in which it failed, counted from 1.
         stage: u8,
     },
 }
@@ -95,7 +95,7 @@ pub struct Progress {
     pub applied: BitSet,
     /// Comparisons of the whole plan.
     pub comparisons_total: u64,
-    /// Comparisons of the largest blocks of the plan, the largest first; none without blocks, or where an older version
+    /// Comparisons of the largest blocks of the plan, the largest first; empty without blocks, or if an older version
     /// made the plan.
     pub largest_blocks: Vec<u64>,
     /// Comparisons of the applied parts.
@@ -105,12 +105,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The progress of a run that has just been planned.
+    /// Returns the progress of a run that has just been planned.
     pub fn planned(parts: u32, comparisons_total: u64, largest_blocks: Vec<u64>) -> Self {
         Self { parts, applied: BitSet::below(parts), comparisons_total, largest_blocks, ..Self::default() }
     }
 
-    /// The part of all comparisons that the largest block has, from 0 to 1; none without blocks.
+    /// Returns the share of all comparisons in the largest block, from 0 to 1; `None` without blocks.
     pub fn largest_block_share(&self) -> Option<f64> {
         let largest = *self.largest_blocks.first()?;
         Some((largest as f64 / self.comparisons_total.max(1) as f64).min(1.0))
@@ -122,7 +122,7 @@ impl Progress {
 pub struct Summary {
     /// Candidate pairs, each counted once.
     pub pairs: u64,
-    /// Groups of at least two records; 0 where only scores were asked for.
+    /// Groups of at least two records; 0 for runs that only return scores.
     pub groups: u64,
     /// The checksums of the result's objects. Empty for a result of an older version.
     #[serde(default)]
@@ -166,7 +166,7 @@ impl Run {
         }
     }
 
-    /// Returns the checksum of the object of this name, of the run's result.
+    /// Returns the checksum of the object of this name in the run's result.
     pub fn checksum(&self, object: &str) -> Option<&Checksum> {
         match &self.state {
             RunState::Completed(summary) => summary.checksum(object),
@@ -174,7 +174,7 @@ impl Run {
         }
     }
 
-    /// The stage it is in, counted from 1, out of `stages`.
+    /// Returns the current stage, counted from 1, out of `stages`.
     pub const fn stage(&self, stages: u8) -> u8 {
         match self.state {
             RunState::Created => 1,
@@ -184,7 +184,7 @@ impl Run {
         }
     }
 
-    /// Comparisons a second, over the time that was worked on them.
+    /// Returns the comparisons per second of working time.
     pub fn rate(&self) -> Option<f64> {
         let comparisons = self.progress.as_ref().map_or(0, |progress| progress.comparisons);
         let seconds = self.times.worked.as_secs_f64();
@@ -198,7 +198,7 @@ impl Run {
         Duration::try_from_secs_f64(left as f64 / self.rate()?).ok()
     }
 
-    /// Returns the begin and end of each of `stages` that has begun.
+    /// Returns the start and end of each of `stages` that has begun.
     pub fn stage_times(&self, stages: u8) -> Vec<(Timestamp, Option<Timestamp>)> {
         let begun = [Some(self.added), self.times.ready.or(self.started), self.times.compared];
         let begun: Vec<Timestamp> = begun.into_iter().take(stages.into()).map_while(|begun| begun).collect();

@@ -13,7 +13,7 @@ pub struct Threshold(f64);
 pub struct OutOfRange(pub f64);
 
 impl Threshold {
-    /// The threshold `value`, if it is in (0, 1].
+    /// Returns the threshold `value`, if it is in (0, 1].
     ///
     /// # Errors
     /// [`OutOfRange`], also for NaN.
@@ -21,7 +21,7 @@ impl Threshold {
         if value > 0.0 && value <= 1.0 { Ok(Self(value)) } else { Err(OutOfRange(value)) }
     }
 
-    /// The double it is.
+    /// Returns the number.
     pub const fn get(self) -> f64 {
         self.0
     }

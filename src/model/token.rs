@@ -1,4 +1,4 @@
-//! Tokens: secrets that open one thing. Only their digests are kept.
+//! Tokens: secrets that grant one right each. Only their digests are stored.
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ use super::ids::{ID_BYTES, parse_hex};
 pub struct Token([u8; ID_BYTES]);
 
 impl Token {
-    /// The token made of these bytes, fresh from the random source.
+    /// Returns the token with these bytes, from the random source.
     pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// Reads 48 lower-case hex characters; anything else is no token.
+    /// Parses 48 lower-case hex characters; anything else is not a token.
     pub fn parse(text: &str) -> Option<Self> {
         parse_hex(text).map(Self)
     }
 
-    /// The 48 hex characters that are handed to the owner, once.
+    /// Returns the 48 hex characters that the owner receives, once.
     pub fn reveal(&self) -> String {
         hex::encode(self.0)
     }
@@ -41,17 +41,17 @@ impl fmt::Debug for Token {
     }
 }
 
-/// SHA-256 of a token's 24 bytes: tells the owner from others, and opens nothing by itself.
+/// SHA-256 of a token's 24 bytes. It verifies a token, and grants nothing by itself.
 #[derive(Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// The digest with these bytes.
+    /// Returns the digest with these bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The digest's bytes.
+    /// Returns the digest's bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The trace that something deleted leaves: enough to recognise it, too little to name it.
+//! A record of a deletion: enough to recognise the deleted thing, too little to identify it.
 
 use sha2::{Digest, Sha256};
 
@@ -25,12 +25,12 @@ impl Tombstone {
         Self(digest.chain_update(party.to_be_bytes()).chain_update(upload.to_be_bytes()).finalize().into())
     }
 
-    /// The tombstone with these bytes.
+    /// Returns the tombstone with these bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The digest's bytes.
+    /// Returns the digest's bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

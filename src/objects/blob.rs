@@ -11,9 +11,9 @@ use super::cache::CachedFile;
 use super::mapping::Mapping;
 use super::{Error, Key, ObjectFile};
 
-/// An object's bytes, mapped: they are read from disk when they are looked at, and do not count as
-/// this process's own memory. The bytes stay readable after the object is removed. If its file is cut, or the disk cannot
-/// read it, there are zeros instead: [`check`](Self::check) after the last look says whether that has happened.
+/// An object's bytes, mapped: they are read from disk when they are accessed, and do not count as this process's own
+/// memory. The bytes stay readable after the object is removed. If its file is truncated, or the disk cannot read it,
+/// they are replaced by zeros: [`check`](Self::check), called after the last access, reports that.
 pub struct Blob {
     key: Key,
     bytes: Mapping,
@@ -43,17 +43,17 @@ impl Blob {
         self.stamp
     }
 
-    /// Returns the path of the cached copy, if the bytes are in one.
+    /// Returns the path of the cached copy, if the bytes are from one.
     pub(super) fn copy(&self) -> Option<&Path> {
         self.kept.as_deref().map(CachedFile::path)
     }
 
-    /// The object they are from.
+    /// Returns the object.
     pub const fn key(&self) -> &Key {
         &self.key
     }
 
-    /// Fails if bytes that were looked at could not be read.
+    /// Fails if bytes that were accessed could not be read.
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -65,7 +65,7 @@ impl Blob {
         }
     }
 
-    /// Returns the error for bytes that are not the object's.
+    /// Returns the error for bytes that are not those of the object.
     pub fn damaged(&self, reason: impl Into<String>) -> Error {
         Error::Damaged { key: self.key.clone(), reason: reason.into() }
     }

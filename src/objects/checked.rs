@@ -5,12 +5,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{Chunks, Error, Key, Objects};
 use crate::model::Checksum;
 
-/// Up to this size, an object is checked before its first byte is given away.
+/// Up to this size, an object is checked before its first byte is sent.
 const CHECKED_FIRST_BYTES: u64 = 1 << 20;
 
 impl Objects {
-    /// The object's bytes as [`stream`](Self::stream) gives them, if they have this checksum. Small ones are checked before
-    /// this answers; of others the last piece comes only if all are as they were, else there is an error in its place.
+    /// Returns the object's bytes like [`stream`](Self::stream), if they have this checksum. Small objects are
+    /// checked before this returns; of others the last chunk is sent only if the checksum is right, and otherwise
+    /// replaced by an error.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Damaged`], [`Error::Storage`]; the latter two may also come out of the stream.
@@ -29,7 +30,7 @@ impl Objects {
     }
 }
 
-/// The pieces one late, so that the last one is held back until all are known.
+/// The stream lags by one chunk, so that the last one is held back until the checksum is known.
 fn checked(chunks: Chunks, key: Key, expected: u32) -> Chunks {
     let start = (chunks.fuse(), crc32fast::Hasher::new(), None);
     let pieces = stream::try_unfold(start, move |(mut chunks, mut crc, mut held)| {

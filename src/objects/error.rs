@@ -10,13 +10,13 @@ use crate::system::regular;
 /// An error of the object store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such object: it was removed, or never made.
+    /// There is no such object: it was removed, or never created.
     #[error("object {key} does not exist")]
     Missing {
-        /// The object asked for.
+        /// The requested object.
         key: Key,
     },
-    /// The object is not what was once written. Another try finds the same.
+    /// The object has changed since it was written. Trying again does not help.
     #[error("object {key} is damaged: {reason}")]
     Damaged {
         /// The object.
@@ -24,10 +24,10 @@ pub enum Error {
         /// The fault.
         reason: String,
     },
-    /// The disk is full. Worth another try once there is room.
+    /// The disk is full. Try again once there is room.
     #[error("there is no space left for objects")]
     Full(#[source] io::Error),
-    /// A store of another provider broke off. Worth another try after a pause; the server's own store works.
+    /// A store of another provider failed. Try again after a pause; the server's own store works.
     #[error("the object store at {host} cannot be read from: {reason}")]
     Foreign {
         /// The host of that store.
@@ -35,7 +35,7 @@ pub enum Error {
         /// The reason, without secrets.
         reason: String,
     },
-    /// The store failed. Worth another try after a pause.
+    /// The store failed. Try again after a pause.
     #[error("object storage is unavailable")]
     Storage(#[source] Box<dyn StdError + Send + Sync>),
 }
@@ -46,7 +46,7 @@ impl Error {
         matches!(self, Self::Storage(cause) if !cause.is::<tokio::task::JoinError>())
     }
 
-    /// Maps an error of opening `key`, which may not exist.
+    /// Converts an error of opening `key`, which may not exist.
     pub(super) fn opening(key: &Key, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::Missing { key: key.clone() },
@@ -55,7 +55,7 @@ impl Error {
         }
     }
 
-    /// Maps an error of the store about `key`.
+    /// Converts an error of the store about `key`.
     pub(crate) fn from_store(key: &Key, error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { source, .. } => match no_bucket(&source.to_string()) {
@@ -78,7 +78,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Of what a store answers the code is kept alone: its text may repeat access keys and signatures.
+/// Of a store's answer only the code is kept: its text may repeat access keys and signatures.
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         Self::Storage(Box::new(Redacted::from(error)))

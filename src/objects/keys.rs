@@ -1,4 +1,4 @@
-//! The format of every key. No other module makes keys.
+//! The format of every key. No other module creates keys.
 //!
 //! ```text
 //! projects/{project}/parties/{party}/{upload}/matrix            encodings as rows
@@ -21,11 +21,11 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{ProjectId, RunId};
 
-/// Names an object.
+/// The key of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
-/// Names all objects whose keys begin with it.
+/// A prefix: it stands for all objects whose keys begin with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix(String);
 
@@ -35,13 +35,13 @@ impl Key {
         &self.0
     }
 
-    /// Its last part.
+    /// Returns its last part.
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Returns true if the object is read again as a rule: by every run, or by every job of one. Pairs are read once, by who
-    /// finishes the run, and entries by who makes an index of them.
+    /// Returns true if the object is usually read repeatedly: by every run, or by every job of a run. Pairs are read
+    /// once, by the job that finishes the run, and entries by the job that builds their index.
     pub(super) fn is_read_again(&self) -> bool {
         !self.0.contains("/pairs/") && !self.0.ends_with("/entries")
     }
@@ -52,7 +52,7 @@ impl Key {
 }
 
 impl Prefix {
-    /// The prefix as text, without a slash at its end.
+    /// Returns the prefix as text, without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -79,42 +79,42 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// Everything of all projects.
+/// Returns the prefix of all projects.
 pub fn projects() -> Prefix {
     Prefix("projects".to_owned())
 }
 
-/// Returns a prefix that no object has, to see whether the store answers.
+/// Returns a prefix that no object has, to test whether the store answers.
 pub(super) fn probe() -> Prefix {
     Prefix("probe".to_owned())
 }
 
-/// The mark of the owner.
+/// Returns the key of the owner's mark.
 pub(super) fn owner() -> Key {
     Key("entityd/owner".to_owned())
 }
 
-/// Everything of a project.
+/// Returns the prefix of a project.
 pub fn project(project: ProjectId) -> Prefix {
     Prefix(format!("projects/{project}"))
 }
 
-/// Everything of a project's parties.
+/// Returns the prefix of a project's parties.
 pub fn parties(project: ProjectId) -> Prefix {
     Prefix(format!("projects/{project}/parties"))
 }
 
-/// Everything of one party.
+/// Returns the prefix of one party.
 pub fn party(project: ProjectId, party: u32) -> Prefix {
     Prefix(format!("projects/{project}/parties/{party}"))
 }
 
-/// Everything of a project's runs.
+/// Returns the prefix of a project's runs.
 pub fn runs(project: ProjectId) -> Prefix {
     Prefix(format!("projects/{project}/runs"))
 }
 
-/// Everything of an upload.
+/// Returns the prefix of an upload.
 pub fn upload(project: ProjectId, party: u32, upload: u32) -> Prefix {
     Prefix(format!("projects/{project}/parties/{party}/{upload}"))
 }
@@ -134,7 +134,7 @@ pub fn index(project: ProjectId, party: u32, upload: u32) -> Key {
     Key(format!("projects/{project}/parties/{party}/{upload}/index"))
 }
 
-/// Everything of a run.
+/// Returns the prefix of a run.
 pub fn run(project: ProjectId, run: RunId) -> Prefix {
     Prefix(format!("projects/{project}/runs/{run}"))
 }
@@ -164,7 +164,8 @@ pub fn scores(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/scores.json"))
 }
 
-/// Returns the key of a run's candidate pairs as a file for clients. The run's identifier cannot be derived from the name.
+/// Returns the key of a run's candidate pairs as a file for clients. The run's identifier cannot be derived from its
+/// name.
 pub fn score_file(run: RunId) -> Key {
     let digest = Sha256::digest(run.as_bytes());
     Key(format!("similarity-scores/{}.bin", hex::encode(&digest[..12])))
@@ -175,19 +176,19 @@ pub(super) fn score_files() -> Prefix {
     Prefix("similarity-scores".to_owned())
 }
 
-/// The object that clients know by that name, if it is that of a score file.
+/// Returns the key of the score file that clients know by that name, if it is the name of one.
 pub fn score_file_named(name: &str) -> Option<Key> {
     let digits = name.strip_prefix("similarity-scores/")?.strip_suffix(".bin")?;
     let hex = digits.len() == 24 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     hex.then(|| Key(name.to_owned()))
 }
 
-/// The key that was written down as `text`.
+/// Returns the key that was stored as `text`.
 pub(super) fn noted(text: &str) -> Key {
     Key(text.to_owned())
 }
 
-/// Returns the key that is spelled `text`, if it is that of an object of a project.
+/// Returns the key `text`, if it is that of an object of a project.
 pub fn of_project(text: &str) -> Option<Key> {
     let rest = text.strip_prefix("projects/")?;
     let is_plain = |word: &str| {

@@ -1,4 +1,4 @@
-//! The location of objects: a directory of this machine, or a store named by a URL.
+//! The location of objects: a local directory, or a store named by a URL.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const RETRY: RetryConfig = RetryConfig {
     max_retries: 6,
     retry_timeout: Duration::from_secs(20),
 };
-/// Time limit for a connection to be made.
+/// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The region of a store that has none.
 const REGION: &str = "us-east-1";
@@ -55,7 +55,7 @@ pub enum Location {
 /// The protocol of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Amazon S3 and everything that is compatible with it.
+    /// Amazon S3 and compatible stores.
     S3,
     /// Azure Blob Storage.
     Azure,
@@ -63,21 +63,21 @@ pub enum Kind {
     Gcs,
 }
 
-/// Access to an S3 store, as far as it is not in the environment.
+/// Access to an S3 store. What is absent is taken from the environment.
 #[derive(Clone, Debug, Default)]
 pub struct S3Access {
     /// The URL of the store; where absent, AWS's.
     pub endpoint: Option<String>,
     /// The region.
     pub region: Option<String>,
-    /// True if the bucket is in the host name rather than in the path.
+    /// Set if the bucket is in the host name rather than in the path.
     pub virtual_hosted: bool,
     /// The access key and the secret key; where absent, the environment's.
     pub keys: Option<(String, Zeroizing<String>)>,
 }
 
 impl Location {
-    /// Reads `file:///dir`, `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`.
+    /// Parses `file:///dir`, `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`.
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() {
             return Some(Self::Data);
@@ -138,12 +138,12 @@ impl Serialize for Location {
     }
 }
 
-/// A client of a bucket. Nothing is asked of the store yet. What `access` does not say, the store's usual
-/// environment variables do. A store that has been silent for `patience` is given up, with the request: bytes that
-/// come, be it slowly, are no silence. Of an upload, each part has to be up in that time.
+/// Returns a client of a bucket, without contacting the store. What `access` lacks is taken from the store's usual
+/// environment variables. A request fails when the store has sent nothing for `patience`; slow bytes are not silence.
+/// Each part of an upload must be finished in that time.
 ///
 /// # Errors
-/// [`Error::Storage`], if what is said does not make a client.
+/// [`Error::Storage`], if these settings do not make a client.
 pub fn connect(
     kind: Kind,
     bucket: &str,
@@ -166,7 +166,7 @@ pub fn connect(
     if prefix.is_empty() { Ok(store) } else { Ok(Arc::new(PrefixStore::new(store, prefix))) }
 }
 
-/// The files below a directory, which is made if it is missing.
+/// Returns the files below a directory, which is created if it is missing.
 ///
 /// # Errors
 /// [`Error::Storage`].
@@ -194,7 +194,7 @@ fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {
     builder
 }
 
-/// No bound for a request as a whole, which may be of any size.
+/// No time limit for a whole request, which may be of any size.
 fn options(patience: Duration) -> ClientOptions {
     let options = outgoing::store_options().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT);
     options.with_timeout_disabled().with_read_timeout(patience)

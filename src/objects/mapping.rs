@@ -1,9 +1,9 @@
-//! A file mapped into memory that may be cut or become unreadable while it is mapped.
+//! A mapped file that may be truncated or become unreadable while it is mapped.
 //!
-//! The processor's access to a byte that is not there ends in the signal SIGBUS, which would end the process. The
-//! handler of this module knows its mappings: it puts zeros in the place of the bytes that cannot be read and marks the
-//! mapping, so [`Mapping::is_whole`] tells the reader of the bytes. A SIGBUS elsewhere goes to the handler that was there
-//! before. An access that succeeds costs nothing; a mapping costs the search for a free [`Watch`].
+//! An access to a byte that cannot be read raises SIGBUS, which would end the process. The handler of this module
+//! knows its mappings: it replaces the bytes that cannot be read by zeros and marks the mapping, so that
+//! [`Mapping::is_whole`] reports it to the reader. Another SIGBUS is passed to the previous handler. An access that
+//! succeeds costs nothing; a new mapping costs the search for a free [`Watch`].
 
 use std::ffi::{c_int, c_long, c_void};
 use std::fs::File;
@@ -26,7 +26,7 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps `size` bytes of `file`, which has no fewer.
+    /// Maps `size` bytes of `file`, which has at least as many.
     pub(super) fn of(file: &File, size: u64) -> io::Result<Self> {
         static HANDLED: Once = Once::new();
         HANDLED.call_once(handle_faults);
@@ -35,7 +35,7 @@ impl Mapping {
         Ok(Self { watch: Watch::take(start.addr()..end.addr()), bytes })
     }
 
-    /// Returns true if every byte that was read so far is the file's. Call after the last read.
+    /// Returns true if every byte that was read so far is from the file. Call after the last read.
     pub(super) fn is_whole(&self) -> bool {
         !self.watch.faulted.load(SeqCst)
     }
@@ -60,13 +60,14 @@ impl Drop for Mapping {
     reason = "mapping a file is unsafe, because another process may write to it or shorten it"
 )]
 fn map(file: &File, size: usize) -> io::Result<Mmap> {
-    // SAFETY: the file is an object, a copy of one that is kept, or a private temporary file, and `size` is not more
-    // than is in it. This program never writes to those again and unlinks them without shortening them. If another process
-    // shortens one, the handler below keeps the bytes readable, and the mark on the mapping voids what was made of them.
+    // SAFETY: the file is an object, a cached copy, or a private temporary file, and `size` is at most its size. This
+    // program never writes to those again and unlinks them without truncating them. If another process truncates one,
+    // the handler below keeps the bytes readable, and the mark on the mapping invalidates whatever was computed from
+    // them.
     unsafe { MmapOptions::new().len(size).map(file) }
 }
 
-/// The addresses of a mapping, where the handler finds them: without a lock, and never freed.
+/// The addresses of a mapping, for the handler: without a lock, and never freed.
 struct Watch {
     taken: AtomicBool,
     /// Odd while the addresses change.
@@ -91,7 +92,8 @@ impl Watch {
         }
     }
 
-    /// Watches these addresses, with the first watch that is free. There are as many as there were mappings at once.
+    /// Registers these addresses in the first watch that is free. There are as many watches as there were mappings at
+    /// the same time.
     fn take(addresses: Range<usize>) -> &'static Self {
         let mut watch = &WATCHES;
         while watch.taken.swap(true, SeqCst) {
@@ -114,14 +116,14 @@ impl Watch {
         self.version.fetch_add(1, SeqCst);
     }
 
-    /// The addresses, unless they are changing: those of a mapping that is being read are not.
+    /// Returns the addresses, unless they are changing: those of a mapping that is being read do not change.
     fn addresses(&self) -> Option<Range<usize>> {
         let version = self.version.load(SeqCst);
         let addresses = self.start.load(SeqCst)..self.end.load(SeqCst);
         (version.is_multiple_of(2) && self.version.load(SeqCst) == version).then_some(addresses)
     }
 
-    /// The watch over `address`, and where its addresses end.
+    /// Returns the watch of `address`, and the end of its addresses.
     fn over(address: usize) -> Option<(&'static Self, usize)> {
         let mut watches = std::iter::successors(Some(&WATCHES), |watch| watch.next.get().copied());
         watches.find_map(|watch| {
@@ -131,7 +133,7 @@ impl Watch {
     }
 }
 
-/// The handler of SIGBUS before this one, and the size of a page.
+/// The previous handler of SIGBUS, and the size of a page.
 static BEFORE: OnceLock<(SigAction, usize)> = OnceLock::new();
 
 /// Installs the handler.
@@ -145,12 +147,12 @@ fn handle_faults() {
     }
 }
 
-/// Puts zeros in the place of what cannot be read, from the fault to the end of the mapping: the mapping is void then, and
-/// one fault is enough. Calls nothing but what a signal handler may.
+/// Replaces what cannot be read by zeros, from the fault to the end of the mapping: one fault invalidates all of the
+/// mapping. Calls nothing but what a signal handler may.
 #[expect(unsafe_code, reason = "the mapping's other half: the handler of its faults")]
 extern "C" fn fault(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     let Some((before, page)) = BEFORE.get() else { return };
-    // SAFETY: the kernel hands over the description of the signal, and that of a SIGBUS has an address.
+    // SAFETY: the kernel passes the description of the signal, and that of a SIGBUS has an address.
     let address = unsafe { (*info).si_addr() }.addr();
     if let Some((watch, end)) = Watch::over(address) {
         watch.faulted.store(true, SeqCst);
@@ -158,15 +160,15 @@ extern "C" fn fault(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void)
             return;
         }
     }
-    // SAFETY: it is what was installed before, and it gets the signal when the access is repeated.
+    // SAFETY: it is the previous handler, and it gets the signal when the access is repeated.
     let _ = unsafe { sigaction(Signal::SIGBUS, before) };
 }
 
 #[expect(unsafe_code, reason = "the mapping's other half: the handler of its faults")]
 fn fill_with_zeros(addresses: Range<usize>) -> bool {
     let (start, length) = (NonZeroUsize::new(addresses.start), NonZeroUsize::new(addresses.len()));
-    // SAFETY: the pages belong to a mapping of this module that is being read, so it stays until this returns. They are
-    // replaced by pages that can be read as well.
+    // SAFETY: the pages belong to a mapping of this module that is being read, so it stays until this returns. They
+    // are replaced by readable pages.
     length.is_some_and(|length| unsafe {
         mmap_anonymous(start, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED)
             .is_ok()
@@ -179,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// A page anywhere is at most that large.
+    /// No page is larger on any machine.
     const LARGE: usize = 64 << 10;
     const BYTES: usize = 40 * LARGE;
 

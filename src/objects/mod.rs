@@ -1,9 +1,9 @@
-//! Bytes by key. An object is immutable: created once under a key made from what it is, read by anyone,
-//! and removed as a whole.
+//! Bytes by key. An object is immutable: it is created once under a key derived from its content's origin, and
+//! removed as a whole.
 //!
-//! A [`backend`] is a store of them: files of this machine, or a bucket that the `object_store` crate reaches. Files get two
-//! shortcuts: a complete file becomes an object by being renamed, and an object is read by being mapped. A bucket is read
-//! through the copies in [`cache`].
+//! A [`backend`] stores them: as local files, or in a bucket that the `object_store` crate supports. Files have two
+//! shortcuts: a complete file becomes an object by being renamed, and an object is read by being mapped. A bucket is
+//! read through the [`cache`].
 //!
 //! Objects that clients put under keys of their own are in the module `buckets`.
 

@@ -1,4 +1,4 @@
-//! An object as a file that is read from its start.
+//! An object as a file that is read from the start.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cache::CachedFile;
 
-/// An object, opened. It stays readable after the object is removed.
+/// An open object. It stays readable after the object is removed.
 #[derive(Debug)]
 pub struct ObjectFile {
     file: io::Take<File>,
@@ -16,18 +16,18 @@ pub struct ObjectFile {
 }
 
 impl ObjectFile {
-    /// A file that is nothing but the object.
+    /// Returns a file that contains nothing but the object.
     pub(super) fn whole(file: File) -> io::Result<Self> {
         let size = file.metadata()?.len();
         Ok(Self { file: file.take(size), size, kept: None })
     }
 
-    /// A copy that was kept: behind the object stands what is known of it.
+    /// Returns a cached copy, which has attributes after the object.
     pub(super) fn of_copy(file: File, kept: Arc<CachedFile>) -> Self {
         Self { file: file.take(kept.size()), size: kept.size(), kept: Some(kept) }
     }
 
-    /// Bytes of the object.
+    /// Returns the size of the object.
     pub const fn size(&self) -> u64 {
         self.size
     }

@@ -1,15 +1,16 @@
-//! The owner's mark: an object that says to which data directory a store belongs.
+//! The owner's mark: an object that names the data directory to which a store belongs.
 //!
 //! ```text
 //! entityd/owner    {"identity": "8c1f…", "nonce": "52d0…", "host": "db1", "process": 4711,
 //!                   "renewed": 1795891200000000, "until": 1795891230000000, "commits": 1204}
 //! ```
 //!
-//! It is created if it is absent, read before each clean-up, and never replaced by a server with another identity unless
-//! the operator says so. Where a store can be reached by others, the mark is a lease that is renewed under a new nonce
-//! each time. The data directory remembers the last two nonces in `objects.lease`. A copy of the data directory knows the
-//! identity and not the nonce: it is refused while the lease lasts, and a server that finds a nonce that is not its own stops.
-//! The lease has the count of commits of the metadata: an older copy of them does not know all of the objects.
+//! It is created if it is absent, read before each clean-up, and never replaced by a server with another identity
+//! unless the operator demands it. Where other machines can reach the store, the mark is a lease that is renewed
+//! under a new nonce each time. The data directory remembers the last two nonces in `objects.lease`. A copy of the
+//! data directory has the identity but not the nonce: it is rejected while the lease lasts, and a server that finds
+//! an unknown nonce stops. The lease contains the count of commits of the metadata: an older copy of the metadata
+//! does not know all of the objects.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -34,7 +35,7 @@ use crate::telemetry::chain;
 
 /// Attempts to read a mark that another server creates at the same moment.
 const ATTEMPTS: usize = 3;
-/// Pause before a store that did not answer is asked again.
+/// The pause before an unavailable store is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The reason why a store is not used.
@@ -78,10 +79,9 @@ pub enum NotOurs {
         /// The length of its lease.
         until: Timestamp,
     },
-    /// It was claimed before and is not what it was.
+    /// The mark was there before, and is missing or damaged.
     #[error(
-        "the owner's mark (entityd/owner) of the objects at {place} is {how}, and was there before: is the volume mounted, \
-         and is it the right one? Restore the objects; to go on with what is there, start once with \
+        "the owner's mark (entityd/owner) of the objects at {place} is {how}, and existed before: is the right volume mounted? Restore the objects; to continue with the present ones, start once with \
          --take-over-objects {identity}"
     )]
     Unmarked {
@@ -94,8 +94,7 @@ pub enum NotOurs {
     },
     /// The metadata is older than the objects.
     #[error(
-        "the metadata has {found} commits, and the objects at {place} know of {written}: it is an older copy. Restore the \
-         latest; to go on with this one, start once with --accept-loss metadata.db:{written}"
+        "the metadata has {found} commits, and the objects at {place} know of {written}: it is an older copy. Restore the latest; to continue with this one, start once with --accept-loss metadata.db:{written}"
     )]
     Ahead {
         /// The location of the objects.
@@ -105,34 +104,34 @@ pub enum NotOurs {
         /// The commits that were made to it.
         written: u64,
     },
-    /// The store did not answer. Worth another try.
-    #[error("the owner of the objects cannot be told: {0}")]
+    /// The store did not answer. Try again.
+    #[error("cannot determine the owner of the objects: {0}")]
     Unknown(#[from] Error),
 }
 
 /// A server that claims a store.
 #[derive(Debug)]
 pub struct Claimant {
-    /// The location of the objects, for people.
+    /// The location of the objects, as displayed.
     pub place: String,
     /// The identity of the data directory.
     pub identity: Identity,
-    /// True if it has claimed the store before.
+    /// Set if it has claimed the store before.
     pub before: bool,
     /// The owner whose objects are to be taken over.
     pub take_over: Option<Identity>,
-    /// For how long the store is claimed at a time, and where the data directory remembers that; none where no other can
-    /// reach the store.
+    /// The length of the lease, and the file in the data directory that remembers it; `None` where no other machine
+    /// can reach the store.
     pub lease: Option<(Duration, PathBuf)>,
     /// True if other processes with the same identity use the store, too.
     pub shared: bool,
     /// The directory that the store is, if it is one.
     pub directory: Option<PathBuf>,
-    /// Chance for nonces.
+    /// Randomness for nonces.
     pub entropy: Entropy,
 }
 
-/// The claim of this process to a store. Cheap to clone.
+/// This process's claim to a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Owner(Arc<Inner>);
 
@@ -141,10 +140,10 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     claimant: Claimant,
     clock: Clock,
-    /// The nonces that may be in the mark if it is ours: the latest comes last.
+    /// The nonces of which one is in the mark if it is ours, the latest last.
     nonces: Mutex<[String; 2]>,
     claimed: AtomicBool,
-    /// The count of commits of the metadata as far as it is known; 0 before that is opened.
+    /// The known count of commits of the metadata; 0 before that is opened.
     commits: Arc<AtomicU64>,
 }
 
@@ -168,19 +167,19 @@ enum Found {
 }
 
 impl Owner {
-    /// A claim that is not made yet.
+    /// Prepares a claim.
     pub fn new(store: Arc<dyn ObjectStore>, claimant: Claimant) -> Self {
         let nonces = Mutex::new(claimant.remembered());
         let (clock, claimed, commits) = (Clock::system(), AtomicBool::new(false), Arc::default());
         Self(Arc::new(Inner { store, claimant, clock, nonces, claimed, commits }))
     }
 
-    /// Returns the count of commits of the metadata, which is written into the mark: at first as the mark has it.
+    /// Returns the count of commits of the metadata, which is written into the mark: initially the one in the mark.
     pub fn commits(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.0.commits)
     }
 
-    /// Claims the store: it has no owner, or belongs to this data directory, or may be taken over.
+    /// Claims the store if it has no owner, belongs to this data directory, or may be taken over.
     ///
     /// # Errors
     /// [`NotOurs`].
@@ -197,7 +196,8 @@ impl Owner {
         Err(self.unmarked("changing"))
     }
 
-    /// Takes the count of commits from the mark if the metadata is not opened yet, else makes sure that it is not older.
+    /// Takes the count of commits from the mark if the metadata is not opened yet; otherwise checks that the metadata
+    /// is not older.
     fn compare_commits(&self, found: &Found) -> Result<(), NotOurs> {
         let Found::Mark(mark) = found else { return Ok(()) };
         let is_ours = Identity::parse(&mark.identity) == Some(self.0.claimant.identity);
@@ -224,7 +224,7 @@ impl Owner {
         self.0.claimed.load(Ordering::Acquire)
     }
 
-    /// Makes sure that the store is still ours.
+    /// Checks that the store is still ours.
     ///
     /// # Errors
     /// [`NotOurs`].
@@ -236,8 +236,8 @@ impl Owner {
         }
     }
 
-    /// Claims the store as soon as it answers and renews the claim, for as long as the store is ours. Returns the reason why it no
-    /// longer is.
+    /// Claims the store when it becomes available, and renews the claim. Returns when the store is no longer ours,
+    /// with the reason.
     pub async fn keep(self) -> NotOurs {
         let Some((lease, _)) = &self.0.claimant.lease else { return std::future::pending().await };
         loop {
@@ -265,7 +265,7 @@ impl Owner {
         Ok(self.write(false).await.map(drop)?)
     }
 
-    /// Gives the claim up, so that a copy of the data directory need not wait.
+    /// Releases the claim, so that a copy of the data directory need not wait.
     pub async fn release(&self) {
         let Claimant { lease, shared, .. } = &self.0.claimant;
         if lease.is_none() || *shared || self.confirm().await.is_err() {
@@ -295,14 +295,14 @@ impl Owner {
         Ok(mark.map_or(Found::Garbage, Found::Mark))
     }
 
-    /// Writes the mark under the next nonce; false if another server was quicker.
+    /// Writes the mark under the next nonce; returns false if another server was faster.
     async fn write(&self, creates: bool) -> Result<bool, Error> {
         self.next_nonce()?;
         let mark = self.mark();
         let mode = if creates { PutMode::Create } else { PutMode::Overwrite };
         match self.put(&mark, mode).await {
             Err(object_store::Error::AlreadyExists { .. }) => return Ok(false),
-            // The store knows no conditions: what was written last is read back.
+            // The store supports no conditions: the latest write is read back.
             Err(object_store::Error::NotImplemented { .. }) => self.put(&mark, PutMode::Overwrite).await?,
             done => done?,
         }
@@ -318,7 +318,7 @@ impl Owner {
         self.0.store.put_opts(&keys::owner().path(), PutPayload::from(text), mode.into()).await.map(drop)
     }
 
-    /// Makes a mark with the present time and the latest nonce.
+    /// Returns a mark with the present time and the latest nonce.
     fn mark(&self) -> Mark {
         let Claimant { identity, lease, .. } = &self.0.claimant;
         let renewed = self.0.clock.now();
@@ -333,7 +333,7 @@ impl Owner {
         }
     }
 
-    /// Takes the next nonce, and remembers it before it is used.
+    /// Draws the next nonce, and stores it before it is used.
     fn next_nonce(&self) -> io::Result<()> {
         let Claimant { entropy, lease, .. } = &self.0.claimant;
         let mut nonces = self.0.nonces.lock();
@@ -363,7 +363,7 @@ impl Owner {
 }
 
 impl Claimant {
-    /// Decides whether the mark that was found admits us; `is_free` decides about a mark with our identity.
+    /// Decides whether the mark allows us to use the store; `is_free` decides about a mark with our identity.
     fn check(&self, found: &Found, is_free: impl FnOnce(&Mark) -> bool) -> Result<(), NotOurs> {
         let forced = self.take_over == Some(self.identity);
         match found {
@@ -392,13 +392,13 @@ impl Claimant {
         self.lease.is_none() && matches!(found, Found::Mark(mark) if is_own(mark))
     }
 
-    /// Returns the nonces that an earlier process stored in the data directory.
+    /// Returns the nonces that an earlier process has stored in the data directory.
     fn remembered(&self) -> [String; 2] {
         let text =
             self.lease.as_ref().and_then(|(_, path)| String::from_utf8(regular::read(path).ok()?).ok());
         let mut words = text.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned);
         let (first, second) = (words.next(), words.next());
-        // Of one alone, none came before it.
+        // With one nonce, there was none before it.
         second.map_or_else(
             || [String::new(), first.clone().unwrap_or_default()],
             |second| [first.clone().unwrap_or_default(), second],
@@ -479,7 +479,7 @@ mod tests {
         let refused = second.claim().await.unwrap_err();
         assert!(matches!(refused, NotOurs::Foreign { .. }), "{refused}");
         assert!(second.confirm().await.is_err());
-        // A word for another owner is no word for this one.
+        // Permission to replace one owner is no permission to replace another.
         assert!(place.server(2, false, Some(3), "second").claim().await.is_err());
         place.server(2, false, Some(1), "second").claim().await.unwrap();
         assert!(matches!(first.confirm().await, Err(NotOurs::Foreign { .. })));

@@ -1,12 +1,12 @@
-//! Errors of a remote store without the parts of the request that it repeats: S3 answers a wrong
-//! signature with every header that it was sent, the session token among them, and Azure with the signed URL.
+//! Removes from errors of a remote store the parts of the request that the store repeats: S3 answers a wrong
+//! signature with every header that it received, the session token among them, and Azure with the signed URL.
 
 use crate::telemetry::chain;
 
-/// Text that `object_store` writes in front of the status and the body of a response, and of a body alone.
+/// The text that `object_store` writes before the status and the body of a response, and before a body alone.
 const STATUS: &str = "Server returned non-2xx status code: ";
 const ANSWER: &str = "Server returned error response: ";
-/// Characters in the name of an error at most.
+/// The longest name of an error.
 const CODE_CHARS_MAX: usize = 64;
 
 /// An error of a store, in one line that may be logged.
@@ -32,19 +32,19 @@ impl From<object_store::Error> for Redacted {
     }
 }
 
-/// That there is no such bucket, if the store says so.
+/// Returns the sentence for a missing bucket, if that is the store's answer.
 pub(super) fn no_bucket(text: &str) -> Option<String> {
     let code = code(text).filter(|code| ["NoSuchBucket", "ContainerNotFound"].contains(code))?;
     Some(format!("there is no such bucket ({code})"))
 }
 
-/// The status in the answer of a store, for one that comes without a body.
+/// Returns the status in the answer of a store, for an answer without a body.
 fn status(text: &str) -> Option<&str> {
     let (_, status) = text.split_once("status code: ")?;
     status.split(':').next().map(str::trim)
 }
 
-/// Returns the text in front of the body of the store's answer, with the error code that the body names.
+/// Returns the text before the body of the store's answer, with the error code in the body.
 fn without_body(text: &str) -> String {
     let body = match (text.find(STATUS), text.find(ANSWER)) {
         (Some(at), _) => {
@@ -63,7 +63,7 @@ fn without_body(text: &str) -> String {
     }
 }
 
-/// The name that S3, Azure and Google give to an error: `NoSuchBucket`.
+/// Returns the code of an error of S3, Azure or Google, such as `NoSuchBucket`.
 pub(crate) fn code(body: &str) -> Option<&str> {
     let (_, rest) = body.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;

@@ -5,7 +5,7 @@
 pub struct Removed {
     /// The number of objects.
     pub objects: u64,
-    /// Bytes of them all.
+    /// The sum of their sizes.
     pub bytes: u64,
 }
 

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use crate::system::disk;
 use crate::telemetry::metrics;
 
-/// Bytes that are asked for at a time.
+/// Bytes that are reserved at a time.
 const GRANT_BYTES: u64 = 64 << 10;
 
 /// Limits on uploads that are arriving.
@@ -18,20 +18,20 @@ const GRANT_BYTES: u64 = 64 << 10;
 pub struct Limits {
     /// The total bytes of all uploads in progress.
     pub bytes_max: u64,
-    /// Bytes that stay free on each disk, for what has been accepted already and is still to be done.
+    /// Bytes that stay free on each disk, for the processing of accepted uploads.
     pub disk_free_min: u64,
 }
 
-/// The reason why an upload gets no room. Another try may find some.
+/// The reason why an upload gets no space. Trying again may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// The uploads under way take all there is for them.
+    /// The uploads in progress take all of it.
     #[error("the uploads under way would take more than {bytes_max} bytes (--spool-bytes-max)")]
     Spool {
         /// The limit, in bytes.
         bytes_max: u64,
     },
-    /// The disk would be too full.
+    /// The disk would become too full.
     #[error("less than {disk_free_min} bytes would stay free on the disk (--disk-free-min)")]
     Disk {
         /// The bytes that must stay free.
@@ -45,7 +45,7 @@ impl From<NoRoom> for io::Error {
     }
 }
 
-/// The room that uploads have on their way in, counted. Cheap to clone: all clones are the same.
+/// The space of arriving uploads. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
 pub struct Spool(Arc<Inner>);
 
@@ -58,12 +58,14 @@ struct Inner {
 }
 
 impl Spool {
-    /// Creates the accounting of room on the disks of `directories`: where files are written, and where they are moved to.
+    /// Accounts for the space of uploads on the disks of `directories`: where files are written, and where they are
+    /// moved to.
     pub fn new(directories: Vec<PathBuf>, limits: Limits) -> Self {
         Self(Arc::new(Inner { directories, limits, taken: AtomicU64::new(0) }))
     }
 
-    /// Returns an error if `bytes` more have no room now. Reserves nothing. Waits for the disks on a blocking thread.
+    /// Returns an error if there is no space for `bytes` more now. Reserves nothing. Asks the file systems on a
+    /// blocking thread.
     ///
     /// # Errors
     /// [`NoRoom`].
@@ -73,7 +75,7 @@ impl Spool {
         spawn_blocking(move || spool.finds_room(bytes)).await.unwrap_or(Ok(()))
     }
 
-    /// Returns an error unless enough of each disk would stay free beside `bytes` more. Reserves nothing.
+    /// Returns an error unless enough of each disk would stay free after `bytes` more. Reserves nothing.
     ///
     /// # Errors
     /// [`NoRoom::Disk`].
@@ -92,13 +94,13 @@ impl Spool {
 
     fn leaves_disks_free(&self, bytes: u64) -> Result<(), NoRoom> {
         let disk_free_min = self.0.limits.disk_free_min;
-        // Where a disk does not say how full it is, writing to it will.
+        // Where the free space of the disk is unknown, the write will fail.
         let rooms = self.0.directories.iter().filter_map(|directory| disk::room(directory).ok());
         let room = rooms.map(|room| room.free_bytes).min().unwrap_or(u64::MAX);
         if room < disk_free_min.saturating_add(bytes) { Err(NoRoom::Disk { disk_free_min }) } else { Ok(()) }
     }
 
-    /// A share for one file, with nothing in it yet.
+    /// Returns an empty share for one file.
     pub fn share(&self) -> Share {
         Share { spool: self.clone(), used: 0, taken: 0 }
     }
@@ -109,7 +111,7 @@ impl Spool {
     }
 }
 
-/// The share of one file in the room; returned when dropped.
+/// One file's share of the space; returned when dropped.
 #[derive(Debug)]
 pub struct Share {
     spool: Spool,
@@ -118,7 +120,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Makes room for `bytes` more. Looks at the disk every now and then, not every time.
+    /// Reserves `bytes` more. Asks the file systems from time to time only.
     ///
     /// # Errors
     /// [`NoRoom`].

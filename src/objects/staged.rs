@@ -1,4 +1,4 @@
-//! A file on its way to becoming an object.
+//! A file that is to become an object.
 
 use std::io::{self, BufWriter, Write};
 
@@ -9,8 +9,8 @@ use super::{Error, Key, Objects};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A file in the staging directory. It becomes an object by [`publish`](Self::publish), or vanishes when
-/// dropped; what a crash leaves is removed at the next start.
+/// A file in the staging directory. It becomes an object by [`publish`](Self::publish), or is removed when dropped;
+/// files that a crash leaves are removed at the next start.
 #[derive(Debug)]
 pub struct Staged {
     objects: Objects,
@@ -25,13 +25,13 @@ impl Staged {
         Self { objects, file: BufWriter::with_capacity(BUFFER_BYTES, file), size: 0, share: None }
     }
 
-    /// Counts what is written as part of an upload: it is refused where there is no room for it.
+    /// Counts the bytes as part of an upload: a write fails if there is no space for it.
     #[must_use]
     pub fn within(self, spool: &Spool) -> Self {
         Self { share: Some(spool.share()), ..self }
     }
 
-    /// Notes that something could not be written.
+    /// Records that a write failed.
     fn note(&self, error: &io::Error) {
         self.objects.has_failed(&io::Error::from(error.kind()).into());
     }
@@ -41,13 +41,13 @@ impl Staged {
         self.size
     }
 
-    /// Makes the object `key` of the file and returns its size once it is on stable storage. An object
-    /// that exists under that key stays as it is: the same key means the same content.
+    /// Turns the file into the object `key` and returns its size once it is on stable storage. An object that exists
+    /// under that key stays: the same key means the same content.
     ///
-    /// Dropping the future half-way leaves open whether the object is made; it is never made in part.
+    /// If the future is dropped, the object may or may not be created; it is never incomplete.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Storage`]; the file is gone then.
+    /// [`Error::Full`], [`Error::Storage`]; the file has been removed then.
     pub async fn publish(self, key: &Key) -> Result<u64, Error> {
         let Self { objects, file, size, share: _share } = self;
         let finish = move || file.into_inner().map_err(io::IntoInnerError::into_error);

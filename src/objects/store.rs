@@ -1,4 +1,4 @@
-//! The one handle through which objects are made, read and removed.
+//! The handle through which all objects are created, read and removed.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -30,7 +30,7 @@ use crate::system::place::Place;
 /// Prefix of the names of staged files.
 const STAGED: &str = "staged-";
 
-/// All objects, and the directory in which files wait to become objects. Cheap to clone.
+/// All objects, and the directory of files that are to become objects. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Objects(Arc<Inner>, Option<Owner>);
 
@@ -44,9 +44,9 @@ struct Inner {
 }
 
 impl Objects {
-    /// Objects as files below `root`. Both directories are made if they are missing and belong to this process: whatever
-    /// lies in `staging` was left by a crash and is removed. If they are on different file systems, files are copied to
-    /// become objects.
+    /// Opens objects as files below `root`. Both directories are created if they are missing and belong to this
+    /// process: files in `staging` were left by a crash and are removed. If the directories are on different file
+    /// systems, files are copied to become objects.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -62,8 +62,8 @@ impl Objects {
         Ok(objects)
     }
 
-    /// Objects in any store, and copies of what was read from it. `staging` is made if it is missing and belongs to
-    /// this process: whatever lies in it was left by a crash and is removed.
+    /// Returns the objects in any store, with a cache. `staging` is created if it is missing and belongs to this
+    /// process: files in it were left by a crash and are removed.
     ///
     /// # Errors
     /// [`Error::Storage`], for the staging directory.
@@ -87,13 +87,13 @@ impl Objects {
         Ok(Self(Arc::new(inner), None))
     }
 
-    /// The same, for an owner who has to be the store's at each clean-up.
+    /// Sets the owner, which must still own the store at each clean-up.
     #[must_use]
     pub fn with_owner(self, owner: Owner) -> Self {
         Self(self.0, Some(owner))
     }
 
-    /// Makes sure that the store is ours, before objects are removed that no one has named.
+    /// Checks that the store is ours, before a clean-up removes objects.
     ///
     /// # Errors
     /// [`NotOurs`].
@@ -104,24 +104,24 @@ impl Objects {
         }
     }
 
-    /// Records that the store failed, and returns for how long it has. Nothing where objects are files of this
-    /// machine and its disk takes what is written: a file that cannot be read does not come back by waiting.
+    /// Records that the store failed, and returns for how long it has. Returns `None` for local files on a disk that
+    /// accepts writes: a file that cannot be read then stays unreadable.
     pub async fn silence(&self) -> Option<Duration> {
         let disk_works = self.0.backend.directory().is_some() && self.check_writable().await.is_ok();
         (!disk_works).then(|| self.0.outage.record_failure())
     }
 
-    /// Notes that something could not be written.
+    /// Records that a write failed.
     pub(super) fn has_failed(&self, error: &Error) {
         if error.may_pass() {
             self.0.outage.record_failure();
         }
     }
 
-    /// Notes that the store has answered.
+    /// Records that the store has answered.
     pub fn has_answered(&self) {
         if self.0.outage.record_success() {
-            tracing::info!("the object store answers again");
+            tracing::info!("the object store is available again");
         }
     }
 
@@ -130,7 +130,7 @@ impl Objects {
         self.0.outage.is_failing()
     }
 
-    /// An empty file that may become an object. Blocks for the moment that takes.
+    /// Creates an empty file that may become an object. Blocks briefly.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
@@ -145,7 +145,7 @@ impl Objects {
         published.inspect_err(|error| self.has_failed(error)).inspect(|()| self.has_answered())
     }
 
-    /// The object's bytes as one slice: its file mapped, or a copy of it fetched and mapped.
+    /// Returns the object's bytes as one slice: its file or a downloaded copy, mapped.
     ///
     /// # Errors
     /// [`Error::Missing`]; for a copy also [`Error::Full`], [`Error::Damaged`] and [`Error::Storage`].
@@ -154,8 +154,8 @@ impl Objects {
         spawn_blocking(move || Blob::map(&key, objects.read(&key)?)).await?
     }
 
-    /// Returns true if the object is still the one that was mapped, by its file's attributes: it was neither
-    /// replaced nor written to. Always true for a copy that only this process can reach.
+    /// Returns true if the object is still the one that was mapped, by its file's attributes: it was neither replaced
+    /// nor written to. Always true for a copy that only this process can reach.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
@@ -163,22 +163,23 @@ impl Objects {
         self.0.backend.is_untouched(blob).await
     }
 
-    /// Fails if what was read of `blob` so far may not be the object: its file was cut or written to, or could not be read.
+    /// Fails if the bytes read from `blob` so far may not be those of the object: its file was truncated or written
+    /// to, or could not be read.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Storage`].
     pub async fn confirm(&self, blob: &Blob) -> Result<(), Error> {
         blob.check()?;
         match self.is_untouched(blob).await {
-            // A file that has lost its name stays what it was.
+            // A file without a name does not change.
             Ok(true) | Err(Error::Missing { .. }) => Ok(()),
             Ok(false) => Err(blob.damaged("it was changed while it was read")),
             Err(error) => Err(error),
         }
     }
 
-    /// The object as a file to read from its start, for what is too much to be mapped.
-    /// Blocks: for threads that compute, not for those of the runtime.
+    /// Opens the object as a file that is read from the start, for objects too large to be mapped. Blocks: for
+    /// computing threads, not for those of the runtime.
     ///
     /// # Errors
     /// As [`Objects::blob`].
@@ -186,8 +187,8 @@ impl Objects {
         self.0.backend.read(key)
     }
 
-    /// The object's size and its bytes as a stream that holds one piece at a time. A stream that has begun
-    /// ends well even if the object is removed meanwhile, where the store allows it.
+    /// Returns the object's size and its bytes as a stream that holds one chunk at a time. If the object is removed
+    /// meanwhile, the stream continues to its end where the store allows it.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
@@ -205,7 +206,7 @@ impl Objects {
         Ok(Found { etag: found.etag.trim_matches('"').to_owned(), ..found })
     }
 
-    /// Some of the object's bytes as a stream, as [`stream`](Self::stream) gives all.
+    /// Returns a range of the object's bytes as a stream, like [`stream`](Self::stream).
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
@@ -213,7 +214,7 @@ impl Objects {
         Ok(self.0.backend.get(key, Some(range)).await?.1)
     }
 
-    /// The object's size in bytes.
+    /// Returns the object's size in bytes.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
@@ -233,7 +234,7 @@ impl Objects {
         }
     }
 
-    /// Removes an object, for good when this answers; false if there was none.
+    /// Removes an object for good; returns false if there was none.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -241,8 +242,8 @@ impl Objects {
         self.0.backend.delete(key).await
     }
 
-    /// Removes every object below `prefix`, for good when this answers, and says what there was. Looks
-    /// again afterwards: the answer means that nothing is left.
+    /// Removes every object below `prefix` for good, and returns their count. Lists them again afterwards, so that
+    /// none is left.
     ///
     /// # Errors
     /// [`Error::Storage`], also if objects were added meanwhile.
@@ -250,12 +251,12 @@ impl Objects {
         self.0.backend.delete_prefix(prefix).await
     }
 
-    /// Drops the copies of objects that others have removed from a store beyond this machine, and says which.
+    /// Drops the cached copies of objects that were removed by others; returns their keys.
     pub async fn sweep_copies(&self) -> Vec<Key> {
         self.0.backend.sweep_copies().await
     }
 
-    /// The projects of which there are objects, in no particular order.
+    /// Returns the projects that have objects, in no particular order.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -263,7 +264,7 @@ impl Objects {
         Ok(self.children(&keys::projects()).await?.iter().filter_map(|name| ProjectId::parse(name)).collect())
     }
 
-    /// Returns the objects that exist of a project.
+    /// Returns the objects of a project.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -281,8 +282,8 @@ impl Objects {
         Ok(holding)
     }
 
-    /// Removes files that have been waiting to become objects for longer than `age` without being written to, and counts
-    /// them. A file that is in use is not that old; one of a crash is removed at the next start.
+    /// Removes files that have been in the staging directory for longer than `age` without being written to, and
+    /// counts them. A file in use is never that old; those of a crash are removed at the next start.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -291,12 +292,12 @@ impl Objects {
         Ok(spawn_blocking(move || remove_stale(&staging, now, age)).await??)
     }
 
-    /// The names just below a prefix that have something below themselves.
+    /// Returns the names directly below a prefix that have further names below them.
     async fn children(&self, prefix: &Prefix) -> Result<Vec<String>, Error> {
         self.0.backend.children(prefix).await
     }
 
-    /// The directories of this machine in which there are objects, or files that wait to become some.
+    /// Returns the local directories of objects and of staged files.
     pub fn directories(&self) -> Vec<PathBuf> {
         let mut directories = vec![self.0.staging.clone()];
         directories.extend(self.0.backend.directory().map(Path::to_owned));
@@ -335,7 +336,7 @@ impl Objects {
 }
 
 impl Inner {
-    /// An empty file in the staging directory, which is made again if it was removed.
+    /// Creates an empty file in the staging directory, which is created again if it was removed.
     fn staging_file(&self) -> io::Result<NamedTempFile> {
         let make = || {
             self.staged_at.check()?;
@@ -351,7 +352,7 @@ impl Inner {
     }
 }
 
-/// Temporary files without a name: nothing of them outlives the process.
+/// Returns temporary files without a name: none of them outlives the process.
 impl Scratch for Objects {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
         Ok(Box::new(patiently(|| tempfile::tempfile_in(&self.0.staging))?))
@@ -371,7 +372,7 @@ fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64
         if !is_ours(&entry.file_name()) {
             continue;
         }
-        // It may be gone by now: its owner has used it.
+        // Its owner may have used it in the meantime.
         let Ok(metadata) = entry.metadata() else { continue };
         let written = written_at(&metadata);
         if metadata.is_file() && now.since(written) > age && fs::remove_file(entry.path()).is_ok() {
@@ -403,7 +404,7 @@ fn remove_left_behind(staging: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns true if a name in the staging directory is one that staged files get.
+/// Returns true if a name in the staging directory is that of a staged file.
 fn is_ours(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| [STAGED, ".tmp"].iter().any(|start| name.starts_with(start)))
 }

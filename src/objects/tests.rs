@@ -161,7 +161,7 @@ async fn a_blob_is_untouched_until_its_file_is() {
     assert!(matches!(objects.is_untouched(&blob).await, Err(Error::Missing { .. })));
 }
 
-/// Removal and publication of neighbours get on: a publication that was answered is there.
+/// Removal and publication of neighbours do not disturb each other: an object that was published exists.
 #[tokio::test(flavor = "multi_thread")]
 async fn directories_may_vanish_under_a_publication() {
     let dir = TempDir::new().unwrap();
@@ -204,7 +204,7 @@ async fn staged_files_go_when_dropped_and_at_the_next_start() {
     fs::create_dir(spool.join("stranger")).unwrap();
     fs::write(spool.join("stranger/file"), b"x").unwrap();
     open(dir.path());
-    // What is not ours stays.
+    // Files of others stay.
     assert_eq!(files(&spool), [spool.join("stranger/file")]);
 }
 

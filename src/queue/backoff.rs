@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use crate::runtime::entropy::Entropy;
 
-/// Exponential backoff with equal jitter: half of the wait is certain, half is chance, so that jobs that
-/// failed together do not come back together.
+/// Exponential backoff with equal jitter: half of the wait is fixed, half is random, so that jobs that failed
+/// together are not retried together.
 ///
 /// Source: Brooker (2015), "Exponential Backoff And Jitter", AWS Architecture Blog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// The wait after the first attempt, chance at its longest.
+    /// The longest wait after the first attempt.
     pub first: Duration,
-    /// No wait is longer.
+    /// The limit of all waits.
     pub longest: Duration,
 }
 
@@ -23,7 +23,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after so many attempts (from 1).
+    /// Returns the wait after this many attempts (from 1).
     pub fn after(&self, attempts: u8, entropy: &Entropy) -> Duration {
         let doubled = 2_u32.saturating_pow(u32::from(attempts.saturating_sub(1)));
         let wait = self.first.saturating_mul(doubled).min(self.longest);

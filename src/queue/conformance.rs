@@ -17,8 +17,20 @@ use crate::runtime::clock::Timestamp;
 pub(super) trait Fixture: Send {
     fn broker(&self) -> &dyn Broker;
 
+    /// Takes the broker out.
+    fn take(&mut self) -> Box<dyn Broker>;
+
+    /// Starts again.
+    async fn start(&mut self);
+
     /// Stops in good order and starts again.
-    async fn restart(&mut self);
+    async fn restart(&mut self) {
+        let broker = self.take();
+        broker.close().await.unwrap();
+        assert!(matches!(broker.enqueue(&[job("late")], at(0)).await, Err(Error::Closed)));
+        drop(broker);
+        self.start().await;
+    }
 
     /// Stops as if killed and starts again.
     async fn crash(&mut self);
@@ -110,7 +122,7 @@ pub(super) async fn claim(queue: &dyn Broker, count: usize, now: Timestamp) -> V
     queue.claim(&wish(&[("q", 1)], count), now).await.unwrap()
 }
 
-/// Lets time pass under the eyes of the queue, as it does while workers wait or beat.
+/// Lets time pass while the queue is called, as it is by workers that wait or send heartbeats.
 pub(super) async fn pass(queue: &dyn Broker, from: Timestamp, to: Timestamp) {
     let mut now = from;
     while now < to {
@@ -182,7 +194,7 @@ pub(super) async fn a_name_is_free_after_its_ack(fixture: &mut impl Fixture) {
     );
 }
 
-/// A worker that vanishes gives its job back, and may not finish it later.
+/// The job of a worker that vanishes goes back to the queue, and the worker may not finish it later.
 pub(super) async fn abandoned_job_returns(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("compare-7")], at(0)).await.unwrap();
@@ -254,14 +266,15 @@ pub(super) async fn a_failed_job_backs_off_and_dies(fixture: &mut impl Fixture) 
     assert_eq!((letters[0].reason.as_str(), letters[0].died), ("the file is torn", now));
 }
 
-/// A worker takes a job and is never heard of again; gives the attempt, and the moment at which its lease has run out.
+/// A worker claims a job and sends nothing more. Returns the attempt, and the time at which its lease has expired.
 async fn lapse(queue: &dyn Broker, now: Timestamp) -> (u8, Timestamp) {
     let lease = claim_one(queue, now).await;
     pass(queue, now, lease.until).await;
     (lease.attempt, lease.until)
 }
 
-/// A process that was stopped, a machine that was suspended, a clock that was set: the holder of a job is heard first.
+/// A process that was stopped, a machine that was suspended, a clock that was set: the holder can send a heartbeat
+/// before its lease expires.
 pub(super) async fn a_pause_ends_no_lease(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
@@ -278,7 +291,7 @@ pub(super) async fn a_pause_ends_no_lease(fixture: &mut impl Fixture) {
     assert_eq!(claim_one(queue, at(60)).await.attempt, 1, "a holder that stays silent loses it");
 }
 
-/// A job that takes every worker down ends all the same.
+/// A job that kills every worker ends eventually.
 pub(super) async fn leases_that_run_out_count_as_attempts_in_threes(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
@@ -295,7 +308,7 @@ pub(super) async fn leases_that_run_out_count_as_attempts_in_threes(fixture: &mu
     assert_eq!(stats(queue, "q", now).await.dead, 1);
 }
 
-/// What ran out was a lease, not an attempt: the attempt goes on, and fails or is given back as one.
+/// The lease expired, not the attempt: the attempt goes on, and fails or is released as one.
 pub(super) async fn a_holder_that_comes_back_has_lost_nothing(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
@@ -350,7 +363,7 @@ pub(super) async fn dead_letters_are_redriven_and_discarded(fixture: &mut impl F
         DeadQuery { queue: Some("q".into()), group: Some("g".into()), after: all[1].sequence, count: 1 };
     assert_eq!(queue.dead_letters(&page, at(1)).await.unwrap(), all[2..3]);
     let [a, b, c] = ["a", "b", "c"].map(JobId::from);
-    assert_eq!(queue.discard(&[a.clone(), "nobody".into()], at(2)).await.unwrap(), 1);
+    assert_eq!(queue.discard(&[a.clone(), "unknown".into()], at(2)).await.unwrap(), 1);
     assert_eq!(queue.redrive(&[a, b.clone(), b.clone(), c.clone()], at(2)).await.unwrap(), 2);
     assert_eq!(queue.redrive(&[b, c], at(2)).await.unwrap(), 0);
     assert_eq!(dead(queue, at(2)).await, all[3..]);
@@ -451,7 +464,7 @@ pub(super) async fn a_delayed_job_waits(fixture: &mut impl Fixture) {
     assert_eq!(names(&claim(queue, 9, at(10)).await), ["a"]);
 }
 
-/// The clock was ahead when the delays were put down, and is right after the restart.
+/// The clock was ahead when the delays were stored, and is right after the restart.
 pub(super) async fn a_clock_that_was_ahead_makes_no_delay_longer(fixture: &mut impl Fixture) {
     const YEAR: i64 = 365 * 86_400;
     let queue = fixture.broker();
@@ -466,7 +479,7 @@ pub(super) async fn a_clock_that_was_ahead_makes_no_delay_longer(fixture: &mut i
     assert_eq!(names(&claim(queue, 9, at(100)).await), ["later"]);
 }
 
-/// After the clock was ahead, with and without another job that has all of them written again.
+/// After the clock was ahead, with and without another job that makes the queue rewrite all of them.
 pub(super) async fn starts_one_after_the_other_make_no_delay_shorter_or_longer(fixture: &mut impl Fixture) {
     for (start, beside) in [(10_000, true), (20_000, false)] {
         let moment = |seconds: i64| at(start + seconds);
@@ -538,7 +551,7 @@ pub(super) async fn queues_share_by_weight(fixture: &mut impl Fixture) {
         let jobs: Vec<_> = (0..200).map(|number| of(number, name)).collect();
         queue.enqueue(&jobs, at(0)).await.unwrap();
     }
-    // A claim of one queue alone does not cost it its share later.
+    // A claim of one queue alone does not reduce its share later.
     assert_eq!(queue.claim(&wish(&[("three", 1)], 50), at(0)).await.unwrap().len(), 50);
     let leases = queue.claim(&wish(&[("one", 1), ("three", 3)], 40), at(0)).await.unwrap();
     let ones = leases.iter().filter(|lease| lease.queue == QueueName::from("one")).count();
@@ -691,7 +704,7 @@ pub(super) async fn a_job_is_found_by_its_name(fixture: &mut impl Fixture) {
         let dead = of("dead").await.expect("it is dead");
         assert_eq!((&*dead.payload, dead.attempts_max.get()), (&b"payload of dead"[..], 1));
         assert!(matches!(dead.entry, JobEntry::Dead(letter) if letter.reason == "no"));
-        assert!(of("nobody").await.is_none());
+        assert!(of("unknown").await.is_none());
         fixture.restart().await;
     }
     let queue = fixture.broker();
@@ -769,7 +782,7 @@ pub(super) async fn a_third_crash_sends_the_job_to_the_dead_letters(fixture: &mu
         tokio::time::sleep(Duration::from_millis(150)).await;
         fixture.crash().await;
     }
-    // No call asks for dead letters here: the dead letter must be written without one.
+    // No call asks for dead letters here: the dead letter must be written anyway.
     assert_eq!(claim_one(fixture.broker(), at(9)).await.id.job.as_str(), "innocent");
     tokio::time::sleep(Duration::from_millis(150)).await;
     fixture.crash().await;

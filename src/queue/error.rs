@@ -3,7 +3,7 @@
 use super::JobId;
 use crate::telemetry::chain;
 
-/// A cause that is only ever shown.
+/// A cause that is only displayed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error of the queue.
@@ -16,7 +16,7 @@ pub enum Error {
         job: JobId,
     },
     /// The job can never be stored: make it smaller.
-    #[error("job {job} is {size_bytes} bytes, {size_bytes_max} are the most")]
+    #[error("job {job} has {size_bytes} bytes; the limit is {size_bytes_max}")]
     TooLarge {
         /// The job as named by the caller.
         job: JobId,
@@ -25,20 +25,20 @@ pub enum Error {
         /// The largest size.
         size_bytes_max: usize,
     },
-    /// The store failed and is being reopened. Calls without an answer may or may not have taken effect.
-    /// Worth another try after a pause.
+    /// The store failed and is being reopened. Calls without an answer may or may not have taken effect. Try again
+    /// after a pause.
     #[error("queue storage is unavailable")]
     Storage(#[source] BoxError),
     /// The stored data is damaged, or a newer version wrote it.
-    #[error("queue storage is damaged; with --queue-damaged rebuild it is set aside and made anew")]
+    #[error("queue storage is damaged; with --queue-damaged rebuild it is quarantined and replaced")]
     Damaged(#[source] BoxError),
-    /// The queue was closed in good order.
+    /// The queue was closed regularly.
     #[error("the queue is closed")]
     Closed,
 }
 
 impl Error {
-    /// The reason, without what this says of itself.
+    /// Returns the cause without the text of this error.
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Storage(cause) | Self::Damaged(cause) => chain(cause.as_ref()),

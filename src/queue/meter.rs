@@ -2,14 +2,14 @@
 
 use crate::runtime::clock::Timestamp;
 
-/// Seconds looked back upon.
+/// The length of the window in seconds.
 const WINDOW_SECONDS: i64 = 60;
 
-/// Counts events of the last minute, second by second.
+/// Counts the events of the last minute, second by second.
 #[derive(Clone, Debug)]
 pub(super) struct Meter {
     counts: [u32; WINDOW_SECONDS as usize],
-    /// The second counted last.
+    /// The latest second that was counted.
     latest: i64,
 }
 
@@ -27,14 +27,14 @@ impl Meter {
         *count = count.saturating_add(u32::try_from(events).unwrap_or(u32::MAX));
     }
 
-    /// Events in a second, over the last minute.
+    /// Returns the events per second over the last minute.
     pub(super) fn per_second(&self, now: Timestamp) -> f64 {
         let mut turned = self.clone();
         turned.turn_to(now);
         turned.counts.iter().map(|count| f64::from(*count)).sum::<f64>() / WINDOW_SECONDS as f64
     }
 
-    /// Forgets the seconds that have left the window. A clock that was set back counts on in the same second.
+    /// Drops the seconds that have left the window. If the clock was set back, the same second goes on.
     fn turn_to(&mut self, now: Timestamp) {
         let second = now.as_micros().div_euclid(1_000_000);
         let passed = second.saturating_sub(self.latest).clamp(0, WINDOW_SECONDS);

@@ -1,7 +1,7 @@
 //! A durable job queue.
 //!
-//! [`Broker`] says what a queue of jobs promises; the payload of a job is opaque bytes here, and what it
-//! means is known to others.
+//! [`Broker`] is the contract of a queue of jobs. To the queue the payload of a job is opaque bytes; the coordinator
+//! and the worker know its meaning.
 
 mod backoff;
 mod broker;

@@ -13,12 +13,12 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The name made of this text.
+            /// Returns the name with this text.
             pub fn new(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
             }
 
-            /// The text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -57,21 +57,21 @@ macro_rules! name {
 }
 
 name!(
-    /// Names a job. While a job is not acknowledged, a second one of the same name is the same job.
+    /// The name of a job. Until a job is acknowledged, a second one of the same name counts as the same job.
     JobId
 );
 name!(
-    /// Names a queue.
+    /// The name of a queue.
     QueueName
 );
 name!(
-    /// Names the group a job belongs to: what is cancelled together, and what takes turns in a queue. Groups with the same
-    /// name in front of a slash are a family, and families take turns before groups do.
+    /// The name of the group of a job. Jobs of a group are cancelled together, and groups take turns in a queue.
+    /// Groups with the same name before a slash are a family, and families take turns before groups do.
     Group
 );
 
 impl Group {
-    /// The family: the name in front of the first slash, or all of it.
+    /// Returns the family: the name before the first slash, or all of it.
     #[must_use]
     pub fn family(&self) -> Self {
         match self.0.split_once('/') {
@@ -81,23 +81,23 @@ impl Group {
     }
 }
 
-/// Distinguishes one lease of a job from every other, past and future; only the queue that made it reads it.
+/// Distinguishes one lease of a job from every other, past and future. Only the queue that made it interprets it.
 /// Written as 32 hex characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u128);
 
 impl Fence {
-    /// The fence made of these bits.
+    /// Returns the fence with these bits.
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)
     }
 
-    /// The bits it is made of.
+    /// Returns the bits.
     pub const fn to_bits(self) -> u128 {
         self.0
     }
 
-    /// Reads 32 hex characters; anything else is no fence.
+    /// Parses 32 hex characters; anything else is not a fence.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         hex.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()

@@ -21,16 +21,16 @@ pub struct Progress {
 /// The effect of the cancellation of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
-    /// Jobs that waited, or were dead.
+    /// Jobs that waited, or were dead letters.
     pub removed: u64,
-    /// Jobs in workers' hands.
+    /// Jobs that workers hold.
     pub held: u64,
 }
 
 /// A job that has used its attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Its place in the order of deaths: later is greater, and never used again.
+    /// Its position among dead letters: later ones have greater numbers, which are never reused.
     pub sequence: u64,
     /// The job.
     pub job: JobId,
@@ -46,16 +46,16 @@ pub struct DeadLetter {
     pub died: Timestamp,
 }
 
-/// Which dead letters to show.
+/// The dead letters to return.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadQuery {
     /// Of this queue alone.
     pub queue: Option<QueueName>,
     /// Of this group alone.
     pub group: Option<Group>,
-    /// Those with a greater sequence: where the last page ended.
+    /// Those with a greater sequence, which is where the last page ended.
     pub after: u64,
-    /// The most to show.
+    /// The largest number to return.
     pub count: usize,
 }
 
@@ -65,9 +65,9 @@ pub struct DeadQuery {
 pub enum JobState {
     /// It can be claimed.
     Ready,
-    /// It waits for a moment.
+    /// It is delayed.
     Delayed {
-        /// That moment.
+        /// The end of the delay.
         until: Timestamp,
     },
     /// A worker holds it.
@@ -80,7 +80,7 @@ pub enum JobState {
 }
 
 impl JobState {
-    /// The state without its circumstances.
+    /// Returns the state without its details.
     pub const fn phase(&self) -> Phase {
         match self {
             Self::Ready => Phase::Ready,
@@ -96,7 +96,7 @@ impl JobState {
 pub enum Phase {
     /// It can be claimed.
     Ready,
-    /// It waits for a moment.
+    /// It is delayed.
     Delayed,
     /// A worker holds it.
     Leased,
@@ -105,7 +105,7 @@ pub enum Phase {
 /// A living job, without its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSummary {
-    /// Its place in the order of the list: later is greater, and never used again.
+    /// Its position in the list: later ones have greater numbers, which are never reused.
     pub sequence: u64,
     /// The job.
     pub job: JobId,
@@ -129,7 +129,7 @@ pub struct JobSummary {
 pub struct JobDetail {
     /// Its summary.
     pub entry: JobEntry,
-    /// After so many attempts it dies.
+    /// The number of attempts after which it becomes a dead letter.
     pub attempts_max: NonZeroU8,
     /// The content for the worker.
     pub payload: Bytes,
@@ -139,13 +139,13 @@ pub struct JobDetail {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum JobEntry {
-    /// It waits, or is held.
+    /// It waits, or is leased.
     Living(JobSummary),
     /// It has used its attempts.
     Dead(DeadLetter),
 }
 
-/// Which living jobs to show.
+/// The living jobs to return.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobQuery {
     /// Of this queue alone.
@@ -154,13 +154,13 @@ pub struct JobQuery {
     pub group: Option<Group>,
     /// Only jobs in this state.
     pub phase: Option<Phase>,
-    /// Those with a greater sequence: where the last page ended.
+    /// Those with a greater sequence, which is where the last page ended.
     pub after: u64,
-    /// The most to show.
+    /// The largest number to return.
     pub count: usize,
 }
 
-/// One queue in figures.
+/// The statistics of one queue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueueStats {
     /// Living jobs: ready, delayed and leased.
@@ -169,25 +169,25 @@ pub struct QueueStats {
     pub ready: u64,
     /// Delayed jobs.
     pub delayed: u64,
-    /// Jobs in workers' hands.
+    /// Jobs that workers hold.
     pub leased: u64,
     /// Jobs that have used their attempts.
     pub dead: u64,
-    /// True if the queue is paused.
+    /// Set if the queue is paused.
     pub paused: bool,
     /// The age of the oldest ready job, in milliseconds.
     pub oldest_ms: Option<u64>,
     /// The age of the oldest lease, in milliseconds.
     pub longest_lease_ms: Option<u64>,
-    /// Jobs taken in a second, over the last minute.
+    /// Jobs enqueued per second, over the last minute.
     pub enqueued_per_second: f64,
-    /// Jobs acknowledged in a second, over the last minute.
+    /// Jobs acknowledged per second, over the last minute.
     pub acked_per_second: f64,
-    /// Attempts failed in a second, over the last minute.
+    /// Attempts failed per second, over the last minute.
     pub failed_per_second: f64,
 }
 
-/// All queues in figures.
+/// The statistics of all queues.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     /// By name.

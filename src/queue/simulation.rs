@@ -25,7 +25,7 @@ enum Where {
     Waiting {
         not_before: Timestamp,
     },
-    /// Until the clock of the leases says so.
+    /// The end of the lease, by the clock of the leases.
     Held {
         claim: usize,
         until: Duration,
@@ -42,7 +42,7 @@ struct Model {
     /// The delay with which it was enqueued.
     delay: Duration,
     place: Where,
-    /// Which of the jobs that had this name.
+    /// Distinguishes successive jobs of this name.
     life: usize,
 }
 
@@ -53,7 +53,7 @@ struct Simulation<'a, F> {
     /// The clock of the leases.
     clock: Duration,
     jobs: BTreeMap<JobId, Model>,
-    /// Every lease there was, with the life of its job, and whether its job was cancelled in its hands.
+    /// Every lease so far, with the generation of its job, and whether its job was cancelled while it was leased.
     leases: Vec<(Lease, usize, bool)>,
     lives: usize,
 }
@@ -153,7 +153,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Lets the model's leases run out, and its delays end: once they have, a clock that is set back changes nothing.
+    /// Lets the model's leases expire and its delays end: a clock that is set back later does not change that.
     fn advance(&mut self) {
         for model in self.jobs.values_mut() {
             if let Where::Waiting { not_before } = &mut model.place
@@ -201,7 +201,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Any lease there was, with what the model says of its job: `None` if the job of its time is gone.
+    /// Returns any earlier lease, with the model's view of its job: `None` if that job is gone.
     fn any_lease(&self) -> Option<(usize, Lease, Option<Where>)> {
         let recent = self.leases.len().min(12);
         let claim = self.leases.len().checked_sub(1 + self.pick(recent.max(1) as u64) as usize)?;
@@ -241,7 +241,7 @@ impl<F: Fixture> Simulation<'_, F> {
                 }
             }
             _ if self.leases[claim].2 => {
-                // Its lease may have been swept meanwhile.
+                // Its lease may have expired meanwhile.
                 assert!(matches!(outcome, Ok(Redelivery::Cancelled) | Err(Error::LeaseLost { .. })));
                 self.leases[claim].2 = false;
             }
@@ -269,7 +269,7 @@ impl<F: Fixture> Simulation<'_, F> {
                 assert_eq!(until, self.now.after(LEASE));
                 self.jobs.get_mut(&lease.id.job).unwrap().place = held;
             }
-            // No worker held it, and this worker has it again.
+            // No worker held it, and this worker holds it again.
             (Some(Where::Waiting { not_before }), Pulse::Continue { .. }) if not_before <= self.now => {
                 let model = self.jobs.get_mut(&lease.id.job).unwrap();
                 model.place = held;
@@ -300,11 +300,11 @@ impl<F: Fixture> Simulation<'_, F> {
             }
             stays
         });
-        // The broker may not have noticed that a lease ran out.
+        // The broker may not have noticed yet that a lease expired.
         assert_eq!(done.removed + done.held, removed + held);
     }
 
-    /// Brings dead letters back, or buries them.
+    /// Redrives dead letters, or discards them.
     async fn raise(&mut self) {
         self.advance();
         let letters = dead(self.fixture.broker(), self.now).await;
@@ -341,7 +341,7 @@ impl<F: Fixture> Simulation<'_, F> {
         for lease in &mut self.leases {
             lease.2 = false;
         }
-        // Those that were held in their last attempt die when their turn comes.
+        // Jobs that were leased in their last attempt become dead letters when they are next in line.
         let all: Vec<_> = QUEUES.iter().map(|queue| (*queue, 1)).collect();
         let leases = self.fixture.broker().claim(&wish(&all, 1_000), self.now).await.unwrap();
         let ids: Vec<_> = leases.into_iter().map(|lease| lease.id).collect();
@@ -379,7 +379,7 @@ impl<F: Fixture> Simulation<'_, F> {
         );
     }
 
-    /// Everything that is left can be finished.
+    /// All remaining jobs can be finished.
     async fn drain(&mut self) {
         while self.jobs.values().any(|model| model.place != Where::Dead) {
             self.now = self.now.after(Duration::from_secs(100));

@@ -91,7 +91,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// Returns a clock that stands still until [`Clock::advance`].
+    /// Returns a clock that stands still until [`Clock::advance`] moves it.
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(Manual { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) })))
     }
@@ -153,7 +153,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Measures how long something took, the machine's suspension left out. Monotonic.
+/// Measures a duration, without the machine's suspension. Monotonic.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 

@@ -13,13 +13,13 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// The most codings on top of each other.
+/// The most codings that may be applied to a body.
 const CODINGS_MAX: usize = 3;
 /// The size of a decoded piece.
 const PIECE_BYTES: usize = 64 << 10;
 /// The largest window of zstd, as a power of two: the 8 MiB that RFC 9659 sets as the limit for senders.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Names that change nothing. The last describes a transfer format, and some stores return it.
+/// Names that change nothing. The last one is a transfer format, which some stores return here.
 const NONE: [&str; 3] = ["", "identity", "aws-chunked"];
 
 /// A supported coding.
@@ -35,10 +35,10 @@ pub enum Coding {
 
 /// An unsupported coding, or one too many.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the content coding `{0}` is not read here: send gzip, deflate, zstd, or the content as it is")]
+#[error("the content coding `{0}` is not supported: send gzip, deflate or zstd, or the plain content")]
 pub struct UnknownCoding(String);
 
-/// Bytes that are truncated, or not in the coding that they are declared in.
+/// Truncated bytes, or bytes that are not in the declared coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the content is not complete {0}, as Content-Encoding says")]
 pub struct Undecodable(Coding);
@@ -81,7 +81,7 @@ pub fn named<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Coding>
     Ok(codings)
 }
 
-/// Decodes the bytes of `source`. Its own errors come through inside an [`io::Error`]; a decoding error is an
+/// Decodes the bytes of `source`. Its own errors are passed on inside an [`io::Error`]; a decoding error is an
 /// [`Undecodable`] inside one.
 pub fn decode<S, E>(source: S, codings: &[Coding]) -> BoxStream<'static, io::Result<Bytes>>
 where
@@ -92,7 +92,7 @@ where
     codings.iter().rev().fold(source, |source, coding| take_off(source, *coding))
 }
 
-/// Tells an error of the source from one of a decoder.
+/// Distinguishes an error of the source from one of a decoder.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 struct Source(Box<dyn std::error::Error + Send + Sync>);
@@ -103,7 +103,7 @@ fn take_off(
 ) -> BoxStream<'static, io::Result<Bytes>> {
     let begun = async move {
         let mut source = StreamReader::new(source);
-        // The decoder is chosen once the first bytes are there.
+        // The decoder is chosen when the first bytes arrive.
         let head = source.fill_buf().await?;
         let is_zlib = is_zlib(head);
         let decoder = decoder(source, coding, is_zlib);
@@ -117,7 +117,7 @@ fn decoder(
     coding: Coding,
     is_zlib: bool,
 ) -> Pin<Box<dyn AsyncRead + Send>> {
-    /// Decodes the bytes behind the end, too, so that nothing is left out.
+    /// Decodes the bytes after the end too, so that nothing is left out.
     macro_rules! whole {
         ($decoder:expr) => {{
             let mut decoder = $decoder;
@@ -136,7 +136,7 @@ fn decoder(
     }
 }
 
-/// Returns whether bytes begin as zlib does.
+/// Returns whether the bytes begin like zlib.
 fn is_zlib(head: &[u8]) -> bool {
     match head {
         [method, flags, ..] => method & 0x0F == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0,

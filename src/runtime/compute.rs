@@ -12,7 +12,7 @@ impl Pool {
     /// Starts `threads` threads (0: one for each core).
     ///
     /// # Errors
-    /// The operating system's, if it refuses a thread.
+    /// The operating system's, if it cannot start a thread.
     pub fn new(threads: usize) -> std::io::Result<Self> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -27,8 +27,8 @@ impl Pool {
         self.0.current_num_threads()
     }
 
-    /// Runs `work` on the pool and waits without blocking the caller's thread; rayon's parallel
-    /// iterators inside `work` use the same pool. Dropping the future lets `work` run to its end.
+    /// Runs `work` on the pool and waits without blocking the caller's thread; rayon's parallel iterators inside
+    /// `work` use the same pool. Dropping the future does not stop `work`.
     ///
     /// # Errors
     /// The text of the panic, if `work` panicked.
@@ -51,9 +51,8 @@ impl Pool {
     }
 }
 
-/// Runs long sequential `work` on a thread of its own and waits without blocking the caller's. Not run on the
-/// pool: rayon may execute it while waiting inside a comparison and delay that. Dropping the future lets
-/// `work` run to its end.
+/// Runs long sequential `work` on a thread of its own and waits without blocking the caller's. Not run on the pool:
+/// rayon may execute it while waiting inside a comparison and delay that. Dropping the future does not stop `work`.
 ///
 /// # Errors
 /// The text of the panic, if `work` panicked.

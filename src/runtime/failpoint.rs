@@ -7,12 +7,12 @@
 //!   panics, every time; `step~` does not end until the job is stopped (at the beginning of a job alone).
 //! - `ENTITYD_SLOW_MS=step=ms,step=ms` makes steps take that much longer.
 //!
-//! Steps are `body` (each piece of an upload as it arrives), `spooled` (an upload that is complete), and the kinds
-//! of jobs: `ingest`, `plan`, `compare`, `finalize` and `purge`. A step has up to four moments: `compare` itself
-//! when it begins, `compare.done` when its work is done but nothing of it is visible, `compare.published` when its
-//! objects are at rest (or gone), and `compare.reported` when its outcome is written down but the job is still in
-//! the queue. `spooled` has the last three, `body` the first. `compare.opened` comes when what is compared is mapped and
-//! checked, and nothing is compared yet.
+//! Steps are `body` (each chunk of an upload as it arrives), `spooled` (a complete upload), and the kinds of jobs:
+//! `ingest`, `plan`, `compare`, `finalize` and `purge`. A step has up to four moments: `compare` itself when it
+//! begins, `compare.done` when its work is done but nothing of it is visible, `compare.published` when its objects
+//! are stored (or removed), and `compare.reported` when its outcome is committed but the job is still in the queue.
+//! `spooled` has the last three, `body` the first. `compare.opened` comes when the inputs are mapped and checked, and
+//! nothing is compared yet.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -60,7 +60,7 @@ pub async fn hit(step: &str, moment: Moment) {
     }
 }
 
-/// Waits for as long as the job is not stopped, if the environment asks for that.
+/// Waits until the job is stopped, if the environment asks for that.
 pub async fn hang(step: &str, stopped: impl Fn() -> bool) {
     const LOOK: Duration = Duration::from_millis(5);
     let endless = plan()
@@ -104,7 +104,7 @@ enum Action {
 }
 
 impl Plan {
-    /// Parses the environment; none if it asks for nothing.
+    /// Parses the environment; `None` if it asks for nothing.
     fn read(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let stop = variable(BREAKPOINT).map(|text| Stop::parse(&text));
         let slow = variable(SLOW).map(|text| slow_steps(&text)).unwrap_or_default();
@@ -164,12 +164,12 @@ fn slow_steps(text: &str) -> Vec<(String, Duration)> {
 mod tests {
     use super::*;
 
-    fn plan(breakpoint: Option<&str>, slow: Option<&str>) -> Option<Plan> {
-        Plan::read(|name| if name == BREAKPOINT { breakpoint } else { slow }.map(str::to_owned))
+    fn plan(failpoint: Option<&str>, slow: Option<&str>) -> Option<Plan> {
+        Plan::read(|name| if name == BREAKPOINT { failpoint } else { slow }.map(str::to_owned))
     }
 
     #[test]
-    fn a_breakpoint_is_due_when_its_step_comes_for_the_nth_time() {
+    fn a_failpoint_is_due_when_its_step_is_reached_for_the_nth_time() {
         let stop = plan(Some("compare.published@2!"), None).unwrap().stop.unwrap();
         assert_eq!(stop.action, Action::Pause);
         let due: Vec<_> = ["compare", "compare.published", "plan", "compare.published"]

@@ -18,7 +18,7 @@ use crate::metadata::Runs;
 use crate::model::ProjectId;
 use crate::runtime::clock::Clock;
 
-/// Carries the session token, in either form of signing.
+/// The header or parameter of the session token, in either form of signing.
 const TOKEN_HEADER: &str = "x-amz-security-token";
 const TOKEN_PARAMETER: &str = "X-Amz-Security-Token";
 
@@ -35,12 +35,12 @@ pub struct AccessControl {
 pub struct Rights(Option<Arc<Policy>>, Option<ProjectId>);
 
 impl Rights {
-    /// Everything.
+    /// All rights.
     pub const fn all() -> Self {
         Self(None, None)
     }
 
-    /// The project that the caller's credentials end with.
+    /// Returns the project whose deletion ends the caller's credentials.
     pub const fn project(&self) -> Option<ProjectId> {
         self.1
     }
@@ -50,7 +50,7 @@ impl Rights {
         self.0.as_ref().is_none_or(|policy| policy.allows(action, resource))
     }
 
-    /// Refuses what is not allowed.
+    /// Denies a request that is not allowed.
     ///
     /// # Errors
     /// `AccessDenied`.
@@ -99,7 +99,7 @@ fn refusal(invalid: InvalidToken) -> S3Error {
     }
 }
 
-/// The session token, from the header or the query; more than one is refused.
+/// Returns the session token, from the header or the query; more than one is rejected.
 fn session_token(headers: &HeaderMap, uri: &Uri) -> S3Result<Option<String>> {
     let malformed = || s3_error!(InvalidToken, "There must be one session token, in plain text.");
     let mut tokens = Vec::new();
@@ -170,7 +170,7 @@ impl S3Access for AccessControl {
     }
 }
 
-/// Refuses an operation that `rights` do not cover, or that has not all that the request asks for.
+/// Denies an operation that `rights` do not cover, or that lacks some of what the request asks for.
 ///
 /// # Errors
 /// `AccessDenied`, or `NotImplemented`.
@@ -182,7 +182,7 @@ pub(super) fn require(cx: &S3AccessContext<'_>, rights: &Rights) -> S3Result<()>
     };
     match action(cx.s3_op().name()) {
         Some(action) => rights.require(action, resource),
-        // Decided key by key, by who removes them.
+        // Each key is authorized separately, when it is removed.
         None if cx.s3_op().name() == "DeleteObjects" => Ok(()),
         None if rights.0.is_none() => Ok(()),
         None => Err(s3_error!(AccessDenied, "Access Denied.")),

@@ -1,4 +1,4 @@
-//! Request bodies for `s3s`: short ones are verified as a whole, chunked ones are split, others are passed on.
+//! Request bodies for `s3s`: short ones are verified completely, chunked ones are split, others are passed on.
 
 use std::sync::Arc;
 
@@ -18,22 +18,22 @@ use super::service::check_md5;
 
 /// The largest document that is posted: 10,000 parts with their checksums, or 1,000 long keys.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
-/// Bodies up to this size are checked as a whole, whatever they are.
+/// Bodies up to this size are verified completely, whatever they are.
 const SHORT_BYTES: u64 = 64 << 10;
 
-/// The reason for which a body that is read late is rejected: `s3s` would hide it.
+/// The reason for which a body is rejected while it is being read: `s3s` would hide it.
 #[derive(Clone, Default)]
 pub(super) struct LateRefusal(Arc<Mutex<Option<S3Error>>>);
 
 impl LateRefusal {
-    /// The refusal, if there is one.
+    /// Returns the rejection, if there is one.
     pub(super) fn refusal(&self) -> Option<S3Error> {
         self.0.lock().take()
     }
 }
 
-/// The body as `s3s` is to read it. One whose sender waits to be asked for it is not read before `s3s` does, which is
-/// after the signature and the rights of its sender were checked; `late` is told if it is refused then.
+/// Returns the body that `s3s` reads. If the sender waits for `100 Continue`, nothing is read before `s3s` does,
+/// which is after signature and rights were checked; a rejection is then stored in `late`.
 pub(super) async fn prepare(request: &Parts, body: Body, late: &LateRefusal) -> S3Result<s3s::Body> {
     let hash = request.headers.get("x-amz-content-sha256").and_then(|hash| hash.to_str().ok());
     if are_decoded_by_s3s(&request.headers) {
@@ -56,7 +56,7 @@ pub(super) async fn prepare(request: &Parts, body: Body, late: &LateRefusal) -> 
     }
 }
 
-/// The expected length and digests of a body that is checked as a whole.
+/// The expected length and digests of a body that is verified completely.
 struct Whole {
     headers: HeaderMap,
     hash: Option<String>,
@@ -103,7 +103,7 @@ fn too_long() -> S3Error {
     s3_error!(MaxMessageLengthExceeded, "The document may have {DOCUMENT_BYTES_MAX} bytes at most.")
 }
 
-/// Compares a body with the digests that its headers give.
+/// Compares a body with the digests in its headers.
 fn check(headers: &HeaderMap, hash: Option<&str>, body: &[u8]) -> S3Result<()> {
     if let Some(said) = headers.get("content-md5") {
         let md5: [u8; 16] = md5::Md5::digest(body).into();
@@ -124,8 +124,7 @@ pub(super) fn hash_mismatch() -> S3Error {
     error
 }
 
-/// A document that defines entities is none that a client of S3 sends; and `s3s` would read nothing where it has
-/// CDATA.
+/// No S3 client sends a document that defines entities; and `s3s` would ignore CDATA.
 fn check_document(document: &[u8]) -> S3Result<()> {
     let mut marks = memchr::memmem::find_iter(document, b"<!");
     if marks.any(|at| !document[at..].starts_with(b"<!--")) {

@@ -1,7 +1,7 @@
-//! Bodies in chunks (`aws-chunked`). Those that are signed as such are cut small before `s3s` reads them: it holds a
-//! chunk in memory as a whole, and some clients send a whole object as one chunk. What it does not understand is refused
-//! here: `s3s` would read `10z` as 10 and the first eight digits of a longer size, and hold as much in memory as that
-//! says. Those that are signed as a whole, or not at all, are decoded here: `s3s` would store the frames.
+//! Bodies in chunks (`aws-chunked`). Signed chunks are cut into small ones before `s3s` reads them: it holds a chunk
+//! in memory, and some clients send a whole object as one chunk. Invalid framing is rejected here: `s3s` would read
+//! `10z` as 10, and the first eight digits of a longer size, and would allocate that much memory. Chunks in a body
+//! that is signed as a whole, or not at all, are decoded here: `s3s` would store the frames.
 
 use std::mem;
 
@@ -14,12 +14,12 @@ pub const CHUNK_BYTES: u64 = 1 << 20;
 pub const SIGNED_BYTES_MAX: u64 = 16 << 20;
 /// The longest line before a chunk.
 const LINE_BYTES_MAX: usize = 1_024;
-/// The longest text behind the last chunk.
+/// The longest text after the last chunk.
 const TRAILER_BYTES_MAX: usize = 16 << 10;
 
-/// The coding by which `Content-Encoding` announces chunks.
+/// The coding in `Content-Encoding` that announces chunks.
 pub(super) const AWS_CHUNKED: &str = "aws-chunked";
-/// The header that says how many bytes are in the chunks.
+/// The header with the number of bytes in the chunks.
 const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 
 /// Returns true if the headers announce a body in chunks.
@@ -40,7 +40,7 @@ pub(super) fn are_decoded_by_s3s(headers: &HeaderMap) -> bool {
 /// Returns the decoded length, if it is declared.
 ///
 /// # Errors
-/// [`Error::Malformed`], if that is not a number.
+/// [`Error::Malformed`], if it is not a number.
 pub(super) fn decoded_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     let Some(said) = headers.get(DECODED_LENGTH) else { return Ok(None) };
     let said = said.to_str().unwrap_or_default();
@@ -51,7 +51,7 @@ pub(super) fn decoded_length(headers: &HeaderMap) -> Result<Option<u64>, Error> 
 /// An error in a body in chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A chunk with a signature of its own is too large to be held.
+    /// A chunk with a signature of its own is too large for the memory.
     #[error("ChunkTooLarge: a signed chunk may have {SIGNED_BYTES_MAX} bytes at most")]
     TooLarge,
     /// It is not in chunks.
@@ -59,11 +59,11 @@ pub enum Error {
     Malformed,
 }
 
-/// Cuts the chunks of a body as it passes by.
+/// Cuts the chunks of a body as it arrives.
 #[derive(Debug, Default)]
 pub struct Cutter {
     frames: Frames,
-    /// The chunk at hand is cut.
+    /// Set while the current chunk is being cut.
     cuts: bool,
 }
 
@@ -71,7 +71,7 @@ impl Cutter {
     /// Decodes the next bytes and appends the content to `out`.
     ///
     /// # Errors
-    /// [`Error`]; nothing more is to be fed then.
+    /// [`Error`]; nothing more may be decoded then.
     pub fn feed(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Error> {
         let cuts = &mut self.cuts;
         self.frames.feed(bytes, &mut |found| {
@@ -91,16 +91,16 @@ impl Cutter {
         })
     }
 
-    /// Says that there are no more bytes.
+    /// Ends the body.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the last chunk has not been there.
+    /// [`Error::Malformed`] if the last chunk is missing.
     pub fn finish(self) -> Result<(), Error> {
         self.frames.finish()
     }
 }
 
-/// Writes a piece of a large chunk as small chunks of its own.
+/// Writes a piece of a large chunk as small chunks.
 fn write_small(mut piece: Bytes, out: &mut Vec<Bytes>) {
     while !piece.is_empty() {
         let small = take(&mut piece, CHUNK_BYTES);
@@ -108,7 +108,7 @@ fn write_small(mut piece: Bytes, out: &mut Vec<Bytes>) {
     }
 }
 
-/// Takes the bytes out of their chunks. Signatures of chunks are not looked at: the body was not signed that way.
+/// Decodes the chunks. Their signatures are ignored: the body was not signed that way.
 #[derive(Debug, Default)]
 pub struct Decoder {
     frames: Frames,
@@ -116,10 +116,10 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes the next bytes of the body and appends what is in the chunks to `out`.
+    /// Decodes the next bytes of the body and appends the content to `out`.
     ///
     /// # Errors
-    /// [`Error`]; nothing more is to be fed then.
+    /// [`Error`]; nothing more may be decoded then.
     pub fn feed(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Error> {
         let trailer = &mut self.trailer;
         self.frames.feed(bytes, &mut |found| {
@@ -135,10 +135,10 @@ impl Decoder {
         })
     }
 
-    /// Says that there are no more bytes; returns the headers behind the last chunk.
+    /// Ends the body; returns the headers after the last chunk.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the last chunk has not been there, or what stands behind it is no list of headers.
+    /// [`Error::Malformed`] if the last chunk is missing, or is not followed by a list of headers.
     pub fn finish(self) -> Result<HeaderMap, Error> {
         self.frames.finish()?;
         let text = std::str::from_utf8(&self.trailer).map_err(|_| Error::Malformed)?;
@@ -154,17 +154,17 @@ fn parse_header(line: &str) -> Option<(HeaderName, HeaderValue)> {
 
 /// A piece of a body in chunks.
 enum Found {
-    /// The line before a chunk of `size` bytes.
+    /// The line before a chunk of this size.
     Line { line: Bytes, size: u64, signed: bool },
     /// Some bytes of a chunk.
     Data(Bytes),
-    /// The end of line behind a chunk, or a part of it.
+    /// The end of line after a chunk, or a part of it.
     EndOfLine(Bytes),
-    /// Some of what stands behind the last chunk.
+    /// Some of the text after the last chunk.
     Rest(Bytes),
 }
 
-/// Finds the chunks in a body as it passes by.
+/// Finds the chunks in a body as it arrives.
 #[derive(Debug, Default)]
 struct Frames(At);
 
@@ -173,11 +173,11 @@ struct Frames(At);
 enum At {
     /// In the line before a chunk.
     Line(BytesMut),
-    /// In a chunk, of which so much is to come.
+    /// In a chunk, with this many bytes to come.
     Chunk(u64),
-    /// In the end of line behind a chunk, of which so much is to come.
+    /// In the end of line after a chunk, with this many bytes to come.
     EndOfLine(&'static [u8]),
-    /// Behind the last chunk.
+    /// After the last chunk.
     Rest,
 }
 
@@ -226,7 +226,7 @@ fn take(bytes: &mut Bytes, most: u64) -> Bytes {
     bytes.split_to(usize::try_from(most).map_or(bytes.len(), |most| most.min(bytes.len())))
 }
 
-/// Reads on in the line before a chunk.
+/// Continues to read the line before a chunk.
 fn read_line(
     mut line: BytesMut,
     bytes: &mut Bytes,
@@ -246,7 +246,7 @@ fn read_line(
     Ok(if size == 0 { At::Rest } else { At::Chunk(size) })
 }
 
-/// The size of the chunk that a line announces, and whether it has a signature of its own.
+/// Returns the size of the chunk that a line announces, and whether it has a signature of its own.
 fn parse(line: &[u8]) -> Option<(u64, bool)> {
     let text = std::str::from_utf8(line.strip_suffix(b"\r\n")?).ok()?;
     let (size, extension) = text.split_once(';').map_or((text, None), |(size, rest)| (size, Some(rest)));

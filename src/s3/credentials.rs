@@ -1,4 +1,4 @@
-//! The root credentials: given by the operator, or made at the first start.
+//! The root credentials: given by the operator, or generated at the first start.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::runtime::entropy::Entropy;
 use crate::system::secret;
 
-/// Keys that stand in documentation and example files, and are therefore tried first by everyone who should not.
+/// Keys from documentation and example files, which attackers try first.
 const PUBLISHED: [&str; 14] = [
     "12345678",
     "accesskey",
@@ -29,16 +29,16 @@ const PUBLISHED: [&str; 14] = [
 const ACCESS_KEY_CHARS: std::ops::RangeInclusive<usize> = 3..=128;
 const SECRET_KEY_CHARS: std::ops::RangeInclusive<usize> = 8..=256;
 
-/// The keys to everything.
+/// The root credentials, which grant everything.
 #[derive(Clone)]
 pub struct Root {
-    /// Names them.
+    /// The access key id.
     pub access_key: String,
-    /// Signs requests.
+    /// The secret key, which signs requests.
     pub secret_key: Zeroizing<String>,
 }
 
-/// Says which they are and nothing that would open anything.
+/// Shows the access key id, and no secret.
 impl fmt::Debug for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Root").field("access_key", &self.access_key).finish_non_exhaustive()
@@ -60,7 +60,9 @@ pub struct Given {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// One half was given without the other.
-    #[error("the S3 endpoint needs {missing} beside {given}; give both, or neither to have them made")]
+    #[error(
+        "the S3 endpoint needs {missing} in addition to {given}; give both, or neither to have them generated"
+    )]
     Half {
         /// The setting that is present.
         given: &'static str,
@@ -68,10 +70,10 @@ pub enum Error {
         missing: &'static str,
     },
     /// The secret key was given twice.
-    #[error("the S3 secret key is given both by itself and by --s3-secret-key-file; give one of them")]
+    #[error("the S3 secret key is given both directly and by --s3-secret-key-file; give one of them")]
     Twice,
     /// The key is published in examples.
-    #[error("the S3 {which} key is one that stands in published examples; choose another")]
+    #[error("the S3 {which} key is published in examples; choose another")]
     Published {
         /// `access` or `secret`.
         which: &'static str,
@@ -89,7 +91,7 @@ pub enum Error {
         max: usize,
     },
     /// The server's own file does not hold two keys.
-    #[error("{} is damaged: {cause}; restore it, or remove it to have new credentials made", path.display())]
+    #[error("{} is damaged: {cause}; restore it, or remove it to have new credentials generated", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -102,8 +104,8 @@ pub enum Error {
 }
 
 impl Root {
-    /// The credentials that were given; without any, those in the file `kept`, which is made (mode 0600) at the
-    /// first start. Tells whether they are new.
+    /// Returns the credentials of the settings; without any, those in the file `kept`, which is created (mode 0600)
+    /// at the first start. Also returns whether they are new.
     ///
     /// # Errors
     /// [`Error`].
@@ -123,7 +125,7 @@ impl Root {
         }
     }
 
-    /// Our own credentials: two words in one file.
+    /// The server's own credentials: two words in one file.
     fn keep(path: &Path, entropy: &Entropy) -> Result<(Self, bool), Error> {
         let make = || {
             let access_key = hex::encode_upper(entropy.bytes::<10>());

@@ -37,11 +37,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 pub struct EndpointConfig {
     /// The buckets that it serves.
     pub buckets: Buckets,
-    /// The bucket of results beside them.
+    /// The bucket of results.
     pub results: Results,
-    /// Knows how much of the disk is to stay free.
+    /// Knows how much of the disk must stay free.
     pub spool: Spool,
-    /// The projects that keys belong to.
+    /// The projects of keys.
     pub owners: Owners,
     /// The access control.
     pub access: AccessControl,
@@ -77,8 +77,8 @@ fn builder(operations: Service, domain: Option<&str>, access: AccessControl) -> 
     builder
 }
 
-/// Answers a request and says so in the log: method, path, status and duration, never a query, a header, or what may be
-/// a token in the place of a key.
+/// Answers a request and logs it: method, path, status and duration, but no query, no headers, and no key that may be
+/// a token.
 async fn answer(service: S3Service, request: Request) -> Response {
     // The name by which the log knows it.
     let id = request.extensions().get::<RequestId>().and_then(|name| HeaderValue::try_from(name.id()).ok());
@@ -100,7 +100,7 @@ async fn answer(service: S3Service, request: Request) -> Response {
     line.answered();
     tracing::info!(client.address = line.client(), status, duration_ms, "{line}");
     metrics::request("s3", route, line.method(), status, seconds);
-    // After `Expect: 100-continue` and an early answer the client does not reuse the connection.
+    // After `Expect: 100-continue` and an early response the client does not reuse the connection.
     if expects && (is_empty || !response.status().is_success()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -110,7 +110,7 @@ async fn answer(service: S3Service, request: Request) -> Response {
     }
 }
 
-/// Tells the caller the request's id: in a header, and in the document that says what went wrong.
+/// Adds the request id to a response: as a header, and in the document of an error.
 async fn identify(mut response: Response, id: HeaderValue) -> Response {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     let text = id.to_str().unwrap_or_default().to_owned();
@@ -120,7 +120,7 @@ async fn identify(mut response: Response, id: HeaderValue) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     let document = axum::body::to_bytes(body, DOCUMENT_BYTES_MAX).await.unwrap_or_default();
-    // Answers of the token service have the id in their frame.
+    // Responses of the token service have the id in their frame.
     let Some(error) = document.strip_suffix(b"</Error>") else {
         return Response::from_parts(parts, Body::from(document));
     };
@@ -129,7 +129,7 @@ async fn identify(mut response: Response, id: HeaderValue) -> Response {
     Response::from_parts(parts, Body::from([error, end.as_bytes()].concat()))
 }
 
-/// A path as the log shows it: of what is as long as a token, the beginning.
+/// Returns a path for the log: text as long as a token is shortened.
 fn shown(path: &str) -> String {
     const KEPT: usize = 8;
     const RUN_BYTES_MAX: usize = 31;
@@ -146,7 +146,7 @@ fn shown(path: &str) -> String {
     shown
 }
 
-/// The route as a label: names of buckets and keys are the caller's.
+/// Returns the route as a label, without names of buckets and keys.
 fn route(path: &str) -> &'static str {
     match path.trim_start_matches('/').split_once('/') {
         Some((_, key)) if !key.is_empty() => "/{bucket}/{key}",

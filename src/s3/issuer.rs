@@ -1,4 +1,4 @@
-//! Temporary credentials for our own endpoint: for one path, and valid until their project is deleted.
+//! Temporary credentials for this server's own endpoint: for one path, and valid until their project is deleted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::external::{CredentialError, CredentialIssuer, Grant, Permission, Temp
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
-/// Issues temporary credentials for our own endpoint.
+/// Issues temporary credentials for this server's own endpoint.
 #[derive(Clone)]
 pub struct EndpointIssuer {
     keys: Arc<Keys>,
@@ -19,7 +19,7 @@ pub struct EndpointIssuer {
 }
 
 impl EndpointIssuer {
-    /// Passes derived from `keys`.
+    /// Returns an issuer of credentials derived from `keys`.
     pub const fn new(keys: Arc<Keys>, clock: Clock, entropy: Entropy) -> Self {
         Self { keys, clock, entropy }
     }

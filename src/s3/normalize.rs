@@ -1,5 +1,5 @@
-//! Requests with a `Range` header that `s3s` reads in another way than HTTP. The signature is verified first; then the
-//! header is normalized and the request is answered with the rights of its sender.
+//! Requests with a `Range` header that `s3s` interprets otherwise than HTTP. The signature is verified first; then
+//! the header is normalized and the request is executed with the rights of its sender.
 
 use axum::http::{HeaderMap, Method, Request, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
@@ -9,7 +9,7 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error}
 
 use super::access::{self, AccessControl, Rights};
 
-/// Parameters of a query that sign it.
+/// Parameters of a query with its signature.
 const SIGNING: &str = "X-Amz-";
 
 /// Answers such requests.
@@ -19,16 +19,16 @@ pub(super) struct Normalizer {
     service: S3Service,
 }
 
-/// Admits requests whose signature was verified before.
+/// Accepts requests whose signature was verified before.
 pub(super) struct AlreadyVerified;
 
 impl Normalizer {
-    /// `service` must admit by [`AlreadyVerified`].
+    /// `service` must authenticate with [`AlreadyVerified`].
     pub(super) const fn new(access: AccessControl, service: S3Service) -> Self {
         Self { access, service }
     }
 
-    /// Returns true if the request asks for a range in a form that `s3s` does not know.
+    /// Returns true if the request has a range in a form that `s3s` does not support.
     pub(super) fn is_for(method: &Method, headers: &HeaderMap) -> bool {
         let reads = method == Method::GET || method == Method::HEAD;
         let range = headers.get(header::RANGE).filter(|_| reads);
@@ -65,7 +65,7 @@ impl S3Access for AlreadyVerified {
     }
 }
 
-/// The address without what signed it.
+/// Returns the URI without the parameters of its signature.
 fn unsigned(uri: &Uri) -> S3Result<Uri> {
     let parameters = uri.query().unwrap_or_default().split('&');
     let kept: Vec<&str> = parameters.filter(|parameter| !parameter.starts_with(SIGNING)).collect();
@@ -73,8 +73,8 @@ fn unsigned(uri: &Uri) -> S3Result<Uri> {
     address.parse().map_err(|_| S3ErrorCode::InvalidURI.into())
 }
 
-/// A range as `s3s` knows it; none if there is more than one, or it is none that RFC 9110 knows: it is then as if it
-/// had not been there.
+/// Returns a range in the form of `s3s`; `None` if there is more than one, or it is invalid by RFC 9110, which
+/// ignores it then.
 fn usual(range: &str) -> Option<String> {
     let (unit, set) = range.split_once('=')?;
     let (first, last) = set.trim().split_once('-').filter(|_| unit.trim().eq_ignore_ascii_case("bytes"))?;

@@ -1,5 +1,5 @@
-//! The projects that objects belong to: a key in the bucket for uploads begins with one. Nothing is stored for a project
-//! that was deleted, though the request that brings it began before.
+//! The projects that objects belong to: a key in the bucket for uploads begins with one. Nothing is stored for a
+//! deleted project, even if the request began before the deletion.
 
 use s3s::{S3Error, S3Result, s3_error};
 
@@ -9,42 +9,42 @@ use crate::model::{Checksum, ProjectId};
 use crate::objects::{Key, keys};
 use crate::telemetry::chain;
 
-/// Finds out whether what keys belong to is still there. Cheap to clone.
+/// Determines whether the project of a key still exists. Cheap to clone.
 #[derive(Clone)]
 pub struct Owners {
     coordinator: Coordinator,
     bucket: Option<String>,
 }
 
-/// The project that a key belongs to, if it belongs to one.
+/// Returns the project that a key belongs to, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(Option<ProjectId>);
 
 impl Owners {
-    /// The owners of keys in `bucket`, to which clients upload, if there is one.
+    /// Returns the owners of keys in `bucket`, the bucket that clients upload to, if there is one.
     pub const fn new(coordinator: Coordinator, bucket: Option<String>) -> Self {
         Self { coordinator, bucket }
     }
 
-    /// Reports whether clients upload to `bucket`.
+    /// Returns true if clients upload to `bucket`.
     pub fn upload_to(&self, bucket: &str) -> bool {
         self.bucket.as_deref() == Some(bucket)
     }
 
-    /// The owner of a key that something is about to be stored under.
+    /// Returns the owner of a key under which an object is about to be stored.
     ///
     /// # Errors
-    /// `AccessDenied`, if the owner is gone; `ServiceUnavailable`.
+    /// `AccessDenied`, if the owner no longer exists; `ServiceUnavailable`.
     pub async fn of(&self, bucket: &str, key: &str) -> S3Result<Owner> {
         let project = key.split_once('/').filter(|_| self.upload_to(bucket));
         let owner = Owner(project.and_then(|(project, _)| ProjectId::parse(project)));
         self.require(owner).await.map(|()| owner)
     }
 
-    /// Refuses a change for an owner that is gone.
+    /// Rejects a change if the owner no longer exists.
     ///
     /// # Errors
-    /// As [`of`](Self::of).
+    /// Like [`of`](Self::of).
     pub async fn require(&self, owner: Owner) -> S3Result<()> {
         let Some(project) = owner.0 else { return Ok(()) };
         match self.coordinator.project(project, Runs::None).await {
@@ -54,7 +54,7 @@ impl Owners {
         }
     }
 
-    /// The checksum of a file of scores, if the project has the run that made it.
+    /// Returns the checksum of a score file, if the project has its run.
     ///
     /// # Errors
     /// `ServiceUnavailable`.

@@ -1,27 +1,27 @@
 //! Policies of temporary credentials: statements that allow or deny actions on resources.
 //!
 //! The language is the part of the AWS policy language that session policies for object stores use: `Effect`,
-//! `Action` and `Resource`, with `*` for any text and `?` for any character. What is outside of it, such as
-//! conditions, is refused when a policy is read, since leaving it out would allow more than was meant.
+//! `Action` and `Resource`, with `*` for any text and `?` for any character. A policy with anything else, such as
+//! conditions, is rejected, since ignoring that would allow more than was meant.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Bytes of a policy at most, as in AWS.
+/// The largest policy, as in AWS.
 pub const BYTES_MAX: usize = 2_048;
 /// The prefix of every resource name.
 const RESOURCES: &str = "arn:aws:s3:::";
 
-/// Something that can be done to a bucket or an object.
+/// An action on a bucket or an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// List all buckets.
     ListAllMyBuckets,
-    /// Make a bucket.
+    /// Create a bucket.
     CreateBucket,
     /// Remove a bucket.
     DeleteBucket,
-    /// Ask where a bucket is.
+    /// Get the location of a bucket.
     GetBucketLocation,
     /// List a bucket, or ask whether it exists.
     ListBucket,
@@ -29,18 +29,18 @@ pub enum Action {
     ListBucketMultipartUploads,
     /// List the parts of a multipart upload.
     ListMultipartUploadParts,
-    /// Give up a multipart upload.
+    /// Abort a multipart upload.
     AbortMultipartUpload,
     /// Read an object or its head.
     GetObject,
-    /// Make an object, in parts or whole.
+    /// Create an object, in parts or as a whole.
     PutObject,
     /// Remove an object.
     DeleteObject,
 }
 
 impl Action {
-    /// As policies call it.
+    /// Returns its name in policies.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ListAllMyBuckets => "s3:ListAllMyBuckets",
@@ -98,7 +98,7 @@ struct Statement {
 pub struct Malformed(String);
 
 impl Policy {
-    /// Allows `action` alone, on the object `path` of `bucket` and on those under it.
+    /// Returns a policy that allows only `action`, on the object `path` of `bucket` and on those below it.
     pub fn for_path(action: Action, bucket: &str, path: &str) -> Self {
         let resource = format!("{RESOURCES}{bucket}/{path}");
         Self(vec![Statement {
@@ -108,11 +108,10 @@ impl Policy {
         }])
     }
 
-    /// Reads a policy.
+    /// Parses a policy.
     ///
     /// # Errors
-    /// [`Malformed`] if it is longer than [`BYTES_MAX`] bytes, is no policy, or says something that is not
-    /// understood here.
+    /// [`Malformed`] if it is longer than [`BYTES_MAX`] bytes, is not a policy, or has unsupported elements.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         if text.len() > BYTES_MAX {
             return Err(Malformed(format!("it has {} bytes, and may have {BYTES_MAX}", text.len())));
@@ -171,7 +170,7 @@ impl Statement {
     }
 }
 
-/// A policy as it is written.
+/// The JSON form of a policy.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -230,18 +229,18 @@ impl<T> IntoIterator for OneOrMore<T> {
     }
 }
 
-/// Returns true if documents and statements are objects: serde would also read lists.
+/// Returns true if documents and statements are objects: serde would also accept lists.
 fn has_names(document: &Value) -> bool {
     let statements = &document["Statement"];
     let all_are = statements.as_array().map(|statements| statements.iter().all(Value::is_object));
     document.is_object() && all_are.unwrap_or(statements.is_object())
 }
 
-/// Whether `text` is what `pattern` describes: `*` stands for any characters, `?` for one. Takes time in
-/// proportion to the product of both lengths at most.
+/// Returns whether `text` matches `pattern`: `*` stands for any characters, `?` for one. Takes at most time
+/// proportional to the product of both lengths.
 fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern, text);
-    // What follows the last `*`, and the text that it has not been tried on yet.
+    // The pattern after the last `*`, and the text that it has not been tried on yet.
     let mut retry: Option<(&str, &str)> = None;
     loop {
         let (mut wanted, mut found) = (pattern.chars(), text.chars());
@@ -271,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// The plainest form of [`matches`].
+    /// The simplest form of [`matches`].
     fn by_definition(pattern: &[char], text: &[char]) -> bool {
         match (pattern, text) {
             ([], []) => true,
@@ -301,7 +300,7 @@ mod tests {
             let _ = Policy::parse(&text);
         }
 
-        /// Denying something more never allows anything.
+        /// An additional denial never allows anything.
         #[test]
         fn a_denial_wins_wherever_it_stands(
             allowed in prop::collection::vec("[ab*?]{0,4}", 0..4), denied in "[ab*?]{0,4}", key in "[ab]{0,4}",

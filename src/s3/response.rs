@@ -1,4 +1,4 @@
-//! The answers of `s3s` as clients read them.
+//! Corrects the responses of `s3s`.
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -9,7 +9,7 @@ use memchr::memmem;
 
 use super::{validate, xml};
 
-/// Properties of a request that its answer depends on and that `s3s` does not pass on.
+/// Properties of a request that the response depends on and that `s3s` does not pass on.
 pub(super) struct ResponseContext {
     is_head: bool,
     for_attributes: bool,
@@ -28,10 +28,10 @@ impl ResponseContext {
         }
     }
 
-    /// The answer, with its documents in order and its status right.
+    /// Corrects the documents and the status of a response.
     pub(super) fn finish(&self, response: Response<s3s::Body>) -> Response {
         let (mut parts, body) = response.into_parts();
-        // Of a HEAD `s3s` has the headers right, and not the status.
+        // In response to HEAD, `s3s` sends the right headers and a wrong status.
         if self.is_head && parts.headers.contains_key(header::CONTENT_RANGE) && parts.status == StatusCode::OK
         {
             parts.status = StatusCode::PARTIAL_CONTENT;

@@ -1,9 +1,9 @@
 //! Temporary credentials. Their content is sealed into the session token, so that no node stores them.
 //!
 //! An access key id is random; its secret key is derived from it and the root secret key, so that a holder of the
-//! root secret key can check a signature. The session token holds when they end and what they open, encrypted and
-//! authenticated together with the access key id: it is good with that one alone. They hold across restarts and on
-//! every node that has the same root credentials, and are void once those are replaced.
+//! root secret key can verify a signature. The session token contains the expiry and the policy, encrypted and
+//! authenticated together with the access key id: it is valid with that id only. Credentials are valid across
+//! restarts and on every node with the same root credentials, until those are replaced.
 //!
 //! | offset | width | content of a session token, before base64                |
 //! |--------|-------|-----------------------------------------------------------|
@@ -30,17 +30,17 @@ use crate::runtime::entropy::Entropy;
 const VERSION: u8 = 1;
 /// The prefix of the ids of temporary credentials.
 const PREFIX: &str = "TEMP";
-/// Characters of such an id.
+/// The length of such an id.
 const ID_CHARS: usize = 24;
-/// Characters of a session token that are read at all: twice what the longest policy makes.
+/// The longest session token that is accepted: twice the size for the longest policy.
 const TOKEN_CHARS_MAX: usize = 8_192;
 
 /// The scope of temporary credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The end of their validity.
+    /// The time of expiry.
     pub expires: Timestamp,
-    /// The project with which they end, if they are for one.
+    /// The project whose deletion ends them, if there is one.
     pub project: Option<ProjectId>,
     /// Their policy; where absent, they allow everything.
     pub policy: Option<Policy>,
@@ -49,13 +49,13 @@ pub struct Session {
 /// An error in a session token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidToken {
-    /// It was not made here, not for this access key, or was changed.
+    /// It was not issued here, belongs to another access key, or was changed.
     Foreign,
-    /// Its time is over.
+    /// It has expired.
     Expired,
 }
 
-/// The root credentials, and what is derived from them.
+/// The root credentials, and the keys derived from them.
 pub struct Keys {
     root: Root,
     secrets: Zeroizing<[u8; 32]>,
@@ -79,13 +79,13 @@ impl Keys {
         Self { root, secrets, seal: LessSafeKey::new(seal) }
     }
 
-    /// Returns true if `access_key` names the root credentials.
+    /// Returns true if `access_key` is that of the root credentials.
     pub fn is_root(&self, access_key: &str) -> bool {
         access_key.as_bytes().ct_eq(self.root.access_key.as_bytes()).into()
     }
 
-    /// The secret key that belongs to an access key, whether that was ever handed out or not: what it opens, its
-    /// session token says.
+    /// Returns the secret key of an access key, whether or not it was ever issued: the session token decides about
+    /// the rights.
     pub fn secret_of(&self, access_key: &str) -> Option<Zeroizing<String>> {
         if self.is_root(access_key) {
             return Some(self.root.secret_key.clone());
@@ -94,7 +94,7 @@ impl Keys {
         ours.then(|| Zeroizing::new(hex::encode(&mac(&*self.secrets, access_key)[..20])))
     }
 
-    /// Makes credentials for a session.
+    /// Issues credentials for a session.
     pub fn issue(&self, session: &Session, entropy: &Entropy) -> TemporaryCredentials {
         let access_key_id = format!("{PREFIX}{}", hex::encode_upper(entropy.bytes::<10>()));
         let secret_access_key = self.secret_of(&access_key_id).expect("the id is one of ours");

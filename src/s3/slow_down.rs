@@ -1,4 +1,4 @@
-//! The answer to rate-limited clients.
+//! The response to rate-limited clients.
 
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::edge::RequestId;
 
-/// Returns the answer to a rate-limited client, after which S3 clients wait.
+/// Returns the response to a rate-limited client; S3 clients pause after it.
 pub fn slow_down(status: StatusCode, limit: &'static str, request: &Request) -> Response {
     let request_id = request.extensions().get().map_or("", RequestId::id);
     let body = format!(

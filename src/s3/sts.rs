@@ -1,5 +1,5 @@
-//! Temporary credentials on request: the `AssumeRole` call of the AWS Security Token Service, as S3 clients make
-//! it to the endpoint itself. Only the root credentials may call it.
+//! Temporary credentials on request: the `AssumeRole` call of the AWS Security Token Service, which S3 clients send
+//! to the endpoint itself. Only the root credentials may call it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::external::TemporaryCredentials;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
-/// The shortest life of credentials, and the one they get where none is asked for.
+/// The shortest lifetime of credentials, and the default.
 pub const DURATION_MIN: Duration = Duration::from_mins(15);
 const DURATION_DEFAULT: Duration = Duration::from_hours(1);
 const API_VERSION: &str = "2011-06-15";
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const FORM: &str = "application/x-www-form-urlencoded";
-/// Bytes of a call at most; `s3s` reads no more for the signature, either.
+/// The largest call; `s3s` does not read more for the signature either.
 const BODY_BYTES_MAX: usize = 8_192;
 
 /// Answers `AssumeRole`.
@@ -38,7 +38,7 @@ pub struct Sts {
 struct Refusal(&'static str, String);
 
 impl Sts {
-    /// Hands out credentials derived from `keys`, for `duration_max` at most.
+    /// Issues credentials derived from `keys`, for `duration_max` at most.
     pub const fn new(keys: Arc<Keys>, clock: Clock, entropy: Entropy, duration_max: Duration) -> Self {
         Self { keys, clock, entropy, duration_max }
     }
@@ -60,7 +60,7 @@ impl Sts {
                 "there are no policies with names here; use Policy".to_owned(),
             ));
         }
-        // An empty one is not the same as none, which allows everything.
+        // An empty policy differs from no policy, which allows everything.
         let policy = call.get("Policy").map(|text| Policy::parse(text)).transpose();
         let policy = policy.map_err(|error| Refusal("MalformedPolicyDocument", error.to_string()))?;
         let session = Session { expires: self.clock.now().after(duration), project: None, policy };
@@ -76,7 +76,7 @@ impl Sts {
     }
 }
 
-/// The parameters of a call, each there once.
+/// The parameters of a call, each at most once.
 fn read(body: &[u8]) -> Result<HashMap<String, String>, Refusal> {
     let mut call = HashMap::new();
     for (name, value) in form_urlencoded::parse(body) {
@@ -121,7 +121,7 @@ fn refused(Refusal(code, message): &Refusal, request_id: &str) -> String {
     )
 }
 
-/// The text as XML takes it; what XML cannot say is left out.
+/// Returns the text escaped for XML, without characters that XML cannot represent.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -153,7 +153,8 @@ impl S3Route for Sts {
         if request.service.as_deref() != Some("sts") {
             return Err(s3_error!(AccessDenied, "The call must be signed for the service sts."));
         }
-        // Absent, it is that of the body; the names of other ways to sign say that the body is not covered, or not as a whole.
+        // If it is absent, the hash is that of the body; other values say that the body is not signed, or not as a
+        // whole.
         let is_hash =
             |hash: &HeaderValue| hash.len() == 64 && hash.as_bytes().iter().all(u8::is_ascii_hexdigit);
         let covered = request.headers.get("x-amz-content-sha256").is_none_or(is_hash);

@@ -1,15 +1,15 @@
-//! Documents that every parser of XML 1.0 takes and reads as they are meant.
+//! Makes documents that every parser of XML 1.0 accepts and reads correctly.
 
 use bytes::Bytes;
 use memchr::memmem;
 
 use crate::buckets::is_in_xml;
 
-/// The replacement for characters that XML 1.0 cannot hold.
+/// The replacement for characters that XML 1.0 cannot represent.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// The document with what `s3s` writes as it is and parsers refuse or change: characters that XML 1.0 cannot hold, and
-/// the carriage return, which they would read as a line feed.
+/// Returns the document without characters that XML 1.0 cannot represent, and with carriage returns escaped, which
+/// parsers would read as line feeds: `s3s` writes both unchanged.
 pub(super) fn readable(document: Bytes) -> Bytes {
     let suspicious = |byte: &u8| *byte < b' ' && *byte != b'\n' && *byte != b'\t' || *byte == 0xEF;
     if !document.iter().any(suspicious) {
@@ -36,7 +36,7 @@ pub(super) fn with_message(document: Bytes, message: &str) -> Bytes {
     [before, b"<Message>", message.as_bytes(), b"</Message>", after].concat().into()
 }
 
-/// Removes the quotes of the ETag. Only the document of an object's attributes has it without quotes.
+/// Removes the quotes of the ETag. Only the document of an object's attributes has an ETag without quotes.
 pub(super) fn with_bare_etag(document: &Bytes) -> Bytes {
     let text = String::from_utf8_lossy(document);
     text.replacen("<ETag>\"", "<ETag>", 1).replacen("\"</ETag>", "</ETag>", 1).into()

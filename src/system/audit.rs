@@ -1,7 +1,7 @@
 //! The record of administrative acts: a JSON object a line, each with the hash of the one before it.
 //!
-//! A line that is altered, removed or put between others breaks the chain behind it. The end of the file can be cut off
-//! without a trace in it: keep the last hash elsewhere to see that, too.
+//! A line that is altered, removed or inserted breaks the chain after it. Lines cut off at the end of the file leave
+//! no trace: keep the last hash elsewhere to detect that too.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -23,7 +23,7 @@ const BEGIN: &str = "00000000000000000000000000000000000000000000000000000000000
 /// An administrative act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Act {
-    /// The time of its end, in UTC.
+    /// The time of the response, in UTC.
     pub at: String,
     /// The address of the client.
     pub client: String,
@@ -45,7 +45,7 @@ struct Line {
     hash: String,
 }
 
-/// The content of a line that its hash is of.
+/// The content of a line that is hashed.
 #[derive(Serialize)]
 struct Hashed<'a> {
     number: u64,
@@ -66,8 +66,8 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
-    /// A line is not what was written.
-    #[error("{file}: line {line} was altered, or a line before it was removed or put in")]
+    /// A line was altered.
+    #[error("{file}: line {line} was altered, or a line before it was removed or inserted")]
     Broken {
         /// The file.
         file: String,
@@ -97,13 +97,13 @@ struct Writer {
 }
 
 impl Audit {
-    /// Returns the record in a data directory. The file is made with the first act.
+    /// Returns the record in a data directory. The file is created with the first act.
     pub fn of(data_dir: &Path) -> Self {
         Self(Arc::new(Mutex::new(Writer { path: data_dir.join(FILE), end: None })))
     }
 
-    /// Adds an act; it is on the disk when this returns. Blocks. Where the chain is broken already, the act is added
-    /// behind the last line that can be read, and [`verify`] names the break.
+    /// Adds an act; it is on the disk when this returns. Blocks. If the chain is broken already, the act is added
+    /// after the last readable line, and [`verify`] reports the break.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -159,7 +159,7 @@ impl Audit {
 /// Checks the chain of the record in a data directory, and returns its end.
 ///
 /// # Errors
-/// [`Error`], with the first line that is wrong.
+/// [`Error`], with the first line that is invalid.
 pub fn verify(data_dir: &Path) -> Result<End, Error> {
     let path = data_dir.join(FILE);
     let file = path.display().to_string();
@@ -187,7 +187,7 @@ fn hash(number: u64, act: &Act, previous: &str) -> String {
     hex::encode(Sha256::digest(text))
 }
 
-/// Opens the file, if there is one.
+/// Opens the file, if it exists.
 fn open(path: &Path) -> io::Result<Option<File>> {
     match super::regular::open(path) {
         Ok(file) => Ok(Some(file)),
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(verify(folder.path()).unwrap().lines, 0);
         let audit = Audit::of(folder.path());
         ["one", "two"].iter().for_each(|body| added(&audit, body));
-        // After a restart the chain goes on.
+        // After a restart the chain continues.
         let audit = Audit::of(folder.path());
         ["three", "\u{202e}\" four\n"].iter().for_each(|body| added(&audit, body));
         assert_eq!(verify(folder.path()).unwrap().lines, 4);

@@ -16,14 +16,14 @@ const FREE_MIN: u64 = 8 << 20;
 /// Free bytes above which it is created.
 const FREE_PLENTY: u64 = 4 * BYTES;
 
-/// The ballast: a file whose content is never read. Cheap to clone: all clones are the same.
+/// The ballast: a file whose content is never read. Cheap to clone; all clones mean the same file.
 #[derive(Clone, Debug)]
 pub struct Ballast {
     path: PathBuf,
 }
 
 impl Ballast {
-    /// Returns the ballast of a data directory, whether it exists or not.
+    /// Returns the ballast of a data directory, whether or not the file exists.
     pub fn of(data_dir: &Path) -> Self {
         Self { path: data_dir.join("reserve") }
     }
@@ -48,7 +48,7 @@ impl Ballast {
         }
         let file = File::create(&self.path)?;
         fallocate(&file, FallocateFlags::empty(), 0, BYTES).map_err(|error| {
-            // An empty file would pass for ballast.
+            // An empty file would look like ballast.
             self.release();
             error.into()
         })

@@ -43,7 +43,7 @@ pub fn takes_writes(path: &Path) -> io::Result<()> {
 /// write, the cache may show data as if it had been written.
 pub fn forget_cached(path: &Path) {
     if let Ok(file) = regular::open(path) {
-        // Unwritten data is unknown either way; this only makes sure that later reads do not see it.
+        // An error does not matter: this only makes sure that later reads do not see unwritten data.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

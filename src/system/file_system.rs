@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statfs, statx};
 
-/// File systems with another program or a network between them and the disk, by Linux's magic number.
+/// File systems with a program or a network between them and the disk, by Linux's magic number.
 const DISTANT: [(u32, &str); 16] = [
     (0x6573_5546, "FUSE"),
     (0x0000_6969, "NFS"),
@@ -37,7 +37,7 @@ const LOCAL: [(u32, &str); 9] = [
     (0x794c_7630, "overlay"),
 ];
 
-/// Returns the name of the file system of `path`, if it is one of this machine that is known.
+/// Returns the name of the file system of `path`, if it is a known local one.
 pub fn name(path: &Path) -> Option<&'static str> {
     let number = statfs(path).ok()?.f_type as u32;
     LOCAL.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)

@@ -1,6 +1,6 @@
-//! The identity of a data directory: random, made once, and repeated in every store that belongs to it.
+//! The identity of a data directory: random, generated once, and repeated in every store that belongs to it.
 //!
-//! The file `identity` in the data directory holds it, and names the stores that were made:
+//! The file `identity` in the data directory holds it, with the names of the stores that were created:
 //!
 //! ```text
 //! identity 8c1f0d6f3c0a4b1e9d5c7a2b6e4f8091
@@ -31,7 +31,7 @@ const FILE: &str = "identity";
 pub struct Identity([u8; 16]);
 
 impl Identity {
-    /// Makes a new one.
+    /// Generates a new one.
     pub fn random(entropy: &Entropy) -> Self {
         Self(entropy.bytes())
     }
@@ -55,7 +55,7 @@ impl Serialize for Identity {
     }
 }
 
-/// The identity of a data directory, and the stores that were made for it.
+/// The identity of a data directory, and the stores that were created for it.
 #[derive(Debug)]
 pub struct Register {
     folder: PathBuf,
@@ -75,7 +75,7 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 impl Register {
-    /// Reads the register in `folder`; none if it is absent or damaged.
+    /// Reads the register in `folder`; `None` if it is absent or damaged.
     ///
     /// # Errors
     /// The operating system's.

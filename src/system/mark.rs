@@ -4,9 +4,9 @@
 //! 00000000000000a7 ffffffffffffff58 8c1f0d6f3c0a4b1e9d5c7a2b6e4f8091
 //! ```
 //!
-//! The second number is the complement of the first: it tells a number that was cut off from one that was written. Marks of
-//! earlier versions have no identity. A mark is written after the commit is on the disk and is not synced itself. It may lag
-//! behind the database after a power cut and never leads.
+//! The second number is the complement of the first: it distinguishes a complete number from a truncated one. Marks
+//! of earlier versions have no identity. A mark is written after the commit is on the disk and is not synced itself.
+//! After a power cut it may lag behind the database; it is never ahead.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -32,20 +32,20 @@ pub(crate) enum Unusable {
 #[derive(Clone, Copy)]
 pub(crate) struct Expected {
     pub(crate) identity: Identity,
-    /// Another whose marks do not count.
+    /// Another identity whose marks are ignored.
     pub(crate) take_over: Option<Identity>,
 }
 
 /// The content of the marks of a database.
 pub(crate) struct Reading {
-    /// The count of the latest commit; none if no mark tells.
+    /// The count of the latest commit; `None` if no mark has it.
     pub(crate) written: Option<u64>,
-    /// True if no mark is missing.
+    /// Set if no mark is missing.
     pub(crate) is_whole: bool,
 }
 
 impl Reading {
-    /// Reads the marks at `paths`. Where the last one has an identity, the others were made, too.
+    /// Reads the marks at `paths`. Where the last one has an identity, the others must exist too.
     ///
     /// # Errors
     /// [`Unusable`].
@@ -65,7 +65,7 @@ struct Mark {
     identity: Option<Identity>,
 }
 
-/// Reads a mark; none if there is none, or none that can be read.
+/// Reads a mark; `None` if it is missing or unreadable.
 fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Unusable> {
     let text = match regular::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -80,12 +80,12 @@ fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Unusable> {
         _ => {}
     }
     if mark.is_none() {
-        tracing::warn!(path = %path.display(), "the file is damaged and is written again: lost commits may not be noticed this time");
+        tracing::warn!(path = %path.display(), "rewriting a damaged file: lost commits may not be detected this time");
     }
     Ok(mark)
 }
 
-/// Returns the same error with the path in it.
+/// Returns the same error with the path.
 fn named(path: &Path, error: io::Error) -> io::Error {
     match explained(path, error) {
         error if regular::is_no_file(&error) || error.kind() == io::ErrorKind::PermissionDenied => error,
@@ -104,7 +104,7 @@ fn parse(text: &[u8]) -> Option<Mark> {
     (complement == !commits).then_some(Mark { commits, identity })
 }
 
-/// The marks of a database that is open. One that could not be opened lags behind.
+/// The marks of an open database. A mark that could not be opened is not updated.
 #[derive(Debug)]
 pub(crate) struct Marks {
     files: Vec<File>,
@@ -116,7 +116,7 @@ impl Marks {
         Self { files: paths.iter().filter_map(|path| open(path)).collect(), identity }
     }
 
-    /// Writes the count into all of them. A mark that cannot be written lags behind, which does no harm.
+    /// Writes the count into all of them. A mark that cannot be written lags behind, which is harmless.
     pub(crate) fn write(&self, commits: u64) {
         let text = format!("{commits:016x} {:016x} {}\n", !commits, self.identity);
         for file in &self.files {
@@ -132,7 +132,7 @@ fn open(path: &Path) -> Option<File> {
         Ok(mark) => Some(mark),
         Err(error) => {
             let path = path.display();
-            tracing::warn!("cannot write {path}: {error}; lost commits may not be noticed");
+            tracing::warn!("cannot write {path}: {error}; lost commits may not be detected");
             None
         }
     }

@@ -39,8 +39,8 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Returns the least of the limits of the control group, the address space and the machine; none if none of
-/// them can be read.
+/// Returns the lowest of the limits of the control group, the address space and the machine; `None` if none of them
+/// can be read.
 pub fn available() -> Option<Available> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(machine_total);
@@ -58,9 +58,9 @@ pub fn address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// Returns the least limit of the control groups that `membership` names, and of their parents. Inside a
-/// container their paths may be those of the machine: a path that is not found is skipped, and the
-/// container's own group is at the root.
+/// Returns the lowest limit of the control groups that `membership` names, and of their parents. Inside a container
+/// their paths may be those of the machine: a path that does not exist is skipped, and the container's own group is
+/// at the root.
 fn group_limit(root: &Path, membership: &str) -> Option<u64> {
     let limits = membership.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -81,7 +81,7 @@ fn group_limit(root: &Path, membership: &str) -> Option<u64> {
     limits.min()
 }
 
-/// Returns the least number in these files of the group at `path` and of its parents up to `root`.
+/// Returns the lowest number in these files of the group at `path` and of its parents up to `root`.
 fn least(root: &Path, path: &str, files: &[&str]) -> Option<u64> {
     let groups = Path::new(path).ancestors().map(|group| root.join(group));
     let numbers = groups.flat_map(|group| {

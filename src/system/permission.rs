@@ -34,7 +34,7 @@ impl fmt::Display for Denied {
 }
 
 /// Returns the same error, explained if the system denies access to `path`. If the path cannot be seen, the
-/// explanation is about the folder above it.
+/// explanation is about the directory above it.
 pub fn explained(path: &Path, cause: io::Error) -> io::Error {
     let denied = cause.kind() == ErrorKind::PermissionDenied;
     let seen = path.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)));

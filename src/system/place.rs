@@ -1,6 +1,6 @@
-//! A file or folder as it was when it was opened. A path may come to name another one while the process runs: it is
-//! removed, replaced, mounted over, or its file system is unmounted. What was opened before goes on working then, and
-//! what is written to it is lost.
+//! A file or directory as it was when it was opened. While the process runs, its path may come to name another one:
+//! the file is removed, replaced or mounted over, or its file system is unmounted. Files that were opened before
+//! still work then, but writes to them are lost.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::permission::explained;
 
-/// The error of a path at which something else is, or nothing.
+/// The error of a path at which there is another file, or none.
 #[derive(Debug)]
 struct Displaced {
     path: PathBuf,
@@ -44,17 +44,17 @@ impl fmt::Display for Displaced {
 
 impl std::error::Error for Displaced {}
 
-/// A path, and what was there when it was opened.
+/// A path, and the file that was there when it was opened.
 #[derive(Clone, Debug)]
 pub struct Place {
     path: PathBuf,
     device: u64,
-    /// Absent where the file system alone counts.
+    /// Absent where only the file system counts.
     thing: Option<Thing>,
 }
 
-/// A file or folder. Where the file system says when it was made, a file system that is mounted again under another number
-/// is recognised by that.
+/// A file or directory. Where the file system records the time of its creation, this recognises a file system that is
+/// mounted again under another number.
 #[derive(Clone, Debug)]
 struct Thing {
     inode: u64,
@@ -62,21 +62,21 @@ struct Thing {
 }
 
 impl Place {
-    /// Remembers what is at `path` now, behind links.
+    /// Remembers the file at `path`, after following links.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     pub fn of(path: &Path) -> io::Result<Self> {
         let found = fs::metadata(path)?;
         let thing = Thing { inode: found.ino(), made: found.created().ok() };
         Ok(Self { path: path.to_owned(), device: found.dev(), thing: Some(thing) })
     }
 
-    /// Remembers on which file system `path` is now, or is to be if there is nothing yet: that of the folder it is in. It may
-    /// be removed and made again.
+    /// Remembers the file system of `path`; if there is nothing at `path` yet, that of its directory. The file itself
+    /// may be removed and created again.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     pub fn on_file_system(path: &Path) -> io::Result<Self> {
         let found = match fs::metadata(path) {
             Err(error) if is_gone(&error) => fs::metadata(path.parent().unwrap_or(path))?,
@@ -85,10 +85,10 @@ impl Place {
         Ok(Self { path: path.to_owned(), device: found.dev(), thing: None })
     }
 
-    /// Makes sure that the same is still there. One call of the operating system, which does not read the disk as a rule.
+    /// Checks that the same file is still there. One system call, which usually does not read the disk.
     ///
     /// # Errors
-    /// What is there instead, or what the operating system says.
+    /// The reason: another file, none, or the operating system's error.
     pub fn check(&self) -> io::Result<()> {
         let how = match fs::metadata(&self.path) {
             Ok(found) if self.is(&found) => return Ok(()),
@@ -108,7 +108,7 @@ impl Place {
     }
 }
 
-/// Checks all places, and says what is wrong with the first.
+/// Checks all places; returns the error of the first that fails.
 ///
 /// # Errors
 /// As [`Place::check`].
@@ -116,7 +116,7 @@ pub fn check_all(places: &[Place]) -> io::Result<()> {
     places.iter().try_for_each(Place::check)
 }
 
-/// Reports whether an error means that another file is at a path than was opened, or none.
+/// Returns whether an error means that the file at a path is not the one that was opened.
 pub fn is_displaced(error: &io::Error) -> bool {
     error.get_ref().and_then(|cause| cause.downcast_ref::<Displaced>()).is_some()
 }

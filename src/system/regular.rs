@@ -1,5 +1,5 @@
-//! Files that are opened by name and must be regular ones. Opening a named pipe waits for the other end, and reading a
-//! device may never end: what is put in the place of a file must stop neither a start nor a request.
+//! Opens files by name that must be regular ones. Opening a named pipe waits for its other end, and reading a device
+//! may never end: such a file in place of an expected one must block neither a start nor a request.
 
 use std::fmt;
 use std::fs::{self, File, FileType, OpenOptions};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Another thing lies where a file is to be.
+/// It is not a regular file.
 #[derive(Debug)]
 pub struct NoFile {
     path: PathBuf,
@@ -51,7 +51,7 @@ impl From<NoFile> for io::Error {
 /// Opens the file at `path` for reading.
 ///
 /// # Errors
-/// What the operating system says; [`NoFile`] with the kind `InvalidInput`.
+/// The operating system's error; [`NoFile`] with the kind `InvalidInput`.
 pub fn open(path: &Path) -> io::Result<File> {
     open_with(path, OpenOptions::new().read(true))
 }
@@ -61,10 +61,10 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // No effect on regular files; others are not waited for.
+    // No effect on regular files; opening others does not block.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
-    // What is no file may refuse to be opened, in words of its own.
+    // Other files may fail to open with errors of their own.
     let file = opened.map_err(|error| check(path).err().filter(is_no_file).unwrap_or(error))?;
     judge(path, file.metadata()?.file_type())?;
     Ok(file)
@@ -80,7 +80,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes sure that what is at `path`, if anything, is a regular file or a link to one.
+/// Checks that `path` is a regular file or a link to one, if it exists.
 ///
 /// # Errors
 /// As [`open`]; a link whose target is missing is [`NoFile`], too.
@@ -95,7 +95,7 @@ pub fn check(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reports whether an error means that a file is none.
+/// Returns whether an error means that the path is not a regular file.
 pub fn is_no_file(error: &io::Error) -> bool {
     error.get_ref().and_then(|cause| cause.downcast_ref::<NoFile>()).is_some()
 }

@@ -1,8 +1,8 @@
 //! A gate that holds back the removal of stored files while a snapshot of them is taken.
 //!
-//! Files are created before a database names them and removed after it has forgotten them. While nothing is removed, every
-//! file that a copy of the database names is therefore there. Nothing else waits, and the gate is held only as long as
-//! copying the databases and linking the files takes.
+//! Files are created before a database names them and removed after it has forgotten them. While nothing is removed,
+//! every file that a copy of the database names therefore exists. Only removals wait, and only while the databases
+//! are copied and the files linked.
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -46,8 +46,8 @@ impl Serialize for Hidden {
 /// An error in reading a secret from its file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Others could put their own secret there.
-    #[error("{} may be written by other users; take that away with `chmod go-w`", path.display())]
+    /// Others could replace it.
+    #[error("{} may be written by other users; deny that with `chmod go-w`", path.display())]
     Writable {
         /// The file.
         path: PathBuf,

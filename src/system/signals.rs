@@ -2,8 +2,8 @@
 
 use nix::sys::signal::SigSet;
 
-/// Unblocks every signal. A process inherits its parent's mask, and a server that SIGTERM does not reach
-/// cannot be stopped. To be called before threads start: they inherit it, too.
+/// Unblocks every signal. A process inherits its parent's mask, and a server with SIGTERM blocked cannot be stopped.
+/// To be called before threads start: they inherit it too.
 pub fn unblock() {
     // This fails only for wrong arguments.
     let _ = SigSet::empty().thread_set_mask();

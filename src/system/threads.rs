@@ -12,11 +12,11 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Starts `count` threads at once and lets them end. Libraries that start threads later may panic or block
-/// forever where the system refuses one; here it is only an error.
+/// Starts `count` threads at once and lets them end. Libraries that start threads later may panic or block forever
+/// where the system cannot start one; here it is only an error.
 ///
 /// # Errors
-/// The system's, if it refuses one of them.
+/// The system's, if it cannot start one of them.
 pub fn rehearse(count: usize) -> io::Result<()> {
     // The lock of the standard library: a thread that waits for it allocates nothing, which could fail here.
     let gate = Mutex::new(());

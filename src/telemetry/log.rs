@@ -1,8 +1,7 @@
 //! Log lines on standard error: text for a person, one JSON object a line for a machine.
 //!
-//! A line is a readable sentence with fields. It carries no tokens, no encodings and no bodies:
-//! types that hold a secret print as `***`, and dependencies are not asked for details, so no level gives one
-//! away.
+//! A line is a readable sentence with fields. It contains no tokens, encodings or request bodies: types that hold a
+//! secret print as `***`, and dependencies are not logged below `info`, so that no level reveals any.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
@@ -18,13 +17,13 @@ use tracing_subscriber::{Layer, fmt};
 
 use super::recent::Recent;
 
-/// Modules that say more than is wanted unless they are named: any client can make the library of TLS warn.
+/// Modules that log more than is useful unless they are named: any client can make the TLS library warn.
 const QUIET: &str = "rustls=error";
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Which events become lines.
+    /// The events that become lines.
     pub filter: Filter,
     /// The format of a line.
     pub format: Format,
@@ -59,10 +58,10 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, BadFilter> {
         let bad = || BadFilter(text.to_owned());
-        // `Targets` takes any word for a module; a misspelt level should not silence the log.
+        // `Targets` accepts any word as a module; a misspelt level should not silence the log.
         let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
         let known = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
-        // A module that is named twice gets the level that is named last.
+        // A module that is named twice gets the last level.
         let all = format!("{QUIET},{text}");
         let targets = known.then(|| all.parse().ok()).flatten().ok_or_else(bad)?;
         Ok(Self { text: text.to_owned(), targets })
@@ -75,7 +74,7 @@ impl Serialize for Filter {
     }
 }
 
-/// Starts logging for the whole process, of panics too. A second call changes nothing.
+/// Starts logging for the whole process, panics included. A second call changes nothing.
 pub fn start(settings: &Settings) {
     let terminal = std::io::stderr().is_terminal();
     let json = match settings.format {
@@ -94,9 +93,9 @@ pub fn start(settings: &Settings) {
         .filter
         .targets
         .clone()
-        .and(discreet())
+        .and(dependency_levels())
         .and(filter_fn(|event| !tells_secrets(event.target())));
-    // Set like this, what dependencies tell the crate `log` is not listened to: sled and rustls dump bytes and
+    // Set this way, events that dependencies send to the crate `log` are ignored: sled and rustls dump bytes and
     // paths there. Only a test that starts two servers in one process comes here twice.
     let _ = tracing::subscriber::set_global_default(
         tracing_subscriber::registry().with(lines.with_filter(wanted)).with(Recent),
@@ -104,8 +103,8 @@ pub fn start(settings: &Settings) {
     panic::set_hook(Box::new(panicked));
 }
 
-/// Makes a panic a line like others. Its text is kept if the panic is in this program: that of a library may hold the bytes
-/// it stumbled over.
+/// Logs a panic like any other event. Its text is kept if the panic is in this program: that of a library may contain
+/// the data that it was working on.
 fn panicked(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let ours = location.starts_with("src/");
@@ -117,9 +116,9 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     tracing::error!(location, thread, backtrace, "a thread panicked: {text}; please report this line");
 }
 
-/// Our own events at every level. What others have to say below `info` is of headers, frames and requests, and
-/// tokens may stand in those.
-fn discreet() -> Targets {
+/// Our own events at every level. Below `info`, those of dependencies are about headers, frames and requests, and may
+/// contain tokens.
+fn dependency_levels() -> Targets {
     Targets::new().with_default(LevelFilter::INFO).with_target(env!("CARGO_CRATE_NAME"), LevelFilter::TRACE)
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::runtime::clock::Stopwatch;
 
-/// The least milliseconds between two log lines.
+/// The minimum time between two log lines, in milliseconds.
 const PAUSE_MS: u64 = 10_000;
 
 /// Throttles a warning to one line in ten seconds.
@@ -40,9 +40,9 @@ mod tests {
 
     #[test]
     fn a_repeated_warning_is_logged_once_and_then_suppressed() {
-        let seldom = LogThrottle::default();
-        assert_eq!(seldom.count(), Some(1));
-        assert_eq!(seldom.count(), None);
-        assert_eq!(seldom.count(), None);
+        let throttle = LogThrottle::default();
+        assert_eq!(throttle.count(), Some(1));
+        assert_eq!(throttle.count(), None);
+        assert_eq!(throttle.count(), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Metrics in the text format of Prometheus.
 //!
-//! Every metric family is in one list here. A module counts its work through a function of this
-//! file or the macros of the crate `metrics`. Where the metrics have not been [started](start), as in `entityd
-//! link`, that does nothing. No label ever holds a token, an identifier or anything else that a caller chose.
+//! The list below has every metric family. A module counts its work with a function of this file or with the macros
+//! of the crate `metrics`. Where the metrics have not been [started](start), as in `entityd link`, that does nothing.
+//! No label ever contains a token, an identifier or anything else that a caller chose.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -22,13 +22,13 @@ enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Seconds, sorted by size; the bounds suit calls and requests.
+    /// Seconds in a histogram; its bounds suit calls and requests.
     Short,
-    /// Seconds, sorted by size; the bounds suit jobs and runs.
+    /// Seconds in a histogram; its bounds suit jobs and runs.
     Long,
-    /// Parts of a whole, sorted by size.
+    /// Fractions in a histogram.
     Ratio,
-    /// Numbers of things, sorted by size.
+    /// Counts in a histogram.
     Amount,
 }
 
@@ -54,17 +54,17 @@ families! {
     REQUESTS: Counter = "entityd_http_requests_total";
     /// Time from a request's header to the header of its answer, by listener, route template and method.
     REQUEST_SECONDS: Short = "entityd_http_request_duration_seconds";
-    /// Requests that came too soon and were refused, by limit.
-    TOO_SOON: Counter = "entityd_http_requests_limited_total";
+    /// Requests rejected by a rate limit, by limit.
+    RATE_LIMITED: Counter = "entityd_http_requests_limited_total";
     /// Requests whose answer has not begun.
     REQUESTS_NOW: Gauge = "entityd_http_requests_in_progress";
-    /// Uploads that came to their end, by form (json, binary) and outcome (accepted, refused).
+    /// Uploads that ended, by form (json, binary) and outcome (accepted, refused).
     UPLOADS: Counter = "entityd_uploads_total";
     /// Bytes of upload bodies that arrived.
     UPLOAD_BYTES: Counter = "entityd_upload_bytes_total";
     /// Uploads whose body is arriving.
     UPLOADS_NOW: Gauge = "entityd_uploads_in_progress";
-    /// Bytes of uploads that lie in the spool.
+    /// Bytes of uploads in the spool.
     SPOOL_BYTES: Gauge = "entityd_spool_bytes";
     /// Jobs by queue and state (ready, delayed, leased, dead).
     JOBS: Gauge = "entityd_queue_jobs";
@@ -74,47 +74,47 @@ families! {
     QUEUE_PAUSED: Gauge = "entityd_queue_paused";
     /// Age of the oldest ready job of a queue.
     QUEUE_OLDEST_SECONDS: Gauge = "entityd_queue_oldest_ready_job_age_seconds";
-    /// Jobs taken in, acknowledged and failed in a second, over the last minute, by queue and event.
+    /// Jobs enqueued, acknowledged and failed per second, over the last minute, by queue and event.
     QUEUE_RATE: Gauge = "entityd_queue_events_per_second";
-    /// Time that the work which waits in a queue takes at the rate of the last minute; what to scale workers by.
+    /// Estimated time to finish the waiting jobs of a queue at the rate of the last minute; scale workers by it.
     QUEUE_BACKLOG_SECONDS: Gauge = "entityd_queue_backlog_seconds";
     /// Age of the oldest lease.
     LEASE_SECONDS: Gauge = "entityd_oldest_lease_age_seconds";
-    /// Jobs that came to their end, by kind and outcome.
+    /// Jobs that ended, by kind and outcome.
     JOBS_DONE: Counter = "entityd_jobs_total";
     /// Time that jobs were leased, by kind.
     JOB_SECONDS: Long = "entityd_job_duration_seconds";
     /// Pairs of encodings compared.
     COMPARISONS: Counter = "entityd_comparisons_total";
-    /// Comparisons in a second of comparing, as measured lately.
+    /// Recent rate of comparisons per second while comparing.
     COMPARISON_RATE: Gauge = "entityd_comparisons_per_second";
-    /// Candidate pairs found, those of several blocks counted each time.
+    /// Candidate pairs found; a pair found in several blocks counts each time.
     PAIRS: Counter = "entityd_candidate_pairs_total";
     /// Time from the request of a run to its end, by result type and outcome (completed, failed).
     RUN_SECONDS: Long = "entityd_run_duration_seconds";
-    /// Time that runs took for a stage (waiting, comparing, finalizing) that they completed, by result type and stage.
+    /// Time that runs spent in a completed stage (waiting, comparing, finalizing), by result type and stage.
     RUN_STAGE_SECONDS: Long = "entityd_run_stage_duration_seconds";
-    /// The part of a run's comparisons that its largest block has, of runs with blocks.
+    /// Share of a run's comparisons in its largest block, for runs with blocks.
     LARGEST_BLOCK_RATIO: Ratio = "entityd_run_largest_block_ratio";
-    /// Comparisons of the largest block of a run, of runs with blocks.
+    /// Comparisons of the largest block of a run, for runs with blocks.
     LARGEST_BLOCK: Amount = "entityd_run_largest_block_comparisons";
     /// Projects that exist.
     PROJECTS: Gauge = "entityd_projects";
-    /// Time that calls of the object store took, by operation.
+    /// Duration of calls of the object store, by operation.
     OBJECT_SECONDS: Short = "entityd_object_store_call_duration_seconds";
     /// Calls of the object store that failed, by operation.
     OBJECT_ERRORS: Counter = "entityd_object_store_call_errors_total";
-    /// Reads of the object store that a copy on the disk has answered.
+    /// Reads of the object store answered from the cache.
     CACHE_HITS: Counter = "entityd_object_cache_hits_total";
-    /// Reads of the object store for which there was no good copy.
+    /// Reads of the object store without a valid cached copy.
     CACHE_MISSES: Counter = "entityd_object_cache_misses_total";
-    /// Copies of objects that went to make room.
+    /// Cached objects evicted to make room.
     CACHE_EVICTIONS: Counter = "entityd_object_cache_evictions_total";
-    /// Bytes of copies of objects that lie on the disk.
+    /// Bytes of cached objects on the disk.
     CACHE_BYTES: Gauge = "entityd_object_cache_bytes";
-    /// Projects, uploads and runs in the object store of which the metadata knows nothing, when it was last looked.
+    /// Projects, uploads and runs in the object store that the metadata does not know, at the last maintenance.
     UNKNOWN_OBJECTS: Gauge = "entityd_unknown_objects";
-    /// Time that calls of the metadata store took, by operation.
+    /// Duration of calls of the metadata store, by operation.
     METADATA_SECONDS: Short = "entityd_metadata_call_duration_seconds";
     /// Calls of the metadata store that failed, by operation.
     METADATA_ERRORS: Counter = "entityd_metadata_call_errors_total";
@@ -128,17 +128,17 @@ families! {
     NODES: Gauge = "entityd_nodes";
     /// Jobs that workers on other machines hold, by the name of the machine.
     NODE_JOBS: Gauge = "entityd_node_jobs";
-    /// Always 1; its labels say the role and the machine of this node.
+    /// Always 1; its labels are the role and the machine of this node.
     NODE: Gauge = "entityd_node_info";
-    /// Always 1; its labels say what is running.
+    /// Always 1; its labels are the version and the build.
     BUILD: Gauge = "entityd_build_info";
     /// Memory that the process has in RAM.
     RESIDENT_BYTES: Gauge = "process_resident_memory_bytes";
     /// Address space of the process.
     VIRTUAL_BYTES: Gauge = "process_virtual_memory_bytes";
-    /// Files, sockets and the like that the process has open.
+    /// Open file descriptors of the process.
     OPEN_FILES: Gauge = "process_open_fds";
-    /// The most of them that it may have open.
+    /// Limit of open file descriptors.
     OPEN_FILES_MAX: Gauge = "process_max_fds";
     /// Threads of the process.
     THREADS: Gauge = "process_threads";
@@ -152,18 +152,18 @@ const SHORT: [f64; 14] =
 /// Bounds for jobs and runs, in seconds.
 const LONG: [f64; 15] =
     [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_200.0, 3_600.0, 14_400.0];
-/// Bounds for parts of a whole.
+/// Bounds for fractions.
 const RATIO: [f64; 8] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99];
-/// Bounds for numbers of things.
+/// Bounds for counts.
 const AMOUNT: [f64; 7] = [1e3, 1e5, 1e7, 1e8, 1e9, 1e10, 1e12];
 
 static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// The figures of this process.
+/// The metrics of this process.
 #[derive(Clone, Debug)]
 pub struct MetricsHandle(Option<PrometheusHandle>);
 
-/// Starts counting for the whole process. A second call gives the same figures.
+/// Starts counting for the whole process. A second call returns the same metrics.
 pub fn start() -> MetricsHandle {
     MetricsHandle(HANDLE.get_or_init(install).clone())
 }
@@ -188,7 +188,7 @@ fn install() -> Option<PrometheusHandle> {
     describe();
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::gauge!(START_SECONDS).set(Clock::system().now().as_micros() as f64 / 1e6);
-    // A monitor sees the first one only if it has seen none before.
+    // A monitor notices the first event only if it has read a zero before.
     for family in [COMPARISONS, PAIRS, UPLOAD_BYTES, CACHE_HITS, CACHE_MISSES, CACHE_EVICTIONS] {
         metrics::counter!(family).increment(0);
     }
@@ -211,14 +211,14 @@ fn describe() {
 }
 
 impl MetricsHandle {
-    /// Everything that was counted, as Prometheus reads it.
+    /// Returns all metrics in the text format of Prometheus.
     pub fn text(&self) -> String {
         let counted = self.0.as_ref().map(PrometheusHandle::render).unwrap_or_default();
         counted + &Process::look().cpu_text()
     }
 
-    /// Sorts what was measured since the last time. Until then each measurement takes memory of its own, so
-    /// this is to be called every few seconds.
+    /// Aggregates the measurements since the last call. Until then each measurement takes memory of its own, so this
+    /// is to be called every few seconds.
     pub fn tidy(&self) {
         if let Some(handle) = &self.0 {
             handle.run_upkeep();
@@ -226,7 +226,7 @@ impl MetricsHandle {
     }
 }
 
-/// Says what this node is.
+/// Sets the labels of this node.
 pub fn node(role: &'static str, name: &str) {
     metrics::gauge!(NODE, "role" => role, "node" => name.to_owned()).set(1.0);
 }
@@ -251,7 +251,7 @@ thread_local! {
     static SERIES: RefCell<Vec<Series>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The figures of requests that are alike.
+/// The counters of requests with the same labels.
 struct Series {
     listener: &'static str,
     route: String,
@@ -276,37 +276,37 @@ impl Series {
     }
 }
 
-/// Counts a request that came sooner than `limit` allows.
+/// Counts a request that the rate limit `limit` rejected.
 pub fn too_soon(limit: &'static str) {
-    metrics::counter!(TOO_SOON, "limit" => limit).increment(1);
+    metrics::counter!(RATE_LIMITED, "limit" => limit).increment(1);
 }
 
-/// Says how many bytes of uploads lie in the spool.
+/// Sets the bytes of uploads in the spool.
 pub fn spool(bytes: u64) {
     metrics::gauge!(SPOOL_BYTES).set(bytes as f64);
 }
 
-/// Counts a read that a copy has answered.
+/// Counts a read that was answered from the cache.
 pub fn cache_hit() {
     metrics::counter!(CACHE_HITS).increment(1);
 }
 
-/// Counts a read for which there was no good copy.
+/// Counts a read without a valid cached copy.
 pub fn cache_missed() {
     metrics::counter!(CACHE_MISSES).increment(1);
 }
 
-/// Counts copies that went to make room.
+/// Counts cached objects that were evicted.
 pub fn cache_evicted(copies: usize) {
     metrics::counter!(CACHE_EVICTIONS).increment(copies as u64);
 }
 
-/// Says how many bytes the copies of objects take.
+/// Sets the bytes of the cached objects.
 pub fn cache_bytes(bytes: u64) {
     metrics::gauge!(CACHE_BYTES).set(bytes as f64);
 }
 
-/// Says of how many things the object store has objects and the metadata knows nothing.
+/// Sets the number of things that have objects in the object store and are unknown to the metadata.
 pub fn unknown_objects(count: usize) {
     metrics::gauge!(UNKNOWN_OBJECTS).set(count as f64);
 }
@@ -328,7 +328,7 @@ pub fn job(kind: &'static str, outcome: &'static str, seconds: f64) {
     metrics::histogram!(JOB_SECONDS, "kind" => kind).record(seconds);
 }
 
-/// Counts a job that is handed out, after it could have been for so long.
+/// Counts a job that is handed out, with the time for which it was ready.
 pub fn claimed(queue: &str, seconds: f64) {
     metrics::histogram!(QUEUE_WAIT_SECONDS, "queue" => queue.to_owned()).record(seconds);
 }
@@ -344,25 +344,25 @@ pub fn largest_block(comparisons: u64, share: f64) {
     metrics::histogram!(LARGEST_BLOCK).record(comparisons as f64);
 }
 
-/// Counts a stage that a run has left behind.
+/// Counts a stage that a run has completed.
 pub fn stage(result_type: &'static str, stage: &'static str, seconds: f64) {
     metrics::histogram!(RUN_STAGE_SECONDS, "result_type" => result_type, "stage" => stage).record(seconds);
 }
 
-/// For so long after a part was compared, that was lately: the next one may take as long.
+/// After a part was compared, the rate counts as recent for this long: the next part may take as long.
 const COMPARED_LATELY: Duration = Duration::from_secs(30);
 
 /// The time of the latest comparison.
 static COMPARED: Mutex<Option<Stopwatch>> = Mutex::new(None);
 
-/// Counts comparisons, and says how fast they are lately.
+/// Counts comparisons, and updates their recent rate.
 pub fn compared(comparisons: u64, per_second: f64) {
     metrics::counter!(COMPARISONS).increment(comparisons);
     *COMPARED.lock() = Some(Stopwatch::start());
     metrics::gauge!(COMPARISON_RATE).set(per_second);
 }
 
-/// Says so if nothing is being compared.
+/// Clears the rate if nothing is being compared.
 fn rest() {
     let mut compared = COMPARED.lock();
     if compared.take_if(|since| since.elapsed() > COMPARED_LATELY).is_some() {
@@ -380,12 +380,12 @@ pub fn found(pairs: u64) {
     metrics::counter!(PAIRS).increment(pairs);
 }
 
-/// Counts whether a dependency answers.
+/// Sets whether a dependency answers.
 pub fn up(dependency: &'static str, answers: bool) {
     metrics::gauge!(READY, "dependency" => dependency).set(f64::from(u8::from(answers)));
 }
 
-/// Counts what the operating system says of this process, and what it does not do any more.
+/// Updates the metrics of the operating system about this process, and removes those that it no longer has.
 pub fn process() {
     rest();
     let process = Process::look();
@@ -412,17 +412,17 @@ pub struct Call {
 }
 
 impl Call {
-    /// Starts to time a call of the object store.
+    /// Begins to time a call of the object store.
     pub fn of_objects(operation: &'static str) -> Self {
         Self { seconds: OBJECT_SECONDS, errors: OBJECT_ERRORS, operation, watch: Stopwatch::start() }
     }
 
-    /// Starts to time a call of the metadata store.
+    /// Begins to time a call of the metadata store.
     pub fn of_metadata(operation: &'static str) -> Self {
         Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
     }
 
-    /// The call is over; it failed if `failed`.
+    /// Ends the call; it failed if `failed`.
     pub fn over(self, failed: bool) {
         let label = || vec![Label::from_static_parts("operation", self.operation)];
         metrics::histogram!(self.seconds, label()).record(self.watch.seconds());
@@ -432,11 +432,11 @@ impl Call {
     }
 }
 
-/// One more of something that is under way, until this is dropped.
+/// Counts something as under way until this is dropped.
 pub struct UnderWay(Gauge);
 
 impl UnderWay {
-    /// One more in the gauge `family`.
+    /// Adds one to the gauge `family`.
     pub fn begin(family: &'static str) -> Self {
         let gauge = metrics::gauge!(family);
         gauge.increment(1.0);

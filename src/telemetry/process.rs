@@ -5,7 +5,7 @@ use std::fs;
 /// The unit in which Linux reports CPU time to programs, on every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Figures of the operating system about this process; absent where it has none.
+/// Metrics of the operating system about this process; absent where it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
     /// Bytes in RAM.
@@ -14,19 +14,19 @@ pub struct Process {
     pub virtual_bytes: Option<u64>,
     /// Threads.
     pub threads: Option<u64>,
-    /// Open files, sockets and the like.
+    /// Open file descriptors.
     pub open_files: Option<u64>,
-    /// The most of them.
+    /// The limit of open file descriptors.
     pub open_files_max: Option<u64>,
     /// CPU time used.
     pub cpu_seconds: Option<f64>,
 }
 
 impl Process {
-    /// Asks the operating system.
+    /// Reads them from the operating system.
     pub fn look() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        // The count holds the directory that is being read.
+        // The count includes the directory that is being read.
         let open_files = fs::read_dir("/proc/self/fd").map(|entries| entries.count().saturating_sub(1));
         Self {
             resident_bytes: kilobytes(&status, "VmRSS:"),
@@ -40,7 +40,7 @@ impl Process {
 }
 
 impl Process {
-    /// The CPU time as Prometheus reads it: a counter in parts of a second, which the crate `metrics` has not.
+    /// The CPU time as a counter in fractions of a second, which the crate `metrics` does not have.
     pub fn cpu_text(&self) -> String {
         let Some(seconds) = self.cpu_seconds else { return String::new() };
         format!(
@@ -51,8 +51,8 @@ impl Process {
     }
 }
 
-/// The sum of the user's and the system's ticks: fields 14 and 15. The name of the program, in field 2, may hold
-/// spaces, but the last parenthesis is its own.
+/// The sum of the user's and the system's ticks, fields 14 and 15. The name of the program, in field 2, may contain
+/// spaces, but the last parenthesis ends it.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut ticks = after_name.split_whitespace().skip(11);

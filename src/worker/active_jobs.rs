@@ -18,20 +18,20 @@ use crate::runtime::clock::Stopwatch;
 /// The cause of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The outcome is not needed any more, or another worker holds the job.
+    /// The outcome is no longer needed, or another worker holds the job.
     Unwanted,
-    /// The process shuts down; another worker will do the job.
+    /// The process is shutting down; another worker will do the job.
     Draining,
     /// The job has exceeded its deadline.
     Overdue,
-    /// The source of jobs was out of reach for the length of a lease: another worker may hold the job.
+    /// The source of jobs was unreachable for the length of a lease: another worker may hold the job.
     Expired,
 }
 
 /// A job that is being executed.
 #[derive(Debug)]
 pub(super) struct ActiveJob {
-    /// The job, and the claim to it.
+    /// The job, and its lease.
     pub(super) assignment: Assignment,
     cancelled: AtomicBool,
     cause: OnceLock<Cause>,
@@ -98,7 +98,7 @@ impl ActiveJob {
         self.paused_ms.fetch_add(pause.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Notes that a heartbeat was answered.
+    /// Records that a heartbeat was answered.
     pub(super) fn was_heard(&self) {
         self.heard_ms.store(self.taken.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
@@ -141,7 +141,7 @@ impl ActiveJobs {
         ActiveJobGuard { active, active_jobs: Arc::clone(self) }
     }
 
-    /// Adds a job, unless its hold is active already.
+    /// Adds a job, unless its lease is active already.
     pub(super) fn take_once(self: &Arc<Self>, assignment: Assignment) -> Option<ActiveJobGuard> {
         let active = Arc::new(ActiveJob::new(assignment));
         match self.active.lock().entry(active.lease().clone()) {
@@ -159,7 +159,7 @@ impl ActiveJobs {
     /// Waits until no active job matches.
     pub(super) async fn until_none(&self, these: impl Fn(&Job) -> bool) {
         loop {
-            // Asked for before the look, so that no drop after it is missed.
+            // Subscribes before the check, so that no drop after it is missed.
             let mut dropped = std::pin::pin!(self.dropped.notified());
             dropped.as_mut().enable();
             if !self.active.lock().values().any(|active| these(active.job())) {

@@ -12,17 +12,17 @@ use super::active_jobs::ActiveJob;
 use crate::model::{Job, ResultType, Task};
 use crate::system::disk;
 
-/// Memory is counted in pieces of this size.
+/// The unit in which memory is counted.
 const PIECE_BYTES: u64 = 1 << 20;
 /// Memory that a job may take without admission.
 const FREE_BYTES: u64 = 32 << 20;
-/// Memory of a record while a run is finalized: its group, its position in a permutation, and a flag.
+/// Memory for each record while a run is finalized: its group, its position in a permutation, and a flag.
 const BYTES_PER_RECORD: u64 = 48;
-/// The same where the solver has a long set of datasets for each.
+/// The same if the solver needs a long set of datasets for each.
 const BYTES_PER_RECORD_OF_MANY: u64 = 180;
-/// More parties than this need that.
+/// The number of parties above which it does.
 const PARTIES_FEW: usize = 64;
-/// Memory of a candidate pair in the solver, from three parties on.
+/// Memory for each candidate pair in the solver, from three parties on.
 const BYTES_PER_PAIR: u64 = 13;
 /// A candidate pair on the disk, while the runs of pairs are merged.
 const MERGED_PAIR_BYTES: u64 = 24;
@@ -54,7 +54,7 @@ pub(super) struct AdmissionPermit {
 }
 
 impl Admission {
-    /// So much memory, and whatever is free on the disk that holds `disk`.
+    /// Returns the admission for this much memory, and for the free space of the disk that holds `disk`.
     pub(super) fn new(memory_bytes: u64, disk: PathBuf) -> Self {
         let pieces = u32::try_from(memory_bytes / PIECE_BYTES).unwrap_or(u32::MAX).clamp(1, PIECES_MAX);
         Self { memory: Arc::new(Semaphore::new(pieces as usize)), pieces, disk }
@@ -63,7 +63,7 @@ impl Admission {
     /// Waits until there is room for a job, first come, first served.
     ///
     /// # Errors
-    /// [`Error::Rejected`] if there never will be, [`Error::Failed`] if the disk is too full now,
+    /// [`Error::Rejected`] if there can never be enough, [`Error::Failed`] if the disk is too full now,
     /// [`Error::Cancelled`] if the job was cancelled meanwhile.
     pub(super) async fn admit(&self, active: &ActiveJob) -> Result<AdmissionPermit, Error> {
         let demand = demand(active.job());
@@ -94,7 +94,7 @@ impl Admission {
 
     async fn check_disk(&self, demand: u64) -> Result<(), Error> {
         let disk = self.disk.clone();
-        // Where the room is not known, the first write says so.
+        // If the free space is unknown, the first write reports a full disk.
         let Ok(Ok(room)) = spawn_blocking(move || disk::room(&disk)).await else { return Ok(()) };
         let (wanted, mib) = (demand / PIECE_BYTES, |bytes: u64| bytes / PIECE_BYTES);
         if demand > room.total_bytes {
@@ -114,7 +114,7 @@ impl Admission {
     }
 }
 
-/// More cannot be asked of a semaphore at once.
+/// The most permits that a semaphore can grant at once.
 const PIECES_MAX: u32 = 1 << 28;
 
 /// Returns the most that a job needs. Only finalize jobs need much.
@@ -178,7 +178,7 @@ mod tests {
         ActiveJob::new(Assignment { lease, job, secret: None })
     }
 
-    /// On a disk of which nothing is known: the one that the tests run on may be full.
+    /// For a disk without known free space: the disk of the tests may be full.
     fn admission(mib: u64) -> Admission {
         Admission::new(mib << 20, PathBuf::from("/there/is/no/such/directory"))
     }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::JobContext;
 
-/// Drops cached copies of objects that do not exist any more, now and then at each interval, until `stop` is cancelled.
+/// Drops cached copies of removed objects at this interval, until `stop` is cancelled.
 pub(super) async fn run(context: &JobContext, every: Duration, stop: &CancellationToken) {
     let look = async {
         loop {

@@ -14,21 +14,21 @@ use tokio::sync::futures::Notified;
 
 use crate::queue::{QueueName, Share};
 
-/// Most concurrent jobs of one queue: more would only wait for each other.
+/// The most concurrent jobs of one queue: more would only wait for each other.
 const SLOTS_MAX: u16 = 256;
 
 /// A queue that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ServedQueue {
     name: &'static str,
-    /// Its share of the slots while other queues have work, too.
+    /// Its share of the slots while other queues have work too.
     weight: NonZeroU32,
     /// Its concurrent jobs.
     slots: u16,
 }
 
-/// Every queue there is. Two comparisons more than one keep the cores busy while others are written down. What needs
-/// much memory is admitted one by one, so that two slots let a small job pass a large one that waits.
+/// Every queue. Two more comparisons than one keep the cores busy while results are written. Jobs that need much
+/// memory are admitted one by one; with two slots a small job can overtake a large one that waits.
 const QUEUES: [ServedQueue; 4] =
     [queue("ingest", 3, 2), queue("compute", 6, 3), queue("highmemory", 2, 2), queue("maintenance", 1, 1)];
 
@@ -36,13 +36,13 @@ const fn queue(name: &'static str, weight: u32, slots: u16) -> ServedQueue {
     ServedQueue { name, weight: NonZeroU32::new(weight).expect("no queue is without weight"), slots }
 }
 
-/// Returns the share of a queue while other queues have work, too; nothing, if there is no such queue.
+/// Returns the share of a queue while other queues have work too; `None`, if there is no such queue.
 pub fn weight_of(queue: &str) -> Option<NonZeroU32> {
     QUEUES.iter().find(|served| served.name == queue).map(|served| served.weight)
 }
 
-/// The queues that a crew serves. Written as `ingest=2,compute=3`, the number being how many jobs of the queue are in
-/// hand at once.
+/// The queues that a worker serves. Written as `ingest=2,compute=3`, where the number is that of the concurrent jobs
+/// of the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSlots(Vec<ServedQueue>);
 
@@ -52,7 +52,7 @@ impl QueueSlots {
         self.0.iter().map(|queue| usize::from(queue.slots)).sum()
     }
 
-    /// Returns the queues that `serves` names; none, if it names none of them.
+    /// Returns the queues that `serves` names; `None`, if it names none of them.
     #[must_use]
     pub fn only(&self, serves: impl Fn(&str) -> bool) -> Option<Self> {
         let queues: Vec<_> = self.0.iter().filter(|queue| serves(queue.name)).copied().collect();
@@ -109,8 +109,8 @@ impl Serialize for QueueSlots {
     }
 }
 
-/// The slots of a worker: at most so many jobs of each queue, and one less than all of these together, so that the
-/// queues' weights decide who gets the next one.
+/// The slots of a worker: a limit for each queue, and one slot less than the sum of the limits, so that the queues'
+/// weights decide which queue gets the next one.
 #[derive(Debug)]
 pub(super) struct SlotPool {
     queues: Vec<ServedQueue>,
@@ -119,7 +119,7 @@ pub(super) struct SlotPool {
     freed: Notify,
 }
 
-/// A hand that is busy with a job, until it is dropped.
+/// A slot in use, until it is dropped.
 #[derive(Debug)]
 pub(super) struct SlotPermit {
     pool: Arc<SlotPool>,
@@ -132,9 +132,9 @@ pub(super) struct FreeSlot<'a> {
     pub(super) shares: Vec<Share>,
     /// The number of jobs that find a slot, whichever of these queues they are from; at least one.
     pub(super) count: usize,
-    /// True if a queue is missing because all its slots are used.
+    /// Set if a queue is missing because all its slots are used.
     pub(super) left_out: bool,
-    /// Hears of the next hand that is freed.
+    /// Notifies of the next slot that becomes free.
     pub(super) freed: Pin<Box<Notified<'a>>>,
 }
 
@@ -144,10 +144,10 @@ impl SlotPool {
         Arc::new(Self { queues: queue_slots.0, count, busy: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Waits for a free hand, and says what it may do.
+    /// Waits for a free slot, and returns the queues that may use it.
     pub(super) async fn free_slot(&self) -> FreeSlot<'_> {
         loop {
-            // Asked for before the look, so that no hand that is freed after it is missed.
+            // Subscribes before the check, so that no slot that becomes free after it is missed.
             let mut freed = Box::pin(self.freed.notified());
             freed.as_mut().enable();
             if let Some((shares, count)) = self.free_queues() {
@@ -172,7 +172,7 @@ impl SlotPool {
         (!shares.is_empty()).then_some((shares, count))
     }
 
-    /// A hand for a job of this queue; none, if no such job was asked for.
+    /// Returns a slot for a job of this queue; `None`, if no such job was requested.
     pub(super) fn take(self: &Arc<Self>, queue: &QueueName) -> Option<SlotPermit> {
         let queue = self.queues.iter().find(|served| served.name == queue.as_str())?;
         let mut busy = self.busy.lock();

@@ -1,8 +1,8 @@
 //! Datasets that are open for comparison.
 //!
-//! A dataset is verified as a whole, index and matrix against their checksums, when this process first uses it: once for
-//! all parts of all runs. At some gigabytes a second that costs little beside one comparison of it. A dataset in the cache
-//! stays mapped, and is verified again only if its files have changed.
+//! A dataset is verified completely, index and matrix against their checksums, when this process first uses it: once
+//! for all parts of all runs. At some gigabytes per second that costs little compared with one comparison of it. A
+//! dataset in the cache stays mapped, and is verified again only if its files have changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::model::ProjectId;
 use crate::objects::{Blob, Key, Objects, keys};
 use crate::runtime::compute;
 
-/// Datasets in the cache. More would cost address space, not memory; but verifying one again is cheap, too.
+/// Datasets in the cache. More would cost address space, not memory; but verifying one again is cheap too.
 const DATASETS_MAX: usize = 64;
 
 /// The datasets of a job, by dataset index.

@@ -27,7 +27,7 @@ pub(super) enum Error {
     /// Stored data contradicts itself. Another attempt would end the same way.
     #[error("{}", unusable(&**.0))]
     Damaged(#[source] BoxError),
-    /// The job cannot succeed. The text says what would help.
+    /// The job cannot succeed. The text names a remedy.
     #[error("{0}")]
     Rejected(String),
     /// The object store does not respond.
@@ -68,7 +68,7 @@ fn unusable(what: &(dyn StdError + 'static)) -> String {
     format!("the stored data cannot be used: {}; {remedy}", chain(what))
 }
 
-/// Describes an unusable object: intermediate objects of a run are made again by another run.
+/// Describes an unusable object: another run creates the intermediate objects anew.
 fn unusable_object(error: &objects::Error) -> String {
     match error {
         objects::Error::Missing { key } | objects::Error::Damaged { key, .. }
@@ -92,7 +92,7 @@ impl From<objects::Error> for Error {
     }
 }
 
-/// Jobs read and write objects and their temporary files: an I/O error may carry an object's error.
+/// Jobs read and write objects and their temporary files: an I/O error may contain an object's error.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.downcast::<objects::Error>() {

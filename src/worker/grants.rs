@@ -1,9 +1,9 @@
-//! The objects that a job may read and make. A worker on another machine gets no others.
+//! The objects that a job may read and create. A worker on another machine has no access to others.
 
 use crate::model::{Job, NamedFile, Outcome, ProjectId, ResultType, RunId, Task};
 use crate::objects::{Key, keys};
 
-/// Returns the key that is spelled `text`, if the job may read that object.
+/// Returns the key `text`, if the job may read that object.
 pub fn readable(job: &Job, text: &str) -> Option<Key> {
     let project = job.project;
     let datasets = |uploads: &[u32]| -> Vec<Key> {
@@ -28,7 +28,7 @@ pub fn readable(job: &Job, text: &str) -> Option<Key> {
     named(inputs, text).or_else(|| writable(job, text))
 }
 
-/// Returns the key that is spelled `text`, if the job may make that object.
+/// Returns the key `text`, if the job may create that object.
 pub fn writable(job: &Job, text: &str) -> Option<Key> {
     let project = job.project;
     let outputs = match &job.task {
@@ -59,7 +59,7 @@ pub fn may_read_file(job: &Job, key: &str) -> bool {
     files.into_iter().any(|file| matches!(file, NamedFile::Own(own) if own == key))
 }
 
-/// Returns the objects that exist if the job has that outcome; nothing if a job of its kind cannot have it.
+/// Returns the objects that exist if the job has that outcome; `None` if a job of its kind cannot have it.
 pub fn made(job: &Job, outcome: &Outcome) -> Option<Vec<Key>> {
     let project = job.project;
     match (&job.task, outcome) {

@@ -1,7 +1,7 @@
 //! Jobs of other workers while this process writes objects for them.
 //!
-//! A purge waits for the active jobs that make what it removes. A job of another machine is active here for as long as its
-//! object is being written.
+//! A purge waits for the active jobs that create the objects that it removes. A job of another machine is active here
+//! while its object is being written.
 
 use std::sync::Arc;
 
@@ -21,21 +21,21 @@ pub struct Guests {
 pub struct Guest(ActiveJobGuard);
 
 impl Guests {
-    /// Admits a job, if its outcome is still needed and no other worker holds it. Only one at a time for each hold: `None`
-    /// also while another request writes for it.
+    /// Admits a job, if its outcome is still needed and no other worker holds it. Only one request at a time for each
+    /// lease: `None` while another one writes for it.
     ///
     /// # Errors
     /// Those of a heartbeat.
     pub async fn enter(&self, assignment: Assignment) -> Result<Option<Guest>, Error> {
         let Some(active) = self.active_jobs.take_once(assignment) else { return Ok(None) };
-        // Asked once the job is active: a later purge waits for it, and an earlier one has cancelled it by now.
+        // Checked once the job is active: a later purge waits for it, and an earlier one has cancelled it by now.
         let is_wanted = is_wanted(&*self.source, &active).await?;
         Ok(is_wanted.then_some(Guest(active)))
     }
 }
 
 impl Guest {
-    /// Returns true unless a heartbeat was answered otherwise since the job was admitted.
+    /// Returns true unless a heartbeat was rejected since the job was admitted.
     pub fn is_wanted(&self) -> bool {
         self.0.cause().is_none()
     }

@@ -12,14 +12,14 @@ use crate::queue::Pulse;
 use crate::runtime::clock::{Clock, Stopwatch};
 use crate::telemetry::{chain, metrics};
 
-/// A job that is not wanted any more shall stop within a second: it is asked for four times in one.
+/// An obsolete job must stop within a second: this is checked four times in a second.
 const EVERY_MAX: Duration = Duration::from_millis(250);
 
-/// So much later than expected, and the process or its machine was paused.
+/// A delay beyond the expected one that means a pause of the process or its machine.
 const PAUSE_MIN: Duration = Duration::from_secs(3);
 
-/// Sends heartbeats for all active jobs, at least three times a lease, until `stop` is cancelled. Cancels a job that has
-/// run for longer than `deadline`.
+/// Sends heartbeats for all active jobs, at least three for each lease, until `stop` is cancelled. Cancels a job that
+/// has run for longer than `deadline`.
 pub(super) async fn run(
     source: &dyn JobSource,
     active_jobs: &ActiveJobs,
@@ -36,7 +36,7 @@ pub(super) async fn run(
             () = tokio::time::sleep(every) => {}
         }
         let active = active_jobs.all();
-        // The stopwatch leaves out a suspension of the machine, as do those of the jobs.
+        // The stopwatch excludes a suspension of the machine, as do those of the jobs.
         discount_pause(&active, watch.elapsed().saturating_sub(every), Clock::system().steady().since(began));
         metrics::oldest_lease(active.iter().map(|active| active.age_seconds()).fold(0.0, f64::max));
         active
@@ -49,7 +49,7 @@ pub(super) async fn run(
                 if source.is_remote() {
                     stop_expired(&active, lease);
                 }
-                // Said once; it is tried again soon enough.
+                // Logged once; the next attempt follows soon.
                 if !silent {
                     silent = true;
                     tracing::warn!(
@@ -66,12 +66,12 @@ pub(super) async fn run(
 /// Cancels the jobs that another worker may hold by now.
 fn stop_expired(active: &[Arc<ActiveJob>], lease: Duration) {
     for active in active.iter().filter(|active| active.unheard() > lease && active.cause().is_none()) {
-        tracing::warn!(job.id = %active.lease().job, "the lease is over; the job is stopped");
+        tracing::warn!(job.id = %active.lease().job, "the lease has expired; stopping the job");
         active.cancel(Cause::Expired);
     }
 }
 
-/// Takes a pause of the process off the time that jobs have been worked on, and says how long it was in all.
+/// Excludes a pause of the process from the time of the jobs, and returns its length.
 fn discount_pause(active: &[Arc<ActiveJob>], late: Duration, lasted: Duration) {
     if late >= PAUSE_MIN {
         active.iter().for_each(|active| active.was_paused(late));

@@ -6,7 +6,7 @@ use crate::coordinator::{Assignment, Coordinator, Error};
 use crate::model::Outcome;
 use crate::queue::{Claim, Heartbeat, LeaseId, Pulse};
 
-/// A source of jobs. The methods promise the same as those of [`Coordinator`].
+/// A source of jobs. The methods have the contracts of those of [`Coordinator`].
 #[async_trait]
 pub trait JobSource: Send + Sync {
     /// Claims jobs; waits for as long as the claim says if there are none.
@@ -29,16 +29,16 @@ pub trait JobSource: Send + Sync {
         1
     }
 
-    /// Returns true if the source may be out of reach while it gives the jobs of this worker to others: a worker that has not
-    /// reached it for the length of a lease stops computing.
+    /// Returns true if the source can become unreachable while it assigns the jobs of this worker to others: a worker
+    /// that has not reached it for the length of a lease stops computing.
     fn is_remote(&self) -> bool {
         false
     }
 
-    /// Forgets a job that this worker has done with, whatever became of it.
+    /// Forgets a job that this worker has finished, whatever the outcome.
     fn forget(&self, _lease: &LeaseId) {}
 
-    /// Ends what is under way, and hands back jobs that were claimed and not given out. Nothing is claimed afterwards.
+    /// Ends calls in progress, and releases jobs that were claimed and not handed out. Nothing is claimed afterwards.
     async fn close(&self) {}
 }
 

@@ -1,7 +1,7 @@
 //! Plans that are open for comparison.
 //!
-//! To parse a plan takes time in proportion to its parts. The parts of a run are a job each, so a plan is parsed once a
-//! process and run, not once a job.
+//! Parsing a plan takes time in proportion to its parts, and each part is a job. So a plan is parsed once for a run
+//! in a process, not once for a job.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::linkage::similarity::plan::{Part, Plan, PlanHeader};
 use crate::model::{ProjectId, RunId};
 use crate::objects::{Blob, Key, Objects, keys};
 
-/// Plans in the cache: the runs that are compared at once are few.
+/// Plans in the cache: few runs are compared at the same time.
 const PLANS_MAX: usize = 16;
 
 /// A plan, parsed and checked. Its parts are checked as they are used.

@@ -1,8 +1,9 @@
-//! The protocol between workers and API nodes: JSON, and pieces of objects, over HTTP.
+//! The protocol between workers and API nodes: JSON, and chunks of objects, over HTTP.
 //!
-//! A worker says [`Hello`] to each node before anything else. It claims jobs with [`ClaimRequest`], which the node answers
-//! when there are some. Heartbeats, outcomes, failures and releases of all its jobs travel together in a [`Turn`]. Objects
-//! are read in pieces of [`PIECE_BYTES`] with checksums, and written whole. Each call about a job has its [`Ticket`].
+//! A worker first sends [`Hello`] to each node. It claims jobs with [`ClaimRequest`], which the node answers when
+//! there are some. Heartbeats, outcomes, failures and releases of all its jobs are sent together in a [`Turn`].
+//! Objects are read in chunks of [`PIECE_BYTES`] with checksums, and written whole. Each call about a job has its
+//! [`Ticket`].
 
 use std::collections::BTreeMap;
 
@@ -13,18 +14,18 @@ use crate::model::{Job, Outcome};
 use crate::queue::{Fence, JobId, Lease, LeaseId, Progress, Pulse, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// The version of the protocol that this program speaks.
+/// The version of the protocol of this program.
 pub const VERSION: u32 = 1;
-/// The oldest version that it understands.
+/// The oldest version that it supports.
 pub const OLDEST: u32 = 1;
 
 /// Prefix of all paths.
 pub const BASE: &str = "/worker/v1";
-/// Bytes in a piece of an object, all but the last.
+/// Bytes in a chunk of an object, except the last.
 pub const PIECE_BYTES: u64 = 8 << 20;
-/// Bytes in the body of a call, at most; objects are not calls.
+/// The largest body of a call; objects are not calls.
 pub const CALL_BYTES_MAX: usize = 1 << 20;
-/// Bytes in a message or reason, at most.
+/// The longest message or reason, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
 /// The longest wait of a claim, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 30_000;
@@ -37,7 +38,7 @@ pub const TICKET: &str = "entityd-ticket";
 pub const SIZE: &str = "entityd-size";
 /// Header with the time at which an object was made, in microseconds.
 pub const MODIFIED: &str = "entityd-modified";
-/// Header with the CRC-32 of the bytes of a piece, or of the object that is written, in decimal.
+/// Header with the CRC-32 of the bytes of a chunk, or of the object that is written, in decimal.
 pub const CRC32: &str = "entityd-crc32";
 /// Header with the attributes of a client's file, as JSON.
 pub const ATTRIBUTES: &str = "entityd-attributes";
@@ -49,35 +50,35 @@ pub struct Hello {
     pub protocol: u32,
     /// The version of the program.
     pub version: String,
-    /// Names the process: 32 hex characters, random at each start.
+    /// The identity of the process: 32 hex characters, random at each start.
     pub node: String,
     /// The name of the machine.
     pub name: String,
-    /// The queues that it serves, as its setting spells them.
+    /// The queues that it serves, in the format of its setting.
     pub queues: String,
     /// Computing threads.
     pub threads: usize,
-    /// The settings that could change an answer. They must be those of the API node.
+    /// The settings that could change an answer. They must equal those of the API node.
     pub settings: BTreeMap<String, String>,
 }
 
 /// Accepts a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The version of the protocol that the node speaks with this worker.
+    /// The version of the protocol that the node uses with this worker.
     pub protocol: u32,
     /// The version of the node's program.
     pub version: String,
     /// The length of a lease, in milliseconds.
     pub lease_ms: u64,
-    /// True if clients may name files that they have uploaded to the object store.
+    /// Set if clients may name files that they have uploaded to the object store.
     pub client_files: bool,
 }
 
-/// Names a job that a worker holds, and proves that the node has given it out.
+/// Identifies a job that a worker holds, and proves that the node has handed it out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
-    /// The hold on the job.
+    /// The lease of the job.
     pub lease: LeaseId,
     /// The attempt, from 1.
     pub attempt: u8,
@@ -91,7 +92,7 @@ impl Ticket {
         format!("{} {} {} {}", self.lease.fence, self.attempt, self.grant, self.lease.job)
     }
 
-    /// Reads a header.
+    /// Parses a header.
     pub fn of_header(text: &str) -> Option<Self> {
         let mut words = text.splitn(4, ' ');
         let fence = Fence::parse(words.next()?)?;
@@ -102,12 +103,12 @@ impl Ticket {
     }
 }
 
-/// Asks for jobs.
+/// A request for jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRequest {
-    /// Counts the claims of this worker. A later one ends those before it.
+    /// The number of the claim. A later claim of this worker ends those before it.
     pub number: u64,
-    /// The number of the latest claim whose answer was received: the node repeats an answer that was lost.
+    /// The number of the latest claim whose answer was received: the node repeats a lost answer.
     pub received: u64,
     /// The queues.
     pub queues: Vec<QueueName>,
@@ -117,19 +118,19 @@ pub struct ClaimRequest {
     pub wait_ms: u64,
 }
 
-/// Hands out jobs.
+/// The answer to a claim.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ClaimAnswer {
-    /// The jobs; none, if there was none in time.
+    /// The jobs; empty, if there was none in time.
     pub jobs: Vec<Assigned>,
-    /// True if the worker drains: it gets no more jobs from this node.
+    /// Set if the worker drains: it gets no more jobs from this node.
     pub draining: bool,
 }
 
 /// A job that was handed out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Assigned {
-    /// Names it in later calls.
+    /// The ticket for later calls.
     pub ticket: Ticket,
     /// The job.
     pub job: Job,
@@ -140,12 +141,12 @@ pub struct Assigned {
     pub enqueued: Timestamp,
     /// The time since which it could be claimed.
     pub ready: Timestamp,
-    /// The end of the lease, unless there is a heartbeat.
+    /// The end of the lease, unless it is extended by a heartbeat.
     pub until: Timestamp,
 }
 
 impl Assigned {
-    /// Returns the same for the worker's own use.
+    /// Converts it for the worker's own use.
     pub fn into_assignment(self) -> Assignment {
         let Self { ticket, job, secret, enqueued, ready, until } = self;
         let lease = Lease {
@@ -174,7 +175,7 @@ pub struct Turn {
     /// Attempts that failed.
     #[serde(default)]
     pub failures: Vec<Failure>,
-    /// Jobs that are handed back untried.
+    /// Jobs that are released.
     #[serde(default)]
     pub releases: Vec<Ticket>,
 }
@@ -209,7 +210,7 @@ pub struct Failure {
 /// The answers to a [`Turn`], each list in its order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TurnAnswer {
-    /// For each heartbeat, whether to go on.
+    /// For each heartbeat, whether to continue.
     pub pulses: Vec<Pulse>,
     /// For each outcome.
     pub reports: Vec<Receipt>,
@@ -223,25 +224,25 @@ pub struct TurnAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Receipt {
-    /// It is recorded, or is not needed any more.
+    /// The report is recorded, or no longer needed.
     Done,
-    /// The node cannot record it now: it is sent again.
+    /// The node cannot record it now: it must be sent again.
     Later(String),
-    /// The node does not accept it.
+    /// The node rejects it.
     Rejected(String),
 }
 
-/// Asks which copies of objects are still good.
+/// Asks which cached copies are still valid.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CopiesRequest {
     /// Their keys, as they are spelled.
     pub keys: Vec<String>,
 }
 
-/// Says which objects there are.
+/// The attributes of objects.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CopiesAnswer {
-    /// For each key, the object; none if there is no such object.
+    /// The object of each key; `None` if it does not exist.
     pub found: Vec<Option<Attributes>>,
 }
 
@@ -250,13 +251,13 @@ pub struct CopiesAnswer {
 pub struct Attributes {
     /// Bytes in it.
     pub size: u64,
-    /// The time at which it was made.
+    /// The time of its creation.
     pub modified: Timestamp,
-    /// The store's name for this content.
+    /// The store's identifier of this content.
     pub etag: String,
 }
 
-/// Shortens a text to what a call may hold.
+/// Truncates a text to the limit of a call.
 pub fn shortened(text: &str) -> String {
     if text.len() <= TEXT_BYTES_MAX {
         return text.to_owned();

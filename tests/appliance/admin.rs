@@ -87,7 +87,7 @@ async fn the_queue_command_says_what_is_wrong_in_one_line() {
     let server = Entityd::start();
     let token = server.admin_token().unwrap();
     for (token, words, code, said) in [
-        ("wrong", &["stats"][..], 2, "does not take this admin token"),
+        ("wrong", &["stats"][..], 2, "rejects this admin token"),
         ("", &["stats"], 2, "the admin token is missing"),
         (&token, &["show", "nothing"], 3, "there is no job nothing"),
         (&token, &["retry", "nothing"], 3, "there is no job nothing"),

@@ -260,7 +260,7 @@ async fn a_damaged_backup_is_refused_by_the_entry_and_leaves_nothing() {
     let archive = fs::read(&tar).unwrap();
     for share in [1, 3, 5, 7, 9] {
         fs::write(&tar, &archive[..archive.len() * share / 10]).unwrap();
-        refused("is cut off or damaged at", &tar);
+        refused("is truncated or damaged at", &tar);
     }
     let at = archive.windows(path.len()).position(|bytes| bytes == path.as_bytes());
     let name = archive.windows(7).position(|bytes| bytes == b"/matrix").or(at).unwrap();
@@ -293,7 +293,7 @@ async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
     away(&["--data-dir", "/nowhere"], 2, "cannot be used with");
     away(&["--token-file", "/nowhere"], 1, "/nowhere");
     let wrong = backup(&server, "0123456789", &full, &[]).output().unwrap();
-    assert!(refusal(&wrong, 2).contains("does not take this admin token"));
+    assert!(refusal(&wrong, 2).contains("rejects this admin token"));
     let none = entityd().args(["backup", "--to"]).arg(&full).output().unwrap();
     assert!(refusal(&none, 2).contains("the admin token is missing"));
     let gone = entityd()
@@ -324,7 +324,7 @@ async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
     }
     assert!(refusal(&restore(&odd, &full, &[]), 3).contains("holds no backup"));
     assert!(refusal(&restore(&fine, &full, &["--backup", "x"]), 3).contains("holds no backup x; it holds"));
-    assert!(refusal(&restore(&file, &full, &[]), 3).contains("is no complete backup"));
+    assert!(refusal(&restore(&file, &full, &[]), 3).contains("is not a complete backup"));
     assert!(refusal(&restore(Path::new("/nowhere"), &full, &[]), 1).contains("/nowhere"));
     assert_eq!(said(&restore(&fine, &full, &["--dry-run"]))["restored"], false);
     assert_eq!(content(place.path()), before);

@@ -125,7 +125,7 @@ async fn deletion_leaves_nothing(server: &Entityd, folders: &[&Path]) {
         folders.iter().all(|folder| secrets.found(folder).is_empty()).then_some(())
     })
     .await;
-    assert!(!server.log().contains("cannot write the queue anew"), "{}", server.log());
+    assert!(!server.log().contains("cannot rewrite the queue"), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,5 +196,5 @@ async fn of_a_deleted_project_no_byte_is_left_in_the_data_directory_after_the_ne
     assert_eq!(kept.describe().await["parties_contributed"], 2);
     let run = kept.run(0.7).await;
     assert_eq!(run.ended().await["state"], "completed");
-    assert!(!server.log().contains("cannot write the queue anew"), "{}", server.log());
+    assert!(!server.log().contains("cannot rewrite the queue"), "{}", server.log());
 }

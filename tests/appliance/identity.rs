@@ -259,7 +259,7 @@ async fn objects_that_are_not_there_yet_are_missed_at_the_start() {
     fs::rename(&objects, &aside).unwrap();
     fs::create_dir(&objects).unwrap();
     let said = refusal(&folder).await;
-    assert!(said.contains("is the volume mounted") && said.contains(&identity(&folder)), "{said}");
+    assert!(said.contains("is the right volume mounted") && said.contains(&identity(&folder)), "{said}");
     fs::remove_dir_all(&objects).unwrap();
     fs::rename(&aside, &objects).unwrap();
     let server = Entityd::in_folder(folder, &[]);

@@ -126,9 +126,9 @@ fn what_is_wrong_with_a_file_is_one_line() {
     insta::assert_snapshot!(complaint(GOOD, r#"{"clks": []}"#, &[]), @"3 entityd: b.json: `clks` is empty");
     insta::assert_snapshot!(complaint(GOOD, r#"{"clks": ["AAEC*wQFBgc="]}"#, &[]), @"3 entityd: b.json: record 0: the encoding is not valid base64 (standard alphabet, with padding)");
     insta::assert_snapshot!(complaint(GOOD, r#"{"clks": ["AAECAwQFBgcAAQIDBAUGBw=="]}"#, &[]), @"3 entityd: b.json: its encodings have 16 bytes, but those of a.json have 8");
-    insta::assert_snapshot!(complaint(r#"{"clks": ["AAEC"]}"#, GOOD, &[]), @"3 entityd: a.json: its encodings have 3 bytes, which is no multiple of 8");
+    insta::assert_snapshot!(complaint(r#"{"clks": ["AAEC"]}"#, GOOD, &[]), @"3 entityd: a.json: its encodings have 3 bytes, which is not a multiple of 8");
     insta::assert_snapshot!(complaint(GOOD, BLOCKS, &[]), @"3 entityd: b.json: it has blocks, but a.json has no blocks");
-    insta::assert_snapshot!(complaint(BLOCKS, r#"{"encodings": ["AAECAwQFBgc="], "blocks": {"1": ["a"]}}"#, &[]), @"3 entityd: b.json: `blocks` speaks of record 1, but the records are 0 to 0");
+    insta::assert_snapshot!(complaint(BLOCKS, r#"{"encodings": ["AAECAwQFBgc="], "blocks": {"1": ["a"]}}"#, &[]), @"3 entityd: b.json: `blocks` names record 1, but the records are 0 to 0");
     insta::assert_snapshot!(complaint(GOOD, r#"{"encodings": {"file": {"bucket": "b", "path": "p"}}}"#, &[]), @"3 entityd: b.json: names files in an object store; give the encodings themselves");
     insta::assert_snapshot!(complaint(GOOD, GOOD, &["--pairs-max", "0"]), @"3 entityd: 1 candidate pairs found so far, which is more than the limit of 0; a higher threshold or blocking would give fewer (--pairs-max allows more)");
 }
@@ -199,7 +199,7 @@ fn what_is_wrong_with_the_command_line_is_one_line() {
         format!("{} {line}", output.status.code().unwrap())
     };
     insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(0.9), &[])), @"2 entityd: /b.bin: give the size of an encoding in this file with --encoding-bytes");
-    insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(0.9), &["--encoding-bytes", "24"])), @"3 entityd: /b.bin: has 16 bytes, which is no multiple of 24");
+    insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(0.9), &["--encoding-bytes", "24"])), @"3 entityd: /b.bin: has 16 bytes, which is not a multiple of 24");
     insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(1.5), &[])), @"2 entityd: invalid value '1.5' for '--threshold <T>': the threshold must be greater than 0 and at most 1, not 1.5");
     insta::assert_snapshot!(said(link(std::slice::from_ref(&json), &json!(0.9), &[])), @"2 entityd: give a file for each party, at least two");
     insta::assert_snapshot!(said(link(&[json, folder.path().join("none.json")], &json!(0.9), &[])), @"1 entityd: /none.json: cannot be read: No such file or directory (os error 2)");

@@ -51,7 +51,7 @@ async fn too_few_open_files_are_refused_and_as_many_as_it_says_will_do() {
     let mut needed = 0;
     for files in [16, 24, 32] {
         let said = refuses(&["prlimit", &format!("--nofile={files}:{files}")]).await;
-        needed = number_before(&said, " open files at least");
+        needed = number_before(&said, " open files, and");
     }
     refuses(&["prlimit", &format!("--nofile={0}:{0}", needed - 1)]).await;
     let server = Entityd::through(&["prlimit", &format!("--nofile={needed}:{needed}")], &[], &[]);

@@ -219,7 +219,7 @@ fn what_is_wrong_with_a_certificate_is_said_in_one_line_at_the_start() {
     let said = complaint(&["--tls-cert", &certificate, "--tls-key", &key]);
     assert_eq!(
         said,
-        format!("entityd: the private key in {key} is not that of the certificate in {certificate}")
+        format!("entityd: the private key in {key} does not belong to the certificate in {certificate}")
     );
     let said = complaint(&["--tls-cert", &certificate, "--tls-key", "/nowhere"]);
     assert!(said.starts_with("entityd: cannot use /nowhere: ") && said.lines().count() == 1, "{said}");

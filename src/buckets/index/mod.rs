@@ -42,9 +42,9 @@ pub(super) fn openings(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.query_row("SELECT times FROM opened", [], |row| row.get(0))?)
 }
 
-/// Counts an opening of the index and returns the count. `latest` is the latest opening in which a file got its number.
-/// Another series begins unless the index has every commit that was made to it, and if it has not counted that far: such
-/// an index proves nothing about the files.
+/// Counts an opening of the index and returns the count. `latest` is the latest opening in which a file got its
+/// number. Another series begins if the index lacks commits, or has not counted that far: such an index proves
+/// nothing about the files.
 pub(super) fn count_opening(change: &Change<'_>, standing: Standing, latest: i64) -> Result<i64, Error> {
     let is_in_doubt = standing != Standing::Complete;
     let count = "UPDATE opened SET
@@ -59,13 +59,13 @@ pub(super) struct Compared {
     pub(super) all: u64,
     /// The latest opening in which one of them got its number; 0 if there are none.
     pub(super) latest: i64,
-    /// Files that nothing refers to.
+    /// Files without a reference.
     pub(super) strays: Vec<Number>,
-    /// Files that are referred to and are not there.
+    /// Files that are referred to and missing.
     pub(super) missing: u64,
 }
 
-/// Compares the index with the files below `root`, both ways.
+/// Compares the index with the files below `root`, in both directions.
 pub(super) fn compare(connection: &Connection, root: &Path) -> Result<Compared, Error> {
     let mut found = Compared::default();
     let mut select = connection.prepare("SELECT file FROM pieces WHERE file & 255 = ?1 ORDER BY file")?;
@@ -81,12 +81,12 @@ pub(super) fn compare(connection: &Connection, root: &Path) -> Result<Compared, 
     Ok(found)
 }
 
-/// Reads a value that was written as JSON.
+/// Parses a value that is stored as JSON.
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|error| Error::Damaged(format!("a row of the index: {error}")))
 }
 
-/// Writes a value as JSON.
+/// Formats a value as JSON.
 fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("strings and numbers become JSON")
 }

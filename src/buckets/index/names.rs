@@ -10,7 +10,7 @@ use crate::buckets::object::Bucket;
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::Change;
 
-/// The number and the birth of a bucket.
+/// The number of a bucket and the time of its creation.
 pub(in super::super) fn bucket(connection: &Connection, name: &str) -> Result<(i64, Timestamp), Error> {
     let mut select = connection.prepare_cached("SELECT id, created FROM buckets WHERE name = ?1")?;
     let found =
@@ -34,7 +34,7 @@ pub(in super::super) fn create(change: &Change<'_>, name: &str, now: Timestamp) 
     }
 }
 
-/// Removes an empty bucket, and what has arrived of uploads into it.
+/// Removes an empty bucket, and the parts of its multipart uploads.
 pub(in super::super) fn remove(change: &Change<'_>, name: &str) -> Result<Vec<Gone>, Error> {
     let (bucket, _) = bucket(change, name)?;
     let holds = "SELECT EXISTS (SELECT 1 FROM objects WHERE bucket = ?1)";

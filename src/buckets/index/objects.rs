@@ -9,7 +9,7 @@ use crate::buckets::object::{Condition, Head, Object};
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::Change;
 
-/// An object that is about to exist.
+/// A new object.
 pub(in super::super) struct New<'a> {
     pub(in super::super) bucket: &'a str,
     pub(in super::super) key: &'a str,
@@ -25,11 +25,11 @@ pub(in super::super) enum Stored<'a> {
     Small(&'a [u8]),
     /// Files with their sizes, in order.
     Files(&'a [(Number, u64)]),
-    /// In the pieces that the index has under the number of the data already.
+    /// In chunks that the index already has under the number of the data.
     Known,
 }
 
-/// Data that was taken out of the index: its number and its files.
+/// Data that was removed from the index: its number and its files.
 pub(in super::super) type Gone = (Number, Vec<Number>);
 
 /// Looks an object up.
@@ -52,13 +52,13 @@ fn object(row: &Row<'_>) -> Result<Object, Error> {
     })
 }
 
-/// The bytes of a small object.
+/// Returns the bytes of a small object.
 pub(in super::super) fn small(connection: &Connection, data: Number) -> Result<Option<Vec<u8>>, Error> {
     let mut select = connection.prepare_cached("SELECT bytes FROM small WHERE data = ?1")?;
     Ok(select.query_row([data], |row| row.get(0)).optional()?)
 }
 
-/// The files of an object with their sizes, in order.
+/// Returns the files of an object with their sizes, in order.
 pub(in super::super) fn pieces(connection: &Connection, data: Number) -> Result<Vec<(Number, u64)>, Error> {
     let mut select =
         connection.prepare_cached("SELECT file, size FROM pieces WHERE data = ?1 ORDER BY number")?;
@@ -66,8 +66,8 @@ pub(in super::super) fn pieces(connection: &Connection, data: Number) -> Result<
     Ok(select.query_map([data], piece)?.collect::<Result<_, _>>()?)
 }
 
-/// Puts an object in the place of what is there, if that is in the state that `condition` wants; where it wants an object
-/// and there is none, there is no such key.
+/// Adds or replaces an object if the present one satisfies `condition`. If the condition requires an object and there
+/// is none, the error is that of a missing key.
 pub(in super::super) fn put(
     change: &Change<'_>,
     new: &New<'_>,
@@ -115,7 +115,7 @@ pub(in super::super) fn put(
     Ok(replaced)
 }
 
-/// Deletes an object, if it is in the state that `condition` wants; none if there was none.
+/// Deletes an object if it satisfies `condition`; returns `None` if there was none.
 pub(in super::super) fn delete(
     change: &Change<'_>,
     name: &str,
@@ -126,13 +126,13 @@ pub(in super::super) fn delete(
     take(change, bucket, key, condition)
 }
 
-/// Takes what is under a key out of the index, if it is in the state that `condition` wants.
+/// Removes the entry of a key from the index, if it satisfies `condition`.
 fn take(change: &Change<'_>, bucket: i64, key: &str, condition: &Condition) -> Result<Option<Gone>, Error> {
     let mut select =
         change.prepare_cached("SELECT data, etag FROM objects WHERE bucket = ?1 AND key = ?2")?;
     let found: Option<(Number, String)> =
         select.query_row(params![bucket, key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    // With nothing to take there is nothing that could be another than was meant.
+    // Without an object the condition cannot be violated by another one.
     let Some((data, etag)) = found else { return Ok(None) };
     if !condition.holds(&etag) {
         return Err(Error::Precondition);
@@ -143,7 +143,7 @@ fn take(change: &Change<'_>, bucket: i64, key: &str, condition: &Condition) -> R
     Ok(Some((data, take_data(change, data)?)))
 }
 
-/// Takes data out of the index and names its files.
+/// Removes data from the index and returns its files.
 pub(super) fn take_data(change: &Change<'_>, data: Number) -> Result<Vec<Number>, Error> {
     if change.prepare_cached("DELETE FROM small WHERE data = ?1")?.execute([data])? > 0 {
         change.erases();

@@ -1,4 +1,5 @@
-//! Listings, a page at a time: a page costs what is on it, however many keys its common prefixes stand for.
+//! Listings, a page at a time. The cost depends on the size of the page, however many keys its common prefixes stand
+//! for.
 
 use rusqlite::{Connection, Statement, params};
 
@@ -7,22 +8,22 @@ use super::uploads::text;
 use crate::buckets::Error;
 use crate::runtime::clock::Timestamp;
 
-/// Which objects a page shows.
+/// A request for a page of objects.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// The prefix of the keys.
     pub prefix: String,
-    /// Keys that are the same up to the first of these after the prefix are shown as one common prefix.
+    /// Keys that are equal up to the first occurrence of this text after the prefix are shown as one common prefix.
     pub delimiter: Option<String>,
     /// The key after which the page begins.
     pub after: Option<String>,
-    /// True if keys that begin with `after` are left out too: it was shown as a common prefix.
+    /// Set if keys that begin with `after` are left out too: it was shown as a common prefix.
     pub past_prefix: bool,
     /// The most keys and common prefixes.
     pub max: u32,
 }
 
-/// Something on a page.
+/// An entry of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// An object.
@@ -64,7 +65,7 @@ const SELECT: &str = "SELECT key, size, etag, modified FROM objects
 
 pub(in super::super) fn page(connection: &Connection, name: &str, query: &Query) -> Result<Page, Error> {
     let (bucket, _) = bucket(connection, name)?;
-    // One transaction, so that all seeks see the same moment.
+    // One transaction, so that all queries see the same state.
     let snapshot = connection.unchecked_transaction()?;
     let mut select = snapshot.prepare_cached(SELECT)?;
     let end = successor(query.prefix.as_bytes());
@@ -76,19 +77,19 @@ pub(in super::super) fn page(connection: &Connection, name: &str, query: &Query)
     Ok(page)
 }
 
-/// The position at which a listing begins.
+/// The position at which a listing continues.
 fn first(query: &Query) -> Vec<u8> {
     let after = match &query.after {
         Some(after) if query.past_prefix => successor(after.as_bytes()),
-        // The key that follows directly.
+        // Returns the key that follows directly.
         Some(after) => [after.as_bytes(), b"\0"].concat(),
         None => Vec::new(),
     };
     after.max(query.prefix.as_bytes().to_vec())
 }
 
-/// Reads on from `from` until the page is full, nothing is left, or a common prefix is to be skipped: then where
-/// to go on.
+/// Reads from `from` until the page is full, nothing is left, or a common prefix must be skipped; then returns the
+/// position to continue from.
 fn fill(
     select: &mut Statement<'_>,
     page: &mut Page,
@@ -127,7 +128,7 @@ fn common_prefix(key: &str, query: &Query) -> Option<String> {
     Some(key[..query.prefix.len() + at + delimiter.len()].to_owned())
 }
 
-/// The first bytes after everything that begins with `prefix`. Keys are text, so that no byte of theirs is 0xFF.
+/// Returns the first bytes after everything that begins with `prefix`. Keys are text, so they have no byte 0xFF.
 fn successor(prefix: &[u8]) -> Vec<u8> {
     match prefix.split_last() {
         Some((last, before)) => [before, &[last + 1]].concat(),

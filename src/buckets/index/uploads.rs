@@ -13,7 +13,7 @@ use crate::buckets::{Error, PART_BYTES_MIN};
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::Change;
 
-/// An upload that is about to begin.
+/// A new multipart upload.
 pub(in super::super) struct NewUpload<'a> {
     pub(in super::super) id: Number,
     pub(in super::super) token: &'a str,
@@ -24,22 +24,22 @@ pub(in super::super) struct NewUpload<'a> {
     pub(in super::super) checksum: Option<(Algorithm, bool)>,
 }
 
-/// An upload under way.
+/// A multipart upload in progress.
 #[derive(Clone, Debug)]
 pub struct Upload {
     /// Its key.
     pub key: String,
-    /// Its id, as clients know it.
+    /// Its id for clients.
     pub token: String,
     /// The time at which it began.
     pub started: Timestamp,
-    /// The checksum that its parts are to have, and whether that of the object is one of the whole.
+    /// The checksum algorithm of its parts, and whether the checksum of the object is one of the whole.
     pub checksum: Option<(Algorithm, bool)>,
     id: Number,
     head: Head,
 }
 
-/// A part that has arrived and is about to be known.
+/// A part that has arrived and is not in the index yet.
 pub(in super::super) struct NewPart {
     pub(in super::super) number: u32,
     pub(in super::super) file: Number,
@@ -64,7 +64,7 @@ pub struct Part {
     pub modified: Timestamp,
 }
 
-/// A part as the request that completes an upload names it.
+/// A part in a request that completes an upload.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// Its number.
@@ -80,26 +80,26 @@ pub struct Asked {
 pub struct Completion {
     /// The parts, in order.
     pub parts: Vec<Asked>,
-    /// The state in which it wants to find the key.
+    /// The condition on the key.
     pub condition: Condition,
-    /// The checksum that the object is to have, as text.
+    /// The expected checksum of the object, as text.
     pub checksum: Option<String>,
-    /// True if the checksum is one of the whole, rather than of the checksums of the parts.
+    /// Set if the checksum is one of the whole, rather than of the checksums of the parts.
     pub whole: Option<bool>,
-    /// The size that the object is to have.
+    /// The expected size of the object.
     pub size: Option<u64>,
 }
 
-/// Which uploads a page of them shows.
+/// A request for a page of uploads.
 #[derive(Clone, Debug, Default)]
 pub struct UploadsQuery {
     /// The prefix of the keys.
     pub prefix: String,
     /// The key and the token after which the page begins; without a token, after all uploads of that key.
     pub after: Option<(String, Option<String>)>,
-    /// True if keys that begin with that key are left out too: it was shown as a common prefix.
+    /// Set if keys that begin with that key are left out too: it was shown as a common prefix.
     pub past_prefix: bool,
-    /// Keys that are alike up to this text, behind the prefix, are shown as one common prefix.
+    /// Keys that are equal up to this text, after the prefix, are shown as one common prefix.
     pub delimiter: Option<String>,
     /// The most uploads and common prefixes in it.
     pub max: u32,
@@ -126,7 +126,7 @@ impl UploadsQuery {
         Some(&key[..self.prefix.len() + at + delimiter.len()])
     }
 
-    /// Returns true if the page before has shown the key as part of a common prefix.
+    /// Returns true if the previous page has shown the key as part of a common prefix.
     fn was_shown(&self, key: &str) -> bool {
         self.past_prefix && self.after.as_ref().is_some_and(|(marker, _)| key.starts_with(marker))
     }
@@ -155,7 +155,7 @@ pub(in super::super) fn start(change: &Change<'_>, new: &NewUpload<'_>) -> Resul
     Ok(())
 }
 
-/// Finds an upload by what a request says of it.
+/// Finds the upload of a request.
 fn find(connection: &Connection, name: &str, key: &str, token: &str) -> Result<Upload, Error> {
     let (bucket, _) = bucket(connection, name)?;
     let id = id_of(token).ok_or(Error::NoSuchUpload)?;
@@ -168,7 +168,7 @@ fn find(connection: &Connection, name: &str, key: &str, token: &str) -> Result<U
     found.ok_or(Error::NoSuchUpload)?
 }
 
-/// The number of the data that is in an upload's token.
+/// Returns the number of the data in an upload's token.
 fn id_of(token: &str) -> Option<Number> {
     Number::from_str_radix(token.get(..16)?, 16).ok()
 }
@@ -237,7 +237,7 @@ pub(in super::super) fn uploads(
     Ok(page)
 }
 
-/// Adds a part, in the place of one with the same number; the number of the upload's data and the file replaced.
+/// Adds or replaces a part; returns the number of the upload's data and the replaced file.
 pub(in super::super) fn part(
     change: &Change<'_>,
     (name, key, token): (&str, &str, &str),
@@ -262,7 +262,7 @@ pub(in super::super) fn part(
     Ok(replaced.map(|file| (upload.id, vec![file])))
 }
 
-/// An upload and its parts after number `after`, `max` at most, and whether there are more.
+/// Returns an upload and its parts after number `after`, `max` at most, and whether there are more.
 pub(in super::super) fn parts(
     connection: &Connection,
     (name, key, token): (&str, &str, &str),
@@ -274,8 +274,8 @@ pub(in super::super) fn parts(
     Ok((upload, found, more))
 }
 
-/// The parts of an upload, or of the object that it became, after number `after`, `max` at most, and whether there are
-/// more.
+/// Returns the parts of an upload, or of the object that it became, after number `after`, `max` at most, and whether
+/// there are more.
 pub(in super::super) fn page_of_parts(
     connection: &Connection,
     data: Number,
@@ -301,7 +301,7 @@ fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Resul
     )?;
     let part = |row: &Row<'_>| -> Result<Part, Error> {
         let checksum: Option<String> = row.get(3)?;
-        // A copy of an object has its bytes without the digests of its parts.
+        // A copied object has the bytes without the digests of the parts.
         let md5: Vec<u8> = row.get(2)?;
         Ok(Part {
             number: row.get(0)?,
@@ -315,8 +315,8 @@ fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Resul
     rows.map(|row| row?).collect()
 }
 
-/// Makes an object of the parts named; the others go. No byte is copied. Repeating what was completed is harmless, as long
-/// as the same parts are named.
+/// Creates an object from the named parts and removes the others, without copying bytes. Repeating a completion with
+/// the same parts is harmless.
 pub(in super::super) fn complete(
     change: &Change<'_>,
     (name, key, token): (&str, &str, &str),
@@ -363,7 +363,7 @@ pub(in super::super) fn complete(
 }
 
 impl Completion {
-    /// Compares what is asked for with what the upload became before.
+    /// Compares the request with the object that the upload became before.
     fn repeats(&self, connection: &Connection, object: &Object) -> Result<(), Error> {
         let arrived = arrived(connection, object.data, 0, i64::MAX)?;
         let chosen = choose(&arrived, &self.parts)?;
@@ -375,7 +375,7 @@ impl Completion {
         }
     }
 
-    /// Compares the kind of checksum that was said with that of the upload.
+    /// Compares the declared kind of checksum with that of the upload.
     fn check_kind(&self, checksum: Option<(Algorithm, bool)>) -> Result<(), Error> {
         match (self.whole, checksum) {
             (Some(said), Some((_, whole))) if said != whole => Err(Error::ChecksumType),
@@ -383,7 +383,7 @@ impl Completion {
         }
     }
 
-    /// Compares what was said of the object with what it is.
+    /// Compares the declared attributes with those of the object.
     fn check(&self, size: u64, checksum: Option<&Checksum>) -> Result<(), Error> {
         if self.size.is_some_and(|said| said != size) {
             return Err(Error::Mismatch { what: "size" });
@@ -397,7 +397,7 @@ impl Completion {
     }
 }
 
-/// The object that an upload became, if it is still there.
+/// Returns the object that an upload became, if it still exists.
 fn completed(connection: &Connection, (name, key, token): (&str, &str, &str)) -> Result<Object, Error> {
     match objects::find(connection, name, key) {
         Ok(object) if Some(object.data) == id_of(token) => Ok(object),
@@ -406,7 +406,8 @@ fn completed(connection: &Connection, (name, key, token): (&str, &str, &str)) ->
     }
 }
 
-/// The parts asked for, if they have arrived as they are named, in order, and none but the last is too small.
+/// Returns the requested parts, if they have arrived with this content, are in order, and none but the last is too
+/// small.
 fn choose<'a>(arrived: &'a [Part], asked: &[Asked]) -> Result<Vec<&'a Part>, Error> {
     if !asked.is_sorted_by(|one, next| one.number < next.number) {
         return Err(Error::PartOrder);
@@ -446,8 +447,8 @@ pub(in super::super) fn abort(
     Ok((upload.id, forget(change, upload.id)?))
 }
 
-/// Lets all uploads wait for `time` more, and forgets those that have waited for `age`. One that is looked at for the first
-/// time begins to wait.
+/// Adds `time` to the age of all uploads, and removes those that are older than `age`. A new upload begins with age
+/// zero.
 pub(in super::super) fn abandoned(
     change: &Change<'_>,
     time: Duration,
@@ -460,7 +461,7 @@ pub(in super::super) fn abandoned(
     ids.into_iter().map(|id| Ok((id, forget(change, id)?))).collect()
 }
 
-/// Takes an upload and its parts out of the index.
+/// Removes an upload and its parts from the index.
 pub(super) fn forget(change: &Change<'_>, id: Number) -> Result<Vec<Number>, Error> {
     change.execute("DELETE FROM uploads WHERE id = ?1", [id])?;
     take_data(change, id)

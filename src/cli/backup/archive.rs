@@ -106,7 +106,7 @@ impl Index {
         let mut last = "its beginning".to_owned();
         let cut = |at: &str| {
             Failure::Input(format!(
-                "{} is no complete backup: it is cut off or damaged at {at}",
+                "{} is not a complete backup: it is truncated or damaged at {at}",
                 path.display()
             ))
         };

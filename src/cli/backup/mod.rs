@@ -20,7 +20,7 @@ use self::make::{Made, Target};
 use self::source::Source;
 use super::context::runtime;
 use super::interrupt::stopped;
-use super::ops_client::{self, Client};
+use super::ops_client::{Client, OptionalServer};
 use super::progress::Progress;
 use super::{Failure, output};
 
@@ -51,16 +51,8 @@ struct Make {
     /// Data directory of a stopped server; its other settings come from the environment
     #[arg(long, value_name = "DIR", conflicts_with_all = ["server", "token_file", "ca"])]
     data_dir: Option<PathBuf>,
-    /// Address of the listener for operations of a running server [default: `ENTITYD_OPS_SERVER` or
-    /// <http://127.0.0.1:8853>]
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-    /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Certificate of a server with TLS, or of its CA
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    server: OptionalServer,
     /// Copy the keys too: the digest of the admin token, S3 root credentials, self-signed certificate
     #[arg(long)]
     with_keys: bool,
@@ -117,7 +109,7 @@ impl Arguments {
 
 impl Make {
     async fn run(self) -> Result<(), Failure> {
-        // The client is made first: its mistakes cost nothing.
+        // The client is created first: an error of it costs nothing.
         let client = self.data_dir.is_none().then(|| self.client()).transpose()?;
         let mut target = Target::open(&self.to).await?;
         let mut progress = Progress::new();
@@ -159,7 +151,7 @@ impl Make {
     }
 
     fn client(&self) -> Result<Client, Failure> {
-        let options = ops_client::Options::new(self.server.clone(), self.token_file.clone(), self.ca.clone());
+        let options = self.server.options();
         if self.with_keys && !options.is_private() {
             return Err(Failure::Usage(
                 "--with-keys sends keys: give an https:// address, or run this on the server's machine"

@@ -1,4 +1,4 @@
-//! `entityd check`: looks at the machine, the data directory and the settings before a server meets them.
+//! `entityd check`: examines the machine, the data directory and the settings before a server uses them.
 
 mod finding;
 mod data;

@@ -101,7 +101,9 @@ impl Reading<'_> {
         let bytes = file.metadata().map_err(|error| self.unreadable(&error))?.len();
         let records = bytes / u64::from(encoding_bytes);
         if records == 0 || bytes % u64::from(encoding_bytes) != 0 {
-            return Err(self.refuse(&format!("has {bytes} bytes, which is no multiple of {encoding_bytes}")));
+            return Err(
+                self.refuse(&format!("has {bytes} bytes, which is not a multiple of {encoding_bytes}"))
+            );
         }
         let records = u32::try_from(records)
             .ok()
@@ -186,7 +188,7 @@ pub(super) fn check_size(input: &Input) -> Result<(), Failure> {
     if bytes.is_multiple_of(8) {
         return Ok(());
     }
-    Err(Failure::Input(format!("{path}: its encodings have {bytes} bytes, which is no multiple of 8")))
+    Err(Failure::Input(format!("{path}: its encodings have {bytes} bytes, which is not a multiple of 8")))
 }
 
 /// Checks that two files can be linked with one another.

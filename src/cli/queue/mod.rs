@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::context::runtime;
 use super::ops_client::{self, Client};
-use super::{Failure, output, progress::Progress};
+use super::{Failure, progress::Progress};
 
 /// The interval at which a draining queue is checked.
 const LOOK: Duration = Duration::from_millis(200);
@@ -137,10 +137,10 @@ impl Arguments {
 impl Action {
     async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
         match self {
-            Self::Stats => show(&client.get("queue", &[], "queues").await?, json, table::stats),
-            Self::List(list) => show(&list.ask(client).await?, json, table::jobs),
+            Self::Stats => ops_client::print(&client.get("queue", &[], "queues").await?, json, table::stats),
+            Self::List(list) => ops_client::print(&list.ask(client).await?, json, table::jobs),
             Self::Show { job } => {
-                show(&client.get("queue/job", &[("id", &job)], "job").await?, json, table::job)
+                ops_client::print(&client.get("queue/job", &[("id", &job)], "job").await?, json, table::job)
             }
             Self::Retry(dead) => tell(client, "retry", &dead.body(), json).await,
             Self::Discard(dead) => tell(client, "discard", &dead.body(), json).await,
@@ -161,14 +161,10 @@ impl List {
     }
 }
 
-fn show(answer: &Value, json: bool, table: fn(&Value) -> String) -> Result<(), Failure> {
-    output::print(&if json { format!("{answer:#}\n") } else { table(answer) })
-}
-
 /// Acts on dead jobs, and prints their number.
 async fn tell(client: &Client, action: &str, body: &Value, json: bool) -> Result<(), Failure> {
     let answer = client.post(&format!("queue/{action}"), body, "jobs").await?;
-    show(&answer, json, |answer| format!("{} jobs\n", answer["jobs"].as_u64().unwrap_or(0)))
+    ops_client::print(&answer, json, |answer| format!("{} jobs\n", answer["jobs"].as_u64().unwrap_or(0)))
 }
 
 /// Pauses or resumes queues, and shows all afterwards.
@@ -176,7 +172,7 @@ async fn each(client: &Client, action: &str, queues: &Queues, json: bool) -> Res
     for queue in names(client, queues).await? {
         client.post(&format!("queue/{action}"), &json!({ "queue": queue }), "jobs").await?;
     }
-    show(&client.get("queue", &[], "queues").await?, json, table::stats)
+    ops_client::print(&client.get("queue", &[], "queues").await?, json, table::stats)
 }
 
 async fn names(client: &Client, queues: &Queues) -> Result<Vec<String>, Failure> {
@@ -206,5 +202,5 @@ async fn drain(client: &Client, queues: &Queues, json: bool) -> Result<(), Failu
         tokio::time::sleep(LOOK).await;
     };
     progress.finish();
-    show(&stats, json, table::stats)
+    ops_client::print(&stats, json, table::stats)
 }

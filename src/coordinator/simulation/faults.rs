@@ -1,4 +1,4 @@
-//! Stores that fail, and take their time.
+//! Stores that fail, and answer slowly.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use crate::queue::{
 use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 
-/// One call in so many fails, and one in so many is slow.
+/// One call in this many fails, and one in this many is slow.
 const RARELY: u64 = 25;
 
 /// Decides which calls fail.
@@ -35,7 +35,7 @@ pub(super) struct Faults {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Strike {
     Never,
-    /// Nothing has happened.
+    /// The call was not carried out.
     Before,
     /// The call was carried out, and its answer is lost.
     After,

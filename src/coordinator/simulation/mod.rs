@@ -1,7 +1,7 @@
 //! Runs the coordinator with its real stores on a simulated clock. A random generator chooses the events, the calls that fail,
 //! the delays and the crashes. At the end every run must have ended, every outcome count once, and nothing be lost.
 //!
-//! `ENTITYD_SIM_SEED` replays a seed, `ENTITYD_SIM_SEEDS` says how many are tried.
+//! `ENTITYD_SIM_SEED` replays a seed, `ENTITYD_SIM_SEEDS` sets the number of seeds.
 
 mod faults;
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Assignment, Coordinator, Error, NewProject, Refused, Rules, Upkeep};
+use super::{Assignment, Coordinator, Error, NewProject, Refused, Rules};
 use crate::metadata::{Runs, Sqlite};
 use crate::model::job::PURGES;
 use crate::model::{
@@ -57,7 +57,7 @@ fn every_run_ends_and_every_outcome_counts_once() {
     });
 }
 
-/// Says which seed it was if something goes wrong.
+/// Prints the seed if a test fails.
 struct Told(u64);
 
 impl Drop for Told {
@@ -84,7 +84,7 @@ fn live_through(seed: u64) {
 struct Known {
     id: ProjectId,
     run: Option<RunId>,
-    /// It has asked for its end, or for its run's.
+    /// It has requested its deletion, or that of its run.
     ending: bool,
     run_ending: bool,
 }
@@ -96,26 +96,19 @@ struct Simulation {
     /// Absent while the process is down.
     shelves: Option<(Coordinator, Arc<SledBroker>)>,
     in_hand: Vec<Assignment>,
-    /// Jobs that were reported, or given up, by workers that may speak up once more.
+    /// Jobs that were reported, or given up, by workers that may report once more.
     past: Vec<Assignment>,
     known: Vec<Known>,
 }
 
-/// A folder in memory if there is one: power cuts are shown elsewhere.
+/// A directory in memory if there is one: power cuts are tested elsewhere.
 fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
 }
 
 fn rules() -> Rules {
-    Rules {
-        min_encoding_bytes: 8,
-        max_encoding_bytes: 1024,
-        run_pairs_max: 1_000,
-        solver_pairs_max: 1_000,
-        comparisons_per_job: None,
-        upkeep: Upkeep::default(),
-    }
+    Rules::of_tests(1_000)
 }
 
 fn open(folder: &Path, clock: &Clock, faults: &Arc<Faults>) -> (Coordinator, Arc<SledBroker>) {
@@ -213,7 +206,7 @@ impl Simulation {
         }
     }
 
-    /// Time passes under the eyes of the queue: leases run out.
+    /// Time passes while the queue is called: leases expire.
     async fn pass(&self) {
         for _ in 0..self.pick(180) {
             self.clock.advance(UNSEEN_MAX);
@@ -234,7 +227,7 @@ impl Simulation {
             uses_blocking: false,
             encoding_bytes: None,
         };
-        // A client that heard nothing has no project.
+        // A client that got no answer has no project.
         if let Ok(created) = self.coordinator().create_project(new).await {
             self.known.push(Known { id: created.id, run: None, ending: false, run_ending: false });
         }
@@ -266,7 +259,7 @@ impl Simulation {
         }
     }
 
-    /// A client deletes its project, or its run. Whether it hears of it or not, they may be gone from now on.
+    /// A client deletes its project, or its run. Whether or not it gets an answer, they may be deleted from now on.
     async fn end_something(&mut self) {
         let (chosen, whole) = (self.pick(PROJECTS_MAX), self.pick(2) == 0);
         let Some(known) = self.known.get_mut(chosen) else { return };
@@ -290,7 +283,7 @@ impl Simulation {
         }
     }
 
-    /// A worker puts a job down, whatever has become of it.
+    /// A worker ends a job in one of the possible ways.
     fn put_down(&mut self) -> Option<Assignment> {
         let chosen = self.pick(self.in_hand.len().max(1));
         let assignment = (chosen < self.in_hand.len()).then(|| self.in_hand.swap_remove(chosen))?;
@@ -315,7 +308,7 @@ impl Simulation {
         _ = self.put_down();
     }
 
-    /// A worker that was thought lost, or has reported already, reports.
+    /// A worker that seemed lost, or has reported already, reports.
     async fn speak_up(&self) {
         let chosen = self.pick(self.past.len().max(1));
         if let Some(assignment) = self.past.get(chosen) {
@@ -336,15 +329,15 @@ impl Simulation {
         }
     }
 
-    /// The process stops, in good order or not, and starts again, perhaps with a clock that was set back, perhaps without the
-    /// queue. Workers elsewhere may go on with what they hold.
+    /// The process stops, regularly or not, and starts again, perhaps with a clock that was set back, perhaps without
+    /// the queue. Workers elsewhere may continue with their jobs.
     async fn restart(&mut self, cleanly: bool) {
         let after = if cleanly { None } else { Some(copy(self.folder.path())) };
         self.broker().close().await.unwrap();
         let back = self.faults.pick(3) * 3_600_000_000;
         self.clock = Clock::manual(Timestamp::from_micros(self.clock.now().as_micros() - back as i64));
         *self.faults.clock.lock().unwrap() = self.clock.clone();
-        // Nothing may hold the files when they are opened again, nor a claim that hands its jobs back.
+        // Nothing may hold the files when they are opened again, nor a claim that releases its jobs.
         let (coordinator, broker) = self.shelves.take().expect("the process is up");
         drop(coordinator);
         while Arc::strong_count(&broker) > 1 {
@@ -362,7 +355,7 @@ impl Simulation {
         while self.coordinator().reconcile().await.is_err() {}
     }
 
-    /// No more faults: everything comes to its end.
+    /// No more faults: all work ends.
     async fn settle(&mut self) {
         self.restart(true).await;
         self.faults.active.store(false, Ordering::Relaxed);

@@ -42,7 +42,7 @@ pub(super) struct BoundedState {
 #[derive(Default)]
 struct Shard {
     cells: HashMap<u64, u64>,
-    /// The number of entries from which it is worth sweeping for expired ones.
+    /// The number of entries at which a sweep for expired ones pays.
     sweep_at: usize,
     /// The time of the last sweep.
     swept_at: u64,
@@ -91,7 +91,7 @@ impl BoundedState {
         change: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     ) -> Result<T, E> {
         let networks = [network, network.around()];
-        // Larger networks are another kind of entry: the larger one may be written like the smaller.
+        // Larger networks are another kind of entry: the text of a larger one may be that of a smaller.
         for (size, network) in networks.into_iter().enumerate() {
             let name = self.hasher.hash_one((kind, size, network));
             let mut shard = self.shard(name);
@@ -153,11 +153,11 @@ impl Shard {
         self.cells.len() >= CELLS_MAX
     }
 
-    /// Returns whether there is room for another entry; drops expired ones if need be.
+    /// Returns whether there is room for another entry; drops expired ones if necessary.
     fn has_room(&mut self, now: impl FnOnce() -> u64) -> bool {
         if self.cells.len() >= self.sweep_at.max(SWEPT_FROM) {
             let now = now();
-            // A full shard is not swept for every client that comes.
+            // A full shard is not swept for every new client.
             if !self.is_full() || now.saturating_sub(self.swept_at) >= SWEPT_AGAIN.as_nanos() as u64 {
                 self.sweep(now);
             }
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn expired_entries_are_evicted() {
         let table = BoundedState::new();
-        // All were full again at the very beginning; the grace period of a second is over.
+        // All allowances were full at the beginning; the grace period of a second is over.
         let table = BoundedState { start: table.start, clock: table.clock.clone(), ..table };
         for number in 0..100_000 {
             mark(&table, number, 1);

@@ -21,23 +21,23 @@ impl Acceptor {
         Self { tls, asks_clients }
     }
 
-    /// Performs the handshake with the current certificate. Takes as long as the client likes; dropping the
-    /// future closes the connection.
+    /// Performs the handshake with the current certificate. Has no time limit; dropping the future closes the
+    /// connection.
     ///
     /// # Errors
-    /// The client's error or its disconnection, and the connection, on which an alert was sent.
+    /// The error or disconnection of the client, with the connection, on which an alert was sent.
     pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, TcpStream)> {
         TlsAcceptor::from(self.tls.presented(self.asks_clients)).accept(stream).into_fallible().await
     }
 }
 
 impl Tls {
-    /// Returns an acceptor that asks clients for certificates, if the operator wants that.
+    /// Returns an acceptor that requests client certificates, if the operator has set that.
     pub fn asking(self: &Arc<Self>) -> Acceptor {
         Acceptor::new(Arc::clone(self), true)
     }
 
-    /// Returns an acceptor that does not: probes and monitors have none.
+    /// Returns an acceptor that requests none: probes and monitors have none.
     pub fn open_to_all(self: &Arc<Self>) -> Acceptor {
         Acceptor::new(Arc::clone(self), false)
     }

@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, OtherError};
 use sha2::{Digest, Sha256};
 use x509_parser::parse_x509_certificate;
 
 use super::{Error, pair};
+use crate::system::outgoing::{Presented, RuleVerifier};
 
 /// The servers that a client trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,18 +32,12 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, Error> {
     let trusting = match trust {
         Trust::Authorities(path) => versions.with_root_certificates(pair::authorities(path)?),
         Trust::Pinned(sha256) => {
-            let verifier = PinnedCertificate { sha256: *sha256, provider };
-            versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            let sha256 = *sha256;
+            let verifier = RuleVerifier::new(provider, move |presented| check_pinned(sha256, presented));
+            versions.dangerous().with_custom_certificate_verifier(verifier)
         }
     };
     Ok(trusting.with_no_client_auth())
-}
-
-/// Accepts one certificate, while it is valid.
-#[derive(Debug)]
-struct PinnedCertificate {
-    sha256: [u8; 32],
-    provider: Arc<CryptoProvider>,
 }
 
 /// The certificate is not the pinned one.
@@ -56,52 +48,21 @@ struct OtherCertificate {
     expected: String,
 }
 
-impl ServerCertVerifier for PinnedCertificate {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let found: [u8; 32] = Sha256::digest(certificate).into();
-        if found != self.sha256 {
-            let other = OtherCertificate { found: hex::encode(found), expected: hex::encode(self.sha256) };
-            return Err(CertificateError::Other(OtherError(Arc::new(other))).into());
-        }
-        let (_, parsed) = parse_x509_certificate(certificate).map_err(|_| CertificateError::BadEncoding)?;
-        let now = now.as_secs().cast_signed();
-        if now < parsed.validity().not_before.timestamp() {
-            return Err(CertificateError::NotValidYet.into());
-        }
-        if now > parsed.validity().not_after.timestamp() {
-            return Err(CertificateError::Expired.into());
-        }
-        Ok(ServerCertVerified::assertion())
+/// Accepts one certificate, while it is valid.
+fn check_pinned(sha256: [u8; 32], presented: &Presented<'_>) -> Result<(), rustls::Error> {
+    let found: [u8; 32] = Sha256::digest(presented.certificate).into();
+    if found != sha256 {
+        let other = OtherCertificate { found: hex::encode(found), expected: hex::encode(sha256) };
+        return Err(CertificateError::Other(OtherError(Arc::new(other))).into());
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+    let (_, parsed) =
+        parse_x509_certificate(presented.certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let now = presented.now.as_secs().cast_signed();
+    if now < parsed.validity().not_before.timestamp() {
+        return Err(CertificateError::NotValidYet.into());
     }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+    if now > parsed.validity().not_after.timestamp() {
+        return Err(CertificateError::Expired.into());
     }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    Ok(())
 }

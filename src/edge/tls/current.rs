@@ -75,7 +75,7 @@ pub struct Tls {
     presented: RwLock<Presented>,
 }
 
-/// The files that everything is read from.
+/// The files that are read.
 #[derive(Clone, Debug)]
 struct Files {
     certificate: PathBuf,
@@ -128,7 +128,7 @@ impl Tls {
                 _ = hangup.recv() => true,
                 () = sleep(LOOK_EVERY) => false,
             };
-            // Stamped before reading: a change meanwhile is picked up next time.
+            // The stamps are taken before reading: a change in between is noticed next time.
             let found = self.files.stamps();
             if asked || found != seen {
                 seen = found;
@@ -154,7 +154,7 @@ impl Tls {
 }
 
 impl Files {
-    /// Returns stamps that differ when a file was replaced; none for a file that cannot be seen.
+    /// Returns stamps that differ when a file was replaced; `None` for a file that cannot be seen.
     fn stamps(&self) -> [Option<(u64, u64, i64, i64)>; 3] {
         let stamp = |path: &Path| {
             let found = fs::metadata(path).ok()?;
@@ -290,7 +290,7 @@ mod tests {
         assert!(files(&certificate, &mine, NOW).is_ok());
         assert_eq!(
             said(&mine, &theirs, NOW),
-            "the private key in OTHER/self-signed.pem is not that of the certificate in ONE/self-signed.pem"
+            "the private key in OTHER/self-signed.pem does not belong to the certificate in ONE/self-signed.pem"
         );
         let late = NOW.after(Duration::from_hours(20 * 365 * 24));
         assert_eq!(
@@ -304,12 +304,12 @@ mod tests {
         fs::set_permissions(&certificate, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(
             said(&mine, &certificate, NOW),
-            "ONE/certificate.pem holds no private key; give one in PEM that is not encrypted"
+            "ONE/certificate.pem contains no private key; give one in PEM that is not encrypted"
         );
         fs::write(&theirs, "nonsense").unwrap();
         assert_eq!(
             said(&theirs, &mine, NOW),
-            "OTHER/self-signed.pem holds no certificate; give a PEM file that begins with the server's own"
+            "OTHER/self-signed.pem contains no certificate; give a PEM file that begins with the server's own"
         );
         assert!(said(Path::new("/nowhere"), &mine, NOW).starts_with("cannot use /nowhere: No such file"));
         fs::set_permissions(&mine, fs::Permissions::from_mode(0o666)).unwrap();

@@ -19,13 +19,13 @@ pub enum Error {
         cause: io::Error,
     },
     /// There is no certificate in it.
-    #[error("{} holds no certificate; give a PEM file that begins with the server's own", path.display())]
+    #[error("{} contains no certificate; give a PEM file that begins with the server's own", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
     /// There is no private key in it.
-    #[error("{} holds no private key; give one in PEM that is not encrypted", path.display())]
+    #[error("{} contains no private key; give one in PEM that is not encrypted", path.display())]
     NoKey {
         /// The file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum Error {
         problem: String,
     },
     /// The key does not belong to the certificate.
-    #[error("the private key in {} is not that of the certificate in {}", key.display(), certificate.display())]
+    #[error("the private key in {} does not belong to the certificate in {}", key.display(), certificate.display())]
     Mismatch {
         /// The file of the certificate.
         certificate: PathBuf,
@@ -76,7 +76,7 @@ pub enum Error {
     #[error(transparent)]
     Secret(#[from] secret::Error),
     /// No certificate could be generated.
-    #[error("cannot make a certificate: {0}")]
+    #[error("cannot generate a certificate: {0}")]
     Making(#[from] rcgen::Error),
 }
 

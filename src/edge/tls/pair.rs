@@ -111,7 +111,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
         Err(pem::Error::MissingSectionEnd { .. }) => {
             Err(Error::unusable(path, "it ends in the middle of a certificate; copy it again, in full"))
         }
-        Err(_) => Err(Error::unusable(path, "it is no PEM file; give one with lines of base64")),
+        Err(_) => Err(Error::unusable(path, "it is not a PEM file; give one with lines of base64")),
     }
 }
 
@@ -132,7 +132,7 @@ fn unmarked<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
     if bytes.starts_with(DER) {
         return Err(Error::unusable(
             path,
-            "it is DER; turn it into PEM, with `openssl x509` or `openssl pkey`",
+            "it is DER; convert it to PEM with `openssl x509` or `openssl pkey`",
         ));
     }
     text::unmarked(bytes).map_err(|foreign| Error::unusable(path, &foreign.to_string()))

@@ -3,6 +3,6 @@
 /// Makes ring the provider of cryptography of this process. Every use of TLS needs it. Calling it again
 /// changes nothing.
 pub fn install_provider() {
-    // Fails where there is one already: then it is this one.
+    // Fails if there is one already, which is then the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

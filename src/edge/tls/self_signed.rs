@@ -57,7 +57,7 @@ pub(super) fn keep(
     Ok(path)
 }
 
-/// Clients know the certificate by now, so the operator decides about a new one.
+/// Clients may know the certificate, so the operator decides about a new one.
 fn warn_of_others(path: &Path, pair: &Pair, names: &[String]) {
     let others: Vec<_> = names.iter().filter(|name| !pair.names.contains(name)).map(String::as_str).collect();
     if !others.is_empty() {

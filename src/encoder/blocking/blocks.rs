@@ -15,7 +15,7 @@ impl Blocks {
         self.entry(name).push(record);
     }
 
-    /// The records of a block, which is made if it is missing.
+    /// Returns the records of a block; adds the block if it is missing.
     pub(super) fn entry(&mut self, name: String) -> &mut Vec<u64> {
         let next = self.blocks.len();
         let number = *self.numbers.entry(name).or_insert_with_key(|name| {
@@ -35,7 +35,7 @@ impl Blocks {
         self.blocks.len()
     }
 
-    /// Tells whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
@@ -45,7 +45,7 @@ impl Blocks {
         self.blocks.iter_mut().for_each(|(old, _)| *old = name(old));
     }
 
-    /// The numbers of the blocks of each record, records in the order in which blocks name them.
+    /// Returns the numbers of the blocks of each record. Records are in the order in which blocks name them.
     pub fn by_record(&self) -> Vec<(u64, Vec<usize>)> {
         let mut places: HashMap<u64, usize> = HashMap::new();
         let mut records: Vec<(u64, Vec<usize>)> = Vec::new();

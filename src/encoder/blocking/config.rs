@@ -1,4 +1,4 @@
-//! The configuration of blocking, as blocklib reads it.
+//! The configuration of blocking, in the format of blocklib.
 
 use num_bigint::BigUint;
 
@@ -9,10 +9,10 @@ use crate::encoder::json::{Node, Value};
 use crate::encoder::python::numbers;
 use crate::encoder::schema::{Mistake, Mistakes};
 
-/// Bits of a filter, hash functions and tables at most.
+/// The most bits of a filter, hash functions and tables.
 const NUMBER_MAX: u32 = 1 << 24;
 
-/// The method of blocking, and the configuration as it was written.
+/// The method of blocking, with the configuration as it was written.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The method.
@@ -40,7 +40,7 @@ impl Config {
         Ok(Self { method, source })
     }
 
-    /// Tells whether a configuration asks for encodings in place of a table, which decides how the records are read.
+    /// Returns whether a configuration is for encodings instead of a table, which decides how the records are read.
     ///
     /// # Errors
     /// The text is not JSON.
@@ -159,7 +159,7 @@ impl<'a> Settings<'a> {
         self.member(name)?.float().ok_or_else(|| self.mistake(name, "this must be a number"))
     }
 
-    /// A whole number; it may be written as text, and of a fraction nothing counts.
+    /// A whole number; it may be written as text, and a fraction is dropped.
     fn whole(&self, name: &str, least: u32) -> Result<u32, Mistake> {
         let member = self.member(name)?;
         let number = match &member.value {
@@ -189,7 +189,7 @@ struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    /// All features are named in the same way.
+    /// All features must be named in the same way.
     fn check(&self, config: &Settings<'_>) -> Result<(), Mistake> {
         let features = self.features.elements();
         let named = features.iter().filter(|feature| feature.text().is_some()).count();

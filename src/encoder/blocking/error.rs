@@ -1,6 +1,6 @@
 //! Errors of blocking.
 
-/// No blocks can be made.
+/// An error in making blocks.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A row breaks a rule.

@@ -3,7 +3,7 @@
 use md5::Md5;
 use sha1::{Digest, Sha1};
 
-/// The bits that a text sets in a filter of `bits` bits, in the order of `functions` hash functions.
+/// Returns the bits that a text sets in a filter of `bits` bits, in the order of `functions` hash functions.
 pub(super) fn flipped(text: &str, bits: u32, functions: u32) -> impl Iterator<Item = u32> {
     let first = remainder(&Sha1::digest(text.as_bytes()), bits);
     let step = remainder(&Md5::digest(text.as_bytes()), bits);

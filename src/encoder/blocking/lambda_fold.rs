@@ -1,5 +1,5 @@
-//! Lambda-fold: several times, a few bits of each record's filter are drawn, and records that agree in them are in
-//! a block.
+//! Lambda-fold: for each of several tables, a few bits of each record's filter are drawn; records with the same bits
+//! are in a block.
 
 use num_bigint::BigUint;
 
@@ -26,7 +26,7 @@ pub struct LambdaFold {
     pub(super) record_column: Option<usize>,
 }
 
-/// Filters under way.
+/// Blocks under construction.
 pub struct Building<'a> {
     settings: &'a LambdaFold,
     filters: Vec<(u64, Vec<u8>)>,

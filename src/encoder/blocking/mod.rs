@@ -1,8 +1,8 @@
-//! Blocking: which records are compared at all, as the package `blocklib` 0.1 decides it.
+//! Blocking: decides which records are compared, as the package `blocklib` 0.1 does.
 //!
-//! Two methods are there: P-Sig, which makes blocks of records that share a signature made of their values, and
-//! lambda-fold, which samples bits of a filter several times. Block names are unkeyed hashes of personal data:
-//! anyone who can guess a value can check the guess.
+//! There are two methods: P-Sig, which makes blocks of records that share a signature made of their values, and
+//! lambda-fold, which samples bits of a filter several times. Block names are unkeyed hashes of personal data: anyone
+//! who can guess a value can verify the guess.
 
 mod blocks;
 mod config;

@@ -1,4 +1,4 @@
-//! P-Sig: records that share a signature are in a block. Blocks of other sizes than the filter lets pass are left out.
+//! P-Sig: records that share a signature are in a block. Blocks whose size the filter rejects are left out.
 
 use super::blocks::Blocks;
 use super::error::Error;
@@ -18,7 +18,7 @@ pub struct PSig {
     pub(super) record_column: Option<usize>,
 }
 
-/// The sizes of blocks that are kept, without the limits themselves.
+/// The sizes of blocks that are kept, excluding the limits themselves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filter {
     pub(super) is_ratio: bool,
@@ -40,7 +40,7 @@ pub struct Building<'a> {
     rows: usize,
 }
 
-/// The figures of one strategy.
+/// The statistics of one strategy.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct StrategyStatistics {
     /// Figures of its blocks.

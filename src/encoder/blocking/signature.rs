@@ -12,7 +12,7 @@ pub(super) enum Part {
     Characters { column: usize, positions: Vec<Position> },
 }
 
-/// Characters of a value: one, or those from a place to another. Places below 0 count from the end.
+/// Characters of a value: one, or a range. Negative positions count from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Position {
     At(i64),
@@ -70,7 +70,7 @@ impl Part {
         }
     }
 
-    /// The part of a record; the inner `None` if there is none of it.
+    /// Returns the part of a record; the inner `None` if the record has none.
     #[expect(clippy::option_option, reason = "the value is missing, or has no such character")]
     pub(super) fn of(&self, value: &str) -> Option<Option<String>> {
         match self {

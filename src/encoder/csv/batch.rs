@@ -34,7 +34,7 @@ impl Batch {
         self.rows.len()
     }
 
-    /// Tells whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -80,7 +80,7 @@ impl<'a> Row<'a> {
         self.bounds.end - self.bounds.first
     }
 
-    /// Tells whether the row is an empty line.
+    /// Returns whether the row is an empty line.
     pub const fn is_empty(self) -> bool {
         self.len() == 0
     }

@@ -1,6 +1,7 @@
-//! CSV as the `csv` module of Python reads it: separated by one character, quoted with `"`, a quote doubled inside.
+//! CSV in the dialect of Python's `csv` module: separated by one character, quoted with `"`, with quotes doubled
+//! inside.
 //!
-//! Input that Python accepts although it can only be a mistake is an error here: a quote that is never closed, a NUL
+//! Input that Python accepts although it must be a mistake is an error here: a quote that is never closed, a NUL
 //! character, and bytes that are not text.
 
 mod batch;
@@ -24,7 +25,7 @@ pub struct Dialect {
     pub delimiter: u8,
     /// The charset of its text.
     pub charset: Charset,
-    /// Characters of a field at most.
+    /// The longest field, in characters.
     pub field_max: usize,
 }
 
@@ -32,7 +33,7 @@ pub struct Dialect {
 pub struct Reader<R> {
     source: Source<R>,
     parser: Parser,
-    /// The text that was decoded and not parsed yet, from this place on.
+    /// The text that was decoded and not parsed yet, from this position on.
     piece: String,
     at: usize,
     is_done: bool,
@@ -50,10 +51,10 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Fills an empty batch with up to `rows` rows; with none, at the end of the file.
+    /// Fills an empty batch with up to `rows` rows; with none at the end of the file.
     ///
     /// # Errors
-    /// [`Error`], once the rows before the place were handed out.
+    /// [`Error`], once the rows before it were returned.
     pub fn fill(&mut self, batch: &mut Batch, rows: usize) -> Result<(), Error> {
         while !self.is_done && !batch.is_full(rows) {
             if self.at == self.piece.len() {

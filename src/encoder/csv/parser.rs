@@ -1,18 +1,18 @@
-//! Splits text into rows and fields, a piece at a time.
+//! Splits text into rows and fields, chunk by chunk.
 
 use memchr::memchr3;
 
 use super::batch::Batch;
 use super::error::Error;
 
-/// The place of the parser in a row.
+/// The position of the parser in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     RowStart,
     FieldStart,
     Plain,
     Quoted,
-    /// Behind a quote in a quoted field: its end, or the first of two.
+    /// After a quote in a quoted field: its end, or the first of two.
     QuoteSeen,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Parser {
     state: State,
     delimiter: u8,
     field_max: usize,
-    /// The line that is read, that in which the row began, and that of the last opening quote.
+    /// The current line, the line in which the row began, and that of the last opening quote.
     line: u64,
     row_line: u64,
     quote_line: u64,
@@ -41,7 +41,7 @@ impl Parser {
         }
     }
 
-    /// Parses `piece` until the batch is full, and returns how many bytes of it are done.
+    /// Parses `piece` until the batch is full, and returns the number of bytes that were used.
     pub(super) fn parse(&mut self, piece: &str, batch: &mut Batch, rows: usize) -> Result<usize, Error> {
         let bytes = piece.as_bytes();
         let mut at = 0;
@@ -81,7 +81,7 @@ impl Parser {
         }
     }
 
-    /// The error of the row that is read.
+    /// Returns the error of the current row.
     pub(super) fn broken(&self, rule: String) -> Error {
         Error::Broken { line: self.row_line, rule }
     }

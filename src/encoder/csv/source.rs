@@ -1,4 +1,4 @@
-//! Decodes a file to text, a piece at a time.
+//! Decodes a file to text, chunk by chunk.
 
 use std::io::{self, Read};
 
@@ -41,7 +41,7 @@ pub(super) struct Source<R> {
     /// The bytes that were read and not decoded yet.
     filled: std::ops::Range<usize>,
     is_at_end: bool,
-    /// The rule that is broken behind the text that was handed out.
+    /// The rule that is broken after the text that was returned.
     broken: Option<String>,
 }
 
@@ -57,7 +57,7 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Decodes the next piece into `text`. False at the end.
+    /// Decodes the next chunk into `text`. Returns false at the end.
     pub(super) fn next(&mut self, text: &mut String) -> Result<bool, Error> {
         text.clear();
         if let Some(rule) = self.broken.take() {

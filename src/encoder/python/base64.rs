@@ -1,6 +1,6 @@
 //! `base64.b64decode` with its defaults: characters outside the alphabet are skipped.
 
-/// Decodes `text` as Python does, or returns why it does not.
+/// Decodes `text` as Python does, or returns the reason why Python fails.
 ///
 /// # Errors
 /// A sentence, when the padding is missing or the text is not ASCII.
@@ -28,7 +28,7 @@ pub(in crate::encoder) fn decode(text: &str) -> Result<Vec<u8>, &'static str> {
     if digits.len().is_multiple_of(4) { Ok(bytes(&digits)) } else { Err("base64 text lacks its padding") }
 }
 
-/// Tells whether `text` has characters that [`decode`] skips.
+/// Returns whether `text` has characters that [`decode`] skips.
 pub(in crate::encoder) fn has_skipped(text: &str) -> bool {
     text.bytes().any(|byte| digit(byte).is_none() && byte != b'=')
 }
@@ -51,7 +51,7 @@ fn bytes(digits: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// The answers of Python 3.11.
+    /// The results of Python 3.11.
     #[test]
     fn decodes_as_python_does() {
         for (text, decoded) in [

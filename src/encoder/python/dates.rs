@@ -33,7 +33,7 @@ pub(in crate::encoder) struct DateFormat {
     directives: Vec<char>,
 }
 
-/// The parts of a date that its text names.
+/// The parts of a date in its text.
 #[derive(Default)]
 struct Parts {
     year: Option<i64>,
@@ -152,7 +152,7 @@ fn alternatives(mut names: Vec<&str>) -> String {
 }
 
 impl Parts {
-    /// Takes what a directive matched. `None` where Python refuses the value.
+    /// Stores the match of a directive. `None` where Python rejects the value.
     fn note(&mut self, directive: char, text: &str) -> Option<()> {
         match directive {
             'y' => self.year = Some(number(text).map(|year| year + if year <= 68 { 2000 } else { 1900 })?),
@@ -177,7 +177,7 @@ impl Parts {
         Some(())
     }
 
-    /// The day that the parts name.
+    /// Returns the day of the parts.
     fn day(&self) -> Option<Date> {
         self.check_iso()?;
         let (month, day) = (self.month.unwrap_or(1), self.day.unwrap_or(1));
@@ -249,7 +249,7 @@ fn day_of_iso_week(year: i64, week: i64, weekday: i64) -> Option<(i64, i64)> {
     Some((year - 1, ordinal - Date::new(year - 1, 1, 1)?.ordinal()))
 }
 
-/// Tells whether a time zone's offset is one: below a day, with colons everywhere or nowhere.
+/// Returns whether the offset of a time zone is valid: below a day, with colons everywhere or nowhere.
 fn is_offset(text: &str) -> bool {
     if text == "Z" {
         return true;
@@ -278,7 +278,7 @@ fn position(names: &[&str], text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// The answers of Python 3.11.
+    /// The results of Python 3.11.
     #[test]
     fn dates_are_read_as_strptime_reads_them() {
         for (format, text, written) in [

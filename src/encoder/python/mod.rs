@@ -1,4 +1,4 @@
-//! The rules of Python on which the answers of the reference tools rest: numbers in text, dates, regular
+//! The rules of Python on which the results of the reference tools depend: numbers in text, dates, regular
 //! expressions, base64. The behaviour is that of Python 3.11.
 
 pub(super) mod base64;

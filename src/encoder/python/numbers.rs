@@ -1,8 +1,8 @@
-//! `int(text, base=10)`, `float(text)` and `round`, as Python has them.
+//! `int(text, base=10)`, `float(text)` and `round` as in Python.
 
 use num_bigint::BigInt;
 
-/// Digits that `int` reads and `str` writes at most.
+/// The most digits that `int` reads and `str` writes.
 const DIGITS_MAX: usize = 4300;
 
 /// The zeros of the decimal digits of Unicode 14; each is followed by the other nine.
@@ -66,7 +66,7 @@ pub(in crate::encoder) fn half(value: &BigInt) -> Option<f64> {
     half.is_finite().then_some(half)
 }
 
-/// Digits and blanks of all scripts become those of ASCII, and the blanks around the text go.
+/// Converts digits and blanks of all scripts to ASCII, and removes the blanks around the text.
 fn to_ascii(text: &str) -> Option<String> {
     if text.is_ascii() {
         return Some(text.trim_matches(is_ascii_blank).to_owned());
@@ -92,7 +92,7 @@ fn sign(text: &str) -> (bool, &str) {
     }
 }
 
-/// Underscores stand between two digits, or the text is no number.
+/// Underscores must be between two digits.
 fn without_underscores(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);

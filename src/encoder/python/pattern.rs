@@ -1,5 +1,5 @@
-//! Regular expressions of Python's `re`, translated: classes, anchors and escapes mean there what they mean here
-//! only in part.
+//! Regular expressions of Python's `re`, translated: classes, anchors and escapes have partly another meaning in
+//! Rust.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -8,7 +8,7 @@ use fancy_regex::Regex;
 
 use super::pattern_class::{self as class, Flags, Member};
 
-/// A pattern that a whole text has to match (`re.fullmatch`).
+/// A pattern that a whole text must match (`re.fullmatch`).
 #[derive(Clone, Debug)]
 pub(in crate::encoder) struct Pattern(Regex);
 
@@ -28,7 +28,7 @@ impl Pattern {
             .map_err(|error| error.to_string())
     }
 
-    /// Tells whether the whole text matches. A text that takes too long to match does not.
+    /// Returns whether the whole text matches. A text that takes too long counts as no match.
     pub(in crate::encoder) fn matches(&self, text: &str) -> bool {
         self.0.is_match(text).unwrap_or(false)
     }
@@ -109,7 +109,7 @@ impl Translation<'_> {
             let code = u32::from_str_radix(&digits, 8).ok().filter(|code| *code <= 0o377);
             self.literal(code.and_then(char::from_u32).ok_or("an octal escape is above \\377")?);
         } else {
-            // Grouped, lest a digit that follows become part of the number.
+            // Grouped, so that a following digit does not become part of the number.
             self.push(&format!("(?:\\{digits})"));
         }
         Ok(())
@@ -185,7 +185,7 @@ fn is_octal(digits: &str, next: char) -> bool {
 mod tests {
     use super::*;
 
-    /// The answers of `re.fullmatch` in Python 3.11.
+    /// The results of `re.fullmatch` in Python 3.11.
     #[test]
     fn patterns_match_as_in_python() {
         for (pattern, text, matches) in [

@@ -38,7 +38,7 @@ impl Random {
         Self { state, next: LENGTH }
     }
 
-    /// `count` different numbers below `limit`, in the order in which they are drawn. There must be as many.
+    /// Returns `count` different numbers below `limit`, in the order in which they are drawn. There must be as many.
     pub(in crate::encoder) fn sample(&mut self, limit: u32, count: u32) -> Vec<u32> {
         let mut set_size = 21.0;
         if count > 5 {
@@ -104,7 +104,7 @@ const fn stirred(word: u32, factor: u32) -> u32 {
     (word ^ (word >> 30)).wrapping_mul(factor)
 }
 
-/// The place after `at`; behind the last one the state begins anew.
+/// Returns the position after `at`; after the last one the state starts again.
 const fn advance(state: &mut [u32; LENGTH], at: usize) -> usize {
     if at + 1 < LENGTH {
         return at + 1;
@@ -117,7 +117,7 @@ const fn advance(state: &mut [u32; LENGTH], at: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// The answers of Python 3.11.
+    /// The results of Python 3.11.
     #[test]
     fn samples_are_those_of_python() {
         let sample = |seed: u64, limit, count| Random::seeded(&BigUint::from(seed)).sample(limit, count);

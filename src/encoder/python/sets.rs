@@ -1,6 +1,6 @@
 //! The order in which `CPython` iterates over a set of small integers: that of its hash table.
 
-/// Entries that are looked at next to the first.
+/// Entries that are probed next to the first.
 const LINEAR_PROBES: usize = 9;
 const SIZE_MIN: usize = 8;
 
@@ -64,7 +64,7 @@ fn free(table: &[Option<u32>], number: u32) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// The answers of `CPython` 3.11.
+    /// The results of `CPython` 3.11.
     #[test]
     fn tuples_are_those_of_python() {
         let tuple = |numbers: &[u32]| {

@@ -8,17 +8,17 @@ use crate::encoder::keys::{self, KeyDerivation};
 use crate::encoder::python::base64;
 use crate::encoder::tokens::{Comparison, Numeric};
 
-/// The most bits that an encoding may have before it is folded, and that a token or a feature may be inserted.
+/// The most bits of an encoding before it is folded, and the most insertions of a token or a feature.
 const BITS_MAX: usize = 1 << 24;
-/// Bytes of a key unless the schema says otherwise.
+/// The default length of a key, in bytes.
 const KEY_BYTES: usize = 64;
-/// Bytes of a key of `BLAKE2b` at most.
+/// The longest key of `BLAKE2b`, in bytes.
 const BLAKE_KEY_BYTES: usize = 64;
 
 /// Compiles a schema that was checked.
 ///
 /// # Errors
-/// The mistakes that its shape does not show.
+/// The mistakes that the check of its shape does not find.
 pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let config = config(schema).map_err(|mistake| mistakes.push(mistake)).ok();

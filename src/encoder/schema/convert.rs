@@ -1,4 +1,4 @@
-//! Older schemas become schemas of version 3. Values keep their places in the text.
+//! Converts older schemas to version 3. Values keep their positions in the text.
 
 use super::version::Version;
 use crate::encoder::json::{Node, Value};
@@ -12,7 +12,7 @@ pub(super) fn to_latest(schema: Node, version: Version) -> Node {
     }
 }
 
-/// Sets the number of the version and hands on each element of `features`.
+/// Sets the number of the version and passes on each element of `features`.
 fn with_features(mut schema: Node, version: u8, convert: impl Fn(Node) -> Node) -> Node {
     let number = schema.beside(Value::Number(version.to_string()));
     schema.set("version", number);

@@ -1,4 +1,4 @@
-//! Schemas as encoders read them.
+//! Schemas in the form of the encoder.
 
 use super::mistake::Mistake;
 use crate::encoder::format::Format;
@@ -16,7 +16,7 @@ pub struct Schema {
     pub keys: KeyDerivation,
     /// The columns in their order.
     pub features: Vec<Feature>,
-    /// Warnings: settings that have no effect, or another than their name says.
+    /// Warnings: settings that have no effect, or another one than their name suggests.
     pub notes: Vec<Mistake>,
 }
 
@@ -73,13 +73,13 @@ pub(in crate::encoder) struct Missing {
 }
 
 impl Feature {
-    /// Tells whether a value stands for a missing one.
+    /// Returns whether a value stands for a missing one.
     pub fn is_missing(&self, value: &str) -> bool {
         let missing = self.hashing.as_ref().and_then(|hashing| hashing.missing.as_ref());
         missing.is_some_and(|missing| missing.sentinel == value)
     }
 
-    /// The way in which the column is encoded, in words.
+    /// Describes the encoding of the column in words.
     pub fn summary(&self) -> String {
         let Some(hashing) = &self.hashing else { return "ignored".to_owned() };
         let bits = match hashing.strategy {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::encoder::json::{Node, line_and_column};
 
-/// A mistake, or a warning, and where it is.
+/// A mistake, or a warning, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     at: usize,
@@ -12,7 +12,7 @@ pub struct Mistake {
     pub line: usize,
     /// Column of the value, from 1.
     pub column: usize,
-    /// The value's place in the schema: `features[2].hashing.strategy`.
+    /// The value's path in the schema: `features[2].hashing.strategy`.
     pub path: String,
     /// The rule that it breaks.
     pub rule: String,

@@ -1,4 +1,4 @@
-//! Linkage schemas, versions 1 to 3: which columns there are, and how each is turned into bits.
+//! Linkage schemas, versions 1 to 3: the columns, and the encoding of each.
 //!
 //! A schema is checked against the rules of its own version, converted to version 3, checked again and compiled.
 //! Mistakes keep the place in the text that they came from.

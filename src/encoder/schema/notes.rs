@@ -1,4 +1,4 @@
-//! Warnings about a schema: settings that the reference accepts and then does not read.
+//! Warnings about a schema: settings that the reference accepts and ignores.
 
 use std::collections::HashSet;
 
@@ -49,7 +49,7 @@ fn key_derivation(node: &Node, notes: &mut Vec<Mistake>) {
     }
 }
 
-/// Members that are allowed and read by nothing.
+/// Members that are allowed and have no effect.
 fn unread(node: &Node, version: Version, notes: &mut Vec<Mistake>) {
     let mut note = |node: &Node, path: &str, known: &[&str]| {
         for (name, member) in node.members().iter().filter(|(name, _)| !known.contains(&name.as_str())) {

@@ -15,7 +15,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The version that a schema says it has.
+    /// Returns the version that a schema declares.
     pub(super) fn of(node: &Node) -> Result<Self, Mistake> {
         if !matches!(node.value, Value::Object(_)) {
             return Err(Mistake::new(node, "", "a schema is a JSON object"));

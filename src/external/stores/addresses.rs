@@ -8,8 +8,8 @@ use ipnet::{IpNet, Ipv6Net};
 use super::{Endpoint, ExternalEndpoints, ExternalStoreError};
 use crate::system::outgoing;
 
-/// Networks whose addresses are not public: those that the special-purpose
-/// registries of IANA (RFC 6890 and after) do not call globally reachable, and multicast.
+/// Networks whose addresses are not public: those that the special-purpose registries of IANA (RFC 6890 and later) do
+/// not call globally reachable, and multicast.
 static NOT_PUBLIC: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     let networks = [
         "0.0.0.0/8",
@@ -41,7 +41,7 @@ static NOT_PUBLIC: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     networks.iter().map(|network| network.parse().expect("these are networks")).collect()
 });
 
-/// Addresses that hold one of the other version, which is where packets go in the end, and where in them it is.
+/// IPv6 networks whose addresses contain an IPv4 address, to which packets are sent in the end, with its position.
 const WRAPPED: [(Ipv6Net, u32); 3] = [
     // Mapped: the same host.
     (Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), 0),
@@ -51,7 +51,7 @@ const WRAPPED: [(Ipv6Net, u32); 3] = [
     (Ipv6Net::new_assert(Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), 80),
 ];
 
-/// The address at which the store is asked: the first of its host's that may be connected to. Resolves once.
+/// Returns the address to connect to: the first permitted one of the store's host. Resolves once.
 pub(super) async fn resolve(
     endpoint: &Endpoint,
     listed: &ExternalEndpoints,
@@ -88,7 +88,7 @@ fn is_public(address: IpAddr) -> bool {
     !NOT_PUBLIC.iter().any(|network| network.contains(&address))
 }
 
-/// The address of version 4 that an address of version 6 stands for, or the address itself.
+/// Returns the IPv4 address in an IPv6 address, or the address itself.
 fn unwrapped(address: IpAddr) -> IpAddr {
     let IpAddr::V6(outer) = address else { return address };
     let wrapped = WRAPPED.iter().find(|(network, _)| network.contains(&outer));

@@ -11,11 +11,11 @@ use super::{Endpoint, ExternalStoreError};
 use crate::model::AccessKeys;
 use crate::system::outgoing;
 
-/// Time limit for a connection to be made.
+/// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time limit for a store to send nothing.
+/// Time limit for silence of a store.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
-/// Time for which a request is retried; the job as a whole is retried, too.
+/// Time for which a request is retried; the whole job is retried too.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig {
         init_backoff: Duration::from_millis(200),
@@ -28,7 +28,7 @@ const RETRY: RetryConfig = RetryConfig {
 /// The region of a store that names none.
 const REGION: &str = "us-east-1";
 
-/// A client of a bucket in the store at `address`.
+/// Returns a client of a bucket in the store at `address`.
 pub(super) fn connect(
     endpoint: &Endpoint,
     address: SocketAddr,
@@ -37,7 +37,9 @@ pub(super) fn connect(
 ) -> Result<AmazonS3, ExternalStoreError> {
     let broken = |error: &dyn std::error::Error| {
         tracing::warn!(host = endpoint.host(), "cannot make a client of an external object store: {error}");
-        ExternalStoreError::Refused(format!("the object store `{endpoint}` cannot be asked for that bucket"))
+        ExternalStoreError::Refused(format!(
+            "the object store `{endpoint}` cannot have a bucket of that name"
+        ))
     };
     let scheme = if endpoint.is_secure() { "https" } else { "http" };
     let mut builder = AmazonS3Builder::new()
@@ -55,7 +57,7 @@ pub(super) fn connect(
     builder.build().map_err(|error| broken(&error))
 }
 
-/// The region that signatures are for: AWS has it in the name of the host.
+/// Returns the region for signatures: AWS has it in the name of the host.
 fn region(host: &str) -> &str {
     let amazon = host.strip_prefix("s3.").and_then(|rest| rest.strip_suffix(".amazonaws.com"));
     amazon.filter(|region| !region.is_empty()).unwrap_or(REGION)

@@ -6,15 +6,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-/// The operator's list: hosts of stores, and networks of addresses that those may have although they are not
-/// public.
+/// The operator's list: hosts of stores, and networks whose non-public addresses those may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExternalEndpoints {
     hosts: Vec<Host>,
     networks: Vec<IpNet>,
 }
 
-/// A host, and a port unless the usual ones are meant.
+/// A host, and a port unless it is the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Host {
     /// In lower case; an IPv6 address in brackets.
@@ -22,7 +21,7 @@ struct Host {
     port: Option<u16>,
 }
 
-/// A store that may be asked.
+/// A permitted store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     host: Host,
@@ -30,8 +29,8 @@ pub struct Endpoint {
 }
 
 impl ExternalEndpoints {
-    /// Reads hosts (`s3.example.org`, `192.0.2.7:9000`) and networks (`10.0.0.0/8`), separated by commas. A host
-    /// without a port is meant with the usual one of its protocol alone.
+    /// Parses hosts (`s3.example.org`, `192.0.2.7:9000`) and networks (`10.0.0.0/8`), separated by commas. A host
+    /// without a port stands for the default port of each protocol.
     pub fn parse(text: &str) -> Option<Self> {
         let mut listed = Self::default();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
@@ -44,8 +43,8 @@ impl ExternalEndpoints {
         Some(listed)
     }
 
-    /// The store that a client calls `endpoint`, if it is listed: `host`, `host:port`, or a URL of those without a
-    /// path. `secure` is the protocol that the client names, which is not checked.
+    /// Returns the store that a client calls `endpoint`, if it is listed: `host`, `host:port`, or a URL of those
+    /// without a path. `secure` is the protocol that the client names, which is not checked.
     pub fn admit(&self, endpoint: &str, secure: Option<bool>) -> Option<Endpoint> {
         let endpoint = Endpoint::parse(endpoint, secure)?;
         let listed =
@@ -53,7 +52,7 @@ impl ExternalEndpoints {
         self.hosts.iter().any(listed).then_some(endpoint)
     }
 
-    /// Returns true if an address may be connected to although it is not public: it is listed itself, or its network is.
+    /// Returns true if a non-public address may be connected to: it is listed itself, or its network is.
     pub(super) fn admits_private(&self, address: IpAddr) -> bool {
         let listed = |host: &Host| host.address() == Some(address);
         self.networks.iter().any(|network| network.contains(&address)) || self.hosts.iter().any(listed)
@@ -103,12 +102,12 @@ impl Endpoint {
         Some(Self { host, secure: said.or(secure).unwrap_or(true) })
     }
 
-    /// True if the store speaks TLS.
+    /// Returns true if the store uses TLS.
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// The name of the host; an IPv6 address is in brackets.
+    /// Returns the name of the host; an IPv6 address is in brackets.
     pub fn host(&self) -> &str {
         &self.host.name
     }
@@ -117,7 +116,7 @@ impl Endpoint {
         self.host.port_of(self.secure)
     }
 
-    /// The host's address, if that is its name.
+    /// Returns the host's address, if its name is one.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.host.address()
     }
@@ -130,7 +129,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Formats it for people: without the protocol.
+/// Formats it for messages: without the protocol.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.host.fmt(f)

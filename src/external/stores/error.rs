@@ -1,18 +1,19 @@
-//! Errors of reading from a store of another provider. The store's text beyond a code is dropped: answers repeat
-//! what was signed.
+//! Errors of reading from a store of another provider. Of a store's text only the error code is kept: responses may
+//! repeat signed data.
 
 use super::Endpoint;
 use crate::objects::Error;
 use crate::objects::redact::code;
 use crate::telemetry::chain;
 
-/// The reason why a file in a store of another provider cannot be opened. The text is for people, and names no secret.
+/// The reason why a file in a store of another provider cannot be opened. The text is for the user, and contains no
+/// secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ExternalStoreError {
-    /// Another try would end the same way.
+    /// Trying again does not help.
     #[error("{0}")]
     Refused(String),
-    /// Worth another try after a pause.
+    /// Try again after a pause.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -23,7 +24,7 @@ pub(super) fn no_file(path: &str) -> ExternalStoreError {
     ))
 }
 
-/// Maps a store's error about the file at `path`.
+/// Converts a store's error about the file at `path`.
 pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Error) -> ExternalStoreError {
     use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
     let text = chain(error);
@@ -46,7 +47,7 @@ pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Err
     }
 }
 
-/// Maps an error of the transfer.
+/// Converts an error of the transfer.
 pub(super) fn reading(host: &str, error: &object_store::Error) -> Error {
     let text = chain(error);
     let reason = code(&text).unwrap_or("the transfer broke off").to_owned();

@@ -1,8 +1,8 @@
-//! Files in S3 stores of other providers, read with the keys that came with the upload that names them.
+//! Files in S3 stores of other providers, read with the keys of the upload that names them.
 //!
-//! Only stores that the operator has [listed](ExternalEndpoints) are asked. A name is resolved once; the address that it
-//! has then is checked, and is the one that is connected to. Redirections are not followed, no proxy is asked, and a
-//! store that sends nothing for a minute is given up.
+//! Only stores that the operator has [listed](ExternalEndpoints) are contacted. A name is resolved once; the
+//! resulting address is checked, and is the one that is connected to. Redirections are not followed, no proxy is
+//! used, and a store that sends nothing for a minute counts as unavailable.
 
 mod addresses;
 mod client;
@@ -19,7 +19,7 @@ pub use error::ExternalStoreError;
 use super::ClientFile;
 use crate::model::{AccessKeys, ForeignFile};
 
-/// The stores of other people that files are read from. Cheap to clone.
+/// The stores of other providers that files are read from. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ExternalStores {
     endpoints: ExternalEndpoints,
@@ -27,7 +27,7 @@ pub struct ExternalStores {
 }
 
 impl ExternalStores {
-    /// The listed stores; files larger than `bytes_max` are not read.
+    /// Returns the listed stores; files larger than `bytes_max` are rejected.
     pub const fn new(endpoints: ExternalEndpoints, bytes_max: u64) -> Self {
         Self { endpoints, bytes_max }
     }
@@ -35,7 +35,7 @@ impl ExternalStores {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`ExternalStoreError`]; when the file is read, [`Error::Foreign`](crate::objects::Error::Foreign).
+    /// [`ExternalStoreError`]; while the file is read, [`Error::Foreign`](crate::objects::Error::Foreign).
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -47,7 +47,7 @@ impl ExternalStores {
         let endpoint = self.endpoints.admit(&file.endpoint, Some(file.secure));
         let endpoint = endpoint.ok_or_else(|| {
             ExternalStoreError::Refused(format!(
-                "the server does not read from the object store `{}` any more (--external-endpoints)",
+                "the server no longer reads from the object store `{}` (--external-endpoints)",
                 file.endpoint
             ))
         })?;

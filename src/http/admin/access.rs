@@ -33,7 +33,9 @@ pub enum Error {
     #[error(transparent)]
     Secret(#[from] secret::Error),
     /// The stored digest is damaged.
-    #[error("{file} does not hold the digest of an admin token; remove it, and the next start makes another")]
+    #[error(
+        "{file} does not contain the digest of an admin token; remove it, and the next start generates another"
+    )]
     Damaged {
         /// The file.
         file: String,
@@ -186,7 +188,7 @@ impl fmt::Debug for Access {
     }
 }
 
-/// The administrator: an extractor for handlers. Answers 401 to all others.
+/// The administrator: an extractor for handlers. Answers 401 to everyone else.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Administrator;
 

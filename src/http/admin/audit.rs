@@ -23,7 +23,7 @@ pub(super) async fn record(State(admin): State<AdminState>, request: Request, ne
         return next.run(request).await;
     }
     let client = request.extensions().get().map_or_else(String::new, |ClientIp(address)| address.to_string());
-    // The routes below `/admin` see the rest of the path alone.
+    // Routes below `/admin` see only the rest of the path.
     let uri = request.extensions().get::<OriginalUri>().map_or_else(|| request.uri(), |OriginalUri(uri)| uri);
     let act = format!("{} {}", request.method(), uri.path());
     let (head, body) = request.into_parts();
@@ -36,7 +36,7 @@ pub(super) async fn record(State(admin): State<AdminState>, request: Request, ne
     let (audit, status, at) = (admin.audit.clone(), response.status().as_u16(), admin.clock.now());
     let written = spawn_blocking(move || audit.add(at, client, act, text, status)).await;
     if let Ok(Err(error)) = written {
-        tracing::error!("an administrative act is not in the record: {}", chain(&error));
+        tracing::error!("an administrative act could not be recorded: {}", chain(&error));
     }
     response
 }

@@ -113,7 +113,8 @@ impl Current {
         spawn_blocking(remove).await.map_err(|error| Problem::internal(&error))
     }
 
-    /// Returns what removes the snapshot with this id. Until then no other can be taken: it would be made of the same files.
+    /// Returns a guard that removes the snapshot with this id. Until then no other can be taken: it would use the
+    /// same files.
     fn removal(&self, id: &str) -> Option<impl FnOnce() + Send + 'static> {
         let held = {
             let mut stage = self.stage.lock();

@@ -81,7 +81,7 @@ fn not_stored(error: &JoinTokenError) -> Problem {
     }
 }
 
-/// The token to make.
+/// The token to create.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
@@ -89,7 +89,7 @@ pub(super) struct Wish {
     keep_s: u64,
 }
 
-/// `POST /admin/join-token`: makes a join token.
+/// `POST /admin/join-token`: creates a join token.
 pub(super) async fn issue(
     State(admin): State<AdminState>,
     body: Result<Json<Wish>, JsonRejection>,
@@ -104,7 +104,7 @@ pub(super) async fn issue(
     Ok(Json(json!({ "join_token": token.reveal().as_str() })))
 }
 
-/// `POST /admin/join-token/revoke`: ends all join tokens but that of `--join-token-file`.
+/// `POST /admin/join-token/revoke`: revokes all join tokens except the one of `--join-token-file`.
 pub(super) async fn revoke(State(admin): State<AdminState>) -> Result<Json<Value>, Problem> {
     let count = admin.join_tokens.revoke().await.map_err(|error| not_stored(&error))?;
     tracing::info!(count, "join tokens were revoked");

@@ -24,7 +24,7 @@ pub(super) async fn stats(State(admin): State<AdminState>) -> Result<Json<Stats>
     Ok(Json(figures(&admin).await?))
 }
 
-/// Returns the statistics of every queue, also of those that have had no job yet.
+/// Returns the statistics of every queue, including those that have had no job yet.
 async fn figures(admin: &AdminState) -> Result<Stats, Problem> {
     let mut stats = admin.broker.stats(admin.clock.steady()).await?;
     for queue in QUEUES {
@@ -105,7 +105,7 @@ pub(super) async fn job(
 fn described(detail: &JobDetail) -> Value {
     let mut described = serde_json::to_value(&detail.entry).unwrap_or_default();
     described["attempts_max"] = json!(detail.attempts_max);
-    // Payloads are JSON; anything else is shown as far as it is text.
+    // Payloads are JSON; anything else is shown as text as far as possible.
     described["payload"] = serde_json::from_slice(&detail.payload)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&detail.payload).into_owned()));
     described
@@ -203,7 +203,7 @@ fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     body.map(|Json(body)| body).map_err(|rejection| Problem::bad_request(Cow::Owned(rejection.body_text())))
 }
 
-/// Returns the queue of this name, if there is one: a typing error must not make a queue.
+/// Returns the queue of this name, if it exists: a typing error must not create a queue.
 async fn known(admin: &AdminState, queue: String) -> Result<QueueName, Problem> {
     let stats = figures(admin).await?;
     let name = QueueName::from(queue);

@@ -1,6 +1,7 @@
 //! Snapshots of the data directory, from which `entityd backup` copies while the server runs.
 //!
-//! There is one at a time. It lives as long as the response that announced it, so that a client that is killed leaves none.
+//! There is one at a time. It exists as long as the response that announced it, so that a client that is killed
+//! leaves none.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -25,9 +26,9 @@ use super::AdminState;
 use super::current_snapshot::absent;
 use crate::http::problem::Problem;
 
-/// The interval at which a response is continued, so that a client that was killed is noticed.
+/// The interval at which a response is continued, so that a killed client is noticed.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
-/// The media type of JSON in lines.
+/// The media type of lines of JSON.
 const LINES: &str = "application/x-ndjson";
 /// Bytes that are read from a file at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -69,7 +70,7 @@ pub(super) async fn take(
     Ok((StatusCode::CREATED, [(CONTENT_TYPE, LINES)], Body::from_stream(lines)).into_response())
 }
 
-/// `GET /admin/snapshots/{id}/listing`: the files, a JSON object a line.
+/// `GET /admin/snapshots/{id}/listing`: the files, one JSON object in each line.
 pub(super) async fn listing(
     State(admin): State<AdminState>,
     Path(id): Path<String>,
@@ -89,7 +90,7 @@ pub(super) async fn file(
     send(move || snapshot.open(&path), "application/octet-stream").await
 }
 
-/// `DELETE /admin/snapshots/{id}`: removes a snapshot, and answers after that.
+/// `DELETE /admin/snapshots/{id}`: removes a snapshot before it answers.
 pub(super) async fn remove(
     State(admin): State<AdminState>,
     Path(id): Path<String>,

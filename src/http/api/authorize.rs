@@ -1,13 +1,13 @@
 //! Authorizes uploads through the object store.
 
 use axum::Json;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::edge::PublicHost;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::responses::{Disabled, Guarded};
@@ -29,7 +29,7 @@ pub(in crate::http) struct Authorized {
     security(("update_token" = [])),
     responses((status = 201, description = "The credentials, and where to upload.", body = Authorized), Guarded, Disabled))]
 pub(in crate::http) async fn authorize(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     PublicHost(host): PublicHost,
 ) -> Result<(StatusCode, Json<Authorized>), Problem> {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Request, State as Extract};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use hyper::body::Body as _;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::coordinator::Rules;
 use crate::edge::PublicHost;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::problem::Problem;
@@ -40,7 +40,7 @@ pub(in crate::http) struct Accepted {
     security(("update_token" = [])),
     responses((status = 201, description = "Upload accepted.", body = Accepted), Guarded, UploadBody, UploadOrDisabled))]
 pub(in crate::http) async fn json(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     PublicHost(host): PublicHost,
     request: Request,
@@ -69,7 +69,7 @@ pub(in crate::http) async fn json(
     security(("update_token" = [])),
     responses((status = 201, description = "Upload accepted.", body = Accepted), Guarded, UploadBody, UploadFault))]
 pub(in crate::http) async fn binary(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     request: Request,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
@@ -86,7 +86,7 @@ pub(in crate::http) async fn binary(
 }
 
 async fn accepted(
-    state: State,
+    state: ApiState,
     project: &ProjectState,
     party: u32,
     form: Result<Form, Problem>,
@@ -105,15 +105,15 @@ async fn accepted(
 /// Parses a header as a whole number.
 fn whole_number(headers: &HeaderMap, name: &'static str) -> Result<i64, Problem> {
     let text = headers.get(name).ok_or_else(|| {
-        Problem::bad_request(format!("the header {name} is missing; it holds a whole number"))
+        Problem::bad_request(format!("the header {name} is missing; it must be a whole number"))
     })?;
     let number = text.to_str().ok().filter(|text| is_plain(text)).and_then(|text| text.parse().ok());
     number.ok_or_else(|| {
-        Problem::bad_request(format!("the header {name} must hold a whole number, in digits alone"))
+        Problem::bad_request(format!("the header {name} must be a whole number, in digits alone"))
     })
 }
 
-/// Returns whether a number is written in digits alone, so that every reader on the way reads the same.
+/// Returns whether a number is written in digits alone, so that a proxy reads the same number.
 fn is_plain(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     digits.bytes().all(|digit| digit.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'))
@@ -127,7 +127,7 @@ fn announced(count: i64, size: i64, project: &ProjectState, rules: &Rules) -> Re
     let (min, max) = (rules.min_encoding_bytes, rules.max_encoding_bytes);
     let fits = |bytes: &u32| (min..=max).contains(bytes);
     let Some(encoding_bytes) = u32::try_from(size).ok().filter(fits) else {
-        return Err(Problem::bad_request(format!("Hash-Size: this server takes {min} to {max} bytes")));
+        return Err(Problem::bad_request(format!("Hash-Size: this server accepts {min} to {max} bytes")));
     };
     match project.encoding_bytes {
         Some(fixed) if fixed != encoding_bytes => Err(Problem::bad_request(format!(
@@ -137,7 +137,7 @@ fn announced(count: i64, size: i64, project: &ProjectState, rules: &Rules) -> Re
     }
 }
 
-/// Rejects a wrong length before the body is read, where the length is known.
+/// Rejects a wrong length before the body is read, if the length is known.
 fn check_length(body: &Body, count: i64, size: i64) -> Result<(), Problem> {
     let expected = u64::try_from(count).unwrap_or(0).saturating_mul(u64::try_from(size).unwrap_or(0));
     match body.size_hint().exact() {

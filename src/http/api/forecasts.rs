@@ -1,11 +1,11 @@
 //! Forecasts of runs.
 
 use axum::Json;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::forecast::{Outlook, outlook};
@@ -71,7 +71,7 @@ struct ThresholdForecast {
     security(("result_token" = [])),
     responses((status = 200, description = "The forecast.", body = RunForecast), Guarded, SmallBody, NoForecast))]
 pub(in crate::http) async fn forecast(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     body::Json(new): body::Json<NewForecast>,
 ) -> Result<Json<RunForecast>, Problem> {

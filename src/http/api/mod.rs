@@ -1,4 +1,5 @@
-//! The endpoints of the REST API, a file per subject. The spellings of the public API stay in here.
+//! The endpoints of the REST API, one file for each subject. The spellings of the public API are confined to this
+//! module.
 
 pub(super) mod authorize;
 pub(super) mod clks;

@@ -48,10 +48,10 @@ pub(in crate::http) struct NewProject {
 }
 
 impl NewProject {
-    /// Returns the project for the coordinator to create.
+    /// Returns the project for the coordinator.
     ///
     /// # Errors
-    /// 400, for members that are fine alone and contradict each other.
+    /// 400, for valid members that contradict each other.
     pub(super) fn checked(self) -> Result<coordinator::NewProject, Problem> {
         let (parties, result_type) = (self.number_parties, self.result_type);
         if parties > 2 && result_type != ResultType::Groups {
@@ -73,13 +73,13 @@ impl NewProject {
     }
 }
 
-/// Returns the encoding size that the schema demands, if it does: `clkConfig.l` bits.
+/// Returns the encoding size that the schema requires, if any: `clkConfig.l` bits.
 fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     if !schema.starts_with('{') {
         return Err(Problem::bad_request("`schema`: expected an object"));
     }
     // Of two members with the same name some clients take the first and some the last: parties would encode
-    // in two ways.
+    // differently.
     if let Some(name) = twice::first(schema) {
         return Err(Problem::bad_request(format!("`schema`: the member {name:?} is repeated in one object")));
     }
@@ -95,7 +95,7 @@ fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     })
 }
 
-/// A member of a JSON object, as it is written. Its value is not parsed: the rest of the schema is opaque.
+/// A member of a JSON object in its original text. Its value is not parsed: the rest of the schema is opaque.
 fn member<'a>(object: &'a str, name: &str) -> Option<&'a RawValue> {
     let mut members: HashMap<String, &RawValue> = serde_json::from_str(object).ok()?;
     members.remove(name)

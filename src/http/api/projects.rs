@@ -1,14 +1,14 @@
 //! Projects: listed, created, described, deleted.
 
 use axum::Json;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::new_project::NewProject;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::auth::{Caller, ProjectCreator};
 use crate::http::body;
 use crate::http::problem::Problem;
@@ -65,7 +65,7 @@ pub(in crate::http) struct ProjectDescription {
 #[utoipa::path(get, path = "/api/v1/projects", tag = "projects", operation_id = "listProjects",
     responses((status = 200, description = "The projects.", body = Vec<ListedProject>), AdminOnly, Fault))]
 pub(in crate::http) async fn list(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     _: ProjectCreator,
 ) -> Result<Json<Vec<ListedProject>>, Problem> {
     let projects = state.coordinator.projects().await?.into_iter();
@@ -83,7 +83,7 @@ pub(in crate::http) async fn list(
 #[utoipa::path(post, path = "/api/v1/projects", tag = "projects", operation_id = "createProject", request_body = NewProject,
     responses((status = 201, description = "Project created.", body = CreatedProject), AdminOnly, SmallBody, WriteFault))]
 pub(in crate::http) async fn create(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     _: ProjectCreator,
     body::Json(new): body::Json<NewProject>,
 ) -> Result<(StatusCode, Json<CreatedProject>), Problem> {
@@ -102,7 +102,7 @@ pub(in crate::http) async fn create(
     security(("result_token" = []), ("receipt_token" = [])),
     responses((status = 200, description = "The project.", body = ProjectDescription), Guarded, Fault))]
 pub(in crate::http) async fn describe(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<Json<ProjectDescription>, Problem> {
     let (project, _) = caller.reader(&state).await?;
@@ -131,7 +131,7 @@ fn described(project: ProjectState) -> Result<ProjectDescription, Problem> {
     security(("result_token" = [])),
     responses((status = 204, description = "Project deleted."), Guarded, WriteFault))]
 pub(in crate::http) async fn delete(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     let project = caller.owner(&state).await?;

@@ -1,7 +1,7 @@
-//! The result of a run, as each caller may see it.
+//! The result of a run, in the form for each caller.
 
 use axum::body::Body;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::edge::ClientIp;
 use crate::edge::PublicHost;
 use crate::external::CredentialError;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::auth::{Caller, Role};
 use crate::http::problem::Problem;
 use crate::http::responses::{Guarded, NoResult};
@@ -48,7 +48,7 @@ pub(in crate::http) struct Address {
     security(("result_token" = []), ("receipt_token" = [])),
     responses((status = 200, description = "The result.", content((ResultBody = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"))), Guarded, NoResult))]
 pub(in crate::http) async fn result(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     client: Option<Extension<ClientIp>>,
     PublicHost(host): PublicHost,
@@ -88,9 +88,9 @@ pub(in crate::http) async fn result(
     Ok(state.compressor.squeeze(answer, size, client.map(|Extension(client)| client), &asked).await)
 }
 
-/// Returns the location of the scores; none if the store issues no credentials.
+/// Returns the location of the scores; `None` if the store issues no credentials.
 async fn address(
-    state: &State,
+    state: &ApiState,
     external: &ClientStore,
     project: &ProjectState,
     run: &Run,
@@ -129,7 +129,7 @@ fn require_result(run: &Run) -> Result<(), Problem> {
     }
 }
 
-/// Returns the object that is this caller's result.
+/// Returns the object with this caller's result.
 fn key(project: &ProjectState, run: &Run, role: Role) -> Key {
     let (project, result_type, run) = (project.id, project.result_type, run.id);
     match (result_type, role) {
@@ -141,7 +141,7 @@ fn key(project: &ProjectState, run: &Run, role: Role) -> Key {
 }
 
 /// Explains why a completed run has no readable result.
-async fn unreadable(state: &State, caller: &Caller, error: objects::Error) -> Problem {
+async fn unreadable(state: &ApiState, caller: &Caller, error: objects::Error) -> Problem {
     match error {
         objects::Error::Missing { .. } => match is_still_there(state, caller).await {
             Ok(()) => unusable(&error),
@@ -154,7 +154,7 @@ async fn unreadable(state: &State, caller: &Caller, error: objects::Error) -> Pr
     }
 }
 
-async fn is_still_there(state: &State, caller: &Caller) -> Result<(), Problem> {
+async fn is_still_there(state: &ApiState, caller: &Caller) -> Result<(), Problem> {
     let (project, _) = caller.reader(state).await?;
     caller.run(&project).map(drop)
 }

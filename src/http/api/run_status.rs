@@ -1,6 +1,6 @@
 //! The progress of a run.
 
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::coordinator;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::auth::Caller;
 use crate::http::live::{self, Live, Shown};
 use crate::http::problem::Problem;
@@ -138,7 +138,7 @@ struct Progress {
     security(("result_token" = []), ("receipt_token" = [])),
     responses((status = 200, description = "The progress.", content((RunStatus = "application/json"), (String = "text/event-stream"))), Guarded, Fault))]
 pub(in crate::http) async fn status(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     Extension(live): Extension<Live>,
     caller: Caller,
     headers: HeaderMap,
@@ -161,18 +161,18 @@ pub(in crate::http) async fn status(
     }))
 }
 
-/// Returns the status, as far as it is known without asking a dependency.
-fn current(state: &State, project: &ProjectState, run: &Run) -> RunStatus {
+/// Returns the status, as far as it is known without a dependency.
+fn current(state: &ApiState, project: &ProjectState, run: &Run) -> RunStatus {
     let mut status = rendered(project, run, state.coordinator.now());
     status.waiting_for = (state.objects.is_away() && !run.has_ended()).then_some("object store");
     status
 }
 
-/// Returns the reason for which the metadata accepts no changes, if it does not.
+/// Returns the reason for which the metadata accepts no changes, if there is one.
 ///
 /// # Errors
-/// Damaged metadata: no run can end any more.
-async fn metadata_fault(state: &State) -> Result<Option<&'static str>, Problem> {
+/// With damaged metadata, no run can end any more.
+async fn metadata_fault(state: &ApiState) -> Result<Option<&'static str>, Problem> {
     match state.coordinator.check().await {
         Ok(()) => Ok(None),
         Err(coordinator::Error::Metadata(metadata::Error::Full(_))) => Ok(Some("disk space")),
@@ -198,7 +198,7 @@ fn rendered(project: &ProjectState, run: &Run, now: Timestamp) -> RunStatus {
         stage_times: stage_times(project, run),
     };
     match (&run.state, project.error()) {
-        // A fault of the run itself says more than a fault of the project.
+        // A fault of the run itself is more specific than a fault of the project.
         (RunState::Failed { message, .. }, _) => fail(&mut status, message),
         (_, Some(message)) => fail(&mut status, message),
         (RunState::Completed(_), None) => {
@@ -262,7 +262,7 @@ fn contributed(project: &ProjectState) -> Progress {
     }
 }
 
-/// Returns nothing before the first part is compared, and nothing where there is nothing to compare.
+/// Returns `None` before the first part is compared, and without any comparisons.
 fn compared(run: &Run) -> Option<Progress> {
     let progress = run.progress.as_ref().filter(|progress| !progress.applied.is_empty())?;
     Some(Progress {

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use axum::Json;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::run_status::state_name;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::problem::Problem;
@@ -76,7 +76,7 @@ impl From<&Run> for PostedRun {
     security(("result_token" = [])),
     responses((status = 200, description = "The runs.", body = Vec<ListedRun>), Guarded, Fault))]
 pub(in crate::http) async fn list(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<Json<Vec<ListedRun>>, Problem> {
     let project = caller.owner(&state).await?;
@@ -97,7 +97,7 @@ pub(in crate::http) async fn list(
     security(("result_token" = [])),
     responses((status = 201, description = "Run created.", body = PostedRun), Guarded, SmallBody, ProjectInError))]
 pub(in crate::http) async fn post(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     body::Json(new): body::Json<NewRun>,
 ) -> Result<(StatusCode, Json<PostedRun>), Problem> {
@@ -114,7 +114,7 @@ pub(in crate::http) async fn post(
     security(("result_token" = [])),
     responses((status = 200, description = "The run.", body = PostedRun), Guarded, Fault))]
 pub(in crate::http) async fn describe(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<Json<PostedRun>, Problem> {
     let project = caller.owner(&state).await?;
@@ -130,7 +130,7 @@ pub(in crate::http) async fn describe(
     security(("result_token" = [])),
     responses((status = 204, description = "Run deleted."), Guarded, WriteFault))]
 pub(in crate::http) async fn delete(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     let project = caller.owner(&state).await?;

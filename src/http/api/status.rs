@@ -1,11 +1,11 @@
 //! The health and the version of the service.
 
 use axum::Json;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::problem::Problem;
 use crate::http::responses::Fault;
 
@@ -39,7 +39,7 @@ pub(in crate::http) struct ServiceVersion {
 /// Cheap enough for the health check of a load balancer.
 #[utoipa::path(get, path = "/api/v1/status", tag = "service", operation_id = "status",
     responses((status = 200, description = "The service is healthy.", body = ServiceStatus), Fault))]
-pub(in crate::http) async fn status(Extract(state): Extract<State>) -> Result<Json<ServiceStatus>, Problem> {
+pub(in crate::http) async fn status(State(state): State<ApiState>) -> Result<Json<ServiceStatus>, Problem> {
     let status = state.coordinator.status().await?;
     Ok(Json(ServiceStatus { status: "ok", project_count: status.projects, rate: status.rate.unwrap_or(1) }))
 }

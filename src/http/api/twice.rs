@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-/// Returns the first name that two members of one object have, at any depth of `json`, which is valid. Names
-/// that are written in different ways (`a`, `\\u0061`) are the same.
+/// Returns the first name that two members of one object have, at any depth of `json`, which is valid. Names that are
+/// escaped differently (`a`, `\\u0061`) are the same.
 pub(super) fn first(json: &str) -> Option<String> {
     // The open objects and arrays; arrays have no names.
     let mut open: Vec<Option<HashSet<String>>> = Vec::new();
@@ -36,7 +36,7 @@ pub(super) fn first(json: &str) -> Option<String> {
     None
 }
 
-/// Returns the position behind the quote that ends the text which begins at `start`.
+/// Returns the position after the quote that ends the text which begins at `start`.
 fn end_of_text(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = json.get(at) {

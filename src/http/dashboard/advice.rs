@@ -1,4 +1,4 @@
-//! Threshold advice: what runs at several thresholds would find and take.
+//! Threshold advice: the pairs and the time of runs at several thresholds.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use askama::Template;
 
 use super::chart::{self, Bar};
 use super::figures;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::forecast::{Outlook, outlook};
 use crate::http::problem::Problem;
 use crate::model::{ProjectState, Threshold};
@@ -39,7 +39,7 @@ struct Row {
 ///
 /// # Errors
 /// As [`outlook`].
-pub(super) async fn view(state: &State, project: &ProjectState) -> Result<View, Problem> {
+pub(super) async fn view(state: &ApiState, project: &ProjectState) -> Result<View, Problem> {
     let thresholds =
         HUNDREDTHS.iter().filter_map(|hundredths| Threshold::new(f64::from(*hundredths) / 100.0).ok());
     Ok(shown(&outlook(state, project, thresholds.collect()).await?))

@@ -20,14 +20,14 @@ pub(super) struct Bar {
     pub(super) is_faint: bool,
 }
 
-/// Draws bars on a logarithmic scale, since counts differ widely. `title`, without markup, is read to those who do
-/// not see the chart, and `top` is the text of the highest value.
+/// Draws bars on a logarithmic scale, since counts differ widely. `title`, without markup, is for screen readers, and
+/// `top` is the text of the highest value.
 pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
     let height = |value: f64| (1.0 + value.max(0.0)).log10();
     let highest = bars.iter().map(|bar| height(bar.value)).fold(0.0, f64::max);
     let (inner_width, inner_height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     let base = HEIGHT - BOTTOM;
-    // Few bars are not wider than that.
+    // The bars are at most this wide.
     let step = (inner_width / bars.len().max(1) as f64).min(64.0);
     let gap = if step > 8.0 { 2.0 } else { 0.5 };
     let mut svg = String::new();

@@ -1,10 +1,10 @@
-//! Numbers, times and sizes as people read them.
+//! Numbers, times and sizes in a readable form.
 
 use std::time::Duration;
 
 use crate::runtime::clock::Timestamp;
 
-/// A moment: for programs, and in UTC for people until the browser shows it in their zone.
+/// A time: for programs, and in UTC until the browser shows it in its own zone.
 #[derive(Clone, Debug)]
 pub(super) struct Moment {
     /// ISO 8601 with the zone.

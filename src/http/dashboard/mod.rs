@@ -1,7 +1,8 @@
 //! The dashboard: pages for analysts, data providers and operators.
 //!
-//! A page itself holds nothing secret and is the same for all. Its script asks for a view, a piece of HTML that is
-//! rendered here, with the token in the header `Authorization`; and the parts of a view that change come as events.
+//! A page itself contains no secrets and is the same for everyone. Its script requests a view, a fragment of HTML
+//! that is rendered here, with the token in the header `Authorization`; the parts of a view that change are sent as
+//! events.
 
 mod advice;
 mod chart;

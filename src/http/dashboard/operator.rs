@@ -32,7 +32,7 @@ use crate::system::audit::Act;
 use crate::system::{disk, memory};
 use crate::telemetry::recent;
 
-/// The interval at which the figures are taken, while a page shows them.
+/// The interval at which the numbers are updated while a page shows them.
 const EVERY: Duration = Duration::from_secs(1);
 /// The interval at which a silent stream sends a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ const PAGE: usize = 25;
 /// Administrative acts that are shown.
 const ACTS: usize = 30;
 
-/// Returns the routes of the page and its files, for all.
+/// Returns the routes of the page and its files, without a token.
 pub(in crate::http) fn page_routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     pages::operator().merge(pages::files())
 }
@@ -331,7 +331,7 @@ async fn acts(State(admin): State<AdminState>) -> Result<Response, Problem> {
     shown(&Acts { rows: read.map_err(|error| Problem::internal(&error))? })
 }
 
-/// The latest events, for all pages; none while there is no page.
+/// The latest events, for all pages; `None` while no page is open.
 static LATEST: LazyLock<Mutex<Option<watch::Sender<String>>>> = LazyLock::new(Mutex::default);
 
 fn subscribe(admin: &AdminState) -> watch::Receiver<String> {
@@ -345,7 +345,7 @@ fn subscribe(admin: &AdminState) -> watch::Receiver<String> {
     receiver
 }
 
-/// Takes the figures again and again while a page shows them.
+/// Updates the numbers periodically while a page shows them.
 async fn follow(admin: AdminState, sender: watch::Sender<String>) {
     loop {
         if let Ok(changing) = changing(&admin).await

@@ -1,13 +1,13 @@
-//! Pages and their files, which are the same for all.
+//! Pages and their files, which are the same for everyone.
 
 use askama::Template;
 use axum::Router;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::view::render;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::docs::{HTML, SCRIPT, STYLE, moved, page};
 use crate::http::guides;
 
@@ -21,7 +21,7 @@ macro_rules! file {
 }
 
 /// Returns the routes of the pages and their files.
-pub(in crate::http) fn pages() -> Router<State> {
+pub(in crate::http) fn pages() -> Router<ApiState> {
     Router::new()
         .route("/", get(home))
         .route("/dashboard", get(async || moved("./")))
@@ -85,7 +85,7 @@ struct New {
     needs_admin_token: bool,
 }
 
-async fn new(Extract(state): Extract<State>) -> Response {
+async fn new(State(state): State<ApiState>) -> Response {
     let needs_admin_token = state.settings.require_admin_token;
     html(&New { root: "../", files: "", version: VERSION, needs_admin_token })
 }

@@ -68,7 +68,7 @@ pub(super) struct Changing {
     sorts: Vec<Link>,
     states: Vec<Link>,
     pages: Vec<Link>,
-    /// Has the value that tells whether a run can start at once.
+    /// Set if a run can start at once.
     is_ready: bool,
 }
 
@@ -225,7 +225,7 @@ impl RunsWish {
         query
     }
 
-    /// Returns the state, if it is one of those there are.
+    /// Returns the state, if it is a known one.
     fn known_state(&self) -> Option<&'static str> {
         const STATES: [&str; 6] = ["failed", "comparing", "finishing", "queued", "waiting", "completed"];
         STATES.into_iter().find(|known| self.state.as_deref() == Some(known))

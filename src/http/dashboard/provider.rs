@@ -19,7 +19,7 @@ pub(super) struct Upload {
     result_words: &'static str,
     is_permutations: bool,
     uses_blocking: bool,
-    /// Bytes of each encoding, where the project demands a size.
+    /// Bytes of each encoding, if the project requires a size.
     encoding_bytes: Option<u32>,
     admits: bool,
     state: UploadState,
@@ -93,8 +93,8 @@ pub(super) fn receipt(project: &ProjectState, party: u32, now: Timestamp) -> Rec
     }
 }
 
-/// Returns the part of that view that changes. A party sees runs only where it has a result of its own, and of those
-/// nothing but their state.
+/// Returns the part of that view that changes. A party sees runs only if it has a result of its own, and only their
+/// state.
 pub(super) fn receipt_state(project: &ProjectState, party: u32, now: Timestamp) -> ReceiptState {
     let is_permutations = project.result_type == ResultType::Permutations;
     let own = project.parties.get(party as usize);

@@ -1,4 +1,4 @@
-//! The result of a run as pages of a table, and what it looks like as a whole.
+//! The result of a run as pages of a table, with a chart of the whole.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::chart::{self, Bar};
 use super::figures;
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::problem::Problem;
 use crate::http::result_forms::{Elements, numbers};
 use crate::linkage::similarity::dice;
@@ -18,7 +18,7 @@ use crate::runtime::compute;
 
 /// Rows on a page.
 const PAGE: u64 = 50;
-/// The most bytes of a result that a chart is made from.
+/// The largest result for which a chart is drawn, in bytes.
 const CHART_BYTES_MAX: usize = 32 << 20;
 
 /// The page to show: the query of the page's address.
@@ -64,7 +64,7 @@ struct Chart {
 /// # Errors
 /// 404 if there is none; 500 if it is missing or damaged.
 pub(super) async fn view(
-    state: &State,
+    state: &ApiState,
     project: &ProjectState,
     run: &Run,
     wish: PageWish,
@@ -108,8 +108,8 @@ pub(super) async fn view(
     })
 }
 
-/// Returns the encodings of each party, where they are on this machine: scores of groups are made from them.
-async fn matrices(state: &State, project: &ProjectState) -> Result<Vec<(Blob, usize)>, Problem> {
+/// Returns the encodings of each party, if they are on this machine: the scores of groups are computed from them.
+async fn matrices(state: &ApiState, project: &ProjectState) -> Result<Vec<(Blob, usize)>, Problem> {
     let is_wanted = project.result_type == ResultType::Groups && state.objects.directories().len() > 1;
     let mut matrices = Vec::new();
     for (party, dataset) in (0..).zip(project.parties.iter().map_while(Party::dataset)) {
@@ -145,7 +145,7 @@ impl Made {
         let start = offset(list, page * PAGE, is_flat);
         let mut elements = Vec::new();
         let mut reader = Elements::within();
-        // Elements are short: a page of them is in the first pieces.
+        // Elements are short: the first chunks contain a page of them.
         for piece in list[start..].chunks(16 << 10) {
             reader.read(piece, |element| {
                 if (elements.len() as u64) < PAGE {
@@ -203,7 +203,7 @@ fn row(result_type: ResultType, at: u64, element: &[u8], matrices: &[(Blob, usiz
     }
 }
 
-/// Returns the least Dice coefficient of any two records of a group.
+/// Returns the lowest Dice coefficient of any two records of a group.
 fn least_score(group: &[[&[u8]; 2]], matrices: &[(Blob, usize)]) -> String {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<usize>().ok();
     let row = |[dataset, record]: &[&[u8]; 2]| {

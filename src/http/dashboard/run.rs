@@ -130,7 +130,7 @@ pub(super) fn changing(project: &ProjectState, run: &Run, now: Timestamp) -> Cha
     }
 }
 
-/// Returns the sentence that a screen reader hears: in steps of ten percent while the run compares.
+/// Returns the sentence for a screen reader: in steps of ten percent while the run compares.
 fn announcement(state: &str, run: &Run) -> String {
     match runs::compared(run) {
         Some(percent) => format!("The run is comparing: {} percent are done.", percent / 10 * 10),

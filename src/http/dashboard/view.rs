@@ -1,8 +1,8 @@
-//! Views: pieces of HTML for the holders of a token, and their events.
+//! Views: fragments of HTML for the holders of a token, and their events.
 
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State as Extract};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -11,7 +11,7 @@ use super::advice;
 use super::project::{self, RunsWish};
 use super::results::{self, PageWish};
 use super::{provider, run};
-use crate::http::State;
+use crate::http::ApiState;
 use crate::http::auth::{Caller, Role};
 use crate::http::docs::{HTML, page};
 use crate::http::live::{self, Live, Shown};
@@ -20,7 +20,7 @@ use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState};
 
 /// Returns the routes of the views.
-pub(in crate::http) fn views() -> Router<State> {
+pub(in crate::http) fn views() -> Router<ApiState> {
     Router::new()
         .route("/dashboard/view/projects/{project_id}", get(of_project))
         .route("/dashboard/view/projects/{project_id}/forecast", get(of_forecast))
@@ -46,7 +46,7 @@ pub(super) fn shown(template: &impl Template) -> Result<Response, Problem> {
 /// A query that may be malformed.
 pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
-/// Returns what a query asks for.
+/// Returns the parsed query.
 ///
 /// # Errors
 /// 400, if it is malformed.
@@ -55,13 +55,13 @@ pub(super) fn wish<T>(asked: Asked<T>) -> Result<T, Problem> {
 }
 
 /// Returns the project with all of its runs.
-async fn whole(state: &State, id: ProjectId) -> Result<ProjectState, Problem> {
+async fn whole(state: &ApiState, id: ProjectId) -> Result<ProjectState, Problem> {
     state.coordinator.project(id, Runs::All).await?.ok_or_else(Problem::forbidden)
 }
 
 /// `GET /dashboard/view/projects/{project_id}`: the project, as the holder of this token may see it.
 async fn of_project(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     asked: Asked<RunsWish>,
 ) -> Result<Response, Problem> {
@@ -80,7 +80,7 @@ async fn of_project(
 
 /// `GET /dashboard/live/projects/{project_id}`: the part of that view that changes, as events.
 async fn live_project(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     Extension(live): Extension<Live>,
     caller: Caller,
     asked: Asked<RunsWish>,
@@ -99,13 +99,13 @@ async fn live_project(
 }
 
 /// `GET /dashboard/view/projects/{project_id}/forecast`: threshold advice, for the analyst.
-async fn of_forecast(Extract(state): Extract<State>, caller: Caller) -> Result<Response, Problem> {
+async fn of_forecast(State(state): State<ApiState>, caller: Caller) -> Result<Response, Problem> {
     let project = caller.owner(&state).await?;
     shown(&advice::view(&state, &project).await?)
 }
 
 /// `GET /dashboard/view/projects/{project_id}/runs/{run_id}`: a run, for the analyst.
-async fn of_run(Extract(state): Extract<State>, caller: Caller) -> Result<Response, Problem> {
+async fn of_run(State(state): State<ApiState>, caller: Caller) -> Result<Response, Problem> {
     let project = caller.owner(&state).await?;
     let run = caller.run(&project)?;
     shown(&run::view(&project, run, state.coordinator.now()))
@@ -113,7 +113,7 @@ async fn of_run(Extract(state): Extract<State>, caller: Caller) -> Result<Respon
 
 /// `GET /dashboard/view/projects/{project_id}/runs/{run_id}/result`: a page of the result, for the analyst.
 async fn of_result(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     asked: Asked<PageWish>,
 ) -> Result<Response, Problem> {
@@ -124,7 +124,7 @@ async fn of_result(
 
 /// `GET /dashboard/live/projects/{project_id}/runs/{run_id}`: the part of that view that changes, as events.
 async fn live_run(
-    Extract(state): Extract<State>,
+    State(state): State<ApiState>,
     Extension(live): Extension<Live>,
     caller: Caller,
 ) -> Result<Response, Problem> {

@@ -9,6 +9,6 @@ mod probes;
 mod readiness;
 mod routes;
 
-pub use probes::Dependencies;
+pub use probes::HealthDependencies;
 pub use readiness::{Phase, Readiness};
 pub use routes::Ops;

@@ -34,9 +34,9 @@ const OBJECTS: &str = "objects";
 /// Time for a server to describe itself.
 const DETAIL: Duration = Duration::from_secs(1);
 
-/// The dependencies of the server.
+/// The dependencies of the server that the probes check.
 #[derive(Clone)]
-pub struct Dependencies {
+pub struct HealthDependencies {
     /// The coordinator, for the metadata.
     pub coordinator: Coordinator,
     /// The queue.
@@ -115,7 +115,7 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 pub(super) struct Probes {
     probes: Vec<Probe>,
     /// The stores, on a node that has them.
-    stores: Option<Dependencies>,
+    stores: Option<HealthDependencies>,
 }
 
 /// The check of a dependency, and whether its last result was a fault.
@@ -126,7 +126,7 @@ struct Probe {
 }
 
 impl Probes {
-    pub(super) fn of(dependencies: &Dependencies) -> Self {
+    pub(super) fn of(dependencies: &HealthDependencies) -> Self {
         let probes = [
             (METADATA, Some(dependencies.metadata())),
             (QUEUE, Some(dependencies.queue())),
@@ -150,10 +150,10 @@ impl Probes {
                 match silence {
                     Some(silence) if silence < SILENCE_MAX => Ok(()),
                     Some(silence) => {
-                        let why = format!("no api node has answered for {} s", silence.as_secs());
+                        let why = format!("no API node has answered for {} s", silence.as_secs());
                         Err(io::Error::other(why))
                     }
-                    None => Err(io::Error::other("no api node has answered yet")),
+                    None => Err(io::Error::other("no API node has answered yet")),
                 }
             }
         });
@@ -192,7 +192,7 @@ impl Probe {
     }
 }
 
-impl Dependencies {
+impl HealthDependencies {
     /// Describes the engine of a dependency in a few words; nothing, if it is in the data directory.
     async fn describe(&self, name: &str) -> Option<String> {
         match name {

@@ -25,7 +25,7 @@ pub enum Phase {
     Draining,
 }
 
-/// The readiness of the server. Cheap to clone: all clones are the same.
+/// The readiness of the server. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Inner>);
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::gauges;
-use super::probes::{Dependencies, Findings, Probes};
+use super::probes::{Findings, HealthDependencies, Probes};
 use super::readiness::{Phase, Readiness, TICK};
 use crate::http::access_log;
 use crate::http::admin::{self, AdminState};
@@ -30,7 +30,7 @@ const FIGURES_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The number of ticks between two clean-ups of the metrics.
 const TIDY_TICKS: u32 = 5;
 
-/// The operations listener. Cheap to clone: all clones are the same.
+/// The operations listener. Cheap to clone; all clones share it.
 #[derive(Clone)]
 pub struct Ops {
     readiness: Readiness,
@@ -55,7 +55,7 @@ impl Ops {
     }
 
     /// Enables the checks and `/admin`: the stores are open.
-    pub fn open(&self, dependencies: &Dependencies, admin: AdminState) {
+    pub fn open(&self, dependencies: &HealthDependencies, admin: AdminState) {
         let pages = if admin.dashboard {
             dashboard::operator::page_routes().layer(from_fn(etag::validated))
         } else {

@@ -1,4 +1,4 @@
-//! The calls of workers: hello, claims, and what they have to say about their jobs.
+//! The calls of workers: hello, claims, and messages about their jobs.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ use crate::worker::protocol::{
 };
 use crate::worker::{grants, weight_of};
 
-/// The most jobs that a claim is answered with.
+/// The most jobs in the answer to a claim.
 const JOBS_MAX: usize = 64;
-/// The most copies that are asked for at once.
+/// The most cached copies in one request.
 const COPIES_MAX: usize = 1_000;
-/// The reason for which a report is sent again.
-const LATER: &str = "the api node's storage is unavailable";
+/// The reason for which a report must be sent again.
+const LATER: &str = "the API node's storage is unavailable";
 
 /// A worker that has said hello: an extractor.
 pub(super) struct Worker(pub(super) String);
@@ -57,7 +57,7 @@ fn body<T>(body: Body<T>) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// `POST /hello`: accepts a worker that speaks the same protocol and has the same settings.
+/// `POST /hello`: accepts a worker that uses the same protocol and has the same settings.
 pub(super) async fn hello(
     State(state): State<WorkersState>,
     hello: Body<Hello>,
@@ -95,11 +95,11 @@ pub(super) async fn hello(
     }))
 }
 
-/// Fails with both values if a worker could give other answers than this node expects.
+/// Fails with both values if a worker could compute other answers than this node.
 fn suits(state: &WorkersState, hello: &Hello) -> Result<(), String> {
     if hello.protocol < protocol::OLDEST {
         return Err(format!(
-            "the worker (version {}) speaks protocol {}, and this api node (version {}) protocols {} to {}; upgrade \
+            "the worker (version {}) speaks protocol {}, and this API node (version {}) protocols {} to {}; upgrade \
              the worker",
             hello.version,
             hello.protocol,
@@ -113,7 +113,7 @@ fn suits(state: &WorkersState, hello: &Hello) -> Result<(), String> {
         if ours != Some(theirs) {
             let ours = ours.map_or("not known", String::as_str);
             return Err(format!(
-                "{name} is {theirs:?} on the worker and {ours:?} on the api node; give both the same value"
+                "{name} is {theirs:?} on the worker and {ours:?} on the API node; give both the same value"
             ));
         }
     }
@@ -136,7 +136,7 @@ pub(super) async fn claim(
         Claiming::Draining => return Ok(Json(ClaimAnswer { draining: true, ..ClaimAnswer::default() })),
         Claiming::Waits(ended) => ended,
     };
-    // What is removed is removed by an api node.
+    // Objects are removed by API nodes.
     let served = request.queues.iter().filter(|queue| queue.as_str() != PURGES);
     let queues: Vec<Share> = served
         .filter_map(|queue| Some(Share { queue: queue.clone(), weight: weight_of(queue.as_str())? }))
@@ -241,7 +241,7 @@ async fn record(state: &WorkersState, node: &str, report: OutcomeReport) -> Rece
         for key in made {
             match state.parts.objects.exists(&key).await {
                 Ok(true) => {}
-                // It was removed, with its run.
+                // The object was removed, with its run.
                 Ok(false) if !state.holds(&ticket).await? => return Ok(Receipt::Done),
                 Ok(false) => {
                     tracing::warn!(node, job.id = %ticket.lease.job, "an outcome without its object {key} is rejected");
@@ -263,7 +263,7 @@ async fn fail(state: &WorkersState, node: &str, failure: Failure) -> Receipt {
     settle(state, &ticket, async || {
         let Some(assignment) = state.assignment(&ticket).await? else { return Ok(Receipt::Done) };
         if reason.len() > TEXT_BYTES_MAX {
-            tracing::warn!(node, job.id = %ticket.lease.job, "a reason that is too long is rejected");
+            tracing::warn!(node, job.id = %ticket.lease.job, "rejecting a reason that is too long");
             return Ok(Receipt::Rejected("the reason is too long".to_owned()));
         }
         Ok(receipt(state.parts.coordinator.failed(&assignment, &reason).await))
@@ -279,7 +279,7 @@ async fn release(state: &WorkersState, ticket: &Ticket) -> Receipt {
     .await
 }
 
-/// Does something about a job, and forgets the job once that is done.
+/// Acts on a job, and forgets the job once that is done.
 async fn settle<F: Future<Output = Result<Receipt, Problem>>>(
     state: &WorkersState,
     ticket: &Ticket,
@@ -306,13 +306,13 @@ fn receipt(done: Result<(), coordinator::Error>) -> Receipt {
             if error.may_pass() {
                 Receipt::Later(LATER.to_owned())
             } else {
-                Receipt::Rejected("the api node cannot record it; its log has the reason".to_owned())
+                Receipt::Rejected("the API node cannot record it; its log has the reason".to_owned())
             }
         }
     }
 }
 
-/// `POST /copies`: says which of the objects that a worker keeps copies of exist.
+/// `POST /copies`: returns the objects that still exist of those that a worker has cached.
 pub(super) async fn copies(
     State(state): State<WorkersState>,
     _: Worker,

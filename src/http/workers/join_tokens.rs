@@ -95,8 +95,8 @@ impl Stored {
 }
 
 impl JoinTokens {
-    /// Reads the tokens in `data_dir`, and that in the file `given`. Where there are none yet, a key that signs tickets is made;
-    /// it is stored with the first token, or by [`keep`](Self::keep).
+    /// Reads the tokens in `data_dir`, and the one in the file `given`. If there are none yet, a key that signs
+    /// tickets is generated; it is stored with the first token, or by [`keep`](Self::keep).
     ///
     /// # Errors
     /// [`Error`].
@@ -163,7 +163,7 @@ impl JoinTokens {
         if self.0.commons.is_some() || self.0.path.exists() { Ok(()) } else { self.change(|_| {}).await }
     }
 
-    /// Makes a token. Those before it stay valid for `keep`.
+    /// Creates a token. Earlier ones stay valid for `keep`.
     ///
     /// # Errors
     /// [`Error::Secret`]; nothing has changed then.
@@ -182,7 +182,7 @@ impl JoinTokens {
         Ok(JoinToken::new(&secret, pin))
     }
 
-    /// Ends every token that was made by [`issue`](Self::issue); returns the number of those that were valid.
+    /// Revokes every token that was created by [`issue`](Self::issue); returns the number of those that were valid.
     ///
     /// # Errors
     /// [`Error::Secret`]; nothing has changed then.
@@ -214,7 +214,7 @@ impl JoinTokens {
         }
     }
 
-    /// Checks that a request holds a valid token. Takes the same time for every wrong one.
+    /// Checks that a request has a valid token. Takes the same time for every wrong one.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(given) = headers.get(AUTHORIZATION) else {
             return Err(Problem::unauthorized(
@@ -235,7 +235,7 @@ impl JoinTokens {
         }
     }
 
-    /// Signs a hold on a job.
+    /// Signs a ticket for a lease.
     pub(super) fn ticket(&self, lease: LeaseId, attempt: u8) -> Ticket {
         let grant = hex::encode(hmac::sign(&self.0.stored.read().1, &signed(&lease, attempt)));
         Ticket { lease, attempt, grant }

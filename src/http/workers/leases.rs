@@ -1,4 +1,4 @@
-//! The jobs that were given out, so that not every call about one asks the queue.
+//! The jobs that were handed out, cached so that not every call about one asks the queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::runtime::clock::Stopwatch;
 
 /// The number of jobs from which old ones are dropped.
 const KEPT: usize = 10_000;
-/// The age at which they are.
+/// The age at which jobs are old.
 const AGE_MAX: Duration = Duration::from_mins(10);
 
-/// Jobs that were given out.
+/// Jobs that were handed out.
 #[derive(Default)]
 pub(super) struct Leases(Mutex<HashMap<LeaseId, Known>>);
 
 struct Known {
     assignment: Arc<Assignment>,
-    /// Since the lease was last known to hold.
+    /// The time since the lease was known to be valid.
     checked: Stopwatch,
 }
 
@@ -35,7 +35,7 @@ impl Leases {
         known.insert(lease, Known { assignment, checked: Stopwatch::start() });
     }
 
-    /// Returns the job, and the time since its lease was known to hold.
+    /// Returns the job, and the time since its lease was known to be valid.
     pub(super) fn find(&self, lease: &LeaseId) -> Option<(Arc<Assignment>, Duration)> {
         let known = self.0.lock();
         known.get(lease).map(|known| (Arc::clone(&known.assignment), known.checked.elapsed()))

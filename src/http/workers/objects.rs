@@ -1,4 +1,4 @@
-//! Objects of jobs that workers hold: read in pieces, written whole.
+//! Objects of jobs that workers hold: read in chunks, written whole.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -26,7 +26,7 @@ use crate::worker::remote::Area;
 /// Bytes in the trailer of an object that is written in parts.
 const TRAILER_BYTES: usize = 12;
 
-/// The object that is meant.
+/// The requested object.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wish {
     area: String,
@@ -50,11 +50,11 @@ fn ticket(headers: &HeaderMap) -> Result<Ticket, Problem> {
 }
 
 fn forbidden(node: &str, ticket: &Ticket) -> Problem {
-    tracing::warn!(node, job.id = %ticket.lease.job, "an object that is none of the job's is refused");
-    Problem::new(StatusCode::FORBIDDEN, "the object is not one of the job's")
+    tracing::warn!(node, job.id = %ticket.lease.job, "an object that does not belong to the job is rejected");
+    Problem::new(StatusCode::FORBIDDEN, "the object does not belong to the job")
 }
 
-/// Maps the error of a store. A worker tries again after an error of the server.
+/// Converts the error of a store. A worker tries again after an error of the server.
 fn failed(error: objects::Error) -> Problem {
     match error {
         objects::Error::Missing { .. } => Problem::new(StatusCode::NOT_FOUND, "there is no such object"),
@@ -63,7 +63,7 @@ fn failed(error: objects::Error) -> Problem {
     }
 }
 
-/// `GET /object`: a piece of an object with its checksum, and the object's attributes.
+/// `GET /object`: a chunk of an object with its checksum, and the object's attributes.
 pub(super) async fn read(
     State(state): State<WorkersState>,
     Worker(node): Worker,
@@ -98,7 +98,7 @@ pub(super) async fn read(
     };
     let mut response = Response::new(Body::from(piece.clone()));
     let mut say = |name: &'static str, text: String| {
-        // A store's own words that cannot be in a header are left out.
+        // Text of the store that a header cannot contain is omitted.
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
@@ -134,11 +134,11 @@ async fn collected(mut chunks: Chunks, bytes: u64) -> Result<Bytes, objects::Err
     if piece.len() as u64 == bytes {
         Ok(piece.into())
     } else {
-        Err(std::io::Error::other("a file was cut while it was read").into())
+        Err(std::io::Error::other("a file was truncated while it was read").into())
     }
 }
 
-/// `PUT /object`: makes an object of a job, once: complete, or not at all. One that exists stays as it is.
+/// `PUT /object`: creates an object of a job, once: complete, or not at all. One that exists stays.
 pub(super) async fn write(
     State(state): State<WorkersState>,
     Worker(node): Worker,
@@ -154,8 +154,9 @@ pub(super) async fn write(
         Area::Files => None,
     };
     let key = key.ok_or_else(|| forbidden(&node, &ticket))?;
-    let over =
-        || Problem::new(StatusCode::CONFLICT, "the lease is over, or the object is being written already");
+    let over = || {
+        Problem::new(StatusCode::CONFLICT, "the lease has expired, or the object is being written already")
+    };
     let guest = state.parts.guests.enter((*assignment).clone()).await?.ok_or_else(over)?;
     let number = |name: &str| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
     let expected = number(SIZE).zip(number(CRC32));
@@ -176,7 +177,7 @@ pub(super) async fn write(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The reason why a body makes no object.
+/// The reason why a body creates no object.
 enum Unsaved {
     Broken(&'static str),
     Storage(std::io::Error),

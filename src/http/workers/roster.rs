@@ -1,4 +1,4 @@
-//! The nodes that have joined, as this API node has heard of them since its start.
+//! The nodes that have joined this API node since its start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,10 +28,10 @@ struct Inner {
     nodes: Mutex<BTreeMap<String, Node>>,
 }
 
-/// A node in the list of all.
+/// A node in the list of all nodes.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeReport {
-    /// Names it.
+    /// Its identity.
     pub node: String,
     /// The name of its machine.
     pub name: String,
@@ -49,7 +49,7 @@ pub struct NodeReport {
     pub jobs: usize,
     /// The time at which it has joined this API node, or at which this one has started.
     pub joined: Timestamp,
-    /// Milliseconds since it was heard last.
+    /// Milliseconds since its last request.
     pub heard_ms: u64,
 }
 
@@ -72,19 +72,19 @@ struct Node {
     /// The jobs that it holds, each since it was last heard of. What is reported to another API node is not heard of here.
     held: HashMap<LeaseId, Stopwatch>,
     draining: bool,
-    /// The number of the claim under way or answered last, and the way to end it.
+    /// The number of the claim in progress or answered last, and the way to end it.
     claim: (u64, CancellationToken),
     /// The latest answer with jobs, until its receipt is known.
     answer: Option<(u64, ClaimAnswer)>,
 }
 
-/// The fate of a claim.
+/// The decision about a claim.
 pub(super) enum Claiming {
     /// A later one has begun.
     Overtaken,
     /// The answer to an earlier one was lost.
     Repeated(ClaimAnswer),
-    /// The worker drains.
+    /// The worker is draining.
     Draining,
     /// It waits for jobs until this is cancelled.
     Waits(CancellationToken),
@@ -96,7 +96,7 @@ impl Roster {
         Self(Arc::new(Inner { own, clock, lease, nodes: Mutex::default() }))
     }
 
-    /// Adds a worker, or notes that it has said hello again.
+    /// Adds a worker, or records that it has said hello again.
     pub(super) fn join(&self, hello: Hello) {
         let joined = self.0.clock.now();
         let mut nodes = self.0.nodes.lock();
@@ -115,7 +115,7 @@ impl Roster {
         nodes.insert(id, Node { hello, joined, heard, held, draining: false, claim, answer: None });
     }
 
-    /// Notes that a worker was heard; returns false if it has not said hello.
+    /// Records a request of a worker; returns false if it has not said hello.
     pub(super) fn hear(&self, node: &str) -> bool {
         self.with(node, |node| node.heard = Stopwatch::start()).is_some()
     }
@@ -141,7 +141,7 @@ impl Roster {
         began.unwrap_or(Claiming::Overtaken)
     }
 
-    /// Notes the jobs that a claim is answered with.
+    /// Records the jobs in the answer to a claim.
     pub(super) fn hand_out(&self, node: &str, number: u64, answer: &ClaimAnswer) {
         self.with(node, |node| {
             node.hold(answer.jobs.iter().map(|job| &job.ticket.lease));
@@ -149,7 +149,7 @@ impl Roster {
         });
     }
 
-    /// Notes the jobs that a worker still works on, and those that it is done with.
+    /// Records the jobs that a worker still works on, and those that it has finished.
     pub(super) fn note<'a>(
         &self,
         node: &str,
@@ -162,14 +162,14 @@ impl Roster {
         });
     }
 
-    /// Forgets a worker that stops, and ends its claim.
+    /// Forgets a worker that is stopping, and ends its claim.
     pub(super) fn leave(&self, node: &str) {
         if let Some(node) = self.0.nodes.lock().remove(node) {
             node.claim.1.cancel();
         }
     }
 
-    /// Hands out no more jobs to a worker; returns false if there is no such worker.
+    /// Stops handing out jobs to a worker; returns false if there is no such worker.
     pub fn drain(&self, node: &str) -> bool {
         let drained = self.with(node, |node| {
             node.draining = true;

@@ -22,7 +22,7 @@ use crate::worker::protocol::Ticket;
 
 /// The parts of the worker listener.
 pub struct Parts {
-    /// Gives out jobs, and takes outcomes.
+    /// Hands out jobs, and receives outcomes.
     pub coordinator: Coordinator,
     /// Looks up jobs.
     pub broker: Arc<dyn Broker>,
@@ -42,7 +42,7 @@ pub struct Parts {
     pub settings: BTreeMap<String, String>,
     /// The length of a lease.
     pub lease: Duration,
-    /// Ends claims that wait.
+    /// Ends waiting claims.
     pub stop: CancellationToken,
 }
 
@@ -64,7 +64,7 @@ impl std::ops::Deref for WorkersState {
 }
 
 impl WorkersState {
-    /// The state before the first worker.
+    /// Returns the state before the first worker.
     pub(super) fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner { parts, leases: Leases::default() }))
     }
@@ -93,12 +93,12 @@ impl WorkersState {
         Ok(Some(assignment))
     }
 
-    /// Returns the job of a ticket whose lease holds, or held a lease's length ago.
+    /// Returns the job of a ticket whose lease is valid, or was valid a lease's length ago.
     ///
     /// # Errors
-    /// 403 for a ticket that this service has not given out, 409 if the job is held no more.
+    /// 403 for a ticket that this service has not issued, 409 if the lease has expired.
     pub(super) async fn held(&self, ticket: &Ticket) -> Result<Arc<Assignment>, Problem> {
-        let over = || Problem::new(StatusCode::CONFLICT, "the lease is over, or the job was cancelled");
+        let over = || Problem::new(StatusCode::CONFLICT, "the lease has expired, or the job was cancelled");
         let assignment = self.assignment(ticket).await?.ok_or_else(over)?;
         let checked = self.leases.find(&ticket.lease).map(|(_, checked)| checked);
         if checked.is_some_and(|checked| checked < self.parts.lease) || self.holds(ticket).await? {
@@ -108,7 +108,7 @@ impl WorkersState {
         Err(over())
     }
 
-    /// Asks the queue whether a lease holds, and extends it.
+    /// Asks the queue whether a lease is valid, and extends it.
     pub(super) async fn holds(&self, ticket: &Ticket) -> Result<bool, Problem> {
         let beat = Heartbeat { lease: ticket.lease.clone(), progress: Progress::default() };
         let pulses = self.parts.coordinator.heartbeat(&[beat]).await?;
@@ -120,7 +120,7 @@ impl WorkersState {
     }
 }
 
-/// The assignment of a job that another process, or this one before a restart, has given out.
+/// Returns the assignment of a job that another process, or this one before a restart, has handed out.
 fn restored(ticket: &Ticket, detail: &JobDetail) -> Option<Assignment> {
     let JobEntry::Living(summary) = &detail.entry else { return None };
     let job: Job = serde_json::from_slice(&detail.payload).ok()?;

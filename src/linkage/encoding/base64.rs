@@ -2,24 +2,24 @@
 
 use std::iter::repeat_n;
 
-/// The text is no base64 that we take.
+/// The text is not acceptable base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not valid base64")]
 pub struct Invalid;
 
-/// Appends the bytes that `text` stands for to `out`.
+/// Decodes `text` and appends its bytes to `out`.
 ///
-/// ASCII whitespace anywhere is skipped (line breaks every 76 characters are common), and so are the bits
-/// of the last character that carry nothing. Every other character outside the alphabet, missing or
-/// surplus padding is an error, and `out` is then as before.
+/// ASCII whitespace is skipped (line breaks every 76 characters are common), and so are the unused bits of the last
+/// character. Any other character outside the alphabet, and missing or surplus padding, is an error; `out` is
+/// unchanged then.
 ///
 /// # Errors
-/// [`Invalid`], without a word about where: an encoding is never quoted.
+/// [`Invalid`], without the position: an encoding is never quoted.
 pub fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
     decode_strict(text, out).or_else(|_| decode_strict(&normalize(text), out))
 }
 
-/// As [`decode`], but takes the canonical form alone. Fast.
+/// Like [`decode`], but accepts the canonical form only. Fast.
 ///
 /// # Errors
 /// [`Invalid`]
@@ -31,7 +31,7 @@ pub(super) fn decode_strict(text: &[u8], out: &mut Vec<u8>) -> Result<(), Invali
     })
 }
 
-/// The same text without whitespace, and with the unused bits of its last character cleared.
+/// Returns the same text without whitespace, and with the unused bits of its last character cleared.
 fn normalize(text: &[u8]) -> Vec<u8> {
     const ALPHABET: &[u8; 64] = base64_simd::STANDARD.charset();
     let mut text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
@@ -64,7 +64,7 @@ mod tests {
         hex: Option<String>,
     }
 
-    /// The reference skips what is not in the alphabet; we take whitespace and nothing else of that kind.
+    /// The reference skips everything outside the alphabet; this accepts whitespace only.
     #[test]
     fn vectors_decode_as_the_reference_does_or_are_refused() {
         const REFUSED: [&str; 6] =

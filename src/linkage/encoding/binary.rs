@@ -1,4 +1,4 @@
-//! Uploads of raw encodings, one after the other: the matrix as it stands.
+//! Uploads of raw encodings, one after the other: the matrix in its stored form.
 
 use std::io::{Read, Write};
 
@@ -9,11 +9,10 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// Copies a body of exactly `records` × `encoding_bytes` bytes from `source` to `matrix`.
 ///
-/// Reads no further than the first byte too many. Both numbers are at least 1 (the caller has checked the
-/// headers they came in).
+/// Reads at most one byte too many. Both numbers are at least 1 (the caller has checked the headers).
 ///
 /// # Errors
-/// [`Rejection::TooShort`], [`Rejection::TooMuch`], or that of the source or the sink.
+/// [`Rejection::TooShort`], [`Rejection::TooMuch`], or the error of the source or the sink.
 pub fn read(
     mut source: impl Read,
     records: u32,
@@ -38,7 +37,7 @@ pub fn read(
     Ok(Summary { records, encoding_bytes, has_blocks: false, entries: 0 })
 }
 
-/// Reads what there is; 0 only at the end.
+/// Reads until `buffer` is full or the source ends.
 pub(super) fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
     loop {
         match source.read(buffer) {

@@ -1,28 +1,28 @@
-//! Blocks: records are compared only with those they share a block with.
+//! Blocks: records are compared only with those that share a block with them.
 
 use blake2::{Blake2b256, Digest as _};
 
 /// Bytes in a [`Digest`].
 pub const DIGEST_BYTES: usize = 32;
-/// Bytes in an [`Entry`] at rest.
+/// Bytes in a stored [`Entry`].
 pub const ENTRY_BYTES: usize = 4 + DIGEST_BYTES;
 
-/// BLAKE2b-256 of a block's name as UTF-8 text: block names are not kept.
+/// BLAKE2b-256 of a block's name as UTF-8 text: the names themselves are not stored.
 pub type Digest = [u8; DIGEST_BYTES];
 
-/// The digest of the block called `name`. A number is called what its decimal text says.
+/// Returns the digest of the block called `name`. A number is called by its decimal text.
 pub fn digest(name: &str) -> Digest {
     Blake2b256::digest(name.as_bytes()).into()
 }
 
-/// The block of all records that were uploaded without blocks: the one called `1`.
+/// The block of all records of an upload without blocks: the one called `1`.
 pub fn default_block() -> Digest {
     digest("1")
 }
 
-/// One record is in one block.
+/// A record that is in a block.
 ///
-/// At rest, [`ENTRY_BYTES`] bytes without separator, in the order of arrival:
+/// Stored as [`ENTRY_BYTES`] bytes without a separator, in the order of arrival:
 ///
 /// | offset | size | content |
 /// |---|---|---|
@@ -37,7 +37,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The entry at rest.
+    /// Returns the stored form.
     pub fn to_bytes(self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[..4].copy_from_slice(&self.record.to_le_bytes());
@@ -45,7 +45,7 @@ impl Entry {
         bytes
     }
 
-    /// Reads an entry at rest.
+    /// Reads the stored form.
     pub fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Self {
         let [a, b, c, d, block @ ..] = *bytes;
         Self { block, record: u32::from_le_bytes([a, b, c, d]) }

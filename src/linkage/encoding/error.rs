@@ -5,7 +5,7 @@ use std::io;
 /// An error in reading an upload.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The upload itself is at fault; nothing of it may be kept. Tell the sender.
+    /// The upload is invalid; nothing of it may be kept. Report it to the sender.
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// The upload stopped arriving, or its spool cannot be read.
@@ -24,7 +24,7 @@ pub enum Rejection {
     #[error("byte {offset}: expected {expected}")]
     Syntax { offset: u64, expected: &'static str },
     /// Text, but not in UTF-8.
-    #[error("the document is in UTF-16 or UTF-32; JSON is sent in UTF-8")]
+    #[error("the document is in UTF-16 or UTF-32; send JSON in UTF-8")]
     Encoding,
     /// The document stops before it is complete.
     #[error("the JSON document ends early, at byte {offset}")]
@@ -35,37 +35,37 @@ pub enum Rejection {
     /// Arrays and objects are nested too deeply.
     #[error("byte {offset}: nested more than {depth_max} levels deep")]
     TooDeep { offset: u64, depth_max: usize },
-    /// An encoding, block name, key or number of unreasonable length.
+    /// An encoding, block name, key or number that is too long.
     #[error("byte {offset}: longer than {bytes_max} bytes")]
     TooLong { offset: u64, bytes_max: usize },
     /// A known member has a value of another type.
     #[error("byte {offset}: `{member}` must be {expected}")]
     WrongType { member: &'static str, offset: u64, expected: &'static str },
-    /// A member is there twice.
-    #[error("`{member}` is there twice")]
+    /// A member occurs twice.
+    #[error("`{member}` is repeated")]
     MemberTwice { member: &'static str },
     /// Members of two shapes of upload are mixed.
     #[error("`{first}` and `{second}` exclude each other")]
     TwoShapes { first: &'static str, second: &'static str },
-    /// The member that matters is not there.
+    /// The required member is missing.
     #[error("the document has no `{expected}`")]
     Absent { expected: &'static str },
     /// An empty list or object.
     #[error("`{member}` is empty")]
     Empty { member: &'static str },
-    /// More records than the service takes.
+    /// More records than the service accepts.
     #[error("more than {records_max} records")]
     TooManyRecords { records_max: u32 },
-    /// Fewer records than were announced.
-    #[error("{expected} records were announced, but only {found} are there")]
+    /// Fewer records than were declared.
+    #[error("{expected} records were declared, but only {found} arrived")]
     TooFewRecords { expected: u32, found: u32 },
-    /// A record that is no array with an encoding first, or an encoding that is no string.
+    /// A record that is not an array with an encoding first, or an encoding that is not a string.
     #[error("record {record}: expected {expected}")]
     Record { record: u32, expected: &'static str },
     /// An encoding that is not base64 of the standard alphabet with padding.
     #[error("record {record}: the encoding is not valid base64 (standard alphabet, with padding)")]
     Base64 { record: u32 },
-    /// An encoding of no bytes.
+    /// An encoding without any bytes.
     #[error("record {record}: the encoding is empty")]
     NoBytes { record: u32 },
     /// Encodings of different length.
@@ -74,14 +74,14 @@ pub enum Rejection {
     /// A block name of a wrong type.
     #[error("record {record}: a block name must be {expected}")]
     BlockName { record: u32, expected: &'static str },
-    /// A key of `blocks` that is no record number.
+    /// A key of `blocks` that is not a record number.
     #[error("byte {offset}: a key of `blocks` must be a record number in plain decimal digits")]
     BlockKey { offset: u64 },
     /// A record has two keys in `blocks`.
     #[error("`blocks` has record {record} twice")]
     BlockKeyTwice { record: u32 },
     /// A key of `blocks` beyond the last record.
-    #[error("`blocks` speaks of record {record}, but the records are 0 to {last}")]
+    #[error("`blocks` names record {record}, but the records are 0 to {last}")]
     BlockKeyRange { record: u64, last: u32 },
     /// The project uses blocking and the upload has no blocks (forbidden, rather than malformed).
     #[error("the project uses blocking, but the upload has neither `clknblocks` nor `blocks`")]
@@ -95,17 +95,17 @@ pub enum Rejection {
     /// A reference to an object lacks something.
     #[error("`{member}` names a file without `{lacks}`")]
     Reference { member: &'static str, lacks: &'static str },
-    /// A binary upload shorter than announced.
-    #[error("{expected} bytes were announced, but only {found} are there")]
+    /// A binary upload shorter than declared.
+    #[error("{expected} bytes were declared, but only {found} arrived")]
     TooShort { expected: u64, found: u64 },
-    /// A binary upload longer than announced.
-    #[error("{expected} bytes were announced, but there are more")]
+    /// A binary upload longer than declared.
+    #[error("{expected} bytes were declared, but more arrived")]
     TooMuch { expected: u64 },
 }
 
 impl Rejection {
-    /// Whether the upload is well-formed but not what this project takes: it has blocks that are not
-    /// wanted, or lacks those that are.
+    /// Returns whether the upload is well-formed but not acceptable to this project: it has blocks and must not, or
+    /// lacks them.
     pub const fn is_forbidden(&self) -> bool {
         matches!(self, Self::BlocksMissing | Self::BlocksUnwanted { .. })
     }

@@ -1,8 +1,8 @@
 //! Reads uploads as streams, checks them, and writes their encodings as rows.
 //!
-//! [`json`] and [`binary`] turn the body of an upload into the **matrix** (`records` rows of
-//! `encoding_bytes` bytes, one after the other: exactly the binary upload format) and, with blocking, into
-//! **block entries** (see [`block::Entry`]). Memory is bounded whatever the body's length.
+//! [`json`] and [`binary`] convert the body of an upload into the **matrix** (`records` rows of `encoding_bytes`
+//! bytes, one after the other: exactly the binary upload format) and, with blocking, into **block entries** (see
+//! [`block::Entry`]). Memory is bounded whatever the body's length.
 
 pub mod base64;
 pub mod binary;
@@ -19,9 +19,9 @@ pub use error::{Error, Rejection};
 pub struct Summary {
     /// Rows of the matrix; at least 1.
     pub records: u32,
-    /// Bytes in each row; at least 1. Whether the service takes this size is not judged here.
+    /// Bytes in each row; at least 1. Whether the service accepts this size is decided elsewhere.
     pub encoding_bytes: u32,
-    /// True if the upload names blocks: without, every record is in the default block.
+    /// Set if the upload names blocks: otherwise every record is in the default block.
     pub has_blocks: bool,
     /// Block entries written; 0 without blocks.
     pub entries: u64,

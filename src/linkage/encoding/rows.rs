@@ -5,15 +5,15 @@ use std::io::Write;
 use super::block::{self, Entry};
 use super::{Error, Rejection, base64};
 
-/// Bytes gathered before they are written.
+/// Bytes collected before they are written.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The treatment of an encoding with a different length.
+/// The treatment of encodings of different lengths.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fit {
-    /// It is an error; the first encoding says the length.
+    /// It is an error; the first encoding sets the length.
     Exact,
-    /// It is cut, or filled up with zero bytes, to this length.
+    /// It is truncated, or padded with zero bytes, to this length.
     PadOrCut(u32),
 }
 
@@ -35,12 +35,12 @@ impl<W: Write> Rows<W> {
         Self { sink, pending: Vec::with_capacity(PIECE_BYTES * 2), fit, records: 0, encoding_bytes }
     }
 
-    /// Rows so far: the number of the record that comes next.
+    /// Rows so far, which is the number of the next record.
     pub(super) const fn records(&self) -> u32 {
         self.records
     }
 
-    /// Bytes in each row; 0 before the first one said so.
+    /// Bytes in each row; 0 before the first one.
     pub(super) const fn encoding_bytes(&self) -> u32 {
         self.encoding_bytes
     }
@@ -84,7 +84,7 @@ impl<W: Write> Rows<W> {
         Ok(())
     }
 
-    /// Writes what is gathered.
+    /// Writes what was collected.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.sink.write_all(&self.pending).map_err(Error::Sink)?;
         self.pending.clear();
@@ -119,7 +119,7 @@ impl<W: Write> Entries<W> {
         Ok(())
     }
 
-    /// Writes what is gathered.
+    /// Writes what was collected.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.sink.write_all(&self.pending).map_err(Error::Sink)?;
         self.pending.clear();

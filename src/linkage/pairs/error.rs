@@ -5,7 +5,7 @@ use std::io;
 /// An error in reading, writing or counting pairs.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There are more pairs than allowed. Nothing is wrong with them; there are just too many.
+    /// There are more pairs than allowed. The pairs themselves are valid.
     #[error(
         "{count} candidate pairs found so far, which is more than the limit of {limit}; \
          a higher threshold or blocking would give fewer"
@@ -16,7 +16,7 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
-    /// The bytes are no pair file, or a broken one.
+    /// The bytes are not a pair file, or a damaged one.
     #[error("not a valid pair file: {0}")]
     Malformed(&'static str),
     /// An index is larger than any that can occur here.

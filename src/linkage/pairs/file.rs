@@ -1,4 +1,4 @@
-//! Pairs at rest: the binary pair file of `anonlink.serialization`. Little-endian, no trailer.
+//! Stored pairs: the binary pair file of `anonlink.serialization`. Little-endian, no trailer.
 //!
 //! | offset | width | content                                    |
 //! |--------|-------|--------------------------------------------|
@@ -19,7 +19,7 @@ pub const ENTRY_BYTES: usize = 24;
 
 const BUFFER_ENTRIES: usize = 2048;
 
-/// Writes pairs in the order they are given. Call [`Writer::finish`]: dropping loses what is buffered.
+/// Writes pairs in the given order. Call [`Writer::finish`]: dropping the writer loses what is buffered.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
@@ -28,7 +28,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// A pair file on `out`; nothing is written before the buffer is full or the file finished.
+    /// Returns a writer of a pair file to `out`; nothing is written before the buffer is full or the file finished.
     pub fn new(out: W) -> Self {
         let mut buffer = Vec::with_capacity(BUFFER_ENTRIES * ENTRY_BYTES);
         buffer.extend_from_slice(&HEADER);
@@ -49,7 +49,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes what is left, flushes, and gives back the destination and the number of pairs.
+    /// Writes the rest, flushes, and returns the destination and the number of pairs.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -92,12 +92,12 @@ impl<R: Read> Reader<R> {
         Ok(Self { source, widths: Widths::parse(header)?, buffer: Vec::new(), at: 0, failed: false })
     }
 
-    /// The source, wherever reading has come.
+    /// Returns the source at its current position.
     pub fn into_inner(self) -> R {
         self.source
     }
 
-    /// Refills the buffer; false at a clean end.
+    /// Refills the buffer; returns false at a clean end.
     fn fill(&mut self) -> Result<bool, Error> {
         let entry = self.widths.entry();
         self.buffer.clear();

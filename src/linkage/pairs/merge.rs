@@ -8,15 +8,15 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 /// The bytes of a sorted run, as a pair file.
 pub type Run<'a> = Box<dyn Read + Send + 'a>;
 
-/// Merges any number of runs, each with a buffer of about 48 KiB. With more of them than `scratch` has merged at once (128
-/// where many files may be open), intermediate runs go through `scratch`: at most twice as many files are open, and memory
-/// does not grow with the number of runs or pairs.
+/// Merges any number of runs, each with a buffer of about 48 KiB. If there are more than `scratch` merges at once
+/// (128 where many files may be open), intermediate runs are written to `scratch`: at most twice as many files are
+/// open, and memory does not grow with the number of runs or pairs.
 ///
-/// `runs` is asked for one run at a time, when it is about to be read.
+/// `runs` is advanced only when the next run is about to be read.
 ///
 /// # Errors
-/// [`Error::Read`], [`Error::Malformed`] and, for intermediate runs, [`Error::Write`]; the same errors,
-/// after which it ends, may come out of the stream.
+/// [`Error::Read`], [`Error::Malformed`] and, for intermediate runs, [`Error::Write`]; the stream may return the same
+/// errors, and ends after one.
 pub fn merge_runs<'a>(
     runs: impl IntoIterator<Item = io::Result<Run<'a>>>,
     scratch: &dyn Scratch,
@@ -70,7 +70,7 @@ fn spill(
 
 /// The pairs of several sorted sources in order, each once. Ends after the first error.
 ///
-/// A tree of losers: log2(sources) comparisons a pair.
+/// A loser tree: log2(sources) comparisons for each pair.
 #[derive(Debug)]
 pub struct Merge<S> {
     sources: Vec<S>,
@@ -87,7 +87,7 @@ impl<S: Iterator<Item = Result<Pair, Error>>> Merge<S> {
     /// A merge of these sources, each sorted in itself.
     ///
     /// # Errors
-    /// Any source's, for its first pair.
+    /// The number of any source, for the type of its first pair.
     pub fn new(mut sources: Vec<S>) -> Result<Self, Error> {
         let heads = sources.iter_mut().map(|source| source.next().transpose()).collect::<Result<_, _>>()?;
         let losers = vec![0; sources.len()];
@@ -117,7 +117,7 @@ impl<S: Iterator<Item = Result<Pair, Error>>> Merge<S> {
         }
     }
 
-    /// Takes the smallest head and plays its source's next pair up the tree.
+    /// Takes the smallest head and moves its source's next pair up the tree.
     fn pop(&mut self) -> Result<Option<Pair>, Error> {
         let mut winner = self.winner;
         let Some(smallest) = self.heads[winner].take() else { return Ok(None) };

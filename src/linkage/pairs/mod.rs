@@ -1,4 +1,4 @@
-//! Candidate pairs: their order, their form at rest, sorted runs of them, and the merge of many runs.
+//! Candidate pairs: their order, their stored form, sorted runs of them, and the merge of many runs.
 //!
 //! A *run* is a file of pairs in ascending [`Pair`] order without duplicates. [`Sorter`] makes one from
 //! pairs in any order; [`merge_runs`] turns many into one stream.

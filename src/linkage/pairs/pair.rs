@@ -1,11 +1,11 @@
-//! One scored pair of records, and the order that the solver is written for.
+//! A scored pair of records, and the order that the solver requires.
 
 use std::cmp::Ordering;
 
 /// Two records of different datasets whose score reached the threshold.
 ///
-/// Ordered by score descending, then datasets, then records, each ascending: the order in which the
-/// solver sees them, so that it alone decides between equal scores. Equal means the same in every field.
+/// Ordered by score descending, then datasets, then records, each ascending: the order of the solver's input, which
+/// thus also decides between equal scores. Equality compares every field.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Pair {

@@ -12,7 +12,7 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 /// Pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.
 pub const PAIRS_BUFFERED: usize = 1 << 20;
 
-/// Collects pairs and writes them as one run; spills sorted pieces when its buffer is full.
+/// Collects pairs and writes them as one run; spills sorted chunks when its buffer is full.
 pub struct Sorter<'a> {
     scratch: &'a dyn Scratch,
     buffer: Vec<Pair>,
@@ -21,7 +21,7 @@ pub struct Sorter<'a> {
 }
 
 impl<'a> Sorter<'a> {
-    /// A sorter that holds at most `buffered_max` pairs (at least one) in memory.
+    /// Returns a sorter that holds at most `buffered_max` pairs (at least one) in memory.
     pub fn new(scratch: &'a dyn Scratch, buffered_max: usize) -> Self {
         Self { scratch, buffer: Vec::new(), buffered_max: buffered_max.max(1), spilled: Vec::new() }
     }
@@ -42,8 +42,8 @@ impl<'a> Sorter<'a> {
     }
 
     fn spill(&mut self) -> Result<(), Error> {
-        // Not in parallel: the caller may hold a lock, and a waiting thread of the pool could take up
-        // work that asks for the same lock.
+        // Not in parallel: the caller may hold a lock, and a waiting thread of the pool could start work that needs
+        // the same lock.
         self.buffer.sort_unstable();
         self.buffer.dedup();
         let mut file = self.scratch.file().map_err(Error::Write)?;
@@ -54,7 +54,7 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
-    /// Writes everything taken as one run and returns how many pairs it has.
+    /// Writes all pairs as one run and returns their number.
     ///
     /// # Errors
     /// [`Error::Write`] and, for spilled pairs, [`Error::Read`].

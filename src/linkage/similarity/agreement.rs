@@ -1,4 +1,4 @@
-//! Every kernel, sifting in every way, finds what the definition finds.
+//! Every kernel and every kind of sifting finds what the definition finds.
 
 use proptest::prelude::*;
 
@@ -7,13 +7,13 @@ use super::sieve::Sieve;
 use super::{Hit, Kernel, KernelName, Rows, Tuning, dice};
 use crate::model::Threshold;
 
-/// Thresholds anywhere, and on ratios that scores of short encodings hit exactly.
+/// Arbitrary thresholds, and ratios that are scores of short encodings.
 fn threshold() -> impl Strategy<Value = Threshold> {
     let ratios = prop::sample::select(vec![0.5, 0.6, 0.65, 2.0 / 3.0, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]);
     prop_oneof![ratios, 0.05..1.0].prop_map(|value| Threshold::new(value).unwrap())
 }
 
-/// Two matrices of rows that are alike: mutations of a few patterns, in blocks that end anywhere.
+/// Two matrices of similar rows: mutations of a few patterns, in blocks with arbitrary bounds.
 fn matrices() -> impl Strategy<Value = (usize, Vec<u8>, Vec<u8>)> {
     let usual = prop::sample::select(vec![1, 7, 8, 16, 24, 64, 72, 128, 200, 256]);
     let sizes = prop_oneof![3 => usual, 1 => (1..=512_usize).prop_map(|words| 8 * words)];
@@ -46,7 +46,7 @@ fn matrices() -> impl Strategy<Value = (usize, Vec<u8>, Vec<u8>)> {
 enum Pattern {
     /// This share of them.
     Even(f64),
-    /// Hardly any of the first and nearly all of the last.
+    /// Few of the first and nearly all of the last.
     Skewed,
 }
 
@@ -59,7 +59,7 @@ impl Pattern {
     }
 }
 
-/// A row of one of the patterns with up to 7 of its bits turned.
+/// A row of one of the patterns with up to 7 of its bits flipped.
 fn mutation(patterns: &[(Pattern, u64)], bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = move || {
@@ -123,7 +123,7 @@ proptest! {
     }
 }
 
-/// Every size there is, each with lists that fill neither a block nor a bundle of rows.
+/// Every size there is, each with lists that do not fill a block or a bundle of rows.
 #[test]
 fn every_kernel_agrees_at_every_size() {
     let patterns = [(Pattern::Even(0.3), 1), (Pattern::Skewed, 2)];
@@ -139,7 +139,7 @@ fn every_kernel_agrees_at_every_size() {
         assert!(!expected.is_empty(), "{bytes} bytes test something");
         for kernel in Kernel::available() {
             let mut tunings = vec![Tuning::none()];
-            // Learning looks at every two columns.
+            // Learning examines every two columns.
             if bytes % 512 == 8 {
                 tunings.push(Tuning::with_parts(&left, &right, 12, &decision, kernel));
             }

@@ -2,17 +2,17 @@
 
 use super::kernel::{Kernel, Words};
 
-/// Columns that are looked at pair by pair; of larger encodings those that vary most.
+/// Columns whose covariances are computed; of larger encodings those that vary most.
 const COLUMNS_MAX: usize = 1024;
 
-/// Columns of a sample that vary, those that vary most first.
+/// Columns of a sample, those that vary most first.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// Which bit of the encoding each is.
+    /// The bit of the encoding of each column.
     pub(super) bits: Vec<u32>,
-    /// Columns beyond those that are looked at.
+    /// Columns whose covariances are not computed.
     pub(super) others: Vec<u32>,
-    /// The covariance of each two, row by row.
+    /// The covariances, row by row.
     covariances: Vec<f32>,
 }
 
@@ -44,13 +44,13 @@ impl Columns {
         Self { bits, others, covariances }
     }
 
-    /// Covariances of a column with every column.
+    /// Returns the covariances of a column with every column.
     pub(super) fn covariances(&self, column: usize) -> &[f32] {
         &self.covariances[column * self.bits.len()..(column + 1) * self.bits.len()]
     }
 }
 
-/// Copies what is below the diagonal of a square to above it, tile by tile.
+/// Copies the elements below the diagonal of a square to those above it, tile by tile.
 fn mirror(square: &mut [f32], width: usize) {
     const TILE: usize = 32;
     for top in (0..width).step_by(TILE) {
@@ -64,7 +64,7 @@ fn mirror(square: &mut [f32], width: usize) {
     }
 }
 
-/// A row for each bit of an encoding, a bit for each row of the sample.
+/// Returns a row for each bit of an encoding, with a bit for each row of the sample.
 fn transpose(sample: &[&[u8]]) -> Words {
     let encoding_bytes = sample.first().map_or(0, |row| row.len());
     let row_bytes = sample.len().div_ceil(8);

@@ -1,4 +1,4 @@
-//! A part of a run: many tiles become one sorted run of pairs.
+//! Compares a part of a run: many tiles become one sorted run of pairs.
 
 use std::io::Write;
 use std::ops::Range;
@@ -24,13 +24,13 @@ pub struct Job<'a> {
     pub kernel: Kernel,
     /// The tuning of the run; shared by its parts on this machine.
     pub tuning: &'a TuningCell,
-    /// Rows that were brought into order; shared in the same way.
+    /// Packed rows; shared in the same way.
     pub sides: &'a Sides,
     /// Pairs that may be found, before duplicates are dropped.
     pub pairs_max: u64,
-    /// Set by someone else to stop the work.
+    /// Set by another thread to stop the work.
     pub cancelled: &'a AtomicBool,
-    /// Counts comparisons up as they are done.
+    /// Counts comparisons while they are made.
     pub compared: &'a AtomicU64,
     /// Storage for pairs that do not fit in memory.
     pub scratch: &'a dyn Scratch,
@@ -41,11 +41,11 @@ pub struct Job<'a> {
 /// The counts of the comparison of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// Pairs of records looked at.
+    /// Pairs of records that were compared.
     pub comparisons: u64,
     /// Those whose common bits were counted: the others could not have enough of them.
     pub counted: u64,
-    /// Candidate pairs found, each as often as it was found.
+    /// Candidate pairs found, duplicates included.
     pub pairs_found: u64,
     /// Candidate pairs written.
     pub pairs_written: u64,
@@ -54,8 +54,8 @@ pub struct Compared {
 /// Compares all `tiles` and writes the candidate pairs to `out`: a pair file in [`Pair`] order, each
 /// pair once. The bytes depend on the tiles and the threshold alone, not on kernel, tuning or threads.
 ///
-/// Works on all threads of the rayon pool it is called in. Large tiles are cut, small ones bundled;
-/// between pieces of about ten milliseconds it looks whether it is cancelled.
+/// Works on all threads of the rayon pool that it is called in. Large tiles are cut, small ones bundled; after every
+/// ten milliseconds or so it checks whether it is cancelled.
 ///
 /// # Errors
 /// [`Error::Cancelled`]; [`pairs::Error::TooMany`] as soon as more than `pairs_max` pairs are found;
@@ -81,24 +81,24 @@ pub fn compare<'a>(
     part.finish(out)
 }
 
-/// Comparisons from which a tile is worth being cut for many threads.
+/// Comparisons from which cutting a tile for many threads pays.
 const LARGE_COMPARISONS: u64 = 1 << 20;
-/// Rows of either side that are brought into order together.
+/// Rows of either side that are packed together.
 const SIDE_ROWS: usize = 1 << 15;
-/// Lines of 64 bytes that one thread compares in one go, at most some 50 ms.
+/// Lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
 const PIECE_LINES: u64 = 1 << 23;
 /// Comparisons, and rows of the shorter side, from which sorting and sifting pay.
 const SIEVE_COMPARISONS: u64 = 1 << 11;
 const SIEVE_ROWS: usize = 16;
 /// Small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
-/// Small tiles, and comparisons in them, that are gathered before all threads set to work.
+/// Small tiles, and comparisons in them, that are collected before all threads start.
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
 const GATHERED_COMPARISONS: u64 = 64 * LARGE_COMPARISONS;
-/// Pairs that a thread keeps to itself.
+/// Pairs that a thread collects before it takes the lock.
 const PAIRS_AT_HAND: usize = 1 << 13;
 
-/// Small tiles that wait to be worth the threads' while.
+/// Small tiles that are collected.
 #[derive(Default)]
 struct Small<'a> {
     tiles: Vec<Tile<'a>>,
@@ -135,7 +135,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The first tile says how large an encoding is; the others have to agree. Learns when it pays.
+    /// The first tile determines the size of an encoding; the others must have the same. Learns when that pays.
     fn settle(&mut self, tile: &Tile<'_>) -> Result<(), Error> {
         let size = common_size(&tile.left, &tile.right)?;
         match &self.decision {
@@ -160,7 +160,7 @@ impl<'a> Part<'a> {
         Sieve::new(&tile.left, &tile.right, tuning, self.decision(), self.job.kernel)
     }
 
-    /// Brings some rows at a time into order, so that memory stays bounded and a cancel is seen.
+    /// Packs a limited number of rows at a time, so that memory stays bounded and a cancellation is noticed.
     fn compare_large(&self, tile: &Tile<'_>) -> Result<(), Error> {
         for left in pieces(tile.left.len(), SIDE_ROWS) {
             for right in pieces(tile.right.len(), SIDE_ROWS) {
@@ -267,13 +267,13 @@ impl<'a> Part<'a> {
     }
 }
 
-/// `0..count` in pieces of about the same size, at most `size_max`.
+/// Divides `0..count` into ranges of about the same size, at most `size_max`.
 fn pieces(count: usize, size_max: usize) -> impl Iterator<Item = Range<usize>> {
     let pieces = count.div_ceil(size_max);
     (0..pieces).map(move |piece| piece * count / pieces..(piece + 1) * count / pieces)
 }
 
-/// Not for a few records against many: there is nothing to bring into order.
+/// Not for a few records against many: packing would not pay.
 fn pays_to_sieve(tile: &Tile<'_>) -> bool {
     tile.comparisons() >= SIEVE_COMPARISONS && tile.left.len().min(tile.right.len()) >= SIEVE_ROWS
 }

@@ -1,15 +1,15 @@
-//! Which counts of bits make a candidate pair: the definition's doubles, worked out once as integers.
+//! The counts of bits that make a candidate pair: the doubles of the definition, precomputed as integers.
 
 use super::dice;
 use crate::model::Threshold;
 
-/// For one threshold and encoding size: what the definition decides, by table.
+/// Tables of the definition's decisions, for one threshold and encoding size.
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     threshold: Threshold,
-    /// By the popcount of the left encoding: by how many bits the right one may differ.
+    /// For each popcount of the left encoding: the largest difference of the right one.
     differences_max: Vec<u32>,
-    /// By the sum of both popcounts: the fewest common bits whose score reaches the threshold.
+    /// For each sum of both popcounts: the fewest common bits whose score reaches the threshold.
     commons_min: Vec<u32>,
 }
 
@@ -23,45 +23,47 @@ impl Decision {
         }
     }
 
-    /// The fewest common bits that make a candidate of encodings with these popcounts; none if no
-    /// number does.
+    /// Returns the fewest common bits that make a candidate of encodings with these popcounts; `None` if no number
+    /// does.
     pub(super) fn common_min(&self, left_bits: u32, right_bits: u32) -> Option<u32> {
         let near = left_bits.abs_diff(right_bits) <= self.differences_max[left_bits as usize];
         let common_min = self.commons_min[(left_bits + right_bits) as usize];
         (near && common_min <= left_bits.min(right_bits)).then_some(common_min)
     }
 
-    /// The fewest common bits of encodings with `bits` bits together. The pre-filter may still say no.
+    /// Returns the fewest common bits of encodings with `bits` bits together. The pre-filter may still reject the
+    /// pair.
     pub(super) fn needed(&self, bits: u32) -> u32 {
         self.commons_min[bits as usize]
     }
 
-    /// By how many more, at least, a partner with `bits` bits needs than one with `sparsest` bits.
+    /// Returns a lower bound of the additional common bits that a partner with `bits` bits needs, compared with one
+    /// with `sparsest` bits.
     pub(super) fn more_needed(&self, sparsest: u32, bits: u32) -> u32 {
-        // Rounding of the score moves the fewest common bits by one at most where the exact number
-        // is whole; a hair less than the exact difference is on the safe side.
+        // Rounding of the score changes the fewest common bits by at most one where the exact number is whole;
+        // slightly less than the exact difference is safe.
         (f64::from(bits - sparsest) * self.threshold.get() / 2.0 - 1e-6).max(0.0) as u32
     }
 
-    /// The fewest bits, and some less, that a partner of an encoding with `bits` bits can have.
+    /// Returns a lower bound of the bits of a partner of an encoding with `bits` bits.
     pub(super) fn partner_min(&self, bits: u32) -> u32 {
         let ratio = self.threshold.get() / (2.0 - self.threshold.get());
         ((f64::from(bits) * ratio) as u32).saturating_sub(1)
     }
 
-    /// The most bits, and some more, that a partner of an encoding with `bits` bits can have.
+    /// Returns an upper bound of the bits of a partner of an encoding with `bits` bits.
     pub(super) fn partner_max(&self, bits: u32) -> u32 {
         let ratio = (2.0 - self.threshold.get()) / self.threshold.get();
         ((f64::from(bits) * ratio) as u32).saturating_add(2)
     }
 
-    /// The score of a pair, if it is a candidate: always the definition itself.
+    /// Returns the score of a pair, if it is a candidate, always by the definition.
     pub(super) fn candidate(&self, common: u32, left_bits: u32, right_bits: u32) -> Option<f64> {
         dice::candidate(common, left_bits, right_bits, self.threshold)
     }
 }
 
-/// The smallest `common` of at least 1 with `score(common, bits) >= threshold`; the score grows with it.
+/// Returns the smallest `common` of at least 1 with `score(common, bits) >= threshold`; the score grows with it.
 fn common_min(bits: u32, threshold: Threshold) -> u32 {
     let reaches = |common: u32| dice::score(common, bits) >= threshold.get();
     let mut common = ((f64::from(bits) * threshold.get() / 2.0) as u32).max(1);

@@ -1,4 +1,4 @@
-//! The Dice coefficient in its plainest form: what every kernel has to agree with.
+//! The Dice coefficient in its simplest form, with which every kernel must agree.
 //!
 //! Source: Dice (1945), doi:10.2307/1932409; for encodings Schnell, Bachteler & Reiher (2009),
 //! doi:10.1186/1472-6947-9-41. The doubles are those of the `anonlink` library.
@@ -16,30 +16,30 @@ pub fn common_bits(a: &[u8], b: &[u8]) -> u32 {
     a.iter().zip(b).map(|(a, b)| (a & b).count_ones()).sum()
 }
 
-/// The coefficient of two encodings with `common` bits in common and `bits` in both together, counting
-/// common ones twice; 0 if there are none.
+/// Returns the coefficient of two encodings with `common` bits in common and `bits` in both together, counting common
+/// ones twice; 0 if there are none.
 pub fn score(common: u32, bits: u32) -> f64 {
     if common == 0 { 0.0 } else { f64::from(2 * common) / f64::from(bits) }
 }
 
-/// By how many bits the popcounts may differ at most, from the popcount of the left encoding: that of
-/// the dataset with the lower index.
+/// Returns the largest difference of the popcounts, from the popcount of the left encoding: that of the dataset with
+/// the lower index.
 ///
-/// Mathematically this only drops pairs below the threshold. In doubles the limit can come out one too
-/// small, and then it also drops a pair exactly on the threshold whose left encoding is part of the
-/// right one (at 0.65, 0.75 and 0.95 among others). The answers of the library are ours.
+/// Mathematically this only drops pairs below the threshold. In doubles the limit can come out one too small; then it
+/// also drops a pair exactly on the threshold whose left encoding is part of the right one (at 0.65, 0.75 and 0.95
+/// among others). This must agree with the library.
 pub fn difference_max(left_bits: u32, threshold: Threshold) -> u32 {
     (f64::from(2 * left_bits) * (1.0 / threshold.get() - 1.0)) as u32
 }
 
-/// The score of a pair, if it is a candidate.
+/// Returns the score of a pair, if it is a candidate.
 pub fn candidate(common: u32, left_bits: u32, right_bits: u32, threshold: Threshold) -> Option<f64> {
     let score = score(common, left_bits + right_bits);
     let near = left_bits.abs_diff(right_bits) <= difference_max(left_bits, threshold);
     (near && score >= threshold.get()).then_some(score)
 }
 
-/// Every candidate pair of two lists of records, by score descending, then left row, then right row.
+/// Returns every candidate pair of two lists of records, by score descending, then left row, then right row.
 pub fn by_definition(left: &Rows<'_>, right: &Rows<'_>, threshold: Threshold) -> Vec<Hit> {
     let mut hits = Vec::new();
     for l in 0..left.len() {

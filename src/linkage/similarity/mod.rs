@@ -1,6 +1,6 @@
-//! Encodings become candidate pairs: the Dice coefficient, and the search for every pair above a threshold.
+//! From encodings to candidate pairs: the Dice coefficient, and the search for every pair at or above a threshold.
 //!
-//! [`search()`] looks at two lists of records, [`compare()`] at all tiles of a part of a run.
+//! [`search()`] compares two lists of records, [`compare()`] all tiles of a part of a run.
 
 pub mod dice;
 pub mod plan;

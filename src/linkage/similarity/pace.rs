@@ -2,11 +2,11 @@
 
 use super::Kernel;
 
-/// Share of the speed of the loops that sorting, deciding and writing leave.
+/// The share of the speed of the loops that remains after sorting, deciding and writing.
 const SHARE: f64 = 0.6;
 
-/// Comparisons a second of one thread over encodings of people: brute force, as many times as the threshold lets
-/// sifting win. A guess, good to cut work into pieces of about the same time.
+/// The estimated comparisons per second of one thread over encodings of people: the rate of brute force, times the
+/// gain of sifting at the threshold. Accurate enough to cut work into pieces of about the same time.
 pub fn expected_per_second(kernel: Kernel, encoding_bytes: usize, threshold: f64) -> f64 {
     let brute_force = 64e9 / kernel.cost(0, 1.0, encoding_bytes);
     let sifting = 0.25 / (1.02 - threshold);

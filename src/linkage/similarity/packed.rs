@@ -1,5 +1,4 @@
-//! Rows brought into the form that the kernels read: sorted by popcount, padded to cache lines, with
-//! their signatures.
+//! Rows in the form that the kernels read: sorted by popcount, padded to cache lines, with their signatures.
 
 use std::ops::Range;
 
@@ -20,7 +19,7 @@ pub(super) struct Packed {
     pub(super) words: Words,
     /// The signature at each position.
     signatures: Vec<u8>,
-    /// At each position: how many common bits no count of its signature tells of.
+    /// For each position: the common bits that the counts of its signature do not cover.
     uncovered: Vec<u32>,
 }
 
@@ -60,7 +59,7 @@ impl Footprint for LaneSide {
     }
 }
 
-/// The side whose rows are taken one by one.
+/// The side whose rows are processed one by one.
 #[derive(Debug)]
 pub(super) struct RowSide {
     pub(super) packed: Packed,
@@ -83,7 +82,7 @@ impl RowSide {
         RowSignatures { first: first as u32, counts, needed }
     }
 
-    /// Replaces `covered` by the sums that the rows at `positions` ask of lanes of a block.
+    /// Replaces `covered` by the sums that the rows at `positions` require of lanes of a block.
     pub(super) fn needed(
         &self,
         positions: Range<usize>,
@@ -93,7 +92,7 @@ impl RowSide {
     ) {
         covered.clear();
         let mut uncovered = &self.packed.uncovered[positions.clone()];
-        // Rows come by popcount, so what is the same for many of them is looked up once.
+        // Rows are sorted by popcount, so what many of them share is looked up once.
         for same in self.packed.bits[positions].chunk_by(|a, b| a == b) {
             let needed = decision.needed(same[0] + lanes.sparsest) + u32::from(lanes.start_max);
             let (these, others) = uncovered.split_at(same.len());
@@ -112,7 +111,7 @@ pub(super) struct LaneBits {
     pub(super) sparsest: u32,
     /// Popcount of the densest row.
     pub(super) densest: u32,
-    /// The start value of the sparsest row. Denser rows need more, so they start with less.
+    /// The start value of the sparsest row. Denser rows require more, so they start with less.
     start_max: u8,
 }
 
@@ -129,7 +128,7 @@ impl LaneBits {
     }
 }
 
-/// The side whose rows are taken a block at a time.
+/// The side whose rows are processed a block at a time.
 #[derive(Debug)]
 pub(super) struct LaneSide {
     pub(super) packed: Packed,
@@ -142,7 +141,7 @@ pub(super) struct LaneSide {
 /// The form of the transposed data in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Signatures of so many parts.
+    /// Signatures of this many parts.
     Signatures(usize),
     /// The encodings themselves.
     Words,
@@ -190,7 +189,7 @@ impl LaneSide {
         self.form
     }
 
-    /// For every block the position of its first row, its lines and what is known of its popcounts.
+    /// For every block the position of its first row, its lines and the bounds of its popcounts.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (u32, &[Bytes], &LaneBits)> {
         let lines = self.lines.len() / self.bits.len().max(1);
         self.bits.iter().enumerate().map(move |(block, bits)| {
@@ -199,7 +198,7 @@ impl LaneSide {
     }
 }
 
-/// One byte a lane, in the order that a block wants: 64 lanes to a line.
+/// Appends one byte for each lane, in the order of a block: 64 lanes in a line.
 fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: &LaneBits, decision: &Decision) {
     let start = |lane: usize| bits.get(lane).map_or(0, |bits| lane_bits.start(*bits, decision));
     lines.extend((0..BLOCK_ROWS / 64).map(|line| Bytes(std::array::from_fn(|lane| start(64 * line + lane)))));

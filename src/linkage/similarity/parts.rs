@@ -5,10 +5,10 @@ use super::kernel::Words;
 
 /// Rounds in which every column may change its part.
 const ROUNDS: usize = 3;
-/// Columns of a part: a count of them fits in a byte.
+/// The most columns in a part: their count must fit into a byte.
 const PART_COLUMNS_MAX: usize = 255;
 
-/// Moves columns between parts as long as it helps.
+/// Moves columns between parts as long as that raises the sum.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     columns: &'a Columns,
@@ -20,7 +20,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// `count` parts of columns that vary together.
+    /// Returns `count` parts of columns that vary together.
     pub(super) fn spread(columns: &'a Columns, count: usize) -> Self {
         let mut parts = Self::in_turn(columns, count);
         for _ in 0..ROUNDS {
@@ -48,7 +48,7 @@ impl<'a> Parts<'a> {
         Self { columns, part_of, with_part, variances }
     }
 
-    /// The part whose standard deviation the column raises most.
+    /// Returns the part whose standard deviation the column raises most.
     fn best_part(&self, column: usize) -> usize {
         let (width, home) = (self.part_of.len(), self.part_of[column]);
         let own = self.columns.covariances(column)[column];
@@ -76,8 +76,8 @@ impl<'a> Parts<'a> {
         add(&mut self.with_part[part * width..(part + 1) * width], covariances, 1.0);
     }
 
-    /// A row of bits for each part: its columns. Columns that were not looked at go around. A part that
-    /// would be too large leaves columns out.
+    /// Returns a row of bits for each part: its columns. Columns that were not sampled are distributed evenly. A part
+    /// that would be too large leaves columns out.
     pub(super) fn masks(&self, encoding_bytes: usize) -> Words {
         let count = self.variances.len();
         let mut masks = Words::with_capacity(count, encoding_bytes);

@@ -1,4 +1,4 @@
-//! Some records of one dataset, as a view on its matrix.
+//! Records of one dataset, as a view of its matrix.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ enum Selection<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The records `range` of a row-major matrix with `encoding_bytes` bytes a row.
+    /// Returns the records `range` of a row-major matrix with `encoding_bytes` bytes a row.
     ///
     /// # Errors
     /// [`Error::NoSuchRecord`] if the range ends beyond the matrix, [`Error::Malformed`] if the matrix
@@ -46,7 +46,7 @@ impl<'a> Rows<'a> {
         Ok(Self { matrix, encoding_bytes, selection: Selection::Range { start: 0, count } })
     }
 
-    /// The records listed in `ids`, four little-endian bytes each. Looks at each id once.
+    /// Returns the records listed in `ids`, four little-endian bytes each. Checks each id once.
     ///
     /// # Errors
     /// [`Error::NoSuchRecord`] for an id beyond the matrix, [`Error::Malformed`] if the matrix does not
@@ -89,7 +89,7 @@ impl<'a> Rows<'a> {
         self.encoding_bytes
     }
 
-    /// The record that the first row is, if the others follow it.
+    /// Returns the record of the first row, if the rows are consecutive.
     pub(super) const fn first_of_range(&self) -> Option<u32> {
         match self.selection {
             Selection::Range { start, .. } => Some(start),
@@ -97,10 +97,10 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Some of these rows.
+    /// Returns a range of these rows.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there are fewer.
     #[must_use]
     pub fn part(&self, rows: Range<usize>) -> Self {
         let selection = match self.selection {
@@ -113,7 +113,7 @@ impl<'a> Rows<'a> {
         Self { selection, ..*self }
     }
 
-    /// The record that row `row` is.
+    /// Returns the record of row `row`.
     ///
     /// # Panics
     /// If there is no such row.
@@ -127,7 +127,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The bytes of row `row`.
+    /// Returns the bytes of row `row`.
     ///
     /// # Panics
     /// If there is no such row.

@@ -6,11 +6,11 @@ use super::{Error, Hit, Kernel};
 use crate::linkage::pairs;
 use crate::model::Threshold;
 
-/// Finds every pair of rows whose Dice coefficient is at least `threshold`, less those that the
-/// popcount pre-filter drops ([`difference_max`](super::dice::difference_max); `left` is the dataset with the lower index).
+/// Finds every pair of rows whose Dice coefficient is at least `threshold`, except those that the popcount pre-filter
+/// drops ([`difference_max`](super::dice::difference_max); `left` is the dataset with the lower index).
 ///
-/// Hits come by score descending, then left row, then right row. A row with no bits set matches nothing.
-/// Runs on the calling thread; 16 bytes a hit.
+/// Hits are sorted by score descending, then left row, then right row. A row with no bits set matches nothing. Runs
+/// on the calling thread; 16 bytes for each hit.
 ///
 /// # Errors
 /// [`pairs::Error::TooMany`] as soon as there are more than `pairs_max` hits, and [`Error::Malformed`]
@@ -46,12 +46,12 @@ pub(super) fn common_size(left: &Rows<'_>, right: &Rows<'_>) -> Result<usize, Er
     }
 }
 
-/// The popcounts of the right side, kept from call to call for their memory alone.
+/// The popcounts of the right side. Kept between calls to reuse the memory.
 #[derive(Debug, Default)]
 pub(super) struct Bits(Vec<u32>);
 
-/// Calls `emit` with every hit, in no particular order, until it fails; row by row, without bringing
-/// them into another form. Returns how many pairs had their common bits counted.
+/// Calls `emit` with every hit, in no particular order, until it fails; row by row, without packing the rows. Returns
+/// the number of pairs whose common bits were counted.
 pub(super) fn each_hit(
     left: &Rows<'_>,
     right: &Rows<'_>,

@@ -1,7 +1,7 @@
-//! Rows that were brought into order, kept for the other tiles of a run that compare them.
+//! Packed rows, kept for other tiles of a run that compare them.
 //!
-//! A large comparison is cut in a grid, so the same rows come up in every tile of a row or a column of it.
-//! Bringing them into order takes as long as comparing each with some thousands of others.
+//! A large comparison is cut into a grid, so every tile of a row or a column of the grid has the same rows. Packing a
+//! row takes as long as comparing it with some thousands of others.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,17 +13,17 @@ use super::footprint::Footprint;
 use super::packed::{LaneSide, RowSide};
 use super::rows::Rows;
 
-/// Bytes of either kind that are kept beyond those in use.
+/// Bytes of either kind that are kept in addition to those in use.
 const KEPT_BYTES: usize = 24 << 20;
 
-/// The ordered rows of a run that are kept, the latest ones. Dropping it frees them.
+/// The packed rows of a run that are kept, the latest ones. Dropping it frees them.
 #[derive(Debug, Default)]
 pub struct Sides {
     pub(super) rows: SideCache<RowSide>,
     pub(super) lanes: SideCache<LaneSide>,
 }
 
-/// Which rows, ordered in which way.
+/// The rows, and the way in which they are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     dataset: u32,
@@ -33,22 +33,22 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Of consecutive rows; listed ones are not kept.
+    /// Of consecutive rows; listed rows are not kept.
     pub(super) fn of(dataset: u32, rows: &Rows<'_>, parts: usize) -> Option<Self> {
         let first = rows.first_of_range()?;
         Some(Self { dataset, first, count: rows.len(), parts })
     }
 }
 
-/// A side that exists or is being made.
+/// A side that exists or is being packed.
 type Slot<T> = Arc<OnceLock<Arc<T>>>;
 
-/// Sides of one kind, the latest asked for last.
+/// Sides of one kind, the latest requested last.
 pub(super) struct SideCache<T>(Mutex<VecDeque<(Key, Slot<T>)>>);
 
 impl<T: Footprint> SideCache<T> {
-    /// The side, made by the first who asks. Others wait meanwhile, so `make` must not wait for them: it stays on
-    /// its thread.
+    /// Returns the side, which the first caller makes. Others wait meanwhile, so `make` must not wait for them: it
+    /// stays on its thread.
     pub(super) fn get_or_make(&self, key: Option<Key>, make: impl FnOnce() -> T) -> Arc<T> {
         let Some(key) = key else { return Arc::new(make()) };
         let slot = self.slot(key);

@@ -12,11 +12,12 @@ use super::tile::Tile;
 use super::tuning::Tuning;
 use super::{Error, Hit};
 
-/// Rows that are sifted against a block before the survivors are looked at. With a block they fit in
-/// the cache next to the processor.
+/// Rows that are sifted against a block before the survivors are counted. They fit into the innermost cache together
+/// with a block.
 const CHUNK_ROWS: usize = 128;
 
-/// Two lists of rows, ready to be searched. The longer list, or one about as long, gives the lanes.
+/// Two lists of rows, ready to be searched. The lanes are taken from the longer list, or from one of about the same
+/// length.
 #[derive(Debug)]
 pub(super) struct Sieve<'a> {
     rows: Arc<RowSide>,
@@ -26,14 +27,14 @@ pub(super) struct Sieve<'a> {
     kernel: Kernel,
 }
 
-/// The counts of a search, besides hits.
+/// The counts of a search, apart from hits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
     /// Pairs whose common bits were counted.
     pub(super) counted: u64,
 }
 
-/// Lists that are used again and again.
+/// Lists that are reused.
 #[derive(Debug, Default)]
 struct Lists {
     covered: Vec<u8>,
@@ -57,8 +58,8 @@ impl<'a> Sieve<'a> {
         Self { rows, lanes, left_is_rows, decision, kernel }
     }
 
-    /// The same over the rows of a large tile, which other tiles of the run compare, too: what was brought into
-    /// order for one of them is taken from `sides`. Both lists are ordered at once if a thread is free.
+    /// Prepares the rows of a large tile, which other tiles of the run compare too: packed rows are taken from
+    /// `sides`. Both lists are packed concurrently if a thread is free.
     pub(super) fn shared(
         tile: &Tile<'_>,
         sides: &Sides,
@@ -66,7 +67,7 @@ impl<'a> Sieve<'a> {
         decision: &'a Decision,
         kernel: Kernel,
     ) -> Self {
-        // Tiles of a grid differ by a row or two, so that does not decide who gives the lanes.
+        // The tiles of a grid differ by a row or two, which does not decide the choice of the lanes.
         let left_is_rows = tile.left.len() <= tile.right.len() + tile.right.len() / 8;
         let [left, right] = [(tile.datasets[0], &tile.left), (tile.datasets[1], &tile.right)];
         let (rows, lanes) = if left_is_rows { (left, right) } else { (right, left) };
@@ -102,8 +103,8 @@ impl<'a> Sieve<'a> {
         Ok(effort)
     }
 
-    /// Lists the pairs of a chunk and a block that may be hits. Returns how many pairs are counted, here
-    /// or next.
+    /// Lists the pairs of a chunk and a block that may be hits. Returns the number of pairs that are counted, here or
+    /// next.
     fn survivors(
         &self,
         chunk: &Range<usize>,

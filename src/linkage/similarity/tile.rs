@@ -14,7 +14,7 @@ pub struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Pairs of records to look at.
+    /// Returns the pairs of records to compare.
     pub const fn comparisons(&self) -> u64 {
         self.left.len() as u64 * self.right.len() as u64
     }

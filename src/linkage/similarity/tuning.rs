@@ -1,9 +1,9 @@
-//! Signatures learnt from a sample: which columns of the encodings to count together, in how many parts.
+//! Signatures learnt from a sample: the parts into which the columns of the encodings are grouped.
 //!
-//! Columns that are mostly set together (an n-gram sets all of its own) say the same thing, so one count of
-//! such a part says almost as much as its bits. The more the counts of two records differ, the fewer bits
-//! they can share; for random records that is the sum of the parts' standard deviations, which learning
-//! makes large. How many parts pay is tried on pairs of the sample.
+//! Columns that are mostly set together (an n-gram sets all of its own) carry the same information, so that one count
+//! of such a part says almost as much as its bits. The more the counts of two records differ, the fewer bits they can
+//! share; for random records that is the sum of the parts' standard deviations, which learning maximises. The best
+//! number of parts is determined on pairs of the sample.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,13 +17,13 @@ use super::parts::Parts;
 use super::rows::Rows;
 use super::sieve::Sieve;
 
-/// Numbers of parts that are considered, until more no longer pay: more sift better and cost more.
+/// The numbers of parts that are tried, until more do not pay: more parts sift better and cost more.
 const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
-/// Rows of either side that are looked at.
+/// Rows of either side in the sample.
 const SAMPLE_ROWS: usize = 256;
 /// Comparisons of a run from which learning pays.
 const LEARNING_COMPARISONS: u64 = 1 << 26;
-/// Sums up to which sifting is sharp; a few less than fit in a byte, since rows differ.
+/// Sums up to which sifting is exact; slightly fewer than fit into a byte, since rows differ.
 const SUM_MAX: u32 = 240;
 
 /// The tuning of a run. It does not change results.
@@ -40,7 +40,7 @@ pub struct Tuning {
 pub(super) struct Signatures {
     /// For each row and part: the count above the floor.
     pub(super) counts: Vec<u8>,
-    /// For each row: how many of its bits are in any part.
+    /// For each row: the number of its bits that are in any part.
     pub(super) covered: Vec<u32>,
 }
 
@@ -50,8 +50,8 @@ impl Tuning {
         Self { masks: Words::default(), floors: Vec::new() }
     }
 
-    /// Learns from a sample of the matrices of both sides. The same matrices teach the same. Takes some
-    /// ten milliseconds, so it is worth it from about a hundred million comparisons.
+    /// Learns from a sample of the matrices of both sides. Deterministic. Takes some ten milliseconds, so it pays
+    /// from about a hundred million comparisons.
     pub(super) fn learn(left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) -> Self {
         let sample = Sample::of(left, right);
         let (mut best, mut best_cost) = (Self::none(), kernel.cost(0, 1.0, sample.encoding_bytes));
@@ -65,7 +65,7 @@ impl Tuning {
             (kernel.cost(*count, survival, sample.encoding_bytes), tried)
         };
         let mut worse = 0;
-        // As many at once as there are threads; some may turn out not to have been needed.
+        // As many concurrently as there are threads; some may turn out to be unnecessary.
         for counts in PARTS.chunks(rayon::current_num_threads()) {
             for (cost, tried) in counts.par_iter().map(attempt).collect::<Vec<_>>() {
                 worse = if cost < best_cost { 0 } else { worse + 1 };
@@ -80,7 +80,7 @@ impl Tuning {
         best
     }
 
-    /// These parts, with floors that keep the sums of most pairs within a byte.
+    /// Returns these parts, with floors that keep the sums of most pairs within a byte.
     fn with(parts: &Parts<'_>, sample: &Sample, decision: &Decision, kernel: Kernel) -> Self {
         let masks = parts.masks(sample.encoding_bytes);
         let mut tuning = Self { floors: vec![0; masks.rows()], masks };
@@ -98,7 +98,7 @@ impl Tuning {
                 counts
             })
             .collect();
-        // The lowest count of the sample loses nothing; a higher one loses some of its sharpness.
+        // The lowest count of the sample as a floor loses nothing; a higher one loses some precision.
         for percent in [0, 1, 3, 6, 10, 15, 20] {
             tuning.floors = by_part.iter().map(|counts| counts[counts.len() * percent / 100]).collect();
             if common <= tuning.floor() + SUM_MAX {
@@ -108,7 +108,7 @@ impl Tuning {
         tuning
     }
 
-    /// So many parts, whether they help or not.
+    /// Returns the tuning with this number of parts, whether or not it pays.
     #[cfg(test)]
     pub(super) fn with_parts(
         left: &Rows<'_>,
@@ -180,7 +180,7 @@ impl Sample {
         self.sides.iter().flat_map(|side| side.chunks_exact(self.encoding_bytes)).collect()
     }
 
-    /// The share of its pairs that sifting lets through.
+    /// Returns the share of its pairs that sifting lets through.
     fn survival(&self, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> f64 {
         let side = |side| Rows::all(side, self.encoding_bytes).expect("a sample consists of whole rows");
         let (left, right) = (side(&self.sides[0]), side(&self.sides[1]));
@@ -190,7 +190,7 @@ impl Sample {
     }
 }
 
-/// The tuning of a run: learnt when the first large part is compared, then used by all.
+/// The tuning of a run: learnt when the first large part is compared, then used by all parts.
 #[derive(Debug, Default)]
 pub struct TuningCell {
     tuning: OnceLock<Tuning>,
@@ -199,12 +199,12 @@ pub struct TuningCell {
 }
 
 impl TuningCell {
-    /// Nothing learnt yet.
+    /// Returns an empty cell.
     pub const fn new() -> Self {
         Self { tuning: OnceLock::new(), asked: AtomicU64::new(0) }
     }
 
-    /// This, whatever the encodings are.
+    /// Returns a cell with this tuning, whatever the encodings.
     pub fn holding(tuning: Tuning) -> Self {
         Self { tuning: OnceLock::from(tuning), asked: AtomicU64::new(0) }
     }
@@ -221,8 +221,8 @@ impl TuningCell {
     }
 
     pub(super) fn get_or_learn(&self, learn: impl Fn() -> Tuning) -> &Tuning {
-        // Not `get_or_init`: while it learns, a thread of the pool may take up another part of the run
-        // that asks for the same cell. Learning twice teaches the same.
+        // Not `get_or_init`: while it learns, a thread of the pool may start another part of the run that needs the
+        // same cell. Learning twice gives the same result.
         if self.tuning.get().is_none() {
             let _ = self.tuning.set(learn());
         }

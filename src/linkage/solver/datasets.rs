@@ -22,7 +22,7 @@ pub(super) struct Datasets {
 }
 
 impl Datasets {
-    /// Datasets of these sizes.
+    /// Returns the numbering for datasets of these sizes.
     pub(super) fn new(sizes: &[u32]) -> Result<Self, Error> {
         let records: u64 = sizes.iter().copied().map(u64::from).sum();
         if records >= u64::from(NONE) || sizes.len() > super::mask::DATASETS_MAX {
@@ -50,7 +50,7 @@ impl Datasets {
         self.starts[dataset + 1] - self.starts[dataset]
     }
 
-    /// The number of a record in the row of all records.
+    /// Returns the number of a record among all records.
     pub(super) fn number(&self, dataset: u32, record: u32) -> Result<u32, Error> {
         let refused = Error::NoSuchRecord { dataset, record };
         let (start, end) = match self.starts.get(dataset as usize..) {
@@ -62,7 +62,7 @@ impl Datasets {
 
     /// The record with this number.
     pub(super) fn record(&self, number: u32) -> Record {
-        // Empty datasets share their start with the next one: take the last that starts so early.
+        // Empty datasets share their start with the next one: take the last with this start.
         let dataset = self.starts.partition_point(|start| *start <= number) - 1;
         Record { dataset: dataset as u32, index: number - self.starts[dataset] }
     }

@@ -1,16 +1,16 @@
-//! The reference form of the solver. Tests compare the faster forms with it.
+//! The reference implementation of the solver, with which tests compare the faster ones.
 
 use std::collections::HashMap;
 
 use super::Record;
 use crate::linkage::pairs::Pair;
 
-/// Groups of `pairs`, which are taken in the order they come, each as often as it comes.
+/// Returns the groups of `pairs`, which are processed in the given order, duplicates included.
 ///
-/// A pair of unknown records makes a group. An unknown record joins a known one that is alone;
-/// otherwise it stays alone and the pair is counted between the two groups. Two groups merge once as
-/// many pairs were counted between them as there can be. Records inside a group are sorted by dataset,
-/// then record; groups by their first record; records that stay alone are left out.
+/// A pair of unknown records makes a group. An unknown record joins a known one that is alone; otherwise it stays
+/// alone and the pair is counted between the two groups. Two groups merge when as many pairs were counted between
+/// them as can exist. Records inside a group are sorted by dataset, then record; groups by their first record; single
+/// records are left out.
 pub fn by_definition(pairs: &[Pair]) -> Vec<Vec<Record>> {
     let mut state = Definition::default();
     for pair in pairs {
@@ -24,7 +24,7 @@ pub fn by_definition(pairs: &[Pair]) -> Vec<Vec<Record>> {
 struct Definition {
     group_of: HashMap<Record, usize>,
     members: Vec<Vec<Record>>,
-    /// Pairs seen between two groups, under both orders of the two.
+    /// Pairs counted between two groups, under both orders of the two.
     seen: HashMap<(usize, usize), usize>,
 }
 

@@ -2,21 +2,21 @@
 
 use std::hint::black_box;
 
-/// No key is 0, so that is a slot without one.
+/// No key is 0: a slot with 0 is empty.
 const GAP: u64 = 0;
-/// Keys that are looked at to learn how many are of no more use.
+/// Keys that are sampled to estimate how many are no longer needed.
 const SAMPLE_KEYS: usize = 1 << 12;
 
 /// A set of pairs of records: a sorted array with gaps, 8 bytes a slot.
 ///
-/// A pair's key is its two numbers, mixed by a function that has an inverse. Keys are thus spread evenly, and
-/// lie in ascending order at the slot that their size says or a little behind it. Growing is to slide them
-/// together and to deal them out again: it reads and writes in order, and needs no second array.
+/// A pair's key is its two numbers, mixed by an invertible function. Keys are thus spread evenly, and are stored in
+/// ascending order at the slot that corresponds to their value or a little after it. To grow, the keys are moved
+/// together and spread again, in place and sequentially.
 #[derive(Debug)]
 pub(super) struct Edges {
-    /// Keys and gaps; the last one is always a gap.
+    /// Keys and gaps; the last slot is always a gap.
     slots: Vec<u64>,
-    /// Slots that keys are spread over; those behind take what the last of them have no room for.
+    /// Slots that keys are spread over; the slots after them take the overflow of the last ones.
     homes: usize,
     count: usize,
 }
@@ -28,7 +28,7 @@ impl Edges {
         Self { slots: vec![GAP; Self::HOMES_MIN + 1], homes: Self::HOMES_MIN, count: 0 }
     }
 
-    /// Looks where [`Edges::has`] and [`Edges::insert`] will look first.
+    /// Prefetches the slots that [`Edges::has`] and [`Edges::insert`] will read.
     pub(super) fn touch(&self, records: [u32; 2]) {
         black_box(self.slots[self.home(key(records))]);
     }
@@ -45,7 +45,7 @@ impl Edges {
         let mut moving = key(records);
         let mut at = self.home(moving);
         while self.slots[at] != GAP {
-            // The larger ones behind move on by one, each to where the next one was.
+            // The larger ones after it move on by one each.
             let slot = &mut self.slots[at];
             if *slot > moving {
                 std::mem::swap(slot, &mut moving);
@@ -59,16 +59,15 @@ impl Edges {
         self.count += 1;
     }
 
-    /// Makes sure that another pair can be inserted quickly, if need be by dropping those that are no longer
-    /// `wanted`.
+    /// Makes sure that another pair can be inserted fast, if necessary by dropping those that are no longer `wanted`.
     pub(super) fn make_room(&mut self, wanted: impl Fn([u32; 2]) -> bool) {
-        // Up to here a key lies at most a few slots behind its home, mostly in the same cache line.
+        // Up to this load a key is at most a few slots after its home, mostly in the same cache line.
         if self.count < self.homes / 8 * 7 {
             return;
         }
         let wanted = |key: u64| wanted(records(key));
         let sample = || self.slots.iter().copied().filter(|key| *key != GAP).take(SAMPLE_KEYS);
-        // Keys are in random order, as far as records go: the first ones stand for all.
+        // The order of keys is random with respect to records: the first ones represent all.
         let kept = sample().filter(|key| wanted(*key)).count();
         if 4 * kept < 3 * sample().count() {
             self.slots.retain(|key| *key != GAP && wanted(*key));
@@ -78,7 +77,7 @@ impl Edges {
         self.deal_out();
     }
 
-    /// Spreads keys that lie side by side over as many slots as they need.
+    /// Spreads adjacent keys over as many slots as they need.
     fn deal_out(&mut self) {
         self.count = self.slots.len();
         self.homes = self.homes.max(self.count + self.count / 2);
@@ -89,7 +88,7 @@ impl Edges {
         self.slots.copy_within(..count, slots - count);
         self.slots[..slots - count].fill(GAP);
         let mut end = 0;
-        // What is dealt out never catches up: all keys from there on still have room behind it.
+        // The write position never overtakes the read position: all keys from there on still have room after it.
         for from in slots - count..slots {
             let key = std::mem::replace(&mut self.slots[from], GAP);
             let place = self.home(key).max(end);
@@ -103,12 +102,12 @@ impl Edges {
     }
 }
 
-/// Odd, so that multiplying by them can be undone. Their bits look random; nothing else is asked of them.
+/// Odd, so that multiplication by them is invertible. Their bits look random, which is all that is required.
 const FACTORS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 const INVERSES: [u64; 2] = [inverse(FACTORS[0]), inverse(FACTORS[1])];
 
-/// What an odd number has to be multiplied by to give 1: Newton's method, which doubles the bits that are
-/// right, from the three lowest on.
+/// The inverse of an odd number: Newton's method, which doubles the number of correct bits, starting from the lowest
+/// three.
 const fn inverse(factor: u64) -> u64 {
     let mut inverse = factor;
     let mut bits = 3;
@@ -119,7 +118,7 @@ const fn inverse(factor: u64) -> u64 {
     inverse
 }
 
-/// The key of two different records, whatever their order.
+/// Returns the key of two different records, in either order.
 fn key([a, b]: [u32; 2]) -> u64 {
     let mut mixed = u64::from(a.min(b)) << 32 | u64::from(a.max(b));
     for factor in FACTORS {
@@ -128,7 +127,7 @@ fn key([a, b]: [u32; 2]) -> u64 {
     mixed
 }
 
-/// The records of a key.
+/// Returns the records of a key.
 fn records(key: u64) -> [u32; 2] {
     let mut mixed = key;
     for inverse in INVERSES.into_iter().rev() {

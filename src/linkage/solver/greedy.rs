@@ -8,16 +8,16 @@ use super::mask::{Mask, Wide};
 use super::{Error, Groups};
 use crate::linkage::pairs::{self, Pair};
 
-/// Solves `pairs` of datasets with these sizes: the groups of
-/// [`by_definition`](super::by_definition), by a stream.
+/// Solves `pairs` of datasets with these sizes: returns the groups of [`by_definition`](super::by_definition), from a
+/// stream.
 ///
-/// Pairs must come in [`Pair`] order, each once. With two datasets this is greedy one-to-one matching, a few
-/// bytes a record; with more it also remembers the pairs between groups that may still merge: 9 to 13
-/// bytes for each of them, and 8 bytes a record (16 from 33 datasets on, 132 from 65).
+/// Pairs must be in [`Pair`] order, each once. With two datasets this is greedy one-to-one matching, with a few bytes
+/// for each record; with more it also stores the pairs between groups that may still merge: 9 to 13 bytes for each of
+/// them, and 8 bytes for each record (16 from 33 datasets on, 132 from 65).
 ///
 /// # Errors
-/// Whatever `pairs` yields, [`Error::NoSuchRecord`] for a pair of other datasets, and
-/// [`Error::TooLarge`] for more records than can be numbered.
+/// Any error of `pairs`, [`Error::NoSuchRecord`] for a pair of other datasets, and [`Error::TooLarge`] for more
+/// records than can be numbered.
 ///
 /// Source: the greedy solver of the `anonlink` library.
 pub fn solve(
@@ -39,7 +39,7 @@ fn numbers(datasets: &Datasets, pair: &Pair) -> Result<[u32; 2], Error> {
     Ok([number(0)?, number(1)?])
 }
 
-/// A pair is taken when neither of its records is.
+/// A pair is accepted if neither of its records has been matched.
 fn two_party(
     datasets: Datasets,
     pairs: impl Iterator<Item = Result<Pair, pairs::Error>>,
@@ -57,7 +57,7 @@ fn two_party(
     Ok(groups)
 }
 
-/// One bit for each record: small enough to stay close to the processor.
+/// One bit for each record: small enough to stay in the cache.
 struct Bits(Vec<u64>);
 
 impl Bits {
@@ -74,13 +74,13 @@ impl Bits {
     }
 }
 
-/// Pairs that are looked at before the first of them is solved.
+/// Pairs that are prefetched before the first of them is solved.
 const AHEAD: usize = 64;
 
-/// A prime that no two groups have as many pairs as: its multiples visit them all, out of order.
+/// A prime larger than the number of pairs between any two groups: its multiples visit them all, out of order.
 const STRIDE: usize = 1_000_003;
 
-/// A record as one of its group.
+/// A record as a member of its group.
 #[derive(Clone, Copy)]
 struct Member<M> {
     /// The next record in the circular list of the group; the record itself if it is alone.
@@ -133,8 +133,8 @@ impl<M: Mask> Solver<M> {
         Groups { datasets: self.datasets, ring }
     }
 
-    /// Looks at all that these pairs will need, whatever it is worth by then: memory answers many
-    /// questions at once much sooner than one after the other.
+    /// Prefetches everything that these pairs may need: memory answers many requests at once much sooner than one
+    /// after the other.
     fn touch(&self, ahead: &[[u32; 2]]) {
         for pair in ahead {
             black_box(pair.map(|record| self.members[record as usize].next));
@@ -151,13 +151,13 @@ impl<M: Mask> Solver<M> {
         self.members[record as usize]
     }
 
-    /// Whether the groups of two records may ever be one. Two records of one dataset never pair, so groups
+    /// Returns whether the groups of two records may ever merge. Two records of one dataset never pair, so groups
     /// that share a dataset, or are the same, will never have all pairs between them.
     fn may_merge(&self, [a, b]: [u32; 2]) -> bool {
         !self.member(a).mask.meets(self.member(b).mask)
     }
 
-    /// One of the other pairs between the groups of two records, if there is any.
+    /// Returns one of the other pairs between the groups of two records, if there is any.
     fn another(&self, [a, b]: [u32; 2]) -> Option<[u32; 2]> {
         let (after_a, after_b) = (self.member(a).next, self.member(b).next);
         if after_a != a {
@@ -191,15 +191,15 @@ impl<M: Mask> Solver<M> {
     fn saw_all_others(&self, pair: [u32; 2]) -> bool {
         let sides = pair.map(|record| self.group(record).collect::<Vec<_>>());
         let pairs = sides[0].len() * sides[1].len();
-        // Not in the order in which pairs may have come, in which the missing ones would be the last: then
-        // as many questions as there are pairs would be asked with each of them.
+        // Not in the order in which pairs arrive, in which the missing ones would be the last: then each check would
+        // examine all pairs.
         (1..pairs).map(|step| step * STRIDE % pairs).all(|at| {
             let other = [sides[0][at / sides[1].len()], sides[1][at % sides[1].len()]];
             self.edges.has(other)
         })
     }
 
-    /// All records of a record's group, from itself on.
+    /// Returns all records of a record's group, beginning with itself.
     fn group(&self, start: u32) -> impl Iterator<Item = u32> {
         let after = move |record: &u32| Some(self.member(*record).next).filter(|next| *next != start);
         std::iter::successors(Some(start), after)

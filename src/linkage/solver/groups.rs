@@ -6,7 +6,7 @@ use super::datasets::{Datasets, Record};
 #[derive(Clone, Debug)]
 pub struct Groups {
     pub(super) datasets: Datasets,
-    /// The next record of the same group, round and round; itself when alone.
+    /// The next record of the same group, as a ring; the record itself if it is alone.
     pub(super) ring: Vec<u32>,
 }
 
@@ -22,7 +22,7 @@ impl Groups {
         self.ring.swap(a as usize, b as usize);
     }
 
-    /// All records of the group of `start`, from there on.
+    /// Returns all records of the group of `start`, beginning there.
     pub(super) fn members(&self, start: u32) -> impl Iterator<Item = u32> {
         let mut next = Some(start);
         std::iter::from_fn(move || {
@@ -48,7 +48,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Every group in canonical form and order. For small solutions and tests.
+    /// Returns every group in canonical form and order. For small solutions and tests.
     pub fn to_vec(&self) -> Vec<Vec<Record>> {
         let mut groups = Vec::new();
         let kept: Result<(), std::convert::Infallible> = self.try_for_each(|group| {

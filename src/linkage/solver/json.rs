@@ -1,4 +1,4 @@
-//! Results as the JSON that is sent, written as a stream.
+//! Results as JSON for clients, written as a stream.
 
 use std::io::{self, BufWriter, Write};
 
@@ -29,11 +29,11 @@ pub fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes `{"similarity_scores": [[[0, 0], [1, 1], 1.0],...]}`, in the order of `pairs`, and returns
-/// their number. Scores read back as the same doubles.
+/// Writes `{"similarity_scores": [[[0, 0], [1, 1], 1.0],...]}`, in the order of `pairs`, and returns their number.
+/// Parsing a score gives the same double.
 ///
 /// # Errors
-/// The destination's as [`pairs::Error::Write`], and whatever `pairs` yields.
+/// The destination's as [`pairs::Error::Write`], and any error of `pairs`.
 pub fn write_scores(
     pairs: impl IntoIterator<Item = Result<Pair, pairs::Error>>,
     out: impl Write,
@@ -53,7 +53,7 @@ pub fn write_scores(
     Ok(count)
 }
 
-/// The text of the last score: neighbours mostly have the same.
+/// The text of the last score: adjacent pairs mostly have the same.
 struct Score {
     bits: u64,
     text: String,
@@ -63,7 +63,7 @@ impl Score {
     fn text(&mut self, value: f64) -> &str {
         if self.text.is_empty() || self.bits != value.to_bits() {
             self.bits = value.to_bits();
-            // The shortest digits that read back as this double, with at least one decimal.
+            // Writes the shortest digits that parse to this double, with at least one decimal.
             self.text = format!("{value:?}");
         }
         &self.text

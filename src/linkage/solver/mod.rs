@@ -1,4 +1,4 @@
-//! Pairs become groups; groups become a permutation and a mask, or the JSON that is sent.
+//! From pairs to groups; from groups to a permutation and a mask, or to the JSON for clients.
 //!
 //! [`solve`] takes pairs in [`Pair`](crate::linkage::pairs::Pair) order, each once, as a stream.
 

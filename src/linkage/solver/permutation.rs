@@ -6,10 +6,10 @@ use rand_core::{Rng, SeedableRng};
 use super::Groups;
 use super::datasets::NONE;
 
-/// Bytes of the seed that decides a permutation.
+/// Bytes of the seed of a permutation.
 pub const SEED_BYTES: usize = 32;
 
-/// What hides who matched: put record `r` of a party at position `of_party[r]`, cut both after
+/// Hides which records match: put record `r` of a party at position `of_party[r]`, truncate both after
 /// [`Permutations::rows`], keep where the mask is set, and the rows correspond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permutations {
@@ -22,9 +22,9 @@ pub struct Permutations {
 impl Permutations {
     /// Draws the permutations of a solution for two datasets.
     ///
-    /// Groups get distinct positions among the first rows, uniformly; the other records are spread
-    /// uniformly over the other positions, each party for itself. The same seed draws the same always:
-    /// the stream is `ChaCha20` and the way from it to indices is fixed here.
+    /// Groups get distinct positions among the first rows, uniformly; the other records are spread uniformly over the
+    /// other positions, independently for each party. The same seed always gives the same permutations: the stream is
+    /// `ChaCha20`, and the derivation of indices from it must not change.
     ///
     /// # Panics
     /// If `groups` is not a solution for two datasets: the caller has checked the run's kind.
@@ -36,7 +36,7 @@ impl Permutations {
         let mut positions: Vec<u32> = (0..rows).collect();
         let mut mask = vec![false; rows as usize];
         let mut of_party = [size_a, size_b].map(|size| vec![NONE; size as usize]);
-        // `a` and its partner in ring order; a record of the second dataset is numbered from `size_a`.
+        // Returns `a` and its partner in ring order; a record of the second dataset is numbered from `size_a`.
         let matched = (0..size_a).filter(|a| groups.ring[*a as usize] != *a);
         for (drawn, a) in matched.enumerate() {
             let position = draw.pick(&mut positions, drawn);
@@ -56,11 +56,11 @@ impl Permutations {
     }
 }
 
-/// Unbiased indices from the stream.
+/// Draws unbiased indices from the stream.
 struct Draw(ChaCha20Rng);
 
 impl Draw {
-    /// A number below `bound`, each as likely as the others.
+    /// Returns a uniform number below `bound`.
     ///
     /// Source: Lemire (2019), doi:10.1145/3230636.
     fn below(&mut self, bound: u32) -> u32 {
@@ -73,14 +73,14 @@ impl Draw {
         }
     }
 
-    /// Step `at` of a Fisher-Yates shuffle: brings one of the items from `at` on to `at`.
+    /// Makes step `at` of a Fisher-Yates shuffle: swaps one of the items from `at` on to `at`.
     fn pick(&mut self, items: &mut [u32], at: usize) -> u32 {
         let chosen = at + self.below((items.len() - at) as u32) as usize;
         items.swap(at, chosen);
         items[at]
     }
 
-    /// Gives the records that have no position yet the positions where no mask is set, at random.
+    /// Gives the records without a position random positions where no mask is set.
     fn fill(&mut self, party: &mut [u32], mask: &[bool]) {
         let mut free: Vec<u32> = (0..party.len() as u32)
             .filter(|position| !mask.get(*position as usize).is_some_and(|set| *set))

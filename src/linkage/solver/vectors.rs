@@ -40,7 +40,7 @@ fn every_solver_input_gives_the_librarys_groups() {
     for case in list(&json("solver.json")["cases"]) {
         let (pairs, expected, name) = (pairs(&case["pairs"]), records(&case["groups"]), &case["name"]);
         assert_eq!(by_definition(&pairs), expected, "{name}");
-        // Only the definition says what a pair that comes twice does.
+        // Only the definition specifies the treatment of a pair that occurs twice.
         if pairs.is_sorted_by(|a, b| a < b) {
             assert_eq!(solved(&sizes(&pairs), &pairs).to_vec(), expected, "{name}");
         }

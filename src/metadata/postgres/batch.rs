@@ -1,4 +1,5 @@
-//! Changes of one project that wait together: they are decided one after the other, in memory, and share a transaction.
+//! Changes of one project that wait together: they are decided one after the other, in memory, and share a
+//! transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,7 +25,7 @@ pub(super) fn needed(batch: &[Pending]) -> Needed {
     needed
 }
 
-/// Asks every change, in order, and returns the statements that carry all of them out; none if nothing changes.
+/// Applies every change, in order, and returns the statements that store all of them; `None` if nothing changes.
 pub(super) fn decide(id: ProjectId, before: Option<&ProjectState>, batch: &mut [Pending]) -> Vec<Statement> {
     let mut decided = Decided { current: before.cloned(), ..Decided::default() };
     for pending in batch {
@@ -33,7 +34,7 @@ pub(super) fn decide(id: ProjectId, before: Option<&ProjectState>, batch: &mut [
     decided.statements(id, before)
 }
 
-/// The sum of the changes so far.
+/// The state after the changes so far.
 #[derive(Default)]
 struct Decided {
     current: Option<ProjectState>,
@@ -41,7 +42,7 @@ struct Decided {
     was_deleted: bool,
     outbox: Vec<String>,
     duties: BTreeMap<String, String>,
-    /// Each with whether it is late.
+    /// The tombstones, each with whether it is late.
     tombstones: HashMap<[u8; 32], bool>,
     rate: Option<i64>,
 }
@@ -125,7 +126,7 @@ fn visible(state: &ProjectState, runs: Runs) -> ProjectState {
     }
 }
 
-/// Puts the changed project back among the runs that the change did not see.
+/// Merges the changed project with the runs that the change did not see.
 fn merged(
     current: Option<ProjectState>,
     view: Option<&ProjectState>,

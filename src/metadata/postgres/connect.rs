@@ -39,7 +39,7 @@ impl Connect for Connector {
                 for candidate in candidates {
                     match candidate.connect(tls.clone()).await {
                         Ok((client, connection)) => {
-                            // Its failure is seen by each request that waits for an answer.
+                            // Each request that waits for an answer gets the error.
                             let task = tokio::spawn(async move {
                                 if let Err(error) = connection.await {
                                     tracing::debug!("a connection to PostgreSQL has ended: {error}");
@@ -59,7 +59,7 @@ impl Connect for Connector {
     }
 }
 
-/// The same with one host.
+/// Connects to one host.
 fn to_one(config: &Config, host: Host, port: u16) -> Config {
     let mut one = Config::new();
     match host {

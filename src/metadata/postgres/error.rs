@@ -1,4 +1,4 @@
-//! Errors of PostgreSQL, and what to do about them.
+//! Errors of PostgreSQL, with remedies.
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
@@ -9,21 +9,21 @@ use crate::telemetry::chain;
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// There was no answer. Worth another try.
+    /// There was no answer. Try again.
     Unavailable,
-    /// All connections are in use, or another transaction holds a lock for too long. Worth another try.
+    /// All connections are in use, or another transaction holds a lock for too long. Try again.
     Busy,
     /// The disk of the server is full.
     Full,
-    /// The server refuses this program. Another try finds the same until an operator acts.
+    /// The server rejects this program. Trying again does not help until an operator acts.
     Refused,
-    /// The content is not as this program knows it.
+    /// The content is not as this program expects it.
     Damaged,
     /// The transaction was rolled back because of another one. It may be repeated at once.
     Conflict,
 }
 
-/// A failure with its sentence.
+/// A failure with its message.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) kind: Kind,
@@ -35,18 +35,18 @@ impl Fault {
         Self { kind, message: message.into() }
     }
 
-    /// Names the server in the sentence.
+    /// Adds the server to the message.
     pub(super) fn at(mut self, place: &str) -> Self {
         self.message = format!("PostgreSQL at {place}: {}", self.message);
         self
     }
 
-    /// Returns whether the same may succeed later without an operator.
+    /// Returns whether the operation may succeed later without an operator.
     pub(super) const fn may_pass(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::Busy | Kind::Conflict)
     }
 
-    /// The error at a start, where a refusal is final.
+    /// Returns the error at a start, where a rejection is final.
     pub(super) fn at_start(self) -> Error {
         if self.kind == Kind::Refused { Error::Unfit(self.message) } else { self.into() }
     }
@@ -87,7 +87,7 @@ impl From<PoolError> for Fault {
     }
 }
 
-/// A failure of the connection.
+/// Returns the failure of a connection.
 fn without_answer(error: &tokio_postgres::Error) -> Fault {
     let said = chain(error);
     let advice = [
@@ -106,7 +106,7 @@ fn without_answer(error: &tokio_postgres::Error) -> Fault {
     Fault::new(kind, format!("{said}; {advice}"))
 }
 
-/// An error that the server reports. Its details are left out: they may quote values.
+/// Returns the failure that the server reports. Its details are left out: they may quote values.
 fn of_server(error: &DbError) -> Fault {
     let said = error.message();
     let code = error.code();
@@ -143,8 +143,8 @@ fn of_server(error: &DbError) -> Fault {
     }
 }
 
-/// Returns whether the state is one of: connection exceptions, insufficient resources, intervention of an operator, errors
-/// of the operating system.
+/// Returns whether the SQLSTATE is in one of these classes: connection exceptions, insufficient resources, operator
+/// intervention, system errors.
 fn is_passing(code: &SqlState) -> bool {
     ["08", "53", "57", "58", "25"].iter().any(|class| code.code().starts_with(class))
 }

@@ -15,37 +15,37 @@ use super::statement::{Statement, run_all};
 use super::tls;
 use crate::metadata::location::{Address, Tls};
 
-/// A connection that has been idle for this long is probed by the system, and every so often from then on.
+/// The idle time of a connection after which the system probes it, and the interval of the probes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// The way to the database.
+/// The settings of the connections.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The address.
+    /// The URL.
     pub address: Address,
-    /// The host, with the port if it is not 5432, where the address names none.
+    /// The host, with the port if it is not 5432, if the URL names none.
     pub server: Option<String>,
-    /// The name of the database, where the address names none.
+    /// The name of the database, if the URL names none.
     pub name: Option<String>,
-    /// The user, where the address names none.
+    /// The user, if the URL names none.
     pub user: Option<String>,
-    /// The password, which counts more than one in the address.
+    /// The password, which overrides the one in the URL.
     pub password: Option<Zeroizing<String>>,
     /// Root certificates in PEM.
     pub ca_file: Option<PathBuf>,
-    /// Most connections at a time.
+    /// The most concurrent connections.
     pub connections_max: usize,
     /// Time limit of a connection attempt and of a transaction.
     pub timeout: Duration,
 }
 
 impl Settings {
-    /// Fills in what the address leaves open.
+    /// Adds the parts that the URL lacks.
     ///
     /// # Errors
-    /// A sentence, if something is missing or wrong.
+    /// A message, if something is missing or invalid.
     fn complete(&self) -> Result<Config, String> {
         let mut config = self.address.config.clone();
         if config.get_hosts().is_empty() {
@@ -89,14 +89,14 @@ impl Settings {
     }
 }
 
-/// The connections, as many as may be open.
+/// The connections, up to the limit.
 #[derive(Debug)]
 pub(super) struct Link {
     pool: Pool,
     /// Hosts and ports.
     place: String,
     timeout: Duration,
-    /// Begins a transaction that writes.
+    /// The statement that begins a transaction with writes.
     begin: String,
 }
 
@@ -127,7 +127,7 @@ impl Link {
             .build()
             .map_err(|error| refused(error.to_string()))?;
         let millis = settings.timeout.as_millis();
-        // No setting outlives its transaction: behind a pooler the next one may belong to another client.
+        // No setting outlives its transaction: the next one may belong to another client of a pooler.
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {millis}; \
              SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}; \
@@ -144,7 +144,7 @@ impl Link {
         self.timeout
     }
 
-    /// The statements that begin a transaction that writes.
+    /// Returns the statements that begin a transaction with writes.
     pub(super) fn begin(&self) -> &str {
         &self.begin
     }
@@ -155,11 +155,11 @@ impl Link {
         found.map(|object| Connection(Some(object))).map_err(|error| Fault::from(error).at(&self.place))
     }
 
-    /// Runs statements that only read; several see the same moment. Returns the rows of each.
+    /// Runs statements that only read; several see the same state. Returns the rows of each.
     pub(super) async fn read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
         let repeated = async {
             match self.read_once(statements).await {
-                // The connection may have been cut while it lay idle, and reading twice is harmless.
+                // The connection may have been cut while it was idle, and reading twice is harmless.
                 Err(fault) if fault.kind == Kind::Unavailable => self.read_once(statements).await,
                 done => done,
             }
@@ -181,7 +181,7 @@ impl Link {
         Ok(rows)
     }
 
-    /// Runs statements in one transaction that may be repeated: they do no harm a second time.
+    /// Runs statements in one transaction that may be repeated without harm.
     pub(super) async fn write(&self, statements: &[Statement]) -> Result<(), Fault> {
         self.write_and_read(statements).await.map(drop)
     }
@@ -214,7 +214,7 @@ impl Link {
         Fault::from(error).at(&self.place)
     }
 
-    /// The fault of a server that does not answer.
+    /// Returns the fault of a server that does not answer.
     pub(super) fn silent(&self) -> Fault {
         let message = format!("no answer for {:.1} s (--database-timeout-ms)", self.timeout.as_secs_f64());
         Fault::new(Kind::Unavailable, message).at(&self.place)
@@ -240,7 +240,7 @@ fn is_local(config: &Config) -> bool {
 pub(super) struct Connection(Option<Object>);
 
 impl Connection {
-    /// Gives the connection back for another use: no transaction is open in it.
+    /// Returns the connection to the pool: no transaction is open in it.
     pub(super) fn keep(mut self) {
         drop(self.0.take());
     }

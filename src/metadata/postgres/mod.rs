@@ -1,9 +1,10 @@
-//! The form for several machines, or for data that is looked after elsewhere: `PostgreSQL` 13 and later, straight or behind a
-//! pooler of transactions.
+//! The store for several machines, or for a database that is administered elsewhere: `PostgreSQL` 13 and later,
+//! directly or through a connection pooler.
 //!
-//! No statement has a name, no setting outlives its transaction, and locks are those of transactions. A change of a project
-//! takes an advisory lock of the project; changes that wait for the same project share a transaction. Each transaction
-//! writes its number into a row of its own, so that a commit whose answer was lost is found out.
+//! No statement has a name, no setting outlives its transaction, and locks are those of transactions. A change of a
+//! project takes an advisory lock of the project; waiting changes of the same project share a transaction. Each
+//! transaction writes its number into a row of its own, so that the fate of a commit whose answer was lost can be
+//! determined.
 
 mod batch;
 mod commons;
@@ -34,16 +35,17 @@ use tokio_postgres::Row;
 use self::error::{Fault, Kind};
 use self::link::{Connection, Link};
 use self::owner::Ledger;
-use self::rows::{fixed, get};
+use self::rows::get;
 use self::schema::Found;
 use self::statement::Statement;
 use self::writer::Writer;
+use super::columns::{self, fixed};
 use super::commons::SILENCE_MAX;
+use super::counted::counted;
 use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::{Stopwatch, Timestamp};
 use crate::system::sqlite::{Owner, Standing};
-use crate::telemetry::metrics::Call;
 
 pub use commons::{Entrant, PostgresCommons};
 pub use link::Settings;
@@ -51,13 +53,13 @@ pub use owner::NAME;
 
 /// The longest wait for a server that starts at the same time.
 const START_WAIT: Duration = Duration::from_mins(1);
-/// The pause before the database is prepared again whose connection was cut meanwhile.
+/// The pause before the preparation of the database is repeated after its connection was cut.
 const START_PAUSE: Duration = Duration::from_millis(200);
-/// The oldest server that is supported, as `server_version_num` counts.
+/// The oldest supported server, in the form of `server_version_num`.
 const OLDEST_SERVER: i32 = 130_000;
-/// The age at which a summary of all projects is counted anew: another program may have changed something.
+/// The age after which a summary of all projects is counted again: another program may have changed something.
 const STATUS_AGE: Duration = Duration::from_secs(1);
-/// The time limit for cleaning the tables.
+/// The time limit for vacuuming the tables.
 const VACUUM: Duration = Duration::from_mins(10);
 /// The tables whose rows change.
 const TABLES: [&str; 10] =
@@ -76,9 +78,9 @@ struct Inner {
     /// Messages that were handed out and are not forgotten. Numbers become visible out of order, so that what is to be
     /// forgotten is not all up to a number.
     handed_out: Mutex<BTreeSet<i64>>,
-    /// Changes that were made by this program.
+    /// Changes made by this program.
     changes: AtomicU64,
-    /// The latest summary, the count of changes before it was asked for, and its age.
+    /// The latest summary, with the count of changes before its query, and its age.
     status: Mutex<Option<(u64, Stopwatch, Status)>>,
 }
 
@@ -92,8 +94,9 @@ pub struct Versions {
 }
 
 impl Postgres {
-    /// Connects, brings the tables up to this version if `migrates`, and makes sure that the database belongs to `owner`
-    /// and is complete. The marks of the database lie beside `file`. Waits a minute for a server that does not answer.
+    /// Connects, brings the tables up to this version if `migrates`, and checks that the database belongs to `owner`
+    /// and is complete. The marks of the database are beside `file`. Waits a minute for a server that does not
+    /// answer.
     ///
     /// # Errors
     /// [`Error::TooNew`] if a newer version made the tables; [`Error::Unfit`]; [`Error::Unavailable`].
@@ -167,12 +170,12 @@ impl Postgres {
         Ok(Versions { found: found.version, known: schema::KNOWN })
     }
 
-    /// State of the database when it was opened.
+    /// Returns the state of the database when it was opened.
     pub fn standing(&self) -> Standing {
         self.0.standing
     }
 
-    /// Runs statements that only read; several see the same moment.
+    /// Runs statements that only read; several see the same state.
     async fn read<const N: usize>(
         &self,
         operation: &'static str,
@@ -236,7 +239,7 @@ async fn reach(link: &Link) -> Result<Connection, Error> {
     }
 }
 
-/// Looks at the settings of the server, and warns of those under which commits may be lost.
+/// Checks the settings of the server, and warns of those that may lose commits.
 async fn look(connection: &Connection, place: &str) -> Result<(), Error> {
     let ask = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
                       current_setting('fsync'), current_setting('full_page_writes')";
@@ -276,17 +279,6 @@ async fn apply(link: &Link, connection: &Connection) -> Result<Found, Error> {
     schema::apply(connection).await.map_err(|fault| fault.at(link.place()).at_start())
 }
 
-/// Runs `work`, and measures its time and failures.
-async fn counted<T, E: Into<Error>>(
-    operation: &'static str,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, Error> {
-    let call = Call::of_metadata(operation);
-    let done = work.await;
-    call.over(done.is_err());
-    done.map_err(E::into)
-}
-
 fn bytes_of(project: ProjectId) -> statement::Value {
     project.as_bytes().as_slice().into()
 }
@@ -316,7 +308,7 @@ impl Store for Postgres {
     async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, Error> {
         let list = "SELECT id, added, state FROM entityd.runs WHERE project = $1 ORDER BY sequence";
         let [rows] = self.read("runs", [Statement::new(list, [bytes_of(project)])]).await?;
-        rows.iter().map(rows::listed_run).collect()
+        rows.iter().map(columns::listed_run).collect()
     }
 
     async fn projects(&self) -> Result<Vec<Listed>, Error> {
@@ -366,7 +358,7 @@ impl Store for Postgres {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        // Counted before the query: a change that comes in between makes the next call query again.
+        // Counted before the query: after a change in between the next call queries again.
         let changes = self.0.changes.load(Ordering::Acquire);
         let recent = *self.0.status.lock();
         if let Some((_, _, status)) = recent
@@ -483,7 +475,7 @@ impl Store for Postgres {
     }
 
     async fn note_attempts(&self, project: ProjectId, job: &str, attempts: u8) -> Result<(), Error> {
-        // Of a project that is gone nothing is noted; one that is being deleted is waited for.
+        // Nothing is recorded for a deleted project; a deletion in progress is waited for.
         let note = "INSERT INTO entityd.attempts (job, project, attempts)
                     SELECT $1, id, $3 FROM entityd.projects WHERE id = $2 FOR KEY SHARE
                     ON CONFLICT (job) DO UPDATE SET attempts = greatest(attempts.attempts, excluded.attempts)";
@@ -532,7 +524,7 @@ impl Store for Postgres {
         let connection = self.0.link.connection().await?;
         let clean = async {
             for table in TABLES {
-                // Each by itself: it cannot be part of a transaction.
+                // Each separately: it cannot be part of a transaction.
                 connection.batch_execute(&format!("VACUUM (ANALYZE) entityd.{table}")).await?;
             }
             Ok(())

@@ -1,8 +1,8 @@
-//! The data directory that the database belongs to, and whether the database has every commit that was made to it.
+//! The data directory that the database belongs to, and the completeness of the database.
 //!
-//! The table `store` has the identity of the data directory. Each change of a project draws a number, and the latest one is in
-//! the [marks](crate::system::mark) of the data directory: a database that has drawn fewer is an older copy, or a standby that
-//! missed some.
+//! The table `store` has the identity of the data directory. Each change of a project draws a number, and the latest
+//! one is in the [marks](crate::system::mark) of the data directory: a database that has drawn fewer is an older
+//! copy, or a standby that missed some.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub const NAME: &str = "postgresql";
 #[derive(Debug)]
 pub(super) struct Ledger {
     marks: Marks,
-    /// The latest number, as another store knows it, too.
+    /// The latest number, which another store knows too.
     known: Arc<AtomicU64>,
 }
 
 impl Ledger {
-    /// Records the number of a change that was committed. Marks may lag behind, and never lead.
+    /// Records the number of a committed change. Marks may lag behind, and are never ahead.
     pub(super) fn note(&self, number: i64) {
         let number = number.cast_unsigned();
         if self.known.fetch_max(number, Ordering::AcqRel) < number {
@@ -37,7 +37,8 @@ impl Ledger {
     }
 }
 
-/// Makes sure that the database belongs to `owner` and is complete, and makes it the owner's. The marks lie beside `file`.
+/// Checks that the database belongs to `owner` and is complete, and assigns it to the owner. The marks are beside
+/// `file`.
 pub(super) async fn claim(
     client: &Client,
     owner: &Owner,
@@ -103,8 +104,7 @@ fn compare(owner: &Owner, stored: &Stored, written: u64, is_whole: bool) -> Resu
         )
     };
     Err(Error::Unfit(format!(
-        "{lost}; restore the latest one; to go on without what is lost, start once with --accept-loss {NAME}:{written}: objects \
-         that are not known then are kept"
+        "{lost}; restore the latest one; to continue without the lost commits, start once with --accept-loss {NAME}:{written}: objects that it does not know then are kept"
     )))
 }
 
@@ -115,7 +115,7 @@ async fn settle(
     written: u64,
     standing: Standing,
 ) -> Result<(), tokio_postgres::Error> {
-    // An identity is hexadecimal digits.
+    // An identity consists of hexadecimal digits.
     let identity = owner.identity;
     client
         .batch_execute(&format!(
@@ -145,7 +145,7 @@ fn refuse(owner: &Owner, cause: Unusable) -> Error {
     }
 }
 
-/// Refuses a database that was taken over by another data directory meanwhile.
+/// Rejects a database that another data directory has taken over.
 pub(super) fn still_ours(identity: Option<&str>, expected: &str) -> Result<(), Fault> {
     match identity {
         Some(found) if found == expected => Ok(()),

@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSqlOwned;
-use zeroize::Zeroizing;
 
 use super::statement::{Statement, Value};
 use super::text::{escaped, plain};
-use crate::metadata::records::{self, PartyRecord, RunRecord, Unknown};
-use crate::metadata::store::{Error, ListedRun, Runs};
-use crate::model::{Party, ProjectId, ProjectState, ResultType, Run, RunId, TokenHash};
-use crate::runtime::clock::Timestamp;
+use crate::metadata::columns::{self, Column, Columns};
+use crate::metadata::records::{PartyRecord, RunRecord, Unknown};
+use crate::metadata::store::{Error, Runs};
+use crate::model::{Party, ProjectId, ProjectState, Run, RunId};
 
 /// The runs that several changes need together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,90 +69,13 @@ pub(super) fn loaded(id: ProjectId, rows: &[Vec<Row>]) -> Result<Option<ProjectS
     let [heads, parties, runs @ ..] = rows else { return Ok(None) };
     let Some(head) = heads.first() else { return Ok(None) };
     Ok(Some(ProjectState {
-        parties: parties.iter().map(party).collect::<Result<_, _>>()?,
-        runs: runs.iter().flatten().map(run).collect::<Result<_, _>>()?,
-        ..project(head, id)?
+        parties: parties.iter().map(columns::party).collect::<Result<_, _>>()?,
+        runs: runs.iter().flatten().map(columns::run).collect::<Result<_, _>>()?,
+        ..columns::project(head, id)?
     }))
 }
 
-fn project(row: &Row, id: ProjectId) -> Result<ProjectState, Error> {
-    let encoding_bytes = get::<Option<i64>>(row, "encoding_bytes")?.map(u32::try_from).transpose();
-    Ok(ProjectState {
-        id,
-        added: Timestamp::from_micros(get(row, "added")?),
-        name: plain(get(row, "name")?),
-        notes: plain(get(row, "notes")?),
-        schema: plain(get(row, "schema")?),
-        result_type: ResultType::parse(&get::<String>(row, "result_type")?)
-            .ok_or(Unknown("result type of a project"))?,
-        uses_blocking: get(row, "uses_blocking")?,
-        encoding_bytes: encoding_bytes.map_err(|_| Unknown("size of encodings of a project"))?,
-        result_token: TokenHash::from_bytes(fixed(row, "result_token")?),
-        parties: Vec::new(),
-        runs: Vec::new(),
-    })
-}
-
-fn party(row: &Row) -> Result<Party, Error> {
-    let record = PartyRecord {
-        update_token: fixed(row, "update_token")?,
-        receipt_token: fixed_or_none(row, "receipt_token")?,
-        uploads: get(row, "uploads")?,
-        uploading: get(row, "uploading")?,
-        holder: get(row, "holder")?,
-        contents: get::<String>(row, "contents")?.into(),
-        upload: get(row, "upload")?,
-        records: get(row, "records")?,
-        bytes: get(row, "bytes")?,
-        blocks: get(row, "blocks")?,
-        message: get::<Option<String>>(row, "message")?.map(plain),
-        reference: get(row, "reference")?,
-        keyring: get::<Option<String>>(row, "keyring")?.map(Zeroizing::new),
-    };
-    Ok(record.try_into()?)
-}
-
-fn run(row: &Row) -> Result<Run, Error> {
-    let record = RunRecord {
-        id: fixed(row, "id")?,
-        name: plain(get(row, "name")?),
-        notes: plain(get(row, "notes")?),
-        threshold: get(row, "threshold")?,
-        added: get(row, "added")?,
-        started: get(row, "started")?,
-        ended: get(row, "ended")?,
-        settled: get(row, "settled")?,
-        state: get::<String>(row, "state")?.into(),
-        stage: get(row, "stage")?,
-        message: get::<Option<String>>(row, "message")?.map(plain),
-        found_pairs: get(row, "found_pairs")?,
-        groups: get(row, "groups")?,
-        checksums: get(row, "checksums")?,
-        parts: get(row, "parts")?,
-        applied: get(row, "applied")?,
-        comparisons_total: get(row, "comparisons_total")?,
-        largest_blocks: get(row, "largest_blocks")?,
-        comparisons: get(row, "comparisons")?,
-        pairs: get(row, "pairs")?,
-        seed: fixed_or_none(row, "seed")?.map(Zeroizing::new),
-        ready: get(row, "ready")?,
-        compared: get(row, "compared")?,
-        latest: get(row, "latest")?,
-        worked: get(row, "worked")?,
-    };
-    Ok(record.try_into()?)
-}
-
-/// Reads a run of a list: `id`, `added` and `state`.
-pub(super) fn listed_run(row: &Row) -> Result<ListedRun, Error> {
-    Ok(ListedRun {
-        id: RunId::from_bytes(fixed(row, "id")?),
-        added: Timestamp::from_micros(get(row, "added")?),
-        state: records::listed(&get::<String>(row, "state")?)?,
-    })
-}
-
-/// The statements that make the rows of a project, which say `before`, say `after`. Rows that stay the same are not touched.
+/// Returns the statements that change the rows of a project from `before` to `after`. Rows that stay the same are not written.
 pub(super) fn store(
     id: ProjectId,
     before: Option<&ProjectState>,
@@ -286,17 +207,21 @@ fn store_run(project: ProjectId, run: &Run) -> Statement {
     Statement::new(upsert, values)
 }
 
-/// The value of a column.
-pub(super) fn get<T: FromSqlOwned>(row: &Row, column: &'static str) -> Result<T, Error> {
-    row.try_get(column).map_err(|_| Unknown(column).into())
+impl Columns for Row {
+    fn get<T: Column>(&self, column: &'static str) -> Result<T, Error> {
+        self.try_get(column).map_err(|_| Unknown(column).into())
+    }
+
+    fn text(&self, column: &'static str) -> Result<Option<String>, Error> {
+        Ok(Columns::get::<Option<String>>(self, column)?.map(plain))
+    }
+
+    fn holder(&self) -> Result<Option<String>, Error> {
+        Columns::get(self, "holder")
+    }
 }
 
-/// The bytes of a column, which has a fixed number of them.
-pub(super) fn fixed<const N: usize>(row: &Row, column: &'static str) -> Result<[u8; N], Error> {
-    get::<Vec<u8>>(row, column)?.try_into().map_err(|_| Unknown(column).into())
-}
-
-fn fixed_or_none<const N: usize>(row: &Row, column: &'static str) -> Result<Option<[u8; N]>, Error> {
-    let bytes = get::<Option<Vec<u8>>>(row, column)?;
-    bytes.map(TryInto::try_into).transpose().map_err(|_| Unknown(column).into())
+/// Reads a column.
+pub(super) fn get<T: Column>(row: &Row, column: &'static str) -> Result<T, Error> {
+    Columns::get(row, column)
 }

@@ -1,4 +1,4 @@
-//! The versions of the tables, and how each follows from the one before.
+//! The versions of the tables, and the migrations between them.
 
 use tokio_postgres::Client;
 
@@ -8,13 +8,14 @@ use crate::metadata::store::Error;
 /// The migration from each version to the next.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
-/// The oldest version whose programs can use the tables as they are now: a migration that only adds leaves it.
+/// The oldest version whose programs can use the tables of this version: a migration that only adds leaves it
+/// unchanged.
 const OLDEST: u32 = 1;
 
 /// The version that this program makes.
 pub(super) const KNOWN: u32 = MIGRATIONS.len() as u32;
 
-/// The number of the advisory lock that a migration holds: `entityd` and a 1.
+/// The number of the advisory lock of migrations: `entityd` and a 1.
 const LOCK: i64 = 0x656e_7469_7479_6401;
 
 /// The version of the tables; 0 if there are none.
@@ -31,7 +32,7 @@ impl Found {
         self.version < KNOWN
     }
 
-    /// Refuses tables of a newer program that this one cannot use.
+    /// Rejects tables of a newer program that this one cannot use.
     pub(super) const fn check(self) -> Result<(), Error> {
         if self.version > KNOWN && self.oldest > KNOWN {
             return Err(Error::TooNew { found: self.version, known: KNOWN });
@@ -42,7 +43,7 @@ impl Found {
 
 /// Reads the version. Takes no lock.
 pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error> {
-    // `to_regclass` may answer from a cache of the session, from before a lock was waited for.
+    // `to_regclass` may answer from a cache of the session, from before the lock was taken.
     let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS schema
                                 ON schema.oid = relnamespace
                                 WHERE nspname = 'entityd' AND relname = 'schema_version')";
@@ -54,10 +55,10 @@ pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error
     Ok(Found { version: number(0), oldest: number(1) })
 }
 
-/// Brings the tables up to this version, all in one transaction: an interruption leaves them as they were. Of several
-/// programs that do this at once, one works and the others wait. Returns the version before.
+/// Brings the tables up to this version in one transaction: an interruption leaves them as they were. If several
+/// programs do this concurrently, one works and the others wait. Returns the version before.
 pub(super) async fn apply(client: &Client) -> Result<Found, Fault> {
-    // The limits are for the wait behind another program that migrates.
+    // The limits are for the time behind another program that migrates.
     let begin =
         "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
     client.batch_execute(begin).await?;
@@ -69,7 +70,7 @@ pub(super) async fn apply(client: &Client) -> Result<Found, Fault> {
     }
     if found.version == 0 {
         refuse_other_encodings(client).await?;
-        // Without the right to make schemas, one that an administrator has made will do.
+        // Without the right to create schemas, a schema that an administrator has created is sufficient.
         let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'entityd')";
         let there = client.query_typed(there, &[]).await?;
         if !there[0].get::<_, bool>(0) {

@@ -1,4 +1,5 @@
-//! Statements with their values, sent without names: a pooler of transactions may give each transaction another session.
+//! Statements with their values, sent without names: a connection pooler may use another session for each
+//! transaction.
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -90,8 +91,8 @@ impl Statement {
     }
 }
 
-/// Runs the statements in their order, and returns the rows of each. They share a round trip: all are sent before the
-/// first is answered. If one fails, the first failure is returned after every answer has come.
+/// Runs the statements in order, and returns the rows of each. They share a round trip: all are sent before the first
+/// is answered. If one fails, the first failure is returned after every answer has arrived.
 pub(super) async fn run_all(client: &Client, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Error> {
     let mut runs: Vec<_> =
         statements.iter().map(|statement| Box::pin(maybe_done(statement.run(client)))).collect();

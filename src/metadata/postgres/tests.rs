@@ -1,5 +1,5 @@
-//! The store against a real server, which the tests start: `TESTS_POSTGRES` may name one instead. Where there is neither, the
-//! tests say so and pass.
+//! The store on a real server, which the tests start; `TESTS_POSTGRES` may name one instead. Without either, the
+//! tests print that and pass.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ use crate::runtime::entropy::Entropy;
 use crate::system::identity::Identity;
 use crate::system::sqlite::Losses;
 
-/// A server of this test alone, stopped when it is dropped.
+/// A server for this test alone, stopped when it is dropped.
 struct Server {
     folder: TempDir,
     process: Child,
@@ -83,7 +83,7 @@ fn programs() -> Option<PathBuf> {
     found.filter(|path| path.join("postgres").exists()).max()
 }
 
-/// The user and group of the server: it refuses to run as root.
+/// The user and group of the server, which does not run as root.
 fn user() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -123,7 +123,7 @@ async fn open(settings: &Settings, owner: &Owner, folder: &Path) -> Result<Postg
     Postgres::open(settings, owner, &folder.join("metadata.db"), true).await
 }
 
-/// Makes an empty database, and returns the way to it.
+/// Creates an empty database, and returns its settings.
 async fn database(server: &Server, name: &str) -> Settings {
     let link = Link::new(&server.settings("postgres")).unwrap();
     let connection = reach(&link).await.unwrap();
@@ -145,7 +145,7 @@ fn postgres_lives_through_every_story() {
         conformance::all(&store).await;
         store.compact().await.unwrap();
         store.check().await.unwrap();
-        // Once more after a restart.
+        // The same after a restart.
         drop(store);
         let store = open(&settings, &owner(1), marks.path()).await.unwrap();
         assert_eq!(store.standing(), Standing::Complete);
@@ -162,7 +162,7 @@ fn another_data_directory_and_an_older_copy_are_refused_by_name() {
         let store = open(&settings, &owner(1), marks.path()).await.unwrap();
         let project = conformance::project(7);
         conformance::put(&store, &project).await;
-        // A copy of now.
+        // A copy of the present state.
         let admin = Link::new(&server.settings("postgres")).unwrap();
         store.close().await.unwrap();
         let copy = "CREATE DATABASE older TEMPLATE owned";
@@ -182,7 +182,7 @@ fn another_data_directory_and_an_older_copy_are_refused_by_name() {
         let found = store.project(project.id, Runs::Unended).await.unwrap().unwrap();
         assert!(found.runs.is_empty() && found.parties.iter().all(|party| !party.uploading));
         assert_eq!(open(&older, &owner(1), marks.path()).await.unwrap().standing(), Standing::Complete);
-        // Another data directory, whose marks say nothing.
+        // Another data directory, whose marks do not count.
         let other = tempfile::tempdir().unwrap();
         let Err(Error::Unfit(said)) = open(&settings, &owner(2), other.path()).await else { panic!() };
         assert!(
@@ -193,11 +193,11 @@ fn another_data_directory_and_an_older_copy_are_refused_by_name() {
         let before = open(&settings, &owner(1), marks.path()).await.unwrap();
         let store = open(&settings, &taking, other.path()).await.unwrap();
         conformance::put(&store, &conformance::project(9)).await;
-        // The one before is shut out.
+        // The previous owner is locked out.
         let change = Box::new(|_| Some(Commit::default()));
         let refused = before.update(project.id, Runs::None, change).await.unwrap_err();
         assert!(crate::telemetry::chain(&refused).contains("taken over"), "{refused:?}");
-        // An empty database in place of one that was made.
+        // An empty database in place of one with data.
         let empty = database(&server, "empty").await;
         let made = Owner { made: true, ..owner(3) };
         let folder = tempfile::tempdir().unwrap();
@@ -218,7 +218,7 @@ fn programs_that_start_at_once_migrate_once() {
         let all = futures::future::join_all((0..8).map(|_| Postgres::migrate(&settings))).await;
         let found: Vec<u32> = all.into_iter().map(|versions| versions.unwrap().found).collect();
         assert_eq!(found.iter().filter(|found| **found == 0).count(), 1, "{found:?}");
-        // A newer program that N - 1 may run beside, and one that it may not.
+        // A newer program that is compatible with version N - 1, and one that is not.
         let link = Link::new(&settings).unwrap();
         let connection = link.connection().await.unwrap();
         let newer = "UPDATE entityd.schema_version SET version = 99, oldest = 1";

@@ -1,10 +1,10 @@
-//! Text that may have any character in it: PostgreSQL refuses U+0000.
+//! Text with any character: PostgreSQL rejects U+0000.
 //!
-//! U+FFFF, which is no character, escapes itself and, before a `0`, stands for U+0000.
+//! U+FFFF, which is not a character, escapes itself; before a `0` it stands for U+0000.
 
 const ESCAPE: char = '\u{ffff}';
 
-/// Returns the text as it is stored.
+/// Returns the stored form of the text.
 pub(super) fn escaped(text: &str) -> String {
     if !text.contains(['\0', ESCAPE]) {
         return text.to_owned();
@@ -12,7 +12,7 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace(ESCAPE, "\u{ffff}\u{ffff}").replace('\0', "\u{ffff}0")
 }
 
-/// Returns the text that was escaped.
+/// Returns the text of a stored form.
 pub(super) fn plain(stored: String) -> String {
     if !stored.contains(ESCAPE) {
         return stored;

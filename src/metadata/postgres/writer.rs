@@ -1,4 +1,4 @@
-//! Changes of projects: one transaction at a time for each project, with all changes that wait for it.
+//! Changes of projects: one transaction at a time for each project, with all its waiting changes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,9 +22,9 @@ use crate::runtime::entropy::Entropy;
 
 /// The most changes of one transaction.
 const BATCH_MAX: usize = 1_000;
-/// The most transactions that are begun for the same changes.
+/// The most attempts of a transaction.
 const TRIES: u32 = 8;
-/// The pause before a transaction is repeated, times the number of the try.
+/// The pause before a transaction is repeated, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes the changes of all projects.
@@ -34,24 +34,24 @@ pub(super) struct Writer {
     identity: String,
     ledger: Ledger,
     entropy: Entropy,
-    /// The changes that wait, of the projects that have a task.
+    /// The waiting changes of the projects that have a task.
     waiting: Mutex<HashMap<ProjectId, Vec<Pending>>>,
-    /// Rows of the table `commits` that no transaction uses now.
+    /// Rows of the table `commits` that no transaction uses.
     idle: Mutex<Vec<Row>>,
 }
 
-/// A row of the table `commits`: a transaction writes its number there.
+/// A row of the table `commits`, into which a transaction writes its number.
 #[derive(Debug)]
 struct Row {
     writer: [u8; 16],
     latest: i64,
 }
 
-/// The reason why a transaction was not made.
+/// The reason why a transaction failed.
 enum Failure {
     /// Nothing was changed.
     Undone(Fault),
-    /// The connection was lost before the answer came.
+    /// The connection was lost before the answer arrived.
     Unanswered(Fault),
 }
 
@@ -61,7 +61,7 @@ impl Writer {
         Arc::new(Self { link, identity, ledger, entropy: Entropy::system(), waiting, idle })
     }
 
-    /// Makes a change. A caller who stops waiting does not stop it.
+    /// Makes a change. A caller that stops waiting does not stop it.
     pub(super) async fn change(
         self: &Arc<Self>,
         id: ProjectId,
@@ -86,12 +86,12 @@ impl Writer {
     async fn make(&self, id: ProjectId, mut batch: Vec<Pending>) {
         let made = self.make_all(id, &mut batch).await;
         if batch.len() > 1 && made.as_ref().is_err_and(|fault| fault.kind == Kind::Damaged) {
-            // What the server does not accept is the fault of one of them.
+            // If the server rejects a statement, one of the changes is at fault.
             for pending in batch {
                 let mut alone = [pending];
                 let made = self.make_all(id, &mut alone).await.map_err(Error::from);
                 let [pending] = alone;
-                // A caller may have gone.
+                // A caller may no longer wait.
                 let _ = pending.done.send(made);
             }
             return;
@@ -119,7 +119,7 @@ impl Writer {
                 }
                 Err(Failure::Unanswered(fault)) => match self.find_out(id, &row, started).await {
                     Some(true) => {
-                        tracing::info!("a commit whose answer was lost was made: {}", fault.message);
+                        tracing::info!("a commit succeeded although its answer was lost: {}", fault.message);
                         self.idle.lock().push(row);
                         return Ok(());
                     }
@@ -133,7 +133,7 @@ impl Writer {
                     }
                 },
             };
-            // A connection may have been cut while it lay idle; a server that stays unavailable is not waited for.
+            // A connection may have been cut while it was idle; a server that stays unavailable is not waited for.
             let again = match fault.kind {
                 Kind::Conflict => tries < TRIES,
                 Kind::Unavailable => tries < 3,
@@ -160,7 +160,7 @@ impl Writer {
         let before = loaded.unwrap_or_else(|_| Err(self.link.silent())).map_err(Failure::Undone)?;
         let mut statements = batch::decide(id, before.as_ref(), batch);
         if statements.is_empty() {
-            // Dropping the connection would do as well, and cost the next caller a new one.
+            // Dropping the connection would also work, but the next caller would need a new one.
             if let Ok(Ok(())) = timeout(limit, connection.batch_execute("ROLLBACK")).await {
                 connection.keep();
             }
@@ -208,14 +208,15 @@ impl Writer {
         rows::loaded(id, &rows[2..]).map_err(|error| Fault::new(Kind::Damaged, error.to_string()))
     }
 
-    /// Finds out whether the transaction that wrote `row` was committed; none if there is no answer in time. As long as it
-    /// is open it holds the lock of the project, and is waited for: its commit may still be on the way to the server.
+    /// Determines whether the transaction that wrote `row` was committed; returns `None` if there is no answer in
+    /// time. While it is open it holds the lock of the project, and is waited for: its commit may still be on the way
+    /// to the server.
     async fn find_out(&self, id: ProjectId, row: &Row, started: Stopwatch) -> Option<bool> {
         let mut pause = PAUSE;
         loop {
             match self.ask(id, row).await {
                 Ok(made) => return Some(made),
-                Err(fault) => tracing::debug!("asking whether a commit was made: {}", fault.message),
+                Err(fault) => tracing::debug!("checking whether a commit succeeded: {}", fault.message),
             }
             if started.elapsed() + pause > 2 * self.link.timeout() {
                 return None;
@@ -242,15 +243,15 @@ impl Writer {
     }
 }
 
-/// The statement that waits until no other transaction changes the project. One that does not exist has no row to lock; two
-/// that share a number only wait for each other.
+/// Returns the statement that waits until no other transaction changes the project. A project that does not exist has
+/// no row to lock; two that share a number only wait for each other.
 fn lock(id: ProjectId) -> Statement {
     let number =
         id.as_bytes().iter().fold(0x656e_i64, |lock, byte| lock.wrapping_mul(0x0100_0193) ^ i64::from(*byte));
     Statement::new("SELECT pg_advisory_xact_lock($1)", [number.into()])
 }
 
-/// The task that makes the changes of one project. If it ends early, the callers that wait get an error.
+/// The task that makes the changes of one project. If it ends early, the waiting callers get an error.
 struct Turn {
     writer: Arc<Writer>,
     id: ProjectId,
@@ -264,7 +265,7 @@ impl Turn {
         }
     }
 
-    /// Returns the changes that wait; none, and no task any more, if there are none.
+    /// Returns the waiting changes; if there are none, returns `None` and ends the task.
     fn next(&mut self) -> Option<Vec<Pending>> {
         let mut waiting = self.writer.waiting.lock();
         let all = waiting.get_mut(&self.id)?;

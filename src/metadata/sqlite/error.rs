@@ -1,4 +1,4 @@
-//! Maps errors of the database to errors of the store.
+//! Converts errors of the database into errors of the store.
 
 use crate::metadata::store::Error;
 use crate::system::sqlite;
@@ -23,7 +23,7 @@ impl From<sqlite::Error> for Error {
     }
 }
 
-/// Maps an error of the database to an error of the store.
+/// Converts an error of the database into an error of the store.
 pub(super) fn unavailable(error: rusqlite::Error) -> Error {
     sqlite::Error::from(error).into()
 }

@@ -1,4 +1,4 @@
-//! Facts that only the queue would know otherwise: work that belongs to no project, and attempts.
+//! Duties, which belong to no project, and attempts of jobs.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ pub(super) fn settle(writer: &Connection, job: &str) -> Result<(), Error> {
     execute(writer, "DELETE FROM attempts WHERE job = ?1", [job])
 }
 
-/// Of a project that is gone nothing is noted.
+/// Nothing is recorded for a deleted project.
 pub(super) fn note_attempts(
     writer: &Connection,
     project: ProjectId,

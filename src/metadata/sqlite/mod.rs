@@ -1,4 +1,4 @@
-//! The embedded form: one file of `SQLite`, as [`system::sqlite`](crate::system::sqlite) keeps it.
+//! The embedded store: one file of `SQLite`, managed by [`system::sqlite`](crate::system::sqlite).
 
 pub mod copied;
 mod deleted;
@@ -17,11 +17,11 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 
 use self::error::unavailable;
+use super::counted::counted;
 use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::{self, Database};
-use crate::telemetry::metrics::Call;
 
 /// The version of the schema that this program writes.
 pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
@@ -46,7 +46,7 @@ const MIGRATIONS: [&str; 11] = [
 pub struct Sqlite(Database, Arc<Said>);
 
 impl Sqlite {
-    /// Opens the file at `path`, makes it if it is not there, and brings it up to this version.
+    /// Opens the file at `path`, creates it if it does not exist, and brings it up to this version.
     ///
     /// # Errors
     /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`], [`Error::Full`] and [`Error::Unavailable`].
@@ -54,16 +54,16 @@ impl Sqlite {
         Ok(Self(Database::open(path, "metadata", &MIGRATIONS)?, Arc::default()))
     }
 
-    /// The same, if the file belongs to `owner` and has every commit that was made to it.
+    /// Opens the file, if it belongs to `owner` and has every commit that was made to it.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`Error::Unfit`].
+    /// Like [`open`](Self::open); [`Error::Unfit`].
     pub fn open_owned(path: &Path, owner: &sqlite::Owner) -> Result<Self, Error> {
         let settle = include_str!("lost.sql");
         Ok(Self(Database::open_owned(path, "metadata", &MIGRATIONS, owner, settle)?, Arc::default()))
     }
 
-    /// The version of the file at `path`, 0 if there is none, and the version that this program makes.
+    /// Returns the version of the file at `path`, 0 if there is none, and the version that this program creates.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Unavailable`].
@@ -71,12 +71,12 @@ impl Sqlite {
         Ok((sqlite::version_of(path)?, MIGRATIONS.len() as u32))
     }
 
-    /// State of the file when it was opened.
+    /// Returns the state of the file when it was opened.
     pub fn standing(&self) -> sqlite::Standing {
         self.0.standing()
     }
 
-    /// Runs `query` on a reader of its own, away from the async threads.
+    /// Runs `query` on a reader, not on an async thread.
     async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -86,8 +86,8 @@ impl Sqlite {
     }
 }
 
-/// The latest summary of all projects. Counting takes longer the more projects there are, and load balancers ask
-/// all the time.
+/// The latest summary of all projects. Counting takes longer the more projects there are, and load balancers request
+/// it all the time.
 #[derive(Debug, Default)]
 struct Said {
     /// Changes that were committed.
@@ -108,17 +108,6 @@ impl Said {
     }
 }
 
-/// Runs `work`, and measures its time and failures.
-async fn counted<T, E: Into<Error>>(
-    operation: &'static str,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, Error> {
-    let call = Call::of_metadata(operation);
-    let done = work.await;
-    call.over(done.is_err());
-    done.map_err(E::into)
-}
-
 #[async_trait]
 impl Store for Sqlite {
     async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), Error> {
@@ -134,7 +123,7 @@ impl Store for Sqlite {
 
     async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error> {
         self.read("project", move |reader| {
-            // One transaction, so that project, parties and runs are of the same moment.
+            // One transaction, so that project, parties and runs are from the same moment.
             let snapshot = reader.unchecked_transaction().map_err(unavailable)?;
             rows::load(&snapshot, id, runs)
         })
@@ -222,7 +211,7 @@ impl Store for Sqlite {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        // Counted before the query: a change that comes in between makes the next call query again.
+        // Counted before the query: after a change in between the next call queries again.
         let changes = self.1.changes.load(Ordering::Acquire);
         if let Some(status) = self.1.recall(changes) {
             return Ok(status);

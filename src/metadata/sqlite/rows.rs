@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
-use zeroize::Zeroizing;
 
 use super::error::unavailable;
 use crate::metadata::Error;
+use crate::metadata::columns::{self, Column, Columns};
 use crate::metadata::records::{self, PartyRecord, RunRecord, Unknown};
 use crate::metadata::store::{ListedRun, Runs};
-use crate::model::{Party, ProjectId, ProjectState, ResultType, Run, RunId, TokenHash};
-use crate::runtime::clock::Timestamp;
+use crate::model::{Party, ProjectId, ProjectState, Run, RunId};
 
 /// Reads a project with its parties and these of its runs.
 pub(super) fn load(
@@ -20,15 +19,17 @@ pub(super) fn load(
 ) -> Result<Option<ProjectState>, Error> {
     let mut select =
         connection.prepare_cached("SELECT * FROM projects WHERE id = ?1").map_err(unavailable)?;
-    let found =
-        select.query_row([id.as_bytes()], |row| Ok(project(row, id))).optional().map_err(unavailable)?;
+    let found = select
+        .query_row([id.as_bytes()], |row| Ok(columns::project(row, id)))
+        .optional()
+        .map_err(unavailable)?;
     let Some(project) = found.transpose()? else { return Ok(None) };
     Ok(Some(ProjectState {
         parties: select_all(
             connection,
             "SELECT * FROM parties WHERE project = ?1 ORDER BY party",
             &[&id.as_bytes()],
-            party,
+            |row| columns::party(row),
         )?,
         runs: load_runs(connection, id, runs)?,
         ..project
@@ -41,34 +42,28 @@ fn load_runs(connection: &Connection, id: ProjectId, runs: Runs) -> Result<Vec<R
         Runs::None => Ok(Vec::new()),
         Runs::One(id) => {
             let one = "SELECT * FROM runs WHERE id = ?2 AND project = ?1";
-            select_all(connection, one, &[&project, &id.as_bytes()], run)
+            select_all(connection, one, &[&project, &id.as_bytes()], |row| columns::run(row))
         }
         Runs::Unended => {
             // The words of the index `runs_unended`.
             let unended = "SELECT * FROM runs WHERE project = ?1
                            AND state IN ('created', 'queued', 'comparing', 'finalizing') ORDER BY sequence";
-            select_all(connection, unended, &[&project], run)
+            select_all(connection, unended, &[&project], |row| columns::run(row))
         }
         Runs::All => {
             let all = "SELECT * FROM runs WHERE project = ?1 ORDER BY sequence";
-            select_all(connection, all, &[&project], run)
+            select_all(connection, all, &[&project], |row| columns::run(row))
         }
     }
 }
 
-/// The runs of a project in the order in which they were asked for, with little of each.
+/// Returns the runs of a project in the order of their requests, for a list.
 pub(super) fn list_runs(connection: &Connection, project: ProjectId) -> Result<Vec<ListedRun>, Error> {
     let list = "SELECT id, added, state FROM runs WHERE project = ?1 ORDER BY sequence";
-    select_all(connection, list, &[&project.as_bytes()], |row| {
-        Ok(ListedRun {
-            id: RunId::from_bytes(get(row, "id")?),
-            added: Timestamp::from_micros(get(row, "added")?),
-            state: records::listed(&get::<String>(row, "state")?)?,
-        })
-    })
+    select_all(connection, list, &[&project.as_bytes()], |row| columns::listed_run(row))
 }
 
-/// Makes the rows of a project, which say `before`, say `after`. Rows that stay the same are not touched.
+/// Changes the rows of a project from `before` to `after`. Rows that stay the same are not written.
 pub(super) fn store(
     connection: &Connection,
     id: ProjectId,
@@ -137,23 +132,6 @@ fn store_head(connection: &Connection, project: &ProjectState) -> Result<(), Err
         .map_err(unavailable)
 }
 
-fn project(row: &Row<'_>, id: ProjectId) -> Result<ProjectState, Error> {
-    Ok(ProjectState {
-        id,
-        added: Timestamp::from_micros(get(row, "added")?),
-        name: get(row, "name")?,
-        notes: get(row, "notes")?,
-        schema: get(row, "schema")?,
-        result_type: ResultType::parse(&get::<String>(row, "result_type")?)
-            .ok_or(Unknown("result type of a project"))?,
-        uses_blocking: get(row, "uses_blocking")?,
-        encoding_bytes: get(row, "encoding_bytes")?,
-        result_token: TokenHash::from_bytes(get(row, "result_token")?),
-        parties: Vec::new(),
-        runs: Vec::new(),
-    })
-}
-
 fn store_party(connection: &Connection, project: ProjectId, index: u32, party: &Party) -> Result<(), Error> {
     let mut upsert = connection
         .prepare_cached(
@@ -183,25 +161,6 @@ fn store_party(connection: &Connection, project: ProjectId, index: u32, party: &
         })
         .map(drop)
         .map_err(unavailable)
-}
-
-fn party(row: &Row<'_>) -> Result<Party, Error> {
-    let record = PartyRecord {
-        update_token: get(row, "update_token")?,
-        receipt_token: get(row, "receipt_token")?,
-        uploads: get(row, "uploads")?,
-        uploading: get(row, "uploading")?,
-        holder: None,
-        contents: get::<String>(row, "contents")?.into(),
-        upload: get(row, "upload")?,
-        records: get(row, "records")?,
-        bytes: get(row, "bytes")?,
-        blocks: get(row, "blocks")?,
-        message: get(row, "message")?,
-        reference: get(row, "reference")?,
-        keyring: get::<Option<String>>(row, "keyring")?.map(Zeroizing::new),
-    };
-    Ok(record.try_into()?)
 }
 
 fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(), Error> {
@@ -258,37 +217,6 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
         .map_err(unavailable)
 }
 
-fn run(row: &Row<'_>) -> Result<Run, Error> {
-    let record = RunRecord {
-        id: get(row, "id")?,
-        name: get(row, "name")?,
-        notes: get(row, "notes")?,
-        threshold: get(row, "threshold")?,
-        added: get(row, "added")?,
-        started: get(row, "started")?,
-        ended: get(row, "ended")?,
-        state: get::<String>(row, "state")?.into(),
-        stage: get(row, "stage")?,
-        message: get(row, "message")?,
-        found_pairs: get(row, "found_pairs")?,
-        groups: get(row, "groups")?,
-        checksums: get(row, "checksums")?,
-        parts: get(row, "parts")?,
-        applied: get(row, "applied")?,
-        comparisons_total: get(row, "comparisons_total")?,
-        comparisons: get(row, "comparisons")?,
-        pairs: get(row, "pairs")?,
-        seed: get::<Option<[u8; 32]>>(row, "seed")?.map(Zeroizing::new),
-        ready: get(row, "ready")?,
-        compared: get(row, "compared")?,
-        latest: get(row, "latest")?,
-        worked: get(row, "worked")?,
-        settled: get(row, "settled")?,
-        largest_blocks: get(row, "largest_blocks")?,
-    };
-    Ok(record.try_into()?)
-}
-
 /// Keeps the rate of a run that has just been completed.
 fn store_rate(connection: &Connection, run: &Run) -> Result<(), Error> {
     let Some(rate) = records::rate(run) else { return Ok(()) };
@@ -318,11 +246,17 @@ fn execute(connection: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) 
         .map_err(unavailable)
 }
 
-fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, column: &str) -> Result<T, Error> {
-    row.get(column).map_err(unavailable)
+impl Columns for Row<'_> {
+    fn get<T: Column>(&self, column: &'static str) -> Result<T, Error> {
+        Row::get(self, column).map_err(unavailable)
+    }
+
+    fn text(&self, column: &'static str) -> Result<Option<String>, Error> {
+        Columns::get(self, column)
+    }
 }
 
-/// The identifier in a column.
+/// Returns the identifier in a column.
 pub(super) fn project_id(bytes: Vec<u8>) -> Result<ProjectId, Error> {
     bytes.try_into().map(ProjectId::from_bytes).map_err(|_| Unknown("identifier of a project").into())
 }

@@ -9,7 +9,7 @@ use crate::metadata::store::{Change, Commit, Runs};
 use crate::model::{Contents, Party, ProjectId, ProjectState, Run, RunId};
 use crate::system::sqlite;
 
-/// Reads a project, asks `change`, and writes what it says.
+/// Reads a project, calls `change`, and writes its result.
 pub(super) fn update(
     connection: &sqlite::Change<'_>,
     id: ProjectId,
@@ -32,7 +32,7 @@ pub(super) fn update(
     Ok(())
 }
 
-/// Returns true if a change removes something that must not be read again: a seed, keys, a run, a project.
+/// Returns true if a change removes data that must not be readable any more: a seed, keys, a run, a project.
 fn effaces(before: Option<&ProjectState>, after: Option<&ProjectState>) -> bool {
     let Some(before) = before else { return false };
     let Some(after) = after else { return true };

@@ -14,7 +14,7 @@ use crate::objects::{Error, Key, Prefix, Removed};
 use crate::runtime::clock::Timestamp;
 use crate::system::open_files::patiently_async;
 
-/// Bytes of a piece of a streamed file.
+/// The size of a chunk of a streamed file.
 const CHUNK_BYTES: usize = 256 << 10;
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Client {
         Ok(Removed { objects, bytes: bytes.load(Ordering::Relaxed) })
     }
 
-    /// Fails if there is an object below `prefix`, which was removed just now.
+    /// Fails if there is an object below `prefix`, which has just been removed.
     pub(super) async fn expect_empty(&self, prefix: &Prefix) -> Result<(), Error> {
         match self.0.list(Some(&prefix.path())).try_next().await? {
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! Objects as files of one directory.
 //!
-//! What the `object_store` crate does not do for files is done here: a file that is complete becomes an
-//! object without being copied, unless it comes from another file system, and what is removed is removed from the disk before the answer.
+//! In addition to the `object_store` crate, a complete file becomes an object without being copied, unless it is on
+//! another file system; and a removal is durable when it returns.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
@@ -19,12 +19,12 @@ use crate::system::open_files::patiently;
 use crate::system::place::{self, Place};
 use crate::system::{regular, removals};
 
-/// Attempts to create a directory that a removal takes away during a publication.
+/// Attempts to create a directory that a concurrent removal deletes.
 const PLACE_ATTEMPTS: usize = 16;
-/// Directories remembered as durable before memory is preferred to a sync.
+/// Directories that are remembered as durable; when there are more, all are forgotten.
 const DURABLE_MAX: usize = 10_000;
 
-/// The names of files that are being copied begin so; no object's does.
+/// The prefix of files that are being copied; no object's name begins so.
 const COPY: &str = "copy-";
 
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub(in crate::objects) struct Directory {
 }
 
 impl Directory {
-    /// Files below `root`, which is made if it is missing. Copies that a crash has left unfinished are removed where
-    /// nothing else would remove them.
+    /// Returns the objects in `root`, which is created if it is missing. Unfinished copies that a crash has left are
+    /// removed, unless they are removed elsewhere.
     pub(in crate::objects) fn open(root: &Path) -> io::Result<Self> {
         make_private_directory(root)?;
         remove_unfinished_copies(&root.join(keys::score_files().as_str()))?;
@@ -50,13 +50,13 @@ impl Directory {
         Ok(Self { root: root.to_owned(), places, durable: Mutex::default() })
     }
 
-    /// The directory below which the files are.
+    /// Returns the root directory.
     pub(in crate::objects) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Makes sure that the directory is still the one that was opened: what is missing in another is not missing, and what is
-    /// put into another is lost.
+    /// Checks that the directory is still the one that was opened: in another one, a missing object would not be
+    /// missing, and a new one would be lost.
     pub(in crate::objects) fn is_in_place(&self) -> io::Result<()> {
         place::check_all(&self.places)
     }
@@ -67,17 +67,17 @@ impl Directory {
         disk::takes_writes(&self.root)
     }
 
-    /// Makes sure that what is under `key`, if anything, can be opened without waiting for another process.
+    /// Checks that the file of `key`, if it exists, can be opened without waiting for another process.
     pub(in crate::objects) fn can_open(&self, key: &Key) -> Result<(), Error> {
         regular::check(&self.root.join(key.as_str())).map_err(|error| Error::opening(key, error))
     }
 
-    /// Turns a complete file into the object `key` and returns once that is on disk. Where the object
-    /// exists, it stays and the file goes.
+    /// Turns a complete file into the object `key` and returns once that is on disk. If the object exists, it stays
+    /// and the file is removed.
     pub(in crate::objects) fn place(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
         self.is_in_place()?;
         self.publish(file, key)?;
-        // It may have gone into whatever was mounted meanwhile.
+        // The file may be in a file system that was mounted meanwhile.
         Ok(self.is_in_place()?)
     }
 
@@ -91,7 +91,7 @@ impl Directory {
             match file.persist_noclobber(&target) {
                 Ok(()) => return Ok(sync_directory(directory)?),
                 Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
-                    // An earlier writer may not have synced yet.
+                    // An earlier writer may not have synced it yet.
                     return Ok(sync_directory(directory)?);
                 }
                 Err(gone) if gone.error.kind() == io::ErrorKind::NotFound => {
@@ -112,7 +112,7 @@ impl Directory {
         patiently(|| regular::open(&path)).map_err(|error| self.opening(key, error))
     }
 
-    /// The reason why `key` cannot be opened: it is missing only if the directory is the one that was opened.
+    /// Returns the reason why `key` cannot be opened: it is missing only if the directory is the one that was opened.
     fn opening(&self, key: &Key, error: io::Error) -> Error {
         let error = Error::opening(key, error);
         let away = matches!(error, Error::Missing { .. }).then(|| self.is_in_place().err()).flatten();
@@ -124,7 +124,7 @@ impl Directory {
         found.map(|file| Stamp::of(&file)).map_err(|error| self.opening(key, error))
     }
 
-    /// Removes an object and the directories that it leaves empty; false if there was none.
+    /// Removes an object and the directories that become empty; returns false if there was none.
     pub(in crate::objects) fn remove(&self, key: &Key) -> Result<bool, Error> {
         let _allowed = removals::allowed();
         self.is_in_place()?;
@@ -136,7 +136,7 @@ impl Directory {
         }
     }
 
-    /// Removes every file below `prefix` and the directories that are empty then.
+    /// Removes every file below `prefix` and the directories that become empty.
     pub(in crate::objects) fn remove_all(&self, prefix: &Prefix) -> Result<Removed, Error> {
         let _allowed = removals::allowed();
         self.is_in_place()?;
@@ -154,7 +154,7 @@ impl Directory {
         Ok(removed)
     }
 
-    /// Removes `directory` and its parents as far as they are empty, and makes that durable.
+    /// Removes `directory` and its parents as far as they are empty; that is durable when this returns.
     fn prune(&self, directory: &Path) -> io::Result<()> {
         let mut durable = self.durable.lock();
         let mut left = directory;
@@ -164,13 +164,13 @@ impl Directory {
         }
         drop(durable);
         match sync_directory(left) {
-            // Another remover was first, and will sync the parent.
+            // A concurrent removal came first, and will sync the parent.
             Err(error) if error.kind() == io::ErrorKind::NotFound => sync_directory(&self.root),
             done => done,
         }
     }
 
-    /// Makes `directory` with its parents, on disk.
+    /// Creates `directory` with its parents, durably.
     fn make_directories(&self, directory: &Path) -> io::Result<()> {
         let mut durable = self.durable.lock();
         if durable.contains(directory) {
@@ -197,7 +197,7 @@ impl Directory {
     }
 }
 
-/// Creates a directory for this user alone; no error if it exists.
+/// Creates a directory that only this user may read; no error if it exists.
 pub(in crate::objects) fn make_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -206,8 +206,8 @@ pub(in crate::objects) fn sync_directory(path: &Path) -> io::Result<()> {
     patiently(|| File::open(path))?.sync_all()
 }
 
-/// A copy of `file` that is on the disk, for a directory to which it cannot be renamed: on another file system. What a crash
-/// leaves of it goes with the directory.
+/// Makes a durable copy of `file` in a directory on another file system, to which it cannot be renamed. A copy that a
+/// crash leaves is removed with the directory.
 fn copy_into(directory: &Path, file: &Path) -> io::Result<TempPath> {
     let mut copy = patiently(|| tempfile::Builder::new().prefix(COPY).tempfile_in(directory))?;
     io::copy(&mut patiently(|| File::open(file))?, &mut copy)?;
@@ -229,7 +229,7 @@ fn remove_unfinished_copies(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Unlinks all files below `directory` and appends the directories, each before what it contains.
+/// Unlinks all files below `directory` and appends its directories, each before its content.
 fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>, removed: &mut Removed) -> io::Result<()> {
     let entries = match patiently(|| fs::read_dir(directory)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -249,7 +249,7 @@ fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>, removed: &mut 
     Ok(())
 }
 
-/// Removes an empty directory; returns true if none is left.
+/// Removes an empty directory; returns true if it no longer exists.
 fn remove_directory(path: &Path) -> io::Result<bool> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(true),

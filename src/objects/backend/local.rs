@@ -15,7 +15,7 @@ use super::{Backend, Chunks, Found};
 use crate::objects::location::files;
 use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed};
 
-/// Files below one directory. They are read where they lie, and made by renaming.
+/// Files below one directory. They are read in place, and created by renaming.
 #[derive(Debug)]
 pub(in crate::objects) struct Local {
     directory: Arc<Directory>,
@@ -23,7 +23,7 @@ pub(in crate::objects) struct Local {
 }
 
 impl Local {
-    /// Opens the objects below `root`, which is made if it is missing.
+    /// Opens the objects below `root`, which is created if it is missing.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -44,7 +44,8 @@ impl Local {
         Ok(spawn_blocking(move || work(&directory)).await??)
     }
 
-    /// Returns `found`. An object is missing only if the directory is the one that was opened.
+    /// Returns `found`, unless the directory is no longer the one that was opened: then the object may not be
+    /// missing.
     async fn in_place<T>(&self, found: Result<T, Error>) -> Result<T, Error> {
         if let Err(Error::Missing { .. }) = &found {
             self.blocking(Directory::is_in_place).await?;
@@ -65,7 +66,7 @@ impl Backend for Local {
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<(Found, Chunks), Error> {
-        // Opening what is no regular file could wait for another process.
+        // Opening a file that is not regular could wait for another process.
         let checked = key.clone();
         self.blocking(move |directory| directory.can_open(&checked)).await?;
         self.in_place(self.client.get(key, range).await).await

@@ -80,7 +80,7 @@ async fn metered<T>(
     answer
 }
 
-/// That there is no such object is an answer like any other.
+/// A missing object is a regular answer.
 const fn has_failed<T>(answer: &Result<T, Error>) -> bool {
     !matches!(answer, Ok(_) | Err(Error::Missing { .. }))
 }

@@ -27,7 +27,7 @@ pub(super) use remote::{Remote, receive, save};
 use super::{Blob, Error, Key, ObjectFile, Prefix, Removed};
 use crate::runtime::clock::Timestamp;
 
-/// An object's bytes, piece by piece.
+/// An object's bytes in chunks.
 pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
 
 /// Attributes of an object.
@@ -37,17 +37,18 @@ pub struct Found {
     pub size: u64,
     /// The time of creation.
     pub modified: Timestamp,
-    /// The store's own name for this content; empty if it has none.
+    /// The store's identifier of this content; empty if it has none.
     pub etag: String,
 }
 
 /// A store of immutable objects.
 #[async_trait]
 pub(super) trait Backend: fmt::Debug + Send + Sync {
-    /// Makes the object `key` of a complete file and returns once it is on stable storage. An object that exists stays.
+    /// Turns a complete file into the object `key` and returns once it is on stable storage. An object that exists
+    /// stays.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Storage`]; the file is gone then.
+    /// [`Error::Full`], [`Error::Storage`]; the file has been removed then.
     async fn publish(&self, file: NamedTempFile, key: &Key) -> Result<(), Error>;
 
     /// Returns the attributes of an object without reading it.
@@ -56,7 +57,8 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// [`Error::Missing`], [`Error::Storage`].
     async fn head(&self, key: &Key) -> Result<Found, Error>;
 
-    /// Returns the attributes of an object, and its bytes or a range of them as a stream that holds one piece at a time.
+    /// Returns the attributes of an object, and its bytes or a range of them as a stream that holds one chunk at a
+    /// time.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
@@ -86,7 +88,7 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// [`Error::Storage`], also if objects were added meanwhile.
     async fn delete_prefix(&self, prefix: &Prefix) -> Result<Removed, Error>;
 
-    /// Lists the names just below a prefix that have something below themselves, in no particular order.
+    /// Lists the names directly below a prefix that have further names below them, in no particular order.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -111,7 +113,7 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Drops the copies of objects that the store no longer has; returns their keys.
+    /// Drops the cached copies of objects that the store no longer has; returns their keys.
     async fn sweep_copies(&self) -> Vec<Key> {
         Vec::new()
     }

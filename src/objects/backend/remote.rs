@@ -1,4 +1,4 @@
-//! Objects in a store beyond this machine: what is written is uploaded as a stream, what is read is downloaded as one.
+//! Objects in a store on another machine: writes are uploads, reads are downloads, both as streams.
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
@@ -20,12 +20,12 @@ use crate::objects::blob::Stamp;
 use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed, keys};
 use crate::system::open_files::{patiently, patiently_async};
 
-/// Bytes in a part of an upload, all but the last; smaller objects are uploaded whole.
+/// Bytes in a part of an upload, except the last; smaller objects are uploaded whole.
 const PART_BYTES: u64 = 8 << 20;
-/// Parts that are uploaded at once.
+/// Parts that are uploaded concurrently.
 const PARTS: usize = 4;
 
-/// Any store of the `object_store` crate. What is read is downloaded to a file without a name.
+/// Any store of the `object_store` crate. Objects are downloaded to files without names.
 #[derive(Debug)]
 pub(in crate::objects) struct Remote {
     client: Client,
@@ -35,7 +35,7 @@ pub(in crate::objects) struct Remote {
 }
 
 impl Remote {
-    /// Returns the objects of `store`, to which threads that block reach through `runtime`.
+    /// Returns the objects of `store`. Blocking threads call it through `runtime`.
     pub(in crate::objects) fn new(store: Arc<dyn ObjectStore>, runtime: Handle, staging: &Path) -> Self {
         Self { client: Client(store), runtime, staging: staging.to_owned() }
     }
@@ -61,7 +61,7 @@ impl Backend for Remote {
     }
 
     async fn is_untouched(&self, blob: &Blob) -> Result<bool, Error> {
-        // Only this process can reach a file without a name, and what has lost its name stays what it was.
+        // Only this process can reach a file without a name, so it does not change.
         let Some(path) = blob.copy().map(Path::to_owned) else { return Ok(true) };
         let stamp = blob.stamp();
         let found = spawn_blocking(move || fs::metadata(path)).await?;
@@ -87,7 +87,7 @@ impl Backend for Remote {
     }
 }
 
-/// Uploads a complete file as the object `key`. Where the object exists, it stays.
+/// Uploads a complete file as the object `key`. If the object exists, it stays.
 async fn upload(store: &dyn ObjectStore, file: NamedTempFile, key: &Key) -> Result<(), Error> {
     let size = file.as_file().metadata()?.len();
     let mut source = patiently_async(|| tokio::fs::File::open(file.path())).await?;
@@ -106,7 +106,7 @@ async fn upload_whole(store: &dyn ObjectStore, bytes: Vec<u8>, key: &Key) -> Res
     let bytes = PutPayload::from(bytes);
     match store.put_opts(&key.path(), bytes.clone(), PutMode::Create.into()).await {
         Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-        // The operator has said that this store knows no conditions. What has the same key has the same bytes.
+        // The operator has set that this store supports no conditions. Objects with the same key have the same bytes.
         Err(object_store::Error::NotImplemented { .. }) => {
             store.put(&key.path(), bytes).await.map(|_| ()).map_err(Error::from)
         }
@@ -124,7 +124,7 @@ async fn upload_in_parts(
     match feed(&mut parts, &mut source).await {
         Ok(()) => parts.finish().await.map(|_| ()).map_err(Error::from),
         Err(error) => {
-            // What is left of the upload when even this fails is for the store's own rules to clear.
+            // If even this fails, the rest of the upload is left to the store's own rules.
             let _ = parts.abort().await;
             Err(error)
         }
@@ -143,7 +143,7 @@ async fn feed(parts: &mut WriteMultipart, source: &mut tokio::fs::File) -> Resul
     }
 }
 
-/// Writes what arrives into `file`, and rewinds it.
+/// Writes the stream into `file`, and rewinds it.
 pub(in crate::objects) async fn save(
     (found, chunks): (Found, Chunks),
     key: &Key,
@@ -154,7 +154,7 @@ pub(in crate::objects) async fn save(
     Ok(ObjectFile::whole(file)?)
 }
 
-/// Writes what arrives to `out`, and checks that it is all of the object.
+/// Writes the stream to `out`, and checks that the object is complete.
 pub(in crate::objects) async fn receive(
     (found, mut chunks): (Found, Chunks),
     key: &Key,

@@ -1,4 +1,4 @@
-//! A backend that is read through the cache.
+//! A backend with a read-through cache.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::read_through::Cache;
 use crate::objects::backend::{Backend, Chunks, Found};
 use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed};
 
-/// A remote backend, and the copies of what was read from it.
+/// A remote backend, and the cached copies of its objects.
 #[derive(Debug)]
 pub(in crate::objects) struct Cached<B> {
     store: B,
@@ -29,7 +29,7 @@ impl<B: Backend> Cached<B> {
         Self { store, cache: Arc::new(cache), runtime, staging: staging.to_owned() }
     }
 
-    /// Drops the copies of objects that go, whether the store has removed them already or does so at another try.
+    /// Drops the copies of objects that are being removed, even if the store fails to remove them now.
     async fn forget(&self, these: impl Fn(&Key) -> bool + Send + 'static) -> Result<(), Error> {
         let cache = Arc::clone(&self.cache);
         Ok(spawn_blocking(move || cache.forget(these)).await?)

@@ -8,8 +8,8 @@
 //! 4 bytes   "ENC1": what this is, and its version
 //! ```
 //!
-//! The object comes first, so that it can be mapped; what is known of it comes last, when all of it is known.
-//! Nothing is synced: what a power cut takes, the checksum tells.
+//! The object comes first, so that it can be mapped; the attributes come last, when all of them are known. Nothing is
+//! synced: the checksum detects what a power cut took.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,9 +20,9 @@ use crc_fast::{CrcAlgorithm, Digest};
 use crate::objects::{Key, keys};
 
 const MAGIC: [u8; 4] = *b"ENC1";
-/// Bytes behind the key and the ETag.
+/// Bytes after the key and the ETag.
 const END_BYTES: u64 = 16;
-/// Bytes of key and ETag at most; neither comes near that.
+/// The most bytes of key and ETag; in practice they have far fewer.
 const HEAD_BYTES_MAX: u32 = 1 << 16;
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -32,7 +32,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub(super) struct Head {
     /// The object that it is a copy of.
     pub(super) key: Key,
-    /// The store's name for this content.
+    /// The store's identifier of this content.
     pub(super) etag: String,
     /// Bytes of the object.
     pub(super) size: u64,
@@ -48,7 +48,7 @@ impl Head {
         format!("{}\n{}", self.key, self.etag)
     }
 
-    /// Reads the header of a file; `None` if it is no cached file, or was cut off.
+    /// Reads the header of a file; `None` if it is not a cached file, or is truncated.
     pub(super) fn of(file: &File) -> io::Result<Option<Self>> {
         let length = file.metadata()?.len();
         let Some(end_at) = length.checked_sub(END_BYTES) else { return Ok(None) };
@@ -66,7 +66,7 @@ impl Head {
         Ok(parts.map(|(key, etag)| Self { key: keys::noted(key), etag: etag.to_owned(), size }))
     }
 
-    /// Returns true if `file` has this header and every byte as it was written. Reads all of it.
+    /// Returns true if `file` has this header and all its bytes have the checksum. Reads all of it.
     pub(super) fn is_of(&self, file: &File) -> io::Result<bool> {
         if Self::of(file)?.as_ref() != Some(self) {
             return Ok(false);
@@ -92,7 +92,7 @@ fn digest() -> Digest {
     Digest::new(CrcAlgorithm::Crc64Nvme)
 }
 
-/// Writes a copy: first the object, then what is known of it.
+/// Writes a copy: first the object, then its attributes.
 pub(super) struct Writer<W> {
     out: W,
     crc: Digest,
@@ -103,7 +103,7 @@ impl<W: Write> Writer<W> {
         Self { out, crc: digest() }
     }
 
-    /// Ends the copy, once `head.size` bytes of the object were written.
+    /// Completes the copy, once `head.size` bytes of the object were written.
     pub(super) fn finish(mut self, head: &Head) -> io::Result<W> {
         let text = head.text();
         self.write_all(text.as_bytes())?;

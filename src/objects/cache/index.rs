@@ -21,9 +21,9 @@ use crate::telemetry::metrics;
 /// Limits on the space of the cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of all copies together.
+    /// The most bytes of all copies.
     pub bytes_max: u64,
-    /// Bytes that stay free on the disk: for less, copies go and none are made.
+    /// Bytes that stay free on the disk: if fewer are free, copies are evicted and none are made.
     pub disk_free_min: u64,
 }
 
@@ -39,19 +39,19 @@ pub(super) struct CacheIndex {
 #[derive(Debug, Default)]
 struct Places {
     kept: HashMap<Key, (Use, Arc<CachedFile>)>,
-    /// The same, the first to go in front.
+    /// The same in the order of eviction.
     order: BTreeMap<Use, Key>,
     uses: u64,
     /// The number of the next file.
     next: u64,
     /// Objects that are being fetched, with the count of readers that wait for each.
-    turns: HashMap<Key, Arc<Turn>>,
+    fetches: HashMap<Key, Arc<FetchLock>>,
 }
 
-/// The time of the last use. Objects that are read once, as a rule, come first.
+/// The time of the last use. Objects that are usually read once are evicted first.
 type Use = (bool, u64);
 
-/// A cached file, or one that is still read. Its bytes count until the last reader closes it.
+/// A cached file, or one that is still being read. Its bytes count until the last reader closes it.
 #[derive(Debug)]
 pub(in crate::objects) struct CachedFile {
     pub(super) head: Head,
@@ -59,7 +59,7 @@ pub(in crate::objects) struct CachedFile {
     _room: Room,
 }
 
-/// Some of the bytes that copies may take; given back when dropped.
+/// A share of the bytes that copies may take; returned when dropped.
 #[derive(Debug)]
 pub(super) struct Room {
     taken: Arc<AtomicU64>,
@@ -80,17 +80,17 @@ impl Drop for Room {
 }
 
 impl CachedFile {
-    /// Returns the path while the file is cached.
+    /// Returns the path as long as the file is cached.
     pub(in crate::objects) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of the object.
+    /// Returns the size of the object.
     pub(in crate::objects) const fn size(&self) -> u64 {
         self.head.size
     }
 
-    /// Opens the copy if every byte is as it was, and notes that it was used.
+    /// Opens the copy if all its bytes have the checksum, and records the use.
     pub(super) fn open(&self) -> io::Result<Option<File>> {
         let file = match regular::open(&self.path) {
             // The file was removed from outside.
@@ -99,7 +99,7 @@ impl CachedFile {
         };
         let now = Clock::system().now().as_micros();
         let now = UNIX_EPOCH + Duration::from_micros(u64::try_from(now).unwrap_or(0));
-        // Only the order after a restart hangs on it.
+        // This only affects the order after a restart.
         let _ = file.set_times(FileTimes::new().set_accessed(now));
         Ok(self.head.is_of(&file)?.then_some(file))
     }
@@ -114,34 +114,34 @@ impl CachedFile {
     }
 }
 
-/// A reader of an object that is being fetched waits for its turn and then finds it.
+/// Held by the reader that fetches an object. The others wait for it, and then find the copy.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct FetchLock {
     pub(super) lock: tokio::sync::Mutex<()>,
-    /// The object was removed meanwhile: what comes is not to be kept.
+    /// The object was removed meanwhile: the copy must not be kept.
     void: AtomicBool,
 }
 
-/// A turn, until this is dropped.
-pub(super) struct Queued<'a> {
+/// A reader that fetches an object or waits for that, until this is dropped.
+pub(super) struct FetchSlot<'a> {
     index: &'a CacheIndex,
     key: &'a Key,
-    pub(super) turn: Arc<Turn>,
+    pub(super) fetch: Arc<FetchLock>,
 }
 
-impl Drop for Queued<'_> {
+impl Drop for FetchSlot<'_> {
     fn drop(&mut self) {
         let mut places = self.index.places.lock();
-        // One is the map's, one is ours.
-        if Arc::strong_count(&self.turn) <= 2 {
-            places.turns.remove(self.key);
+        // One reference is the map's, one is ours.
+        if Arc::strong_count(&self.fetch) <= 2 {
+            places.fetches.remove(self.key);
         }
     }
 }
 
 impl CacheIndex {
-    /// Takes up what lies in `directory`, in the order of its last use; what is no copy is removed, and what is too
-    /// much.
+    /// Indexes the copies in `directory`, in the order of their last use; removes other files, and copies beyond the
+    /// limits.
     pub(super) fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
         let index =
             Self { directory: directory.to_owned(), limits, taken: Arc::default(), places: Mutex::default() };
@@ -166,7 +166,7 @@ impl CacheIndex {
         Ok(index)
     }
 
-    /// The copy of `key`, used just now.
+    /// Returns the copy of `key`, and records the use.
     pub(super) fn find(&self, key: &Key) -> Option<Arc<CachedFile>> {
         let mut places = self.places.lock();
         let kept = Arc::clone(&places.kept.get(key)?.1);
@@ -174,24 +174,25 @@ impl CacheIndex {
         Some(kept)
     }
 
-    /// The copy of `key`, without its being used.
+    /// Returns the copy of `key` without recording a use.
     pub(super) fn peek(&self, key: &Key) -> Option<Arc<CachedFile>> {
         self.places.lock().kept.get(key).map(|(_, kept)| Arc::clone(kept))
     }
 
-    /// The objects of which there are copies.
+    /// Returns the objects that have copies.
     pub(super) fn keys(&self) -> Vec<Key> {
         self.places.lock().kept.keys().cloned().collect()
     }
 
-    /// Gets in line for `key`.
-    pub(super) fn queue<'a>(&'a self, key: &'a Key) -> Queued<'a> {
-        let turn = Arc::clone(self.places.lock().turns.entry(key.clone()).or_default());
-        Queued { index: self, key, turn }
+    /// Waits in line for the fetch of `key`.
+    pub(super) fn queue<'a>(&'a self, key: &'a Key) -> FetchSlot<'a> {
+        let fetch = Arc::clone(self.places.lock().fetches.entry(key.clone()).or_default());
+        FetchSlot { index: self, key, fetch }
     }
 
-    /// Room for a copy of `key` that takes `bytes`: others go for it, those used longest ago first, but nothing that
-    /// is open, and nothing that is read again for an object that is read once. `None` if that is not enough.
+    /// Reserves room for a copy of `key` that takes `bytes`. Others are evicted for it, least recently used first,
+    /// but no open ones, and none of objects that are read repeatedly for one that is read once. `None` if that is
+    /// not enough.
     pub(super) fn reserve(&self, key: &Key, bytes: u64) -> Option<Room> {
         if bytes > self.limits.bytes_max {
             return None;
@@ -203,7 +204,7 @@ impl CacheIndex {
         Some(Room::take(&self.taken, bytes))
     }
 
-    /// Removes as many copies as are too many for the bound or for the disk.
+    /// Evicts copies until the limits are met.
     pub(super) fn make_room(&self) {
         let mut places = self.places.lock();
         let missing = self.missing(0);
@@ -218,29 +219,29 @@ impl CacheIndex {
         evict(&mut places, &idle);
     }
 
-    /// Bytes that have to go before there are `bytes` more.
+    /// Returns the bytes that must be evicted before there is room for `bytes` more.
     fn missing(&self, bytes: u64) -> u64 {
         let Limits { bytes_max, disk_free_min } = self.limits;
         let over_bound = (self.taken.load(Ordering::Relaxed).saturating_add(bytes)).saturating_sub(bytes_max);
-        // Where the disk does not say how full it is, writing to it will.
+        // Where the free space of the disk is unknown, the write will fail.
         let free = disk::room(&self.directory).map_or(u64::MAX, |room| room.free_bytes);
         over_bound.max(disk_free_min.saturating_add(bytes).saturating_sub(free))
     }
 
-    /// Gives a complete copy its name, unless the object went meanwhile; it can be read in any case. The file has been
-    /// written through a handle of its own, which stays good.
+    /// Gives a complete copy its name, unless the object was removed meanwhile; it can be read in any case. The file
+    /// was written through a handle of its own, which stays valid.
     pub(super) fn keep(
         &self,
         file: NamedTempFile,
         head: Head,
         room: Room,
-        turn: &Turn,
+        fetch: &FetchLock,
     ) -> io::Result<(File, Arc<CachedFile>)> {
         let mut places = self.places.lock();
         let path = self.directory.join(places.next.to_string());
         places.next += 1;
         let kept = Arc::new(CachedFile { head, path, _room: room });
-        let file = if turn.void.load(Ordering::Relaxed) {
+        let file = if fetch.void.load(Ordering::Relaxed) {
             file.into_file()
         } else {
             let file = file.persist(&kept.path).map_err(|failed| failed.error)?;
@@ -250,7 +251,7 @@ impl CacheIndex {
         Ok((file, kept))
     }
 
-    /// Drops a copy, if it is still the one that is kept.
+    /// Drops a copy, if it is still the current one.
     pub(super) fn drop_copy(&self, kept: &Arc<CachedFile>) {
         let mut places = self.places.lock();
         let same = |(_, found): &(Use, Arc<CachedFile>)| Arc::ptr_eq(found, kept);
@@ -259,11 +260,11 @@ impl CacheIndex {
         }
     }
 
-    /// Drops all copies of these, and those that are still coming. Their files are gone when this returns.
+    /// Drops all copies of these objects, and those that are being made. Their files are removed when this returns.
     pub(super) fn forget(&self, these: impl Fn(&Key) -> bool) {
         let mut places = self.places.lock();
-        for (_, turn) in places.turns.iter().filter(|(key, _)| these(key)) {
-            turn.void.store(true, Ordering::Relaxed);
+        for (_, fetch) in places.fetches.iter().filter(|(key, _)| these(key)) {
+            fetch.void.store(true, Ordering::Relaxed);
         }
         let gone: Vec<Key> = places.kept.keys().filter(|key| these(key)).cloned().collect();
         gone.iter().for_each(|key| places.remove(key));
@@ -271,7 +272,7 @@ impl CacheIndex {
 }
 
 impl Places {
-    /// Puts a copy where those go that were used just now.
+    /// Moves a copy to the end of the order of eviction.
     fn put(&mut self, kept: &Arc<CachedFile>) {
         self.uses += 1;
         let (key, used) = (kept.head.key.clone(), (kept.head.key.is_read_again(), self.uses));
@@ -291,7 +292,7 @@ impl Places {
         }
     }
 
-    /// The copies that may go, in order. Who wants to read one has to come through the lock.
+    /// Returns the copies that may be evicted, in order. They have no readers, and a new reader needs the lock.
     fn going(&self) -> impl Iterator<Item = (&Use, &Key, u64)> {
         self.order.iter().filter_map(|(used, key)| {
             let (_, kept) = self.kept.get(key)?;
@@ -303,7 +304,8 @@ impl Places {
         self.going().map(|(_, key, _)| key.clone()).collect()
     }
 
-    /// Copies that go for `missing` bytes, if there are enough. Only for what is `read_again` goes what is that, too.
+    /// Returns copies to evict for `missing` bytes, if there are enough. Copies that are read repeatedly are evicted
+    /// only for another such (`read_again`).
     fn victims(&self, missing: u64, read_again: bool) -> Option<Vec<Key>> {
         let (mut victims, mut freed) = (Vec::new(), 0);
         let going = self.going().take_while(|((used_again, _), ..)| read_again || !used_again);
@@ -323,7 +325,7 @@ fn evict(places: &mut Places, victims: &[Key]) {
     victims.iter().for_each(|key| places.remove(key));
 }
 
-/// The time of a cached file's last use, its number, and its header.
+/// Returns the time of a cached file's last use, its number, and its header.
 fn recognised(path: &Path) -> Option<((i64, i64), u64, Head)> {
     let number = path.file_name()?.to_str()?.parse().ok()?;
     let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;

@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use tempfile::NamedTempFile;
 
 use super::file::{Head, Writer};
-use super::index::{CacheIndex, Limits, Room, Turn};
+use super::index::{CacheIndex, FetchLock, Limits, Room};
 use crate::objects::backend::directory::make_private_directory;
 use crate::objects::backend::{Backend, Chunks, Found, receive, save};
 use crate::objects::{Error, Key, ObjectFile};
@@ -17,10 +17,10 @@ use crate::system::open_files::patiently_async;
 use crate::telemetry::{chain, metrics};
 
 const BUFFER_BYTES: usize = 256 << 10;
-/// Objects that are asked for at once when all copies are looked through.
+/// Concurrent requests to the store when all copies are checked.
 const ASKED_AT_ONCE: usize = 8;
 
-/// Copies of objects that lie beyond this machine, in a directory of it. They survive a restart.
+/// Copies of remote objects in a local directory. They survive a restart.
 #[derive(Debug)]
 pub struct Cache {
     index: CacheIndex,
@@ -28,8 +28,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The copies in `directory`, which is made if it is missing and belongs to this process: what is no copy is
-    /// removed. Reads the end of each file.
+    /// Opens the copies in `directory`, which is created if it is missing and belongs to this process: other files
+    /// are removed. Reads the end of each file.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -38,7 +38,7 @@ impl Cache {
         Ok(Self { index: CacheIndex::open(directory, limits)?, directory: directory.into() })
     }
 
-    /// Removes a directory of copies; no error if there is none. For a server that keeps none any more.
+    /// Removes a directory of copies; no error if it does not exist. For a server whose cache was disabled.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -49,8 +49,8 @@ impl Cache {
         }
     }
 
-    /// The object `key` of `store` as a file: its copy, if there is a good one, else what comes, which is kept if it
-    /// finds room and has no name in `staging` if not. Blocks on the disk.
+    /// Returns the object `key` of `store` as a file: its copy if there is a valid one, else a download, which is
+    /// cached if there is room and has no name in `staging` otherwise. Blocks on the disk.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Damaged`], [`Error::Full`] and [`Error::Storage`].
@@ -63,17 +63,18 @@ impl Cache {
         if let Some(found) = self.kept(store, key).await? {
             return Ok(found);
         }
-        let queued = self.index.queue(key);
-        let _turn = queued.turn.lock.lock().await;
+        let slot = self.index.queue(key);
+        let _fetch = slot.fetch.lock.lock().await;
         // An earlier reader may have fetched it.
         if let Some(found) = self.kept(store, key).await? {
             return Ok(found);
         }
         metrics::cache_missed();
-        self.fetch(store, key, &queued.turn, staging).await
+        self.fetch(store, key, &slot.fetch, staging).await
     }
 
-    /// The copy of `key`, if there is one, the store still has the same, and all bytes are as they were.
+    /// Returns the copy of `key`, if there is one, the store still has the same content, and all bytes have the
+    /// checksum.
     async fn kept(&self, store: &dyn Backend, key: &Key) -> Result<Option<ObjectFile>, Error> {
         let Some(kept) = self.index.find(key) else { return Ok(None) };
         let found = store.head(key).await;
@@ -90,9 +91,9 @@ impl Cache {
                 metrics::cache_hit();
                 return Ok(Some(ObjectFile::of_copy(file, kept)));
             }
-            Ok(None) => tracing::warn!(%key, "a cached object is damaged; it is fetched again"),
+            Ok(None) => tracing::warn!(%key, "a cached object is damaged; fetching it again"),
             Err(error) => {
-                tracing::warn!(%key, "a cached object cannot be read; it is fetched again: {error}");
+                tracing::warn!(%key, "a cached object cannot be read; fetching it again: {error}");
             }
         }
         self.index.drop_copy(&kept);
@@ -103,7 +104,7 @@ impl Cache {
         &self,
         store: &dyn Backend,
         key: &Key,
-        turn: &Turn,
+        fetch: &FetchLock,
         staging: &Path,
     ) -> Result<ObjectFile, Error> {
         let without_name = || patiently_async(|| ready(tempfile::tempfile_in(staging)));
@@ -111,9 +112,9 @@ impl Cache {
         let Some((partial, head, room)) = self.place(key, &got.0) else {
             return save(got, key, without_name().await?).await;
         };
-        match self.save(got, partial, head, room, turn).await {
+        match self.save(got, partial, head, room, fetch).await {
             Err(error @ Error::Full(_)) => {
-                tracing::warn!("the disk is full, and the object cache is emptied: {}", chain(&error));
+                tracing::warn!("the disk is full; emptying the object cache: {}", chain(&error));
                 self.index.clear();
                 save(store.get(key, None).await?, key, without_name().await?).await
             }
@@ -121,7 +122,7 @@ impl Cache {
         }
     }
 
-    /// A file and the room for a copy; none if there is none, or the store does not say what it would be a copy of.
+    /// Returns a file and the room for a copy; `None` if there is no room, or the store sends no ETag.
     fn place(&self, key: &Key, found: &Found) -> Option<(NamedTempFile, Head, Room)> {
         let head = Head { key: key.clone(), etag: found.etag.clone(), size: found.size };
         if head.etag.is_empty() {
@@ -137,30 +138,31 @@ impl Cache {
         }
     }
 
-    /// Writes what comes to a file that becomes a copy when it is complete.
+    /// Writes the download to a file that becomes a copy when it is complete.
     async fn save(
         &self,
         got: (Found, Chunks),
         partial: NamedTempFile,
         head: Head,
         room: Room,
-        turn: &Turn,
+        fetch: &FetchLock,
     ) -> Result<ObjectFile, Error> {
         let mut writer = Writer::new(BufWriter::with_capacity(BUFFER_BYTES, partial));
         receive(got, &head.key, &mut writer).await?;
         let partial = writer.finish(&head)?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let (mut file, kept) = self.index.keep(partial, head, room, turn)?;
+        let (mut file, kept) = self.index.keep(partial, head, room, fetch)?;
         file.rewind()?;
         Ok(ObjectFile::of_copy(file, kept))
     }
 
-    /// Drops the copies of these, and those that are still coming. Their files are gone when this returns. Blocks.
+    /// Drops the copies of these objects, and those that are being made. Their files are removed when this returns.
+    /// Blocks.
     pub(in crate::objects) fn forget(&self, these: impl Fn(&Key) -> bool) {
         self.index.forget(these);
     }
 
-    /// Drops the copies whose objects are gone, and as many as are too many by now; says which are gone. What the
-    /// store does not answer for stays.
+    /// Drops the copies of removed objects, and those beyond the limits; returns the removed objects. Copies stay if
+    /// the store does not answer.
     pub(in crate::objects) async fn sweep(&self, store: &dyn Backend) -> Vec<Key> {
         self.index.make_room();
         let asked = stream::iter(self.index.keys()).map(|key| async move {
@@ -177,8 +179,8 @@ impl Cache {
                     gone.push(kept.head.key.clone());
                 }
                 Some((Err(error), _)) => {
-                    // All others would be asked for in vain, too.
-                    tracing::debug!("cannot look through the object cache: {}", chain(&error));
+                    // Requests for all others would fail too.
+                    tracing::debug!("cannot check the object cache: {}", chain(&error));
                     break;
                 }
                 None => {}

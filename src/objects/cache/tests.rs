@@ -25,10 +25,10 @@ use crate::objects::{Error, Key, ObjectFile, Objects, keys};
 const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
 const OTHER: ProjectId = ProjectId::from_bytes([9; 24]);
 const RUN: RunId = RunId::from_bytes([2; 24]);
-/// A cached file takes less than this beside its object.
+/// A cached file takes less than this in addition to its object.
 const AROUND: u64 = 300;
 
-/// A store in memory that counts what is asked of it, and takes its time to answer.
+/// A store in memory that counts its calls, and answers slowly.
 #[derive(Debug, Default)]
 struct Counting {
     inner: InMemory,
@@ -108,7 +108,7 @@ impl Place {
         self.dir.path().join("cache")
     }
 
-    /// Starts a worker whose copies may take so much.
+    /// Starts a worker whose copies may take this many bytes.
     fn start(&self, bytes_max: u64) -> Objects {
         self.start_within(Limits { bytes_max, disk_free_min: 0 })
     }
@@ -353,7 +353,7 @@ async fn an_object_that_goes_while_it_comes_leaves_no_copy() {
     let read = tokio::spawn(async move { open(&reader, &matrix(0)).await.map(|file| file.size()) });
     tokio::time::sleep(Duration::from_millis(5)).await;
     deleter.delete_prefix(&keys::project(PROJECT)).await.unwrap();
-    // Whether it was still there is chance.
+    // It may or may not have been there.
     assert!(matches!(read.await.unwrap(), Ok(4) | Err(Error::Missing { .. })));
     assert_eq!(place.files(), []);
 }

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use crate::system::outgoing;
 use crate::system::secret::Hidden;
 
-/// Time for a connection to be made.
+/// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Time without an answer after which a connection counts as lost.
 const RESPONSE: Duration = Duration::from_secs(3);
@@ -54,12 +54,12 @@ impl fmt::Display for Address {
     }
 }
 
-/// The way to the master.
+/// The way to find the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A server, which has to be a master.
+    /// A server, which must be a master.
     Server(Address),
-    /// Sentinels, which know the master of this name.
+    /// Sentinels that know the master of this name.
     Sentinels { addresses: Vec<Address>, name: String },
 }
 
@@ -109,7 +109,7 @@ impl QueueUrl {
         self.tls
     }
 
-    /// Returns whether it has a password of its own.
+    /// Returns whether it contains a password.
     pub fn has_password(&self) -> bool {
         self.password.is_some()
     }
@@ -190,7 +190,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Access by a URL. The password counts before that of the URL.
+    /// Returns the access by a URL. This password overrides the one in the URL.
     pub fn new(url: QueueUrl, password: Option<Hidden>, tls: TlsFiles) -> Self {
         let password = password.or_else(|| url.password.clone());
         Self { url, password, tls }
@@ -200,12 +200,12 @@ impl Access {
         &self.url
     }
 
-    /// A client of the server at an address.
+    /// Returns a client of the server at an address.
     pub(super) fn server(&self, address: &Address) -> Result<Client, RedisError> {
         self.client(address, self.login().set_db(i64::from(self.url.database)))
     }
 
-    /// A client of a Sentinel; with `login` it presents the same password as to the server.
+    /// Returns a client of a Sentinel; with `login` it uses the same password as for the server.
     pub(super) fn sentinel(&self, address: &Address, login: bool) -> Result<Client, RedisError> {
         self.client(address, if login { self.login() } else { anonymous() })
     }
@@ -247,7 +247,8 @@ impl Access {
     }
 }
 
-/// A connection without a password. The newer protocol tells of news on the connection of the calls.
+/// Returns a connection without a password. With the newer protocol, notifications arrive on the connection of the
+/// calls.
 fn anonymous() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3)
 }

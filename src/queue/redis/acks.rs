@@ -1,4 +1,4 @@
-//! Acks of callers that come together share a script.
+//! Acks of concurrent callers share a script.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ struct Waiting {
     answer: oneshot::Sender<Result<Vec<Acked>, Error>>,
 }
 
-/// Callers that wait while a script runs: the next one is for all of them.
+/// Callers that wait while a script runs: the next script is for all of them.
 #[derive(Debug, Default)]
 pub(super) struct Acks(Mutex<Line>);
 
@@ -52,7 +52,7 @@ pub(super) async fn ack(
     acked.await.map_err(|_| Error::Storage("the runtime is stopping".into()))?
 }
 
-/// Serves the line until it is empty.
+/// Serves the waiting callers until there are none.
 async fn serve(acks: &Acks, link: &Link, now: Timestamp) {
     while let Some(callers) = acks.next() {
         let leases: Vec<&LeaseId> = callers.iter().flat_map(|caller| &caller.leases).collect();
@@ -62,14 +62,14 @@ async fn serve(acks: &Acks, link: &Link, now: Timestamp) {
                 Ok(answers) => Ok(answers.drain(..caller.leases.len()).collect()),
                 Err(error) => Err(copy(error)),
             };
-            // A caller that is gone needs no answer.
+            // A caller that has gone needs no answer.
             let _ = caller.answer.send(theirs);
         }
     }
 }
 
 impl Acks {
-    /// Those that are served together next.
+    /// Returns those that are served together next.
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut line = self.0.lock();
         let mut leases = 0;
@@ -98,7 +98,7 @@ async fn run(link: &Link, leases: &[&LeaseId], now: Timestamp) -> Result<Vec<Ack
     if answers.len() == leases.len() { Ok(answers) } else { Err(Error::damaged("an ack has no answer")) }
 }
 
-/// The same error for another caller.
+/// Returns the same error for another caller.
 fn copy(error: &Error) -> Error {
     match error {
         Error::Closed => Error::Closed,

@@ -26,14 +26,14 @@ use crate::queue::{
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
-/// Jobs looked at by one script, while others wait.
+/// Jobs that one script reads, while others wait.
 const AT_ONCE: usize = 1_000;
-/// Pause between two looks at a rewrite.
+/// The pause between two checks of a rewrite.
 const REWRITE_PAUSE: Duration = Duration::from_millis(100);
-/// Most pauses after a failed attempt that differ.
+/// The most distinct pauses after failed attempts.
 const PAUSES_MAX: u8 = 32;
 
-/// The queue in Redis. Dropping it leaves everything as it is.
+/// The queue in Redis. Dropping it changes nothing.
 #[derive(Debug)]
 pub struct RedisBroker {
     link: Arc<Link>,
@@ -42,11 +42,12 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
-    /// Opens the queue of a database, which is made if need be, and takes over the jobs that an earlier process held.
+    /// Opens the queue of a database, which is created if it does not exist, and takes over the jobs that an earlier
+    /// process held.
     ///
     /// # Errors
-    /// [`Error::Storage`] if there is no master, or it refuses the password, has settings that would lose jobs, or has
-    /// the queue of another data directory.
+    /// [`Error::Storage`] if there is no master, or it rejects the password, has settings that would lose jobs, or
+    /// has the queue of another data directory.
     pub async fn open(settings: Settings, entropy: Entropy) -> Result<Self, Error> {
         let standing = match &settings.directory {
             Some(directory) => Standing::read(directory).map_err(|error| Error::Storage(error.into()))?,
@@ -117,7 +118,7 @@ fn names_of(jobs: &[JobId]) -> impl Fn(&mut Cmd) + Send + Sync + '_ {
     |command| jobs.iter().for_each(|job| _ = command.arg(job.as_str()))
 }
 
-/// The text of a name, or nothing for any.
+/// Returns the text of a name; empty for any.
 fn or_any(name: Option<&str>) -> &str {
     name.unwrap_or("")
 }
@@ -374,7 +375,7 @@ impl Broker for RedisBroker {
 
     async fn renewed(&self, after: u64) {
         let mut renewals = self.link.renewals.subscribe();
-        // The sender lives as long as `self`.
+        // The sender exists as long as `self`.
         let _ = renewals.wait_for(|renewals| *renewals > after).await;
     }
 
@@ -410,7 +411,7 @@ impl Broker for RedisBroker {
             if !writes {
                 continue;
             }
-            // One that is under way may have begun before.
+            // One in progress may have begun before.
             while Info::of(&session.connection).await.map_err(failed)?.rewrites() {
                 tokio::time::sleep(REWRITE_PAUSE).await;
             }

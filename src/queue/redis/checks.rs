@@ -1,4 +1,4 @@
-//! Settings of the server that decide what becomes of the jobs.
+//! Settings of the server that decide whether jobs survive.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 /// The oldest version with all commands of the scripts.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
-/// The report of a server on itself.
+/// The server's report on itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Info(HashMap<String, String>);
 
@@ -41,7 +41,7 @@ impl Info {
             .any(|name| self.get(name) == "1")
     }
 
-    /// The reason not to use the server, if there is one.
+    /// Returns the reason not to use the server, if there is one.
     pub(super) fn refusal(&self) -> Option<String> {
         let version = self.get("redis_version");
         let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
@@ -59,7 +59,7 @@ impl Info {
         }
     }
 
-    /// The server in a few words.
+    /// Describes the server in a few words.
     pub(super) fn described(&self) -> String {
         let (version, role) = (self.get("redis_version"), self.get("role"));
         let replicas = self.number("connected_slaves");
@@ -74,14 +74,14 @@ impl Info {
     }
 }
 
-/// A setting of the server, if this user may read it.
+/// Returns a setting of the server, if this user may read it.
 pub(super) async fn setting(connection: &mut MultiplexedConnection, name: &str) -> Option<String> {
     let answer: Result<HashMap<String, String>, _> =
         redis::cmd("CONFIG").arg("GET").arg(name).query_async(connection).await;
     answer.ok()?.remove(name)
 }
 
-/// Settings that may cost jobs, each with what it costs.
+/// Returns settings that may lose jobs, each with the possible loss.
 pub(super) async fn warnings(connection: &MultiplexedConnection, info: &Info) -> Vec<String> {
     let mut warnings = Vec::new();
     if !info.writes_a_log() {
@@ -102,7 +102,7 @@ pub(super) async fn warnings(connection: &MultiplexedConnection, info: &Info) ->
                 false
             }
             Some(value) if good.is_empty() => value == "0",
-            // Without a log this does not count.
+            // Without a log this has no effect.
             Some(value) => value != good && info.writes_a_log(),
         };
         if costs {

@@ -11,20 +11,20 @@ use super::scripts;
 use crate::queue::{Claim, Error, Fence, Lease, LeaseId};
 use crate::runtime::clock::{Clock, Timestamp};
 
-/// Time that passes unseen does not count against leases: a claim that waits calls more often than
-/// [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX).
+/// The interval at which a waiting claim calls the queue: shorter than [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX), so
+/// that the clock of the leases advances in full.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
-/// No claim hands out more.
+/// The most jobs of one claim.
 const COUNT_MAX: usize = 10_000;
 /// Bits of a fence that are the token of the claim; the others are the sequence of the job.
 const TOKEN_BITS: u32 = 64;
 
-/// The sequence of a job and the token of the claim, as a fence has them.
+/// Returns the sequence of a job and the token of the claim from a fence.
 pub(super) fn read(fence: Fence) -> (u64, u64) {
     ((fence.to_bits() >> TOKEN_BITS) as u64, fence.to_bits() as u64)
 }
 
-/// Hands out jobs, waiting for the first if need be.
+/// Claims jobs; waits for the first if there is none.
 pub(super) async fn claim(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, Error> {
     let began = Clock::system().steady();
     let waited = || Clock::system().steady().since(began);
@@ -32,7 +32,7 @@ pub(super) async fn claim(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Re
     loop {
         let woken = link.wake.notified();
         tokio::pin!(woken);
-        // From here on no wake is missed.
+        // From here on no notification is missed.
         woken.as_mut().enable();
         let mut taken = take(link, claim, moment).await?;
         if !taken.leases.is_empty() {
@@ -42,17 +42,17 @@ pub(super) async fn claim(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Re
             return Ok(Vec::new());
         };
         let pause = taken.next.map_or(PAUSE_MAX, |next| next.min(PAUSE_MAX)).min(left);
-        // Woken or not, the next round finds out.
+        // Notified or not, the next round finds out.
         let _ = tokio::time::timeout(pause, woken).await;
         moment = now.after(waited());
     }
 }
 
-/// Jobs taken and not handed over yet: when dropped, they go back.
+/// Jobs that were taken and not returned to the caller yet. If this is dropped, they become ready again.
 struct Taken {
     link: Arc<Link>,
     leases: Vec<Lease>,
-    /// The time until something happens by itself.
+    /// The time until a job becomes ready by itself.
     next: Option<Duration>,
     now: Timestamp,
 }
@@ -65,13 +65,13 @@ impl Drop for Taken {
         let (link, now) = (Arc::clone(&self.link), self.now);
         let leases: Vec<_> = self.leases.drain(..).map(|lease| lease.id).collect();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // What cannot be given back now comes back with the end of its lease.
+            // A job that cannot be released now becomes ready when its lease expires.
             runtime.spawn(async move { release(&link, &leases, now).await });
         }
     }
 }
 
-/// Gives jobs back.
+/// Releases jobs.
 pub(super) async fn release(link: &Link, leases: &[LeaseId], now: Timestamp) -> Result<(), Error> {
     let release = link.call(&scripts::RELEASE, now, |command| {
         for lease in leases {
@@ -82,13 +82,13 @@ pub(super) async fn release(link: &Link, leases: &[LeaseId], now: Timestamp) -> 
     release.await.map(drop)
 }
 
-/// Takes jobs in a task of its own, which sees to them if the caller is gone.
+/// Takes jobs in a task of its own, which releases them if the caller is gone.
 async fn take(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, Error> {
     let (answer, taken) = oneshot::channel();
     let (link, claim) = (Arc::clone(link), claim.clone());
     tokio::spawn(async move {
         if !answer.is_closed() {
-            // Without a caller what was taken is dropped, and goes back.
+            // Without a caller the jobs are dropped, and thereby released.
             let _ = answer.send(take_now(&link, &claim, now).await);
         }
     });
@@ -98,7 +98,7 @@ async fn take(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, 
 async fn take_now(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, Error> {
     let token = u64::from_le_bytes(link.entropy.bytes());
     let length = u64::try_from(claim.lease.as_micros()).unwrap_or(u64::MAX);
-    // Without a master nothing is taken.
+    // Without a master no job is taken.
     link.session().await?;
     link.orphans.lock().push(token);
     let call = link.call(&scripts::CLAIM, now, |command| {
@@ -112,7 +112,7 @@ async fn take_now(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Tak
     link.orphans.lock().retain(|orphan| *orphan != token);
     let mut answer = List::of(&reply.result)?;
     let (next, until) = (u64::try_from(answer.int()?).ok().map(Duration::from_micros), answer.moment()?);
-    // The caller's clock may be another than the server's.
+    // The caller's clock may differ from the server's.
     let of_caller = |moment: Timestamp| shifted(moment, reply.now, now);
     let mut taken = Taken { link: Arc::clone(link), leases: Vec::new(), next, now };
     for lease in List::of(answer.value()?)? {
@@ -134,7 +134,7 @@ async fn take_now(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Tak
     Ok(taken)
 }
 
-/// A moment of a clock that shows `theirs`, by a clock that shows `ours` at the same time.
+/// Converts a time of a clock that shows `theirs` to a clock that shows `ours` at the same moment.
 pub(super) fn shifted(moment: Timestamp, theirs: Timestamp, ours: Timestamp) -> Timestamp {
     moment.after(ours.since(theirs)).before(theirs.since(ours))
 }

@@ -1,4 +1,4 @@
-//! Connects to the master, and takes up the queue that it has.
+//! Connects to the master, and takes over its queue.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ const SWEEP: usize = 1_000;
 /// The reason for which there is no session.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// It may be there in a moment.
+    /// It may be available in a moment.
     Absent(String),
-    /// It answers, and does not help until it is set up otherwise.
+    /// It answers, and cannot be used until its settings change.
     Unusable(String),
-    /// Another process has taken the queue over.
+    /// Another process has taken over the queue.
     Taken,
 }
 
@@ -69,7 +69,7 @@ impl From<RedisError> for Refusal {
 }
 
 impl Link {
-    /// Finds the master, checks it, and takes up the queue.
+    /// Finds the master, checks it, and takes over the queue.
     pub(super) async fn connect(&self) -> Result<Arc<Session>, Refusal> {
         let address = self.master().await.map_err(Refusal::Absent)?;
         let at = |refusal: Refusal| match refusal {
@@ -80,7 +80,7 @@ impl Link {
         self.enter(address.clone()).await.map_err(at)
     }
 
-    /// The address of the master.
+    /// Returns the address of the master.
     pub(super) async fn master(&self) -> Result<Address, String> {
         let access = &self.settings.access;
         match &access.url().target {
@@ -136,7 +136,7 @@ impl Link {
         }
     }
 
-    /// Hears what a connection tells by itself: news of jobs, and its end.
+    /// Processes the notifications of a connection: new jobs, and its end.
     fn ears(&self, session: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
         let (events, news) = (self.events.clone(), Arc::clone(&self.wake));
         move |told| {
@@ -144,7 +144,7 @@ impl Link {
                 PushKind::Message => news.notify_waiters(),
                 PushKind::Disconnection => {
                     let reason = "the connection was closed".to_owned();
-                    // The keeper is gone only when the queue is closed.
+                    // The receiver exists until the queue is closed.
                     let _ = events.send(Event::Lost { session, reason });
                 }
                 _ => {}

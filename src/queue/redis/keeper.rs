@@ -1,4 +1,4 @@
-//! The keeper of the link: finds out that the master is lost, and looks for the next one.
+//! Keeps the link: notices that the master is lost, and finds the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use super::settings::START;
 use crate::queue::Error;
 use crate::runtime::clock::Stopwatch;
 
-/// Interval at which the master is asked whether it is one, and what was seen is written down.
+/// The interval at which the role of the master is checked, and its observed state stored.
 const PROBE: Duration = Duration::from_secs(1);
-/// So many probes between two looks at the settings of the server and at what the Sentinels say.
+/// Probes between two checks of the server's settings and of the Sentinels' answers.
 const LOOK: u32 = 5;
 /// The first pause before another try, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -58,7 +58,7 @@ pub(super) async fn keep(
     }
 }
 
-/// Connects again, however long it takes; nothing, if another process has the queue.
+/// Connects again, however long it takes; returns `None` if another process has the queue.
 async fn again(link: &Link) -> Option<Arc<Session>> {
     let mut pause = PAUSES.0;
     let mut told = String::new();
@@ -90,18 +90,18 @@ async fn again(link: &Link) -> Option<Arc<Session>> {
     }
 }
 
-/// Between a half and one.
+/// Between half and all of it.
 fn jitter(link: &Link) -> f64 {
     0.5 + f64::from(link.entropy.bytes::<1>()[0]) / 512.0
 }
 
-/// Lets calls use a session, and wakes those that wait for jobs.
+/// Makes a session available to calls, and wakes claims that wait for jobs.
 pub(super) fn publish(link: &Link, session: &Arc<Session>) {
     link.state.send_replace(State::Up(Arc::clone(session)));
     link.wake.notify_waiters();
 }
 
-/// Watches over a session; returns the reason for which it is lost.
+/// Watches a session; returns the reason for which it is lost.
 async fn watch(link: &Link, session: &Arc<Session>, events: &mut mpsc::UnboundedReceiver<Event>) -> String {
     let (mut probes, mut written) = (0_u32, 0);
     let mut next = Instant::now() + PROBE;
@@ -149,7 +149,7 @@ async fn probe(link: &Link, session: &Session, looks: bool) -> Option<String> {
     }
 }
 
-/// Says so if a majority of the Sentinels names another master. Without a majority the one that is there is kept.
+/// Reports it if a majority of the Sentinels names another master. Without a majority the present one is kept.
 async fn other_master(link: &Link, session: &Session) -> Option<String> {
     if matches!(link.settings.access.url().target, Target::Server(_)) {
         return None;

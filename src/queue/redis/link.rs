@@ -19,9 +19,9 @@ use crate::queue::Error;
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
-/// All keys begin with this. The braces keep them on one node wherever keys are spread.
+/// The prefix of all keys. The braces keep them on one node of a cluster.
 pub(super) const ROOT: &str = "{entityd}:";
-/// A call that a lost master refused is repeated so often.
+/// The number of times that a call is repeated which a lost master rejected.
 const TRIES: usize = 3;
 
 /// The state of the link.
@@ -29,12 +29,12 @@ const TRIES: usize = 3;
 pub(super) enum State {
     Up(Arc<Session>),
     Down(Arc<str>),
-    /// Nothing helps but another start.
+    /// Only a restart helps.
     Ended(Arc<str>),
     Closed,
 }
 
-/// A connection to a master that has taken this process up.
+/// A connection to a master that has accepted this process.
 pub(super) struct Session {
     pub(super) number: u64,
     pub(super) address: Address,
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// The reason for which a script gave no result.
+/// The reason why a script gave no result.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// It had no effect, and another session is needed.
@@ -78,20 +78,20 @@ impl From<RedisError> for Trouble {
 pub(super) struct Link {
     pub(super) settings: Settings,
     pub(super) entropy: Entropy,
-    /// Tells this process from others.
+    /// Distinguishes this process from others.
     pub(super) node: String,
     pub(super) state: watch::Sender<State>,
     pub(super) events: mpsc::UnboundedSender<Event>,
-    /// Tells claims that there may be something to hand out.
+    /// Notifies claims that there may be ready jobs.
     pub(super) wake: Arc<Notify>,
     pub(super) renewals: watch::Sender<u64>,
     pub(super) standing: Mutex<Option<Arc<Standing>>>,
     /// Tokens of claims without an answer.
     pub(super) orphans: Mutex<Vec<u64>>,
     pub(super) sessions: AtomicU64,
-    /// True once the jobs of earlier processes have been taken over.
+    /// Set once the jobs of earlier processes have been taken over.
     pub(super) attached: AtomicBool,
-    /// True once the delays were bounded by the time of a call.
+    /// Set once the delays were bounded by the time of a call.
     bounded: AtomicBool,
     /// The warnings that were logged.
     pub(super) told: Mutex<Vec<String>>,
@@ -123,7 +123,7 @@ impl Link {
         }
     }
 
-    /// Waits a moment for the master if it is lost.
+    /// Waits briefly for the master if it is lost.
     pub(super) async fn session(&self) -> Result<Arc<Session>, Error> {
         if let State::Up(session) = &*self.state.borrow() {
             return Ok(Arc::clone(session));
@@ -193,7 +193,7 @@ impl Link {
         read(session, answer)
     }
 
-    /// The session is of no use any more.
+    /// Marks the session as unusable.
     pub(super) fn lose(&self, session: &Session, reason: &str) {
         self.state.send_if_modified(|state| {
             let is_it = matches!(state, State::Up(current) if current.number == session.number);
@@ -202,12 +202,12 @@ impl Link {
             }
             is_it
         });
-        // The keeper is gone only when the queue is closed.
+        // The receiver exists until the queue is closed.
         let _ = self.events.send(Event::Lost { session: session.number, reason: reason.to_owned() });
     }
 }
 
-/// Runs a script, which is loaded if the server does not have it.
+/// Runs a script; loads it first if the server does not have it.
 pub(super) async fn evaluate(
     connection: &MultiplexedConnection,
     script: &Script,
@@ -223,7 +223,7 @@ pub(super) async fn evaluate(
     }
 }
 
-/// Reads the answer of a script, and notes the changes that there were.
+/// Parses the answer of a script, and records the number of changes.
 fn read(session: &Session, answer: Value) -> Result<Reply, Trouble> {
     let mut list = List::of(&answer).map_err(Trouble::Failed)?;
     match list.text().map_err(Trouble::Failed)? {

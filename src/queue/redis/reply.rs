@@ -8,7 +8,7 @@ use crate::runtime::clock::Timestamp;
 /// The answer of a script that took effect.
 #[derive(Debug)]
 pub(super) struct Reply {
-    /// The time at which it ran, by the clock that counts for the queue.
+    /// The time at which it ran, by the clock of the queue.
     pub(super) now: Timestamp,
     pub(super) result: Value,
 }
@@ -17,7 +17,7 @@ fn unreadable() -> Error {
     Error::damaged("a script of the queue gave an answer of another form")
 }
 
-/// Members of a list, one after another.
+/// The members of a list, in order.
 pub(super) struct List<'a>(std::slice::Iter<'a, Value>);
 
 impl<'a> List<'a> {

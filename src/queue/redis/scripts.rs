@@ -1,4 +1,4 @@
-//! The scripts, each with what it shares with others.
+//! The scripts, each with the parts that it shares with others.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! Sentinels: which server is the master.
+//! Sentinels, which know the master.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const DETAIL: Duration = Duration::from_millis(500);
 /// Time until a Sentinel that does not answer is called again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The master that a majority of all Sentinels names.
+/// Returns the master that a majority of all Sentinels names.
 pub(super) async fn master(access: &Access, addresses: &[Address], name: &str) -> Result<Address, String> {
     let answers = addresses.iter().map(|address| timeout(ANSWER, ask(access, address, name)));
     let answers = futures::future::join_all(answers).await;
@@ -99,7 +99,7 @@ async fn hear(
     let limits = limits().set_push_sender(tell);
     let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
     connection.subscribe("+switch-master").await?;
-    // What may have been announced before is looked up.
+    // Earlier announcements may have been missed: the master is looked up.
     let _ = events.send(Event::Recheck);
     while let Some(push) = told.recv().await {
         if push.kind == PushKind::Disconnection {
@@ -109,7 +109,7 @@ async fn hear(
         let text: String = announced.get_payload().unwrap_or_default();
         if text.split(' ').next() == Some(name) {
             tracing::info!(sentinel = %address, "a Sentinel announces another master of the queue: {text}");
-            // The keeper is gone only when the queue is closed.
+            // The receiver exists until the queue is closed.
             let _ = events.send(Event::Recheck);
         }
     }

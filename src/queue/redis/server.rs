@@ -1,4 +1,4 @@
-//! Servers for tests: real ones, on free ports, in directories of their own.
+//! Servers for tests: real ones, on free ports, in their own directories.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::access::limits;
 
-/// Returns whether the servers are installed; says so if they are not.
+/// Returns whether the servers are installed; prints it if they are not.
 pub(super) fn installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join("redis-server").is_file());
@@ -70,7 +70,7 @@ impl Server {
                     _ => return,
                 }
             } else if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                // One with a password.
+                // Starts a server with a password.
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -112,20 +112,20 @@ impl Server {
         }
     }
 
-    /// Ends it as by a power cut, and starts it with the files that are left.
+    /// Kills it, and starts it with the files that are left.
     pub(super) async fn restart(&mut self) {
         self.kill();
         self.run().await;
     }
 
-    /// The files as they are now.
+    /// Returns copies of its files.
     pub(super) fn copy_files(&self) -> TempDir {
         let copy = TempDir::new().unwrap();
         copy_all(self.folder.path(), copy.path());
         copy
     }
 
-    /// Puts earlier files in the place of these.
+    /// Replaces its files by earlier ones.
     pub(super) async fn go_back_to(&mut self, files: &Path) {
         self.kill();
         fs::remove_dir_all(self.folder.path()).unwrap();
@@ -158,7 +158,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// Sentinels that watch a master, which end when this is dropped.
+/// Sentinels that watch a master. They end when this is dropped.
 pub(super) struct Sentinels {
     processes: Vec<(Child, u16, TempDir)>,
 }

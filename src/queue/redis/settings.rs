@@ -10,7 +10,7 @@ use crate::metadata::Commons;
 use crate::queue::Backoff;
 use crate::system::identity::Identity;
 
-/// Time that a call waits for a lost master to come back, before its answer is an error.
+/// Time that a call waits for a lost master before it fails.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// Time that a start waits for a server that does not answer.
 pub(super) const START: Duration = Duration::from_secs(10);
@@ -22,13 +22,14 @@ pub struct Settings {
     pub access: Access,
     /// The data directory that the queue belongs to.
     pub identity: Identity,
-    /// The directory in which the state of the queue is remembered across restarts; if none, it is forgotten.
+    /// The directory in which the state of the queue is remembered across restarts; if there is none, it is
+    /// forgotten.
     pub directory: Option<PathBuf>,
-    /// True if there has been a queue before: a new one is without its jobs then.
+    /// Set if a queue has existed before: a new one lacks its jobs then.
     pub expected: bool,
     /// The backoff of failed jobs.
     pub backoff: Backoff,
-    /// The length of a lease from before a restart once a heartbeat renews it.
+    /// The length of a lease from before a restart when a heartbeat renews it.
     pub lease_taken_up: Duration,
     /// The nodes that use the queue together; none if this process alone uses it.
     pub shared: Option<Shared>,
@@ -54,7 +55,7 @@ impl fmt::Debug for Shared {
 }
 
 impl Settings {
-    /// The usual settings.
+    /// Returns the default settings.
     pub fn new(access: Access, identity: Identity) -> Self {
         Self {
             access,

@@ -1,4 +1,4 @@
-//! The generation of the queue in Redis and the changes that have been seen, in memory and in a file.
+//! The generation of the queue in Redis and the number of changes that were observed, in memory and in a file.
 //!
 //! The file `queue-redis` in the data directory:
 //!
@@ -16,7 +16,7 @@ use crate::system::{data_dir, regular};
 /// The name of the file.
 const FILE: &str = "queue-redis";
 
-/// A generation of the queue, as far as it has been seen.
+/// A generation of the queue, as far as it was observed.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) generation: String,
@@ -33,12 +33,12 @@ impl Standing {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Takes note of an answer.
+    /// Updates it from an answer.
     pub(super) fn see(&self, changes: u64) {
         self.changes.fetch_max(changes, Ordering::AcqRel);
     }
 
-    /// Reads what the last process has seen; nothing, if there is no such file or it is unreadable.
+    /// Reads the state that the last process has stored; `None`, if there is no such file or it is unreadable.
     pub(super) fn read(directory: &Path) -> io::Result<Option<Self>> {
         let text = match regular::read(&directory.join(FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -50,7 +50,7 @@ impl Standing {
         Ok(read.map(|(generation, changes)| Self::new(generation, changes)))
     }
 
-    /// Writes it down; returns the number of changes written.
+    /// Stores the state; returns the number of changes in it.
     pub(super) fn write(&self, directory: &Path) -> io::Result<u64> {
         let changes = self.changes();
         let text = format!("generation {}\nchanges {changes}\n", self.generation);

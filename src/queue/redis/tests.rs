@@ -1,4 +1,4 @@
-//! The stories on a real Redis, and what only Redis can show.
+//! The conformance list on a real Redis, and tests of what is special about Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::server::{Sentinels, Server, installed};
 use super::{Access, QueueUrl, RedisBroker, Settings, Shared, TlsFiles};
 use crate::metadata;
 use crate::metadata::commons::{Commons, HeardNode, ListedNode, Node};
-use crate::queue::conformance::{Fixture, at, claim, job, stories, wish};
+use crate::queue::conformance::{Fixture, claim, job, stories, wish};
 use crate::queue::{Acked, Broker, Claim, Error, NewJob};
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::runtime::entropy::Entropy;
@@ -60,11 +60,11 @@ impl Fixture for Place {
         self.broker.as_ref().expect("it is open between calls")
     }
 
-    async fn restart(&mut self) {
-        let broker = self.broker.take().expect("it is open between calls");
-        broker.close().await.unwrap();
-        assert!(matches!(broker.enqueue(&[job("late")], at(0)).await, Err(Error::Closed)));
-        drop(broker);
+    fn take(&mut self) -> Box<dyn Broker> {
+        Box::new(self.broker.take().expect("it is open between calls"))
+    }
+
+    async fn start(&mut self) {
         self.reopen().await;
     }
 
@@ -84,7 +84,7 @@ mod all {
     }
 }
 
-/// Asks until there is an answer.
+/// Repeats a call until there is an answer.
 async fn persistent<T>(ask: impl AsyncFn() -> Result<T, Error>) -> T {
     let watch = Stopwatch::start();
     loop {
@@ -115,7 +115,7 @@ async fn a_flushed_queue_begins_anew_at_once() {
     let watch = Stopwatch::start();
     let (_, ()) = tokio::join!(
         async {
-            // A claim that waits is what notices it.
+            // Only a waiting claim can notice it.
             tokio::time::timeout(Duration::from_secs(6), queue.claim(&patient, now())).await
         },
         async {
@@ -126,7 +126,7 @@ async fn a_flushed_queue_begins_anew_at_once() {
     );
     assert_eq!(queue.renewals(), 1);
     assert_eq!(queue.stats(now()).await.unwrap().queues.len(), 0);
-    // They are asked for again, one of them with its attempt.
+    // They are enqueued again, one of them with its attempt.
     let again = NewJob { attempts: 1, ..job("0") };
     assert_eq!(queue.enqueue(&[again, job("1")], now()).await.unwrap(), 2);
     assert_eq!(queue.ack_all(std::slice::from_ref(&held.id), now()).await.unwrap(), [Acked::Done]);
@@ -213,17 +213,35 @@ async fn a_stopped_redis_is_waited_for_and_late_claims_are_given_back() {
     assert_eq!(queue.renewals(), 0);
 }
 
+/// A queue whose master has a replica and a Sentinel.
+struct Replicated {
+    master: Server,
+    replica: Server,
+    queue: RedisBroker,
+    sentinels: Sentinels,
+    directory: TempDir,
+}
+
+impl Replicated {
+    async fn start() -> Self {
+        let master = Server::start(&[]).await;
+        let port = master.port.to_string();
+        let replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await;
+        let sentinels = Sentinels::start(&master, 1).await;
+        let directory = TempDir::new().unwrap();
+        let queue = open(&sentinels.url(), &directory).await;
+        Self { master, replica, queue, sentinels, directory }
+    }
+}
+
 #[tokio::test]
 async fn a_fail_over_is_followed() {
     if !installed() {
         return;
     }
-    let mut master = Server::start(&[]).await;
-    let port = master.port.to_string();
-    let replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await;
-    let sentinels = Sentinels::start(&master, 1).await;
-    let directory = TempDir::new().unwrap();
-    let queue = open(&sentinels.url(), &directory).await;
+    // Sentinels and directory are dropped at the end.
+    let Replicated { mut master, replica, queue, sentinels: _sentinels, directory: _directory } =
+        Replicated::start().await;
     assert!(queue.describe().await.unwrap().contains("master, replicas: 1"));
     queue.enqueue(&jobs(10), now()).await.unwrap();
     master.ask(&["WAIT", "1", "1000"]).await;
@@ -234,7 +252,7 @@ async fn a_fail_over_is_followed() {
     assert_eq!((leases.len(), queue.renewals()), (10, 0), "the replica had everything");
     let said = queue.describe().await.unwrap();
     assert!(said.contains(&replica.port.to_string()), "{said}");
-    // The old master comes back, and is a replica before long.
+    // The old master comes back, and soon becomes a replica.
     master.restart().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let acked = persistent(async || queue.ack_all(std::slice::from_ref(&leases[0].id), now()).await).await;
@@ -247,15 +265,12 @@ async fn a_fail_over_to_an_older_replica_is_a_loss() {
     if !installed() {
         return;
     }
-    let mut master = Server::start(&[]).await;
-    let port = master.port.to_string();
-    let replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await;
-    let sentinels = Sentinels::start(&master, 1).await;
-    let directory = TempDir::new().unwrap();
-    let queue = open(&sentinels.url(), &directory).await;
+    // Sentinels and directory are dropped at the end.
+    let Replicated { mut master, replica, queue, sentinels: _sentinels, directory: _directory } =
+        Replicated::start().await;
     queue.enqueue(&jobs(10), now()).await.unwrap();
     master.ask(&["WAIT", "1", "1000"]).await;
-    // The replica hears nothing more, and the Sentinels still reach it.
+    // The replica receives nothing more, but still answers the Sentinels later.
     replica.signal(Signal::SIGSTOP);
     let lease = claim(&queue, 1, now()).await.pop().unwrap();
     queue.ack(&lease.id, now()).await.unwrap();
@@ -263,7 +278,7 @@ async fn a_fail_over_to_an_older_replica_is_a_loss() {
     replica.signal(Signal::SIGCONT);
     let left = persistent(async || queue.stats(now()).await).await;
     let lost = queue.renewals() == 1 && left.queues.is_empty();
-    // What was in the socket of the stopped replica reached it all the same.
+    // Data in the socket of the stopped replica has reached it nevertheless.
     let complete = queue.renewals() == 0 && left.queues["q"].ready == 9;
     assert!(lost || complete, "{left:?}, {}", queue.renewals());
 }

@@ -40,11 +40,11 @@ pub struct SledBroker {
 }
 
 impl SledBroker {
-    /// Opens the queue of a directory, which is created if need be. Blocks while the disk is read.
+    /// Opens the queue of a directory, which is created if it does not exist. Blocks while the disk is read.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the directory cannot be used or another process has it;
-    /// [`Error::Damaged`] if what lies there cannot be read and is not to be set aside.
+    /// [`Error::Storage`] if the directory cannot be used or another process has it; [`Error::Damaged`] if its
+    /// content cannot be read and the settings do not allow to quarantine it.
     pub fn open(directory: &Path, settings: Settings, entropy: Entropy) -> Result<Self, Error> {
         let work = Arc::new(Condvar::new());
         let directory = placement::directory(directory);
@@ -100,7 +100,7 @@ impl SledBroker {
         ended.unwrap_or_else(|| Ended::Failed("the queue has stopped writing".into())).error()
     }
 
-    /// Passes on the result of a read; after an error the store is reopened.
+    /// Returns the outcome of a read; after an error the store is reopened.
     fn checked_read<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
         read.inspect_err(|failure| self.shared.report_failure(failure))
     }
@@ -124,7 +124,7 @@ impl SledBroker {
         change.await
     }
 
-    /// Hands jobs to the committer and waits until they are on the disk.
+    /// Passes new jobs to the committer and waits until they are on the disk.
     async fn accept(
         &self,
         request: impl FnOnce(&mut QueueState, oneshot::Sender<usize>) -> Option<Request>,
@@ -144,7 +144,7 @@ impl Drop for SledBroker {
         self.shared.end(Ended::Closed);
         let committer = self.committer.lock().ok().and_then(|mut committer| committer.take());
         if let Some(committer) = committer {
-            // A panic of the committer has been told to all who waited for it.
+            // The callers that waited for the committer have heard of its panic.
             let _ = committer.join();
         }
     }
@@ -280,7 +280,7 @@ impl Broker for SledBroker {
         Ok(inspect::stats(&state, now))
     }
 
-    /// The store is damaged and is not to be set aside.
+    /// The store is damaged, and the settings do not allow to quarantine it.
     async fn failed(&self) -> Error {
         loop {
             let mut woken = std::pin::pin!(self.shared.wake.notified());
@@ -307,7 +307,7 @@ impl Broker for SledBroker {
         self.shared.end(Ended::Closed);
         let ended = self.ended.lock().ok().and_then(|mut ended| ended.take());
         if let Some(ended) = ended {
-            // It is dropped unsent only if the committer is gone, which is what is waited for.
+            // It is dropped unsent only if the committer has ended, which is what this waits for.
             let _ = ended.await;
         }
         match &self.shared.state().ended {

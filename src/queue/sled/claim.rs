@@ -1,4 +1,4 @@
-//! Claims: wait for jobs and read their content from the disk.
+//! Claims: wait for jobs, and read their content from the disk.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use super::state::lease_ops::Claimed;
 use crate::queue::{Claim, Error, Lease, LeaseId};
 use crate::runtime::clock::{Clock, Timestamp};
 
-/// A lease given to another worker meanwhile may run out before anything that was known when the wait began; and time that
-/// passes unseen does not count against leases: it is shorter than [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX).
+/// The interval at which a waiting claim looks for jobs again. A lease that was given to another worker meanwhile may
+/// expire before any deadline known when the wait began; and the interval is shorter than
+/// [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX), so that the clock of the leases advances in full.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 
-/// Hands out jobs, waiting for the first if need be.
+/// Claims jobs; waits for the first if there is none.
 pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, Error> {
     let began = Clock::system().steady();
     let waited = || Clock::system().steady().since(began);
@@ -22,7 +23,7 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
     loop {
         let woken = shared.wake.notified();
         tokio::pin!(woken);
-        // From here on no wake is missed.
+        // From here on no notification is missed.
         woken.as_mut().enable();
         let (picked, next_event) = {
             let mut state = shared.open_state()?;
@@ -39,13 +40,13 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
             return Ok(Vec::new());
         };
         let pause = next_event.map_or(PAUSE_MAX, |event| event.since(moment).min(PAUSE_MAX)).min(left);
-        // Woken or not, the next round finds out.
+        // Notified or not, the next round finds out.
         let _ = tokio::time::timeout(pause, woken).await;
         moment = now.after(waited());
     }
 }
 
-/// Jobs that were taken and not handed over yet. They are returned when this is dropped.
+/// Jobs that were taken and not returned to the caller yet. If this is dropped, they become ready again.
 struct Taken<'a> {
     shared: &'a Arc<Shared>,
     picked: Vec<Claimed>,
@@ -58,14 +59,14 @@ impl<'a> Taken<'a> {
         Self { shared, picked, leases: Vec::new(), now }
     }
 
-    /// Adds names and payloads. A job that was cancelled a moment ago, and is gone, is left out.
+    /// Adds names and payloads. A job that was cancelled in the meantime is left out.
     async fn fill(mut self) -> Result<Vec<Lease>, Error> {
         let bodies = self.bodies().await?;
         for picked in &self.picked {
             let (key, slot) = picked.address;
             let Some(body) = bodies.get(&key) else {
                 let lives =
-                    self.shared.state().leases.get(picked.address).is_some_and(|hold| !hold.cancelled);
+                    self.shared.state().leases.get(picked.address).is_some_and(|lease| !lease.cancelled);
                 if lives {
                     return Err(damaged());
                 }
@@ -108,7 +109,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// Reads segments from the disk, those that are still there.
+/// Reads segments from the disk, as far as they still exist.
 pub(super) async fn read(shared: &Arc<Shared>, keys: Vec<u64>) -> Result<Vec<(u64, Body)>, Error> {
     let shared = Arc::clone(shared);
     let reading = tokio::task::spawn_blocking(move || {
@@ -124,7 +125,7 @@ impl Drop for Taken<'_> {
             return;
         }
         let mut state = self.shared.state();
-        // Backwards: each goes to the front of its lane.
+        // In reverse: each goes to the front of its lane.
         for picked in self.picked.iter().rev() {
             state.release(picked.fence, self.now);
         }

@@ -26,14 +26,15 @@ use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
 use crate::telemetry::chain;
 
-/// Delay after which attempts are written that no caller waits for: well before a job has run for 100 ms.
+/// The delay after which attempts are written that no caller waits for. Well below the 100 ms that the contract
+/// allows.
 const ATTEMPT_FLUSH_DELAY: Duration = Duration::from_millis(50);
-/// A thread that panics so often over the store cannot work with what lies there.
+/// A committer that panics this often cannot work with the stored data.
 const PANICS_MAX: u32 = 3;
-/// Numbers given out beforehand, so that the bound on the disk rarely moves.
+/// Numbers reserved in advance, so that the bound on the disk is rarely written.
 const NUMBERS_AHEAD: u64 = 1 << 20;
 
-/// Writes until the queue is closed. A store that fails is opened again.
+/// Writes until the queue is closed. A store that fails is reopened.
 pub(super) fn run(shared: &Shared, location: &StoreLocation, mut opened: Opened) {
     let mut panics = 0;
     let ended = loop {
@@ -64,12 +65,12 @@ struct Committer<'a> {
     location: &'a StoreLocation,
     /// The names in the queue; only the committer needs them.
     ids: Ids,
-    /// The bound, as the disk has it, on the numbers that were given out.
+    /// The bound on the disk below which all numbers are that were given out.
     bound: u64,
     group_commit_delay: Duration,
 }
 
-/// The changes in memory that follow once a batch is on the disk.
+/// The changes in memory that follow when a batch is on the disk.
 #[derive(Default)]
 struct Outcome {
     segments: Vec<(u64, Packed)>,
@@ -87,10 +88,10 @@ impl Committer<'_> {
         self.shared.store()?.close()
     }
 
-    /// Waits for something to write; `None` when the queue is closed and everything is written.
+    /// Waits for something to write; returns `None` when the queue is closed and everything is written.
     ///
     /// # Errors
-    /// The failure of a reader.
+    /// A read has failed.
     fn next_batch(&self) -> Result<Option<(Batch, WriteBatch, Outcome)>, Error> {
         let mut state = self.shared.state();
         let mut waited = false;
@@ -116,7 +117,8 @@ impl Committer<'_> {
                 state = work.wait(state).expect("no caller panics with the state");
                 (state.pending.asleep, waited) = (false, false);
             } else {
-                // Even with nothing to do: what comes next then need not wake this thread to be written in time.
+                // Sleeps even without work, so that a change that comes next is written in time without a
+                // notification.
                 let (again, timeout) =
                     work.wait_timeout(state, patience).expect("no caller panics with the state");
                 (state, waited) = (again, timeout.timed_out());
@@ -141,7 +143,7 @@ impl Committer<'_> {
         self.accept(batch.requests, &mut writes, &mut outcome)?;
         self.raise_bound(&mut writes);
         let emptied = self.prints_of(&outcome.emptied)?;
-        // A batch that turns out empty has nothing new to sync; what it skipped was synced before.
+        // An empty batch has nothing to sync: what it skipped was synced before.
         if !writes.is_empty() {
             self.shared.store()?.commit(writes)?;
             self.shared.in_place()?;
@@ -153,7 +155,7 @@ impl Committer<'_> {
         self.erase_traces(batch.erasures)
     }
 
-    /// Makes the store anew, if that is asked for. A new store that cannot be made leaves all as it is.
+    /// Rewrites the store, if that was requested. If that fails, the old store stays.
     fn erase_traces(&self, asked: Vec<oneshot::Sender<Result<(), Error>>>) -> Result<(), Error> {
         if asked.is_empty() {
             return Ok(());
@@ -171,7 +173,7 @@ impl Committer<'_> {
         let reason = made.err().map(|error| chain(&error));
         for answer in asked {
             let outcome = reason.clone().map_or(Ok(()), |reason| Err(Error::Storage(reason.into())));
-            // Who does not wait any more does not want to know.
+            // The receiver is gone if the caller no longer waits.
             let _ = answer.send(outcome);
         }
         Ok(())
@@ -181,7 +183,7 @@ impl Committer<'_> {
     fn find(&self, lookups: Vec<Lookup>) -> Result<(), Error> {
         for Lookup { job, answer } in lookups {
             let (living, _) = self.look_up(print(job.as_str()), &job)?;
-            // Who does not wait any more does not want to know.
+            // The receiver is gone if the caller no longer waits.
             let _ = answer.send(living);
         }
         Ok(())
@@ -215,7 +217,7 @@ impl Committer<'_> {
         Ok(())
     }
 
-    /// Writes new jobs, and dead letters that are brought back.
+    /// Writes new jobs, and dead letters that are redriven.
     fn accept(
         &self,
         requests: Vec<Request>,
@@ -299,7 +301,7 @@ impl Committer<'_> {
         Ok((None, taken))
     }
 
-    /// Keeps the bound on the disk beyond every number in the batch.
+    /// Keeps the bound on the disk above every number in the batch.
     fn raise_bound(&mut self, writes: &mut WriteBatch) {
         let next = self.shared.state().next_number();
         if next > self.bound && !writes.is_empty() {
@@ -308,7 +310,7 @@ impl Committer<'_> {
         }
     }
 
-    /// The fingerprints that leave with emptied segments.
+    /// Returns the fingerprints of segments that became empty.
     fn prints_of(&self, emptied: &[(u32, u64)]) -> Result<Vec<(u32, Vec<u64>)>, Error> {
         let mut prints = Vec::with_capacity(emptied.len());
         for (index, key) in emptied {
@@ -319,7 +321,7 @@ impl Committer<'_> {
         Ok(prints)
     }
 
-    /// Lets everyone see what is on the disk now.
+    /// Makes visible to all callers what is on the disk now.
     fn publish(&mut self, outcome: Outcome) {
         self.keep_bodies(&outcome);
         let mut state = self.shared.state();
@@ -341,7 +343,7 @@ impl Committer<'_> {
             self.shared.wake.notify_waiters();
         }
         for (answer, accepted) in outcome.answers {
-            // Who does not wait any more does not want to know.
+            // The receiver is gone if the caller no longer waits.
             let _ = answer.send(accepted);
         }
         for waiter in written {
@@ -370,7 +372,7 @@ impl Committer<'_> {
     }
 }
 
-/// Writes what has become of segments, and removes those that are done.
+/// Writes the marks of segments, and removes segments without living jobs.
 fn write_marks(state: &mut QueueState, dirty: &[u32], writes: &mut WriteBatch, outcome: &mut Outcome) {
     for &index in dirty {
         let segment = state.segments.get_mut(index);

@@ -16,10 +16,10 @@ const JOBS: usize = 400;
 const COMMIT: usize = 20;
 const PAGE: usize = 4096;
 
-/// A name, and which files are left.
+/// A name, and the files that remain.
 type Kept = (&'static str, fn(&str) -> bool);
 
-/// A kind of damage, and what does it to a file.
+/// A kind of damage, and the function that does it to a file.
 type Damage = (&'static str, fn(&Path));
 
 const DAMAGES: [Damage; 7] = [
@@ -74,7 +74,7 @@ fn some_job(number: usize) -> NewJob {
     NewJob { payload: vec![number as u8; 1_000].into(), ..job(&number.to_string()) }
 }
 
-/// A store with jobs in sled and jobs in the commit log, as a kill leaves it or a stop.
+/// Creates a store with jobs in sled and in the commit log, as a kill or a stop leaves it.
 async fn store(folder: &Path, killed: bool) -> PathBuf {
     let (alive, left) = (folder.join("alive"), folder.join("queue"));
     let fresh = Settings { expected: false, ..settings(OnDamage::Refuse) };
@@ -102,8 +102,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Claims until every job was there, whole, or the store was begun anew. That the last commit is damaged looks as if a
-/// power cut had torn it.
+/// Claims until every job was returned intact, or the store was replaced. Damage to the last commit looks like a
+/// record that a power cut has interrupted.
 async fn is_whole(broker: &SledBroker) -> bool {
     let mut seen = std::collections::HashSet::new();
     let mut quiet = 0;
@@ -213,7 +213,7 @@ async fn a_queue_that_is_gone_is_begun_anew_or_refused() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "there was nothing to be set aside");
 }
 
-/// A job whose hold is of the store before is another's by then, whatever its number was.
+/// A lease of the earlier store does not count in the new one, although its number occurs there again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_about_jobs_of_an_earlier_store_change_nothing() {
     let folder = TempDir::new().unwrap();

@@ -1,5 +1,5 @@
-//! The place of the store's directory, which may go away. What is written to files that were removed, or to a file
-//! system that was unmounted, is lost.
+//! The location of the store's directory, which may disappear: the directory may be removed, or its file system
+//! unmounted. Writes to such files are lost.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::engine::tree::storage;
 use crate::queue::Error;
 use crate::system::place::{self, Place};
 
-/// The folder that the store's directory is in, and the file system that it is on. The directory itself may be made anew.
+/// The parent directory, and the file system that the store's directory is on. The directory itself may be recreated.
 #[derive(Clone, Debug)]
 pub(super) struct Home([Place; 2]);
 
@@ -20,10 +20,10 @@ impl Home {
         Ok(Self([parent?, directory?]))
     }
 
-    /// Makes sure that the directory is on the file system that it was on.
+    /// Checks that the directory is on the file system that it was on.
     ///
     /// # Errors
-    /// [`Error::Storage`]: what was there may come back.
+    /// [`Error::Storage`]: the file system may be mounted again.
     pub(super) fn check(&self) -> Result<(), Error> {
         place::check_all(&self.0).map_err(storage)
     }

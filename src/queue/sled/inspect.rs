@@ -15,12 +15,12 @@ use crate::queue::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// Segments looked at before others may have the book.
+/// Segments that are read before the lock on the state is released.
 const SEGMENTS_AT_ONCE: usize = 1_024;
-/// Bits of a sequence that are the slot in the segment.
+/// The bits of a sequence that are the slot in the segment.
 const SLOT_BITS: u32 = 16;
 
-/// All queues in figures.
+/// Returns the statistics of all queues.
 pub(super) fn stats(queue_state: &QueueState, now: Timestamp) -> Stats {
     let longest = longest_leases(queue_state);
     let age_ms = |since: Timestamp| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
@@ -45,15 +45,15 @@ pub(super) fn stats(queue_state: &QueueState, now: Timestamp) -> Stats {
     stats
 }
 
-/// Returns the start of the oldest lease of each queue.
+/// Returns the time at which the oldest lease of each queue began.
 fn longest_leases(queue_state: &QueueState) -> HashMap<u32, Timestamp> {
     let mut longest = HashMap::new();
-    for (address, hold) in queue_state.leases.iter().filter(|(_, hold)| !hold.cancelled) {
+    for (address, lease) in queue_state.leases.iter().filter(|(_, lease)| !lease.cancelled) {
         if let Some(place) = queue_state.place_of(address) {
             let since = longest
                 .entry(queue_state.scheduler.lane(queue_state.run_of(place).lane).queue)
-                .or_insert(hold.since);
-            *since = hold.since.min(*since);
+                .or_insert(lease.since);
+            *since = lease.since.min(*since);
         }
     }
     longest
@@ -83,12 +83,13 @@ impl Found {
     }
 }
 
-/// Segments are numbered up from 1, or from anywhere below 2^46, a million at each start at most: the bits suffice.
+/// Segments are numbered from 1, or from a random number below 2^46, with at most a million unused numbers for each
+/// start: the bits suffice.
 const fn sequence((key, slot): Address) -> u64 {
     key << SLOT_BITS | slot as u64
 }
 
-/// Shows a dead job.
+/// Returns a dead job.
 pub(super) async fn dead(shared: &Arc<Shared>, job: &JobId) -> Result<Option<JobDetail>, Error> {
     let found = shared.open_state()?.dead.find(std::slice::from_ref(job));
     let Some(letter) = found.first().copied() else { return Ok(None) };
@@ -99,7 +100,7 @@ pub(super) async fn dead(shared: &Arc<Shared>, job: &JobId) -> Result<Option<Job
     Ok(Some(JobDetail { entry: JobEntry::Dead(letter), attempts_max, payload: payload.into() }))
 }
 
-/// Shows a living job.
+/// Returns a living job.
 pub(super) async fn living(
     shared: &Arc<Shared>,
     (key, slot): Address,
@@ -108,7 +109,7 @@ pub(super) async fn living(
     let bodies = read(shared, vec![key]).await?;
     let mut queue_state = shared.open_state()?;
     queue_state.advance(now);
-    // It may be gone by now.
+    // The job may be gone in the meantime.
     let Some(place) = queue_state.place_of((key, slot)) else { return Ok(None) };
     let run = queue_state.run_of(place);
     let found = describe(&queue_state, (place.segment, queue_state.segments.get(place.segment)), &run, slot);
@@ -118,7 +119,7 @@ pub(super) async fn living(
     Ok(Some(JobDetail { entry, attempts_max, payload }))
 }
 
-/// Shows living jobs.
+/// Returns living jobs.
 pub(super) async fn jobs(
     shared: &Arc<Shared>,
     query: &JobQuery,
@@ -157,8 +158,8 @@ fn find(queue_state: &QueueState, query: &JobQuery, key: u64, found: &mut Vec<Fo
     None
 }
 
-/// Whether these jobs are of the queue and the group that are asked for. A run whose jobs are all gone may have
-/// lost its lane, and is of none.
+/// Returns true if these jobs belong to the requested queue and group. A run without living jobs may have lost its
+/// lane, and belongs to none.
 fn is_of(queue_state: &QueueState, run: &Run, query: &JobQuery) -> bool {
     let Some(lane) = queue_state.scheduler.find_lane(run.lane) else { return false };
     let queue = &queue_state.scheduler.queues()[lane.queue as usize].name;
@@ -178,8 +179,8 @@ fn describe(
         State::Ready => JobState::Ready,
         State::Delayed => JobState::Delayed { until: queue_state.delay_of(Place { segment: index, slot }) },
         State::Held => {
-            let hold = queue_state.leases.get(address)?;
-            JobState::Leased { until: queue_state.leases.deadline(hold), progress: hold.progress }
+            let lease = queue_state.leases.get(address)?;
+            JobState::Leased { until: queue_state.leases.deadline(lease), progress: lease.progress }
         }
         State::Gone => return None,
     };

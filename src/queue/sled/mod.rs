@@ -1,11 +1,11 @@
 //! The embedded queue: one process, one directory, sled underneath.
 //!
-//! Callers change the state in memory. A thread, the committer, writes all pending changes as one batch with one sync,
-//! and then answers the callers. Names and payloads stay on the disk, many jobs to a value; memory holds two bytes a job
-//! and an index of nine.
+//! Callers change the state in memory. The committer thread writes all pending changes as one batch with one sync,
+//! and then answers the callers. Names and payloads stay on the disk, with many jobs in one value; memory holds two
+//! bytes for each job and nine for the index.
 //!
-//! A new job can be claimed, and is known as a duplicate, only once it is on the disk. Every other change has effect at
-//! once and is answered once it is on the disk; if a crash loses it before, it is repeated.
+//! A new job can be claimed, and is known as a duplicate, only once it is on the disk. Every other change takes
+//! effect at once and is acknowledged once it is on the disk; if a crash loses it before that, the caller repeats it.
 
 mod settings;
 mod engine;

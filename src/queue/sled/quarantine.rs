@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::runtime::clock::Timestamp;
 
-/// The stores that are kept; older ones are removed.
+/// The number of quarantined stores that are kept; older ones are removed.
 const KEPT: usize = 3;
 
-/// Moves what lies at `directory` aside and gives its new place; none, if there is nothing.
+/// Renames a damaged store at `directory` and returns its new path; `None` if there is nothing.
 pub(super) fn quarantine(directory: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     if is_nothing(directory)? {
         return Ok(None);
@@ -34,7 +34,7 @@ pub(super) fn quarantine(directory: &Path, now: Timestamp) -> io::Result<Option<
 fn is_nothing(directory: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(directory) {
         Ok(found) if found.is_dir() => Ok(fs::read_dir(directory)?.next().is_none()),
-        // A file, or a link, also one that leads nowhere.
+        // A file, or a link, even a dangling one.
         Ok(_) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
@@ -64,7 +64,7 @@ fn remove(old: &Path) {
     let is_folder = fs::symlink_metadata(old).is_ok_and(|found| found.is_dir());
     let removed = if is_folder { fs::remove_dir_all(old) } else { fs::remove_file(old) };
     match removed {
-        Ok(()) => tracing::info!("removed {}: of the damaged queues the last {KEPT} are kept", old.display()),
+        Ok(()) => tracing::info!("removed {}: only the latest {KEPT} damaged queues are kept", old.display()),
         Err(error) => tracing::warn!("cannot remove {}: {error}", old.display()),
     }
 }

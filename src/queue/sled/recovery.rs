@@ -26,15 +26,15 @@ use crate::system::disk;
 use crate::system::permission::{self, Access};
 use crate::telemetry::chain;
 
-/// The first pause before the store is opened again; later ones are twice as long each.
+/// The first pause before the store is reopened; each later one is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
-/// Longest time to open a store; after it the store counts as damaged.
+/// The longest time to open a store; after it the store counts as damaged.
 const OPEN_MAX: Duration = Duration::from_mins(2);
 /// Failed attempts to open a store after which it counts as damaged, on a disk that accepts writes.
 const ATTEMPTS_MAX: u32 = 10;
 
-/// A new store numbers its segments from anywhere below this many bits.
+/// The numbers of segments of a new store begin at random, with at most this many bits.
 const FIRST_NUMBER_BITS: u32 = 46;
 
 /// The location of the store, with all that reopening needs.
@@ -46,13 +46,13 @@ pub(super) struct StoreLocation {
 }
 
 impl StoreLocation {
-    /// Opens the store and reads it. sled may panic over damaged files, or never return: that is damage too, unless the disk
-    /// does not accept writes.
+    /// Opens the store and reads it. On damaged files sled may panic or never return. That counts as damage, unless
+    /// the disk does not accept writes.
     pub(super) fn open(&self, work: &Arc<Condvar>) -> Result<(Store, Opened), Error> {
         let (location, work) = (self.clone(), Arc::clone(work));
         match bounded(OPEN_MAX, move || location.try_to_open(work)) {
             Err(damage @ Error::Damaged(_)) => Err(self.probe().map_or_else(storage, |()| damage)),
-            // An error that denies access names neither path nor user.
+            // The error of a denied access contains neither path nor user.
             Err(denied @ Error::Storage(_)) => Err(self.may_be_used().map_or_else(storage, |()| denied)),
             outcome => outcome,
         }
@@ -64,7 +64,8 @@ impl StoreLocation {
         Ok((store, opened))
     }
 
-    /// Checks that this process may use the files, and that the disk accepts writes: then unreadable data is damaged.
+    /// Checks that this process may use the files, and that the disk accepts writes. If both hold, unreadable data is
+    /// damaged.
     fn probe(&self) -> io::Result<()> {
         self.may_be_used()?;
         let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -72,7 +73,7 @@ impl StoreLocation {
         folder.map_or(Ok(()), disk::takes_writes)
     }
 
-    /// Makes sure that this process may use the directory and what is in it.
+    /// Checks that this process may use the directory and its content.
     fn may_be_used(&self) -> io::Result<()> {
         let all = Access::READ_OK | Access::WRITE_OK;
         permission::check(&self.directory, all)?;
@@ -86,7 +87,7 @@ impl StoreLocation {
         Ok(())
     }
 
-    /// Sets a damaged store aside and begins a new one, unless it is to be left as it is.
+    /// Quarantines a damaged store and creates a new one, if the settings allow it.
     pub(super) fn replace_damaged(
         &self,
         work: &Arc<Condvar>,
@@ -98,14 +99,12 @@ impl StoreLocation {
         let place = quarantine(&self.directory, Clock::system().now()).map_err(storage)?;
         let place = place.map_or_else(String::new, |place| format!(" and was moved to {}", place.display()));
         tracing::warn!(
-            "the queue is damaged{place}: {}; a new one is filled from the metadata. Lost are dead letters, pauses of queues, \
-             delays after failures, and the count of attempts that were under way; every job is done again that was not \
-             finished",
+            "the queue is damaged{place}: {}; a new one is filled from the metadata. Dead letters, pauses of queues, delays after failures, and the count of attempts in progress are lost; unfinished jobs are done again",
             damage.reason()
         );
         let settings = Settings { expected: false, ..self.settings };
         let (store, mut opened) = Self { settings, ..self.clone() }.open(work)?;
-        // What is still said of jobs of the old store is said of none of the new one.
+        // Statements about jobs of the old store do not apply to jobs of the new one.
         let anywhere = u64::from_le_bytes(self.entropy.bytes()) >> (64 - FIRST_NUMBER_BITS);
         opened.state.as_mut().expect("it was just read").count_on_from(anywhere);
         Ok((store, opened))
@@ -135,7 +134,7 @@ fn bounded<T: Send + 'static>(
 /// Reopens the store, or creates a new one; returns `None` when the queue is closed first.
 ///
 /// # Errors
-/// [`Error::Damaged`], if the store is to be left as it is.
+/// [`Error::Damaged`], if the settings do not allow to quarantine the store.
 pub(super) fn recover(
     shared: &Shared,
     location: &StoreLocation,
@@ -145,7 +144,7 @@ pub(super) fn recover(
     let watch = Stopwatch::start();
     shared.end(Ended::Recovering(failure.reason().into()));
     shared.take_store();
-    // What could not be written may still be in memory, as if it had been.
+    // Data that could not be written may still be in memory as if it had been.
     tree::forget_cached(&location.directory);
     let mut damage = Some(failure).filter(|failure| matches!(failure, Error::Damaged(_)));
     let (mut pause, mut attempts) = (PAUSE_FIRST, 0);
@@ -153,7 +152,7 @@ pub(super) fn recover(
         pause = (2 * pause).min(PAUSE_LONGEST);
         if let Err(away) = shared.home.check() {
             tracing::warn!("the queue's store cannot be opened yet: {}", chain(&away));
-            // What was missing may have been on that file system.
+            // What is missing may be on a file system that was unmounted.
             damage = None;
             continue;
         }
@@ -207,12 +206,12 @@ fn install(shared: &Shared, store: Store, opened: &mut Opened, renewed: bool) {
 }
 
 impl QueueState {
-    /// Keeps the leases and the counts of the state before. A job whose removal was not written is in the queue again,
-    /// without a lease: its removal was answered with an error.
+    /// Copies the leases and the counts of the earlier state. A job whose removal was not written is in the queue
+    /// again, without a lease: its removal was answered with an error.
     fn keep_leases_of(&mut self, mut old: Self) {
-        for (address, hold) in old.leases.iter() {
+        for (address, lease) in old.leases.iter() {
             match self.place_of(address) {
-                // It is delayed if it was not written that its delay is over.
+                // The end of its delay may not have been written.
                 Some(place) if matches!(self.segments.slot(place).state, State::Ready | State::Delayed) => {
                     if let Some(before) = old.place_of(address) {
                         let attempts = &mut self.segments.slot_mut(place).attempts;
@@ -220,10 +219,11 @@ impl QueueState {
                     }
                     self.set_state(place, State::Held);
                     self.mark_dirty(place);
-                    self.leases.keep(address, super::state::leases::Hold { cancelled: false, ..*hold });
+                    self.leases
+                        .keep(address, super::state::leases::LeaseEntry { cancelled: false, ..*lease });
                 }
-                // Its holder has not been told yet.
-                None if hold.cancelled => self.leases.keep(address, *hold),
+                // Its holder does not know yet.
+                None if lease.cancelled => self.leases.keep(address, *lease),
                 _ => {}
             }
         }

@@ -8,7 +8,7 @@ use crate::queue::Backoff;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDamage {
-    /// It is quarantined, and a new one is created without jobs, which the owner of the queue enqueues again.
+    /// The store is quarantined, and a new one is created without jobs; the owner of the queue enqueues them again.
     Rebuild,
     /// The queue fails with [`Error::Damaged`](crate::queue::Error::Damaged).
     Refuse,
@@ -19,20 +19,20 @@ pub enum OnDamage {
 pub struct Settings {
     /// The backoff of failed jobs.
     pub backoff: Backoff,
-    /// The length of a lease from before a restart once a heartbeat renews it.
+    /// The length of a lease from before a restart when a heartbeat renews it.
     pub lease_taken_up: Duration,
-    /// Names and payloads kept in memory for jobs that are about to be claimed.
+    /// Bytes of names and payloads kept in memory for jobs that are about to be claimed.
     pub cache_bytes: usize,
     /// The size of each of the two files of the commit log.
     pub journal_bytes: u64,
-    /// The size of the segments of a new store's file, a power of two. sled reads the last one when it is opened and
-    /// writes the rest of it anew, so that a large one makes for a slow start.
+    /// The size of the segments of a new store's file, a power of two. When sled is opened it reads the last segment
+    /// and rewrites the rest of it, so that large segments make a slow start.
     pub segment_bytes: usize,
     /// Group-commit delay: how long a lone caller waits for others to share its fsync.
     pub group_commit_delay: Duration,
     /// The action on a damaged store.
     pub on_damage: OnDamage,
-    /// True if there has been a store before: its absence is damage then.
+    /// Set if a store has existed before: its absence is damage then.
     pub expected: bool,
 }
 

@@ -13,21 +13,21 @@ use super::home::Home;
 use super::state::queue_state::{Ended, QueueState};
 use crate::queue::Error;
 
-/// Interval at which a closing store checks for readers.
+/// The interval at which a closing store checks for readers.
 const READER_PAUSE: Duration = Duration::from_millis(1);
 
 /// The state that callers and the committer share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) state: Mutex<QueueState>,
-    /// Tells the committer that there is something to write.
+    /// Notifies the committer that there is something to write.
     pub(super) work: Arc<Condvar>,
-    /// Tells claims that there may be something to hand out.
+    /// Notifies claims that there may be ready jobs.
     pub(super) wake: Notify,
     pub(super) cache: Mutex<Cache>,
-    /// Absent while it is opened again.
+    /// Absent while the store is being reopened.
     pub(super) store: RwLock<Option<Arc<Store>>>,
-    /// The place of the store.
+    /// The location of the store.
     pub(super) home: Home,
     /// The number of new stores that have replaced damaged ones.
     pub(super) renewals: AtomicU64,
@@ -42,7 +42,7 @@ impl Shared {
         self.cache.lock().expect("no caller panics with the cache")
     }
 
-    /// The store, unless it is being opened again.
+    /// Returns the store, unless it is being reopened.
     pub(super) fn store(&self) -> Result<Arc<Store>, Error> {
         let store = self.store.read().expect("no caller panics with the store").clone();
         store.ok_or_else(|| Error::Storage("it is being opened again".into()))
@@ -61,7 +61,7 @@ impl Shared {
         }
     }
 
-    /// Makes sure that the store is where it was opened.
+    /// Checks that the store is still where it was opened.
     ///
     /// # Errors
     /// [`Error::Storage`], if its file system is missing; [`Error::Damaged`], if its files are.
@@ -75,13 +75,12 @@ impl Shared {
         self.store.write().expect("no caller panics with the store").take();
     }
 
-    /// Goes on with a store that was opened.
+    /// Continues with a store that was opened.
     pub(super) fn put_store(&self, store: Store) {
         *self.store.write().expect("no caller panics with the store") = Some(Arc::new(store));
     }
 
-    /// Puts another store in the place of this one. `exchange` is given the old one once no reader has it any more;
-    /// readers wait.
+    /// Replaces the store. `exchange` receives the old one once it has no readers; new readers wait.
     pub(super) fn exchange_store(
         &self,
         exchange: impl FnOnce(Store) -> Result<Store, Error>,
@@ -101,7 +100,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The book, unless the queue has ended.
+    /// Locks the state, unless the queue has ended.
     pub(super) fn open_state(&self) -> Result<MutexGuard<'_, QueueState>, Error> {
         let state = self.state();
         match &state.ended {
@@ -110,13 +109,13 @@ impl Shared {
         }
     }
 
-    /// Ends the queue, for the first reason given.
+    /// Ends the queue; the first reason counts.
     pub(super) fn end(&self, ended: Ended) {
         let mut state = self.state();
         if !matches!(ended, Ended::Closed) {
             state.pending.abandon_all();
         }
-        // A recovery that begins while the queue is closed does not open it again: it would have no end.
+        // A recovery that begins while the queue is being closed must not reopen it: nothing would close it again.
         if !matches!(state.ended, Some(Ended::Failed(_) | Ended::Closed)) {
             state.ended = Some(ended);
         }
@@ -125,12 +124,12 @@ impl Shared {
         self.wake.notify_waiters();
     }
 
-    /// Names and payloads of a segment with living jobs. Blocks.
+    /// Returns names and payloads of a segment with living jobs. Blocks.
     pub(super) fn body(&self, segment: u64) -> Result<Body, Error> {
         self.find_body(segment)?.ok_or_else(damaged)
     }
 
-    /// Names and payloads of a segment, if it is still there. Blocks.
+    /// Returns names and payloads of a segment, if it still exists. Blocks.
     pub(super) fn find_body(&self, segment: u64) -> Result<Option<Body>, Error> {
         if let Some(body) = self.cache().get(segment) {
             return Ok(Some(body));

@@ -15,12 +15,12 @@ use crate::runtime::entropy::Entropy;
 struct Folder {
     directory: TempDir,
     broker: Option<SledBroker>,
-    /// Another for each time it is opened.
+    /// A new seed for each time it is opened.
     seed: u64,
 }
 
 fn open(directory: &Path, seed: u64) -> SledBroker {
-    // The files of the commit log take turns often.
+    // Small, so that the files of the commit log take turns often.
     let settings = Settings { journal_bytes: 16 << 10, ..Settings::default() };
     SledBroker::open(directory, settings, Entropy::seeded(seed)).unwrap()
 }
@@ -44,15 +44,15 @@ impl Fixture for Folder {
         self.broker.as_ref().expect("it is open between calls")
     }
 
-    async fn restart(&mut self) {
-        let broker = self.broker.take().expect("it is open between calls");
-        broker.close().await.unwrap();
-        assert!(matches!(broker.enqueue(&[job("late")], at(0)).await, Err(Error::Closed)));
-        drop(broker);
+    fn take(&mut self) -> Box<dyn Broker> {
+        Box::new(self.broker.take().expect("it is open between calls"))
+    }
+
+    async fn start(&mut self) {
         self.reopen();
     }
 
-    /// The files as they are while the broker runs are what a kill leaves behind.
+    /// The files as they are while the broker runs are those that a kill leaves.
     async fn crash(&mut self) {
         let copy = TempDir::new().unwrap();
         for entry in std::fs::read_dir(self.directory.path()).unwrap() {
@@ -69,13 +69,13 @@ impl Fixture for Folder {
 
 stories!(Folder::new());
 
-/// A job of 50,000 bytes that follow from its number.
+/// A job with 50,000 bytes computed from its number.
 fn large_job(number: usize) -> NewJob {
     let payload: Vec<u8> = (0..50_000).map(|at: usize| (at * 7 + number) as u8).collect();
     NewJob { payload: payload.into(), ..job(&number.to_string()) }
 }
 
-/// Claims all jobs, which must be the large ones up to a number, whole and in order.
+/// Claims all jobs, which must be the large jobs up to a number, intact and in order.
 async fn claim_large(broker: &dyn Broker, count: usize) {
     let leases = claim(broker, 1_000, at(1)).await;
     assert_eq!(leases.len(), count);
@@ -138,7 +138,7 @@ async fn of_jobs_that_are_gone_nothing_is_left_and_what_is_held_or_waits_stays()
         .enqueue(&[secret("a-gone-job"), secret("a-dead-job"), large_job(0)], at(0))
         .await
         .unwrap();
-    // They come into sled, and another into the commit log.
+    // These come into sled, and another stays in the commit log.
     folder.restart().await;
     folder.broker().enqueue(&[secret("a-late-job"), job("a-held-job"), large_job(1)], at(0)).await.unwrap();
     let mut leases = claim(folder.broker(), 9, at(1)).await;
@@ -204,7 +204,7 @@ async fn a_start_that_was_cut_off_is_no_damage() {
         let mut folder = Folder::new();
         folder.broker().enqueue(&[job("a")], at(0)).await.unwrap();
         folder.broker.take().unwrap().close().await.unwrap();
-        // sled sorts by names which snapshot is the last.
+        // sled determines the latest snapshot by the file names.
         let unfinished = folder.directory.path().join("snap.7FFFFFFFFFFFFFFF.generating");
         std::fs::write(&unfinished, vec![1; written]).unwrap();
         folder.reopen();
@@ -220,7 +220,7 @@ fn garbage_is_not_taken_for_a_new_queue() {
     let refused = SledBroker::open(directory.path(), Settings::default(), Entropy::system());
     let Err(refused @ Error::Damaged(_)) = refused else { panic!("{refused:?}") };
     assert!(refused.to_string().contains("--queue-damaged rebuild"), "{refused}");
-    // A power cut while a new one was made leaves anything behind, and a mark.
+    // A power cut during the creation leaves arbitrary files, and a mark.
     std::fs::write(directory.path().join("unfinished"), []).unwrap();
     drop(open(directory.path(), 0));
     assert!(!directory.path().join("unfinished").exists());
@@ -251,7 +251,7 @@ async fn a_store_that_fails_is_opened_again_and_who_holds_a_job_keeps_it() {
         enqueue_at_last(broker, "d").await;
         let beat = [Heartbeat { lease: held[1].id.clone(), progress: Progress::default() }];
         assert_eq!(broker.heartbeat(&beat, at(3)).await.unwrap(), [Pulse::Continue { until: at(63) }]);
-        // The first ack may or may not have been written; it may be repeated.
+        // The first ack may or may not have been written; acks may be repeated.
         let leases: Vec<_> = held.into_iter().map(|lease| lease.id).collect();
         assert_eq!(broker.ack_all(&leases, at(4)).await.unwrap(), [Acked::Done, Acked::Done]);
         let left = claim(broker, 9, at(5)).await;

@@ -1,4 +1,4 @@
-//! The encoding of a body: plain, or in chunks that are decoded here.
+//! The encoding of a body: plain, or chunks that are decoded here.
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -8,17 +8,17 @@ use crate::s3::chunked::{self, Decoder};
 
 /// The encoding of a body.
 pub(super) struct BodyEncoding {
-    /// The bytes that are to come out of it.
+    /// The expected number of decoded bytes.
     pub(super) declared: Option<u64>,
     decoder: Option<Decoder>,
 }
 
 impl BodyEncoding {
-    /// Reads the headers. `content_length` is that of the body as `s3s` hands it on: chunks that were signed as chunks
-    /// are decoded by then.
+    /// Reads the headers. `content_length` is that of the body that `s3s` passes on, with signed chunks already
+    /// decoded.
     ///
     /// # Errors
-    /// `MissingContentLength`, if chunks are announced without the length of what is in them.
+    /// `MissingContentLength`, if chunks are announced without the length of their content.
     pub(super) fn of(headers: &HeaderMap, content_length: Option<i64>) -> S3Result<Self> {
         let length = content_length.map(|length| u64::try_from(length).unwrap_or_default());
         if chunked::are_decoded_by_s3s(headers) || !chunked::are_announced(headers) {
@@ -33,7 +33,7 @@ impl BodyEncoding {
         }
     }
 
-    /// Takes the next bytes of the body; returns what they hold of the object.
+    /// Decodes the next bytes of the body; returns their content.
     ///
     /// # Errors
     /// `IncompleteBody`.

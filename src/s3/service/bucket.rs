@@ -11,11 +11,11 @@ use super::Service;
 use super::convert::{refusal, timestamp};
 use super::list::owner;
 
-/// Buckets on a page at most.
+/// The most buckets on a page.
 const BUCKETS_MAX: usize = 10_000;
 
 impl Service {
-    /// Refuses a bucket that does not exist.
+    /// Rejects a bucket that does not exist.
     pub(super) async fn require_bucket(&self, name: &str) -> S3Result<()> {
         self.buckets.bucket(name).await.map(drop).map_err(refusal)
     }
@@ -95,7 +95,7 @@ fn buckets_max(asked: i32) -> S3Result<usize> {
     })
 }
 
-/// The name of a bucket after which a page goes on.
+/// Returns the name of the bucket after which a page continues.
 fn mark(token: &str) -> S3Result<String> {
     let name =
         base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok().and_then(|name| String::from_utf8(name).ok());

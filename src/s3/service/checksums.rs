@@ -42,7 +42,7 @@ impl Claims {
         Ok(Self { content_md5, given: given.pop(), trailing: named.first().copied(), wanted })
     }
 
-    /// The algorithms to compute: `kept` first, where there is one to keep whatever the request says.
+    /// Returns the algorithms to compute: first `kept`, if one is required whatever the request declares.
     pub(super) fn algorithms(&self, kept: Option<Algorithm>) -> Vec<Algorithm> {
         let mut all: Vec<Algorithm> = kept.into_iter().collect();
         let said = self.given.as_ref().map(|(algorithm, _)| *algorithm).or(self.trailing).or(self.wanted);
@@ -50,7 +50,7 @@ impl Claims {
         all
     }
 
-    /// Compares what was said, in headers and behind the body, with what arrived.
+    /// Compares the declared checksums, in headers and after the body, with those of the bytes.
     ///
     /// # Errors
     /// `InvalidDigest`, `BadDigest`, `InvalidRequest`.
@@ -88,7 +88,7 @@ fn check(algorithm: Algorithm, said: &str, found: &[Checksum]) -> S3Result<()> {
     }
 }
 
-/// Compares a Content-MD5 with the digest of what arrived.
+/// Compares a Content-MD5 with the digest of the bytes.
 ///
 /// # Errors
 /// `InvalidDigest`, `BadDigest`.
@@ -102,7 +102,7 @@ pub(in super::super) fn check_md5(said: &str, found: &[u8; 16]) -> S3Result<()> 
     }
 }
 
-/// The algorithm of that name.
+/// Returns the algorithm of that name.
 ///
 /// # Errors
 /// `InvalidRequest`.
@@ -131,13 +131,13 @@ pub(super) fn of_upload(
     fits.then_some(Some((algorithm, whole))).ok_or_else(unfit)
 }
 
-/// The names that answers use.
+/// Returns the names that responses use.
 pub(super) fn names(checksum: (Algorithm, bool)) -> (ChecksumAlgorithm, ChecksumType) {
     let kind = if checksum.1 { FULL_OBJECT } else { COMPOSITE };
     (ChecksumAlgorithm::from_static(checksum.0.name()), ChecksumType::from_static(kind))
 }
 
-/// A checksum in the fields that answers have for it: the one of its algorithm.
+/// A checksum in the fields of a response: the one of its algorithm is set.
 #[derive(Default)]
 pub(super) struct Fields {
     pub(super) crc32: Option<String>,
@@ -164,13 +164,13 @@ impl Fields {
         fields
     }
 
-    /// The one that a request gives.
+    /// Returns the checksum of a request.
     pub(super) fn one(self) -> Option<String> {
         self.crc32.or(self.crc32c).or(self.crc64nvme).or(self.sha1).or(self.sha256)
     }
 }
 
-/// Builds an answer of S3 with the fields that every kind of answer has for a checksum.
+/// Builds a response of S3 with the fields for checksums that every kind of response has.
 macro_rules! with_checksum {
     ($fields:expr, $answer:ident { $($rest:tt)* }) => {{
         let fields: $crate::s3::service::checksums::Fields = $fields;
@@ -186,7 +186,7 @@ macro_rules! with_checksum {
 }
 pub(super) use with_checksum;
 
-/// As [`with_checksum`], for answers that also have a field for the type of the checksum.
+/// Like [`with_checksum`], for responses that also have a field for the type of the checksum.
 macro_rules! with_checksum_and_type {
     ($fields:expr, $answer:ident { $($rest:tt)* }) => {{
         let mut fields: $crate::s3::service::checksums::Fields = $fields;

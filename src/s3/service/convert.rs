@@ -51,7 +51,7 @@ pub(super) fn refusal(error: Error) -> S3Error {
     S3Error::with_message(code, sentence(&error.to_string()))
 }
 
-/// Returns the answer while the disk or the object store is unavailable.
+/// Returns the response while the disk or the object store is unavailable.
 pub(super) fn unavailable(cause: &dyn std::error::Error) -> S3Error {
     tracing::error!("an S3 request failed: {}", chain(cause));
     let mut away = s3_error!(ServiceUnavailable, "Objects cannot be stored or read now. Please come again.");
@@ -59,7 +59,7 @@ pub(super) fn unavailable(cause: &dyn std::error::Error) -> S3Error {
     away
 }
 
-/// A clause as a sentence.
+/// Returns a clause as a sentence.
 fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
@@ -71,12 +71,12 @@ pub(super) fn timestamp(time: Timestamp) -> S3Timestamp {
     S3Timestamp::from(UNIX_EPOCH + Duration::from_micros(micros))
 }
 
-/// The moment as conditions compare it: in whole seconds, as HTTP shows it.
+/// Returns the time in whole seconds, as HTTP shows it: conditions compare that.
 pub(super) fn seconds(time: Timestamp) -> S3Timestamp {
     timestamp(Timestamp::from_micros(time.as_micros() - time.as_micros().rem_euclid(1_000_000)))
 }
 
-/// A moment as headers carry it.
+/// Returns a time in the format of headers.
 pub(super) fn http_date(time: &S3Timestamp) -> Option<String> {
     let mut text = Vec::new();
     time.format(TimestampFormat::HttpDate, &mut text).ok()?;
@@ -91,7 +91,7 @@ pub(super) fn etag(text: &str) -> ETag {
     ETag::Strong(text.to_owned())
 }
 
-/// The state in which a request that writes wants to find the key.
+/// Returns the condition of a write.
 pub(super) fn condition(
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
@@ -113,7 +113,7 @@ pub(super) fn condition(
 pub(super) enum Verdict {
     /// All hold.
     Proceed,
-    /// The caller has it already.
+    /// The caller has the object already.
     NotModified,
 }
 
@@ -125,8 +125,30 @@ pub(super) struct Conditions<'a> {
     pub(super) unmodified_since: Option<&'a S3Timestamp>,
 }
 
+/// The conditions of a request, or those on the source of a copy. Their fields have the same names in the input of
+/// each operation.
+macro_rules! conditions_of {
+    ($input:expr) => {
+        $crate::s3::service::convert::Conditions {
+            matching: $input.if_match.as_ref(),
+            none_matching: $input.if_none_match.as_ref(),
+            modified_since: $input.if_modified_since.as_ref(),
+            unmodified_since: $input.if_unmodified_since.as_ref(),
+        }
+    };
+    (copy_source $input:expr) => {
+        $crate::s3::service::convert::Conditions {
+            matching: $input.copy_source_if_match.as_ref(),
+            none_matching: $input.copy_source_if_none_match.as_ref(),
+            modified_since: $input.copy_source_if_modified_since.as_ref(),
+            unmodified_since: $input.copy_source_if_unmodified_since.as_ref(),
+        }
+    };
+}
+pub(super) use conditions_of;
+
 impl Conditions<'_> {
-    /// Decides them as RFC 9110 says: ETags before times.
+    /// Evaluates the conditions by RFC 9110: ETags before times.
     pub(super) fn decide(&self, etag: &str, modified: Timestamp) -> S3Result<Verdict> {
         let is = |condition: &ETagCondition| match condition {
             ETagCondition::Any => true,

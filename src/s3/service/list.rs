@@ -11,7 +11,7 @@ use super::convert::{etag, refusal, timestamp};
 use crate::buckets::{Entry, Page, Query};
 use crate::s3::validate::intent::OWNER;
 
-/// Keys and common prefixes on a page at most.
+/// The most keys and common prefixes on a page.
 const PAGE_MAX: u32 = 1_000;
 
 impl Service {
@@ -110,7 +110,7 @@ impl KeyEncoding {
         }
     }
 
-    /// Encodes a text of the request, unless it is empty.
+    /// Encodes a parameter of the request, unless it is empty.
     pub(super) fn encode_some(self, text: Option<String>) -> Option<String> {
         text.filter(|text| !text.is_empty()).map(|text| self.encode(&text))
     }
@@ -123,7 +123,7 @@ impl KeyEncoding {
     }
 }
 
-/// The text with every byte that may mean something in a URL as `%XX`, but for slashes.
+/// Returns the text with every reserved byte except slashes as `%XX`.
 fn url_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -140,7 +140,7 @@ fn url_encoded(text: &str) -> String {
     encoded
 }
 
-/// The size of a page that is asked for.
+/// Returns the requested size of a page.
 pub(super) fn page_size(asked: Option<i32>) -> S3Result<u32> {
     let negative = |_| s3_error!(InvalidArgument, "The number of entries on a page must not be negative.");
     asked
@@ -152,7 +152,7 @@ pub(super) fn owner() -> Owner {
     Owner { display_name: Some(OWNER.to_owned()), id: Some(OWNER.to_owned()) }
 }
 
-/// Returns true if the marker is the common prefix with which the page before ended.
+/// Returns true if the marker is the common prefix with which the previous page ended.
 pub(super) fn is_prefix(marker: &str, prefix: &str, delimiter: Option<&str>) -> bool {
     let rest = marker.strip_prefix(prefix).filter(|rest| !rest.is_empty());
     let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty());
@@ -168,7 +168,7 @@ fn token(entry: &Entry) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string([kind, entry.name()].concat())
 }
 
-/// Reads a token: the name to go on after, and whether it is a common prefix.
+/// Parses a token: the name after which the page continues, and whether it is a common prefix.
 fn mark(token: &str) -> S3Result<(Option<String>, bool)> {
     let invalid = || s3_error!(InvalidArgument, "The continuation token provided is incorrect.");
     let bytes = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).map_err(|_| invalid())?;

@@ -1,19 +1,15 @@
 //! The operations of S3 over buckets, a file for each subject.
 
-mod attributes;
 mod checksums;
 mod convert;
-mod copy;
-mod delete;
-mod get;
 mod list;
 mod owner_check;
 mod bucket;
 mod body_encoding;
 mod multipart;
-mod put;
 mod ranges;
 mod results;
+mod object;
 mod object_headers;
 mod versions;
 

@@ -13,8 +13,8 @@ use super::body_encoding::BodyEncoding;
 use super::checksums::{self, Claims, Fields, with_checksum, with_checksum_and_type};
 use super::convert::{condition, etag, refusal, timestamp};
 use super::list::{KeyEncoding, is_prefix, owner, page_size};
+use super::object::put::receive;
 use super::object_headers::head_of;
-use super::put::receive;
 use crate::buckets::{
     Algorithm, Asked, Completion, PARTS_MAX, PUT_BYTES_MAX, Part, UploadName, UploadsPage, UploadsQuery,
 };
@@ -205,7 +205,7 @@ impl Service {
     }
 }
 
-/// The number of a part, checked.
+/// Returns the number of a part, if it is valid.
 pub(super) fn part_number(number: i32) -> S3Result<u32> {
     let known = u32::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(number));
     known.ok_or_else(|| {

@@ -7,10 +7,10 @@ use s3s::{S3Result, s3_error};
 
 use crate::s3::chunked::AWS_CHUNKED;
 
-/// Bytes of a user's metadata at most, as in AWS: every answer about the object carries it.
+/// The largest user metadata, as in AWS: every response about the object contains it.
 const METADATA_BYTES_MAX: usize = 2_048;
 
-/// The head of the object that a request makes, taken out of its input: every kind of request has the same fields.
+/// Takes the head of the new object out of the input of a request: every kind of request has the same fields.
 macro_rules! head_of {
     ($input:expr) => {
         $crate::buckets::Head {
@@ -31,7 +31,7 @@ macro_rules! head_of {
 }
 pub(super) use head_of;
 
-/// The encoding as it is spelled, but without `aws-chunked`, which is of the request alone.
+/// Returns the encoding without `aws-chunked`, which concerns the request alone.
 pub(super) fn content_encoding(encoding: &str) -> Option<String> {
     let rest: Vec<&str> =
         encoding.split(',').filter(|one| !one.trim().eq_ignore_ascii_case(AWS_CHUNKED)).collect();
@@ -39,7 +39,7 @@ pub(super) fn content_encoding(encoding: &str) -> Option<String> {
     Some(rest.trim().to_owned()).filter(|rest| !rest.is_empty())
 }
 
-/// The metadata of a user, its names in lower case.
+/// Returns the user metadata, with names in lower case.
 ///
 /// # Errors
 /// `MetadataTooLarge`.

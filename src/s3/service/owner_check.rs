@@ -1,5 +1,5 @@
-//! Objects are kept only if their project still exists. The check is repeated after an object is stored: the purge of a
-//! project that is deleted later removes it, and one that was deleted before has been purged already.
+//! Keeps objects only if their project still exists. The check is repeated after an object is stored: if the project
+//! is deleted later, its purge removes the object; if it was deleted before, it may have been purged already.
 
 use s3s::{S3Error, S3Result};
 
@@ -12,7 +12,7 @@ impl Service {
     /// Keeps an object that was just stored, or removes it.
     ///
     /// # Errors
-    /// `AccessDenied`, if its owner is gone.
+    /// `AccessDenied`, if its owner no longer exists.
     pub(super) async fn confirm_object(
         &self,
         owner: Owner,
@@ -29,7 +29,7 @@ impl Service {
     /// Adds a part that has arrived to its upload, or removes the upload.
     ///
     /// # Errors
-    /// `AccessDenied`, if its owner is gone; those of the buckets.
+    /// `AccessDenied`, if its owner no longer exists; those of the buckets.
     pub(super) async fn store_part(
         &self,
         owner: Owner,
@@ -45,14 +45,14 @@ impl Service {
     /// Keeps a multipart upload that was just changed, or removes it.
     ///
     /// # Errors
-    /// `AccessDenied`, if its owner is gone.
+    /// `AccessDenied`, if its owner no longer exists.
     pub(super) async fn confirm_upload(&self, owner: Owner, name: UploadName) -> S3Result<()> {
         let Err(gone) = self.owners.require(owner).await else { return Ok(()) };
         Err(removed_for(gone, self.buckets.abort_upload(name).await))
     }
 }
 
-/// The refusal `gone`; says in the log if what it is for could not be removed.
+/// Returns the rejection `gone`; logs if the object could not be removed.
 fn removed_for(gone: S3Error, removed: Result<(), Error>) -> S3Error {
     match removed {
         Ok(()) | Err(Error::NoSuchKey | Error::NoSuchUpload | Error::NoSuchBucket | Error::Precondition) => {}

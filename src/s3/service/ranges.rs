@@ -10,8 +10,8 @@ use super::convert::{parse_http_date, seconds};
 use crate::buckets::PARTS_MAX;
 use crate::runtime::clock::Timestamp;
 
-/// The range that a request still wants: none, if `If-Range` says that it knows another object than this. What it has of
-/// that would not fit.
+/// Returns the range that a request still needs: `None`, if `If-Range` names another object than this, of which the
+/// caller has a part that would not fit.
 pub(super) fn wanted(
     requested: Option<RequestedRange>,
     headers: &HeaderMap,
@@ -27,7 +27,7 @@ pub(super) fn wanted(
     requested.filter(|_| same)
 }
 
-/// The bytes of an object of `size` bytes that are meant.
+/// Returns the requested bytes of an object of `size` bytes.
 ///
 /// # Errors
 /// `InvalidRange`, if there are none.
@@ -52,10 +52,10 @@ fn beyond(size: u64) -> S3Error {
     error
 }
 
-/// The position of a part that is asked for.
+/// Returns the position of a requested part.
 ///
 /// # Errors
-/// `InvalidArgument`, if no part has it.
+/// `InvalidArgument`, if no part can have it.
 pub(super) fn position(number: i32) -> S3Result<u32> {
     u32::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(number)).ok_or_else(|| {
         s3_error!(InvalidArgument, "Part number must be an integer between 1 and {PARTS_MAX}, inclusive")

@@ -1,5 +1,5 @@
-//! The bucket of results: files of candidate pairs, to be read by those who were given their address. Nothing else
-//! is in it, and nothing can be put there.
+//! The bucket of results: files of candidate pairs, for clients that were given their address. It contains nothing
+//! else, and nothing can be stored there.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Response, S3Result, s3_error};
 
-use super::convert::{Conditions, Verdict, etag, seconds, unavailable};
+use super::convert::{Verdict, conditions_of, etag, seconds, unavailable};
 use super::ranges;
 use crate::model::Checksum;
 use crate::objects::{Chunks, Error, Found, Key, Objects, keys};
@@ -29,7 +29,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// The object that a request means, if it is one of this bucket.
+    /// Returns the key of a request's object, if it is in this bucket.
     pub(super) fn key(&self, bucket: &str, key: &str) -> Option<Key> {
         (bucket == self.bucket).then(|| keys::score_file_named(key)).flatten()
     }
@@ -42,12 +42,7 @@ impl Results {
         headers: &HeaderMap,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let found = self.find(key, checksum).await?;
-        let conditions = Conditions {
-            matching: input.if_match.as_ref(),
-            none_matching: input.if_none_match.as_ref(),
-            modified_since: input.if_modified_since.as_ref(),
-            unmodified_since: input.if_unmodified_since.as_ref(),
-        };
+        let conditions = conditions_of!(input);
         if conditions.decide(&found.etag, found.modified)? == Verdict::NotModified {
             let known = GetObjectOutput { e_tag: Some(etag(&found.etag)), ..GetObjectOutput::default() };
             return Ok(S3Response::with_status(known, StatusCode::NOT_MODIFIED));
@@ -109,7 +104,7 @@ fn damaged(key: &Key, reason: &str) -> S3Error {
     refusal(Error::Damaged { key: key.clone(), reason: reason.to_owned() })
 }
 
-/// A stream that `s3s` may hand from thread to thread; only one polls it at a time, so the lock is never taken.
+/// A stream that `s3s` may move between threads; only one polls it at a time, so the lock is never contended.
 struct SyncStream(Mutex<Chunks>);
 
 impl Stream for SyncStream {

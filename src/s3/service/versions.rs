@@ -1,4 +1,4 @@
-//! Buckets without versions, to clients that ask for versions: each object is the one version of its key, `null`.
+//! Versions of objects, for clients that list them: each object is the only version of its key, `null`.
 
 use s3s::dto::{
     GetBucketVersioningInput, GetBucketVersioningOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
@@ -10,7 +10,7 @@ use super::Service;
 use super::list::{KeyEncoding, is_prefix, page_size, split};
 use crate::buckets::{Entry, Query};
 
-/// The id of the one version.
+/// The id of the only version.
 const VERSION: &str = "null";
 
 impl Service {
@@ -55,7 +55,7 @@ impl Service {
         }))
     }
 
-    /// No answer says that versions are kept.
+    /// No response says that versioning is enabled.
     pub(super) async fn get_bucket_versioning(
         &self,
         request: S3Request<GetBucketVersioningInput>,

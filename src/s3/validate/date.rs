@@ -1,4 +1,4 @@
-//! The moment of signing: `x-amz-date`, or `Date` in its place, which `s3s` does not read.
+//! The time of signing: `x-amz-date`, or `Date` instead, which `s3s` does not read.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -8,8 +8,7 @@ const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 /// The form of `x-amz-date`.
 const BASIC: &str = "%Y%m%dT%H%M%SZ";
 
-/// Writes the moment of `Date` as `x-amz-date`, if that is not there. It is in what was signed, so nothing is believed
-/// that the signature does not say.
+/// Copies the time of `Date` into `x-amz-date`, if that is absent. The signature covers it, so it can be trusted.
 ///
 /// # Errors
 /// `AccessDenied`, if there is neither.

@@ -1,4 +1,4 @@
-//! Headers that `s3s` would ignore, or read in another way than their sender.
+//! Headers that `s3s` would ignore or misinterpret.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, header};
@@ -7,7 +7,7 @@ use s3s::{S3Result, s3_error};
 use super::request::{is_amz, is_sts, media_type};
 use crate::s3::chunked;
 
-/// Headers that ask for features which are not supported: requests with them are rejected.
+/// Headers of unsupported features: requests with them are rejected.
 const NOT_OFFERED: [&str; 6] = [
     "x-amz-server-side-encryption",
     "x-amz-object-lock-",
@@ -16,18 +16,18 @@ const NOT_OFFERED: [&str; 6] = [
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 ];
-/// Says whether a copy gets the tags of its source: there are none.
+/// The header that decides whether a copy gets the tags of its source: there are none.
 const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 
-/// The prefix of checksum headers, and the suffixes that are known.
+/// The prefix of checksum headers, and the known suffixes.
 const CHECKSUM: &str = "x-amz-checksum-";
 const CHECKSUM_FIELDS: [&str; 8] =
     ["algorithm", "crc32", "crc32c", "crc64nvme", "mode", "sha1", "sha256", "type"];
-/// Conditions that name ETags.
+/// Conditions on ETags.
 const ETAG_CONDITIONS: [&str; 4] =
     ["if-match", "if-none-match", "x-amz-copy-source-if-match", "x-amz-copy-source-if-none-match"];
 
-/// Refuses what would be ignored, in headers or as the version in the query.
+/// Rejects headers, and a version in the query, that would be ignored.
 pub(super) fn check(request: &Parts, version: Option<&str>) -> S3Result<()> {
     check_single(&request.headers)?;
     check_offered(request, version)?;
@@ -74,18 +74,18 @@ fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
     Ok(())
 }
 
-/// Chunks hold the bytes of objects and parts alone, and say how many there are.
+/// Chunks are for the bytes of objects and parts only, with a declared length.
 fn check_chunks(request: &Parts) -> S3Result<()> {
     let length = chunked::decoded_length(&request.headers)
         .map_err(|_| s3_error!(InvalidRequest, "x-amz-decoded-content-length must be a number in digits."))?;
-    // Of a call for credentials something else is said.
+    // Another rule applies to calls of the token service.
     if length.is_none() || request.method == Method::PUT || is_sts(request) {
         return Ok(());
     }
     Err(s3_error!(NotImplemented, "Only the bytes of objects are taken in chunks."))
 }
 
-/// An empty condition would be none, and what it was to protect replaced.
+/// An empty condition would count as none, and the object that it protects would be replaced.
 fn check_conditions(headers: &HeaderMap) -> S3Result<()> {
     let is_empty =
         |name: &&str| headers.get(*name).is_some_and(|value| value.as_bytes().trim_ascii().is_empty());
@@ -94,7 +94,7 @@ fn check_conditions(headers: &HeaderMap) -> S3Result<()> {
     })
 }
 
-/// A checksum by an algorithm that is not known here would not be compared.
+/// A checksum of an unknown algorithm would not be verified.
 fn check_checksums(headers: &HeaderMap) -> S3Result<()> {
     let is_unknown = |name: &str| {
         let field = name.get(..CHECKSUM.len()).filter(|start| start.eq_ignore_ascii_case(CHECKSUM));

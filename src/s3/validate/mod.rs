@@ -16,7 +16,7 @@ use s3s::{S3Result, s3_error};
 use request::{is_sts, malformed_header, malformed_query, other_mechanism};
 use signed::Signed;
 
-/// The longest a presigned URL may be good for, in seconds: a week.
+/// The longest validity of a presigned URL, in seconds: a week.
 const EXPIRES_MAX: u32 = 604_800;
 
 /// Rejects a request whose signature is not version 4, does not cover the required headers, or is for another service;
@@ -62,8 +62,8 @@ pub(super) fn check(request: &mut Parts) -> S3Result<()> {
     }
 }
 
-/// What is said of a signature that does not match: for which host and region it was checked. Behind a proxy they may not
-/// be those that the client meant.
+/// The message for a signature that does not match, with the host and region that were used: behind a proxy they may
+/// differ from the client's.
 pub(super) fn mismatch(request: &Parts) -> String {
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri.authority().map(Authority::as_str)).unwrap_or_default();

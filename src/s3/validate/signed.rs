@@ -1,4 +1,4 @@
-//! Parses a signature of version 4 and checks that it covers what it must.
+//! Parses a signature of version 4 and checks that it covers the required headers.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
@@ -6,15 +6,15 @@ use s3s::{S3Result, s3_error};
 
 use super::request::{is_amz, is_sts, malformed_header, other_mechanism};
 
-/// The algorithm of the signatures that are accepted.
+/// The accepted algorithm of signatures.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// Headers that proxies add on the way, after the client has signed. They mean nothing here.
+/// Headers that proxies add after the client has signed. They have no meaning here.
 const ADDED_BY_PROXIES: [&str; 1] = ["x-amz-cf-id"];
 
 /// The declared properties of a signature.
 pub(super) struct Signed<'a> {
     pub(super) credential: &'a str,
-    /// The headers that it covers.
+    /// The headers that are signed.
     pub(super) names: &'a str,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Signed<'a> {
         Ok(Self { credential, names })
     }
 
-    /// A signature for `sts` is for the one call of that service, one for `s3` for everything else.
+    /// A signature for `sts` is for the call of that service, one for `s3` for everything else.
     pub(super) fn check_service(&self, request: &Parts) -> Result<(), String> {
         let mut scope = self.credential.rsplit('/');
         let (end, service) = (scope.next(), scope.next().unwrap_or_default());
@@ -44,8 +44,7 @@ impl<'a> Signed<'a> {
         Err("incorrect service; this endpoint belongs to \"s3\"".to_owned())
     }
 
-    /// The host, which HTTP/2 does not have among the headers, and every header that means something here must be
-    /// covered.
+    /// The host, which is not among the headers in HTTP/2, and every header with a meaning here must be signed.
     pub(super) fn check_headers(&self, headers: &HeaderMap) -> S3Result<()> {
         let covered = |name: &HeaderName| {
             self.names.split(';').any(|signed| signed.eq_ignore_ascii_case(name.as_str()))

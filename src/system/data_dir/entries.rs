@@ -24,11 +24,11 @@ const WRITTEN: [&str; 11] = [
     "buckets.mark",
     "objects.lease",
 ];
-/// Folders in which files are made and removed.
+/// Directories in which files are created and removed.
 const FOLDERS: [&str; 7] =
     ["objects", "objects/projects", "objects/buckets", "objects/entityd", "spool", "cache", "tls"];
 
-/// Checks the directory and its known entries. Objects are left out: there may be millions.
+/// Checks the directory and its known entries, but no objects: there may be millions.
 ///
 /// # Errors
 /// [`Error::Unusable`].
@@ -46,7 +46,7 @@ pub fn check(path: &Path) -> Result<(), Error> {
     check_queue(&path.join("queue"))
 }
 
-/// Checks that this process may make and remove files in the folder at `path`, if there is one.
+/// Checks that this process may create and remove files in the directory at `path`, if it exists.
 ///
 /// # Errors
 /// [`Error::Unusable`].

@@ -34,7 +34,7 @@ pub enum Error {
         /// Its format.
         found: u32,
     },
-    /// It is not empty, and has no mark of a data directory.
+    /// It is not empty, and has no format file.
     #[error(
         "{} is not empty and not a data directory: it holds {stranger:?} and no readable file `format`; give another with \
          --data-dir",
@@ -46,9 +46,9 @@ pub enum Error {
         /// A file or directory in it.
         stranger: OsString,
     },
-    /// The file with its format holds no number.
+    /// The file with its format contains no number.
     #[error(
-        "{} is damaged: it says in one number which format the data directory has; restore it from a backup, or write \
+        "{} is damaged: it must contain the number of the directory's format; restore it from a backup, or write \
          {FORMAT} into it if this version has used the directory before",
         file.display()
     )]
@@ -56,17 +56,17 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
-    /// It, or something in it, cannot be read or written.
+    /// It, or an entry in it, cannot be read or written.
     #[error("cannot use {}: {cause}", path.display())]
     Unusable {
-        /// The directory, or what is in it.
+        /// The directory, or the entry.
         path: PathBuf,
         /// The operating system's error.
         cause: io::Error,
     },
 }
 
-/// Makes the error for a path that the system does not let us use.
+/// Returns the error for a path that the process may not use.
 pub(super) fn unusable(path: &Path) -> impl Fn(io::Error) -> Error {
     move |cause| Error::Unusable { path: path.to_owned(), cause: explained(path, cause) }
 }

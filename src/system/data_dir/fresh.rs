@@ -42,10 +42,10 @@ const SYSTEMS: [&str; 26] = [
 /// macOS.
 const STARTS: [&str; 4] = [".Trash-", ".nfs", "..", "._"];
 
-/// Parts of a data directory that may be mounted before it is used for the first time.
+/// Parts of a data directory that may be mounts before its first use.
 const PARTS: [&str; 4] = ["objects", "spool", "queue", "cache"];
 
-/// Returns the first name in a folder that neither this program nor a system has put there.
+/// Returns the first name in a directory that neither this program nor a system has put there.
 ///
 /// # Errors
 /// The operating system's.
@@ -60,7 +60,7 @@ pub fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
     Ok(names.into_iter().filter(|name| !known(name) && !is_empty_part(folder, name)).min())
 }
 
-/// Returns whether a folder is an empty part of a data directory.
+/// Returns whether a directory is an empty part of a data directory.
 fn is_empty_part(folder: &Path, name: &OsStr) -> bool {
     PARTS.iter().any(|part| name == *part)
         && stranger(&folder.join(name)).is_ok_and(|stranger| stranger.is_none())

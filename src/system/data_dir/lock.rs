@@ -13,7 +13,7 @@ use crate::runtime::clock::Clock;
 use crate::system::permission::explained;
 use crate::system::regular;
 
-/// The longest description of a holder that is repeated.
+/// The longest description of a holder that is shown.
 const HOLDER_CHARS_MAX: usize = 200;
 
 /// Takes the lock and describes this process in its file.
@@ -32,8 +32,8 @@ pub(super) fn take(folder: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Writes over the old content first: on a full disk there is no room for anything new. The process id alone
-/// says little: every container has a first one.
+/// Overwrites the old content first: a full disk has no room for more. The process id alone says little: every
+/// container has a process 1.
 fn leave_word(file: &mut File) -> io::Result<()> {
     let (process, started) = (std::process::id(), Clock::system().now().whole_seconds());
     let system = uname();
@@ -45,7 +45,7 @@ fn leave_word(file: &mut File) -> io::Result<()> {
 
 fn holder(file: &mut File) -> String {
     let mut bytes = Vec::new();
-    // The lock suffices where the description cannot be read.
+    // Without a readable description the lock suffices.
     let _ = file.take(4 << 10).read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     let word: String =
@@ -62,7 +62,7 @@ fn without_locks(cause: io::Error) -> io::Error {
     cause
 }
 
-/// Opens for writing a file that only this user may read, and makes it if it is absent.
+/// Opens a file for writing that only this user may read; creates it if it is absent.
 pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).mode(0o600);

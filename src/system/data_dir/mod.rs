@@ -1,4 +1,4 @@
-//! The data directory, which holds everything stored: its lock and the version of its layout.
+//! The data directory with everything that is stored: its lock and the version of its layout.
 
 mod entries;
 mod error;
@@ -19,8 +19,8 @@ use super::{file_system, regular};
 use error::unusable;
 use lock::private;
 
-/// A data directory that belongs to this process until it is dropped. The lock is the operating
-/// system's, so that a killed process does not leave it behind.
+/// A data directory that belongs to this process until it is dropped. The lock is the operating system's, so a killed
+/// process does not leave it behind.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -28,10 +28,10 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Takes the directory at `path`, makes it if it is not there (mode 0700), and checks its format.
+    /// Locks the directory at `path`, creates it if it does not exist (mode 0700), and checks its format.
     ///
     /// # Errors
-    /// [`Error`]; nothing has been changed then, except that the directory and its lock may have been made.
+    /// [`Error`]; nothing has been changed then, except that the directory and its lock may have been created.
     pub fn open(path: &Path) -> Result<Self, Error> {
         make(path)?;
         let path = path.canonicalize().map_err(unusable(path))?;
@@ -54,7 +54,7 @@ impl DataDir {
         &self.path
     }
 
-    /// Returns a directory in it, made if it is absent.
+    /// Returns a directory in it; creates it if it is absent.
     ///
     /// # Errors
     /// [`Error::Unusable`].
@@ -65,7 +65,7 @@ impl DataDir {
     }
 }
 
-/// Makes a directory and its parents.
+/// Creates a directory and its parents.
 fn make(path: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable(path))
 }
@@ -74,21 +74,19 @@ fn make(path: &Path) -> Result<(), Error> {
 fn warn(path: &Path) {
     if let Some(name) = file_system::distant(path) {
         tracing::warn!(
-            "the data directory {} is on {name}: its locks may not keep a second server out, and what was written may not \
-             outlive a power cut; put it on a local disk, and keep objects elsewhere with --objects if they need the room",
+            "the data directory {} is on {name}: its locks may not exclude a second server, and writes may not survive a power cut; use a local disk, and --objects if the objects need more space",
             path.display()
         );
     }
     if let Some((owner, own)) = other_owner(&path.join("format")) {
         tracing::warn!(
-            "the data directory {} belongs to user {owner}, and this process runs as user {own}: the other may not be able to \
-             use what is written now; run as user {owner}, or give everything to user {own} with chown -R",
+            "the data directory {} belongs to user {owner}, and this process runs as user {own}: that user may not be able to use files written now; run as user {owner}, or give everything to user {own} with chown -R",
             path.display()
         );
     }
 }
 
-/// Reads the format, or writes it if there is none yet.
+/// Reads the format; writes it if there is none yet.
 fn check_format(folder: &Path) -> Result<(), Error> {
     let path = folder.join("format");
     match regular::read(&path) {
@@ -104,7 +102,7 @@ fn check_format(folder: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes a small file so that after a power cut it is complete or absent.
+/// Writes a small file that is complete or absent after a power cut.
 ///
 /// # Errors
 /// The operating system's.

@@ -9,6 +9,7 @@ mod resolv_conf;
 mod roots;
 #[cfg(test)]
 mod tests;
+mod verifier;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use reqwest::{Client, ClientBuilder};
 use names::Names;
 pub use names::addresses;
 pub use roots::certificates;
+pub use verifier::{Presented, RuleVerifier};
 
 /// Returns the builder of an HTTP client that resolves names with [`addresses`]. It trusts the CAs of the system,
 /// or Mozilla's list of CAs where the system has none.

@@ -23,7 +23,7 @@ struct Latest {
 
 /// Returns the addresses of a host, at least one: those of /etc/hosts, or else the answers of the name servers in
 /// /etc/resolv.conf, IPv4 first. Both files are read anew for each name. Without them `localhost` has the loopback
-/// addresses, and the name server of this machine is asked for others. An address is its own.
+/// addresses, and the name server of this machine is asked for others. An address resolves to itself.
 ///
 /// # Errors
 /// The name servers do not know the host, or none of them answers.
@@ -63,12 +63,12 @@ fn resolver() -> Result<Arc<TokioResolver>, hickory_resolver::net::NetError> {
     Ok(resolver)
 }
 
-/// Reads a small file; one that is missing is empty.
+/// Reads a small file; a missing one counts as empty.
 fn read(path: &str) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
-/// The resolver, as clients of HTTP and of object stores take it.
+/// The resolver in the form that clients of HTTP and of object stores take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names;
 

@@ -11,7 +11,7 @@ use hickory_resolver::proto::rr::Name;
 
 /// The file.
 pub(super) const PATH: &str = "/etc/resolv.conf";
-/// The longest time for which an address is kept.
+/// The longest time for which an address is cached.
 const KEPT_MAX: Duration = Duration::from_mins(1);
 /// Bounds of the options, as glibc has them.
 const NDOTS_MAX: usize = 15;
@@ -27,7 +27,7 @@ pub(super) fn parse(text: &str) -> (ResolverConfig, ResolverOpts) {
     options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
     options.num_concurrent_reqs = 1;
     options.positive_max_ttl = Some(KEPT_MAX);
-    // A name that is not there yet may be there in the next second.
+    // A name that does not exist yet may exist in the next second.
     options.negative_max_ttl = Some(Duration::ZERO);
     let mut is_tcp = false;
     for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
@@ -50,7 +50,7 @@ pub(super) fn parse(text: &str) -> (ResolverConfig, ResolverOpts) {
     (ResolverConfig::from_parts(None, search, servers), options)
 }
 
-/// Applies one option, and returns true for one that asks for TCP alone.
+/// Applies one option, and returns true for one that requests TCP alone.
 fn apply(word: &str, options: &mut ResolverOpts) -> bool {
     let (name, value) = word.split_once(':').unwrap_or((word, ""));
     match (name, value.parse::<usize>()) {

@@ -1,7 +1,7 @@
 //! Copies of a database, for backups.
 //!
-//! A copy is made by `VACUUM INTO`: one read transaction, which sees the last commit and holds nothing up, and a file without
-//! the free pages in which deleted rows may still lie.
+//! A copy is made by `VACUUM INTO`: one read transaction, which sees the last commit and blocks nothing, and a file
+//! without the free pages that may still contain deleted rows.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The file of a database and its log, as they were opened. `SQLite` goes on writing to files that were removed or replaced
-//! meanwhile: what it commits then is gone with the process.
+//! The file of a database and its log, as they were opened. `SQLite` keeps writing to files that were removed or
+//! replaced: such commits are lost when the process ends.
 
 use std::fs;
 use std::io;
@@ -23,10 +23,10 @@ impl Files {
         Ok(Self { file: Place::of(&file)?, log: Place::of(Path::new(&log))? })
     }
 
-    /// Makes sure that both are what was opened.
+    /// Checks that both are still the files that were opened.
     ///
     /// # Errors
-    /// The reason, with what to do.
+    /// The reason, with a remedy.
     pub(super) fn check(&self) -> io::Result<()> {
         self.check_file().map_err(|cause| {
             advised(
@@ -40,7 +40,7 @@ impl Files {
             .map_err(|cause| advised(&cause, "its content was put into the database; restart the server"))
     }
 
-    /// Makes sure that the file is what was opened, whatever became of its log.
+    /// Checks that the file is still the one that was opened, whatever happened to its log.
     pub(super) fn check_file(&self) -> io::Result<()> {
         self.file.check()
     }

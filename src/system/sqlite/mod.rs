@@ -1,7 +1,7 @@
 //! One `SQLite` file in WAL mode, `synchronous=FULL`, with one thread that writes.
 //!
-//! The thread takes all changes that wait into one transaction, each in a savepoint of its own, so that they
-//! share a sync of the disk. Readers have connections of their own, a fixed number, and see the last commit.
+//! The thread makes all waiting changes in one transaction, each in a savepoint of its own, so that they share a sync
+//! of the disk. Readers have their own connections, a fixed number, and see the last commit.
 
 pub mod copy;
 mod files;
@@ -28,9 +28,9 @@ use writer::Writer;
 use super::file_size;
 use crate::runtime::outage::OutageTimer;
 
-/// Time that a statement waits for a lock that another connection has.
+/// Time that a statement waits for a lock of another connection.
 const BUSY: Duration = Duration::from_secs(10);
-/// Pages of the log at which it is folded into the file.
+/// Pages of the log at which it is merged into the file.
 const LOG_PAGES: u32 = 4_000;
 
 /// SQLite's VFS for a file that one process uses: the index of the log is in memory, shared by the
@@ -78,28 +78,27 @@ pub enum Error {
     },
     /// It, or its latest commits, are missing.
     #[error(
-        "{}; put it back with its -wal, or restore the whole data directory from one backup; to go on without \
-         what is lost, start once with --accept-loss {file}:{written}: objects that are not known then are kept",
+        "{}; restore it with its -wal, or restore the whole data directory from one backup; to continue without the lost commits, start once with --accept-loss {file}:{written}: objects that it does not know then are kept",
         lost(*found, *written)
     )]
     Lost {
         /// Its name.
         file: String,
-        /// The latest commit in it; none if it is missing or empty.
+        /// The latest commit in it; `None` if it is missing or empty.
         found: Option<u64>,
-        /// The latest commit that was made to it; 0 if that is not known.
+        /// The latest commit that was made to it; 0 if that is unknown.
         written: u64,
     },
-    /// The stored data makes no sense. Another try finds the same.
+    /// The stored data is invalid. Trying again does not help.
     #[error("it is damaged: {0}; restore it from a backup")]
     Damaged(String),
-    /// The disk is full. Worth another try once there is space.
+    /// The disk is full. Try again when there is space.
     #[error("there is no space left")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// All readers are in use. Worth another try after a pause.
+    /// All readers are in use. Try again after a pause.
     #[error("all its readers are in use")]
     Busy,
-    /// The file is unavailable. Worth another try after a pause.
+    /// The file is unavailable. Try again after a pause.
     #[error("it is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -167,7 +166,7 @@ struct Shared {
     readers: Arc<Readers>,
     /// The file and its log, as they were opened.
     files: Files,
-    /// Times how long nothing could be written.
+    /// Times how long writes have failed.
     outage: OutageTimer,
     /// The knowledge about the file at the time of opening.
     standing: Standing,
@@ -176,8 +175,8 @@ struct Shared {
 }
 
 impl Database {
-    /// Opens the file at `path`, makes it if it is absent, and runs those of `migrations` that it has not
-    /// had; its version is their number. `thread` names the thread that writes.
+    /// Opens the file at `path`, creates it if it is absent, and runs those of `migrations` that it has not had; its
+    /// version is their number. `thread` names the thread that writes.
     ///
     /// # Errors
     /// [`Error`].
@@ -187,9 +186,9 @@ impl Database {
         Self::start(path, thread, connection, None, Standing::Complete)
     }
 
-    /// Opens the file like [`Self::open`], if it belongs to `owner` and has every commit that was made to it;
-    /// from now on it is the owner's. Where commits are lost and the operator accepts that, `amends` is
-    /// executed first, which lets later commits skip what they must not repeat.
+    /// Opens the file like [`Self::open`], if it belongs to `owner` and has every commit that was made to it; from
+    /// now on it belongs to the owner. Where commits are lost and the operator accepts that, `amends` is executed
+    /// first, so that later commits do not repeat the lost ones.
     ///
     /// # Errors
     /// [`Error`]; with [`Error::Foreign`], [`Error::ForeignMark`] and [`Error::Lost`] nothing was changed.
@@ -203,7 +202,7 @@ impl Database {
         let admitted = owner.admit(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(path, flags)?;
-        // A rejected log stays as it is: the database may be repaired with it.
+        // A rejected log stays as it is: it may be needed to repair the database.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let standing = owner.check(&connection, path, admitted)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -232,7 +231,7 @@ impl Database {
         Ok(Self(Arc::new(Inner { writer, shared })))
     }
 
-    /// Returns what was known of the file when it was opened.
+    /// Returns the knowledge about the file at the time of opening.
     pub fn standing(&self) -> Standing {
         self.0.shared.standing
     }
@@ -245,8 +244,8 @@ impl Database {
         query(&*self.0.shared.readers.take()?)
     }
 
-    /// Runs `query` on a reader, away from the async threads. Waits for a reader a few seconds at most, and
-    /// occupies no thread meanwhile.
+    /// Runs `query` on a reader, not on an async thread. Waits a few seconds for a reader, and occupies no thread
+    /// meanwhile.
     ///
     /// # Errors
     /// Those of `query`; [`Error::Busy`] if no reader became idle.
@@ -315,8 +314,7 @@ impl Database {
     }
 }
 
-/// Returns whether a write failed at the limit on file sizes. `SQLite` does not tell that from a disk that
-/// fails.
+/// Returns whether a write failed at the limit on file sizes. `SQLite` does not distinguish that from a failing disk.
 fn is_beyond_limit(error: &rusqlite::Error) -> bool {
     let failed = error.sqlite_error().map(|error| error.extended_code);
     failed == Some(rusqlite::ffi::SQLITE_IOERR_WRITE) && file_size::max().is_some()

@@ -1,8 +1,8 @@
 //! The data directory that a database belongs to, and its count of commits.
 //!
-//! The table `store` holds the identity of the data directory and counts the commits. The count of the latest commit is
-//! also in its [marks](crate::system::mark). A database that is behind one of them has lost commits: its write-ahead log is
-//! missing, cut or damaged, or it is an older copy.
+//! The table `store` holds the identity of the data directory and counts the commits. The count of the latest commit
+//! is also in its [marks](crate::system::mark). A database that is behind one of them has lost commits: its
+//! write-ahead log is missing, truncated or damaged, or it is an older copy.
 
 use std::fs;
 use std::io;
@@ -26,7 +26,7 @@ const TABLE: &str = "
         commits  INTEGER NOT NULL      -- counted since the store was made
     ) STRICT";
 
-/// Losses that the operator accepts: the name of a file, and the last commit that was made to it.
+/// Losses that the operator accepts: the name of a database, and the last commit that was made to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses(Vec<(String, u64)>);
 
@@ -64,12 +64,12 @@ impl Serialize for Losses {
 pub struct Owner {
     /// The identity of the data directory.
     pub identity: Identity,
-    /// Set if the database was made before: then its absence is a loss.
+    /// Set if the database existed before: then its absence is a loss.
     pub made: bool,
-    /// Losses to be accepted.
+    /// Losses that are accepted.
     pub accepted: Losses,
-    /// A second mark, among the files that the database knows: those and the database do not go back together unless all
-    /// is restored from one backup.
+    /// A second mark, among the files that the database refers to: those are not restored together with the database
+    /// unless all is restored from one backup.
     pub companion: Option<PathBuf>,
     /// The count of commits as another store knows it, which may lag behind; raised after each commit.
     pub known: Arc<AtomicU64>,
@@ -82,7 +82,7 @@ pub struct Owner {
 pub enum Standing {
     /// It has every commit that was made to it, or is new.
     Complete,
-    /// There is no mark to compare with.
+    /// There is no mark to compare it with.
     Unknown,
     /// Commits are lost, and the operator accepts that.
     Lossy,
@@ -101,16 +101,15 @@ impl Owner {
         self.made || self.marks(path).iter().any(|mark| mark.exists())
     }
 
-    /// Returns the marks of the database at `path`. The one beside it is written last: where it is, the other was.
+    /// Returns the marks of the database at `path`. The one beside it is written last: if it exists, the others do.
     pub(crate) fn marks(&self, path: &Path) -> Vec<PathBuf> {
         self.companion.iter().cloned().chain([path.with_extension("mark")]).collect()
     }
 
-    /// Checks that the database at `path` may be opened, or made if there is none; returns the count in its
-    /// mark.
+    /// Checks that the database at `path` may be opened, or created if there is none; returns the count in its mark.
     ///
     /// # Errors
-    /// [`Error::Lost`], if it was made before and is missing or empty; [`Error::ForeignMark`].
+    /// [`Error::Lost`], if it existed before and is missing or empty; [`Error::ForeignMark`].
     pub(super) fn admit(&self, path: &Path) -> Result<(Option<u64>, Standing), Error> {
         are_files(path)?;
         let expected = Expected { identity: self.identity, take_over: self.take_over };
@@ -171,7 +170,7 @@ impl Owner {
         }
     }
 
-    /// Writes the owner into the database, which from now on counts its commits from `written` at least.
+    /// Writes the owner into the database, whose commits are counted from `written` from now on.
     pub(super) fn take(
         &self,
         connection: &Connection,
@@ -198,7 +197,7 @@ impl Ledger {
         Ok(count.query_row([], |row| row.get(0))?)
     }
 
-    /// Records a commit that is on the disk. A mark that cannot be written lags behind, which does no harm.
+    /// Records a commit that is on the disk. A mark that cannot be written lags behind, which is harmless.
     pub(super) fn note(&self, commits: i64) {
         self.marks.write(commits.cast_unsigned());
         self.known.store(commits.cast_unsigned(), Ordering::Release);
@@ -243,7 +242,7 @@ pub(super) fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>,
     Ok(Some((identity, commits.cast_unsigned())))
 }
 
-/// Makes sure that a database and its log are files, as far as they are there. The log lies beside the file itself: if the
+/// Checks that a database and its log are regular files, if they exist. The log is beside the file itself: if the
 /// database was moved and a link was left in its place, a log beside the link is not read.
 fn are_files(path: &Path) -> Result<(), Error> {
     let log = |path: &Path| {

@@ -1,7 +1,7 @@
 //! A fixed number of connections that read, opened at start.
 //!
 //! `SQLite` cannot close a file while another connection of the process holds a lock on it. A connection for each
-//! request would keep its files for good, so the number is fixed and requests wait for a turn.
+//! request would keep files open for good, so the number is fixed and requests wait for a reader.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -24,24 +24,24 @@ const FILES_FEW: u64 = 512;
 /// Time that a read waits for a reader.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Returns the number of readers of a database: two a core, as far as open files allow.
+/// Returns the number of readers of a database: two for each core, as far as the limit of open files allows.
 pub(super) fn count() -> usize {
     if open_files::max() < FILES_FEW { COUNT.0 } else { (2 * threads::cores()).clamp(COUNT.0, COUNT.1) }
 }
 
-/// Connections that requests take in turn.
+/// Connections that requests use in turn.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    /// The number of times that they were opened anew.
+    /// The number of times that they were reopened.
     renewals: AtomicU64,
     turns: Arc<Semaphore>,
     patience: Duration,
 }
 
 impl Readers {
-    /// Opens `count` readers with all their files. A read waits up to `patience` for one of them.
+    /// Opens `count` readers and all their files. A read waits up to `patience` for one of them.
     pub(super) fn open(path: &Path, count: usize, patience: Duration) -> Result<Arc<Self>, Error> {
         let readers: Result<Vec<Connection>, Error> = (0..count).map(|_| reader(path)).collect();
         let (idle, turns) = (Mutex::new(readers?), Arc::new(Semaphore::new(count)));
@@ -108,7 +108,7 @@ pub(super) struct Reader {
     /// The number of renewals at the time when it was taken.
     renewals: u64,
     home: Arc<Readers>,
-    /// `None` once it is given back.
+    /// `None` once it has been returned.
     _turn: OwnedSemaphorePermit,
 }
 

@@ -74,14 +74,13 @@ pub struct Change<'a> {
 type After = Box<dyn FnOnce() + Send>;
 
 impl Change<'_> {
-    /// Marks that deleted data must not be readable any more, not from the write-ahead log either: the log is
-    /// emptied before the change is answered, unless a reader still needs it.
+    /// Marks that deleted data must no longer be readable, not even in the write-ahead log: the log is emptied before
+    /// the change is answered, unless a reader still needs it.
     pub fn erases(&self) {
         self.erases.set(true);
     }
 
-    /// Runs `work` on the writing thread once the change is on the disk; not at all if it fails. It must be
-    /// short.
+    /// Runs `work` on the writing thread once the change is on the disk, unless it fails. It must be short.
     pub fn after(&self, work: impl FnOnce() + Send + 'static) {
         self.after.borrow_mut().push(Box::new(work));
     }
@@ -97,12 +96,12 @@ impl Deref for Change<'_> {
 
 /// A change of any type.
 trait Request: Send {
-    /// Returns what is to be done besides a change.
+    /// Returns the work besides the change.
     fn kind(&self) -> Option<Kind> {
         None
     }
 
-    /// Makes the change; returns false if it is to be undone.
+    /// Makes the change; returns false if it must be undone.
     fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool;
     /// Answers the caller after the commit or its failure.
     fn answer(self: Box<Self>, committed: Result<(), Error>);
@@ -158,7 +157,7 @@ enum Kind {
     Close,
 }
 
-/// Asks for work that changes nothing.
+/// A request for work that changes nothing.
 struct Order {
     kind: Kind,
     answer: oneshot::Sender<Result<(), Error>>,
@@ -185,14 +184,14 @@ pub(super) fn touch(change: &Change<'_>) -> Result<(), Error> {
 }
 
 fn serve(connection: Connection, shared: &Shared, mut queue: mpsc::UnboundedReceiver<Box<dyn Request>>) {
-    let mut desk =
-        Desk { connection: Some(connection), erased: false, compacted: Compacted::default(), shared };
+    let mut state =
+        WriterState { connection: Some(connection), erased: false, compacted: Compacted::default(), shared };
     let mut waiting = Vec::new();
     while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
-        let committed = desk.carry_out(&mut waiting);
+        let committed = state.carry_out(&mut waiting);
         let closes = has(&waiting, Kind::Close);
         if closes {
-            desk.connection = None;
+            state.connection = None;
         }
         for request in waiting.drain(..) {
             request.answer(committed.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
@@ -208,7 +207,7 @@ fn has(requests: &[Box<dyn Request>], kind: Kind) -> bool {
 }
 
 /// The state of the writer thread.
-struct Desk<'a> {
+struct WriterState<'a> {
     /// `None` after a failure: its cached state is not trusted.
     connection: Option<Connection>,
     /// Set while erased data may still be in the log.
@@ -217,7 +216,7 @@ struct Desk<'a> {
     shared: &'a Shared,
 }
 
-impl Desk<'_> {
+impl WriterState<'_> {
     /// Makes all changes in one transaction. After a failure the file is reopened before the next ones.
     fn carry_out(&mut self, waiting: &mut [Box<dyn Request>]) -> Result<(), Error> {
         match self.try_to(waiting) {
@@ -239,7 +238,7 @@ impl Desk<'_> {
         }
     }
 
-    /// Reopens the file. This connection does not know the changes of the one before.
+    /// Reopens the file. The new connection does not know the changes of the old one.
     fn reopen(&mut self) -> Result<Connection, Error> {
         self.compacted = Compacted::default();
         reopen(self.shared)
@@ -249,7 +248,7 @@ impl Desk<'_> {
         let mut connection = self.connection.take().map_or_else(|| self.reopen(), Ok)?;
         if has(waiting, Kind::Compact) {
             match self.compacted.compact(&connection) {
-                // The log still has the data that was removed from the file.
+                // The log still contains the data that was removed from the file.
                 Ok(()) => self.erased = true,
                 Err(error) => tracing::warn!(path = connection.path(), "cannot compact a database: {error}"),
             }
@@ -266,8 +265,8 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// Gives up a connection whose files are not all where they were. A log without a name goes into the file; a file without
-    /// a name keeps its log, which is what remains to be copied.
+    /// Gives up a connection some of whose files were moved. A log without a name is written into the file; a file
+    /// without a name keeps its log, so that it can still be copied.
     fn save(&self, connection: &Connection) {
         let kept = if self.shared.files.check_file().is_ok() {
             empty_the_log(connection)
@@ -279,7 +278,7 @@ impl Desk<'_> {
         }
     }
 
-    /// SQLite tells a full disk from one that fails, but not an exhausted quota.
+    /// SQLite distinguishes a full disk from a failing one, but does not recognise an exhausted quota.
     fn explain(&self, error: Error) -> Error {
         let folder = self.shared.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let refused = folder.and_then(|folder| disk::takes_writes(folder).err());
@@ -294,9 +293,9 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Reopens the file. Of the log only what is on the disk counts: unwritten data may still be in memory as if
-/// it had been written. The log is then emptied into the file, so that nothing is appended to data that the
-/// disk may not have.
+/// Reopens the file. Of the log only the part on the disk counts: unwritten data may still be in memory as if it had
+/// been written. The log is then emptied into the file, so that nothing is appended to data that the disk may not
+/// have.
 fn reopen(shared: &Shared) -> Result<Connection, Error> {
     shared.files.check().map_err(|displaced| Error::Unavailable(displaced.into()))?;
     let mut log = shared.path.clone().into_os_string();
@@ -333,14 +332,13 @@ fn commit(
     Ok(())
 }
 
-/// The number of rows that had been changed when the file was written anew; unknown before the start.
+/// The number of changed rows when the file was last compacted; unknown before the start.
 #[derive(Debug, Default)]
 struct Compacted(Option<u64>);
 
 impl Compacted {
-    /// Compacts the file if anything has changed in it, and updates the planner's statistics. Where rows
-    /// moved between pages before they were deleted, unused parts of pages still hold them, `secure_delete`
-    /// notwithstanding.
+    /// Compacts the file if anything has changed in it, and updates the planner's statistics. Rows that moved between
+    /// pages before they were deleted remain in unused parts of pages, in spite of `secure_delete`.
     fn compact(&mut self, connection: &Connection) -> Result<(), Error> {
         if self.0 != Some(connection.total_changes()) {
             vacuum(connection)?;

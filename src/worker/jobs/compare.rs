@@ -57,7 +57,7 @@ pub(super) async fn work(
     let comparisons = active.done.load(Ordering::Relaxed);
     let alone = || comparisons as f64 / watch.seconds();
     metrics::compared(comparisons, context.rate.measured(kind).unwrap_or_else(alone));
-    // Confirmed first, even after a panic: it may be due to bytes that could not be read.
+    // Confirmed first, even after a panic, which unreadable bytes may have caused.
     task.confirm().await?;
     let (compared, staged) = compared.map_err(|text| Error::panicked(&text))??;
     context.publish(active, [(keys::pairs(project, run, number), staged)]).await?;
@@ -108,7 +108,7 @@ struct CompareTask {
 }
 
 impl CompareTask {
-    /// Fails if the bytes that were compared may not be those that are stored.
+    /// Fails if the bytes that were compared may differ from those that are stored.
     async fn confirm(&self) -> Result<(), objects::Error> {
         confirm(&self.objects, &*self.plan).await?;
         for dataset in self.datasets.values() {

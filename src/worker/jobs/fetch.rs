@@ -15,9 +15,9 @@ use crate::worker::active_jobs::ActiveJob;
 use crate::worker::cancellable_io::Cancellable;
 use crate::worker::context::JobContext;
 
-/// The largest encoding that is read at all, in bytes; which of them the project takes is judged later.
+/// The largest encoding that is read, in bytes; the project's limits are checked later.
 const ENCODING_BYTES_MAX: u32 = 4_096;
-/// Limit on the bytes of a matrix for each byte of JSON: short encodings are padded, but not without end.
+/// Limit on the bytes of a matrix for each byte of JSON: short encodings are padded, within this limit.
 const GROWTH_MAX: u64 = 64;
 
 /// Reads the files once, as streams, and publishes a matrix and block entries.
@@ -47,7 +47,7 @@ pub(super) async fn work(
     Ok(Outcome::Fetched(upload))
 }
 
-/// An earlier attempt may have published what the files held then.
+/// An earlier attempt may have published the former content of the files.
 async fn require_unchanged(
     context: &JobContext,
     active: &ActiveJob,
@@ -89,7 +89,7 @@ async fn open_own(context: &JobContext, key: &str) -> Result<Named, Error> {
             "this server does not read uploaded files any more; upload through the API".to_owned(),
         )
     })?;
-    // The path in front of it is ours.
+    // The part of the path before it is ours.
     let name = key.splitn(3, '/').last().unwrap_or(key).to_owned();
     match bucket.open(key).await {
         Ok(file) => Ok(Named { name, file }),
@@ -106,7 +106,7 @@ impl Named {
         refused(&self.name, why)
     }
 
-    /// The number that is written on the file under `name`.
+    /// Returns the number in the file's metadata under `name`.
     fn number(&self, name: &str, max: u32) -> Result<u32, Error> {
         let text = self.file.metadata(name).ok_or_else(|| {
             self.refused(&format!("it lacks the metadata `{name}` (header x-amz-meta-{name})"))
@@ -157,7 +157,7 @@ impl FetchTask {
     }
 }
 
-/// Reads as many encodings as were announced; what comes behind them is of no interest.
+/// Reads as many encodings as were declared, and ignores the rest.
 fn read_encodings(
     encodings: Named,
     upload: &Upload,
@@ -166,7 +166,7 @@ fn read_encodings(
 ) -> Result<(), Error> {
     let (records, encoding_bytes) = (upload.records, upload.encoding_bytes);
     let bytes = u64::from(records) * u64::from(encoding_bytes);
-    // As the reference service decides, which knows lower case alone.
+    // Like the reference service, which accepts lower case only.
     let is_json = encodings.name.strip_suffix(".json").is_some();
     if is_json && bytes / GROWTH_MAX > encodings.file.bytes_max() {
         return Err(encodings.refused("it has by far fewer encodings than its metadata announce"));

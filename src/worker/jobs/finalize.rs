@@ -20,13 +20,14 @@ use crate::worker::context::JobContext;
 pub(super) struct CandidatePairs {
     /// The number of parts.
     pub(super) parts: u32,
-    /// The most that the solver accepts.
+    /// The most pairs that the solver accepts.
     pub(super) solver_max: u64,
 }
 
-/// Merges the pairs of all parts as a stream, solves, and publishes the result ready to be sent.
+/// Merges the pairs of all parts as a stream, solves, and publishes the result in the form in which clients receive
+/// it.
 ///
-/// Memory: 4 bytes a record and what the solver keeps; pairs are never held. The same pairs and seed make
+/// Memory: 4 bytes for each record and the memory of the solver; pairs are never held. The same pairs and seed give
 /// the same bytes.
 pub(super) async fn work(
     context: &JobContext,
@@ -36,7 +37,7 @@ pub(super) async fn work(
     records: &[u32],
     pairs: CandidatePairs,
 ) -> Result<Outcome, Error> {
-    // A file of scores is of use only where clients can fetch it.
+    // A score file is useful only if clients can fetch it.
     let scores_as_file = context.client_files.bucket.is_some();
     let (objects, active_job) = (context.objects.clone(), Arc::clone(active));
     let task = FinalizeTask { objects, active: active_job, run, pairs, scores_as_file };
@@ -54,10 +55,10 @@ struct Made {
     results: Results,
 }
 
-/// A file of a result, whose bytes are summed as they are written.
+/// A file of a result, whose checksum is computed as it is written.
 type Out = ChecksumWriter<Cancellable<Staged>>;
 
-/// Files that are to become the objects of a result, and what their bytes are known by.
+/// Files that become the objects of a result, with their checksums.
 #[derive(Default)]
 struct Results {
     objects: Vec<(Key, Staged)>,
@@ -142,7 +143,7 @@ impl FinalizeTask {
         }
     }
 
-    /// The groups, and how many pairs and groups there are.
+    /// The groups, with the number of pairs and of groups.
     fn solve(&self, records: &[u32]) -> Result<(Groups, u64, u64), Error> {
         let mut pairs = 0;
         let counted =
@@ -156,7 +157,7 @@ impl FinalizeTask {
         Ok((groups, pairs, found))
     }
 
-    /// The pairs of all parts in order, each once. Each part is opened when its turn comes.
+    /// Returns the pairs of all parts in order, each once. Each part is opened when it is its turn.
     fn merged(&self) -> Result<impl Iterator<Item = Result<Pair, pairs::Error>>, Error> {
         let open = |part| -> io::Result<pairs::Run<'_>> {
             let key = keys::pairs(self.project(), self.run, part);

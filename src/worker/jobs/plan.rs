@@ -15,17 +15,17 @@ use crate::worker::cancellable_io::Cancellable;
 use crate::worker::context::JobContext;
 use crate::worker::rate::Kind;
 
-/// Intended duration of a compare job: the most that a crash loses, and that a cancellation waits.
+/// The intended duration of a compare job: a crash loses, and a cancellation waits for, at most this much.
 const PART_SECONDS: f64 = 0.15;
-/// Parts that are compared at once, while one more waits and another is written down.
+/// Parts that are compared concurrently, while one more waits and another is written.
 const PARTS_AT_ONCE: f64 = 2.0;
-/// Comparisons in a part, however slow they are: less is not worth being written down.
+/// The minimum of comparisons in a part, however slow they are: recording a part costs more than fewer.
 const AIM_MIN: u64 = 1_000_000;
-/// Parts of a run: each is a job in the queue and an object until the run is finished.
+/// The maximum of parts of a run: each is a job in the queue and an object until the run is finished.
 const PARTS_MAX: u64 = 100_000;
 
-/// Merges the block directories of all datasets and publishes the plan. Where one is published already, that
-/// one stands: another attempt may have measured another speed.
+/// Merges the block directories of all datasets and publishes the plan. If a plan is published already, it stays:
+/// another attempt may have measured another speed.
 pub(super) async fn work(
     context: &JobContext,
     active: &Arc<ActiveJob>,
@@ -66,11 +66,11 @@ fn usual_aim(comparisons_per_second: f64) -> u64 {
     ((comparisons_per_second * PART_SECONDS / PARTS_AT_ONCE) as u64).max(AIM_MIN)
 }
 
-/// The size of the encodings, which is the same in all datasets; 0 if there are none.
+/// Returns the size of the encodings, which is the same in all datasets; 0 if there are none.
 async fn encoding_bytes(context: &JobContext, indexes: &[Key]) -> Result<u32, Error> {
     let Some(index) = indexes.first().cloned() else { return Ok(0) };
     let objects = context.objects.clone();
-    // Reading blocks, all the more where the object comes from another machine.
+    // Reading blocks, especially if the object comes from another machine.
     let read = compute::run_blocking(move || -> Result<u32, Error> {
         Ok(Directory::open(objects.read(&index)?)?.header().encoding_bytes)
     });
@@ -90,7 +90,7 @@ struct PlanTask {
 }
 
 impl PlanTask {
-    /// Plans with parts as small as `aim`, unless those would be too many.
+    /// Plans with parts of `aim` comparisons, or larger ones if those would be too many.
     fn plan(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
         let (planned, staged) = self.attempt(aim)?;
         if planned.parts <= PARTS_MAX {
@@ -109,7 +109,7 @@ impl PlanTask {
         Ok((planned, plan.into_inner()))
     }
 
-    /// The largest blocks of a plan that another attempt has published.
+    /// Returns the largest blocks of a plan that another attempt has published.
     fn largest_blocks(&self) -> Result<LargestBlocks, Error> {
         Ok(plan::largest_blocks(self.directories()?)?)
     }

@@ -1,4 +1,4 @@
-//! Purge jobs: remove objects, and verify that they do not exist any more.
+//! Purge jobs: remove objects, and verify that they no longer exist.
 
 use crate::model::{Job, Outcome, ProjectId, Purge, Task};
 use crate::objects::{Key, Prefix, Removed, keys};
@@ -10,7 +10,7 @@ use crate::worker::context::JobContext;
 /// The object that the original client uploads to test its permission, and leaves behind.
 const PROBE: &str = "upload-test";
 
-/// Removes what the purge names, once no job in this process could make any of it again.
+/// Removes the objects that the purge names, once no job in this process can create them again.
 pub(super) async fn work(
     context: &JobContext,
     active: &ActiveJob,
@@ -38,7 +38,7 @@ pub(super) async fn work(
     Ok(Outcome::Purged)
 }
 
-/// Removes what clients have uploaded, and the file that they may download.
+/// Removes the files that clients have uploaded, and the score file that they may download.
 async fn purge_files(context: &JobContext, project: ProjectId, purge: &Purge) -> Result<(), Error> {
     match (purge, &context.client_files.bucket) {
         (Purge::Project, Some(uploads)) => {
@@ -70,13 +70,13 @@ fn named(project: ProjectId, purge: &Purge) -> (Option<Key>, Option<Prefix>) {
     }
 }
 
-/// Returns true if the job makes or reads objects that the purge removes.
+/// Returns true if the job creates or reads objects that the purge removes.
 fn makes(job: &Job, project: ProjectId, purge: &Purge) -> bool {
     if job.project != project {
         return false;
     }
     match (purge, &job.task) {
-        // Another purge makes nothing.
+        // Another purge creates nothing.
         (_, Task::Purge(_) | Task::Chore { .. }) => false,
         (Purge::Project, _) => true,
         (Purge::Run(purged) | Purge::Intermediate(purged), task) => task.run() == Some(*purged),

@@ -12,16 +12,16 @@ use crate::worker::context::JobContext;
 /// Age from which a staged file that is no longer written to is stale.
 const STALE: Duration = Duration::from_hours(24);
 
-/// Looks at what there is; what should not be is for the coordinator to say.
+/// Surveys the stored objects; the coordinator decides which should not exist.
 pub(super) async fn work(context: &JobContext, active: &ActiveJob, chore: Chore) -> Result<Outcome, Error> {
     let mut found = Vec::new();
     if chore == Chore::Sweep {
         context.objects.confirm_owner().await?;
-        // A wall clock that is ahead makes nothing stale.
+        // A wall clock that is ahead makes no file stale.
         let now = Clock::system().now().min(Clock::system().steady());
         let stale = context.objects.remove_stale(now, STALE).await?;
         if stale > 0 {
-            tracing::warn!(files = stale, "removing files that were left behind");
+            tracing::warn!(files = stale, "removing stale files");
         }
         for project in context.objects.projects().await? {
             if active.cause().is_some() {

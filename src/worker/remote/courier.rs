@@ -11,14 +11,14 @@ use super::nodes::Nodes;
 use crate::queue::Pulse;
 use crate::worker::protocol::{Beat, Failure, OutcomeReport, Receipt, Ticket, Turn, TurnAnswer};
 
-/// Items of a call, at most.
+/// The most items of a call.
 const ITEMS_MAX: usize = 128;
-/// Calls under way at once.
+/// Concurrent calls.
 const CALLS: usize = 4;
-/// The time for which a call gathers what comes while another is under way.
+/// The time for which a call collects items while another is in progress.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Something to say, and who waits for the answer.
+/// An item to send, and the receiver of its answer.
 enum Item {
     Beats(Vec<Beat>, oneshot::Sender<Result<Vec<Pulse>, CallError>>),
     Report(OutcomeReport, oneshot::Sender<Result<Receipt, CallError>>),
@@ -26,7 +26,7 @@ enum Item {
     Release(Ticket, oneshot::Sender<Result<Receipt, CallError>>),
 }
 
-/// Carries what jobs have to say. Cheap to clone.
+/// Sends the items of all jobs together. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Courier(Arc<Inner>);
 
@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl Courier {
-    /// Starts carrying, until the last clone is dropped.
+    /// Starts to send, until the last clone is dropped.
     pub(super) fn start(nodes: Nodes) -> Self {
         let inner = Arc::new(Inner { nodes, waiting: Mutex::default(), added: Notify::new() });
         tokio::spawn(run(Arc::downgrade(&inner)));
@@ -77,7 +77,7 @@ impl Drop for Inner {
     }
 }
 
-/// Calls while there is something to say. A call that takes long does not hold up the next one.
+/// Calls while there are items. A slow call does not delay the next one.
 async fn run(inner: std::sync::Weak<Inner>) {
     let calls = Arc::new(Semaphore::new(CALLS));
     loop {
@@ -90,7 +90,7 @@ async fn run(inner: std::sync::Weak<Inner>) {
         if items.is_empty() {
             let added = Arc::clone(&courier);
             drop(courier);
-            // The last clone may be dropped meanwhile: looked at every second.
+            // The last clone may be dropped meanwhile, which is checked every second.
             let _ = tokio::time::timeout(Duration::from_secs(1), added.added.notified()).await;
             continue;
         }
@@ -132,7 +132,7 @@ async fn carry(nodes: &Nodes, items: Vec<Item>) {
     let answered = answered.and_then(|answer| whole(answer, &turn));
     let mut pulses = answered.as_ref().map(|answer| answer.pulses.iter());
     for (count, waiting) in beats {
-        // The caller may have given up.
+        // The caller may no longer wait.
         let _ = waiting.send(match &mut pulses {
             Ok(pulses) => Ok(pulses.by_ref().take(count).copied().collect()),
             Err(error) => Err(error.clone()),
@@ -143,7 +143,7 @@ async fn carry(nodes: &Nodes, items: Vec<Item>) {
     tell(releases, answered.as_ref().map(|answer| &answer.releases));
 }
 
-/// Fails unless there is an answer to each item.
+/// Fails unless there is an answer for each item.
 fn whole(answer: TurnAnswer, turn: &Turn) -> Result<TurnAnswer, CallError> {
     let counts = |answer: &TurnAnswer| {
         [answer.pulses.len(), answer.reports.len(), answer.failures.len(), answer.releases.len()]
@@ -152,7 +152,7 @@ fn whole(answer: TurnAnswer, turn: &Turn) -> Result<TurnAnswer, CallError> {
     if counts(&answer) == asked {
         Ok(answer)
     } else {
-        Err(CallError::Unreachable("an api node has not answered all that it was asked".to_owned()))
+        Err(CallError::Unreachable("an API node has not answered all that it was asked".to_owned()))
     }
 }
 

@@ -17,7 +17,7 @@ pub enum CallError {
         url: String,
         /// The status of the answer.
         status: StatusCode,
-        /// The reason, for people.
+        /// The reason, for the log.
         detail: String,
     },
 }

@@ -4,9 +4,9 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// The fewest characters of a join token: a shorter one can be guessed.
+/// The shortest join token: a shorter one can be guessed.
 pub(super) const CHARS_MIN: usize = 16;
-/// Introduces the SHA-256 of the certificate.
+/// The prefix of the SHA-256 of the certificate.
 const PIN: &str = ".sha256-";
 
 /// A join token: a secret, and the certificate of the API nodes if that is self-signed.
@@ -17,12 +17,12 @@ pub struct JoinToken {
 }
 
 impl JoinToken {
-    /// A token with this secret, for API nodes whose certificate has that SHA-256.
+    /// Returns a token with this secret, for API nodes whose certificate has that SHA-256.
     pub fn new(secret: &str, pin: Option<[u8; 32]>) -> Self {
         Self { secret: Zeroizing::new(secret.to_owned()), pin }
     }
 
-    /// Reads a token.
+    /// Parses a token.
     pub fn parse(text: &str) -> Option<Self> {
         let (secret, pin) = match text.split_once(PIN) {
             None => (text, None),
@@ -35,7 +35,7 @@ impl JoinToken {
         (secret.len() >= CHARS_MIN).then(|| Self::new(secret, pin))
     }
 
-    /// The secret, for the header `Authorization`.
+    /// Returns the secret, for the header `Authorization`.
     pub fn secret(&self) -> &str {
         &self.secret
     }
@@ -45,7 +45,7 @@ impl JoinToken {
         self.pin
     }
 
-    /// Spells the token.
+    /// Formats the token.
     pub fn reveal(&self) -> Zeroizing<String> {
         let pin = self.pin.map(|pin| format!("{PIN}{}", hex::encode(pin)));
         Zeroizing::new(format!("{}{}", self.secret.as_str(), pin.unwrap_or_default()))

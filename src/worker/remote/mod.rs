@@ -4,7 +4,7 @@
 
 mod courier;
 mod error;
-mod held;
+mod tickets;
 mod join_token;
 mod nodes;
 mod source;

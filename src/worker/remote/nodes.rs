@@ -22,17 +22,17 @@ use crate::system::{outgoing, secret};
 use crate::telemetry::chain;
 use crate::worker::protocol::{BASE, CALL_BYTES_MAX, CRC32, Hello, NODE, PIECE_BYTES, Welcome};
 
-/// The time limit for a connection to be made.
+/// The time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
-/// The time limit for an answer, beyond the wait that was asked for.
+/// The time limit for an answer, in addition to the requested wait.
 const ANSWER: Duration = Duration::from_secs(20);
-/// The time after which an idle connection is closed: before the node does it.
+/// The time after which an idle connection is closed, shorter than the node's.
 const IDLE: Duration = Duration::from_secs(45);
 /// The pause after all nodes have failed once, and the longest of the later ones.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// The way to the API nodes.
+/// The settings for calls to API nodes.
 #[derive(Clone, Debug)]
 pub struct JoinSettings {
     /// Their worker listeners.
@@ -49,8 +49,8 @@ pub enum SetupError {
     /// The token cannot be read.
     #[error("cannot read the join token")]
     Token(#[from] secret::Error),
-    /// The file holds no join token.
-    #[error("{} holds no join token; `entityd join-token` on an api node prints one", path.display())]
+    /// The file contains no join token.
+    #[error("{} contains no join token; `entityd join-token` on an API node prints one", path.display())]
     NoToken {
         /// The file.
         path: PathBuf,
@@ -71,7 +71,7 @@ struct Inner {
     client: RwLock<(Client, JoinToken)>,
     settings: JoinSettings,
     hello: Hello,
-    /// The node that has answered last, by its place among the URLs.
+    /// The index of the node that has answered last.
     preferred: AtomicUsize,
     heard: RwLock<Option<Stopwatch>>,
     entropy: Entropy,
@@ -84,9 +84,9 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
 }
 
-/// The reason why a node did not do it.
+/// The reason why a node did not answer a call.
 enum Attempt {
-    /// Another node may, or the same later.
+    /// Another node may answer, or the same one later.
     Failed(String),
     /// The node does not know this worker.
     Unknown,
@@ -94,7 +94,7 @@ enum Attempt {
 }
 
 impl Nodes {
-    /// Reads the token, and prepares to call. Makes no call yet.
+    /// Reads the token, and prepares calls. Makes no call yet.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -104,13 +104,13 @@ impl Nodes {
         Ok(Self(Arc::new(Inner { client, settings, hello, preferred, heard, entropy })))
     }
 
-    /// The worker listeners, as a person reads them.
+    /// Returns the worker listeners, for messages.
     pub fn urls(&self) -> String {
         let urls: Vec<&str> = self.0.settings.urls.iter().map(Url::as_str).collect();
         urls.join(", ").replace("/,", ",").trim_end_matches('/').to_owned()
     }
 
-    /// Returns the time since a node has answered last; nothing before the first answer.
+    /// Returns the time since a node has answered last; `None` before the first answer.
     pub fn silence(&self) -> Option<Duration> {
         self.0.heard.read().map(Stopwatch::elapsed)
     }
@@ -123,8 +123,8 @@ impl Nodes {
         self.call("hello", &self.0.hello, Duration::ZERO, patience).await
     }
 
-    /// Posts `body` and returns the answer, which may take `wait` longer than usual. Tries all nodes for as long as `patience`
-    /// says, and each of them once at least.
+    /// Posts `body` and returns the answer, which may take `wait` longer than usual. Tries all nodes for `patience`,
+    /// and each of them at least once.
     pub(super) async fn call<A: DeserializeOwned>(
         &self,
         path: &str,
@@ -138,7 +138,7 @@ impl Nodes {
             .map_err(|error| CallError::Unreachable(format!("an answer is not understood: {error}")))
     }
 
-    /// Sends what `build` makes for a node's URL, until one answers.
+    /// Sends the request that `build` makes for a node's URL, until a node answers.
     pub(super) async fn exchange(
         &self,
         build: impl Fn(&Client, &Url) -> RequestBuilder,
@@ -175,7 +175,7 @@ impl Nodes {
         }
     }
 
-    /// Sends a body that can be sent once, to the node that has answered last.
+    /// Sends a body that cannot be repeated, to the node that has answered last.
     pub(super) async fn send_once(
         &self,
         build: impl FnOnce(&Client, &Url) -> RequestBuilder,
@@ -246,19 +246,19 @@ impl Nodes {
         }
     }
 
-    /// Reads the token again; returns true if it is another one.
+    /// Reads the token again; returns true if it has changed.
     fn read_token_again(&self) -> bool {
         let Ok(read) = client(&self.0.settings) else { return false };
         let mut current = self.0.client.write();
         let is_new = current.1.reveal() != read.1.reveal();
         if is_new {
-            tracing::info!("the join token was changed; the new one is used");
+            tracing::info!("the join token has changed; using the new one");
             *current = read;
         }
         is_new
     }
 
-    /// Returns half of `pause` to all of it, at random: many workers do not come back at once.
+    /// Returns a random time between half of `pause` and all of it, so that many workers do not retry together.
     pub(super) fn jittered(&self, pause: Duration) -> Duration {
         let [byte] = self.0.entropy.bytes::<1>();
         pause / 2 + pause.mul_f64(f64::from(byte) / 512.0)
@@ -272,7 +272,7 @@ pub(super) fn at(base: &Url, path: &str) -> Url {
     url
 }
 
-/// Reads a body, which is a piece of an object at most.
+/// Reads a body, which is at most a chunk of an object.
 async fn limited(mut answer: reqwest::Response) -> Result<Bytes, Attempt> {
     let max = PIECE_BYTES as usize + CALL_BYTES_MAX;
     let mut body = Vec::with_capacity(answer.content_length().unwrap_or(0).min(max as u64) as usize);
@@ -287,7 +287,7 @@ async fn limited(mut answer: reqwest::Response) -> Result<Bytes, Attempt> {
     Ok(body.into())
 }
 
-/// Checks the body of a piece against its checksum.
+/// Checks the body of a chunk against its checksum.
 fn check(headers: &HeaderMap, body: &Bytes) -> Result<(), Attempt> {
     let Some(expected) = headers.get(CRC32) else { return Ok(()) };
     let expected = expected.to_str().ok().and_then(|text| text.parse::<u32>().ok());

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::courier::Courier;
 use super::error::CallError;
-use super::held::Held;
 use super::nodes::Nodes;
+use super::tickets::Tickets;
 use crate::coordinator::{Assignment, Error};
 use crate::model::Outcome;
 use crate::queue::{Claim, Heartbeat, LeaseId, Pulse};
@@ -23,9 +23,9 @@ use crate::worker::protocol::{
 
 /// The most jobs of one claim.
 const CLAIMS_AT_ONCE: usize = 16;
-/// The pause after a claim that was rejected: the operator has to do something.
+/// The pause after a claim that was rejected: the operator has to act.
 const REJECTED: Duration = Duration::from_secs(5);
-/// The pause of a worker that drains before it claims again.
+/// The pause of a draining worker before its next claim.
 const DRAINING: Duration = Duration::from_secs(5);
 /// The pause after no node has answered.
 const AWAY: Duration = Duration::from_millis(500);
@@ -37,24 +37,24 @@ pub struct RemoteSource(Arc<Inner>);
 struct Inner {
     nodes: Nodes,
     courier: Courier,
-    held: Arc<Held>,
+    tickets: Arc<Tickets>,
     number: AtomicU64,
     received: AtomicU64,
-    /// Jobs that came when the claim was given up.
+    /// Jobs that arrived after the claim was dropped.
     unclaimed: Mutex<Vec<Assigned>>,
     arrived: Notify,
-    /// True while the trouble of the latest claim is known from the log.
+    /// Set if the failure of the latest claim was logged.
     is_troubled: AtomicBool,
     closed: CancellationToken,
 }
 
 impl RemoteSource {
-    /// The source of jobs that `nodes` hand out, which are noted in `held`.
-    pub(super) fn new(nodes: Nodes, held: Arc<Held>) -> Self {
+    /// Returns the source of the jobs that `nodes` hand out, whose tickets are added to `tickets`.
+    pub(super) fn new(nodes: Nodes, tickets: Arc<Tickets>) -> Self {
         Self(Arc::new(Inner {
             courier: Courier::start(nodes.clone()),
             nodes,
-            held,
+            tickets,
             number: AtomicU64::new(0),
             received: AtomicU64::new(0),
             unclaimed: Mutex::default(),
@@ -65,12 +65,15 @@ impl RemoteSource {
     }
 
     fn ticket(&self, lease: &LeaseId) -> Result<Ticket, Error> {
-        self.0.held.ticket(lease).ok_or_else(|| Error::Rejected(format!("the job {} is not held", lease.job)))
+        self.0
+            .tickets
+            .ticket(lease)
+            .ok_or_else(|| Error::Rejected(format!("the job {} is not held", lease.job)))
     }
 }
 
 impl Inner {
-    /// Claims once. Jobs that come are kept until they are taken.
+    /// Claims once. Jobs that arrive are kept until they are taken.
     async fn claim(&self, claim: &Claim) {
         let request = ClaimRequest {
             number: self.number.fetch_add(1, Ordering::Relaxed) + 1,
@@ -85,10 +88,10 @@ impl Inner {
             Ok(ClaimAnswer { jobs, draining }) => {
                 self.received.fetch_max(request.number, Ordering::Relaxed);
                 if self.is_troubled.swap(false, Ordering::Relaxed) {
-                    tracing::info!("jobs are claimed again");
+                    tracing::info!("claiming jobs again");
                 }
                 if !jobs.is_empty() {
-                    jobs.iter().for_each(|assigned| self.held.add(assigned));
+                    jobs.iter().for_each(|assigned| self.tickets.add(assigned));
                     self.unclaimed.lock().extend(jobs);
                     self.arrived.notify_waiters();
                 }
@@ -108,7 +111,7 @@ impl Inner {
         }
     }
 
-    /// Returns jobs that have come for these queues.
+    /// Takes jobs of these queues that have arrived.
     fn taken(&self, claim: &Claim) -> Vec<Assignment> {
         let mut unclaimed = self.unclaimed.lock();
         let mut taken = Vec::new();
@@ -125,8 +128,7 @@ impl Inner {
 
 #[async_trait]
 impl JobSource for RemoteSource {
-    /// Claims jobs. A claim that is given up goes on, and what it brings is given out by the next one: the node counts those
-    /// jobs as handed out.
+    /// Claims jobs. A dropped claim continues, and the next one returns its jobs: the node counts them as handed out.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         let mut arrived = std::pin::pin!(self.0.arrived.notified());
         arrived.as_mut().enable();
@@ -138,7 +140,7 @@ impl JobSource for RemoteSource {
         let claimed = tokio::spawn(async move { inner.claim(&wish).await });
         tokio::select! {
             _ = claimed => {}
-            // An earlier claim has brought something.
+            // An earlier claim has returned jobs.
             () = arrived => {}
         }
         Ok(self.0.taken(claim))
@@ -148,7 +150,7 @@ impl JobSource for RemoteSource {
         let mut known = Vec::with_capacity(beats.len());
         let mut tickets = Vec::with_capacity(beats.len());
         for beat in beats {
-            let ticket = self.0.held.ticket(&beat.lease);
+            let ticket = self.0.tickets.ticket(&beat.lease);
             known.push(ticket.is_some());
             tickets.extend(ticket.map(|ticket| Beat { ticket, progress: beat.progress }));
         }
@@ -189,15 +191,15 @@ impl JobSource for RemoteSource {
     }
 
     fn forget(&self, lease: &LeaseId) {
-        self.0.held.remove(lease);
+        self.0.tickets.remove(lease);
     }
 
     async fn close(&self) {
         self.0.closed.cancel();
-        // Ends a claim that still waits, and takes back what it had found.
+        // Ends a waiting claim, and returns the jobs that it had found.
         let left = self.0.nodes.call("leave", &serde_json::json!({}), Duration::ZERO, Duration::ZERO).await;
         if let Err::<serde_json::Value, _>(error) = left {
-            tracing::debug!("cannot take leave: {error}");
+            tracing::debug!("cannot sign off: {error}");
         }
         let unclaimed = std::mem::take(&mut *self.0.unclaimed.lock());
         let assignments: Vec<_> = unclaimed.into_iter().map(Assigned::into_assignment).collect();

@@ -1,4 +1,5 @@
-//! Objects of API nodes as an [`ObjectStore`]: read in pieces, written whole, and only those of jobs that this worker holds.
+//! Objects of API nodes as an [`ObjectStore`]: read in chunks, written whole, and only for jobs that this worker
+//! holds.
 
 use std::fmt;
 use std::ops::Range;
@@ -24,30 +25,30 @@ use tokio::task::JoinHandle;
 
 use super::RemoteSource;
 use super::error::CallError;
-use super::held::Held;
 use super::nodes::{Nodes, Reply, at};
+use super::tickets::Tickets;
 use crate::worker::protocol::{
     ATTRIBUTES, CRC32, CopiesAnswer, CopiesRequest, MODIFIED, PIECE_BYTES, SIZE, TICKET, Ticket,
 };
 
-/// The time for which a piece, or a small object, is tried.
+/// The time for which a chunk, or a small object, is tried.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Pieces of an object that are fetched at once.
+/// Chunks of an object that are fetched concurrently.
 const PIECES: usize = 3;
 /// The name of this store in errors.
-const NAME: &str = "api node";
+const NAME: &str = "API node";
 
 /// The two kinds of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
-    /// Those of the service.
+    /// Objects of the service.
     Objects,
     /// Files that clients have uploaded.
     Files,
 }
 
 impl Area {
-    /// Its name in the protocol.
+    /// Returns its name in the protocol.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Objects => "objects",
@@ -55,7 +56,7 @@ impl Area {
         }
     }
 
-    /// The area of that name.
+    /// Returns the area of that name.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Objects, Self::Files].into_iter().find(|area| area.name() == name)
     }
@@ -65,20 +66,20 @@ impl Area {
 #[derive(Clone)]
 pub struct RemoteStore {
     nodes: Nodes,
-    held: Arc<Held>,
+    tickets: Arc<Tickets>,
     area: Area,
 }
 
-/// A worker's way to its jobs and objects.
+/// A worker's source of jobs, and its objects.
 impl RemoteStore {
-    /// Returns the jobs that `nodes` hand out, and their objects, the service's own and the files of clients.
+    /// Returns the jobs that `nodes` hand out, and their objects: those of the service and the files of clients.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn join(nodes: &Nodes) -> (RemoteSource, Self, Self) {
-        let held = Arc::<Held>::default();
-        let store = |area| Self { nodes: nodes.clone(), held: Arc::clone(&held), area };
-        (RemoteSource::new(nodes.clone(), Arc::clone(&held)), store(Area::Objects), store(Area::Files))
+        let tickets = Arc::<Tickets>::default();
+        let store = |area| Self { nodes: nodes.clone(), tickets: Arc::clone(&tickets), area };
+        (RemoteSource::new(nodes.clone(), Arc::clone(&tickets)), store(Area::Objects), store(Area::Files))
     }
 
     fn url(&self, base: &Url, location: &Path, range: Option<&Range<u64>>) -> Url {
@@ -95,12 +96,12 @@ impl RemoteStore {
 
     fn reading(&self, location: &Path) -> Option<Ticket> {
         match self.area {
-            Area::Objects => self.held.for_reading(location.as_ref()),
-            Area::Files => self.held.for_file(location.as_ref()),
+            Area::Objects => self.tickets.for_reading(location.as_ref()),
+            Area::Files => self.tickets.for_file(location.as_ref()),
         }
     }
 
-    /// Fetches a piece of an object; the attributes alone, if the range is empty.
+    /// Fetches a chunk of an object; only the attributes, if the range is empty.
     async fn piece(&self, location: &Path, ticket: &Ticket, range: Range<u64>) -> Result<Reply> {
         let ticket = ticket.to_header();
         let fetched = self.nodes.exchange(
@@ -111,7 +112,7 @@ impl RemoteStore {
         fetched.await.map_err(|error| failed(location, error))
     }
 
-    /// Returns the attributes of an object that no job of this worker reads any more: of a copy that was kept.
+    /// Returns the attributes of an object that no job of this worker reads now, to validate a cached copy.
     async fn attributes_of_copy(&self, location: &Path) -> Result<ObjectMeta> {
         let request = CopiesRequest { keys: vec![location.to_string()] };
         let answer: CopiesAnswer = self
@@ -145,7 +146,7 @@ impl RemoteStore {
 
     fn writing(&self, location: &Path) -> Result<Ticket> {
         let ticket = match self.area {
-            Area::Objects => self.held.for_writing(location.as_ref()),
+            Area::Objects => self.tickets.for_writing(location.as_ref()),
             Area::Files => None,
         };
         ticket.ok_or_else(|| not_held(location))
@@ -168,10 +169,10 @@ fn failed(location: &Path, error: CallError) -> Error {
 }
 
 fn unsupported(operation: &'static str) -> Error {
-    Error::NotSupported { source: format!("a worker cannot {operation} objects of an api node").into() }
+    Error::NotSupported { source: format!("a worker cannot {operation} objects of an API node").into() }
 }
 
-/// Reads the attributes of an object in the headers of an answer.
+/// Parses the attributes of an object in the headers of an answer.
 fn meta(location: &Path, headers: &HeaderMap) -> Result<ObjectMeta> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let number = |name: &str| text(name).and_then(|text| text.parse::<i64>().ok());
@@ -188,7 +189,7 @@ fn meta(location: &Path, headers: &HeaderMap) -> Result<ObjectMeta> {
     })
 }
 
-/// Reads the attributes that a client has given its file.
+/// Parses the user metadata of a client's file.
 fn attributes(headers: &HeaderMap) -> Attributes {
     let text = headers.get(ATTRIBUTES).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let given: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
@@ -292,11 +293,11 @@ impl ObjectStore for RemoteStore {
     }
 }
 
-/// Parts on their way: bytes, and the notice that they were sent.
+/// Parts to be sent: bytes, and the notification that they were sent.
 type Parts = mpsc::UnboundedSender<(Bytes, oneshot::Sender<()>)>;
 
-/// An object on its way as one body, made of parts in their order. A trailer of 12 bytes ends it: the number of bytes before
-/// it (u64) and their CRC-32 (u32), little-endian. A body without its trailer makes no object.
+/// An object that is sent as one body, made of parts in their order. A trailer of 12 bytes ends it: the number of
+/// bytes before it (u64) and their CRC-32 (u32), little-endian. A body without a trailer creates no object.
 struct Streamed {
     parts: Option<Parts>,
     sending: Option<JoinHandle<Result<Reply, CallError>>>,
@@ -311,7 +312,7 @@ impl Streamed {
         let (parts, receiver) = mpsc::unbounded_channel::<(Bytes, oneshot::Sender<()>)>();
         let body = stream::unfold(receiver, |mut receiver| async move {
             let (bytes, sent) = receiver.recv().await?;
-            // The next part is asked for once this one is on its way.
+            // The next part is requested once this one was sent.
             let _ = sent.send(());
             Some((Ok::<_, std::io::Error>(bytes), receiver))
         });
@@ -331,7 +332,7 @@ impl Streamed {
     fn push(&mut self, bytes: Bytes) -> oneshot::Receiver<()> {
         let (sender, sent) = oneshot::channel();
         if let Some(parts) = &self.parts {
-            // A body that has failed says so at the end.
+            // A body that has failed reports it at the end.
             let _ = parts.send((bytes, sender));
         }
         sent

@@ -1,4 +1,4 @@
-//! Files that clients have uploaded: read with the tolerances of the reference service, and refused in words.
+//! Files that clients have uploaded: read with the tolerances of the reference service, or rejected with a reason.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::runtime::compute::Pool;
 use crate::worker::Error;
 use crate::worker::context::JobContext;
 
-/// A place whose clients upload to a bucket.
+/// A service whose clients upload to a bucket.
 fn fixture() -> (Fixture, Arc<InMemory>) {
     let (fixture, bucket) = (Fixture::new(), Arc::new(InMemory::new()));
     let client_files =

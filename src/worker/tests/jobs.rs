@@ -1,4 +1,4 @@
-//! Each kind of job, done by itself.
+//! Each kind of job by itself.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn parties(count: u32, blocking: bool) -> Vec<People> {
     (0..count).map(|party| People::new(party, 60 + 10 * party, blocking)).collect()
 }
 
-/// From uploads to compared parts; gives back how many parts there are.
+/// Processes uploads up to the compared parts; returns the number of parts.
 async fn compared(fixture: &Fixture, parties: &[People], comparisons_per_job: u64) -> u32 {
     fixture.upload(parties).await;
     let datasets = fixture.ingest(parties).await;
@@ -63,11 +63,11 @@ async fn doing_every_job_twice_changes_nothing() {
         keys::permutation(PROJECT, RUN, 1),
     ];
     let before = all(&fixture, &made).await;
-    // As after a crash between the publication and the report, and with another size of the parts.
+    // As after a crash between publication and report, with another size of the parts.
     assert_eq!(compared(&fixture, &parties, 2_000).await, parts);
     assert_eq!(fixture.finalize(&parties, ResultType::Permutations, parts).await, first);
     assert_eq!(all(&fixture, &made).await, before);
-    // The same once more with nothing left of the result: the seed decides.
+    // The same again without the result: the seed determines it.
     for key in &made[3..] {
         assert!(fixture.objects.delete(key).await.unwrap());
     }
@@ -148,7 +148,7 @@ async fn pairs_that_were_changed_are_damage() {
     let (fixture, parties) = (Fixture::new(), parties(2, true));
     let parts = compared(&fixture, &parties, 1_000).await;
     let key = keys::pairs(PROJECT, RUN, 0);
-    // A score that is a little lower: nothing but its seal could tell.
+    // A slightly lower score, which only the checksum detects.
     fixture.damage(&key, 6);
     for result_type in [ResultType::Groups, ResultType::SimilarityScores] {
         let refused = fixture.work(finalize(&parties, result_type, parts)).await;

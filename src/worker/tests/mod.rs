@@ -43,7 +43,7 @@ fn assignment(task: Task) -> Assignment {
     Assignment { lease, job, secret: Some(Secret::Seed(Seed::from_bytes([9; 32]))) }
 }
 
-/// Objects in a directory of their own, and what jobs work with.
+/// Objects in a directory of their own, and the context of jobs.
 struct Fixture {
     dir: TempDir,
     objects: Objects,
@@ -75,7 +75,7 @@ impl Fixture {
         execute(&self.context, &Arc::new(ActiveJob::new(assignment(task)))).await
     }
 
-    /// Makes a single wrong bit on the disk.
+    /// Flips a single bit on the disk.
     fn damage(&self, key: &Key, byte: usize) {
         let path = self.dir.path().join("objects").join(key.as_str());
         let mut bytes = std::fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Datasets small enough for the definition, and what it says about them.
+//! Datasets small enough for the definition, and its results for them.
 
 use super::{Fixture, PROJECT, RUN};
 use crate::linkage::encoding::block::{Entry, digest};
@@ -17,7 +17,7 @@ pub(super) struct People {
 }
 
 impl People {
-    /// `count` people; every third one is known to all parties, but each writes a bit of them differently.
+    /// `count` people; every third one is known to all parties, each with a few different bits.
     pub(super) fn new(party: u32, count: u32, blocking: bool) -> Self {
         let person =
             |record: u32| if record.is_multiple_of(3) { record } else { record + 1_000 * (party + 1) };
@@ -56,7 +56,7 @@ impl People {
     }
 }
 
-/// 16 bytes that follow from `seed`, about half of their bits set.
+/// 16 bytes derived from `seed`, about half of their bits set.
 fn noise(seed: u32) -> [u8; ENCODING_BYTES as usize] {
     let mut state = u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::array::from_fn(|_| {
@@ -90,7 +90,7 @@ pub(super) fn pairs_by_definition(parties: &[People]) -> Vec<Pair> {
     pairs
 }
 
-/// The groups as they are sent.
+/// The groups in the format of the result.
 pub(super) fn groups_by_definition(parties: &[People]) -> String {
     let record = |record: &solver::Record| format!("[{}, {}]", record.dataset, record.index);
     let group = |group: &Vec<solver::Record>| {
@@ -101,7 +101,7 @@ pub(super) fn groups_by_definition(parties: &[People]) -> String {
 }
 
 impl Fixture {
-    /// Leaves the uploads of `parties` as the doors do.
+    /// Leaves the uploads of `parties` as the API does.
     pub(super) async fn upload(&self, parties: &[People]) {
         for (party, people) in (0..).zip(parties) {
             self.put(&keys::matrix(PROJECT, party, 1), &people.matrix).await;
@@ -121,7 +121,7 @@ impl Fixture {
         datasets
     }
 
-    /// The parts, and the comparisons in all of them.
+    /// Returns the parts, and the comparisons in all of them.
     pub(super) async fn plan(&self, datasets: Vec<Dataset>, comparisons_per_job: Option<u64>) -> (u32, u64) {
         let uploads = datasets.iter().map(|dataset| dataset.upload).collect();
         let task = Task::Plan { run: RUN, uploads, threshold: threshold(), comparisons_per_job };

@@ -47,7 +47,7 @@ for (const [content, words] of [
   ['{"clks": [}', /brackets do not match/],
   [`{"clks": ["${one}"]} x`, /something follows its end/],
   [`{"clks": ["${one}"], "clks": []}`, /there twice/],
-  [crypto.randomBytes(130), /no multiple of 128/],
+  [crypto.randomBytes(130), /not a multiple of 128/],
 ]) {
   await assert.rejects(read(content), words, String(content).slice(0, 60));
 }

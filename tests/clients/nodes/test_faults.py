@@ -100,4 +100,4 @@ def test_a_worker_keeps_its_outcome_while_no_node_answers(tmp_path, seed, expect
             time.sleep(1)
             node.__enter__()
             assert linkages.outcome(run, cases[0], 120) == answers[0]
-        assert "jobs are claimed again" in worker.said() or "cannot claim" in worker.said()
+        assert "claiming jobs again" in worker.said() or "cannot claim" in worker.said()

@@ -150,7 +150,7 @@ def test_a_worker_trusts_the_certificate_that_its_token_names(tmp_path):
             worker.wait_until_said(wrong)
             assert sha256 in worker.said() and "a-token-of-the-operator" not in worker.said()
         with WorkerNode(tmp_path / "unknown", [node.join_url], "a-token-of-the-operator") as worker:
-            worker.wait_until_said("no api node of --join answers")
+            worker.wait_until_said("no API node of --join answers")
         assert "a-token-of-the-operator" not in node.log.read_text()
 
 
@@ -166,7 +166,7 @@ def test_a_worker_refuses_an_expired_certificate(tmp_path):
         for extra, given in (([], token), (["--join-ca", str(path)], token.split(".")[0])):
             folder = tmp_path / f"worker-{len(extra)}"
             with WorkerNode(folder, [node.join_url], given, *extra, environment=later) as worker:
-                worker.wait_until_said("no api node of --join answers")
+                worker.wait_until_said("no API node of --join answers")
                 assert "xpired" in worker.said(), worker.tail()
 
 
@@ -287,7 +287,7 @@ def test_a_lying_worker_does_no_harm(node, token, tmp_path):
                 project.upload_binary(1, cases[0][2][1])
                 assert project.run(0.8).result(timeout_s=60)["groups"] is not None
         log = node.log.read_text()
-        for words in ("wrong signature", "cannot have is rejected", "none of the job's is refused", "without its object"):
+        for words in ("wrong signature", "cannot have is rejected", "does not belong to the job is rejected", "without its object"):
             assert words in log, words
     with contextlib.suppress(json.JSONDecodeError):
         assert '"level":"ERROR"' not in log

@@ -90,7 +90,7 @@ def test_a_linkage_survives(fault, parties, right, tmp_path):
             again = project.run(THRESHOLD)
             again.complete()
             assert again.get_result().content == right
-        lost = "jobs are asked for again" in server.log.read_text()
+        lost = "a new one is filled from the metadata" in server.log.read_text()
         assert lost == (fault in (flush, go_back)), server.tail()
 
 

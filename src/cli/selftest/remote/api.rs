@@ -135,7 +135,7 @@ impl Api {
             // Sent only where it is asked for: another server has no use for it.
             answer = self.send(request(&format!("Bearer {}", token.as_str()))).await?;
             if answer.status() == StatusCode::UNAUTHORIZED {
-                return Err("the server does not take this admin token".to_owned());
+                return Err("the server rejects this admin token".to_owned());
             }
         }
         if answer.status() != StatusCode::CREATED {

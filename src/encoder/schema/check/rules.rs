@@ -51,7 +51,7 @@ impl Checker {
         self.mistakes.borrow_mut().push(Mistake::new(place.node, &place.path, rule));
     }
 
-    /// Tells whether a check finds nothing; what it finds is forgotten.
+    /// Returns whether a check finds no mistakes; they are not recorded.
     pub(super) fn passes(&self, check: impl Fn(&Self)) -> bool {
         let trial = Self::new(self.version);
         check(&trial);
@@ -136,7 +136,7 @@ impl Checker {
             .for_each(|member| self.refuse(&member, "this must be a string"));
     }
 
-    /// Tells whether a member, if there is one, is one of these strings.
+    /// Returns whether a member, if it exists, is one of these strings.
     pub(super) fn one_of(&self, place: &Place<'_>, name: &str, values: &[&str]) -> bool {
         let Some(member) = place.member(name) else { return true };
         let is_known = member.node.text().is_some_and(|text| values.contains(&text));

@@ -8,14 +8,14 @@ use super::super::rows::Entries;
 use super::super::{Error, Rejection};
 use super::tokens::Tokens;
 
-/// Which values name a block.
+/// The values that may name a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Names {
-    /// Texts alone.
+    /// Strings only.
     Texts,
-    /// Texts and integers, which are named by their decimal text.
+    /// Strings and integers; an integer stands for its decimal text.
     Integers,
-    /// Texts and numbers of any kind, which are named as they are written.
+    /// Strings and numbers of any kind; a number stands for its text in the document.
     Numbers,
 }
 
@@ -29,7 +29,7 @@ impl Names {
     }
 }
 
-/// Reads the block name that comes next, of `record`, into `entries`.
+/// Reads the next block name, of `record`, into `entries`.
 pub(super) fn name<R: Read, W: Write>(
     tokens: &mut Tokens<R>,
     names: Names,
@@ -54,7 +54,7 @@ pub(super) fn name<R: Read, W: Write>(
     }
 }
 
-/// The records that have a key, so that none has two; in compressed form, since keys come in any order.
+/// The records that have a key, so that duplicates are noticed; compressed, since keys come in any order.
 pub(super) struct Keyed {
     records: RoaringBitmap,
     /// The exclusive upper bound of keys.
@@ -62,7 +62,7 @@ pub(super) struct Keyed {
 }
 
 impl Keyed {
-    /// No keys yet; each must be less than `bound`.
+    /// Returns an empty set; each key must be less than `bound`.
     pub(super) fn below(bound: u32) -> Self {
         Self { records: RoaringBitmap::new(), bound }
     }
@@ -88,14 +88,14 @@ const fn out_of_range(record: u64, records: u32) -> Rejection {
     Rejection::BlockKeyRange { record, last: records.saturating_sub(1) }
 }
 
-/// The meaning of a key of `blocks`.
+/// The interpretation of a key of `blocks`.
 pub(super) enum Key<K> {
     Record(u64),
     Other(K),
 }
 
 impl<K> Key<K> {
-    /// The record number that `key` is the plain decimal text of, or what `other` makes of it.
+    /// Returns the record number whose plain decimal text `key` is, or the result of `other`.
     pub(super) fn read(key: &str, other: impl FnOnce(&str) -> K) -> Self {
         let plain =
             key.bytes().all(|byte| byte.is_ascii_digit()) && (key.len() == 1 || !key.starts_with('0'));

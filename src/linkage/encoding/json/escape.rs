@@ -12,7 +12,7 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    /// The rejection for the text at `offset`.
+    /// Returns the rejection for the text at `offset`.
     pub(super) const fn at(self, offset: u64) -> Rejection {
         match self {
             Self::Syntax => {
@@ -26,7 +26,7 @@ impl Broken {
 /// The longest escape: a surrogate pair.
 pub(super) const ESCAPE_BYTES_MAX: usize = 12;
 
-/// The character that the escape at the start of `text` stands for, and the escape's length.
+/// Returns the character of the escape at the start of `text`, and the escape's length.
 pub(super) fn first(text: &[u8]) -> Result<(char, usize), Broken> {
     let character = match text.get(1).ok_or(Broken::Syntax)? {
         b'u' => return unicode(text),
@@ -58,7 +58,7 @@ fn unicode(text: &[u8]) -> Result<(char, usize), Broken> {
     char::from_u32(joined).map(|character| (character, ESCAPE_BYTES_MAX)).ok_or(Broken::Unicode)
 }
 
-/// The four hex digits behind `\u`.
+/// Returns the four hex digits after `\u`.
 fn hex4(text: &[u8]) -> Result<u32, Broken> {
     let digits = text.get(2..6).ok_or(Broken::Syntax)?;
     digits.iter().try_fold(0, |value, &digit| {

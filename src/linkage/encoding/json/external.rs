@@ -8,12 +8,12 @@ use super::blocks::{self, Keyed, Names};
 use super::tokens::Tokens;
 use super::upload;
 
-/// Reads an object `{"clks": [..]}` of which `records` records of `encoding_bytes` bytes were announced
-/// (both at least 1): each encoding is cut or filled up with zero bytes to that length, and what follows the
-/// announced number is checked to be JSON and skipped, as are other members.
+/// Reads an object `{"clks": [..]}` for which `records` records of `encoding_bytes` bytes were declared (both at
+/// least 1). Each encoding is truncated or padded with zero bytes to that length. Records beyond the declared number,
+/// and other members, must be JSON and are skipped.
 ///
 /// # Errors
-/// [`Error::Rejected`] with what is wrong with the object; else that of the source or the sink.
+/// [`Error::Rejected`] with the fault of the object; otherwise the error of the source or the sink.
 pub fn encodings(
     source: impl Read,
     records: u32,
@@ -39,11 +39,11 @@ pub fn encodings(
     Ok(Summary { records, encoding_bytes, has_blocks: false, entries: 0 })
 }
 
-/// Reads an object `{"blocks": {"0": [..], ..}}` for `records` records: names are texts or numbers, and a
-/// record without a key is in no block. Writes [block entries](super::super::block::Entry) and returns how many.
+/// Reads an object `{"blocks": {"0": [..], ..}}` for `records` records: names are texts or numbers, and a record
+/// without a key is in no block. Writes [block entries](super::super::block::Entry) and returns their number.
 ///
 /// # Errors
-/// [`Error::Rejected`] with what is wrong with the object; else that of the source or the sink.
+/// [`Error::Rejected`] with the fault of the object; otherwise the error of the source or the sink.
 pub fn blocks(source: impl Read, records: u32, entries: impl Write) -> Result<u64, Error> {
     let mut entries = Entries::new(entries);
     let mut keyed = Keyed::below(records);
@@ -64,8 +64,7 @@ pub fn blocks(source: impl Read, records: u32, entries: impl Write) -> Result<u6
     Ok(entries.count())
 }
 
-/// Reads a document whose one member of interest is `member`; its value opens with `open`, and `inside`
-/// reads what comes behind that.
+/// Reads a document of which only `member` is needed; its value opens with `open`, and `inside` reads the rest of it.
 fn only_member<R: Read>(
     source: R,
     member: &'static str,

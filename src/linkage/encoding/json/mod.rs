@@ -1,9 +1,9 @@
-//! Uploads as JSON, read as a stream: memory stays within about half a megabyte, plus one bit for each
-//! record that `blocks` names.
+//! Uploads as JSON, read as a stream: memory stays within about half a megabyte, plus one bit for each record that
+//! `blocks` names.
 //!
-//! [`upload`] reads the body of an upload in any of its shapes; [`encodings`] and [`blocks`] read the two
-//! objects that an upload may refer to instead of holding them. The JSON is strict (RFC 8259, UTF-8); members
-//! that are not known are checked and skipped.
+//! [`upload`] reads the body of an upload in any of its shapes; [`encodings`] and [`blocks`] read the two objects
+//! that an upload may refer to instead. The JSON is strict (RFC 8259, UTF-8); unknown members are checked and
+//! skipped.
 
 mod blocks;
 mod escape;

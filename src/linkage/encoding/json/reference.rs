@@ -6,7 +6,7 @@ use super::super::{Error, Rejection};
 use super::tokens::Tokens;
 use crate::model::AccessKeys;
 
-/// An object that holds encodings or blocks, as the sender names it. Where it points is judged elsewhere.
+/// An object with encodings or blocks, as the sender names it. Whether it may be read is decided elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRef {
     /// The bucket.
@@ -15,7 +15,7 @@ pub struct FileRef {
     pub path: String,
     /// The object store, if the sender names one.
     pub endpoint: Option<String>,
-    /// True if the client declares that the object store uses TLS.
+    /// Set if the client declares that the object store uses TLS.
     pub secure: Option<bool>,
     /// The credentials that the client gives for it.
     pub keys: Option<Box<AccessKeys>>,
@@ -29,7 +29,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// True if a member of a reference was read.
+    /// Set if a member of a reference was read.
     pub(super) const fn is_begun(&self) -> bool {
         self.file.is_some() || self.keys.is_some()
     }
@@ -58,7 +58,7 @@ impl Builder {
         }
     }
 
-    /// The reference, once its last member came by.
+    /// Returns the reference, after its last member.
     pub(super) fn finish(self, member: &'static str) -> Result<FileRef, Rejection> {
         let file = self.file.ok_or(Rejection::Reference { member, lacks: "file" })?;
         Ok(FileRef { keys: self.keys, ..file })
@@ -83,7 +83,7 @@ impl Key {
     }
 }
 
-/// Reads the reference that comes next.
+/// Reads the next reference.
 pub(super) fn read<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<FileRef, Error> {
     let mut reference = Builder::default();
     tokens.take(b'{', "an object")?;
@@ -118,7 +118,7 @@ fn credentials<R: Read>(tokens: &mut Tokens<R>, member: &'static str) -> Result<
     const MEMBERS: [&str; 3] = ["AccessKeyId", "SecretAccessKey", "SessionToken"];
     let mut texts = [None, None, None];
     object(tokens, "credentials", |tokens, key| match MEMBERS.iter().position(|known| *known == key) {
-        // Programs write what they do not have as null.
+        // Clients write absent values as null.
         Some(2) if tokens.peek()? == b'n' => tokens.skip_value(),
         Some(which) => put(&mut texts[which], text(tokens, MEMBERS[which])?, MEMBERS[which]),
         None => tokens.skip_value(),

@@ -1,4 +1,4 @@
-//! Skips unused values and checks that they are JSON. Needs a few bytes whatever their length.
+//! Skips unused values and checks that they are JSON. Uses a few bytes of memory whatever their length.
 
 use std::io::Read;
 
@@ -7,7 +7,7 @@ use super::escape::{self, Broken};
 use super::tokens::{DEPTH_MAX, Tokens};
 
 impl<R: Read> Tokens<R> {
-    /// Consumes the value that comes next.
+    /// Consumes the next value.
     pub(super) fn skip_value(&mut self) -> Result<(), Error> {
         let mut closes = Vec::new();
         loop {
@@ -52,7 +52,7 @@ impl<R: Read> Tokens<R> {
         self.skip_key(close)
     }
 
-    /// Behind a value: closes what is complete; whether another value follows.
+    /// Closes what is complete after a value; returns whether another value follows.
     fn next_sibling(&mut self, closes: &mut Vec<u8>) -> Result<bool, Error> {
         while let Some(&close) = closes.last() {
             if self.item(&mut false, close)? {
@@ -101,9 +101,9 @@ impl<R: Read> Tokens<R> {
         }
     }
 
-    /// Returns the length of the whole characters of `plain`: all of it, unless the end of the window `cut` it.
+    /// Returns the length of the whole characters in `plain`: all of it, unless the end of the window cuts one.
     ///
-    /// What is broken is named by its own place: where the window begins depends on how the document came.
+    /// A fault is reported at its own position: the start of the window depends on how the document arrived.
     fn plain_length(&self, plain: &[u8], cut: bool) -> Result<usize, Error> {
         let control = plain.iter().position(|&byte| byte < b' ');
         let broken = |broken: Broken, at: usize| Err(broken.at(self.offset() + at as u64).into());

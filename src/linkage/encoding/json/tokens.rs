@@ -1,8 +1,8 @@
 //! A pull tokenizer for JSON from a stream, over one buffer of fixed size.
 //!
-//! General readers (`serde_json::from_reader`, `struson`) reach about 350 MB/s on plain encodings, but
-//! keep a number's own digits only by copying every value: 136 MB/s with five blocks a record. This one
-//! hands out texts where they lie in the buffer and finds their ends with `memchr`.
+//! General readers (`serde_json::from_reader`, `struson`) reach about 350 MB/s on plain encodings, but preserve the
+//! digits of a number only by copying every value: 136 MB/s with five blocks for each record. This one returns texts
+//! in place in the buffer and finds their ends with `memchr`.
 
 use std::io::Read;
 
@@ -10,12 +10,12 @@ use super::super::binary::read_some;
 use super::super::{Error, Rejection};
 use super::escape;
 
-/// Bytes of JSON held at once; no text or number may be longer.
+/// The size of the buffer; no text or number may be longer.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
 /// The nesting limit of arrays and objects.
 pub(super) const DEPTH_MAX: usize = 128;
 
-/// JSON from `source`, token by token.
+/// A tokenizer of the JSON from `source`.
 pub(super) struct Tokens<R> {
     source: R,
     buffer: Box<[u8]>,
@@ -24,7 +24,7 @@ pub(super) struct Tokens<R> {
     end: usize,
     /// The offset of `buffer[0]` in the document.
     base: u64,
-    /// The last text that had escapes, without them.
+    /// The latest text with escapes, after resolving them.
     unescaped: Vec<u8>,
 }
 
@@ -42,8 +42,8 @@ impl<R: Read> Tokens<R> {
         Self { source, buffer, at: 0, end: 0, base: 0, unescaped: Vec::new() }
     }
 
-    /// Begins the document: leaves out a byte order mark, which RFC 8259 lets us ignore. JSON begins with a character of
-    /// ASCII, so that two bytes tell other encodings.
+    /// Begins the document: skips a byte order mark, which RFC 8259 allows. JSON begins with an ASCII character, so
+    /// that the first two bytes identify other encodings.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         while self.window().len() < 3 && self.more()? {}
         match self.window() {
@@ -75,7 +75,7 @@ impl<R: Read> Tokens<R> {
         Err(Rejection::Syntax { offset: self.offset(), expected }.into())
     }
 
-    /// Reads more behind the window; false at the end of the document.
+    /// Reads more after the window; returns false at the end of the document.
     pub(super) fn more(&mut self) -> Result<bool, Error> {
         if self.at > 0 {
             self.buffer.copy_within(self.at..self.end, 0);
@@ -91,7 +91,7 @@ impl<R: Read> Tokens<R> {
         Ok(read != 0)
     }
 
-    /// As [`Tokens::more`], where the document cannot end.
+    /// Like [`Tokens::more`], where the document must not end.
     pub(super) fn must_have_more(&mut self) -> Result<(), Error> {
         if self.more()? {
             return Ok(());
@@ -99,7 +99,7 @@ impl<R: Read> Tokens<R> {
         Err(Rejection::EndsEarly { offset: self.base + self.end as u64 }.into())
     }
 
-    /// The next byte that is not whitespace, left in place; none at the end of the document.
+    /// Returns the next byte that is not whitespace, without consuming it; `None` at the end of the document.
     fn peek_or_end(&mut self) -> Result<Option<u8>, Error> {
         loop {
             for (skipped, &byte) in self.buffer[self.at..self.end].iter().enumerate() {
@@ -115,12 +115,12 @@ impl<R: Read> Tokens<R> {
         }
     }
 
-    /// The next byte that is not whitespace, left in place.
+    /// Returns the next byte that is not whitespace, without consuming it.
     pub(super) fn peek(&mut self) -> Result<u8, Error> {
         self.peek_or_end()?.ok_or_else(|| Rejection::EndsEarly { offset: self.offset() }.into())
     }
 
-    /// Consumes `byte`, which must come next.
+    /// Consumes `byte`, which must be next.
     pub(super) fn take(&mut self, byte: u8, expected: &'static str) -> Result<(), Error> {
         if self.peek()? != byte {
             return self.expected(expected);
@@ -129,7 +129,7 @@ impl<R: Read> Tokens<R> {
         Ok(())
     }
 
-    /// Nothing but whitespace may follow.
+    /// Checks that only whitespace follows.
     pub(super) fn finish(&mut self) -> Result<(), Error> {
         match self.peek_or_end()? {
             None => Ok(()),
@@ -157,7 +157,7 @@ impl<R: Read> Tokens<R> {
         Ok(true)
     }
 
-    /// Consumes a member's key and the colon behind it; `read` makes of the key what is needed.
+    /// Consumes a member's key and the colon after it; `read` converts the key.
     pub(super) fn key<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, Error> {
         if self.peek()? != b'"' {
             return self.expected("a key in double quotes");
@@ -167,13 +167,13 @@ impl<R: Read> Tokens<R> {
         Ok(key)
     }
 
-    /// Consumes the text whose opening quote comes next.
+    /// Consumes the text whose opening quote is next.
     pub(super) fn text(&mut self) -> Result<&str, Error> {
         let span = self.span()?;
         self.checked(span)
     }
 
-    /// Consumes the text whose opening quote comes next, without looking at what is between the quotes.
+    /// Consumes the text whose opening quote is next, without checking its content.
     pub(super) fn span(&mut self) -> Result<Span, Error> {
         self.advance(1);
         let mut escaped = false;
@@ -204,13 +204,13 @@ impl<R: Read> Tokens<R> {
         }
     }
 
-    /// The bytes of a text just consumed, if they stand for themselves as far as escapes go: control
-    /// characters and broken UTF-8 may be among them.
+    /// Returns the bytes of a text just consumed, if they contain no escapes; they may contain control characters and
+    /// invalid UTF-8.
     pub(super) fn plain(&self, span: Span) -> Option<&[u8]> {
         (!span.escaped).then(|| &self.buffer[span.start..span.end])
     }
 
-    /// The text just consumed, checked and without escapes.
+    /// Returns the text just consumed, checked and without escapes.
     pub(super) fn checked(&mut self, span: Span) -> Result<&str, Error> {
         let raw = &self.buffer[span.start..span.end];
         let offset = self.base + span.start as u64;
@@ -225,7 +225,7 @@ impl<R: Read> Tokens<R> {
         found.map_err(|broken| broken.at(offset).into())
     }
 
-    /// Consumes the number that comes next: its own characters, and whether it is an integer.
+    /// Consumes the next number; returns its characters, and whether it is an integer.
     pub(super) fn number(&mut self) -> Result<(&str, bool), Error> {
         let mut length = 0;
         loop {
@@ -235,7 +235,7 @@ impl<R: Read> Tokens<R> {
             if digits < rest.len() {
                 break;
             }
-            // A number always has something behind it: what it is in has to close.
+            // A number never ends a document: the enclosing value must close.
             self.must_have_more()?;
         }
         let offset = self.offset();
@@ -272,7 +272,7 @@ fn number_kind(text: &[u8]) -> Option<bool> {
     rest.is_empty().then_some(false)
 }
 
-/// One digit or more, and what follows them.
+/// One digit or more, and the rest.
 fn split_digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (digits > 0).then(|| text.split_at(digits))

@@ -16,7 +16,7 @@ const BLOCKS: &str = "blocks";
 /// The requirements of the project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// True if the project uses blocking: then uploads must have blocks, otherwise they must not.
+    /// Set if the project uses blocking: then uploads must have blocks, otherwise they must not.
     pub uses_blocking: bool,
     /// The most records an upload may have.
     pub records_max: u32,
@@ -25,13 +25,13 @@ pub struct Expected {
 /// The content of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// The encodings themselves: they have been written.
+    /// The encodings themselves, which have been written.
     Inline(Summary),
-    /// The names of objects that hold them: nothing has been written.
+    /// References to objects with them; nothing has been written.
     External {
-        /// Holds the encodings.
+        /// The object with the encodings.
         encodings: FileRef,
-        /// Holds the blocks, if the project uses blocking.
+        /// The object with the blocks, if the project uses blocking.
         blocks: Option<FileRef>,
     },
 }
@@ -39,16 +39,16 @@ pub enum Received {
 /// Reads the body of an upload: encodings go to `matrix` as rows, blocks to `entries` as
 /// [block entries](super::super::block::Entry).
 ///
-/// The shapes, told apart by their members:
-/// - `clks`, or the same as `encodings`: an array of base64 texts; `blocks` beside it (in front or behind):
-///   for each record number an array of texts;
+/// The shapes, by their members:
+/// - `clks`, or the same as `encodings`: an array of base64 texts; `blocks` beside it (before or after): for each
+///   record number an array of texts;
 /// - `clknblocks`: an array of arrays, each a base64 text followed by block names, texts or integers;
 /// - `encodings` and `blocks` as references to objects.
 ///
-/// Stops at the first thing that is wrong; whatever was written by then is to be thrown away.
+/// Stops at the first fault; whatever was written by then must be discarded.
 ///
 /// # Errors
-/// [`Error::Rejected`] with what is wrong with the body; else that of the source or a sink.
+/// [`Error::Rejected`] with the fault of the body; otherwise the error of the source or a sink.
 pub fn upload(
     source: impl Read,
     expected: Expected,
@@ -68,7 +68,7 @@ pub fn upload(
     reader.finish()
 }
 
-/// A member that holds encodings.
+/// A member with encodings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Clks,
@@ -231,7 +231,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
         self.check_mixture()
     }
 
-    /// An object of record numbers, or a reference: its members tell.
+    /// An object of record numbers, or a reference, depending on its members.
     fn blocks_object(&mut self) -> Result<Content<Keyed>, Error> {
         if self.tokens.peek()? != b'{' {
             let offset = self.tokens.offset();
@@ -265,7 +265,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
         Ok(Content::Inline(keyed))
     }
 
-    /// Keys of `blocks` must be below this, as far as is known by now.
+    /// The exclusive upper bound of the keys of `blocks`, as far as it is known.
     fn key_bound(&self) -> u32 {
         match self.encodings {
             Some(Content::Inline(())) => self.rows.records(),
@@ -306,7 +306,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
     }
 }
 
-/// Reads the encoding that comes next into `rows`.
+/// Reads the next encoding into `rows`.
 pub(super) fn encoding<R: Read, M: Write>(tokens: &mut Tokens<R>, rows: &mut Rows<M>) -> Result<(), Error> {
     if tokens.peek()? != b'"' {
         return Err(Rejection::Record { record: rows.records(), expected: "a base64 string" }.into());

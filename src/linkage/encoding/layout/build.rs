@@ -10,7 +10,7 @@ use super::sort::{self, Limits};
 use super::{Damage, Error, Span};
 use crate::linkage::scratch::Scratch;
 
-/// A dataset as an upload left it.
+/// A dataset as an upload leaves it.
 #[derive(Clone, Copy, Debug)]
 pub struct Dataset<M, E> {
     /// Rows of the matrix.
@@ -19,7 +19,7 @@ pub struct Dataset<M, E> {
     pub encoding_bytes: u32,
     /// The matrix.
     pub matrix: M,
-    /// Its block entries, in any order and with duplicates; none if it was uploaded without blocks.
+    /// Its block entries, in any order and with duplicates; `None` if it was uploaded without blocks.
     pub entries: Option<E>,
 }
 
@@ -27,8 +27,8 @@ pub struct Dataset<M, E> {
 /// temporary files of up to twice the block entries.
 ///
 /// # Errors
-/// [`Error::Damaged`] if the matrix is not as long as said, or an entry names a record that does not
-/// exist; else that of the source, a temporary file, or `out`.
+/// [`Error::Damaged`] if the matrix does not have the declared length, or an entry names a record that does not
+/// exist; otherwise the error of the source, a temporary file, or `out`.
 pub fn build<M: Read, E: Read>(
     dataset: Dataset<M, E>,
     scratch: &dyn Scratch,
@@ -37,7 +37,7 @@ pub fn build<M: Read, E: Read>(
     build_within(Limits::DEFAULT, dataset, scratch, out)
 }
 
-/// As [`build`], with other limits of memory.
+/// Like [`build`], with other limits of memory.
 pub(super) fn build_within<M: Read, E: Read>(
     limits: Limits,
     dataset: Dataset<M, E>,
@@ -69,7 +69,7 @@ pub(super) fn build_within<M: Read, E: Read>(
     Ok(header)
 }
 
-/// The checksum of each chunk of a matrix that has to have `expected` bytes.
+/// Returns the checksum of each chunk of a matrix that must have `expected` bytes.
 fn chunk_sums(mut matrix: impl Read, expected: u64) -> Result<Vec<u8>, Error> {
     let mut sums = Vec::new();
     let mut chunk = Vec::with_capacity(CHUNK_BYTES as usize);
@@ -90,7 +90,7 @@ fn chunk_sums(mut matrix: impl Read, expected: u64) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// The blocks of a dataset, while its entries come by in order.
+/// Builds the blocks of a dataset from its sorted entries.
 struct Blocks {
     records: u32,
     current: Option<Current>,
@@ -98,13 +98,13 @@ struct Blocks {
     ids: Section,
 }
 
-/// The block whose entries come by.
+/// The current block.
 struct Current {
     digest: Digest,
     first: u32,
     last: u32,
     count: u32,
-    /// The offset of its ids, once it is known that they are not consecutive.
+    /// The offset of its ids, once they are known not to be consecutive.
     listed_at: Option<u64>,
 }
 
@@ -159,7 +159,7 @@ impl Blocks {
 impl Current {
     fn push(&mut self, record: u32, ids: &mut Section) -> Result<(), Error> {
         if record == self.last {
-            // Listed twice for one record: counts once.
+            // Listed twice for one record: counted once.
             return Ok(());
         }
         if self.listed_at.is_none() && record != self.last + 1 {

@@ -46,7 +46,7 @@ impl Block {
     }
 }
 
-/// Checks that blocks come by in order.
+/// Checks that blocks are in order.
 #[derive(Default)]
 pub(super) struct Ascending(Option<Digest>);
 
@@ -93,7 +93,8 @@ impl<R: Read> Directory<R> {
         &self.header
     }
 
-    /// The next block, ascending by digest; none after the last one, whose checksum is then met, too.
+    /// Returns the next block, ascending by digest; `None` after the last one, when the checksum has been verified
+    /// too.
     ///
     /// # Errors
     /// [`Error::Damaged`] or [`Error::Source`].

@@ -5,7 +5,7 @@ use super::Damage;
 /// Bytes of a block in the directory.
 pub(super) const BLOCK_BYTES: usize = 48;
 
-/// Bytes of the matrix under one checksum.
+/// Bytes of the matrix under each checksum.
 pub const CHUNK_BYTES: u64 = 1 << 20;
 /// Bytes in a header.
 pub(super) const HEADER_BYTES: usize = 64;
@@ -23,7 +23,7 @@ pub struct Header {
     pub encoding_bytes: u32,
     /// Blocks in the directory.
     pub blocks: u64,
-    /// Record ids behind the directory.
+    /// Record ids after the directory.
     pub ids: u64,
     pub(super) sums_crc: u32,
     pub(super) directory_crc: u32,
@@ -99,12 +99,12 @@ impl Header {
     }
 }
 
-/// The u32 at `at`, which is inside `bytes`.
+/// Returns the u32 at `at`, which is inside `bytes`.
 pub(in crate::linkage) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(*bytes[at..].first_chunk().expect("the caller keeps within the bytes"))
 }
 
-/// The u64 at `at`, which is inside `bytes`.
+/// Returns the u64 at `at`, which is inside `bytes`.
 pub(in crate::linkage) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(*bytes[at..].first_chunk().expect("the caller keeps within the bytes"))
 }

@@ -7,7 +7,7 @@ use super::directory::{Ascending, Block};
 use super::header::{BLOCK_BYTES, CHUNK_BYTES, HEADER_BYTES, Header, INDEX};
 use super::{Damage, Span};
 
-/// An index, read where it lies.
+/// An index, read in place.
 #[derive(Clone, Copy)]
 pub struct Index<'a> {
     header: Header,
@@ -17,7 +17,7 @@ pub struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// Reads `bytes`, and checks every one of them: checksums, order and ranges. O(length).
+    /// Parses `bytes`, and checks all of them: checksums, order and ranges. O(length).
     ///
     /// # Errors
     /// [`Damage`]; never panics, whatever the bytes are.
@@ -30,7 +30,7 @@ impl<'a> Index<'a> {
         Ok(index)
     }
 
-    /// The index in `bytes`, which [`Index::parse`] has checked before and found to have this `header`. O(1).
+    /// Returns the index in `bytes`, which [`Index::parse`] has checked before and which has this `header`. O(1).
     ///
     /// # Errors
     /// [`Damage::Length`]
@@ -89,13 +89,13 @@ impl<'a> Index<'a> {
         self.directory.iter().map(move |bytes| checked(Block::from_bytes(bytes, &header)))
     }
 
-    /// The block with this digest.
+    /// Returns the block with this digest.
     pub fn block(&self, digest: &Digest) -> Option<Block> {
         let at = self.directory.binary_search_by(|bytes| bytes[..32].cmp(digest)).ok()?;
         Block::from_bytes(&self.directory[at], &self.header).ok()
     }
 
-    /// The rows that `span` speaks of.
+    /// Returns the rows of `span`.
     ///
     /// # Errors
     /// [`Damage::Contradiction`] if it reaches beyond this index.
@@ -114,10 +114,10 @@ impl<'a> Index<'a> {
         rows.ok_or(Damage::Contradiction { object: INDEX, what: "a block reaches beyond the last record" })
     }
 
-    /// Checks the part of `matrix` (the whole of it) in which `rows` lie, in pieces of [`CHUNK_BYTES`].
+    /// Checks the chunks of `matrix` (the whole of it) in which `rows` lie; each has [`CHUNK_BYTES`].
     ///
     /// # Errors
-    /// [`Damage::Matrix`] names the piece; [`Damage::Length`] if the matrix is not as long as it has to be.
+    /// [`Damage::Matrix`] names the chunk; [`Damage::Length`] if the matrix has a wrong length.
     pub fn verify_rows(&self, matrix: &[u8], rows: Range<u32>) -> Result<(), Damage> {
         let (expected, found) = (self.header.matrix_bytes(), matrix.len() as u64);
         if found != expected {
@@ -131,7 +131,7 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    /// The pieces of [`CHUNK_BYTES`] of the matrix in which `rows` (all of which exist) lie.
+    /// Returns the chunks of the matrix in which `rows` (all of which exist) lie.
     pub fn chunks_of(&self, rows: Range<u32>) -> Range<u64> {
         if rows.is_empty() {
             return 0..0;
@@ -141,7 +141,7 @@ impl<'a> Index<'a> {
         start / CHUNK_BYTES..stop.div_ceil(CHUNK_BYTES)
     }
 
-    /// Checks the piece number `chunk` of the matrix.
+    /// Checks the chunk number `chunk` of the matrix.
     ///
     /// # Errors
     /// [`Damage::Matrix`]
@@ -160,7 +160,7 @@ impl<'a> Index<'a> {
 /// Rows of the matrix, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowIds<'a> {
-    /// They follow one another.
+    /// Consecutive rows.
     Dense(Range<u32>),
     /// Each by its id, u32 little-endian.
     Listed(&'a [[u8; 4]]),
@@ -184,7 +184,7 @@ impl RowIds<'_> {
         matches!(self, Self::Listed(_))
     }
 
-    /// The `position`-th row, which has to exist.
+    /// Returns the `position`-th row, which must exist.
     pub fn get(&self, position: usize) -> u32 {
         match self {
             Self::Dense(rows) => rows.start + position as u32,
@@ -192,7 +192,7 @@ impl RowIds<'_> {
         }
     }
 
-    /// One after the other.
+    /// Iterates over them.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         (0..self.len()).map(|position| self.get(position))
     }

@@ -1,5 +1,4 @@
-//! Encodings at rest: the matrix, and the **index** that says which rows are in which block and what the
-//! matrix's bytes sum to.
+//! Stored encodings: the matrix, and the **index** with the rows of each block and the checksums of the matrix.
 //!
 //! # The index, version 1
 //!
@@ -58,14 +57,14 @@ pub use verify::Verified;
 /// Some records of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Span {
-    /// Rows that follow one another.
+    /// Consecutive rows.
     Rows {
         /// The first row.
         first: u32,
         /// Their number.
         count: u32,
     },
-    /// The rows that a range of the index's record ids names.
+    /// The rows in a range of the index's record ids.
     Ids {
         /// The position of the first record id.
         first: u64,
@@ -82,7 +81,7 @@ impl Span {
         }
     }
 
-    /// The records from the `start`-th to before the `stop`-th; `start` ≤ `stop` ≤ [`Span::count`].
+    /// Returns the records from the `start`-th to before the `stop`-th; `start` ≤ `stop` ≤ [`Span::count`].
     #[must_use]
     pub const fn part(self, start: u32, stop: u32) -> Self {
         let count = stop - start;
@@ -93,27 +92,27 @@ impl Span {
     }
 }
 
-/// Damage of a stored object, which has to be made again.
+/// Damage of a stored object, which must be made again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in its variant's message")]
 pub enum Damage {
-    /// Not the length that its own header, or the index beside it, tells.
+    /// Its length contradicts its own header, or the index beside it.
     #[error("the {object} has {found} bytes instead of {expected}")]
     Length { object: &'static str, expected: u64, found: u64 },
-    /// Something else altogether.
+    /// It is something else.
     #[error("this is no {object}")]
     Kind { object: &'static str },
-    /// Written by a newer version of this program.
+    /// A newer version of this program wrote it.
     #[error("the {object} has version {version}, which this program does not know")]
     Version { object: &'static str, version: u32 },
-    /// A checksum is not met.
-    #[error("the {section} of the {object} does not meet its checksum")]
+    /// A checksum is wrong.
+    #[error("the {section} of the {object} does not match its checksum")]
     Sum { object: &'static str, section: &'static str },
-    /// A MiB of the matrix does not meet its checksum.
+    /// The checksum of a MiB of the matrix is wrong.
     #[error("the matrix is damaged between its bytes {start} and {stop}")]
     Matrix { start: u64, stop: u64 },
-    /// Checksums are met, but what is said cannot be.
-    #[error("the {object} contradicts itself: {what}")]
+    /// The checksums are right, but the content is inconsistent.
+    #[error("the {object} is inconsistent: {what}")]
     Contradiction { object: &'static str, what: &'static str },
 }
 
@@ -124,7 +123,7 @@ pub enum Error {
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// The source cannot be read.
-    #[error("cannot read encodings at rest")]
+    #[error("cannot read stored encodings")]
     Source(#[source] io::Error),
     /// A temporary file failed, most likely because a disk is full.
     #[error("cannot use a temporary file")]

@@ -1,12 +1,12 @@
-//! A section of an object at rest whose length and checksum stand in front of it: it is gathered in a
-//! temporary file until both are known.
+//! A section of a stored object whose length and checksum come before it: it is collected in a temporary file until
+//! both are known.
 
 use std::io::{self, BufWriter, Read, Seek, Write};
 
 use super::Error;
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
-/// A section on its way through a temporary file.
+/// A section that is collected in a temporary file.
 pub(in crate::linkage) struct Section {
     file: BufWriter<Box<dyn ScratchFile>>,
     hasher: crc32fast::Hasher,
@@ -32,12 +32,12 @@ impl Section {
         self.items
     }
 
-    /// The checksum of what is in it, still open.
+    /// Returns the state of the checksum of its content.
     pub(in crate::linkage) const fn hasher(&self) -> &crc32fast::Hasher {
         &self.hasher
     }
 
-    /// The checksum of what is in it.
+    /// Returns the checksum of its content.
     pub(in crate::linkage) fn crc(&self) -> u32 {
         self.hasher.clone().finalize()
     }

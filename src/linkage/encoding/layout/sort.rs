@@ -30,7 +30,7 @@ impl Limits {
     };
 }
 
-/// An entry in a form that compares fast: the digest as big-endian words.
+/// An entry in a form that is fast to compare: the digest as big-endian words.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     block: [u64; 4],
@@ -52,10 +52,10 @@ impl Key {
     }
 }
 
-/// Hands the entries in `source` to `emit`, ascending by digest, then record; duplicates stay.
+/// Passes the entries in `source` to `emit`, ascending by digest, then record; duplicates stay.
 ///
 /// # Errors
-/// That of the source, of a temporary file, or of `emit`; an entry cut short is the source's error.
+/// The error of the source, of a temporary file, or of `emit`; an incomplete entry is an error of the source.
 pub(super) fn sorted(
     source: impl Read,
     scratch: &dyn Scratch,
@@ -65,7 +65,7 @@ pub(super) fn sorted(
     let mut source = Keys::new(source, limits.piece_bytes);
     let mut keys = Vec::new();
     if source.fill(&mut keys, limits.run_entries)? {
-        // Everything fits.
+        // Everything fits into memory.
         return keys.into_iter().try_for_each(|key| emit(key.entry()));
     }
     let mut runs = Runs::create(scratch)?;
@@ -97,7 +97,7 @@ impl<R: Read> Keys<R> {
         Self { source, piece: Vec::with_capacity(piece_bytes) }
     }
 
-    /// Fills `keys` up to `count`, sorted; whether that was all there is.
+    /// Fills `keys` up to `count`, sorted; returns whether the source has ended.
     fn fill(&mut self, keys: &mut Vec<Key>, count: usize) -> Result<bool, Error> {
         let mut complete = false;
         while keys.len() < count && !complete {
@@ -117,7 +117,7 @@ impl<R: Read> Keys<R> {
     }
 }
 
-/// Sorted runs, one behind the other in one temporary file.
+/// Sorted runs, one after the other in one temporary file.
 struct Runs {
     file: Box<dyn ScratchFile>,
     spans: Vec<Range<u64>>,
@@ -138,7 +138,7 @@ impl Runs {
         run.finish()
     }
 
-    /// The same entries in fewer runs.
+    /// Merges them into fewer runs.
     fn merged_once(mut self, scratch: &dyn Scratch, limits: Limits) -> Result<Self, Error> {
         let mut merged = Self::create(scratch)?;
         let spans = std::mem::take(&mut self.spans);
@@ -178,7 +178,7 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-/// Hands the entries of the runs at `spans` of `file` to `emit`, in order.
+/// Passes the entries of the runs at `spans` of `file` to `emit`, in order.
 fn merge(
     file: &mut dyn ScratchFile,
     spans: &[Range<u64>],
@@ -201,7 +201,7 @@ fn merge(
     Ok(())
 }
 
-/// A run being read, piece by piece.
+/// A run that is being read.
 struct RunReader {
     left: Range<u64>,
     piece: Vec<u8>,

@@ -1,22 +1,22 @@
-//! Verifies a matrix piece by piece, each piece once.
+//! Verifies a matrix chunk by chunk, each chunk once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::header::CHUNK_BYTES;
 use super::{Damage, Header, Index, RowIds, Span};
 
-/// Which pieces of a matrix have been found sound. Shared between threads; kept as long as the matrix is.
+/// The chunks of a matrix that have been verified. Shared between threads; kept as long as the matrix is.
 #[derive(Debug)]
 pub struct Verified(Box<[AtomicBool]>);
 
 impl Verified {
-    /// Nothing is checked yet of the matrix beside the index with this `header`.
+    /// Returns the state for a matrix beside the index with this `header`, with no chunk verified.
     pub fn nothing(header: &Header) -> Self {
         Self((0..header.chunks()).map(|_| AtomicBool::new(false)).collect())
     }
 
-    /// Checks the pieces of `matrix` (the whole of it) in which the rows of `span` lie, unless they have
-    /// been found sound before.
+    /// Verifies the chunks of `matrix` (the whole of it) in which the rows of `span` lie, unless they were verified
+    /// before.
     ///
     /// # Errors
     /// [`Damage`] of the matrix, or if `span` reaches beyond the index.
@@ -33,7 +33,7 @@ impl Verified {
     }
 
     fn check_chunk(&self, index: &Index<'_>, matrix: &[u8], chunk: u64) -> Result<(), Damage> {
-        // Two threads may both check it: no harm, and nothing is published but the flag.
+        // Two threads may both verify it, which is harmless: only the flag is published.
         let seen = self.0.get(chunk as usize);
         if seen.is_some_and(|seen| seen.load(Ordering::Relaxed)) {
             return Ok(());

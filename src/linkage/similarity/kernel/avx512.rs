@@ -76,7 +76,7 @@ impl WordSieve for Avx512 {
     }
 }
 
-/// The rows from `row` on against a block: 16 lanes a vector.
+/// Compares the rows from `row` on with a block, 16 lanes in each vector.
 #[target_feature(enable = "avx512f,avx512vpopcntdq,popcnt")]
 fn sift_words<const ROWS: usize>(
     words: &Words,
@@ -96,7 +96,7 @@ fn sift_words<const ROWS: usize>(
             lanes[v] = unsafe { _mm512_load_si512(group[v].0.as_ptr().cast()) };
         }
         for r in 0..ROWS {
-            // SAFETY: a row has 16 words of 32 bits a line, and `word` is one of them.
+            // SAFETY: each line of a row has 16 words of 32 bits, and `word` is one of them.
             let bits = unsafe { row_words[r].as_ptr().cast::<i32>().add(word).read() };
             let bits = _mm512_set1_epi32(bits);
             for v in 0..4 {
@@ -125,7 +125,7 @@ fn common_bytes(a: &[u8], b: &[u8]) -> u32 {
 
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 fn count(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
-    // The usual sizes by name, so that the loop over the lines is gone.
+    // The usual sizes are constants, so that the compiler unrolls the loop over the lines.
     match left.lines_per_row() {
         1 => count_sized::<1>(left, right, pairs, counts),
         2 => count_sized::<2>(left, right, pairs, counts),
@@ -134,7 +134,7 @@ fn count(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>
     }
 }
 
-/// Counts rows of `LINES` lines, or of any number of lines if that is 0.
+/// Counts rows of `LINES` lines; 0 means any number of lines.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 fn count_sized<const LINES: usize>(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
@@ -147,7 +147,7 @@ fn count_sized<const LINES: usize>(left: &Words, right: &Words, pairs: &[Candida
         }
         let mut eight_counts = [0; 8];
         let narrow = _mm512_cvtepi64_epi32(add_across(&sums));
-        // SAFETY: eight counts of 32 bits are what is stored.
+        // SAFETY: eight counts of 32 bits are stored.
         unsafe { _mm256_storeu_si256((&raw mut eight_counts).cast(), narrow) };
         counts.extend_from_slice(&eight_counts);
     }
@@ -176,7 +176,7 @@ fn common<const LINES: usize>(left: &[Line], right: &[Line]) -> __m512i {
     sum
 }
 
-/// Lane `n` of the outcome is the sum over the lanes of `sums[n]`.
+/// Returns a vector whose lane `n` is the sum over the lanes of `sums[n]`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn add_across(sums: &[__m512i; 8]) -> __m512i {
@@ -191,7 +191,7 @@ fn two_across(a: __m512i, b: __m512i) -> __m512i {
     _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
 }
 
-/// The quarters of `a` added up two by two, then those of `b`.
+/// Adds up the quarters of `a` two by two, then those of `b`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn four_across(a: __m512i, b: __m512i) -> __m512i {

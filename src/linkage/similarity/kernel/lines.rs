@@ -25,7 +25,7 @@ pub(in crate::linkage::similarity) struct Words {
 }
 
 impl Words {
-    /// No rows yet of `row_bytes` bytes each; there will be about `rows`.
+    /// Returns an empty list of rows of `row_bytes` bytes each, with room for `rows`.
     pub(in crate::linkage::similarity) fn with_capacity(rows: usize, row_bytes: usize) -> Self {
         let lines_per_row = row_bytes.div_ceil(64);
         Self { lines: Vec::with_capacity(rows * lines_per_row), lines_per_row }
@@ -43,7 +43,7 @@ impl Words {
         }
     }
 
-    /// Memory that the rows take.
+    /// Returns the memory of the rows.
     pub(in crate::linkage::similarity) fn bytes(&self) -> usize {
         size_of_val(self.lines.as_slice())
     }

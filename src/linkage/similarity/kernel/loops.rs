@@ -20,7 +20,7 @@ pub(super) trait Loops: Sync {
     /// Appends the pairs that may be candidates.
     fn sift(&self, rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>);
 
-    /// Counts every pair of a block, if this processor does that better than pair by pair.
+    /// Counts every pair of a block, if this processor does that faster than pair by pair.
     fn word_sieve(&self) -> Option<&dyn WordSieve> {
         None
     }
@@ -28,10 +28,10 @@ pub(super) trait Loops: Sync {
 
 /// Counts the common bits of every pair of a block of transposed words.
 pub(super) trait WordSieve {
-    /// Appends the pairs that have the common bits which their row asks for.
+    /// Appends the pairs that have the common bits which their row requires.
     fn sift_words(&self, rows: RowWords<'_>, block: &WordBlock<'_>, survivors: &mut Vec<Candidate>);
 
-    /// Returns the nanoseconds that counting 64 pairs by one line takes.
+    /// Returns the nanoseconds that counting one line of 64 pairs takes.
     fn line_cost(&self) -> f64;
 }
 
@@ -39,7 +39,7 @@ pub(super) trait WordSieve {
 pub(super) struct Costs {
     /// To sift 64 pairs by a part.
     pub(super) part: f64,
-    /// To take a survivor up and decide it.
+    /// To collect a survivor and decide it.
     pub(super) survivor: f64,
     /// To count a line of a survivor.
     pub(super) line: f64,

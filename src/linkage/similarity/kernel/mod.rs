@@ -1,10 +1,9 @@
-//! The inner loops, once for each kind of processor: which is used changes how long it takes, never
-//! what is found.
+//! The inner loops, one implementation for each kind of processor. The choice affects the speed, never the results.
 //!
-//! *Counting* finds the common bits of listed pairs of rows. *Sifting* drops pairs that cannot have enough
-//! of them, by their [signatures](super::tuning): up to 64 pairs an instruction. *Sifting words* counts all
-//! pairs of a block, 16 an instruction, where a processor has one for it. The generic form of sifting is
-//! in `sift`; each processor's file says what its vectors do.
+//! *Counting* finds the common bits of listed pairs of rows. *Sifting* drops pairs that cannot have enough of them,
+//! by their [signatures](super::tuning): up to 64 pairs in an instruction. *Sifting words* counts all pairs of a
+//! block, 16 in an instruction, where the processor has such an instruction. The generic form of sifting is in
+//! `sift`; each processor's file defines its vectors.
 
 #![expect(
     unsafe_code,
@@ -42,7 +41,7 @@ pub(super) use sift::{BLOCK_ROWS, Block, Candidate, RowSignatures, RowWords, WOR
 pub struct Kernel(&'static dyn Loops);
 
 impl Kernel {
-    /// The kernels that this processor can run, the fastest first; `portable` is always among them.
+    /// Returns the kernels that this processor can run, the fastest first; `portable` is always among them.
     pub fn available() -> Vec<Self> {
         let mut kernels: Vec<&'static dyn Loops> = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -57,12 +56,12 @@ impl Kernel {
         kernels.into_iter().map(Self).collect()
     }
 
-    /// The fastest one.
+    /// Returns the fastest kernel.
     pub fn best() -> Self {
         Self::available()[0]
     }
 
-    /// The kernel of this name.
+    /// Returns the kernel of this name.
     ///
     /// # Errors
     /// [`Unavailable`], if this processor cannot run it.
@@ -75,8 +74,8 @@ impl Kernel {
         self.0.name()
     }
 
-    /// What it takes to compare 64 pairs by `parts` parts, when the share `survival` of them survives,
-    /// in nanoseconds. Only good to tell which of two ways is better.
+    /// Returns the approximate nanoseconds to compare 64 pairs by `parts` parts, when the share `survival` of them
+    /// survives. Only good for choosing between two ways.
     pub(super) fn cost(self, parts: usize, survival: f64, encoding_bytes: usize) -> f64 {
         let Costs { part, survivor, line } = self.0.costs();
         let lines = encoding_bytes.div_ceil(64) as f64;
@@ -85,7 +84,7 @@ impl Kernel {
         }
         let sifting = if parts == 0 { 0.0 } else { (parts + 4) as f64 * part };
         let survivors = 64.0 * survival;
-        // Whether there is a survivor among 64 is hard to foresee when there mostly is about one.
+        // If there is about one survivor among 64, the branch is hard to predict.
         let surprise = survivors.min(1.0) * survivor;
         sifting + surprise + survivors * (survivor + line * lines)
     }
@@ -131,7 +130,7 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// This processor lacks what a kernel needs. The message names those that it can run.
+/// This processor lacks instructions of the kernel. The message names the kernels that it can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     /// The kernel.

@@ -46,7 +46,8 @@ pub(super) fn common_bytes(a: &[u8], b: &[u8]) -> u32 {
 pub(super) fn count(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
     counts.reserve(pairs.len());
     for (l, r) in pairs {
-        // Loops, not closures: those would not be compiled for the features of the function they end up in.
+        // Loops, not closures: closures would not be compiled for the features of the function into which they are
+        // inlined.
         let mut common = 0;
         for (a, b) in left.row(*l).iter().zip(right.row(*r)) {
             for word in 0..8 {

@@ -1,9 +1,8 @@
-//! Sifting: which pairs of a block may be candidates, judged by their signatures.
+//! Sifting: finds the pairs of a block that may be candidates, by their signatures.
 //!
-//! A signature counts the bits of a record in each of a few parts of the encoding. Two records cannot
-//! have more bits in common than the sum over the parts of the smaller count. That sum is what is
-//! computed, in bytes that stick at 255, for many lanes at once. A sum that sticks keeps its pair: pairs
-//! may be kept for nothing, but are never lost.
+//! A signature counts the bits of a record in each of a few parts of the encoding. Two records cannot have more bits
+//! in common than the sum over the parts of the smaller count. That sum is computed in saturating bytes, for many
+//! lanes at once. A saturated sum keeps its pair: pairs may be kept needlessly, but are never lost.
 
 use super::lines::{Bytes, Words};
 
@@ -14,12 +13,12 @@ pub(in crate::linkage::similarity) type Candidate = (u32, u32);
 pub(in crate::linkage::similarity) const BLOCK_ROWS: usize = 256;
 const LINES: usize = BLOCK_ROWS / 64;
 
-/// Records of the lane side with popcounts close to each other, transposed.
+/// Records of the lane side with similar popcounts, transposed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct Block<'a> {
     /// Position of the first record.
     pub first: u32,
-    /// Four lines of one byte a lane: what each lane starts with. Then four for the counts of each part.
+    /// Four lines with one byte for each lane: its start value. Then four lines for the counts of each part.
     lines: &'a [Bytes],
 }
 
@@ -35,21 +34,21 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Records of the row side: the counts of each, part by part, and the sum that each asks for.
+/// Records of the row side: the counts of each, part by part, and the sum that each requires.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct RowSignatures<'a> {
     /// Position of the first record.
     pub first: u32,
-    /// The counts, each four times in a word so that loading spreads it.
+    /// The counts, each four times in a word, so that it can be broadcast.
     pub counts: &'a [u32],
-    /// By record: the sum that a lane has to come to, with what it started with.
+    /// For each record: the sum that a lane must reach, its start value included.
     pub needed: &'a [u8],
 }
 
 /// Records of the lane side whose words are counted together.
 pub(in crate::linkage::similarity) const WORD_BLOCK_ROWS: usize = 64;
 
-/// Records of the lane side with popcounts close to each other, their words transposed.
+/// Records of the lane side with similar popcounts, their words transposed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct WordBlock<'a> {
     /// Position of the first record.
@@ -58,37 +57,37 @@ pub(in crate::linkage::similarity) struct WordBlock<'a> {
     pub lines: &'a [Bytes],
 }
 
-/// Records of the row side, and the common bits that each asks for, which are at least 1.
+/// Records of the row side, and the common bits that each requires, which are at least 1.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct RowWords<'a> {
     /// Position of the first record.
     pub first: u32,
     /// The words of all records.
     pub words: &'a Words,
-    /// By record, from the first on: the fewest common bits that make a survivor.
+    /// For each record: the fewest common bits of a survivor.
     pub needed: &'a [u32],
 }
 
-/// Survivors that are written without asking whether there are so many.
+/// Survivors that are written at once without a branch on their number.
 pub(super) const AT_ONCE: usize = 4;
 
 /// A vector of bytes. All methods need the processor feature of the implementing type.
 pub(super) trait Lanes: Copy {
     /// Bytes in it; a divisor of 64.
     const COUNT: usize;
-    /// The bytes from `from` on, which must be valid for reads and aligned to their number.
+    /// Loads the bytes from `from` on, which must be valid for reads and aligned to their number.
     unsafe fn load(from: *const u8) -> Self;
-    /// The four bytes of `word` again and again.
+    /// Returns a vector that repeats the four bytes of `word`.
     unsafe fn splat(word: u32) -> Self;
-    /// The smaller of `self` and `other`.
+    /// Returns the smaller of `self` and `other`, byte by byte.
     unsafe fn min_u8(self, other: Self) -> Self;
-    /// `self + other`, at most 255.
+    /// Returns `self + other`, at most 255 for each byte.
     unsafe fn saturating_add(self, other: Self) -> Self;
-    /// A bit for each byte that is at least that of `bound`.
+    /// Returns a bit for each byte that is at least that of `bound`.
     unsafe fn ge_mask(self, bound: Self) -> u64;
 }
 
-/// Sifts, holding `ROWS` x `VECTORS` sums in registers.
+/// Sifts with `ROWS` x `VECTORS` sums in registers.
 ///
 /// # Safety
 /// The processor must have the feature of `V`.
@@ -102,12 +101,12 @@ pub(super) unsafe fn sift<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     assert_eq!(rows.counts.len(), rows.needed.len() * parts, "a count for each row and part");
     let mut row = 0;
     while row + ROWS <= rows.needed.len() {
-        // SAFETY: as the caller promised; `row + ROWS` rows exist.
+        // SAFETY: the caller's promise holds; `row + ROWS` rows exist.
         unsafe { sift_rows::<V, ROWS, VECTORS>(rows, row, block, survivors) };
         row += ROWS;
     }
     while row < rows.needed.len() {
-        // SAFETY: as the caller promised; `row` exists.
+        // SAFETY: the caller's promise holds; `row` exists.
         unsafe { sift_rows::<V, 1, VECTORS>(rows, row, block, survivors) };
         row += 1;
     }
@@ -127,10 +126,10 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     let lanes: *const u8 = block.lines.as_ptr().cast();
     let counts: [*const u32; ROWS] = std::array::from_fn(|r| rows.counts[(row + r) * parts..].as_ptr());
     for base in (0..BLOCK_ROWS).step_by(VECTORS * V::COUNT) {
-        // SAFETY: `base + VECTORS * COUNT` is at most BLOCK_ROWS, of which `block` has `1 + parts`; each
-        // address is that of a line plus a multiple of COUNT, which divides 64; `counts[r]` has `parts`
-        // items. No vector has more survivors than lanes, so they fit in what was reserved, and so do the
-        // up to AT_ONCE that are written behind the last one.
+        // SAFETY: `base + VECTORS * COUNT` is at most BLOCK_ROWS, of which `block` has `1 + parts`; each address is
+        // that of a line plus a multiple of COUNT, which divides 64; `counts[r]` has `parts` items. No vector has
+        // more survivors than lanes, so they fit into the reserved room, and so do the up to AT_ONCE that are written
+        // after the last one.
         unsafe {
             let load = |group: usize, v: usize| V::load(lanes.add(group * BLOCK_ROWS + base + v * V::COUNT));
             let starts: [V; VECTORS] = std::array::from_fn(|v| load(0, v));
@@ -144,7 +143,7 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
                     }
                 }
             }
-            // Room for all of them and what is written beyond, so that none has to ask.
+            // Room for all of them, and for what is written beyond them, so that the loop need not check.
             survivors.reserve(ROWS * VECTORS * V::COUNT + AT_ONCE);
             let mut end = survivors.as_mut_ptr().add(survivors.len());
             for r in 0..ROWS {
@@ -160,10 +159,10 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// Writes a candidate for each bit of `kept`, the first of which is `lane`, and returns where they end.
+/// Writes a candidate for each bit of `kept`, the first of which is `lane`, and returns the end of the candidates.
 ///
 /// # Safety
-/// Behind `end` there must be room for as many candidates as `kept` has bits, and [`AT_ONCE`] more.
+/// After `end` there must be room for as many candidates as `kept` has bits, and [`AT_ONCE`] more.
 #[inline(always)]
 pub(super) unsafe fn write_all(
     mut kept: u64,
@@ -172,9 +171,9 @@ pub(super) unsafe fn write_all(
     mut end: *mut Candidate,
 ) -> *mut Candidate {
     while kept != 0 {
-        // Some at once, whether there are so many or not: how many is hard to foresee.
+        // A fixed number at once, because the real one is hard to predict.
         for _ in 0..AT_ONCE {
-            // SAFETY: `end` moves on by one for each bit, and what is written is at most AT_ONCE behind.
+            // SAFETY: `end` advances by one for each bit, and writes go at most AT_ONCE beyond it.
             unsafe {
                 end.write((row, lane + kept.trailing_zeros()));
                 end = end.add(usize::from(kept != 0));

@@ -25,15 +25,15 @@ pub struct Planned {
     pub largest: LargestBlocks,
 }
 
-/// Writes the plan of a run over the datasets whose indexes are `directories` (none of them read
-/// further than its header) to `out`: every block that two datasets share, cut into parts of about `aim`
-/// comparisons. A part is never much larger; it is smaller where little is left.
+/// Writes the plan of a run over the datasets whose indexes are `directories` (each read up to its header) to `out`:
+/// every block that two datasets share, cut into parts of about `aim` comparisons. A part is never much larger, and
+/// smaller only where little is left.
 ///
 /// Reads each directory once, side by side. Takes about 4 MiB of memory and temporary files as large as
 /// the plan.
 ///
 /// # Errors
-/// [`Error::Damaged`] if a directory is, or if encodings differ in size; else that of a source, a
+/// [`Error::Damaged`] if a directory is damaged or encodings differ in size; otherwise the error of a source, a
 /// temporary file, or `out`.
 pub fn build<R: Read>(
     mut directories: Vec<Directory<R>>,
@@ -48,11 +48,11 @@ pub fn build<R: Read>(
     parts.finish(&datasets, threshold, &mut out)
 }
 
-/// The blocks of the datasets whose indexes are `directories` with the most comparisons, as in [`Planned`]. Reads each
-/// directory once.
+/// Returns the blocks of the datasets whose indexes are `directories` with the most comparisons, as in [`Planned`].
+/// Reads each directory once.
 ///
 /// # Errors
-/// As [`build`].
+/// Like [`build`].
 pub fn largest_blocks<R: Read>(mut directories: Vec<Directory<R>>) -> Result<LargestBlocks, Error> {
     let mut largest = LargestBlocks::default();
     each_block(&mut directories, |sharing| {
@@ -62,7 +62,7 @@ pub fn largest_blocks<R: Read>(mut directories: Vec<Directory<R>>) -> Result<Lar
     Ok(largest)
 }
 
-/// Hands over every block with the datasets that have it.
+/// Passes every block with the datasets that have it to `visit`.
 fn each_block<R: Read>(
     directories: &mut [Directory<R>],
     mut take: impl FnMut(&[(u32, Block)]) -> Result<(), Error>,
@@ -84,7 +84,7 @@ fn each_block<R: Read>(
     Ok(())
 }
 
-/// Every two of the datasets that have a block.
+/// Returns every pair of the datasets that have a block.
 fn entries_of(sharing: &[(u32, Block)]) -> impl Iterator<Item = Entry> {
     sharing.iter().enumerate().flat_map(move |(position, &(left_dataset, left))| {
         let others = sharing[position + 1..].iter();

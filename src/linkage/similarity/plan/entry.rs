@@ -2,10 +2,10 @@
 
 use crate::linkage::encoding::layout::{Span, u32_at, u64_at};
 
-/// Bytes of an entry at rest.
+/// Bytes of a stored entry.
 pub(super) const ENTRY_BYTES: usize = 32;
 
-/// Set if records follow one another.
+/// Set if the records are consecutive.
 const DENSE: u64 = 1 << 63;
 
 /// Records of two datasets, in one block: each is compared with each.
@@ -22,7 +22,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Pairs of records to look at.
+    /// Returns the pairs of records to compare.
     pub const fn comparisons(&self) -> u64 {
         self.left.count() as u64 * self.right.count() as u64
     }

@@ -1,14 +1,15 @@
 //! The blocks with the most comparisons.
 
-/// So many blocks are kept.
+/// The number of blocks that are kept.
 const KEPT_MAX: usize = 5;
 
-/// The comparisons of the largest blocks, the largest first. Blocks have no name here: those are digests of personal data.
+/// The comparisons of the largest blocks, the largest first. The blocks are anonymous: their names are digests of
+/// personal data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LargestBlocks(Vec<u64>);
 
 impl LargestBlocks {
-    /// Counts a block in; one that compares nothing is none.
+    /// Counts a block; one without comparisons is ignored.
     pub(super) fn add(&mut self, comparisons: u64) {
         let place = self.0.partition_point(|kept| *kept >= comparisons);
         if comparisons > 0 && place < KEPT_MAX {

@@ -21,7 +21,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// The dataset whose index has this `header`.
+    /// Returns the dataset whose index has this `header`.
     pub const fn of(header: &Header) -> Self {
         Self { records: header.records, encoding_bytes: header.encoding_bytes }
     }
@@ -46,7 +46,7 @@ pub struct PlanHeader {
 }
 
 impl PlanHeader {
-    /// The head in front of the datasets `datasets`; `parts` has seen the parts.
+    /// Returns the header for `datasets`; `parts` has seen all parts.
     pub(super) fn to_bytes(self, datasets: &[u8], parts: &crc32fast::Hasher) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
@@ -101,7 +101,7 @@ const fn contradiction(what: &'static str) -> Damage {
     Damage::Contradiction { object: PLAN, what }
 }
 
-/// A plan, read where it lies.
+/// A plan, read in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
     head: PlanHeader,
@@ -111,7 +111,7 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Reads the plan in `bytes` and checks all but its entries, which [`Plan::part`] does. O(parts).
+    /// Parses the plan in `bytes` and checks everything except its entries, which [`Plan::part`] checks. O(parts).
     ///
     /// # Errors
     /// [`Damage`]; never panics, whatever the bytes are.
@@ -136,7 +136,7 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// Returns the plan that [`Plan::parse`] read from the same bytes before, without another check. O(1).
+    /// Returns the plan that [`Plan::parse`] has read from the same bytes before, without another check. O(1).
     ///
     /// # Errors
     /// [`Damage`], if the length does not match.
@@ -164,7 +164,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Returns the header, from which [`Plan::reopen`] starts.
+    /// Returns the header, which [`Plan::reopen`] needs.
     pub const fn header(&self) -> &PlanHeader {
         &self.head
     }
@@ -199,12 +199,12 @@ impl<'a> Plan<'a> {
         self.head.threshold
     }
 
-    /// Comparisons aimed at in each part.
+    /// The intended comparisons of each part.
     pub const fn aim(&self) -> u64 {
         self.head.aim
     }
 
-    /// Comparisons in all parts: for every block and every two datasets, the product of their records in
+    /// Comparisons in all parts: for every block and every two datasets, the product of their numbers of records in
     /// it. Saturates.
     pub const fn comparisons(&self) -> u64 {
         self.head.comparisons
@@ -215,7 +215,7 @@ impl<'a> Plan<'a> {
         self.head.parts
     }
 
-    /// The part with this number, from 0, checked; none if there are fewer.
+    /// Returns the part with this number, from 0, checked; `None` if there are fewer.
     ///
     /// # Errors
     /// [`Damage`], if its entries are damaged.
@@ -239,7 +239,7 @@ impl<'a> Plan<'a> {
         Ok(Some(part))
     }
 
-    /// Returns true if the datasets exist and have the rows; the block index checks ids.
+    /// Returns true if the datasets exist and have the rows; ids are checked by the block index.
     fn is_sound(&self, entry: &Entry) -> bool {
         let has = |dataset: u32, span: Span| {
             let records = self.datasets.get(dataset as usize).map_or(0, |bytes| u32_at(bytes, 0));
@@ -257,7 +257,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// A part as the table has it.
+/// A part in its stored form.
 struct PartRow {
     first: u64,
     entries: u32,

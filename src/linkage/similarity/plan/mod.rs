@@ -1,8 +1,7 @@
-//! The **plan** of a run: which records are compared with which, cut into parts of about the same work.
+//! The **plan** of a run: the records that are compared with each other, cut into parts of about the same work.
 //!
-//! For every block and every two datasets that both have it, all records of the one are compared with all
-//! of the other. What is more than a part's worth is cut in a grid, each cell a part; what is less is
-//! bundled.
+//! For every block and every two datasets that both have it, all records of the one are compared with all of the
+//! other. More than a part's worth is cut into a grid, in which each cell is a part; less is bundled.
 //!
 //! # The plan, version 1
 //!
@@ -33,8 +32,8 @@
 //! | | | | | 24 | 4 | left: number of records, at least 1 |
 //! | | | | | 28 | 4 | right: the same |
 //!
-//! The form is the highest bit: set, the records are rows that follow one another; else they are listed
-//! in the dataset's block index.
+//! The form is the highest bit: if it is set, the records are consecutive rows; otherwise they are listed in the
+//! dataset's block index.
 
 mod build;
 mod cut;

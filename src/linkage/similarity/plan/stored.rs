@@ -4,7 +4,7 @@ use super::Entry;
 use crate::linkage::encoding::layout::{Index, RowIds, Span};
 use crate::linkage::similarity::{Error, Rows, Tile};
 
-/// A dataset at rest: its block index and its matrix, in memory or mapped into it.
+/// A stored dataset: its block index and its matrix, in memory or mapped.
 #[derive(Clone, Copy)]
 pub struct Stored<'a> {
     /// The block index.
@@ -14,7 +14,7 @@ pub struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// The rows of `span`.
+    /// Returns the rows of `span`.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::NoSuchRecord`] or [`Error::Malformed`] if index and matrix do not have them.
@@ -28,10 +28,10 @@ impl<'a> Stored<'a> {
 }
 
 impl Entry {
-    /// The rows to compare, given the two datasets that this entry names.
+    /// Returns the rows to compare, from the two datasets that this entry names.
     ///
     /// # Errors
-    /// As [`Stored::rows`].
+    /// Like [`Stored::rows`].
     pub fn tile<'a>(&self, left: &Stored<'a>, right: &Stored<'a>) -> Result<Tile<'a>, Error> {
         Ok(Tile {
             datasets: [self.left_dataset, self.right_dataset],

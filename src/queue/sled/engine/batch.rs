@@ -1,4 +1,4 @@
-//! A write batch: changes that are written all or none.
+//! A write batch: all of its changes are written, or none.
 
 use bytes::Bytes;
 
@@ -7,13 +7,14 @@ use super::layout::{self, Tag};
 /// The change of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) enum Change {
-    /// It gets this value. If it is `fresh`, it has none below, so that removing it leaves nothing to be done.
+    /// The key gets this value. If it is `fresh`, the key has no value in sled, so that removing it later needs no
+    /// write.
     Put { value: Bytes, fresh: bool },
-    /// It has none any more.
+    /// The key is removed.
     Remove,
 }
 
-/// Changes that are made all or none.
+/// Changes of which all are made, or none.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::queue::sled) struct WriteBatch(Vec<(Vec<u8>, Change)>);
 
@@ -33,7 +34,7 @@ impl WriteBatch {
         self.insert(tag.key(number).to_vec(), layout::encode(value).into(), fresh);
     }
 
-    /// Writes a value; `fresh` says that the key has none so far.
+    /// Writes a value. `fresh` means that the key has none so far.
     pub(in crate::queue::sled) fn insert(&mut self, key: Vec<u8>, value: Bytes, fresh: bool) {
         self.push(key, Change::Put { value, fresh });
     }

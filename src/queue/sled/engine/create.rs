@@ -8,10 +8,11 @@ use super::journal;
 use super::tree::{LOG, of_io, storage, sync_all_of};
 use crate::queue::Error;
 
-/// There while a store is made.
+/// Exists while a store is being created.
 const MARK: &str = "unfinished";
 
-/// Makes the directory ready, and says whether a store has to be made in it. Where one is `expected`, that is damage.
+/// Prepares the directory, and returns whether a store has to be created in it. If one is `expected`, its absence is
+/// damage.
 pub(in crate::queue::sled) fn begin(directory: &Path, expected: bool) -> Result<bool, Error> {
     if let Some(target) = nowhere(directory) {
         return Err(Error::Damaged(
@@ -24,7 +25,7 @@ pub(in crate::queue::sled) fn begin(directory: &Path, expected: bool) -> Result<
     prepare(directory).map_err(of_io)
 }
 
-/// The target of a link that leads nowhere, where the directory is one.
+/// Returns the target of a dangling symbolic link, if the directory is one.
 fn nowhere(directory: &Path) -> Option<PathBuf> {
     if directory.exists() { None } else { std::fs::read_link(directory).ok() }
 }
@@ -53,9 +54,9 @@ fn prepare(directory: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The store is complete.
+/// Marks the store as complete.
 pub(in crate::queue::sled) fn finish(directory: &Path) -> Result<(), Error> {
-    // What was made is there before the mark is not.
+    // What was created must be on the disk before the mark is removed.
     sync_all_of(directory).map_err(storage)?;
     std::fs::remove_file(directory.join(MARK)).map_err(storage)?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(storage)

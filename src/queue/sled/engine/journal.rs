@@ -1,8 +1,8 @@
-//! The commit log: what was committed and is not in sled's file yet.
+//! The commit log: commits that sled does not have yet.
 //!
-//! Two files take turns; each time one is begun, that is an *epoch*, and an epoch's file is begun anew only when sled
-//! has everything of the epoch. The files are as large as they get from the start, so that a commit is one write into space
-//! that is there and one fdatasync, which has no file size or block map to write.
+//! Two files take turns. Each use of a file is an *epoch*. A file is reused only when sled has every commit of its
+//! last epoch. Both files have their full size from the start, so that a commit is one write into allocated space and
+//! one fdatasync, which need not write the file's size or block map.
 //!
 //! ```text
 //! 0      8 bytes  "entityqj"
@@ -14,8 +14,8 @@
 //!        changes: u8 0 remove, 1 put   u16 key bytes   u32 value bytes   key   value
 //! ```
 //!
-//! A power cut tears the last record alone. A record that does not hold and has others after it is damage, and so is a head
-//! that is none of those there can be.
+//! A power cut can damage the last record only. An invalid record that is followed by a valid one is damage, and so
+//! is an invalid head.
 //!
 //! All numbers are little-endian.
 
@@ -38,10 +38,10 @@ const HEADER_BYTES: usize = 24;
 const RECORDS_AT: u64 = 4096;
 const PREFIX_BYTES: usize = 16;
 const CHANGE_BYTES: usize = 7;
-/// So far behind the last record it is looked whether there is another; hardly a record has more.
+/// The distance behind the last record in which another is searched for; few records are longer.
 const LOOK_AHEAD_BYTES: u64 = 1 << 20;
 
-/// Both files; one is being written.
+/// The two files, one of which is being written.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Journal {
     files: [File; 2],
@@ -52,7 +52,7 @@ pub(in crate::queue::sled) struct Journal {
     buffer: Vec<u8>,
 }
 
-/// An epoch that was found.
+/// An epoch that was found in a file.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Epoch {
     pub(in crate::queue::sled) number: u64,
@@ -60,20 +60,20 @@ pub(in crate::queue::sled) struct Epoch {
 }
 
 impl Journal {
-    /// Opens the files, or makes them if they are `new`. Nothing can be appended before [`Journal::begin`].
+    /// Opens the files, or creates them if they are `new`. Nothing can be appended before [`Journal::begin`].
     pub(in crate::queue::sled) fn open(directory: &Path, bytes: u64, new: bool) -> Result<Self, Error> {
         let [first, second] = NAMES.map(|name| open_file(&directory.join(name), bytes, new));
         Ok(Self { files: [first?, second?], epoch: 0, end: u64::MAX, bytes, buffer: Vec::new() })
     }
 
-    /// The epochs after this one, in order, with what was committed in them.
+    /// Returns the epochs after this one, in order, with their commits.
     pub(in crate::queue::sled) fn epochs_after(&self, applied: u64) -> Result<Vec<Epoch>, Error> {
         let mut epochs = Vec::new();
         for (parity, file) in (0..).zip(&self.files) {
             let mut head = [0; HEADER_BYTES];
             file.read_exact_at(&mut head, 0).map_err(of_io)?;
             let number = header(&head, parity)?.unwrap_or(0);
-            // Each file is begun anew when sled has its epoch, and there are two.
+            // A file is reused only when sled has its epoch, so at most two are left.
             let latest = applied + 2 - (applied + parity) % 2;
             if ![latest, latest.saturating_sub(2)].contains(&number) {
                 return Err(Error::damaged("a commit log is missing"));
@@ -87,7 +87,7 @@ impl Journal {
         in_a_row.then_some(epochs).ok_or_else(|| Error::damaged("a commit log is missing"))
     }
 
-    /// Begins an epoch in the file that sled has everything of.
+    /// Begins an epoch in the file whose commits sled has.
     pub(in crate::queue::sled) fn begin(&mut self, epoch: u64) -> io::Result<()> {
         (self.epoch, self.end) = (epoch, RECORDS_AT);
         if self.file().metadata()?.len() > self.bytes {
@@ -96,7 +96,7 @@ impl Journal {
         self.file().write_all_at(&header_of(epoch), 0)
     }
 
-    /// The epoch that is being written.
+    /// Returns the epoch that is being written.
     pub(in crate::queue::sled) const fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -106,7 +106,7 @@ impl Journal {
         self.end == RECORDS_AT
     }
 
-    /// Returns true if these changes exceed the file although an empty file may have room for them.
+    /// Returns true if these changes do not fit the rest of the file, although they may fit an empty one.
     pub(in crate::queue::sled) fn is_full_for(&self, writes: &WriteBatch) -> bool {
         !self.is_empty() && self.end + record_bytes(writes) as u64 > self.bytes
     }
@@ -151,7 +151,7 @@ fn open_whole(path: &Path, bytes: u64) -> Result<File, Error> {
     whole.then_some(file).ok_or_else(|| Error::damaged("a commit log was cut"))
 }
 
-/// The epoch of a file, if one was begun in it.
+/// Returns the epoch of a file, if one was begun in it.
 fn header(header: &[u8; HEADER_BYTES], parity: u64) -> Result<Option<u64>, Error> {
     let damaged = || Error::damaged("the head of a commit log is not what was written");
     if *header == [0; HEADER_BYTES] {
@@ -172,7 +172,7 @@ fn header_of(epoch: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// Reads the commits of an epoch, and hardly more of the file than was written in it.
+/// Reads the commits of an epoch, and little more of the file than was written in it.
 fn records(mut file: &File, epoch: u64) -> Result<Vec<WriteBatch>, Error> {
     file.seek(io::SeekFrom::Start(RECORDS_AT)).map_err(of_io)?;
     let mut stored = io::BufReader::new(file);
@@ -214,7 +214,7 @@ fn read_record(stored: &mut impl Read, epoch: u64) -> io::Result<Option<WriteBat
     if prefix[8..] != epoch.to_le_bytes() {
         return Ok(None);
     }
-    // A torn prefix may give any length.
+    // A damaged prefix may give any length.
     let mut changes = Vec::new();
     stored.take(length.into()).read_to_end(&mut changes)?;
     let holds = changes.len() == length as usize && crc(&prefix[4..], &changes) == crc_of_rest;
@@ -230,7 +230,7 @@ fn read_changes(mut stored: &[u8]) -> Option<WriteBatch> {
         let (value, rest) = rest.split_at_checked(value_bytes as usize)?;
         let change = match prefix[0] {
             0 => Change::Remove,
-            // sled may have taken in a part of the epoch before.
+            // sled may have part of the epoch already.
             1 => Change::Put { value: Bytes::copy_from_slice(value), fresh: false },
             _ => return None,
         };
@@ -317,7 +317,7 @@ mod tests {
         let expected = [(1, vec![commit(0), commit(1), commit(2)]), (2, vec![commit(0), commit(1)])];
         assert_eq!(found(directory.path(), 0), expected);
         assert_eq!(found(directory.path(), 1), expected[1..]);
-        // Records that an earlier epoch has left in the file are not read as those of the later one.
+        // Records of an earlier epoch in the same file are not read as records of the later one.
         written(directory.path(), 3, 1);
         assert_eq!(found(directory.path(), 2), [(3, vec![commit(0)])]);
     }

@@ -1,6 +1,6 @@
 //! The stored formats.
 //!
-//! sled pays for every key, so many jobs share a *segment*. Keys are a tag and a number (big-endian, so that
+//! sled uses much memory for a key, so many jobs share a *segment*. Keys are a tag and a number (big-endian, so that
 //! they sort by age); all values of one change are written in one batch.
 //!
 //! ```text
@@ -28,10 +28,10 @@ use crate::runtime::clock::Timestamp;
 
 /// Version of the layout.
 pub(in crate::queue::sled) const FORMAT: u32 = 2;
-/// The version whose sled had everything: it is this one with an empty commit log.
+/// The version before the commit log. A store of it is one of this version whose commit log is empty.
 pub(in crate::queue::sled) const FORMAT_WITHOUT_JOURNAL: u32 = 1;
 pub(in crate::queue::sled) const FORMAT_KEY: &[u8] = b"Mformat";
-/// The last epoch of the commit log that sled has everything of. In sled alone.
+/// The last epoch of the commit log whose commits sled has. Stored in sled alone.
 pub(in crate::queue::sled) const APPLIED_KEY: &[u8] = b"Mapplied";
 pub(in crate::queue::sled) const BOUND_KEY: &[u8] = b"Mbound";
 
@@ -56,25 +56,25 @@ impl Tag {
         }
     }
 
-    /// The key of a numbered value.
+    /// Returns the key of a numbered value.
     pub(in crate::queue::sled) fn key(self, number: u64) -> [u8; 9] {
         let mut key = [self.byte(); 9];
         key[1..].copy_from_slice(&number.to_be_bytes());
         key
     }
 
-    /// The key of a named value.
+    /// Returns the key of a named value.
     pub(in crate::queue::sled) fn named(self, name: &str) -> Vec<u8> {
         [&[self.byte()], name.as_bytes()].concat()
     }
 }
 
-/// The number in a key.
+/// Returns the number in a key.
 pub(in crate::queue::sled) fn number(key: &[u8]) -> Result<u64, Error> {
     key.get(1..).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes).ok_or_else(damaged)
 }
 
-/// Jobs in a row that differ in name and payload alone.
+/// Consecutive jobs that differ only in name and payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::queue::sled) struct HeadRun {
     pub(in crate::queue::sled) count: u16,
@@ -98,11 +98,11 @@ pub(in crate::queue::sled) struct Head {
 /// The states of the jobs of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::queue::sled) struct Marks {
-    /// A bit for each slot, lowest first: the job is gone.
+    /// A bit for each slot, lowest first; set if the job is gone.
     pub(in crate::queue::sled) gone: Vec<u8>,
-    /// Slots with attempts begun.
+    /// Slots with the number of attempts begun.
     pub(in crate::queue::sled) attempts: Vec<(u16, u8)>,
-    /// Slots that wait for a moment: in place of those in the head.
+    /// Slots of delayed jobs. They replace those in the head.
     pub(in crate::queue::sled) delays: Vec<(u16, Timestamp)>,
 }
 
@@ -112,7 +112,7 @@ impl Marks {
     }
 }
 
-/// A dead letter with what it takes to bring it back.
+/// A dead letter with all that is needed to redrive it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::queue::sled) struct Dead {
     pub(in crate::queue::sled) letter: DeadLetter,
@@ -147,7 +147,7 @@ impl Body {
     const COUNT_BYTES: usize = 2;
     const ENTRY_BYTES: usize = 8;
 
-    /// Writes the jobs down, in order.
+    /// Serialises the jobs in order.
     pub(in crate::queue::sled) fn of<'a>(jobs: impl ExactSizeIterator<Item = &'a NewJob> + Clone) -> Self {
         let count = jobs.len();
         let data_bytes: usize = jobs.clone().map(|job| job.job.as_str().len() + job.payload.len()).sum();
@@ -168,7 +168,7 @@ impl Body {
         Self(bytes.into())
     }
 
-    /// Takes bytes that were read; [`Body::name`] and [`Body::payload`] check them.
+    /// Takes bytes that were read. [`Body::name`] and [`Body::payload`] check them.
     pub(in crate::queue::sled) fn from_stored(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -181,19 +181,19 @@ impl Body {
         self.0.first_chunk().map_or(0, |count| u16::from_le_bytes(*count))
     }
 
-    /// The name of a job.
+    /// Returns the name of a job.
     pub(in crate::queue::sled) fn name(&self, slot: u16) -> Result<&str, Error> {
         let (start, end, _) = self.bounds(slot).ok_or_else(damaged)?;
         self.0.get(start..end).and_then(|name| std::str::from_utf8(name).ok()).ok_or_else(damaged)
     }
 
-    /// The payload of a job, sharing memory with the segment.
+    /// Returns the payload of a job, which shares memory with the segment.
     pub(in crate::queue::sled) fn payload(&self, slot: u16) -> Result<Bytes, Error> {
         let (_, start, end) = self.bounds(slot).ok_or_else(damaged)?;
         (start <= end && end <= self.0.len()).then(|| self.0.slice(start..end)).ok_or_else(damaged)
     }
 
-    /// The same with zeros in the place of names and payloads of some slots.
+    /// Returns a copy with zeros in place of the names and payloads of some slots.
     pub(in crate::queue::sled) fn without(&self, is_gone: impl Fn(u16) -> bool) -> Result<Self, Error> {
         let mut bytes = self.0.to_vec();
         for slot in (0..self.len()).filter(|slot| is_gone(*slot)) {

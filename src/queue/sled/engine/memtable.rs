@@ -9,7 +9,7 @@ use super::batch::{Change, WriteBatch};
 pub(in crate::queue::sled) struct Memtable(HashMap<Vec<u8>, Change>);
 
 impl Memtable {
-    /// Makes changes. A key that came and went leaves no trace.
+    /// Applies changes. A key that was added and removed leaves no trace.
     pub(in crate::queue::sled) fn apply(&mut self, writes: WriteBatch) {
         for (key, change) in writes.into_changes() {
             let was_fresh = matches!(self.0.get(&key), Some(Change::Put { fresh: true, .. }));
@@ -29,7 +29,7 @@ impl Memtable {
         self.0.get(key)
     }
 
-    /// All changes, in the order of their keys.
+    /// Returns all changes in the order of their keys.
     pub(in crate::queue::sled) fn sorted(&self) -> Vec<(&[u8], &Change)> {
         let mut changes: Vec<_> = self.0.iter().map(|(key, change)| (key.as_slice(), change)).collect();
         changes.sort_unstable_by_key(|(key, _)| *key);

@@ -6,9 +6,9 @@ use super::layout::{Body, Head, HeadRun, Marks};
 use crate::queue::{JobId, NewJob};
 use crate::runtime::clock::Timestamp;
 
-/// No value is larger, give or take its head.
+/// The largest value, apart from its head.
 const SEGMENT_BYTES_MAX: usize = 62 << 10;
-/// A segment so large does not take in jobs of another lane: lanes empty at different times.
+/// A segment of this size takes no jobs of another lane, because lanes become empty at different times.
 const SEGMENT_BYTES_AIM: usize = 16 << 10;
 const SEGMENT_JOBS_MAX: usize = 512;
 
@@ -17,7 +17,7 @@ const SEGMENT_JOBS_MAX: usize = 512;
 pub(in crate::queue::sled) struct Incoming {
     pub(in crate::queue::sled) job: NewJob,
     pub(in crate::queue::sled) print: u64,
-    /// True if its fingerprint belongs to another job.
+    /// Set if its fingerprint belongs to another job.
     pub(in crate::queue::sled) collides: bool,
     pub(in crate::queue::sled) now: Timestamp,
 }
@@ -27,12 +27,12 @@ pub(in crate::queue::sled) struct Incoming {
 pub(in crate::queue::sled) struct Packed {
     pub(in crate::queue::sled) head: Head,
     pub(in crate::queue::sled) body: Body,
-    /// There if jobs in it have been tried before.
+    /// Present if jobs in it have been tried before.
     pub(in crate::queue::sled) marks: Option<Marks>,
     pub(in crate::queue::sled) collided: Vec<JobId>,
 }
 
-/// Cuts jobs into segments; those of one lane stay in order.
+/// Cuts jobs into segments; jobs of one lane stay in order.
 pub(in crate::queue::sled) fn pack(mut jobs: Vec<Incoming>) -> Vec<Packed> {
     jobs.sort_by(|left, right| lane(&left.job).cmp(&lane(&right.job)));
     let mut packed = Vec::new();

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use super::succession;
 use crate::system::file_system::is_mount_point;
 
-/// The store's directory inside a queue that is a mount point, which cannot be renamed.
+/// The store's directory inside a queue directory that is a mount point, which cannot be renamed.
 const INSIDE: &str = "store";
-/// A file of every store.
+/// A file that every store has.
 const MARK: &str = "conf";
 
-/// Returns the directory of the store of a queue: the queue itself, the directory that it is a link to, or a directory
-/// inside it if it is on a file system of its own. A store that earlier versions made at a mount point stays there.
+/// Returns the directory of the store: the queue directory itself, the directory that it links to, or a directory
+/// inside it if it is on a file system of its own. A store that an earlier version created at a mount point stays
+/// there.
 pub(in crate::queue::sled) fn directory(queue: &Path) -> PathBuf {
     let queue = followed(queue);
     let inside = queue.join(INSIDE);
@@ -20,7 +21,7 @@ pub(in crate::queue::sled) fn directory(queue: &Path) -> PathBuf {
     if is_inside { inside } else { queue }
 }
 
-/// Follows a link to a directory, or to where a crash has left a predecessor.
+/// Follows a link to a directory, or to the place where a crash has left a predecessor.
 fn followed(queue: &Path) -> PathBuf {
     let Ok(target) = fs::read_link(queue) else { return queue.to_owned() };
     let target = queue.parent().map_or_else(|| target.clone(), |parent| parent.join(&target));

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::layout::{Body, Head, Marks, Tag, decode, encode};
 use crate::queue::{Error, Group};
 
-/// A stored value without the names and payloads of jobs that are gone, if it has some. `marks` says which are gone.
+/// Returns a stored value without the names and payloads of removed jobs, if it has any. `marks` tells which jobs are
+/// removed.
 pub(in crate::queue::sled) fn without(
     key: &[u8],
     value: &[u8],
@@ -22,7 +23,7 @@ pub(in crate::queue::sled) fn without(
     }
 }
 
-/// A head that does not name the groups of which no job is left. Nothing is looked up by them.
+/// Returns a head without the groups of which no job is left. Nothing is looked up by them.
 fn unnamed(mut head: Head, marks: &Marks) -> Head {
     let mut first = 0;
     for run in &mut head.runs {
@@ -50,7 +51,7 @@ mod tests {
         };
         let packed = pack([(1, "one"), (2, "two"), (3, "three")].into_iter().map(incoming).collect());
         let [packed] = &packed[..] else { panic!("they share a segment") };
-        // In order of their groups: one, three, two.
+        // In the order of their groups: one, three, two.
         let marks = Marks { gone: vec![0b101], ..Marks::default() };
         let body = without(b"B", packed.body.as_bytes(), Some(&marks)).unwrap().unwrap();
         let head = without(b"H", &encode(&packed.head), Some(&marks)).unwrap().unwrap();

@@ -22,7 +22,7 @@ impl Cache {
         self.bodies.get(&segment).cloned()
     }
 
-    /// Keeps a segment that was read, in place of older ones.
+    /// Caches a segment that was read, in place of older ones.
     pub(in crate::queue::sled) fn insert(&mut self, segment: u64, body: Body) {
         self.bytes += body.as_bytes().len();
         if let Some(before) = self.bodies.insert(segment, body) {
@@ -37,7 +37,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a segment that was written, if there is room: what waits already is needed earlier.
+    /// Caches a segment that was written, if there is room: jobs that wait already are needed earlier.
     pub(in crate::queue::sled) fn offer(&mut self, segment: u64, body: Body) {
         if self.bytes + body.as_bytes().len() <= self.bytes_max {
             self.insert(segment, body);
@@ -47,7 +47,8 @@ impl Cache {
     /// Drops a segment that will not be asked for again.
     pub(in crate::queue::sled) fn remove(&mut self, segment: u64) {
         self.drop_body(segment);
-        // Names of dropped segments leave the order when they reach its front, or here when they crowd it.
+        // Names of dropped segments are removed from the order when they reach its front, or here when there are too
+        // many.
         if self.order.len() > 2 * self.bodies.len() + 64 {
             self.order.retain(|segment| self.bodies.contains_key(segment));
         }

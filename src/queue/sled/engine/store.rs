@@ -1,8 +1,8 @@
 //! The store: a commit log in front of sled.
 //!
-//! A commit goes into the [`Journal`], behind one fdatasync, and into a table in memory. When the journal's file is full,
-//! the table is put into sled by a thread of its own while the next file and the next table are filled. A job that is done
-//! by then never reaches sled, which is what makes a queue that is kept up with cheap.
+//! A commit is appended to the [`Journal`] with one fdatasync, and applied to a memtable. When the journal's file is
+//! full, another thread writes the memtable into sled while the next file and the next memtable are filled. A job
+//! that is finished by then never reaches sled, which makes a queue cheap as long as workers keep up with it.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,11 +26,11 @@ use crate::queue::Error;
 use crate::runtime::compute::panic_text;
 use crate::system::place::{self, Place};
 
-/// The store: changes go in whole, and are on the disk when [`Store::commit`] returns.
+/// The store. A commit is atomic, and on the disk when [`Store::commit`] returns.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Store {
     tree: Arc<Tree>,
-    /// Its files, as they were opened.
+    /// The identity of its files when they were opened.
     places: [Place; 3],
     tables: Arc<Mutex<Tables>>,
     log: Mutex<Log>,
@@ -39,7 +39,7 @@ pub(in crate::queue::sled) struct Store {
     pub(in crate::queue::sled) failing: Mutex<Option<Failing>>,
 }
 
-/// The moment at which a test makes a commit fail.
+/// The point at which a test makes a commit fail.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) enum Failing {
@@ -51,7 +51,7 @@ pub(in crate::queue::sled) enum Failing {
 #[derive(Debug, Default)]
 struct Tables {
     active: Memtable,
-    /// On its way into sled.
+    /// The memtable that is being written into sled.
     frozen: Option<Arc<Memtable>>,
 }
 
@@ -62,9 +62,9 @@ struct Log {
 }
 
 impl Store {
-    /// Opens the store of a directory, which is made if need be.
+    /// Opens the store of a directory; creates it if it does not exist.
     pub(in crate::queue::sled) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
-        // What lies beside the store is no part of the store.
+        // Other files beside the store do not count.
         succession::settle(directory).map_err(storage)?;
         let new = create::begin(directory, settings.expected)?;
         let tree = Tree::open(directory, settings.segment_bytes)?;
@@ -92,18 +92,18 @@ impl Store {
         })
     }
 
-    /// Makes sure that its files are those that were opened.
+    /// Checks that its files are still those that were opened.
     ///
     /// # Errors
-    /// [`Error::Damaged`]: what was removed or replaced does not come back by waiting. [`Error::Storage`], where that is
-    /// unknown.
+    /// [`Error::Damaged`] if a file was removed or replaced: waiting does not bring it back. [`Error::Storage`] where
+    /// that cannot be determined.
     pub(in crate::queue::sled) fn in_place(&self) -> Result<(), Error> {
         place::check_all(&self.places).map_err(|error| {
             if place::is_displaced(&error) { Error::Damaged(error.into()) } else { storage(error) }
         })
     }
 
-    /// Makes the changes, all or none, and waits until they are on the disk.
+    /// Makes the changes atomically, and waits until they are on the disk.
     pub(in crate::queue::sled) fn commit(&self, writes: WriteBatch) -> Result<(), Error> {
         let mut log = self.log();
         if log.checkpoint.as_ref().is_some_and(JoinHandle::is_finished) {
@@ -127,7 +127,7 @@ impl Store {
         Ok(())
     }
 
-    /// Goes on in the other file, once sled has what that held, and lets sled have what this one holds.
+    /// Switches to the other file once sled has its commits, and begins to write those of this file into sled.
     fn rotate(&self, log: &mut Log) -> Result<(), Error> {
         log.join()?;
         let epoch = log.journal.epoch();
@@ -148,20 +148,20 @@ impl Store {
         log.journal.begin(epoch + 1).map_err(storage)
     }
 
-    /// Writes everything that it still has into another directory, where nothing is left of what was removed.
+    /// Writes all remaining values into another directory, without any trace of removed ones.
     pub(in crate::queue::sled) fn copy_to(&self, directory: &Path, settings: &Settings) -> Result<(), Error> {
         let mut log = self.log();
         self.rotate(&mut log)?;
         log.join()?;
         let strip = |key: &[u8], value: &[u8]| residue::without(key, value, self.marks_of(key)?.as_ref());
         self.tree.copy_to(directory, settings.segment_bytes, strip)?;
-        // Each file is begun, as if it had taken its turn.
+        // Each file is begun as if it were its turn.
         let mut journal = Journal::open(directory, settings.journal_bytes, true)?;
         let epoch = log.journal.epoch();
         journal.begin(epoch - 1).and_then(|()| journal.begin(epoch)).map_err(storage)
     }
 
-    /// The marks of the segment that a value belongs to, if it belongs to one that has some. All is in sled.
+    /// Returns the marks of the segment that a value belongs to, if there are any. sled must have all commits.
     fn marks_of(&self, key: &[u8]) -> Result<Option<Marks>, Error> {
         if ![Tag::Head, Tag::Body].map(Tag::byte).contains(&key[0]) {
             return Ok(None);
@@ -170,7 +170,7 @@ impl Store {
         marks.map(|marks| layout::decode(&marks)).transpose()
     }
 
-    /// Lets sled have everything. Nothing may be committed afterwards.
+    /// Writes all commits into sled. Nothing may be committed afterwards.
     pub(in crate::queue::sled) fn close(&self) -> Result<(), Error> {
         let mut log = self.log();
         log.join()?;
@@ -193,17 +193,17 @@ impl Store {
         }
     }
 
-    /// Names and payloads of a segment, if it is still there.
+    /// Returns the names and payloads of a segment, if it still exists.
     pub(in crate::queue::sled) fn body(&self, segment: u64) -> Result<Option<Body>, Error> {
         Ok(self.get(&Tag::Body.key(segment))?.map(Body::from_stored))
     }
 
-    /// Every value under a tag as it was when the store was opened, by key.
+    /// Returns every value under a tag as of the opening of the store, by key.
     pub(in crate::queue::sled) fn scan(&self, tag: Tag) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
         self.tree.scan(&[tag.byte()])
     }
 
-    /// The number below which segments and sequences have been given out.
+    /// The limit below which numbers of segments and sequences may be in use.
     pub(in crate::queue::sled) fn bound(&self) -> Result<u64, Error> {
         Ok(number(&self.tree, BOUND_KEY)?.unwrap_or(1))
     }
@@ -215,13 +215,13 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // sled must be dropped by the time this returns; errors were reported before.
+        // sled must be dropped when this returns; errors were reported before.
         let _ = self.log().join();
     }
 }
 
 impl Log {
-    /// Waits until sled has what was frozen.
+    /// Waits until sled has the frozen memtable.
     fn join(&mut self) -> Result<(), Error> {
         let Some(checkpoint) = self.checkpoint.take() else { return Ok(()) };
         checkpoint.join().unwrap_or_else(|panic| Err(Error::Storage(panic_text(panic.as_ref()).into())))
@@ -232,7 +232,7 @@ fn tables(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
     tables.lock().expect("no caller panics with the tables")
 }
 
-/// Returns true if the commit log is still to be created and the format to be written.
+/// Returns true if the commit log must be created and the format written.
 fn lacks_journal(tree: &Tree, new: bool) -> Result<bool, Error> {
     match tree.get(FORMAT_KEY)? {
         None if new && tree.is_empty() => Ok(true),
@@ -249,7 +249,7 @@ fn write_format(tree: &Tree) -> Result<(), Error> {
     tree.commit(batch)
 }
 
-/// Lets sled have what only the commit log has; gives back the last epoch there was.
+/// Writes into sled the commits that only the commit log has; returns the last epoch.
 fn recover(tree: &Tree, journal: &Journal) -> Result<u64, Error> {
     let applied = number(tree, APPLIED_KEY)?.unwrap_or(0);
     let mut last = applied;

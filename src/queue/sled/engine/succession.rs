@@ -1,7 +1,7 @@
-//! A successor of the store, which is written beside it and replaces it.
+//! Rewrites the store: a successor is written beside it and replaces it.
 //!
-//! The successor is complete before the old directory is moved out of its way, and the old one is removed after that: at
-//! any moment one of the two is whole, and no change is made in between.
+//! The successor is complete before the old directory is renamed, and the old directory is removed after that. At any
+//! moment one of the two is complete, and no change is made in between.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -14,12 +14,12 @@ use crate::system::file_system::is_mount_point;
 use crate::system::identity;
 use crate::system::permission::explained;
 
-/// Beside the store's directory: what is to take its place, and what it has replaced.
+/// The successor and the predecessor, beside the store's directory.
 const SUCCESSOR: &str = ".new";
 const PREDECESSOR: &str = ".old";
 
-/// Brings to an end what a crash has cut off. The old store comes back only if the successor had not taken its place: where
-/// there is no successor any more, the old one is older than what has gone since.
+/// Completes or undoes a replacement that a crash interrupted. The old store is restored only if the successor had
+/// not taken its place: without a successor, the old store is older than the changes made since.
 pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
     let (predecessor, successor) = (beside(directory, PREDECESSOR), beside(directory, SUCCESSOR));
     if is_there(&predecessor)? && is_there(&successor)? && !is_there(directory)? {
@@ -30,12 +30,12 @@ pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
     remove(&successor)
 }
 
-/// Returns the path of what a successor replaces, while it does.
+/// Returns the path of the predecessor while it is being replaced.
 pub(super) fn predecessor(directory: &Path) -> PathBuf {
     beside(directory, PREDECESSOR)
 }
 
-/// Has `fill` make a successor, with the identity of the store. Nothing is left of it if that fails.
+/// Lets `fill` create a successor, with the identity of the store. If that fails, nothing of it is left.
 pub(in crate::queue::sled) fn prepare(
     directory: &Path,
     fill: impl FnOnce(&Path) -> Result<(), Error>,
@@ -57,7 +57,7 @@ pub(in crate::queue::sled) fn prepare(
         .and_then(|()| identity::copy(directory, &successor).map_err(storage))
         .and_then(|()| sync_all_of(&successor).map_err(storage));
     prepared.inspect_err(|_| {
-        // The next one, or the next start, removes what is left.
+        // The next replacement, or the next start, removes what is left.
         let _ = remove(&successor);
     })
 }
@@ -79,7 +79,7 @@ fn beside(directory: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Reports whether there is anything, a link that leads nowhere included.
+/// Returns true if the path exists, even as a dangling link.
 fn is_there(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -88,7 +88,7 @@ fn is_there(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes whatever is there.
+/// Removes a file or directory, if it exists.
 fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
@@ -120,7 +120,7 @@ mod tests {
         let content = || fs::read_to_string(directory.join("db")).unwrap();
         fs::create_dir(&directory).unwrap();
         fill(&directory, "first").unwrap();
-        // Cut off before the old one was moved, and after.
+        // Interrupted before the old store was moved, and after.
         prepare(&directory, |successor| fill(successor, "second")).unwrap();
         settle(&directory).unwrap();
         assert_eq!(content(), "first");
@@ -128,14 +128,14 @@ mod tests {
         fs::rename(&directory, beside(&directory, PREDECESSOR)).unwrap();
         settle(&directory).unwrap();
         assert_eq!(content(), "first");
-        // Cut off before the old one was removed.
+        // Interrupted before the old store was removed.
         prepare(&directory, |successor| fill(successor, "second")).unwrap();
         replace(&directory).unwrap();
         fs::create_dir(beside(&directory, PREDECESSOR)).unwrap();
         settle(&directory).unwrap();
         assert_eq!(content(), "second");
         assert!(prepare(&directory, |_| Err(Error::Closed)).is_err());
-        // The newer one is gone: the older one does not come back, whatever it is.
+        // The newer store is missing: the older one is not restored in any case.
         fs::remove_dir_all(&directory).unwrap();
         fs::create_dir(beside(&directory, PREDECESSOR)).unwrap();
         settle(&directory).unwrap();

@@ -17,63 +17,63 @@ use crate::queue::Error;
 use crate::runtime::compute::panic_text;
 use crate::system::{disk, regular};
 
-/// Memory for sled's page cache.
+/// Memory of sled's page cache.
 const CACHE_BYTES: u64 = 16 << 20;
-/// The size of segments before there were pieces.
+/// The size of sled's segments before values were stored in chunks.
 const SEGMENT_BYTES_BEFORE: usize = 8 << 20;
-/// So much of a segment goes in between two syncs. sled begins a segment anew once what replaces its content has been
-/// followed by a whole segment of other writes; with less than a segment between two syncs, the replacement is on the disk
-/// by then.
+/// Batches of the size of a segment, with a sync after each. sled reuses a segment once the content that
+/// replaces it has been followed by a whole segment of other writes. With less than a segment between two syncs, the
+/// replacement is on the disk by then.
 const BATCHES_A_SEGMENT: usize = 4;
-/// A store that was closed a moment ago may still hold its lock.
+/// Attempts to open a store: its lock may still be held for a moment after it was closed.
 const LOCK_TRIES: usize = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// sled's tree: what was taken in is on the disk.
+/// sled's tree. What was written is on the disk.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Tree {
-    /// There until this is dropped.
+    /// Held until this is dropped.
     db: Option<Db>,
     log: File,
     batch_bytes: usize,
-    piece_bytes: ChunkBytes,
+    chunk_bytes: ChunkBytes,
 }
 
 impl Tree {
-    /// Opens the tree of a directory, which is made if need be.
+    /// Opens the tree of a directory; creates it if it does not exist.
     pub(in crate::queue::sled) fn open(directory: &Path, segment_bytes: usize) -> Result<Self, Error> {
         all_are_files(directory).map_err(of_io)?;
         sync_before_open(directory).map_err(of_io)?;
         remove_unfinished_snapshots(directory).map_err(of_io)?;
         let (db, segment_bytes) = match open_db(directory, segment_bytes) {
-            // The size of segments stays what it was when the store was made.
+            // The size of segments never changes after the store was created.
             Err(SledError::Unsupported(_)) => {
                 (open_db(directory, SEGMENT_BYTES_BEFORE).map_err(of_sled)?, SEGMENT_BYTES_BEFORE)
             }
             opened => (opened.map_err(of_sled)?, segment_bytes),
         };
-        // sled has written a snapshot that refers to the log; both must be there after a power cut.
+        // sled has written a snapshot that refers to its log; both must survive a power cut.
         sync_all_of(directory).map_err(of_io)?;
         let log = File::open(directory.join(LOG)).map_err(of_io)?;
-        let piece_bytes = ChunkBytes::for_segments(segment_bytes);
-        Ok(Self { db: Some(db), log, batch_bytes: segment_bytes / BATCHES_A_SEGMENT, piece_bytes })
+        let chunk_bytes = ChunkBytes::for_segments(segment_bytes);
+        Ok(Self { db: Some(db), log, batch_bytes: segment_bytes / BATCHES_A_SEGMENT, chunk_bytes })
     }
 
     fn db(&self) -> &Db {
-        self.db.as_ref().expect("it is there until this is dropped")
+        self.db.as_ref().expect("present until this is dropped")
     }
 
     pub(in crate::queue::sled) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
-        let Some(first) = self.piece(key, 0)? else { return Ok(None) };
-        let value = self.piece_bytes.join(first, |number| self.piece(key, number))?;
-        // Who reads while the value is removed may find a part of it.
-        if value.is_none() && self.piece(key, 0)?.is_some() {
+        let Some(first) = self.chunk(key, 0)? else { return Ok(None) };
+        let value = self.chunk_bytes.join(first, |number| self.chunk(key, number))?;
+        // A reader may see part of a value that is being removed.
+        if value.is_none() && self.chunk(key, 0)?.is_some() {
             return Err(damaged());
         }
         Ok(value)
     }
 
-    fn piece(&self, key: &[u8], number: u32) -> Result<Option<IVec>, Error> {
+    fn chunk(&self, key: &[u8], number: u32) -> Result<Option<IVec>, Error> {
         self.db().get(chunk_key(key, number)).map_err(of_sled)
     }
 
@@ -81,29 +81,29 @@ impl Tree {
         self.db().is_empty()
     }
 
-    /// Every value whose key begins like this, by key.
+    /// Returns every value whose key has this prefix, by key.
     pub(in crate::queue::sled) fn scan(
         &self,
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<(IVec, IVec), Error>> + use<> {
-        let mut pieces = self.db().scan_prefix(prefix).map(|entry| entry.map_err(of_sled));
-        let piece_bytes = self.piece_bytes;
+        let mut chunks = self.db().scan_prefix(prefix).map(|entry| entry.map_err(of_sled));
+        let chunk_bytes = self.chunk_bytes;
         std::iter::from_fn(move || {
-            let (key, first) = match pieces.next()? {
+            let (key, first) = match chunks.next()? {
                 Ok(entry) => entry,
                 Err(error) => return Some(Err(error)),
             };
             let next = |number| {
-                let piece = pieces.next().transpose()?;
-                Ok(piece.filter(|(found, _)| *found == chunk_key(&key, number)).map(|(_, piece)| piece))
+                let chunk = chunks.next().transpose()?;
+                Ok(chunk.filter(|(found, _)| *found == chunk_key(&key, number)).map(|(_, chunk)| chunk))
             };
-            let value = piece_bytes.join(first, next).and_then(|value| value.ok_or_else(damaged));
+            let value = chunk_bytes.join(first, next).and_then(|value| value.ok_or_else(damaged));
             Some(value.map(|value| (key, value)))
         })
     }
 
-    /// Makes the changes of an epoch, and waits until they are on the disk. They are made piece by piece: if this is cut
-    /// off, they have to be made again.
+    /// Makes the changes of an epoch, and waits until they are on the disk. They are made in steps: if this is
+    /// interrupted, they have to be made again.
     pub(in crate::queue::sled) fn accept(&self, table: &Memtable, epoch: u64) -> Result<(), Error> {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         for (key, change) in table.sorted() {
@@ -111,7 +111,7 @@ impl Tree {
                 self.remove(key, &mut batch)?;
             }
             if let Change::Put { value, .. } = change {
-                self.piece_bytes.cut(key, value).for_each(|(key, piece)| batch.insert(key, piece));
+                self.chunk_bytes.cut(key, value).for_each(|(key, chunk)| batch.insert(key, chunk));
             }
             bytes += key.len() + if let Change::Put { value, .. } = change { value.len() } else { 0 };
             if bytes > self.batch_bytes {
@@ -123,7 +123,7 @@ impl Tree {
         self.commit(batch)
     }
 
-    /// Writes every value into a new tree, in a directory of its own. `other` gives what is written in place of a value.
+    /// Writes every value into a new tree in another directory. `other` returns the replacement of a value.
     pub(in crate::queue::sled) fn copy_to(
         &self,
         directory: &Path,
@@ -137,7 +137,7 @@ impl Tree {
             let other = other(&key, &value)?;
             let value = other.as_deref().unwrap_or(&value);
             bytes += key.len() + value.len();
-            copy.piece_bytes.cut(&key, value).for_each(|(key, piece)| batch.insert(key, piece));
+            copy.chunk_bytes.cut(&key, value).for_each(|(key, chunk)| batch.insert(key, chunk));
             if bytes > copy.batch_bytes {
                 copy.commit(std::mem::take(&mut batch))?;
                 bytes = 0;
@@ -146,23 +146,23 @@ impl Tree {
         copy.commit(batch)
     }
 
-    /// Removes every piece of a value.
+    /// Removes every chunk of a value.
     fn remove(&self, key: &[u8], batch: &mut Batch) -> Result<(), Error> {
         for number in 0.. {
-            let Some(piece) = self.piece(key, number)? else { break };
+            let Some(chunk) = self.chunk(key, number)? else { break };
             batch.remove(chunk_key(key, number));
-            if !self.piece_bytes.goes_on(&piece) {
+            if !self.chunk_bytes.is_followed(&chunk) {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Makes a few changes, all or none, and waits until they are on the disk.
+    /// Makes a few changes atomically, and waits until they are on the disk.
     pub(in crate::queue::sled) fn commit(&self, batch: Batch) -> Result<(), Error> {
         self.db().apply_batch(batch).map_err(of_sled)?;
         self.db().flush().map_err(of_sled)?;
-        // sled's flush ends in sync_file_range(2), which reaches neither the file's size nor the drive's cache.
+        // sled's flush calls sync_file_range(2), which syncs neither the file's size nor the drive's cache.
         self.log.sync_data().map_err(storage)
     }
 }
@@ -170,8 +170,8 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         let db = self.db.take();
-        // sled writes and syncs what it still has, and panics if the disk fails. What was acknowledged is
-        // in the commit log.
+        // sled writes and syncs its remaining data, and panics if the disk fails. Acknowledged changes are in the
+        // commit log.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
             tracing::warn!(
                 "the queue's store was closed before all writes were on the disk: {}",
@@ -214,7 +214,7 @@ fn of_sled(error: SledError) -> Error {
     }
 }
 
-/// Another try does not make a folder of a file, nor a file longer.
+/// Trying again cannot turn a file into a directory, or make a file longer.
 pub(in crate::queue::sled) fn of_io(error: io::Error) -> Error {
     match error.kind() {
         _ if regular::is_no_file(&error) => Error::Damaged(error.into()),
@@ -231,7 +231,7 @@ fn is_lock(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
 }
 
-/// Makes sure that sled opens nothing that it would wait for: it has files, and a folder of them.
+/// Checks that sled opens nothing that blocks: only regular files, and one directory.
 fn all_are_files(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -240,8 +240,8 @@ fn all_are_files(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A process that was killed may have left writes that only the page cache knows; sled is about to build a
-/// snapshot on them.
+/// A process that was killed may have left writes in the page cache only, and sled is about to build a snapshot on
+/// them.
 fn sync_before_open(directory: &Path) -> io::Result<()> {
     match regular::open(&directory.join(LOG)) {
         Ok(log) => log.sync_all(),
@@ -250,8 +250,8 @@ fn sync_before_open(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// sled takes a snapshot that it has not finished, because the disk was full or it was killed, for a damaged one. The one
-/// before goes only when the next is complete.
+/// sled treats an unfinished snapshot (full disk, kill) as a damaged one. The previous snapshot is removed only when
+/// the next is complete.
 fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -262,7 +262,7 @@ fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Drops what memory holds of the files and the disk may not, as far as the system does that.
+/// Drops cached pages of the files that the disk may not have, as far as the system does that.
 pub(in crate::queue::sled) fn forget_cached(directory: &Path) {
     let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
     files.for_each(|entry| disk::forget_cached(&entry.path()));

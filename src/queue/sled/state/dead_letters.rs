@@ -1,10 +1,10 @@
-//! Dead letters: in memory without their payloads.
+//! Dead letters, in memory without their payloads.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::queue::{DeadLetter, DeadQuery, Group, JobId, QueueName};
 
-/// All dead letters, by the order in which they died.
+/// All dead letters, in the order in which they were added.
 #[derive(Debug, Default)]
 pub(in crate::queue::sled) struct DeadLetters {
     letters: BTreeMap<u64, DeadLetter>,
@@ -19,7 +19,7 @@ impl DeadLetters {
         self.letters.insert(letter.sequence, letter);
     }
 
-    /// Takes a letter out.
+    /// Removes a letter.
     pub(in crate::queue::sled) fn remove(&mut self, sequence: u64) {
         if let Some(letter) = self.letters.remove(&sequence) {
             self.by_job.remove(&letter.job);
@@ -33,7 +33,7 @@ impl DeadLetters {
         self.by_job.contains_key(job)
     }
 
-    /// The sequences of those of the jobs that are dead, each once.
+    /// Returns the sequences of the dead jobs among these, each once.
     pub(in crate::queue::sled) fn find(&self, jobs: &[JobId]) -> Vec<u64> {
         let mut found: Vec<u64> = jobs.iter().filter_map(|job| self.by_job.get(job).copied()).collect();
         found.sort_unstable();
@@ -41,7 +41,7 @@ impl DeadLetters {
         found
     }
 
-    /// The sequences of a group.
+    /// Returns the sequences of a group.
     pub(in crate::queue::sled) fn of_group(&self, group: &Group) -> Vec<u64> {
         self.letters.values().filter(|letter| letter.group == *group).map(|letter| letter.sequence).collect()
     }

@@ -23,7 +23,7 @@ pub(in crate::queue::sled) struct Delays {
 }
 
 impl Delays {
-    /// Puts a job off that has no delay.
+    /// Delays a job that has no delay.
     pub(in crate::queue::sled) fn insert(&mut self, place: Place, until: Timestamp, longest: Duration) {
         self.by_place.insert(place, Delay { until, longest });
         self.timers.insert((until, place));
@@ -36,18 +36,18 @@ impl Delays {
         }
     }
 
-    /// The moment a job waits for.
+    /// Returns the time at which the delay of a job ends.
     pub(in crate::queue::sled) fn of(&self, place: Place) -> Option<Timestamp> {
         self.by_place.get(&place).map(|delay| delay.until)
     }
 
-    /// The job whose delay ends next, and when.
+    /// Returns the job whose delay ends next, with the time.
     pub(in crate::queue::sled) fn first(&self) -> Option<(Timestamp, Place)> {
         self.timers.first().copied()
     }
 
-    /// Shortens delays that were put down by a clock that was ahead: none lasts longer than it was asked for, counted from
-    /// now. Returns the jobs that wait for another moment than before.
+    /// Shortens delays that were stored by a clock that was ahead: counted from now, none lasts longer than was asked
+    /// for. Returns the jobs whose delay ends at another time than before.
     pub(in crate::queue::sled) fn bound(&mut self, now: Timestamp) -> Vec<Place> {
         let mut bounded = Vec::new();
         for (place, Delay { until, longest }) in &mut self.by_place {
@@ -63,9 +63,9 @@ impl Delays {
     }
 }
 
-/// The longest that a job on the disk can have been put off for: until `until`, after so many attempts. No pause after a
-/// failed attempt is longer than `backoff_longest`. Marks are rewritten and may have a moment of another clock; a head has
-/// what was asked for.
+/// Returns an upper bound of the delay of a stored job: it waits until `until`, after so many attempts. No pause
+/// after a failed attempt is longer than `backoff_longest`. Marks are rewritten and may have a time of another clock;
+/// a head has the time that was asked for.
 pub(in crate::queue::sled) fn longest(
     head: &Head,
     (slot, until): (u16, Timestamp),

@@ -1,17 +1,17 @@
-//! The index of the names in the queue: nine bytes a job.
+//! The index of the names in the queue, with nine bytes for a job.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::queue::JobId;
 
-/// Parts of the index; each grows on its own, so growing never needs much at once.
+/// Parts of the index. Each grows by itself, so that growing never needs much memory at once.
 const SHARDS: u64 = 4096;
 
-/// Finds the segment a name may be in.
+/// Finds the segment that a name may be in.
 ///
-/// Names are known by 44 bits of a hash; a match is confirmed by the name in the segment. A name
-/// whose fingerprint belongs to another living job is kept in full.
+/// The index has 44 bits of a hash of each name; a match is confirmed with the name in the segment. A name whose
+/// fingerprint belongs to another living job is stored in full.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Ids {
     shards: Vec<HashMap<u32, u32, BuildHasherDefault<Spread>>>,
@@ -25,19 +25,19 @@ impl Default for Ids {
 }
 
 impl Ids {
-    /// The segments a name may be in.
+    /// Returns the segments that a name may be in.
     pub(in crate::queue::sled) fn find(&self, print: u64, job: &JobId) -> impl Iterator<Item = u32> {
         let by_print = self.shards[shard(print)].get(&rest(print)).copied();
         let by_name = if self.collided.is_empty() { None } else { self.collided.get(job).copied() };
         by_print.into_iter().chain(by_name)
     }
 
-    /// The segment that has this fingerprint.
+    /// Returns the segment that has this fingerprint.
     pub(in crate::queue::sled) fn holder(&self, print: u64) -> Option<u32> {
         self.shards[shard(print)].get(&rest(print)).copied()
     }
 
-    /// Assigns the fingerprint to a segment, whichever had it.
+    /// Assigns the fingerprint to a segment, in place of any other.
     pub(in crate::queue::sled) fn insert(&mut self, print: u64, segment: u32) {
         self.shards[shard(print)].insert(rest(print), segment);
     }
@@ -67,7 +67,7 @@ const fn rest(print: u64) -> u32 {
     (print / SHARDS) as u32
 }
 
-/// The fingerprint of a name, 44 bits. It lies at rest: it must never change.
+/// Returns the fingerprint of a name, 44 bits. It is stored: it must never change.
 ///
 /// FNV-1a with the finalizer of `MurmurHash3`.
 pub(in crate::queue::sled) fn print(name: &str) -> u64 {
@@ -79,7 +79,7 @@ pub(in crate::queue::sled) fn print(name: &str) -> u64 {
     mixed >> 20
 }
 
-/// Spreads a number that is a hash already over 64 bits.
+/// Mixes a hash into 64 bits.
 #[derive(Default)]
 struct Spread(u64);
 

@@ -13,7 +13,7 @@ use crate::queue::{
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
-/// A job handed out, without what lies on the disk.
+/// A claimed job, without the data on the disk.
 #[derive(Clone, Debug)]
 pub(in crate::queue::sled) struct Claimed {
     pub(in crate::queue::sled) address: Address,
@@ -44,7 +44,8 @@ impl QueueState {
         picked
     }
 
-    /// The next job of a queue, and when it came to be ready; one that the process was stopped at too often dies instead.
+    /// Returns the next job of a queue, and the time at which it became ready. A job that has used its attempts
+    /// because the process was stopped becomes a dead letter instead.
     fn next_of(&mut self, queue: u32, now: Timestamp) -> Option<(Place, Timestamp)> {
         loop {
             let range = self.scheduler.take(queue)?;
@@ -77,7 +78,7 @@ impl QueueState {
         Claimed { address, fence, until, attempt, enqueued, ready, queue, group: lane.group.clone() }
     }
 
-    /// Takes a sign of life; `length` is for a lease from before a restart.
+    /// Processes a heartbeat; `length` is for a lease from before a restart.
     pub(in crate::queue::sled) fn heartbeat(
         &mut self,
         beat: &Heartbeat,
@@ -86,8 +87,8 @@ impl QueueState {
     ) -> Pulse {
         let (address, number) = read(beat.lease.fence);
         match self.leases.get(address) {
-            Some(hold) if hold.number != number => Pulse::Lost,
-            Some(hold) if hold.cancelled => Pulse::Stop,
+            Some(lease) if lease.number != number => Pulse::Lost,
+            Some(lease) if lease.cancelled => Pulse::Stop,
             Some(_) => {
                 let until = self.leases.extend(address, beat.progress, now);
                 until.map_or(Pulse::Lost, |until| Pulse::Continue { until })
@@ -96,7 +97,7 @@ impl QueueState {
         }
     }
 
-    /// Renews the lease of a job without a holder for the worker that still works on it.
+    /// Renews the lease of a job without a holder, for the worker that still works on it.
     fn take_up(&mut self, address: Address, number: u64, length: Duration, now: Timestamp) -> Pulse {
         let Some(place) = self.place_of(address) else { return Pulse::Lost };
         let slot = self.segments.slot(place);
@@ -111,8 +112,8 @@ impl QueueState {
     pub(in crate::queue::sled) fn ack(&mut self, lease: &LeaseId, now: Timestamp) -> Acked {
         let (address, number) = read(lease.fence);
         match self.leases.get(address) {
-            Some(hold) if hold.number == number => _ = self.leases.remove(address),
-            Some(hold) if !hold.cancelled => return Acked::Lost,
+            Some(lease) if lease.number == number => _ = self.leases.remove(address),
+            Some(lease) if !lease.cancelled => return Acked::Lost,
             _ => {}
         }
         if let Some(place) = self.living(address) {
@@ -126,15 +127,15 @@ impl QueueState {
         self.place_of(address).filter(|place| self.segments.slot(*place).state != State::Gone)
     }
 
-    /// Ends a hold that this lease has; says whether it was cancelled.
-    fn let_go(&mut self, fence: Fence) -> Option<(Address, bool)> {
+    /// Ends a lease; returns whether its job was cancelled.
+    fn end_lease(&mut self, fence: Fence) -> Option<(Address, bool)> {
         let (address, number) = read(fence);
-        let cancelled = self.leases.get(address).filter(|hold| hold.number == number)?.cancelled;
+        let cancelled = self.leases.get(address).filter(|lease| lease.number == number)?.cancelled;
         self.leases.remove(address);
         Some((address, cancelled))
     }
 
-    /// An attempt failed.
+    /// Records a failed attempt.
     pub(in crate::queue::sled) fn nack(
         &mut self,
         lease: &LeaseId,
@@ -143,7 +144,7 @@ impl QueueState {
         now: Timestamp,
     ) -> Result<Redelivery, Error> {
         let lost = || Error::LeaseLost { job: lease.job.clone() };
-        let (address, cancelled) = self.let_go(lease.fence).ok_or_else(lost)?;
+        let (address, cancelled) = self.end_lease(lease.fence).ok_or_else(lost)?;
         if cancelled {
             return Ok(Redelivery::Cancelled);
         }
@@ -159,9 +160,9 @@ impl QueueState {
         Ok(Redelivery::Retried { at })
     }
 
-    /// Takes a job back as if it had not been handed out.
+    /// Releases a job as if it had not been claimed.
     pub(in crate::queue::sled) fn release(&mut self, fence: Fence, now: Timestamp) {
-        if let Some((address, false)) = self.let_go(fence)
+        if let Some((address, false)) = self.end_lease(fence)
             && let Some(place) = self.living(address)
         {
             let slot = self.segments.slot_mut(place);
@@ -206,7 +207,7 @@ impl QueueState {
         places
     }
 
-    /// Forgets dead letters.
+    /// Discards dead letters.
     pub(in crate::queue::sled) fn discard(&mut self, letters: &[u64]) {
         for letter in letters {
             self.dead.remove(*letter);
@@ -214,7 +215,7 @@ impl QueueState {
         }
     }
 
-    /// Takes dead letters out, to be brought back by the committer.
+    /// Takes dead letters out; the committer redrives them.
     pub(in crate::queue::sled) fn redrive(&mut self, jobs: &[JobId]) -> Vec<u64> {
         let letters = self.dead.find(jobs);
         for letter in &letters {
@@ -223,7 +224,7 @@ impl QueueState {
         letters
     }
 
-    /// Stops or restarts handing out from a queue.
+    /// Pauses or resumes a queue.
     pub(in crate::queue::sled) fn set_paused(&mut self, queue: &QueueName, paused: bool) {
         let index = self.scheduler.queue(queue);
         self.scheduler.queue_mut(index).paused = paused;

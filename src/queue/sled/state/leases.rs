@@ -1,8 +1,8 @@
 //! Leases. They are in memory only.
 //!
-//! Leases run by a clock of their own, which goes on with the calls: of a longer gap between two calls only
-//! [`UNSEEN_MAX`] counts. In such a gap the process or the machine was stopped, or its clock was set, and no holder could
-//! say that it is alive.
+//! Leases run by a clock of their own, which advances with the calls: of a longer gap between two calls only
+//! [`UNSEEN_MAX`] counts. During such a gap the process or the machine was stopped, or its clock was set, and no
+//! holder could send a heartbeat.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,40 +11,40 @@ use crate::queue::{Fence, Progress, UNSEEN_MAX};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
-/// A job by its number on the disk: segment and slot. Unlike a place, it is never used again.
+/// The identity of a job on the disk: segment and slot. Unlike a place, it is never reused.
 pub(in crate::queue::sled) type Address = (u64, u16);
 
-/// Bits of a fence that tell holds on one job apart.
+/// Bits of a fence that distinguish leases of the same job.
 const NUMBER_BITS: u32 = 48;
 const SLOT_BITS: u32 = 16;
-/// No call waits for longer until it is its turn.
+/// The longest time for which calls overtake each other.
 const LATE_MAX: Duration = Duration::from_mins(1);
 
-/// One hold on a job.
+/// A lease of a job.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::queue::sled) struct Hold {
+pub(in crate::queue::sled) struct LeaseEntry {
     pub(in crate::queue::sled) number: u64,
     pub(in crate::queue::sled) since: Timestamp,
-    /// By the clock of the leases.
+    /// Time by the clock of the leases.
     pub(in crate::queue::sled) until: Duration,
     pub(in crate::queue::sled) length: Duration,
     pub(in crate::queue::sled) progress: Progress,
-    /// The job is gone; its holder has not been told yet.
+    /// Set if the job is gone and its holder does not know yet.
     pub(in crate::queue::sled) cancelled: bool,
 }
 
-/// All holds.
+/// All leases.
 ///
-/// A fence is the address of the job and a number that starts anywhere and counts up: a hold of an earlier process on the
-/// same job has the same number once in 2^48.
+/// A fence consists of the address of the job and a counter that starts at random: a lease that an earlier process
+/// gave for the same job has the same number with a probability of 2^-48.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Leases {
-    holds: HashMap<Address, Hold>,
+    entries: HashMap<Address, LeaseEntry>,
     deadlines: BTreeSet<(Duration, Address)>,
     number: u64,
     /// The clock of the leases.
     clock: Duration,
-    /// The moment of the latest call.
+    /// The time of the latest call.
     latest: Option<Timestamp>,
 }
 
@@ -52,7 +52,7 @@ impl Leases {
     pub(in crate::queue::sled) fn new(entropy: &Entropy) -> Self {
         let number = u64::from_le_bytes(entropy.bytes()) >> (64 - NUMBER_BITS);
         Self {
-            holds: HashMap::new(),
+            entries: HashMap::new(),
             deadlines: BTreeSet::new(),
             number,
             clock: Duration::ZERO,
@@ -60,8 +60,8 @@ impl Leases {
         }
     }
 
-    /// Lets the clock of the leases go on to a call at `now`. Calls that had to wait for each other come out of order; a clock
-    /// that was set back is followed.
+    /// Advances the clock of the leases to a call at `now`. Concurrent calls may come out of order; a clock that was
+    /// set back is followed.
     fn see(&mut self, now: Timestamp) {
         let latest = *self.latest.get_or_insert(now);
         self.clock += now.since(latest).min(UNSEEN_MAX);
@@ -71,9 +71,9 @@ impl Leases {
     }
 
     /// Returns the expiry of a lease if calls come without a gap.
-    pub(in crate::queue::sled) fn deadline(&self, hold: &Hold) -> Timestamp {
+    pub(in crate::queue::sled) fn deadline(&self, lease: &LeaseEntry) -> Timestamp {
         let latest = self.latest.unwrap_or_default();
-        latest.after(hold.until.saturating_sub(self.clock)).before(self.clock.saturating_sub(hold.until))
+        latest.after(lease.until.saturating_sub(self.clock)).before(self.clock.saturating_sub(lease.until))
     }
 
     /// Hands out a job.
@@ -90,7 +90,7 @@ impl Leases {
         (Fence::from_bits(place | u128::from(self.number)), until)
     }
 
-    /// Takes up a hold under the number it had.
+    /// Restores a lease with the number that it had.
     pub(in crate::queue::sled) fn adopt(
         &mut self,
         address: Address,
@@ -100,31 +100,31 @@ impl Leases {
     ) -> Timestamp {
         self.see(now);
         let until = self.clock + length;
-        let hold =
-            Hold { number, since: now, until, length, progress: Progress::default(), cancelled: false };
+        let lease =
+            LeaseEntry { number, since: now, until, length, progress: Progress::default(), cancelled: false };
         self.deadlines.insert((until, address));
-        self.holds.insert(address, hold);
+        self.entries.insert(address, lease);
         now.after(length)
     }
 
-    /// Keeps a hold of the book before.
-    pub(in crate::queue::sled) fn keep(&mut self, address: Address, hold: Hold) {
-        self.deadlines.insert((hold.until, address));
-        self.holds.insert(address, hold);
+    /// Keeps a lease of the earlier state.
+    pub(in crate::queue::sled) fn keep(&mut self, address: Address, lease: LeaseEntry) {
+        self.deadlines.insert((lease.until, address));
+        self.entries.insert(address, lease);
     }
 
-    /// Goes on with the clock of the book before, and numbers no hold as it did.
+    /// Continues the clock and the numbers of the earlier state.
     pub(in crate::queue::sled) const fn count_on_from(&mut self, before: &Self) {
         self.number = before.number;
         self.clock = before.clock;
         self.latest = before.latest;
     }
 
-    pub(in crate::queue::sled) fn get(&self, address: Address) -> Option<&Hold> {
-        self.holds.get(&address)
+    pub(in crate::queue::sled) fn get(&self, address: Address) -> Option<&LeaseEntry> {
+        self.entries.get(&address)
     }
 
-    /// Extends a hold by its length.
+    /// Extends a lease by its length.
     pub(in crate::queue::sled) fn extend(
         &mut self,
         address: Address,
@@ -132,51 +132,51 @@ impl Leases {
         now: Timestamp,
     ) -> Option<Timestamp> {
         self.see(now);
-        let hold = self.holds.get_mut(&address)?;
-        self.deadlines.remove(&(hold.until, address));
-        hold.until = self.clock + hold.length;
-        hold.progress = progress;
-        self.deadlines.insert((hold.until, address));
-        Some(now.after(hold.length))
+        let lease = self.entries.get_mut(&address)?;
+        self.deadlines.remove(&(lease.until, address));
+        lease.until = self.clock + lease.length;
+        lease.progress = progress;
+        self.deadlines.insert((lease.until, address));
+        Some(now.after(lease.length))
     }
 
     /// Marks the holder's job as cancelled.
     pub(in crate::queue::sled) fn cancel(&mut self, address: Address) {
-        if let Some(hold) = self.holds.get_mut(&address) {
-            hold.cancelled = true;
+        if let Some(lease) = self.entries.get_mut(&address) {
+            lease.cancelled = true;
         }
     }
 
-    /// Ends a hold.
-    pub(in crate::queue::sled) fn remove(&mut self, address: Address) -> Option<Hold> {
-        let hold = self.holds.remove(&address)?;
-        self.deadlines.remove(&(hold.until, address));
-        Some(hold)
+    /// Ends a lease.
+    pub(in crate::queue::sled) fn remove(&mut self, address: Address) -> Option<LeaseEntry> {
+        let lease = self.entries.remove(&address)?;
+        self.deadlines.remove(&(lease.until, address));
+        Some(lease)
     }
 
-    /// Ends one of the holds that have run out.
-    pub(in crate::queue::sled) fn pop_expired(&mut self, now: Timestamp) -> Option<(Address, Hold)> {
+    /// Ends one of the leases that have expired.
+    pub(in crate::queue::sled) fn pop_expired(&mut self, now: Timestamp) -> Option<(Address, LeaseEntry)> {
         self.see(now);
         let (until, address) = *self.deadlines.first()?;
         if until > self.clock {
             return None;
         }
-        self.remove(address).map(|hold| (address, hold))
+        self.remove(address).map(|lease| (address, lease))
     }
 
-    /// All holds, in no order.
-    pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = (Address, &Hold)> {
-        self.holds.iter().map(|(address, hold)| (*address, hold))
+    /// Returns all leases, in no order.
+    pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = (Address, &LeaseEntry)> {
+        self.entries.iter().map(|(address, lease)| (*address, lease))
     }
 
-    /// Returns the expiry of the next lease.
+    /// Returns the time at which the next lease expires.
     pub(in crate::queue::sled) fn next_deadline(&self) -> Option<Timestamp> {
         let (_, address) = self.deadlines.first()?;
-        self.get(*address).map(|hold| self.deadline(hold))
+        self.get(*address).map(|lease| self.deadline(lease))
     }
 }
 
-/// The content of a fence: a job and a number of its lease.
+/// Returns the parts of a fence: a job, and the number of its lease.
 pub(in crate::queue::sled) const fn read(fence: Fence) -> (Address, u64) {
     let bits = fence.to_bits();
     let address = ((bits >> (SLOT_BITS + NUMBER_BITS)) as u64, (bits >> NUMBER_BITS) as u16);
@@ -207,7 +207,7 @@ mod tests {
         for step in [3_600_000, 0, 7_200_000, 7_200_250, -3_600_000, -3_599_900] {
             assert!(leases.pop_expired(at(step)).is_none(), "{step}");
         }
-        // Of 1,500 ms, 500, 500, 250 and 100 have passed.
+        // Of 1,500 ms, 500, 500, 250 and 100 count.
         assert_eq!(leases.next_deadline(), Some(at(-3_599_750)));
         assert!(leases.pop_expired(at(-3_599_751)).is_none());
         assert!(leases.pop_expired(at(-3_599_750)).is_some());

@@ -11,14 +11,14 @@ use crate::runtime::entropy::Entropy;
 
 /// The stored state.
 pub(in crate::queue::sled) struct Opened {
-    /// Taken out once it is in use.
+    /// Taken out when it is used.
     pub(in crate::queue::sled) state: Option<QueueState>,
     pub(in crate::queue::sled) ids: Ids,
-    /// No number beyond this was given out.
+    /// The limit below which numbers may be in use.
     pub(in crate::queue::sled) bound: u64,
 }
 
-/// Reads everything but names and payloads.
+/// Reads everything except names and payloads.
 pub(in crate::queue::sled) fn read(
     store: &Store,
     entropy: &Entropy,
@@ -42,7 +42,7 @@ pub(in crate::queue::sled) fn read(
     Ok(Opened { state: Some(state), ids, bound })
 }
 
-/// Both kinds of values are in order of their segments: they are read side by side.
+/// Both kinds of values are in the order of their segments, and are read side by side.
 fn read_segments(store: &Store, state: &mut QueueState, ids: &mut Ids) -> Result<(), Error> {
     let mut all_marks = store.scan(Tag::Marks).peekable();
     for entry in store.scan(Tag::Head) {

@@ -1,4 +1,4 @@
-//! Writes that are pending, and the callers that wait for them.
+//! Pending writes, and the callers that wait for them.
 
 use std::num::NonZeroU8;
 use std::sync::{Arc, Condvar};
@@ -9,22 +9,22 @@ use super::leases::Address;
 use crate::queue::{Error, Group, JobId, NewJob, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// Jobs to be written.
+/// New jobs.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Request {
     pub(in crate::queue::sled) jobs: Vec<NewJob>,
-    /// Dead letters to be brought back with them.
+    /// Dead letters that are redriven with them.
     pub(in crate::queue::sled) redriven: Vec<u64>,
     pub(in crate::queue::sled) now: Timestamp,
-    /// Told how many jobs were new, once they are on the disk.
+    /// Receives the number of jobs that were new, once they are on the disk.
     pub(in crate::queue::sled) answer: oneshot::Sender<usize>,
 }
 
-/// A name to be found.
+/// A name that is being looked up.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Lookup {
     pub(in crate::queue::sled) job: JobId,
-    /// Told where a living job of this name is.
+    /// Receives the place of a living job of this name.
     pub(in crate::queue::sled) answer: oneshot::Sender<Option<Address>>,
 }
 
@@ -42,17 +42,17 @@ pub(in crate::queue::sled) struct NewDeadLetter {
     pub(in crate::queue::sled) died: Timestamp,
 }
 
-/// The changes of a group commit.
+/// The changes of one group commit.
 #[derive(Debug, Default)]
 pub(in crate::queue::sled) struct Batch {
     pub(in crate::queue::sled) requests: Vec<Request>,
     pub(in crate::queue::sled) lookups: Vec<Lookup>,
     pub(in crate::queue::sled) dead_letters: Vec<NewDeadLetter>,
-    /// Segments of which the disk is behind.
+    /// Segments whose marks on the disk are out of date.
     pub(in crate::queue::sled) dirty: Vec<u32>,
-    /// Other keys to be written, or removed.
+    /// Other keys that are written or removed.
     pub(in crate::queue::sled) keys: Vec<(Vec<u8>, bool)>,
-    /// Told when the store is made anew and has no trace of what is gone.
+    /// Receives the result when the store has been rewritten without removed data.
     pub(in crate::queue::sled) erasures: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
@@ -63,7 +63,7 @@ impl Batch {
     }
 }
 
-/// With so many callers the batch is written without a delay.
+/// With this many callers the batch is written without a delay.
 const CALLERS_MANY: usize = 4;
 
 /// The urgency of the next flush.
@@ -72,7 +72,7 @@ pub(in crate::queue::sled) enum FlushUrgency {
     /// No caller waits.
     #[default]
     None,
-    /// A few callers wait: more may come within the group-commit delay and share the sync.
+    /// A few callers wait: others may come within the group-commit delay and share the sync.
     Soon,
     /// New jobs wait, or many callers.
     Now,
@@ -83,12 +83,12 @@ pub(in crate::queue::sled) enum FlushUrgency {
 pub(in crate::queue::sled) struct PendingWrites {
     batch: Batch,
     waiting: Vec<oneshot::Sender<()>>,
-    /// Callers whose changes are being written; `None` while none are.
+    /// Callers whose changes are being written; `None` if none are.
     writing: Option<Vec<oneshot::Sender<()>>>,
     urgency: FlushUrgency,
-    /// True if the committer sleeps until it is notified; otherwise it wakes by itself before long.
+    /// Set if the committer sleeps until it is notified; otherwise it wakes up soon.
     pub(in crate::queue::sled) asleep: bool,
-    /// The failure after which the store is to be reopened.
+    /// The failure after which the store must be reopened.
     failure: Option<Error>,
     work: Arc<Condvar>,
 }
@@ -136,7 +136,7 @@ impl PendingWrites {
         self.raise_urgency(FlushUrgency::Now);
     }
 
-    /// Returns a receiver that fires once all pending writes are on the disk; `None` if they are.
+    /// Returns a receiver that fires once all pending writes are on the disk; `None` if nothing is pending.
     pub(in crate::queue::sled) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
         let (send, receive) = oneshot::channel();
         if self.batch.is_empty() {
@@ -158,7 +158,7 @@ impl PendingWrites {
         self.raise_urgency(FlushUrgency::Now);
     }
 
-    /// Takes the failure after which the store is to be reopened.
+    /// Takes the failure after which the store must be reopened.
     pub(in crate::queue::sled) const fn failure(&mut self) -> Option<Error> {
         self.failure.take()
     }
@@ -185,12 +185,12 @@ impl PendingWrites {
         std::mem::take(&mut self.batch)
     }
 
-    /// Returns the callers that waited for the batch that was written.
+    /// Returns the callers that waited for the batch.
     pub(in crate::queue::sled) fn written(&mut self) -> Vec<oneshot::Sender<()>> {
         self.writing.take().unwrap_or_default()
     }
 
-    /// Drops all pending writes; callers that wait get an error.
+    /// Drops all pending writes; waiting callers get an error.
     pub(in crate::queue::sled) fn abandon_all(&mut self) {
         self.batch = Batch::default();
         self.failure = None;

@@ -1,4 +1,4 @@
-//! The state of the queue in memory. The committer writes its changes.
+//! The state of the queue in memory. The committer writes its changes to the disk.
 
 use std::collections::HashMap;
 use std::num::NonZeroU8;
@@ -21,11 +21,11 @@ use crate::runtime::entropy::Entropy;
 /// The lane of a run without living jobs.
 const NO_LANE: u32 = u32::MAX;
 
-/// The reason for which the queue accepts no more calls.
+/// The reason for which the queue rejects calls.
 #[derive(Clone, Debug)]
 pub(in crate::queue::sled) enum Ended {
     Closed,
-    /// The store has failed and is being opened again.
+    /// The store has failed and is being reopened.
     Recovering(Arc<str>),
     /// The store is damaged; only a restart helps.
     Failed(Arc<str>),
@@ -50,9 +50,9 @@ pub(in crate::queue::sled) struct QueueState {
     pub(in crate::queue::sled) pending: PendingWrites,
     pub(in crate::queue::sled) ended: Option<Ended>,
     delays: Delays,
-    /// Leases that ran out since the last one that counted as an attempt, of jobs with any.
+    /// Leases that expired since the last one that counted as an attempt, for jobs that have any.
     lapses: HashMap<Place, u8>,
-    /// True once a call has given the time.
+    /// Set once a call has given the time.
     timed: bool,
     /// The longest pause after a failed attempt.
     backoff_longest: Duration,
@@ -61,8 +61,8 @@ pub(in crate::queue::sled) struct QueueState {
 }
 
 impl QueueState {
-    /// Creates an empty state; `work` is notified when there is something to write. No failed job waits for longer than
-    /// `backoff_longest`.
+    /// Creates an empty state; `work` is notified when there is something to write. No failed job waits for longer
+    /// than `backoff_longest`.
     pub(in crate::queue::sled) fn new(
         entropy: &Entropy,
         next_number: u64,
@@ -84,23 +84,23 @@ impl QueueState {
         }
     }
 
-    /// A number that no segment and no dead letter has had.
+    /// Returns a number that no segment and no dead letter has had.
     pub(in crate::queue::sled) fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1
     }
 
-    /// Gives out no number below this one.
+    /// Makes sure that no number below this one is given out.
     pub(in crate::queue::sled) fn count_on_from(&mut self, number: u64) {
         self.next_number = self.next_number.max(number);
     }
 
-    /// The number below which all have been given out.
+    /// Returns the limit below which numbers may be in use.
     pub(in crate::queue::sled) fn next_number(&self) -> u64 {
         self.next_number
     }
 
-    /// Takes in a segment that is on the disk.
+    /// Adds a segment that is on the disk.
     pub(in crate::queue::sled) fn admit(&mut self, key: u64, head: &Head, marks: Option<&Marks>) -> u32 {
         let delays = marks.map_or(&head.delays, |marks| &marks.delays);
         let slots = slots_of(head.prints.len(), delays, marks);
@@ -147,7 +147,7 @@ impl QueueState {
         index
     }
 
-    /// Counts a new segment's jobs in, and puts those that are ready into their lanes.
+    /// Counts the jobs of a new segment, and puts those that are ready into their lanes.
     fn line_up(&mut self, index: u32) {
         let segment = self.segments.get(index);
         let (tag, since) = (tag_of(segment.key), segment.enqueued);
@@ -179,12 +179,12 @@ impl QueueState {
         (usize::from(slot) < self.segments.get(segment).slots.len()).then_some(Place { segment, slot })
     }
 
-    /// A job's number on the disk.
+    /// Returns the identity of a job on the disk.
     pub(in crate::queue::sled) fn address_of(&self, place: Place) -> Address {
         (self.segments.get(place.segment).key, place.slot)
     }
 
-    /// The run a living job belongs to.
+    /// Returns the run that a living job belongs to.
     pub(in crate::queue::sled) fn run_of(&self, place: Place) -> Run {
         self.segments.get(place.segment).run_of(place.slot)
     }
@@ -194,7 +194,7 @@ impl QueueState {
         self.delays.of(place).unwrap_or_default()
     }
 
-    /// Moves a living job to another state, and counts it there.
+    /// Changes the state of a living job, and the counts.
     pub(in crate::queue::sled) fn set_state(&mut self, place: Place, state: State) {
         let lane = self.run_of(place).lane;
         let slot = self.segments.slot_mut(place);
@@ -232,7 +232,7 @@ impl QueueState {
         self.mark_dirty(place);
     }
 
-    /// A job can be claimed from `ready` on, before all others of its lane.
+    /// Makes a job ready at `ready`, before all others of its lane.
     pub(in crate::queue::sled) fn put_first(&mut self, place: Place, ready: Timestamp) {
         self.set_state(place, State::Ready);
         let (lane, range) = self.range_of(place, ready);
@@ -260,7 +260,7 @@ impl QueueState {
         self.mark_dirty(place);
     }
 
-    /// Makes a dead letter of a job that has used its attempts.
+    /// Turns a job that has used its attempts into a dead letter.
     pub(in crate::queue::sled) fn dead_letter(&mut self, place: Place, reason: String, now: Timestamp) {
         let (address, run, slot) = (self.address_of(place), self.run_of(place), self.segments.slot(place));
         let sequence = self.number();
@@ -287,16 +287,16 @@ impl QueueState {
     /// Advances the time: leases expire and delays end.
     pub(in crate::queue::sled) fn advance(&mut self, now: Timestamp) {
         if !std::mem::replace(&mut self.timed, true) {
-            // The next start, by whatever clock, counts on from here.
+            // The next start counts on from here, whatever its clock says.
             for place in self.delays.bound(now) {
                 self.mark_dirty(place);
             }
         }
-        while let Some((address, hold)) = self.leases.pop_expired(now) {
-            if !hold.cancelled
+        while let Some((address, lease)) = self.leases.pop_expired(now) {
+            if !lease.cancelled
                 && let Some(place) = self.place_of(address)
             {
-                self.abandon(place, self.leases.deadline(&hold), now);
+                self.abandon(place, self.leases.deadline(&lease), now);
             }
         }
         while let Some((until, place)) = self.delays.first().filter(|(until, _)| *until <= now) {
@@ -304,10 +304,10 @@ impl QueueState {
         }
     }
 
-    /// Ends the delay of a job, also on the disk: a clock that is set back before the next start does not make it wait
-    /// again.
+    /// Ends the delay of a job on the disk too, so that a clock that is set back before the next start does not make
+    /// it wait again.
     fn end_delay(&mut self, place: Place, until: Timestamp) {
-        // A job that was tried goes before those that were not; others keep their order.
+        // A job that was tried before goes first; others keep their order.
         if self.segments.slot(place).attempts > 0 {
             self.put_first(place, until);
         } else {
@@ -318,7 +318,7 @@ impl QueueState {
         self.mark_dirty(place);
     }
 
-    /// Takes a job from a worker whose lease ended at `until`. Nothing is known to be wrong with the job: only one lapse in
+    /// Takes a job from a worker whose lease ended at `until`. The job itself may be fine: only one lapse in
     /// [`LAPSES_PER_ATTEMPT`] counts as an attempt.
     fn abandon(&mut self, place: Place, until: Timestamp, now: Timestamp) {
         let (slot, run) = (self.segments.slot(place), self.run_of(place));
@@ -343,7 +343,7 @@ impl QueueState {
         }
     }
 
-    /// Takes back a lapse that turns out to be none, with what it did to the attempts; says whether there was one.
+    /// Reverses a lapse that was none, and its effect on the attempts; returns whether there was one.
     pub(in crate::queue::sled) fn forgive_lapse(&mut self, place: Place) -> bool {
         let Some(lapses) = self.lapses.get_mut(&place) else { return false };
         *lapses -= 1;

@@ -1,4 +1,4 @@
-//! Rotation: families take turns, and inside a family its lanes.
+//! Rotation: families take turns, and so do the lanes of a family.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,56 +8,56 @@ use crate::queue::Group;
 #[derive(Debug, Default)]
 pub(in crate::queue::sled) struct Rotation {
     families: VecDeque<Group>,
-    /// None of these is empty.
-    lanes: HashMap<Group, VecDeque<u32>>,
+    /// The lanes of each family that has any.
+    by_family: HashMap<Group, VecDeque<u32>>,
 }
 
 impl Rotation {
     /// Puts a lane behind the others of its family, and the family behind the others if it is new.
     pub(in crate::queue::sled) fn push_back(&mut self, family: &Group, lane: u32) {
-        if let Some(lanes) = self.lanes.get_mut(family) {
+        if let Some(lanes) = self.by_family.get_mut(family) {
             lanes.push_back(lane);
         } else {
             self.families.push_back(family.clone());
-            self.lanes.insert(family.clone(), VecDeque::from([lane]));
+            self.by_family.insert(family.clone(), VecDeque::from([lane]));
         }
     }
 
-    /// The lane whose turn it is.
+    /// Returns the lane whose turn it is.
     pub(in crate::queue::sled) fn front(&self) -> Option<u32> {
-        self.lanes.get(self.families.front()?)?.front().copied()
+        self.by_family.get(self.families.front()?)?.front().copied()
     }
 
-    /// Takes out the lane whose turn it is; the next turn is another family's.
+    /// Removes the lane whose turn it is; the next turn belongs to another family.
     pub(in crate::queue::sled) fn pop_front(&mut self) -> Option<u32> {
         let family = self.families.pop_front()?;
-        let lanes = self.lanes.get_mut(&family)?;
+        let lanes = self.by_family.get_mut(&family)?;
         let lane = lanes.pop_front();
         if lanes.is_empty() {
-            self.lanes.remove(&family);
+            self.by_family.remove(&family);
         } else {
             self.families.push_back(family);
         }
         lane
     }
 
-    /// Takes out a lane, wherever it is.
+    /// Removes a lane from any position.
     pub(in crate::queue::sled) fn remove(&mut self, family: &Group, lane: u32) {
-        let Some(lanes) = self.lanes.get_mut(family) else { return };
+        let Some(lanes) = self.by_family.get_mut(family) else { return };
         lanes.retain(|other| *other != lane);
         if lanes.is_empty() {
-            self.lanes.remove(family);
+            self.by_family.remove(family);
             self.families.retain(|other| other != family);
         }
     }
 
     pub(in crate::queue::sled) fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.by_family.is_empty()
     }
 
-    /// All lanes, in no particular order.
+    /// Returns all lanes, in no particular order.
     pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = u32> {
-        self.lanes.values().flatten().copied()
+        self.by_family.values().flatten().copied()
     }
 }
 

@@ -1,5 +1,6 @@
-//! The stride scheduler: queues share by weight, a priority goes before a lower one that has not waited much
-//! longer, families of groups take turns, groups of a family take turns, and inside a group the oldest job goes first.
+//! The stride scheduler. Queues share by weight. A job of a higher priority goes first, unless one of a lower
+//! priority has waited much longer. Families of groups take turns, groups of a family take turns, and inside a group
+//! the oldest job goes first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -11,12 +12,12 @@ use crate::queue::meter::Meter;
 use crate::queue::{Group, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// Waiting so much longer makes up for one level of priority.
+/// The additional wait that makes up for one level of priority.
 const AGING: Duration = Duration::from_secs(10);
 /// The stride of a queue of weight 1.
 const STRIDE: u64 = 1 << 20;
 
-/// Consecutive jobs of one segment that were ready when they were added; some may have left since.
+/// Consecutive jobs of one segment that were ready when they were added. Some may be gone since.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::queue::sled) struct SlotRange {
     pub(in crate::queue::sled) segment: u32,
@@ -24,9 +25,9 @@ pub(in crate::queue::sled) struct SlotRange {
     pub(in crate::queue::sled) tag: u32,
     pub(in crate::queue::sled) first: u16,
     pub(in crate::queue::sled) count: u16,
-    /// The moment at which they were enqueued: older jobs go first.
+    /// The time at which they were enqueued: older jobs go first.
     pub(in crate::queue::sled) since: Timestamp,
-    /// The moment at which they became ready.
+    /// The time at which they became ready.
     pub(in crate::queue::sled) ready: Timestamp,
 }
 
@@ -42,19 +43,19 @@ pub(in crate::queue::sled) struct Lane {
     live: u64,
 }
 
-/// A queue and what is counted of it.
+/// A queue and its counts.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Queue {
     pub(in crate::queue::sled) name: QueueName,
     pub(in crate::queue::sled) paused: bool,
-    /// Jobs that are ready, delayed and held.
+    /// Counts of jobs that are ready, delayed and leased.
     pub(in crate::queue::sled) counts: [u64; 3],
     pub(in crate::queue::sled) enqueued: Meter,
     pub(in crate::queue::sled) acked: Meter,
     pub(in crate::queue::sled) failed: Meter,
-    /// Lanes with ready jobs, by priority: the front one is next.
+    /// Lanes with ready jobs, by priority.
     priorities: BTreeMap<Reverse<i8>, Rotation>,
-    /// Its pass: the queue with the smallest is next.
+    /// Its pass: the queue with the smallest pass is next.
     paid: u64,
 }
 
@@ -72,7 +73,7 @@ impl Queue {
         }
     }
 
-    /// Jobs in a state.
+    /// Returns the count of the jobs in a state.
     pub(in crate::queue::sled) fn count_mut(&mut self, state: State) -> Option<&mut u64> {
         match state {
             State::Ready => Some(&mut self.counts[0]),
@@ -99,7 +100,7 @@ pub(in crate::queue::sled) struct Scheduler {
 }
 
 impl Scheduler {
-    /// The queue of this name, which is made if there is none.
+    /// Returns the queue of this name; adds it if there is none.
     pub(in crate::queue::sled) fn queue(&mut self, name: &QueueName) -> u32 {
         if let Some(queue) = self.queues_by_name.get(name) {
             return *queue;
@@ -119,7 +120,7 @@ impl Scheduler {
         }
     }
 
-    /// The queue of this name, if there is one.
+    /// Returns the queue of this name, if there is one.
     pub(in crate::queue::sled) fn find_queue(&self, name: &QueueName) -> Option<u32> {
         self.queues_by_name.get(name).copied()
     }
@@ -132,13 +133,13 @@ impl Scheduler {
         &mut self.queues[queue as usize]
     }
 
-    /// The queue a lane belongs to.
+    /// Returns the queue that a lane belongs to.
     pub(in crate::queue::sled) fn queue_of(&mut self, lane: u32) -> &mut Queue {
         let queue = self.lane(lane).queue;
         self.queue_mut(queue)
     }
 
-    /// The lane of this group, which is made if there is none.
+    /// Returns the lane of this group; adds it if there is none.
     pub(in crate::queue::sled) fn find_or_make(&mut self, queue: u32, priority: i8, group: &Group) -> u32 {
         let is_it = |lane: &&u32| (self.lane(**lane).queue, self.lane(**lane).priority) == (queue, priority);
         if let Some(lane) = self.of_group(group).iter().find(is_it) {
@@ -165,7 +166,7 @@ impl Scheduler {
         self.entries[lane as usize].as_mut().expect("runs with living jobs keep their lane")
     }
 
-    /// A lane, if there is one. A run whose jobs are all gone may have lost its lane, and another may have it.
+    /// Returns a lane, if there is one. A run without living jobs may have lost its lane, and another may have it.
     pub(in crate::queue::sled) fn find_lane(&self, lane: u32) -> Option<&Lane> {
         self.entries.get(lane as usize)?.as_ref()
     }
@@ -175,12 +176,12 @@ impl Scheduler {
         self.by_group.get(group).map_or(&[], Vec::as_slice)
     }
 
-    /// Counts living jobs in.
+    /// Adds to the count of living jobs.
     pub(in crate::queue::sled) fn add_live(&mut self, lane: u32, jobs: u64) {
         self.lane_mut(lane).live += jobs;
     }
 
-    /// Counts a living job out; a lane without any is dropped.
+    /// Subtracts a living job from the count; a lane without any is dropped.
     pub(in crate::queue::sled) fn drop_live(&mut self, lane: u32) {
         let entry = self.lane_mut(lane);
         entry.live -= 1;
@@ -231,15 +232,15 @@ impl Scheduler {
         }
     }
 
-    /// The share whose queue is next, of those with ready jobs; the queue is charged for one.
+    /// Returns the queue that is next among those with ready jobs, and charges it for one job.
     pub(in crate::queue::sled) fn turn(&mut self, shares: &[(u32, u32)]) -> Option<u32> {
-        let waiting = |lanes: &Self, queue: u32| lanes.queues[queue as usize].has_turn();
+        let waiting = |scheduler: &Self, queue: u32| scheduler.queues[queue as usize].has_turn();
         let most = shares
             .iter()
             .filter(|(queue, _)| waiting(self, *queue))
             .map(|(queue, _)| self.queues[*queue as usize].paid)
             .max()?;
-        // A queue that had nothing to hand out does not save up for later.
+        // A queue does not accumulate credit while it has no jobs.
         let least = most.saturating_sub(STRIDE);
         let (queue, weight) = shares
             .iter()
@@ -250,9 +251,9 @@ impl Scheduler {
         Some(*queue)
     }
 
-    /// Takes the next job of a queue, which may have left since it was put there. The slot is in `first`.
+    /// Takes the next job of a queue, in `first`. It may be gone since it was added.
     pub(in crate::queue::sled) fn take(&mut self, queue: u32) -> Option<SlotRange> {
-        let priority = self.next_band(queue)?;
+        let priority = self.next_priority(queue)?;
         let rotation = self.queues[queue as usize].priorities.get_mut(&priority)?;
         let lane = rotation.pop_front()?;
         let Lane { ready, family, .. } = self.entries[lane as usize].as_mut()?;
@@ -271,8 +272,9 @@ impl Scheduler {
         Some(taken)
     }
 
-    /// The priority whose next job, had it the usual priority, would have come first.
-    fn next_band(&self, queue: u32) -> Option<Reverse<i8>> {
+    /// Returns the priority that is next: the one whose first job is due earliest after the correction for its
+    /// priority.
+    fn next_priority(&self, queue: u32) -> Option<Reverse<i8>> {
         let priorities = &self.queues[queue as usize].priorities;
         if priorities.len() == 1 {
             return priorities.keys().next().copied();

@@ -1,4 +1,4 @@
-//! Jobs in memory: two bytes each, in the segments in which they lie on the disk.
+//! Jobs in memory: two bytes each, in the same segments as on the disk.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
@@ -23,14 +23,14 @@ pub(in crate::queue::sled) struct Slot {
     pub(in crate::queue::sled) attempts: u8,
 }
 
-/// Which job: the segment's place in [`Segments`] and the slot in it. Good while the job lives.
+/// The position of a job: the segment's index in [`Segments`] and the slot in it. Valid while the job lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::queue::sled) struct Place {
     pub(in crate::queue::sled) segment: u32,
     pub(in crate::queue::sled) slot: u16,
 }
 
-/// Jobs in a row that wait in one lane.
+/// Consecutive jobs that wait in one lane.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::queue::sled) struct Run {
     pub(in crate::queue::sled) first: u16,
@@ -48,21 +48,21 @@ impl Run {
 /// A segment: one value on the disk.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Segment {
-    /// Its number on the disk, never used again.
+    /// Its number on the disk, which is never reused.
     pub(in crate::queue::sled) key: u64,
     pub(in crate::queue::sled) enqueued: Timestamp,
     /// Jobs that are not gone.
     pub(in crate::queue::sled) live: u16,
-    /// True if the disk has an older state.
+    /// Set if the disk has an older state.
     pub(in crate::queue::sled) dirty: bool,
-    /// True if the disk has marks for it.
+    /// Set if the disk has marks for it.
     pub(in crate::queue::sled) marked: bool,
     pub(in crate::queue::sled) runs: Box<[Run]>,
     pub(in crate::queue::sled) slots: Box<[Slot]>,
 }
 
 impl Segment {
-    /// The run a slot belongs to.
+    /// Returns the run that a slot belongs to.
     pub(in crate::queue::sled) fn run_of(&self, slot: u16) -> Run {
         let after = self.runs.partition_point(|run| run.first <= slot);
         self.runs[after - 1]
@@ -114,7 +114,7 @@ impl Segments {
         }
     }
 
-    /// The segment of this number on the disk.
+    /// Returns the segment with this number on the disk.
     pub(in crate::queue::sled) fn find(&self, key: u64) -> Option<u32> {
         self.by_key.get(&key).copied()
     }
@@ -127,7 +127,7 @@ impl Segments {
         self.entries[index as usize].as_mut().expect("places point at segments that are there")
     }
 
-    /// The segment, unless another has taken its place.
+    /// Returns the segment, unless another has taken its place.
     pub(in crate::queue::sled) fn get_if(&self, index: u32, tag: u32) -> Option<&Segment> {
         self.entries[index as usize].as_ref().filter(|segment| tag_of(segment.key) == tag)
     }
@@ -140,18 +140,18 @@ impl Segments {
         &mut self.get_mut(place.segment).slots[usize::from(place.slot)]
     }
 
-    /// Segments from this number on the disk, in its order, with their places.
+    /// Returns the segments from this number on, in the order of the disk, with their places.
     pub(in crate::queue::sled) fn starting_at(&self, key: u64) -> impl Iterator<Item = (u32, &Segment)> {
         self.by_key.range(key..).map(|(_, index)| (*index, self.get(*index)))
     }
 
-    /// Segments with their places.
+    /// Returns the segments with their places.
     pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = (u32, &Segment)> {
         (0..).zip(&self.entries).filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
     }
 }
 
-/// Tells a segment from an earlier one in the same place.
+/// Distinguishes a segment from an earlier one in the same place.
 pub(in crate::queue::sled) const fn tag_of(key: u64) -> u32 {
     key as u32
 }

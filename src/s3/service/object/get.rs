@@ -14,20 +14,22 @@ use s3s::dto::{
 use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 
-use super::Service;
-use super::checksums::{Fields, with_checksum_and_type};
-use super::convert::{Conditions, Verdict, etag, http_date, parse_http_date, refusal, seconds};
-use super::ranges;
 use crate::buckets::{Chunks, Contents, Head, Object};
 use crate::model::Checksum;
 use crate::objects::Key;
 use crate::s3::access::Rights;
+use crate::s3::service::Service;
+use crate::s3::service::checksums::{Fields, with_checksum_and_type};
+use crate::s3::service::convert::{
+    Conditions, Verdict, conditions_of, etag, http_date, parse_http_date, refusal, seconds,
+};
+use crate::s3::service::ranges;
 
-/// The type of an object that came without one.
+/// The type of an object that was stored without one.
 const CONTENT_TYPE: &str = "binary/octet-stream";
 
 impl Service {
-    pub(super) async fn get_object(
+    pub(in crate::s3::service) async fn get_object(
         &self,
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
@@ -36,12 +38,7 @@ impl Service {
             let checksum = self.known_checksum(&key, request.extensions.get()).await?;
             return self.results.get(&key, checksum.as_ref(), input, &request.headers).await;
         }
-        let conditions = Conditions {
-            matching: input.if_match.as_ref(),
-            none_matching: input.if_none_match.as_ref(),
-            modified_since: input.if_modified_since.as_ref(),
-            unmodified_since: input.if_unmodified_since.as_ref(),
-        };
+        let conditions = conditions_of!(input);
         let (range, headers) = (input.range, &request.headers);
         let read = ReadRequest { conditions, range, headers, part: input.part_number };
         let selected = self.selected(&input.bucket, &input.key, read, input.checksum_mode.is_some()).await?;
@@ -51,7 +48,7 @@ impl Service {
         }))
     }
 
-    /// The checksum of a file of scores, if the project that the caller's credentials end with has its run.
+    /// Returns the checksum of a score file, if the project of the caller's credentials has its run.
     async fn known_checksum(&self, file: &Key, rights: Option<&Rights>) -> S3Result<Option<Checksum>> {
         match rights.and_then(Rights::project) {
             Some(project) => self.owners.checksum(project, file).await,
@@ -59,7 +56,7 @@ impl Service {
         }
     }
 
-    pub(super) async fn head_object(
+    pub(in crate::s3::service) async fn head_object(
         &self,
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
@@ -68,12 +65,7 @@ impl Service {
             let checksum = self.known_checksum(&key, request.extensions.get()).await?;
             return self.results.head(&key, checksum.as_ref()).await;
         }
-        let conditions = Conditions {
-            matching: input.if_match.as_ref(),
-            none_matching: input.if_none_match.as_ref(),
-            modified_since: input.if_modified_since.as_ref(),
-            unmodified_since: input.if_unmodified_since.as_ref(),
-        };
+        let conditions = conditions_of!(input);
         let (range, headers) = (input.range, &request.headers);
         let read = ReadRequest { conditions, range, headers, part: input.part_number };
         let selected = self.selected(&input.bucket, &input.key, read, input.checksum_mode.is_some()).await?;
@@ -103,8 +95,8 @@ impl Service {
         Ok(S3Response::new(output))
     }
 
-    /// No tags: objects have none, and `aws s3 cp` asks for them before it copies a large one.
-    pub(super) async fn get_object_tagging(
+    /// Objects have no tags, but `aws s3 cp` requests them before it copies a large one.
+    pub(in crate::s3::service) async fn get_object_tagging(
         &self,
         request: S3Request<GetObjectTaggingInput>,
     ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
@@ -116,7 +108,7 @@ impl Service {
         }))
     }
 
-    /// The part of an object that is asked for, if the conditions on it hold, and what an answer says of it.
+    /// Returns the requested part of an object, if the conditions on it hold, and its response.
     async fn selected(
         &self,
         bucket: &str,
@@ -149,14 +141,14 @@ struct ReadRequest<'a> {
     part: Option<i32>,
 }
 
-/// The selected bytes of an object, and the answer without them.
+/// The selected bytes of an object, and the response without them.
 struct Selection {
     contents: Contents,
     range: Range<u64>,
     described: GetObjectOutput,
 }
 
-/// The answer to who has the object already: a status and what it is known by.
+/// Returns the response to a caller that has the object already: a status and the identifying headers.
 fn not_modified(object: &Object) -> S3Error {
     let mut headers = HeaderMap::new();
     let known = [
@@ -173,12 +165,12 @@ fn not_modified(object: &Object) -> S3Error {
     error
 }
 
-/// The bytes that a request asks for.
+/// The requested bytes.
 struct SelectedRange {
     range: Range<u64>,
-    /// True if the request asked for a part of the object.
+    /// Set if the request names a part of the object.
     partial: bool,
-    /// True if these are all bytes of the object.
+    /// Set if these are all bytes of the object.
     whole: bool,
     parts: Option<i32>,
 }
@@ -209,7 +201,7 @@ impl SelectedRange {
     }
 }
 
-/// Returns the answer for an object, without its bytes.
+/// Returns the response for an object, without its bytes.
 fn described(object: &Object, with_checksum: bool) -> GetObjectOutput {
     let head = object.head.clone();
     let Head { content_type, content_encoding, content_disposition, content_language, cache_control, .. } =
@@ -233,13 +225,13 @@ fn described(object: &Object, with_checksum: bool) -> GetObjectOutput {
     )
 }
 
-/// The bytes in `range` as `s3s` sends them.
-pub(super) fn body(contents: Contents, range: Range<u64>) -> StreamingBlob {
+/// Returns the bytes in `range` as a stream for `s3s`.
+pub(in crate::s3::service) fn body(contents: Contents, range: Range<u64>) -> StreamingBlob {
     let left = range.end - range.start;
     StreamingBlob::new(Sized { chunks: contents.stream(range), left })
 }
 
-/// A stream that knows how much is left of it.
+/// A stream that knows the number of bytes left.
 struct Sized {
     chunks: Chunks,
     left: u64,

@@ -11,15 +11,15 @@ use crate::worker::protocol::{Assigned, Ticket};
 
 /// The jobs that this worker holds.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashMap<LeaseId, (Ticket, Job)>>);
+pub(super) struct Tickets(Mutex<HashMap<LeaseId, (Ticket, Job)>>);
 
-impl Held {
-    /// Adds a job. An earlier hold on the same job is over.
+impl Tickets {
+    /// Adds a job. An earlier lease of the same job has ended.
     pub(super) fn add(&self, assigned: &Assigned) {
         let (lease, entry) = (&assigned.ticket.lease, (assigned.ticket.clone(), assigned.job.clone()));
-        let mut held = self.0.lock();
-        held.retain(|earlier, _| earlier.job != lease.job);
-        held.insert(lease.clone(), entry);
+        let mut tickets = self.0.lock();
+        tickets.retain(|earlier, _| earlier.job != lease.job);
+        tickets.insert(lease.clone(), entry);
     }
 
     pub(super) fn remove(&self, lease: &LeaseId) {
@@ -35,7 +35,7 @@ impl Held {
         self.find(|job| grants::readable(job, key).is_some())
     }
 
-    /// Returns the ticket of a job that may make the object.
+    /// Returns the ticket of a job that may create the object.
     pub(super) fn for_writing(&self, key: &str) -> Option<Ticket> {
         self.find(|job| grants::writable(job, key).is_some())
     }

@@ -6,22 +6,22 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::Service;
-use super::checksums::{Fields, with_checksum, with_checksum_and_type};
-use super::convert::{etag, refusal, seconds};
-use super::list::page_size;
 use crate::buckets::{Checksum, Part};
+use crate::s3::service::Service;
+use crate::s3::service::checksums::{Fields, with_checksum, with_checksum_and_type};
+use crate::s3::service::convert::{etag, refusal, seconds};
+use crate::s3::service::list::page_size;
 
 /// The attributes that can be requested.
 const NAMES: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
 
 impl Service {
-    pub(super) async fn get_object_attributes(
+    pub(in crate::s3::service) async fn get_object_attributes(
         &self,
         request: S3Request<GetObjectAttributesInput>,
     ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
         let input = request.input;
-        // `s3s` takes what stands on one line for one name.
+        // `s3s` treats a list on one line as one name.
         let asked: Vec<&str> =
             input.object_attributes.iter().flat_map(|line| line.as_str().split(',').map(str::trim)).collect();
         if asked.iter().any(|name| !NAMES.contains(name)) {
@@ -52,7 +52,7 @@ fn sums(checksum: &Checksum) -> Sums {
     with_checksum_and_type!(fields, Sums {})
 }
 
-/// Some parts of an object. They are listed where they have checksums, as Amazon does.
+/// Returns parts of an object. They are listed if they have checksums, as in AWS.
 fn page(parts: &[Part], after: u32, max: u32, more: bool, count: u32) -> GetObjectAttributesParts {
     let summed = parts.iter().all(|part| part.checksum.is_some());
     GetObjectAttributesParts {

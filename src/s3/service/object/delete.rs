@@ -7,19 +7,19 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
-use super::Service;
-use super::convert::{condition, refusal};
 use crate::buckets::Condition;
 use crate::s3::access::Rights;
 use crate::s3::policy::{Action, Resource};
+use crate::s3::service::Service;
+use crate::s3::service::convert::{condition, refusal};
 
-/// Keys in one request at most.
+/// The most keys in one request.
 const KEYS_MAX: usize = 1_000;
-/// Keys that are deleted at once; they share syncs of the disk.
+/// Keys that are deleted concurrently; they share syncs of the disk.
 const AT_ONCE: usize = 64;
 
 impl Service {
-    pub(super) async fn delete_object(
+    pub(in crate::s3::service) async fn delete_object(
         &self,
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
@@ -29,8 +29,8 @@ impl Service {
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
-    /// Deletes many objects; each key is allowed and deleted by itself.
-    pub(super) async fn delete_objects(
+    /// Deletes many objects; each key is authorized separately.
+    pub(in crate::s3::service) async fn delete_objects(
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {

@@ -5,16 +5,16 @@ use futures::StreamExt;
 use s3s::dto::{PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError, s3_error};
 
-use super::Service;
-use super::body_encoding::BodyEncoding;
-use super::checksums::{Claims, Fields, with_checksum_and_type};
-use super::convert::{condition, etag, refusal};
-use super::object_headers::head_of;
 use crate::buckets::{Error, Head, Incoming, PUT_BYTES_MAX, Received};
 use crate::s3::body::hash_mismatch;
+use crate::s3::service::Service;
+use crate::s3::service::body_encoding::BodyEncoding;
+use crate::s3::service::checksums::{Claims, Fields, with_checksum_and_type};
+use crate::s3::service::convert::{condition, etag, refusal};
+use crate::s3::service::object_headers::head_of;
 
 impl Service {
-    pub(super) async fn put_object(
+    pub(in crate::s3::service) async fn put_object(
         &self,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
@@ -43,15 +43,15 @@ impl Service {
 }
 
 impl Service {
-    /// Refuses a body of the declared length if too little of the disk would stay free, before any of it is read.
-    pub(super) async fn leaves_free(&self, declared: Option<u64>) -> S3Result<()> {
+    /// Rejects a body of the declared length before any of it is read, if too little of the disk would stay free.
+    pub(in crate::s3::service) async fn leaves_free(&self, declared: Option<u64>) -> S3Result<()> {
         let bytes = declared.unwrap_or_default();
         self.spool.leaves_free(bytes).await.map_err(|why| refusal(Error::Full(why.into())))
     }
 }
 
-/// Takes in a body of the declared length; returns the headers behind it, too, if it was decoded here.
-pub(super) async fn receive(
+/// Receives a body of the declared length; also returns the headers after it, if it was decoded here.
+pub(in crate::s3::service) async fn receive(
     body: Option<StreamingBlob>,
     mut incoming: Incoming,
     mut encoding: BodyEncoding,

@@ -10,15 +10,15 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::Service;
-use super::checksums::{Fields, with_checksum, with_checksum_and_type};
-use super::convert::{Conditions, Verdict, condition, etag, refusal, timestamp};
-use super::multipart::{PartHash, part_number};
-use super::object_headers::head_of;
 use crate::buckets::{Condition, Contents, Head, PUT_BYTES_MAX, UploadName};
+use crate::s3::service::Service;
+use crate::s3::service::checksums::{Fields, with_checksum, with_checksum_and_type};
+use crate::s3::service::convert::{Conditions, Verdict, condition, conditions_of, etag, refusal, timestamp};
+use crate::s3::service::multipart::{PartHash, part_number};
+use crate::s3::service::object_headers::head_of;
 
 impl Service {
-    pub(super) async fn copy_object(
+    pub(in crate::s3::service) async fn copy_object(
         &self,
         request: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
@@ -34,12 +34,7 @@ impl Service {
                  the object's metadata."
             ));
         }
-        let conditions = Conditions {
-            matching: input.copy_source_if_match.as_ref(),
-            none_matching: input.copy_source_if_none_match.as_ref(),
-            modified_since: input.copy_source_if_modified_since.as_ref(),
-            unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
-        };
+        let conditions = conditions_of!(copy_source input);
         let owner = self.owners.of(&input.bucket, &input.key).await?;
         let contents = self.source(bucket, key, &conditions).await?;
         let kept = contents.object.head.clone();
@@ -58,19 +53,14 @@ impl Service {
         Ok(S3Response::new(output))
     }
 
-    pub(super) async fn upload_part_copy(
+    pub(in crate::s3::service) async fn upload_part_copy(
         &self,
         request: S3Request<UploadPartCopyInput>,
     ) -> S3Result<S3Response<UploadPartCopyOutput>> {
         let input = request.input;
         let number = part_number(input.part_number)?;
         let (bucket, key) = source(&input.copy_source)?;
-        let conditions = Conditions {
-            matching: input.copy_source_if_match.as_ref(),
-            none_matching: input.copy_source_if_none_match.as_ref(),
-            modified_since: input.copy_source_if_modified_since.as_ref(),
-            unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
-        };
+        let conditions = conditions_of!(copy_source input);
         let contents = self.source(bucket, key, &conditions).await?;
         let range = copied_range(input.copy_source_range.as_deref(), contents.object.size)?;
         let name = UploadName { bucket: input.bucket, key: input.key, token: input.upload_id };
@@ -97,7 +87,7 @@ impl Service {
         Ok(S3Response::new(output))
     }
 
-    /// The object to copy, if the conditions on it hold.
+    /// Opens the object to copy, if the conditions on it hold.
     async fn source(&self, bucket: &str, key: &str, conditions: &Conditions<'_>) -> S3Result<Contents> {
         let contents = self.buckets.get(bucket, key).await.map_err(refusal)?;
         match conditions.decide(&contents.object.etag, contents.object.modified)? {
@@ -110,7 +100,7 @@ impl Service {
     }
 }
 
-/// The state in which the target is to be found; `s3s` does not read that of a copy.
+/// Returns the condition on the target, which `s3s` does not parse for copies.
 fn wanted(headers: &HeaderMap) -> S3Result<Condition> {
     let read = |name: HeaderName| -> S3Result<Option<ETagCondition>> {
         let Some(value) = headers.get(&name) else { return Ok(None) };
@@ -120,7 +110,7 @@ fn wanted(headers: &HeaderMap) -> S3Result<Condition> {
     condition(read(header::IF_MATCH)?.as_ref(), read(header::IF_NONE_MATCH)?.as_ref())
 }
 
-/// Bucket and key of what is copied.
+/// Returns bucket and key of the source.
 fn source(source: &CopySource) -> S3Result<(&str, &str)> {
     match source {
         CopySource::Bucket { version_id: Some(version), .. } if &**version != "null" => {
@@ -131,7 +121,7 @@ fn source(source: &CopySource) -> S3Result<(&str, &str)> {
     }
 }
 
-/// The bytes of the source that become a part: `bytes=first-last`, both within the object.
+/// Returns the range of the source that becomes a part: `bytes=first-last`, both within the object.
 fn copied_range(asked: Option<&str>, size: u64) -> S3Result<Range<u64>> {
     let Some(asked) = asked else { return Ok(0..size) };
     let invalid = || {

@@ -158,7 +158,7 @@ pub trait Store: Send + Sync {
     /// Returns the stored mark.
     async fn mark(&self) -> Result<Option<Mark>, Error>;
 
-    /// Replaces the stored mark.
+    /// Replaces the stored mark, unless more time had passed by then.
     async fn keep_mark(&self, mark: Mark) -> Result<(), Error>;
 
     /// Returns the latest time in any project or run.

@@ -156,5 +156,5 @@ fn a_data_directory_on_fuse_is_warned_about() {
     let said = server.log();
     let (_, folder) = server.stop();
     assert!(Command::new("umount").arg(folder.path().join("data")).status().unwrap().success());
-    assert!(said.contains("is on FUSE") && said.contains("put it on a local disk"), "{said}");
+    assert!(said.contains("is on FUSE") && said.contains("use a local disk"), "{said}");
 }

@@ -134,7 +134,7 @@ impl Scenario {
         let log = server.log();
         let warning = log.lines().find(|line| line.contains("the queue is damaged"));
         let warning = warning.unwrap_or_else(|| panic!("{damage}: not a word in the log\n{log}"));
-        assert!(warning.contains("filled from the metadata") && warning.contains("Lost are"), "{warning}");
+        assert!(warning.contains("filled from the metadata") && warning.contains("are lost"), "{warning}");
     }
 }
 

@@ -192,10 +192,11 @@ impl Store for Sqlite {
 
     async fn keep_mark(&self, mark: Mark) -> Result<(), Error> {
         let keep = move |writer: &sqlite::Change<'_>| {
-            let mut replace = writer
-                .prepare_cached("REPLACE INTO mark (only, passed, wall) VALUES (1, ?1, ?2)")
-                .map_err(unavailable)?;
-            replace.execute([mark.passed.as_micros(), mark.wall.as_micros()]).map(drop).map_err(unavailable)
+            let keep = "INSERT INTO mark (only, passed, wall) VALUES (1, ?1, ?2)
+                        ON CONFLICT (only) DO UPDATE SET passed = excluded.passed, wall = excluded.wall
+                        WHERE excluded.passed >= mark.passed";
+            let mut keep = writer.prepare_cached(keep).map_err(unavailable)?;
+            keep.execute([mark.passed.as_micros(), mark.wall.as_micros()]).map(drop).map_err(unavailable)
         };
         counted("mark", self.0.write(keep)).await
     }

@@ -79,8 +79,8 @@ async fn an_unusable_file_is_rejected_by_the_name_that_its_owner_gave() {
         ("e.bin", Some("12345678"), &[("hash-count", "1")], "lacks the metadata `hash-size`"),
         ("e.bin", Some("12345678"), &[("hash-count", "0"), ("hash-size", "8")], "whole number from 1"),
         ("e.bin", Some("12345678"), &[("hash-count", "1"), ("hash-size", "4097")], "from 1 to 4096"),
-        ("e.bin", Some("12345678"), &good, "only 8 are there"),
-        ("e.json", Some(r#"{"clks": ["AAAAAAAAAAA="]}"#), &good, "only 1 are there"),
+        ("e.bin", Some("12345678"), &good, "only 8 arrived"),
+        ("e.json", Some(r#"{"clks": ["AAAAAAAAAAA="]}"#), &good, "only 1 arrived"),
         ("e.json", Some(r#"{"clk": []}"#), &good, "has no `clks`"),
         ("e.json", Some("{}"), &[("hash-count", "4000000000"), ("hash-size", "8")], "far fewer"),
     ] {

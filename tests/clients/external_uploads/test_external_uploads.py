@@ -400,7 +400,7 @@ def test_switched_off_it_says_so_and_direct_uploads_work(tmp_path):
 
 def test_published_keys_are_refused_at_the_start(tmp_path):
     environment = {"MINIO_ACCESS_KEY": "minioadmin", "MINIO_SECRET_KEY": "minioadmin"}
-    with pytest.raises(AssertionError, match="published examples"), Server(tmp_path, environment=environment):
+    with pytest.raises(AssertionError, match="published in examples"), Server(tmp_path, environment=environment):
         pass
 
 

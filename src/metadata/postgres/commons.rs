@@ -220,12 +220,14 @@ fn upsert(node: &Node, embedded: &str) -> Statement {
     Statement::new(upsert, values)
 }
 
-/// The statement that notes the workers that were heard. What another node has heard later stays.
+/// The statement that notes the workers that were heard. What another node has heard later stays. A worker that is not in the
+/// list and was not heard just now was removed from it, and stays so.
 fn note_workers(heard: &[HeardNode]) -> Statement {
     let note = "INSERT INTO entityd.nodes AS known (node, role, name, version, queues, threads, jobs, heard)
                 SELECT node, role, name, version, queues, threads, jobs, now() - silence * interval '1 microsecond'
                 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)
                      AS new (node, role, name, version, queues, threads, jobs, silence)
+                WHERE silence < 5000000 OR EXISTS (SELECT FROM entityd.nodes AS listed WHERE listed.node = new.node)
                 ORDER BY node
                 ON CONFLICT (node) DO UPDATE SET jobs = excluded.jobs, heard = excluded.heard
                 WHERE excluded.heard > known.heard";

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::metadata::commons::{Commons, HeardNode, Node, serving};
+use crate::metadata::commons::{Commons, HeardNode, ListedNode, Node, serving};
 use crate::metadata::location::Location;
 use crate::metadata::{Commit, conformance};
 use crate::runtime::entropy::Entropy;
@@ -358,13 +358,13 @@ fn nodes_that_start_at_once_share_one_identity_and_one_token() {
             silence: Duration::from_secs(seconds),
         };
         let own = |name| entrant(name, "").node;
-        commons.beat(&own("0"), &[heard(5, 1)]).await.unwrap();
+        commons.beat(&own("0"), &[heard(3, 1)]).await.unwrap();
         // What was heard earlier does not count.
         let listed = entered[1].0.beat(&own("1"), &[heard(9, 7)]).await.unwrap();
         assert_eq!(listed.len(), 9);
         let found = listed.iter().find(|listed| listed.node.node == "w").unwrap();
         assert!(
-            found.node.jobs == 1 && !found.draining && found.silence >= Duration::from_secs(5),
+            found.node.jobs == 1 && !found.draining && found.silence >= Duration::from_secs(3),
             "{found:?}"
         );
         assert!(commons.drain("w").await.unwrap() && !commons.drain("0").await.unwrap());
@@ -372,6 +372,10 @@ fn nodes_that_start_at_once_share_one_identity_and_one_token() {
         assert!(listed.iter().any(|listed| listed.draining));
         assert_eq!(serving(&listed).len(), 8);
         assert!(commons.forget("w").await.unwrap() && !commons.forget("w").await.unwrap());
+        // A node that has heard a worker only before it was forgotten does not list it again.
+        let is_listed = |listed: Vec<ListedNode>| listed.into_iter().any(|listed| listed.node.node == "w");
+        assert!(!is_listed(commons.beat(&own("0"), &[heard(9, 7)]).await.unwrap()));
+        assert!(is_listed(commons.beat(&own("0"), &[heard(1, 7)]).await.unwrap()));
     });
 }
 

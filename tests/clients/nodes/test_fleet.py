@@ -1,5 +1,6 @@
 """Two API nodes and two workers on shared engines: any answers any request, and losing any changes no answer."""
 
+import contextlib
 import os
 import random
 import signal
@@ -71,6 +72,7 @@ def test_each_engine_is_described(running):
 
 def test_a_worker_drains_at_whichever_node_is_told(running):
     _, nodes, workers = running
+    before = {found["node"] for found in nodes[0].workers()}
     known = nodes[0].workers()[0]["node"]
     nodes[1].admin("POST", "nodes/drain", json={"node": known})
     state = lambda node: next(found["state"] for found in node.workers() if found["node"] == known)
@@ -79,11 +81,19 @@ def test_a_worker_drains_at_whichever_node_is_told(running):
     for worker in workers:
         worker.kill()
         worker.start()
-    until(lambda: sum(found["state"] == "joined" for found in nodes[0].workers()) == len(workers), "they join again")
-    for node in nodes[0].workers():
-        if node["state"] != "joined":
-            nodes[1].admin("POST", "nodes/forget", json={"node": node["node"]})
-    assert len(nodes[0].workers()) == len(workers)
+    fresh = lambda: {found["node"] for found in nodes[0].workers()} - before
+    until(lambda: len(fresh()) == len(workers), "they join again")
+    for node in before:
+        nodes[1].admin("POST", "nodes/forget", json={"node": node})
+        # An API node that has heard the worker within seconds may list it once more.
+        until(lambda: node not in {found["node"] for found in nodes[0].workers()} or forgotten(nodes[1], node), "it goes")
+    assert fresh() == {found["node"] for found in nodes[0].workers()}
+
+
+def forgotten(api, node):
+    """Forgets a worker again, if it is still known; not yet what is waited for."""
+    with contextlib.suppress(AssertionError):
+        api.admin("POST", "nodes/forget", json={"node": node})
 
 
 def test_a_token_is_locked_on_all_nodes_while_one_receives_its_upload(running):

@@ -90,7 +90,7 @@ def test_a_linkage_survives(fault, parties, right, tmp_path):
             again = project.run(THRESHOLD)
             again.complete()
             assert again.get_result().content == right
-        lost = "a new one is filled from the metadata" in server.log.read_text()
+        lost = "the queue in Redis is lost" in server.log.read_text()
         assert lost == (fault in (flush, go_back)), server.tail()
 
 
@@ -103,7 +103,7 @@ def test_a_fail_over_costs_nothing(parties, right, tmp_path):
             run.complete()
             assert run.get_result().content == right
             said = api.session.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=10).text
-            assert f"127.0.0.1:{redis.replica.port}" in said and "queue of 3 Sentinels" in said, said
+            assert f"127.0.0.1:{redis.replica.port}" in said and "of 3 Sentinels" in said, said
 
 
 def test_a_killed_server_goes_on(parties, right, tmp_path):

@@ -140,7 +140,7 @@ fn said_to(answer: &'static str) -> (i32, String) {
 fn the_queue_command_tells_our_refusals_from_a_stranger() {
     let (code, said) = said_to("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"other\": {}}");
     assert_eq!(code, 1);
-    assert!(said.contains("answered 200 OK, which is no answer of an entityd"), "{said}");
+    assert!(said.contains("answered 200 OK, so it is not the operations listener of an entityd"), "{said}");
     let (code, said) = said_to(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 28\r\n\r\n\
          {\"detail\": \"it is starting\"}",

@@ -14,7 +14,7 @@ use super::source::Source;
 use crate::app::snapshot::Listed;
 use crate::cli::Failure;
 use crate::cli::progress::Progress;
-use crate::runtime::clock::Clock;
+use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 use crate::system::disk;
 
@@ -85,7 +85,7 @@ impl Target {
             entries.push(Entry { path: file.path, bytes: file.bytes, sha256 });
         }
         let now = Clock::system().now();
-        let name = format!("{}-{}", now.compact(), hex::encode(Entropy::system().bytes::<4>()));
+        let name = name(now, u16::from_le_bytes(Entropy::system().bytes()));
         let manifest = Manifest {
             format: FORMAT,
             backup: name,
@@ -172,6 +172,11 @@ impl Target {
     }
 }
 
+/// Names a backup that is made now: the second, its fraction in five digits, and three digits by chance. Names sort by time.
+fn name(now: Timestamp, chance: u16) -> String {
+    format!("{}-{:05x}{:03x}", now.compact(), now.as_micros().rem_euclid(1_000_000), chance & 0xfff)
+}
+
 /// Copies `bytes` bytes, and returns their SHA-256.
 pub(in crate::cli) async fn copy(
     mut reader: impl AsyncRead + Unpin,
@@ -192,5 +197,18 @@ pub(in crate::cli) async fn copy(
         }
         digest.update(&buffer[..count]);
         writer.write_all(&buffer[..count])?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_backups_sort_by_time_also_within_a_second() {
+        let at = |micros: i64, chance| name(Timestamp::from_micros(1_795_000_000_000_000 + micros), chance);
+        let names = [at(0, 0xffff), at(1, 0), at(999_999, 0xffff), at(1_000_000, 0)];
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(names.iter().all(|name| name.len() == names[0].len()));
     }
 }

@@ -1,6 +1,6 @@
 """A client of HTTP/2 gets the same answers as one of HTTP/1.1: over TLS, and in clear by prior knowledge."""
 
-import concurrent.futures
+import asyncio
 import gzip
 import json
 import ssl
@@ -25,10 +25,14 @@ def server(tmp_path_factory, request):
         yield running
 
 
+def options_of(server):
+    verify = ssl.create_default_context(cafile=server.certificate) if server.certificate else True
+    return {"base_url": server.url, "http1": False, "http2": True, "verify": verify, "timeout": 60}
+
+
 @pytest.fixture
 def client(server):
-    verify = ssl.create_default_context(cafile=server.certificate) if server.certificate else True
-    with httpx.Client(base_url=server.url, http1=False, http2=True, verify=verify, timeout=60) as client:
+    with httpx.Client(**options_of(server)) as client:
         yield client
 
 
@@ -116,10 +120,14 @@ def test_bearer_tokens_and_unknown_paths(client):
     assert_problem(client.put("/projects"), 405)
 
 
-def test_many_requests_share_a_connection(client):
+def test_many_requests_share_a_connection(server, client):
     path, token, _ = created(client)
-    def ask(_):
-        return client.get(path, headers={"Authorization": token}).status_code
 
-    with concurrent.futures.ThreadPoolExecutor(16) as threads:
-        assert set(threads.map(ask, range(200))) == {200}
+    # On one thread: the protocol's state in this client is not made for several.
+    async def ask():
+        options = {**options_of(server), "limits": httpx.Limits(max_connections=1)}
+        async with httpx.AsyncClient(**options) as asking:
+            requests = [asking.get(path, headers={"Authorization": token}) for _ in range(200)]
+            return {answer.status_code for answer in await asyncio.gather(*requests)}
+
+    assert asyncio.run(ask()) == {200}

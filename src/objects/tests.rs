@@ -214,7 +214,7 @@ async fn a_clock_that_is_ahead_of_the_file_system_makes_nothing_stale() {
     let objects = open(dir.path());
     let mut under_way = objects.stage().unwrap();
     under_way.write_all(b"half").unwrap();
-    let (ahead, age) = (Timestamp::from_micros(i64::MAX), Duration::from_secs(3_600));
+    let (ahead, age) = (Timestamp::from_micros(i64::MAX), Duration::from_hours(1));
     assert_eq!(objects.remove_stale(ahead, age).await.unwrap(), 0);
     let spool = dir.path().join("spool");
     let [old]: [PathBuf; 1] = files(&spool).try_into().unwrap();

@@ -23,7 +23,7 @@ use self::compare::Comparison;
 use self::result::{Format, ResultKind};
 use self::workspace::Workspace;
 use super::Failure;
-use super::destination::Destination;
+use super::destination::{Destination, differs};
 use super::progress::Progress;
 use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
@@ -93,7 +93,10 @@ impl Arguments {
     }
 
     fn destination(&self, workspace: &Workspace) -> Result<Destination, Failure> {
-        let read: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
+        let read: Vec<&Path> = self.files.iter().map(PathBuf::as_path).chain(self.tables.read()).collect();
+        if let Some(chart) = self.tables.chart() {
+            differs(chart, &read)?;
+        }
         Destination::open_beside(self.output.as_deref(), &read, workspace.unfinished())
     }
 

@@ -1,6 +1,7 @@
 //! Links tables of people: each schema encodes the records that are not linked yet, and links them.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,8 +15,10 @@ use super::result::explain;
 use super::truth::{self, Quality, Truth};
 use super::workspace::Workspace;
 use super::{chart, input, party};
+use crate::cli::destination::Destination;
 use crate::cli::encode::HeaderKind;
 use crate::cli::exit::{Failure, OrFail};
+use crate::cli::interrupt::Unfinished;
 use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
 use crate::cli::schema_file::read_schema;
@@ -82,6 +85,16 @@ impl Options {
     /// Returns true if the files are CSVs.
     pub(super) const fn is_given(&self) -> bool {
         !self.schema.is_empty()
+    }
+
+    /// Returns the files that are read beside the tables.
+    pub(super) fn read(&self) -> impl Iterator<Item = &Path> {
+        self.schema.iter().chain(&self.secret_file).chain(&self.truth).map(PathBuf::as_path)
+    }
+
+    /// Returns the path of the chart, if one is drawn.
+    pub(super) fn chart(&self) -> Option<&Path> {
+        self.chart.as_deref()
     }
 
     /// Returns true if there are several schemas.
@@ -238,9 +251,10 @@ impl Tables<'_> {
     /// Prints the quality at each threshold, and draws it.
     fn tell(&self, qualities: &[Quality]) -> Result<(), Failure> {
         output::note(truth::table(qualities).trim_end());
-        let Some(path) = &self.options.chart else { return Ok(()) };
-        let failed = |error| Failure::Failed(format!("cannot write {}: {error}", path.display()));
-        fs::write(path, chart::svg(qualities)).map_err(failed)
+        let Some(path) = self.options.chart() else { return Ok(()) };
+        let mut drawing = Destination::open(Some(path), &Unfinished::default())?;
+        drawing.write_all(chart::svg(qualities).as_bytes()).map_err(|error| Failure::output(&error))?;
+        drawing.finish()
     }
 }
 

@@ -178,3 +178,14 @@ def test_a_bad_row_is_named_without_its_value(folder, tmp_path):
     assert "bad.csv: row 3 (line 4)" in ended.stderr and "Zebedee" not in ended.stderr and ended.stdout == ""
     ended = link(folder, folder / "0.csv", folder / "1.csv", "--threshold", "0.8", "--id", "nothing", code=3)
     assert "no such column" in ended.stderr
+
+
+@pytest.mark.parametrize("flag", ["-o", "--chart"])
+@pytest.mark.parametrize("name", ["0.csv", "schema.json", "secret", "truth.csv"])
+def test_no_output_replaces_what_is_read(folder, flag, name):
+    (folder / "truth.csv").write_text("person,party,record\n1,0,0\n")
+    before = (folder / name).read_bytes()
+    words = ["--secret-file", folder / "secret", "--truth", folder / "truth.csv", "--threshold", THRESHOLD]
+    refused = link(folder, folder / "0.csv", folder / "1.csv", *words, flag, folder / name, code=2)
+    assert "which is read; name another file" in refused.stderr
+    assert (folder / name).read_bytes() == before

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::columns::{age, aligned};
 use super::context::runtime;
-use super::ops_client::{self, Client, Options};
-use super::{Failure, progress::Progress};
+use super::ops_client::{Client, Options};
+use super::{Failure, output, progress::Progress};
 
 /// The interval at which a draining worker is checked.
 const LOOK: Duration = Duration::from_millis(500);
@@ -61,7 +61,7 @@ impl Action {
                 client.post("nodes/forget", &json!({ "node": node }), "nodes").await?
             }
         };
-        ops_client::print(&answer, json, table)
+        output::answer(&answer, json, table)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A client of a server's administration, on its listener for operations.
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::exit::OrFail;
-use super::{Failure, output, trust};
+use super::{Failure, trust};
 use crate::http::admin::TOKEN_CHARS_MIN;
 use crate::system::secret;
 
@@ -55,12 +56,7 @@ pub(super) struct Options {
 impl Options {
     /// Returns true if no other machine can read what is sent.
     pub(super) fn is_private(&self) -> bool {
-        let url = reqwest::Url::parse(&self.server).ok();
-        let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
-        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-        self.server.starts_with("https://")
-            || host == "localhost"
-            || address.is_ok_and(|address| address.is_loopback())
+        self.server.starts_with("https://") || trust::is_local(&self.server)
     }
 }
 
@@ -82,7 +78,7 @@ pub(super) struct OptionalServer {
 impl OptionalServer {
     /// Returns the options, with those of the environment where none is given.
     pub(super) fn options(&self) -> Options {
-        let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let text = |name| env::var(name).ok().filter(|text| !text.is_empty());
         Options {
             server: self.server.clone().or_else(|| text(SERVER)).unwrap_or_else(|| USUAL.to_owned()),
             token_file: self.token_file.clone().or_else(|| text(TOKEN_FILE).map(PathBuf::from)),
@@ -91,9 +87,19 @@ impl OptionalServer {
     }
 }
 
-/// Prints an answer as JSON, or as the text that `table` makes of it.
-pub(super) fn print(answer: &Value, json: bool, table: fn(&Value) -> String) -> Result<(), Failure> {
-    output::print(&if json { format!("{answer:#}\n") } else { table(answer) })
+/// Returns the admin token in a file, or in the environment if no file is given; none if it is in neither.
+pub(super) fn admin_token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
+    match file {
+        Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail().map(Some),
+        None => Ok(token_in(TOKEN)),
+    }
+}
+
+/// Returns the token in an environment variable, without white space around it; none if it is absent or empty.
+pub(super) fn token_in(variable: &str) -> Option<Zeroizing<String>> {
+    let text = Zeroizing::new(env::var(variable).ok()?);
+    let token = Zeroizing::new(text.trim().to_owned());
+    (!token.is_empty()).then_some(token)
 }
 
 /// A client of one server.
@@ -108,16 +114,12 @@ impl Client {
     /// Returns a client of the server that the options name.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
         let mut client = Self::without_token(options)?;
-        client.token = match &options.token_file {
-            Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail()?,
-            None => Zeroizing::new(std::env::var(TOKEN).unwrap_or_default().trim().to_owned()),
-        };
-        if client.token.is_empty() {
-            return Err(Failure::Usage(format!(
+        client.token = admin_token(options.token_file.as_deref())?.ok_or_else(|| {
+            Failure::Usage(format!(
                 "the admin token is missing: give --token-file, or put it in {TOKEN}; the server printed it when it \
                  first started"
-            )));
-        }
+            ))
+        })?;
         Ok(client)
     }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, fcntl_getfd};
+use serde_json::Value;
 
 use super::Failure;
 
@@ -31,6 +32,11 @@ pub(super) fn stdout() -> Result<io::Stdout, Failure> {
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = stdout()?.lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
+}
+
+/// Prints the answer of a server as JSON, or as the text that `text` makes of it.
+pub(super) fn answer(answer: &Value, json: bool, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+    print(&if json { format!("{answer:#}\n") } else { text(answer) })
 }
 
 /// Writes one line to standard error that is no complaint.

@@ -1,17 +1,18 @@
 //! The options that name a server, a project and a token.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::api::Api;
 use super::profile::Profile;
-use crate::cli::exit::{Failure, OrFail, complain};
+use super::refusal::Asked;
+use crate::cli::exit::{Failure, complain};
 use crate::cli::ops_client;
-use crate::http::admin::TOKEN_CHARS_MIN;
 use crate::system::secret;
 
 /// The variables that stand for options.
@@ -127,6 +128,17 @@ impl Session {
         project.ok_or_else(missing)?.map_err(|problem| Failure::Usage(format!("project_id: {problem}")))
     }
 
+    /// Sends a request to `below` the project, with the analyst's token, and returns the JSON of its answer.
+    pub(super) async fn ask(
+        &self,
+        (method, below): (Method, &str),
+        body: Option<&Value>,
+        asked: &Asked,
+    ) -> Result<Value, Failure> {
+        let (token, project) = (self.token(Kind::Result, None)?, self.project_path()?);
+        self.api.ask((method, &format!("{project}{below}")), &token, body, asked).await
+    }
+
     /// The path of the profile, if there is one.
     pub(super) fn profile_path(&self) -> Option<&Path> {
         self.access.profile.as_deref()
@@ -143,7 +155,7 @@ impl Session {
         if let Some(file) = &self.access.token_file {
             return secret::read_word(file, TOKEN_MIN).map_err(|error| Failure::Usage(error.to_string()));
         }
-        if let Some(token) = from_environment(TOKEN) {
+        if let Some(token) = ops_client::token_in(TOKEN) {
             return Ok(token);
         }
         let profile = &self.profile;
@@ -173,7 +185,7 @@ impl Session {
 
     /// Tells whether a token was given outside the profile.
     pub(super) fn has_own_token(&self) -> bool {
-        self.access.token_file.is_some() || from_environment(TOKEN).is_some()
+        self.access.token_file.is_some() || ops_client::token_in(TOKEN).is_some()
     }
 }
 
@@ -189,16 +201,6 @@ pub(super) struct Admin {
 impl Admin {
     /// The token, if there is one.
     pub(super) fn token(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        match &self.admin_token_file {
-            Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail().map(Some),
-            None => Ok(from_environment(ops_client::TOKEN)),
-        }
+        ops_client::admin_token(self.admin_token_file.as_deref())
     }
-}
-
-/// A token in a variable; blanks and line ends around it do not count.
-fn from_environment(name: &str) -> Option<Zeroizing<String>> {
-    let token = Zeroizing::new(env::var(name).ok()?);
-    let token = Zeroizing::new(token.trim().to_owned());
-    (!token.is_empty()).then_some(token)
 }

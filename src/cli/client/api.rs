@@ -59,11 +59,7 @@ impl Api {
 
     /// Returns true if others on the network can read what is sent.
     pub(super) fn is_clear_text(&self) -> bool {
-        let url = Url::parse(&self.base).ok();
-        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-        let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        self.base.starts_with("http://") && !is_local
+        self.base.starts_with("http://") && !trust::is_local(&self.base)
     }
 
     /// Returns a request for `path` below `/api/v1`, with a token unless that is empty.

@@ -4,7 +4,7 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::access::{Access, CODES, Kind};
+use super::access::{Access, CODES};
 use super::refusal::Asked;
 use super::{block_on, cell, show};
 use crate::cli::columns::aligned;
@@ -29,15 +29,13 @@ impl Arguments {
     pub(in crate::cli) fn run(&self) -> Result<(), Failure> {
         let session = self.access.open()?;
         block_on(async {
-            let token = session.token(Kind::Result, None)?;
-            let path = format!("{}/forecast", session.project_path()?);
             let thresholds: Vec<f64> = self.threshold.iter().map(|threshold| threshold.get()).collect();
             let body = json!({ "thresholds": thresholds });
             let asked = Asked {
                 missing: "this server has no forecasts; entityd has them",
                 ..Asked::new("forecasting")
             };
-            let answer = session.api.ask((Method::POST, &path), &token, Some(&body), &asked).await?;
+            let answer = session.ask((Method::POST, "/forecast"), Some(&body), &asked).await?;
             show(&answer, session.json, table)
         })
     }

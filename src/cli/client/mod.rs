@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::context::runtime;
 use super::exit::Failure;
 use super::interrupt::stopped;
-use super::output;
+use super::output::answer as show;
 
 /// Runs the work of a command until it ends or the person ends it.
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
@@ -33,11 +33,6 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
             () = stopped() => Err(Failure::Interrupted),
         }
     })
-}
-
-/// Prints an answer, as it is or as text.
-fn show(answer: &Value, json: bool, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
-    output::print(&if json { format!("{answer:#}\n") } else { text(answer) })
 }
 
 /// A text of the server, for a line or a cell.

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::access::{Access, Admin, CODES, Kind, Session};
+use super::access::{Access, Admin, CODES, Session};
 use super::profile::{Profile, Token};
 use super::refusal::Asked;
 use super::{block_on, cell, refusal, show};
@@ -195,8 +195,7 @@ async fn ask(
 }
 
 async fn own(session: &Session, method: Method, act: &'static str) -> Result<Value, Failure> {
-    let token = session.token(Kind::Result, None)?;
-    session.api.ask((method, &session.project_path()?), &token, None, &Asked::new(act)).await
+    session.ask((method, ""), None, &Asked::new(act)).await
 }
 
 /// Makes the folder of the profiles before there are any tokens.

@@ -110,10 +110,8 @@ impl Action {
                 Watching { session, path, is_quiet: false }.to_its_end(timeout.map(Duration::from_secs)).await
             }
             Self::Delete { run } => {
-                let (path, token) = (session.project_path()?, session.token(Kind::Result, None)?);
                 let asked = Asked::new("deleting the run");
-                let path = format!("{path}/runs/{run}");
-                session.api.ask((Method::DELETE, &path), &token, None, &asked).await?;
+                session.ask((Method::DELETE, &format!("/runs/{run}")), None, &asked).await?;
                 output::note(&format!("deleted run {run}"));
                 Ok(())
             }
@@ -122,15 +120,11 @@ impl Action {
 }
 
 async fn create(session: &Session, body: &Value) -> Result<Value, Failure> {
-    let token = session.token(Kind::Result, None)?;
-    let path = format!("{}/runs", session.project_path()?);
-    session.api.ask((Method::POST, &path), &token, Some(body), &Asked::new("starting a run")).await
+    session.ask((Method::POST, "/runs"), Some(body), &Asked::new("starting a run")).await
 }
 
 async fn list(session: &Session) -> Result<Value, Failure> {
-    let token = session.token(Kind::Result, None)?;
-    let path = format!("{}/runs", session.project_path()?);
-    session.api.ask((Method::GET, &path), &token, None, &Asked::new("listing the runs")).await
+    session.ask((Method::GET, "/runs"), None, &Asked::new("listing the runs")).await
 }
 
 fn table(answer: &Value) -> String {

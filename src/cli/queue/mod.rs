@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::context::runtime;
 use super::ops_client::{self, Client};
-use super::{Failure, progress::Progress};
+use super::{Failure, output, progress::Progress};
 
 /// The interval at which a draining queue is checked.
 const LOOK: Duration = Duration::from_millis(200);
@@ -137,10 +137,10 @@ impl Arguments {
 impl Action {
     async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
         match self {
-            Self::Stats => ops_client::print(&client.get("queue", &[], "queues").await?, json, table::stats),
-            Self::List(list) => ops_client::print(&list.ask(client).await?, json, table::jobs),
+            Self::Stats => output::answer(&client.get("queue", &[], "queues").await?, json, table::stats),
+            Self::List(list) => output::answer(&list.ask(client).await?, json, table::jobs),
             Self::Show { job } => {
-                ops_client::print(&client.get("queue/job", &[("id", &job)], "job").await?, json, table::job)
+                output::answer(&client.get("queue/job", &[("id", &job)], "job").await?, json, table::job)
             }
             Self::Retry(dead) => tell(client, "retry", &dead.body(), json).await,
             Self::Discard(dead) => tell(client, "discard", &dead.body(), json).await,
@@ -164,7 +164,7 @@ impl List {
 /// Acts on dead jobs, and prints their number.
 async fn tell(client: &Client, action: &str, body: &Value, json: bool) -> Result<(), Failure> {
     let answer = client.post(&format!("queue/{action}"), body, "jobs").await?;
-    ops_client::print(&answer, json, |answer| format!("{} jobs\n", answer["jobs"].as_u64().unwrap_or(0)))
+    output::answer(&answer, json, |answer| format!("{} jobs\n", answer["jobs"].as_u64().unwrap_or(0)))
 }
 
 /// Pauses or resumes queues, and shows all afterwards.
@@ -172,7 +172,7 @@ async fn each(client: &Client, action: &str, queues: &Queues, json: bool) -> Res
     for queue in names(client, queues).await? {
         client.post(&format!("queue/{action}"), &json!({ "queue": queue }), "jobs").await?;
     }
-    ops_client::print(&client.get("queue", &[], "queues").await?, json, table::stats)
+    output::answer(&client.get("queue", &[], "queues").await?, json, table::stats)
 }
 
 async fn names(client: &Client, queues: &Queues) -> Result<Vec<String>, Failure> {
@@ -202,5 +202,5 @@ async fn drain(client: &Client, queues: &Queues, json: bool) -> Result<(), Failu
         tokio::time::sleep(LOOK).await;
     };
     progress.finish();
-    ops_client::print(&stats, json, table::stats)
+    output::answer(&stats, json, table::stats)
 }

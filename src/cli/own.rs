@@ -21,6 +21,8 @@ pub(super) struct Reading<'a> {
     pub(super) has_header: bool,
     /// The column whose values are kept; whole rows without one.
     pub(super) column: Option<&'a str>,
+    /// The option that asks for the column, for messages.
+    pub(super) option: &'static str,
 }
 
 /// A text for each row: the value of a column, or the whole row as CSV.
@@ -52,8 +54,8 @@ impl Own {
             }
             header = Some(batch.row(0).fields().map(str::to_owned).collect::<Vec<_>>());
         }
-        let column =
-            reading.column.map(|name| column(name, header.as_deref())).transpose().map_err(refused)?;
+        let column = reading.column.map(|name| column(name, header.as_deref())).transpose();
+        let column = column.map_err(|problem| refused(format!("{} {problem}", reading.option)))?;
         let mut texts = BufWriter::new(tempfile::tempfile().or_fail()?);
         let (mut ends, mut end) = (Vec::new(), 0);
         let task = format!("reading {}", path.display());
@@ -98,14 +100,13 @@ impl Own {
 fn column(name: &str, header: Option<&[String]>) -> Result<usize, String> {
     let Some(header) = header else {
         let number = name.parse().ok().and_then(|number: usize| number.checked_sub(1));
-        return number
-            .ok_or_else(|| format!("--id {name}: without a header give the column's number, from 1"));
+        return number.ok_or_else(|| format!("{name}: without a header give the column's number, from 1"));
     };
     let mut found = header.iter().enumerate().filter(|(_, other)| other.as_str() == name);
     match (found.next(), found.next()) {
         (Some((at, _)), None) => Ok(at),
-        (None, _) => Err(format!("--id {name}: the header has no such column")),
-        (Some(_), Some(_)) => Err(format!("--id {name}: the header has this column more than once")),
+        (None, _) => Err(format!("{name}: the header has no such column")),
+        (Some(_), Some(_)) => Err(format!("{name}: the header has this column more than once")),
     }
 }
 

@@ -147,7 +147,7 @@ impl Options {
         let read = |(number, path): (usize, &PathBuf)| {
             let column = self.id.get(number).or_else(|| self.id.first()).map(String::as_str);
             let has_header = self.header != HeaderKind::None;
-            Own::read(path, &Reading { table: &self.table, has_header, column }, progress)
+            Own::read(path, &Reading { table: &self.table, has_header, column, option: "--id" }, progress)
         };
         files.iter().enumerate().map(read).collect()
     }

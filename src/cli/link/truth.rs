@@ -41,7 +41,7 @@ impl Truth {
         progress: &mut Progress,
     ) -> Result<Self, Failure> {
         let column = |name| {
-            let reading = Reading { table, has_header: true, column: Some(name) };
+            let reading = Reading { table, has_header: true, column: Some(name), option: "--truth" };
             Own::read(path, &reading, progress)
         };
         let [people, parties, records] = COLUMNS.map(column);

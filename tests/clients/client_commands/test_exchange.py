@@ -3,18 +3,14 @@
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from harness import people
+from harness.anonlink_client import typed as anonlink
 from harness.commands import Commands, private
 from harness.oracle import as_sets
 
-ANONLINK = Path(sys.executable).with_name("anonlink")
 ROWS = 150
 THRESHOLD = "0.75"
 
@@ -33,37 +29,23 @@ def ours(folder, server):
     return Commands(folder, ENTITYD_SERVER=server.origin)
 
 
-def theirs(folder, *words):
-    done = subprocess.run(
-        [ANONLINK, *map(str, words)],
-        cwd=folder,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-
-
 def expected(folder):
     """Our own linkage of the files, without a server."""
     return as_sets(json.loads(Commands(folder).done("link", "0.json", "1.json", "--threshold", THRESHOLD))["groups"])
 
 
 def test_their_project_is_a_profile_of_ours(ours, folder, server):
-    theirs(folder, "create-project", "--server", server.origin, "--schema", "schema.json", "--type", "groups", "--output", "project.json")
+    anonlink(folder, "create-project", "--server", server.origin, "--schema", "schema.json", "--type", "groups", "--output", "project.json")
     private(folder / "project.json", (folder / "project.json").read_text())
-    theirs(folder, "hash", "0.csv", "horse", "schema.json", "0.json")
+    anonlink(folder, "hash", "0.csv", "horse", "schema.json", "0.json")
     ours.done("encode", "1.csv", "--schema", "schema.json", "--secret-file", "secret", "-o", "1.json")
     created = json.loads((folder / "project.json").read_text())
     key = ["--project", created["project_id"]]
     ours.done("upload", "0.json", "--party", 0, "--profile", "project.json")
-    theirs(folder, "upload", "1.json", "--server", server.origin, *key, "--apikey", created["update_tokens"][1])
+    anonlink(folder, "upload", "1.json", "--server", server.origin, *key, "--apikey", created["update_tokens"][1])
     run = ours.done("run", "create", "--threshold", THRESHOLD, "--profile", "project.json").strip()
     found = [["--server", server.origin, *key, "--apikey", created["result_token"], "--run", run]]
-    theirs(folder, "results", "--watch", *found[0], "--output", "theirs.json")
+    anonlink(folder, "results", "--watch", *found[0], "--output", "theirs.json")
     result = ours.done("result", "get", run, "--wait", "--profile", "project.json")
     assert json.loads(result) == json.loads((folder / "theirs.json").read_text())
     assert as_sets(json.loads(result)["groups"]) == expected(folder)
@@ -73,15 +55,15 @@ def test_our_project_is_used_with_their_commands(ours, folder, server):
     created = json.loads(ours.done("project", "create", "--schema", "schema.json", "--result-type", "permutations", "--json"))
     key = ["--server", server.origin, "--project", created["project_id"]]
     ours.done("encode", "0.csv", "--schema", "schema.json", "--secret-file", "secret", "-o", "0.json")
-    theirs(folder, "hash", "1.csv", "horse", "schema.json", "1.json")
+    anonlink(folder, "hash", "1.csv", "horse", "schema.json", "1.json")
     receipts = []
-    theirs(folder, "upload", "0.json", *key, "--apikey", created["update_tokens"][0], "--output", "receipt.json")
+    anonlink(folder, "upload", "0.json", *key, "--apikey", created["update_tokens"][0], "--output", "receipt.json")
     receipts.append(json.loads((folder / "receipt.json").read_text())["receipt_token"])
     said = ours.done("upload", "1.json", "--project", created["project_id"], "--json", ENTITYD_TOKEN=created["update_tokens"][1])
     receipts.append(json.loads(said)["receipt_token"])
-    theirs(folder, "create", *key, "--apikey", created["result_token"], "--threshold", THRESHOLD, "--output", "run.json")
+    anonlink(folder, "create", *key, "--apikey", created["result_token"], "--threshold", THRESHOLD, "--output", "run.json")
     run = json.loads((folder / "run.json").read_text())["run_id"]
-    theirs(folder, "results", "--watch", *key, "--apikey", created["result_token"], "--run", run, "--output", "mask.json")
+    anonlink(folder, "results", "--watch", *key, "--apikey", created["result_token"], "--run", run, "--output", "mask.json")
     rows = []
     for party, receipt in enumerate(receipts):
         get = ["result", "get", run, "--project", created["project_id"], "--with", f"{party}.csv", "--mask", "mask.json", "--id", "rec_id"]
@@ -106,13 +88,13 @@ def test_blocks_of_either_are_uploaded_by_the_other(ours, folder, server):
     (folder / "blocking.json").write_text(json.dumps(config))
     for party in (0, 1):
         ours.done("encode", f"{party}.csv", "--schema", "schema.json", "--secret-file", "secret", "-o", f"{party}.json")
-    theirs(folder, "block", "0.csv", "blocking.json", "blocks-0.json")
+    anonlink(folder, "block", "0.csv", "blocking.json", "blocks-0.json")
     ours.done("block", "1.csv", "--config", "blocking.json", "-o", "blocks-1.json")
     ours.done("project", "create", "--blocks", "--save", "study")
     ours.done("upload", "0.json", "--blocks", "blocks-0.json", "--profile", "study/party-0.toml")
     profile = dict(line.split(" = ") for line in (folder / "study/party-1.toml").read_text().splitlines())
     key = ["--project", json.loads(profile["project_id"]), "--apikey", json.loads(profile["update_token"])]
-    theirs(folder, "upload", "1.json", "--blocks", "blocks-1.json", "--server", server.origin, *key)
+    anonlink(folder, "upload", "1.json", "--blocks", "blocks-1.json", "--server", server.origin, *key)
     analyst = ["--profile", "study/analyst.toml"]
     ours.done("run", "create", "--threshold", THRESHOLD, "--watch", *analyst)
     groups = as_sets(json.loads(ours.done("result", "get", *analyst))["groups"])

@@ -96,30 +96,43 @@ def forgotten(api, node):
         api.admin("POST", "nodes/forget", json={"node": node})
 
 
-def test_a_token_is_locked_on_all_nodes_while_one_receives_its_upload(running):
-    _, nodes, _ = running
-    with nodes[0].client() as first, nodes[1].client() as second:
-        project = first.project()
-        path = f"/projects/{project.id}/clks"
-        begun, go_on = threading.Event(), threading.Event()
+@contextlib.contextmanager
+def arriving(node, project, rest=None):
+    """An upload that a node receives until the block ends, and that `rest` then completes; yields its answers."""
+    begun, go_on, answers = threading.Event(), threading.Event(), []
 
-        def slow():
-            yield b'{"clks": ["'
-            begun.set()
-            go_on.wait(30)
-            yield b'AAAAAAAAAAA="]}'
+    def body():
+        yield b'{"clks": ["'
+        begun.set()
+        go_on.wait(60)
+        if rest:
+            yield rest
 
+    def send():
         headers = {"Content-Type": "application/json"}
-        answers = []
-        send = lambda: answers.append(first.post(path, project.update_tokens[0], data=slow(), headers=headers))
-        sender = threading.Thread(target=send)
-        sender.start()
+        # The node may die meanwhile.
+        with node.client() as api, contextlib.suppress(OSError):
+            answers.append(api.post(f"/projects/{project.id}/clks", project.update_tokens[0], data=body(), headers=headers))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
         assert begun.wait(10)
         time.sleep(0.5)
-        refused = second.post(path, project.update_tokens[0], json={"clks": ["AAAAAAAAAAA="]})
-        assert refused.status_code == 503, refused.text
+        yield answers
+    finally:
         go_on.set()
         sender.join()
+
+
+def test_a_token_is_locked_on_all_nodes_while_one_receives_its_upload(running):
+    _, nodes, _ = running
+    with nodes[1].client() as second:
+        project = second.project()
+        with arriving(nodes[0], project, rest=b'AAAAAAAAAAA="]}') as answers:
+            body = {"clks": ["AAAAAAAAAAA="]}
+            refused = second.post(f"/projects/{project.id}/clks", project.update_tokens[0], json=body)
+            assert refused.status_code == 503, refused.text
         assert answers[0].status_code == 201, answers[0].text
 
 
@@ -127,29 +140,9 @@ def test_an_upload_of_a_node_that_dies_is_released(running):
     _, nodes, _ = running
     with nodes[1].client() as second:
         project = second.project()
-        path = f"/projects/{project.id}/clks"
-        begun, over = threading.Event(), threading.Event()
-
-        def slow():
-            yield b'{"clks": ["'
-            begun.set()
-            over.wait(60)
-
-        def send():
-            with nodes[0].client() as first:
-                try:
-                    first.post(path, project.update_tokens[0], data=slow(), headers={"Content-Type": "application/json"})
-                except OSError:
-                    pass
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        assert begun.wait(10)
-        time.sleep(0.5)
-        nodes[0].kill()
-        over.set()
-        sender.join()
-        body = {"clks": ["AAAAAAAAAAA="]}
+        with arriving(nodes[0], project):
+            nodes[0].kill()
+        path, body = f"/projects/{project.id}/clks", {"clks": ["AAAAAAAAAAA="]}
         accepted = lambda: second.post(path, project.update_tokens[0], json=body).status_code == 201
         until(accepted, "the other node releases the token", timeout_s=60)
         nodes[0].__enter__()

@@ -2,18 +2,14 @@
 
 import base64
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from anonlinkclient.rest_client import RestClient, ServiceError
 
 from harness import people
+from harness.anonlink_client import typed
 from harness.oracle import Answer, as_sets, assert_permutations_fit, bit_patterns
 
-ANONLINK = Path(sys.executable).with_name("anonlink")
 ROWS = 300
 THRESHOLD = 0.7
 BLOCKING = {
@@ -40,29 +36,15 @@ class Client:
         self.origin = origin
 
     def local(self, *words):
-        return self._run(words)
+        return typed(self.folder, *words)
 
     def server(self, command, *words):
         """A command that talks to the server; returns what it wrote to its output file, and its stderr."""
         output = self.folder / "output.txt"
         output.unlink(missing_ok=True)
         written = [] if command.startswith("delete") else ["--output", output]
-        said = self._run([command, "--server", self.origin, *written, *words])
+        said = typed(self.folder, command, "--server", self.origin, *written, *words)
         return (output.read_text() if written else ""), said
-
-    def _run(self, words):
-        done = subprocess.run(
-            [ANONLINK, *map(str, words)],
-            cwd=self.folder,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

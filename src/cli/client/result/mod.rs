@@ -198,7 +198,7 @@ impl Get {
 
     fn reading(&self, file: usize) -> Reading<'_> {
         let column = self.id.get(file).or_else(|| self.id.first()).map(String::as_str);
-        Reading { table: &self.table, has_header: !self.no_header, column }
+        Reading { table: &self.table, has_header: !self.no_header, column, option: "--id" }
     }
 }
 

@@ -1,0 +1,24 @@
+"""The original client's command line, as PyPI has it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(sys.executable).with_name("anonlink")
+
+
+def typed(folder, *words):
+    """Runs a command in a folder, as a process of its own; returns what it printed, on both streams."""
+    done = subprocess.run(
+        [PROGRAM, *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr

@@ -59,7 +59,7 @@ pub(super) async fn claim(
     Ok((store, owner))
 }
 
-/// Reports whether `path` is the data directory of a server other than that of `own`. Its spool is emptied by who starts.
+/// Reports whether `path` is the data directory of a server other than that of `own`. A start there would empty its spool.
 fn is_foreign_data_dir(path: &Path, own: &Path) -> bool {
     let is_data_dir = ["format", "identity"].iter().all(|name| path.join(name).is_file());
     is_data_dir && path.canonicalize().ok() != own.canonicalize().ok()

@@ -69,7 +69,7 @@ pub struct Made {
 /// The place of the digest.
 enum Place {
     File(PathBuf),
-    /// The word that all nodes share, and the access of this one.
+    /// In the database that all nodes share. If another node was first, the access takes its digest.
     Word(Arc<dyn Commons>, Access),
 }
 

@@ -39,7 +39,7 @@ impl Writer {
         Self { form, ids, out, count: 0, failed: None }
     }
 
-    /// The failure because of what was said, or because of the output.
+    /// Returns the failure of a download: that of writing the output, if there was one, or else `said`, about the result.
     pub(super) fn failure(&mut self, said: &str) -> Failure {
         match self.failed.take() {
             Some(error) => Failure::output(&error),

@@ -28,7 +28,8 @@ pub fn limits(settings: &Settings) -> Result<(), Error> {
 /// [`Error`].
 pub async fn object_store(settings: &Settings) -> Result<(), Error> {
     let Location::Bucket { kind, bucket, prefix } = &settings.objects else { return Ok(()) };
-    let store = connect(*kind, bucket, prefix, &objects::access(settings)?, objects::patience(settings))?;
+    let store =
+        connect(*kind, bucket, prefix, &objects::access(settings)?, objects::silence_timeout(settings))?;
     let found = store.list_with_delimiter(Some(&Path::from(MARKS))).await;
     found.map(drop).map_err(|error| Error::Objects(error.into()))
 }

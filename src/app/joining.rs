@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::external::UploadBucket;
 use crate::http::HealthDependencies;
 use crate::http::admin::{Access, AdminState, CurrentSnapshot};
-use crate::http::workers::{self, JoinTokens, NodeReport, Nodes, Parts, Roster};
+use crate::http::workers::{self, JoinTokens, NodeReport, Nodes, Parts, WorkerRegistry};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::system::audit::Audit;
@@ -63,8 +63,8 @@ impl Joining {
         if settings.worker_listen.address(settings.role).is_some() {
             tokens.keep().await?;
         }
-        let roster = Roster::new(own, Clock::system(), Duration::from_millis(settings.lease_ms));
-        let nodes = Nodes::new(roster, node, sharing.commons.clone());
+        let registry = WorkerRegistry::new(own, Clock::system(), Duration::from_millis(settings.lease_ms));
+        let nodes = Nodes::new(registry, node, sharing.commons.clone());
         Ok(Self { tokens, nodes, pin: listeners.pin(settings) })
     }
 

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_there_is_no_listener_it_is_said_what_would_do() {
+    fn a_missing_listener_is_answered_with_what_would_do() {
         let said = |address: &str, errno: Errno| advice(address.parse().unwrap(), &errno.into());
         assert_eq!(
             said("[::]:8851", Errno::AFNOSUPPORT),

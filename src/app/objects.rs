@@ -96,7 +96,7 @@ pub(super) fn open(
 pub(super) fn bucket(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>, Error> {
     match &settings.objects {
         Location::Bucket { kind, bucket, prefix } => {
-            Ok(Some(connect(*kind, bucket, prefix, &access(settings)?, patience(settings))?))
+            Ok(Some(connect(*kind, bucket, prefix, &access(settings)?, silence_timeout(settings))?))
         }
         Location::Data | Location::Directory(_) => Ok(None),
     }
@@ -133,8 +133,13 @@ fn behind_us(
         }
         return Ok(Opened { objects, owner, uploads: None, external: None, own_endpoint: false });
     };
-    let uploads =
-        UploadBucket::new(connect(Kind::S3, &settings.upload_bucket, "", &access, patience(settings))?);
+    let uploads = UploadBucket::new(connect(
+        Kind::S3,
+        &settings.upload_bucket,
+        "",
+        &access,
+        silence_timeout(settings),
+    )?);
     let region =
         access.region.clone().or_else(|| env::var("AWS_REGION").ok()).unwrap_or_else(|| REGION.to_owned());
     let amazon = |service: &str| format!("https://{service}.{region}.amazonaws.com");
@@ -207,7 +212,7 @@ pub(super) async fn until_found(objects: &Objects, location: &Location) {
     }
 }
 
-pub(super) const fn patience(settings: &Settings) -> Duration {
+pub(super) const fn silence_timeout(settings: &Settings) -> Duration {
     Duration::from_millis(settings.objects_timeout_ms)
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::{Assignment, Coordinator, NewProject, Rules};
 use crate::external::ClientFiles;
-use crate::http::workers::{JoinTokens, NodeReport, Nodes as AllNodes, Parts, Roster, routes};
+use crate::http::workers::{JoinTokens, NodeReport, Nodes as AllNodes, Parts, WorkerRegistry, routes};
 use crate::linkage::similarity::Kernel;
 use crate::metadata::commons::Node;
 use crate::metadata::{Runs, Sqlite};
@@ -98,7 +98,7 @@ impl Service {
             uploads: None,
             guests: worker.guests(),
             tokens,
-            nodes: AllNodes::new(Roster::new(own, clock, lease), node, None),
+            nodes: AllNodes::new(WorkerRegistry::new(own, clock, lease), node, None),
             settings: BTreeMap::new(),
             lease,
             stop: CancellationToken::new(),

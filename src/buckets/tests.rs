@@ -401,7 +401,7 @@ async fn abandoned_uploads_are_swept_by_age_and_go_with_their_bucket() {
 }
 
 #[tokio::test]
-async fn of_objects_that_are_gone_no_key_is_left_after_compaction() {
+async fn compaction_erases_the_keys_of_removed_objects() {
     let (folder, buckets) = fresh().await;
     let keys: Vec<String> =
         (0..40).map(|number| format!("{number:02}-{}", "of-a-project/".repeat(8))).collect();
@@ -434,7 +434,7 @@ async fn a_bucket_is_removed_only_when_empty() {
 }
 
 #[tokio::test]
-async fn of_a_small_object_that_was_deleted_no_byte_is_left() {
+async fn deleting_a_small_object_erases_its_bytes() {
     let (folder, buckets) = fresh().await;
     let secret = Bytes::from_static(b"a secret of twenty-nine bytes");
     put(&buckets, "key", &secret).await;

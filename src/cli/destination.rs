@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_not_replaced() {
+    fn an_object_is_not_replaced_while_it_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let [secret, link, other] = ["secret", "link", "other"].map(|name| folder.path().join(name));
         fs::write(&secret, b"horse").unwrap();

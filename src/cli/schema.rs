@@ -11,7 +11,7 @@ use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::output;
 use super::schema_file::read_text;
-use crate::encoder::schema::{self, Mistake};
+use crate::encoder::schema::{self, Diagnostic};
 
 /// Checks, converts and describes linkage schemas
 #[derive(Debug, Args)]
@@ -68,7 +68,7 @@ impl Check {
     fn run(&self) -> Result<(), Failure> {
         let text = read_text(&self.schema)?;
         let path = self.schema.display();
-        let print = |kind: &str, mistakes: &[Mistake]| {
+        let print = |kind: &str, mistakes: &[Diagnostic]| {
             let lines = mistakes.iter().map(|mistake| format!("{path}: {kind}: {mistake}\n"));
             output::print(&lines.collect::<String>())
         };
@@ -99,7 +99,7 @@ impl Check {
 impl Convert {
     fn run(&self) -> Result<(), Failure> {
         let text = read_text(&self.schema)?;
-        let refuse = |mistakes: schema::Mistakes| {
+        let refuse = |mistakes: schema::Diagnostics| {
             let lines = mistakes.0.iter().map(|mistake| format!("{}: {mistake}", self.schema.display()));
             Failure::Input(lines.collect::<Vec<_>>().join("\n"))
         };

@@ -14,7 +14,7 @@ pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> 
     let prefixed = |lines: Vec<String>| {
         lines.iter().map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>().join("\n")
     };
-    let lines = |mistakes: &[schema::Mistake]| mistakes.iter().map(ToString::to_string).collect();
+    let lines = |mistakes: &[schema::Diagnostic]| mistakes.iter().map(ToString::to_string).collect();
     let schema = schema::read(&text).map_err(|mistakes| Failure::Input(prefixed(lines(&mistakes.0))))?;
     if !schema.notes.is_empty() {
         let notes = prefixed(lines(&schema.notes));

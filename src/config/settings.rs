@@ -145,7 +145,7 @@ settings! {
     rate_limit_ops: Rate = "off", RATE;
     /// Status for rate-limited requests; the reference client retries on 503 only.
     rate_limit_status: u16 = "503", REFUSAL_STATUS;
-    /// Most concurrent connections, as far as the limit on open files allows.
+    /// Most concurrent connections; the limit on open files may lower it.
     connections_max: usize = "10_000", CONNECTIONS;
     /// Most concurrent connections of one address (IPv6: a /64); trusted proxies are exempt.
     connections_per_address_max: usize = "1_000", CONNECTIONS;
@@ -159,7 +159,7 @@ settings! {
     body_rate_min: u64 = "1_024", RATE_MIN;
     /// Data directory, which holds everything stored; one process at a time uses it.
     data_dir: PathBuf = "entityd-data", DIRECTORY;
-    /// Lost commits of metadata.db, buckets.db or postgresql to start without, as the error message names them: metadata.db:1234.
+    /// Lost commits of metadata.db, buckets.db or postgresql to accept at start, as the error message gives them: metadata.db:1234.
     accept_loss: Losses = "", LOSSES;
     /// Database of projects and runs, such as `postgres://user@host/name?sslmode=verify-full`; in the data directory if empty.
     database: metadata::Location = "", DATABASE;
@@ -255,7 +255,7 @@ settings! {
     max_encoding_bytes: u32 = "1024", ENCODING_BYTES, alias "MAX_ENCODING_SIZE";
     /// Largest request body that the API accepts; the default is 10,000 MiB. The S3 endpoint has the limits of S3.
     body_bytes_max: u64 = "10_485_760_000", BYTES;
-    /// Most uploads read at the same time; others wait for their turn, half a minute at most.
+    /// Most uploads read at the same time; others wait up to 30 s.
     uploads_max: usize = "512", UPLOADS;
     /// Most bytes that arriving uploads may take together; the default is 100,000 MiB.
     spool_bytes_max: u64 = "104_857_600_000", BYTES;
@@ -271,7 +271,7 @@ settings! {
     lease_ms: u64 = "30_000", LEASE;
     /// Time after which a job is stopped and tried again; after three attempts its run fails.
     job_deadline_ms: u64 = "21_600_000", DEADLINE;
-    /// Queues that this node serves, with the most concurrent jobs of each; maintenance is for nodes that are no workers.
+    /// Queues that this node serves, with the most concurrent jobs of each; workers of other nodes never do maintenance.
     queues: QueueSlots = "ingest=2,compute=3,highmemory=2,maintenance=1", QUEUE_SLOTS;
     /// Redis for the queue of jobs: `redis://[user@]host/0`, `rediss://` with TLS, `redis-sentinel://host,host/NAME/0`; the data directory if empty.
     queue: Option<QueueUrl> = "", QUEUE_URL, alias "CELERY_BROKER_URL";
@@ -279,7 +279,7 @@ settings! {
     queue_password: Option<Hidden> = "", SECRET, alias "REDIS_PASSWORD";
     /// File with that password.
     queue_password_file: Option<PathBuf> = "", FILE_OR_NONE;
-    /// CA certificates in PEM that a Redis with TLS is checked by; those of the system if empty.
+    /// CA certificates in PEM to verify a Redis with TLS; those of the system if empty.
     queue_ca: Option<PathBuf> = "", FILE_OR_NONE;
     /// Client certificate in PEM for a Redis that asks for one.
     queue_cert: Option<PathBuf> = "", FILE_OR_NONE;
@@ -293,7 +293,7 @@ settings! {
     retention_days: Option<u64> = "off", DAYS_OR_OFF;
     /// Most percent of the stored entries that a clean-up may remove at once; up to a hundred entries are exempt.
     cleanup_share_max: u8 = "25", PERCENT;
-    /// Interval of maintenance: strays are swept, old projects retired and stores compacted.
+    /// Interval of maintenance, which removes unreferenced objects, deletes expired projects and compacts stores.
     maintenance_every_ms: u64 = "3_600_000", PERIOD;
     /// Time for requests and jobs to finish after SIGTERM; the rest resumes at the next start.
     drain_timeout_ms: u64 = "25_000", WAIT;

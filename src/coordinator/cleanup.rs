@@ -43,10 +43,10 @@ impl Coordinator {
     /// its project was deleted and the process died. `found` must be listed after `deleted` was read.
     pub async fn remove_strays(&self, found: Vec<ProjectId>, deleted: Vec<Deleted>) -> Result<(), Error> {
         let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
-        let graves = deleted.iter().map(|deleted| deleted.tombstone).collect();
+        let tombstones = deleted.iter().map(|deleted| deleted.tombstone).collect();
         let mut findings = Findings { all: found.len(), ..Findings::default() };
         for id in found.iter().filter(|id| !listed.contains(id)) {
-            findings.bury(*id, &graves);
+            findings.add_unlisted(*id, &tombstones);
         }
         self.clean_up(findings).await?;
         if self.0.store.serving().await?.len() > 1 {
@@ -62,14 +62,14 @@ impl Coordinator {
     /// Schedules the removal of objects without a project. The objects were listed before the projects are read here,
     /// and every object is recorded before it is created.
     pub(super) async fn sweep(&self, found: Vec<Holding>) -> Result<(), Error> {
-        let graves: HashSet<Tombstone> =
+        let tombstones: HashSet<Tombstone> =
             self.deleted().await?.iter().map(|deleted| deleted.tombstone).collect();
         let mut findings = Findings::default();
         for holding in found {
             findings.all += 1 + holding.uploads.len() + holding.runs.len();
             match self.project(holding.project, Runs::All).await? {
-                None => findings.bury(holding.project, &graves),
-                Some(project) => findings.add(project.id, strays(&project, &holding, &graves)),
+                None => findings.add_unlisted(holding.project, &tombstones),
+                Some(project) => findings.add(project.id, strays(&project, &holding, &tombstones)),
             }
         }
         self.clean_up(findings).await
@@ -140,9 +140,9 @@ impl Coordinator {
 }
 
 impl Findings {
-    /// Adds a project that does not exist.
-    fn bury(&mut self, project: ProjectId, graves: &HashSet<Tombstone>) {
-        if graves.contains(&Tombstone::of_project(project)) {
+    /// Adds a stored project that the metadata does not list.
+    fn add_unlisted(&mut self, project: ProjectId, tombstones: &HashSet<Tombstone>) {
+        if tombstones.contains(&Tombstone::of_project(project)) {
             self.purges.push(Job { project, task: Task::Purge(Purge::Project) });
         } else {
             self.unknown.push(format!("projects/{project}"));
@@ -157,13 +157,13 @@ impl Findings {
 }
 
 /// Returns the objects of a project that should not exist.
-fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>) -> Strays {
+fn strays(project: &ProjectState, holding: &Holding, tombstones: &HashSet<Tombstone>) -> Strays {
     let mut strays = Strays::default();
     for &(party, upload) in &holding.uploads {
         if is_used(project, party, upload) {
             continue;
         }
-        if graves.contains(&Tombstone::of_upload(project.id, party, upload)) {
+        if tombstones.contains(&Tombstone::of_upload(project.id, party, upload)) {
             strays.purges.push(Purge::Upload { party, upload });
         } else {
             strays.unknown.push(format!("projects/{}/parties/{party}/{upload}", project.id));
@@ -172,7 +172,7 @@ fn strays(project: &ProjectState, holding: &Holding, graves: &HashSet<Tombstone>
     for &(id, intermediate) in &holding.runs {
         match project.run(id).map(|run| &run.state) {
             Some(RunState::Completed(_)) if intermediate => strays.purges.push(Purge::Intermediate(id)),
-            None | Some(RunState::Failed { .. }) if graves.contains(&Tombstone::of_run(id)) => {
+            None | Some(RunState::Failed { .. }) if tombstones.contains(&Tombstone::of_run(id)) => {
                 strays.purges.push(Purge::Run(id));
             }
             None | Some(RunState::Failed { .. }) => {
@@ -260,8 +260,8 @@ mod tests {
         let upload = |party, upload| Purge::Upload { party, upload };
         let runs = [3, 4].map(|number| Tombstone::of_run(id(number)));
         let uploads = [(0, 1), (1, 2)].map(|(party, upload)| Tombstone::of_upload(project.id, party, upload));
-        let graves = runs.into_iter().chain(uploads).collect();
-        let found = strays(&project, &holding, &graves);
+        let tombstones = runs.into_iter().chain(uploads).collect();
+        let found = strays(&project, &holding, &tombstones);
         assert_eq!(found.purges, [upload(0, 1), upload(1, 2), Purge::Run(id(3)), Purge::Run(id(4))]);
         let unknown = ["parties/0/3".to_owned(), "parties/7/1".to_owned()];
         let unknown = unknown.into_iter().chain([5, 6].map(|number| format!("runs/{}", id(number))));

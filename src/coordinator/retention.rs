@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_year_that_the_server_was_off_a_week_counts() {
+    fn at_most_a_week_of_downtime_counts_for_retention() {
         let mark = Server::start(None, noon()).mark();
         let mut server = Server::start(Some(mark), noon().after(YEAR));
         assert_eq!(server.run(10 * DAY).surely, noon().after(17 * DAY));

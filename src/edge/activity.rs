@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_several_answers_one_that_stops_is_overdue() {
+    async fn one_response_that_stops_among_several_is_overdue() {
         let timeouts = Timeouts { transfer: Duration::from_millis(50), rate_min: 1_000, ..TIMEOUTS };
         let activity = Activity::new();
         let [stalled, _busy] = [true, true].map(|http2| activity.begin(http2));

@@ -139,7 +139,7 @@ impl Serialize for Location {
 }
 
 /// Returns a client of a bucket, without contacting the store. What `access` lacks is taken from the store's usual
-/// environment variables. A request fails when the store has sent nothing for `patience`; slow bytes are not silence.
+/// environment variables. A request fails when the store has sent nothing for `silence_timeout`; slow bytes are not silence.
 /// Each part of an upload must be finished in that time.
 ///
 /// # Errors
@@ -149,9 +149,9 @@ pub fn connect(
     bucket: &str,
     prefix: &str,
     access: &S3Access,
-    patience: Duration,
+    silence_timeout: Duration,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
-    let options = options(patience);
+    let options = options(silence_timeout);
     let store: Arc<dyn ObjectStore> = match kind {
         Kind::S3 => Arc::new(s3(bucket, access).with_client_options(options).build()?),
         Kind::Azure => {
@@ -195,9 +195,9 @@ fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {
 }
 
 /// No time limit for a whole request, which may be of any size.
-fn options(patience: Duration) -> ClientOptions {
+fn options(silence_timeout: Duration) -> ClientOptions {
     let options = outgoing::store_options().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT);
-    options.with_timeout_disabled().with_read_timeout(patience)
+    options.with_timeout_disabled().with_read_timeout(silence_timeout)
 }
 
 #[cfg(test)]

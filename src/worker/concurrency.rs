@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_roster_is_read_as_it_is_written() {
+    fn the_queue_weights_are_read_as_it_is_written() {
         let all = QueueSlots::default();
         assert_eq!(all.to_string(), "ingest=2,compute=3,highmemory=2,maintenance=1");
         assert_eq!(all.to_string().parse(), Ok(all));

@@ -89,7 +89,7 @@ fn files_of(manifest: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_backed_up_while_serving_comes_back_and_nothing_is_copied_twice() {
+async fn a_backup_while_serving_restores_and_copies_nothing_twice() {
     let server = Entityd::start();
     let (token, to) = (server.admin_token().unwrap(), TempDir::new().unwrap());
     let to = to.path().join("backups");
@@ -274,7 +274,7 @@ async fn a_damaged_backup_is_refused_by_the_entry_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
+async fn a_refused_command_prints_one_line_and_changes_nothing() {
     let server = Entityd::start();
     let (token, place) = (server.admin_token().unwrap(), TempDir::new().unwrap());
     let [full, odd, file] = ["full", "odd", "file"].map(|name| place.path().join(name));

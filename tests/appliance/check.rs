@@ -86,7 +86,7 @@ async fn a_running_server_is_seen_and_not_disturbed() {
 }
 
 #[test]
-fn what_is_wrong_fails_by_name() {
+fn failed_checks_are_named() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

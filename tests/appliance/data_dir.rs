@@ -72,7 +72,7 @@ pub(crate) fn complaint(wrapper: &[&str], data_dir: &Path) -> String {
 pub(crate) const ORDINARY: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
 
 #[test]
-fn what_belongs_to_another_user_is_named_with_both_users() {
+fn a_file_of_another_user_is_named_with_both_users() {
     if rustix::process::geteuid().as_raw() != 0 {
         return eprintln!("skipped: only root can give files to another user");
     }

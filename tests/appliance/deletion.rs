@@ -161,7 +161,7 @@ async fn a_queue_that_is_a_mount_point_is_rewritten_inside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_deleted_project_no_byte_is_left_in_the_data_directory_after_the_next_chores() {
+async fn deleting_a_project_erases_every_byte_at_the_next_maintenance() {
     let server = Entityd::with(&OFTEN);
     let (kept, kept_secrets) = told_of(&server, "a-project-that-stays").await;
     // Jobs that wait for a lease lie in sled from here on, beside those of the project that stays.

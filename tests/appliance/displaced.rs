@@ -205,7 +205,7 @@ fn replace(path: &Path, by: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_file_keeps_no_start_waiting_and_is_named() {
+async fn a_special_file_is_named_at_start_without_waiting() {
     let (_, folder) = Entityd::start().stop();
     for by in ["a named pipe", "a directory", "a link to /nowhere/file"] {
         for file in [
@@ -237,7 +237,7 @@ async fn what_is_no_file_keeps_no_start_waiting_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_file_in_the_queue_is_set_aside_with_it() {
+async fn a_special_file_in_the_queue_is_set_aside_with_it() {
     let (_, mut folder) = Entityd::start().stop();
     for (file, by) in [
         ("queue/db", "a named pipe"),

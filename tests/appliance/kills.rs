@@ -121,7 +121,7 @@ async fn killed_while_it_starts_it_starts_the_next_time() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_of_a_deleted_project_is_removed_at_the_next_start() {
+async fn leftovers_of_a_deleted_project_are_removed_at_the_next_start() {
     let (_, folder) = Entityd::start().stop();
     let data = folder.path().join("data");
     let (deleted, unknown) = ("0f".repeat(24), "0e".repeat(24));

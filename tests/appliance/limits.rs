@@ -47,7 +47,7 @@ fn status(address: SocketAddr, headers: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_when_to_come_again() {
+async fn a_rate_limited_client_gets_retry_after() {
     let server = Entityd::with(&["--rate-limit", "1:3"]);
     let api = server.api();
     let get = async || api.request(Method::GET, "/status").send().await.unwrap();
@@ -68,7 +68,7 @@ async fn who_asks_too_often_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn who_guesses_tokens_is_not_heard_for_a_while() {
+async fn wrong_tokens_limit_their_sender_for_a_while() {
     let server = Entityd::with(&["--rate-limit-failures", "1:5", "--rate-limit-status", "429"]);
     let api = server.api();
     let project = api.project("groups").await;
@@ -145,7 +145,7 @@ fn slow_clients_are_not_waited_for() {
 }
 
 #[test]
-fn who_waits_to_be_asked_for_a_body_is_asked_only_if_it_is_wanted() {
+fn expect_continue_is_answered_only_for_a_wanted_body() {
     let server = Entityd::start();
     let expecting = |path: &str, authorization: &str| {
         let mut stream = connect(server.doors().api);

@@ -119,7 +119,7 @@ fn complaint(left: &str, right: &str, options: &[&str]) -> String {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_one_line() {
+fn an_unusable_file_is_one_line() {
     const GOOD: &str = r#"{"clks": ["AAECAwQFBgc="]}"#;
     const BLOCKS: &str = r#"{"clknblocks": [["AAECAwQFBgc=", "north"]]}"#;
     insta::assert_snapshot!(complaint(GOOD, r#"{"clks": ["AAECAwQFBgc="#, &[]), @"3 entityd: b.json: the JSON document ends early, at byte 23");
@@ -190,7 +190,7 @@ fn a_file_that_is_something_else_is_named_as_that() {
 }
 
 #[test]
-fn what_is_wrong_with_the_command_line_is_one_line() {
+fn a_command_line_error_is_one_line() {
     let folder = TempDir::new().unwrap();
     let [json, rows] = two_parties(&folder);
     let said = |output: Output| {

@@ -31,7 +31,7 @@ pub(crate) fn bury(data_dir: &Path, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_deleted_is_swept_and_what_the_metadata_never_knew_stays() {
+async fn deleted_objects_are_swept_and_unknown_ones_stay() {
     let server = Entityd::with(&OFTEN);
     let project = completed(&server).await;
     eventually("plan and pairs are gone", async || (server.payload_files().len() == 5).then_some(())).await;
@@ -74,7 +74,7 @@ async fn what_was_deleted_is_swept_and_what_the_metadata_never_knew_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_late_worker_writes_after_a_purge_is_gone_within_a_lease() {
+async fn an_object_written_after_a_purge_is_removed_within_a_lease() {
     let server = Entityd::with(&["--lease-ms", "1000"]);
     let project = completed(&server).await;
     project.api.delete(&project.path, &project.result_token).await;

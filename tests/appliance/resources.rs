@@ -99,7 +99,7 @@ async fn too_few_threads_are_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn what_is_larger_than_a_file_may_be_is_refused_and_the_server_goes_on() {
+async fn an_upload_above_the_file_size_limit_is_refused_and_the_server_continues() {
     assert!(refuses(&["prlimit", "--fsize=1000000"]).await.contains("ulimit -f"));
     let server = Entityd::through(&["prlimit", &format!("--fsize={}", 80 * MIB)], &[], &[]);
     let project = server.api().project("groups").await;

@@ -56,7 +56,7 @@ async fn a_server_that_works_passes_and_keeps_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_offered_is_no_failure_and_the_admin_token_is_given_where_it_is_needed() {
+async fn a_missing_feature_is_skipped_and_the_admin_token_sent_where_needed() {
     let server = Entityd::with(&["--external-uploads", "false", "--require-admin-token", "true"]);
     let token = server.admin_token().unwrap();
     let output = check(&url(&server), &["--json"], &[("ENTITYD_ADMIN_TOKEN", &token)]);
@@ -90,7 +90,7 @@ async fn a_server_with_a_certificate_of_its_own_is_checked_with_ca() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_the_address_is_one_line() {
+async fn an_unusable_address_is_one_line() {
     let server = Entityd::start();
     let ops = format!("http://{}", server.doors().ops);
     for (words, code, said) in [

@@ -32,7 +32,7 @@ fn unpacked(archive: &Path) -> (TempDir, Value) {
 }
 
 #[tokio::test]
-async fn what_earlier_versions_have_stored_is_opened_and_goes_on() {
+async fn data_of_earlier_versions_opens_and_its_runs_continue() {
     let archives = archives();
     assert!(!archives.is_empty());
     for archive in archives {
@@ -102,7 +102,7 @@ async fn assert_objects(server: &Entityd, answers: &Value) {
 }
 
 #[test]
-fn what_a_newer_version_has_stored_is_refused_with_both_versions_and_left_as_it_was() {
+fn data_of_a_newer_version_is_refused_by_version_and_unchanged() {
     for name in ["metadata.db", "buckets.db", "format"] {
         let (_, folder) = Entityd::start().stop();
         let data_dir = folder.path().join("data");

@@ -210,7 +210,7 @@ async fn a_plain_listener_sends_people_to_the_one_with_tls() {
 }
 
 #[test]
-fn what_is_wrong_with_a_certificate_is_said_in_one_line_at_the_start() {
+fn an_unusable_certificate_is_one_line_at_start() {
     let authority = Authority::new();
     let pair = || authority.signs(ExtendedKeyUsagePurpose::ServerAuth);
     let (one, other) = (Files::new(&pair()), Files::new(&pair()));

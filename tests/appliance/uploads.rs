@@ -49,7 +49,7 @@ async fn every_form_is_accepted() {
 }
 
 #[tokio::test]
-async fn what_is_refused_leaves_the_token_unused() {
+async fn a_refused_upload_leaves_the_token_unused() {
     let server = Entityd::start();
     for (status, body) in [
         (400, json!({"clks": []})),
@@ -224,7 +224,7 @@ async fn an_upload_that_a_power_cut_interrupts_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn of_many_uploads_with_one_token_one_wins() {
+async fn one_of_many_uploads_with_one_token_is_accepted() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     let uploads = (0..8).map(|_| project.binary(0, 1).body(vec![1; 8]).send());

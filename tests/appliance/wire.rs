@@ -43,7 +43,7 @@ async fn a_client_that_closes_its_sending_side_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn what_can_be_understood_in_two_ways_is_refused() {
+async fn ambiguous_input_is_refused() {
     let server = Entityd::start();
     let status = async |lines: &[&str]| {
         let answer = said_and_closed(&server, &get("/api/v1/status", lines)).await;

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
 use super::manifest::Manifest;
-use super::shelf::{Reader, cannot_use};
+use super::repository::{Reader, cannot_use};
 use crate::cli::Failure;
 
 /// The entry with the manifest.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::archive;
 use super::manifest::{Entry, FORMAT, Manifest, is_immutable};
-use super::shelf::{Shelf, Writing, check_outside};
+use super::repository::{Repository, Writing, check_outside};
 use super::source::Source;
 use crate::app::snapshot::Listed;
 use crate::cli::Failure;
@@ -25,7 +25,7 @@ const SPARE_BYTES: u64 = 1 << 20;
 
 /// A place that a backup is written to.
 pub(super) enum Target {
-    Shelf { shelf: Shelf, writing: Writing, earlier: Vec<Manifest>, added: Vec<String> },
+    Repository { repository: Repository, writing: Writing, earlier: Vec<Manifest>, added: Vec<String> },
     File(archive::Writer),
 }
 
@@ -40,12 +40,12 @@ impl Target {
     /// Opens a directory, a bucket, or a file that ends in `.tar`.
     pub(super) async fn open(to: &str) -> Result<Self, Failure> {
         let path = Path::new(to);
-        let bucket = Shelf::bucket(to)?;
+        let bucket = Repository::bucket(to)?;
         if bucket.is_none() {
             check_outside(path)?;
         }
-        let shelf = match bucket {
-            Some(shelf) => shelf,
+        let repository = match bucket {
+            Some(repository) => repository,
             None if path.extension().is_some_and(|end| end == "tar") && !path.is_dir() => {
                 return archive::Writer::create(path).map(Self::File);
             }
@@ -54,10 +54,10 @@ impl Target {
                     "--to {to} is a file; give a directory, or a name that ends in .tar"
                 )));
             }
-            None => Shelf::Directory(path.to_owned()),
+            None => Repository::Directory(path.to_owned()),
         };
-        let (writing, earlier) = shelf.write().await?;
-        Ok(Self::Shelf { shelf, writing, earlier, added: Vec::new() })
+        let (writing, earlier) = repository.write().await?;
+        Ok(Self::Repository { repository, writing, earlier, added: Vec::new() })
     }
 
     /// Copies what is not there yet, and publishes the manifest.
@@ -101,10 +101,10 @@ impl Target {
     pub(super) async fn publish(self, manifest: &Manifest) -> Result<(), Failure> {
         match self {
             Self::File(file) => file.publish(manifest),
-            Self::Shelf { shelf, writing, added, .. } => {
-                let published = shelf.publish(manifest).await;
+            Self::Repository { repository, writing, added, .. } => {
+                let published = repository.publish(manifest).await;
                 if published.is_err() {
-                    shelf.forget(&added, writing).await;
+                    repository.forget(&added, writing).await;
                 }
                 published
             }
@@ -113,14 +113,14 @@ impl Target {
 
     /// Removes what was written so far.
     pub(super) async fn discard(self) {
-        if let Self::Shelf { shelf, writing, added, .. } = self {
-            shelf.forget(&added, writing).await;
+        if let Self::Repository { repository, writing, added, .. } = self {
+            repository.forget(&added, writing).await;
         }
     }
 
     /// Returns size and hash of the files that never change, by path, from earlier backups of the same data directory.
     fn known(&self, identity: &str) -> HashMap<String, (u64, String)> {
-        let Self::Shelf { earlier, .. } = self else { return HashMap::new() };
+        let Self::Repository { earlier, .. } = self else { return HashMap::new() };
         let same = earlier.iter().filter(|manifest| manifest.about.identity == identity);
         let entries = same.flat_map(|manifest| &manifest.entries).filter(|entry| is_immutable(&entry.path));
         entries.map(|entry| (entry.path.clone(), (entry.bytes, entry.sha256.clone()))).collect()
@@ -129,17 +129,17 @@ impl Target {
     /// Returns true if an earlier file is still whole in size. A bucket is not asked.
     async fn has(&self, sha256: &str, bytes: u64) -> Result<bool, Failure> {
         match self {
-            Self::Shelf { shelf: shelf @ Shelf::Directory(_), .. } => {
-                Ok(shelf.size(sha256).await? == Some(bytes))
+            Self::Repository { repository: repository @ Repository::Directory(_), .. } => {
+                Ok(repository.size(sha256).await? == Some(bytes))
             }
-            Self::Shelf { .. } => Ok(true),
+            Self::Repository { .. } => Ok(true),
             Self::File(_) => Ok(false),
         }
     }
 
     fn has_room(&self, wanted: u64) -> Result<(), Failure> {
         let (free, name) = match self {
-            Self::Shelf { shelf, .. } => (shelf.free(), shelf.name()),
+            Self::Repository { repository, .. } => (repository.free(), repository.name()),
             Self::File(file) => (disk::room(file.folder()).ok().map(|room| room.free_bytes), file.name()),
         };
         match free {
@@ -159,11 +159,11 @@ impl Target {
                 archive.end(file.bytes).map_err(failed)?;
                 Ok(sha256)
             }
-            Self::Shelf { shelf, added, .. } => {
-                let mut new = shelf.fresh().map_err(failed)?;
+            Self::Repository { repository, added, .. } => {
+                let mut new = repository.fresh().map_err(failed)?;
                 let sha256 = copy(reader, &mut new, file.bytes).await.map_err(failed)?;
-                if shelf.size(&sha256).await? != Some(file.bytes) {
-                    shelf.keep(new, &sha256).await?;
+                if repository.size(&sha256).await? != Some(file.bytes) {
+                    repository.keep(new, &sha256).await?;
                     added.push(sha256.clone());
                 }
                 Ok(sha256)

@@ -1,11 +1,11 @@
 //! `entityd backup`: copies a data directory, of a running server or of a stopped one.
 
 mod manifest;
-mod shelf;
+mod repository;
 mod archive;
 mod source;
 mod make;
-mod kept;
+mod stored;
 mod describe;
 pub(super) mod restore;
 
@@ -15,9 +15,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::describe::{describe, left_out};
-use self::kept::Kept;
 use self::make::{Made, Target};
 use self::source::Source;
+use self::stored::Stored;
 use super::context::runtime;
 use super::interrupt::stopped;
 use super::ops_client::{Client, OptionalServer};
@@ -185,10 +185,10 @@ impl Made {
 
 impl Chosen {
     async fn inspect(self, as_json: bool) -> Result<(), Failure> {
-        let kept = Kept::open(&self.from)?;
-        let backups = kept.backups().await?;
-        let manifest = kept.manifest(self.backup.as_deref()).await?;
-        kept.check_sizes(&manifest).await?;
+        let stored = Stored::open(&self.from)?;
+        let backups = stored.backups().await?;
+        let manifest = stored.manifest(self.backup.as_deref()).await?;
+        stored.check_sizes(&manifest).await?;
         let mut said = describe(&manifest);
         if as_json {
             said["backups"] = json!(backups);

@@ -14,9 +14,9 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::describe::{describe, left_out};
-use super::kept::Kept;
 use super::manifest::{Entry, LAST, Manifest};
-use super::shelf::cannot_use;
+use super::repository::cannot_use;
+use super::stored::Stored;
 use crate::app;
 use crate::cli::context::runtime;
 use crate::cli::exit::OrFail;
@@ -65,16 +65,16 @@ pub(in crate::cli) struct Arguments {
 impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
-            let kept = Kept::open(&self.from)?;
-            let manifest = kept.manifest(self.backup.as_deref()).await?;
+            let stored = Stored::open(&self.from)?;
+            let manifest = stored.manifest(self.backup.as_deref()).await?;
             if !self.json {
                 output::print(&left_out(&manifest))?;
             }
             if self.dry_run {
                 Place::check(&self.into, &manifest)?;
-                kept.check_sizes(&manifest).await?;
+                stored.check_sizes(&manifest).await?;
             } else {
-                restore(&kept, &manifest, &self.into).await?;
+                restore(&stored, &manifest, &self.into).await?;
             }
             let mut said = describe(&manifest);
             said["into"] = json!(self.into);
@@ -110,9 +110,9 @@ pub(super) fn verify(
     };
     let path = folder.path().join("data");
     runtime.block_on(async {
-        let kept = Kept::open(from)?;
-        let manifest = kept.manifest(backup).await?;
-        restore(&kept, &manifest, &path).await?;
+        let stored = Stored::open(from)?;
+        let manifest = stored.manifest(backup).await?;
+        restore(&stored, &manifest, &path).await?;
         let held = app::restored::check(&path, manifest.about.objects.is_empty()).await;
         let held = held.map_err(|error| {
             let why = crate::telemetry::chain(&error);
@@ -136,13 +136,13 @@ pub(super) fn verify(
     })
 }
 
-async fn restore(kept: &Kept, manifest: &Manifest, into: &Path) -> Result<(), Failure> {
+async fn restore(stored: &Stored, manifest: &Manifest, into: &Path) -> Result<(), Failure> {
     let mut format = Vec::new();
     let last = manifest.entries.iter().find(|entry| entry.path == LAST);
-    kept.copy(last.expect("a checked manifest has it"), &mut format).await?;
+    stored.copy(last.expect("a checked manifest has it"), &mut format).await?;
     let place = Place::take(into, manifest, &format)?;
     let filled = tokio::select! {
-        filled = place.fill(kept, manifest) => filled,
+        filled = place.fill(stored, manifest) => filled,
         () = stopped() => Err(Failure::Interrupted),
     };
     match filled.and_then(|()| place.publish()) {
@@ -215,19 +215,19 @@ impl Place {
         Ok(place)
     }
 
-    async fn fill(&self, kept: &Kept, manifest: &Manifest) -> Result<(), Failure> {
+    async fn fill(&self, stored: &Stored, manifest: &Manifest) -> Result<(), Failure> {
         let mut progress = Progress::new();
         let (mut done, all) = (0, manifest.bytes().max(1));
         for entry in manifest.entries.iter().filter(|entry| entry.path != LAST) {
             progress.show("restoring", done as f64 / all as f64);
-            self.fill_one(kept, entry).await?;
+            self.fill_one(stored, entry).await?;
             done += entry.bytes;
         }
         progress.finish();
         Ok(())
     }
 
-    async fn fill_one(&self, kept: &Kept, entry: &Entry) -> Result<(), Failure> {
+    async fn fill_one(&self, stored: &Stored, entry: &Entry) -> Result<(), Failure> {
         if !TOP.iter().any(|top| Path::new(&entry.path).starts_with(top)) {
             return Err(Failure::Input(format!(
                 "the backup has an entry {}, which this version does not know",
@@ -239,7 +239,7 @@ impl Place {
         make(path.parent().unwrap_or(&self.path)).map_err(failed)?;
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        kept.copy(entry, &mut file).await
+        stored.copy(entry, &mut file).await
     }
 
     /// Makes everything durable, and lets servers use it.

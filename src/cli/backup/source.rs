@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::task::spawn_blocking;
 use tokio_util::io::StreamReader;
 
-use super::shelf::Reader;
+use super::repository::Reader;
 use crate::app::snapshot::{About, Listed, Snapshot};
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_is_one_line_without_control_characters() {
+    fn text_from_a_server_is_printed_as_one_line_without_control_characters() {
         assert_eq!(detail(br#"{"detail": "a\u001b[2Jb\n c", "title": "t"}"#).unwrap(), "a [2Jb c");
         assert_eq!(detail(br#"{"detail": null, "title": "t"}"#).unwrap(), "t");
         assert_eq!(plain(&"x".repeat(400)).len(), 303);

@@ -37,7 +37,7 @@ pub struct Scene {
     /// The delay added to a step that is to be killed in.
     pub slow: Duration,
     /// The time limit for an event that must happen.
-    pub patience: Duration,
+    pub silence_timeout: Duration,
 }
 
 /// The remains of a server that was killed.
@@ -70,7 +70,7 @@ impl Scene {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::time::timeout(self.patience, wait).await.map_err(|_| format!("waited in vain: {what}"))
+        tokio::time::timeout(self.silence_timeout, wait).await.map_err(|_| format!("waited in vain: {what}"))
     }
 }
 

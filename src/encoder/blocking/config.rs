@@ -7,7 +7,7 @@ use super::psig::{Filter, PSig};
 use super::signature::{Part, Position};
 use crate::encoder::json::{Node, Value};
 use crate::encoder::python::numbers;
-use crate::encoder::schema::{Mistake, Mistakes};
+use crate::encoder::schema::{Diagnostic, Diagnostics};
 
 /// The most bits of a filter, hash functions and tables.
 const NUMBER_MAX: u32 = 1 << 24;
@@ -34,9 +34,9 @@ impl Config {
     ///
     /// # Errors
     /// The mistakes in it.
-    pub fn read(text: &str, header: Option<&[String]>) -> Result<Self, Mistakes> {
-        let source = Node::parse(text).map_err(|error| Mistakes::syntax(&error))?;
-        let method = method(&source, header).map_err(|mistake| Mistakes::new(text, vec![mistake]))?;
+    pub fn read(text: &str, header: Option<&[String]>) -> Result<Self, Diagnostics> {
+        let source = Node::parse(text).map_err(|error| Diagnostics::syntax(&error))?;
+        let method = method(&source, header).map_err(|mistake| Diagnostics::new(text, vec![mistake]))?;
         Ok(Self { method, source })
     }
 
@@ -44,8 +44,8 @@ impl Config {
     ///
     /// # Errors
     /// The text is not JSON.
-    pub fn takes_encodings(text: &str) -> Result<bool, Mistakes> {
-        let source = Node::parse(text).map_err(|error| Mistakes::syntax(&error))?;
+    pub fn takes_encodings(text: &str) -> Result<bool, Diagnostics> {
+        let source = Node::parse(text).map_err(|error| Diagnostics::syntax(&error))?;
         let is_fold = source.get("type").and_then(Node::text) == Some("lambda-fold");
         let asked = source.get("config").and_then(|config| config.get("input-clks")).and_then(Node::boolean);
         Ok(is_fold && asked == Some(true))
@@ -58,7 +58,7 @@ impl serde::Serialize for Config {
     }
 }
 
-fn method(source: &Node, header: Option<&[String]>) -> Result<Method, Mistake> {
+fn method(source: &Node, header: Option<&[String]>) -> Result<Method, Diagnostic> {
     let root = Settings { node: source, path: "" };
     if root.member("version")?.number().is_none() {
         return Err(root.mistake("version", "this must be a number"));
@@ -73,7 +73,7 @@ fn method(source: &Node, header: Option<&[String]>) -> Result<Method, Mistake> {
     }
 }
 
-fn psig(config: &Settings<'_>, columns: &Columns<'_>) -> Result<PSig, Mistake> {
+fn psig(config: &Settings<'_>, columns: &Columns<'_>) -> Result<PSig, Diagnostic> {
     let filter = Settings { node: config.member("filter")?, path: "config.filter" };
     let is_ratio = match filter.member("type")?.text() {
         Some("ratio") => true,
@@ -96,31 +96,33 @@ fn psig(config: &Settings<'_>, columns: &Columns<'_>) -> Result<PSig, Mistake> {
     })
 }
 
-fn part(spec: &Node, columns: &Columns<'_>) -> Result<Part, Mistake> {
+fn part(spec: &Node, columns: &Columns<'_>) -> Result<Part, Diagnostic> {
     let path = "config.signatureSpecs";
-    let feature = spec.get("feature").ok_or_else(|| Mistake::new(spec, path, "feature is missing"))?;
+    let feature = spec.get("feature").ok_or_else(|| Diagnostic::new(spec, path, "feature is missing"))?;
     let column = columns.resolve(feature, path)?;
-    let kind = spec.get("type").ok_or_else(|| Mistake::new(spec, path, "type is missing"))?;
+    let kind = spec.get("type").ok_or_else(|| Diagnostic::new(spec, path, "type is missing"))?;
     match kind.text() {
         Some("feature-value") => Ok(Part::Value { column }),
         Some("characters-at" | "characters_at") => {
             let positions = spec.get("config").and_then(|config| config.get("pos"));
-            let positions = positions.ok_or_else(|| Mistake::new(spec, path, "config.pos is missing"))?;
+            let positions = positions.ok_or_else(|| Diagnostic::new(spec, path, "config.pos is missing"))?;
             let position = |node: &Node| match &node.value {
-                Value::String(text) => Position::parse(text).map_err(|rule| Mistake::new(node, path, rule)),
+                Value::String(text) => {
+                    Position::parse(text).map_err(|rule| Diagnostic::new(node, path, rule))
+                }
                 _ => node
                     .integer()
                     .map(Position::At)
-                    .ok_or_else(|| Mistake::new(node, path, "this is no position")),
+                    .ok_or_else(|| Diagnostic::new(node, path, "this is no position")),
             };
             let positions = positions.elements().iter().map(position).collect::<Result<_, _>>()?;
             Ok(Part::Characters { column, positions })
         }
-        _ => Err(Mistake::new(kind, path, "this must be one of feature-value, characters-at")),
+        _ => Err(Diagnostic::new(kind, path, "this must be one of feature-value, characters-at")),
     }
 }
 
-fn lambda_fold(config: &Settings<'_>, columns: &Columns<'_>) -> Result<LambdaFold, Mistake> {
+fn lambda_fold(config: &Settings<'_>, columns: &Columns<'_>) -> Result<LambdaFold, Diagnostic> {
     let seed = config.member("random_state")?;
     let digits = seed.number().map(|text| text.trim_start_matches('-'));
     let seed = digits.and_then(|digits| digits.parse::<BigUint>().ok());
@@ -146,21 +148,21 @@ struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    fn member(&self, name: &str) -> Result<&'a Node, Mistake> {
-        self.node.get(name).ok_or_else(|| Mistake::new(self.node, self.path, format!("{name} is missing")))
+    fn member(&self, name: &str) -> Result<&'a Node, Diagnostic> {
+        self.node.get(name).ok_or_else(|| Diagnostic::new(self.node, self.path, format!("{name} is missing")))
     }
 
-    fn mistake(&self, name: &str, rule: impl Into<String>) -> Mistake {
+    fn mistake(&self, name: &str, rule: impl Into<String>) -> Diagnostic {
         let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        Mistake::new(self.node.get(name).unwrap_or(self.node), &path, rule)
+        Diagnostic::new(self.node.get(name).unwrap_or(self.node), &path, rule)
     }
 
-    fn float(&self, name: &str) -> Result<f64, Mistake> {
+    fn float(&self, name: &str) -> Result<f64, Diagnostic> {
         self.member(name)?.float().ok_or_else(|| self.mistake(name, "this must be a number"))
     }
 
     /// A whole number; it may be written as text, and a fraction is dropped.
-    fn whole(&self, name: &str, least: u32) -> Result<u32, Mistake> {
+    fn whole(&self, name: &str, least: u32) -> Result<u32, Diagnostic> {
         let member = self.member(name)?;
         let number = match &member.value {
             Value::String(text) => numbers::int(text),
@@ -172,7 +174,7 @@ impl<'a> Settings<'a> {
         number.filter(|number| (least..=NUMBER_MAX).contains(number)).ok_or_else(refuse)
     }
 
-    fn record_column(&self) -> Result<Option<usize>, Mistake> {
+    fn record_column(&self) -> Result<Option<usize>, Diagnostic> {
         let Some(node) = self.node.get("record-id-col") else { return Ok(None) };
         if matches!(node.value, Value::Null) {
             return Ok(None);
@@ -190,7 +192,7 @@ struct Columns<'a> {
 
 impl Columns<'_> {
     /// All features must be named in the same way.
-    fn check(&self, config: &Settings<'_>) -> Result<(), Mistake> {
+    fn check(&self, config: &Settings<'_>) -> Result<(), Diagnostic> {
         let features = self.features.elements();
         let named = features.iter().filter(|feature| feature.text().is_some()).count();
         if features.is_empty() || (named > 0 && named < features.len()) {
@@ -200,20 +202,25 @@ impl Columns<'_> {
         Ok(())
     }
 
-    fn resolve_all(&self, config: &Settings<'_>) -> Result<Vec<usize>, Mistake> {
+    fn resolve_all(&self, config: &Settings<'_>) -> Result<Vec<usize>, Diagnostic> {
         let path = format!("{}.blocking-features", config.path);
         self.features.elements().iter().map(|feature| self.resolve(feature, &path)).collect()
     }
 
-    fn resolve(&self, feature: &Node, path: &str) -> Result<usize, Mistake> {
+    fn resolve(&self, feature: &Node, path: &str) -> Result<usize, Diagnostic> {
         let Some(name) = feature.text() else {
-            let refuse = || Mistake::new(feature, path, "this must be a column's name, or its number from 0");
+            let refuse =
+                || Diagnostic::new(feature, path, "this must be a column's name, or its number from 0");
             return feature.integer().ok_or_else(refuse);
         };
         let header = self.header.ok_or_else(|| {
-            Mistake::new(feature, path, "columns have no names without a header; give their numbers from 0")
+            Diagnostic::new(
+                feature,
+                path,
+                "columns have no names without a header; give their numbers from 0",
+            )
         })?;
         let found = header.iter().rposition(|column| column == name);
-        found.ok_or_else(|| Mistake::new(feature, path, "the table has no column of this name"))
+        found.ok_or_else(|| Diagnostic::new(feature, path, "the table has no column of this name"))
     }
 }

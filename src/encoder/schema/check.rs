@@ -3,12 +3,12 @@
 mod rules;
 
 use self::rules::{Checker, Place};
-use super::mistake::Mistake;
+use super::diagnostic::Diagnostic;
 use super::version::Version;
 use crate::encoder::json::Node;
 
 /// Checks a schema of this version.
-pub(super) fn check(node: &Node, version: Version) -> Result<(), Vec<Mistake>> {
+pub(super) fn check(node: &Node, version: Version) -> Result<(), Vec<Diagnostic>> {
     let checker = Checker::new(version);
     let root = Place::root(node);
     checker.object(&root, &["version", "clkConfig", "features"], None);

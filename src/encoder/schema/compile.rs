@@ -1,7 +1,7 @@
 //! Compiles a checked schema of version 3 into the form that the encoder uses.
 
 use super::definition::{Charset, Feature, HashFunction, Hashing, Missing, Schema, Strategy};
-use super::mistake::Mistake;
+use super::diagnostic::Diagnostic;
 use crate::encoder::format::Format;
 use crate::encoder::json::Node;
 use crate::encoder::keys::{self, KeyDerivation};
@@ -19,7 +19,7 @@ const BLAKE_KEY_BYTES: usize = 64;
 ///
 /// # Errors
 /// The mistakes that the check of its shape does not find.
-pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Mistake>> {
+pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Diagnostic>> {
     let mut mistakes = Vec::new();
     let config = config(schema).map_err(|mistake| mistakes.push(mistake)).ok();
     let mut features = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Mistake>> {
     }
     let Some((bits, folds, keys)) = config else { return Err(mistakes) };
     if let Err(rule) = keys::check(&keys, features.len()) {
-        mistakes.push(Mistake::new(schema, "features", rule));
+        mistakes.push(Diagnostic::new(schema, "features", rule));
     }
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -42,12 +42,12 @@ pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Mistake>> {
 
 type Config = (usize, u32, KeyDerivation);
 
-fn config(schema: &Node) -> Result<Config, Mistake> {
+fn config(schema: &Node) -> Result<Config, Diagnostic> {
     let config = schema.get("clkConfig").unwrap_or(schema);
     let bits: usize = whole(config, "clkConfig", "l", BITS_MAX)?.unwrap_or_default();
     let folds = whole(config, "clkConfig", "xor_folds", 24)?.unwrap_or_default() as u32;
     if bits << folds > BITS_MAX {
-        return Err(Mistake::new(
+        return Err(Diagnostic::new(
             config,
             "clkConfig",
             format!("a filter has at most {BITS_MAX} bits before it is folded"),
@@ -63,24 +63,24 @@ fn config(schema: &Node) -> Result<Config, Mistake> {
     Ok((bits, folds, keys))
 }
 
-fn decoded(kdf: &Node, name: &str) -> Result<Option<Vec<u8>>, Mistake> {
+fn decoded(kdf: &Node, name: &str) -> Result<Option<Vec<u8>>, Diagnostic> {
     let Some(node) = kdf.get(name) else { return Ok(None) };
     let bytes = base64::decode(node.text().unwrap_or_default());
-    bytes.map(Some).map_err(|rule| Mistake::new(node, &format!("clkConfig.kdf.{name}"), rule))
+    bytes.map(Some).map_err(|rule| Diagnostic::new(node, &format!("clkConfig.kdf.{name}"), rule))
 }
 
 /// A member that is a whole number of at most `most`, written without a fraction.
-fn whole(node: &Node, path: &str, name: &str, most: usize) -> Result<Option<usize>, Mistake> {
+fn whole(node: &Node, path: &str, name: &str, most: usize) -> Result<Option<usize>, Diagnostic> {
     let Some(member) = node.get(name) else { return Ok(None) };
     let value = member.integer::<usize>().filter(|value| *value <= most);
     let refuse = || {
         let rule = format!("this must be a whole number of at most {most}, without a fraction");
-        Mistake::new(member, &format!("{path}.{name}"), rule)
+        Diagnostic::new(member, &format!("{path}.{name}"), rule)
     };
     value.ok_or_else(refuse).map(Some)
 }
 
-fn feature(node: &Node, path: &str, config: Option<&Config>) -> Result<Feature, Mistake> {
+fn feature(node: &Node, path: &str, config: Option<&Config>) -> Result<Feature, Diagnostic> {
     let identifier = node.get("identifier").and_then(Node::text).unwrap_or_default().to_owned();
     if node.get("ignored").and_then(Node::boolean) == Some(true) {
         return Ok(Feature { identifier, hashing: None });
@@ -92,7 +92,7 @@ fn feature(node: &Node, path: &str, config: Option<&Config>) -> Result<Feature, 
         identifier,
         hashing: Some(Hashing {
             format: Format::compile(format)
-                .map_err(|(node, rule)| Mistake::new(node, &path("format"), rule))?,
+                .map_err(|(node, rule)| Diagnostic::new(node, &path("format"), rule))?,
             comparison: comparison(
                 hashing.get("comparison").unwrap_or(hashing),
                 &path("hashing.comparison"),
@@ -120,18 +120,18 @@ fn missing(node: &Node) -> Missing {
     Missing { replacement: replacement.unwrap_or_else(|| sentinel.clone()), sentinel }
 }
 
-fn strategy(node: &Node, path: &str) -> Result<Strategy, Mistake> {
+fn strategy(node: &Node, path: &str) -> Result<Strategy, Diagnostic> {
     let is_per_token = node.get("bitsPerToken").is_some();
     let name = if is_per_token { "bitsPerToken" } else { "bitsPerFeature" };
     let bits = node.get(name).and_then(Node::float).unwrap_or_default();
     if bits > BITS_MAX as f64 {
-        return Err(Mistake::new(node, path, format!("{name} is at most {BITS_MAX}")));
+        return Err(Diagnostic::new(node, path, format!("{name} is at most {BITS_MAX}")));
     }
     let bits = bits as u32;
     Ok(if is_per_token { Strategy::PerToken(bits) } else { Strategy::PerFeature(bits) })
 }
 
-fn function(hashing: &Node, path: &str, config: Option<&Config>) -> Result<HashFunction, Mistake> {
+fn function(hashing: &Node, path: &str, config: Option<&Config>) -> Result<HashFunction, Diagnostic> {
     let hash = hashing.get("hash");
     let place = hash.unwrap_or(hashing);
     let singularity = hash.and_then(|hash| hash.get("prevent_singularity"));
@@ -140,19 +140,19 @@ fn function(hashing: &Node, path: &str, config: Option<&Config>) -> Result<HashF
         return Ok(HashFunction::Double { prevent_singularity });
     }
     if let Some(node) = singularity.filter(|node| !matches!(node.value, crate::encoder::json::Value::Null)) {
-        return Err(Mistake::new(node, path, "prevent_singularity belongs to doubleHash alone"));
+        return Err(Diagnostic::new(node, path, "prevent_singularity belongs to doubleHash alone"));
     }
     let Some((bits, folds, keys)) = config else { return Ok(HashFunction::Blake) };
     if !(bits << folds).is_power_of_two() {
-        return Err(Mistake::new(place, path, "with blakeHash (the default) l must be a power of two"));
+        return Err(Diagnostic::new(place, path, "with blakeHash (the default) l must be a power of two"));
     }
     if keys.key_bytes > BLAKE_KEY_BYTES {
-        return Err(Mistake::new(place, path, "with blakeHash (the default) keySize is at most 64"));
+        return Err(Diagnostic::new(place, path, "with blakeHash (the default) keySize is at most 64"));
     }
     Ok(HashFunction::Blake)
 }
 
-fn comparison(node: &Node, path: &str) -> Result<Comparison, Mistake> {
+fn comparison(node: &Node, path: &str) -> Result<Comparison, Diagnostic> {
     match node.get("type").and_then(Node::text) {
         Some("ngram") => Ok(Comparison::Ngram {
             n: whole(node, path, "n", 1 << 16)?.unwrap_or(2),
@@ -163,7 +163,7 @@ fn comparison(node: &Node, path: &str) -> Result<Comparison, Mistake> {
             let precision = whole(node, path, "fractional_precision", 300)?.unwrap_or(0);
             let distance = node.get("thresholdDistance").and_then(Node::number).unwrap_or_default();
             let numeric = Numeric::new(distance, resolution as u32, precision as u32);
-            numeric.map(Comparison::Numeric).map_err(|rule| Mistake::new(node, path, rule))
+            numeric.map(Comparison::Numeric).map_err(|rule| Diagnostic::new(node, path, rule))
         }
         _ => Ok(Comparison::Exact),
     }

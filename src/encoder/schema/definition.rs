@@ -1,6 +1,6 @@
 //! Schemas in the form of the encoder.
 
-use super::mistake::Mistake;
+use super::diagnostic::Diagnostic;
 use crate::encoder::format::Format;
 use crate::encoder::keys::KeyDerivation;
 use crate::encoder::tokens::Comparison;
@@ -17,7 +17,7 @@ pub struct Schema {
     /// The columns in their order.
     pub features: Vec<Feature>,
     /// Warnings: settings that have no effect, or another one than their name suggests.
-    pub notes: Vec<Mistake>,
+    pub notes: Vec<Diagnostic>,
 }
 
 /// A column.

@@ -1,20 +1,20 @@
 //! Linkage schemas, versions 1 to 3: the columns, and the encoding of each.
 //!
 //! A schema is checked against the rules of its own version, converted to version 3, checked again and compiled.
-//! Mistakes keep the place in the text that they came from.
+//! Diagnostics keep the place in the text that they came from.
 
 mod check;
 mod compile;
 mod convert;
 mod definition;
-mod mistake;
+mod diagnostic;
 mod notes;
 mod version;
 
 use self::compile::compile;
 pub(super) use self::definition::{Charset, HashFunction, Strategy};
 pub use self::definition::{Feature, Hashing, Schema};
-pub use self::mistake::{Mistake, Mistakes};
+pub use self::diagnostic::{Diagnostic, Diagnostics};
 pub use self::version::Version;
 
 use self::check::check;
@@ -24,9 +24,9 @@ use super::json::Node;
 ///
 /// # Errors
 /// The mistakes in it.
-pub fn parse(text: &str) -> Result<(Version, Converted), Mistakes> {
-    let refuse = |mistakes| Mistakes::new(text, mistakes);
-    let node = Node::parse(text).map_err(|error| Mistakes::syntax(&error))?;
+pub fn parse(text: &str) -> Result<(Version, Converted), Diagnostics> {
+    let refuse = |mistakes| Diagnostics::new(text, mistakes);
+    let node = Node::parse(text).map_err(|error| Diagnostics::syntax(&error))?;
     let version = Version::of(&node).map_err(|mistake| refuse(vec![mistake]))?;
     check(&node, version).map_err(refuse)?;
     let converted = convert::to_latest(node, version);
@@ -49,10 +49,10 @@ impl Converted {
 ///
 /// # Errors
 /// The mistakes in it.
-pub fn read(text: &str) -> Result<Schema, Mistakes> {
-    let original = Node::parse(text).map_err(|error| Mistakes::syntax(&error))?;
+pub fn read(text: &str) -> Result<Schema, Diagnostics> {
+    let original = Node::parse(text).map_err(|error| Diagnostics::syntax(&error))?;
     let (version, Converted(latest)) = parse(text)?;
-    let mut schema = compile(&latest).map_err(|mistakes| Mistakes::new(text, mistakes))?;
+    let mut schema = compile(&latest).map_err(|mistakes| Diagnostics::new(text, mistakes))?;
     schema.notes = notes::of(&original, version, &schema);
     schema.notes.iter_mut().for_each(|note| note.locate(text));
     Ok(schema)

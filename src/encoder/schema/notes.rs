@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::definition::Schema;
-use super::mistake::Mistake;
+use super::diagnostic::Diagnostic;
 use super::version::Version;
 use crate::encoder::json::{Node, Value};
 use crate::encoder::python::base64;
 
 /// The notes on a schema as it was written.
-pub(super) fn of(node: &Node, version: Version, schema: &Schema) -> Vec<Mistake> {
+pub(super) fn of(node: &Node, version: Version, schema: &Schema) -> Vec<Diagnostic> {
     let mut notes = Vec::new();
     folds(node, &mut notes);
     key_derivation(node, &mut notes);
@@ -19,42 +19,42 @@ pub(super) fn of(node: &Node, version: Version, schema: &Schema) -> Vec<Mistake>
     for (at, (node, feature)) in features.iter().zip(&schema.features).enumerate() {
         let path = format!("features[{at}]");
         if !seen.insert(feature.identifier.as_str()) {
-            notes.push(Mistake::new(node, &path, "an earlier column has the same identifier"));
+            notes.push(Diagnostic::new(node, &path, "an earlier column has the same identifier"));
         }
         if feature.hashing.is_none() && node.get("hashing").is_some() {
-            notes.push(Mistake::new(node, &path, "the column is ignored although it has hashing"));
+            notes.push(Diagnostic::new(node, &path, "the column is ignored although it has hashing"));
         }
     }
     notes
 }
 
-fn folds(node: &Node, notes: &mut Vec<Mistake>) {
+fn folds(node: &Node, notes: &mut Vec<Diagnostic>) {
     let config = node.get("clkConfig");
     let member = |name| config.and_then(|config| config.get(name));
     if let Some(folds) = member("xorFolds").filter(|folds| folds.float() != Some(0.0)) {
         let rule =
             "clkhash checks xorFolds and does not read it, so nothing is folded; xor_folds is what it reads";
-        notes.push(Mistake::new(folds, "clkConfig.xorFolds", rule));
+        notes.push(Diagnostic::new(folds, "clkConfig.xorFolds", rule));
     }
 }
 
-fn key_derivation(node: &Node, notes: &mut Vec<Mistake>) {
+fn key_derivation(node: &Node, notes: &mut Vec<Diagnostic>) {
     let Some(kdf) = node.get("clkConfig").and_then(|config| config.get("kdf")) else { return };
     for name in ["salt", "info"] {
         let Some(member) = kdf.get(name) else { continue };
         if member.text().is_some_and(base64::has_skipped) {
             let rule = "characters that are not of base64 are skipped";
-            notes.push(Mistake::new(member, &format!("clkConfig.kdf.{name}"), rule));
+            notes.push(Diagnostic::new(member, &format!("clkConfig.kdf.{name}"), rule));
         }
     }
 }
 
 /// Members that are allowed and have no effect.
-fn unread(node: &Node, version: Version, notes: &mut Vec<Mistake>) {
+fn unread(node: &Node, version: Version, notes: &mut Vec<Diagnostic>) {
     let mut note = |node: &Node, path: &str, known: &[&str]| {
         for (name, member) in node.members().iter().filter(|(name, _)| !known.contains(&name.as_str())) {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            notes.push(Mistake::new(member, &path, "this has no effect"));
+            notes.push(Diagnostic::new(member, &path, "this has no effect"));
         }
     };
     note(node, "", &["version", "clkConfig", "features", "$schema", "description", "title"]);

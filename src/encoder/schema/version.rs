@@ -1,6 +1,6 @@
 //! Versions of the format of schemas.
 
-use super::mistake::Mistake;
+use super::diagnostic::Diagnostic;
 use crate::encoder::json::{Node, Value};
 
 /// The version of a schema's format.
@@ -16,12 +16,12 @@ pub enum Version {
 
 impl Version {
     /// Returns the version that a schema declares.
-    pub(super) fn of(node: &Node) -> Result<Self, Mistake> {
+    pub(super) fn of(node: &Node) -> Result<Self, Diagnostic> {
         if !matches!(node.value, Value::Object(_)) {
-            return Err(Mistake::new(node, "", "a schema is a JSON object"));
+            return Err(Diagnostic::new(node, "", "a schema is a JSON object"));
         }
         let Some(version) = node.get("version") else {
-            return Err(Mistake::new(node, "", "the version is missing: \"version\": 3"));
+            return Err(Diagnostic::new(node, "", "the version is missing: \"version\": 3"));
         };
         match version.float().filter(|number| number.fract() == 0.0).map(|number| number as i64) {
             Some(1) => Ok(Self::V1),
@@ -29,7 +29,7 @@ impl Version {
             Some(3) => Ok(Self::V3),
             _ => {
                 let rule = "the versions of linkage schemas are the numbers 1, 2 and 3";
-                Err(Mistake::new(version, "version", rule))
+                Err(Diagnostic::new(version, "version", rule))
             }
         }
     }

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_comes_first_and_pages_follow() {
+    fn failures_come_first_and_pages_follow() {
         let mut states = vec![RunState::Queued; 30];
         states[3] = RunState::Failed { message: "<b>too many pairs</b>".to_owned(), stage: 2 };
         let project = project(states);

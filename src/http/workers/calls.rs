@@ -12,7 +12,7 @@ use axum::http::request::Parts as RequestParts;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::roster::Claiming;
+use super::registry::Claiming;
 use super::state::WorkersState;
 use crate::coordinator;
 use crate::http::problem::Problem;
@@ -42,7 +42,7 @@ impl FromRequestParts<WorkersState> for Worker {
 
     async fn from_request_parts(parts: &mut RequestParts, state: &WorkersState) -> Result<Self, Problem> {
         let node = parts.headers.get(NODE).and_then(|node| node.to_str().ok()).unwrap_or_default();
-        if state.parts.nodes.roster().hear(node) {
+        if state.parts.nodes.registry().hear(node) {
             Ok(Self(node.to_owned()))
         } else {
             Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "say hello first"))
@@ -86,7 +86,7 @@ pub(super) async fn hello(
         threads = hello.threads,
         "a worker has joined"
     );
-    state.parts.nodes.roster().join(hello);
+    state.parts.nodes.registry().join(hello);
     Ok(Json(Welcome {
         protocol,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -130,7 +130,7 @@ pub(super) async fn claim(
     request: Body<ClaimRequest>,
 ) -> Result<Json<ClaimAnswer>, Problem> {
     let request = body(request)?;
-    let ended = match state.parts.nodes.roster().claim(&node, &request) {
+    let ended = match state.parts.nodes.registry().claim(&node, &request) {
         Claiming::Overtaken => return Ok(Json(ClaimAnswer::default())),
         Claiming::Repeated(answer) => return Ok(Json(answer)),
         Claiming::Draining => return Ok(Json(ClaimAnswer { draining: true, ..ClaimAnswer::default() })),
@@ -173,7 +173,7 @@ pub(super) async fn claim(
     });
     let answer = ClaimAnswer { jobs: jobs.collect(), draining: false };
     if !answer.jobs.is_empty() {
-        state.parts.nodes.roster().hand_out(&node, request.number, &answer);
+        state.parts.nodes.registry().hand_out(&node, request.number, &answer);
     }
     Ok(Json(answer))
 }
@@ -189,11 +189,11 @@ pub(super) async fn turn(
     let reported = turn.reports.iter().map(|report| &report.ticket.lease);
     let failed = turn.failures.iter().map(|failure| &failure.ticket.lease);
     let released = turn.releases.iter().map(|ticket| &ticket.lease);
-    state.parts.nodes.roster().note(&node, held, reported.chain(failed).chain(released));
+    state.parts.nodes.registry().note(&node, held, reported.chain(failed).chain(released));
     // The answers come together: heartbeats are recorded before outcomes are waited for.
     let pulses = pulses(&state, &turn.beats).await?;
     let lost = turn.beats.iter().zip(&pulses).filter(|(_, pulse)| !matches!(pulse, Pulse::Continue { .. }));
-    state.parts.nodes.roster().note(&node, std::iter::empty(), lost.map(|(beat, _)| &beat.ticket.lease));
+    state.parts.nodes.registry().note(&node, std::iter::empty(), lost.map(|(beat, _)| &beat.ticket.lease));
     let (reports, failures, releases) = futures::join!(
         join_all(turn.reports.into_iter().map(|report| record(&state, &node, report))),
         join_all(turn.failures.into_iter().map(|failure| fail(&state, &node, failure))),

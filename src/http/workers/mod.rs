@@ -9,7 +9,7 @@ mod join_tokens;
 mod leases;
 mod nodes;
 mod objects;
-mod roster;
+mod registry;
 mod state;
 
 use axum::Router;
@@ -25,7 +25,7 @@ use crate::worker::protocol::{BASE, CALL_BYTES_MAX};
 use axum::http::StatusCode;
 pub use join_tokens::{Error as JoinTokenError, JoinTokens};
 pub use nodes::Nodes;
-pub use roster::{NodeReport, Roster};
+pub use registry::{NodeReport, WorkerRegistry};
 pub use state::Parts;
 use state::WorkersState;
 

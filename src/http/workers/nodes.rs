@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::roster::{NodeReport, Roster, SILENT_AFTER};
+use super::registry::{NodeReport, SILENT_AFTER, WorkerRegistry};
 use crate::metadata::commons::{Commons, HeardNode, ListedNode, Node};
 use crate::metadata::{self};
 
 /// All nodes of the service. Cheap to clone.
 #[derive(Clone)]
 pub struct Nodes {
-    roster: Roster,
+    registry: WorkerRegistry,
     shared: Option<Arc<Shared>>,
 }
 
@@ -23,10 +23,10 @@ struct Shared {
 }
 
 impl Nodes {
-    /// The nodes of `roster`, and those of `commons`, if there is one; `own` is this node.
-    pub fn new(roster: Roster, own: Node, commons: Option<Arc<dyn Commons>>) -> Self {
+    /// The nodes of `registry`, and those of `commons`, if there is one; `own` is this node.
+    pub fn new(registry: WorkerRegistry, own: Node, commons: Option<Arc<dyn Commons>>) -> Self {
         let shared = |commons| Arc::new(Shared { own, commons, latest: Mutex::default() });
-        Self { roster, shared: commons.map(shared) }
+        Self { registry, shared: commons.map(shared) }
     }
 
     /// Returns all nodes.
@@ -42,13 +42,13 @@ impl Nodes {
 
     /// Returns the role of this node.
     pub fn role(&self) -> &str {
-        self.roster.role()
+        self.registry.role()
     }
 
     /// Returns all nodes as they were known last.
     pub fn known(&self) -> Vec<NodeReport> {
         let latest = self.shared.as_ref().and_then(|shared| shared.latest.lock().clone());
-        latest.unwrap_or_else(|| self.roster.list())
+        latest.unwrap_or_else(|| self.registry.list())
     }
 
     /// Tells the others that this node is alive and which workers it has heard, and takes in what they tell.
@@ -59,7 +59,7 @@ impl Nodes {
         let Some(shared) = &self.shared else { return Ok(Vec::new()) };
         let listed = shared.commons.beat(&shared.own, &self.heard()).await?;
         for node in listed.iter().filter(|node| node.draining) {
-            self.roster.drain(&node.node.node);
+            self.registry.drain(&node.node.node);
         }
         *shared.latest.lock() = Some(listed.iter().map(report).collect());
         Ok(listed)
@@ -67,7 +67,7 @@ impl Nodes {
 
     /// The workers that this node has heard lately.
     fn heard(&self) -> Vec<HeardNode> {
-        let workers = self.roster.workers().into_iter();
+        let workers = self.registry.workers().into_iter();
         let heard = workers.map(|report| HeardNode {
             silence: std::time::Duration::from_millis(report.heard_ms),
             node: Node {
@@ -88,7 +88,7 @@ impl Nodes {
     /// # Errors
     /// Those of the database.
     pub async fn drain(&self, node: &str) -> Result<bool, metadata::Error> {
-        let mut is_known = self.roster.drain(node);
+        let mut is_known = self.registry.drain(node);
         if let Some(shared) = &self.shared {
             is_known |= shared.commons.drain(node).await?;
         }
@@ -100,7 +100,7 @@ impl Nodes {
     /// # Errors
     /// Those of the database.
     pub async fn forget(&self, node: &str) -> Result<bool, metadata::Error> {
-        let mut is_known = self.roster.forget(node);
+        let mut is_known = self.registry.forget(node);
         if let Some(shared) = &self.shared {
             let worker = self.known().into_iter().any(|known| known.node == node && known.role == "worker");
             is_known |= worker && shared.commons.forget(node).await?;
@@ -110,7 +110,7 @@ impl Nodes {
 
     /// A worker stops: it is not expected back.
     pub(super) fn leave(&self, node: &str) {
-        self.roster.leave(node);
+        self.registry.leave(node);
         if let Some(shared) = self.shared.clone() {
             let node = node.to_owned();
             tokio::spawn(async move {
@@ -122,8 +122,8 @@ impl Nodes {
     }
 
     /// The nodes that this one has heard.
-    pub(super) const fn roster(&self) -> &Roster {
-        &self.roster
+    pub(super) const fn registry(&self) -> &WorkerRegistry {
+        &self.registry
     }
 }
 

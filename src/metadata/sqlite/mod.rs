@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_committed_is_there_after_reopening() {
+    fn committed_changes_survive_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metadata.db");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_erased_is_in_no_file() {
+    fn erased_bytes_are_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("metadata.db")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();

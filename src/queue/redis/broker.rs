@@ -16,7 +16,7 @@ use super::link::{Link, State};
 use super::reply::{List, Reply, int};
 use super::settings::Settings;
 use super::standing::Standing;
-use super::{keeper, scripts, sentinel};
+use super::{reconnect, scripts, sentinel};
 use crate::queue::broker::JOB_BYTES_MAX;
 use crate::queue::{
     Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail, JobEntry,
@@ -56,9 +56,9 @@ impl RedisBroker {
         let (events, heard) = mpsc::unbounded_channel();
         let access = settings.access.clone();
         let link = Arc::new(Link::new(settings, entropy, events.clone(), standing));
-        let session = keeper::start(&link).await?;
-        keeper::publish(&link, &session);
-        let mut tasks = vec![tokio::spawn(keeper::keep(Arc::clone(&link), session, heard))];
+        let session = reconnect::start(&link).await?;
+        reconnect::publish(&link, &session);
+        let mut tasks = vec![tokio::spawn(reconnect::keep(Arc::clone(&link), session, heard))];
         if let Target::Sentinels { addresses, name } = &access.url().target {
             let listen = |address: &super::access::Address| {
                 sentinel::listen(access.clone(), address.clone(), name.clone(), events.clone())

@@ -18,7 +18,7 @@ mod checks;
 mod claim;
 mod connect;
 mod event;
-mod keeper;
+mod reconnect;
 mod link;
 mod reply;
 mod scripts;

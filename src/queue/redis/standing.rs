@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_seen_is_read_again() {
+    fn the_stored_state_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Standing::read(folder.path()).unwrap().is_none());
         let standing = Standing::new("abc".to_owned(), 7);

@@ -291,7 +291,7 @@ async fn refused(settings: Settings) -> String {
 }
 
 #[tokio::test]
-async fn what_would_lose_jobs_or_is_not_ours_is_refused() {
+async fn a_redis_that_loses_jobs_or_is_foreign_is_refused() {
     if !installed() {
         return;
     }

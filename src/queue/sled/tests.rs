@@ -130,7 +130,7 @@ fn is_stored(directory: &Path, secret: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn of_jobs_that_are_gone_nothing_is_left_and_what_is_held_or_waits_stays() {
+async fn compaction_erases_finished_jobs_and_keeps_held_and_waiting_ones() {
     let mut folder = Folder::new();
     let secret = |name: &str| NewJob { payload: b"a secret of a project".as_slice().into(), ..job(name) };
     folder

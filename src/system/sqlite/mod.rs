@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_erased_is_in_no_file() {
+    async fn erased_bytes_are_in_no_file() {
         let (folder, database) = open();
         add(&database, "a-long-secret-word").await.unwrap();
         let found = || {

@@ -37,15 +37,21 @@ pub(super) struct Readers {
     /// The number of times that they were reopened.
     renewals: AtomicU64,
     turns: Arc<Semaphore>,
-    patience: Duration,
+    silence_timeout: Duration,
 }
 
 impl Readers {
-    /// Opens `count` readers and all their files. A read waits up to `patience` for one of them.
-    pub(super) fn open(path: &Path, count: usize, patience: Duration) -> Result<Arc<Self>, Error> {
+    /// Opens `count` readers and all their files. A read waits up to `silence_timeout` for one of them.
+    pub(super) fn open(path: &Path, count: usize, silence_timeout: Duration) -> Result<Arc<Self>, Error> {
         let readers: Result<Vec<Connection>, Error> = (0..count).map(|_| reader(path)).collect();
         let (idle, turns) = (Mutex::new(readers?), Arc::new(Semaphore::new(count)));
-        Ok(Arc::new(Self { path: path.to_owned(), idle, renewals: AtomicU64::new(0), turns, patience }))
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            idle,
+            renewals: AtomicU64::new(0),
+            turns,
+            silence_timeout,
+        }))
     }
 
     /// Reopens idle readers, and the others once they are idle.
@@ -65,7 +71,7 @@ impl Readers {
     /// # Errors
     /// [`Error::Busy`], if none becomes idle in time.
     pub(super) async fn wait(self: &Arc<Self>) -> Result<Reader, Error> {
-        let turn = timeout(self.patience, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = timeout(self.silence_timeout, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
         self.lend(turn)
     }

@@ -46,7 +46,7 @@ const fn upload(records: u32, blocks: bool) -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_longer_binary_file_the_announced_beginning_counts() {
+async fn a_binary_file_is_read_up_to_its_announced_length() {
     let (fixture, bucket) = fixture();
     put(&bucket, "encodings.bin", vec![7; 100], &[("Hash-Count", "3"), ("hash-size", "8")]).await;
     assert_eq!(fixture.work(fetch("encodings.bin", None)).await.unwrap(), upload(3, false));

@@ -116,7 +116,7 @@ async fn a_disk_that_cannot_sync_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_queue_could_not_take_is_asked_of_it_again() {
+async fn jobs_that_the_queue_refused_are_enqueued_again() {
     for kind in ["sync", "write"] {
         let mut disk = OnDisk::start("");
         let project = disk.project().await;

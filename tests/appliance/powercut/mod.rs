@@ -43,7 +43,7 @@ fn record(part: &str, folder: &Path) -> Trace {
 }
 
 #[test]
-fn what_was_acknowledged_outlives_a_power_cut() {
+fn acknowledged_jobs_survive_a_power_cut() {
     let folder = TempDir::new().unwrap();
     let recording = Recording::of(record("mixed", folder.path()));
     let seed = std::env::var("ENTITYD_SIM_SEED").ok().and_then(|text| text.parse().ok());

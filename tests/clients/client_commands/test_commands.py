@@ -229,7 +229,7 @@ def test_profiles_are_for_their_owner_alone(commands, folder):
     assert commands.done("project", "list") == before, "no project without its profiles"
 
 
-def test_what_is_wrong_is_said(commands, folder):
+def test_each_fault_is_named(commands, folder):
     analyst = study(commands)
     for code, words, said in [
         (2, ["project", "show"], "--profile"),

@@ -115,7 +115,7 @@ def test_a_token_uploads_exactly_once(project):
     assert project.describe().json()["parties_contributed"] == 1
 
 
-def test_of_simultaneous_uploads_exactly_one_is_accepted(api, project):
+def test_exactly_one_of_simultaneous_uploads_is_accepted(api, project):
     body = {"clks": texts_of(encodings(3000, 128))}
     codes = []
 

@@ -109,7 +109,7 @@ def test_certificates_are_verified_as_far_as_sslmode_says(postgres, database, tm
     assert hidden.returncode == 1 and "none.pem" in hidden.stderr
 
 
-def test_what_an_operator_has_to_mend_is_one_sentence(postgres, database, tmp_path):
+def test_a_fault_for_the_operator_is_one_sentence(postgres, database, tmp_path):
     url = postgres.url(database)
     assert "--database-password-file" in fails(tmp_path, url, with_password("wrong"))
     assert "--database-password-file" in fails(tmp_path, url)

@@ -103,7 +103,7 @@ def test_a_head_is_that_of_the_result(linked):
         assert head.status_code == 200 and head.raw_body == b""
 
 
-def test_what_is_near_small_or_refused_is_sent_as_it_is(linked):
+def test_local_small_and_refused_answers_are_not_compressed(linked):
     _, run, small = linked
     for answer, status in (
         (ask(run, accept="gzip", near=True), 200),

@@ -64,7 +64,7 @@ def uploads(server):
 
 
 @pytest.mark.parametrize("expect", EXPECT)
-def test_who_sends_a_gibibyte_with_a_wrong_token_sees_403(server, version, large, expect):
+def test_a_gibibyte_with_a_wrong_token_gets_403(server, version, large, expect):
     url, _ = uploads(server)
     arguments = [version, "-H", EXPECT[expect], "-H", "Authorization: wrong", *BINARY]
     status, said = send(server, url, large, *arguments)
@@ -72,7 +72,7 @@ def test_who_sends_a_gibibyte_with_a_wrong_token_sees_403(server, version, large
 
 
 @pytest.mark.parametrize("expect", EXPECT)
-def test_who_sends_more_than_is_taken_sees_413(server, version, large, expect):
+def test_an_oversized_body_gets_413(server, version, large, expect):
     url, project = uploads(server)
     arguments = [version, "-H", EXPECT[expect], "-H", f"Authorization: {project.update_tokens[0]}", *BINARY]
     status, said = send(server, url, large, *arguments)
@@ -80,13 +80,13 @@ def test_who_sends_more_than_is_taken_sees_413(server, version, large, expect):
 
 
 @pytest.mark.parametrize("expect", EXPECT)
-def test_who_puts_an_object_without_a_signature_sees_403_from_s3(server, version, large, expect):
+def test_an_unsigned_put_gets_403_from_s3(server, version, large, expect):
     url = f"{server.origin.rpartition(':')[0]}:{server.s3_port}/bucket/key"
     status, said = send(server, url, large, version, "-H", EXPECT[expect], method="PUT")
     assert status == 403 and "AccessDenied" in said
 
 
-def test_who_sends_a_body_to_the_listener_that_redirects_is_told_where_to_go(server, large):
+def test_a_body_sent_to_the_redirect_listener_gets_the_address(server, large):
     if not server.certificate:
         pytest.skip("there is nowhere to redirect to without TLS")
     url = f"http://{server.flags[-1]}/api/v1/projects"

@@ -168,7 +168,7 @@ def test_a_run_that_meets_a_full_disk_goes_on_once_there_is_room(tmp_path, disk)
         assert project.run(0.9).complete()["state"] == "completed"
 
 
-def test_what_cannot_be_written_down_is_refused_as_507_and_works_again_without_a_restart(tmp_path, disk):
+def test_a_full_disk_is_507_and_recovers_without_a_restart(tmp_path, disk):
     with serve(tmp_path, disk) as server, Api(server.url) as api:
         project = api.project()
         disk.fill()

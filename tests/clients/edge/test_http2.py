@@ -102,7 +102,7 @@ def test_a_body_without_a_length_may_be_sent_piece_by_piece(client):
     assert post_binary(client, path, parties[0], pieces).status_code == 201
 
 
-def test_who_sends_in_vain_sees_why(client):
+def test_an_early_refusal_reaches_the_sender(client):
     """The answer comes before the body has been sent; the connection is as good as before."""
     path, _, parties = created(client)
     large = (bytes(1 << 16) for _ in range(200))

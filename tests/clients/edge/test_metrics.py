@@ -158,7 +158,7 @@ def test_histograms_add_up(linked):
             assert found["_sum"] >= 0
 
 
-def test_what_is_counted_only_grows(linked):
+def test_counters_only_grow(linked):
     looks = linked[0]
     for before, after in zip(looks, looks[1:], strict=False):
         earlier, later = before.growing(), after.growing()

@@ -50,7 +50,7 @@ def figure(server, name):
     return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE).group(1))
 
 
-def test_what_was_read_is_not_fetched_again_until_it_is_damaged_and_goes_with_its_project(proxy, tmp_path):
+def test_a_cached_object_is_fetched_once_unless_damaged_and_removed_with_its_project(proxy, tmp_path):
     with start(tmp_path, proxy, "copies") as server, Api(server.url) as api:
         project = uploaded(api)
         assert len(project.run(0.95).result()["groups"]) == 100

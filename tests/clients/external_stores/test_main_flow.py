@@ -55,7 +55,7 @@ def test_direct_uploads_and_results_go_through_the_store(api, store, result_type
     assert project.delete().status_code == 204
 
 
-def test_what_is_too_long_for_one_request_goes_up_in_parts(api, store):
+def test_a_large_file_is_uploaded_in_parts(api, store):
     project = api.project()
     for party in range(2):
         project.upload_binary(party, LONG[party])

@@ -404,7 +404,7 @@ def test_published_keys_are_refused_at_the_start(tmp_path):
         pass
 
 
-def test_what_the_names_of_the_reference_service_say_is_told_to_clients(tmp_path):
+def test_settings_under_the_reference_names_reach_clients(tmp_path):
     from harness.api import Api
 
     environment = {

@@ -135,7 +135,7 @@ def test_keys_have_to_come_with_the_upload(ours, store):
     project.upload_encodings(0, ENCODINGS[0])
 
 
-def test_what_the_store_refuses_is_a_project_error_that_another_upload_mends(ours, store):
+def test_a_refusal_of_the_store_is_a_project_error_that_another_upload_clears(ours, store):
     server, api = ours
     project = api.project()
     for reference, said in [

@@ -220,7 +220,7 @@ def test_documents(caller, bucket):
     caller.refused(400, "MalformedXML", "PUT", "/another", b"<CreateBucketConfiguration>" + b"<a>" * 100_000)
 
 
-def test_what_is_not_offered_is_refused(caller, bucket):
+def test_unsupported_operations_are_refused(caller, bucket):
     path = f"/{bucket}/k"
     caller.refused(501, "NotImplemented", "PUT", path, b"x", headers={"x-amz-tagging": "a=b"})
     caller.refused(501, "NotImplemented", "PUT", path, b"x", headers={"x-amz-server-side-encryption": "AES256"})

@@ -265,7 +265,7 @@ def test_a_copy_may_say_what_it_wants_to_find(s3, bucket, endpoint):
     refused("NoSuchKey", s3.get_object_tagging, Bucket=bucket, Key="none")
 
 
-def test_what_is_said_of_an_object_comes_back(s3, bucket):
+def test_object_headers_come_back(s3, bucket):
     moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
     said = {
         "ContentType": "text/x",

@@ -56,7 +56,7 @@ FEATURES = ("acl", "attributes", "legal-hold", "policy", "restore", "retention",
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_what_is_asked_of_a_feature_is_not_done_to_the_object(caller, bucket, s3, feature):
+def test_a_feature_request_does_not_act_on_the_object(caller, bucket, s3, feature):
     s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
     for method, path, body in (
         ("DELETE", f"/{bucket}/k?{feature}", b""),
@@ -96,7 +96,7 @@ def test_the_bucket_that_data_providers_upload_to_stays(s3):
     s3.head_bucket(Bucket="uploads")
 
 
-def test_who_does_not_sign_is_denied(caller, bucket):
+def test_an_unsigned_request_is_denied(caller, bucket):
     for after in ({}, {"Authorization": ""}, {"Authorization": " "}):
         caller.refused(403, "AccessDenied", "PUT", f"/{bucket}/k", b"x", sign=None, after=after)
         caller.refused(403, "AccessDenied", "GET", f"/{bucket}", sign=None, after=after)
@@ -123,7 +123,7 @@ def first_line(endpoint, request, body_length):
 
 @pytest.mark.parametrize("size", [5, 1_000_000])
 @pytest.mark.parametrize("method, path", [("PUT", "/k"), ("POST", "?delete")])
-def test_nobody_is_asked_for_a_body_that_will_be_refused(endpoint, bucket, size, method, path):
+def test_no_100_continue_for_a_body_that_will_be_refused(endpoint, bucket, size, method, path):
     def asked(secret):
         request = AWSRequest(method, f"{endpoint.url}/{bucket}{path}", data=b"", headers={"Host": endpoint.host})
         signer = S3SigV4Auth(Credentials(endpoint.access_key, secret), "s3", "us-east-1")
@@ -135,7 +135,7 @@ def test_nobody_is_asked_for_a_body_that_will_be_refused(endpoint, bucket, size,
     assert asked(endpoint.secret_key).startswith(b"HTTP/1.1 100 ")
 
 
-def test_what_is_said_of_a_listing_is_said_again(caller, bucket, s3):
+def test_a_listing_repeats_its_parameters(caller, bucket, s3):
     s3.put_object(Bucket=bucket, Key="a b/c", Body=b"")
     for kind in ("list-type=2&", "", "versions&"):
         assert "Delimiter" not in listed(caller, bucket, kind + "delimiter=")
@@ -195,7 +195,7 @@ def test_a_signature_is_checked_for_the_host_that_a_trusted_proxy_names(tmp_path
         assert "10.0.0.7:8852" in said
 
 
-def test_nobody_else_names_the_host(caller, bucket):
+def test_only_trusted_proxies_name_the_host(caller, bucket):
     status, body = caller.call("GET", f"/{bucket}", after={"Host": "elsewhere"})
     assert status == 403 and "elsewhere" in ET.fromstring(body).findtext("Message")
     caller.refused(403, "SignatureDoesNotMatch", "GET", f"/{bucket}",
@@ -271,7 +271,7 @@ def test_an_empty_object_has_no_range(caller, bucket, s3):
     assert caller.call("GET", f"/{bucket}/k", headers={"Range": "bytes=x"}) == (200, b"")
 
 
-def test_what_is_read_again_is_signed_and_allowed(caller, endpoint, bucket, s3):
+def test_a_read_with_an_odd_range_needs_a_valid_signature(caller, endpoint, bucket, s3):
     s3.put_object(Bucket=bucket, Key="k", Body=WHOLE)
     path, odd = f"/{bucket}/k", {"Range": "bytes=0-1,3-4"}
     caller.refused(403, "AccessDenied", "GET", path, sign=None, after=odd)

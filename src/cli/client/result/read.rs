@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_result_is_refused() {
+    fn a_file_that_is_not_a_result_is_refused() {
         for json in [
             "",
             "[]",

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::encoder::json::{Node, Value};
-use crate::encoder::schema::mistake::Mistake;
+use crate::encoder::schema::diagnostic::Diagnostic;
 use crate::encoder::schema::version::Version;
 
 /// A value and its path.
@@ -34,7 +34,7 @@ impl<'a> Place<'a> {
 /// Collects mistakes.
 pub(super) struct Checker {
     pub(super) version: Version,
-    mistakes: RefCell<Vec<Mistake>>,
+    mistakes: RefCell<Vec<Diagnostic>>,
 }
 
 impl Checker {
@@ -42,13 +42,13 @@ impl Checker {
         Self { version, mistakes: RefCell::new(Vec::new()) }
     }
 
-    pub(super) fn finish(self) -> Result<(), Vec<Mistake>> {
+    pub(super) fn finish(self) -> Result<(), Vec<Diagnostic>> {
         let mistakes = self.mistakes.into_inner();
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
 
     pub(super) fn refuse(&self, place: &Place<'_>, rule: impl Into<String>) {
-        self.mistakes.borrow_mut().push(Mistake::new(place.node, &place.path, rule));
+        self.mistakes.borrow_mut().push(Diagnostic::new(place.node, &place.path, rule));
     }
 
     /// Returns whether a check finds no mistakes; they are not recorded.

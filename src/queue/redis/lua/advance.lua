@@ -1,8 +1,8 @@
--- Time goes on: leases run out and delays end.
+-- Ends the leases and delays whose time is over.
 local function see()
   latest = latest or now
-  if now > latest then clock = clock + math.min(now - latest, UNSEEN) end
-  if now > latest or latest - now > LATE then latest = now end
+  if now > latest then clock = clock + math.min(now - latest, GAP_MAX) end
+  if now > latest or latest - now > STEP_BACK_MAX then latest = now end
 end
 
 local function deadline(until_clock) return latest + (until_clock - clock) end
@@ -13,15 +13,15 @@ local function lapse(name)
   call('ZREM', LEASED, name)
   meter(what[QUEUE], 'f', 1)
   local lapses = job[LAPSED_TIMES] + 1
-  if lapses < LAPSES then
+  if lapses < LAPSES_MAX then
     if lapses == 1 then call('SADD', LAPSED, name) end
     job[LAPSED_TIMES], job[ATTEMPTS] = lapses, math.max(job[ATTEMPTS] - 1, 0)
     put_first(name, key, what, job, ended)
     return
   end
   end_lapses(name, job)
-  if job[ATTEMPTS] >= what[MOST] then
-    bury(name, key, what, job, fmt('the lease of attempt %d of %d ran out %d times', job[ATTEMPTS], what[MOST], LAPSES))
+  if job[ATTEMPTS] >= what[ATTEMPTS_MAX] then
+    dead_letter(name, key, what, job, fmt('the lease of attempt %d of %d ran out %d times', job[ATTEMPTS], what[ATTEMPTS_MAX], LAPSES_MAX))
   else
     put_first(name, key, what, job, ended)
   end
@@ -53,14 +53,14 @@ local function advance()
   see()
   call('ZREMRANGEBYSCORE', CANCELLED, '-inf', clock)
   for _ = 1, 10 do
-    local names = call('ZRANGEBYSCORE', LEASED, '-inf', clock, 'LIMIT', 0, AT_ONCE)
+    local names = call('ZRANGEBYSCORE', LEASED, '-inf', clock, 'LIMIT', 0, BATCH_MAX)
     for _, name in ipairs(names) do lapse(name) end
-    if #names < AT_ONCE then break end
+    if #names < BATCH_MAX then break end
   end
   for _ = 1, 10 do
-    local names = call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, AT_ONCE)
+    local names = call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, BATCH_MAX)
     end_delays(names)
-    if #names < AT_ONCE then break end
+    if #names < BATCH_MAX then break end
   end
 end
 

@@ -1,4 +1,4 @@
--- Takes up the queue, or makes it. Does not begin with the head: there may be no generation yet.
+-- Opens the queue, or creates it. Does not begin with the head: there may be no generation yet.
 -- ARGV: 1 node, 2 epoch, 3 identity, 4 generation known, 5 changes seen, 6 name for a new generation, 7 whether this process
 -- attaches for the first time, 8 the version of the layout, 9 whether other nodes may use the queue, 10 the process that used
 -- the data directory before, 11 the time of silence after which a node counts as ended, 12 the generation that may be

@@ -11,13 +11,13 @@ for _, name in ipairs(names) do
   end
   remove(name, key, what, job)
 end
-local graves = call('SRANDMEMBER', graves_key(group), most)
+local graves = call('SRANDMEMBER', group_letters_key(group), most)
 for _, name in ipairs(graves) do
   local key, what = find(name)
   count(what[QUEUE], 'x', -1)
   call('DEL', key)
   call('ZREM', DEAD, name)
-  call('SREM', graves_key(group), name)
+  call('SREM', group_letters_key(group), name)
   removed = removed + 1
 end
 return finish({removed, held, (#names == most or #graves == most) and 1 or 0})

@@ -13,14 +13,14 @@ for at = 10, #ARGV, 2 do
   end
 end
 
--- The queue whose turn it is, which is charged for one job.
+-- Returns the queue whose turn it is, and charges it for one job.
 local function next_share()
   local top
   for _, share in ipairs(shares) do
     if share.ready > 0 and (not top or share.paid > top) then top = share.paid end
   end
   if not top then return nil end
-  -- A queue that had nothing to hand out does not save up for later.
+  -- A queue without ready jobs earns no credit for later.
   local least, best = math.max(top - STRIDE, 0), nil
   for _, share in ipairs(shares) do
     if share.ready > 0 and (not best or math.max(share.paid, least) < math.max(best.paid, least)) then best = share end
@@ -59,86 +59,86 @@ local function rotation_of(key)
   return turns
 end
 
--- The jobs of a lane, read ahead.
-local lanes = {}
-local function lane_of(key)
-  local lane = lanes[key]
-  if not lane then
-    lane = {key = key, jobs = call('ZRANGE', key, 0, AHEAD - 1), first = 1, left = call('ZCARD', key)}
-    lanes[key] = lane
-  elseif lane.first > #lane.jobs and lane.left > 0 then
+-- The jobs of a list, read ahead.
+local lists = {}
+local function ready_jobs_of(key)
+  local list = lists[key]
+  if not list then
+    list = {key = key, jobs = call('ZRANGE', key, 0, AHEAD - 1), first = 1, left = call('ZCARD', key)}
+    lists[key] = list
+  elseif list.first > #list.jobs and list.left > 0 then
     flush()
-    lane.jobs, lane.first = call('ZRANGE', key, 0, AHEAD - 1), 1
+    list.jobs, list.first = call('ZRANGE', key, 0, AHEAD - 1), 1
   end
-  return lane
+  return list
 end
 
--- The lane of a band whose turn it is.
-local function front(share, band)
-  local queue, priority = share.queue, band.priority
-  band.families = rotation_of(families_key(queue, priority))
-  local family = band.families.members[band.families.first]
-  band.turns = rotation_of(turns_key(queue, priority, family))
-  band.group = band.turns.members[band.turns.first]
-  band.lane = lane_of(lane_key(queue, priority, band.group))
+-- Sets the list of the level whose turn it is.
+local function front(share, level)
+  local queue, priority = share.queue, level.priority
+  level.families = rotation_of(families_key(queue, priority))
+  local family = level.families.members[level.families.first]
+  level.turns = rotation_of(turns_key(queue, priority, family))
+  level.group = level.turns.members[level.turns.first]
+  level.list = ready_jobs_of(ready_key(queue, priority, level.group))
 end
 
--- The moment by which the first job of a band is due: a level of priority is worth ten seconds.
-local function due(share, band)
-  if not band.due then
-    front(share, band)
-    local _, what = find(band.lane.jobs[band.lane.first])
-    band.due = what[ENQUEUED] - AGING * tonumber(band.priority)
+-- The moment by which the first job of a level is due: a level of priority is worth ten seconds.
+local function due(share, level)
+  if not level.due then
+    front(share, level)
+    local _, what = find(level.list.jobs[level.list.first])
+    level.due = what[ENQUEUED] - AGING * tonumber(level.priority)
   end
-  return band.due
+  return level.due
 end
 
-local function next_band(share)
-  if not share.bands then
-    share.bands = {}
-    for _, priority in ipairs(call('SMEMBERS', bands_key(share.queue))) do
-      share.bands[#share.bands + 1] = {priority = priority}
+local function next_level(share)
+  if not share.levels then
+    share.levels = {}
+    for _, priority in ipairs(call('SMEMBERS', priorities_key(share.queue))) do
+      share.levels[#share.levels + 1] = {priority = priority}
     end
   end
-  local bands = share.bands
-  if #bands == 1 then
-    front(share, bands[1])
-    return bands[1], 1
+  local levels = share.levels
+  if #levels == 1 then
+    front(share, levels[1])
+    return levels[1], 1
   end
   local best, best_at
-  for at, band in ipairs(bands) do
-    local mine = due(share, band)
-    if not best or mine < best.due or (mine == best.due and tonumber(band.priority) > tonumber(best.priority)) then
-      best, best_at = band, at
+  for at, level in ipairs(levels) do
+    local mine = due(share, level)
+    if not best or mine < best.due or (mine == best.due and tonumber(level.priority) > tonumber(best.priority)) then
+      best, best_at = level, at
     end
   end
   return best, best_at
 end
 
--- Takes the next job of a queue, and moves its lane and family behind the others.
+-- Takes the next job of a queue, and moves its list and family behind the others.
 local function take(share)
-  local band, band_at = next_band(share)
-  if not band then return nil end
-  local lane = band.lane
-  local name = lane.jobs[lane.first]
-  lane.first, lane.left = lane.first + 1, lane.left - 1
-  batch('ZREM', lane.key, name)
-  band.due = nil
+  local level, level_at = next_level(share)
+  if not level then return nil end
+  local list = level.list
+  local name = list.jobs[list.first]
+  list.first, list.left = list.first + 1, list.left - 1
+  batch('ZREM', list.key, name)
+  level.due = nil
   share.ready = share.ready - 1
-  if lane.left > 0 then
-    move(band.turns)
-    move(band.families)
+  if list.left > 0 then
+    move(level.turns)
+    move(level.families)
     return name
   end
-  drop(band.turns)
-  if band.turns.left > 0 then
-    move(band.families)
+  drop(level.turns)
+  if level.turns.left > 0 then
+    move(level.families)
     return name
   end
-  drop(band.families)
-  if band.families.left == 0 then
-    call('SREM', bands_key(share.queue), band.priority)
-    table.remove(share.bands, band_at)
+  drop(level.families)
+  if level.families.left == 0 then
+    call('SREM', priorities_key(share.queue), level.priority)
+    table.remove(share.levels, level_at)
   end
   return name
 end
@@ -154,7 +154,7 @@ local function hand_out(share)
     local key = job_key(name)
     local fields = call('HMGET', key, 'i', 'm', 'b')
     local what, job = unpacked(fields[1]), unpacked(fields[2])
-    if job[ATTEMPTS] < what[MOST] then
+    if job[ATTEMPTS] < what[ATTEMPTS_MAX] then
       local attempt = job[ATTEMPTS] + 1
       job[STATE], job[ATTEMPTS], job[TOKEN], job[SINCE] = 'h', attempt, token, now
       job[LENGTH], job[UNTIL], job[DONE], job[TOTAL], job[OWNER] = length, until_clock, 0, 0, owner
@@ -166,7 +166,7 @@ local function hand_out(share)
       leases[#leases + 1] = {name, fmt('%.0f', what[SEQUENCE]), share.queue, what[GROUP], fields[3], attempt, what[ENQUEUED], job[READY]}
       return
     end
-    bury(name, key, what, job, fmt('the process stopped in attempt %d of %d', job[ATTEMPTS], what[MOST]))
+    dead_letter(name, key, what, job, fmt('the process stopped in attempt %d of %d', job[ATTEMPTS], what[ATTEMPTS_MAX]))
   end
 end
 
@@ -184,7 +184,7 @@ for key, turns in pairs(rotations) do
 end
 flush()
 woken = false
--- The wait until something happens by itself; -1 if nothing will.
+-- Returns the time until the next lease or delay ends; -1 if there is none.
 local delayed, leased = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2], call('ZRANGE', LEASED, 0, 0, 'WITHSCORES')[2]
 local wait = -1
 if delayed then wait = math.max(delayed - now, 0) end

@@ -1,4 +1,4 @@
--- ARGV from 6: names. Answers how many dead letters are gone.
+-- ARGV from 6: names. Answers the number of dead letters removed.
 local gone = 0
 for at = 6, #ARGV do
   local name = ARGV[at]
@@ -6,7 +6,7 @@ for at = 6, #ARGV do
   if what and job[STATE] == 'x' then
     call('DEL', key)
     call('ZREM', DEAD, name)
-    call('SREM', graves_key(what[GROUP]), name)
+    call('SREM', group_letters_key(what[GROUP]), name)
     count(what[QUEUE], 'x', -1)
     gone = gone + 1
   end

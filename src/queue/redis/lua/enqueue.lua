@@ -1,5 +1,5 @@
 -- ARGV from 6, eight for each job: name, queue, group, priority, delay in microseconds, attempts, most attempts, payload.
-local added, lanes, queues = 0, {}, {}
+local added, lists, queues = 0, {}, {}
 for at = 6, #ARGV, 8 do
   local name, queue, group, priority = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local key = job_key(name)
@@ -13,12 +13,12 @@ for at = 6, #ARGV, 8 do
     if state == 'd' then
       batch('ZADD', DELAYED, now + delay, name)
     else
-      local lane = lane_key(queue, priority, group)
-      if not lanes[lane] then
-        lanes[lane] = true
-        if call('EXISTS', lane) == 0 then line_up(queue, priority, group) end
+      local list = ready_key(queue, priority, group)
+      if not lists[list] then
+        lists[list] = true
+        if call('EXISTS', list) == 0 then add_turn(queue, priority, group) end
       end
-      batch('ZADD', lane, sequence, name)
+      batch('ZADD', list, sequence, name)
       woken = true
     end
     added = added + 1

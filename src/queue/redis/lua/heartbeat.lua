@@ -7,12 +7,12 @@ local function beat(name, sequence, token, done, total)
     return call('ZSCORE', CANCELLED, sequence..':'..token) and -1 or -2
   end
   if job[STATE] == 'r' and (job[LAPSED_TIMES] > 0 or job[ATTEMPTS] > 0) then
-    -- Nobody has the job: the worker that still works on it has it again, and what ran out was no lapse.
+    -- No worker holds the job: the sender, which still works on it, holds it again. That its lease ran out is not a lapse.
     if job[LAPSED_TIMES] > 0 then
       job[LAPSED_TIMES], job[ATTEMPTS] = job[LAPSED_TIMES] - 1, job[ATTEMPTS] + 1
       if job[LAPSED_TIMES] == 0 then call('SREM', LAPSED, name) end
     end
-    lift(what[QUEUE], what[PRIORITY], what[GROUP], name)
+    withdraw(what[QUEUE], what[PRIORITY], what[GROUP], name)
     count(what[QUEUE], 'r', -1)
     count(what[QUEUE], 'h', 1)
     job[STATE], job[TOKEN], job[SINCE], job[LENGTH] = 'h', token, now, tonumber(ARGV[6])

@@ -9,8 +9,8 @@ end
 if job[STATE] ~= 'h' or job[TOKEN] ~= token then return {'ok', changes, now, -3} end
 call('ZREM', LEASED, name)
 meter(what[QUEUE], 'f', 1)
-if job[ATTEMPTS] >= what[MOST] then
-  bury(name, key, what, job, ARGV[9])
+if job[ATTEMPTS] >= what[ATTEMPTS_MAX] then
+  dead_letter(name, key, what, job, ARGV[9])
   return finish(-1)
 end
 local again = now + tonumber(ARGV[10 + math.max(1, math.min(job[ATTEMPTS], #ARGV - 10))])

@@ -1,4 +1,4 @@
--- Claims whose answer was lost: what they took is given back. ARGV from 6: their tokens.
+-- Returns the jobs of claims whose answer was lost. ARGV from 6: their tokens.
 local tokens, released = {}, 0
 for at = 6, #ARGV do tokens[ARGV[at]] = true end
 for _, name in ipairs(call('ZRANGE', LEASED, 0, -1)) do

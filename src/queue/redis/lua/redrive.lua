@@ -1,4 +1,4 @@
--- ARGV from 6: names. Answers how many dead letters wait again.
+-- ARGV from 6: names. Answers the number of dead letters that are ready again.
 local letters, seen = {}, {}
 for at = 6, #ARGV do
   local name = ARGV[at]
@@ -16,7 +16,7 @@ for _, letter in ipairs(letters) do
   call('HDEL', key, 'z', 'y', 'd')
   call('HSET', key, 'i', pack(what), 'm', pack(job))
   call('ZREM', DEAD, name)
-  call('SREM', graves_key(what[GROUP]), name)
+  call('SREM', group_letters_key(what[GROUP]), name)
   join(what[GROUP], sequence, name)
   push(what[QUEUE], what[PRIORITY], what[GROUP], name, false)
   count(what[QUEUE], 'x', -1)

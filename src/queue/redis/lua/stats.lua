@@ -10,10 +10,10 @@ end
 
 local function oldest(queue)
   local first
-  for _, priority in ipairs(call('SMEMBERS', bands_key(queue))) do
+  for _, priority in ipairs(call('SMEMBERS', priorities_key(queue))) do
     for _, family in ipairs(call('ZRANGE', families_key(queue, priority), 0, -1)) do
       for _, group in ipairs(call('ZRANGE', turns_key(queue, priority, family), 0, -1)) do
-        local _, what = find(call('ZRANGE', lane_key(queue, priority, group), 0, 0)[1])
+        local _, what = find(call('ZRANGE', ready_key(queue, priority, group), 0, 0)[1])
         if not first or what[ENQUEUED] < first then first = what[ENQUEUED] end
       end
     end

@@ -1,5 +1,5 @@
--- Every job that an earlier process had handed out waits again, and lapses are forgotten. ARGV: 6 whether other nodes use the
--- queue. Then only what ended processes have kept for themselves waits again: a worker on another machine goes on.
+-- Makes every job ready that an earlier process had handed out, and forgets lapses. ARGV: 6 whether other nodes use the queue.
+-- Then only jobs held by ended processes become ready: a worker on another machine continues.
 local shares, kept = ARGV[6] == '1', {}
 if shares then
   for _, field in ipairs(call('HKEYS', META)) do

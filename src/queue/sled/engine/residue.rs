@@ -44,7 +44,7 @@ mod tests {
     use crate::runtime::clock::Timestamp;
 
     #[test]
-    fn of_what_is_gone_neither_name_nor_payload_nor_group_is_left() {
+    fn compaction_erases_name_payload_and_group() {
         let incoming = |(print, name): (u64, &'static str)| {
             let job = NewJob::new(name, "q", format!("group-{name}"), format!("payload-{name}"));
             Incoming { job, print, collides: false, now: Timestamp::default() }

@@ -1,4 +1,4 @@
-//! A backup that is there: on a shelf, or in one file.
+//! An existing backup: in a repository, or in one file.
 
 use std::io;
 use std::path::Path;
@@ -6,31 +6,33 @@ use std::path::Path;
 use super::archive::Index;
 use super::make::copy;
 use super::manifest::{Entry, Manifest};
-use super::shelf::{Reader, Shelf};
+use super::repository::{Reader, Repository};
 use crate::cli::Failure;
 
-/// A place with one backup or several.
-pub(in crate::cli) enum Kept {
-    Shelf(Shelf),
+/// One or more existing backups.
+pub(in crate::cli) enum Stored {
+    Repository(Repository),
     File(Index),
 }
 
-impl Kept {
+impl Stored {
     /// Opens a directory, a bucket, or a file.
     pub(in crate::cli) fn open(from: &str) -> Result<Self, Failure> {
         let path = Path::new(from);
-        match Shelf::bucket(from)? {
-            Some(shelf) => Ok(Self::Shelf(shelf)),
-            None if path.join("backups").is_dir() => Ok(Self::Shelf(Shelf::Directory(path.to_owned()))),
+        match Repository::bucket(from)? {
+            Some(repository) => Ok(Self::Repository(repository)),
+            None if path.join("backups").is_dir() => {
+                Ok(Self::Repository(Repository::Directory(path.to_owned())))
+            }
             None if path.is_dir() => Err(Failure::Input(format!("{from} holds no backup"))),
             None => Index::open(path).map(Self::File),
         }
     }
 
-    /// Returns the names of the backups that are there.
+    /// Returns the names of the backups.
     pub(in crate::cli) async fn backups(&self) -> Result<Vec<String>, Failure> {
         match self {
-            Self::Shelf(shelf) => shelf.backups().await,
+            Self::Repository(repository) => repository.backups().await,
             Self::File(index) => index.manifest().await.map(|manifest| vec![manifest.backup]),
         }
     }
@@ -38,7 +40,7 @@ impl Kept {
     /// Returns the manifest of the backup with this name, or of the latest.
     pub(in crate::cli) async fn manifest(&self, backup: Option<&str>) -> Result<Manifest, Failure> {
         match self {
-            Self::Shelf(shelf) => shelf.manifest(backup).await,
+            Self::Repository(repository) => repository.manifest(backup).await,
             Self::File(index) => {
                 let manifest = index.manifest().await?;
                 match backup.filter(|name| *name != manifest.backup) {
@@ -56,7 +58,7 @@ impl Kept {
     pub(in crate::cli) async fn check_sizes(&self, manifest: &Manifest) -> Result<(), Failure> {
         for entry in &manifest.entries {
             let found = match self {
-                Self::Shelf(shelf) => shelf.size(&entry.sha256).await?,
+                Self::Repository(repository) => repository.size(&entry.sha256).await?,
                 Self::File(index) => index.size(&entry.path),
             };
             match found {
@@ -77,7 +79,7 @@ impl Kept {
         writer: &mut impl io::Write,
     ) -> Result<(), Failure> {
         let reader: Reader = match self {
-            Self::Shelf(shelf) => shelf.blob(&entry.sha256).await?,
+            Self::Repository(repository) => repository.blob(&entry.sha256).await?,
             Self::File(index) => index.entry(&entry.path)?,
         };
         let mut sink = Sink { writer, failure: None };

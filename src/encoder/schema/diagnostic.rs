@@ -1,4 +1,4 @@
-//! Mistakes of a schema.
+//! Diagnostics of a schema.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::encoder::json::{Node, line_and_column};
 
 /// A mistake, or a warning, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     at: usize,
     /// Line of the value, from 1.
     pub line: usize,
@@ -18,7 +18,7 @@ pub struct Mistake {
     pub rule: String,
 }
 
-impl Mistake {
+impl Diagnostic {
     pub(in crate::encoder) fn new(node: &Node, path: &str, rule: impl Into<String>) -> Self {
         Self { at: node.at, line: 0, column: 0, path: path.to_owned(), rule: rule.into() }
     }
@@ -29,7 +29,7 @@ impl Mistake {
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "line {}, column {}: ", self.line, self.column)?;
         if !self.path.is_empty() {
@@ -41,10 +41,10 @@ impl fmt::Display for Mistake {
 
 /// The mistakes of a schema in the order of its text; at least one.
 #[derive(Clone, Debug)]
-pub struct Mistakes(pub Vec<Mistake>);
+pub struct Diagnostics(pub Vec<Diagnostic>);
 
-impl Mistakes {
-    pub(in crate::encoder) fn new(text: &str, mut mistakes: Vec<Mistake>) -> Self {
+impl Diagnostics {
+    pub(in crate::encoder) fn new(text: &str, mut mistakes: Vec<Diagnostic>) -> Self {
         mistakes.iter_mut().for_each(|mistake| mistake.locate(text));
         mistakes.sort_by_key(|mistake| mistake.at);
         Self(mistakes)
@@ -54,15 +54,21 @@ impl Mistakes {
         let said = error.to_string();
         let rule = said.split(" at line ").next().unwrap_or(&said);
         let rule = format!("this is not JSON: {rule}");
-        Self(vec![Mistake { at: 0, line: error.line(), column: error.column(), path: String::new(), rule }])
+        Self(vec![Diagnostic {
+            at: 0,
+            line: error.line(),
+            column: error.column(),
+            path: String::new(),
+            rule,
+        }])
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(Mistake::to_string).collect();
+        let lines: Vec<String> = self.0.iter().map(Diagnostic::to_string).collect();
         formatter.write_str(&lines.join("\n"))
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for Diagnostics {}

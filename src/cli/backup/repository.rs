@@ -1,10 +1,10 @@
-//! A place with backups: a directory, or a bucket. Files by their SHA-256, and a manifest for each backup.
+//! A repository of backups in a directory or a bucket: files by their SHA-256, and a manifest for each backup.
 //!
 //! ```text
 //! backups/{name}.json       a manifest; written last, so that a backup is complete or absent
-//! blobs/{xx}/{sha256}       a file; those of one content are one
-//! new/                      directories alone: files on their way; emptied by the next backup
-//! lock                      directories alone: held by the backup that writes
+//! blobs/{xx}/{sha256}       the content of one or more files
+//! new/                      directories only: unfinished files; the next backup removes them
+//! lock                      directories only: locked by the backup that writes
 //! ```
 
 use std::collections::HashSet;
@@ -32,19 +32,19 @@ const BACKUPS: &str = "backups";
 const BLOBS: &str = "blobs";
 const NEW: &str = "new";
 const LOCK: &str = "lock";
-/// The beginning of the names of files on their way.
+/// The prefix of the names of unfinished files.
 const UNFINISHED: &str = ".tmp";
 /// The time limit for a store to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes in a part of an upload.
 const PART_BYTES: usize = 8 << 20;
 
 /// A stream of bytes.
 pub(in crate::cli) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
-/// A place with backups.
+/// A repository of backups.
 #[derive(Clone)]
-pub(in crate::cli) enum Shelf {
+pub(in crate::cli) enum Repository {
     Directory(PathBuf),
     Bucket { store: Arc<dyn ObjectStore>, name: String },
 }
@@ -56,7 +56,7 @@ pub(super) struct Writing {
     made: bool,
 }
 
-impl Shelf {
+impl Repository {
     /// Returns the bucket that `text` names, if it names one.
     pub(in crate::cli) fn bucket(text: &str) -> Result<Option<Self>, Failure> {
         if !text.contains("://") {
@@ -66,7 +66,7 @@ impl Shelf {
             let forms = "give a directory, a file that ends in .tar, or s3://, az:// or gs:// with a bucket";
             return Err(Failure::Usage(format!("{text}: {forms}")));
         };
-        let store = connect(kind, &bucket, &prefix, &S3Access::default(), PATIENCE);
+        let store = connect(kind, &bucket, &prefix, &S3Access::default(), ANSWER_TIMEOUT);
         let store = store.map_err(|error| Failure::Failed(format!("{text}: {}", chain(&error))))?;
         Ok(Some(Self::Bucket { store, name: text.trim_end_matches('/').to_owned() }))
     }
@@ -193,7 +193,7 @@ impl Shelf {
         }
     }
 
-    /// Makes a file for what is on its way.
+    /// Creates a temporary file for a blob or a manifest.
     pub(super) fn fresh(&self) -> io::Result<NamedTempFile> {
         match self {
             Self::Directory(home) => tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(home.join(NEW)),
@@ -206,9 +206,9 @@ impl Shelf {
         match self {
             Self::Directory(home) => {
                 let target = home.join(blob(sha256));
-                let kept = make(target.parent().unwrap_or(home))
+                let moved = make(target.parent().unwrap_or(home))
                     .and_then(|()| file.persist(&target).map(drop).map_err(|error| error.error));
-                kept.map_err(|error| cannot_use(home, &error))
+                moved.map_err(|error| cannot_use(home, &error))
             }
             Self::Bucket { store, name } => {
                 let sent = send(&**store, file, &blob(sha256)).await;
@@ -217,7 +217,7 @@ impl Shelf {
         }
     }
 
-    /// Makes everything durable that was kept, and then publishes the manifest.
+    /// Makes all stored files durable, then publishes the manifest.
     pub(super) async fn publish(&self, manifest: &Manifest) -> Result<(), Failure> {
         let file = format!("{BACKUPS}/{}.json", manifest.backup);
         match self {
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_backup_has_made_stays() {
+    async fn files_that_no_backup_made_stay() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
         let strangers =
@@ -416,11 +416,11 @@ mod tests {
             fs::create_dir_all(home.join(file).parent().unwrap()).unwrap();
             fs::write(home.join(file), b"x").unwrap();
         }
-        let shelf = Shelf::Directory(home.to_owned());
-        let (writing, manifests) = shelf.write().await.unwrap();
+        let repository = Repository::Directory(home.to_owned());
+        let (writing, manifests) = repository.write().await.unwrap();
         assert!(manifests.is_empty());
         assert!(ours.iter().all(|file| !home.join(file).exists()));
-        shelf.forget(&[], writing).await;
+        repository.forget(&[], writing).await;
         for file in strangers {
             assert!(home.join(file).exists(), "{file}");
         }
@@ -430,10 +430,10 @@ mod tests {
     async fn a_first_backup_that_fails_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("made");
-        let shelf = Shelf::Directory(home.clone());
-        let (writing, _) = shelf.write().await.unwrap();
-        shelf.keep(shelf.fresh().unwrap(), &hash("ab")).await.unwrap();
-        shelf.forget(&[], writing).await;
+        let repository = Repository::Directory(home.clone());
+        let (writing, _) = repository.write().await.unwrap();
+        repository.keep(repository.fresh().unwrap(), &hash("ab")).await.unwrap();
+        repository.forget(&[], writing).await;
         assert!(!home.exists());
     }
 

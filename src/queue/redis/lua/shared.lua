@@ -1,27 +1,27 @@
--- The book: what scripts that change something share.
--- `turn` numbers sequences, places in a lane and turns, upwards. `clock` is the clock of the leases.
+-- Shared by all scripts that change the queue.
+-- `turn` numbers sequences, places in a list and turns, upwards. `clock` is the clock of the leases.
 local changes, turn = tonumber(meta[2]), tonumber(meta[3])
 local latest, clock = tonumber(meta[4] or ''), tonumber(meta[5])
 local turn_before = turn
-local UNSEEN, LATE, LAPSES, AT_ONCE = 500000, 60000000, 3, 500
+local GAP_MAX, STEP_BACK_MAX, LAPSES_MAX, BATCH_MAX = 500000, 60000000, 3, 500
 local counts, meters, woken = {}, {}, false
 
 local function queue_key(queue) return P..'q:'..queue end
-local function lane_key(queue, priority, group) return P..'w:'..priority..':'..#queue..':'..queue..group end
+local function ready_key(queue, priority, group) return P..'w:'..priority..':'..#queue..':'..queue..group end
 local function families_key(queue, priority) return P..'f:'..priority..':'..queue end
 local function turns_key(queue, priority, family) return P..'t:'..priority..':'..#queue..':'..queue..family end
-local function bands_key(queue) return P..'b:'..queue end
+local function priorities_key(queue) return P..'b:'..queue end
 local function group_key(group) return P..'g:'..group end
-local function graves_key(group) return P..'gd:'..group end
+local function group_letters_key(group) return P..'gd:'..group end
 local DELAYED, LEASED, GROUPS, DEAD, LAPSED, CANCELLED =
   P..'delayed', P..'leased', P..'groups', P..'dead', P..'lapsed', P..'cancelled'
 
--- A job is a hash: `i` is what it is, `m` how it is, `b` its payload; packed, since a field costs more than a number.
--- i: what it is.
-local QUEUE, GROUP, PRIORITY, SEQUENCE, ENQUEUED, MOST = 1, 2, 3, 4, 5, 6
--- m: r ready, d delayed, h held or x dead; attempts begun; since when it is ready; end of the delay, or of the lease by the
--- clock of the leases; token, length and begin of the lease; progress; lapses; the longest that its delay may last; the process
--- that holds it, empty if that is a worker on another machine.
+-- A job is a hash: `i` has its constants, `m` its state, `b` its payload. `i` and `m` are packed: a hash field costs more than a
+-- number. Elements of i:
+local QUEUE, GROUP, PRIORITY, SEQUENCE, ENQUEUED, ATTEMPTS_MAX = 1, 2, 3, 4, 5, 6
+-- Elements of m: state (r ready, d delayed, h held, x dead); attempts begun; time at which it became ready; end of the delay, or of
+-- the lease by the clock of the leases; token, length and begin of the lease; progress; lapses; the longest delay; the process
+-- that holds it, empty for a worker on another machine.
 local STATE, ATTEMPTS, READY, UNTIL, TOKEN, LENGTH, SINCE, DONE, TOTAL, LAPSED_TIMES, LONGEST = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 local OWNER = 12
 local pack, unpacked = cmsgpack.pack, cmsgpack.unpack
@@ -29,7 +29,7 @@ local pack, unpacked = cmsgpack.pack, cmsgpack.unpack
 local function job_key(name) return P..'j:'..name end
 local function save(key, state) call('HSET', key, 'm', pack(state)) end
 
--- The key, what the job is, and how it is; the key alone if there is no such job.
+-- Returns the key, the constants and the state of a job; the key alone if there is no such job.
 local function find(name)
   local key = P..'j:'..name
   local fields = call('HMGET', key, 'i', 'm')
@@ -40,21 +40,21 @@ end
 local function family_of(group) return string.match(group, '^(.-)/') or group end
 local function next_turn() turn = turn + 1; return turn end
 
--- Counts of a queue: r ready, d delayed, h held, x dead.
+-- Adds to a count of a queue: r ready, d delayed, h held, x dead.
 local function count(queue, state, by)
   local of = counts[queue]
   if not of then of = {}; counts[queue] = of end
   of[state] = (of[state] or 0) + by
 end
 
--- Events of a queue: e enqueued, a acknowledged, f failed.
+-- Adds events of a queue: e enqueued, a acknowledged, f failed.
 local function meter(queue, kind, events)
   local of = meters[queue]
   if not of then of = {}; meters[queue] = of end
   of[kind] = (of[kind] or 0) + events
 end
 
--- Writes many members with few commands. A second value follows a score.
+-- Collects members, so that few commands write many. For a sorted set the score precedes the member.
 local batches = {}
 local function batch(command, key, value, member)
   local by_key = batches[command]
@@ -76,7 +76,7 @@ local function flush()
   batches = {}
 end
 
--- Jobs come to a group, or leave it.
+-- Adds jobs to a group, or removes them.
 local joined, left = {}, {}
 local function join(group, sequence, name)
   batch('ZADD', group_key(group), sequence, name)

@@ -19,7 +19,7 @@ const NODES_MAX: usize = 10_000;
 
 /// The nodes that have joined. Cheap to clone.
 #[derive(Clone)]
-pub struct Roster(Arc<Inner>);
+pub struct WorkerRegistry(Arc<Inner>);
 
 struct Inner {
     own: NodeReport,
@@ -90,7 +90,7 @@ pub(super) enum Claiming {
     Waits(CancellationToken),
 }
 
-impl Roster {
+impl WorkerRegistry {
     /// No workers yet; `own` is this node. Leases last `lease`.
     pub fn new(own: NodeReport, clock: Clock, lease: Duration) -> Self {
         Self(Arc::new(Inner { own, clock, lease, nodes: Mutex::default() }))

@@ -1,10 +1,10 @@
--- What becomes of a job that leaves a worker's hands.
+-- The next state of a job that a worker no longer holds.
 local function end_lapses(name, job)
   if job[LAPSED_TIMES] > 0 then call('SREM', LAPSED, name) end
   job[LAPSED_TIMES] = 0
 end
 
--- The job is ready, before all others of its lane.
+-- Makes the job ready, before all others of its list.
 local function put_first(name, key, what, job, ready)
   local queue = what[QUEUE]
   count(queue, job[STATE], -1)
@@ -14,7 +14,7 @@ local function put_first(name, key, what, job, ready)
   push(queue, what[PRIORITY], what[GROUP], name, true)
 end
 
-local function bury(name, key, what, job, reason)
+local function dead_letter(name, key, what, job, reason)
   local at, group, queue = next_turn(), what[GROUP], what[QUEUE]
   count(queue, job[STATE], -1)
   count(queue, 'x', 1)
@@ -23,13 +23,13 @@ local function bury(name, key, what, job, reason)
   call('HSET', key, 'm', pack(job), 'z', at, 'y', reason, 'd', now)
   call('ZADD', DEAD, at, name)
   leave(group, name)
-  call('SADD', graves_key(group), name)
+  call('SADD', group_letters_key(group), name)
 end
 
--- Removes a job that lives, in whatever state.
+-- Removes a job that is not dead.
 local function remove(name, key, what, job)
   local state = job[STATE]
-  if state == 'r' then lift(what[QUEUE], what[PRIORITY], what[GROUP], name)
+  if state == 'r' then withdraw(what[QUEUE], what[PRIORITY], what[GROUP], name)
   elseif state == 'd' then batch('ZREM', DELAYED, name)
   else batch('ZREM', LEASED, name) end
   call('DEL', key)

@@ -99,6 +99,13 @@ pub async fn versions(settings: &Settings) -> Result<Versions, Error> {
     Ok(Versions { place, found, known })
 }
 
+/// Describes the PostgreSQL of these settings, and returns warnings about it; none if the metadata is in the data directory.
+pub(super) async fn inspect(settings: &Settings) -> Result<Option<(String, Vec<String>)>, Error> {
+    let Some(way) = way(settings)? else { return Ok(None) };
+    let fail = |cause| Error::Metadata { place: place(settings, &settings.data_dir), cause };
+    Postgres::inspect(&way).await.map(Some).map_err(fail)
+}
+
 /// Brings the tables of the metadata up to date. Returns the versions before.
 ///
 /// # Errors

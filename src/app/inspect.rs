@@ -6,7 +6,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::resources::{self, Files};
-use super::{Error, objects};
+use super::{Error, database, objects, queue};
 use crate::config::Settings;
 use crate::objects::{Location, connect};
 
@@ -32,6 +32,25 @@ pub async fn object_store(settings: &Settings) -> Result<(), Error> {
         connect(*kind, bucket, prefix, &objects::access(settings)?, objects::silence_timeout(settings))?;
     let found = store.list_with_delimiter(Some(&Path::from(MARKS))).await;
     found.map(drop).map_err(|error| Error::Objects(error.into()))
+}
+
+/// A description of an engine outside the data directory, and warnings about it. Each is absent if the data directory has it.
+pub type Engine = Option<(String, Vec<String>)>;
+
+/// Connects to the database that the settings name. Changes nothing.
+///
+/// # Errors
+/// [`Error`].
+pub async fn database(settings: &Settings) -> Result<Engine, Error> {
+    database::inspect(settings).await
+}
+
+/// Connects to the queue that the settings name. Changes nothing.
+///
+/// # Errors
+/// [`Error`].
+pub async fn queue(settings: &Settings) -> Result<Engine, Error> {
+    queue::inspect(settings).await
 }
 
 /// Returns the directory of the objects, where those are files outside the data directory.

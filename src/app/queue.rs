@@ -53,6 +53,13 @@ pub(super) async fn open(
     Ok(Arc::new(opened.map_err(|cause| Error::RemoteQueue { url: url.to_string(), cause })?))
 }
 
+/// Describes the Redis of these settings, and returns warnings about it; none if the queue is in the data directory.
+pub(super) async fn inspect(settings: &Settings) -> Result<Option<(String, Vec<String>)>, Error> {
+    let Some(url) = &settings.queue else { return Ok(None) };
+    let found = RedisBroker::inspect(&access(settings, url.clone())?).await;
+    found.map(Some).map_err(|cause| Error::RemoteQueue { url: url.to_string(), cause })
+}
+
 async fn embedded(path: PathBuf, settings: SledSettings, entropy: Entropy) -> Result<Arc<dyn Broker>, Error> {
     let theirs = path.clone();
     let opening = tokio::task::spawn_blocking(move || SledBroker::open(&theirs, settings, entropy));

@@ -1,4 +1,4 @@
-//! Addresses, certificates, and the object store elsewhere.
+//! Addresses, certificates, and engines outside the data directory: object store, database, queue.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::data;
 use super::finding::Finding;
-use crate::app::inspect;
+use crate::app::{self, inspect};
 use crate::config::Settings;
 use crate::edge::tls;
 use crate::objects::Location;
@@ -20,7 +20,21 @@ const DAY_SECONDS: u64 = 86_400;
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     let mut findings = addresses(settings);
     findings.extend([certificate(settings), objects(settings).await]);
+    findings.extend(engine("database", inspect::database(settings).await));
+    findings.extend(engine("queue", inspect::queue(settings).await));
     findings
+}
+
+/// Returns the findings about an engine outside the data directory.
+fn engine(name: &'static str, inspected: Result<inspect::Engine, app::Error>) -> Vec<Finding> {
+    match inspected {
+        Ok(None) => Vec::new(),
+        Ok(Some((description, warnings))) => {
+            let warnings = warnings.into_iter().map(|warning| Finding::warning(name, warning));
+            std::iter::once(Finding::ok(name, description)).chain(warnings).collect()
+        }
+        Err(error) => vec![Finding::failed(name, chain(&error))],
+    }
 }
 
 fn addresses(settings: &Settings) -> Vec<Finding> {

@@ -98,6 +98,8 @@ pub(super) struct Link {
     timeout: Duration,
     /// The statement that begins a transaction with writes.
     begin: String,
+    /// True if the server is on another machine, and its certificate is not verified.
+    is_unverified: bool,
 }
 
 impl Link {
@@ -108,11 +110,7 @@ impl Link {
         let place = Address::place(&config);
         let ca_file = settings.ca_file.as_deref().or(settings.address.ca_file.as_deref());
         let connector = tls::connector(settings.address.tls, ca_file).map_err(refused)?;
-        if settings.address.tls < Tls::VerifyCa && !is_local(&config) {
-            tracing::warn!(
-                "the identity of PostgreSQL at {place} is not verified; give sslmode=verify-full in --database"
-            );
-        }
+        let is_unverified = settings.address.tls < Tls::VerifyCa && !is_local(&config);
         let manager = Manager::from_connect(
             config,
             Connector(connector),
@@ -133,7 +131,17 @@ impl Link {
              SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}; \
              SET LOCAL synchronous_commit = on"
         );
-        Ok(Self { pool, place, timeout: settings.timeout, begin })
+        Ok(Self { pool, place, timeout: settings.timeout, begin, is_unverified })
+    }
+
+    /// Returns a warning, if the identity of the server is not verified.
+    pub(super) fn unverified(&self) -> Option<String> {
+        self.is_unverified.then(|| {
+            format!(
+                "the identity of PostgreSQL at {} is not verified; give sslmode=verify-full in --database",
+                self.place
+            )
+        })
     }
 
     pub(super) fn place(&self) -> &str {

@@ -155,6 +155,21 @@ impl Postgres {
         Ok(Versions { found: found.version, known: schema::KNOWN })
     }
 
+    /// Connects once, and returns a description of the server and warnings about its settings. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::TooNew`] if a newer version made the tables; [`Error::Unfit`], [`Error::Unavailable`].
+    pub async fn inspect(settings: &Settings) -> Result<(String, Vec<String>), Error> {
+        let link = Link::new(settings).map_err(Fault::at_start)?;
+        let connection = link.connection().await.map_err(Fault::at_start)?;
+        let (version, mut warnings) = look(&connection, link.place()).await?;
+        warnings.extend(link.unverified());
+        let Found { version: tables, .. } = found(&link, &connection).await?;
+        let tables =
+            if tables == 0 { "no tables yet".to_owned() } else { format!("tables of version {tables}") };
+        Ok((format!("PostgreSQL {version} at {}, {tables}", link.place()), warnings))
+    }
+
     /// Brings the tables up to this version; returns the versions before.
     ///
     /// # Errors
@@ -162,7 +177,7 @@ impl Postgres {
     pub async fn migrate(settings: &Settings) -> Result<Versions, Error> {
         let link = Link::new(settings).map_err(Fault::at_start)?;
         let connection = reach(&link).await?;
-        look(&connection, link.place()).await?;
+        check(&link, &connection).await?;
         let mut found = found(&link, &connection).await?;
         if found.is_behind() {
             found = apply(&link, &connection).await?;
@@ -207,7 +222,7 @@ async fn prepare(
 /// Waits until the server answers, and brings the tables up to date if `migrates`.
 async fn reach_current(link: &Link, migrates: bool) -> Result<Connection, Error> {
     let connection = reach(link).await?;
-    look(&connection, link.place()).await?;
+    check(link, &connection).await?;
     let found = found(link, &connection).await?;
     if found.is_behind() && !migrates {
         return Err(Error::Unfit(format!(
@@ -239,33 +254,41 @@ async fn reach(link: &Link) -> Result<Connection, Error> {
     }
 }
 
-/// Checks the settings of the server, and warns of those that may lose commits.
-async fn look(connection: &Connection, place: &str) -> Result<(), Error> {
+/// Checks the settings of the server, and logs warnings.
+async fn check(link: &Link, connection: &Connection) -> Result<(), Error> {
+    let (_, warnings) = look(connection, link.place()).await?;
+    warnings.into_iter().chain(link.unverified()).for_each(warn_once);
+    Ok(())
+}
+
+/// Checks the settings of the server. Returns its version, and a warning for each setting that may lose commits.
+async fn look(connection: &Connection, place: &str) -> Result<(String, Vec<String>), Error> {
     let ask = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
                       current_setting('fsync'), current_setting('full_page_writes')";
     let asked = connection.query_typed_one(ask, &[]).await;
     let row = asked.map_err(|error| Fault::from(error).at(place).at_start())?;
+    let version: String = row.get(1);
     if row.get::<_, i32>(0) < OLDEST_SERVER {
-        let version: String = row.get(1);
         return Err(Error::Unfit(format!(
             "PostgreSQL at {place} has version {version}, and entityd needs 13 or later"
         )));
     }
-    for (index, setting) in [(2, "fsync"), (3, "full_page_writes")] {
-        if row.get::<_, &str>(index) == "off" {
-            told_once(&format!(
-                "{setting} is off in PostgreSQL at {place}: a power cut may damage the metadata"
-            ));
-        }
-    }
-    Ok(())
+    let off = [(2, "fsync"), (3, "full_page_writes")]
+        .into_iter()
+        .filter(|(index, _)| row.get::<_, &str>(*index) == "off");
+    let warning = |(_, setting)| {
+        format!("{setting} is off in PostgreSQL at {place}: a power cut may damage the metadata")
+    };
+    Ok((version, off.map(warning).collect()))
 }
 
-/// Logs a warning, unless it was logged before: two parts of a server look at the same database.
-fn told_once(warning: &str) {
-    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    if TOLD.lock().insert(warning.to_owned()) {
+/// Logs a warning, unless it was logged before: two parts of a server check the same database.
+fn warn_once(warning: String) {
+    static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut logged = LOGGED.lock();
+    if !logged.contains(&warning) {
         tracing::warn!("{warning}");
+        logged.insert(warning);
     }
 }
 

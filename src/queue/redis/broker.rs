@@ -8,7 +8,7 @@ use redis::{Cmd, Script};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::access::Target;
+use super::access::{Access, Target};
 use super::acks::{self, Acks};
 use super::checks::{Info, setting};
 use super::claim::{self, read, shifted};
@@ -16,7 +16,7 @@ use super::link::{Link, State};
 use super::reply::{List, Reply, int};
 use super::settings::Settings;
 use super::standing::Standing;
-use super::{reconnect, scripts, sentinel};
+use super::{connect, reconnect, scripts, sentinel};
 use crate::queue::broker::JOB_BYTES_MAX;
 use crate::queue::{
     Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Error, Group, Heartbeat, JobDetail, JobEntry,
@@ -42,6 +42,15 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
+    /// Connects once, and returns a description of the server and warnings about settings that may lose jobs. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if there is no master, or it rejects the password or has settings that would lose jobs.
+    pub async fn inspect(access: &Access) -> Result<(String, Vec<String>), Error> {
+        connect::inspect(access).await.map_err(|refusal| Error::Storage(refusal.reason().into()))
+    }
+
     /// Opens the queue of a database, which is created if it does not exist, and takes over the jobs that an earlier
     /// process held.
     ///

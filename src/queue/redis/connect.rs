@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, PushInfo, PushKind, RedisError, Role};
 
-use super::access::{Address, Target, limits};
+use super::access::{Access, Address, Target, limits};
 use super::checks::{Info, warnings};
 use super::event::Event;
 use super::link::{Link, ROOT, Session, Trouble, evaluate};
@@ -29,6 +29,15 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// Adds the address of the server.
+    fn at(self, address: &Address) -> Self {
+        match self {
+            Self::Absent(reason) => Self::Absent(format!("Redis at {address}: {reason}")),
+            Self::Unusable(reason) => Self::Unusable(format!("Redis at {address}: {reason}")),
+            Self::Taken => Self::Taken,
+        }
+    }
+
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Absent(reason) | Self::Unusable(reason) => reason.clone(),
@@ -71,22 +80,8 @@ impl From<RedisError> for Refusal {
 impl Link {
     /// Finds the master, checks it, and takes over the queue.
     pub(super) async fn connect(&self) -> Result<Arc<Session>, Refusal> {
-        let address = self.master().await.map_err(Refusal::Absent)?;
-        let at = |refusal: Refusal| match refusal {
-            Refusal::Absent(reason) => Refusal::Absent(format!("Redis at {address}: {reason}")),
-            Refusal::Unusable(reason) => Refusal::Unusable(format!("Redis at {address}: {reason}")),
-            Refusal::Taken => Refusal::Taken,
-        };
-        self.enter(address.clone()).await.map_err(at)
-    }
-
-    /// Returns the address of the master.
-    pub(super) async fn master(&self) -> Result<Address, String> {
-        let access = &self.settings.access;
-        match &access.url().target {
-            Target::Server(address) => Ok(address.clone()),
-            Target::Sentinels { addresses, name } => sentinel::master(access, addresses, name).await,
-        }
+        let address = master(&self.settings.access).await.map_err(Refusal::Absent)?;
+        self.enter(address.clone()).await.map_err(|refusal| refusal.at(&address))
     }
 
     async fn enter(&self, address: Address) -> Result<Arc<Session>, Refusal> {
@@ -94,13 +89,7 @@ impl Link {
         let limits = limits().set_push_sender(self.ears(number));
         let client = self.settings.access.server(&address)?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
-        if !is_master(&connection).await? {
-            return Err(Refusal::Absent("it is a replica; give the master, or the Sentinels".to_owned()));
-        }
-        let info = Info::of(&connection).await?;
-        if let Some(reason) = info.refusal() {
-            return Err(Refusal::Unusable(reason));
-        }
+        let info = check(&connection).await?;
         self.warn(&connection, &info).await;
         connection.subscribe(format!("{ROOT}wake")).await?;
         let standing = self.attach(&connection, number).await?;
@@ -152,6 +141,35 @@ impl Link {
             Ok(())
         }
     }
+}
+
+/// Returns the address of the master.
+pub(super) async fn master(access: &Access) -> Result<Address, String> {
+    match &access.url().target {
+        Target::Server(address) => Ok(address.clone()),
+        Target::Sentinels { addresses, name } => sentinel::master(access, addresses, name).await,
+    }
+}
+
+/// Connects to the master. Returns its description and warnings about its settings. Changes nothing.
+pub(super) async fn inspect(access: &Access) -> Result<(String, Vec<String>), Refusal> {
+    let address = master(access).await.map_err(Refusal::Absent)?;
+    let inspect = async {
+        let client = access.server(&address)?;
+        let connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
+        let info = check(&connection).await?;
+        Ok((format!("{} at {address}", info.described()), warnings(&connection, &info).await))
+    };
+    inspect.await.map_err(|refusal: Refusal| refusal.at(&address))
+}
+
+/// Checks that a server is a master with settings that keep jobs.
+async fn check(connection: &MultiplexedConnection) -> Result<Info, Refusal> {
+    if !is_master(connection).await? {
+        return Err(Refusal::Absent("it is a replica; give the master, or the Sentinels".to_owned()));
+    }
+    let info = Info::of(connection).await?;
+    info.refusal().map_or(Ok(info), |reason| Err(Refusal::Unusable(reason)))
 }
 
 /// Asks a server whether it is a master.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::access::Target;
 use super::checks::Info;
-use super::connect::{Refusal, is_master, sweep};
+use super::connect::{Refusal, is_master, master, sweep};
 use super::event::Event;
 use super::link::{Link, Session, State};
 use super::scripts;
@@ -154,6 +154,6 @@ async fn other_master(link: &Link, session: &Session) -> Option<String> {
     if matches!(link.settings.access.url().target, Target::Server(_)) {
         return None;
     }
-    let named = link.master().await.ok()?;
+    let named = master(&link.settings.access).await.ok()?;
     (named != session.address).then(|| format!("the Sentinels name {named}"))
 }

@@ -226,3 +226,17 @@ def test_the_views_show_the_same_from_both(postgres, database, tmp_path):
             json.dumps([names.get(value, str(value).replace("\0", "␀")) for value in row]) for row in rows
         )
         assert named(listed, described[0]) == named(stored, described[1]), view
+
+
+def test_check_describes_postgresql_and_warns_of_unsafe_settings(postgres, database, tmp_path):
+    def checked(url, **variables):
+        done = command("check", "--json", "--data-dir", tmp_path / "data", "--database", url, environment=variables)
+        assert PASSWORD not in done.stdout + done.stderr
+        findings = json.loads(done.stdout)["checks"]
+        return [(finding["state"], finding["detail"]) for finding in findings if finding["check"] == "database"]
+
+    (state, detail), *warnings = checked(postgres.url(database), ENTITYD_DATABASE_PASSWORD=PASSWORD)
+    assert state == "ok" and "no tables yet" in detail and f":{postgres.port}" in detail, detail
+    assert [state for state, _ in warnings] == ["warning"] and "fsync is off" in warnings[0][1], warnings
+    ((state, detail),) = checked(postgres.url(database), ENTITYD_DATABASE_PASSWORD="wrong")
+    assert state == "failed" and "password" in detail, detail

@@ -148,3 +148,24 @@ def test_answers_while_there_is_no_redis(tmp_path):
         ask(redis.port, "CONFIG", "SET", "maxmemory-policy", "noeviction")
         until(lambda: requests.get(f"{ops}/readyz", timeout=5).status_code == 200, "ready again", 15)
     assert not os.path.exists(tmp_path / "data" / "queue")
+
+
+def checked(folder, *flags):
+    """Returns the findings of `entityd check` about the queue."""
+    command = [BINARY, "check", "--json", "--data-dir", folder / "data", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=clean_environment(), check=False)
+    findings = json.loads(done.stdout)["checks"]
+    return [(finding["state"], finding["detail"]) for finding in findings if finding["check"] == "queue"]
+
+
+def test_check_describes_redis_and_warns_of_what_loses_jobs(tmp_path):
+    with Redis(tmp_path / "redis", "--appendonly", "no") as redis:
+        (state, detail), *warnings = checked(tmp_path, "--queue", redis.url)
+        assert state == "ok" and "master" in detail and f"127.0.0.1:{redis.port}" in detail, detail
+        assert {state for state, _ in warnings} == {"warning"}, warnings
+        assert any("appendonly is no" in detail for _, detail in warnings), warnings
+        # Nothing was made in it: the queue belongs to no data directory yet.
+        assert ask(redis.port, "DBSIZE") == 0
+    ((state, detail),) = checked(tmp_path, "--queue", redis.url)
+    assert state == "failed" and "Redis at 127.0.0.1" in detail, detail
+    assert checked(tmp_path) == []

@@ -165,7 +165,7 @@ def test_check_describes_redis_and_warns_of_what_loses_jobs(tmp_path):
         assert {state for state, _ in warnings} == {"warning"}, warnings
         assert any("appendonly is no" in detail for _, detail in warnings), warnings
         # Nothing was made in it: the queue belongs to no data directory yet.
-        assert ask(redis.port, "DBSIZE") == 0
+        assert ask(redis.port, "DBSIZE") == ":0\r\n"
     ((state, detail),) = checked(tmp_path, "--queue", redis.url)
     assert state == "failed" and "Redis at 127.0.0.1" in detail, detail
     assert checked(tmp_path) == []

@@ -15,5 +15,6 @@ pub mod profile;
 mod python;
 mod record;
 pub mod schema;
+pub mod statistics;
 pub mod stream;
 mod tokens;

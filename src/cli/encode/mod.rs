@@ -1,5 +1,6 @@
 //! `entityd encode`: a CSV becomes encodings.
 
+mod quality;
 mod report;
 mod writer;
 
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
+use self::quality::Quality;
 use self::report::Report;
 use self::writer::{Format, Writer};
 use super::destination::{Destination, differs};
@@ -17,6 +19,7 @@ use super::progress::Progress;
 use super::schema_file::read_schema;
 use super::table::{Done, TableArguments};
 use super::{context, output, secret};
+use crate::encoder::schema::Schema;
 use crate::encoder::stream::{self, BadRow, Error, Header, Sink};
 use crate::runtime::compute::Pool;
 
@@ -58,6 +61,13 @@ pub(super) struct Arguments {
     /// Write the rows that break a rule to this CSV: row, line, column, name, rule
     #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
+    /// Write statistics of the encodings to this file: popcounts, duplicates, the most frequent encodings; as JSON if it ends
+    /// in .json. Takes about 40 bytes of memory a record
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Accept a schema that encodes fewer than three columns, whose encodings are easily guessed by their frequency
+    #[arg(long)]
+    few_features: bool,
     /// Show values that break a rule, which are personal data
     #[arg(long)]
     show_values: bool,
@@ -68,6 +78,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
     threads: u16,
 }
+
+/// Encoded columns below which a schema needs a flag.
+const FEATURES_MIN: usize = 3;
 
 /// The first row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,6 +111,7 @@ impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
         self.check_outputs()?;
         let schema = read_schema(&self.schema, self.strict)?;
+        self.check_features(&schema)?;
         let secret = self.secret()?;
         let pool = Pool::new(self.threads.into())
             .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
@@ -105,8 +119,11 @@ impl Arguments {
         let unfinished = Unfinished::watch(&runtime);
         let (mut reader, done) = self.table.open(&self.data)?;
         let destination = Destination::open(self.output.as_deref(), &unfinished)?;
+        let encoding_bytes = schema.bits.div_ceil(8);
+        let quality = self.report.as_deref().map(|path| Quality::open(path, encoding_bytes, &unfinished));
         let mut run = Run {
-            writer: Writer::new(destination, self.output.as_deref(), self.format, schema.bits.div_ceil(8))?,
+            writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes)?,
+            quality: quality.transpose()?,
             report: Report::open(self.errors.as_deref(), self.show_values)?,
             progress: Progress::new(),
             task: format!("encoding {}", self.data.display()),
@@ -121,13 +138,28 @@ impl Arguments {
     /// Refuses outputs that would replace what is read, or each other.
     fn check_outputs(&self) -> Result<(), Failure> {
         let read = [self.data.as_path(), &self.schema, &self.secret_file];
-        for output in [&self.output, &self.errors].into_iter().flatten() {
-            differs(output, &read)?;
-        }
-        if self.output.is_some() && self.output == self.errors {
-            return Err(Failure::Usage("--output and --errors name the same file; name two".to_owned()));
+        let outputs = [("--output", &self.output), ("--errors", &self.errors), ("--report", &self.report)];
+        for (at, (flag, output)) in outputs.iter().enumerate() {
+            let Some(path) = output else { continue };
+            differs(path, &read)?;
+            if let Some((other, _)) = outputs[..at].iter().find(|(_, earlier)| *earlier == *output) {
+                return Err(Failure::Usage(format!("{other} and {flag} name the same file; name two")));
+            }
         }
         Ok(())
+    }
+
+    /// Refuses a schema with few encoded columns, unless a flag accepts it.
+    fn check_features(&self, schema: &Schema) -> Result<(), Failure> {
+        let encoded = schema.features.iter().filter(|feature| feature.hashing.is_some()).count();
+        if self.few_features || encoded >= FEATURES_MIN {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "{}: it encodes {encoded} columns, and with fewer than {FEATURES_MIN} frequent values show in the encodings; encode more, \
+             or accept it with --few-features",
+            self.schema.display()
+        )))
     }
 
     fn secret(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -159,6 +191,7 @@ impl Arguments {
 /// The work under way.
 struct Run {
     writer: Writer,
+    quality: Option<Quality>,
     report: Report,
     progress: Progress,
     task: String,
@@ -172,6 +205,7 @@ impl Run {
         let skipped = self.report.finish()?;
         let rows = encoded?;
         let (encodings, bytes) = self.writer.finish()?;
+        self.quality.map_or(Ok(()), Quality::finish)?;
         let left_out = if skipped > 0 {
             format!("; {skipped} rows broke a rule and were left out")
         } else {
@@ -185,6 +219,9 @@ impl Run {
 impl Sink for Run {
     fn encodings(&mut self, rows: &[u8], _read: u64) -> std::io::Result<()> {
         self.progress.show(&self.task, self.done.share());
+        if let Some(quality) = &mut self.quality {
+            quality.add(rows);
+        }
         self.writer.write(rows)
     }
 

@@ -29,7 +29,7 @@ def encode(tmp_path):
         (tmp_path / "schema.json").write_text(json.dumps(schema))
         (tmp_path / "secret").write_bytes(schemas.SECRET)
         ended = schemas.run("encode", tmp_path / "data.csv", "--schema", tmp_path / "schema.json", "--secret-file",
-                            tmp_path / "secret", "-o", tmp_path / "out.bin", *arguments)
+                            tmp_path / "secret", "--few-features", "-o", tmp_path / "out.bin", *arguments)
         ended.output = (tmp_path / "out.bin").read_bytes() if (tmp_path / "out.bin").exists() else None
         return ended
 

@@ -17,7 +17,7 @@ def encode(folder, schema, text, *arguments):
         (folder / name).write_text(contents, encoding="utf-8", newline="")
     (folder / "secret").write_bytes(schemas.SECRET + b"\n")
     return schemas.run("encode", folder / "data.csv", "--schema", folder / "schema.json", "--secret-file",
-                       folder / "secret", "-o", folder / "out.bin", *arguments)
+                       folder / "secret", "--few-features", "-o", folder / "out.bin", *arguments)
 
 
 def test_random_schemas_and_rows(tmp_path):

@@ -60,3 +60,45 @@ def clk_text(encoding):
     from clkhash.serialization import serialize_bitarray
 
     return serialize_bitarray(encoding)
+
+
+def test_the_report_counts_bits_and_duplicates(tmp_path):
+    folder = tmp_path / "people"
+    assert schemas.run("generate", folder, "--records", "300", "--seed", "7").returncode == 0
+    header, *rows = (folder / "party-0.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "data.csv").write_text(header + "".join(rows + rows[4:5] * 3 + rows[9:10]))
+    (tmp_path / "secret").write_text("a secret\n")
+    arguments = ["encode", tmp_path / "data.csv", "--schema", folder / "schema.json", "--secret-file", tmp_path / "secret"]
+    arguments += ["-o", tmp_path / "out.bin", "--report"]
+    assert schemas.run(*arguments, tmp_path / "report.json").returncode == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    encodings = [(tmp_path / "out.bin").read_bytes()[start:start + 128] for start in range(0, 304 * 128, 128)]
+    popcounts = sorted(int.from_bytes(encoding).bit_count() for encoding in encodings)
+    assert (report["encodings"], report["bits"], report["distinct"]) == (304, 1024, len(set(encodings)))
+    assert (report["popcounts"][0]["popcount"], report["popcounts"][-1]["popcount"]) == (popcounts[0], popcounts[-1])
+    assert abs(report["mean_popcount"] - sum(popcounts) / 304) < 1e-9
+    assert report["most_frequent"][:2] == [{"occurrences": 4, "first_encoding": 5}, {"occurrences": 2, "first_encoding": 10}]
+    assert report["duplicated"] == sum(encodings.count(encoding) > 1 for encoding in encodings)
+    assert schemas.run(*arguments, tmp_path / "report.txt").returncode == 0
+    assert "304 encodings of 1024 bits" in (tmp_path / "report.txt").read_text()
+    refused = schemas.run(*arguments, tmp_path / "out.bin")
+    assert refused.returncode == 2 and "--output and --report name the same file" in refused.stderr, refused.stderr
+
+
+def test_a_schema_with_few_columns_needs_a_flag(tmp_path):
+    folder = tmp_path / "people"
+    assert schemas.run("generate", folder, "--records", "10").returncode == 0
+    schema = json.loads((folder / "schema.json").read_text())
+    encoded = [feature for feature in schema["features"] if not feature.get("ignored")]
+    for feature in encoded[2:]:
+        name = feature["identifier"]
+        feature.clear()
+        feature.update(identifier=name, ignored=True)
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    (tmp_path / "secret").write_text("a secret\n")
+    arguments = ["encode", folder / "party-0.csv", "--schema", tmp_path / "schema.json", "--secret-file", tmp_path / "secret"]
+    arguments += ["-o", tmp_path / "out.bin"]
+    refused = schemas.run(*arguments)
+    assert refused.returncode == 2 and "it encodes 2 columns" in refused.stderr and "--few-features" in refused.stderr, refused.stderr
+    assert not (tmp_path / "out.bin").exists()
+    assert schemas.run(*arguments, "--few-features").returncode == 0

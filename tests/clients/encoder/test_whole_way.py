@@ -73,7 +73,7 @@ def test_the_report_counts_bits_and_duplicates(tmp_path):
     assert schemas.run(*arguments, tmp_path / "report.json").returncode == 0
     report = json.loads((tmp_path / "report.json").read_text())
     encodings = [(tmp_path / "out.bin").read_bytes()[start:start + 128] for start in range(0, 304 * 128, 128)]
-    popcounts = sorted(int.from_bytes(encoding).bit_count() for encoding in encodings)
+    popcounts = sorted(int.from_bytes(encoding, "big").bit_count() for encoding in encodings)
     assert (report["encodings"], report["bits"], report["distinct"]) == (304, 1024, len(set(encodings)))
     assert (report["popcounts"][0]["popcount"], report["popcounts"][-1]["popcount"]) == (popcounts[0], popcounts[-1])
     assert abs(report["mean_popcount"] - sum(popcounts) / 304) < 1e-9

@@ -19,7 +19,7 @@ use super::public_address::PublicAddress;
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// Returns whether it is on this machine.
+    /// Returns whether the client is on this machine.
     pub fn is_near(self) -> bool {
         self.0.to_canonical().is_loopback()
     }

@@ -57,8 +57,8 @@ pub(super) struct Accepted {
 /// Connections whose TLS handshake or PROXY header failed.
 static REFUSED: LazyLock<LogThrottle> = LazyLock::new(LogThrottle::default);
 
-/// Logs why a connection failed to start. A proxy that sends no PROXY header, or a client without its
-/// certificate, can be found by that alone. A client that just disconnects is not worth a warning.
+/// Logs why a connection failed to start. Nothing else reveals a proxy that sends no PROXY header, or a
+/// client without its certificate. A client that just disconnects is not worth a warning.
 fn refused(peer: IpAddr, error: &io::Error) {
     let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
     if gone.contains(&error.kind()) {

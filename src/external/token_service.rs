@@ -97,8 +97,8 @@ fn silence(error: reqwest::Error) -> CredentialError {
     CredentialError::Unavailable(error.without_url().into())
 }
 
-/// Converts an error response: try again later, or no credentials at all. A store without a token service treats the
-/// call as an unknown one of its own.
+/// Converts an error response into a temporary error or a final one. A store without a token service answers
+/// the call as an unknown operation of its own.
 fn refusal(status: StatusCode, text: &str) -> CredentialError {
     let refusal = quick_xml::de::from_str::<Refusal>(text);
     let code = refusal.map_or_else(|_| "no reason given".to_owned(), |refusal| refusal.error.code);

@@ -1,4 +1,4 @@
-//! The bucket that clients upload to. Uploads then name its files, which are removed once they were read.
+//! The bucket that clients upload to. An upload names files in it, which are removed after they are read.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -17,7 +17,8 @@ use crate::objects::{Chunks, Error, Found, keys};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::coding::{self, UnknownCoding};
 
-/// Limit on the decoded size of a file with a content coding, as a factor; more would fill the disk.
+/// Limit on the decoded size of a file with a content coding, as a multiple of its size; more would fill the
+/// disk.
 const EXPANSION_MAX: u64 = 1_000;
 
 /// The bucket that clients upload to. Its keys begin with their project. Cheap to clone.
@@ -29,7 +30,7 @@ pub struct UploadBucket {
     runtime: Handle,
 }
 
-/// An open file of a client.
+/// An open file that a client uploaded.
 pub struct ClientFile {
     size: u64,
     coding: String,
@@ -38,7 +39,7 @@ pub struct ClientFile {
     runtime: Handle,
 }
 
-/// A chunk of a file of a client.
+/// A chunk of such a file.
 pub struct FilePiece {
     /// The bytes.
     pub bytes: Bytes,
@@ -81,7 +82,7 @@ impl UploadBucket {
         Ok(ClientFile::new(found, self.runtime.clone(), Error::from))
     }
 
-    /// Reads a range of a file, less at its end, with its attributes.
+    /// Reads a range of a file, cut at its end, and its attributes.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].

@@ -36,7 +36,7 @@ impl Timestamp {
         Self(self.0.saturating_sub(micros(wait)))
     }
 
-    /// Returns the last whole second that is not later.
+    /// Rounds down to a whole second.
     #[must_use]
     pub const fn whole_seconds(self) -> Self {
         Self(self.0 - self.0.rem_euclid(1_000_000))
@@ -48,7 +48,7 @@ impl Timestamp {
         seconds.chars().filter(char::is_ascii_alphanumeric).chain(['Z']).collect()
     }
 
-    /// Returns the time since `earlier`; zero if `earlier` is not earlier.
+    /// Returns the time since `earlier`; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -96,7 +96,7 @@ impl Clock {
         Self(Source::Manual(Arc::new(Manual { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) })))
     }
 
-    /// Returns the time by the machine's wall clock: for people, and for what others check. It jumps when the
+    /// Returns the wall-clock time, for people and for values that other machines check. It jumps when the
     /// clock is set.
     pub fn now(&self) -> Timestamp {
         match &self.0 {

@@ -19,7 +19,8 @@ const CODINGS_MAX: usize = 3;
 const PIECE_BYTES: usize = 64 << 10;
 /// The largest window of zstd, as a power of two: the 8 MiB that RFC 9659 sets as the limit for senders.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Names that change nothing. The last one is a transfer format, which some stores return here.
+/// Codings that leave the content unchanged. The last one is a transfer format, which some stores return
+/// here.
 const NONE: [&str; 3] = ["", "identity", "aws-chunked"];
 
 /// A supported coding.
@@ -117,7 +118,7 @@ fn decoder(
     coding: Coding,
     is_zlib: bool,
 ) -> Pin<Box<dyn AsyncRead + Send>> {
-    /// Decodes the bytes after the end too, so that nothing is left out.
+    /// Also decodes members that follow the first one, so that none is left out.
     macro_rules! whole {
         ($decoder:expr) => {{
             let mut decoder = $decoder;

@@ -4,7 +4,7 @@
 //!
 //! - `ENTITYD_BREAKPOINT=step` aborts the process when the step is reached, as a kill would; `step@3` when it is
 //!   reached for the third time; `step!` stops the process, until it is killed or continued by a signal; `step#`
-//!   panics, every time; `step~` does not end until the job is stopped (at the beginning of a job alone).
+//!   panics, every time; `step~` does not end until the job is stopped (only at the beginning of a job).
 //! - `ENTITYD_SLOW_MS=step=ms,step=ms` makes steps take that much longer.
 //!
 //! Steps are `body` (each chunk of an upload as it arrives), `spooled` (a complete upload), and the kinds of jobs:
@@ -145,7 +145,7 @@ impl Stop {
                 // If the signal killed the process instead, the test would see the same.
                 let _ = kill_process(getpid(), Signal::STOP);
             }
-            Action::Panic => panic!("a test lets {} panic", self.step),
+            Action::Panic => panic!("a test makes {} panic", self.step),
             Action::Hang => {}
         }
     }

@@ -182,7 +182,7 @@ pub fn verify(data_dir: &Path) -> Result<End, Error> {
 }
 
 fn hash(number: u64, act: &Act, previous: &str) -> String {
-    // The type serializes.
+    // This type always serializes.
     let text = serde_json::to_vec(&Hashed { number, act, previous }).unwrap_or_default();
     hex::encode(Sha256::digest(text))
 }
@@ -196,7 +196,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Returns the end of the record, as far as it can be read.
+/// Returns the end of the readable part of the record.
 fn last(path: &Path) -> io::Result<End> {
     let mut end = End { lines: 0, hash: BEGIN.to_owned() };
     let Some(file) = open(path)? else { return Ok(end) };

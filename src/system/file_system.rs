@@ -50,7 +50,8 @@ pub fn distant(path: &Path) -> Option<&'static str> {
     DISTANT.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
-/// Returns whether a file system is mounted at `path`, which then cannot be renamed. False where the kernel does not tell.
+/// Returns whether a file system is mounted at `path`, which then cannot be renamed. False if the kernel does
+/// not report it.
 pub fn is_mount_point(path: &Path) -> bool {
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
     found.is_ok_and(|found| {

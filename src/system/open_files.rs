@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The system's errors for a full table: that of the process, and that of the machine.
 const FULL: [&str; 2] = ["(os error 24)", "(os error 23)"];
-/// Files merged at once, where few files may be open and where many may.
+/// Files merged at once: under a low limit on open files, and under a high one.
 const MERGED: (u64, u64) = (4, 128);
 
 /// Raises the limit on open files to the highest that the system allows. On failure the old limit stays.

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::permission::explained;
 
-/// The error of a path at which there is another file, or none.
+/// The error for a path with another file than before, or with none.
 #[derive(Debug)]
 struct Displaced {
     path: PathBuf,

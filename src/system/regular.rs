@@ -1,4 +1,4 @@
-//! Opens files by name that must be regular ones. Opening a named pipe waits for its other end, and reading a device
+//! Opens files that must be regular ones. Opening a named pipe waits for its other end, and reading a device
 //! may never end: such a file in place of an expected one must block neither a start nor a request.
 
 use std::fmt;
@@ -56,7 +56,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     open_with(path, OpenOptions::new().read(true))
 }
 
-/// Opens the file at `path` as the options say, whose custom flags are replaced.
+/// Opens the file at `path` with these options; replaces their custom flags.
 ///
 /// # Errors
 /// As [`open`].

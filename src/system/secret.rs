@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::permission::explained;
 use super::{regular, text};
 
-/// The longest secret that is read; a longer one is an error, and a device never ends.
+/// The longest secret that is read: a device would never end. A longer one is an error.
 const BYTES_MAX: u64 = 64 << 10;
 
 /// A secret in a setting. It prints as `***`.
@@ -118,7 +118,7 @@ pub fn read_word(path: &Path, least: usize) -> Result<Zeroizing<String>, Error> 
     let problem = if secret.lines().count() > 1 {
         "it has more than one line"
     } else if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "it has a blank or another character that cannot be in it"
+        "it has a space or another character that is not allowed"
     } else if secret.len() < least {
         "it is shorter"
     } else {

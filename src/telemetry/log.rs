@@ -17,13 +17,13 @@ use tracing_subscriber::{Layer, fmt};
 
 use super::recent::Recent;
 
-/// Modules that log more than is useful unless they are named: any client can make the TLS library warn.
+/// Modules that are silenced unless the filter names them: any client can make the TLS library warn.
 const QUIET: &str = "rustls=error";
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The events that become lines.
+    /// The events that are logged.
     pub filter: Filter,
     /// The format of a line.
     pub format: Format,

@@ -1,8 +1,8 @@
 //! Metrics in the text format of Prometheus.
 //!
 //! The list below has every metric family. A module counts its work with a function of this file or with the macros
-//! of the crate `metrics`. Where the metrics have not been [started](start), as in `entityd link`, that does nothing.
-//! No label ever contains a token, an identifier or anything else that a caller chose.
+//! of the crate `metrics`. Counting does nothing until the metrics are [started](start); `entityd link` never
+//! starts them. No label ever contains a token, an identifier or anything else that a caller chose.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -100,9 +100,9 @@ families! {
     LARGEST_BLOCK: Amount = "entityd_run_largest_block_comparisons";
     /// Projects that exist.
     PROJECTS: Gauge = "entityd_projects";
-    /// Duration of calls of the object store, by operation.
+    /// Duration of calls to the object store, by operation.
     OBJECT_SECONDS: Short = "entityd_object_store_call_duration_seconds";
-    /// Calls of the object store that failed, by operation.
+    /// Failed calls to the object store, by operation.
     OBJECT_ERRORS: Counter = "entityd_object_store_call_errors_total";
     /// Reads of the object store answered from the cache.
     CACHE_HITS: Counter = "entityd_object_cache_hits_total";
@@ -114,9 +114,9 @@ families! {
     CACHE_BYTES: Gauge = "entityd_object_cache_bytes";
     /// Projects, uploads and runs in the object store that the metadata does not know, at the last maintenance.
     UNKNOWN_OBJECTS: Gauge = "entityd_unknown_objects";
-    /// Duration of calls of the metadata store, by operation.
+    /// Duration of calls to the metadata store, by operation.
     METADATA_SECONDS: Short = "entityd_metadata_call_duration_seconds";
-    /// Calls of the metadata store that failed, by operation.
+    /// Failed calls to the metadata store, by operation.
     METADATA_ERRORS: Counter = "entityd_metadata_call_errors_total";
     /// Bytes that this process may still write to the disk of the data directory.
     DISK_FREE_BYTES: Gauge = "entityd_disk_free_bytes";
@@ -402,7 +402,7 @@ pub fn process() {
     }
 }
 
-/// A call of a store that is timed and counted.
+/// A timed and counted call to a store.
 #[derive(Debug)]
 pub struct Call {
     seconds: &'static str,
@@ -412,12 +412,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// Begins to time a call of the object store.
+    /// Begins to time a call to the object store.
     pub fn of_objects(operation: &'static str) -> Self {
         Self { seconds: OBJECT_SECONDS, errors: OBJECT_ERRORS, operation, watch: Stopwatch::start() }
     }
 
-    /// Begins to time a call of the metadata store.
+    /// Begins to time a call to the metadata store.
     pub fn of_metadata(operation: &'static str) -> Self {
         Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
     }

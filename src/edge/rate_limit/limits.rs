@@ -131,7 +131,7 @@ impl Limits {
         }
     }
 
-    /// Drops the state of inactive clients and frees its memory. To be called now and then.
+    /// Drops the state of inactive clients and frees its memory. Call it periodically.
     pub fn sweep(&self) {
         self.table.sweep();
     }

@@ -16,7 +16,7 @@ use crate::telemetry::metrics;
 
 /// The header that describes the limit.
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// The header that says what is left of it.
+/// The header with the remaining allowance.
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Makes the response to a request that exceeds the limit of this name.
@@ -53,7 +53,7 @@ impl RateLimit {
         Self { class, ..self }
     }
 
-    /// Has `router` answer the request of the client at `address`, unless it is rate-limited.
+    /// Passes the request of the client at `address` to `router`, unless it is rate-limited.
     pub(in crate::edge) async fn pass(&self, address: IpAddr, request: Request, router: Router) -> Response {
         match self.limits.admit((self.class)(request.method(), request.uri().path()), address) {
             Ok(allowance) => {

@@ -24,7 +24,7 @@ use crate::system::{regular, secret, text};
 
 /// The largest file that is read; a device never ends.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Time before its end at which a certificate is warned about.
+/// The time before its expiry at which warnings about a certificate begin.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
 
 /// Marks of an encrypted private key: in the newer form, and in the older one.

@@ -12,8 +12,8 @@ use super::pair::Pair;
 use crate::runtime::clock::Timestamp;
 use crate::system::secret;
 
-/// The years at whose beginnings it becomes valid and ends, so that it is valid whatever the clocks of this
-/// machine and of clients say. Both have long been the library's defaults, and clients accept them.
+/// It is valid from the beginning of the first year to that of the second, so that no clock of this machine
+/// or of a client makes it invalid. Both have long been the library's defaults, and clients accept them.
 const BEGINS: i32 = 1975;
 const ENDS: i32 = 4096;
 /// The file with the certificate alone.

@@ -41,7 +41,7 @@ static NOT_PUBLIC: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     networks.iter().map(|network| network.parse().expect("these are networks")).collect()
 });
 
-/// IPv6 networks whose addresses contain an IPv4 address, to which packets are sent in the end, with its position.
+/// IPv6 networks whose addresses contain the IPv4 address of the real destination, with its position.
 const WRAPPED: [(Ipv6Net, u32); 3] = [
     // Mapped: the same host.
     (Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), 0),

@@ -13,7 +13,7 @@ use crate::system::outgoing;
 
 /// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time limit for silence of a store.
+/// The longest silence of a store.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time for which a request is retried; the whole job is retried too.
 const RETRY: RetryConfig = RetryConfig {
@@ -57,7 +57,7 @@ pub(super) fn connect(
     builder.build().map_err(|error| broken(&error))
 }
 
-/// Returns the region for signatures: AWS has it in the name of the host.
+/// Returns the region for signatures, which AWS puts into the host name.
 fn region(host: &str) -> &str {
     let amazon = host.strip_prefix("s3.").and_then(|rest| rest.strip_suffix(".amazonaws.com"));
     amazon.filter(|region| !region.is_empty()).unwrap_or(REGION)

@@ -39,7 +39,7 @@ pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Err
             "the object store `{endpoint}` does not give the file `{path}`: {code}"
         )),
         (_, code) => {
-            let code = code.unwrap_or("no answer that can be used");
+            let code = code.unwrap_or("no usable answer");
             ExternalStoreError::Unavailable(format!(
                 "the object store `{endpoint}` cannot be read from: {code}"
             ))
@@ -50,11 +50,11 @@ pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Err
 /// Converts an error of the transfer.
 pub(super) fn reading(host: &str, error: &object_store::Error) -> Error {
     let text = chain(error);
-    let reason = code(&text).unwrap_or("the transfer broke off").to_owned();
+    let reason = code(&text).unwrap_or("the transfer was interrupted").to_owned();
     Error::Foreign { host: host.to_owned(), reason }
 }
 
-/// Returns true if the store may answer another time.
+/// Returns true if a retry may succeed.
 fn is_passing(code: &str) -> bool {
     matches!(
         code,

@@ -18,7 +18,8 @@ const NDOTS_MAX: usize = 15;
 const TIMEOUT_MAX: u64 = 30;
 const ATTEMPTS_MAX: usize = 5;
 
-/// Reads the text of the file. Without name servers the one of this machine is asked; unknown words are ignored.
+/// Parses the text of the file. If it lists no name server, the one of this machine is asked. Unknown words
+/// are ignored.
 pub(super) fn parse(text: &str) -> (ResolverConfig, ResolverOpts) {
     let mut servers: Vec<IpAddr> = Vec::new();
     let mut search: Vec<Name> = Vec::new();
@@ -33,7 +34,7 @@ pub(super) fn parse(text: &str) -> (ResolverConfig, ResolverOpts) {
     for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
         let mut words = line.split_whitespace();
         match words.next() {
-            // A zone, as in fe80::1%eth0, cannot be asked through; its server is left out.
+            // Addresses with a zone, such as fe80::1%eth0, are not supported; such a server is left out.
             Some("nameserver") => servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
             Some("domain" | "search") => {
                 search =

@@ -22,7 +22,7 @@ pub struct Copied {
     pub version: u32,
 }
 
-/// Copies the database at `from` into the new file `to`. No other process may use it, and this one may. Blocks.
+/// Copies the database at `from` into the new file `to`. This process may have it open, and no other. Blocks.
 ///
 /// # Errors
 /// [`Error`]; [`Error::Damaged`] also if it has no owner.

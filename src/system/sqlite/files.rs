@@ -37,7 +37,7 @@ impl Files {
         })?;
         self.log
             .check()
-            .map_err(|cause| advised(&cause, "its content was put into the database; restart the server"))
+            .map_err(|cause| advised(&cause, "its content was merged into the database; restart the server"))
     }
 
     /// Checks that the file is still the one that was opened, whatever happened to its log.

@@ -69,7 +69,7 @@ pub enum Error {
         path.display()
     )]
     ForeignMark {
-        /// Where the mark is.
+        /// The path of the mark.
         path: PathBuf,
         /// The identity in it.
         found: Identity,
@@ -168,15 +168,15 @@ struct Shared {
     files: Files,
     /// Times how long writes have failed.
     outage: OutageTimer,
-    /// The knowledge about the file at the time of opening.
+    /// The completeness of the file at the time of opening.
     standing: Standing,
     /// The count of commits, where the file has an owner.
     ledger: Option<Ledger>,
 }
 
 impl Database {
-    /// Opens the file at `path`, creates it if it is absent, and runs those of `migrations` that it has not had; its
-    /// version is their number. `thread` names the thread that writes.
+    /// Opens the file at `path`, creates it if it is absent, and runs the `migrations` that it has not had;
+    /// its version is their count. `thread` names the thread that writes.
     ///
     /// # Errors
     /// [`Error`].
@@ -231,7 +231,7 @@ impl Database {
         Ok(Self(Arc::new(Inner { writer, shared })))
     }
 
-    /// Returns the knowledge about the file at the time of opening.
+    /// Returns the completeness of the file at the time of opening.
     pub fn standing(&self) -> Standing {
         self.0.shared.standing
     }
@@ -282,7 +282,7 @@ impl Database {
     /// written, tries another that changes nothing.
     ///
     /// # Errors
-    /// The reason for which they are not.
+    /// The reason why changes are rejected.
     pub async fn check(&self) -> Result<(), Error> {
         let shared = Arc::clone(&self.0.shared);
         let looked = tokio::task::spawn_blocking(move || shared.files.check()).await;

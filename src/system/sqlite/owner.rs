@@ -77,7 +77,7 @@ pub struct Owner {
     pub take_over: Option<Identity>,
 }
 
-/// The knowledge about a database at the time of opening.
+/// The completeness of a database at the time of opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It has every commit that was made to it, or is new.

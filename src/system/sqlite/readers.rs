@@ -24,7 +24,8 @@ const FILES_FEW: u64 = 512;
 /// Time that a read waits for a reader.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Returns the number of readers of a database: two for each core, as far as the limit of open files allows.
+/// Returns the number of readers of a database: two for each core, or fewer if the limit on open files is
+/// low.
 pub(super) fn count() -> usize {
     if open_files::max() < FILES_FEW { COUNT.0 } else { (2 * threads::cores()).clamp(COUNT.0, COUNT.1) }
 }

@@ -96,7 +96,7 @@ impl Deref for Change<'_> {
 
 /// A change of any type.
 trait Request: Send {
-    /// Returns the work besides the change.
+    /// Returns the work outside the transaction, if there is any.
     fn kind(&self) -> Option<Kind> {
         None
     }

@@ -59,7 +59,7 @@ impl Format {
                 Some(pattern) => {
                     let source = pattern.text().unwrap_or_default().to_owned();
                     let compiled = Pattern::new(&source);
-                    let refuse = |rule| (pattern, format!("this is no regular expression: {rule}"));
+                    let refuse = |rule| (pattern, format!("this is not a valid regular expression: {rule}"));
                     Ok(Self::Pattern { compiled: compiled.map_err(refuse)?, source })
                 }
                 None => Ok(Self::Text(Text::compile(node))),

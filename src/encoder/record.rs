@@ -195,7 +195,7 @@ impl Column {
             _ => hashing.format.apply(value)?,
         };
         if !hashing.charset.can_write(&text) {
-            return Err("what replaces a missing value must be ASCII".to_owned());
+            return Err("the replacement of a missing value must be ASCII".to_owned());
         }
         self.tokens.cut(&text, &hashing.comparison)?;
         self.value_mask.fill(0);

@@ -14,11 +14,11 @@ const BATCH_ROWS: usize = 16_384;
 /// The kind of the first row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// It has the names of the columns in the schema.
+    /// It names the columns as the schema does.
     Check,
-    /// It has other names of the columns.
+    /// It names them differently.
     Ignore,
-    /// There is none: it is a record.
+    /// There is no header: the first row is a record.
     None,
 }
 

@@ -290,7 +290,8 @@ impl Population {
         floor: f64,
         compared: &mut u64,
     ) -> Result<Vec<Hit>, Error> {
-        let threshold = Threshold::new(floor).map_err(|_| Error::Malformed("the floor is no threshold"))?;
+        let threshold =
+            Threshold::new(floor).map_err(|_| Error::Malformed("the floor is not a threshold"))?;
         let mut hits = Vec::new();
         let mut rest = units;
         while let Some(first) = rest.first() {

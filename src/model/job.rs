@@ -48,7 +48,7 @@ pub enum Task {
     Ingest {
         /// The dataset index of the party.
         party: u32,
-        /// The upload, as it was counted on arrival.
+        /// The upload, with its counts on arrival.
         upload: Upload,
     },
     /// Cuts a run's comparisons into parts.
@@ -57,7 +57,7 @@ pub enum Task {
         run: RunId,
         /// The uploads of the datasets, in the order of their indexes.
         uploads: Vec<u32>,
-        /// The score from which a pair counts.
+        /// The lowest score at which a pair counts.
         threshold: Threshold,
         /// Comparisons in a part; where absent, the worker aims at its usual length of a job.
         comparisons_per_job: Option<u64>,
@@ -203,7 +203,7 @@ pub enum Outcome {
     Purged,
     /// The worker's share of a chore is done; these objects were found.
     Surveyed(Vec<Holding>),
-    /// The work is impossible, however often it is tried.
+    /// The work is impossible; retrying does not help.
     Rejected {
         /// The cause and the remedy, for the user.
         message: String,

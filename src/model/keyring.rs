@@ -23,8 +23,8 @@ impl fmt::Debug for AccessKeys {
     }
 }
 
-/// The keys of the files that an upload names, where those are in stores of other providers. Secret until the files
-/// were read, deleted afterwards.
+/// The keys of the files that an upload names, where those are in stores of other providers. Secret; deleted
+/// after the files have been read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyring {
     /// The keys of the file of encodings.

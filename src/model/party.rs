@@ -102,7 +102,7 @@ impl Contents {
     }
 }
 
-/// An accepted upload, as it was counted on arrival.
+/// An accepted upload, with its counts on arrival.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// The number of the upload, which is part of its keys.
@@ -150,7 +150,7 @@ pub struct ForeignFile {
 }
 
 impl Reference {
-    /// Returns the keys of the files that are in our own store: those are removed once they were read.
+    /// Returns the keys of the files that are in our own store: those are removed after they have been read.
     pub fn own_files(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.encodings).chain(&self.blocks).filter_map(|file| match file {
             NamedFile::Own(key) => Some(key),

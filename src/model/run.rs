@@ -22,7 +22,7 @@ pub struct Run {
     pub name: String,
     /// The notes of the owner.
     pub notes: String,
-    /// The score from which a pair counts.
+    /// The lowest score at which a pair counts.
     pub threshold: Threshold,
     /// The time of the request.
     pub added: Timestamp,

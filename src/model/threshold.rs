@@ -1,4 +1,4 @@
-//! The score from which a pair counts.
+//! The lowest score at which a pair counts.
 
 use serde::{Deserialize, Serialize};
 

@@ -113,7 +113,7 @@ fn part(spec: &Node, columns: &Columns<'_>) -> Result<Part, Diagnostic> {
                 _ => node
                     .integer()
                     .map(Position::At)
-                    .ok_or_else(|| Diagnostic::new(node, path, "this is no position")),
+                    .ok_or_else(|| Diagnostic::new(node, path, "this is not a position")),
             };
             let positions = positions.elements().iter().map(position).collect::<Result<_, _>>()?;
             Ok(Part::Characters { column, positions })

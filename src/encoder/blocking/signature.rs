@@ -26,7 +26,7 @@ impl Position {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let number = |text: &str| {
             let number = numbers::int(text).and_then(|number| i64::try_from(number).ok());
-            number.ok_or_else(|| format!("{text:?} is no position"))
+            number.ok_or_else(|| format!("{text:?} is not a position"))
         };
         let Some((start, end)) = text.split_once(':') else { return number(text).map(Self::At) };
         match (start, end) {

@@ -1,7 +1,7 @@
 //! CSV in the dialect of Python's `csv` module: separated by one character, quoted with `"`, with quotes doubled
 //! inside.
 //!
-//! Input that Python accepts although it must be a mistake is an error here: a quote that is never closed, a NUL
+//! Input that Python accepts but that must be a mistake is an error here: a quote that is never closed, a NUL
 //! character, and bytes that are not text.
 
 mod batch;

@@ -25,7 +25,7 @@ impl std::str::FromStr for Charset {
         let encoding = Encoding::for_label_no_replacement(name.as_bytes());
         encoding
             .map(Self)
-            .ok_or_else(|| format!("{name} is no charset of the web: utf-8, windows-1252, utf-16le, ..."))
+            .ok_or_else(|| format!("{name} is not a web charset such as utf-8, windows-1252 or utf-16le"))
     }
 }
 

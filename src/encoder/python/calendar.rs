@@ -11,7 +11,7 @@ pub(in crate::encoder) struct Date {
 const LAST: i64 = 3_652_059;
 
 impl Date {
-    /// The day, if there is such a one.
+    /// The day, if it exists.
     pub(in crate::encoder) fn new(year: i64, month: i64, day: i64) -> Option<Self> {
         let exists = (1..=9999).contains(&year)
             && (1..=12).contains(&month)

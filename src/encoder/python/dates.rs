@@ -113,7 +113,8 @@ fn directive(name: char, directives: &mut Vec<char>) -> Result<String, String> {
     if let Some(format) = composite {
         return pattern(format, directives);
     }
-    let expression = expression(name).ok_or_else(|| format!("%{name} is no directive of a date format"))?;
+    let expression =
+        expression(name).ok_or_else(|| format!("%{name} is not a directive of a date format"))?;
     directives.push(name);
     Ok(format!("(?P<{name}>{expression})").replace("\\d", "\\p{Nd}"))
 }

@@ -1,5 +1,4 @@
-//! Regular expressions of Python's `re`, translated: classes, anchors and escapes have partly another meaning in
-//! Rust.
+//! Regular expressions of Python's `re`, translated: some classes, anchors and escapes differ in Rust.
 
 use std::iter::Peekable;
 use std::str::Chars;

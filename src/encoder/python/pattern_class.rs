@@ -47,7 +47,7 @@ pub(super) fn escape(rest: &mut Peekable<Chars<'_>>, flags: Flags) -> Result<Mem
         'U' => Member::One(hexadecimal(rest, 8)?),
         '0'..='7' => Member::One(octal(character, rest)),
         _ if character.is_ascii_alphanumeric() => {
-            return Err(format!("\\{character} is no escape of a regular expression"));
+            return Err(format!("\\{character} is not an escape of a regular expression"));
         }
         _ => Member::One(character),
     })
@@ -112,7 +112,7 @@ fn range(start: &Member, end: &Member) -> Result<String, String> {
         (Member::One(start), Member::One(end)) if start <= end => {
             Ok(format!("{}-{}", code(*start), code(*end)))
         }
-        _ => Err("a class has a range that is none".to_owned()),
+        _ => Err("a class has an invalid range".to_owned()),
     }
 }
 

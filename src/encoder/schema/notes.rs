@@ -43,7 +43,7 @@ fn key_derivation(node: &Node, notes: &mut Vec<Diagnostic>) {
     for name in ["salt", "info"] {
         let Some(member) = kdf.get(name) else { continue };
         if member.text().is_some_and(base64::has_skipped) {
-            let rule = "characters that are not of base64 are skipped";
+            let rule = "characters outside base64 are skipped";
             notes.push(Diagnostic::new(member, &format!("clkConfig.kdf.{name}"), rule));
         }
     }

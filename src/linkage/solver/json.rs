@@ -53,7 +53,7 @@ pub fn write_scores(
     Ok(count)
 }
 
-/// The text of the last score: adjacent pairs mostly have the same.
+/// The text of the last score: adjacent pairs mostly share it.
 struct Score {
     bits: u64,
     text: String,

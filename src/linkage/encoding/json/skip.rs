@@ -52,7 +52,7 @@ impl<R: Read> Tokens<R> {
         self.skip_key(close)
     }
 
-    /// Closes what is complete after a value; returns whether another value follows.
+    /// Closes the arrays and objects that end after a value; returns whether another value follows.
     fn next_sibling(&mut self, closes: &mut Vec<u8>) -> Result<bool, Error> {
         while let Some(&close) = closes.last() {
             if self.item(&mut false, close)? {

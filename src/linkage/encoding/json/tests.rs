@@ -1,4 +1,4 @@
-//! The reader beside its plain definition, and every rejection by name.
+//! Compares the reader with its plain definition, and tests every rejection.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -133,8 +133,8 @@ fn sorted(mut written: Written) -> Written {
     written
 }
 
-/// Whether there may be a number that `serde_json::Value` does not keep as it is written: an integer of
-/// many digits, a negative zero, or a large exponent.
+/// Returns whether there may be a number that `serde_json::Value` does not keep as it is written: an integer
+/// of many digits, a negative zero, or a large exponent.
 fn has_number_beyond_the_definition(text: &[u8]) -> bool {
     let digits = |from: &[u8]| from.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let unsigned = |from: &[u8]| digits(from.strip_prefix(b"-").or(from.strip_prefix(b"+")).unwrap_or(from));
@@ -221,7 +221,7 @@ fn encoding(bytes: usize) -> impl Strategy<Value = Value> {
 fn encoding_list() -> impl Strategy<Value = Vec<Value>> {
     let size = prop_oneof![Just(8_usize), Just(4), Just(1), Just(100)];
     size.prop_flat_map(|size| {
-        // Now and then one of another length.
+        // Sometimes one of another length.
         let one = prop_oneof![60 => encoding(size), 1 => encoding(size + 1), 1 => Just(json!("?"))];
         proptest::collection::vec(one, 0..6)
     })
@@ -318,7 +318,7 @@ proptest! {
         let uses_blocking = document.get("blocks").is_some() || document.get("clknblocks").is_some();
         let expected = Expected { uses_blocking, records_max: 1000 };
         match read_from(text.as_slice(), expected) {
-            // The definition's JSON values have no duplicates to see.
+            // The definition's JSON values cannot hold duplicates.
             Err(Rejection::MemberTwice { .. } | Rejection::BlockKeyTwice { .. }) => {}
             read => prop_assert_eq!(read.ok().map(sorted), by_definition(&text, expected).map(sorted)),
         }

@@ -1,4 +1,4 @@
-//! The index beside its plain definition, and under damage.
+//! Compares the index with its plain definition, and damages it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +79,7 @@ proptest! {
         prop_assert!(Directory::open(&*bytes).is_err());
     }
 
-    /// Checksums are met, but the numbers beneath are anything.
+    /// The checksums are right, but the numbers that they cover are arbitrary.
     #[test]
     fn an_index_that_lies_consistently_does_no_harm(
         entries in entries(),
@@ -163,7 +163,7 @@ fn damage_to_the_matrix_is_found_where_it_is() {
     let rows = |first, count| verified.check(&index, &matrix, Span::Rows { first, count });
     assert_eq!((rows(0, 1), rows(262_144, 1), rows(0, 131_072)), (Ok(()), Ok(()), Ok(())));
     assert!(matches!(rows(131_071, 2), Err(Damage::Matrix { .. })));
-    // What was found sound is not looked at again.
+    // A verified chunk is not checked again.
     assert_eq!(verified.check(&index, &[], Span::Rows { first: 0, count: 1 }), Ok(()));
     assert!(matches!(index.verify_rows(&matrix[1..], 0..1), Err(Damage::Length { .. })));
     assert!(index.verify_chunk(3, &[]).is_err());

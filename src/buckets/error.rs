@@ -51,7 +51,7 @@ pub enum Error {
     /// The body has another checksum than the request declares.
     #[error("the content does not match the {what} of the request")]
     Mismatch {
-        /// Which checksum.
+        /// The checksum that differs.
         what: &'static str,
     },
     /// The upload was begun with another type of checksum than its completion declares.

@@ -1,5 +1,5 @@
 //! The files of bucket contents: `objects/buckets/{xx}/{number}`, where `xx` is the last byte of the number, in
-//! hexadecimal. The names say nothing about the keys; the index maps keys to them.
+//! hexadecimal. The names reveal nothing about the keys; the index maps keys to them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;

@@ -1,4 +1,5 @@
-//! The knowledge that nodes share beside the projects: which nodes there are, and words that all of them must know.
+//! State that the nodes share besides the projects: the list of nodes, and words, which are named values that
+//! all of them must know.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,13 +9,13 @@ use async_trait::async_trait;
 use super::store::Error;
 use crate::runtime::clock::Timestamp;
 
-/// A serving node that has not been heard for this long counts as ended: another one releases what it held.
+/// A serving node without a heartbeat for this long counts as ended, and another one releases what it held.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// A node, as it describes itself.
+/// A node's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Names the process.
+    /// Identifies the process.
     pub node: String,
     /// Its role: `all`, `api` or `worker`.
     pub role: String,
@@ -39,7 +40,7 @@ pub struct ListedNode {
     pub draining: bool,
     /// The time at which it has joined.
     pub joined: Timestamp,
-    /// The time since it was heard last.
+    /// The time since its last heartbeat.
     pub silence: Duration,
 }
 
@@ -49,41 +50,42 @@ impl ListedNode {
         self.node.role != "worker"
     }
 
-    /// Returns whether it serves clients and has been heard lately.
+    /// Returns whether it serves clients and has sent a heartbeat lately.
     pub fn is_serving(&self) -> bool {
         self.serves() && self.silence < SILENCE_MAX
     }
 }
 
-/// A worker that a serving node has heard.
+/// A worker that has sent a serving node a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeardNode {
     /// The node.
     pub node: Node,
-    /// The time since it was heard.
+    /// The time since that heartbeat.
     pub silence: Duration,
 }
 
-/// The knowledge that nodes share.
+/// State shared by the nodes.
 #[async_trait]
 pub trait Commons: Send + Sync {
-    /// Notes that this node is alive, and which workers it has heard; returns all nodes, those that joined first at the head.
+    /// Records that this node is alive, and the workers that it has heard from; returns all nodes, in the
+    /// order of joining.
     async fn beat(&self, own: &Node, heard: &[HeardNode]) -> Result<Vec<ListedNode>, Error>;
 
     /// Removes a node from the list; returns whether it was there.
     async fn forget(&self, node: &str) -> Result<bool, Error>;
 
-    /// Notes that a worker gets no more jobs; returns whether there is such a worker.
+    /// Records that a worker gets no more jobs; returns whether there is such a worker.
     async fn drain(&self, node: &str) -> Result<bool, Error>;
 
-    /// Returns a word; none if no node has put one.
+    /// Returns a word; `None` if no node has stored it.
     async fn word(&self, name: &str) -> Result<Option<String>, Error>;
 
-    /// Puts a word in the place of `before`; returns false if there is another one than `before`.
+    /// Replaces the word `before`; returns false if the stored word is another one.
     async fn swap(&self, name: &str, before: Option<&str>, after: &str) -> Result<bool, Error>;
 }
 
-/// Returns the serving nodes that have been heard lately.
+/// Returns the serving nodes that have sent a heartbeat lately.
 pub fn serving(nodes: &[ListedNode]) -> HashSet<String> {
     nodes.iter().filter(|node| node.is_serving()).map(|node| node.node.node.clone()).collect()
 }

@@ -17,7 +17,7 @@ pub(super) const SEED: [u8; 32] = *b"the seed that must be forgotten!";
 /// The secret key of the party that names a file in another store.
 pub(super) const SECRET_KEY: &str = "the key that must be forgotten";
 
-/// Runs every story, one after the other, on an empty store.
+/// Runs every scenario, one after the other, on an empty store.
 pub(super) async fn all(store: &dyn Store) {
     a_project_comes_back_as_it_was_put(store).await;
     a_refused_change_changes_nothing(store).await;

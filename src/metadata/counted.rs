@@ -1,4 +1,4 @@
-//! Metrics of the calls of a database.
+//! Metrics of database calls.
 
 use super::store::Error;
 use crate::telemetry::metrics::Call;

@@ -115,8 +115,8 @@ impl Address {
             match pair.split_once('=')? {
                 ("sslmode", mode) => tls = Tls::parse(mode)?,
                 ("sslrootcert", path) => ca_file = Some(decoded(path)?),
-                // A connection pooler would lose what options change; names are resolved by this program, and hosts
-                // are tried in their order.
+                // A connection pooler would lose settings made by options; names are resolved by this
+                // program, and hosts are tried in their order.
                 ("options" | "hostaddr" | "load_balance_hosts", _) => return None,
                 _ => others.push(pair),
             }

@@ -167,8 +167,8 @@ pub trait Store: Send + Sync {
     /// Returns a summary of all projects.
     async fn status(&self) -> Result<Status, Error>;
 
-    /// The oldest `count` messages of the outbox, in order. Where several nodes share the store, each message is handed to one
-    /// of them, and to another once that has ended.
+    /// The oldest `count` messages of the outbox, in order. Where several nodes share the store, each message
+    /// is handed to one of them, and to another one if that node has ended.
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error>;
 
     /// Returns whether there are messages in the outbox.
@@ -181,7 +181,8 @@ pub trait Store: Send + Sync {
         None
     }
 
-    /// The nodes that share the store and have been heard lately, this one included; none if it has no name.
+    /// The nodes that share the store and have sent a heartbeat lately, this one included; none if it has no
+    /// name.
     async fn serving(&self) -> Result<HashSet<String>, Error> {
         Ok(HashSet::new())
     }
@@ -209,12 +210,12 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
-    /// Describes the server that the metadata is in, in a few words; nothing, if it is in none.
+    /// Describes the database server in a few words; `None` if there is no server.
     async fn describe(&self) -> Option<String> {
         None
     }
 
-    /// Closes what is open, so that its files are whole by themselves. Nothing is asked of the store afterwards.
+    /// Closes the store, so that its files are complete by themselves. The store is not used afterwards.
     async fn close(&self) -> Result<(), Error> {
         Ok(())
     }

@@ -85,7 +85,7 @@ impl From<object_store::Error> for Error {
     }
 }
 
-/// A thread that was to wait for the disk is gone: the process is going down, or the work panicked.
+/// A blocking task has ended without a result: the process is stopping, or the task panicked.
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::Storage(Box::new(error))

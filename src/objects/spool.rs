@@ -120,7 +120,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Reserves `bytes` more. Asks the file systems from time to time only.
+    /// Reserves `bytes` more. Queries the file systems only from time to time.
     ///
     /// # Errors
     /// [`NoRoom`].

@@ -319,7 +319,7 @@ impl Objects {
         if self.is_away() { self.check_writable().await } else { Ok(()) }
     }
 
-    /// Names the store that the objects are in; nothing, if they are files of this machine.
+    /// Names the store of the objects; `None` if they are local files.
     pub fn describe(&self) -> Option<String> {
         let owner = self.1.as_ref().filter(|_| self.0.backend.directory().is_none())?;
         Some(owner.place().to_owned())

@@ -1,4 +1,4 @@
-//! Tests of `Objects` over every backend, and of what is special about files.
+//! Tests of `Objects` over every backend, and of the special behaviour of files.
 
 use std::fs;
 use std::io::{Read, Seek, Write};

@@ -1,6 +1,6 @@
--- What clients have put into buckets: the truth about every file below objects/buckets.
+-- The objects that clients have stored; authoritative for every file below objects/buckets.
 
--- How often the file was opened: makes the numbers below unique for ever.
+-- The count of openings of this file; it keeps the numbers below unique.
 CREATE TABLE opened (times INTEGER NOT NULL) STRICT;
 INSERT INTO opened VALUES (0);
 
@@ -22,7 +22,7 @@ CREATE TABLE objects (
     PRIMARY KEY (bucket, key)
 ) STRICT, WITHOUT ROWID;
 
--- Uploads in parts that are neither completed nor aborted. The id is that of the data to come.
+-- Multipart uploads that are neither completed nor aborted. The id is that of the data to come.
 CREATE TABLE uploads (
     id INTEGER PRIMARY KEY,
     token TEXT NOT NULL,

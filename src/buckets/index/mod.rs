@@ -28,7 +28,7 @@ pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
-/// Opens the index, perhaps for an owner.
+/// Opens the index, optionally for an owner.
 pub(super) fn open(path: &Path, owner: Option<&Owner>) -> Result<Database, sqlite::Error> {
     let thread = "bucket index";
     match owner {

@@ -1,2 +1,2 @@
--- Uploads that name files in stores of other people.
-ALTER TABLE parties ADD COLUMN keyring TEXT;    -- JSON: what opens those stores; gone once the files were read
+-- Uploads that name files in stores of other providers.
+ALTER TABLE parties ADD COLUMN keyring TEXT;    -- JSON: the keys to those stores; deleted after the files are read

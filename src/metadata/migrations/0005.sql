@@ -1,4 +1,4 @@
--- What the queue alone would know: it may be lost.
+-- State that would otherwise be in the queue alone, which may be lost.
 CREATE TABLE duties (
     name TEXT PRIMARY KEY,                        -- of the job
     body TEXT NOT NULL                            -- the job, as JSON: no project asks for it again

@@ -1,2 +1,2 @@
--- What the objects of a result are known by.
+-- The sizes and checksums of the objects of a result.
 ALTER TABLE runs ADD COLUMN checksums TEXT;    -- JSON; absent where an older version made the result

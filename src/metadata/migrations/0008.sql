@@ -1,7 +1,7 @@
--- When runs ended by the clock that retention goes by; absent for runs that ended before there was one.
+-- The end of each run on the retention clock; absent for runs that ended before that clock existed.
 ALTER TABLE runs ADD COLUMN settled INTEGER;
 
--- How far that clock had come when it was written down last, and what the wall clock said.
+-- The latest stored time of that clock, and the wall-clock time at that moment.
 CREATE TABLE mark (
     only   INTEGER PRIMARY KEY CHECK (only = 1),
     passed INTEGER NOT NULL,

@@ -37,7 +37,7 @@ pub struct Entrant {
     pub identity: Identity,
     /// True if nothing was stored for that identity yet, so that it may take that of the database.
     pub is_new: bool,
-    /// True if the operator says that the owner of the database is gone.
+    /// True if the operator declares that the owner of the database has ended for good.
     pub takes_over: bool,
 }
 
@@ -128,7 +128,7 @@ async fn admit(
     let is_theirs = stored.is_some_and(|stored| stored != entrant.identity);
     // A database that other nodes share gives its identity to a new data directory.
     let adopts = entrant.shares() && entrant.is_new && (stored.is_none() || agreed.is_some());
-    // Whose database it is otherwise is found out when it is opened.
+    // Otherwise the owner is determined when the database is opened.
     if !is_theirs || adopts || others.iter().any(|other| other.embedded.is_empty()) {
         refuse(entrant, &others, agreed.as_deref())?;
     }
@@ -220,8 +220,8 @@ fn upsert(node: &Node, embedded: &str) -> Statement {
     Statement::new(upsert, values)
 }
 
-/// The statement that notes the workers that were heard. What another node has heard later stays. A worker that is not in the
-/// list and was not heard just now was removed from it, and stays so.
+/// The statement that records the heartbeats of workers. A later heartbeat that another node has recorded
+/// stays. A worker that is not in the list and has sent none just now was removed, and stays removed.
 fn note_workers(heard: &[HeardNode]) -> Statement {
     let note = "INSERT INTO entityd.nodes AS known (node, role, name, version, queues, threads, jobs, heard)
                 SELECT node, role, name, version, queues, threads, jobs, now() - silence * interval '1 microsecond'

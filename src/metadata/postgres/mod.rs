@@ -75,8 +75,8 @@ struct Inner {
     standing: Standing,
     /// The name of this node, if several share the database.
     node: Option<String>,
-    /// Messages that were handed out and are not forgotten. Numbers become visible out of order, so that what is to be
-    /// forgotten is not all up to a number.
+    /// Messages that were handed out and are not forgotten. Numbers become visible out of order, so that
+    /// messages cannot be forgotten up to a number.
     handed_out: Mutex<BTreeSet<i64>>,
     /// Changes made by this program.
     changes: AtomicU64,
@@ -190,7 +190,7 @@ impl Postgres {
         self.0.standing
     }
 
-    /// Runs statements that only read; several see the same state.
+    /// Runs statements that only read; all of them see the same state.
     async fn read<const N: usize>(
         &self,
         operation: &'static str,
@@ -406,7 +406,7 @@ impl Store for Postgres {
                 let oldest = "SELECT sequence, body FROM entityd.outbox ORDER BY sequence LIMIT $1";
                 self.read("outbox", [Statement::new(oldest, [i64::from(count).into()])]).await?
             }
-            // Of messages that wait for a node that has ended, another takes charge.
+            // Messages of a node that has ended are handed to another one.
             Some(node) => {
                 let oldest = "UPDATE entityd.outbox SET taker = $2, taken = now() WHERE sequence IN (
                                   SELECT sequence FROM entityd.outbox

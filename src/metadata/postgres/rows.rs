@@ -49,7 +49,7 @@ pub(super) fn load(id: ProjectId, runs: &Needed) -> Vec<Statement> {
     let ones = || Value::from(runs.ones.iter().map(|run| run.as_bytes().to_vec()).collect::<Vec<_>>());
     let in_order =
         |these: &str| format!("SELECT * FROM entityd.runs WHERE project = $1 {these} ORDER BY sequence");
-    // The words of the index `runs_unended`.
+    // The same condition as in the index `runs_unended`.
     let unended = "state IN ('created', 'queued', 'comparing', 'finalizing')";
     statements.extend(match (runs.all, runs.unended, runs.ones.is_empty()) {
         (true, ..) => Some(Statement::new(in_order(""), [project()])),

@@ -359,7 +359,7 @@ fn nodes_that_start_at_once_share_one_identity_and_one_token() {
         };
         let own = |name| entrant(name, "").node;
         commons.beat(&own("0"), &[heard(3, 1)]).await.unwrap();
-        // What was heard earlier does not count.
+        // An older heartbeat does not count.
         let listed = entered[1].0.beat(&own("1"), &[heard(9, 7)]).await.unwrap();
         assert_eq!(listed.len(), 9);
         let found = listed.iter().find(|listed| listed.node.node == "w").unwrap();
@@ -372,7 +372,7 @@ fn nodes_that_start_at_once_share_one_identity_and_one_token() {
         assert!(listed.iter().any(|listed| listed.draining));
         assert_eq!(serving(&listed).len(), 8);
         assert!(commons.forget("w").await.unwrap() && !commons.forget("w").await.unwrap());
-        // A node that has heard a worker only before it was forgotten does not list it again.
+        // A heartbeat from before a worker was removed does not list the worker again.
         let is_listed = |listed: Vec<ListedNode>| listed.into_iter().any(|listed| listed.node.node == "w");
         assert!(!is_listed(commons.beat(&own("0"), &[heard(9, 7)]).await.unwrap()));
         assert!(is_listed(commons.beat(&own("0"), &[heard(1, 7)]).await.unwrap()));

@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL, by the words of libpq: `require` encrypts, `verify-ca` also verifies the chain of the certificate,
-//! and `verify-full` its name as well.
+//! TLS to PostgreSQL, in the terms of libpq: `require` encrypts, `verify-ca` also verifies the chain of the
+//! certificate, and `verify-full` its name as well.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
--- Executed when commits are lost and the operator accepts that. What was under way then may have ended since, and its objects
--- may be whole: it is called off, and without a tombstone nothing of it is removed.
+-- Executed when commits are lost and the operator accepts that. Work that was under way may have ended since,
+-- with complete objects: it is cancelled without a tombstone, so that none of them is removed.
 UPDATE parties SET
     uploading = 0,
     message = iif(contents IN ('fetching', 'ingesting'), 'the upload was under way when the metadata was saved that is used now; upload again', message),

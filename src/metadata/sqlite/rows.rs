@@ -45,7 +45,7 @@ fn load_runs(connection: &Connection, id: ProjectId, runs: Runs) -> Result<Vec<R
             select_all(connection, one, &[&project, &id.as_bytes()], |row| columns::run(row))
         }
         Runs::Unended => {
-            // The words of the index `runs_unended`.
+            // The same condition as in the index `runs_unended`.
             let unended = "SELECT * FROM runs WHERE project = ?1
                            AND state IN ('created', 'queued', 'comparing', 'finalizing') ORDER BY sequence";
             select_all(connection, unended, &[&project], |row| columns::run(row))

@@ -168,6 +168,6 @@ pub(in crate::objects) async fn receive(
     if received == found.size {
         return Ok(());
     }
-    let reason = format!("{received} bytes came of {}", found.size);
+    let reason = format!("{received} bytes arrived of {}", found.size);
     Err(Error::Damaged { key: key.clone(), reason })
 }

@@ -5,7 +5,7 @@
 //! h bytes   its key and its ETag, with a line feed between them
 //! 4 bytes   h, little-endian
 //! 8 bytes   CRC-64/NVME of everything above, little-endian
-//! 4 bytes   "ENC1": what this is, and its version
+//! 4 bytes   "ENC1": the format and its version
 //! ```
 //!
 //! The object comes first, so that it can be mapped; the attributes come last, when all of them are known. Nothing is

@@ -190,9 +190,9 @@ impl CacheIndex {
         FetchSlot { index: self, key, fetch }
     }
 
-    /// Reserves room for a copy of `key` that takes `bytes`. Others are evicted for it, least recently used first,
-    /// but no open ones, and none of objects that are read repeatedly for one that is read once. `None` if that is
-    /// not enough.
+    /// Reserves room for a copy of `key` that takes `bytes`. Evicts others for it, least recently used first,
+    /// except open ones; for an object that is read once, no copy of a repeatedly read object is evicted.
+    /// Returns `None` if that is not enough.
     pub(super) fn reserve(&self, key: &Key, bytes: u64) -> Option<Room> {
         if bytes > self.limits.bytes_max {
             return None;

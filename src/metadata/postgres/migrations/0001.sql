@@ -32,7 +32,7 @@ CREATE TABLE entityd.parties (
     blocks        bigint,                         -- ingesting: 0 or 1; ready: how many
     message       text,
     reference     text,                           -- JSON: the number of the upload, and the files
-    keyring       text,                           -- JSON: what opens those stores; gone once the files were read
+    keyring       text,                           -- JSON: keys to those stores; deleted once the files are read
     PRIMARY KEY (project, party)
 );
 
@@ -46,7 +46,7 @@ CREATE TABLE entityd.runs (
     added             bigint NOT NULL,
     started           bigint,
     ended             bigint,
-    settled           bigint,                     -- the end by the clock that retention goes by
+    settled           bigint,                     -- the end on the retention clock
     state             text   NOT NULL,            -- created, queued, comparing, finalizing, completed, failed
     stage             bigint,                     -- where a failed run died
     message           text,
@@ -60,7 +60,7 @@ CREATE TABLE entityd.runs (
     comparisons       bigint,
     pairs             bigint,
     seed              bytea,
-    ready             bigint,                     -- all data was there
+    ready             bigint,                     -- all data was complete
     compared          bigint,                     -- the last part was compared
     latest            bigint,                     -- the plan, or a part, was reported last
     worked            bigint NOT NULL DEFAULT 0   -- microseconds spent on comparisons
@@ -91,7 +91,7 @@ CREATE TABLE entityd.attempts (
 );
 CREATE INDEX attempts_of_project ON entityd.attempts (project);
 
--- Projects and runs that were deleted and of which objects may be left.
+-- Deleted projects and runs that may have objects left.
 CREATE TABLE entityd.deleted (
     digest bytea   PRIMARY KEY,                   -- SHA-256 of the identifier
     late   boolean NOT NULL                       -- an upload was arriving, which may leave objects until the process ends
@@ -103,7 +103,7 @@ CREATE TABLE entityd.rate (
     comparisons_per_second bigint  NOT NULL
 );
 
--- How far the clock of retention had come when it was written down last, and what the wall clock said.
+-- The latest stored time of the retention clock, and the wall-clock time at that moment.
 CREATE TABLE entityd.mark (
     single   boolean PRIMARY KEY DEFAULT true CHECK (single),
     passed bigint  NOT NULL,

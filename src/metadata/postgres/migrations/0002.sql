@@ -7,13 +7,13 @@ CREATE TABLE entityd.nodes (
     queues   text        NOT NULL,
     threads  bigint      NOT NULL,
     jobs     bigint      NOT NULL,
-    embedded text        NOT NULL DEFAULT '',     -- what a serving node keeps for itself: queue, objects
+    embedded text        NOT NULL DEFAULT '',     -- engines that a serving node does not share
     draining boolean     NOT NULL DEFAULT false,
     joined   timestamptz NOT NULL DEFAULT now(),
     heard    timestamptz NOT NULL DEFAULT now()
 );
 
--- What all nodes must know: digests of tokens, settings, the standing of the queue.
+-- Words that all nodes must know: digests of tokens, settings, the state of the queue.
 CREATE TABLE entityd.words (
     name  text PRIMARY KEY,
     value text NOT NULL

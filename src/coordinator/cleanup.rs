@@ -53,7 +53,7 @@ impl Coordinator {
             // Another node may be receiving an upload of a project that was deleted.
             return Ok(());
         }
-        // The uploads of before are over. Those that have left nothing never will.
+        // Earlier uploads are over. Those that have left no objects will leave none later.
         let found: HashSet<Tombstone> = found.into_iter().map(Tombstone::of_project).collect();
         let over = deleted.into_iter().filter(|deleted| deleted.late && !found.contains(&deleted.tombstone));
         Ok(self.0.store.forget_deleted(over.map(|deleted| deleted.tombstone).collect(), true).await?)
@@ -75,7 +75,7 @@ impl Coordinator {
         self.clean_up(findings).await
     }
 
-    /// The objects of a deletion were found and are being removed: it cannot leave any more.
+    /// The objects of a deletion were found and are being removed: no more can appear.
     pub(super) async fn forget_deleted(&self, job: &Job) -> Result<(), Error> {
         let tombstone = match job.task {
             Task::Purge(Purge::Project) => Tombstone::of_project(job.project),
@@ -189,8 +189,8 @@ fn is_used(project: &ProjectState, party: u32, upload: u32) -> bool {
     project.parties.get(party as usize).is_some_and(|party| party.uses(upload))
 }
 
-/// Returns true if the objects that a purge names are not in use, as far as `project` tells, which is absent once it
-/// is deleted. A purge in a queue that is older or newer than the metadata may name objects in use.
+/// Returns true if the objects that a purge names are not in use according to `project`, which is absent once
+/// it is deleted. A purge in a queue that is older or newer than the metadata may name objects in use.
 pub(super) fn is_due(project: Option<&ProjectState>, purge: &Purge) -> bool {
     let Some(project) = project else { return true };
     let run = |id| project.run(id).map(|run| &run.state);

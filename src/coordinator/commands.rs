@@ -86,17 +86,18 @@ impl Coordinator {
         self.written(self.0.store.check().await)
     }
 
-    /// Returns true if a use of the metadata failed and no change has succeeded since. Does not ask the store.
+    /// Returns true if a use of the metadata failed and no change has succeeded since. Does not call the
+    /// store.
     pub fn is_metadata_failing(&self) -> bool {
         self.0.metadata_outage.is_failing()
     }
 
-    /// Describes the server that the metadata is in; nothing, if it is in none.
+    /// Describes the database server; `None` if there is no server.
     pub async fn describe_metadata(&self) -> Option<String> {
         self.0.store.describe().await
     }
 
-    /// Closes the metadata, at the very end.
+    /// Closes the metadata, as the last step of a shutdown.
     pub async fn close(&self) -> Result<(), Error> {
         Ok(self.0.store.close().await?)
     }
@@ -168,7 +169,7 @@ impl Coordinator {
         Ok(token)
     }
 
-    /// Replaces the receipt token of this upload, for a client that has proved to have made the upload.
+    /// Replaces the receipt token of this upload, for a client that has proved that it made the upload.
     pub async fn renew_receipt(&self, project: ProjectId, party: u32, upload: u32) -> Result<Token, Error> {
         let token = self.token();
         let receipt: TokenHash = token.hash();

@@ -22,7 +22,7 @@ pub struct Assignment {
     pub secret: Option<Secret>,
 }
 
-/// A secret that a worker gets with a lease. It is stored with the project only.
+/// A secret that a worker gets with a lease. It is stored only with the project.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Secret {
@@ -33,9 +33,9 @@ pub enum Secret {
 }
 
 impl Coordinator {
-    /// Claims jobs; waits as long as the claim says while there are none. Jobs whose run no longer exists are settled
-    /// here, so that the answer may be empty although there was a job. Dropping the future releases the jobs that
-    /// were taken.
+    /// Claims jobs; waits up to the time in the claim while there are none. Jobs whose run no longer exists
+    /// are settled here, so that the answer may be empty although there was a job. Dropping the future
+    /// releases the jobs that were taken.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         let mut taken = Taken { coordinator: self, leases: Vec::new() };
         taken.leases = self.0.broker.claim(claim, self.0.clock.steady()).await?;
@@ -68,7 +68,7 @@ impl Coordinator {
             Ok(job) => job,
             Err(error) => {
                 tracing::error!(job.id = %lease.id.job, "cannot parse a job of the queue: {error}");
-                self.0.broker.nack(&lease.id, "the job is not understood", self.0.clock.steady()).await?;
+                self.0.broker.nack(&lease.id, "the job cannot be parsed", self.0.clock.steady()).await?;
                 return Ok(None);
             }
         };
@@ -158,8 +158,8 @@ impl Coordinator {
         Ok(self.0.broker.heartbeat(beats, self.0.clock.steady()).await?)
     }
 
-    /// Commits the outcome of a job, once however often it is reported, and only then removes the job from the queue.
-    /// The effects are in the outbox by then.
+    /// Commits the outcome of a job once, however often it is reported, and only then removes the job from
+    /// the queue. The effects are in the outbox by then.
     pub async fn report(&self, assignment: &Assignment, outcome: Outcome) -> Result<(), Error> {
         let purged = outcome == Outcome::Purged;
         match outcome {

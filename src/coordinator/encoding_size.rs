@@ -25,7 +25,8 @@ pub(super) fn check_alone(
     }
 }
 
-/// Checks that the datasets, once all are there, have the size of the first. Names the first party with another size.
+/// Checks that the datasets, once all are ready, have the size of the first. Names the first party with
+/// another size.
 pub(super) fn check_together(project: &ProjectState) -> Result<(), (u32, String)> {
     let sizes: Option<Vec<u32>> =
         project.parties.iter().map(|party| party.dataset().map(|dataset| dataset.encoding_bytes)).collect();

@@ -83,9 +83,10 @@ pub enum Event {
         /// A new random seed, for a run that becomes planned by this.
         seed: Seed,
     },
-    /// The process has restarted: requests in progress are gone, and jobs may be missing.
+    /// The process has restarted: requests in progress are lost, and jobs may be missing.
     Restarted,
-    /// Of the nodes that share the metadata, these serve: uploads that others were receiving are over.
+    /// The set of serving nodes, of those that share the metadata, has changed: uploads that others were
+    /// receiving are over.
     HoldersLost {
         /// The nodes that serve.
         serving: Arc<HashSet<String>>,
@@ -214,9 +215,9 @@ impl Rules {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// Puts the job into its queue, unless it is there already.
+    /// Enqueues the job, unless it is queued already.
     Enqueue(Job),
-    /// Puts the remaining parts of a run into their queue, some at a time, so that requests of other runs come in
+    /// Enqueues the remaining parts of a run, some at a time, so that requests of other runs can come in
     /// between.
     Parts {
         /// The run.

@@ -58,7 +58,7 @@ struct Inner {
     project_cache: ProjectCache,
     /// Absent until the first request.
     retention: tokio::sync::Mutex<Option<RetentionClock>>,
-    /// Wakes the pump: there is something in the outbox.
+    /// Wakes the pump when there is something in the outbox.
     written: Notify,
     /// Set if the queue may still contain names of removed objects. At the start that is unknown.
     traces: AtomicBool,

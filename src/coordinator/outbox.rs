@@ -192,7 +192,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Attempts that were recorded while another queue held the jobs count.
+    /// Counts the attempts that were recorded while another queue held the jobs.
     async fn recall_attempts(&self, jobs: &mut [NewJob]) -> Result<(), Error> {
         let noted = self.0.store.attempts().await?;
         for job in jobs {

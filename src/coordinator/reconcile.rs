@@ -16,8 +16,9 @@ use crate::queue::{DeadLetter, DeadQuery, Group, JobId, JobQuery, QueueName};
 const PAGE: usize = 1_000;
 
 impl Coordinator {
-    /// Makes everything agree after a start, before a door opens: uploads that were under way are over, unless another node
-    /// receives them, jobs that are missing are asked for again, and what died takes its run with it.
+    /// Reconciles everything after a start, before any listener opens: uploads that were under way have
+    /// ended, unless another node receives them; missing jobs are enqueued again; each dead letter fails its
+    /// run or upload.
     pub async fn reconcile(&self) -> Result<(), Error> {
         self.drain_outbox().await?;
         let shares = self.0.store.node().is_some();
@@ -33,7 +34,7 @@ impl Coordinator {
         self.drain_outbox().await
     }
 
-    /// Releases the locks of uploads that nodes were receiving which do not serve any more.
+    /// Releases the locks of uploads whose receiving nodes no longer serve.
     pub async fn release_lost(&self, serving: Arc<HashSet<String>>) -> Result<(), Error> {
         for id in self.0.store.unsettled().await? {
             let Some(project) = self.0.store.project(id, Runs::None).await? else { continue };
@@ -47,7 +48,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Asks for everything that has to be done, for a queue that was begun anew.
+    /// Enqueues everything that has to be done, for a new queue.
     pub(super) async fn fill_again(&self) -> Result<(), Error> {
         let unsettled = self.0.store.unsettled().await?;
         tracing::info!(projects = unsettled.len(), "a new queue is filled from the metadata");
@@ -118,12 +119,12 @@ impl Coordinator {
         }
     }
 
-    /// The failure of a job that ended with its process was never reported: its run or upload fails here.
+    /// Fails the run or upload of each job that ended with its process: its failure was never reported.
     async fn handle_dead_letters(&self) -> Result<(), Error> {
         self.handle_dead_letters_after(0).await.map(drop)
     }
 
-    /// Does that for dead letters after this sequence number; returns the number of the last.
+    /// Does the same for dead letters after this sequence number; returns the number of the last.
     pub(super) async fn handle_dead_letters_after(&self, mut after: u64) -> Result<u64, Error> {
         loop {
             let query = DeadQuery { queue: None, group: None, after, count: PAGE };

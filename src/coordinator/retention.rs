@@ -1,10 +1,10 @@
 //! The retention clock: the time that the server has seen pass.
 //!
 //! While the process runs, the clock advances with the steady clock: setting the wall clock changes nothing. The time
-//! between two processes is known from the wall clock alone. Of it counts the smallest difference seen while the
-//! process runs, at most a week, and only gradually once the process has run for an hour. So a clock that is wrong
-//! for a while ages nothing, and a server that is off at night or over a weekend has caught up a few hours later. A
-//! wall clock is not stored as right either before it has run for an hour without being set.
+//! between two processes is known from the wall clock alone. The smallest difference seen while the process
+//! runs counts, at most a week of it, and only gradually once the process has run for an hour. So a clock
+//! that is wrong for a while ages nothing, and a server that is off at night or over a weekend has caught up
+//! a few hours later. Nor is a wall clock stored as right before it has run for an hour without being set.
 //!
 //! The times of this clock are only compared with each other. At its beginning it agreed with the wall clock.
 
@@ -14,7 +14,7 @@ use super::{Coordinator, Error};
 use crate::metadata::Mark;
 use crate::runtime::clock::Timestamp;
 
-/// Of a longer time between two processes only this much counts.
+/// The most that counts of the time between two processes.
 const DOWNTIME_MAX: Duration = Duration::from_hours(7 * 24);
 /// The time for which a process must have run before the time before it counts.
 const TRUSTED_AFTER: Duration = Duration::from_hours(1);
@@ -49,7 +49,7 @@ pub(super) struct RetentionClock {
 /// The bounds of the reading. The true time is between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// The earliest possible time. Whether a project is old enough is decided by this.
+    /// The earliest possible time. It decides whether a project is old enough.
     pub(super) surely: Timestamp,
     /// The latest possible time. The age of a run counts from this.
     pub(super) perhaps: Timestamp,

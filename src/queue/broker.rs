@@ -93,7 +93,7 @@ pub struct Claim {
     pub lease: Duration,
     /// The wait for the first job.
     pub wait: Duration,
-    /// True if the jobs are for a worker on another machine, which goes on when this process ends.
+    /// True if the jobs are for a worker on another machine, which continues when this process ends.
     pub for_guest: bool,
 }
 
@@ -212,8 +212,8 @@ pub trait Broker: Send + Sync {
     async fn enqueue(&self, jobs: &[NewJob], now: Timestamp) -> Result<usize, Error>;
 
     /// Claims up to `claim.count` jobs; waits up to `claim.wait` while there is none. Returns an empty list if none
-    /// came. `now` is when the wait begins. The attempts become durable with the next [`sync`](Broker::sync) or
-    /// change.
+    /// came. `now` is the beginning of the wait. The attempts become durable with the next
+    /// [`sync`](Broker::sync) or change.
     async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, Error>;
 
     /// Waits until every change made before the call is on stable storage, the attempts of claims included.

@@ -23,7 +23,7 @@ pub(super) trait Fixture: Send {
     /// Starts again.
     async fn start(&mut self);
 
-    /// Stops in good order and starts again.
+    /// Stops regularly and starts again.
     async fn restart(&mut self) {
         let broker = self.take();
         broker.close().await.unwrap();
@@ -36,7 +36,7 @@ pub(super) trait Fixture: Send {
     async fn crash(&mut self);
 }
 
-/// Makes a test of every story; `$open` starts a [`Fixture`].
+/// Makes a test of every scenario; `$open` starts a [`Fixture`].
 macro_rules! stories {
     ($open:expr; $($story:ident)*) => {
         $(
@@ -308,7 +308,7 @@ pub(super) async fn leases_that_run_out_count_as_attempts_in_threes(fixture: &mu
     assert_eq!(stats(queue, "q", now).await.dead, 1);
 }
 
-/// The lease expired, not the attempt: the attempt goes on, and fails or is released as one.
+/// The lease expires and the attempt continues: it fails or is released as a single one.
 pub(super) async fn a_holder_that_comes_back_has_lost_nothing(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();

@@ -34,7 +34,7 @@ impl Meter {
         turned.counts.iter().map(|count| f64::from(*count)).sum::<f64>() / WINDOW_SECONDS as f64
     }
 
-    /// Drops the seconds that have left the window. If the clock was set back, the same second goes on.
+    /// Drops the seconds that have left the window. If the clock was set back, the same second continues.
     fn turn_to(&mut self, now: Timestamp) {
         let second = now.as_micros().div_euclid(1_000_000);
         let passed = second.saturating_sub(self.latest).clamp(0, WINDOW_SECONDS);

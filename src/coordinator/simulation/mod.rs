@@ -361,7 +361,7 @@ impl Simulation {
         self.faults.active.store(false, Ordering::Relaxed);
         for round in 0.. {
             let stats = self.broker().stats(self.clock.steady()).await.unwrap();
-            assert!(round < ROUNDS, "it does not come to an end: {stats:?}");
+            assert!(round < ROUNDS, "the simulation does not end: {stats:?}");
             self.finish_uploads().await;
             self.coordinator().drain_outbox().await.unwrap();
             self.coordinator().restart_stalled().await.unwrap();

@@ -62,7 +62,7 @@ async fn serve(acks: &Acks, link: &Link, now: Timestamp) {
                 Ok(answers) => Ok(answers.drain(..caller.leases.len()).collect()),
                 Err(error) => Err(copy(error)),
             };
-            // A caller that has gone needs no answer.
+            // A caller that no longer waits needs no answer.
             let _ = caller.answer.send(theirs);
         }
     }

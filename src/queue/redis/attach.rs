@@ -1,8 +1,8 @@
-//! Takes up the queue that a master has, or begins a new one.
+//! Attaches to the queue of a master, or creates a new one.
 //!
-//! One process alone decides by what it has seen whether the queue was lost. Among several nodes the word `queue` in the database
-//! decides: `generation changes`. A node that finds the queue lost puts a new generation there, and only the one whose word
-//! stands makes it in Redis.
+//! A single process decides by its own observations whether the queue was lost. Several nodes decide by the
+//! word `queue` in the database: `generation changes`. A node that finds the queue lost stores a new
+//! generation there, and only the node whose word was stored creates it in Redis.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,21 +28,22 @@ const NOTHING: &str = "-";
 /// Attempts to agree with other nodes on a generation.
 const TRIES: usize = 10;
 
-/// A generation that is looked for, and what may be made in its place.
+/// The expected generation, and the one that may replace it.
 struct Wish<'a> {
     generation: &'a str,
     changes: u64,
     /// The name of a new generation.
     new: &'a str,
-    /// Among several nodes, the generation that may be replaced: `-` for none that is there, empty for no replacement.
+    /// Among several nodes, the generation that may be replaced: `-` if there is none, empty for no
+    /// replacement.
     replaces: &'a str,
 }
 
 /// The answer of a server.
 enum Answer {
-    /// The queue is there.
+    /// The queue exists.
     There {
-        /// It was kept or made; otherwise the reason why it was lost.
+        /// The reason why it was lost; `None` if it was kept or created.
         lost: Option<&'static str>,
         was_made: bool,
         generation: String,
@@ -52,7 +53,7 @@ enum Answer {
     Lost { reason: &'static str, found: String },
 }
 
-/// Puts the loss of a queue into words.
+/// Describes the loss of a queue.
 fn loss(outcome: &str) -> Option<&'static str> {
     match outcome {
         "gone" => Some("its keys are missing"),
@@ -63,7 +64,7 @@ fn loss(outcome: &str) -> Option<&'static str> {
 }
 
 impl Link {
-    /// Makes sure that the queue is ours and is the one that was known; a lost one begins anew.
+    /// Checks that the queue is ours and the expected one; replaces a lost one by a new one.
     pub(super) async fn attach(
         &self,
         connection: &MultiplexedConnection,
@@ -186,7 +187,7 @@ impl Link {
         Ok(Answer::There { lost: loss(outcome), was_made: outcome == "made", generation, changes })
     }
 
-    /// Notes what was found. After a loss the jobs are asked for again.
+    /// Records the result. After a loss the jobs are enqueued again.
     async fn settle(
         &self,
         known: Option<Arc<Standing>>,
@@ -204,7 +205,7 @@ impl Link {
         *self.standing.lock() = Some(Arc::clone(&standing));
         if let Some(reason) = lost {
             tracing::warn!(
-                "the queue in Redis is lost: {reason}; it begins anew, and its jobs are asked for again"
+                "the queue in Redis is lost: {reason}; a new one is created, and its jobs are enqueued again"
             );
         }
         if lost.is_some() || was_made && self.settings.expected {
@@ -213,7 +214,7 @@ impl Link {
         Ok(standing)
     }
 
-    /// Writes down what was seen of the queue.
+    /// Stores the observed state of the queue.
     pub(super) async fn remember(&self, standing: &Arc<Standing>) -> Result<u64, String> {
         let changes = standing.changes();
         if let Some(shared) = &self.settings.shared {
@@ -221,7 +222,7 @@ impl Link {
             let Some((generation, noted)) = word.as_deref().map(parse) else { return Ok(changes) };
             if generation == standing.generation && noted < changes {
                 let after = spelled(generation, changes);
-                // Another node may be writing what it has seen, which is as good.
+                // Another node may be storing its own observation, which is as good.
                 let swapped = shared.commons.swap(WORD, word.as_deref(), &after).await;
                 swapped.map_err(|error| unwritten(&error))?;
             }
@@ -236,14 +237,12 @@ impl Link {
 }
 
 fn unwritten(error: &(dyn std::error::Error + 'static)) -> String {
-    format!("cannot write down the state of the queue: {}", chain(error))
+    format!("cannot store the state of the queue: {}", chain(error))
 }
 
 async fn word(shared: &Shared) -> Result<Option<String>, Refusal> {
     let word = shared.commons.word(WORD).await;
-    word.map_err(|error| {
-        Refusal::Absent(format!("the standing of the queue cannot be read: {}", chain(&error)))
-    })
+    word.map_err(|error| Refusal::Absent(format!("the state of the queue cannot be read: {}", chain(&error))))
 }
 
 async fn swap(shared: &Shared, before: Option<&str>, after: &str) -> Result<bool, Refusal> {

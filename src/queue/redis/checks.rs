@@ -86,14 +86,14 @@ pub(super) async fn warnings(connection: &MultiplexedConnection, info: &Info) ->
     let mut warnings = Vec::new();
     if !info.writes_a_log() {
         warnings.push(
-            "appendonly is no: a restart of Redis costs what changed since its last snapshot; open runs are asked for again"
+            "appendonly is no: a restart of Redis loses the changes since its last snapshot; open runs are enqueued again"
                 .to_owned(),
         );
     }
     let (mut connection, mut unread) = (connection.clone(), false);
     for (name, good, cost) in [
-        ("appendfsync", "always", "a power cut costs the changes of the last seconds"),
-        ("min-replicas-to-write", "", "a fail-over costs the changes that no replica has"),
+        ("appendfsync", "always", "a power cut loses the changes of the last seconds"),
+        ("min-replicas-to-write", "", "a fail-over loses the changes that no replica has"),
     ] {
         let value = setting(&mut connection, name).await;
         let costs = match value.as_deref() {

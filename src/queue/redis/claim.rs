@@ -42,7 +42,7 @@ pub(super) async fn claim(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Re
             return Ok(Vec::new());
         };
         let pause = taken.next.map_or(PAUSE_MAX, |next| next.min(PAUSE_MAX)).min(left);
-        // Notified or not, the next round finds out.
+        // The next round checks, notified or not.
         let _ = tokio::time::timeout(pause, woken).await;
         moment = now.after(waited());
     }
@@ -82,7 +82,7 @@ pub(super) async fn release(link: &Link, leases: &[LeaseId], now: Timestamp) -> 
     release.await.map(drop)
 }
 
-/// Takes jobs in a task of its own, which releases them if the caller is gone.
+/// Takes jobs in a task of its own, which releases them if the caller no longer waits.
 async fn take(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, Error> {
     let (answer, taken) = oneshot::channel();
     let (link, claim) = (Arc::clone(link), claim.clone());

@@ -14,10 +14,10 @@ use super::link::{Link, ROOT, Session, Trouble, evaluate};
 use super::{scripts, sentinel};
 use crate::queue::Error;
 
-/// Keys looked at together when those of lost queues are removed.
+/// Keys examined together when those of lost queues are removed.
 const SWEEP: usize = 1_000;
 
-/// The reason for which there is no session.
+/// The reason why there is no session.
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// It may be available in a moment.

@@ -1,4 +1,4 @@
-//! The link to the master: calls go through it, and it comes back after a fail-over.
+//! The link to the master: calls go through it, and it is restored after a fail-over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::runtime::entropy::Entropy;
 
 /// The prefix of all keys. The braces keep them on one node of a cluster.
 pub(super) const ROOT: &str = "{entityd}:";
-/// The number of times that a call is repeated which a lost master rejected.
+/// The most repetitions of a call that a lost master rejected.
 const TRIES: usize = 3;
 
 /// The state of the link.
@@ -229,9 +229,9 @@ fn read(session: &Session, answer: Value) -> Result<Reply, Trouble> {
     match list.text().map_err(Trouble::Failed)? {
         "ok" => {}
         "generation" => {
-            return Err(Trouble::Refused("the queue in Redis is gone, or another".to_owned()));
+            return Err(Trouble::Refused("the queue in Redis is missing, or another one".to_owned()));
         }
-        "back" => return Err(Trouble::Refused("the queue in Redis went back".to_owned())),
+        "back" => return Err(Trouble::Refused("the queue in Redis went back to an older state".to_owned())),
         _ => return Err(Trouble::Refused("the queue in Redis knows another session".to_owned())),
     }
     let read = (|| Ok((list.number()?, list.moment()?)))();

@@ -101,7 +101,7 @@ pub(super) fn publish(link: &Link, session: &Arc<Session>) {
     link.wake.notify_waiters();
 }
 
-/// Watches a session; returns the reason for which it is lost.
+/// Watches a session; returns the reason why it is lost.
 async fn watch(link: &Link, session: &Arc<Session>, events: &mut mpsc::UnboundedReceiver<Event>) -> String {
     let (mut probes, mut written) = (0_u32, 0);
     let mut next = Instant::now() + PROBE;
@@ -149,7 +149,8 @@ async fn probe(link: &Link, session: &Session, looks: bool) -> Option<String> {
     }
 }
 
-/// Reports it if a majority of the Sentinels names another master. Without a majority the present one is kept.
+/// Returns the reason to reconnect if a majority of the Sentinels names another master. Without a majority
+/// the present one is kept.
 async fn other_master(link: &Link, session: &Session) -> Option<String> {
     if matches!(link.settings.access.url().target, Target::Server(_)) {
         return None;

@@ -16,7 +16,7 @@ use crate::system::{data_dir, regular};
 /// The name of the file.
 const FILE: &str = "queue-redis";
 
-/// A generation of the queue, as far as it was observed.
+/// The observed state of a generation of the queue.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) generation: String,
@@ -28,7 +28,7 @@ impl Standing {
         Self { generation, changes: AtomicU64::new(changes) }
     }
 
-    /// The number of changes that this generation has had at least.
+    /// The least number of changes that this generation has had.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }

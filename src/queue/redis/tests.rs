@@ -1,4 +1,4 @@
-//! The conformance list on a real Redis, and tests of what is special about Redis.
+//! The conformance list on a real Redis, and tests specific to Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -425,7 +425,7 @@ async fn nodes_that_find_a_queue_lost_begin_one_new_queue() {
     let found = futures::future::join_all(nodes.iter().map(|node| persistent(|| node.stats(now())))).await;
     assert_eq!(found.len(), 4);
     let renewals: u64 = nodes.iter().map(RedisBroker::renewals).sum();
-    assert!(renewals >= 1, "the jobs are asked for again");
+    assert!(renewals >= 1, "the jobs are enqueued again");
     let more = jobs(5).split_off(3);
     persistent(|| nodes[1].enqueue(&more, now())).await;
     // All of them use the same queue.

@@ -40,7 +40,7 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
             return Ok(Vec::new());
         };
         let pause = next_event.map_or(PAUSE_MAX, |event| event.since(moment).min(PAUSE_MAX)).min(left);
-        // Notified or not, the next round finds out.
+        // The next round checks, notified or not.
         let _ = tokio::time::timeout(pause, woken).await;
         moment = now.after(waited());
     }

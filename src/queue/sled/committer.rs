@@ -65,7 +65,7 @@ struct Committer<'a> {
     location: &'a StoreLocation,
     /// The names in the queue; only the committer needs them.
     ids: Ids,
-    /// The bound on the disk below which all numbers are that were given out.
+    /// The bound on the disk: all numbers that were given out are below it.
     bound: u64,
     group_commit_delay: Duration,
 }

@@ -111,8 +111,8 @@ impl StoreLocation {
     }
 }
 
-/// Runs `open` on a thread of its own. A panic is damage, and so is an end that does not come within `limit`: the thread
-/// is then left to itself.
+/// Runs `open` on a thread of its own. A panic counts as damage, and so does exceeding `limit`: the thread is
+/// then abandoned.
 ///
 /// # Errors
 /// Those of `open`, and [`Error::Damaged`].
@@ -152,7 +152,7 @@ pub(super) fn recover(
         pause = (2 * pause).min(PAUSE_LONGEST);
         if let Err(away) = shared.home.check() {
             tracing::warn!("the queue's store cannot be opened yet: {}", chain(&away));
-            // What is missing may be on a file system that was unmounted.
+            // Missing files may be on a file system that was unmounted.
             damage = None;
             continue;
         }

@@ -1,4 +1,4 @@
-//! The conformance list on sled, and tests of what is special about sled.
+//! The conformance list on sled, and tests specific to sled.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 -- ARGV: 1 node, 2 epoch, 3 identity, 4 generation known, 5 changes seen, 6 name for a new generation, 7 whether this process
 -- attaches for the first time, 8 the version of the layout, 9 whether other nodes may use the queue, 10 the process that used
 -- the data directory before, 11 the time of silence after which a node counts as ended, 12 the generation that may be
--- replaced among several nodes: `-` for none that is there, empty for no replacement.
+-- replaced among several nodes: `-` if there is none, empty for no replacement.
 local META, ROOT = KEYS[1]..'meta', KEYS[1]
 local meta = redis.call('HMGET', META, 'identity', 'generation', 'changes', 'layout', 'node:'..ARGV[1])
 local known, first, shares = ARGV[4], ARGV[7] == '1', ARGV[9] == '1'
@@ -24,7 +24,7 @@ else
 end
 if shares and outcome ~= 'kept' then
   local found = meta[2] or '-'
-  -- Which generation is the right one is decided elsewhere, by all nodes together.
+  -- All nodes together decide elsewhere which generation is the right one.
   if ARGV[12] == '' or ARGV[12] ~= found then return {'lost', outcome, found} end
 end
 if outcome ~= 'kept' then

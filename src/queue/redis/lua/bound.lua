@@ -1,4 +1,4 @@
--- No delay lasts longer than it was asked for, counted from now: the clock may have been ahead when it began.
+-- No delay lasts longer than requested, counted from now: the clock may have been ahead when it began.
 for _, name in ipairs(call('ZRANGE', DELAYED, 0, -1)) do
   local key, _, job = find(name)
   local last = now + job[LONGEST]

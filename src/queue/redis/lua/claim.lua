@@ -83,7 +83,7 @@ local function front(share, level)
   level.list = ready_jobs_of(ready_key(queue, priority, level.group))
 end
 
--- The moment by which the first job of a level is due: a level of priority is worth ten seconds.
+-- The time that orders the first jobs of the levels: a level of priority is worth ten seconds.
 local function due(share, level)
   if not level.due then
     front(share, level)

@@ -1,5 +1,5 @@
--- ARGV: 6 queue, 7 group, each empty for any, 8 sequence before the first, 9 most to look at. Answers 1 if there are more, the
--- sequence of the last that was looked at, and the letters.
+-- ARGV: 6 queue, 7 group, each empty for any, 8 sequence before the first, 9 most to examine. Answers 1 if
+-- there are more, the sequence of the last that was examined, and the letters.
 advance()
 local letters, last = {}, ARGV[8]
 local found = call('ZRANGEBYSCORE', DEAD, '('..ARGV[8], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[9])

@@ -1,5 +1,5 @@
--- ARGV: 6 length of a lease that is taken up again, from 7 five for each beat: name, sequence, token, done, total.
--- Answers the end of each lease, -1 to stop, -2 if it is lost.
+-- ARGV: 6 length of a lease that is renewed without its job being held, from 7 five for each beat: name,
+-- sequence, token, done, total. Answers the end of each lease, -1 to stop, -2 if it is lost.
 see()
 local function beat(name, sequence, token, done, total)
   local key, what, job = find(name)
@@ -7,7 +7,8 @@ local function beat(name, sequence, token, done, total)
     return call('ZSCORE', CANCELLED, sequence..':'..token) and -1 or -2
   end
   if job[STATE] == 'r' and (job[LAPSED_TIMES] > 0 or job[ATTEMPTS] > 0) then
-    -- No worker holds the job: the sender, which still works on it, holds it again. That its lease ran out is not a lapse.
+    -- No worker holds the job: the sender, which still works on it, holds it again. The end of its lease is
+    -- not a lapse.
     if job[LAPSED_TIMES] > 0 then
       job[LAPSED_TIMES], job[ATTEMPTS] = job[LAPSED_TIMES] - 1, job[ATTEMPTS] + 1
       if job[LAPSED_TIMES] == 0 then call('SREM', LAPSED, name) end

@@ -1,5 +1,5 @@
--- ARGV: 6 queue, 7 group, 8 state, each empty for any, 9 sequence before the first, 10 most to look at. Answers 1 if there are
--- more, the sequence of the last that was looked at, and the jobs.
+-- ARGV: 6 queue, 7 group, 8 state, each empty for any, 9 sequence before the first, 10 most to examine.
+-- Answers 1 if there are more, the sequence of the last that was examined, and the jobs.
 advance()
 local groups = ARGV[7] == '' and call('SMEMBERS', GROUPS) or {ARGV[7]}
 -- Of each group the first ones: among them are the first ones of all, at least that many.

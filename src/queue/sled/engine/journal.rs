@@ -9,7 +9,7 @@
 //! 8      u32      version, 1
 //! 12     u64      epoch; its parity says which file it is in
 //! 20     u32      CRC-32 of the 20 bytes before
-//! 4096   records, one after another; the first that does not hold ends them:
+//! 4096   records, one after another; the first invalid one ends them:
 //!        u32 CRC-32 of the rest   u32 bytes of the changes   u64 epoch
 //!        changes: u8 0 remove, 1 put   u16 key bytes   u32 value bytes   key   value
 //! ```

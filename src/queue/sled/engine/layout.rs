@@ -4,12 +4,13 @@
 //! they sort by age); all values of one change are written in one batch.
 //!
 //! ```text
-//! 'H' segment   Head   who waits where, and the fingerprints of the names     written once
+//! 'H' segment   Head   lanes of the jobs, and fingerprints of their names     written once
 //! 'B' segment   body   names and payloads, see `Body`                         written once
-//! 'S' segment   Marks  what is done, attempts and delays; absent at first     rewritten
+//! 'S' segment   Marks  finished jobs, attempts, delays; absent at first       rewritten
 //! 'D' sequence  Dead   a dead letter
 //! 'P' queue     -      the queue is paused
-//! 'M' "format"  u32    version of all this          'M' "bound"  u64  no segment or sequence is beyond
+//! 'M' "format"  u32    version of this layout
+//! 'M' "bound"   u64    no segment or sequence has a number beyond it
 //! 'M' "applied" u64    see `super::journal`
 //! ```
 //!

@@ -44,7 +44,7 @@ impl Cache {
         }
     }
 
-    /// Drops a segment that will not be asked for again.
+    /// Drops a segment that will not be needed again.
     pub(in crate::queue::sled) fn remove(&mut self, segment: u64) {
         self.drop_body(segment);
         // Names of dropped segments are removed from the order when they reach its front, or here when there are too

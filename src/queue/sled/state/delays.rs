@@ -46,8 +46,8 @@ impl Delays {
         self.timers.first().copied()
     }
 
-    /// Shortens delays that were stored by a clock that was ahead: counted from now, none lasts longer than was asked
-    /// for. Returns the jobs whose delay ends at another time than before.
+    /// Shortens delays that were stored by a clock that was ahead: counted from now, none lasts longer than
+    /// requested. Returns the jobs whose delay ends at another time than before.
     pub(in crate::queue::sled) fn bound(&mut self, now: Timestamp) -> Vec<Place> {
         let mut bounded = Vec::new();
         for (place, Delay { until, longest }) in &mut self.by_place {
@@ -65,7 +65,7 @@ impl Delays {
 
 /// Returns an upper bound of the delay of a stored job: it waits until `until`, after so many attempts. No pause
 /// after a failed attempt is longer than `backoff_longest`. Marks are rewritten and may have a time of another clock;
-/// a head has the time that was asked for.
+/// a head has the requested time.
 pub(in crate::queue::sled) fn longest(
     head: &Head,
     (slot, until): (u16, Timestamp),

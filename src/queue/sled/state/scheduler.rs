@@ -251,7 +251,8 @@ impl Scheduler {
         Some(*queue)
     }
 
-    /// Takes the next job of a queue, in `first`. It may be gone since it was added.
+    /// Takes the next job of a queue: the `first` of the returned range. It may have ended since it was
+    /// added.
     pub(in crate::queue::sled) fn take(&mut self, queue: u32) -> Option<SlotRange> {
         let priority = self.next_priority(queue)?;
         let rotation = self.queues[queue as usize].priorities.get_mut(&priority)?;

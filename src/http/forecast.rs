@@ -46,7 +46,7 @@ pub(super) struct Outlook {
 /// Forecasts a run of a project at these thresholds.
 ///
 /// # Errors
-/// 409 until the data of all parties is ready; 503 if others are forecast all the time.
+/// 409 until the data of all parties is ready; 503 while other forecasts take all the time.
 pub(super) async fn outlook(
     state: &ApiState,
     project: &ProjectState,
@@ -113,7 +113,7 @@ fn sample(blobs: &[(Blob, Blob)], thresholds: &[Threshold], budget: u64) -> Resu
     made.map_err(|error| unusable(&error))
 }
 
-/// Returns 500: the stored data of a party is damaged. Logs which.
+/// Returns 500: the stored data of a party is damaged. Logs the cause.
 fn unusable(error: &(dyn std::error::Error + 'static)) -> Problem {
     tracing::error!("a run cannot be forecast: {}", chain(error));
     Problem::failed(

@@ -30,7 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The media type of event streams.
 const MEDIA_TYPE: &str = "text/event-stream";
 
-/// A project at a moment; none once it is deleted.
+/// A project as it was read; none once it is deleted.
 type Snapshot = Option<Arc<ProjectState>>;
 
 /// The watched projects. Cheap to clone.
@@ -118,7 +118,7 @@ impl Live {
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            // nginx would collect the events otherwise.
+            // nginx would buffer the events otherwise.
             (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
         ];
         (headers, Body::from_stream(events)).into_response()
@@ -137,13 +137,13 @@ pub(super) enum Shown {
     Event(String),
     /// The last one.
     Last(String),
-    /// There is nothing to tell any more.
+    /// None: the stream ends.
     Nothing,
 }
 
 /// Returns an event with a value as its data.
 pub(super) fn event(name: &str, data: &impl Serialize) -> String {
-    // The types of events serialize.
+    // Types of events always serialize.
     let data = serde_json::to_string(data).unwrap_or_default();
     format!("event: {name}\ndata: {data}\n\n")
 }
@@ -191,7 +191,7 @@ impl<F: FnMut(&ProjectState) -> Shown> Streaming<F> {
         }
     }
 
-    /// Returns the event of the present moment, if it was not sent before.
+    /// Returns the current event, if it was not sent before.
     fn current(&mut self) -> Option<String> {
         let project = self.watched.borrow_and_update().clone();
         let event = match project.as_deref().map(&mut self.shown) {

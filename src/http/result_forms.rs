@@ -33,7 +33,7 @@ impl ResultForm {
                 "application/json" | "application/*" | "*/*" => Self::Json,
                 _ => continue,
             };
-            // Of equals JSON is preferred: it is what clients of the reference service read.
+            // Between equal preferences JSON wins: clients of the reference service read it.
             if quality > best.1 || (form == Self::Json && quality >= best.1 && quality > 0.0) {
                 best = (form, quality);
             }

@@ -44,7 +44,7 @@ pub fn api(state: ApiState, live: Live) -> Router {
     Router::new().fallback_service(MapRequest::new(routes, move |request| look_up(&base, request)))
 }
 
-/// Returns the routes of all that a browser shows.
+/// Returns the routes of the pages for browsers.
 fn pages(state: &ApiState) -> Router<ApiState> {
     let documentation = docs::pages().merge(guides::pages());
     if !state.settings.dashboard {

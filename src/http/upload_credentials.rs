@@ -64,7 +64,7 @@ pub(super) struct Credentials {
     expiration: String,
 }
 
-/// The location that the credentials open.
+/// The location that the credentials give access to.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Place)]
 pub(super) struct ObjectLocation {

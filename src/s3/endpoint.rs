@@ -89,7 +89,7 @@ async fn answer(service: S3Service, request: Request) -> Response {
     let answered = AssertUnwindSafe(ask(&service, request)).catch_unwind().await;
     let answered = answered.unwrap_or_else(|panic| {
         tracing::error!("answering a request panicked: {}", panic_text(panic.as_ref()));
-        Err(s3_error!(InternalError, "We encountered an internal error. Please try normalizer."))
+        Err(s3_error!(InternalError, "We encountered an internal error. Please try again."))
     });
     let mut response = match answered {
         Ok(response) => response,

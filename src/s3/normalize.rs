@@ -1,5 +1,5 @@
-//! Requests with a `Range` header that `s3s` interprets otherwise than HTTP. The signature is verified first; then
-//! the header is normalized and the request is executed with the rights of its sender.
+//! Requests with a `Range` header that `s3s` interprets differently from HTTP. The signature is verified
+//! first; then the header is normalized and the request is executed with the rights of its sender.
 
 use axum::http::{HeaderMap, Method, Request, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};

@@ -152,13 +152,13 @@ impl Statement {
         }
         let strange = |action: &&String| *action != "*" && !action.to_ascii_lowercase().starts_with("s3:");
         if let Some(action) = actions.iter().find(strange) {
-            return Err(Malformed(format!("`{action}` is no action of an object store")));
+            return Err(Malformed(format!("`{action}` is not an action of an object store")));
         }
         let strange = |resource: &&String| {
             (*resource != "*" && !resource.starts_with(RESOURCES)) || resource.contains("${")
         };
         if let Some(resource) = resources.iter().find(strange) {
-            return Err(Malformed(format!("`{resource}` is no resource of an object store")));
+            return Err(Malformed(format!("`{resource}` is not a resource of an object store")));
         }
         let actions = actions.iter().map(|action| action.to_ascii_lowercase()).collect();
         Ok(Self { allows, actions, resources })

@@ -47,7 +47,7 @@ impl Sts {
         let call = read(body)?;
         let parameter = |name: &str| call.get(name).map(String::as_str).filter(|value| !value.is_empty());
         if parameter("Action") != Some("AssumeRole") {
-            return Err(Refusal("InvalidAction", "the one action here is AssumeRole".to_owned()));
+            return Err(Refusal("InvalidAction", "the only action is AssumeRole".to_owned()));
         }
         if parameter("Version") != Some(API_VERSION) {
             return Err(Refusal("InvalidParameterValue", format!("Version must be {API_VERSION}")));
@@ -57,7 +57,7 @@ impl Sts {
         if call.keys().any(|name| name.starts_with("PolicyArns")) {
             return Err(Refusal(
                 "ValidationError",
-                "there are no policies with names here; use Policy".to_owned(),
+                "named policies are not supported; use Policy".to_owned(),
             ));
         }
         // An empty policy differs from no policy, which allows everything.
@@ -81,7 +81,7 @@ fn read(body: &[u8]) -> Result<HashMap<String, String>, Refusal> {
     let mut call = HashMap::new();
     for (name, value) in form_urlencoded::parse(body) {
         if call.insert(name.clone().into_owned(), value.into_owned()).is_some() {
-            return Err(Refusal("InvalidParameterCombination", "a parameter is there twice".to_owned()));
+            return Err(Refusal("InvalidParameterCombination", "a parameter is repeated".to_owned()));
         }
     }
     Ok(call)

@@ -18,9 +18,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 const FREE_BYTES: u64 = 32 << 20;
 /// Memory for each record while a run is finalized: its group, its position in a permutation, and a flag.
 const BYTES_PER_RECORD: u64 = 48;
-/// The same if the solver needs a long set of datasets for each.
+/// The same for runs with so many parties that the solver needs a long set of datasets for each record.
 const BYTES_PER_RECORD_OF_MANY: u64 = 180;
-/// The number of parties above which it does.
+/// The number of parties above which the solver needs long sets.
 const PARTIES_FEW: usize = 64;
 /// Memory for each candidate pair in the solver, from three parties on.
 const BYTES_PER_PAIR: u64 = 13;
@@ -38,7 +38,7 @@ struct Demand {
     disk: u64,
 }
 
-/// Admits jobs as far as memory and disk space allow.
+/// Admits jobs within the available memory and disk space.
 #[derive(Debug)]
 pub(super) struct Admission {
     memory: Arc<Semaphore>,

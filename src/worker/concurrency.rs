@@ -27,7 +27,7 @@ struct ServedQueue {
     slots: u16,
 }
 
-/// Every queue. Two more comparisons than one keep the cores busy while results are written. Jobs that need much
+/// Every queue. With three comparisons, the cores stay busy while results are written. Jobs that need much
 /// memory are admitted one by one; with two slots a small job can overtake a large one that waits.
 const QUEUES: [ServedQueue; 4] =
     [queue("ingest", 3, 2), queue("compute", 6, 3), queue("highmemory", 2, 2), queue("maintenance", 1, 1)];

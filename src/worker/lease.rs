@@ -121,8 +121,8 @@ impl Shared {
     }
 
     async fn attempt(&self, active: &ActiveJobGuard) -> Result<Outcome, Error> {
-        // Asked once the job is active: a later purge waits for it, and an earlier one has cancelled it by now. So
-        // nothing is made again after a purge.
+        // Asked once the job is active: a later purge waits for it, and an earlier one has cancelled it by
+        // now. So no object is created again after a purge.
         match is_wanted(&*self.source, active).await {
             Ok(true) => {}
             Ok(false) => return Err(Error::Cancelled),
@@ -170,14 +170,14 @@ impl Shared {
         let (assignment, cause) = (&active.assignment, active.cause());
         match (ended, cause) {
             (Ok(outcome), _) => {
-                // Most chores ask nothing of it.
+                // Most chores do not use the object store.
                 if !matches!(active.job().task, Task::Chore { .. }) {
                     self.context.objects.has_answered();
                 }
                 self.disk_full.record_success();
                 self.source.report(assignment, outcome.clone()).await
             }
-            // Whatever it stumbled over: its objects may have gone already.
+            // Any error is ignored: the objects of the job may have been removed already.
             (Err(_), Some(Cause::Unwanted | Cause::Expired)) | (Err(Error::Cancelled), None) => Ok(()),
             (Err(_), Some(Cause::Overdue)) => {
                 let limit = self.job_deadline.as_secs_f64();

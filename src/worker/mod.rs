@@ -1,8 +1,9 @@
 //! The worker claims jobs, executes them and reports their outcomes. A job reads objects and makes objects under keys
 //! that follow from its identity; it does not know where its outcome is recorded.
 //!
-//! `lease` claims jobs and completes each, `heartbeat` extends their leases, and [`jobs`] has a file for each kind. A worker on
-//! another machine has its jobs and objects from API nodes ([`remote`]), by the [`protocol`].
+//! `lease` claims jobs and completes each, `heartbeat` extends their leases, and [`jobs`] has a file for each
+//! kind. A worker on another machine gets its jobs and objects from API nodes ([`remote`]), by the
+//! [`protocol`].
 
 mod error;
 mod active_jobs;

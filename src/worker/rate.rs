@@ -9,7 +9,7 @@ use crate::linkage::similarity::{Kernel, expected_per_second};
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 
-/// Time that is looked at before it changes the average.
+/// The length of a measurement, after which it changes the average.
 const SPAN: Duration = Duration::from_millis(300);
 /// Weight of a new measurement against all earlier ones.
 const WEIGHT: f64 = 0.3;
@@ -55,12 +55,12 @@ impl Rate {
         Self { kernel, threads, state: Mutex::new(state) }
     }
 
-    /// Comparisons a second that runs of this kind were compared at lately.
+    /// The recent comparisons a second of runs of this kind.
     pub(super) fn measured(&self, kind: Kind) -> Option<f64> {
         self.with(|state| state.per_second.get(&kind).copied())
     }
 
-    /// The same, or what may be expected where nothing was measured.
+    /// The same, or an estimate if nothing was measured.
     pub(super) fn per_second(&self, kind: Kind) -> f64 {
         self.measured(kind).unwrap_or_else(|| {
             let threshold = f64::from(kind.threshold_percent) / 100.0;
@@ -68,7 +68,7 @@ impl Rate {
         })
     }
 
-    /// A part is taken up.
+    /// Records that a part begins.
     pub(super) fn begin(&self, kind: Kind) {
         self.with(|state| {
             if state.parts == 0 {
@@ -80,7 +80,7 @@ impl Rate {
         });
     }
 
-    /// A part that was taken up has ended, after so many comparisons.
+    /// Records that a part has ended, after this many comparisons.
     pub(super) fn end(&self, comparisons: u64) {
         self.with(|state| {
             state.parts -= 1;

@@ -27,7 +27,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(2);
 /// The settings of a worker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Length of a lease: without a heartbeat for so long, a job goes to another worker.
+    /// Length of a lease: without a heartbeat for this long, a job goes to another worker.
     pub lease: Duration,
     /// Time in which active jobs may end when the worker drains.
     pub drain_timeout: Duration,

@@ -20,7 +20,7 @@ pub(super) struct Shared {
     pub(super) context: Arc<JobContext>,
     pub(super) slot_pool: Arc<SlotPool>,
     pub(super) admission: Admission,
-    /// Since when uploads wait for room on the disk.
+    /// Times how long uploads have waited for room on the disk.
     pub(super) disk_full: OutageTimer,
     pub(super) lease: Duration,
     pub(super) job_deadline: Duration,

@@ -40,7 +40,7 @@ pub enum Error {
         /// The file.
         file: String,
     },
-    /// The other nodes cannot be asked.
+    /// The state shared with the other nodes cannot be read or written.
     #[error("cannot agree with the other nodes")]
     Shared(#[source] metadata::Error),
 }

@@ -168,7 +168,7 @@ fn current(state: &ApiState, project: &ProjectState, run: &Run) -> RunStatus {
     status
 }
 
-/// Returns the reason for which the metadata accepts no changes, if there is one.
+/// Returns the reason why the metadata accepts no changes, if there is one.
 ///
 /// # Errors
 /// With damaged metadata, no run can end any more.

@@ -24,7 +24,7 @@ use crate::system::place::{self, Place};
 use crate::telemetry::metrics;
 use crate::worker::remote::Nodes;
 
-/// A worker hears of its API nodes more often than this.
+/// A worker hears from its API nodes more often than this.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// The names of the checks of the stores.
@@ -45,7 +45,7 @@ pub struct HealthDependencies {
     pub objects: Objects,
     /// The buckets of this server's own S3 endpoint, if there are any.
     pub buckets: Option<Buckets>,
-    /// The time that the queue is given.
+    /// The clock for calls of the queue.
     pub clock: Clock,
     /// The data directory.
     pub data_dir: PathBuf,
@@ -58,7 +58,7 @@ pub(super) struct Finding {
     pub(super) name: &'static str,
     /// The fault, if there is one.
     pub(super) fault: Option<String>,
-    /// The server that it is in, if it is in one.
+    /// The description of its server, if it has one.
     pub(super) detail: Option<String>,
 }
 
@@ -193,7 +193,7 @@ impl Probe {
 }
 
 impl HealthDependencies {
-    /// Describes the engine of a dependency in a few words; nothing, if it is in the data directory.
+    /// Describes the engine of a dependency in a few words; `None` if it is in the data directory.
     async fn describe(&self, name: &str) -> Option<String> {
         match name {
             METADATA => self.coordinator.describe_metadata().await,
@@ -247,7 +247,7 @@ impl HealthDependencies {
         let mut folders = vec![self.data_dir.clone()];
         folders.extend(self.objects.directories());
         let free_min = self.disk_free_min;
-        // Where it cannot be seen now, the look at its room says so.
+        // If a path cannot be read now, the check of the free space reports that.
         let places: Vec<Place> = [self.data_dir.clone(), self.data_dir.join("lock")]
             .iter()
             .flat_map(|path| Place::of(path))

@@ -48,7 +48,7 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// Enters a phase. There is no way back.
+    /// Enters a phase. The server never returns to an earlier one.
     pub fn enter(&self, phase: Phase) {
         self.0.phase.fetch_max(phase as u8, Ordering::SeqCst);
     }

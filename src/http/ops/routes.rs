@@ -44,7 +44,7 @@ struct Behind {
     administration: Router,
     /// Describes the node, a line each.
     notes: Box<dyn Fn() -> String + Send + Sync>,
-    /// The nodes that have joined, where any may.
+    /// The nodes that have joined, if workers can join.
     nodes: Option<AllNodes>,
 }
 
@@ -98,7 +98,7 @@ impl Ops {
             .with_state(self.clone())
     }
 
-    /// Ticks, and cleans up the metrics, until told to stop.
+    /// Ticks, and cleans up the metrics, until it is stopped.
     pub async fn tick(self, stop: CancellationToken) {
         let mut ticks = 0_u32;
         loop {
@@ -133,7 +133,7 @@ async fn startupz(State(ops): State<Ops>) -> Response {
     }
 }
 
-/// `GET /readyz`: requests are welcome. `?verbose` lists each dependency.
+/// `GET /readyz`: the server accepts requests. `?verbose` lists each dependency.
 async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
@@ -159,7 +159,7 @@ async fn scraped(State(ops): State<Ops>) -> Response {
 
 async fn elsewhere(State(ops): State<Ops>, request: Request) -> Response {
     let Some(behind) = ops.behind.get() else {
-        let detail = "the server is starting; /readyz?verbose says how far it is";
+        let detail = "the server is starting; /readyz?verbose shows its progress";
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
     };
     behind.administration.clone().oneshot(request).await.into_response()

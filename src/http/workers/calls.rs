@@ -190,7 +190,7 @@ pub(super) async fn turn(
     let failed = turn.failures.iter().map(|failure| &failure.ticket.lease);
     let released = turn.releases.iter().map(|ticket| &ticket.lease);
     state.parts.nodes.registry().note(&node, held, reported.chain(failed).chain(released));
-    // The answers come together: heartbeats are recorded before outcomes are waited for.
+    // All answers are sent together: heartbeats are recorded before outcomes are awaited.
     let pulses = pulses(&state, &turn.beats).await?;
     let lost = turn.beats.iter().zip(&pulses).filter(|(_, pulse)| !matches!(pulse, Pulse::Continue { .. }));
     state.parts.nodes.registry().note(&node, std::iter::empty(), lost.map(|(beat, _)| &beat.ticket.lease));

@@ -43,7 +43,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The other nodes cannot be asked.
+    /// The state shared with the other nodes cannot be read or written.
     #[error("cannot agree with the other nodes")]
     Shared(#[source] metadata::Error),
     /// The file of the operator holds no token.
@@ -143,7 +143,7 @@ impl JoinTokens {
         Ok(shared)
     }
 
-    /// Takes in what other nodes have changed.
+    /// Applies the changes of other nodes.
     ///
     /// # Errors
     /// [`Error::Shared`], [`Error::Damaged`].

@@ -1,4 +1,4 @@
-//! The jobs that were handed out, cached so that not every call about one asks the queue.
+//! The jobs that were handed out, cached so that not every call about a job queries the queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;

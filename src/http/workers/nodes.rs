@@ -1,4 +1,4 @@
-//! All nodes of the service: those that this one has heard, and those that others have, where they share a database.
+//! All nodes of the service: those known to this node, and those known to the nodes that share its database.
 
 use std::sync::Arc;
 
@@ -45,13 +45,14 @@ impl Nodes {
         self.registry.role()
     }
 
-    /// Returns all nodes as they were known last.
+    /// Returns the latest list of all nodes.
     pub fn known(&self) -> Vec<NodeReport> {
         let latest = self.shared.as_ref().and_then(|shared| shared.latest.lock().clone());
         latest.unwrap_or_else(|| self.registry.list())
     }
 
-    /// Tells the others that this node is alive and which workers it has heard, and takes in what they tell.
+    /// Reports to the other nodes that this one is alive and which workers it has heard from; receives their
+    /// reports.
     ///
     /// # Errors
     /// Those of the database.
@@ -65,7 +66,7 @@ impl Nodes {
         Ok(listed)
     }
 
-    /// The workers that this node has heard lately.
+    /// The workers that this node has heard from lately.
     fn heard(&self) -> Vec<HeardNode> {
         let workers = self.registry.workers().into_iter();
         let heard = workers.map(|report| HeardNode {
@@ -108,7 +109,7 @@ impl Nodes {
         Ok(is_known)
     }
 
-    /// A worker stops: it is not expected back.
+    /// Removes a worker that has stopped.
     pub(super) fn leave(&self, node: &str) {
         self.registry.leave(node);
         if let Some(shared) = self.shared.clone() {
@@ -121,7 +122,7 @@ impl Nodes {
         }
     }
 
-    /// The nodes that this one has heard.
+    /// The nodes that this one has heard from.
     pub(super) const fn registry(&self) -> &WorkerRegistry {
         &self.registry
     }

@@ -195,7 +195,7 @@ fn save(
     let mut buffer = vec![0; 256 << 10];
     loop {
         let count =
-            incoming.read(&mut buffer).map_err(|_| Unsaved::Broken("the object was cut off on its way"))?;
+            incoming.read(&mut buffer).map_err(|_| Unsaved::Broken("the object was truncated in transit"))?;
         if count == 0 {
             break;
         }
@@ -211,5 +211,5 @@ fn save(
         Some(expected) => expected == (bytes, u64::from(crc)),
         None => held == [bytes.to_le_bytes().as_slice(), &crc.to_le_bytes()].concat(),
     };
-    if is_whole { Ok(staged) } else { Err(Unsaved::Broken("the object was cut off or changed on its way")) }
+    if is_whole { Ok(staged) } else { Err(Unsaved::Broken("the object was corrupted in transit")) }
 }

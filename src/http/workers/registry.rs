@@ -12,9 +12,9 @@ use crate::queue::LeaseId;
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::worker::protocol::{ClaimAnswer, ClaimRequest, Hello};
 
-/// A worker that claims is heard more often than this.
+/// A worker that claims sends requests more often than this.
 pub(super) const SILENT_AFTER: Duration = Duration::from_mins(1);
-/// The most workers that are remembered; beyond it, the one that was heard longest ago is forgotten.
+/// The most workers that are remembered; beyond it, the one that has been silent longest is forgotten.
 const NODES_MAX: usize = 10_000;
 
 /// The nodes that have joined. Cheap to clone.
@@ -69,12 +69,13 @@ struct Node {
     hello: Hello,
     joined: Timestamp,
     heard: Stopwatch,
-    /// The jobs that it holds, each since it was last heard of. What is reported to another API node is not heard of here.
+    /// The jobs that it holds, each with the time since it was last reported. Reports to other API nodes do
+    /// not arrive here.
     held: HashMap<LeaseId, Stopwatch>,
     draining: bool,
-    /// The number of the claim in progress or answered last, and the way to end it.
+    /// The number of the latest claim, in progress or answered, and the token that ends it.
     claim: (u64, CancellationToken),
-    /// The latest answer with jobs, until its receipt is known.
+    /// The latest answer with jobs, until its receipt is confirmed.
     answer: Option<(u64, ClaimAnswer)>,
 }
 

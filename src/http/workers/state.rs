@@ -26,7 +26,7 @@ pub struct Parts {
     pub coordinator: Coordinator,
     /// Looks up jobs.
     pub broker: Arc<dyn Broker>,
-    /// The time that the queue is given.
+    /// The clock for calls of the queue.
     pub clock: Clock,
     /// The objects.
     pub objects: Objects,

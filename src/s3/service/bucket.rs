@@ -61,10 +61,10 @@ impl Service {
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
         if self.owners.upload_to(&request.input.bucket) {
-            // Data providers have credentials for it already, and it is made at a start alone.
+            // Data providers have credentials for it already, and only a start creates it.
             return Err(s3_error!(
                 AccessDenied,
-                "Data providers upload to the bucket {}; it stays.",
+                "The bucket {} cannot be removed: data providers upload to it.",
                 request.input.bucket
             ));
         }

@@ -54,7 +54,8 @@ pub(super) fn refusal(error: Error) -> S3Error {
 /// Returns the response while the disk or the object store is unavailable.
 pub(super) fn unavailable(cause: &dyn std::error::Error) -> S3Error {
     tracing::error!("an S3 request failed: {}", chain(cause));
-    let mut away = s3_error!(ServiceUnavailable, "Objects cannot be stored or read now. Please come again.");
+    let mut away =
+        s3_error!(ServiceUnavailable, "Objects cannot be stored or read now. Please try again later.");
     away.set_headers(HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))]));
     away
 }

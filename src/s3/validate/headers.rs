@@ -50,7 +50,7 @@ fn check_single(headers: &HeaderMap) -> S3Result<()> {
     let twice = headers.keys().find(|name| {
         (is_amz(name) || single.contains(name)) && headers.get_all(*name).iter().nth(1).is_some()
     });
-    twice.map_or(Ok(()), |name| Err(s3_error!(InvalidRequest, "The header {name} is there more than once.")))
+    twice.map_or(Ok(()), |name| Err(s3_error!(InvalidRequest, "The header {name} is repeated.")))
 }
 
 fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
@@ -69,7 +69,7 @@ fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
         ));
     }
     if version.is_some_and(|version| !version.is_empty() && version != "null") {
-        return Err(s3_error!(NotImplemented, "There are no versions here."));
+        return Err(s3_error!(NotImplemented, "Versions are not supported."));
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ fn check_chunks(request: &Parts) -> S3Result<()> {
     if length.is_none() || request.method == Method::PUT || is_sts(request) {
         return Ok(());
     }
-    Err(s3_error!(NotImplemented, "Only the bytes of objects are taken in chunks."))
+    Err(s3_error!(NotImplemented, "Only the bytes of objects may be sent in chunks."))
 }
 
 /// An empty condition would count as none, and the object that it protects would be replaced.

@@ -1,10 +1,10 @@
-//! Requests that change something, once it is known which operation they are: `s3s` takes a request with a parameter or
-//! a condition that it does not know for the operation without it, and that operation removes or replaces more.
+//! Validates requests that change something, once their operation is known. `s3s` ignores parameters and
+//! conditions that it does not know, and the operation would then remove or replace more.
 
 use axum::http::{HeaderMap, Uri};
 use s3s::{S3Result, s3_error};
 
-/// Headers that say what of an object is meant, and that no operation here knows.
+/// Headers that restrict what an operation does to an object, and that none supports.
 const UNKNOWN_CONDITIONS: [&str; 6] = [
     "content-range",
     "if-modified-since",
@@ -48,7 +48,7 @@ pub(in crate::s3) fn check(operation: &str, uri: &Uri, headers: &HeaderMap) -> S
     }
     let Some((parameters, conditions)) = known(operation) else { return Ok(()) };
     let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    // What begins with `x-` is the client's own, or signs the request.
+    // A parameter that begins with `x-` is the client's own, or signs the request.
     let is_own = |name: &str| name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"));
     let stranger =
         query.find(|(name, _)| !name.is_empty() && !is_own(name) && !parameters.contains(&name.as_ref()));

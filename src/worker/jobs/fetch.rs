@@ -169,7 +169,7 @@ fn read_encodings(
     // Like the reference service, which accepts lower case only.
     let is_json = encodings.name.strip_suffix(".json").is_some();
     if is_json && bytes / GROWTH_MAX > encodings.file.bytes_max() {
-        return Err(encodings.refused("it has by far fewer encodings than its metadata announce"));
+        return Err(encodings.refused("it has far fewer encodings than its metadata declares"));
     }
     let Named { name, file } = encodings;
     let file = Cancellable::new(reader(&name, file)?, active);

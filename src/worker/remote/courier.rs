@@ -152,7 +152,7 @@ fn whole(answer: TurnAnswer, turn: &Turn) -> Result<TurnAnswer, CallError> {
     if counts(&answer) == asked {
         Ok(answer)
     } else {
-        Err(CallError::Unreachable("an API node has not answered all that it was asked".to_owned()))
+        Err(CallError::Unreachable("an API node has not answered every item of a call".to_owned()))
     }
 }
 

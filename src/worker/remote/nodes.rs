@@ -110,7 +110,7 @@ impl Nodes {
         urls.join(", ").replace("/,", ",").trim_end_matches('/').to_owned()
     }
 
-    /// Returns the time since a node has answered last; `None` before the first answer.
+    /// Returns the time since the last answer of a node; `None` before the first answer.
     pub fn silence(&self) -> Option<Duration> {
         self.0.heard.read().map(Stopwatch::elapsed)
     }
@@ -294,7 +294,7 @@ fn check(headers: &HeaderMap, body: &Bytes) -> Result<(), Attempt> {
     if expected == Some(crc32fast::hash(body)) {
         Ok(())
     } else {
-        Err(Attempt::Failed("a piece of an object was changed on its way".to_owned()))
+        Err(Attempt::Failed("a chunk of an object was corrupted in transit".to_owned()))
     }
 }
 

@@ -158,7 +158,7 @@ fn missing(location: &Path) -> Error {
 }
 
 fn not_held(location: &Path) -> Error {
-    Error::Generic { store: NAME, source: format!("no job of this worker is about {location}").into() }
+    Error::Generic { store: NAME, source: format!("no job of this worker uses {location}").into() }
 }
 
 fn failed(location: &Path, error: CallError) -> Error {

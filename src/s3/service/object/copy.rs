@@ -114,7 +114,7 @@ fn wanted(headers: &HeaderMap) -> S3Result<Condition> {
 fn source(source: &CopySource) -> S3Result<(&str, &str)> {
     match source {
         CopySource::Bucket { version_id: Some(version), .. } if &**version != "null" => {
-            Err(s3_error!(NotImplemented, "There are no versions here."))
+            Err(s3_error!(NotImplemented, "Versions are not supported."))
         }
         CopySource::Bucket { bucket, key, .. } => Ok((bucket, key)),
         _ => Err(s3_error!(NotImplemented, "The source must be named by bucket and key.")),

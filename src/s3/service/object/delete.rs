@@ -71,9 +71,9 @@ impl Service {
     async fn delete_one(&self, bucket: &str, object: &ObjectIdentifier, rights: &Rights) -> S3Result<()> {
         rights.require(Action::DeleteObject, Resource::Object(bucket, &object.key))?;
         if object.version_id.as_ref().is_some_and(|version| version != "null") {
-            return Err(s3_error!(NotImplemented, "There are no versions here."));
+            return Err(s3_error!(NotImplemented, "Versions are not supported."));
         }
-        // A condition that is not compared would remove what it was to protect.
+        // An ignored condition would remove the object that it protects.
         if object.last_modified_time.is_some() || object.size.is_some() {
             return Err(s3_error!(
                 NotImplemented,

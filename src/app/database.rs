@@ -32,8 +32,9 @@ pub(super) const fn name(settings: &Settings) -> &'static str {
     if settings.database.is_embedded() { identity::METADATA } else { postgres::NAME }
 }
 
-/// Opens the metadata, and makes sure that it is that of this data directory. `known` is the count of its commits as another
-/// store knows it, and is raised after each. `node` is the name of this node, if several share the metadata.
+/// Opens the metadata, and checks that it belongs to this data directory. `known` is the count of its commits
+/// as another store knows it, and is raised after each. `node` is the name of this node, if several share the
+/// metadata.
 pub(super) async fn open(
     settings: &Settings,
     data_dir: &DataDir,
@@ -127,7 +128,7 @@ pub async fn migrate(settings: &Settings) -> Result<Versions, Error> {
     Ok(before)
 }
 
-/// The way to PostgreSQL; none if the metadata is in the data directory.
+/// Returns the settings of the connection to PostgreSQL; `None` if the metadata is in the data directory.
 pub(super) fn way(settings: &Settings) -> Result<Option<postgres::Settings>, Error> {
     let Location::Postgres(address) = &settings.database else { return Ok(None) };
     let password = match (&settings.database_password_file, &settings.database_password) {

@@ -77,7 +77,7 @@ impl Listeners {
                 rate_limit: Some(RateLimit::new("s3", Arc::clone(&s3), status, s3::slow_down)),
                 ..redirect.clone()
             },
-            // Monitors connect directly, have no certificate, and must get in when the server is crowded.
+            // Monitors connect directly, have no certificate, and must be admitted when the server is full.
             ops: ListenerConfig {
                 tls: tls.as_ref().map(Tls::open_to_all),
                 rate_limit: Some(http::limit_ops(Arc::clone(&ops), status)),

@@ -78,7 +78,7 @@ impl Own {
         if settings.upload_endpoint.is_none() && s3.ip().is_loopback() && !api.ip().is_loopback() {
             tracing::warn!(
                 "the S3 endpoint is for this machine alone, so data providers upload through the API: \
-                 give --s3-listen an address that they reach, or say with --upload-endpoint how they do"
+                 give --s3-listen an address that they reach, or set --upload-endpoint"
             );
             return (Some(uploads), None);
         }

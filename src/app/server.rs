@@ -306,7 +306,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     })
 }
 
-/// Agrees with other nodes on the tokens, where there may be any.
+/// Agrees with other nodes on the tokens, if there may be other nodes.
 async fn agree(
     settings: &Settings,
     data_dir: &DataDir,
@@ -330,7 +330,8 @@ async fn kept(made: Option<Made>) -> Result<Option<Zeroizing<String>>, Error> {
     })
 }
 
-/// Starts what goes on until `stop`: the outbox is carried out, the ballast kept, and other nodes are heard.
+/// Starts the tasks that run until `stop`: they carry out the outbox, keep the ballast, and exchange
+/// heartbeats with other nodes.
 fn start_pump(
     coordinator: &Coordinator,
     ballast: &Ballast,

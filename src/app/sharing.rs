@@ -24,20 +24,20 @@ use crate::telemetry::chain;
 
 /// The file in the data directory with the name of the last process that used it with a database elsewhere.
 const FILE: &str = "node";
-/// The interval at which a node says that it is alive, and hears of the others.
+/// The interval of heartbeats, by which the nodes know of each other.
 const BEAT: Duration = Duration::from_secs(2);
 /// After a longer pause between two answers of the database, other nodes are not judged by their silence.
 const GAP_MAX: Duration = Duration::from_secs(6);
-/// Time for the database to take note that this node ends.
+/// Time limit for recording in the database that this node ends.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// The node, and what it shares with others. Cheap to clone.
+/// The node, and the state that it shares with others. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Sharing {
     pub(super) own: Node,
     /// The process that used the data directory before, which has ended.
     pub(super) ended: Option<String>,
-    /// The knowledge that nodes share, if the metadata is in PostgreSQL.
+    /// The state shared by nodes, if the metadata is in PostgreSQL.
     pub(super) commons: Option<Arc<dyn Commons>>,
     /// True if other nodes may serve beside this one.
     pub(super) shares: bool,
@@ -85,7 +85,7 @@ impl Sharing {
         Ok(sharing)
     }
 
-    /// The knowledge that several nodes decide by; none if this node decides alone.
+    /// The shared state by which several nodes decide; `None` if this node decides alone.
     pub(super) fn together(&self) -> Option<Arc<dyn Commons>> {
         self.commons.clone().filter(|_| self.shares)
     }
@@ -95,7 +95,7 @@ impl Sharing {
         self.shares.then(|| self.own.node.clone())
     }
 
-    /// Says that this node is alive, and releases what ended nodes have held, until `stop`.
+    /// Sends heartbeats, and releases what ended nodes have held, until `stop`.
     pub(super) async fn keep(
         self,
         nodes: Nodes,
@@ -114,7 +114,7 @@ impl Sharing {
             let listed = match nodes.exchange().await {
                 Ok(listed) => listed,
                 Err(error) => {
-                    tracing::debug!("cannot tell the other nodes that this one is alive: {}", chain(&error));
+                    tracing::debug!("cannot record this node's heartbeat: {}", chain(&error));
                     continue;
                 }
             };
@@ -136,7 +136,7 @@ impl Sharing {
         self.leave().await;
     }
 
-    /// Returns the outcome of a step of the start; after an error this node is not expected to serve.
+    /// Returns the outcome of a step of the start; after an error, removes this node from the list of nodes.
     pub(super) async fn or_leave<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
         if outcome.is_err() {
             self.leave().await;
@@ -148,12 +148,12 @@ impl Sharing {
         let Some(commons) = &self.commons else { return };
         let left = timeout(LEAVE, commons.forget(&self.own.node)).await;
         if !matches!(left, Ok(Ok(_))) {
-            tracing::debug!("the database did not take note that this node ends; the others find out");
+            tracing::debug!("the end of this node was not recorded; the other nodes detect its silence");
         }
     }
 }
 
-/// Releases what serving nodes have held that are silent, and forgets them.
+/// Releases the resources of silent serving nodes, and forgets the nodes.
 async fn bury(commons: &dyn Commons, coordinator: &Coordinator, listed: &[ListedNode]) {
     let silent: Vec<_> = listed.iter().filter(|node| node.serves() && !node.is_serving()).collect();
     if silent.is_empty() {

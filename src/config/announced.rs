@@ -22,7 +22,7 @@ pub(super) fn is_announced(variable: &str, value: &str) -> bool {
         // The names of both containers: /other/entityd.
         value.starts_with('/') && value.matches('/').count() > 1
     } else {
-        // What the linked container has in its own environment.
+        // The environment of the linked container.
         variable.contains("_ENV_")
     }
 }

@@ -219,7 +219,7 @@ settings! {
     upload_secure: Option<bool> = "auto", SWITCH_OR_AUTO, alias "UPLOAD_OBJECT_STORE_SECURE";
     /// Lifetime of credentials for uploads.
     upload_duration_s: u64 = "43_200", CREDENTIALS_S, alias "UPLOAD_OBJECT_STORE_STS_DURATION";
-    /// Other object stores whose files uploads may name: hosts, and networks they may be in though not public.
+    /// Other object stores whose files uploads may name: hosts, and non-public networks that they may be in.
     external_endpoints: ExternalEndpoints = "", FOREIGN_ENDPOINTS;
     /// Bucket that results are downloaded from.
     download_bucket: String = "anonlink", BUCKET, alias "MINIO_BUCKET";

@@ -21,7 +21,7 @@ enum Command {
     Verify(Verify),
 }
 
-/// Checks that no line of audit.log was altered, removed or put in
+/// Checks that no line of audit.log was altered, removed or inserted
 ///
 /// Prints the number of lines and the hash of the last one. Keep that hash elsewhere: it shows whether the end of the file was
 /// cut off later. Works beside a running server.

@@ -1,4 +1,4 @@
-//! `entityd schema describe`: a schema in words, and how much its columns say.
+//! `entityd schema describe`: a schema in words, and how much its columns reveal.
 
 use std::path::PathBuf;
 

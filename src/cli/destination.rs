@@ -74,7 +74,7 @@ pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     })
 }
 
-/// Makes a temporary file in the folder of `path`, as readable as any new file.
+/// Makes a temporary file in the folder of `path`, with the permissions of any new file.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();

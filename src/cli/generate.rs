@@ -54,7 +54,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Makes the directory, and refuses one that has something in it.
+    /// Makes the directory; rejects one that is not empty.
     fn prepare(&self) -> Result<(), Failure> {
         let failed = |error: io::Error| failed(&self.folder, &error);
         fs::create_dir_all(&self.folder).map_err(failed)?;

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// Write the token to this file, readable by this user alone, and print its path
     #[arg(long, value_name = "FILE", conflicts_with = "revoke")]
     output: Option<PathBuf>,
-    /// End all tokens at once, and make none
+    /// Revoke all tokens, and make none
     #[arg(long, conflicts_with = "keep")]
     revoke: bool,
 }

@@ -15,8 +15,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Lists the nodes of a service, and takes workers out of it
 ///
-/// Calls the listener for operations of an API node, which takes the admin token. The node knows the workers that it has
-/// heard since its start, and with PostgreSQL all nodes that use the database.
+/// Calls the listener for operations of an API node, which takes the admin token. The node knows the workers
+/// that it has heard from since its start, and with PostgreSQL all nodes that use the database.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -114,7 +114,7 @@ fn table(answer: &Value) -> String {
     let head = ["node", "name", "role", "state", "version", "threads", "jobs", "heard", "queues"];
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let row = |node: &Value| {
-        // The node that is asked hears itself.
+        // The node that answers has just heard from itself.
         let heard = node["heard_ms"].as_u64().filter(|heard| node["role"] == "worker" || *heard > 0);
         vec![
             text(&node["node"]).chars().take(12).collect(),

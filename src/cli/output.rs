@@ -39,7 +39,7 @@ pub(super) fn answer(answer: &Value, json: bool, text: impl FnOnce(&Value) -> St
     print(&if json { format!("{answer:#}\n") } else { text(answer) })
 }
 
-/// Writes one line to standard error that is no complaint.
+/// Writes one line to standard error that is not an error.
 pub(super) fn note(sentence: &str) {
     // Without standard error there is no reader of it.
     let _ = writeln!(io::stderr(), "{sentence}");

@@ -68,7 +68,9 @@ impl Own {
             for row in (0..batch.len()).map(|at| batch.row(at)) {
                 let text = text(row, column).ok_or_else(|| {
                     let (line, columns) = (row.line(), row.len());
-                    refused(format!("line {line}: the row has {columns} columns, and none of that number"))
+                    refused(format!(
+                        "line {line}: the row has {columns} columns, and no column with that number"
+                    ))
                 })?;
                 texts.write_all(text.as_bytes()).or_fail()?;
                 end += text.len() as u64;

@@ -66,7 +66,7 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     let begins =
         |(at, bytes, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(bytes));
     let found = UNREAD.iter().find(begins).map(|(.., what)| *what);
-    // Three bytes of a row are chance.
+    // Three bytes of a row may match by chance.
     found.filter(|what| !(holds_rows(path) && what.ends_with("bzip2")))
 }
 

@@ -1,4 +1,4 @@
-//! Values in a CSV that is written.
+//! Quotes values of a CSV.
 
 use std::borrow::Cow;
 

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::config::Settings;
 use crate::system::secret;
 
-/// In place of a secret.
+/// The replacement of a secret.
 const STRUCK: &str = "***";
 /// The shortest secret that is struck out: a shorter one occurs by chance.
 const CHARS_MIN: usize = 6;
@@ -61,7 +61,7 @@ impl Redactor {
     }
 }
 
-/// Strikes what stands before the host of a URL.
+/// Strikes out everything before the host of a URL.
 fn without_passwords(text: &str) -> String {
     let mut parts = text.split("://");
     let mut struck = parts.next().unwrap_or_default().to_owned();

@@ -27,16 +27,16 @@ enum Command {
     Describe(Describe),
 }
 
-/// Says what is wrong with a schema, with line and column
+/// Lists the mistakes in a schema, with line and column
 ///
-/// Prints the mistakes, which encoding would refuse, and warnings about what would be ignored without a word.
+/// Prints the mistakes, which encoding would refuse, and warnings about what would be silently ignored.
 /// Exits with 3 if there is a mistake, or with --strict a warning.
 #[derive(Debug, Args)]
 struct Check {
     /// Linkage schema; - is standard input
     #[arg(value_name = "SCHEMA.json")]
     schema: PathBuf,
-    /// Take warnings for mistakes
+    /// Treat warnings as mistakes
     #[arg(long)]
     strict: bool,
 }

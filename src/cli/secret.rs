@@ -10,7 +10,7 @@ use super::exit::{Failure, complain};
 use super::table::cannot_read;
 use crate::system::{secret, text};
 
-/// Bytes of a secret at most.
+/// The most bytes of a secret.
 const BYTES_MAX: u64 = 64 << 10;
 
 /// Reads the secret from a file, or from standard input (`-`), without the line end behind it.
@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
             bytes.pop();
         }
     }
-    // A mark that the editor of one party wrote would make other encodings than those of the others.
+    // A byte order mark from the editor of one party would change the encodings of that party.
     let marked = bytes.len();
     let plain = text::unmarked(&bytes)
         .map_err(|foreign| Failure::Input(format!("{}: {foreign}", path.display())))?

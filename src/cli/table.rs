@@ -29,7 +29,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         b"tab" | b"\\t" => Ok(b'\t'),
         [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte) => Ok(*byte),
-        _ => Err("the delimiter is one ASCII character, or `tab`; quotes and line ends are none".to_owned()),
+        _ => Err("the delimiter is `tab`, or one ASCII character that is no quote or line end".to_owned()),
     }
 }
 

@@ -317,8 +317,8 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
     let odd_place = backup(&server, &token, Path::new("ftp://there"), &[]).output().unwrap();
     assert!(refusal(&odd_place, 2).contains("give a directory"));
     let stopped = run(&["backup"], &[("--data-dir", &odd), ("--to", &full)]);
-    assert!(refusal(&stopped, 2).contains("is no data directory"));
-    for (into, code, why) in [(&odd, 2, "is not empty"), (&file, 2, "is no directory")] {
+    assert!(refusal(&stopped, 2).contains("is not a data directory"));
+    for (into, code, why) in [(&odd, 2, "is not empty"), (&file, 2, "is not a directory")] {
         assert!(refusal(&restore(&fine, into, &[]), code).contains(why));
         assert!(refusal(&restore(&fine, into, &["--dry-run"]), code).contains(why));
     }

@@ -25,12 +25,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Begins an archive. It takes the place of an earlier backup or of an empty file, and of nothing else.
+    /// Begins an archive. It replaces an earlier backup or an empty file, and nothing else.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
         let is_empty = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
         if !is_empty && Index::open(path).is_err() {
             return Err(Failure::Usage(format!(
-                "--to {} is a file that is no complete backup; move it away, or give another name",
+                "--to {} is not a complete backup; move it away, or give another name",
                 path.display()
             )));
         }
@@ -99,7 +99,7 @@ pub(in crate::cli) struct Index {
 }
 
 impl Index {
-    /// Looks through the archive at `path`.
+    /// Lists the entries of the archive at `path`.
     pub(in crate::cli) fn open(path: &Path) -> Result<Self, Failure> {
         let file = File::open(path).map_err(|error| cannot_use(path, &error))?;
         let size = file.metadata().map_err(|error| cannot_use(path, &error))?.len();

@@ -18,7 +18,7 @@ pub(super) fn describe(manifest: &Manifest) -> Value {
     })
 }
 
-/// Names what a restored server needs beside the backup, a line each.
+/// Names what a restored server needs besides the backup, a line each.
 pub(super) fn left_out(manifest: &Manifest) -> String {
     let mut text = String::new();
     let about = &manifest.about;

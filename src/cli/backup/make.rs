@@ -20,7 +20,7 @@ use crate::system::disk;
 
 /// Bytes that are copied at once.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Bytes that stay free beside what is copied, for the manifest and the file system's own.
+/// Bytes that stay free besides those that are copied, for the manifest and the file system's own.
 const SPARE_BYTES: u64 = 1 << 20;
 
 /// A place that a backup is written to.
@@ -60,7 +60,7 @@ impl Target {
         Ok(Self::Repository { repository, writing, earlier, added: Vec::new() })
     }
 
-    /// Copies what is not there yet, and publishes the manifest.
+    /// Copies the missing files, and publishes the manifest.
     pub(super) async fn copy(&mut self, source: &Source, progress: &mut Progress) -> Result<Made, Failure> {
         let listed = source.listing().await?;
         let known = self.known(&source.about().identity);
@@ -126,7 +126,7 @@ impl Target {
         entries.map(|entry| (entry.path.clone(), (entry.bytes, entry.sha256.clone()))).collect()
     }
 
-    /// Returns true if an earlier file is still whole in size. A bucket is not asked.
+    /// Returns true if an earlier file still has its full size. A bucket is not queried.
     async fn has(&self, sha256: &str, bytes: u64) -> Result<bool, Failure> {
         match self {
             Self::Repository { repository: repository @ Repository::Directory(_), .. } => {
@@ -172,7 +172,8 @@ impl Target {
     }
 }
 
-/// Names a backup that is made now: the second, its fraction in five digits, and three digits by chance. Names sort by time.
+/// Names a backup that is made now: the second, its fraction in five digits, and three random digits. Names
+/// sort by time.
 fn name(now: Timestamp, chance: u16) -> String {
     format!("{}-{:05x}{:03x}", now.compact(), now.as_micros().rem_euclid(1_000_000), chance & 0xfff)
 }

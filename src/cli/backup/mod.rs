@@ -28,11 +28,11 @@ use super::{Failure, output};
 ///
 /// Asks the listener for operations of a running server, with the admin token, or reads the data directory of a
 /// stopped one (--data-dir). Copied are projects, runs, uploads, results, buckets and the identity of the data
-/// directory; not the queue, which the next start makes again, and no keys without --with-keys. Objects in a store
-/// of their own (--objects) are that store's to back up.
+/// directory; not the queue, which the next start makes again, and no keys without --with-keys. Objects in a
+/// store of their own (--objects) are not copied: back up that store.
 ///
-/// A directory or a bucket holds any number of backups; what an earlier one has is not copied again. A backup is
-/// complete, or it is not there and the exit code is not 0. It holds encodings: keep it as you keep the data
+/// A directory or a bucket holds any number of backups; what an earlier one has is not copied again. A backup
+/// is complete, or it is absent and the exit code is not 0. It holds encodings: keep it as you keep the data
 /// directory.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]

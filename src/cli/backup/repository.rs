@@ -83,7 +83,7 @@ impl Repository {
         let names = fs::read_dir(home).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.file_name());
         if let Some(stranger) = names.into_iter().find(|name| !known.iter().any(|known| name == known)) {
             return Err(Failure::Usage(format!(
-                "{} holds \"{}\", which is no part of a backup; give --to a new or empty directory, or one with backups",
+                "{} holds \"{}\", which does not belong to a backup; give --to a new or empty directory, or one with backups",
                 home.display(),
                 stranger.display()
             )));
@@ -247,7 +247,7 @@ impl Repository {
             }
         }
         let Self::Directory(home) = self else { return };
-        // Where there is another backup, its folders stay.
+        // If there is another backup, its folders stay.
         if fs::remove_dir(home.join(BACKUPS)).is_ok() {
             let _ = clear_all(home);
             let _ = fs::remove_file(home.join(LOCK));
@@ -300,7 +300,7 @@ async fn send(store: &dyn ObjectStore, file: NamedTempFile, key: &str) -> object
                 parts.write(&buffer[..count]);
             }
             Err(error) => {
-                // The store's own rules clear what even this leaves.
+                // The store's own rules remove anything that this leaves.
                 let _ = parts.abort().await;
                 return Err(wrong(error));
             }
@@ -308,7 +308,7 @@ async fn send(store: &dyn ObjectStore, file: NamedTempFile, key: &str) -> object
     }
 }
 
-/// Removes files that no backup names. What no backup has made stays.
+/// Removes files that no backup names. Files of other origin stay.
 fn clear(home: &Path, manifests: &[Manifest]) -> io::Result<()> {
     let entries = manifests.iter().flat_map(|manifest| &manifest.entries);
     let named: HashSet<&str> = entries.map(|entry| entry.sha256.as_str()).collect();
@@ -320,7 +320,7 @@ fn clear(home: &Path, manifests: &[Manifest]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes all that backups have made, where none is complete.
+/// Removes everything that backups have made, if none is complete.
 fn clear_all(home: &Path) -> io::Result<()> {
     clear(home, &[])?;
     for folder in blob_folders(home)? {
@@ -360,7 +360,7 @@ fn is_blob(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Refuses a place in a data directory: it would be lost with what it is a copy of.
+/// Rejects a place in a data directory: the backup would be lost together with the data.
 ///
 /// # Errors
 /// The sentence for the user.

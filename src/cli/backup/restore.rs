@@ -1,8 +1,8 @@
 //! `entityd restore`: makes a data directory from a backup.
 //!
-//! The place is filled where it is, since it may be a mount. The file `restoring` is there from the first moment, and is
-//! renamed to `format` at the end: a server refuses what has no `format`, and another restore begins again where
-//! `restoring` is.
+//! The directory is filled in place, since it may be a mount. The file `restoring` exists from the beginning,
+//! and is renamed to `format` at the end: a server rejects a directory without `format`, and another restore
+//! starts again where it finds `restoring`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -116,7 +116,7 @@ pub(super) fn verify(
         let held = app::restored::check(&path, manifest.about.objects.is_empty()).await;
         let held = held.map_err(|error| {
             let why = crate::telemetry::chain(&error);
-            Failure::Input(format!("the backup {} was restored and is not whole: {why}", manifest.backup))
+            Failure::Input(format!("the backup {} was restored and is not intact: {why}", manifest.backup))
         })?;
         let mut said = describe(&manifest);
         said["projects"] = json!(held.projects);
@@ -164,12 +164,12 @@ struct Place {
 }
 
 impl Place {
-    /// Makes sure that a backup may be restored here.
+    /// Checks that a backup may be restored here.
     fn check(path: &Path, manifest: &Manifest) -> Result<(), Failure> {
         let failed = |error: io::Error| cannot_use(path, &error);
         let existing = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("."));
         if path.exists() && !path.is_dir() {
-            return Err(Failure::Usage(format!("--into {} is no directory", path.display())));
+            return Err(Failure::Usage(format!("--into {} is not a directory", path.display())));
         }
         if path.is_dir()
             && !path.join(MARKER).exists()
@@ -249,7 +249,7 @@ impl Place {
             rustix::fs::syncfs(&folder)?;
             fs::rename(self.path.join(MARKER), self.path.join(LAST))?;
             folder.sync_all()?;
-            // A folder that was made is known to its parent.
+            // The entry of a new folder is in its parent.
             self.path.canonicalize()?.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
         };
         publish().map_err(|error| cannot_use(&self.path, &error))
@@ -267,7 +267,7 @@ impl Place {
     }
 }
 
-/// Removes a file, or a folder as far as it is no mount.
+/// Removes a file, or a folder without the mounts in it.
 fn remove(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

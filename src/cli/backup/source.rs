@@ -55,7 +55,7 @@ impl Source {
         held.read_line(&mut line).await.map_err(|error| cut(&error))?;
         let taken = serde_json::from_str(&line);
         let Taken { snapshot, about } = taken.map_err(|_| {
-            Failure::Failed("the server describes its snapshot as another version would".to_owned())
+            Failure::Failed("the server describes its snapshot in the form of another version".to_owned())
         })?;
         Ok(Self::Serving { client, snapshot, about, _held: held })
     }
@@ -68,7 +68,7 @@ impl Source {
         let path = PathBuf::from(&settings.data_dir);
         if !path.join("format").is_file() {
             return Err(Failure::Usage(format!(
-                "{} is no data directory: it has no file `format`",
+                "{} is not a data directory: it has no file `format`",
                 path.display()
             )));
         }

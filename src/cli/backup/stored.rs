@@ -54,7 +54,7 @@ impl Stored {
         }
     }
 
-    /// Makes sure that every entry is there with its size.
+    /// Checks that every entry exists with its size.
     pub(in crate::cli) async fn check_sizes(&self, manifest: &Manifest) -> Result<(), Failure> {
         for entry in &manifest.entries {
             let found = match self {
@@ -72,7 +72,7 @@ impl Stored {
         Ok(())
     }
 
-    /// Copies an entry, and makes sure that it is what was backed up.
+    /// Copies an entry, and verifies its content.
     pub(in crate::cli) async fn copy(
         &self,
         entry: &Entry,
@@ -95,7 +95,7 @@ impl Stored {
     }
 }
 
-/// Tells an error in writing from one in reading.
+/// Distinguishes a write error from a read error.
 struct Sink<'a, W> {
     writer: &'a mut W,
     failure: Option<io::Error>,

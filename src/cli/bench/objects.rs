@@ -30,9 +30,9 @@ const BUCKET: &str = "entityd-bench";
 
 /// Puts and gets objects of 4 KiB and 64 MiB through an S3 endpoint
 ///
-/// Every object that was put is on the disk before the answer, and every object that is got is read in full. The
-/// endpoint is a server of its own in this process, in a temporary directory, unless another one is named; the
-/// credentials for that one are taken from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
+/// Each put is on the disk before it is answered, and each get is read in full. The endpoint is a server of
+/// its own in this process, in a temporary directory, unless another one is named; the credentials for that
+/// one are taken from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Objects of 4 KiB
@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     /// Another endpoint to measure, such as <http://127.0.0.1:3900>
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// The region that the other endpoint wants to hear
+    /// Region of the other endpoint
     #[arg(long, value_name = "NAME", default_value = "us-east-1")]
     region: String,
     /// A line of JSON alone

@@ -17,13 +17,13 @@ use crate::system::{disk, file_system};
 
 /// Syncs that are measured.
 const SYNCS: usize = 32;
-/// The usual sync of a disk that is meant for this: beyond that each change is slow.
+/// The longest sync of a suitable disk; slower ones make each change slow.
 const SLOW: Duration = Duration::from_millis(20);
 /// The bytes of a change.
 const CHANGE_BYTES: usize = 4096;
 /// The place of `user_version` in a file of `SQLite`.
 const VERSION_AT: u64 = 60;
-/// A date of a file in the future that is more than the granularity of clocks.
+/// A lead of a file's date that exceeds the granularity of clocks.
 const AHEAD: Duration = Duration::from_mins(1);
 
 pub(super) fn check(settings: &Settings) -> Vec<Finding> {
@@ -71,7 +71,7 @@ fn used(home: &Path, existing: &Path) -> Finding {
     let name = "data directory";
     let path = home.display();
     if home != existing && home.exists() {
-        return Finding::failed(name, format!("{path} is no directory"));
+        return Finding::failed(name, format!("{path} is not a directory"));
     }
     if !home.exists() {
         return match data_dir::check_folder(existing) {

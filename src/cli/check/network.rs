@@ -13,7 +13,7 @@ use crate::objects::Location;
 use crate::runtime::clock::Clock;
 use crate::telemetry::chain;
 
-/// Days before its end at which a certificate is warned about.
+/// The days before its expiry at which warnings about a certificate begin.
 const DAYS_FEW: u64 = 21;
 const DAY_SECONDS: u64 = 86_400;
 

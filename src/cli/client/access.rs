@@ -57,7 +57,7 @@ pub(super) struct Access {
     /// File with the token alone; without one it is taken from `ENTITYD_TOKEN`, or from the profile
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE", env = TOKEN_FILE)]
     token_file: Option<PathBuf>,
-    /// Repeat for so long what a busy or silent server did not answer and what may be repeated
+    /// Repeat requests to a busy or silent server for this long, where repeating is safe
     #[arg(long, global = true, help_heading = HEADING, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     retry: u64,
     /// Print JSON instead of text
@@ -82,7 +82,7 @@ pub(super) enum Kind {
     ResultOrReceipt,
 }
 
-/// A server, and what the profile says.
+/// A server, and the content of the profile.
 pub(super) struct Session {
     pub(super) api: Api,
     pub(super) profile: Profile,
@@ -183,7 +183,7 @@ impl Session {
         format!("the {name} is missing: give --token-file or --profile, or put it in {TOKEN}{hint}")
     }
 
-    /// Tells whether a token was given outside the profile.
+    /// Returns whether a token was given outside the profile.
     pub(super) fn has_own_token(&self) -> bool {
         self.access.token_file.is_some() || ops_client::token_in(TOKEN).is_some()
     }

@@ -74,8 +74,8 @@ impl Api {
         Ok(request.header(AUTHORIZATION, value))
     }
 
-    /// Sends the request that `make` makes, again while that can help: if no connection was made, or the server
-    /// was busy; with `repeats` also if the connection broke or a proxy had no answer.
+    /// Sends the request that `make` makes, and repeats it while that can help: if no connection was made, or
+    /// the server was busy; with `repeats` also if the connection broke or a proxy had no answer.
     pub(super) async fn send<F>(&self, make: F, repeats: bool) -> Result<Answer, Failure>
     where
         F: AsyncFn() -> Result<RequestBuilder, Failure>,
@@ -133,7 +133,7 @@ impl Api {
             })
         };
         let answer = self.send(make, repeats).await?;
-        // The first of two requests has done it, and its answer was lost.
+        // An earlier request has succeeded, and its answer was lost.
         let is_done_before =
             method == Method::DELETE && answer.repeated && answer.response.status() == StatusCode::FORBIDDEN;
         if is_done_before {

@@ -25,7 +25,7 @@ use super::exit::Failure;
 use super::interrupt::stopped;
 use super::output::answer as show;
 
-/// Runs the work of a command until it ends or the person ends it.
+/// Runs the work of a command until it ends or the user interrupts it.
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     runtime()?.block_on(async {
         tokio::select! {

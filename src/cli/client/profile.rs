@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::cli::exit::Failure;
 use crate::system::{regular, text};
 
-/// Bytes of a profile at most.
+/// The most bytes of a profile.
 const BYTES_MAX: u64 = 1 << 20;
 
 /// A token in a profile.

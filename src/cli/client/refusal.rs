@@ -1,4 +1,4 @@
-//! Answers that are no success, in words.
+//! Describes error responses.
 
 use reqwest::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode};
@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::cli::exit::Failure;
 
-/// Bytes of a body that are looked at.
+/// The most bytes of a body that are examined.
 const BODY_MAX: usize = 64 << 10;
-/// Characters of a text from elsewhere that are shown.
+/// The most characters of a text from elsewhere that are shown.
 const TEXT_MAX: usize = 300;
 
 /// A request, for messages.
@@ -85,7 +85,7 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
 /// Returns the failure for a success whose body is no JSON.
 pub(super) fn no_json(base: &str, kind: Option<&HeaderValue>, body: &[u8], asked: &Asked) -> Failure {
     let found =
-        if is_html(kind, body) { page(body) } else { "this is no answer of an entity service".to_owned() };
+        if is_html(kind, body) { page(body) } else { "this is no response of an entity service".to_owned() };
     Failure::Failed(format!("{}: the answer of {base} is not JSON; {found}", asked.act))
 }
 

@@ -61,7 +61,7 @@ enum Action {
     Watch {
         #[command(flatten)]
         run: Which,
-        /// Give up after this time; the run goes on
+        /// Give up after this time; the run continues
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
         timeout: Option<u64>,
     },
@@ -157,7 +157,7 @@ pub(super) struct Watching<'a> {
     pub(super) session: &'a Session,
     /// The path of the run below `/api/v1`.
     pub(super) path: String,
-    /// Standard output is for something else.
+    /// Set if standard output is reserved for other output.
     pub(super) is_quiet: bool,
 }
 

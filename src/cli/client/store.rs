@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 const PATIENCE: Duration = Duration::from_mins(3);
 /// Bytes of a part; files up to this go in one request.
 const PART_BYTES: u64 = 16 << 20;
-/// Parts of an upload at most, as S3 has it.
+/// The most parts of an upload in S3.
 const PARTS_MAX: u64 = 10_000;
 
 /// The place of a party's files, and its temporary credentials.

@@ -3,8 +3,8 @@
 //! Every field is cut into bigrams of its text with a blank at either end (`" a", "an", "na", "a "`); in the
 //! date of birth a bigram counts together with its position. Field name and bigram go through `BLAKE2b` keyed
 //! with the parties' shared secret; each 16-bit word of the 64-byte tag, modulo 1024, names a bit, and the
-//! first few of them, more for fields that tell people apart better, are set. Without the key names cannot be
-//! tried out, and similar texts still share most of their bits.
+//! first few of them, more for fields that tell people apart better, are set. Without the key, names cannot
+//! be guessed by trial, and similar texts still share most of their bits.
 //!
 //! This keeps a demo honest; it does not harden the filters against frequency attacks as a real linkage
 //! schema does.

@@ -1,4 +1,4 @@
-//! `entityd encode`: a CSV becomes encodings.
+//! `entityd encode`: encodes a CSV.
 
 mod quality;
 mod report;
@@ -25,11 +25,11 @@ use crate::runtime::compute::Pool;
 
 /// Encodes the people of a CSV as Bloom filters
 ///
-/// The linkage schema says what becomes of each column, in the order of the columns. The encodings are bit for bit
-/// those of clkhash 0.18.3, for schemas of versions 1, 2 and 3. They are written as JSON for an upload
-/// ({"clks": [...]}) or, if OUT ends in .bin, as rows of bytes without anything between them; if it ends in .gz or .zst
-/// as well, compressed. Row N of the CSV becomes encoding N. Memory is bounded whatever the size of the
-/// file.
+/// The linkage schema says how each column is encoded, in the order of the columns. The encodings are bit for
+/// bit those of clkhash 0.18.3, for schemas of versions 1, 2 and 3. They are written as JSON for an upload
+/// ({"clks": [...]}) or, if OUT ends in .bin, as rows of bytes without anything between them; if it ends in
+/// .gz or .zst as well, compressed. Row N of the CSV becomes encoding N. Memory is bounded whatever the size
+/// of the file.
 ///
 /// Everyone who links with this data must use the same schema and the same secret. The secret is text in a
 /// file; the line end behind it does not count. Keep it from the server and from everyone else.
@@ -55,7 +55,7 @@ pub(super) struct Arguments {
     header: HeaderKind,
     #[command(flatten)]
     table: TableArguments,
-    /// Answer to a row that breaks a rule of the schema: stop, or leave it out and go on
+    /// Answer to a row that breaks a rule of the schema: stop, or leave it out and continue
     #[arg(long, value_enum, default_value = "stop")]
     on_error: OnError,
     /// Write the rows that break a rule to this CSV: row, line, column, name, rule
@@ -71,7 +71,7 @@ pub(super) struct Arguments {
     /// Show values that break a rule, which are personal data
     #[arg(long)]
     show_values: bool,
-    /// Refuse a schema with settings that would be ignored without a word
+    /// Refuse a schema with settings that would be silently ignored
     #[arg(long)]
     strict: bool,
     /// Threads that encode; 0 is one for each core

@@ -8,10 +8,10 @@ use crate::cli::exit::{Failure, complain};
 use crate::cli::quoting::quoted;
 use crate::encoder::stream::BadRow;
 
-/// Rows that are named on standard error at most.
+/// The most rows that are named on standard error.
 const SHOWN_MAX: u64 = 10;
 
-/// Counts the rows that break a rule, and writes them down.
+/// Counts and records the rows that break a rule.
 pub(super) struct Report {
     file: Option<(BufWriter<File>, PathBuf)>,
     shows_values: bool,
@@ -31,7 +31,7 @@ impl Report {
         Ok(Self { file, shows_values, count: 0 })
     }
 
-    /// Adds a row; `is_skipped` if the work goes on without it.
+    /// Adds a row; `is_skipped` if the work continues without it.
     pub(super) fn add(&mut self, row: &BadRow, is_skipped: bool) -> io::Result<()> {
         self.count += 1;
         let value = row.value.as_deref().filter(|_| self.shows_values);

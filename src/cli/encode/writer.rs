@@ -93,7 +93,7 @@ impl Writer {
     }
 }
 
-/// Tells whether the name of a file ends in this.
+/// Returns whether the name of a file ends in this.
 fn ends_in(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }

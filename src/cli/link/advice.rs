@@ -6,7 +6,7 @@ use std::fmt::Write;
 const BARS: usize = 101;
 /// Characters of the longest bar.
 const WIDTH: u64 = 50;
-/// A valley is advice if the bars beside it are so many times as high.
+/// A valley suggests a threshold if the bars beside it are this many times as high.
 const DEPTH: f64 = 2.0;
 
 /// The scores of candidate pairs.
@@ -52,7 +52,7 @@ impl Histogram {
             Some(threshold) => format!(
                 "--threshold {threshold:.2}, where the fewest pairs lie between those of different people and those of the same"
             ),
-            None => "none; the pairs of different people are not seen apart from those of the same. A lower threshold shows more \
+            None => "none; the pairs of different people are not separate from those of the same. A lower threshold shows more \
                      of them, and --truth says how good a threshold is"
                 .to_owned(),
         };

@@ -79,7 +79,7 @@ impl Comparison<'_> {
         Ok(run)
     }
 
-    /// Plans the comparison as one part, since no other worker takes any.
+    /// Plans the comparison as one part, since there are no other workers.
     fn plan(&self, parties: &[Party], workspace: &Workspace) -> Result<Blob, Failure> {
         let directories = parties.iter().map(Party::directory).collect::<Result<_, _>>().or_fail()?;
         let mut file = workspace.stage().or_fail()?;

@@ -75,7 +75,7 @@ pub(super) fn connect(
     let mut edges = Vec::new();
     for pair in pairs {
         let Pair { score, records: [left, right], .. } = pair?;
-        // Each pair is there twice, and each record is its own double.
+        // Each pair occurs twice, and each record pairs with itself.
         if left < right {
             let (a, b) = (root(&mut parents, left), root(&mut parents, right));
             parents[a.max(b) as usize] = a.min(b);

@@ -44,7 +44,7 @@ impl Workspace {
         &self.unfinished
     }
 
-    /// Makes an unnamed file, which is gone when it is closed.
+    /// Makes an unnamed file, which is deleted when it is closed.
     pub(super) fn nameless(&self) -> io::Result<File> {
         tempfile::tempfile_in(self.folder.path())
     }

@@ -47,7 +47,7 @@ enum Action {
     Retry(Dead),
     /// Discards dead jobs
     Discard(Dead),
-    /// Stops handing out jobs of queues, across restarts; jobs under way go on
+    /// Stops handing out jobs of queues, across restarts; jobs under way continue
     Pause(Queues),
     /// Hands out jobs of paused queues again
     Resume(Queues),

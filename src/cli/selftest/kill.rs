@@ -34,7 +34,7 @@ pub struct Scene {
     pub program: PathBuf,
     /// The people of each party.
     pub people: People,
-    /// The delay added to a step that is to be killed in.
+    /// The delay added to the step in which the server is killed.
     pub slow: Duration,
     /// The time limit for an event that must happen.
     pub silence_timeout: Duration,
@@ -70,7 +70,9 @@ impl Scene {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::time::timeout(self.silence_timeout, wait).await.map_err(|_| format!("waited in vain: {what}"))
+        tokio::time::timeout(self.silence_timeout, wait)
+            .await
+            .map_err(|_| format!("timed out waiting for: {what}"))
     }
 }
 
@@ -118,7 +120,7 @@ pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<K
 
 /// Waits until `delay` after a server has reached `moment`.
 async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration) -> Result<(), String> {
-    let comes = format!("the server comes to {moment}");
+    let comes = format!("the server reaches {moment}");
     scene.until(&comes, || server.log().contains("a test slows this step")).await?;
     tokio::time::sleep(delay).await;
     Ok(())
@@ -155,7 +157,7 @@ pub async fn go_on(scenario: &mut Scenario, server: &Server) -> Result<(), Strin
 
 fn said(stopped: Stopped) -> String {
     match stopped {
-        Stopped::Gone => "the server went away by itself".to_owned(),
+        Stopped::Gone => "the server disconnected by itself".to_owned(),
         Stopped::Wrong(why) => why,
     }
 }

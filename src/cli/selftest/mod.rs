@@ -33,7 +33,7 @@ use scenario::People;
 const PEOPLE_USUAL: u32 = 1_000;
 /// People of each party in a linkage with a kill.
 const PEOPLE_KILLED: u32 = 400;
-/// The delay added to a step that is to be killed in.
+/// The delay added to the step in which the server is killed.
 const SLOW: Duration = Duration::from_millis(60);
 
 /// Checks that this installation works: links invented encodings whose answer is known

@@ -29,7 +29,7 @@ impl From<reqwest::Error> for Stopped {
     }
 }
 
-/// The people of each party: the first so many, in the same order.
+/// The people of each party: the first of a list, in the same order.
 #[derive(Clone, Copy, Debug)]
 pub struct People {
     /// The number of people.
@@ -81,7 +81,7 @@ impl Outcome {
                 .as_array()
                 .is_none_or(|group| group.len() != 2 || !pair.iter().all(|one| group.contains(one)))
             {
-                return Err(format!("the group {group} is no person"));
+                return Err(format!("the group {group} is not one person"));
             }
             found.push(record);
         }
@@ -264,7 +264,7 @@ impl Api {
             }
         };
         let answer = self.get(&format!("{run}/result"), token).send().await?;
-        expect(answer.status() == StatusCode::OK, "the result of a completed run is not there")?;
+        expect(answer.status() == StatusCode::OK, "the result of a completed run is missing")?;
         Ok(Outcome { result: answer.bytes().await?.to_vec(), comparisons })
     }
 

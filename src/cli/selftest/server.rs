@@ -15,7 +15,7 @@ pub struct Server {
     folder: Arc<TempDir>,
     /// Up to and including `/api/v1`.
     api: String,
-    /// Kept open, so that the server can go on writing to it.
+    /// Kept open, so that the server can keep writing to it.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -44,7 +44,7 @@ impl Server {
             let log = fs::read_to_string(log_of(&folder)).unwrap_or_default();
             return Err(format!(
                 "the server did not start: {}",
-                log.lines().last().unwrap_or("it said nothing")
+                log.lines().last().unwrap_or("it printed nothing")
             ));
         };
         Ok(Self { child, folder, api, _stdout: stdout })
@@ -92,7 +92,7 @@ pub fn command(program: &Path, data_dir: &Path, flags: &[&str], variables: &[(&s
         command.env_remove(name);
     }
     command
-        // Tests call more often than any person.
+        // Tests send more requests than any person.
         .env("ENTITYD_RATE_LIMIT", "off")
         .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
         .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
@@ -111,7 +111,7 @@ fn log_of(folder: &TempDir) -> PathBuf {
     folder.path().join("log")
 }
 
-/// Reads the banner: everything is open once the last line is there.
+/// Reads the banner: everything is open once the last line has arrived.
 fn read_address(stdout: &mut impl BufRead) -> Option<String> {
     let mut api = None;
     for line in stdout.lines().map_while(Result::ok) {

@@ -181,7 +181,7 @@ def test_a_result_that_ends_early_is_fetched_again(commands, double):
     assert "broke 3 times" in commands.refused(1, "result", "get", RUN, "-o", "out")
     assert not (commands.folder / "out").exists()
     double.answer(ok({"groups": [[["a"]]]}))
-    assert "no result of a run" in commands.refused(3, "result", "get", RUN, "--format", "csv", "-o", "out")
+    assert "not the result of a run" in commands.refused(3, "result", "get", RUN, "--format", "csv", "-o", "out")
     assert not (commands.folder / "out").exists()
 
 

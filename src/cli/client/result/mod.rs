@@ -30,7 +30,7 @@ use crate::cli::table::TableArguments;
 
 /// The longest silence of a server in the middle of a result.
 const SILENCE: Duration = Duration::from_mins(2);
-/// The times that a download begins at most.
+/// The most attempts of a download.
 const ATTEMPTS: u32 = 3;
 
 /// Fetches the result of a run from a server
@@ -270,7 +270,7 @@ async fn download(mut response: Response, progress: &mut Progress) -> Result<Fil
     out.into_inner().map_err(|error| Broken::Local(error.into_error()))
 }
 
-/// Tells whether a result is a party's permutation; leaves the file at its beginning.
+/// Returns whether a result is a party's permutation; leaves the file at its beginning.
 fn starts_with_permutation(result: &mut File) -> Result<bool, Failure> {
     struct First(Option<read::Kind>);
     impl read::Sink for First {
@@ -284,7 +284,7 @@ fn starts_with_permutation(result: &mut File) -> Result<bool, Failure> {
         }
     }
     let mut first = First(None);
-    // It always ends early; the real reading says what is wrong.
+    // This always ends early; the actual reading reports errors.
     let _ = read::read(BufReader::new(&*result), &mut first);
     result.rewind().or_fail()?;
     Ok(first.0 == Some(read::Kind::Permutation))

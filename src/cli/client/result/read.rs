@@ -61,7 +61,7 @@ pub(super) trait Sink {
 /// Reads a result, and hands on its elements. Returns its kind.
 ///
 /// # Errors
-/// A sentence: what the sink said, or that this is no result.
+/// A sentence: the error of the sink, or that this is not a result.
 pub(super) fn read(json: impl Read, sink: &mut impl Sink) -> Result<Kind, String> {
     let sink = RefCell::new((sink, None));
     let mut deserializer = serde_json::Deserializer::from_reader(json);
@@ -69,11 +69,11 @@ pub(super) fn read(json: impl Read, sink: &mut impl Sink) -> Result<Kind, String
         deserializer.deserialize_map(Document(&sink)).and_then(|kind| deserializer.end().map(|()| kind));
     read.map_err(|error| match sink.into_inner().1 {
         Some(said) => said,
-        None => format!("line {}, column {}: this is no result of a run", error.line(), error.column()),
+        None => format!("line {}, column {}: this is not the result of a run", error.line(), error.column()),
     })
 }
 
-/// A sink, and what it said when it refused.
+/// A sink, and the error with which it refused an element.
 type Shared<'a, S> = RefCell<(&'a mut S, Option<String>)>;
 
 fn refused<S, E: Error>(sink: &Shared<'_, S>, done: Result<(), String>) -> Result<(), E> {

@@ -44,12 +44,13 @@ pub(super) fn mask(path: &Path) -> Result<Vec<u64>, Failure> {
     let mut found = Numbers::default();
     read::read(std::io::BufReader::new(file), &mut found).map_err(|said| refused(&said))?;
     if found.kind != Some(Kind::Mask) {
-        return Err(refused("it is no mask; the analyst gets it with `entityd result get`"));
+        return Err(refused("it is not a mask; the analyst gets it with `entityd result get`"));
     }
     Ok(found.numbers)
 }
 
-/// Returns the row at each new place: the other way round than the server, which gives the new place of each row.
+/// Returns the row at each new place: the inverse of the server's answer, which gives the new place of each
+/// row.
 pub(super) fn order(places: &[u64], own: &Own, mask: Option<&[u64]>) -> Result<Vec<u64>, String> {
     let rows = places.len();
     if own.rows() != rows as u64 {
@@ -64,7 +65,7 @@ pub(super) fn order(places: &[u64], own: &Own, mask: Option<&[u64]>) -> Result<V
         let free = usize::try_from(*place).ok().and_then(|place| order.get_mut(place));
         match free.filter(|free| **free == u64::MAX) {
             Some(free) => *free = row,
-            None => return Err("it is no permutation".to_owned()),
+            None => return Err("it is not a permutation".to_owned()),
         }
     }
     Ok(order)

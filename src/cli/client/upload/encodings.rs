@@ -143,7 +143,7 @@ impl Blocks {
                 Value::String(name) => Ok(name),
                 Value::Number(name) => Ok(name.to_string()),
                 _ => Err(refused(format!(
-                    "`blocks`: record {record} has a block that is no text and no number"
+                    "`blocks`: record {record} has a block that is neither a text nor a number"
                 ))),
             });
             blocks.insert(record, names.collect::<Result<_, _>>()?);

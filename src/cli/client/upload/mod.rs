@@ -1,4 +1,4 @@
-//! `entityd upload`: a party's encodings go to the server.
+//! `entityd upload`: sends a party's encodings to the server.
 
 mod encodings;
 mod sending;
@@ -23,7 +23,7 @@ use crate::cli::exit::{Failure, complain};
 use crate::cli::output;
 use crate::cli::progress::Progress;
 
-/// Bytes from which on an upload takes the way through the object store by itself.
+/// The size from which an upload goes through the object store by default.
 const LARGE_BYTES: u64 = 64 << 20;
 /// Asks for a new receipt token if the same encodings were accepted before.
 const AGAIN: &str = "Receipt-Again";
@@ -58,14 +58,14 @@ pub(in crate::cli) struct Arguments {
     /// The reference service cannot do this
     #[arg(long)]
     again: bool,
-    /// Way to the server
+    /// Route to the server
     #[arg(long, value_enum, default_value = "auto")]
     route: Route,
     #[command(flatten)]
     access: Access,
 }
 
-/// The way of the encodings to the server.
+/// The route of the encodings to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Route {
     /// Through the object store from 64 MiB on, if the server offers one that can be reached; else to the API
@@ -78,7 +78,7 @@ enum Route {
     Store,
 }
 
-/// An upload about to be made.
+/// An upload that is about to start.
 struct Upload<'a> {
     session: &'a Session,
     project: String,

@@ -1,4 +1,4 @@
-//! A body on its way, with its progress.
+//! Sends a body, and shows the progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +17,10 @@ use crate::runtime::clock::Stopwatch;
 const PIECE_BYTES: usize = 256 << 10;
 /// The interval at which progress is shown.
 const LOOK: Duration = Duration::from_millis(100);
-/// The longest time without a byte that leaves, and for the answer to a body that was sent.
+/// The longest time without a sent byte, and for the answer to a complete body.
 const STALLED: Duration = Duration::from_mins(15);
 
-/// Counts the bytes of a body that have left.
+/// Counts the bytes of a body that were sent.
 #[derive(Clone, Default)]
 pub(super) struct Sent(Arc<AtomicU64>);
 
@@ -58,7 +58,7 @@ impl Sent {
             if still.elapsed() > STALLED {
                 let minutes = STALLED.as_secs() / 60;
                 return Err(Failure::Failed(format!(
-                    "{task}: no byte left for {minutes} minutes, {sent} of {bytes} were sent"
+                    "{task}: no byte was sent for {minutes} minutes, {sent} of {bytes} before"
                 )));
             }
             progress.show(task, sent as f64 / bytes.max(1) as f64);

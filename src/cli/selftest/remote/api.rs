@@ -226,8 +226,8 @@ impl Api {
         }
     }
 
-    /// Deletes the projects that were made, and checks that their tokens open nothing afterwards. Returns their
-    /// number.
+    /// Deletes the projects that were made, and checks that their tokens grant nothing afterwards. Returns
+    /// their number.
     pub(super) async fn delete_all(&self) -> Result<usize, Wrong> {
         let made = std::mem::take(&mut *self.made.lock());
         let mut first = Ok(());

@@ -120,7 +120,7 @@ async fn permutations(api: &Api, people: &People) -> Result<Passed, Wrong> {
         let order = numbers(&result["permutation"]).ok_or("a party's result has no permutation")?;
         let positions: BTreeSet<u64> = order.iter().copied().collect();
         if positions != (0..people.count() as u64).collect() {
-            return Err("a party's permutation is none".to_owned());
+            return Err("a party's permutation is invalid".to_owned());
         }
         orders.push(order);
     }

@@ -94,7 +94,7 @@ pub enum Error {
     /// No API node can be called.
     #[error(transparent)]
     Join(#[from] SetupError),
-    /// An address of `--join` is no URL.
+    /// An address of `--join` is not a URL.
     #[error("--join {url}: {cause}")]
     JoinUrl {
         /// The address.

@@ -22,7 +22,7 @@ const MERGING: &str = "highmemory";
 
 /// The number of threads of the databases, the buckets and the queue.
 const THREADS_OF_STORES: usize = 16;
-/// Uploads that have a thread in any case.
+/// Uploads that always have a thread.
 const THREADS_OF_UPLOADS: usize = 4;
 /// Address space besides the stacks: the program, the caches of the stores, and running jobs.
 const ADDRESS_SPACE_BYTES: u64 = 384 << 20;

@@ -133,7 +133,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    // A closed standard output is no reason to stop.
+    // A closed standard output does not stop the server.
     let _ = std::io::stdout().write_all(server.banner().to_string().as_bytes());
     server.announce(settings);
     systemd::ready();

@@ -124,7 +124,7 @@ pub(super) fn is_shared(settings: &Settings) -> bool {
     !settings.database.is_embedded() && embedded(settings).is_empty()
 }
 
-/// Names the engines beside the metadata that are in the data directory.
+/// Names the engines besides the metadata that are in the data directory.
 pub(super) fn embedded(settings: &Settings) -> String {
     let objects = !matches!(settings.objects, Location::Bucket { .. });
     let parts = [(settings.queue.is_none(), "its queue"), (objects, "its objects")];

@@ -39,7 +39,7 @@ pub(super) struct Sharing {
     pub(super) ended: Option<String>,
     /// The state shared by nodes, if the metadata is in PostgreSQL.
     pub(super) commons: Option<Arc<dyn Commons>>,
-    /// True if other nodes may serve beside this one.
+    /// True if other nodes may serve at the same time.
     pub(super) shares: bool,
 }
 

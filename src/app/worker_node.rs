@@ -68,7 +68,7 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Error> {
 
     let banner =
         Banner { ops: ops_address, is_secure, nodes: &nodes, settings, data_dir: &data_dir, threads, memory };
-    // A closed standard output is no reason to stop.
+    // A closed standard output does not stop the worker.
     let _ = std::io::stdout().write_all(banner.to_string().as_bytes());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

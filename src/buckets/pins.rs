@@ -68,7 +68,8 @@ impl Pins {
         Ok((found, Pin { number, pins: self.clone() }))
     }
 
-    /// Removes the files of data that was removed from the index: at once, or when the last reader is gone. Then
+    /// Removes the files of data that was removed from the index: at once, or after the last reader has
+    /// ended. Then
     /// `gone` is notified; it is dropped if a reader remains.
     pub(super) fn doom(&self, data: Number, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
         let closed = self.0.gate.write();

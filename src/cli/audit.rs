@@ -24,7 +24,7 @@ enum Command {
 /// Checks that no line of audit.log was altered, removed or inserted
 ///
 /// Prints the number of lines and the hash of the last one. Keep that hash elsewhere: it shows whether the end of the file was
-/// cut off later. Works beside a running server.
+/// cut off later. Works while a server runs.
 #[derive(Debug, Args)]
 struct Verify {
     /// Data directory

@@ -22,7 +22,7 @@ use crate::runtime::clock::Clock;
 /// The part of a log that is taken, from its end.
 const LOG_BYTES: u64 = 1 << 20;
 
-/// Collects what is needed to find a fault
+/// Collects the information for finding a fault
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -36,10 +36,10 @@ enum Action {
 
 /// Writes settings, versions, checks, metrics, queues and the end of a log into one file
 ///
-/// Takes the flags, the environment and the file that `serve` takes, and works while the server is down: what cannot be
-/// asked is named in the bundle. Nothing else is taken: no encodings, results, names of projects, tokens or keys. Secrets
-/// of the settings and the environment are struck out wherever they occur, and so are words that look like tokens. Look
-/// through the file before you send it.
+/// Takes the flags, the environment and the file that `serve` takes, and works while the server is down: the
+/// bundle names what could not be read. Nothing else is taken: no encodings, results, names of projects,
+/// tokens or keys. Secrets of the settings and the environment are struck out wherever they occur, and so are
+/// words that look like tokens. Look through the file before you send it.
 #[derive(Debug, Args)]
 struct Bundle {
     /// The file to write [default: entityd-debug-TIME.tar.gz]

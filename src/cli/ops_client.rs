@@ -29,7 +29,7 @@ const USUAL: &str = "http://127.0.0.1:8853";
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The time limit for what may take long: a snapshot, or the body of a large file.
+/// The time limit of long operations: a snapshot, or the body of a large file.
 const LONG: Duration = Duration::from_hours(24);
 
 /// The options that name a server and its token.
@@ -123,7 +123,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Returns a client for what needs no token.
+    /// Returns a client for requests without a token.
     pub(super) fn without_token(options: &Options) -> Result<Self, Failure> {
         let server = options.server.trim_end_matches('/');
         if !["http://", "https://"].iter().any(|scheme| server.starts_with(scheme)) {
@@ -140,7 +140,7 @@ impl Client {
         &self.token
     }
 
-    /// Gets what is open to all, such as `metrics`, as text, whatever the status.
+    /// Gets a page that needs no token, such as `metrics`, as text, whatever the status.
     pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
         let server = self.base.trim_end_matches("/admin");
         let answer = self.http.get(format!("{server}/{path}")).send().await;

@@ -27,7 +27,7 @@ impl Role {
         }
     }
 
-    /// Returns true if it does jobs of that queue. Only nodes that serve remove objects.
+    /// Returns true if it does jobs of that queue. Only serving nodes remove objects.
     pub fn does(self, queue: &str) -> bool {
         match self {
             Self::All => true,

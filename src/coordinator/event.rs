@@ -85,8 +85,8 @@ pub enum Event {
     },
     /// The process has restarted: requests in progress are lost, and jobs may be missing.
     Restarted,
-    /// The set of serving nodes, of those that share the metadata, has changed: uploads that others were
-    /// receiving are over.
+    /// Only these nodes, of those that share the metadata, still serve: uploads that others were receiving
+    /// are over.
     HoldersLost {
         /// The nodes that serve.
         serving: Arc<HashSet<String>>,

@@ -1,10 +1,11 @@
 //! The retention clock: the time that the server has seen pass.
 //!
 //! While the process runs, the clock advances with the steady clock: setting the wall clock changes nothing. The time
-//! between two processes is known from the wall clock alone. The smallest difference seen while the process
-//! runs counts, at most a week of it, and only gradually once the process has run for an hour. So a clock
-//! that is wrong for a while ages nothing, and a server that is off at night or over a weekend has caught up
-//! a few hours later. Nor is a wall clock stored as right before it has run for an hour without being set.
+//! between two processes is known from the wall clock alone. Of that time, the smallest difference seen while
+//! the process runs counts, at most a week, and only gradually once the process has run for an hour. So a
+//! clock that is wrong for a while ages nothing, and a server that is off at night or over a weekend has
+//! caught up a few hours later. Nor is a wall clock stored as right before it has run for an hour without
+//! being set.
 //!
 //! The times of this clock are only compared with each other. At its beginning it agreed with the wall clock.
 

@@ -266,7 +266,7 @@ impl Step<'_> {
         }
     }
 
-    /// Faults of one dataset are reported at once, the others when all datasets are there.
+    /// Reports faults of one dataset at once, and the others when all datasets are ready.
     fn judge_sizes(&mut self, index: u32, dataset: &Dataset, at: Timestamp) {
         let alone =
             encoding_size::check_alone(&self.project, index, dataset, self.rules).map_err(|why| (index, why));

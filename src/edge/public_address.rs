@@ -59,7 +59,7 @@ impl fmt::Display for BasePath {
     }
 }
 
-/// The address that the client has asked for, as a trusted proxy reports it. An extractor for handlers; empty
+/// The address that the client has requested, as a trusted proxy reports it. An extractor for handlers; empty
 /// without such a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicAddress {

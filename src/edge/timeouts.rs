@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::runtime::clock::Stopwatch;
 
-/// The waiting time over which the rate of a body is measured; then the measurement begins anew.
+/// The waiting time over which the rate of a body is measured; then the measurement restarts.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// The timeouts for a client.

@@ -1,5 +1,5 @@
-//! Access to objects beside the API: the bucket that clients upload to, stores of other providers that uploads name files
-//! in, and temporary credentials for both.
+//! Access to objects outside the API: the bucket that clients upload to, stores of other providers that
+//! uploads name files in, and temporary credentials for both.
 
 mod credentials;
 mod stores;

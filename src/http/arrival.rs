@@ -52,7 +52,7 @@ fn admitted(request: Request) -> Result<Request, Problem> {
     Ok(request)
 }
 
-/// Rejects a repeated header. A length beside chunks was removed before: the chunks count.
+/// Rejects a repeated header. A length together with chunks was removed before: the chunks count.
 fn require_single(headers: &HeaderMap) -> Result<(), Problem> {
     let is_twice = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
     SINGLE.iter().find(is_twice).map_or(Ok(()), |name| {

@@ -31,7 +31,7 @@ const PAIR_BYTES: f64 = 24.0;
 /// One forecast at a time: runs need the processor.
 static TURN: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
 
-/// A forecast, and what a run would take.
+/// A forecast, and the cost of a run.
 pub(super) struct Outlook {
     /// The forecast.
     pub(super) forecast: Forecast,

@@ -120,7 +120,7 @@ pub fn forecast(
         };
     }
     if is_small {
-        // A pair without any similarity is no hit.
+        // A pair without any similarity is not a hit.
         histogram[0] += population.comparisons as f64 - sample.classes.iter().sum::<f64>() * factor;
         histogram[0] = histogram[0].max(0.0);
     }
@@ -314,7 +314,8 @@ impl Population {
         Ok(hits)
     }
 
-    /// Returns for each hit the number of blocks in which the run compares the pair; each block is looked at once.
+    /// Returns for each hit the number of blocks in which the run compares the pair; each block is searched
+    /// once.
     fn shares(&self, datasets: &[Dataset<'_>], hits: &[Hit]) -> Result<Vec<f64>, Error> {
         if self.blocks < 2 {
             return Ok(vec![1.0; hits.len()]);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! projects/{project}/parties/{party}/{upload}/matrix            encodings as rows
-//!                                            /entries           blocks of records as they arrived; gone once indexed
+//!                                            /entries           blocks of records as they arrived; removed once indexed
 //!                                            /index             blocks of records, sorted
 //! projects/{project}/runs/{run}/plan                            what is to be compared, in parts
 //!                              /pairs/{part}                    candidate pairs of one part
@@ -10,7 +10,7 @@
 //!                                     /scores.json
 //!                                     /mask.json
 //!                                     /permutation-{party}.json
-//! entityd/owner                                                 whose objects these are
+//! entityd/owner                                                 the owner of these objects
 //! similarity-scores/{24 hex}.bin                                candidate pairs of a run, for download
 //! ```
 

@@ -201,7 +201,7 @@ pub enum Redelivery {
 /// the oldest job goes first.
 ///
 /// Dropping the future of a changing call leaves open whether the change happens; dropping a
-/// [`claim`](Broker::claim) hands back what it had taken.
+/// [`claim`](Broker::claim) releases the jobs that it had taken.
 #[async_trait]
 pub trait Broker: Send + Sync {
     /// Enqueues jobs atomically, and returns how many were new: a job whose name is waiting, leased or among the dead

@@ -9,7 +9,7 @@ use crate::queue::{Claim, Heartbeat, LeaseId, Pulse};
 /// A source of jobs. The methods have the contracts of those of [`Coordinator`].
 #[async_trait]
 pub trait JobSource: Send + Sync {
-    /// Claims jobs; waits for as long as the claim says if there are none.
+    /// Claims jobs; waits up to the time in the claim if there are none.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error>;
 
     /// Extends leases; returns for each job whether to continue.

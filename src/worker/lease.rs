@@ -82,7 +82,7 @@ impl Shared {
         }
         for assignment in assignments {
             let Some(permit) = self.slot_pool.take(&assignment.lease.queue) else {
-                // A queue that hands out more than was asked for.
+                // The queue may hand out more than was requested.
                 self.release(&[assignment]).await;
                 continue;
             };

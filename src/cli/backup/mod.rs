@@ -27,9 +27,9 @@ use super::{Failure, output};
 /// Copies the data of a server, while it serves or while it is stopped
 ///
 /// Asks the listener for operations of a running server, with the admin token, or reads the data directory of a
-/// stopped one (--data-dir). Copied are projects, runs, uploads, results, buckets and the identity of the data
-/// directory; not the queue, which the next start makes again, and no keys without --with-keys. Objects in a
-/// store of their own (--objects) are not copied: back up that store.
+/// stopped one (--data-dir). It copies projects, runs, uploads, results, buckets and the identity of the data
+/// directory, but not the queue, which the next start makes again, and no keys without --with-keys. Objects
+/// in a store of their own (--objects) are not copied: back up that store.
 ///
 /// A directory or a bucket holds any number of backups; what an earlier one has is not copied again. A backup
 /// is complete, or it is absent and the exit code is not 0. It holds encodings: keep it as you keep the data

@@ -345,7 +345,7 @@ fn blob_folders(home: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Removes the files of a folder whose names are such.
+/// Removes the files of a folder whose names satisfy `is_such`.
 fn remove(folder: &Path, is_such: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -267,7 +267,7 @@ impl Place {
     }
 }
 
-/// Removes a file, or a folder without the mounts in it.
+/// Removes a file or a folder; a mount is emptied and stays.
 fn remove(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

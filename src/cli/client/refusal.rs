@@ -82,7 +82,7 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
     }
 }
 
-/// Returns the failure for a success whose body is no JSON.
+/// Returns the failure for a successful response whose body is not JSON.
 pub(super) fn no_json(base: &str, kind: Option<&HeaderValue>, body: &[u8], asked: &Asked) -> Failure {
     let found =
         if is_html(kind, body) { page(body) } else { "this is no response of an entity service".to_owned() };
@@ -102,7 +102,7 @@ async fn beginning(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// Returns what a problem document says.
+/// Returns the text of a problem document.
 fn detail(body: &[u8]) -> Option<String> {
     let problem: Value = serde_json::from_slice(body).ok()?;
     let said = [&problem["detail"], &problem["title"], &problem["message"]];

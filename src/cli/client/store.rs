@@ -183,7 +183,7 @@ async fn parts(
     Ok(())
 }
 
-/// Reads the next bytes of a file, beside the threads of the network.
+/// Reads the next bytes of a file, on a thread that may block.
 async fn read(file: &mut File, bytes: u64) -> Result<Vec<u8>, Failure> {
     let mut file = file.try_clone().or_fail()?;
     let reading = tokio::task::spawn_blocking(move || {

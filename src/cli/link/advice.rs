@@ -38,7 +38,7 @@ impl Histogram {
         (depth(deepest) >= DEPTH).then_some(deepest as f64 / 100.0)
     }
 
-    /// Draws a bar for each hundredth from the first with a pair, and says what follows.
+    /// Draws a bar for each hundredth from the first with a pair, and adds the advice.
     pub(super) fn advice(&self) -> String {
         let mut text = String::from("candidate pairs by score\n");
         let most = self.0.iter().copied().max().unwrap_or(0).max(1);

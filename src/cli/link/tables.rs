@@ -87,7 +87,7 @@ impl Options {
         !self.schema.is_empty()
     }
 
-    /// Returns the files that are read beside the tables.
+    /// Returns the files that are read besides the tables.
     pub(super) fn read(&self) -> impl Iterator<Item = &Path> {
         self.schema.iter().chain(&self.secret_file).chain(&self.truth).map(PathBuf::as_path)
     }

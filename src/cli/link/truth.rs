@@ -20,7 +20,7 @@ pub(super) struct Truth {
     pairs: u64,
 }
 
-/// A linkage beside the truth.
+/// A linkage compared with the truth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Quality {
     pub(super) threshold: f64,

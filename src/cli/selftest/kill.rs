@@ -163,7 +163,7 @@ fn said(stopped: Stopped) -> String {
 }
 
 /// Checks that each transition of the run is in the log at most once, over all processes, and that the
-/// comparisons reported by its parts add up to the plan's: a part that counted twice would not.
+/// comparisons reported by its parts add up to the plan's: a part that counted twice would exceed it.
 fn nothing_twice(log: &str, run: &str, comparisons: u64) -> Result<(), String> {
     let parsed = |line: &str| serde_json::from_str::<Value>(line).ok();
     let lines: Vec<Value> = log.lines().filter_map(parsed).filter(|line| line["run.id"] == run).collect();

@@ -29,7 +29,7 @@ impl From<reqwest::Error> for Stopped {
     }
 }
 
-/// The people of each party: the first of a list, in the same order.
+/// The people of each party: the first of one list, in the same order.
 #[derive(Clone, Copy, Debug)]
 pub struct People {
     /// The number of people.
@@ -131,7 +131,7 @@ impl Scenario {
     /// Resumes after the last acknowledged step, until the project is deleted.
     ///
     /// # Errors
-    /// [`Stopped`]; the scenario may go on later.
+    /// [`Stopped`]; the scenario may resume later.
     pub async fn go_on(&mut self, api: &Api) -> Result<(), Stopped> {
         let project = match self.project.clone() {
             Some(project) => project,

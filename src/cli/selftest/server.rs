@@ -125,8 +125,8 @@ fn read_address(stdout: &mut impl BufRead) -> Option<String> {
     None
 }
 
-/// Returns the files of a data directory that hold encodings or results, finished or not: all in `objects` and `spool` but
-/// the marks.
+/// Returns the files of a data directory that hold encodings or results, finished or not: all in `objects`
+/// and `spool` except the marks.
 pub fn payload_files(data_dir: &Path) -> Vec<PathBuf> {
     let is_mark = |file: &Path| {
         file.ends_with("mark") || file.parent().is_some_and(|folder| folder.ends_with("objects/entityd"))

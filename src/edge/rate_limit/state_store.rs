@@ -14,7 +14,8 @@ use crate::edge::network::Network;
 
 /// Shards, each with its own lock.
 const SHARDS: usize = 64;
-/// The most entries of a shard: what a hash table of 2^15 buckets takes. All shards together take 36 MB then.
+/// The most entries of a shard: the capacity of a hash table of 2^15 buckets. All shards together take 36 MB
+/// then.
 const CELLS_MAX: usize = (1 << 15) / 8 * 7;
 /// The number of entries from which a shard is swept for expired ones.
 const SWEPT_FROM: usize = 256;

@@ -1,4 +1,4 @@
-//! Signatures: what records of a block have in common.
+//! Signatures, which all records of a block share.
 
 use super::error::Error;
 use crate::encoder::python::numbers;

@@ -24,7 +24,7 @@ pub(super) const fn word(flags: Flags) -> &'static str {
     if flags.ascii { "a-zA-Z0-9_" } else { r"\p{L}\p{N}_" }
 }
 
-/// Reads what follows a backslash.
+/// Reads an escape after its backslash.
 pub(super) fn escape(rest: &mut Peekable<Chars<'_>>, flags: Flags) -> Result<Member, String> {
     let space = if flags.ascii { r"\t-\r\x20" } else { SPACE_CLASS };
     let digit = if flags.ascii { "0-9" } else { r"\p{Nd}" };

@@ -95,7 +95,8 @@ impl Made {
 }
 
 impl Opened {
-    /// Agrees with other nodes on the token: the first one's is that of all. One that an operator gives in a file stays.
+    /// Agrees with other nodes on the token: all use that of the first node. A token that an operator gives
+    /// in a file stays.
     ///
     /// # Errors
     /// [`Error::Shared`], [`Error::Damaged`].

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-/// Returns the first name that two members of one object have, at any depth of `json`, which is valid. Names that are
-/// escaped differently (`a`, `\\u0061`) are the same.
+/// Returns the first name that two members of one object have, at any depth of `json`, which must be valid.
+/// Names that are escaped differently (`a`, `\\u0061`) are the same.
 pub(super) fn first(json: &str) -> Option<String> {
     // The open objects and arrays; arrays have no names.
     let mut open: Vec<Option<HashSet<String>>> = Vec::new();

@@ -113,7 +113,7 @@ pub(super) async fn read(
     Ok(response)
 }
 
-/// Escapes what is not ASCII in JSON, for a header.
+/// Escapes non-ASCII characters in JSON, for a header.
 fn ascii(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for unit in json.encode_utf16() {

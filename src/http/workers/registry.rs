@@ -211,7 +211,7 @@ impl Node {
         self.held.extend(leases.map(|lease| (lease.clone(), Stopwatch::start())));
     }
 
-    /// The number of jobs that it holds: a worker beats more than once in the length of a lease.
+    /// The number of jobs that it holds: a worker sends several heartbeats in the length of a lease.
     fn jobs(&self, lease: Duration) -> usize {
         self.held.values().filter(|heard| heard.elapsed() < lease).count()
     }

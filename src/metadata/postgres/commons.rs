@@ -98,7 +98,8 @@ async fn enter(link: &Link, migrates: bool, entrant: &Entrant) -> Result<Identit
     Ok(identity)
 }
 
-/// Decides in a transaction whether the node may use the database beside those that are alive, and adds it.
+/// Decides in a transaction whether the node may use the database together with those that are alive, and
+/// adds it.
 async fn admit(
     client: &Client,
     entrant: &Entrant,

@@ -160,7 +160,7 @@ fn store_party(project: ProjectId, index: u32, party: &Party) -> Statement {
 }
 
 fn store_run(project: ProjectId, run: &Run) -> Statement {
-    // The rest is fixed when a run is asked for.
+    // The rest is fixed when a run is requested.
     let upsert = "INSERT INTO entityd.runs (project, id, name, notes, threshold, added, started, ended, settled, state,
                                             stage, message, found_pairs, groups, checksums, parts, applied,
                                             comparisons_total, largest_blocks, comparisons, pairs, seed, ready,

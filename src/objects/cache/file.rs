@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The object comes first, so that it can be mapped; the attributes come last, when all of them are known. Nothing is
-//! synced: the checksum detects what a power cut took.
+//! synced: the checksum detects what a power cut has lost.
 
 use std::fs::File;
 use std::io::{self, Write};

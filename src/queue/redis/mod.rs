@@ -7,8 +7,9 @@
 //! and no jobs; then [`renewals`](crate::queue::Broker::renewals) grows.
 //!
 //! Where one process alone uses the queue, it takes over every job that is held when it opens it. Several nodes agree on the
-//! generation in the [database](crate::metadata::Commons); one that opens the queue takes over what ended processes held for
-//! themselves. Jobs of workers on other machines wait for the end of their leases.
+//! generation in the [database](crate::metadata::Commons); a node that opens the queue takes over the jobs
+//! that ended processes held for themselves. Jobs of workers on other machines wait for the end of their
+//! leases.
 
 mod access;
 mod acks;

@@ -144,7 +144,7 @@ impl Drop for SledBroker {
         self.shared.end(Ended::Closed);
         let committer = self.committer.lock().ok().and_then(|mut committer| committer.take());
         if let Some(committer) = committer {
-            // The callers that waited for the committer have heard of its panic.
+            // The callers that waited for the committer were notified of its panic.
             let _ = committer.join();
         }
     }

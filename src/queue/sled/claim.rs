@@ -109,7 +109,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// Reads segments from the disk, as far as they still exist.
+/// Reads the segments that still exist from the disk.
 pub(super) async fn read(shared: &Arc<Shared>, keys: Vec<u64>) -> Result<Vec<(u64, Body)>, Error> {
     let shared = Arc::clone(shared);
     let reading = tokio::task::spawn_blocking(move || {

@@ -143,7 +143,7 @@ impl Committer<'_> {
         self.accept(batch.requests, &mut writes, &mut outcome)?;
         self.raise_bound(&mut writes);
         let emptied = self.prints_of(&outcome.emptied)?;
-        // An empty batch has nothing to sync: what it skipped was synced before.
+        // An empty batch has nothing to sync: the jobs that it skipped were synced before.
         if !writes.is_empty() {
             self.shared.store()?.commit(writes)?;
             self.shared.in_place()?;
@@ -321,7 +321,7 @@ impl Committer<'_> {
         Ok(prints)
     }
 
-    /// Makes visible to all callers what is on the disk now.
+    /// Makes the changes that are on the disk visible to all callers.
     fn publish(&mut self, outcome: Outcome) {
         self.keep_bodies(&outcome);
         let mut state = self.shared.state();

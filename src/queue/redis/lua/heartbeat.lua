@@ -1,4 +1,4 @@
--- ARGV: 6 length of a lease that is renewed without its job being held, from 7 five for each beat: name,
+-- ARGV: 6 length of a lease that is renewed while no worker holds its job, from 7 five for each beat: name,
 -- sequence, token, done, total. Answers the end of each lease, -1 to stop, -2 if it is lost.
 see()
 local function beat(name, sequence, token, done, total)

@@ -29,7 +29,7 @@ use crate::runtime::clock::Timestamp;
 
 /// Version of the layout.
 pub(in crate::queue::sled) const FORMAT: u32 = 2;
-/// The version before the commit log. A store of it is one of this version whose commit log is empty.
+/// The version before the commit log. Such a store equals one of this version with an empty commit log.
 pub(in crate::queue::sled) const FORMAT_WITHOUT_JOURNAL: u32 = 1;
 pub(in crate::queue::sled) const FORMAT_KEY: &[u8] = b"Mformat";
 /// The last epoch of the commit log whose commits sled has. Stored in sled alone.

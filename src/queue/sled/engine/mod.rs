@@ -1,4 +1,4 @@
-//! The storage engine: a commit log in front of sled, and the formats of what it stores.
+//! The storage engine: a commit log in front of sled, and the stored formats.
 
 pub(super) mod layout;
 pub(super) mod pack;

@@ -287,7 +287,7 @@ impl QueueState {
     /// Advances the time: leases expire and delays end.
     pub(in crate::queue::sled) fn advance(&mut self, now: Timestamp) {
         if !std::mem::replace(&mut self.timed, true) {
-            // The next start counts on from here, whatever its clock says.
+            // The next start continues from here, whatever its clock says.
             for place in self.delays.bound(now) {
                 self.mark_dirty(place);
             }

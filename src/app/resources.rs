@@ -57,7 +57,7 @@ impl Files {
         })
     }
 
-    /// Divides the rest of `allowed` files after those that are `reserved`.
+    /// Divides the `allowed` files that are not `reserved`.
     fn of(allowed: u64, reserved: u64) -> Result<Self, Error> {
         let needed = reserved + FILES_OF_CLIENTS_MIN;
         let rest = allowed.checked_sub(reserved).filter(|rest| *rest >= FILES_OF_CLIENTS_MIN);

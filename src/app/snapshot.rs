@@ -192,7 +192,7 @@ impl Snapshot {
         self.list(&tree)
     }
 
-    /// Copies a database and marks the copy, where the database has its marks.
+    /// Copies a database, and writes the marks of the copy where those of the database are.
     fn copy(
         &mut self,
         data_dir: &Path,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
-/// Bytes needed to recognise a file: a tar archive has its mark behind its first name.
+/// Bytes needed to recognise a file: a tar archive has its mark after its first name.
 const HEAD_BYTES: usize = 512;
 
 /// The compression of a file.

@@ -13,7 +13,7 @@ use crate::system::{secret, text};
 /// The most bytes of a secret.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// Reads the secret from a file, or from standard input (`-`), without the line end behind it.
+/// Reads the secret from a file, or from standard input (`-`), without the line end after it.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     // As large as it may become: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX as usize + 1));
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let plain = text::unmarked(&bytes)
         .map_err(|foreign| Failure::Input(format!("{}: {foreign}", path.display())))?
         .len();
-    // The bytes behind the mark are moved in place: no copy of the secret is left behind.
+    // The bytes after the mark are moved in place: no copy of the secret is left behind.
     bytes.drain(..marked - plain);
     if bytes.is_empty() {
         return Err(Failure::Input(format!("{}: the secret is empty", path.display())));

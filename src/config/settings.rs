@@ -153,7 +153,7 @@ settings! {
     header_timeout_ms: u64 = "30_000", TIMEOUT;
     /// Time until an idle connection is closed; keep it longer than a proxy's, 75 s at most, so that the proxy closes first.
     idle_timeout_ms: u64 = "90_000", TIMEOUT;
-    /// Time that a body may make no progress, in either direction.
+    /// Longest time without progress of a body, in either direction.
     transfer_timeout_ms: u64 = "60_000", TIMEOUT;
     /// Least bytes a second of a request's body, over ten seconds; 0 for any.
     body_rate_min: u64 = "1_024", RATE_MIN;

@@ -295,8 +295,8 @@ pub(super) const BUCKET: ValueType<String> = ValueType {
 pub(super) const SWITCH: ValueType<bool> =
     ValueType { placeholder: "true|false", remedy: "true or false", read: switch };
 
-/// Variables of the reference service with a boolean value and no effect here: their features are built in. An
-/// invalid value is an error all the same, since other variables may have the same one.
+/// Variables of the reference service with a boolean value and no effect here: their features are built in.
+/// An invalid value is an error nevertheless, since other variables may have the same value.
 pub(super) const SWITCHES_WITHOUT_EFFECT: [&str; 2] = ["MINIO_SECURE", "DOWNLOAD_OBJECT_STORE_ENABLED"];
 
 /// Yes, no, or automatic.

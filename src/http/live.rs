@@ -102,7 +102,8 @@ impl Live {
         }
     }
 
-    /// Streams events about a project: the one that `shown` makes now, and another whenever it makes a different one.
+    /// Streams events about a project: the event that `shown` makes now, and the next one whenever that
+    /// differs.
     pub(super) fn stream(
         &self,
         project: ProjectState,

@@ -27,7 +27,8 @@ const STAMP_BYTES: usize = 16;
 
 /// Puts jobs through the job queue: enqueue, claim, run (nothing), acknowledge
 ///
-/// Every enqueue and every acknowledgement has an fsync behind it; every delivery is checked.
+/// Every enqueue and every acknowledgement is followed by an fsync before its answer; every delivery is
+/// checked.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// Jobs to put through

@@ -32,7 +32,7 @@ use crate::runtime::compute::Pool;
 /// of the file.
 ///
 /// Everyone who links with this data must use the same schema and the same secret. The secret is text in a
-/// file; the line end behind it does not count. Keep it from the server and from everyone else.
+/// file; the line end after it does not count. Keep it from the server and from everyone else.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// CSV with a record in each row; - is standard input

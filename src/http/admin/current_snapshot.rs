@@ -51,7 +51,7 @@ pub struct Current {
 enum Stage {
     #[default]
     Idle,
-    /// One is being taken.
+    /// A snapshot is being taken.
     Busy,
     Held(String, Arc<dyn Snapshot>),
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::runtime::clock::Timestamp;
 
-/// A time: for programs, and in UTC until the browser shows it in its own zone.
+/// A time, for programs and as text in UTC; the browser shows it in its own zone.
 #[derive(Clone, Debug)]
 pub(super) struct Moment {
     /// ISO 8601 with the zone.

@@ -1,7 +1,7 @@
 //! The operations listener: probes, metrics, and the administration.
 //!
 //! It opens before anything else, so that a long start can be watched: `/startupz` and `/readyz` name the
-//! missing parts, and everything behind [`Ops::open`] is answered once the stores are open.
+//! missing parts, and the parts that [`Ops::open`] enables answer once the stores are open.
 
 mod gauges;
 mod inquiry;

@@ -58,7 +58,7 @@ pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error
 /// Brings the tables up to this version in one transaction: an interruption leaves them as they were. If several
 /// programs do this concurrently, one works and the others wait. Returns the version before.
 pub(super) async fn apply(client: &Client) -> Result<Found, Fault> {
-    // The limits are for the time behind another program that migrates.
+    // The limits are for the time of waiting for another program that migrates.
     let begin =
         "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
     client.batch_execute(begin).await?;

@@ -56,7 +56,7 @@ pub(super) fn order(places: &[u64], own: &Own, mask: Option<&[u64]>) -> Result<V
     if own.rows() != rows as u64 {
         return Err(format!("it has {rows} rows, and the CSV has {}: is it the right file?", own.rows()));
     }
-    // The larger of the two parties has rows behind the mask, which match none.
+    // The larger of the two parties has rows after the end of the mask, which match none.
     if let Some(mask) = mask.filter(|mask| mask.len() > rows) {
         return Err(format!("it has {rows} rows, and the mask has {}: is it of the same run?", mask.len()));
     }

@@ -38,7 +38,7 @@ const HEADER_BYTES: usize = 24;
 const RECORDS_AT: u64 = 4096;
 const PREFIX_BYTES: usize = 16;
 const CHANGE_BYTES: usize = 7;
-/// The distance behind the last record in which another is searched for; few records are longer.
+/// The distance after the last record in which another is searched for; few records are longer.
 const LOOK_AHEAD_BYTES: u64 = 1 << 20;
 
 /// The two files, one of which is being written.

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from conftest import run
 
-# crun refuses machines whose control groups are of both versions: it is shown the first alone.
+# crun rejects a machine that mounts both cgroup versions, so it sees only version 1.
 CRUN = ["unshare", "--mount", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun "$@"', "crun"]
 
 
 @dataclass
 class Image:
-    """An image: its files, and what its configuration says."""
+    """An image: its files and its configuration."""
 
     root: Path
     entrypoint: list[str]
@@ -114,7 +114,7 @@ class Container:
         subprocess.run([*CRUN, "kill", self.name, name], check=False, capture_output=True)
 
     def stop(self, grace: float) -> int:
-        """Ends it as the kubelet does: SIGTERM, then SIGKILL after the grace; returns the exit code."""
+        """Stops it as the kubelet does: SIGTERM, then SIGKILL after the grace period; returns the exit code."""
         self.signal("TERM")
         try:
             return self.process.wait(grace)
@@ -137,7 +137,7 @@ class Container:
 
 
 def volume(folder: Path, group: int) -> Path:
-    """A volume as the kubelet hands it over: owned by the pod's group."""
+    """A volume as the kubelet prepares it: owned by the pod's group."""
     folder.mkdir(parents=True, exist_ok=True)
     os.chown(folder, 0, group)
     folder.chmod(0o2775)
@@ -145,7 +145,7 @@ def volume(folder: Path, group: int) -> Path:
 
 
 def until(condition, seconds: float, otherwise) -> None:
-    """Waits until the condition holds; fails with what `otherwise` returns."""
+    """Waits until the condition holds; fails with the text that `otherwise` returns."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():

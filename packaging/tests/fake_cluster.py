@@ -1,4 +1,4 @@
-"""As much of the API of Kubernetes as helm needs: it keeps objects in memory, and starts nothing."""
+"""The part of the Kubernetes API that helm needs: it keeps objects in memory and starts no pods."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
-# Group and version, and its kinds with the name of each in paths.
+# API version -> its kinds, each with its plural name in URL paths.
 KINDS = {
     "v1": {
         "ConfigMap": "configmaps",
@@ -36,7 +36,7 @@ def root(version: str) -> str:
 
 
 def discovery() -> dict[str, dict]:
-    """The documents that name groups and kinds."""
+    """The discovery documents, by path: API groups and their kinds."""
     groups = [version for version in KINDS if "/" in version]
     versions = [{"groupVersion": version, "version": version.split("/")[1]} for version in groups]
     found = {
@@ -73,7 +73,7 @@ def discovery() -> dict[str, dict]:
 
 
 def fields(message: bytes):
-    """The numbers and values of a message in protocol buffers."""
+    """Yields the field numbers and values of a protobuf message."""
 
     def varint() -> int:
         nonlocal at
@@ -99,13 +99,13 @@ def fields(message: bytes):
 
 
 def entries(message: bytes, number: int) -> dict[str, bytes]:
-    """A map of a message."""
+    """Returns a map field of a protobuf message."""
     pairs = [dict(fields(value)) for found, value in fields(message) if found == number]
     return {pair[1].decode(): pair.get(2, b"") for pair in pairs}
 
 
 def secret(body: bytes) -> dict:
-    """A Secret in the form in which helm stores its releases."""
+    """Decodes the protobuf form in which helm stores a release as a Secret."""
     raw = dict(fields(body.removeprefix(b"k8s\0")))[2]
     metadata = dict(fields(raw))[1]
     labels = {name: value.decode() for name, value in entries(metadata, 11).items()}
@@ -179,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         self.store(urlsplit(self.path).path)
 
     def do_PATCH(self) -> None:
-        # helm applies whole objects on the server's side.
+        # helm sends whole objects by server-side apply.
         assert "apply" in self.headers["Content-Type"], self.headers["Content-Type"]
         self.store(urlsplit(self.path).path)
 

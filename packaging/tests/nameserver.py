@@ -1,4 +1,4 @@
-"""A name server that knows one name: nameserver.py NAME ADDRESS. It answers at 127.0.0.1:53 and prints each name it is asked for."""
+"""A DNS server with one record: nameserver.py NAME ADDRESS. It listens on 127.0.0.1:53 and prints the name of each query."""
 
 import socket
 import struct

@@ -1,8 +1,7 @@
-"""A cluster in small: the pods of rendered manifests, each in a network namespace of its own, probed as the kubelet probes.
+"""A miniature cluster: the pods of rendered manifests, each in its own network namespace, probed as the kubelet does.
 
-Pods are joined by a bridge. A Service is an address on the bridge's side, from which a proxy leads to the pods that
-are ready; names are in the /etc/hosts of each pod. Volumes and secrets are folders with the owners that the kubelet
-gives them.
+Pods are joined by a bridge. A Service is an address on the bridge, from which a proxy forwards to the ready pods; names
+are in the /etc/hosts of each pod. Volumes and secrets are folders with the owners that the kubelet gives them.
 """
 
 import base64
@@ -40,7 +39,7 @@ class Pod:
     restarts: int = 0
 
     def probe(self, node: str, kind: str) -> bool:
-        """Asks one probe once."""
+        """Runs one probe once."""
         spec = self.spec["containers"][0]
         get = spec[f"{kind}Probe"]["httpGet"]
         port = next(port["containerPort"] for port in spec["ports"] if port["name"] == get["port"])
@@ -102,7 +101,7 @@ class Cluster:
     # Objects.
 
     def apply(self, documents: list[dict]) -> None:
-        """Takes the objects of a release in place of those before, and starts a proxy for each Service."""
+        """Replaces the objects by those of a release, and starts a proxy for each Service."""
         kept = {name: one for name, one in self.objects.items() if name[0] == "PersistentVolumeClaim"}
         self.objects = kept | {key(one): one for one in documents}
         for kind, name in self.objects:
@@ -115,7 +114,7 @@ class Cluster:
         return [one for (found, _), one in self.objects.items() if found == kind]
 
     def route(self) -> None:
-        """Leads every Service to its pods: those that are ready, or all if it says so."""
+        """Routes every Service to its ready pods, or to all of them with `publishNotReadyAddresses`."""
         for service in self.of_kind("Service"):
             spec, name = service["spec"], service["metadata"]["name"]
             is_chosen = lambda pod, spec=spec: spec["selector"].items() <= pod.labels.items()  # noqa: E731
@@ -145,7 +144,7 @@ class Cluster:
     # Pods.
 
     def start_pod(self, name: str, template: dict, arguments: list[str] | None = None) -> Pod:
-        """Starts a pod of a template (`metadata` and `spec`) with its environment, volumes, user and limits."""
+        """Starts a pod from a template (`metadata` and `spec`) with its environment, volumes, user and limits."""
         spec = template["spec"]
         container = spec["containers"][0]
         assert len(spec["containers"]) == 1 and not spec.get("initContainers")
@@ -177,7 +176,7 @@ class Cluster:
         return pod
 
     def delete_pod(self, name: str, force: bool = False) -> int:
-        """Ends a pod within its grace: preStop, SIGTERM, SIGKILL. Returns the exit code of its container."""
+        """Stops a pod within its grace period: preStop, SIGTERM, SIGKILL. Returns the exit code of its container."""
         pod = self.pods.pop(name)
         code = -9
         if not force:
@@ -217,7 +216,7 @@ class Cluster:
         return network, address
 
     def prepare_targets(self, targets) -> None:
-        """A runtime makes missing mount points in its writable layer; here they are made in the unpacked files."""
+        """Creates missing mount points in the unpacked files; a real runtime creates them in its writable layer."""
         for target in targets:
             path = self.image.root / target.lstrip("/")
             if target == "/etc/hosts":

@@ -1,4 +1,4 @@
-"""Forwards TCP connections, in turns: proxy.py ADDRESS:PORT=ADDRESS:PORT... Several targets of one source share it."""
+"""Forwards TCP connections: proxy.py ADDRESS:PORT=ADDRESS:PORT... Several targets of one source take turns."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""The chart: linted, rendered, validated, and refused with a sentence where values contradict each other."""
+"""The chart: linting, rendering, validation, and the errors for values that contradict each other."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, run
 
 CHART = ROOT / "packaging/helm/entityd"
-# The oldest that the chart takes, the one whose preStop can sleep, and the newest that can be validated.
+# The oldest Kubernetes that the chart supports, one with a preStop sleep, and the newest that can be validated.
 VERSIONS = ["1.27.0", "1.30.0", "1.37.0"]
 GOOD = {
     "default": {},
@@ -116,7 +116,7 @@ GOOD["several"] = {
     "objectStore": {"location": "s3://bucket/prefix", "existingSecret": "store"},
     "podDisruptionBudget": {"enabled": True},
 }
-# Values that are refused, and words of the sentence.
+# Values that are rejected, and words of the error.
 WRONG = [
     ({"image": {"tag": 3}}, "/image/tag"),
     ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
@@ -217,16 +217,16 @@ def validate(file, version: str) -> None:
     run("kubernetes-validate", "--strict", "--quiet", "--kubernetes-version", short, file)
 
 
-def test_it_is_linted():
+def test_the_chart_passes_lint():
     for values in GOOD.values():
         done = helm("lint", "--strict", CHART, values=values)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_is_rendered_is_valid(name, tmp_path):
+def test_rendered_manifests_are_valid(name, tmp_path):
     for version in VERSIONS:
-        # A ServiceMonitor is not of Kubernetes itself.
+        # ServiceMonitor is not a kind of Kubernetes itself.
         documents = [one for one in render(GOOD[name], version) if one["kind"] != "ServiceMonitor"]
         file = tmp_path / "rendered.yaml"
         file.write_text(yaml.safe_dump_all(documents))
@@ -249,7 +249,7 @@ def test_every_pod_keeps_to_the_restricted_profile(name):
 
 
 @pytest.mark.parametrize(("values", "words"), WRONG)
-def test_wrong_values_are_refused_in_a_sentence(values, words):
+def test_wrong_values_are_refused_with_a_clear_error(values, words):
     done = helm("template", "trial", CHART, values=values)
     assert done.returncode != 0 and words in done.stderr, done.stderr
 
@@ -283,7 +283,7 @@ def test_the_values_of_the_reference_work_or_are_refused_with_the_new_name():
         if new and new.split(".")[0] not in ("settings", "variables of the container"):
             at = defaults
             for name in new.split("."):
-                assert name in at, f"{entry['value']} names {new}, which is no value"
+                assert name in at, f"{entry['value']} names {new}, which is not a value"
                 at = at[name]
 
 
@@ -307,7 +307,7 @@ def test_every_value_is_in_the_schema_and_explained():
         at = schema
         for name in path:
             if "properties" not in at:
-                # Objects of Kubernetes, which has a schema of its own.
+                # Kubernetes objects have a schema of their own.
                 break
             at = at["properties"][name]
         assert not path or at.get("description"), path
@@ -326,7 +326,7 @@ def test_settings_of_the_chart_are_settings_of_the_server():
         assert used <= known, used - known
 
 
-def test_the_grace_fits_the_drain():
+def test_the_grace_period_covers_the_drain():
     spec = of_kind(render(GOOD["everything"]), "StatefulSet")["spec"]["template"]["spec"]
     container = spec["containers"][0]
     assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == 10
@@ -337,7 +337,7 @@ def test_the_grace_fits_the_drain():
     assert "lifecycle" not in oldest
 
 
-def test_only_the_front_is_exposed():
+def test_only_the_public_ports_are_exposed():
     policy = of_kind(render({}), "NetworkPolicy")["spec"]
     assert policy["ingress"] == [{"ports": [{"port": "api"}, {"port": "s3"}]}]
     services = [one for one in render({}) if one["kind"] == "Service"]
@@ -369,7 +369,7 @@ def test_workers_reach_the_worker_listener_and_nothing_else():
         assert {one["name"] for one in spec["volumes"]} == {"data", "cluster"} and spec["topologySpreadConstraints"]
 
 
-def test_the_base_of_kustomize_is_valid(tmp_path):
+def test_the_kustomize_base_is_valid(tmp_path):
     base = tmp_path / "base"
     run("cp", "-r", ROOT / "packaging/kustomize/base", base)
     (base / "admin-token").write_text("0123456789" * 4)
@@ -382,7 +382,7 @@ def test_the_base_of_kustomize_is_valid(tmp_path):
     assert selectors == [{"matchLabels": {"app.kubernetes.io/name": "entityd"}}]
 
 
-def test_the_packed_chart_is_the_chart(only):
+def test_the_packed_chart_equals_its_source(only):
     archive = only("entityd-chart-*.tgz")
     assert yaml.safe_load(run("helm", "show", "chart", archive).stdout) == yaml.safe_load(
         (CHART / "Chart.yaml").read_text()

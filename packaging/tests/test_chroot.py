@@ -35,7 +35,7 @@ def jail(binary, tmp_path) -> Path:
 
 @pytest.fixture
 def network():
-    """A network that holds a loopback interface alone: its ports are free, and nothing outside answers."""
+    """A network namespace with only a loopback interface: its ports are free, and nothing outside is reachable."""
     holder = subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep 600"],
         stdout=subprocess.PIPE,
@@ -53,7 +53,7 @@ def in_jail(network: list[str], jail: Path, *arguments: object) -> list[str]:
 
 @contextmanager
 def started(command: list[str], log: Path, environment: dict | None = None):
-    """Starts a command, and ends it with SIGTERM."""
+    """Starts a command, and stops it with SIGTERM."""
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
@@ -85,7 +85,7 @@ def test_the_file_is_static_and_small(binary):
     assert "INTERP" not in run("readelf", "-lW", binary).stdout
     assert "NEEDED" not in run("readelf", "-dW", binary).stdout
     assert binary.stat().st_size <= 40 << 20
-    # No path of the machine that built it.
+    # No path of the build machine.
     content = binary.read_bytes()
     for path in [f"{Path.home()}/.cargo/registry", f"{ROOT}/src", f"{ROOT}/target"]:
         assert path.encode() not in content, path
@@ -109,7 +109,7 @@ def test_commands(network, jail, command):
     assert list((jail / "data").iterdir()) == []
 
 
-def test_temporary_files_go_to_the_directory_that_is_there(network, jail):
+def test_temporary_files_go_to_a_directory_that_exists(network, jail):
     done = subprocess.run(
         in_jail(network, jail, "demo", "--records", "200"),
         capture_output=True,
@@ -146,7 +146,7 @@ def test_serve_with_tls_answers_and_resolves_localhost(network, jail, tmp_path):
 
 
 def test_an_external_store_is_found_by_its_name(network, jail, tmp_path):
-    """Another entityd is the store, and its name is known to a name server alone, which no file names."""
+    """The store is another entityd. Only a DNS server knows its name, and there is no /etc/resolv.conf."""
     log, asked = tmp_path / "log", tmp_path / "asked"
     store_jail = tmp_path / "store"
     (store_jail / "data").mkdir(parents=True)
@@ -170,7 +170,7 @@ def test_an_external_store_is_found_by_its_name(network, jail, tmp_path):
             )
         )
         wait_until_ready(network, server, tmp_path / "store-log", "http://127.0.0.1:8953")
-        # The SHA-256 of nothing.
+        # The SHA-256 of an empty body.
         empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         signed = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", ":".join(KEYS.values())]
         bucket = ["-X", "PUT", "-H", f"x-amz-content-sha256: {empty}", "http://127.0.0.1:9000/objects"]
@@ -210,7 +210,7 @@ def test_the_resolver_of_the_c_library_is_never_called(binary, tmp_path):
 
 
 def allowed_calls(unit: str) -> set[str]:
-    """The system calls that `SystemCallFilter=` of a unit leaves."""
+    """Returns the system calls that a unit's `SystemCallFilter=` allows."""
     groups: dict[str, list[str]] = {}
     for line in run("systemd-analyze", "syscall-filter").stdout.splitlines():
         if line.startswith("@"):
@@ -232,7 +232,7 @@ def test_the_unit_allows_every_call_that_the_server_makes(network, binary, tmp_p
     calls, log, data = tmp_path / "calls", tmp_path / "log", tmp_path / "data"
     data.mkdir(mode=0o700)
     shutil.chown(data, 65532, 65532)
-    # The folders above belong to root, and tell others nothing.
+    # The folders above belong to root, and other users cannot enter them.
     for folder in [tmp_path, *tmp_path.parents[:2], binary.parent, *binary.parents[1:2]]:
         folder.chmod(0o755)
     user = ["setpriv", "--reuid=65532", "--regid=65532", "--clear-groups"]
@@ -243,7 +243,7 @@ def test_the_unit_allows_every_call_that_the_server_makes(network, binary, tmp_p
         ca = data / "tls/certificate.pem"
         done = run_in(network, binary, "selftest", "--server", "https://localhost:8851", "--ca", ca)
         assert done.returncode == 0, done.stdout + done.stderr
-    # What `setpriv` calls comes before.
+    # The calls before that are those of `setpriv`.
     text = calls.read_text().split(f'execve("{binary}"', 1)[1]
     used = set(re.findall(r"^\d+ +(\w+)\(", text, re.MULTILINE))
     assert {"fdatasync", "accept4"} <= used

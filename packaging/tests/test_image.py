@@ -33,7 +33,7 @@ def test_it_is_an_oci_layout_and_a_docker_archive(archive, tmp_path):
     assert "ENTITYD_DATA_DIR=/data" in seen[0]["Env"]
     config = json.loads(run("skopeo", "inspect", "--config", f"oci-archive:{archive}").stdout)["config"]
     assert config["User"] == "65532:65532" and config["Entrypoint"] == ["/entityd"] and config["Cmd"] == ["serve"]
-    # A copy through both forms is the same layer.
+    # A copy through both formats has the same layer.
     for kind in ["oci-archive", "docker-archive"]:
         run("skopeo", "copy", "--quiet", "--insecure-policy", f"{kind}:{archive}", f"oci:{tmp_path / kind}:trial")
     run("umoci", "unpack", "--image", f"{tmp_path / 'oci-archive'}:trial", tmp_path / "bundle")

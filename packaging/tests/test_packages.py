@@ -1,4 +1,4 @@
-"""The packages as files: complete, clean, signed, and equal when they are made again."""
+"""The packages as files: complete, clean, signed and reproducible."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ def exposure(unit) -> float:
     return float(re.search(r"exposure level for .*: ([0-9.]+)", lines[-1]).group(1))
 
 
-def test_the_unit_is_exposed_by_at_most_1_5(tmp_path):
+def test_the_exposure_level_of_the_unit_is_at_most_1_5(tmp_path):
     assert exposure(ROOT / "packaging/systemd/entityd.service") <= 1.5
 
 
-def test_the_unit_and_its_settings_are_understood(tmp_path):
+def test_systemd_accepts_the_unit_and_its_settings_exist(tmp_path):
     text = (ROOT / "packaging/systemd/entityd.service").read_text()
     unit = tmp_path / "entityd.service"
     unit.write_text(text.replace("/usr/bin/entityd", "/bin/true").replace("Documentation", "#"))
@@ -37,7 +37,7 @@ def test_the_unit_and_its_settings_are_understood(tmp_path):
 
 
 def test_the_deb_is_clean(packages, only):
-    # A trial has a binary that is linked with libraries of this machine.
+    # The binary of a trial build is linked with libraries of this machine.
     trial = (
         ["--suppress-tags", "undeclared-elf-prerequisites,missing-dependency-on-libc"]
         if "trial" in packages.name
@@ -140,14 +140,14 @@ def test_the_bundle_installs_without_a_network(only, tmp_path):
     assert wrong.returncode == 1 and "the bundle is damaged: copy it again" in wrong.stderr
 
 
-def test_packages_made_again_are_equal_and_signed(packages, only, tmp_path):
+def test_packages_are_reproducible_and_signed(packages, only, tmp_path):
     run("dpkg-deb", "-x", only("*.deb"), tmp_path / "deb")
     key, password = tmp_path / "key", {**os.environ, "MINISIGN_PASSWORD": ""}
     run("minisign", "-G", "-W", "-s", key, "-p", tmp_path / "key.pub")
     epoch = run("git", "log", "-1", "--format=%ct", cwd=ROOT).stdout.strip()
     again = tmp_path / "again"
     build = ROOT / "packaging/build"
-    # The binary of the package, in another folder, at another time of the day.
+    # The same binary, built into packages in another folder and at another time of day.
     run(
         build,
         "--trial",
@@ -176,7 +176,7 @@ def test_packages_made_again_are_equal_and_signed(packages, only, tmp_path):
         (["--binary", "/bin/true", "--output", "new"], "is not static: build it with -C target-feature=+crt-static"),
     ],
 )
-def test_wrong_options_are_one_line(words, sentence, tmp_path):
+def test_a_wrong_option_is_reported_in_one_line(words, sentence, tmp_path):
     words = [tmp_path / "new" if word == "new" else word for word in words]
     done = subprocess.run([ROOT / "packaging/build", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.startswith("packaging/build: "), done.stderr

@@ -92,16 +92,16 @@ def test_install_link_restart_upgrade_and_uninstall(cluster):
     api = Api(cluster, "trial-entityd")
     run, token = start_linkage(api)
 
-    # A rolling restart: the run that was posted before it is there after it.
+    # A rolling restart keeps the run that was posted before it.
     install(cluster, first)
     assert groups(api, run, token) == EXPECTED
 
-    # The pod of a lost node is killed; the next one goes on with the volume.
+    # The pod of a lost node is killed; the next one continues with the volume.
     cluster.delete_pod("trial-entityd-0", force=True)
     install(cluster, first)
     assert groups(api, run, token) == EXPECTED
 
-    # An upgrade with other settings. Helm finds the old secret and keeps it; here it is handed over.
+    # An upgrade with other settings. Helm finds the old secret and keeps it; here the test passes it on.
     secret = next(one for one in first if one["kind"] == "Secret")
     second = [
         one
@@ -120,7 +120,7 @@ def test_install_link_restart_upgrade_and_uninstall(cluster):
     )
     assert json.loads(answer.stdout)["groups"], answer.stderr
 
-    # Uninstalled with its data kept, installed again: everything is there.
+    # After an uninstall that keeps the data and a new install, nothing is missing.
     assert cluster.delete_pod("trial-entityd-0") == 0
     keep = lambda one: one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"  # noqa: E731
     kept = {(one["kind"], one["metadata"]["name"]) for one in first if keep(one)}
@@ -142,7 +142,7 @@ def test_a_pod_that_hangs_is_restarted_and_one_that_drains_leaves_the_service(cl
     assert not pod.probe(cluster.name, "liveness")
     pod.container.signal("CONT")
     until(lambda: pod.probe(cluster.name, "liveness"), 10, pod.container.log)
-    # The operations listener answers to the end of a drain, and says that the pod is not ready.
+    # The operations listener answers until the drain ends, and reports that the pod is not ready.
     pod.container.signal("TERM")
     assert pod.container.process.wait(20) == 0, pod.container.log()
 
@@ -182,7 +182,7 @@ def test_every_value_that_can_be_served_here_is_served(cluster):
     assert refused.stdout in ("401", "403"), refused.stdout
 
 
-def test_workers_join_and_one_that_is_lost_costs_nothing(cluster):
+def test_workers_join_and_a_lost_worker_changes_no_result(cluster):
     small = {"resources": {"limits": {"memory": "256Mi"}}}
     nodes = {"enabled": True, "workers": {"replicas": 2, **small}, "highMemoryWorkers": {"replicas": 1, **small}}
     documents = render(CHART, VALUES | {"cluster": nodes, "settings": {"lease_ms": "2s"}})
@@ -197,7 +197,7 @@ def test_workers_join_and_one_that_is_lost_costs_nothing(cluster):
     cluster.delete_pod("worker-0", force=True)
     assert groups(api, run, token) == EXPECTED
 
-    # Scaled to another number, then a rolling restart of both kinds of node.
+    # Scaling to another number of workers, then a rolling restart of both kinds of node.
     cluster.start_pod("worker-2", compare).wait_until(cluster.name, "readiness", 60)
     assert cluster.delete_pod("worker-1") == 0
     install(cluster, documents)

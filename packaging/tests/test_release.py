@@ -1,4 +1,4 @@
-"""helm install, upgrade and uninstall against an API that keeps objects: what is made, kept and removed."""
+"""helm install, upgrade and uninstall against an API that keeps objects: which are created, kept and removed."""
 
 import base64
 import os
@@ -24,7 +24,7 @@ def test_secrets_are_made_once_and_the_volume_is_kept(tmp_path):
         def helm(*words: str) -> str:
             return run("helm", *words, env=environment).stdout
 
-        # What is rendered is validated elsewhere, by schemas that this API does not have.
+        # test_chart.py validates the rendered objects, with schemas that this API does not have.
         blind = "--disable-openapi-validation"
         notes = helm("install", "trial", str(CHART), blind)
         assert "helm test trial" in notes and "get secret trial-entityd" in notes
@@ -37,7 +37,7 @@ def test_secrets_are_made_once_and_the_volume_is_kept(tmp_path):
         helm("upgrade", "trial", str(CHART), "--set", "settings.log=debug", blind)
         after = named(objects, "StatefulSet")["trial-entityd"]["spec"]["template"]
         assert named(objects, "Secret")["trial-entityd"]["data"] == secret
-        # Other settings replace the pod, equal ones leave it.
+        # Changed settings replace the pod; equal settings leave it alone.
         assert before != after
         helm("upgrade", "trial", str(CHART), "--reuse-values", blind)
         assert named(objects, "StatefulSet")["trial-entityd"]["spec"]["template"] == after

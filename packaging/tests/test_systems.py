@@ -13,7 +13,7 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture(scope="module")
 def debian(tmp_path_factory) -> Path:
-    """A minimal Debian 12. DEBIAN_ROOT names one that exists, which is copied."""
+    """A minimal Debian 12. If DEBIAN_ROOT names an existing one, that is copied."""
     root = tmp_path_factory.mktemp("debian") / "root"
     if made := os.environ.get("DEBIAN_ROOT"):
         run("cp", "-a", made, root)

@@ -1,4 +1,4 @@
-//! The administration behind the admin token.
+//! The admin API, which needs the admin token.
 
 use std::io::{Read, Write};
 
@@ -14,9 +14,9 @@ fn http() -> Client {
 }
 
 #[tokio::test]
-async fn the_administration_opens_to_the_admin_token_alone() {
+async fn only_the_admin_token_opens_the_admin_api() {
     let server = Entityd::start();
-    let token = server.admin_token().expect("a first start says the token");
+    let token = server.admin_token().expect("a first start prints the token");
     let url = |path: &str| format!("http://{}/admin{path}", server.doors().ops);
     let client = http();
     for path in ["/queue", "/queue/jobs", "/nothing", ""] {
@@ -37,7 +37,7 @@ async fn the_administration_opens_to_the_admin_token_alone() {
 
     let (_, folder) = server.stop();
     let server = Entityd::in_folder(folder, &[]);
-    assert_eq!(server.admin_token(), None, "it is said once");
+    assert_eq!(server.admin_token(), None, "it is printed once");
     let url = format!("http://{}/admin/queue", server.doors().ops);
     let again = client.get(url).bearer_auth(&token).send().await.unwrap();
     assert_eq!(again.status(), StatusCode::OK);
@@ -57,11 +57,11 @@ fn queue(server: &Entityd, token: &str, words: &[&str]) -> (i32, String, String)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_queue_command_shows_and_steers_the_queues() {
+async fn the_queue_command_shows_and_controls_the_queues() {
     let server = Entityd::start();
     let token = server.admin_token().unwrap();
     let project = server.api().project("groups").await;
-    assert_eq!(queue(&server, &token, &["pause", "compute"]).0, 0, "although no job has been in it yet");
+    assert_eq!(queue(&server, &token, &["pause", "compute"]).0, 0, "even before it has had a job");
     project.upload(0, &[ENCODING]).await;
     let (code, table, _) = queue(&server, &token, &["drain", "ingest"]);
     assert_eq!(code, 0);
@@ -83,7 +83,7 @@ async fn the_queue_command_shows_and_steers_the_queues() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_queue_command_says_what_is_wrong_in_one_line() {
+async fn the_queue_command_reports_errors_in_one_line() {
     let server = Entityd::start();
     let token = server.admin_token().unwrap();
     for (token, words, code, said) in [
@@ -104,7 +104,7 @@ async fn the_queue_command_says_what_is_wrong_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_given_admin_token_is_the_one() {
+async fn a_configured_admin_token_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "\u{feff}open-sesame\r\n").unwrap();
@@ -115,7 +115,7 @@ async fn a_given_admin_token_is_the_one() {
     assert_eq!(answer.status(), StatusCode::OK);
 }
 
-/// Returns the output of `entityd queue stats` for a server that answers every request like this.
+/// Returns the output of `entityd queue stats` for a server that sends this response to every request.
 fn said_to(answer: &'static str) -> (i32, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -137,7 +137,7 @@ fn said_to(answer: &'static str) -> (i32, String) {
 }
 
 #[test]
-fn the_queue_command_tells_our_refusals_from_a_stranger() {
+fn the_queue_command_tells_our_errors_from_those_of_another_server() {
     let (code, said) = said_to("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"other\": {}}");
     assert_eq!(code, 1);
     assert!(said.contains("answered 200 OK, so it is not the operations listener of an entityd"), "{said}");

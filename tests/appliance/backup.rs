@@ -1,4 +1,4 @@
-//! Backups of servers that run or are stopped, and what is restored from them.
+//! Backups of running and stopped servers, and restores from them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -45,13 +45,13 @@ fn restore(from: &Path, into: &Path, flags: &[&str]) -> Output {
     run(&words, &[("", from), ("--into", into)])
 }
 
-/// The JSON of a command that went well.
+/// Returns the JSON that a successful command printed.
 fn said(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The line of a command that did not, behind its progress.
+/// Returns the error line of a failed command, which follows its progress.
 fn refusal(output: &Output, code: i32) -> String {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
@@ -60,7 +60,7 @@ fn refusal(output: &Output, code: i32) -> String {
     lines[0].to_owned()
 }
 
-/// A project of a kind with a completed run, and the path and the result of that.
+/// A project of a result type with a completed run, and the run's path and result.
 async fn completed(server: &Entityd, kind: &str) -> (Project, String, String) {
     let project = server.api().project(kind).await;
     project.upload(0, &[ENCODING, OTHER_ENCODING]).await;
@@ -76,7 +76,7 @@ async fn project_status(server: &Entityd, project: &Project) -> u16 {
     server.api().get(&project.path, &project.result_token).await.status().as_u16()
 }
 
-/// A server on a restored directory.
+/// Starts a server on a restored directory.
 fn restored(from: &Path, flags: &[&str]) -> Entityd {
     let folder = TempDir::new().unwrap();
     said(&restore(from, &folder.path().join("data"), flags));
@@ -89,7 +89,7 @@ fn files_of(manifest: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_while_serving_restores_and_copies_nothing_twice() {
+async fn a_backup_of_a_running_server_restores_and_copies_nothing_twice() {
     let server = Entityd::start();
     let (token, to) = (server.admin_token().unwrap(), TempDir::new().unwrap());
     let to = to.path().join("backups");
@@ -146,7 +146,7 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     };
     assert!(refusal(&make(&[]), 1).contains("is in use by process"));
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
-    // As a power cut would leave it, with what is in the log alone.
+    // As a power cut would leave it, with changes that are only in the write-ahead log.
     let folder = server.kill();
     let data = folder.path().join("data");
     let made = run(&["backup", "--json", "--with-keys"], &[("--data-dir", &data), ("--to", &tar)]);
@@ -162,7 +162,7 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     for file in files(&later.data_dir()) {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0, "{}", file.display());
     }
-    // Once more on the same directory: nothing is left of a backup in it.
+    // Again on the same directory: no trace of the first backup is left in it.
     said(&run(&["backup", "--json"], &[("--data-dir", &data), ("--to", &tar)]));
     assert!(!data.join("objects/entityd/snapshot").exists());
 }
@@ -212,7 +212,7 @@ fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_backup_is_refused_by_the_entry_and_leaves_nothing() {
+async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
     let server = Entityd::start();
     let (_project, ..) = completed(&server, "groups").await;
     let (token, place) = (server.admin_token().unwrap(), TempDir::new().unwrap());
@@ -265,7 +265,7 @@ async fn a_damaged_backup_is_refused_by_the_entry_and_leaves_nothing() {
     let at = archive.windows(path.len()).position(|bytes| bytes == path.as_bytes());
     let name = archive.windows(7).position(|bytes| bytes == b"/matrix").or(at).unwrap();
     let mut altered = archive.clone();
-    // Behind the header that holds the name.
+    // After the header that holds the name.
     altered[(name / 512 + 1) * 512 + 1] ^= 1;
     fs::write(&tar, altered).unwrap();
     refused("/matrix: its SHA-256 is another", &tar);
@@ -441,7 +441,7 @@ async fn killed_at_random_moments_a_backup_and_a_restore_are_complete_or_absent(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_in_the_midst_of_runs_and_deletions_is_whole() {
+async fn a_backup_during_runs_and_deletions_is_complete() {
     let server = Entityd::with(&["--comparisons-per-job", "1"]);
     let (token, place) = (server.admin_token().unwrap(), TempDir::new().unwrap());
     let over = AtomicBool::new(false);
@@ -471,13 +471,14 @@ async fn a_backup_in_the_midst_of_runs_and_deletions_is_whole() {
     for backup in said(&run(&["backup", "inspect", "--json"], &[("", &shelf)]))["backups"].as_array().unwrap()
     {
         let later = restored(&shelf, &["--backup", &text(backup)]);
-        eventually("what was under way has ended", async || (jobs(&later).await == 0).then_some(())).await;
+        eventually("the jobs of the backup have ended", async || (jobs(&later).await == 0).then_some(()))
+            .await;
         let log = later.log();
         assert!(!log.contains("run failed") && !log.contains("ERROR"), "{log}");
     }
 }
 
-/// Returns the number of jobs of a server that can be done now: chores wait for their hour.
+/// Returns the number of jobs that can run now; maintenance jobs wait for their time.
 async fn jobs(server: &Entityd) -> u64 {
     let token = server.admin_token().unwrap();
     let stats =

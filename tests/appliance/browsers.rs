@@ -4,7 +4,7 @@ use reqwest::{Client, Method, Response};
 
 use crate::support::Entityd;
 
-/// The answer to a page of `origin`.
+/// Returns the response to a page of `origin`.
 async fn asked(server: &Entityd, method: Method, path: &str, origin: &str) -> Response {
     let url = format!("http://{}{path}", server.doors().api);
     entityd::edge::tls::install_provider();
@@ -46,7 +46,7 @@ async fn any_page_may_use_the_api() {
 }
 
 #[tokio::test]
-async fn the_operator_names_the_origins() {
+async fn only_the_configured_origins_are_allowed() {
     let server = Entityd::with(&["--cors-origins", "https://a.example"]);
     for (origin, allowed) in [("https://a.example", Some("https://a.example")), ("https://b.example", None)] {
         for method in [Method::OPTIONS, Method::GET] {
@@ -61,7 +61,7 @@ async fn the_operator_names_the_origins() {
 }
 
 #[tokio::test]
-async fn answers_are_not_kept_and_pages_are_confined() {
+async fn responses_are_not_cached_and_pages_have_security_headers() {
     let server = Entityd::start();
     let answer = asked(&server, Method::GET, "/api/v1/status", "https://a.example").await;
     assert_eq!(header(&answer, "cache-control"), Some("no-store"));

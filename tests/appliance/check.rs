@@ -1,4 +1,4 @@
-//! `entityd check` and `entityd debug bundle`: without a server, and beside one.
+//! `entityd check` and `entityd debug bundle`, without a server and beside a running one.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::command_line::{entityd, stderr};
 use crate::support::{ENCODING, Entityd};
 
-/// Flags that take no address of this machine.
+/// Flags that let the system choose every port.
 const ANY: [&str; 6] =
     ["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
 
@@ -25,7 +25,7 @@ fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(output)))
 }
 
-/// The state and the detail of a check.
+/// Returns the state and the detail of a check.
 fn finding(output: &Output, name: &str) -> (String, String) {
     let report = report(output);
     let checks = report["checks"].as_array().unwrap();
@@ -36,7 +36,7 @@ fn finding(output: &Output, name: &str) -> (String, String) {
 }
 
 #[test]
-fn a_machine_without_a_server_is_checked_and_nothing_is_made() {
+fn a_machine_without_a_server_is_checked_and_nothing_is_created() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let output = check(&data, &ANY);
@@ -63,7 +63,7 @@ fn a_machine_without_a_server_is_checked_and_nothing_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_server_is_seen_and_not_disturbed() {
+async fn a_running_server_is_detected_and_not_disturbed() {
     let server = Entityd::start();
     let (api, data) = (server.doors().api.to_string(), server.data_dir());
     let flags = ["--listen", &api, "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
@@ -125,7 +125,7 @@ fn failed_checks_are_named() {
     assert_eq!(check(&data, &["--lese-ms", "1"]).status.code(), Some(2));
 }
 
-/// The files of a bundle, one after the other.
+/// Returns the files of a bundle, concatenated.
 fn unpacked(bundle: &Path) -> String {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(bundle).unwrap()));
     let mut text = String::new();
@@ -138,7 +138,7 @@ fn unpacked(bundle: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bundle_holds_no_secret_wherever_it_was_planted() {
+async fn a_bundle_holds_none_of_the_planted_secrets() {
     let folder = TempDir::new().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);

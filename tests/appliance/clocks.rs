@@ -1,4 +1,4 @@
-//! Clocks that are set, and processes that are paused.
+//! System clocks that are changed, and processes that are paused.
 
 use std::fs;
 use std::path::Path;
@@ -11,11 +11,11 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, tex
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-/// A wall clock that can be set while servers run by it. Their monotonic clocks stay as they are.
+/// A wall clock that can be changed while servers use it. Their monotonic clocks are not affected.
 struct WallClock(TempDir);
 
 impl WallClock {
-    /// One that is right; none where the library is not installed.
+    /// Returns a correct clock; none where the library is not installed.
     fn new() -> Option<Self> {
         if !Path::new(LIBRARY).exists() {
             println!("skipped: the package faketime is not installed");
@@ -26,7 +26,7 @@ impl WallClock {
         Some(clock)
     }
 
-    /// Sets it so far ahead of the machine's, or behind.
+    /// Sets its offset from the machine's clock.
     fn set(&self, offset: &str) {
         fs::write(self.0.path().join("new"), offset).unwrap();
         fs::rename(self.0.path().join("new"), self.file()).unwrap();
@@ -36,7 +36,7 @@ impl WallClock {
         self.0.path().join("offset").to_str().unwrap().to_owned()
     }
 
-    /// A server that goes by it, on what another one has left in `folder`.
+    /// Starts a server that uses it, on the data directory of an earlier one in `folder`.
     fn server(&self, folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Entityd {
         let file = self.file();
         let ours = [
@@ -57,7 +57,7 @@ async fn project(server: &Entityd) -> Project {
     project
 }
 
-/// A project with a run that has ended, and the year in which the server thinks that it was.
+/// A project with a completed run, and the year in which that ended by the server's clock.
 async fn completed(server: &Entityd) -> (Project, String) {
     let project = project(server).await;
     let ended = project.run(0.9).await.ended().await;
@@ -65,7 +65,7 @@ async fn completed(server: &Entityd) -> (Project, String) {
     (project, text(&ended["time_completed"])[..4].to_owned())
 }
 
-/// Waits until projects have been looked through for old ones once more.
+/// Waits for one more search for old projects.
 async fn retired(server: &Entityd) {
     let ops = server.doors().ops;
     let count = async || {
@@ -79,16 +79,16 @@ async fn retired(server: &Entityd) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_wrong_for_a_moment_deletes_nothing_nor_across_restarts() {
+async fn a_clock_that_is_briefly_wrong_deletes_nothing_even_across_restarts() {
     const FLAGS: [&str; 4] = ["--retention-days", "30", "--maintenance-every-ms", "1000"];
     let Some(clock) = WallClock::new() else { return };
     let mut server = clock.server(TempDir::new().unwrap(), &FLAGS, &[]);
     let (kept, this_year) = completed(&server).await;
-    // A year ahead, and long before the server was made, which is when clocks without a battery begin.
+    // A year ahead, and long before the program was written, where clocks without a battery start.
     for (offset, wrong) in [("+365d", true), ("-20000d", true), ("+0", false)] {
         clock.set(offset);
         let (during, year) = completed(&server).await;
-        assert_eq!(year != this_year, wrong, "the server goes by the clock: {offset}");
+        assert_eq!(year != this_year, wrong, "the server uses the clock: {offset}");
         retired(&server).await;
         server = clock.server(server.kill(), &FLAGS, &[]);
         retired(&server).await;
@@ -101,7 +101,7 @@ async fn a_clock_that_is_wrong_for_a_moment_deletes_nothing_nor_across_restarts(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_set_again_and_again_ends_no_job() {
+async fn a_clock_that_is_changed_repeatedly_ends_no_job() {
     let Some(clock) = WallClock::new() else { return };
     let slow = [("ENTITYD_SLOW_MS", "finalize=3000")];
     let server = clock.server(TempDir::new().unwrap(), &["--lease-ms", "2000"], &slow);
@@ -113,7 +113,7 @@ async fn a_clock_that_is_set_again_and_again_ends_no_job() {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     assert_eq!(run.ended().await["state"], "completed");
-    assert_eq!(begun(&server, "finalize"), 1, "the lease was never taken");
+    assert_eq!(begun(&server, "finalize"), 1, "the lease never expired");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +131,7 @@ async fn a_process_that_is_paused_longer_than_its_leases_keeps_its_jobs() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert_eq!(run.ended().await["state"], "completed");
-    assert_eq!(begun(&server, "finalize"), 1, "the lease was never taken");
+    assert_eq!(begun(&server, "finalize"), 1, "the lease never expired");
 }
 
 /// Counts how often a slowed step has begun.
@@ -142,5 +142,5 @@ fn begun(server: &Entityd, step: &str) -> usize {
 }
 
 async fn in_hand(server: &Entityd, step: &str) {
-    eventually("the job is in hand", async || (begun(server, step) > 0).then_some(())).await;
+    eventually("a worker has the job", async || (begun(server, step) > 0).then_some(())).await;
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 pub(crate) fn entityd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
-    // The settings of the user who runs the tests are left out.
+    // Removes the settings of the user who runs the tests.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
         command.env_remove(name);
     }
@@ -66,7 +66,7 @@ fn each_command_has_a_manual_page() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_reader_that_stops_early_is_not_an_error() {
     let mut child = entityd()
         .args(["completions", "bash"])
         .stdout(Stdio::piped())

@@ -1,4 +1,4 @@
-//! Comparisons under way: how far they are, how they are stopped, and which kernel makes them.
+//! Running comparisons: their progress, their cancellation, and their kernel.
 
 use std::fs;
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn processor_time(server: &Entityd) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
-/// At a threshold that sifting does not help with, so that it would take half a minute.
+/// Uses a threshold at which filtering does not help, so that the run would take half a minute.
 #[tokio::test]
 async fn progress_never_goes_back_and_after_a_delete_the_processors_are_idle() {
     let server = Entityd::start();
@@ -67,7 +67,7 @@ async fn progress_never_goes_back_and_after_a_delete_the_processors_are_idle() {
     })
     .await;
     let busy = processor_time(&server) + Duration::from_millis(50);
-    eventually("it is at work", async || (processor_time(&server) > busy).then_some(())).await;
+    eventually("the run is computing", async || (processor_time(&server) > busy).then_some(())).await;
 
     assert_eq!(project.api.delete(&run.path, &project.result_token).await.status(), StatusCode::NO_CONTENT);
     let deleted = processor_time(&server);
@@ -82,7 +82,7 @@ async fn progress_never_goes_back_and_after_a_delete_the_processors_are_idle() {
 }
 
 #[tokio::test]
-async fn every_kernel_of_this_machine_serves_and_finds_the_same() {
+async fn every_kernel_of_this_machine_gives_the_same_result() {
     let mut answers = Vec::new();
     for kernel in ["auto", "portable", "popcnt", "avx2", "avx512", "neon"] {
         let output = entityd().args(["config", "show", "--kernel", kernel]).output().unwrap();

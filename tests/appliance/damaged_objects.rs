@@ -1,4 +1,4 @@
-//! Files of objects that are cut, changed or missing: what uses them fails with the reason, and the process goes on.
+//! Object files that are truncated, changed or missing: their users fail with the reason, and the process survives.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -20,7 +20,7 @@ async fn linked(server: &Entityd, result_type: &str) -> Project {
     project
 }
 
-/// Cuts a file to a fraction of its length.
+/// Truncates a file to a fraction of its length.
 fn cut(path: &Path, fraction: u64) {
     let file = File::options().write(true).open(path).unwrap();
     let length = file.metadata().unwrap().len();
@@ -45,11 +45,11 @@ const DAMAGES: [Damage; 3] = [
 ];
 
 #[tokio::test]
-async fn a_file_that_is_cut_while_it_is_mapped_ends_the_run_and_not_the_process() {
+async fn a_file_that_is_truncated_while_mapped_ends_the_run_and_not_the_process() {
     let mut server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", "compare.opened=400")]);
     let mut seen = 0;
     for kind in ["matrix", "index", "plan"] {
-        // Cut to nothing, an access ends in a signal; cut within a page, it reads zeros.
+        // In an empty file, an access raises a signal; in a file that ends within a page, it reads zeros.
         for fraction in [0, 9] {
             let project = linked(&server, "groups").await;
             let run = project.run(0.9).await;
@@ -126,7 +126,7 @@ async fn a_result_that_is_missing_or_damaged_is_refused_and_logged() {
 }
 
 #[tokio::test]
-async fn a_large_result_that_is_damaged_breaks_off() {
+async fn a_large_damaged_result_is_broken_off() {
     let server = Entityd::start();
     let project = server.api().project("similarity_scores").await;
     for party in 0..2 {
@@ -139,7 +139,7 @@ async fn a_large_result_that_is_damaged_breaks_off() {
     server.files("scores.json").iter().for_each(|path| flip(path));
     let answer = run.result(&project.result_token).await;
     assert_eq!(answer.status(), 200);
-    assert!(answer.bytes().await.is_err(), "the last piece does not come");
+    assert!(answer.bytes().await.is_err(), "the last piece does not arrive");
     assert!(server.log().contains("sending a result failed"), "{}", server.log());
 }
 
@@ -159,7 +159,7 @@ async fn a_result_of_an_older_version_has_no_checksum_and_is_sent() {
     assert_eq!(result.status(), 200);
 }
 
-/// A client of the S3 endpoint that tries nothing twice.
+/// A client of the S3 endpoint that does not retry.
 fn s3(server: &Entityd, bucket: &str, keys: [&str; 2], token: Option<&str>) -> AmazonS3 {
     entityd::edge::tls::install_provider();
     let mut builder = AmazonS3Builder::new()
@@ -176,7 +176,7 @@ fn s3(server: &Entityd, bucket: &str, keys: [&str; 2], token: Option<&str>) -> A
     builder.build().unwrap()
 }
 
-/// The response in place of an object: a status, and a code in XML.
+/// Returns the response in place of an object, with its status and its S3 error code.
 async fn failure(store: &AmazonS3, key: &Key) -> String {
     match store.get(key).await {
         Ok(found) => format!("{:?}", found.bytes().await),
@@ -185,7 +185,7 @@ async fn failure(store: &AmazonS3, key: &Key) -> String {
 }
 
 #[tokio::test]
-async fn objects_of_the_s3_endpoint_that_are_cut_or_gone_are_internal_errors() {
+async fn s3_objects_that_are_truncated_or_missing_are_internal_errors() {
     let server = Entityd::start();
     let keys = fs::read_to_string(server.data_dir().join("s3-credentials")).unwrap();
     let keys: Vec<&str> = keys.split_whitespace().collect();
@@ -211,7 +211,7 @@ async fn objects_of_the_s3_endpoint_that_are_cut_or_gone_are_internal_errors() {
 }
 
 #[tokio::test]
-async fn a_score_file_that_is_missing_or_damaged_is_not_handed_out() {
+async fn a_score_file_that_is_missing_or_damaged_is_not_sent() {
     let server = Entityd::start();
     let project = linked(&server, "similarity_scores").await;
     let run = project.run(0.9).await;

@@ -1,4 +1,4 @@
-//! The data directory: nothing is written outside of it, whose it is, and what may lie in it.
+//! The data directory: its owner, the content it may have, and no writes outside of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, eventually};
 const CALLS: &str = "trace=open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,\
                      symlink,symlinkat,unlink,unlinkat,rmdir,truncate,chmod,fchmodat";
 
-/// Paths that a call of `strace -y` names and may have written to.
+/// Returns the paths in a line of `strace -y` that the call may have written to.
 fn written(line: &str) -> Vec<PathBuf> {
     let reads_only =
         line.contains("open") && !["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|f| line.contains(f));
@@ -32,7 +32,7 @@ async fn nothing_is_written_outside_of_the_data_directory() {
     let trace = folder.path().join("trace");
     let strace = ["strace", "-D", "-f", "-y", "--seccomp-bpf", "-e", "signal=none", "-e", CALLS, "-o"];
     let strace = [&strace[..], &[trace.to_str().unwrap()]].concat();
-    // A directory for temporary files that is not there.
+    // A directory for temporary files that does not exist.
     let server = Entityd::through(&strace, &["--tls", "off"], &[("TMPDIR", "/nowhere")]);
     let data_dir = server.data_dir();
     let project = server.api().project("groups").await;
@@ -46,7 +46,8 @@ async fn nothing_is_written_outside_of_the_data_directory() {
     }
     project.run(0.9).await.ended().await;
     assert_eq!(project.api.delete(&project.path, &project.result_token).await.status(), 204);
-    eventually("the project's files go", async || server.payload_files().is_empty().then_some(())).await;
+    eventually("the project's files are removed", async || server.payload_files().is_empty().then_some(()))
+        .await;
     assert!(server.stop().0.success());
     let trace = fs::read_to_string(&trace).unwrap();
     let paths: Vec<_> = trace.lines().flat_map(written).collect();
@@ -121,7 +122,7 @@ fn a_directory_in_use_names_the_host_and_the_start_of_the_process_that_has_it() 
 }
 
 #[test]
-fn a_fresh_volume_is_taken_and_a_stranger_is_named() {
+fn a_fresh_volume_is_accepted_and_a_foreign_file_is_named() {
     let folder = TempDir::new().unwrap();
     let data_dir = folder.path().join("data");
     for name in [

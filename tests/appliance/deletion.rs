@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::{Entityd, Project, eventually, refused, text};
 
-/// Chores every second, and a short lease: the second purge of a project follows a lease after the first.
+/// Maintenance every second, and a short lease: the second purge of a project follows a lease after the first.
 const OFTEN: [&str; 4] = ["--maintenance-every-ms", "1000", "--lease-ms", "1000"];
 
 /// Bytes that must not be found, with a name for each.
@@ -37,11 +37,11 @@ impl Secrets {
         self.id(&format!("the hash of {name}"), &hex::encode(sha256(token)));
     }
 
-    /// Which of them are in a file or in the name of one below `folder`.
+    /// Returns those that occur in the content or the name of a file below `folder`.
     fn found(&self, folder: &Path) -> Vec<String> {
         let mut found = Vec::new();
         for path in everything(folder) {
-            // What vanishes meanwhile is gone.
+            // A file that vanishes meanwhile was deleted.
             let content = fs::read(&path).unwrap_or_default();
             let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
             for (secret, bytes) in &self.0 {
@@ -71,7 +71,7 @@ fn everything(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A project with two runs, one of them deleted with it later, and everything that tells of it.
+/// A project with two completed runs, and every secret and identifier of it.
 async fn told_of(server: &Entityd, word: &str) -> (Project, Secrets) {
     let body = json!({
         "name": format!("name-{word}"), "notes": format!("notes-{word}"),
@@ -100,7 +100,7 @@ async fn told_of(server: &Entityd, word: &str) -> (Project, Secrets) {
     (project, secrets)
 }
 
-/// A file system in memory, mounted as long as this lives.
+/// A tmpfs that is unmounted when this is dropped.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -117,11 +117,11 @@ impl Drop for Mounted {
     }
 }
 
-/// Deletes a project and waits until nothing in `folders` tells of it.
+/// Deletes a project and waits until no trace of it is left in `folders`.
 async fn deletion_leaves_nothing(server: &Entityd, folders: &[&Path]) {
     let (gone, secrets) = told_of(server, "a-project-that-goes").await;
     assert_eq!(gone.api.delete(&gone.path, &gone.result_token).await.status(), 204);
-    eventually("nothing tells of it", async || {
+    eventually("no trace of it is left", async || {
         folders.iter().all(|folder| secrets.found(folder).is_empty()).then_some(())
     })
     .await;
@@ -129,7 +129,7 @@ async fn deletion_leaves_nothing(server: &Entityd, folders: &[&Path]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_behind_a_link_is_rewritten_where_it_is() {
+async fn a_queue_behind_a_symlink_is_rewritten_in_place() {
     let (folder, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (data, target) = (folder.path().join("data"), elsewhere.path().join("queue"));
     fs::create_dir_all(&data).unwrap();
@@ -164,7 +164,7 @@ async fn a_queue_that_is_a_mount_point_is_rewritten_inside() {
 async fn deleting_a_project_erases_every_byte_at_the_next_maintenance() {
     let server = Entityd::with(&OFTEN);
     let (kept, kept_secrets) = told_of(&server, "a-project-that-stays").await;
-    // Jobs that wait for a lease lie in sled from here on, beside those of the project that stays.
+    // From here on, sled holds the waiting jobs of this project beside those of the project that stays.
     let (gone, mut secrets) = told_of(&server, "a-project-that-goes").await;
     let (_, folder) = server.stop();
     let server = Entityd::in_folder(folder, &OFTEN);
@@ -186,7 +186,7 @@ async fn deleting_a_project_erases_every_byte_at_the_next_maintenance() {
     }
     assert!(left.is_empty(), "{left:#?}");
     refused(gone.api.get(&gone.path, &gone.result_token).await, 403).await;
-    // What stays is there, also for the next process, and that leaves nothing of the other either.
+    // The other project survives a restart, and the restart leaves no trace of the deleted one either.
     let (status, folder) = server.stop();
     assert!(status.success());
     let server = Entityd::in_folder(folder, &OFTEN);

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::command_line::{entityd, stderr};
 
 #[test]
-fn a_demo_of_three_parties_finds_nearly_everybody_and_keeps_its_files() {
+fn a_demo_of_three_parties_finds_nearly_all_matches_and_keeps_its_files() {
     let folder = TempDir::new().unwrap();
     let keep = folder.path().join("kept");
     let arguments = ["demo", "--records", "200", "--parties", "3", "--json", "--keep"];
@@ -28,7 +28,7 @@ fn a_demo_of_three_parties_finds_nearly_everybody_and_keeps_its_files() {
 }
 
 #[test]
-fn a_demo_does_not_write_into_a_directory_with_something_in_it() {
+fn a_demo_does_not_write_into_a_directory_that_is_not_empty() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("diary.txt"), "mine").unwrap();
     let output = entityd().args(["demo", "--records", "2", "--keep"]).arg(folder.path()).output().unwrap();

@@ -1,5 +1,5 @@
-//! Parts of the data directory that are removed, replaced or unmounted while the server runs, and things in the place of
-//! files that are none.
+//! Parts of the data directory that are removed, replaced or unmounted while the server runs, and special files in the
+//! place of regular ones.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::data_dir::ORDINARY;
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, refused};
 
-/// Longer than jobs take to be tried again.
+/// Longer than the delay before a job is retried.
 const A_WHILE: Duration = Duration::from_millis(1_500);
 
 async fn readiness(server: &Entityd) -> (u16, String) {
@@ -48,18 +48,18 @@ async fn uploaded(server: &Entityd) -> Project {
     project
 }
 
-/// The place of a part of the data directory meanwhile.
+/// Returns the path to which a part of the data directory is moved meanwhile.
 fn aside(path: &Path) -> PathBuf {
     path.with_extension("aside")
 }
 
-/// Puts a folder away, and an empty one in its place: the mount point that is left when a volume is unmounted.
+/// Moves a folder away and leaves an empty one in its place, like the mount point of an unmounted volume.
 fn unmount(path: &Path) {
     fs::rename(path, aside(path)).unwrap();
     fs::create_dir(path).unwrap();
 }
 
-/// Brings it back; what has come into the folder below stays there.
+/// Moves it back; removes the mount point, and returns what was in it.
 fn mount(path: &Path) -> Vec<PathBuf> {
     let below = path.with_extension("below");
     fs::rename(path, &below).unwrap();
@@ -70,7 +70,7 @@ fn mount(path: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_goes_into_the_folder_below_the_objects_and_runs_wait_for_them() {
+async fn nothing_is_stored_in_the_mount_point_of_missing_objects_and_runs_wait() {
     let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", "compare=300")]);
     let (project, other) = (uploaded(&server).await, server.api().project("groups").await);
     eventually("it is ready for runs", async || {
@@ -78,7 +78,7 @@ async fn nothing_goes_into_the_folder_below_the_objects_and_runs_wait_for_them()
     })
     .await;
     let run = project.run(0.9).await;
-    // A job that publishes just now may leave a folder below, though nothing that is acknowledged.
+    // A job that publishes at this moment may leave a folder in the mount point, but nothing acknowledged.
     eventually("parts are compared", async || (run.status().await["state"] == "running").then_some(())).await;
     let objects = server.data_dir().join("objects");
     unmount(&objects);
@@ -94,7 +94,7 @@ async fn nothing_goes_into_the_folder_below_the_objects_and_runs_wait_for_them()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_that_is_deleted_while_its_objects_are_away_leaves_nothing() {
+async fn a_project_that_is_deleted_while_its_objects_are_unavailable_leaves_nothing() {
     let server = Entityd::start();
     let project = uploaded(&server).await;
     assert_eq!(project.run(0.9).await.ended().await["state"], "completed");
@@ -107,7 +107,7 @@ async fn a_project_that_is_deleted_while_its_objects_are_away_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_removed_while_the_server_runs_is_filled_anew() {
+async fn a_queue_that_is_removed_while_the_server_runs_is_filled_again() {
     let server = Entityd::start();
     for how in ["removed", "replaced", "a file of it is removed"] {
         let project = uploaded(&server).await;
@@ -129,7 +129,7 @@ async fn a_queue_that_is_removed_while_the_server_runs_is_filled_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_acknowledged_while_a_database_is_elsewhere() {
+async fn nothing_is_acknowledged_while_a_database_is_moved_away() {
     for file in ["metadata.db", "metadata.db-wal"] {
         let server = Entityd::start();
         let project = uploaded(&server).await;
@@ -144,7 +144,7 @@ async fn nothing_is_acknowledged_while_a_database_is_elsewhere() {
     }
 }
 
-/// Copies what the process has open under a name that is gone, as the server advises.
+/// Copies a removed file that the process still has open, as the server advises.
 fn copy_open_file(server: &Entityd, path: &Path) {
     let name = format!("{} (deleted)", path.canonicalize().unwrap_or_else(|_| path.to_owned()).display());
     let open = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().map(|entry| entry.unwrap().path());
@@ -153,7 +153,7 @@ fn copy_open_file(server: &Entityd, path: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_removed_costs_nothing_and_a_database_that_is_removed_can_be_copied() {
+async fn a_removed_wal_loses_nothing_and_a_removed_database_can_be_copied() {
     for (file, advice) in [("metadata.db-wal", "restart the server"), ("metadata.db", "SIGKILL")] {
         let server = Entityd::start();
         let project = uploaded(&server).await;
@@ -170,7 +170,7 @@ async fn a_log_that_is_removed_costs_nothing_and_a_database_that_is_removed_can_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_data_directory_that_is_elsewhere_is_waited_for() {
+async fn the_server_waits_for_a_data_directory_that_was_moved() {
     let server = Entityd::start();
     let project = uploaded(&server).await;
     let data = server.data_dir();
@@ -187,14 +187,14 @@ async fn a_data_directory_that_is_elsewhere_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spool_that_was_tidied_away_is_made_again() {
+async fn a_spool_that_was_removed_is_created_again() {
     let server = Entityd::start();
     fs::remove_dir_all(server.data_dir().join("spool")).unwrap();
     uploaded(&server).await;
     is_ready(&server).await;
 }
 
-/// Puts a named pipe, a folder or a link that leads nowhere in the place of a file.
+/// Replaces a file by a named pipe, a folder or a dangling symlink.
 fn replace(path: &Path, by: &str) {
     fs::remove_file(path).unwrap();
     match by {
@@ -218,7 +218,7 @@ async fn a_special_file_is_named_at_start_without_waiting() {
             "lock",
             "admin-token",
         ] {
-            // A lock is made wherever the link leads.
+            // The lock file is created where the link points.
             if (file, by) == ("lock", "a link to /nowhere/file") {
                 continue;
             }
@@ -263,7 +263,7 @@ async fn a_special_file_in_the_queue_is_set_aside_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_named_pipe_in_the_place_of_a_result_keeps_no_client_waiting() {
+async fn a_named_pipe_in_place_of_a_result_blocks_no_client() {
     let server = Entityd::start();
     let project = uploaded(&server).await;
     let run = project.run(0.9).await;
@@ -275,14 +275,14 @@ async fn a_named_pipe_in_the_place_of_a_result_keeps_no_client_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_may_not_be_used_is_no_damage() {
+async fn a_queue_that_may_not_be_opened_is_not_reported_as_damaged() {
     let server = Entityd::through(&ORDINARY, &[], &[]);
     let project = uploaded(&server).await;
     let queue = server.data_dir().join("queue");
     let allow = |mode| fs::set_permissions(&queue, fs::Permissions::from_mode(mode)).unwrap();
     allow(0o000);
     is_not_ready(&server, "queue", "ermission denied").await;
-    eventually("it is said whose it is", async || {
+    eventually("the log names the owner", async || {
         let log = server.log();
         (log.contains("queue belongs to user") && log.contains("this process runs as user")).then_some(())
     })

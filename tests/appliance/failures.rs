@@ -1,4 +1,4 @@
-//! A failure under a run ends the run with the reason; the process goes on, and so does the next run.
+//! A failure during a run ends the run with the reason; the process survives, and so does the next run.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -49,13 +49,13 @@ fn message(status: &Value) -> &str {
     status["message"].as_str().unwrap_or_default()
 }
 
-/// Damages the files of this kind of a run that comes to `step`, in every way.
+/// Damages the files of this kind when a run reaches `step`, in every way.
 async fn damaged(kind: &str, step: &str) {
     let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", &format!("{step}=400"))]);
     for (seen, (what, damage)) in DAMAGES.iter().enumerate() {
         let project = linked(&server, "groups").await;
         let run = project.run(0.9).await;
-        eventually(&format!("the run comes to {step}"), async || {
+        eventually(&format!("the run reaches {step}"), async || {
             (server.log().matches("a test slows this step").count() > 2 * seen).then_some(())
         })
         .await;
@@ -105,13 +105,13 @@ impl Disk {
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path());
         let mounted = mount.output().is_ok_and(|output| output.status.success());
         if !mounted {
-            // Not with a macro: what those say of a test that passes is not shown.
+            // Not `eprintln!`: its output is hidden if the test passes.
             let _ = io::stderr().write_all(b"skipped: only root can mount a small disk\n");
         }
         mounted.then_some(Self(folder))
     }
 
-    /// Fills it but for so many bytes.
+    /// Fills it up to this many free bytes.
     fn fill(&self, but: u64) {
         let room = rustix::fs::statvfs(self.0.path()).unwrap();
         let ballast = room.f_bavail * room.f_frsize - but;
@@ -129,7 +129,7 @@ impl Drop for Disk {
     }
 }
 
-/// A run of `records` encodings of either side, all of them alike, with too little room left for it.
+/// Runs a linkage of `records` equal encodings a party with too little disk space.
 async fn on_a_full_disk(records: usize, room: u64) {
     let Some(disk) = Disk::mount() else { return };
     let folder = TempDir::new_in(disk.0.path()).unwrap();
@@ -142,11 +142,11 @@ async fn on_a_full_disk(records: usize, room: u64) {
     let run = project.run(0.9).await;
     let status = run.ended().await;
     assert_eq!(status["state"], "error", "{status}");
-    // Whether the work tried and failed, or saw beforehand that it would.
+    // Either a write failed, or a check before it did.
     let said = message(&status);
     assert!(said.contains("no space left") || said.contains("free some space"), "{status}");
     assert!(message(&status).contains("free some space"), "{status}");
-    eventually("what the run has left is removed", async || server.files("pairs").is_empty().then_some(()))
+    eventually("the files of the run are removed", async || server.files("pairs").is_empty().then_some(()))
         .await;
     let next = linked(&server, "similarity_scores").await;
     assert_eq!(next.run(0.9).await.ended().await["state"], "completed");
@@ -176,7 +176,7 @@ async fn claimed(queue: &SledBroker, count: usize, now: Timestamp) -> Vec<Lease>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_whose_disk_is_full_takes_jobs_again_once_there_is_room_and_has_lost_none() {
+async fn a_queue_on_a_full_disk_accepts_jobs_again_once_there_is_room_and_loses_none() {
     let Some(disk) = Disk::mount() else { return };
     let settings = Settings { journal_bytes: 1 << 20, ..Settings::default() };
     let queue = SledBroker::open(&disk.0.path().join("queue"), settings, Entropy::seeded(1)).unwrap();
@@ -188,7 +188,7 @@ async fn a_queue_whose_disk_is_full_takes_jobs_again_once_there_is_room_and_has_
     while queue.enqueue(&[job(count)], now).await.is_ok() {
         count += 1;
     }
-    // Nothing that comes while the disk is full changes that.
+    // Further jobs fail while the disk is full.
     for _ in 0..5 {
         assert!(matches!(queue.enqueue(&[job(count)], now).await, Err(queue::Error::Storage(_))));
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -206,7 +206,7 @@ async fn a_queue_whose_disk_is_full_takes_jobs_again_once_there_is_room_and_has_
 }
 
 #[tokio::test]
-async fn a_project_that_is_deleted_under_its_run_leaves_nothing() {
+async fn a_project_that_is_deleted_during_its_run_leaves_nothing() {
     let flags = ["--comparisons-per-job", "1"];
     for step in ["plan.done", "compare", "compare.done", "finalize", "finalize.done"] {
         let server = Entityd::with_variables(&flags, &[("ENTITYD_SLOW_MS", &format!("{step}=100"))]);
@@ -221,7 +221,7 @@ async fn a_project_that_is_deleted_under_its_run_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn limits_end_a_run_as_soon_as_it_has_passed_them() {
+async fn limits_end_a_run_as_soon_as_it_exceeds_them() {
     let flags = ["--solver-pairs-max", "40", "--run-pairs-max", "90", "--comparisons-per-job", "25"];
     for (result_type, blocks, limit, stage) in
         [("similarity_scores", false, 90, 2), ("groups", false, 40, 2), ("groups", true, 40, 3)]
@@ -230,7 +230,7 @@ async fn limits_end_a_run_as_soon_as_it_has_passed_them() {
         let body = json!({"schema": {}, "result_type": result_type, "uses_blocking": blocks});
         let project = server.api().create(body).await;
         for party in 0..2 {
-            // With blocks 72 pairs, else 100.
+            // 72 pairs with blocks, 100 without.
             let body = if blocks {
                 let row = |record: usize| json!([ENCODING, record % 2]);
                 json!({"clknblocks": (0..12).map(row).collect::<Vec<_>>()})
@@ -249,14 +249,17 @@ async fn limits_end_a_run_as_soon_as_it_has_passed_them() {
         for told in [&format!(" {limit}"), "a higher threshold or blocking"] {
             assert!(message(&status).contains(told), "{status}");
         }
-        eventually("the rest is called off", async || server.files("pairs").is_empty().then_some(())).await;
+        eventually("the remaining jobs are cancelled", async || {
+            server.files("pairs").is_empty().then_some(())
+        })
+        .await;
         assert_eq!(project.run(1.0).await.ended().await["state"], "error");
         assert_eq!(project.describe().await["error"], false);
     }
 }
 
 #[tokio::test]
-async fn clients_that_stop_reading_a_result_cost_nothing() {
+async fn clients_that_stop_reading_a_result_cost_little_memory() {
     const CLIENTS: usize = 20;
     let server = Entityd::start();
     let project = server.api().project("similarity_scores").await;

@@ -1,4 +1,4 @@
-//! Turns between projects: one with many runs delays no other, and costs only what it touches.
+//! Fairness between projects: one with many runs delays no other.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ async fn upload_both(project: &Project) {
 }
 
 #[tokio::test]
-async fn a_project_with_many_runs_does_not_delay_that_of_another() {
+async fn a_project_with_many_runs_does_not_delay_another_project() {
     let server = Entityd::start();
     let (large, small) = (server.api().project("groups").await, server.api().project("groups").await);
     for _ in 0..RUNS {
@@ -29,7 +29,7 @@ async fn a_project_with_many_runs_does_not_delay_that_of_another() {
     upload_both(&small).await;
     assert_eq!(run.ended().await["state"], "completed");
     let unended = states(&large).await.iter().filter(|state| *state != "completed").count();
-    assert!(unended > RUNS / 3, "{unended} of {RUNS} runs were left when that of another project had ended");
+    assert!(unended > RUNS / 3, "{unended} of {RUNS} runs were left when the run of the other project ended");
     eventually("all runs of the large project end", async || {
         states(&large).await.iter().all(|state| state == "completed").then_some(())
     })

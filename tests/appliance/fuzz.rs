@@ -37,12 +37,12 @@ fn replay(target: &str, check: impl Fn(&[u8])) {
 }
 
 #[test]
-fn keys_are_kept_whatever_they_are() {
+fn any_text_is_stored_as_a_key() {
     replay("keys", keys::check);
 }
 
 #[test]
-fn a_body_means_the_same_in_whatever_pieces_it_comes() {
+fn a_body_means_the_same_in_any_pieces() {
     replay("uploads", uploads::check);
 }
 
@@ -52,11 +52,11 @@ fn a_policy_allows_what_it_says() {
 }
 
 #[test]
-fn chunks_are_cut_and_not_changed() {
+fn chunks_are_split_and_not_changed() {
     replay("chunked", chunked::check);
 }
 
 #[test]
-fn a_proxy_names_whom_it_names() {
+fn only_addresses_that_the_proxy_reported_are_accepted() {
     replay("peers", peers::check);
 }

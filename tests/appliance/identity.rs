@@ -1,4 +1,4 @@
-//! Stores that are missing, older than they were, or of another server: nothing is removed because of them.
+//! Stores that are missing, rolled back, or of another server: nothing is removed because of them.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{ENCODING, Entityd, Project, eventually};
 
-/// Stops a server as a power cut would, once a project of it is complete and tidied.
+/// Kills a server once a project of it has completed and its temporary files are removed.
 async fn used() -> (Project, TempDir) {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The same data directory once more.
+/// Returns a copy of the data directory.
 fn twin(folder: &TempDir) -> TempDir {
     let twin = TempDir::new().unwrap();
     copy(&folder.path().join("data"), &twin.path().join("data"));
@@ -44,7 +44,7 @@ fn objects(folder: &TempDir) -> usize {
     files.len()
 }
 
-/// Starts a server that does not come up, and gives its last line.
+/// Starts a server that must not come up, and returns its last line.
 async fn refusal(folder: &TempDir) -> String {
     refusal_with(folder, &[]).await
 }
@@ -70,7 +70,7 @@ fn damage(data: &Path, file: &str, how: &str) {
 }
 
 #[tokio::test]
-async fn metadata_that_is_missing_or_has_lost_commits_is_refused_by_name_and_no_object_goes() {
+async fn metadata_that_is_missing_or_has_lost_commits_is_refused_by_name_and_no_object_is_removed() {
     let (project, folder) = used().await;
     let whole = objects(&folder);
     assert!(whole > 0);
@@ -112,7 +112,7 @@ async fn metadata_that_is_missing_or_has_lost_commits_is_refused_by_name_and_no_
 }
 
 #[tokio::test]
-async fn metadata_that_is_lost_may_be_done_without_and_the_old_objects_stay() {
+async fn a_loss_of_metadata_can_be_accepted_and_the_old_objects_stay() {
     let (project, folder) = used().await;
     let whole = objects(&folder);
     fs::remove_file(folder.path().join("data/metadata.db")).unwrap();
@@ -123,7 +123,7 @@ async fn metadata_that_is_lost_may_be_done_without_and_the_old_objects_stay() {
     let server = Entityd::in_folder(folder, &["--accept-loss", &loss, often[0], often[1]]);
     assert_eq!(server.api().get(&project.path, &project.result_token).await.status(), 403);
     let new = server.api().project("groups").await;
-    eventually("a clean-up has looked", async || server.log().contains("are kept").then_some(())).await;
+    eventually("a clean-up has run", async || server.log().contains("are kept").then_some(())).await;
     let folder = server.kill();
     assert_eq!(objects(&folder), whole);
     let kept = fs::read_dir(folder.path().join("data")).unwrap();
@@ -134,7 +134,7 @@ async fn metadata_that_is_lost_may_be_done_without_and_the_old_objects_stay() {
             .to_string_lossy()
             .starts_with("metadata.db-wal.lost-"))
     );
-    // The word was for that loss alone, and is not needed again.
+    // The flag was for that loss alone, and is not needed again.
     let server = Entityd::in_folder(folder, &[]);
     assert_eq!(server.api().get(&new.path, &new.result_token).await.status(), 200);
 }
@@ -188,7 +188,7 @@ async fn a_second_server_on_the_same_objects_is_refused_and_touches_nothing_unti
     let mut first = Entityd::with(&flags);
     let project = first.api().project("groups").await;
     project.upload(0, &[ENCODING]).await;
-    eventually("it is laid out", async || {
+    eventually("the upload is indexed", async || {
         files(shared.path()).iter().any(|(path, _)| path.ends_with("index")).then_some(())
     })
     .await;
@@ -211,13 +211,14 @@ async fn a_second_server_on_the_same_objects_is_refused_and_touches_nothing_unti
     eventually("the first stops", async || first.has_ended().then_some(())).await;
     let log = first.log();
     assert!(log.lines().last().unwrap().contains("--take-over-objects"), "{log}");
-    eventually("the second has looked", async || second.log().contains("which are kept").then_some(())).await;
+    eventually("the second has cleaned up", async || second.log().contains("which are kept").then_some(()))
+        .await;
     let (_, folder) = second.stop();
     // The upload that was arriving belonged to the first server and is abandoned now.
     let kept: Vec<_> =
         before.iter().filter(|(path, _)| !path.ends_with("staged-of-the-first")).cloned().collect();
     assert_eq!(files(shared.path()), kept);
-    // The word is not needed again.
+    // The flag is not needed again.
     let again = Entityd::in_folder(folder, &flags);
     assert_eq!(again.api().project("groups").await.update_tokens.len(), 2);
 }
@@ -240,7 +241,7 @@ async fn a_copy_of_a_data_directory_waits_for_the_original_to_end() {
     assert_ne!(fs::read(&nonces).unwrap(), then);
     let said = refusal_with(&copied, &[("ENTITYD_OBJECTS", &url)]).await;
     assert!(said.contains("one of the two is a copy"), "{said}");
-    // Killed, it is followed by itself at once; stopped, by the copy, which lacks commits.
+    // After a kill, the original starts again at once. After a clean stop, the copy may start, but lacks commits.
     let original = Entityd::in_folder(original.kill(), &["--objects", &url]);
     original.stop();
     let said = refusal_with(&copied, &[("ENTITYD_OBJECTS", &url)]).await;
@@ -252,7 +253,7 @@ async fn a_copy_of_a_data_directory_waits_for_the_original_to_end() {
 }
 
 #[tokio::test]
-async fn objects_that_are_not_there_yet_are_missed_at_the_start() {
+async fn objects_that_are_not_mounted_yet_are_reported_at_the_start() {
     let (project, folder) = used().await;
     let objects = folder.path().join("data/objects");
     let aside = folder.path().join("unmounted");

@@ -1,5 +1,5 @@
 //! Killed at any moment and started again, the server loses nothing that it acknowledged, and the result is
-//! the same to the byte. How it is killed and looked at is in the self-test that the binary brings along.
+//! the same to the byte. The kills and the checks are those of the binary's own self-test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::maintenance::bury;
 use crate::support::{Entityd, eventually};
 
-/// The delay of a slowed moment.
+/// The delay of a slowed step.
 const SLOW: Duration = Duration::from_millis(60);
 
 fn scene() -> Scene {
@@ -26,7 +26,7 @@ fn scene() -> Scene {
     Scene { program, people: People { count: 400 }, slow: SLOW, patience: Duration::from_secs(30) }
 }
 
-/// Chance, whose seed is printed.
+/// Returns a random generator whose seed is printed.
 pub(crate) fn chance() -> TestRng {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).unwrap();
@@ -35,14 +35,14 @@ pub(crate) fn chance() -> TestRng {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_at_every_breakpoint_it_goes_on_to_the_same_result() {
+async fn stopped_at_every_breakpoint_it_continues_to_the_same_result() {
     let scene = scene();
     let expected = undisturbed(&scene).await.unwrap();
     expected.is_the_known_answer(scene.people).unwrap();
     for moment in STEPS.iter().flat_map(|(_, moments)| *moments) {
         let mut server = scene.start(folder().unwrap(), &[("ENTITYD_BREAKPOINT", moment)]).unwrap();
         let mut scenario = Scenario::new(scene.people);
-        // To its end, if the last step is due after it.
+        // Completes if the last step comes after the result.
         let _ = go_on(&mut scenario, &server).await;
         scene.until(&format!("the server stops at {moment}"), || server.has_ended()).await.unwrap();
         assert!(server.log().contains("a test stops the process"), "{moment} was reached");
@@ -72,18 +72,18 @@ async fn killed_at_random_moments_of_every_step_it_loses_nothing() {
     for (step, _) in STEPS {
         let _ = writeln!(table, "  {step:<9} {}", landed[step]);
     }
-    // Not through the macro, which the test runner keeps to itself when all is well.
+    // Not `eprintln!`: its output is hidden if the test passes.
     std::io::stderr().write_all(table.as_bytes()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_again_and_again_it_still_comes_to_its_end() {
+async fn killed_repeatedly_it_still_completes() {
     let scene = scene();
     let expected = undisturbed(&scene).await.unwrap();
     let mut rng = chance();
     let mut folder = folder().unwrap();
     let mut scenario = Scenario::new(scene.people);
-    // Fewer unclean stops than a job has attempts: the third would give a job up.
+    // Fewer kills than a job has attempts: after the third, the job would be given up.
     for kill in 0..2 {
         let delay = Duration::from_millis(u64::from(rng.next_u32() % 150));
         eprintln!("kill {kill} after {delay:?}");
@@ -103,7 +103,7 @@ async fn killed_while_it_starts_it_starts_the_next_time() {
     let mut rng = chance();
     let mut moment = || Duration::from_micros(u64::from(rng.next_u32() % 60_000));
     for _ in 0..6 {
-        // A new data directory, and one that has something in it.
+        // An empty data directory, and then one that has content.
         let mut folder = TempDir::new().unwrap();
         for _ in 0..4 {
             Entityd::killed_after(&folder, moment()).await;

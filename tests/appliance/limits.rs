@@ -1,4 +1,4 @@
-//! Rate limits, connection limits, patience with slow clients, and proxies that speak for others.
+//! Rate limits, connection limits, timeouts for slow clients, and client addresses behind proxies.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,10 +18,10 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends `request` and reads until the server closes; what it said.
+/// Sends `request`, reads until the server closes the connection, and returns the response.
 fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = connect(address);
-    // Who is not wanted may be hung up on at once.
+    // The server may close an unwanted connection at once.
     let _ = stream.write_all(request.as_bytes());
     rest(&mut stream)
 }
@@ -36,7 +36,7 @@ fn rest(stream: &mut TcpStream) -> String {
     }
 }
 
-/// A request for the status with these headers; the status of the answer, if there is one.
+/// Requests the status with these headers; returns the status code, if there is a response.
 fn try_status(address: SocketAddr, headers: &str) -> Option<u16> {
     let request = format!("GET /api/v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
     ask(address, &request).split(' ').nth(1)?.parse().ok()
@@ -60,7 +60,7 @@ async fn a_rate_limited_client_gets_retry_after() {
     let answer = get().await;
     assert_eq!(answer.headers()["retry-after"], "1");
     assert!(refused(answer, 503).await.contains("the limit on requests"));
-    // Uploads are counted for themselves, and so are results.
+    // Uploads are counted separately, and so are results.
     let upload = api.request(Method::POST, "/projects/x/clks").body("{}").send().await.unwrap();
     assert_ne!(upload.status(), StatusCode::SERVICE_UNAVAILABLE);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -68,20 +68,20 @@ async fn a_rate_limited_client_gets_retry_after() {
 }
 
 #[tokio::test]
-async fn wrong_tokens_limit_their_sender_for_a_while() {
+async fn wrong_tokens_rate_limit_their_sender_for_a_while() {
     let server = Entityd::with(&["--rate-limit-failures", "1:5", "--rate-limit-status", "429"]);
     let api = server.api();
     let project = api.project("groups").await;
     for _ in 0..5 {
         assert_eq!(api.get(&project.path, &"0".repeat(48)).await.status(), StatusCode::FORBIDDEN);
     }
-    // The right token is not heard either: otherwise a guesser would learn that it is.
+    // The right token is rejected too: otherwise an attacker would learn that it is right.
     let answer = api.get(&project.path, &project.result_token).await;
     assert!(refused(answer, 429).await.contains("failed-authorizations"));
 }
 
 #[test]
-fn a_trusted_proxy_speaks_for_its_clients_and_another_is_pointed_out_once() {
+fn a_trusted_proxy_reports_client_addresses_and_an_untrusted_one_is_logged_once() {
     let flags = ["--rate-limit", "1:1", "--trusted-proxies", "127.0.0.2"];
     let server = Entityd::with(&flags);
     let address = server.doors().api;
@@ -100,7 +100,7 @@ fn a_trusted_proxy_speaks_for_its_clients_and_another_is_pointed_out_once() {
 }
 
 #[test]
-fn the_proxy_protocol_names_the_client() {
+fn the_proxy_protocol_reports_the_client_address() {
     let flags = ["--rate-limit", "1:1", "--trusted-proxies", "127.0.0.1", "--proxy-header", "proxy-protocol"];
     let server = Entityd::with(&flags);
     let announced = |announcement: &str| {
@@ -114,7 +114,7 @@ fn the_proxy_protocol_names_the_client() {
 }
 
 #[tokio::test]
-async fn only_so_many_connections_are_open_at_a_time() {
+async fn the_connections_of_an_address_are_limited() {
     let server = Entityd::with(&["--connections-per-address-max", "3"]);
     let address = server.doors().api;
     let held: Vec<TcpStream> = (0..3).map(|_| connect(address)).collect();
@@ -125,7 +125,7 @@ async fn only_so_many_connections_are_open_at_a_time() {
 }
 
 #[test]
-fn slow_clients_are_not_waited_for() {
+fn slow_clients_time_out() {
     let flags = ["--header-timeout-ms", "300", "--idle-timeout-ms", "600", "--transfer-timeout-ms", "400"];
     let server = Entityd::with(&flags);
     let address = server.doors().api;
@@ -145,7 +145,7 @@ fn slow_clients_are_not_waited_for() {
 }
 
 #[test]
-fn expect_continue_is_answered_only_for_a_wanted_body() {
+fn a_100_continue_is_sent_only_for_an_accepted_request() {
     let server = Entityd::start();
     let expecting = |path: &str, authorization: &str| {
         let mut stream = connect(server.doors().api);

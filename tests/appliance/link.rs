@@ -82,7 +82,7 @@ fn two_parties(folder: &TempDir) -> [PathBuf; 2] {
 }
 
 #[test]
-fn rows_and_json_link_with_one_another_and_csv_is_an_answer_too() {
+fn rows_and_json_link_with_each_other_and_csv_is_an_output_format() {
     let folder = TempDir::new().unwrap();
     let files = two_parties(&folder);
     let csv = link(&files, &json!(1), &["--encoding-bytes", "8", "--format", "csv"]);
@@ -161,7 +161,7 @@ fn compressed_files_and_pipes_are_read() {
 }
 
 #[test]
-fn a_file_that_is_something_else_is_named_as_that() {
+fn a_file_of_another_format_is_reported_as_such() {
     let folder = TempDir::new().unwrap();
     two_parties(&folder);
     run("tar", &["-cf", "archive.json", "a.json"], folder.path());
@@ -206,7 +206,7 @@ fn a_command_line_error_is_one_line() {
 }
 
 #[test]
-fn a_linkage_needs_no_directory_for_temporary_files() {
+fn a_linkage_needs_no_temporary_directory() {
     let folder = TempDir::new().unwrap();
     let files: Vec<PathBuf> = (0..2).map(|party| folder.path().join(format!("{party}.json"))).collect();
     for file in &files {

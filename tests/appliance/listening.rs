@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::command_line::{entityd, stderr};
 
-/// A server in a network of its own, in which `setup` was done before. Dropping it ends it.
+/// A server in its own network namespace. Dropping it kills it.
 struct Apart {
     child: Child,
     _folder: TempDir,
@@ -20,12 +20,13 @@ impl Drop for Apart {
     }
 }
 
-/// Commands that start the server with these flags in a network of its own; none where there can be no such network.
+/// Returns a command that runs `setup` in a new network namespace and then starts the server there with these flags;
+/// none where no namespace can be created.
 fn apart(setup: &str, folder: &TempDir, flags: &[&str]) -> Option<Command> {
     let script = format!("ip link set lo up && {setup} && exec \"$0\" \"$@\"");
     let possible = Command::new("unshare").args(["-n", "sh", "-c", &script, "true"]).output();
     if !possible.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no network of its own can be made here");
+        eprintln!("skipped: no network namespace can be created here");
         return None;
     }
     let mut command = Command::new("unshare");
@@ -35,7 +36,7 @@ fn apart(setup: &str, folder: &TempDir, flags: &[&str]) -> Option<Command> {
 }
 
 #[test]
-fn an_ipv6_listener_serves_ipv4_whatever_the_system_does_by_default() {
+fn an_ipv6_listener_serves_ipv4_whatever_the_system_default() {
     let folder = TempDir::new().unwrap();
     let setup = "echo 1 > /proc/sys/net/ipv6/bindv6only";
     let Some(mut command) = apart(setup, &folder, &["--listen", ":8851"]) else { return };

@@ -23,7 +23,7 @@ fn stray(path: &Path) {
     fs::write(path, "other").unwrap();
 }
 
-/// Writes down that the project, run or upload with this identifier was deleted.
+/// Records that the project, run or upload with this identifier was deleted.
 pub(crate) fn bury(data_dir: &Path, id: &str) {
     let metadata = rusqlite::Connection::open(data_dir.join("metadata.db")).unwrap();
     let digest = Sha256::digest(hex::decode(id).unwrap());
@@ -81,11 +81,11 @@ async fn an_object_written_after_a_purge_is_removed_within_a_lease() {
     eventually("the project is purged", async || server.payload_files().is_empty().then_some(())).await;
     let late = server.data_dir().join("objects").join(project.path.trim_start_matches('/'));
     stray(&late.join("runs").join("0f".repeat(24)).join("pairs/0"));
-    eventually("so is what came late", async || server.payload_files().is_empty().then_some(())).await;
+    eventually("so is the late object", async || server.payload_files().is_empty().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_that_ended_long_ago_goes_if_that_is_configured() {
+async fn a_project_that_ended_long_ago_is_deleted_if_so_configured() {
     let server = Entityd::start();
     let (old, young) = (completed(&server).await, completed(&server).await);
     let (_, folder) = server.stop();

@@ -10,24 +10,24 @@ use tempfile::TempDir;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, eventually};
 
-/// A folder on another file system than `folder`; none where there is no such file system.
+/// A folder on a different file system from `folder`; none where there is no such file system.
 fn elsewhere(folder: &TempDir) -> Option<TempDir> {
     let other = TempDir::new_in("/dev/shm").ok()?;
     let device = |folder: &TempDir| fs::metadata(folder.path()).unwrap().dev();
     let differs = device(&other) != device(folder);
     if !differs {
-        // Not with a macro: what those say of a test that passes is not shown.
+        // Not `eprintln!`: its output is hidden if the test passes.
         let _ =
             io::stderr().write_all(b"skipped: /dev/shm is on the same file system as the temporary folder\n");
     }
     differs.then_some(other)
 }
 
-/// Puts a folder in the data directory of a server that has stopped on the other file system, with a link to it.
+/// Moves a part of a stopped server's data directory to the other file system, and leaves a symlink.
 fn moved(folder: &TempDir, part: &str, other: &TempDir) {
     let (inside, outside) = (folder.path().join("data").join(part), other.path().join("part"));
     fs::create_dir_all(&inside).unwrap();
-    // Across file systems, so not by a rename.
+    // A rename does not work across file systems.
     let copied = Command::new("cp").arg("-a").args([&inside, &outside]).status().unwrap();
     assert!(copied.success());
     fs::remove_dir_all(&inside).unwrap();
@@ -65,7 +65,7 @@ async fn an_empty_part_may_be_mounted_before_the_first_start() {
 }
 
 #[tokio::test]
-async fn a_copy_that_a_crash_left_unfinished_goes_at_the_next_start() {
+async fn a_copy_that_a_crash_left_unfinished_is_removed_at_the_next_start() {
     let (_, folder) = Entityd::start().stop();
     let scores = folder.path().join("data/objects/similarity-scores");
     fs::create_dir_all(&scores).unwrap();

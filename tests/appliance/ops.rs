@@ -1,4 +1,4 @@
-//! The operator's listener: probes and figures; and what a request is called.
+//! The operations listener: probes and metrics; and the id of a request.
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -12,7 +12,7 @@ async fn asked(server: &Entityd, path: &str) -> (StatusCode, String) {
     (answer.status(), answer.text().await.unwrap())
 }
 
-/// The sum of a family's figures whose labels contain `labels`.
+/// Returns the sum of a metric family's samples whose labels contain `labels`.
 fn figure(figures: &str, family: &str, labels: &[&str]) -> f64 {
     let lines = figures.lines().filter(|line| {
         let (name, value) = line.rsplit_once(' ').unwrap_or_default();
@@ -47,7 +47,7 @@ async fn a_disk_below_its_watermark_is_not_ready() {
 }
 
 #[tokio::test]
-async fn objects_that_are_away_are_not_ready_and_come_back() {
+async fn a_server_is_not_ready_while_its_objects_are_unavailable() {
     let server = Entityd::start();
     let (objects, away) = (server.data_dir().join("objects"), server.data_dir().join("away"));
     std::fs::rename(&objects, &away).unwrap();
@@ -59,7 +59,7 @@ async fn objects_that_are_away_are_not_ready_and_come_back() {
 }
 
 #[tokio::test]
-async fn a_linkage_shows_in_the_figures_and_no_name_of_anything_does() {
+async fn a_linkage_shows_in_the_metrics_without_ids_or_tokens() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     project.upload(0, &[ENCODING, OTHER_ENCODING]).await;
@@ -96,7 +96,7 @@ async fn a_linkage_shows_in_the_figures_and_no_name_of_anything_does() {
 }
 
 #[tokio::test]
-async fn a_refusal_and_its_line_bear_the_name_that_the_caller_is_told() {
+async fn an_error_and_its_log_line_carry_the_request_id_of_the_response() {
     let server = Entityd::with(&["--log-format", "json"]);
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let api = server.api();

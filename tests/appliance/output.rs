@@ -1,4 +1,4 @@
-//! Output that cannot be written is a failure, for every command that has something to say.
+//! Output that cannot be written is a failure of every command that prints.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -38,7 +38,7 @@ fn fails(arguments: &[&str], variables: &[(&str, &str)]) {
 }
 
 #[test]
-fn commands_that_print_at_once_say_when_they_cannot() {
+fn commands_that_only_print_report_a_failed_write() {
     for arguments in [
         &["--help"][..],
         &["--version"],
@@ -52,7 +52,7 @@ fn commands_that_print_at_once_say_when_they_cannot() {
 }
 
 #[test]
-fn commands_that_work_first_say_when_they_cannot_print() {
+fn commands_that_work_before_they_print_report_a_failed_write() {
     let folder = TempDir::new().unwrap();
     let files = ["0.json", "1.json"].map(|name| folder.path().join(name).display().to_string());
     files.iter().for_each(|file| fs::write(file, r#"{"clks": ["AAECAwQFBgc="]}"#).unwrap());
@@ -66,7 +66,7 @@ fn commands_that_work_first_say_when_they_cannot_print() {
 }
 
 #[test]
-fn the_queue_s_commands_say_when_they_cannot_print() {
+fn the_queue_commands_report_a_failed_write() {
     let server = Entityd::start();
     let (url, token) = (format!("http://{}", server.doors().ops), server.admin_token().unwrap());
     let variables = [("ENTITYD_OPS_SERVER", url.as_str()), ("ENTITYD_ADMIN_TOKEN", token.as_str())];

@@ -1,4 +1,4 @@
-//! Jobs that end badly every time: their run ends in error and says why, and the server goes on.
+//! Jobs that fail every time: their run ends in error with the reason, and the server survives.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ async fn a_job_that_panics_three_times_ends_its_run_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_does_not_end_meets_its_deadline() {
+async fn a_job_that_does_not_end_is_stopped_at_its_deadline() {
     let server =
         Entityd::with_variables(&["--job-deadline-ms", "200"], &[("ENTITYD_BREAKPOINT", "finalize~")]);
     let ended = project(&server).await.run(0.9).await.ended().await;
@@ -36,7 +36,7 @@ async fn a_job_that_does_not_end_meets_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_gets_the_process_killed_is_given_up_after_its_third_attempt() {
+async fn a_job_that_kills_the_process_is_given_up_after_its_third_attempt() {
     let mut server = Entityd::with_variables(&[], &[("ENTITYD_BREAKPOINT", "compare")]);
     let (project, run) = {
         let project = project(&server).await;

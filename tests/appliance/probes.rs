@@ -1,4 +1,4 @@
-//! Probes while a disk hangs; signals and panics that arrive in spite of how the process was started.
+//! Probes while a disk hangs; signals that were blocked at the start; the log of a panic.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::{ENCODING, Entityd, eventually};
 
-/// A folder that is seen through another process, which can be stopped: then every call for it waits.
+/// A folder mounted through another process, which can be stopped: then every call on it blocks.
 struct Slow {
     through: Child,
     folder: std::path::PathBuf,
@@ -30,7 +30,7 @@ impl Slow {
         let Ok(through) = bindfs.spawn() else { return skipped() };
         let mut slow = Self { through, folder: folder.to_owned() };
         fs::write(real.join("seen"), "").unwrap();
-        let mounted = eventually("it is mounted, or cannot be", async || {
+        let mounted = eventually("the folder is mounted, or the mount fails", async || {
             let ended = slow.through.try_wait().unwrap().is_some();
             (ended || folder.join("seen").exists()).then_some(!ended)
         })
@@ -55,7 +55,7 @@ impl Drop for Slow {
 }
 
 fn skipped() -> Option<Slow> {
-    // Not with a macro: what those say of a test that passes is not shown.
+    // Not `eprintln!`: its output is hidden if the test passes.
     let _ = io::stderr().write_all(b"skipped: bindfs cannot mount here\n");
     None
 }
@@ -76,7 +76,7 @@ async fn probes_answer_while_the_disk_hangs() {
     let (real, seen) = (folder.path().join("real"), folder.path().join("data"));
     let Some(slow) = Slow::mount(&real, &seen).await else { return };
     let server = Entityd::in_folder(folder, &[]);
-    // Goes on before the server is stopped, whatever becomes of this test.
+    // Dropped before the server, so that the disk works again when that stops, even if this test fails.
     let disk = slow;
     let mut projects = Vec::new();
     for _ in 0..UPLOADS {
@@ -115,7 +115,7 @@ async fn probes_answer_while_the_disk_hangs() {
 }
 
 #[test]
-fn a_server_that_was_started_with_blocked_signals_stops_when_it_is_told_to() {
+fn a_server_that_was_started_with_blocked_signals_still_stops() {
     let server = Entityd::through(&["env", "--block-signal"], &[], &[]);
     let (status, folder) = server.stop();
     assert!(status.success(), "{status}");
@@ -123,7 +123,7 @@ fn a_server_that_was_started_with_blocked_signals_stops_when_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_line_like_others() {
+async fn a_panic_is_logged_like_any_other_line() {
     let server = Entityd::with_variables(&["--log-format", "json"], &[("ENTITYD_BREAKPOINT", "plan#")]);
     let project = server.api().project("groups").await;
     for party in 0..2 {

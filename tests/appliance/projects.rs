@@ -1,4 +1,4 @@
-//! Projects, and what holds for every request.
+//! Projects, and the rules for every request.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ async fn every_documented_operation_is_answered() {
 }
 
 #[tokio::test]
-async fn paths_are_forgiving_and_wrong_ones_are_problems() {
+async fn paths_are_matched_leniently_and_wrong_ones_are_problems() {
     let server = Entityd::start();
     let api = server.api();
     for path in ["/status", "//status", "/status/", "///version//"] {
@@ -59,7 +59,7 @@ async fn paths_are_forgiving_and_wrong_ones_are_problems() {
 }
 
 #[tokio::test]
-async fn other_doors_say_what_they_are() {
+async fn the_other_listeners_answer_in_their_own_protocol() {
     let server = Entityd::start();
     let health = reqwest::get(format!("http://{}/healthz", server.doors().ops)).await.unwrap();
     assert_eq!(health.status(), 200);
@@ -122,7 +122,7 @@ async fn the_log_names_requests_and_no_tokens() {
         .send()
         .await
         .unwrap();
-    // A caller may take a token for an identifier.
+    // A client may confuse a token with an identifier.
     api.get(&format!("/projects/{}", project.result_token), &project.update_tokens[0]).await;
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     let log = server.log();
@@ -147,7 +147,7 @@ async fn a_large_body_for_a_project_is_refused() {
 }
 
 #[tokio::test]
-async fn the_operator_may_keep_creation_and_listing_to_the_administrator() {
+async fn creating_and_listing_may_require_the_admin_token() {
     let server = Entityd::with(&["--require-admin-token"]);
     let (api, admin) = (server.api(), server.admin_token().unwrap());
     let wanted = json!({"schema": {}, "result_type": "groups"});
@@ -164,7 +164,7 @@ async fn the_operator_may_keep_creation_and_listing_to_the_administrator() {
 }
 
 #[tokio::test]
-async fn a_token_may_stand_after_the_word_bearer() {
+async fn a_token_may_follow_the_word_bearer() {
     let server = Entityd::start();
     let api = server.api();
     let project = api.project("groups").await;

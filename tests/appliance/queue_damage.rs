@@ -1,4 +1,4 @@
-//! The queue damaged or gone: it is made again from the metadata, and says so.
+//! A damaged or missing queue: it is rebuilt from the metadata, and the log says so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually};
 const PAGE: usize = 4096;
 const AT_ONCE: usize = 4;
 
-/// A kind of damage, and what does it to the folder of the queue.
+/// A kind of damage, and the function that does it to the folder of the queue.
 type Damage = (&'static str, fn(&Path));
 
 const DAMAGES: [Damage; 16] = [
@@ -88,7 +88,7 @@ fn copy_of(folder: &TempDir) -> TempDir {
     copied
 }
 
-/// The state after a kill in the middle of a run, and of the deletion of a project.
+/// The state after a kill in the middle of a run and of the deletion of a project.
 struct Scenario {
     folder: TempDir,
     project: Project,
@@ -113,8 +113,8 @@ impl Scenario {
         Self { folder: server.kill(), project, run }
     }
 
-    /// Goes on after some damage: the run comes to its result, the project that was being removed is removed, and the log
-    /// says what was found.
+    /// Starts a server after the damage: the run completes with its result, the deletion completes, and the log reports
+    /// the damage.
     async fn goes_on(&self, damage: &str, folder: TempDir) {
         let server = Entityd::in_folder(folder, &["--lease-ms", "1000"]);
         let Project { path, result_token, update_tokens, .. } = &self.project;
@@ -133,7 +133,7 @@ impl Scenario {
         .await;
         let log = server.log();
         let warning = log.lines().find(|line| line.contains("the queue is damaged"));
-        let warning = warning.unwrap_or_else(|| panic!("{damage}: not a word in the log\n{log}"));
+        let warning = warning.unwrap_or_else(|| panic!("{damage}: no warning in the log\n{log}"));
         assert!(warning.contains("filled from the metadata") && warning.contains("are lost"), "{warning}");
     }
 }
@@ -150,7 +150,7 @@ fn in_hand(status: &Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_damaged_is_made_again_and_the_run_goes_on() {
+async fn a_damaged_queue_is_rebuilt_and_the_run_continues() {
     let scenario = Scenario::begin().await;
     let walks = stream::iter(DAMAGES).map(|(damage, apply)| {
         let folder = copy_of(&scenario.folder);
@@ -161,7 +161,7 @@ async fn a_queue_that_is_damaged_is_made_again_and_the_run_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_may_look_at_a_damaged_queue_first() {
+async fn an_operator_may_inspect_a_damaged_queue_first() {
     let (_, folder) = Entityd::start().stop();
     let db = folder.path().join("data/queue/db");
     spoil(&db, |bytes| bytes.fill(0xa5));
@@ -186,7 +186,7 @@ async fn a_new_queue_does_not_give_a_job_new_attempts() {
     Entityd::until_it_ends(&folder, &kills).await;
     fs::remove_dir_all(folder.path().join("data/queue")).unwrap();
     for _ in 0..2 {
-        // The second attempt again, which was under way, and the third.
+        // The second attempt again, which was in progress, and the third.
         Entityd::until_it_ends(&folder, &kills).await;
     }
     let server = Entityd::with_variables_in(folder, &kills);

@@ -1,4 +1,4 @@
-//! Open files, threads, memory and file sizes: what a server needs of each, and what it does with less.
+//! Limits on open files, threads, memory and file sizes: the server's needs, and its errors below them.
 
 use std::fs;
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, refused};
 
 const MIB: u64 = 1 << 20;
 
-/// Counts the open files of these names of a process.
+/// Counts the open files of the process whose path contains `name`.
 fn open_files(server: &Entityd, name: &str) -> usize {
     let files = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
     let names = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
@@ -33,13 +33,13 @@ async fn many_readers_of_the_metadata_share_a_few_files() {
     }
 }
 
-/// The number in front of these words.
+/// Returns the number before these words.
 fn number_before(text: &str, words: &str) -> u64 {
     let before = text.split(words).next().unwrap();
     before.split(' ').next_back().unwrap().parse().unwrap()
 }
 
-/// Asserts that a server does not start, and says why in one line; gives the line.
+/// Asserts that a server does not start and prints the reason in one line; returns the line.
 async fn refuses(wrapper: &[&str]) -> String {
     let (ended, said) = Entityd::refused_through(wrapper).await;
     assert_eq!((ended.code(), said.lines().count()), (Some(1), 1), "{wrapper:?}: {said}");
@@ -47,7 +47,7 @@ async fn refuses(wrapper: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn too_few_open_files_are_refused_and_as_many_as_it_says_will_do() {
+async fn too_few_open_files_are_refused_and_the_number_in_the_error_suffices() {
     let mut needed = 0;
     for files in [16, 24, 32] {
         let said = refuses(&["prlimit", &format!("--nofile={files}:{files}")]).await;
@@ -56,7 +56,7 @@ async fn too_few_open_files_are_refused_and_as_many_as_it_says_will_do() {
     refuses(&["prlimit", &format!("--nofile={0}:{0}", needed - 1)]).await;
     let server = Entityd::through(&["prlimit", &format!("--nofile={needed}:{needed}")], &[], &[]);
     let project = server.api().project("groups").await;
-    // Most of these are refused; none goes away by itself.
+    // Most of these are refused; none disconnects by itself.
     let idle: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(server.doors().api).unwrap()).collect();
     project.upload(0, &[ENCODING; 40]).await;
     project.upload(1, &[ENCODING; 40]).await;
@@ -113,7 +113,7 @@ async fn an_upload_above_the_file_size_limit_is_refused_and_the_server_continues
 }
 
 #[tokio::test]
-async fn the_memory_that_is_taken_is_bounded_by_the_limits_of_the_process() {
+async fn the_available_memory_is_bounded_by_the_limits_of_the_process() {
     let server = Entityd::through(&["prlimit", &format!("--as={0}:{0}", 6_000 * MIB)], &[], &[]);
     let log = server.log();
     assert!(log.contains("memory.mib"), "{log}");

@@ -1,4 +1,4 @@
-//! Results, as each token may see them.
+//! Results, as each token sees them.
 
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ async fn a_permutation_is_for_the_party_and_the_mask_for_the_owner() {
 }
 
 #[tokio::test]
-async fn a_failed_run_says_why_instead() {
+async fn a_failed_run_returns_the_reason_in_place_of_a_result() {
     let server = Entityd::with(&["--run-pairs-max", "3"]);
     let project = server.api().project("similarity_scores").await;
     project.upload(0, &[ENCODING; 2]).await;

@@ -1,4 +1,4 @@
-//! Runs, from being posted to being deleted.
+//! Runs, from their creation to their deletion.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ async fn a_run_waits_for_data_and_then_starts_by_itself() {
 }
 
 #[tokio::test]
-async fn a_threshold_comes_back_exactly() {
+async fn a_threshold_is_returned_exactly() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     for threshold in [1.0, 0.1 + 0.2, 5e-324, 0.850_000_000_000_000_1] {
@@ -76,7 +76,7 @@ async fn sizes_that_differ_put_the_project_in_error_until_they_are_mended() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_asked_to_stop_leaves_nothing_undone() {
+async fn a_run_completes_after_a_stop_and_a_restart() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     project.upload(0, &[ENCODING]).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Entityd, Project, eventually};
 
-/// So many different encodings of 8 bytes, all close to each other's party.
+/// Uploads this many different encodings of 8 bytes, the same for both parties.
 async fn upload(project: &Project, records: u32) {
     for party in 0..2 {
         let encodings: Vec<String> = (0..records)
@@ -29,14 +29,15 @@ async fn a_run_of_thousands_of_jobs_does_not_hold_up_a_run_of_ten() {
     let (large, small) = (api.project("groups").await, api.project("groups").await);
     upload(&large, 1_000).await;
     let long = large.run(0.99).await;
-    eventually("the long run is at work", async || {
+    eventually("the long run is comparing", async || {
         (long.status().await["current_stage"]["progress"]["absolute"].as_u64()? > 1_000).then_some(())
     })
     .await;
     upload(&small, 45).await;
     let short = small.run(0.99).await;
-    let ended =
-        tokio::time::timeout(Duration::from_secs(5), short.ended()).await.expect("it takes its turns");
+    let ended = tokio::time::timeout(Duration::from_secs(5), short.ended())
+        .await
+        .expect("it is scheduled in between");
     assert_eq!(ended["state"], "completed");
     let status = long.status().await;
     assert_eq!(status["state"], "running");
@@ -45,7 +46,7 @@ async fn a_run_of_thousands_of_jobs_does_not_hold_up_a_run_of_ten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_can_never_fit_says_so() {
+async fn a_run_that_can_never_fit_fails_with_the_reason() {
     let server = Entityd::with(&["--memory-limit", "1000000"]);
     let api = server.api();
     let project = api.create(json!({"schema": {}, "result_type": "groups", "number_parties": 3})).await;

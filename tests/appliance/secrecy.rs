@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, text};
 
-/// A token as a caller might invent one: it grants nothing, and must not be logged all the same.
+/// A token that a client made up: it grants nothing, but must not be logged either.
 const MADE_UP: &str = "5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0ffee";
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn at_trace_level_no_token_body_or_encoding_is_logged() {
     secrets.push(project.result_token.clone());
     secrets.extend(project.update_tokens.iter().cloned());
 
-    // Where secrets do not belong, and in requests that are refused.
+    // Secrets where they do not belong, and in requests that are refused.
     let token = &project.result_token;
     for path in [
         format!("/projects/{MADE_UP}"),
@@ -67,7 +67,7 @@ async fn at_trace_level_no_token_body_or_encoding_is_logged() {
 }
 
 #[tokio::test]
-async fn every_line_of_a_request_bears_its_name_at_any_level() {
+async fn every_log_line_of_a_request_has_its_id_at_any_level() {
     for level in ["warn", "info", "trace"] {
         let server = Entityd::with(&["--log", level]);
         let project = server.api().project("groups").await;

@@ -1,4 +1,4 @@
-//! `entityd selftest --server`: against servers that run already.
+//! `entityd selftest --server`: against running servers.
 
 use std::fs;
 use std::process::{Output, Stdio};
@@ -34,7 +34,7 @@ async fn projects(server: &Entityd) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_works_passes_and_keeps_nothing() {
+async fn a_working_server_passes_and_keeps_nothing() {
     let server = Entityd::start();
     for address in [url(&server), format!("{}/api/v1/", url(&server))] {
         let output = check(&address, &["--json"], &[]);
@@ -71,7 +71,7 @@ async fn a_missing_feature_is_skipped_and_the_admin_token_sent_where_needed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_a_certificate_of_its_own_is_checked_with_ca() {
+async fn a_server_with_a_self_signed_certificate_is_checked_with_ca() {
     let server = Entityd::with(&["--tls", "self-signed"]);
     let address = format!("https://localhost:{}", server.doors().api.port());
     let ca = server.data_dir().join("tls/certificate.pem");
@@ -90,7 +90,7 @@ async fn a_server_with_a_certificate_of_its_own_is_checked_with_ca() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unusable_address_is_one_line() {
+async fn an_unusable_address_is_reported_in_one_line() {
     let server = Entityd::start();
     let ops = format!("http://{}", server.doors().ops);
     for (words, code, said) in [

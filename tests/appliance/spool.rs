@@ -1,4 +1,4 @@
-//! Room for uploads: how much there is, and what is said when there is none.
+//! Disk space for uploads: its limits, and the errors at them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{Entityd, refused};
 
 const BYTES: usize = 800_000;
 
-/// A body of unknown length; the last piece comes late.
+/// A body of unknown length; the last piece arrives late.
 fn unannounced(last_after: Duration) -> Body {
     let piece = vec![7; BYTES / 8];
     Body::wrap_stream(stream::unfold(0, move |sent| {
@@ -24,13 +24,13 @@ fn unannounced(last_after: Duration) -> Body {
 }
 
 #[tokio::test]
-async fn uploads_share_a_spool_and_give_their_room_back() {
+async fn uploads_share_a_spool_and_free_their_space() {
     let server = Entityd::with(&["--spool-bytes-max", "1_000_000"]);
     let project = server.api().project("groups").await;
     let slow = project.binary(0, BYTES as i64 / 8).body(unannounced(Duration::from_secs(2))).send();
     let slow = tokio::spawn(slow);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // One is told before its body is read, the other on the way.
+    // One is rejected before its body is read, the other while it is read.
     for body in [Body::from(vec![7; BYTES]), unannounced(Duration::ZERO)] {
         let answer = project.binary(1, BYTES as i64 / 8).body(body).send().await.unwrap();
         let said = refused(answer, 507).await;

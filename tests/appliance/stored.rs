@@ -1,4 +1,4 @@
-//! Data directories that earlier versions have left: this version opens them and goes on.
+//! Data directories of earlier versions: this version opens them and continues their runs.
 //!
 //! `tests/fixtures/stored/*.tar.gz` are made by `make.py` beside them, with the binary of that time. Every later version
 //! opens all of them. A change of a stored format adds an archive that the version before the change has made, and
@@ -38,7 +38,7 @@ async fn data_of_earlier_versions_opens_and_its_runs_continue() {
     for archive in archives {
         let (folder, answers) = unpacked(&archive);
         let mut server = Entityd::in_folder(folder, &[]);
-        // What was read once is read again after a clean stop.
+        // The second round repeats the reads after a clean stop.
         for _ in 0..2 {
             let finished = answers["projects"].as_array().unwrap().iter();
             for known in finished.chain([&answers["running"]]) {
@@ -62,7 +62,7 @@ fn project(api: &Api, known: &Value) -> Project {
     Project { api: api.clone(), path, result_token, update_tokens: Vec::new() }
 }
 
-/// Every token sees the result that it saw, once the run has ended.
+/// Asserts that every token sees its known result once the run has ended.
 async fn assert_results(api: &Api, known: &Value) {
     let project = project(api, known);
     let run = project.known_run(text(&known["run"]));
@@ -73,7 +73,7 @@ async fn assert_results(api: &Api, known: &Value) {
     }
 }
 
-/// The last party of a project uploads with its old token, and a run has the known result.
+/// Uploads for the last party with its old token, and asserts that a run has the known result.
 async fn assert_completes(api: &Api, known: &Value) {
     let mut project = project(api, known);
     project.update_tokens = vec![text(&known["update_token"])];

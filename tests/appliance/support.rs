@@ -40,28 +40,28 @@ impl Entityd {
         Self::with(&[])
     }
 
-    /// A server that is told `flags`.
+    /// A server with these flags.
     pub(crate) fn with(flags: &[&str]) -> Self {
         Self::in_folder(TempDir::new().unwrap(), flags)
     }
 
-    /// A server with environment variables besides.
+    /// A server with flags and environment variables.
     pub(crate) fn with_variables(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::launch(TempDir::new().unwrap(), flags, variables)
     }
 
-    /// A server on what another one has left in `folder`.
+    /// A server on the data directory of an earlier one in `folder`.
     pub(crate) fn in_folder(folder: TempDir, flags: &[&str]) -> Self {
         Self::launch(folder, flags, &[])
     }
 
-    /// A server with environment variables on what another one has left in `folder`.
+    /// A server with environment variables on the data directory of an earlier one in `folder`.
     pub(crate) fn with_variables_in(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         Self::launch(folder, &[], variables)
     }
 
-    /// A server that another program starts, such as `strace` or `unshare`: `wrapper` is its command line, and ends where
-    /// ours begins.
+    /// A server that another program starts, such as `strace` or `unshare`: `wrapper` is its command line up to
+    /// ours.
     pub(crate) fn through(wrapper: &[&str], flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let mut command = wrapped(wrapper, &command(&folder, flags, variables));
@@ -78,12 +78,12 @@ impl Entityd {
         (ended, fs::read_to_string(folder.path().join("log")).unwrap())
     }
 
-    /// A server that is told `flags`, with environment variables, on what another one has left in `folder`.
+    /// A server with flags and environment variables on the data directory of an earlier one in `folder`.
     pub(crate) fn told_in(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::launch(folder, flags, variables)
     }
 
-    /// A process on what another one has left in `folder`, that comes to its end by itself, perhaps before it has said
+    /// Runs a server on the data directory in `folder` until it ends by itself, perhaps before it has printed
     /// anything.
     pub(crate) async fn until_it_ends(folder: &TempDir, variables: &[(&str, &str)]) {
         let mut child = command(folder, &[], variables).stdout(Stdio::null()).spawn().unwrap();
@@ -91,7 +91,7 @@ impl Entityd {
         ended.await;
     }
 
-    /// A process on what another one has left in `folder`, that is killed a while after it was started.
+    /// Starts a server on the data directory in `folder` and kills it after `delay`.
     pub(crate) async fn killed_after(folder: &TempDir, delay: Duration) {
         let mut child = command(folder, &[], &[]).stdout(Stdio::null()).spawn().unwrap();
         tokio::time::sleep(delay).await;
@@ -141,26 +141,26 @@ impl Entityd {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Files that hold uploaded bytes or what came of them.
+    /// Files that hold uploaded bytes or data derived from them.
     pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
         server::payload_files(&self.data_dir())
     }
 
-    /// The payload files whose path ends so, or whose directory does.
+    /// The payload files whose path, or whose directory, ends with `kind`.
     pub(crate) fn files(&self, kind: &str) -> Vec<PathBuf> {
         let mut files = self.payload_files();
         files.retain(|file| file.ends_with(kind) || file.parent().unwrap().ends_with(kind));
         files
     }
 
-    /// Memory that the process has right now.
+    /// The resident memory of the process.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         1024 * line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
     }
 
-    /// The process.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -170,9 +170,9 @@ impl Entityd {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Ends it as a power cut would, and gives the folder for the next one.
+    /// Kills it, and returns the folder for the next server.
     pub(crate) fn kill(mut self) -> TempDir {
-        // It may have come to its end before.
+        // It may have ended before.
         let _ = self.child.kill();
         self.child.wait().unwrap();
         std::mem::replace(&mut self.folder, TempDir::new().unwrap())
@@ -194,7 +194,7 @@ impl Drop for Entityd {
         if std::thread::panicking() {
             let log = self.log();
             let last: Vec<&str> = log.lines().rev().take(30).collect();
-            eprintln!("the server's last words, the last first:\n{}", last.join("\n"));
+            eprintln!("the last lines of the server's log, the latest first:\n{}", last.join("\n"));
         }
     }
 }
@@ -212,7 +212,7 @@ fn log(folder: &TempDir) -> File {
     File::options().create(true).append(true).open(folder.path().join("log")).unwrap()
 }
 
-/// The command line of `wrapper` with that of `inner` behind it, and what goes with it.
+/// Returns the command line of `wrapper` followed by that of `inner`, with the environment of `inner`.
 fn wrapped(wrapper: &[&str], inner: &Command) -> Command {
     let mut outer = Command::new(wrapper[0]);
     outer.args(&wrapper[1..]).arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
@@ -225,10 +225,10 @@ fn wrapped(wrapper: &[&str], inner: &Command) -> Command {
     outer
 }
 
-/// Reads what a server says when it has started: where it listens, and the admin token if that is new.
+/// Reads the banner of a server that has started: its addresses, and the admin token if that is new.
 fn read_banner(stdout: &mut impl BufRead) -> Option<(Doors, Option<String>)> {
     let mut lines = Vec::new();
-    // Everything is open once the last line is there.
+    // All listeners are open once the last line is printed.
     for line in stdout.lines().map_while(Result::ok) {
         let last = line.contains("no telemetry");
         lines.push(line);
@@ -288,12 +288,12 @@ impl Api {
         self.create(json!({"schema": {}, "result_type": result_type})).await
     }
 
-    /// The project that `body` asks for.
+    /// Creates the project that `body` describes.
     pub(crate) async fn create(&self, body: Value) -> Project {
         self.create_as("", body).await
     }
 
-    /// The project that the holder of `token` asks for.
+    /// Creates a project as the holder of `token`.
     pub(crate) async fn create_as(&self, token: &str, body: Value) -> Project {
         let answer = self.post("/projects", token, &body).await;
         assert_eq!(answer.status(), StatusCode::CREATED);
@@ -318,7 +318,7 @@ impl Project {
         self.api.post(&format!("{}/clks", self.path), &self.update_tokens[party], body).await
     }
 
-    /// A request to upload 8-byte encodings as they are; the body is still to come.
+    /// A request to upload 8-byte encodings as binary, without its body.
     pub(crate) fn binary(&self, party: usize, count: i64) -> RequestBuilder {
         self.api
             .request(Method::POST, &format!("{}/binaryclks", self.path))
@@ -328,7 +328,7 @@ impl Project {
             .header("Hash-Size", 8)
     }
 
-    /// Uploads encodings, and gives the receipt token.
+    /// Uploads encodings, and returns the receipt token.
     pub(crate) async fn upload(&self, party: usize, encodings: &[&str]) -> String {
         let answer = self.post_clks(party, &json!({"clks": encodings})).await;
         assert_eq!(answer.status(), StatusCode::CREATED);
@@ -343,7 +343,7 @@ impl Project {
         self.known_run(format!("{runs}/{}", text(&posted["run_id"])))
     }
 
-    /// The run that lies at `path`.
+    /// The run at `path`.
     pub(crate) fn known_run(&self, path: String) -> Run<'_> {
         Run { project: self, path }
     }
@@ -360,7 +360,7 @@ impl Run<'_> {
         self.project.api.get(&format!("{}/result", self.path), token).await
     }
 
-    /// Waits until the run has ended, and says how.
+    /// Waits until the run has ended, and returns its status.
     pub(crate) async fn ended(&self) -> Value {
         eventually("the run ends", async || {
             let status = self.status().await;
@@ -370,7 +370,7 @@ impl Run<'_> {
     }
 }
 
-/// Asks again until there is an answer.
+/// Polls `ask` until it returns a value.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     const PAUSE: Duration = Duration::from_millis(10);
     for _ in 0..3_000 {
@@ -379,10 +379,10 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
         }
         tokio::time::sleep(PAUSE).await;
     }
-    panic!("waited for half a minute and still not: {what}");
+    panic!("not within half a minute: {what}");
 }
 
-/// Asserts a status and the shape of a refusal; gives what it says.
+/// Asserts the status and the shape of an error response; returns its detail.
 pub(crate) async fn refused(answer: Response, status: u16) -> String {
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     assert_eq!(answer.status().as_u16(), status);

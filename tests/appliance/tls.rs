@@ -1,4 +1,4 @@
-//! TLS on every listener: own certificates, given ones, changed ones, those of clients.
+//! TLS on every listener: self-signed, configured and replaced certificates, and those of clients.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -59,7 +59,7 @@ impl Files {
         files
     }
 
-    /// As people do it: one after the other.
+    /// Writes the two files one after the other, as people do.
     fn write(&self, (certificate, key): &(String, String)) {
         fs::write(self.path("certificate"), certificate).unwrap();
         fs::write(self.path("key"), key).unwrap();
@@ -154,7 +154,7 @@ async fn a_certificate_is_swapped_under_load_and_no_request_fails() {
         files.write(&pair());
         reads(swap).await;
     }
-    // One that does not belong to the key: the old one stays, and it says so.
+    // A certificate that does not belong to the key: the old one stays, and the log says so.
     fs::write(files.path("certificate"), pair().0).unwrap();
     eventually("the mistake is logged", async || {
         server.log().contains("keeping the old one: the private key in").then_some(())
@@ -169,7 +169,7 @@ async fn a_certificate_is_swapped_under_load_and_no_request_fails() {
 }
 
 #[tokio::test]
-async fn clients_need_a_certificate_where_that_is_asked_for_and_probes_do_not() {
+async fn clients_need_a_certificate_where_it_is_required_and_probes_do_not() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let files = Files::new(&authority.signs(ExtendedKeyUsagePurpose::ServerAuth));
     fs::write(files.path("authority"), authority.pem()).unwrap();
@@ -193,7 +193,7 @@ async fn clients_need_a_certificate_where_that_is_asked_for_and_probes_do_not() 
 }
 
 #[tokio::test]
-async fn a_plain_listener_sends_people_to_the_one_with_tls() {
+async fn a_plain_listener_redirects_to_the_one_with_tls() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = Entityd::with(&["--tls", "self-signed", "--redirect-listen", &free.to_string()]);
     let ask = |request: &str| {
@@ -210,7 +210,7 @@ async fn a_plain_listener_sends_people_to_the_one_with_tls() {
 }
 
 #[test]
-fn an_unusable_certificate_is_one_line_at_start() {
+fn an_unusable_certificate_is_reported_in_one_line_at_start() {
     let authority = Authority::new();
     let pair = || authority.signs(ExtendedKeyUsagePurpose::ServerAuth);
     let (one, other) = (Files::new(&pair()), Files::new(&pair()));
@@ -237,7 +237,7 @@ fn openssl(folder: &Path, arguments: &str) {
 }
 
 #[test]
-fn certificates_and_keys_that_cannot_be_used_are_named_in_words() {
+fn certificates_and_keys_that_cannot_be_used_are_explained() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     openssl(
@@ -271,7 +271,7 @@ fn certificates_and_keys_that_cannot_be_used_are_named_in_words() {
 }
 
 #[test]
-fn a_self_signed_certificate_from_a_clock_that_was_ahead_is_made_again() {
+fn a_self_signed_certificate_that_is_not_valid_yet_is_replaced() {
     let (status, folder) = Entityd::with(&["--tls", "self-signed"]).stop();
     assert!(status.success());
     let tls = folder.path().join("data/tls");

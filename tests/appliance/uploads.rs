@@ -1,4 +1,4 @@
-//! Uploads, above all those that come to nothing: the token stays usable and no byte stays behind.
+//! Uploads, above all those that fail: the token stays usable and no byte stays behind.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn untouched(server: &Entityd, project: &Project) {
     assert_eq!(answer.status(), 201);
 }
 
-/// The answer to a request with another value of a header.
+/// Returns the response to a request with another value of a header.
 async fn changed(request: RequestBuilder, name: &'static str, value: &'static str) -> Response {
     let mut request = request.build().unwrap();
     request.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -127,19 +127,19 @@ fn head(project: &Project, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_leaves_the_token_unused() {
+async fn a_client_that_disconnects_leaves_the_token_unused() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
     connection.write_all(head(&project, "").as_bytes()).await.unwrap();
     connection.write_all(b"12345678").await.unwrap();
-    eventually("a spool file is there", async || (!server.payload_files().is_empty()).then_some(())).await;
+    eventually("a spool file exists", async || (!server.payload_files().is_empty()).then_some(())).await;
     let meanwhile = project.binary(0, 1).body(vec![1; 8]).send().await.unwrap();
     assert!(meanwhile.headers().contains_key("retry-after"), "the token is not used yet");
     refused(meanwhile, 503).await;
     drop(connection);
     eventually("the spool file is gone", async || server.payload_files().is_empty().then_some(())).await;
-    // The token is free a moment later; until then no upload can use it.
+    // The token is released a moment later; until then no upload can use it.
     eventually("the token is free", async || {
         let body = reqwest::Body::wrap_stream(stream::iter([Ok::<_, std::io::Error>("too short")]));
         let answer = project.binary(0, 2).body(body).send().await.unwrap();
@@ -150,7 +150,7 @@ async fn a_caller_who_hangs_up_leaves_the_token_unused() {
 }
 
 #[tokio::test]
-async fn whoever_sends_the_same_encodings_again_gets_a_receipt_in_place_of_the_lost_one() {
+async fn a_client_that_repeats_an_upload_gets_a_receipt_in_place_of_the_lost_one() {
     let server = Entityd::start();
     let project = server.api().project("permutations").await;
     let again = async |records: i64, bytes: Vec<u8>| {
@@ -162,7 +162,7 @@ async fn whoever_sends_the_same_encodings_again_gets_a_receipt_in_place_of_the_l
         text(&answer.json::<Value>().await.unwrap()["receipt_token"])
     };
     let sent: Vec<u8> = (0..16).collect();
-    // Nothing was uploaded yet: this does it, so that the header does no harm.
+    // Nothing was uploaded yet: this is an ordinary upload, so the header does no harm.
     let lost = receipt(again(2, sent.clone()).await).await;
     let status = async |token: &str| project.api.get(&project.path, token).await.status().as_u16();
     assert_eq!(status(&lost).await, 200);
@@ -176,7 +176,7 @@ async fn whoever_sends_the_same_encodings_again_gets_a_receipt_in_place_of_the_l
     assert_eq!(status(&lost).await, 200);
     let renewed = receipt(again(2, sent.clone()).await).await;
     assert_eq!((status(&lost).await, status(&renewed).await), (403, 200));
-    // In whichever form, and also when it was used.
+    // In any form, and also after the new receipt was used.
     project.upload(1, &[ENCODING]).await;
     project.run(0.5).await.ended().await;
     let body = json!({"clks": ["AAECAwQFBgc=", "CAkKCwwNDg8="]});
@@ -188,7 +188,7 @@ async fn whoever_sends_the_same_encodings_again_gets_a_receipt_in_place_of_the_l
 }
 
 #[tokio::test]
-async fn a_caller_who_asks_first_is_told_to_go_on() {
+async fn a_client_that_expects_100_continue_gets_it() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();

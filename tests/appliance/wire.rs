@@ -1,4 +1,4 @@
-//! HTTP as it is on the wire, and behind proxies.
+//! HTTP on the wire, and behind proxies.
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{Entityd, text};
 
-/// Returns the response to a request whose sender closes its side at once.
+/// Returns the response to a request whose client closes its sending side at once.
 async fn said_and_closed(server: &Entityd, request: &str) -> String {
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
     connection.write_all(request.as_bytes()).await.unwrap();
@@ -16,7 +16,7 @@ async fn said_and_closed(server: &Entityd, request: &str) -> String {
     answer
 }
 
-/// The head of a request for `path` with more lines of headers.
+/// Returns the head of a request for `path` with more header lines.
 fn get(path: &str, lines: &[&str]) -> String {
     let lines: String = lines.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!("GET {path} HTTP/1.1\r\n{lines}\r\n")
@@ -36,7 +36,7 @@ async fn a_client_that_closes_its_sending_side_gets_its_answer() {
         let answer = said_and_closed(&server, &create).await;
         assert!(answer.starts_with("HTTP/1.1 201") && answer.contains("update_tokens"), "{answer}");
     }
-    // Half a body is none.
+    // Half a body is rejected.
     let half = "POST /api/v1/projects HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
     let answer = said_and_closed(&server, half).await;
     assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
@@ -59,7 +59,7 @@ async fn ambiguous_input_is_refused() {
 }
 
 #[tokio::test]
-async fn links_redirections_and_the_description_know_what_a_proxy_has_in_front() {
+async fn links_redirects_and_the_api_description_include_the_prefix_of_a_proxy() {
     let server = Entityd::with(&["--base-path", "/pprl/", "--trusted-proxies", "127.0.0.1"]);
     let ask = async |path: &str, lines: &[&str]| {
         let lines = [&["Host: 127.0.0.1:8851"], lines].concat();
@@ -69,7 +69,7 @@ async fn links_redirections_and_the_description_know_what_a_proxy_has_in_front()
         let document: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
         text(&document["servers"][0]["url"])
     };
-    // Whether or not the proxy takes the prefix away.
+    // Whether or not the proxy strips the prefix.
     for prefix in ["", "/pprl", "//pprl/"] {
         let described = ask(&format!("{prefix}/api/v1/openapi.json"), &[]).await;
         assert_eq!(servers(&described), "/pprl");
@@ -99,7 +99,7 @@ async fn links_redirections_and_the_description_know_what_a_proxy_has_in_front()
 }
 
 #[tokio::test]
-async fn clients_upload_to_the_host_that_a_trusted_proxy_names_and_no_other() {
+async fn clients_upload_only_to_a_host_that_a_trusted_proxy_names() {
     for (flags, host) in [
         (&["--trusted-proxies", "127.0.0.1"][..], "linkage.example"),
         (&["--trusted-proxies", "127.0.0.1", "--proxy-header", "forwarded"], "other.example"),

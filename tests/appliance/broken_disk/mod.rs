@@ -1,4 +1,4 @@
-//! A disk that fails for a while, is read-only or has no quota left: the process stays, and goes on with the disk.
+//! A disk that fails for a while, is read-only or has no quota left: the process survives, and continues once the disk works.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, ref
 const EIO: i32 = 5;
 const EROFS: i32 = 30;
 const EDQUOT: i32 = 122;
-/// Longer than the first attempts to go on take.
+/// Longer than the first retries take.
 const A_WHILE: Duration = Duration::from_secs(2);
 
 /// A server on a disk that can be broken.
@@ -36,7 +36,7 @@ impl OnDisk {
         Self { server: Entityd::with_variables(&[], &variables), control }
     }
 
-    /// From now on calls of this kind fail on what is in a folder of the data directory.
+    /// Makes calls of this kind fail on the files of a folder of the data directory.
     fn breaks(&self, kind: &str, errno: i32, folder: &str) {
         let prefix = self.server.data_dir().canonicalize().unwrap().join(folder);
         let file = self.control.path().join("broken");
@@ -53,7 +53,7 @@ impl OnDisk {
         (answer.status(), answer.text().await.unwrap())
     }
 
-    /// Waits until the probe for readiness names this as what is wrong.
+    /// Waits until the readiness probe reports this as the fault.
     async fn is_not_ready(&self, what: &str) {
         eventually(&format!("{what} is not ready"), async || {
             let (status, text) = self.ops("readyz").await;
@@ -91,7 +91,7 @@ fn shim() -> &'static Path {
     path
 }
 
-/// Asserts that a caller is told to come again.
+/// Asserts that the client is asked to retry.
 async fn come_again(answer: Response) {
     assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
     let detail = refused(answer, 503).await;
@@ -99,7 +99,7 @@ async fn come_again(answer: Response) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_cannot_sync_is_waited_for() {
+async fn the_server_waits_for_a_disk_that_cannot_sync() {
     let mut disk = OnDisk::start("compare=500");
     let project = disk.project().await;
     let run = project.run(0.9).await;
@@ -129,12 +129,12 @@ async fn jobs_that_the_queue_refused_are_enqueued_again() {
         disk.is_ready().await;
         assert_eq!(run.ended().await["state"], "completed", "{kind}");
         let log = disk.server.log();
-        assert!(!log.contains("the queue is damaged"), "a disk that fails is no damage\n{log}");
+        assert!(!log.contains("the queue is damaged"), "a failing disk is not damage\n{log}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_come_again_and_runs_wait_for_the_disk_of_objects() {
+async fn uploads_are_retried_and_runs_wait_while_the_object_disk_fails() {
     for errno in [EIO, EROFS] {
         let mut disk = OnDisk::start("compare=300");
         let project = disk.project().await;
@@ -154,7 +154,7 @@ async fn uploads_come_again_and_runs_wait_for_the_disk_of_objects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quota_that_is_used_up_is_no_room() {
+async fn an_exhausted_quota_counts_as_a_full_disk() {
     let mut disk = OnDisk::start("");
     let project = disk.server.api().project("groups").await;
     disk.breaks("write", EDQUOT, "spool");
@@ -169,7 +169,7 @@ async fn a_quota_that_is_used_up_is_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_system_that_is_read_only_for_a_while_is_waited_for() {
+async fn the_server_waits_while_a_file_system_is_read_only() {
     let mut disk = OnDisk::start("compare=500");
     let project = disk.project().await;
     let run = project.run(0.9).await;

@@ -1,5 +1,5 @@
-/* Makes the disk fail: preloaded into a server, it refuses what the file named by BROKEN_DISK says. That file has one line,
- * "sync|write ERRNO PREFIX": calls of this kind (a write is refused with its sync) on files whose path begins with PREFIX
+/* Makes the disk fail: preloaded into a server, it fails the calls that the file named by BROKEN_DISK selects. That file has
+ * one line, "sync|write ERRNO PREFIX": calls of this kind (`write` includes `sync`) on files whose path begins with PREFIX
  * fail with ERRNO. Without the file, everything works. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

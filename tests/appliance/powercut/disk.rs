@@ -1,8 +1,8 @@
 //! Models the content of a disk after a power cut.
 //!
-//! A write is surely there if a sync of its file began after it and ended before the cut; any other may be
-//! there, or any of its blocks. A name is surely there if a sync of its folder did; of the other changes to
-//! names the first few may be there, in their order, as in every file system with a journal.
+//! A write survives if a sync of its file began after it and ended before the cut; any other write may survive,
+//! or any of its blocks. A name survives if its folder was synced in the same way; of the other changes to names
+//! a prefix may survive, in their order, as in every journaling file system.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ const BLOCK_BYTES: u64 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     Nothing,
-    /// Any block, by chance.
+    /// Random blocks.
     Blocks,
     Everything,
 }
 
 pub(super) struct Recording(Trace);
 
-/// A file as it comes to be, whatever its name.
+/// The history of a file's content, whatever its name.
 #[derive(Default)]
 struct Contents<'a> {
     folder: bool,
@@ -34,7 +34,7 @@ struct Contents<'a> {
     synced: usize,
 }
 
-/// A change of a name: which file it means now.
+/// A change of a name: the file that it refers to now.
 struct Naming {
     ended: usize,
     path: PathBuf,
@@ -51,13 +51,13 @@ impl Recording {
         self.0.events.last().map_or(0, |event| event.began) + 1
     }
 
-    /// The moment in which the workload says its first word.
+    /// The moment at which the workload prints its first line.
     pub(super) fn first_word(&self) -> usize {
         let word = self.0.events.iter().find(|event| matches!(event.operation, Operation::Word(_)));
-        word.expect("the workload says something").began
+        word.expect("the workload prints something").began
     }
 
-    /// Returns the output by then.
+    /// Returns the output before the cut.
     pub(super) fn words_until(&self, cut: usize) -> impl Iterator<Item = (&str, &str)> {
         let until = self.0.events.iter().take_while(move |event| event.began < cut);
         until.filter_map(|event| match &event.operation {
@@ -69,14 +69,14 @@ impl Recording {
     pub(super) fn syncs_between(&self, from: &str, to: &str) -> usize {
         let said = |words: &str| {
             let is = |event: &&Event| matches!(&event.operation, Operation::Word(said) if said == words);
-            self.0.events.iter().find(is).expect("the workload says so").began
+            self.0.events.iter().find(is).expect("the workload prints it").began
         };
         let (from, to) = (said(from), said(to));
         let between = self.0.events.iter().filter(|event| event.began > from && event.ended < to);
         between.filter(|event| matches!(event.operation, Operation::Sync { .. })).count()
     }
 
-    /// Writes, syncs and bytes.
+    /// Returns the numbers of writes, syncs and bytes.
     pub(super) fn size(&self) -> (usize, usize, usize) {
         let mut size = (0, 0, 0);
         for event in &self.0.events {
@@ -89,7 +89,7 @@ impl Recording {
         size
     }
 
-    /// Counts the writes of a file, at its greatest length.
+    /// Returns how many times over a file was written, relative to its greatest length.
     pub(super) fn times_written(&self, name: &str) -> f64 {
         let (mut written, mut length) = (0, 0);
         for event in &self.0.events {
@@ -131,7 +131,7 @@ impl Recording {
         }
     }
 
-    /// Returns the operations by then, by file, and every change of a name.
+    /// Returns the operations before the cut, by file, and every change of a name.
     fn until(&self, cut: usize) -> (Vec<Contents<'_>>, Vec<Naming>) {
         let mut files: Vec<Contents<'_>> = Vec::new();
         let mut namings: Vec<Naming> = Vec::new();
@@ -175,8 +175,8 @@ impl Recording {
         (files, namings)
     }
 
-    /// Counts the changes of names that are on the disk: all before the last that a sync of its folder has
-    /// found.
+    /// Counts the changes of names that are on the disk: all up to the last one that a sync of its folder
+    /// covered.
     fn synced_names(&self, cut: usize, namings: &[Naming]) -> usize {
         let mut synced = 0;
         for event in self.0.events.iter().take_while(|event| event.began < cut) {
@@ -192,7 +192,7 @@ impl Recording {
 }
 
 impl Contents<'_> {
-    /// Everything that had ended when the sync began is on the disk.
+    /// Marks everything that had ended when the sync began as on the disk.
     fn sync(&mut self, sync: &Event) {
         let unsure = self.changes[self.synced..].iter().position(|change| change.ended >= sync.began);
         self.synced = unsure.map_or(self.changes.len(), |unsure| self.synced + unsure);

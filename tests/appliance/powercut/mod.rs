@@ -1,5 +1,5 @@
-//! Power cuts on the real files. A workload runs under `strace`, which writes down every write and every sync; from that
-//! the files are built as they may be after a power cut at any moment, and everything acknowledged by then must be there.
+//! Power cuts on the real files. A workload runs under `strace`, which records every write and every sync. The
+//! test rebuilds the files as a power cut at any moment may leave them; everything acknowledged by then must be there.
 
 mod disk;
 mod trace;
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use disk::{Kept, Recording};
 use trace::Trace;
 
-/// The most power cuts, and the longest they are tried for.
+/// The most power cuts that are tried, and for how long.
 const CUTS: usize = 150;
 const TIME: Duration = Duration::from_secs(15);
 
@@ -53,10 +53,10 @@ fn acknowledged_jobs_survive_a_power_cut() {
     let pick = |below: usize| (u64::from_le_bytes(chance.bytes()) % below as u64) as usize;
     let (started, mut cuts) = (Stopwatch::start(), 0);
     while cuts < CUTS && started.elapsed() < TIME {
-        // The very beginning is tried more often than its share of the time.
+        // The start is tried more often than its share of the time.
         let cut = if cuts % 5 == 0 { pick(recording.first_word()) } else { pick(recording.moments()) };
         let kept = [Kept::Nothing, Kept::Blocks, Kept::Everything][pick(3)];
-        // SQLite knows files by their numbers, which must not come back: nothing is removed before the end.
+        // SQLite knows files by their inode numbers, which must not be reused: nothing is removed before the end.
         let after = folder.path().join(cuts.to_string());
         recording.rebuild(cut, kept, &chance, &after);
         check(
@@ -68,7 +68,7 @@ fn acknowledged_jobs_survive_a_power_cut() {
     }
     let (writes, syncs, bytes) = recording.size();
     println!("{cuts} power cuts in a recording of {writes} writes of {bytes} bytes and {syncs} syncs");
-    // Files that are only ever appended to would show little.
+    // Append-only files would show little.
     let times = ["queue/db", "queue/journal.0", "metadata.db-wal"].map(|name| recording.times_written(name));
     println!("times written over: {times:.1?} (sled, commit log, metadata)");
     assert!(times[0] > 2.0 && times[1] > 2.0, "{times:?}");
@@ -81,7 +81,7 @@ fn a_group_of_changes_costs_one_sync() {
     let recording = Recording::of(record("syncs", folder.path()));
     let syncs = |from: &str, to: &str| recording.syncs_between(from, to);
     let (alone, together) = (syncs("alone", "together"), syncs("together", "done"));
-    // A call alone has one for itself, behind which attempts are written too.
+    // A lone call has its own sync; a few more write attempts.
     assert!(
         (workload::CALLS..=workload::CALLS + 2).contains(&alone),
         "{alone} syncs of calls one after another"
@@ -93,10 +93,10 @@ fn a_group_of_changes_costs_one_sync() {
 #[derive(Default)]
 struct Promises {
     waiting: HashSet<String>,
-    /// The change under way, which may be there or not.
+    /// The change in progress, which may be there or not.
     uncertain: HashSet<String>,
     projects: HashSet<String>,
-    /// A project that is being made just now may be there or not.
+    /// A project is being created, and may be there or not.
     project_begun: bool,
 }
 
@@ -106,7 +106,7 @@ impl Promises {
         for (verb, name) in recording.words_until(cut) {
             match verb {
                 "enqueueing" => _ = promises.uncertain.insert(name.to_owned()),
-                // Another client may be at work on it before its own hears that it is there.
+                // Another client may claim the job before its own client receives the acknowledgement.
                 "enqueued" if !finishing.contains(name) => {
                     promises.uncertain.remove(name);
                     promises.waiting.insert(name.to_owned());
@@ -150,7 +150,7 @@ fn check(data: &Path, promises: &Promises, moment: &str) {
             );
             assert_eq!(*times, 1, "{moment}: job {name}");
         }
-        // Payloads are whole, too.
+        // Payloads must be complete, too.
         for name in promises.waiting.iter().take(50) {
             let shown = shelves.broker.show(&name.as_str().into(), shelves.clock.now()).await.unwrap();
             assert_eq!(shown.expect("it is listed").payload, workload::payload(name), "{moment}: job {name}");

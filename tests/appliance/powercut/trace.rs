@@ -16,7 +16,7 @@ pub(super) struct Event {
 
 #[derive(Debug)]
 pub(super) enum Operation {
-    /// A name was made, unless it was there.
+    /// A name was created, unless it existed.
     Make {
         path: PathBuf,
         folder: bool,
@@ -40,7 +40,7 @@ pub(super) enum Operation {
     Sync {
         path: PathBuf,
     },
-    /// The workload says something.
+    /// The workload printed something.
     Word(String),
 }
 
@@ -110,7 +110,7 @@ impl Reader {
             "openat" => self.open(arguments, result),
             "write" => self.write(arguments).into_iter().collect(),
             "writev" | "pwritev" | "fallocate" => {
-                assert!(descriptor().is_none(), "{name} is not understood here");
+                assert!(descriptor().is_none(), "{name} is not supported here");
                 Vec::new()
             }
             "pwrite64" => descriptor()

@@ -38,7 +38,7 @@ pub(super) struct Shelves {
     pub(super) clock: Clock,
 }
 
-/// Opens the shelves with files so small that they are used again and again.
+/// Opens the stores with files so small that they are often reused.
 pub(super) fn open(data: &Path) -> Result<Shelves, Box<dyn std::error::Error>> {
     open_with(data, Settings::default())
 }
@@ -46,7 +46,7 @@ pub(super) fn open(data: &Path) -> Result<Shelves, Box<dyn std::error::Error>> {
 fn open_with(data: &Path, settings: Settings) -> Result<Shelves, Box<dyn std::error::Error>> {
     let settings = Settings { journal_bytes: 64 << 10, segment_bytes: 512 << 10, ..settings };
     let identity = Identity::parse(&"0f".repeat(16)).expect("these are 32 digits");
-    // What a power cut leaves is never taken for a loss.
+    // The state after a power cut must never count as a loss.
     let owner = Owner {
         identity,
         made: false,
@@ -77,9 +77,9 @@ pub(super) fn payload(name: &str) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "it is what the neighbours record"]
+#[ignore = "the tests beside it run and record it"]
 fn workload() {
-    let folder = PathBuf::from(std::env::var(FOLDER).expect("the neighbours say where"));
+    let folder = PathBuf::from(std::env::var(FOLDER).expect("the tests beside it set the folder"));
     let log = File::options().create(true).append(true).open(folder.join(LOG)).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {

@@ -1,5 +1,5 @@
-//! Rules of the source tree: which module may import which, what code must not contain, and how its
-//! prose reads. Reads the source as text, so it needs no build of it.
+//! Rules of the source tree: the imports of its modules, the text that code must not contain, and its
+//! prose. Reads the source as text, so it needs no build of it.
 //!
 //! `cargo test --test tidy -- --nocapture` prints the figures of each top module.
 
@@ -72,7 +72,7 @@ fn a_module_imports_only_those_before_it() {
 }
 
 #[test]
-fn a_module_does_not_climb_out_through_super() {
+fn a_module_does_not_leave_itself_through_super() {
     complain(|source| {
         let lines = code_lines(&source.text);
         lines
@@ -99,7 +99,7 @@ fn modules_keep_to_their_own_crates() {
 }
 
 #[test]
-fn nothing_is_left_half_done() {
+fn no_unfinished_code_is_left() {
     complain(|source| {
         let lines = code_lines(&source.text).filter(|line| !line.in_tests && !source.is_test);
         let found = |line: Line<'_>| {

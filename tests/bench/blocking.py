@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Runs over many blocks, through HTTP, by a server of its own.
+"""Runs with many blocks, through HTTP, on a server of its own.
 
     cargo build --release
     python3 tests/bench/blocking.py [RECORDS]
 
 Two parties of RECORDS (200,000) random encodings of 128 bytes, half of them shared with a few bits changed.
-First in blocks of two records each, half as many blocks as records; then in five blocks a record, of
-RECORDS / 20 whose sizes are Zipf-distributed. Says what the uploads took, what a run took from being posted to
-its result having been read, and the most memory of the process during the run, of which anonymous is what
-mapped files are not.
+First with blocks of two records each, half as many blocks as records; then with five blocks a record, out of
+RECORDS / 20 blocks whose sizes are Zipf-distributed. Prints the time of the uploads, the time of a run from its
+creation until its result is read, and the peak memory of the process during the run; anonymous memory excludes
+mapped files.
 """
 
 import base64
@@ -100,7 +100,7 @@ def measure(server, name, bodies, result_type):
     uploaded = time.perf_counter() - began
     while server.ask("GET", path, token)["parties_contributed"] < 2:
         time.sleep(0.01)
-    # The last ingest goes on behind its answer: a run that waits for it would measure it.
+    # The last ingest continues after its response: a run that waited for it would measure it, too.
     warm = server.ask("POST", f"{path}/runs", token, json.dumps({"threshold": 1.0}))
     wait(server, f"{path}/runs/{warm['run_id']}", token)
     server.forget_peak()
@@ -155,7 +155,7 @@ def main():
 
 
 def say_duplicates(blocks):
-    """Of the records that are in both, all five blocks are the same: each such pair is compared in all of them."""
+    """Prints how often a pair is found more than once: records that are in both share all five blocks."""
     again = sum(len(set(names)) - 1 for names in blocks[0][::2])
     print(f"Zipf: the largest block has {largest(blocks[0]):,} records; "
           f"pairs that are the same person are found {again:,} times more than once")

@@ -1,4 +1,4 @@
-"""Where the benches find the binary, their Python packages and their data. Everything is made once and kept
+"""Locates the binary, the Python packages and the data of the benchmarks. Everything is made once and kept
 under the target directory."""
 
 import os
@@ -14,7 +14,7 @@ ENCODING_BYTES = 128
 
 
 def python():
-    """An interpreter with anonlink and clkhash, in the versions that the tests are held against."""
+    """An interpreter with anonlink and clkhash, in the versions that the tests compare with."""
     folder = TARGET / "bench-venv"
     interpreter = folder / "bin/python"
     if not (folder / "ready").exists():
@@ -27,7 +27,7 @@ def python():
 
 
 def people(records):
-    """Two files of so many encodings each."""
+    """Returns two files of this many encodings each."""
     folder = TARGET / "bench-data"
     paths = [folder / f"people-{records}-{side}.bin" for side in ("left", "right")]
     if not all(path.exists() for path in paths):
@@ -41,7 +41,7 @@ def people(records):
 
 
 def machine():
-    """What a figure depends on besides the program."""
+    """Describes the machine, on which the figures depend besides the program."""
     cpu = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")

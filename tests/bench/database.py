@@ -73,7 +73,7 @@ def measure(reports, workers, url=None):
 
 
 def peer(folder, clients, seconds=5):
-    """Transactions a second of pgbench that count in one row."""
+    """Returns the transactions a second of pgbench, each of which increments one row."""
     run = lambda *words, **rest: subprocess.run(
         [*words, "-h", folder, "-U", "entityd", "postgres"], check=True, capture_output=True, text=True, **rest
     )

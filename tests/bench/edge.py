@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the edge costs, and what a crowd of bad clients costs the good ones.
+"""The cost of the HTTP layer, and that of many bad clients to the good ones.
 
     cargo build --release && python3 tests/bench/edge.py [crowd] [throttled] [wrk]
 
@@ -34,7 +34,7 @@ UNLIMITED = [f"--rate-limit{what}" for what in ("", "-uploads", "-results", "-fa
 
 @contextlib.contextmanager
 def entityd(folder, *flags):
-    """A server without rate limits; gives the port of its API."""
+    """Starts a server without rate limits; returns the port of its API."""
     command = [BINARY, "serve", "--data-dir", f"{folder}/data", "--log", "warn", *flags]
     for flag in ("--listen", "--s3-listen", "--ops-listen"):
         command += [flag, "127.0.0.1:0"]
@@ -50,7 +50,7 @@ def entityd(folder, *flags):
 
 
 def latencies(port):
-    """Milliseconds of each of many requests, sorted."""
+    """Returns the milliseconds of each of many requests, sorted."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     times = []
     for _ in range(REQUESTS):
@@ -102,7 +102,7 @@ def crowd(folder):
 
 
 def upload(port, path, records, *options):
-    """An upload by curl, as a process under way."""
+    """Starts an upload by curl; returns the process."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     wanted = json.dumps({"schema": {}, "result_type": "groups"})
     connection.request("POST", "/api/v1/projects", wanted, {"Content-Type": "application/json"})
@@ -140,7 +140,7 @@ def throttled(folder):
         time.sleep(2)
         beside = min(seconds(port) for _ in range(3))
         if crawl.poll() is not None:
-            sys.exit("the throttled upload did not go on")
+            sys.exit("the throttled upload did not continue")
         crawl.kill()
         crawl.wait()
     print(f"256 MiB upload, best of 3: alone {alone:.2f} s, beside a throttled one of 2 GB {beside:.2f} s")
@@ -183,7 +183,7 @@ def nginx(folder, content):
     (static / "status").write_bytes(content)
     plain, tls = free_port(), free_port()
     pair = f"{folder}/data/tls/self-signed.pem"
-    # As root it would become a user that may not use the folder.
+    # As root, nginx would switch to a user who may not use the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     config = NGINX_CONFIG.format(user=user, folder=folder, plain=plain, tls=tls, pair=pair)
     Path(folder, "nginx.conf").write_text(config)
@@ -197,7 +197,7 @@ def nginx(folder, content):
 
 
 def rate(url, script=None):
-    """Requests a second by wrk, all of them answered 2xx."""
+    """Returns the requests a second of wrk, all of which must be answered 2xx."""
     command = ["wrk", "-t2", "-c32", "-d4s", url] + (["-s", script] if script else [])
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:

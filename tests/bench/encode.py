@@ -6,7 +6,7 @@
 
 The file has RECORDS (50,000 and 500,000) of four names each, drawn from 20,000 made-up ones, the frequent ones
 more often; the schema turns each into bigrams and all into 1024 bits, with either hash function. Measurements alternate; the best of 3
-counts for each. One core each, then all cores. Both make the same bytes, which is checked.
+counts for each. One core each, then all cores. Both must make the same bytes.
 """
 
 import csv

@@ -66,7 +66,7 @@ if __name__ == "__main__":
 
 
 class Redis:
-    """A Redis of our own, and the two questions that are asked of it."""
+    """A private Redis server, and the two queries that are sent to it."""
 
     def __init__(self, folder):
         with socket.socket() as free:
@@ -112,7 +112,7 @@ def through(workers, client, redis, prefix, folder, name):
     log = open(f"{folder}/{name}.log", "wb")
     running = [subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) for command in workers]
     try:
-        # One batch shows that they are up, and warms them.
+        # One batch shows that the workers are up, and warms them up.
         subprocess.run([*client, "1000", ",".join(QUEUES)], cwd=folder, env=environment, check=True, stdout=log, stderr=log)
         wait_until(lambda: redis.waiting(prefix) == 0, 60, f"{name} does not start; see {folder}/{name}.log")
         time.sleep(1)

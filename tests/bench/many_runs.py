@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""What one project with many runs costs itself and another project.
+"""The cost of one project with many runs to itself and to another project.
 
     cargo build --release && python3 tests/bench/many_runs.py [400 1000 ...]
 
 For each number of runs, posted before the data arrives: seconds to post them, to list them, and from the last upload to
-the last result; how much of a processor the server used for a run meanwhile; and how long a small project of another
-client takes meanwhile. The processor's time does not depend on what else the machine does: it must not grow with the
-number of runs.
+the last result; the server's processor time a run; and how long a small project of another client takes meanwhile.
+Processor time does not depend on the load of the machine: it must not grow with the number of runs.
 """
 
 import http.client
@@ -75,7 +74,7 @@ def small_project(port, out):
 
 
 def processor_ms(pid):
-    """The time of processors that a process has used, in milliseconds."""
+    """Returns the processor time that a process has used, in milliseconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -91,7 +90,7 @@ def measure(port, pid, runs):
     def link():
         client.upload(project)
         other.start()
-        # A list of thousands of runs costs the server something too.
+        # Listing thousands of runs costs the server time, too.
         client.wait(project, 0.5)
 
     used = processor_ms(pid)

@@ -31,7 +31,7 @@ CORES = os.cpu_count() or 2
 
 
 class Node:
-    """A process of one role; its banner says where it listens."""
+    """A process of one role; its banner names its addresses."""
 
     def __init__(self, folder, flags):
         Path(folder).mkdir(parents=True)
@@ -82,7 +82,7 @@ def link(api, datasets, threshold):
         headers = {"Content-Type": "application/octet-stream", "Hash-Count": str(count), "Hash-Size": "128"}
         ask(api, "POST", f"{path}/binaryclks", token, rows, headers)
     token = created["result_token"]
-    # The uploads are laid out before the clock starts.
+    # The uploads are ingested before the measurement starts.
     time.sleep(2 + datasets[0][0] / 100_000)
     began = time.monotonic()
     run = call("POST", f"{path}/runs", token, body={"threshold": threshold})["run_id"]

@@ -3,7 +3,7 @@
 
     cargo build --release && python3 tests/bench/objects.py [ROUNDS]
 
-Both have every PUT on the disk before they answer: Garage runs as one node with `data_fsync` and `metadata_fsync`, with
+Both sync every PUT to the disk before they answer: Garage runs as one node with `data_fsync` and `metadata_fsync`, with
 LMDB for its metadata (its default) and, since nothing here compresses, without compression. It is built from its crate
 into `target/peers` at the first call, which takes a quarter of an hour. The ratios are of medians over ROUNDS (5).
 
@@ -69,7 +69,7 @@ int accept4(int listener, struct sockaddr *peer, socklen_t *length, int flags) {
 
 
 class Target:
-    """An endpoint and what opens it."""
+    """An endpoint and its credentials."""
 
     def __init__(self, port, region, access_key, secret_key):
         self.flags = ["--endpoint", f"http://127.0.0.1:{port}", "--region", region]
@@ -103,7 +103,7 @@ def entityd(folder, log):
 
 @contextlib.contextmanager
 def garage(folder, log, **environment):
-    """A node of Garage with a layout of its own, and one key that may make buckets."""
+    """A Garage node with a layout of its own, and one key that may create buckets."""
     folder.mkdir()
     rpc, s3 = free_ports(2)
     binary, config = garage_binary(), folder / "garage.toml"
@@ -137,7 +137,7 @@ def garage_binary():
 
 
 def nodelay(folder):
-    """A library that, loaded before others, gives TCP_NODELAY to connections that are accepted."""
+    """Builds a library that, when preloaded, sets TCP_NODELAY on accepted connections."""
     library = folder / "nodelay.so"
     compiler = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library]
     subprocess.run(compiler, input=NODELAY, text=True, check=True)
@@ -168,7 +168,7 @@ def said(target, found):
 
 
 def table(found, rounds):
-    """Prints the medians; gives the figures in which `entityd` is not ahead."""
+    """Prints the medians; returns the figures in which `entityd` is not ahead."""
     ours, *peers = found
     print(f"\n{f'median of {rounds}':20}" + "".join(f"{name:>16}" for name in found) + f"{'ratio':>8}")
     behind = []
@@ -185,7 +185,7 @@ def main():
     data.TARGET.mkdir(exist_ok=True)
     garage_binary()
     with contextlib.ExitStack() as stack:
-        # On the disk that is built on: what is in /tmp may be in memory alone.
+        # On the disk of the target directory: /tmp may be in memory.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=data.TARGET)))
         log = stack.enter_context((folder / "log").open("wb"))
         targets = {
@@ -195,7 +195,7 @@ def main():
         }
         found = {name: [] for name in targets}
         for number in range(rounds):
-            # Who goes first takes turns, too.
+            # The order alternates, too.
             for name in list(targets)[:: -1 if number % 2 else 1]:
                 found[name].append(targets[name].measure())
                 print(said(name, found[name][-1]), flush=True)

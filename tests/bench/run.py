@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A whole run through HTTP: where its time and its memory go.
+"""The time and the memory of a whole run through HTTP.
 
     cargo build --release && python3 tests/bench/run.py [RECORDS [THRESHOLD]] [--threads N] [--kernel NAME]
         [--repeat N] [--profile] [--json FILE]
 
 Starts the real binary, uploads 2 x RECORDS (100,000) encodings of people (128 bytes, made by clkhash) as binary,
-asks for groups at THRESHOLD (0.9), and prints time, rate, processor time by who used it, and peak memory between
+asks for groups at THRESHOLD (0.9), and prints time, rate, processor time by thread, and peak memory between
 the creation of the run and its end. With --profile, `perf` (Debian: linux-perf) tells where the processor time
-went: *kernel* is the loops that sift and count and what decides over the survivors.
+went: *kernel* is the loops that filter and count, and the decision on the survivors.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from pathlib import Path
 import data
 
 TICK = os.sysconf("SC_CLK_TCK")
-# What is the similarity kernel, and what prepares its work, by symbol.
+# The symbols of the similarity kernel, and those that prepare its work.
 KERNEL = re.compile(r"similarity::(kernel::(?!lines)|sieve::Sieve::(search|survivors|decide)|packed::RowSide::needed)")
 PREPARATION = re.compile(r"linkage::similarity::")
 
 
 class Server:
-    """A server on a fresh data directory, and the way to talk to it."""
+    """A server on a fresh data directory, and a client for it."""
 
     def __init__(self, folder, flags):
         command = [data.BINARY, "serve", "--data-dir", f"{folder}/data", *flags]
@@ -65,7 +65,7 @@ class Server:
         return json.loads(content) if content else None
 
     def processor_seconds(self):
-        """By thread name, and in all."""
+        """Returns the processor time by thread name, and in total."""
         used = {}
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             name, _, fields = (task / "stat").read_text().partition("(")[2].rpartition(")")
@@ -81,7 +81,7 @@ class Server:
 
 
 class Profile:
-    """Samples of a process by perf, from now on."""
+    """Samples a process with perf, from the construction on."""
 
     def __init__(self, pid, folder):
         self.path = f"{folder}/perf.data"
@@ -90,7 +90,7 @@ class Profile:
         time.sleep(0.5)
 
     def shares(self):
-        """The share of samples by symbol, the largest first."""
+        """Returns the share of samples by symbol, the largest first."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait()
         command = ["perf", "report", "-i", self.path, "--stdio", "--no-children", "-F", "overhead,symbol",
@@ -101,7 +101,7 @@ class Profile:
 
 
 def by_purpose(shares):
-    """Percent of the samples: kernel, preparation, system, other."""
+    """Returns the percentage of samples: kernel, preparation, system, other."""
     purposes = {"kernel": 0.0, "preparation": 0.0, "system": 0.0, "other": 0.0}
     for share, mode, symbol in shares:
         if mode == "k":
@@ -124,7 +124,7 @@ def upload(server, project, token, path):
 
 
 def wait(server, path, token):
-    """Polls until the run is over; checks that it never seems to go back."""
+    """Polls until the run is over; checks that its progress never decreases."""
     seen, peaks = (0, 0.0), {}
     while True:
         status = server.ask("GET", f"{path}/status", token)

@@ -8,7 +8,7 @@ installed into a venv under the target directory, in the versions of tests/clien
 the two take turns, REPEATS (5) of each; each pair of figures is best (median). Both must find as many pairs.
 
 Parts: `thresholds`, one thread at 0.70, 0.80, 0.90 and 0.95; `kernels`, every kernel of this machine at 0.80; `threads`,
-two threads beside one, and the same of brute force and of a loop that needs nothing but the core.
+two threads beside one, also for brute force and for a CPU-bound loop.
 """
 
 import argparse
@@ -47,7 +47,7 @@ for line in sys.stdin:
 
 
 class Library:
-    """anonlink in a process of its own, which holds the encodings."""
+    """anonlink in a separate process, which holds the encodings."""
 
     def __init__(self, paths):
         command = [data.python(), "-c", LIBRARY, str(data.ENCODING_BYTES), *paths]
@@ -82,7 +82,7 @@ def figures(rates):
 
 
 class Table:
-    """Measures line by line, and keeps what is printed."""
+    """Measures line by line, and keeps the printed figures."""
 
     def __init__(self, paths, repeats):
         self.paths, self.repeats, self.library, self.lines = paths, repeats, Library(paths), []
@@ -114,14 +114,14 @@ class Table:
 
 
 def spin(seconds):
-    """Turns of a loop that needs nothing but a core, in processes that are one thread each."""
+    """Returns the iterations of a CPU-bound loop in single-threaded processes."""
     program = ("import time\nend = time.perf_counter() + %f\nturns = 0\n"
                "while time.perf_counter() < end:\n    for _ in range(1000): pass\n    turns += 1\nprint(turns)" % seconds)
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
 
 
 def cores(seconds=1.0):
-    """How much more two processes get out of the machine than one: 2 where each has a core of its own."""
+    """Returns the speedup of two processes over one: 2 where each has a core of its own."""
     best = 0.0
     for _ in range(3):
         one = int(spin(seconds).communicate()[0])

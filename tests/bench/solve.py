@@ -6,9 +6,9 @@
 
 PAIRS (1,000,000 and 5,000,000) are between records drawn at random, of which each party has a twentieth as
 many. Measurements alternate; the best of 3 counts for each. The library gets its pairs as the arrays that
-its merging makes, the binary makes its own up while it solves. That both find the same groups is not asked
-here, since their pairs differ: the vectors and the definition beside the solver ask it. Last come 100 million
-pairs by the binary alone.
+its merging makes, the binary generates its own while it solves. Their pairs differ, so the groups are not
+compared here: the vectors and the definition beside the solver do that. At the end, the binary alone solves 100
+million pairs.
 """
 
 import array

@@ -1,15 +1,15 @@
-//! Any bytes as a body in chunks (`aws-chunked`), a tilde standing for 64 KiB: whatever the pieces in which it comes,
-//! what passes is what the body says, in chunks that are small unless they are signed; and what says nothing is
-//! refused, not passed on. What is decoded is what is in the chunks. The corpus is replayed by `tests/appliance/fuzz.rs`.
+//! Fuzzes bodies in chunks (`aws-chunked`); a tilde stands for 64 KiB. Whatever the pieces in which a body arrives, a
+//! valid one passes with the same content, in chunks that are small unless they are signed, and an invalid one is
+//! refused. The decoder returns the content of the chunks. The corpus is replayed by `tests/appliance/fuzz.rs`.
 
 use bytes::Bytes;
 use entityd::s3::chunked::{CHUNK_BYTES, Cutter, Decoder, SIGNED_BYTES_MAX};
 
 static TILDE: [u8; 64 << 10] = [b'x'; 64 << 10];
-/// A body of more bytes than this tells nothing new.
+/// A longer body shows nothing new.
 const BODY_BYTES_MAX: usize = 40 << 20;
 
-/// The content of a body: its chunks, each with the text behind its size, and the text behind the last.
+/// The content of a body: its chunks, each with the text after its size, and the text after the last.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
     chunks: Vec<(String, Vec<u8>)>,
@@ -37,10 +37,10 @@ pub(super) fn check(data: &[u8]) {
         let fed =
             body.chunks(step).try_for_each(|piece| cutter.feed(Bytes::copy_from_slice(piece), &mut out));
         let fed = fed.and_then(|()| cutter.finish());
-        assert_eq!(fed.is_ok(), said.is_some(), "what is good passes, what is not is refused");
+        assert_eq!(fed.is_ok(), said.is_some(), "a valid body passes, an invalid one is refused");
         assert!(out.concat().len() <= body.len() * 8 + 100);
         if let (Ok(()), Some(said)) = (fed, &said) {
-            let passed = read(&out.concat()).expect("a good body stays one");
+            let passed = read(&out.concat()).expect("a valid body stays valid");
             assert!(
                 passed
                     .chunks
@@ -53,13 +53,13 @@ pub(super) fn check(data: &[u8]) {
     }
 }
 
-/// Panics if a decoder makes something else of a body than what its chunks hold, signed or not.
+/// Panics if a decoder returns anything but the content of a body's chunks, signed or not.
 fn check_decoded(body: &[u8], step: usize) {
     let (mut decoder, mut out) = (Decoder::default(), Vec::new());
     let fed = body.chunks(step).try_for_each(|piece| decoder.feed(Bytes::copy_from_slice(piece), &mut out));
     let decoded = fed.and_then(|()| decoder.finish());
     let Some(said) = read_with(body, usize::MAX) else {
-        assert!(decoded.is_err(), "what is not in chunks is refused");
+        assert!(decoded.is_err(), "a body that is not in chunks is refused");
         return;
     };
     let Ok(trailers) = decoded else { return };
@@ -70,7 +70,7 @@ fn check_decoded(body: &[u8], step: usize) {
     assert_eq!(trailers.len(), lines.filter(|line| !line.is_empty()).count());
 }
 
-/// The same with chunks that have no signature put together.
+/// Returns the content with adjacent unsigned chunks joined.
 fn joined(said: &Said) -> (Vec<(&str, Vec<u8>)>, &[u8]) {
     let mut joined: Vec<(&str, Vec<u8>)> = Vec::new();
     for (signature, chunk) in &said.chunks {
@@ -84,12 +84,12 @@ fn joined(said: &Said) -> (Vec<(&str, Vec<u8>)>, &[u8]) {
     (joined, &said.rest)
 }
 
-/// Reads a body in one go; none if it is not one from beginning to end.
+/// Parses a body in one go; none if it is invalid.
 fn read(body: &[u8]) -> Option<Said> {
     read_with(body, SIGNED_BYTES_MAX as usize)
 }
 
-/// The same, with chunks of so many bytes that have a signature of their own.
+/// Parses a body whose signed chunks may have up to this many bytes.
 fn read_with(mut body: &[u8], signed_bytes_max: usize) -> Option<Said> {
     let mut said = Said::default();
     loop {

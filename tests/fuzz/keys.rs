@@ -1,5 +1,5 @@
-//! Any text as keys: each line is put under itself, read back, listed in the order of its bytes, and deleted; nothing
-//! is written outside the folder. The corpus is replayed by `tests/appliance/fuzz.rs`.
+//! Fuzzes keys: each line of a text is stored under itself, read back, listed in byte order, and deleted; nothing is
+//! written outside the folder. The corpus is replayed by `tests/appliance/fuzz.rs`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 
 const BUCKET: &str = "fuzz";
 
-/// Panics if the lines of `data` are not kept as keys.
+/// Panics if the lines of `data` are not stored as keys.
 pub(super) fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -44,7 +44,7 @@ async fn keep(above: &Path, text: &str) {
     let page = buckets.page(BUCKET, query).await.expect("a page");
     assert!(page.entries.iter().map(Entry::name).eq(keys.iter().map(String::as_str)));
     for key in &keys {
-        let found = buckets.get(BUCKET, key).await.expect("what was put is there");
+        let found = buckets.get(BUCKET, key).await.expect("a stored object exists");
         let size = found.object.size;
         let chunks: Vec<Bytes> = found.stream(0..size).try_collect().await.expect("it can be read");
         assert_eq!(chunks.concat(), key.as_bytes());

@@ -23,7 +23,7 @@ fn trust(header: ProxyHeader) -> TrustedProxies {
     TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")], header)
 }
 
-/// The lines of `data` are the lines of the header.
+/// Checks a header whose lines are the lines of `data`.
 fn header(data: &[u8], kind: ProxyHeader, name: HeaderName) {
     let lines = data.split(|byte| *byte == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
     let headers: HeaderMap = lines.map(|line| (name.clone(), line)).collect();
@@ -33,7 +33,7 @@ fn header(data: &[u8], kind: ProxyHeader, name: HeaderName) {
     if client != PROXY {
         assert!(named(&headers, client), "{client} is not in {headers:?}");
     }
-    // What the client itself sends comes before what the proxy adds.
+    // The client's own entries come before the one that the proxy adds.
     let mut more = headers;
     let added = if kind == ProxyHeader::Forwarded { "for=192.0.2.7" } else { "192.0.2.7" };
     more.append(name, HeaderValue::from_static(added));
@@ -61,7 +61,7 @@ fn announcement(data: &[u8]) {
             read.starts_with(b"PROXY ") && read.ends_with(b"\r\n")
                 || read.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
         );
-        // The announcement alone says the same, and a byte less of it says nothing.
+        // The PROXY header alone gives the same address, and one byte less of it gives none.
         let again =
             trust.announced(PROXY, &mut { read }).now_or_never().expect("bytes in memory do not wait");
         assert_eq!(again.ok(), Some(client));

@@ -1,6 +1,6 @@
-//! Any text as a policy, with a bucket and a key in its last two lines: what it allows is what a plain reading of the
-//! document allows; denying more never allows anything; what a session token carries is the policy that was sealed in
-//! it; and the policy for one path opens nothing beside it. The corpus is replayed by `tests/appliance/fuzz.rs`.
+//! Fuzzes policies; the last two lines of a text are a bucket and a key. A policy allows what a plain reading of the
+//! document allows; a further denial never allows more; a session token carries the policy that was sealed in it; and
+//! the policy for one path opens nothing beside it. The corpus is replayed by `tests/appliance/fuzz.rs`.
 
 use entityd::runtime::clock::Timestamp;
 use entityd::runtime::entropy::Entropy;
@@ -23,7 +23,7 @@ const ACTIONS: [Action; 11] = [
     Action::DeleteObject,
 ];
 
-/// Panics if a policy is read differently from what it says.
+/// Panics if a policy is evaluated differently from its document.
 pub(super) fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (rest, key) = text.rsplit_once('\n').unwrap_or((&text, "key"));
@@ -77,7 +77,7 @@ fn allows(document: &Value, action: &str, resource: &str) -> bool {
     spoken.contains(&"Allow") && !spoken.contains(&"Deny")
 }
 
-/// Nothing in an object may be left out of what it means.
+/// Panics if an object has other members, which the plain reading would ignore.
 fn only(object: &Value, members: &[&str]) {
     let object = object.as_object().expect("an object");
     assert!(object.keys().all(|name| members.contains(&name.as_str())), "{object:?}");
@@ -114,8 +114,8 @@ fn matches(pattern: &str, text: &str) -> bool {
     row[text.len()]
 }
 
-/// The policy that denies to put the one object, too. None where it cannot be said without a pattern or in a document
-/// of that length.
+/// Returns the policy with a denial to put this object. None where that needs a pattern or makes the document too
+/// long.
 fn denied(mut document: Value, bucket: &str, key: &str) -> Option<Policy> {
     let resource = name(Resource::Object(bucket, key));
     if resource.contains(['*', '?']) {
@@ -132,7 +132,7 @@ fn opens_one_path(bucket: &str, key: &str) {
     let inside = bucket == "uploads" && (key == "project/1" || key.starts_with("project/1/"));
     for action in ACTIONS {
         let expected = inside && action == Action::PutObject;
-        // A bucket has no slash in its name: with one, bucket and key cannot be told apart.
+        // A bucket has no slash in its name: with one, bucket and key cannot be distinguished.
         assert!(bucket.contains('/') || policy.allows(action, Resource::Object(bucket, key)) == expected);
         assert!(bucket.contains('/') || !policy.allows(action, Resource::Bucket(bucket)));
         assert!(!policy.allows(action, Resource::Store));

@@ -1,5 +1,6 @@
-//! Any bytes as the body of an upload, JSON and binary, and as the objects that it may name: what is said of them does not depend on the pieces in which
-//! they come, and what is accepted has been written in full. The corpus is replayed by `tests/appliance/fuzz.rs`.
+//! Fuzzes the bodies of uploads, JSON and binary, and the objects that they may name: the outcome does not depend on
+//! the pieces in which they arrive, and accepted data has been written in full. The corpus is replayed by
+//! `tests/appliance/fuzz.rs`.
 
 use std::io::Read;
 
@@ -9,7 +10,7 @@ use entityd::linkage::encoding::{Error, Summary, binary};
 
 const RECORDS_MAX: u32 = 1000;
 
-/// Gives its bytes one by one.
+/// Yields its bytes one by one.
 struct Trickle<'a>(&'a [u8]);
 
 impl Read for Trickle<'_> {
@@ -30,7 +31,7 @@ pub(super) fn check(data: &[u8]) {
         assert_eq!(encodings(data, records), encodings(Trickle(data), records), "pieces make no difference");
         assert_eq!(blocks(data, records), blocks(Trickle(data), records), "pieces make no difference");
     }
-    // The header of a binary upload is not in its body: two bytes of it stand for that.
+    // A binary upload declares its size in headers: two bytes of the body stand for them.
     if let [records, bytes, body @ ..] = data {
         let (records, bytes) = (u32::from(*records), u32::from(*bytes));
         let whole = as_binary(body, records, bytes);
@@ -62,7 +63,7 @@ fn as_binary(source: impl Read, records: u32, encoding_bytes: u32) -> Written<Su
     Ok((summary, matrix, Vec::new()))
 }
 
-/// As the object with the encodings, eight bytes each.
+/// Reads the bytes as the object with the encodings, eight bytes each.
 fn encodings(source: impl Read, records: u32) -> Written<Summary> {
     let mut matrix = Vec::new();
     let summary = json::encodings(source, records, 8, &mut matrix).map_err(said)?;
@@ -71,7 +72,7 @@ fn encodings(source: impl Read, records: u32) -> Written<Summary> {
     Ok((summary, matrix, Vec::new()))
 }
 
-/// As the object with the blocks.
+/// Reads the bytes as the object with the blocks.
 fn blocks(source: impl Read, records: u32) -> Written<u64> {
     let mut entries = Vec::new();
     let count = json::blocks(source, records, &mut entries).map_err(said)?;
@@ -81,7 +82,7 @@ fn blocks(source: impl Read, records: u32) -> Written<u64> {
 
 fn complete(summary: &Summary, matrix: &[u8]) {
     let bytes = u64::from(summary.records) * u64::from(summary.encoding_bytes);
-    assert_eq!(matrix.len() as u64, bytes, "every row is there");
+    assert_eq!(matrix.len() as u64, bytes, "every row is written");
 }
 
 /// Returns the error of a rejected body; memory errors do not occur.

@@ -1,7 +1,7 @@
 //! Import cycles between the files of one top module.
 //!
 //! A file imports another if it names an item of it, by `use` or by a path. An item that a `mod.rs`
-//! re-exports belongs to the file that defines it, and re-exporting from a submodule is no import:
+//! re-exports belongs to the file that defines it, and a re-export from a submodule is not an import:
 //! a `mod.rs` that only lists its submodules is in no cycle.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -11,7 +11,7 @@ use crate::source::{Source, code_lines, is_identifier, sources};
 type Path = Vec<String>;
 type Graph = BTreeMap<usize, BTreeSet<usize>>;
 
-/// Files that may be in import cycles, with the reason. No other file may, and no file is listed that is in none.
+/// Files that may be in import cycles, with the reason. No other file may, and every listed file must be in one.
 const IN_CYCLES: [(&[&str], &str); 5] = [
     (
         &["src/buckets/index/names.rs", "src/buckets/index/objects.rs", "src/buckets/index/uploads.rs"],
@@ -46,7 +46,7 @@ const IN_CYCLES: [(&[&str], &str); 5] = [
 ];
 
 #[test]
-fn files_do_not_import_each_other_in_a_circle() {
+fn files_do_not_import_each_other_in_cycles() {
     let sources = sources();
     let graph = Tree::new(&sources).imports();
     let listed: BTreeSet<&str> = IN_CYCLES.iter().flat_map(|(files, _)| files.iter().copied()).collect();
@@ -107,7 +107,7 @@ fn path_back(reached_from: &HashMap<usize, usize>, start: usize, end: usize) -> 
     path
 }
 
-/// The modules of the tree with what each names.
+/// The modules of the tree with the paths that each names.
 struct Tree {
     files: HashMap<Path, usize>,
     modules: Vec<Module>,
@@ -219,7 +219,7 @@ impl Module {
         at + self.tokens[at..].iter().take_while(|token| *token != ";").count()
     }
 
-    /// Returns whether the token belongs to something that stands before it, or names a new item.
+    /// Returns whether the token continues the one before it, or names a new item.
     fn is_continued(&self, at: usize) -> bool {
         let before = at.checked_sub(1).map(|before| self.tokens[before].as_str());
         before.is_some_and(|token| ["::", ".", "fn", "mod", "let", "struct"].contains(&token))
@@ -298,7 +298,7 @@ fn flatten_list(tokens: &[String], at: &mut usize, base: &[String], found: &mut 
     *at += 1;
 }
 
-/// Splits code into identifiers, `::` and single characters; comments, strings and test items go.
+/// Splits code into identifiers, `::` and single characters; comments, strings and test items are dropped.
 fn tokens(text: &str) -> Vec<String> {
     let code: Vec<&str> =
         code_lines(text).filter(|line| !line.in_tests).map(|line| strip_comment(line.text)).collect();

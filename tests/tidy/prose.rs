@@ -1,4 +1,4 @@
-//! How the prose of the tree reads: comments, and the texts that the program prints.
+//! Checks the prose of the tree: comments, and the texts that the program prints.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,7 +48,7 @@ const PHRASES: [&str; 30] = [
 /// For each top module, and for tests and pages: the most docs that begin with one of [`OPENERS`],
 /// the most words of [`PEOPLE`], and the most of [`PHRASES`]. A number may only fall.
 const MOST: [(&str, [usize; 3]); 4] =
-    [("coordinator", [0, 2, 0]), ("metadata", [0, 1, 0]), ("model", [0, 1, 0]), ("tests", [0, 3, 23])];
+    [("coordinator", [0, 2, 0]), ("metadata", [0, 1, 0]), ("model", [0, 1, 0]), ("tests", [0, 3, 0])];
 
 #[test]
 fn prose_is_plain() {
@@ -78,7 +78,7 @@ fn prose_is_plain() {
 }
 
 #[test]
-fn the_figures_count_what_they_say() {
+fn the_figures_count_each_opener_and_word() {
     let mut figures = Figures::default();
     figures.read(
         "a.rs",

@@ -1,4 +1,4 @@
-//! Any bytes as a body in chunks; what is checked is in `../chunked.rs`.
+//! Any bytes as a body in chunks; the checks are in `../chunked.rs`.
 #![no_main]
 
 #[path = "../chunked.rs"]

@@ -1,4 +1,4 @@
-//! Any text as keys of a bucket; what is checked is in `../keys.rs`.
+//! Any text as keys of a bucket; the checks are in `../keys.rs`.
 #![no_main]
 
 #[path = "../keys.rs"]

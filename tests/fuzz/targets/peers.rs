@@ -1,4 +1,4 @@
-//! Any bytes as what a proxy says of its client; what is checked is in `../peers.rs`.
+//! Any bytes as a proxy's report of its client; the checks are in `../peers.rs`.
 #![no_main]
 
 #[path = "../peers.rs"]

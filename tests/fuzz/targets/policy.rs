@@ -1,4 +1,4 @@
-//! Any text as a policy of temporary credentials; what is checked is in `../policy.rs`.
+//! Any text as a policy of temporary credentials; the checks are in `../policy.rs`.
 #![no_main]
 
 #[path = "../policy.rs"]

@@ -1,4 +1,4 @@
-//! Any bytes as the body of an upload; what is checked is in `../uploads.rs`.
+//! Any bytes as the body of an upload; the checks are in `../uploads.rs`.
 #![no_main]
 
 #[path = "../uploads.rs"]

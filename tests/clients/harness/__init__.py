@@ -1,1 +1,1 @@
-"""What the suites share: the server under test, a client of its API, data, and the reference's answers."""
+"""Shared by the suites: the server under test, a client of its API, data, and the reference's answers."""

@@ -1,4 +1,4 @@
-"""The original client's command line, as PyPI has it."""
+"""The original client's command line, as released on PyPI."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ PROGRAM = Path(sys.executable).with_name("anonlink")
 
 
 def typed(folder, *words):
-    """Runs a command in a folder, as a process of its own; returns what it printed, on both streams."""
+    """Runs a command in a folder, as a separate process; returns its output on both streams."""
     done = subprocess.run(
         [PROGRAM, *map(str, words)],
         cwd=folder,

@@ -11,7 +11,7 @@ HEX = set("0123456789abcdef")
 
 
 def text_of(encoding):
-    """An encoding as it stands in JSON."""
+    """Returns an encoding as it is written in JSON."""
     return base64.b64encode(encoding).decode()
 
 
@@ -24,11 +24,11 @@ def is_token(value):
 
 
 def assert_problem(response, status, *words):
-    """The answer is a problem document of that status whose text says each of the words."""
+    """Asserts that the response is a problem document with this status whose text has each of the words."""
     assert response.status_code == status, (response.status_code, response.text[:500])
     assert response.headers["Content-Type"].split(";")[0] == "application/problem+json", response.headers
     problem = response.json()
-    # The name of the request is in its log lines, too; no two are alike.
+    # The request id is unique, and in the log lines of the request, too.
     assert problem.pop("request_id", None), problem
     assert set(problem) == {"type", "title", "status", "detail"}, problem
     assert problem["type"] == "about:blank" and problem["status"] == status, problem
@@ -90,7 +90,7 @@ class Project:
         return self.api.delete(self.path, token or self.token)
 
     def post_clks(self, party, body, **rest):
-        """Uploads a JSON body for a party (its number, or a token) and returns the answer as it is."""
+        """Uploads a JSON body for a party (its number, or a token) and returns the response."""
         return self.api.post(f"{self.path}/clks", self._token(party), json=body, **rest)
 
     def post_binary(self, party, data, count, size, headers=None, **rest):
@@ -105,7 +105,7 @@ class Project:
         )
 
     def upload(self, party, body):
-        """Uploads a JSON body, which has to succeed; returns the receipt token."""
+        """Uploads a JSON body, which must succeed; returns the receipt token."""
         return receipt(self.post_clks(party, body))
 
     def upload_encodings(self, party, encodings):
@@ -170,13 +170,13 @@ class Run:
             pause_s = min(pause_s * 1.5, 0.2)
 
     def complete(self, timeout_s=60):
-        """Waits for the run, which has to succeed; returns its last status."""
+        """Waits for the run, which must succeed; returns its last status."""
         status = self.wait(timeout_s)[-1]
         assert status["state"] == "completed", status
         return status
 
     def result(self, token=None, timeout_s=60):
-        """The finished result, parsed."""
+        """Returns the finished result, parsed."""
         self.complete(timeout_s)
         response = self.get_result(token)
         assert response.status_code == 200, response.text

@@ -9,7 +9,7 @@ TIMEOUT_S = 60
 
 
 class Commands:
-    """Runs commands in a folder, with what a profile or variables say."""
+    """Runs commands in a folder, with a profile or environment variables."""
 
     def __init__(self, folder, **environment):
         self.folder = folder
@@ -28,13 +28,13 @@ class Commands:
         )
 
     def done(self, *words, **more):
-        """A command that has to succeed; returns what it printed."""
+        """Runs a command that must succeed; returns its output."""
         ended = self.run(*words, **more)
         assert ended.returncode == 0, (words, ended.stdout, ended.stderr)
         return ended.stdout
 
     def refused(self, code, *words, **more):
-        """A command that has to fail with this code; returns what it said, in one line."""
+        """Runs a command that must fail with this code; returns its error, in one line."""
         ended = self.run(*words, **more)
         assert ended.returncode == code, (words, ended.returncode, ended.stdout, ended.stderr)
         assert ended.stdout == "", ended.stdout

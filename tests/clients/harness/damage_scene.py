@@ -1,4 +1,4 @@
-"""A data directory with something of everything in it, and the questions that must still be answered right."""
+"""A data directory with every kind of content, and the questions that must still be answered right."""
 
 import random
 import shutil
@@ -125,7 +125,7 @@ def described(project):
 
 
 def payload(data):
-    """Every stored file that holds what users own: path below the data directory -> bytes."""
+    """Returns every stored file with users' data: path below the data directory -> bytes."""
     return {
         str(path.relative_to(data)): path.read_bytes()
         for path in (data / "objects").rglob("*")
@@ -134,15 +134,15 @@ def payload(data):
 
 
 def copy(source, target):
-    """A copy of a data directory, holes kept."""
+    """Copies a data directory, and keeps sparse files sparse."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     subprocess.run(["cp", "-a", "--sparse=always", f"{source}/data", f"{target}/"], check=True)
 
 
 def questions(server, expected):
-    """Asks a server for everything in the scene. Returns what each answer was: `right`, or a sentence. An answer
-    that is wrong, rather than refused, fails the test."""
+    """Asks a server for everything in the scene. Returns the outcome of each question: `right`, or an error. An
+    answer that is wrong, rather than refused, fails the test."""
     with Api(server.url) as api:
         answers = {
             "finished": ask(lambda: result_of(api, expected, "finished", expected.result)),
@@ -157,7 +157,7 @@ def questions(server, expected):
 
 
 def ask(question):
-    """Refusals and broken connections are answers, too; wrong answers are not."""
+    """Returns the outcome of a question. Refusals and broken connections are outcomes, too; wrong answers are not."""
     try:
         return question()
     except (RequestException, ClientError, BotoCoreError) as error:
@@ -184,12 +184,12 @@ def result_of(api, expected, name, right):
     result = run.get_result()
     if result.status_code != 200:
         return f"refused: result {result.status_code} {result.text[:160]}"
-    assert result.content == right, f"a wrong result of {name} was handed out"
+    assert result.content == right, f"a wrong result of {name} was sent"
     return "right"
 
 
 def waiting_of(api, expected):
-    """The second party uploads now; the run over both has the known result."""
+    """Uploads for the second party, and checks that the run of both has the known result."""
     project = Project(api, expected.waiting)
     answer = project.post_binary(1, b"".join(people(10)[1]), RECORDS, 64)
     if answer.status_code != 201:
@@ -203,11 +203,11 @@ def waiting_of(api, expected):
     result = Run(project, run.json()["run_id"]).get_result()
     if result.status_code != 200:
         return f"refused: result {result.status_code} {result.text[:160]}"
-    assert result.content == expected.result, "a wrong result of the waiting project was handed out"
+    assert result.content == expected.result, "a wrong result of the waiting project was sent"
     return "right"
 
 
 def object_of(s3, key, right):
     body = s3.get_object(Bucket="kept", Key=key)["Body"].read()
-    assert body == right, f"a wrong object {key} was handed out"
+    assert body == right, f"a wrong object {key} was sent"
     return "right"

@@ -9,14 +9,14 @@ from minio import Minio
 
 
 def authorize(project, party):
-    """The answer of authorize-external-upload, which has to be one."""
+    """Returns the response of authorize-external-upload, which must succeed."""
     response = project.api.get(f"{project.path}/authorize-external-upload", project.update_tokens[party])
     assert response.status_code == 201, response.text
     return response.json()
 
 
 def client(place, credentials):
-    """A MinIO client with temporary credentials."""
+    """Returns a MinIO client with temporary credentials."""
     return Minio(
         place["endpoint"],
         access_key=credentials["AccessKeyId"],
@@ -39,7 +39,7 @@ def counted(encodings):
 
 
 def upload(project, party, encodings, blocks=None, name="encodings.bin", data=None):
-    """Uploads encodings, and blocks if there are some, through the store; returns the answer of /clks."""
+    """Uploads encodings, and blocks if given, through the store; returns the response of /clks."""
     given = authorize(project, party)
     place, credentials = given["upload"], given["credentials"]
     store = client(place, credentials)
@@ -52,7 +52,7 @@ def upload(project, party, encodings, blocks=None, name="encodings.bin", data=No
 
 
 def scores(run):
-    """The pairs of a finished run, downloaded from the store."""
+    """Returns the pairs of a finished run, downloaded from the store."""
     run.complete()
     response = run.get_result(headers={"RETURN-OBJECT-STORE-ADDRESS": "1"})
     assert response.status_code == 200, response.text
@@ -66,7 +66,7 @@ def scores(run):
 
 
 def wait_for_error(project, timeout_s=20):
-    """Waits until a party's files have turned out to be unusable; returns what is said of them."""
+    """Waits until a party's files are reported as unusable; returns the message."""
     deadline = time.monotonic() + timeout_s
     while not project.describe().json()["error"]:
         assert time.monotonic() < deadline, "the project is not in error"

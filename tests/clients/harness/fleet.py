@@ -12,7 +12,7 @@ from .stores import INTERNAL, Moto
 
 
 class SpreadApi(Api):
-    """A client whose requests go to one node after the other."""
+    """A client whose requests go to the nodes in turn."""
 
     def __init__(self, nodes):
         super().__init__(nodes[0].url)
@@ -62,7 +62,7 @@ class Engines(contextlib.AbstractContextManager):
         return environment
 
     def api_node(self, folder, *flags, role="api", without=()):
-        """An API node; the engines `without` are in its data directory instead."""
+        """An API node; it uses the embedded form of the engines in `without`."""
         shared = [str(flag) for flag in self.flags()]
         for name in without:
             at = shared.index(f"--{name}")

@@ -1,8 +1,8 @@
 """
-Serves the S3 of moto as Google's XML interface, on the port that is given.
+Serves the S3 of moto as Google's XML interface, on the given port.
 
-The two are one dialect: paths, listings and uploads in parts are alike. What differs and is used are the condition
-under which an object is made, and how the caller shows who he is.
+The two have the same paths, listings and multipart uploads. The differences that are used are the precondition for
+creating an object, and the authentication.
 """
 
 import sys
@@ -20,7 +20,7 @@ class Dialect:
     def __call__(self, environ, start_response):
         if environ.get("HTTP_AUTHORIZATION", "").startswith("Bearer "):
             environ["HTTP_AUTHORIZATION"] = ANYBODY
-        # Generation 0 is that of an object that is not there.
+        # Generation 0 stands for an object that does not exist.
         if environ.get("HTTP_X_GOOG_IF_GENERATION_MATCH") == "0":
             environ["HTTP_IF_NONE_MATCH"] = "*"
         return self.s3(environ, start_response)

@@ -1,4 +1,4 @@
-"""Random linkage schemas and rows, and the answers that clkhash has for them."""
+"""Random linkage schemas and rows, and the results of clkhash for them."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ FORMATS = ["%Y-%m-%d", "%d/%m/%Y", "%d.%m.%y", "%d%m%Y", "%Y%m%d", "%d %B %Y", "
 
 @st.composite
 def dates(draw, form):
-    """Dates in the format, and texts that nearly are."""
+    """Dates in the format, and near misses."""
     day = draw(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)))
     try:
         text = day.strftime(form)
@@ -143,12 +143,12 @@ def tables(draw):
 
 
 def seed():
-    """The seed of this run: TESTS_SEED, or one of the moment, which is printed."""
+    """Returns the seed of this run, which is printed: TESTS_SEED, or a random one."""
     return int(os.environ.get("TESTS_SEED") or int.from_bytes(os.urandom(4), "big"))
 
 
 def late_refusals(schema):
-    """Mistakes that clkhash finds when it meets the first value."""
+    """Raises for mistakes that clkhash finds only at the first value."""
     bits = schema.l * 2**schema.xor_folds
     key_derivation.generate_key_lists(
         SECRET, len(schema.fields), key_size=schema.kdf_key_size, salt=schema.kdf_salt, info=schema.kdf_info,
@@ -167,17 +167,17 @@ def late_refusals(schema):
 
 
 def reference(schema):
-    """The compiled schema, or None if clkhash refuses it, at once or later."""
+    """Returns the compiled schema, or None if clkhash refuses it, at once or later."""
     try:
         compiled = from_json_dict(json.loads(json.dumps(schema)))
         late_refusals(compiled)
-    except Exception:  # It raises whatever happens to go wrong.
+    except Exception:  # It raises many kinds of exception.
         return None
     return compiled
 
 
 def reference_converted(schema):
-    """The schema as version 3, or None if clkhash refuses it."""
+    """Returns the schema as version 3, or None if clkhash refuses it."""
     try:
         validate_schema_dict(schema)
         return convert_to_latest_version(json.loads(json.dumps(schema)), validate_result=True)
@@ -186,7 +186,7 @@ def reference_converted(schema):
 
 
 def reference_row(compiled, row):
-    """The encoding of a row, or None if clkhash refuses it."""
+    """Returns the encoding of a row, or None if clkhash refuses it."""
     try:
         return clk.generate_clks([row], compiled, SECRET, max_workers=1)[0].tobytes()
     except Exception:
@@ -194,7 +194,7 @@ def reference_row(compiled, row):
 
 
 def as_csv(schema, rows):
-    """The text of a CSV, and the rows that Python reads from it."""
+    """Returns the text of a CSV, and the rows that Python reads from it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([feature["identifier"] for feature in schema["features"]])
@@ -239,7 +239,7 @@ def older(draw):
 
 
 def places(node, path=()):
-    """The paths of all values in a JSON value."""
+    """Yields the paths of all values in a JSON value."""
     yield path
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:

@@ -1,4 +1,4 @@
-"""Linkages of every kind, and what comes of each, in bytes."""
+"""Linkages of every kind, and their results in bytes."""
 
 import random
 
@@ -7,7 +7,7 @@ from .upload import upload
 
 
 def noisy(rng, rows, size):
-    """Encodings that are the same people in both parties, with a few bits changed."""
+    """Returns encodings of the same people for both parties, with a few bits changed."""
     first = [rng.randbytes(size) for _ in range(rows)]
     second = []
     for encoding in rng.sample(first, rows):
@@ -53,7 +53,7 @@ def start(api, case):
 
 
 def outcome(run, case, timeout_s=120):
-    """The result in bytes; of permutations, which are random, the pairs that they put together."""
+    """Returns the result in bytes; for permutations, which are random, the pairs that they put together."""
     run.complete(timeout_s)
     _, kind, datasets, _, _ = case
     if kind != "permutations":
@@ -64,7 +64,7 @@ def outcome(run, case, timeout_s=120):
 
 
 def paired(run, datasets):
-    """The pairs of rows that a result of permutations puts at the same place, where the mask says so."""
+    """Returns the pairs of rows that permutations put at the same position, where the mask is set."""
     mask = run.get_result().json()["mask"]
     receipts = run.receipts
     orders = [run.get_result(receipt).json()["permutation"] for receipt in receipts]

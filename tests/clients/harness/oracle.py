@@ -1,7 +1,7 @@
 """The answers of PyPI `anonlink`, in the shapes in which the tests compare them.
 
-The library is asked without a limit on the pairs of one record, as the API documents it: every pair at
-or above the threshold. It removes pairs that were found in more than one block itself.
+The library is called without a limit on the pairs of one record, as the API documents it: every pair at
+or above the threshold. It removes pairs that it found in more than one block.
 """
 
 from anonlink.candidate_generation import find_candidate_pairs
@@ -17,7 +17,7 @@ def bits_of(encoding):
 
 
 class Answer:
-    """What the library finds in datasets of encodings (bytes) at a threshold.
+    """The library's results for datasets of encodings (bytes) at a threshold.
 
     `blocks` is None, or a list of block names for each record of each dataset.
     """
@@ -47,19 +47,19 @@ class Answer:
 
 
 def as_sets(groups):
-    """Groups without their order: a set of sets of (dataset, record)."""
+    """Returns groups without their order: a set of sets of (dataset, record)."""
     sets = {frozenset((dataset, record) for dataset, record in group) for group in groups}
     assert len(sets) == len(groups), "a group appears twice"
     return sets
 
 
 def bit_patterns(scores):
-    """Scores made comparable to the bit: floats as hexadecimal text."""
+    """Returns scores in a form that compares every bit: floats as hexadecimal text."""
     return [(tuple(left), tuple(right), float(score).hex()) for left, right, score in scores]
 
 
 def assert_permutations_fit(permutations, mask, groups, sizes):
-    """The permutations and the mask say exactly these two-party groups (a set of sets) and no more."""
+    """Asserts that the permutations and the mask describe exactly these two-party groups (a set of sets)."""
     rows = min(sizes)
     assert len(mask) == rows and set(mask) <= {0, 1} and sum(mask) == len(groups)
     for answer, size in zip(permutations, sizes):

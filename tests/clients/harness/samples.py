@@ -7,7 +7,7 @@ SOON_S = 0.5
 
 
 def encodings(count, size=8, seed=0):
-    """Random encodings, the same for the same arguments; none of them is empty."""
+    """Returns random encodings, the same for the same arguments; none of them is empty."""
     rng = random.Random(f"{seed}/{count}/{size}")
     return [bytes([rng.randrange(1, 256)]) + rng.randbytes(size - 1) for _ in range(count)]
 

@@ -14,19 +14,19 @@ import requests
 REPOSITORY = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("ENTITYD_BIN", REPOSITORY / "target" / "release" / "entityd"))
 START_S = 30
-# Tests ask more often than any person; those of the limits give flags, which win.
+# Tests send more requests than any person; tests of the limits set them by flags, which take precedence.
 LIMITS = ("RATE_LIMIT", "RATE_LIMIT_UPLOADS", "RATE_LIMIT_RESULTS", "RATE_LIMIT_FAILURES")
 UNLIMITED = {f"ENTITYD_{name}": "off" for name in LIMITS}
 STOP_S = 30
 
 
 def clean_environment():
-    """This process's environment without what is meant for the tests, or would be taken for a setting."""
+    """Returns this process's environment without the variables of the tests and of entityd."""
     return {name: value for name, value in os.environ.items() if not name.startswith("ENTITYD_")}
 
 
 def free_ports(count):
-    """Free ports below those that the system gives to connections, so that suites can run beside each other."""
+    """Returns free ports below the ephemeral range, so that suites can run beside each other."""
     sockets = []
     try:
         while len(sockets) < count:
@@ -43,7 +43,7 @@ def free_ports(count):
 
 
 class Server:
-    """`entityd serve` as a context manager; leaving it sends SIGTERM and demands exit code 0."""
+    """`entityd serve` as a context manager; leaving it sends SIGTERM and requires exit code 0."""
 
     def __init__(self, folder, *flags, environment=None):
         self.folder = Path(folder)
@@ -51,7 +51,7 @@ class Server:
         self.log = self.folder / "entityd.log"
         self.host = "127.0.0.1"
         self.port, self.s3_port, self.ops_port = free_ports(3)
-        # The certificate is there before the first listener is.
+        # The certificate exists before the first listener is open.
         self.certificate = self.data / "tls" / "certificate.pem" if "self-signed" in flags else None
         self.origin = f"{'https' if self.certificate else 'http'}://{self.host}:{self.port}"
         self.url = f"{self.origin}/api/v1"
@@ -101,16 +101,16 @@ class Server:
         raise AssertionError(f"no answer within {START_S} s\n{self.tail()}")
 
     def tail(self):
-        """The last lines that the server logged."""
+        """Returns the last lines of the server's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
     def reset_peak(self):
-        """Makes the kernel forget the highest resident memory so far; returns the present one, in bytes."""
+        """Makes the kernel forget the highest resident memory so far; returns the current one, in bytes."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
         return self.peak()
 
     def peak(self):
-        """The highest resident memory since the last reset, in bytes."""
+        """Returns the highest resident memory since the last reset, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
@@ -140,7 +140,7 @@ class Server:
                 path = Path(folder, name)
                 if path.parent.name == "entityd" or path.name == "mark":
                     continue
-                # What a purge has removed meanwhile is not there.
+                # A purge may have removed the file meanwhile.
                 with contextlib.suppress(FileNotFoundError):
                     found[str(path.relative_to(self.data))] = path.stat().st_size
         return found

@@ -14,7 +14,7 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 class Caller:
-    """Signs requests, changes them after that as it is told, and sends them byte for byte."""
+    """Signs requests, then changes them as requested, and sends them byte for byte."""
 
     def __init__(self, endpoint):
         self.endpoint = endpoint
@@ -45,7 +45,7 @@ class Caller:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered before the end
                     connection.send(body)
             if length is not None and length > len(body):
-                with contextlib.suppress(OSError):  # the server may have answered and gone
+                with contextlib.suppress(OSError):  # the server may have answered and disconnected
                     connection.sock.shutdown(socket.SHUT_WR)
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()
@@ -53,7 +53,7 @@ class Caller:
             connection.close()
 
     def call(self, *arguments, **options):
-        """The status and the body of the answer."""
+        """Returns the status and the body of the response."""
         status, _, body = self.ask(*arguments, **options)
         return status, body
 

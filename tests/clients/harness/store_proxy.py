@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of an object store: it counts what is asked of the store, and misbehaves when told to."""
+"""An HTTP proxy in front of an object store: it counts requests, and injects faults on demand."""
 
 import contextlib
 import http.client
@@ -12,11 +12,11 @@ WAIT_S = 90
 
 class Proxy(contextlib.AbstractContextManager):
     """
-    Passes everything on to a store, unless it was told to
+    Forwards everything to a store, unless one of these faults is set:
 
-    - `hang`: take requests and never answer,
+    - `hang`: accept requests and never answer,
     - `stall`: answer a GET with the head and half of the body, and then nothing more,
-    - `refuse`: answer with a status and a code of S3, for ever or so many times.
+    - `refuse`: answer with a status and an S3 error code, always or a number of times.
     """
 
     def __init__(self, behind):
@@ -52,17 +52,17 @@ class Proxy(contextlib.AbstractContextManager):
         self._fault = ("refuse", status, code, times)
 
     def behave(self):
-        """Does nothing but pass on again; who waits for an answer loses the connection."""
+        """Only forwards again; clients that wait for a response lose their connection."""
         self._fault = None
         self._over.set()
 
     def gets(self, ending):
-        """How many objects were fetched whose keys end so, since this was asked last."""
+        """Returns the number of GETs for keys with this ending since the last call."""
         asked, self.asked = self.asked, []
         return sum(method == "GET" and path.endswith(ending) for method, path in asked)
 
     def fault(self):
-        """What to do with the next request instead of passing it on."""
+        """Returns the fault for the next request, or None to forward it."""
         fault = self._fault
         if fault and fault[0] == "refuse":
             self.refusals += 1
@@ -134,7 +134,7 @@ class Proxy(contextlib.AbstractContextManager):
 
 
 def until(what, done, limit_s=60):
-    """Waits until `done` answers with something; what it answers."""
+    """Waits until `done` returns a true value; returns that value."""
     deadline = time.monotonic() + limit_s
     while not (answer := done()):
         assert time.monotonic() < deadline, f"{what}: not within {limit_s} s"

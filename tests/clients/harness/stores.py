@@ -1,4 +1,4 @@
-"""Object stores that are not ours: each starts as its own command line does, on a free port, and keeps two buckets."""
+"""External object stores: each is started by its own command line, on a free port, and has two buckets."""
 
 import contextlib
 import subprocess
@@ -16,7 +16,7 @@ from botocore.config import Config
 from harness.server import Server, free_ports
 
 BUCKETS = INTERNAL, UPLOADS = "internal", "uploads"
-# Beside the venv is what external_stores/package.json names.
+# The packages of external_stores/package.json are beside the venv.
 NODE = Path(sys.prefix).with_name("node") / "node_modules"
 START_S = 60
 # The owner's mark stays.
@@ -25,10 +25,10 @@ EMPTY_S = 30
 
 
 class Store(contextlib.AbstractContextManager):
-    """A running store; leaving it ends it."""
+    """A running store; it stops when the context ends."""
 
     scheme = None
-    # Whether data providers upload into the store itself, rather than through our own endpoint.
+    # True if data providers upload into the store itself, rather than through our own endpoint.
     serves_clients = False
 
     def __init__(self, folder):
@@ -56,7 +56,7 @@ class Store(contextlib.AbstractContextManager):
         self.process.wait()
 
     def entityd(self, folder, prefix, url=None, *flags, bucket=INTERNAL):
-        """An `entityd` whose objects are in this store, below `prefix`; `url` leads to the store another way."""
+        """An `entityd` whose objects are in this store, below `prefix`; `url` is another address of the store."""
         environment, access = self.access(url or self.url)
         location = f"{self.scheme}://{bucket}/{prefix}"
         return Server(folder, "--objects", location, *access, *flags, environment=environment)
@@ -131,7 +131,7 @@ class S3rver(S3Store):
 
 
 class Azurite(Store):
-    """azurite from npm: Azure Blob Storage. Its account and key are in its manual."""
+    """azurite from npm: Azure Blob Storage. Its account and key are the documented ones."""
 
     scheme = "az"
     account = "devstoreaccount1"
@@ -139,7 +139,7 @@ class Azurite(Store):
 
     def command(self):
         script = NODE / "azurite" / "dist" / "src" / "blob" / "main.js"
-        # The client below is newer than the store, and asks for nothing that it lacks.
+        # The client below is newer than the store, but uses nothing that the store lacks.
         flags = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--inMemoryPersistence"]
         return ["node", script, "--blobHost", "127.0.0.1", "--blobPort", str(self.port), *flags]
 
@@ -160,10 +160,10 @@ class Azurite(Store):
 
 class GoogleDialect(Moto):
     """
-    moto once more, as `gs://` finds it: Google's XML interface is the S3 one, with headers of its own.
+    moto again, for `gs://`: Google's XML interface is the S3 one, with headers of its own.
 
-    No emulator of Google's store speaks that interface in full, so that its one header that matters to us, the
-    condition that nothing be overwritten, is put into the words of S3 on its way.
+    No emulator of Google's store implements that interface in full. The one header that matters to us, the
+    precondition that nothing be overwritten, is therefore translated into that of S3.
     """
 
     scheme = "gs"
@@ -180,6 +180,6 @@ STORES = [Moto, S3rver, Azurite, GoogleDialect]
 
 
 def meets(*stores):
-    """Marks a test as one that meets these stores."""
+    """Marks a test that runs on these stores only."""
     names = [store.__name__.lower() for store in stores]
     return pytest.mark.parametrize("store", stores, ids=names, indirect=True, scope="module")

@@ -1,4 +1,4 @@
-"""A file system in user space that shows a folder and fails to read, with EIO, the files that a test names."""
+"""A FUSE file system that shows a folder, and fails with EIO to read the files that a test names."""
 
 import contextlib
 import ctypes
@@ -38,7 +38,7 @@ def serve(source, target, control):
     import mfusepy
 
     class Passthrough(mfusepy.Operations):
-        """Does to a folder what is asked of the mount."""
+        """Forwards the operations on the mount to a folder."""
 
         use_ns = True
 
@@ -111,7 +111,7 @@ def serve(source, target, control):
             found = os.statvfs(self._at(path))
             return {name: getattr(found, name) for name in dir(found) if name.startswith("f_") and name != "f_fsid"}
 
-    # The end of the test ends the mount, however it comes.
+    # The mount ends with its parent process, however that ends.
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     mfusepy.FUSE(Passthrough(), target, foreground=True, nothreads=True, default_permissions=True)
 

@@ -13,7 +13,7 @@ def load(name):
 
 
 def flows():
-    """Each complete linkage, its encodings as bytes."""
+    """Returns each complete linkage, its encodings as bytes."""
     for case in load("flows.json")["cases"]:
         decoded = [[base64.b64decode(text) for text in dataset] for dataset in case["datasets"]]
         yield {**case, "datasets": decoded}

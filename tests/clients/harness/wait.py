@@ -1,4 +1,4 @@
-"""Waiting for what happens behind an answer."""
+"""Waiting for work that continues after a response."""
 
 import time
 

@@ -20,7 +20,7 @@ def connection(server):
 
 
 def send(server, data):
-    """Sends the bytes, says that no more will come, and returns all that is answered."""
+    """Sends the bytes, closes the sending side, and returns the whole response."""
     with connection(server) as talk:
         with contextlib.suppress(OSError):
             talk.sendall(data)
@@ -29,7 +29,7 @@ def send(server, data):
 
 
 def answer(talk):
-    """The status code and the text of an answer; code 0 if there is none."""
+    """Returns the status code and the text of a response; code 0 if there is none."""
     received = b""
     with contextlib.suppress(OSError):
         while piece := talk.recv(65536):
@@ -39,7 +39,7 @@ def answer(talk):
 
 
 def drop(server, data, reset):
-    """Sends the bytes and leaves without waiting: with a reset, or with an orderly end."""
+    """Sends the bytes and disconnects without waiting: with a reset, or cleanly."""
     with connection(server) as talk:
         talk.sendall(data)
         if reset:

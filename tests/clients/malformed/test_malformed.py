@@ -1,4 +1,4 @@
-"""Input that is broken, too long, too short or half there: the right answer, and nothing left behind."""
+"""Input that is broken, too long, too short or incomplete: the right error, and nothing left behind."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ def api(server):
 
 @pytest.fixture
 def project_for(api, server):
-    """Makes a project that fits a form; afterwards nothing is stored, and its token still works."""
+    """Makes a project that fits a form; afterwards checks that nothing is stored and that its token still works."""
     made = []
 
     def make(form):
@@ -54,7 +54,7 @@ def project_for(api, server):
         described = project.describe().json()
         assert described["error"] is False and described["parties_contributed"] == 0
         good = {"clknblocks": [[EIGHT_BYTES, "1"]]} if described["uses_blocking"] else {"clks": [EIGHT_BYTES]}
-        # A connection that has just broken off holds the token until the server has noticed.
+        # A connection that has just broken holds the token until the server notices.
         answer = until(lambda: refused_no_more(project.post_clks(0, good)), "the token can be used again")
         receipt(answer)
         project.delete()
@@ -75,7 +75,7 @@ def post(project, body, headers=JSON):
 
 
 @pytest.mark.parametrize("form", BODIES)
-def test_json_that_ends_too_soon(project_for, form):
+def test_json_that_ends_early(project_for, form):
     whole = json.dumps(BODIES[form]).encode()
     project = project_for(form)
     cuts = random.Random(SEED).sample(range(len(whole)), 30) + [0, 1, 2, len(whole) - 1, len(whole) - 2]
@@ -84,7 +84,7 @@ def test_json_that_ends_too_soon(project_for, form):
 
 
 @pytest.mark.parametrize("form", BODIES)
-def test_json_with_a_character_too_many(project_for, form):
+def test_json_with_an_extra_character(project_for, form):
     whole = json.dumps(BODIES[form]).encode()
     project = project_for(form)
     for extra in (b"}", b"x", b"{}", b",", b"\0"):
@@ -103,7 +103,7 @@ def test_json_with_damaged_bytes_never_breaks_the_server(api, server, form):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         answer = post(project, bytes(damaged))
         if answer.status_code == 201:
-            # Still a legal upload, of other bytes: the next attempt needs another project.
+            # Still a valid upload, of other bytes: the next attempt needs another project.
             project.delete()
             project = api.project("groups", blocking="blocks" in form)
         elif answer.status_code == 403:
@@ -148,7 +148,7 @@ def test_bad_base64(project_for, text):
         ('{"encodings": ["%s"], "encodings": ["%s"]}', "encodings"),
     ],
 )
-def test_a_key_that_comes_twice(project_for, body, named):
+def test_a_repeated_key(project_for, body, named):
     assert_problem(post(project_for("clks"), body % (EIGHT_BYTES, EIGHT_BYTES)), 400, named)
 
 
@@ -165,17 +165,17 @@ def test_a_key_that_comes_twice(project_for, body, named):
         '{"encodings": ["%s"], "blocks": {"0": ["x"]}, "blocks": {"0": ["x"]}}',
     ],
 )
-def test_block_keys_that_come_twice_or_name_no_record(project_for, body):
+def test_block_keys_that_are_repeated_or_name_no_record(project_for, body):
     assert_problem(post(project_for("blocks"), body % EIGHT_BYTES), 400, "blocks")
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"\\ud800", b"\\x", b"\n", b"\\u12"])
-def test_block_names_that_are_no_text(project_for, name):
+def test_block_names_that_are_not_strings(project_for, name):
     body = b'{"clknblocks": [["%s", "%s"]]}' % (EIGHT_BYTES.encode(), name)
     assert_problem(post(project_for("blocks"), body), 400)
 
 
-def test_nesting_without_end(project_for):
+def test_endless_nesting(project_for):
     for deep in (b"[" * 200_000, b'{"a":' * 200_000, b'{"x": ' + b"[" * 200_000 + b"]" * 200_000):
         assert_problem(post(project_for("clks"), deep), 400)
     api = project_for("clks").api
@@ -203,7 +203,7 @@ def test_a_binary_body_of_another_length(project_for, length):
 
 
 def request_of(form, project, length):
-    """The head of an upload in a form, which declares a length."""
+    """Returns the head of an upload in a form, which declares a length."""
     token = project.update_tokens[0]
     if form == "binary":
         headers = {"Content-Type": "application/octet-stream", "Hash-Count": "500000", "Hash-Size": "16"}
@@ -212,7 +212,7 @@ def request_of(form, project, length):
 
 
 def large(form):
-    """Eight million bytes of a form: enough to be on disk before the end comes."""
+    """Returns eight million bytes of a form: enough to be on disk before the end arrives."""
     if form == "binary":
         return bytes(8_000_000)
     body = BODIES[form]
@@ -238,7 +238,7 @@ def test_a_connection_that_ends_half_way(project_for, server, form, part, reset)
     "chunks",
     [b"zz\r\nabc\r\n", b"5\r\nabc", b"-1\r\n", b"ffffffffffffffffff\r\nabc", b"3\r\nabcdef\r\n0\r\n\r\n"],
 )
-def test_chunks_that_are_no_chunks(project_for, server, chunks):
+def test_invalid_chunks(project_for, server, chunks):
     project = project_for("clks")
     request = wire.head(
         f"{project.path}/clks", project.update_tokens[0], {**JSON, "Transfer-Encoding": "chunked"}
@@ -247,7 +247,7 @@ def test_chunks_that_are_no_chunks(project_for, server, chunks):
     assert code in (0, 400), said
 
 
-def test_a_head_that_is_no_head(server, api):
+def test_invalid_request_heads(server, api):
     for junk in (b"\0" * 100, b"GET / HTTP/9.9\r\n\r\n", b"GET /api/v1/status HTTP/1.1\r\nA b: c\r\n\r\n"):
         code, said = wire.send(server, junk)
         assert code in (0, 400, 505), said
@@ -255,7 +255,7 @@ def test_a_head_that_is_no_head(server, api):
 
 
 @pytest.mark.parametrize("form", [*BODIES, "binary"])
-def test_a_killed_server_forgets_a_half_upload_and_takes_a_whole_one(tmp_path, form):
+def test_a_killed_server_forgets_a_half_upload_and_accepts_a_whole_one(tmp_path, form):
     first = Server(tmp_path)
     with pytest.raises(AssertionError, match="exit code -9"), first, Api(first.url) as api:
         project = api.project("groups", blocking="blocks" in form)

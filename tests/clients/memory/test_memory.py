@@ -1,4 +1,4 @@
-"""A million encodings go by without staying in memory."""
+"""A million encodings are uploaded without being held in memory."""
 
 import base64
 import json
@@ -90,7 +90,7 @@ def test_an_upload_of_a_million_encodings_stays_small(tmp_path, capsys, form):
             answer = post(project, form, body)
         assert answer.status_code == 201, answer.text
         uploaded = server.peak()
-        # What the upload sets going behind its answer counts too.
+        # The jobs that follow the response count too.
         server.wait_until_idle()
         assert project.describe().json()["error"] is False
         raised, ingested = uploaded - before, server.peak() - before

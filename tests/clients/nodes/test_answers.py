@@ -44,7 +44,7 @@ def test_every_kind_of_result_is_that_of_one_process(split, whole, seed):
 
 
 def test_files_of_clients_are_read_by_workers(nodes, whole, seed):
-    # The S3 client of the tests does not know a certificate of our own.
+    # The S3 client of the tests does not trust a self-signed certificate.
     with cluster(nodes[0].folder.parent / "plain", workers=1, tls=False) as (node, _), node.client() as api:
         results = []
         for one in (api, whole):
@@ -53,7 +53,7 @@ def test_files_of_clients_are_read_by_workers(nodes, whole, seed):
         assert results[0] == results[1]
 
 
-def test_objects_of_many_pieces_travel_whole(split, whole, seed):
+def test_objects_of_many_pieces_are_transferred_whole(split, whole, seed):
     """A matrix of more than a piece, and a result that is sent in parts."""
     rng = random.Random(seed)
     results = []

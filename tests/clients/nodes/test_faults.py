@@ -1,4 +1,4 @@
-"""Nodes that are killed, stopped and cut off while they link: it costs time, and no answer."""
+"""Nodes that are killed, stopped and cut off while they link: this costs time, but changes no answer."""
 
 import os
 import random
@@ -23,7 +23,7 @@ def seed():
 
 
 def big_cases(seed):
-    """Linkages that take long enough to be disturbed, in parts that are small enough to be many."""
+    """Linkages that take long enough to be disturbed, in many small parts."""
     return [case for case in linkages.cases(seed, BIG_ROWS) if case[1] != "permutations"]
 
 
@@ -49,7 +49,7 @@ def pause_worker(rng, node, workers):
 
 
 def partition_worker(rng, node, workers):
-    """A worker that is not heard until its leases are over, and that comes back."""
+    """Partitions a worker until its leases have expired, and then reconnects it."""
     worker = rng.choice(workers)
     worker.signal(signal.SIGSTOP)
     time.sleep(1.5 * LEASE_MS / 1_000)

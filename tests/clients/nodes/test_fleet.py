@@ -1,4 +1,4 @@
-"""Two API nodes and two workers on shared engines: any answers any request, and losing any changes no answer."""
+"""Two API nodes and two workers on shared engines: each answers any request, and the loss of one changes no answer."""
 
 import contextlib
 import os
@@ -70,7 +70,7 @@ def test_each_engine_is_described(running):
             assert words in said, (words, said)
 
 
-def test_a_worker_drains_at_whichever_node_is_told(running):
+def test_any_api_node_can_drain_a_worker(running):
     _, nodes, workers = running
     before = {found["node"] for found in nodes[0].workers()}
     known = nodes[0].workers()[0]["node"]
@@ -85,20 +85,20 @@ def test_a_worker_drains_at_whichever_node_is_told(running):
     until(lambda: len(fresh()) == len(workers), "they join again")
     for node in before:
         nodes[1].admin("POST", "nodes/forget", json={"node": node})
-        # An API node that has heard the worker within seconds may list it once more.
-        until(lambda: node not in {found["node"] for found in nodes[0].workers()} or forgotten(nodes[1], node), "it goes")
+        # An API node that has heard from the worker within seconds may list it again.
+        until(lambda: node not in {found["node"] for found in nodes[0].workers()} or forgotten(nodes[1], node), "it is forgotten")
     assert fresh() == {found["node"] for found in nodes[0].workers()}
 
 
 def forgotten(api, node):
-    """Forgets a worker again, if it is still known; not yet what is waited for."""
+    """Forgets a worker again, if it is still known; returns None, so that the wait continues."""
     with contextlib.suppress(AssertionError):
         api.admin("POST", "nodes/forget", json={"node": node})
 
 
 @contextlib.contextmanager
 def arriving(node, project, rest=None):
-    """An upload that a node receives until the block ends, and that `rest` then completes; yields its answers."""
+    """An upload that a node receives until the block ends, and that `rest` then completes; yields its responses."""
     begun, go_on, answers = threading.Event(), threading.Event(), []
 
     def body():
@@ -149,7 +149,7 @@ def test_an_upload_of_a_node_that_dies_is_released(running):
 
 
 @pytest.mark.parametrize("victim", ["api", "worker", "redis"])
-def test_a_kill_in_the_midst_of_runs_changes_no_answer(running, spread, whole, seed, victim):
+def test_a_kill_during_runs_changes_no_answer(running, spread, whole, seed, victim):
     engines, nodes, workers = running
     rng = random.Random(f"{seed} {victim}")
     cases = [case for case in linkages.cases(seed, BIG_ROWS) if case[1] != "permutations"]

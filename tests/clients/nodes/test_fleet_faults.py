@@ -1,4 +1,4 @@
-"""A schedule of faults over every engine and every kind of node, drawn from the seed: it costs time, and no answer."""
+"""A schedule of faults over every engine and every kind of node, drawn from the seed: this costs time, but changes no answer."""
 
 import os
 import random
@@ -70,7 +70,7 @@ KINDS = [kill_api, pause_api, kill_worker, pause_worker, restart_postgres, flush
 
 
 def started(api, case):
-    """A linkage that was begun; what met a fault on its way is begun anew."""
+    """Begins a linkage, and begins again if that meets a fault."""
     for _ in range(20):
         try:
             return linkages.start(api, case)
@@ -80,7 +80,7 @@ def started(api, case):
 
 
 def finished(run, case):
-    """The outcome, asked for until an answer comes."""
+    """Returns the outcome, and repeats the request until there is a response."""
     deadline = time.monotonic() + 180
     while True:
         try:

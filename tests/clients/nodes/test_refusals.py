@@ -1,4 +1,4 @@
-"""What the worker listener and a worker refuse: strangers, workers that differ, and workers that lie."""
+"""Refusals of the worker listener and of workers: unknown callers, workers that differ, and workers that lie."""
 
 import contextlib
 import hashlib
@@ -33,7 +33,7 @@ def token(node):
 
 
 class Liar:
-    """A worker that says what it likes."""
+    """A worker that sends arbitrary requests."""
 
     def __init__(self, node, token, name="1" * 32):
         self.base, self.claims, self.name = f"{node.join_url}/worker/v1", 0, name
@@ -75,7 +75,7 @@ class Liar:
         )
 
 
-def test_a_stranger_gets_nothing(node, token):
+def test_a_caller_without_the_join_token_gets_nothing(node, token):
     for given in (None, "", "0" * 64, node.admin_token, token[:-1]):
         headers = {} if given is None else {"Authorization": f"Bearer {given}"}
         for path in ("hello", "claim", "turn", "copies", "object", "leave", "", "../api/v1/projects"):
@@ -114,7 +114,7 @@ def test_a_worker_that_differs_is_refused_with_both_values(node, token, tmp_path
     until(lambda: "a worker is rejected" in node.log.read_text(), "it is logged")
 
 
-def test_a_wrong_token_is_said_and_a_right_one_is_taken_up(node, tmp_path):
+def test_a_wrong_token_is_reported_and_a_right_one_is_accepted(node, tmp_path):
     with WorkerNode(tmp_path / "w", [node.join_url], "0" * 64) as worker:
         worker.wait_until_said("401")
         worker.token.write_text(node.join_token())
@@ -224,14 +224,14 @@ def test_a_lying_worker_does_no_harm(node, token, tmp_path):
 
         read = liar.object("GET", f"{base}/matrix", ticket, bytes=8 << 20)
         assert read.status_code == 200 and len(read.content) == size
-        # Objects of another project, with the ticket of this one; and what no job may read.
+        # Objects of another project, with the ticket of this one; and objects that no job may read.
         for key in (f"{foreign}/matrix", "entityd/owner", "../metadata.db", "..%2Fmetadata.db", "", f"{base}/plan"):
             assert liar.object("GET", key, ticket, bytes=100).status_code == 403, key
             assert liar.object("PUT", key, ticket, data=b"x").status_code == 403, key
         assert liar.object("PUT", f"{base}/matrix", ticket, data=b"x").status_code == 403, "inputs are not written"
         assert liar.object("GET", f"{base}/matrix", ticket, area="files", bytes=9).status_code == 403
 
-        # Tickets that were not given out.
+        # Tickets that were never issued.
         forged = [
             {**ticket, "lease": {**ticket["lease"], "fence": "0" * 31 + "1"}},
             {**ticket, "lease": theirs["ticket"]["lease"]},
@@ -266,7 +266,7 @@ def test_a_lying_worker_does_no_harm(node, token, tmp_path):
         assert liar.post("turn", {"reports": [huge]}).status_code == 413
         assert liar.post("turn", {"reports": [{"ticket": ticket, "outcome": "nonsense"}]}).status_code == 422
 
-        # An object that is cut off, or changed on its way, is none.
+        # An object that is truncated, or changed in transit, is rejected.
         for headers in ({}, {"Entityd-Size": "5", "Entityd-Crc32": "1"}):
             cut = liar.object("PUT", f"{base}/index", ticket, data=b"12345", headers=headers)
             assert cut.status_code == 400, cut.text
@@ -275,11 +275,11 @@ def test_a_lying_worker_does_no_harm(node, token, tmp_path):
         assert not list((node.data / "spool").iterdir())
         assert not (node.data / "objects" / base / "index").exists()
 
-        # Purges are not handed out.
+        # Purges are not given to workers.
         refused = liar.post("claim", {"number": 99, "received": 98, "queues": ["maintenance"], "count": 1, "wait_ms": 10})
         assert refused.status_code == 400
 
-        # Once the jobs are handed back, an honest worker does them, and the answers are right.
+        # Once the jobs are released, an honest worker does them, and the results are right.
         answer = liar.turn(releases=[ticket, theirs["ticket"]])
         assert answer["releases"] == ["done", "done"], answer
         with WorkerNode(tmp_path / "honest", [node.join_url], token):
@@ -293,7 +293,7 @@ def test_a_lying_worker_does_no_harm(node, token, tmp_path):
         assert '"level":"ERROR"' not in log
 
 
-def test_an_answer_that_was_lost_is_repeated(node, token, tmp_path):
+def test_a_lost_response_is_repeated(node, token, tmp_path):
     with node.client() as api, Liar(node, token, "4" * 32) as liar:
         liar.hello()
         project = api.project("groups")
@@ -306,7 +306,7 @@ def test_an_answer_that_was_lost_is_repeated(node, token, tmp_path):
         liar.turn(releases=[first["ticket"]])
 
 
-def test_a_later_claim_ends_one_that_waits(node, token):
+def test_a_later_claim_ends_a_waiting_one(node, token):
     with Liar(node, token, "5" * 32) as liar:
         liar.hello()
         before = time.monotonic()

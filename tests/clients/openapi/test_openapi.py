@@ -1,7 +1,7 @@
-"""The server against its own OpenAPI document: `schemathesis` makes requests up, legal and illegal.
+"""The server against its own OpenAPI document: `schemathesis` generates valid and invalid requests.
 
-Every status that it sees has to be documented, every body has to fit its schema, and a status of 500 or
-more has to be one that the contract knows.
+Every status that it sees must be documented, every body must fit its schema, and a status of 500 or more must be
+one that the contract allows.
 """
 
 import pytest
@@ -18,7 +18,7 @@ from harness.samples import EIGHT_BYTES
 
 EXAMPLES = 60
 
-# Where the contract itself answers 500: a feature that is switched off, a project in error, a failed run.
+# Operations whose contract has a 500: a feature that is switched off, a project in error, a failed run.
 KNOWN_FAILURES = {
     ("GET", "/projects/{project_id}/authorize-external-upload"),
     ("POST", "/projects/{project_id}/clks"),
@@ -56,14 +56,14 @@ thorough = settings(
 
 @schema.parametrize()
 @thorough
-def test_requests_of_strangers(case, server):
+def test_requests_without_a_project(case, server):
     case.call_and_validate(base_url=base_url(case, server), checks=CHECKS)
 
 
 @schema.parametrize()
 @thorough
-def test_requests_that_know_a_project_and_a_token(case, server, api):
-    """The same requests, with the identifiers and the token of a project that exists."""
+def test_requests_with_a_project_and_its_token(case, server, api):
+    """Sends the same requests, with the identifiers and the token of an existing project."""
     project = api.project("groups")
     names = {"project_id": project.id}
     if "{run_id}" in case.operation.path:
@@ -78,5 +78,5 @@ def test_requests_that_know_a_project_and_a_token(case, server, api):
 
 
 def base_url(case, server):
-    """The document's paths may carry the base path themselves."""
+    """Returns the base URL; the document's paths may include the base path."""
     return server.origin if case.operation.path.startswith("/api/") else server.url

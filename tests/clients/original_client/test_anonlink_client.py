@@ -1,4 +1,4 @@
-"""The original client's own command line, as PyPI has it: version 0.1.5, the last with server commands."""
+"""The original client's own command line, as released on PyPI: version 0.1.5, the last with server commands."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ BLOCKING = {
 
 
 class Client:
-    """Runs the command line; every call is a process of its own, as a person would type it."""
+    """Runs the command line; every call is a separate process, as if typed by a person."""
 
     def __init__(self, folder, origin):
         self.folder = folder
@@ -39,7 +39,7 @@ class Client:
         return typed(self.folder, *words)
 
     def server(self, command, *words):
-        """A command that talks to the server; returns what it wrote to its output file, and its stderr."""
+        """Runs a command that talks to the server; returns the content of its output file, and its stderr."""
         output = self.folder / "output.txt"
         output.unlink(missing_ok=True)
         written = [] if command.startswith("delete") else ["--output", output]
@@ -67,7 +67,7 @@ def client(folder, server):
 
 
 def expected(folder, parties, blocked):
-    """What the library says of the very files that the client uploads."""
+    """Returns the library's results for the files that the client uploads."""
     datasets, blocks = [], []
     for party in range(parties):
         texts = json.loads((folder / f"clks-{party}.json").read_text())["clks"]
@@ -92,7 +92,7 @@ class Conversation:
             words = ["--project", self.project, "--apikey", token, *upload_flags]
             words += ["--blocks", f"blocks-{party}.json"] if blocked else []
             written, said = client.server("upload", f"clks-{party}.json", *words)
-            # By default it goes through the object store.
+            # By default the upload goes through the object store.
             direct = "--to_entityservice" in upload_flags
             assert ("entity service" if direct else "external object store") in said.partition("Uploading to")[2], said
             self.receipts.append(json.loads(written)["receipt_token"])

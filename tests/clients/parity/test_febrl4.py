@@ -42,7 +42,7 @@ def test_scores_are_the_librarys_to_the_bit(api, febrl4):
     assert bit_patterns(scores) == bit_patterns(expected.scores())
 
 
-def test_permutations_and_mask_say_the_librarys_groups(api, febrl4):
+def test_permutations_and_mask_describe_the_librarys_groups(api, febrl4):
     datasets, _, expected = febrl4
     project = api.project("permutations", schema=people.SCHEMA)
     receipts = [project.upload_encodings(party, dataset) for party, dataset in enumerate(datasets)]

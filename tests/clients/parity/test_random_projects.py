@@ -45,7 +45,7 @@ def test_groups(api, linkage):
     project, _ = upload_all(api, linkage, "groups")
     groups = project.run(linkage.threshold).result()["groups"]
     assert as_sets(groups) == answer(linkage).groups()
-    assert groups == sorted(sorted(group) for group in groups), "groups come in one order"
+    assert groups == sorted(sorted(group) for group in groups), "groups have a fixed order"
 
 
 @each([linkage for linkage in LINKAGES if linkage.parties == 2])
@@ -74,7 +74,7 @@ def test_the_link_command(tmp_path, linkage):
 
 
 def write(folder, linkage, party):
-    """One party's file; a binary upload becomes the JSON form that means the same."""
+    """Writes one party's file; a binary upload becomes the equivalent JSON form."""
     form = linkage.forms[party]
     blocks = linkage.blocks and linkage.blocks[party]
     if form == "binary":

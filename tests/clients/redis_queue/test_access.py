@@ -1,4 +1,4 @@
-"""Who may use which Redis: passwords, certificates, settings, owners; and the answers while there is none."""
+"""Access to Redis: passwords, certificates, settings, owners; and the responses while it is unavailable."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def made(folder):
 
 
 def refusal(folder, *flags, environment=None):
-    """What a server says that does not start."""
+    """Returns the error of a server that does not start."""
     command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"]
     command += ["--ops-listen", "127.0.0.1:0", "--data-dir", folder / "data", *flags]
     variables = {**clean_environment(), **(environment or {})}
@@ -38,7 +38,7 @@ def refusal(folder, *flags, environment=None):
     return ended.stderr + ended.stdout
 
 
-def test_a_password_is_needed_and_never_told(tmp_path):
+def test_a_password_is_required_and_never_shown(tmp_path):
     secret = tmp_path / "password"
     secret.write_text("an0ther-s3cret\n")
     secret.chmod(0o600)
@@ -69,7 +69,7 @@ def test_a_password_in_a_flag_is_refused(tmp_path):
     assert "redis-sentinel://" in said and "s3cret" not in said, said
 
 
-def test_a_redis_that_drops_jobs_or_is_not_there_is_refused(tmp_path):
+def test_a_redis_that_drops_jobs_or_does_not_answer_is_refused(tmp_path):
     with Redis(tmp_path / "redis", "--maxmemory-policy", "allkeys-lru") as redis:
         said = refusal(tmp_path, "--queue", redis.url)
         assert "maxmemory-policy is allkeys-lru" in said, said
@@ -116,7 +116,7 @@ def test_tls_with_certificates_of_both_sides(tmp_path):
         assert "--queue" in said, said
 
 
-def test_answers_while_there_is_no_redis(tmp_path):
+def test_responses_while_redis_is_unavailable(tmp_path):
     token = tmp_path / "token"
     token.write_text("an-admin-token-of-some-length\n")
     token.chmod(0o600)
@@ -136,7 +136,7 @@ def test_answers_while_there_is_no_redis(tmp_path):
             assert requests.get(f"{ops}/healthz", timeout=5).status_code == 200
             ready = requests.get(f"{ops}/readyz?verbose", timeout=5)
             assert ready.status_code == 503 and f"127.0.0.1:{redis.port}" in ready.text, ready.text
-            # What needs the database alone goes on.
+            # Requests that need only the database still succeed.
             project.upload_encodings(1, encodings(50, seed=1))
             run = project.run(1.0)
             assert run.get_status().json()["state"] in ("created", "queued", "running")

@@ -1,4 +1,4 @@
-"""Linkages whose jobs are in Redis, while Redis is killed, stopped, flushed, set back and failed over."""
+"""Linkages whose jobs are in Redis, while Redis is killed, stopped, flushed, rolled back and failed over."""
 
 import random
 import time
@@ -86,7 +86,7 @@ def test_a_linkage_survives(fault, parties, right, tmp_path):
             fault(redis, saved)
             run.complete()
             assert run.get_result().content == right
-            # And the next one does not suffer from it.
+            # The next linkage is not affected.
             again = project.run(THRESHOLD)
             again.complete()
             assert again.get_result().content == right
@@ -94,7 +94,7 @@ def test_a_linkage_survives(fault, parties, right, tmp_path):
         assert lost == (fault in (flush, go_back)), server.tail()
 
 
-def test_a_fail_over_costs_nothing(parties, right, tmp_path):
+def test_a_failover_loses_nothing(parties, right, tmp_path):
     with Sentinels(tmp_path) as redis, Server(tmp_path, "--queue", redis.url, *FLAGS) as server:
         with Api(server.url) as api:
             run = upload(api, parties).run(THRESHOLD)
@@ -106,7 +106,7 @@ def test_a_fail_over_costs_nothing(parties, right, tmp_path):
             assert f"127.0.0.1:{redis.replica.port}" in said and "of 3 Sentinels" in said, said
 
 
-def test_a_killed_server_goes_on(parties, right, tmp_path):
+def test_a_killed_server_continues_after_a_restart(parties, right, tmp_path):
     with Redis(tmp_path / "redis") as redis:
         server = Server(tmp_path, "--queue", redis.url, *FLAGS)
         with server, Api(server.url) as api:

@@ -1,4 +1,4 @@
-"""What the S3 suites share: the root credentials of the server, a boto3 client, a fresh bucket for each test."""
+"""Shared by the S3 tests: the root credentials of the server, a boto3 client, a fresh bucket for each test."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ class Endpoint:
         self.access_key, self.secret_key = (server.data / "s3-credentials").read_text().split()
 
     def rclone(self, bucket):
-        """The bucket as rclone names it."""
+        """Returns the bucket as rclone names it."""
         return f":s3,provider=Other,env_auth=true,endpoint='{self.url}',force_path_style=true:{bucket}"
 
     def minio(self):
@@ -47,7 +47,7 @@ def endpoint(server):
 
 @pytest.fixture
 def client_of():
-    """A boto3 client of any server."""
+    """Returns a function that makes a boto3 client of any server."""
     return lambda server: Endpoint(server).client()
 
 
@@ -66,7 +66,7 @@ def caller(endpoint):
 
 @pytest.fixture
 def bucket(s3):
-    """A bucket of the test's own, left behind."""
+    """A bucket for one test, which is not deleted."""
     name = f"bucket-{next(_numbers)}"
     s3.create_bucket(Bucket=name)
     return name
@@ -74,7 +74,7 @@ def bucket(s3):
 
 @pytest.fixture
 def run(endpoint, tmp_path):
-    """Runs a tool with the credentials in its environment; it has to succeed."""
+    """Runs a tool with the credentials in its environment; it must succeed."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),

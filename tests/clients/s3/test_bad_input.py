@@ -1,4 +1,4 @@
-"""What is wrong is refused with the error that S3 has for it, and leaves nothing behind."""
+"""Invalid requests are rejected with S3's error for them, and leave nothing behind."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from harness.signed import EMPTY, chunked, code_of
 
 @pytest.fixture(autouse=True)
 def alive_and_clean(server, s3, bucket):
-    """After every test the server still runs, its bucket is empty but for what the test put, and no panic was logged."""
+    """Checks after every test that the server runs, that the bucket holds only what the test put, and that no panic was logged."""
     yield
     assert server.process.poll() is None
     assert "panicked" not in server.log.read_text()
@@ -48,7 +48,7 @@ def test_clock_skew(caller, bucket, monkeypatch):
         caller.refused(403, "RequestTimeTooSkewed", "GET", f"/{bucket}?list-type=2")
 
 
-def test_presigned_urls_end(caller, bucket, endpoint, monkeypatch):
+def test_presigned_urls_expire(caller, bucket, endpoint, monkeypatch):
     def url(expires, moment):
         monkeypatch.setattr("botocore.auth.get_current_datetime", lambda **_: moment)
         request = AWSRequest("GET", f"{endpoint.url}/{bucket}/k", headers={"Host": endpoint.host})
@@ -62,7 +62,7 @@ def test_presigned_urls_end(caller, bucket, endpoint, monkeypatch):
     caller.refused(400, "AuthorizationQueryParametersError", "GET", url(604_801, now), sign=None)
 
 
-def test_bodies_that_are_not_what_was_said(caller, bucket, s3):
+def test_bodies_that_contradict_their_headers(caller, bucket, s3):
     path = f"/{bucket}/k"
     wrong = base64.b64encode(bytes(16)).decode()
     caller.refused(400, "BadDigest", "PUT", path, b"x", headers={"Content-MD5": wrong})
@@ -90,7 +90,7 @@ def test_bodies_in_chunks(caller, bucket, s3):
     }
     trailer = b"x-amz-checksum-crc32:" + crc + b"\r\n"
     how = {"headers": headers, "claimed": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
-    # One chunk, which is far larger than what the server would hold in memory.
+    # One chunk, far larger than the server would hold in memory.
     assert caller.call("PUT", path, chunked(data, trailer=trailer), **how)[0] == 200
     found = s3.get_object(Bucket=bucket, Key="k")
     assert found["Body"].read() == data and "ContentEncoding" not in found
@@ -103,7 +103,7 @@ def test_bodies_in_chunks(caller, bucket, s3):
 
 
 class Streamed(S3SigV4Auth):
-    """Signs the headers of a body whose chunks have signatures of their own, and keeps what those begin with."""
+    """Signs the headers of a body whose chunks have signatures of their own, and keeps the seed signature of those."""
 
     def __init__(self, trailer, *arguments):
         super().__init__(*arguments)
@@ -120,7 +120,7 @@ class Streamed(S3SigV4Auth):
 
 
 def put_signed(caller, path, chunks, trailer=b"", wrong=None, ends=True, spell=b"%x", length=None):
-    """Puts signed chunks; that of number `wrong` gets a signature that is not its own."""
+    """Puts signed chunks; chunk number `wrong` gets a wrong signature."""
     endpoint, empty = caller.endpoint, hashlib.sha256(b"").hexdigest()
     signer = Streamed(trailer, Credentials(endpoint.access_key, endpoint.secret_key), "s3", "us-east-1")
     size = sum(map(len, chunks)) if length is None else length
@@ -169,7 +169,7 @@ def test_signed_chunks(caller, bucket, s3):
     assert keys(s3, bucket) == []
 
 
-def test_a_chunk_is_not_held_because_its_size_cannot_be_read(caller, bucket, s3, server):
+def test_a_chunk_whose_size_cannot_be_parsed_is_not_buffered(caller, bucket, s3, server):
     headers = {"x-amz-decoded-content-length": str(100 << 20), "x-amz-trailer": "x-amz-checksum-crc32"}
     server.wait_until_idle(0.3)
     idle = server.reset_peak()
@@ -180,7 +180,7 @@ def test_a_chunk_is_not_held_because_its_size_cannot_be_read(caller, bucket, s3,
     assert keys(s3, bucket) == []
 
 
-def test_keys_are_keys(s3, bucket, server, endpoint, caller):
+def test_keys_are_not_paths(s3, bucket, server, endpoint, caller):
     names = ["..", "../../etc/passwd", "/", "//", "a", "A", "a/", "a/b", "a//b", "%2e%2e", "%00", "é", "e\u0301"]
     names += [".", "./x", "x" * 1024, "\u4e2d" * 341, "+ &=?#"]
     for name in names:
@@ -232,7 +232,7 @@ def test_unsupported_operations_are_refused(caller, bucket):
     caller.refused(405, "MethodNotAllowed", "POST", f"/{bucket}", b"--x--", headers=form, sign=None)
 
 
-def test_nothing_that_broke_off_is_left(server, bucket, caller):
+def test_interrupted_uploads_leave_nothing(server, bucket, caller):
     before = server.payload_files()
     caller.call("PUT", f"/{bucket}/k", bytes(5_000_000), length=6_000_000)
     deadline = time.monotonic() + 10

@@ -32,7 +32,7 @@ def keys_of(s3, bucket, **query):
     return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
 
-def test_an_object_comes_back_as_it_was_put(s3, bucket):
+def test_an_object_is_returned_as_it_was_put(s3, bucket):
     body = data(100_000)
     put = s3.put_object(
         Bucket=bucket,
@@ -242,7 +242,7 @@ def test_copies(s3, bucket):
     )
 
 
-def test_a_copy_may_say_what_it_wants_to_find(s3, bucket, endpoint):
+def test_a_copy_may_have_conditions(s3, bucket, endpoint):
     source = {"Bucket": bucket, "Key": "from"}
     etag = s3.put_object(**source, Body=b"new")["ETag"]
     s3.put_object(Bucket=bucket, Key="to", Body=b"old")
@@ -265,7 +265,7 @@ def test_a_copy_may_say_what_it_wants_to_find(s3, bucket, endpoint):
     refused("NoSuchKey", s3.get_object_tagging, Bucket=bucket, Key="none")
 
 
-def test_object_headers_come_back(s3, bucket):
+def test_object_headers_are_returned(s3, bucket):
     moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
     said = {
         "ContentType": "text/x",
@@ -306,7 +306,7 @@ CHECKSUMS = {
 }
 
 
-def test_checksums_of_uploads_in_parts(s3, bucket):
+def test_checksums_of_multipart_uploads(s3, bucket):
     zeros = bytes(5 * MIB)
     expected = dict(CHECKSUMS)
     for kind, full in (("COMPOSITE", None), ("FULL_OBJECT", zlib.crc32(zeros + b"end").to_bytes(4, "big"))):

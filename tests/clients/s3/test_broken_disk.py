@@ -1,4 +1,4 @@
-"""A disk that fails for a while, is read-only or has no quota left: S3 clients are told to come again."""
+"""A disk that fails for a while, is read-only or has no quota left: S3 clients are asked to retry."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ def shim(tmp_path_factory):
     ("kind", "error", "status"),
     [("sync", errno.EIO, 503), ("write", errno.EIO, 503), ("write", errno.EROFS, 503), ("write", errno.EDQUOT, 507)],
 )
-def test_a_client_is_told_to_come_again_and_served_then(tmp_path, client_of, shim, kind, error, status):
+def test_a_client_is_asked_to_retry_and_then_succeeds(tmp_path, client_of, shim, kind, error, status):
     broken = tmp_path / "broken"
     environment = {"LD_PRELOAD": str(shim), "BROKEN_DISK": str(broken)}
     with Server(tmp_path, environment=environment) as server:

@@ -1,4 +1,4 @@
-"""Bodies in chunks (`aws-chunked`) are decoded however they are announced; a chunk's frame is never stored."""
+"""Bodies in chunks (`aws-chunked`) are decoded, whatever header announces them; the framing of a chunk is never stored."""
 
 import base64
 import hashlib
@@ -40,7 +40,7 @@ def test_a_part_in_chunks_is_decoded(caller, bucket, s3):
     assert [(part["Size"], part["ETag"]) for part in parts] == [(len(DATA), f'"{hashlib.md5(DATA).hexdigest()}"')]
 
 
-def test_a_checksum_behind_the_chunks_is_compared(caller, bucket):
+def test_a_checksum_after_the_chunks_is_verified(caller, bucket):
     headers = {**LENGTH, "Content-Encoding": "aws-chunked", "x-amz-trailer": "x-amz-checksum-crc32"}
     how = {"headers": headers, "claimed": UNSIGNED}
     path = f"/{bucket}/k"

@@ -1,4 +1,4 @@
-"""Habits of S3 clients and of the proxies in front of them, each with the answer that Amazon gives."""
+"""Requests that real S3 clients and proxies send, each with Amazon's response."""
 
 import http.client
 import socket
@@ -23,7 +23,7 @@ def refused(status, code, call, **arguments):
 
 
 def listed(caller, bucket, query):
-    """The fields of a listing's document, each with its last text."""
+    """Returns the fields of a listing's document, each with its last text."""
     status, body = caller.call("GET", f"/{bucket}?{query}")
     assert status == 200, body
     return {field.tag.rpartition("}")[2]: field.text or "" for field in ET.fromstring(body)}
@@ -44,7 +44,7 @@ def test_a_condition_on_a_key_that_is_missing(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"b", IfMatch=etag)
 
 
-def test_a_condition_that_is_empty_is_refused(caller, bucket, s3):
+def test_an_empty_condition_is_refused(caller, bucket, s3):
     s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
     for name in ("If-None-Match", "If-Match"):
         caller.refused(400, "InvalidArgument", "PUT", f"/{bucket}/k", b"new", after={name: ""})
@@ -72,7 +72,7 @@ def test_a_feature_request_does_not_act_on_the_object(caller, bucket, s3, featur
     s3.head_bucket(Bucket=bucket)
 
 
-def test_a_condition_that_is_not_known_protects_the_object(caller, bucket, s3):
+def test_an_unknown_condition_protects_the_object(caller, bucket, s3):
     s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
     past = "Mon, 01 Jan 2001 00:00:00 GMT"
     for name, value in (
@@ -111,7 +111,7 @@ def test_a_date_stands_in_for_x_amz_date(caller, bucket):
 
 
 def first_line(endpoint, request, body_length):
-    """The first line that is answered to the head of a request that waits to be asked for its body."""
+    """Returns the first line of the response to a request head with Expect: 100-continue."""
     lines = [f"{name}: {value}" for name, value in request.headers.items()]
     lines += [f"Content-Length: {body_length}", "Expect: 100-continue"]
     path = request.url.removeprefix(endpoint.url)
@@ -149,7 +149,7 @@ def test_a_listing_repeats_its_parameters(caller, bucket, s3):
     caller.refused(400, "InvalidArgument", "GET", f"/{bucket}?list-type=2&continuation-token=x")
 
 
-def test_buckets_come_in_pages(s3, bucket, caller):
+def test_buckets_are_listed_in_pages(s3, bucket, caller):
     every = [one["Name"] for one in s3.list_buckets()["Buckets"]]
     for number in range(3):
         s3.create_bucket(Bucket=f"paged-{bucket}-{number}")
@@ -202,7 +202,7 @@ def test_only_trusted_proxies_name_the_host(caller, bucket):
                    after={"Host": "elsewhere", "X-Forwarded-Host": caller.endpoint.host})
 
 
-def test_completing_once_more(s3, bucket):
+def test_completing_a_multipart_upload_again(s3, bucket):
     upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
     names = {"Bucket": bucket, "Key": "k", "UploadId": upload}
     put = [s3.upload_part(**names, PartNumber=number, Body=bytes([number]) * (5 * MIB)) for number in (1, 2)]
@@ -232,7 +232,7 @@ def presigned(endpoint, method, path, **headers):
 WHOLE = b"0123456789"
 
 
-def test_ranges_as_http_says(caller, endpoint, bucket, s3):
+def test_ranges_follow_http(caller, endpoint, bucket, s3):
     etag = s3.put_object(Bucket=bucket, Key="k", Body=WHOLE, Metadata={"a": "b"})["ETag"]
     path = f"/{bucket}/k"
 

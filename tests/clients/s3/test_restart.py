@@ -1,4 +1,4 @@
-"""What buckets hold outlives the process, and is not thrown away because the index of it is lost."""
+"""The content of buckets outlives the process, and is not deleted because its index is lost."""
 
 import subprocess
 
@@ -10,7 +10,7 @@ def kill(server):
     server.process.wait()
 
 
-def test_parts_outlive_the_process_and_a_lost_index_takes_no_file(tmp_path, client_of):
+def test_parts_outlive_the_process_and_a_lost_index_deletes_no_file(tmp_path, client_of):
     server = Server(tmp_path)
     server.__enter__()
     s3 = client_of(server)

@@ -1,4 +1,4 @@
-"""The endpoint through the `minio` library and the tools that people have: aws, rclone, s3cmd, restic."""
+"""The endpoint through the `minio` library and common tools: aws, rclone, s3cmd, restic."""
 
 import filecmp
 import io

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 MIB = 1 << 20
 DATA = bytes(range(256)) * 100
 SUMS = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
-# Of the text 123456789, as catalogues of such sums have them.
+# The checksums of the text 123456789, from catalogues of such algorithms.
 CHECKS = {
     "CRC32": "cbf43926",
     "CRC32C": "e3069283",
@@ -80,7 +80,7 @@ def test_a_checksum_that_does_not_match_is_a_bad_digest(s3, bucket, algorithm):
     assert (found[field(algorithm)], found["ChecksumType"]) == (put[field(algorithm)], "FULL_OBJECT")
 
 
-def test_a_checksum_nobody_knows_is_refused(caller, bucket, s3):
+def test_an_unknown_checksum_algorithm_is_refused(caller, bucket, s3):
     for name in ("x-amz-checksum-md6", "x-amz-checksum-xxhash128", "x-amz-checksum-"):
         caller.refused(400, "InvalidRequest", "PUT", f"/{bucket}/k", b"x", headers={name: "AAAAAA=="})
     headers = {"x-amz-decoded-content-length": "1", "x-amz-trailer": "x-amz-checksum-md6"}
@@ -91,7 +91,7 @@ def test_a_checksum_nobody_knows_is_refused(caller, bucket, s3):
 
 
 class Parts:
-    """An upload in parts with checksums."""
+    """A multipart upload with checksums."""
 
     def __init__(self, s3, bucket, algorithm=None, kind=None):
         self.s3, self.names = s3, {"Bucket": bucket, "Key": "k"}
@@ -111,7 +111,7 @@ class Parts:
 
 
 @pytest.mark.parametrize("algorithm, kind", [(a, "COMPOSITE") for a in COMPOSITE] + [(a, "FULL_OBJECT") for a in FULL])
-def test_checksums_of_uploads_in_parts(s3, bucket, algorithm, kind):
+def test_checksums_of_multipart_uploads(s3, bucket, algorithm, kind):
     upload = Parts(s3, bucket, algorithm, kind)
     assert (upload.begun["ChecksumAlgorithm"], upload.begun["ChecksumType"]) == (algorithm, kind)
     bodies = [bytes(5 * MIB), b"the end"]
@@ -128,7 +128,7 @@ def test_checksums_of_uploads_in_parts(s3, bucket, algorithm, kind):
     assert done[name].endswith(suffix) and ("-" in done[name]) == (kind == "COMPOSITE")
     if (algorithm, kind) == ("CRC32", "FULL_OBJECT"):
         assert done[name] == base64.b64encode(zlib.crc32(b"".join(bodies)).to_bytes(4, "big")).decode()
-    # The same once more, with the checksum: as right as before, and with another number of parts as wrong.
+    # Completed again with the checksum: it is accepted, but one with another number of parts is rejected.
     assert upload.complete(**{name: done[name]})["ETag"] == done["ETag"]
     if kind == "COMPOSITE":
         refused(400, "BadDigest", upload.complete, **{name: done[name].replace("-2", "-3")})
@@ -137,7 +137,7 @@ def test_checksums_of_uploads_in_parts(s3, bucket, algorithm, kind):
     assert [part[name] for part in found["ObjectParts"]["Parts"]] == [part[name] for part in upload.parts]
 
 
-def test_types_that_do_not_go_with_an_algorithm_are_refused(s3, bucket):
+def test_types_that_an_algorithm_does_not_allow_are_refused(s3, bucket):
     for algorithm, kind in (("SHA256", "FULL_OBJECT"), ("SHA1", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE")):
         refused(400, "InvalidRequest", Parts, s3=s3, bucket=bucket, algorithm=algorithm, kind=kind)
 

@@ -1,6 +1,6 @@
 """Fixtures: a real `entityd` in a temporary folder, and a client that speaks its API.
 
-With TESTS_FLEET=1 it is two API nodes and two workers on PostgreSQL, Redis and S3, and requests go to one node after the other.
+With TESTS_FLEET=1 it is two API nodes and two workers on PostgreSQL, Redis and S3, and requests go to the nodes in turn.
 """
 
 import os

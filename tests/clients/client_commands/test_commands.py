@@ -136,7 +136,7 @@ def test_a_permutation_is_applied_with_the_mask(commands, folder, tables):
 
 
 @pytest.mark.parametrize("route", ["api", "store"])
-def test_blocks_go_both_ways(commands, folder, tables, route):
+def test_blocks_are_uploaded_by_both_routes(commands, folder, tables, route):
     rows, encoded = tables
     names = [[[row[8]] if row[8] else [] for row in table] for table in rows]
     for party in (0, 1):
@@ -165,7 +165,7 @@ def test_every_form_and_route_of_an_upload(commands, folder, tables):
         assert as_sets(json.loads(commands.done("result", "get", *analyst))["groups"]) == expected, words
 
 
-def test_a_large_file_goes_in_parts(commands, folder):
+def test_a_large_file_is_uploaded_as_multipart(commands, folder):
     rows = encodings(40_000, 1024, 3)
     (folder / "large.bin").write_bytes(b"".join(rows))
     (folder / "small.bin").write_bytes(b"".join(rows[:3]))
@@ -178,7 +178,7 @@ def test_a_large_file_goes_in_parts(commands, folder):
     assert as_sets(groups) == {frozenset(((0, row), (1, row))) for row in range(3)}
 
 
-def test_a_lost_receipt_is_given_again(commands, folder):
+def test_a_lost_receipt_is_replaced(commands, folder):
     study(commands, "--result-type", "permutations")
     first = (folder / "study/party-0.toml").read_text()
     assert "has been used" in commands.refused(3, "upload", "0.json", "--profile", "study/party-0.toml")
@@ -208,7 +208,7 @@ def test_tokens_come_from_files_and_variables(commands, folder):
         private(folder / "token", token + ending)
         assert "parties_contributed" in commands.done(*key, "--token-file", "token")
         assert "parties_contributed" in commands.done(*key, ENTITYD_TOKEN=token + ending)
-    # The answer to the creation is a profile as well, for every party of it.
+    # The response to the creation is a profile as well, for each of its parties.
     private(folder / "created.json", json.dumps(created))
     assert "parties_contributed" in commands.done("project", "show", "--profile", "created.json")
     assert "--party" in commands.refused(2, "upload", "0.json", "--profile", "created.json")
@@ -219,7 +219,7 @@ def test_tokens_come_from_files_and_variables(commands, folder):
     assert "unexpected argument" in commands.refused(2, *key, "--token", token)
 
 
-def test_profiles_are_for_their_owner_alone(commands, folder):
+def test_profiles_are_private_to_their_owner(commands, folder):
     commands.done("project", "create", "--save", "study")
     for path in (folder / "study").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -277,7 +277,7 @@ def test_a_run_that_does_not_end_in_time(commands):
     assert "no result yet" in commands.refused(3, "result", "get", run, *analyst)
 
 
-def test_a_server_that_asks_for_the_admin_token(folder, tmp_path_factory):
+def test_a_server_that_requires_the_admin_token(folder, tmp_path_factory):
     token = "an admin token of this test".replace(" ", "-")
     private(folder / "admin", token + "\n")
     flags = ["--require-admin-token", "true", "--admin-token-file", folder / "admin", "--tls", "self-signed"]
@@ -292,7 +292,7 @@ def test_a_server_that_asks_for_the_admin_token(folder, tmp_path_factory):
         assert "created" in commands.done("project", "list", *trusting, ENTITYD_ADMIN_TOKEN=token + "\n")
 
 
-def test_no_token_and_no_value_is_said_or_logged(commands, server, folder, tables):
+def test_no_token_and_no_value_is_printed_or_logged(commands, server, folder, tables):
     analyst = study(commands, "--result-type", "similarity_scores")
     commands.done("run", "create", "--threshold", THRESHOLD, "--watch", *analyst)
     tokens = [line.split('"')[1] for path in (folder / "study").iterdir() for line in path.read_text().splitlines() if "token" in line]

@@ -1,4 +1,4 @@
-"""Files and projects go from anonlink-client's commands to ours and back."""
+"""Files and projects are exchanged between anonlink-client's commands and ours."""
 
 import csv
 import io
@@ -73,7 +73,7 @@ def test_our_project_is_used_with_their_commands(ours, folder, server):
 
 
 def test_blocks_of_either_are_uploaded_by_the_other(ours, folder, server):
-    """P-Sig blocks, as each writes them."""
+    """P-Sig blocks, in the format that each writes."""
     config = {
         "type": "p-sig",
         "version": 1,

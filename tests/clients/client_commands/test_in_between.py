@@ -1,4 +1,4 @@
-"""What stands between a client and the service, or takes its place: proxies, other servers, broken connections."""
+"""The client commands behind proxies, with other servers in place of the service, and on broken connections."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ PAGE = "<html>\r\n<head><title>{}</title></head>\r\n<body><center>nginx</center>
 
 
 class Double:
-    """A server that answers each request as the test says, and remembers what came."""
+    """A server that answers each request as the test specifies, and records the requests."""
 
     def __init__(self):
         self.answers, self.requests = [], []
@@ -87,14 +87,14 @@ def ok(value, **headers):
     return 200, {"Content-Type": "application/json", **headers}, json.dumps(value, indent=4)
 
 
-def test_a_proxy_that_takes_no_large_body(commands, double):
+def test_a_proxy_that_rejects_large_bodies(commands, double):
     double.answer(page(413, "413 Request Entity Too Large"))
     said = commands.refused(3, "upload", "clks.json")
     assert "160 bytes" in said and "client_max_body_size" in said and "413 Request Entity Too Large" in said
     assert "--route store" in said and "<" not in said
 
 
-def test_pages_in_place_of_answers(commands, double):
+def test_web_pages_in_place_of_responses(commands, double):
     for status, code in [(403, 1), (404, 1), (500, 1), (502, 1), (200, 1)]:
         double.answer(page(status, "Welcome"))
         said = commands.refused(code, "project", "show", "--retry", 0)
@@ -104,13 +104,13 @@ def test_pages_in_place_of_answers(commands, double):
     assert "not JSON" in commands.refused(1, "project", "show")
 
 
-def test_a_redirect_is_said_and_not_followed(commands, double):
+def test_a_redirect_is_reported_and_not_followed(commands, double):
     double.answer((301, {"Location": "https://other.example/api/v1"}, ""))
     said = commands.refused(2, "project", "show")
     assert "https://other.example" in said and len(double.requests) == 1
 
 
-def test_control_characters_of_a_server_are_left_out(commands, double):
+def test_control_characters_of_a_server_are_removed(commands, double):
     problem = {"detail": "no\x1b[31m\nway", "status": 400}
     double.answer((400, {"Content-Type": "application/problem+json"}, json.dumps(problem)))
     said = commands.refused(3, "project", "show")
@@ -120,7 +120,7 @@ def test_control_characters_of_a_server_are_left_out(commands, double):
     assert "\x1b" not in shown and "x y" in shown
 
 
-def test_busy_servers_are_asked_again(commands, double):
+def test_requests_to_busy_servers_are_retried(commands, double):
     busy = (503, {"Retry-After": "1"}, "")
     double.answer(busy, page(503, "busy"), (429, {}, ""), ok({"name": "x"}))
     ended = commands.run("project", "show")
@@ -135,11 +135,11 @@ def test_busy_servers_are_asked_again(commands, double):
 def test_broken_connections(commands, double):
     double.answer("cut", page(502, "Bad Gateway"), ok({"name": "x"}))
     assert "x" in commands.done("project", "show")
-    # What may have been done is not done twice.
+    # A request that may have taken effect is not repeated.
     double.answer("cut", ok({"run_id": RUN}))
     assert "no answer" in commands.refused(1, "run", "create", "--threshold", "0.8")
     assert len(double.requests) == 1
-    # The second answer to a deletion says that the first has done it.
+    # The response to a repeated deletion shows that the first one took effect.
     refused = (403, {"Content-Type": "application/problem+json"}, json.dumps({"detail": "no such project"}))
     double.answer("cut", refused)
     commands.done("project", "delete")
@@ -162,7 +162,7 @@ def test_an_upload_is_repeated_with_a_request_for_its_receipt(commands, double):
         assert (sent["hash-count"], sent["hash-size"]) == ("20", "8") and "transfer-encoding" not in sent
 
 
-def test_results_as_the_reference_lays_them_out(commands, double):
+def test_results_in_the_layout_of_the_reference(commands, double):
     """Sorted, indented, with line breaks within the records."""
     result = {"groups": [[[0, 1], [1, 2]], [[0, 3], [1, 4], [2, 5]]]}
     double.answer(ok(result))

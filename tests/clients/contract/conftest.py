@@ -1,4 +1,4 @@
-"""Projects in the states that the contract tells apart."""
+"""Projects in the states that the contract distinguishes."""
 
 import pytest
 

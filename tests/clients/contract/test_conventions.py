@@ -1,4 +1,4 @@
-"""Section 1 and 2 of the contract: paths, methods, media types, the shape of errors."""
+"""Sections 1 and 2 of the contract: paths, methods, media types, the shape of errors."""
 
 import re
 
@@ -88,7 +88,7 @@ def test_an_unknown_route_is_404(api, path):
 @pytest.mark.parametrize(
     "media", ["application/json", "application/json; charset=utf-8", "application/vnd.x+json"]
 )
-def test_json_is_known_by_its_media_types(api, media):
+def test_json_is_recognized_by_its_media_types(api, media):
     body = b'{"schema": {}, "result_type": "groups"}'
     assert api.post("/projects", data=body, headers={"Content-Type": media}).status_code == 201
 
@@ -108,7 +108,7 @@ def test_another_media_type_is_415(api, project, media):
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"1", b'"text"', b"null", b'{"a": }', b"\xff\xfe", b'{"a": 1} x']
 )
-def test_a_body_that_is_no_json_object_is_400(api, project, body):
+def test_a_body_that_is_not_a_json_object_is_400(api, project, body):
     headers = {"Content-Type": "application/json"}
     assert_problem(api.post("/projects", data=body, headers=headers), 400)
     assert_problem(api.post(f"{project.path}/runs", project.token, data=body, headers=headers), 400)
@@ -124,7 +124,7 @@ def test_answers_are_json_without_a_charset(api, linked):
         assert api.get(path, project.token).headers["Content-Type"] == "application/json", path
 
 
-def test_identifiers_tokens_and_times_have_their_written_form(api, linked):
+def test_identifiers_tokens_and_times_have_their_documented_form(api, linked):
     project, run, receipts = linked["groups"]
     assert all(map(is_token, [project.id, project.token, run.id, *project.update_tokens, *receipts]))
     listed = next(entry for entry in api.get("/projects").json() if entry["project_id"] == project.id)

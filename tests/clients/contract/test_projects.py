@@ -1,4 +1,4 @@
-"""Sections 4.3 to 4.5 of the contract: projects come, are described, and go."""
+"""Sections 4.3 to 4.5 of the contract: projects are created, described and deleted."""
 
 import time
 
@@ -31,7 +31,7 @@ def test_there_is_an_update_token_for_each_party(api, parties):
     assert len(set(created["update_tokens"])) == parties
 
 
-def test_a_new_project_says_what_it_was_given(api):
+def test_a_new_project_shows_the_given_fields(api):
     schema = {"clkConfig": {"l": 1024}, "näme": [1, 2.5, None, {"x": "\u00e9\U0001f600"}], "": False}
     fields = {
         "schema": schema,
@@ -65,7 +65,7 @@ def test_unknown_properties_are_ignored(api):
 
 @pytest.mark.parametrize("kind", ["permutations", "similarity_scores"])
 @pytest.mark.parametrize("parties", [1, 3, 4, 5])
-def test_only_groups_take_other_than_two_parties(api, kind, parties):
+def test_only_groups_allow_other_than_two_parties(api, kind, parties):
     assert_problem(create(api, result_type=kind, number_parties=parties), 400, "number_parties")
 
 
@@ -86,7 +86,7 @@ def test_schema_is_an_object(api, schema):
 
 @pytest.mark.parametrize("field", ["name", "notes"])
 @pytest.mark.parametrize("value", [None, 1, {}, ["x"], True])
-def test_texts_are_texts(api, field, value):
+def test_text_fields_must_be_strings(api, field, value):
     assert_problem(create(api, **{field: value}), 400, field)
 
 

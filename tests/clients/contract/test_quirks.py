@@ -1,4 +1,4 @@
-"""Section 8 of the contract: what the reference does oddly, and what we do instead. A name a quirk."""
+"""Section 8 of the contract: the quirks of the reference, and our behaviour instead. One number a quirk."""
 
 import re
 import time
@@ -39,7 +39,7 @@ def test_q03_a_threshold_out_of_range_is_400(project, threshold):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", ".5", "0x1", "+0.5"])
-def test_q04_what_is_no_json_number_is_400(api, project, number):
+def test_q04_anything_but_a_json_number_is_400(api, project, number):
     headers = {"Content-Type": "application/json"}
     body = f'{{"threshold": {number}}}'
     assert_problem(api.post(f"{project.path}/runs", project.token, data=body, headers=headers), 400)
@@ -54,7 +54,7 @@ def test_q05_an_update_token_works_on_its_own_project_only(api):
         project.upload(0, {"clks": [EIGHT_BYTES]})
 
 
-def test_q06_all_ways_of_uploading_meet_in_one_default_block(api):
+def test_q06_all_forms_of_upload_share_one_default_block(api):
     project = api.project("groups", parties=3)
     rows = encodings(3)
     project.upload_encodings(0, rows)
@@ -74,7 +74,7 @@ def test_q08_there_is_no_limit_on_the_pairs_of_one_record(api):
     assert len(scores_of(api, five, one, 0.9)) == 5
 
 
-def test_q09_pairs_on_the_threshold_are_the_librarys(api):
+def test_q09_pairs_on_the_threshold_match_the_library(api):
     fewer, more = {"clks": [text_of(of_bits(range(19), 8))]}, {"clks": [text_of(of_bits(range(21), 8))]}
     assert scores_of(api, fewer, more, 0.95) == []
     assert scores_of(api, more, fewer, 0.95) == [[[0, 0], [1, 0], 0.95]]
@@ -101,7 +101,7 @@ BAD_BASE64 = [
 
 
 @pytest.mark.parametrize("text", BAD_BASE64)
-def test_q11_what_is_no_base64_is_400(project, text):
+def test_q11_invalid_base64_is_400(project, text):
     assert_problem(project.post_clks(0, {"clks": [EIGHT_BYTES, text]}), 400, "record 1", "base64")
     project.upload(0, {"clks": [EIGHT_BYTES]})
 
@@ -184,18 +184,18 @@ def test_q19_a_party_whose_data_failed_may_upload_again(api):
     until(lambda: project.describe().json()["error"], "the project is in error")
     assert_problem(project.post_clks(0, {"clks": [EIGHT_BYTES]}), 403)
     project.upload_encodings(1, rows)
-    until(lambda: not project.describe().json()["error"], "the project is mended")
+    until(lambda: not project.describe().json()["error"], "the project has recovered")
     assert project.describe().json()["parties_contributed"] == 2
     assert len(project.run(1.0).result()["groups"]) == 3
 
 
-def test_q20_a_run_of_a_project_in_error_says_so_with_a_message(api):
+def test_q20_a_run_of_a_project_in_error_ends_with_a_message(api):
     project = api.project("groups")
     run = project.run(0.5)
     project.upload_encodings(0, encodings(3, 4096))
     project.upload_encodings(1, encodings(3, 4096))
     status = until(
-        lambda: (answer := run.get_status().json())["state"] == "error" and answer, "the run says error"
+        lambda: (answer := run.get_status().json())["state"] == "error" and answer, "the run is in error"
     )
     assert status["message"]
 
@@ -298,12 +298,12 @@ def test_q37_uses_blocking_is_a_boolean(api, value):
 
 
 @pytest.mark.parametrize("parties", [40_000, 10**9, 2**63, 2**64])
-def test_q38_more_parties_than_make_sense_are_400(api, parties):
+def test_q38_too_many_parties_are_400(api, parties):
     answer = api.post("/projects", json={"schema": {}, "result_type": "groups", "number_parties": parties})
     assert_problem(answer, 400, "number_parties")
 
 
-def test_q39_a_nul_character_is_no_disaster(api, project):
+def test_q39_a_nul_character_does_no_harm(api, project):
     for field, value in (("name", "a\0b"), ("notes", "\0"), ("schema", {"a\0": "\0"})):
         answer = api.post("/projects", json={"schema": {}, "result_type": "groups", field: value})
         assert answer.status_code in (201, 400), answer.text
@@ -346,7 +346,7 @@ def test_q44_permutations_differ_from_run_to_run(api):
         assert first.get_result(token).json()["permutation"] != second.get_result(token).json()["permutation"]
 
 
-def test_q46_a_json_content_type_without_a_body_gets_the_real_answer(api, project):
+def test_q46_a_json_content_type_without_a_body_is_ignored(api, project):
     headers = {"Content-Type": "application/json"}
     assert api.get(project.path, project.token, headers=headers).status_code == 200
     assert_problem(api.get(project.path, "0" * 48, headers=headers), 403)

@@ -1,4 +1,4 @@
-"""The README's conversation, word for word."""
+"""The README's example session, word for word."""
 
 import os
 import re
@@ -13,7 +13,7 @@ def blocks():
 
 
 def lines_of(commands, folder, **variables):
-    """What commands print that are typed in a folder."""
+    """Runs commands in a folder; returns the lines that they print."""
     script = re.sub(r"^export PATH=.*$", 'entityd() { "$BINARY" "$@"; }', commands, flags=re.MULTILINE)
     environment = {**os.environ, "BINARY": str(BINARY), **variables}
     shell = ["sh", "-eu", "-c", script]
@@ -21,12 +21,12 @@ def lines_of(commands, folder, **variables):
     return done.stdout.splitlines()
 
 
-def test_the_conversation_of_the_readme_leads_to_its_result(server, tmp_path):
+def test_the_example_session_of_the_readme_gives_its_result(server, tmp_path):
     commands = [next(block for block in blocks() if words in block) for words in ("entityd generate", "entityd project create")]
     lines = lines_of("\n".join(commands), tmp_path, ENTITYD_SERVER=server.origin)
     answer = lines[lines.index("group,dataset,record,id") + 1 :]
     assert 800 < len(answer) <= 2 * 500 + 20
-    # The id is that of the record's line in the CSV.
+    # The id is the number of the record's line in the CSV.
     for line in answer:
         _, dataset, record, found = line.split(",")
         people = (tmp_path / f"people/party-{dataset}.csv").read_text().splitlines()
@@ -38,7 +38,7 @@ PAGES = ["README.md", ".github/*.md", "assets/docs/*.md", "src/ARCHITECTURE.md",
 
 
 def headings(page):
-    """The anchors that a repository's browser makes of a page's headings."""
+    """Returns the anchors that a repository browser makes from a page's headings."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     titles = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -11,7 +11,7 @@ from harness.samples import encodings
 
 
 def noisy(rows, seed):
-    """The rows with a few bits of each turned over."""
+    """Returns the rows with a few bits of each flipped."""
     rng = random.Random(seed)
 
     def copy(row):
@@ -66,7 +66,7 @@ def test_identical_parties_give_a_full_group_for_each_record(api, parties, size)
     assert groups == [[[party, row] for party in range(parties)] for row in range(1000)]
 
 
-def test_groups_have_their_shape(linked):
+def test_groups_have_their_documented_shape(linked):
     groups = linked["groups"][1].result()
     assert groups.keys() == {"groups"}
     assert all(len(group) >= 2 for group in groups["groups"])
@@ -75,7 +75,7 @@ def test_groups_have_their_shape(linked):
     assert all(type(number) is int for member in members for number in member)
 
 
-def test_scores_read_back_to_the_same_double(linked):
+def test_scores_parse_to_the_same_double(linked):
     text = linked["similarity_scores"][1].get_result().text
     numbers = re.findall(r"\d+\.\d+(?:e-?\d+)?", text)
     assert numbers == [repr(float(number)) for number in numbers]
@@ -102,13 +102,13 @@ def test_permutations_are_integers_and_the_mask_is_zeros_and_ones(linked):
         ("permutations", {"mask": [0, 0]}),
     ],
 )
-def test_a_run_that_finds_nothing_says_so(api, kind, empty):
+def test_a_run_that_finds_nothing_has_an_empty_result(api, kind, empty):
     zeros, ones = [bytes(8)] * 2, [b"\xff" * 8] * 3
     project, _ = project_with(api, kind, [zeros, ones])
     assert project.run(0.1).result() == empty
 
 
-def test_the_same_question_gets_the_same_answer(api):
+def test_equal_runs_have_equal_results(api):
     people = encodings(300, 16)
     texts = set()
     for _ in range(3):

@@ -8,7 +8,7 @@ from harness.api import assert_problem, is_token
 from harness.samples import encodings
 
 STAGES = ["waiting for CLKs", "compute similarity scores", "compute output"]
-# What the status says beyond the reference service.
+# Fields of the status that the reference service lacks.
 BEYOND = {"rate", "eta", "stage_times"}
 UNDONE = {"state", "time_added", "stages", "current_stage", "time_started"} | BEYOND
 DONE = UNDONE | {"time_completed", "total_number_comparisons"}
@@ -32,7 +32,7 @@ def test_a_new_project_has_no_runs(project):
 
 
 @pytest.mark.parametrize("threshold", [1, 1.0, 0.1, 0.85, 1 / 3, 5e-324, 0.9999999999999999])
-def test_a_run_says_what_it_was_given(project, threshold):
+def test_a_run_shows_the_given_fields(project, threshold):
     answer = project.post_run(threshold, name="näme", notes="notes", surprise=1)
     posted = answer.json()
     assert answer.status_code == 201 and posted.keys() == {"run_id", "name", "notes", "threshold"}
@@ -50,7 +50,7 @@ def test_name_and_notes_are_empty_by_default(project):
 @pytest.mark.parametrize(
     "threshold", [None, "0.5", True, [], {}, 0, -0.0, -0.5, 1.0000000000000002, 2, 10**400]
 )
-def test_a_threshold_that_cannot_be_meant_is_400(project, threshold):
+def test_an_invalid_threshold_is_400(project, threshold):
     assert_problem(project.post_run(threshold), 400, "threshold")
     assert project.runs() == []
 
@@ -63,7 +63,7 @@ def test_a_missing_threshold_is_400(project):
 
 @pytest.mark.parametrize("field", ["name", "notes"])
 @pytest.mark.parametrize("value", [None, 1, [], {}])
-def test_texts_are_texts(project, field, value):
+def test_text_fields_must_be_strings(project, field, value):
     assert_problem(project.post_run(0.5, **{field: value}), 400, field)
 
 
@@ -88,7 +88,7 @@ def test_a_run_without_data_waits_and_has_no_result(api, kind):
 
 
 @pytest.mark.parametrize("kind", ["groups", "permutations", "similarity_scores"])
-def test_a_completed_run_says_how_it_went(linked, kind):
+def test_the_status_of_a_completed_run(linked, kind):
     status = linked[kind][1].get_status().json()
     assert status.keys() == DONE
     assert status["total_number_comparisons"] == 5 * 6

@@ -1,4 +1,4 @@
-"""Section 3 of the contract: which token opens which door."""
+"""Section 3 of the contract: the tokens that each endpoint accepts."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from harness.samples import EIGHT_BYTES, encodings
 RESULT, UPDATE, RECEIPT = "result", "update", "receipt"
 NEVER = ["unknown", "basic", "foreign result", "foreign update"]
 
-# For each endpoint: the tokens that open it, and in `permutations` projects.
+# For each endpoint: the tokens that it accepts, and those in `permutations` projects.
 DOORS = {
     "describe project": ([RESULT], [RESULT, RECEIPT]),
     "authorize upload": ([UPDATE], [UPDATE]),
@@ -31,7 +31,7 @@ OPENED = {
 
 
 class Scene:
-    """One project of its own for every knock, so that a door that opens spoils nothing."""
+    """A project for each request, so that one that succeeds does not affect the next."""
 
     def __init__(self, api, kind):
         self.api = api
@@ -84,7 +84,7 @@ def uploads(door):
 
 @pytest.mark.parametrize("kind", ["groups", "permutations", "similarity_scores"])
 @pytest.mark.parametrize("door", DOORS)
-def test_every_token_at_every_door(scene, door, kind):
+def test_every_token_at_every_endpoint(scene, door, kind):
     stage = scene(kind)
     opening = DOORS[door][kind == "permutations"]
     assert_problem(stage.knock(door, None), 400)
@@ -97,7 +97,7 @@ def test_every_token_at_every_door(scene, door, kind):
     for token in sorted(opening, key=[RECEIPT, UPDATE, RESULT].index):
         answer = stage.knock(door, stage.token(token))
         if uploads(door):
-            # The token of this scene has uploaded: it is known, and may not do so again.
+            # The token of this scene has uploaded: it is known, but may not upload again.
             assert_problem(answer, 403)
         else:
             assert answer.status_code in OPENED.get(door, (200,)), answer.text

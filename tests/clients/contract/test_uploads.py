@@ -12,7 +12,7 @@ ENDED_BADLY = "the run or the project ends in error"
 
 
 def still_usable(project, party=0, body=None):
-    """The token has not been spent by what came before, and the project is in no error."""
+    """Asserts that the token is still unused, and that the project is not in error."""
     assert project.describe().json()["error"] is False
     receipt(project.post_clks(party, body or {"clks": [EIGHT_BYTES]}))
 
@@ -59,7 +59,7 @@ def test_forms_with_blocks(blocking_project, body):
         ({"encodings": [1.5]}, ["record 0", "base64"]),
     ],
 )
-def test_malformed_bodies_are_400_and_spend_nothing(project, body, named):
+def test_malformed_bodies_are_400_and_leave_the_token_unused(project, body, named):
     assert_problem(project.post_clks(0, body), 400, *named)
     still_usable(project)
 
@@ -89,13 +89,13 @@ def test_malformed_bodies_are_400_and_spend_nothing(project, body, named):
         ({"encodings": [], "blocks": {"0": ["1"]}}, ["encodings"]),
     ],
 )
-def test_malformed_blocks_are_400_and_spend_nothing(blocking_project, body, named):
+def test_malformed_blocks_are_400_and_leave_the_token_unused(blocking_project, body, named):
     assert_problem(blocking_project.post_clks(0, body), 400, *named)
     still_usable(blocking_project, body={"clknblocks": [[EIGHT_BYTES, "1"]]})
 
 
 @pytest.mark.parametrize("body", [{"clks": [EIGHT_BYTES]}, {"encodings": [EIGHT_BYTES]}])
-def test_a_blocking_project_demands_blocks(blocking_project, body):
+def test_a_blocking_project_requires_blocks(blocking_project, body):
     assert_problem(blocking_project.post_clks(0, body), 403, "block")
     still_usable(blocking_project, body={"clknblocks": [[EIGHT_BYTES, "1"]]})
 
@@ -179,7 +179,7 @@ def test_a_wrong_count_is_400_and_the_token_still_works(project, count):
         ({"Hash-Size": "1025"}, "hash-size"),
     ],
 )
-def test_headers_that_do_not_fit_are_400_and_named(api, project, headers, named):
+def test_inconsistent_headers_are_400_and_named(api, project, headers, named):
     sent = {"Content-Type": "application/octet-stream", "Hash-Count": "3", "Hash-Size": "8", **headers}
     sent = {name: value for name, value in sent.items() if value is not None}
     answer = api.post(f"{project.path}/binaryclks", project.update_tokens[0], headers=sent, data=bytes(24))
@@ -220,7 +220,7 @@ def test_binary_records_of_a_blocking_project_are_in_the_default_block(blocking_
     assert groups == [[[0, 0], [1, 0]], [[0, 2], [1, 2]]]
 
 
-# Sizes that can be linked only later, or never: the upload is accepted, the project tells.
+# Sizes that fail only later: the upload is accepted, and the project or its runs report the error.
 
 
 @pytest.mark.parametrize("sizes", [(64, 256), (20, 20), (4, 4), (4096, 4096)])
@@ -252,7 +252,7 @@ def test_a_run_posted_before_bad_data_ends_in_error_with_a_message(api):
     assert_problem(project.post_run(0.8), 500)
 
 
-def test_a_size_that_is_no_multiple_of_eight_spoils_runs_and_not_the_project(api):
+def test_a_size_that_is_not_a_multiple_of_eight_fails_runs_and_not_the_project(api):
     project = api.project("groups")
     for party in (0, 1):
         project.upload_encodings(party, encodings(3, 20))
@@ -262,7 +262,7 @@ def test_a_size_that_is_no_multiple_of_eight_spoils_runs_and_not_the_project(api
     assert project.describe().json()["error"] is False
 
 
-def test_a_schema_size_unlike_the_uploads_spoils_the_project(api):
+def test_a_schema_size_unlike_the_uploads_is_a_project_error(api):
     project = api.project("groups", schema={"clkConfig": {"l": "64"}})
     for party in (0, 1):
         project.upload_encodings(party, encodings(3, 16))

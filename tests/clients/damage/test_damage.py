@@ -1,9 +1,9 @@
-"""Every file and folder of the data directory is removed, emptied, cut, filled with garbage or has one bit changed:
+"""Every file and folder of the data directory is removed, emptied, truncated, filled with garbage or has one bit changed:
 before a start, while the server works, alone and in pairs.
 
-Whatever is damaged: no wrong answer is given, nothing else is lost, the process neither dies nor hangs, a refusal
-names a file, and with the file put back everything is there. A run of the tests tries a random few, whose seed is
-printed; `tests/run --long` tries them all and leaves a table in `damage.md` beside the logs of the tests.
+Whatever is damaged, the server gives no wrong answer, loses nothing else, neither dies nor hangs, and names a file if
+it refuses to start; once the file is put back, nothing is missing. A run of the tests tries a random few, whose seed
+is printed; `tests/run --long` tries them all and leaves a table in `damage.md` beside the logs of the tests.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def damage(path, kind, rng):
 
 
 def targets(data):
-    """Every file below the data directory, and every folder that holds something."""
+    """Every file below the data directory, and every folder that is not empty."""
     found = (path for path in data.rglob("*") if path.name != "reserve" and not is_empty(path))
     return sorted(str(path.relative_to(data)) for path in found)
 
@@ -97,7 +97,7 @@ class Table(contextlib.closing):
 
 @pytest.fixture(scope="module")
 def table():
-    """Keeps a row for each case. The long form writes them to a file as they come."""
+    """Keeps a row for each case. The long form writes them to a file as they are added."""
     if not LONG:
         yield []
         return
@@ -177,7 +177,7 @@ def before_a_start(case, folder, expected, place, table):
         again = start(server)
         assert again is None, f"refused with everything put back: {again}"
         answers = finish(server, expected)
-        # What a refused start found gone was not there to be kept.
+        # A refused start could not keep a file that it found missing.
         assert set(answers.values()) == {"right"}, f"with everything put back: {answers}\nafter: {refusal}"
         table.append(row("before", case, f"refused: {refusal}", {}))
         return
@@ -203,7 +203,7 @@ def while_it_works(case, folder, expected, place, table):
 
 
 def start(server):
-    """Starts a server; returns nothing, or the sentence with which it refused."""
+    """Starts a server; returns None, or the error with which it refused to start."""
     try:
         server.__enter__()
     except AssertionError as error:
@@ -214,7 +214,7 @@ def start(server):
 
 
 def assert_refusal(refusal, case):
-    """A refusal is one sentence that names what is wrong."""
+    """Asserts that a refusal is one sentence that names the damage."""
     assert "panicked" not in refusal, refusal
     last = [Path(name) for name, _ in case]
     stems = {part for path in last for part in (path.parts[0], path.name)}
@@ -223,7 +223,7 @@ def assert_refusal(refusal, case):
 
 
 def finish(server, expected):
-    """Asks everything, and ends the server in an orderly way."""
+    """Asks every question, and stops the server cleanly."""
     try:
         answers = scene.questions(server, expected)
         assert server.process.poll() is None, f"the process has ended\n{server.tail()}"
@@ -246,7 +246,7 @@ def end(server):
 
 
 def assert_kept(case, before, data):
-    """Nothing but what was damaged is gone, wherever it lies now."""
+    """Asserts that nothing but the damaged files is gone; other files may have moved."""
     names = [name for name, _ in case]
     after = {path.read_bytes() for path in data.rglob("*") if path.is_file() and path.stat().st_size < 1 << 22}
     for name, content in before.items():

@@ -1,8 +1,8 @@
-"""A part of the data directory is an older copy, or another server's, and the rest is not.
+"""A part of the data directory is an older copy, or another server's, while the rest is current.
 
-The server starts, or refuses by name. Then uploads are begun, refused and finished, objects are put and deleted, and clean-ups
-run: every stored file that existed and was not deleted is still there, byte for byte. A refused start is followed by one
-without what is lost, where the refusal names such a way. A run of the tests tries a few; `tests/run --long` tries every part
+The server starts, or refuses and names the part. Then uploads are begun, refused and finished, objects are put and deleted,
+and clean-ups run: every stored file that existed and was not deleted is still there, byte for byte. If the refusal names a
+flag that accepts the loss, the next start uses it. A run of the tests tries a few; `tests/run --long` tries every part
 and every pair.
 """
 
@@ -21,7 +21,7 @@ from harness.samples import encodings
 from harness.server import Server
 
 LONG = os.environ.get("TESTS_LONG") == "1"
-# What is replaced together, and the parts of it below the data directory.
+# Parts that are replaced together, and their paths below the data directory.
 PARTS = {
     "metadata.db": ("metadata.db", "metadata.db-wal"),
     "metadata.db and its mark": ("metadata.db", "metadata.db-wal", "metadata.mark"),
@@ -66,8 +66,8 @@ def made(tmp_path_factory):
 
 
 def used(folder, older):
-    """Uses a server; leaves a copy of its data directory as it is between two uploads of one party, while a run waits and
-    objects are put, in `older`. Returns what is needed to go on."""
+    """Uses a server, and copies its data directory to `older` between two uploads of one party, while a run waits and
+    objects are put. Returns what is needed to continue."""
     server = Server(folder)
     server.__enter__()
     with Api(server.url) as api:
@@ -79,7 +79,7 @@ def used(folder, older):
         project.upload_binary(1, encodings(20))
         run = project.run(0.9)
         if older is not None:
-            # A copy of what a snapshot of the disk holds at this moment.
+            # A copy like a snapshot of the disk at this moment.
             server.wait_until_idle(0.3)
             server.process.send_signal(signal.SIGSTOP)
             scene.copy(folder, older)
@@ -112,7 +112,7 @@ def replace(data, source, parts):
 
 
 @pytest.mark.parametrize("source, parts", EVERY if LONG else SOME, ids=str)
-def test_a_part_is_of_another_time_or_server(made, source, parts, tmp_path):
+def test_a_part_from_another_time_or_server(made, source, parts, tmp_path):
     folders, (project, credentials) = made
     scene.copy(folders["present"], tmp_path)
     replace(tmp_path / "data", folders[source], parts)
@@ -142,7 +142,7 @@ def test_a_part_is_of_another_time_or_server(made, source, parts, tmp_path):
 
 
 def start(server):
-    """Starts a server; returns nothing, or the sentence with which it refused."""
+    """Starts a server; returns None, or the error with which it refused to start."""
     try:
         server.__enter__()
     except AssertionError as error:
@@ -152,7 +152,7 @@ def start(server):
 
 
 def work(server, project, credentials):
-    """Uploads that are refused and finished, objects that are put and deleted, and two rounds of clean-ups."""
+    """Makes uploads that are refused and that finish, puts and deletes objects, and waits for two clean-ups."""
     with Api(server.url) as api:
         fresh = api.project()
         for place in (fresh, type(project)(api, described(project))):
@@ -187,8 +187,8 @@ def assert_kept(before, data):
     assert not gone, gone
 
 
-def test_an_older_copy_of_the_metadata_is_refused_by_objects_elsewhere(tmp_path):
-    """Objects in a store of their own do not go back with the data directory; the lease on them counts the commits."""
+def test_an_older_copy_of_the_metadata_is_refused_by_external_objects(tmp_path):
+    """Objects in an external store are not rolled back with the data directory; their lease counts the commits."""
     data, copied, latest = (tmp_path / name for name in ("data", "copied", "latest"))
     flags = (*OFTEN, "--objects", f"file://{tmp_path}/elsewhere")
     (tmp_path / "elsewhere").mkdir()

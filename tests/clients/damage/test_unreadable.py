@@ -49,7 +49,7 @@ def test_a_mapped_file_that_cannot_be_read_ends_its_run_and_nothing_else(disk):
 
 
 @pytest.mark.parametrize("name", ["metadata.db", "queue/", "identity", "format", "buckets.db", "metadata.mark"])
-def test_a_start_that_cannot_read_a_file_says_which_and_changes_nothing(disk, made, name):
+def test_a_start_that_cannot_read_a_file_names_it_and_changes_nothing(disk, made, name):
     folder, control = disk
     expected = made[1]
     subprocess.run(["cp", "-a", f"{made[0]}/data/.", folder / "data"], check=True)

@@ -1,4 +1,4 @@
-// The whole way of an analyst and two data providers, clicked as people would.
+// The whole workflow of an analyst and two data providers, clicked as people would.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -10,7 +10,7 @@ const chromium = await browser();
 const origins = [new URL(root).origin];
 const come = (more) => Person.come(chromium, { origins, width, dark, ...more });
 
-// Anybody, without scripts.
+// A visitor without scripts.
 const reader = await come({ script: false });
 await reader.page.goto(root);
 await reader.page.getByRole('heading', { level: 1 }).waitFor();
@@ -46,7 +46,7 @@ await page.getByText('0 of 2 uploaded').waitFor();
 assert.match(await page.locator('time').first().getAttribute('title'), /UTC$/);
 await analyst.look('project-new');
 
-// A run is posted before the data is there. It waits.
+// A run that is posted before the data waits.
 await page.getByLabel('Threshold').fill('0.85');
 await page.getByRole('button', { name: 'Start the run' }).click();
 await page.getByRole('heading', { level: 1, name: 'Run at 0.85' }).waitFor();
@@ -97,7 +97,7 @@ for (const party of [0, 1]) {
   receipts.push(provider);
 }
 
-// The analyst's page has followed all of that by itself.
+// The analyst's page has updated itself meanwhile.
 await page.getByRole('button', { name: 'Download CSV' }).waitFor();
 assert.ok(await page.getByText('completed', { exact: true }).first().isVisible());
 await page.locator('#result table').first().waitFor();
@@ -120,19 +120,19 @@ if (kind === 'permutations') {
   assert.match(await download(tab, 'CSV'), /^row,new_row\r\n0,\d+\r\n/);
   await receipts[0].look('receipt-permutation');
 } else {
-  // Pages are addresses.
+  // Each page of the result has its own URL.
   await page.getByRole('link', { name: 'next', exact: true }).click();
   await page.getByText(/^51 to 100 of/).waitFor();
   assert.match(page.url(), /page=1/);
 }
 
-// A stranger's token is refused, and asked for again.
+// A wrong token is rejected, and the page asks for one again.
 const stranger = await come();
 await stranger.page.goto(`${root}#token=${'0'.repeat(48)}&project=${project}`);
 await stranger.page.getByText('The token has no access').waitFor();
 await stranger.look('refused');
 
-// A page in the background is paused. A failing stream shows, and comes back.
+// A page in the background pauses its stream. A failing stream is shown, and reconnects.
 await page.goto(`${root}dashboard/project?id=${project}`);
 await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
 await page.getByText('data is complete').waitFor();
@@ -155,7 +155,7 @@ await page.getByText('All of them were made for this forecast').waitFor();
 await page.getByRole('img', { name: /^Comparisons by similarity/ }).waitFor();
 await analyst.look('project-forecast');
 
-// More runs, sorted and filtered by addresses.
+// More runs, sorted and filtered by the URL.
 const secret = new URLSearchParams(new URL(links[2]).hash.slice(1)).get('token');
 for (const threshold of [0.95, 0.9, 0.8, 1]) {
   await fetch(`${root}api/v1/projects/${project}/runs`, {
@@ -171,7 +171,7 @@ const first = await page.getByRole('group', { name: 'Table of runs' }).getByRole
 assert.equal(first, 'at 0.8');
 await analyst.look('project-runs');
 
-// With the keyboard alone: skip to the content, and delete, which asks once.
+// With the keyboard alone: skip to the content, and delete, which asks for confirmation.
 await page.evaluate(() => document.activeElement?.blur());
 await page.keyboard.press('Tab');
 assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');

@@ -1,4 +1,4 @@
-// The operator: a queue is paused and resumed, dead jobs are looked at, a project is deleted.
+// The operator: a queue is paused and resumed, dead jobs are inspected, a project is deleted.
 
 import assert from 'node:assert/strict';
 
@@ -23,7 +23,7 @@ await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
 await page.getByText('There are none. A job is dead').waitFor();
 await operator.look('operator');
 
-// Pausing asks once, and shows; resuming does not ask.
+// Pausing asks for confirmation, and is shown; resuming does not ask.
 await page.getByRole('button', { name: 'Pause compute' }).click();
 await page.getByRole('dialog', { name: 'Pause the queue compute?' }).waitFor();
 await page.getByRole('button', { name: 'Pause', exact: true }).click();
@@ -32,7 +32,7 @@ await operator.shoot('operator-paused');
 await page.getByRole('button', { name: 'Resume compute' }).click();
 await page.getByRole('button', { name: 'Pause compute' }).waitFor();
 
-// A project goes without its token; the question says what goes.
+// A project is deleted without its token; the dialog names what is deleted.
 const remove = page.getByRole('button', { name: `Delete ${project.slice(0, 8)}` });
 await remove.click();
 const dialog = page.getByRole('dialog', { name: 'Delete this project?' });
@@ -45,7 +45,7 @@ await page.getByText('There is no project.').waitFor();
 
 await page.getByText(`DELETE /admin/projects/${project}`).waitFor();
 
-// Forgetting forgets.
+// A forgotten token is asked for again.
 await page.getByRole('button', { name: 'Forget tokens' }).click();
 await page.getByText('This page needs the admin token').waitFor();
 assert.equal(await page.evaluate(() => sessionStorage.length), 0);

@@ -1,4 +1,4 @@
-// A browser with the settings of a person, in which nothing but the server can be reached.
+// A browser with one person's settings, which can reach nothing but the server.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -17,7 +17,7 @@ export async function browser() {
   return chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
 }
 
-// Opens a tab of its own. Every request is watched: none may leave the origins, and no address may hold a secret.
+// Opens a tab of its own. Every request is watched: none may go to another origin, and no URL may hold a secret.
 export class Person {
   static secrets = new Set();
   static addresses = [];
@@ -58,7 +58,7 @@ export class Person {
     Object.assign(this, { context, page, width, dark });
   }
 
-  // Looks at a page: nothing is wider than the window, and axe has no serious complaint.
+  // Checks a page: nothing is wider than the window, and axe reports no serious violation.
   async look(name) {
     const wide = await this.page.evaluate(() => document.scrollingElement.scrollWidth);
     assert.ok(wide <= this.width, `${name}: the page is ${wide} wide in a window of ${this.width}`);
@@ -80,11 +80,11 @@ export class Person {
   }
 }
 
-// What holds at the end, whatever was done.
+// Checks that hold at the end of every scene.
 export function settle() {
   assert.deepEqual(Person.faults, []);
   for (const secret of Person.secrets) {
     const told = Person.addresses.filter((url) => url.includes(secret));
-    assert.deepEqual(told, [], 'a token stands in an address');
+    assert.deepEqual(told, [], 'a URL contains a token');
   }
 }

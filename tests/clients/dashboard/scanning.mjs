@@ -1,4 +1,4 @@
-// The check of files, as the page makes it: what is counted, and what is refused with which words.
+// The page's check of files: its counts, and its errors.
 
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
@@ -10,7 +10,7 @@ const wish = { bytes: 128, hashSize: 128, progress() {}, isStale: () => false };
 const read = (content) => scan(new Blob([content]), wish);
 const json = (value) => read(JSON.stringify(value));
 
-// More than one slice, without and with texts that are cut by its end.
+// More than one slice, without and with strings that cross its end.
 const many = await json({ clks: rows });
 assert.deepEqual([many.kind, many.encodings.count, many.encodings.bytes, many.encodings.duplicates], ['json', 20_000, 128, 0]);
 

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: each person's whole way, on a real server with its own data."""
+"""The dashboard in a real browser: each role's whole workflow, on a real server with its own data."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ def people(chance):
 
 @pytest.fixture
 def files(tmp_path):
-    """The files that people choose: right ones and wrong ones."""
+    """The files that people choose, valid and invalid ones."""
     chance = random.Random(int(os.environ.get("TESTS_SEED", "1")))
     left, right = people(chance)
     text = [base64.b64encode(row).decode() for row in left]
@@ -99,7 +99,7 @@ def test_files_are_checked_as_the_server_will_check_them():
 def test_a_linkage_from_the_first_page_to_the_result(server, files, kind, width, dark):
     scene = {"root": f"{server.origin}/", "files": files, "kind": kind, "width": width, "dark": dark}
     play("linkage.mjs", scene)
-    # No token reaches the log: what is as long as one is an identifier, cut after eight digits.
+    # No token reaches the log: identifiers, which are as long, are cut after eight digits.
     assert not re.search(r"[0-9a-f]{48}[^0-9a-f]*(?:token|authorization)", server.log.read_text(errors="replace"))
 
 
@@ -167,7 +167,7 @@ def test_programs_get_events_and_a_forecast(server):
     assert answer["thresholds"][1]["pairs"] >= len(pairs)
 
 
-def test_pages_are_small_confined_and_not_sent_twice(server):
+def test_pages_are_small_have_a_strict_policy_and_are_cached(server):
     style = requests.get(f"{server.origin}/dashboard/style.css", timeout=10)
     assert len(style.content) <= 20 << 10
     names = sorted(path.name for path in (REPOSITORY / "assets" / "dashboard").glob("*.js"))
@@ -183,7 +183,7 @@ def test_pages_are_small_confined_and_not_sent_twice(server):
         assert not re.search(r"(?:href|src)=\"/", page.text) and "style=" not in page.text
 
 
-def test_it_can_be_left_out(tmp_path):
+def test_the_dashboard_can_be_switched_off(tmp_path):
     with Server(tmp_path, "--dashboard", "false") as server:
         assert "API reference" in requests.get(server.origin, timeout=10).text
         for path in ("dashboard/new", "dashboard/app.js", f"dashboard/view/projects/{'0' * 48}"):

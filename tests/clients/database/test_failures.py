@@ -1,4 +1,4 @@
-"""PostgreSQL that is restarted, stopped, killed, read-only or cut off during linkages: nothing is lost, and answers stay equal."""
+"""PostgreSQL that is restarted, stopped, killed, read-only or cut off during linkages: nothing is lost, and no answer changes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from harness.wait import until
 
 SEED = os.environ.get("TESTS_SEED", "20261129")
 RECORDS = 400
-# Many small parts, so that reports arrive all the while.
+# Many small parts, so that reports arrive throughout.
 FLAGS = ["--comparisons-per-job", "4000", "--database-timeout-ms", "2000"]
 
 
@@ -47,7 +47,7 @@ def own(tmp_path_factory):
 
 
 @pytest.mark.parametrize("how", ["restarted", "stopped for a while", "killed"])
-def test_an_outage_during_linkages_costs_time_alone(own, tmp_path, how):
+def test_an_outage_during_linkages_only_delays_them(own, tmp_path, how):
     name = own.create("outage_" + how.split()[0])
     flags = [*FLAGS, "--database", own.url(name)]
     slow = with_password(ENTITYD_SLOW_MS="compare=20")
@@ -70,11 +70,11 @@ def test_an_outage_during_linkages_costs_time_alone(own, tmp_path, how):
         until(lambda: ops(server, "/readyz").status_code == 200, "it is ready")
         for project, _, _ in linkages:
             assert project.delete().status_code == 204
-        # Nothing is left to be done for what is gone.
+        # No work is left for the deleted projects.
         until(lambda: own.sql(name, "SELECT count(*) FROM entityd.outbox") == ["0"], "the outbox is empty")
 
 
-def test_a_commit_whose_answer_is_lost_is_found_out(own, tmp_path):
+def test_a_commit_whose_answer_is_lost_is_detected(own, tmp_path):
     name = own.create("cut")
     print(f"TESTS_SEED={SEED}")
     with Cutter(own.port, SEED, 0) as cutter:
@@ -83,7 +83,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out(own, tmp_path):
             linkages = [begin(api, 2), begin(api, 3)]
             cutter.share = 0.2
             for _, run, _ in linkages:
-                # A question whose connection is cut is answered with 503: it is asked again.
+                # A request whose database connection is cut gets 503: it is repeated.
                 until(lambda run=run: run.get_status().json().get("state") == "completed", "the run is completed", 90)
             cutter.behave()
             for _, run, expected in linkages:
@@ -97,7 +97,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out(own, tmp_path):
         print(cutter.cuts)
 
 
-def test_read_only_is_said_and_passes(own, tmp_path):
+def test_a_read_only_database_is_reported_and_recovers(own, tmp_path):
     name = own.create("read_only")
     with Server(tmp_path, "--database", own.url(name), environment=with_password()) as server, Api(server.url) as api:
         own.sql("postgres", "ALTER SYSTEM SET default_transaction_read_only = on")
@@ -114,7 +114,7 @@ def test_read_only_is_said_and_passes(own, tmp_path):
         api.project()
 
 
-def test_a_start_waits_for_a_server_that_starts_too(own, tmp_path):
+def test_a_start_waits_for_a_database_that_is_starting(own, tmp_path):
     name = own.create("late")
     own.stop()
     server = Server(tmp_path, "--database", own.url(name), environment=with_password())

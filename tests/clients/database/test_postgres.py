@@ -1,4 +1,4 @@
-"""The metadata in PostgreSQL: straight, with TLS, through PgBouncer; who may use it, and its versions."""
+"""The metadata in PostgreSQL: directly, with TLS, through PgBouncer; its owner, and its schema versions."""
 
 import concurrent.futures
 import contextlib
@@ -47,7 +47,7 @@ def command(*words, environment=None):
 
 
 def fails(folder, url, environment=None, *flags):
-    """Starts a server that has to refuse; returns its sentence."""
+    """Starts a server that must refuse to start; returns its error."""
     ports = free_ports(3)
     listen = [word for flag, port in zip(["--listen", "--s3-listen", "--ops-listen"], ports) for word in (flag, port)]
     done = command("serve", *listen, "--data-dir", folder / "data", "--database", url, *flags, environment=environment)
@@ -57,7 +57,7 @@ def fails(folder, url, environment=None, *flags):
 
 
 @pytest.mark.parametrize("way", ["straight", "pgbouncer", "tls"])
-def test_everything_works_and_is_there_after_a_restart(postgres, database, tmp_path, way):
+def test_everything_works_and_survives_a_restart(postgres, database, tmp_path, way):
     with PgBouncer(tmp_path, postgres) as bouncer:
         ca = postgres.folder / "ca.pem"
         url, password = {
@@ -109,7 +109,7 @@ def test_certificates_are_verified_as_far_as_sslmode_says(postgres, database, tm
     assert hidden.returncode == 1 and "none.pem" in hidden.stderr
 
 
-def test_a_fault_for_the_operator_is_one_sentence(postgres, database, tmp_path):
+def test_an_operator_error_is_reported_in_one_sentence(postgres, database, tmp_path):
     url = postgres.url(database)
     assert "--database-password-file" in fails(tmp_path, url, with_password("wrong"))
     assert "--database-password-file" in fails(tmp_path, url)
@@ -125,7 +125,7 @@ def test_a_fault_for_the_operator_is_one_sentence(postgres, database, tmp_path):
         pass
 
 
-def test_a_password_is_never_shown_and_no_flag(postgres, tmp_path):
+def test_a_password_is_never_shown_and_is_not_a_flag(postgres, tmp_path):
     url = "postgres://me:hush@db.example/linkage?sslmode=require"
     flag = command("config", "show", "--database", url)
     assert flag.returncode == 2 and "hush" not in flag.stderr and "--database-password-file" in flag.stderr
@@ -138,7 +138,7 @@ def test_a_password_is_never_shown_and_no_flag(postgres, tmp_path):
     assert nowhere.returncode == 2 and "the host" in nowhere.stderr
 
 
-def test_the_variables_of_the_reference_service_name_it(postgres, database):
+def test_the_variables_of_the_reference_service_name_the_database(postgres, database):
     variables = {
         "DATABASE_SERVER": f"127.0.0.1:{postgres.port}",
         "POSTGRES_DB": database,
@@ -192,7 +192,7 @@ def test_servers_and_migrations_that_start_at_once(postgres, database, tmp_path)
             server.wait(timeout=30)
 
 
-def test_metadata_of_one_kind_is_not_mistaken_for_none(postgres, database, tmp_path):
+def test_metadata_in_one_database_is_not_ignored_by_the_other(postgres, database, tmp_path):
     url = postgres.url(database)
     embedded, elsewhere = tmp_path / "embedded", tmp_path / "elsewhere"
     embedded.mkdir()

@@ -1,4 +1,4 @@
-"""Results are smaller on their way to clients that want that, and the same when they arrive."""
+"""Results are compressed for clients that accept it, and decode to the same bytes."""
 
 import contextlib
 import gzip
@@ -16,9 +16,9 @@ from botocore.config import Config
 from harness.api import Api
 from harness.server import Server
 
-# Its result, compressed, is more than the kernel holds for a client that does not read.
+# Its compressed result exceeds the kernel's buffers for a client that does not read.
 RECORDS = 1_200
-# So many are compressed at a time.
+# This many responses are compressed at a time.
 TURNS = 16
 STALLED = 40
 BUDGET = 64 << 20
@@ -42,7 +42,7 @@ def linked(tmp_path_factory):
 
 
 def ask(run, method="GET", accept=None, near=False, token=None):
-    """The answer as it is on the wire."""
+    """Returns the response as it is on the wire."""
     headers = {"Accept-Encoding": accept, "Authorization": token or run.project.token, **({} if near else FAR)}
     url = f"{run.api.url}{run.path}/result"
     with requests.Session() as session:
@@ -52,7 +52,7 @@ def ask(run, method="GET", accept=None, near=False, token=None):
 
 
 def curl(run, *words):
-    """What `curl` makes of the result, and of its headers."""
+    """Returns the result and its headers as `curl` prints them."""
     url = f"{run.api.url}{run.path}/result"
     headers = ["-H", f"Authorization: {run.project.token}", "-H", "X-Forwarded-For: 192.0.2.1"]
     command = ["curl", "--silent", "--show-error", "--fail", "--dump-header", "/dev/stderr", *headers, *words, url]
@@ -76,7 +76,7 @@ def test_curl_gets_the_same_bytes_in_every_coding(linked):
     assert curl(run, "--compressed")[0] == plain
 
 
-def test_the_client_has_its_say(linked):
+def test_the_client_chooses_the_coding(linked):
     _, run, _ = linked
     plain = ask(run, accept="identity").raw_body
     for accept, coding in (
@@ -94,7 +94,7 @@ def test_the_client_has_its_say(linked):
         assert coding is None or len(body) < len(plain) / 2
 
 
-def test_a_head_is_that_of_the_result(linked):
+def test_head_has_the_headers_of_get(linked):
     _, run, _ = linked
     for accept in ("gzip", "identity"):
         got, head = ask(run, accept=accept), ask(run, "HEAD", accept=accept)
@@ -109,7 +109,7 @@ def test_local_small_and_refused_answers_are_not_compressed(linked):
         (ask(run, accept="gzip", near=True), 200),
         (ask(small, accept="gzip"), 200),
         (ask(run, accept="gzip", token="0" * 48), 403),
-        # The layer that negotiates would make it 406: then a wrong token would not count as one.
+        # The compression layer would turn it into a 406, and the wrong token would not be counted.
         (ask(run, accept="*;q=0", token="0" * 48), 403),
     ):
         assert answer.status_code == status and "Content-Encoding" not in answer.headers
@@ -151,7 +151,7 @@ def test_clients_that_stop_reading_cost_little_and_others_are_served(linked):
         for _ in range(STALLED):
             talk = socket.socket()
             stack.enter_context(talk)
-            # What lies in the kernel's buffers has been sent.
+            # The bytes in the kernel's buffers count as sent.
             talk.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             talk.settimeout(30)
             talk.connect((server.host, server.port))
@@ -169,12 +169,12 @@ def test_clients_that_stop_reading_cost_little_and_others_are_served(linked):
         assert "Content-Encoding" not in answer.headers and answer.raw_body == plain
     deadline = time.monotonic() + 30
     while "Content-Encoding" not in ask(run, accept="gzip").headers:
-        assert time.monotonic() < deadline, "a turn is not given back"
+        assert time.monotonic() < deadline, "a compression slot is not released"
         time.sleep(0.1)
 
 
 @pytest.mark.parametrize(("mode", "near", "coding"), [("always", True, "gzip"), ("off", False, None)])
-def test_the_operator_decides(tmp_path, mode, near, coding):
+def test_the_operator_chooses_when_to_compress(tmp_path, mode, near, coding):
     with Server(tmp_path, *FLAGS, "--compress-results", mode) as server, Api(server.url) as api:
         project = api.project("groups")
         for party in range(2):

@@ -1,4 +1,4 @@
-"""Bodies with a content coding are decoded as they arrive, everywhere; a wrong label is refused and never linked."""
+"""Bodies with a content coding are decoded as they arrive, everywhere; a wrong Content-Encoding is rejected and never linked."""
 
 import gzip
 import io
@@ -46,7 +46,7 @@ def in_json(project, path, token, body, coding):
 
 
 def pieces(data):
-    """Sent without a length."""
+    """Yields the data in pieces, so that it is sent without a length."""
     yield from (data[start:start + 1000] for start in range(0, len(data), 1000))
 
 
@@ -69,7 +69,7 @@ def test_uploads_and_runs_may_be_coded(api, coding):
 
 
 @pytest.mark.parametrize("coding", ["br", "nonsense", "compress", "gzip, br", "gzip,gzip,gzip,gzip"])
-def test_a_coding_that_is_not_known_is_named(api, coding):
+def test_an_unknown_coding_is_named(api, coding):
     project = api.project()
     body = json.dumps({"clks": texts_of(ENCODINGS[0])}).encode()
     name = coding.rpartition(",")[2].strip()
@@ -80,7 +80,7 @@ def test_a_coding_that_is_not_known_is_named(api, coding):
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
-def test_a_false_label_is_refused(api, coding):
+def test_a_wrong_content_encoding_is_rejected(api, coding):
     project = api.project()
     plain = json.dumps({"clks": texts_of(ENCODINGS[0])}).encode()
     encode = CODINGS[coding]
@@ -89,23 +89,23 @@ def test_a_false_label_is_refused(api, coding):
         assert_problem(in_json(project, "/clks", project.update_tokens[0], body, coding), 400, coding)
     assert_problem(binary(project, 0, bytes(300 * 64), coding), 400)
     assert_problem(in_json(project, "/runs", project.token, b'{"threshold": 0.9}', coding), 400, coding)
-    # Compressed bytes without a label are not taken for what they hold.
+    # Compressed bytes without a Content-Encoding are not decoded.
     assert_problem(in_json(project, "/clks", project.update_tokens[0], coded, "identity"), 400)
     project.upload_encodings(0, ENCODINGS[0])
 
 
-def test_the_length_of_what_comes_out_counts(api):
+def test_the_decoded_length_counts(api):
     project = api.project()
     data = b"".join(ENCODINGS[0])
     assert_problem(binary(project, 0, gzip.compress(data[:-1]), "gzip"), 400)
     assert_problem(binary(project, 0, gzip.compress(data + b"x"), "gzip"), 400)
-    # As long as what was announced, and something else.
+    # The coded length fits the headers, but the decoded length does not.
     coded = gzip.compress(data)
     padded = coded + bytes(-len(coded) % 64)
     assert_problem(binary(project, 0, padded, "gzip", count=len(padded) // 64), 400)
 
 
-def test_a_bomb_ends_at_the_limit_in_flat_memory(api, server):
+def test_a_decompression_bomb_is_stopped_at_the_limit_in_constant_memory(api, server):
     project = api.project()
     bomb = io.BytesIO()
     with gzip.GzipFile(fileobj=bomb, mode="wb") as file:
@@ -135,7 +135,7 @@ def test_files_in_the_object_store_may_be_coded(api, name, encode):
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
-def test_a_file_with_a_false_label_is_a_project_error_that_names_it(api, coding):
+def test_a_file_with_a_wrong_content_encoding_is_a_project_error_that_names_it(api, coding):
     project = api.project()
     given = external.authorize(project, 0)
     store = external.client(given["upload"], given["credentials"])

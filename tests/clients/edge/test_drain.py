@@ -1,4 +1,4 @@
-"""SIGTERM with a transfer under way, a second SIGTERM, and what systemd is told."""
+"""SIGTERM during a transfer, a second SIGTERM, and the notifications of systemd."""
 
 import contextlib
 import signal
@@ -15,7 +15,7 @@ RECORDS = 4_096
 
 @contextlib.contextmanager
 def half_an_upload(server):
-    """An upload of which half was sent; gives the socket and the other half."""
+    """Sends half of an upload; returns the socket and the other half."""
     wanted = {"schema": {}, "result_type": "groups"}
     project = requests.post(f"{server.url}/projects", json=wanted, timeout=20).json()
     head = (
@@ -36,7 +36,7 @@ def ready(server):
         return None
 
 
-def test_a_transfer_under_way_is_finished_and_nothing_new_begins(tmp_path):
+def test_a_transfer_in_progress_is_finished_and_nothing_new_begins(tmp_path):
     with Server(tmp_path) as server:
         assert ready(server) == 200
         with half_an_upload(server) as (talk, rest):
@@ -53,7 +53,7 @@ def test_a_transfer_under_way_is_finished_and_nothing_new_begins(tmp_path):
         assert server.process.wait(timeout=10) == 0
 
 
-def test_a_second_signal_ends_it_now(tmp_path):
+def test_a_second_signal_stops_the_server_at_once(tmp_path):
     with Server(tmp_path) as server, half_an_upload(server):
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
@@ -64,14 +64,14 @@ def test_a_second_signal_ends_it_now(tmp_path):
         assert time.monotonic() - began < 3
 
 
-def test_a_signal_to_read_files_again_ends_no_server_that_has_no_certificate(tmp_path):
+def test_a_reload_signal_does_not_stop_a_server_without_a_certificate(tmp_path):
     with Server(tmp_path) as server:
         server.process.send_signal(signal.SIGHUP)
         time.sleep(0.5)
         assert server.process.poll() is None and ready(server) == 200
 
 
-def test_systemd_hears_of_start_life_and_stop(tmp_path):
+def test_systemd_is_notified_of_start_liveness_and_stop(tmp_path):
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(path)

@@ -1,5 +1,5 @@
-"""A client that sends a large body in vain sees the answer, not a broken connection: with curl and requests, in HTTP/1.1 and
-HTTP/2, with and without TLS, at the API, the S3 endpoint and the listener that redirects."""
+"""A client whose large body is rejected early sees the response, not a broken connection: with curl and requests, in HTTP/1.1
+and HTTP/2, with and without TLS, at the API, the S3 endpoint and the listener that redirects."""
 
 import contextlib
 import socket
@@ -21,7 +21,7 @@ EXPECT = {"asks-first": "Expect: 100-continue", "sends-at-once": "Expect:"}
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A GiB that takes no room."""
+    """A sparse file of 1 GiB."""
     path = tmp_path_factory.mktemp("large") / "zeros"
     with path.open("wb") as file:
         file.truncate(GIB)
@@ -44,7 +44,7 @@ def version(request, server):
 
 
 def send(server, url, large, *arguments, method="POST"):
-    """Sends the file with curl, which has to succeed; gives the status and what was said."""
+    """Sends the file with curl, which must succeed; returns the status and the body of the response."""
     command = ["curl", "--silent", "--show-error", "--max-time", "60", "--write-out", "\n%{http_code}"]
     if server.certificate:
         command += ["--cacert", server.certificate]
@@ -94,8 +94,8 @@ def test_a_body_sent_to_the_redirect_listener_gets_the_address(server, large):
     assert status == 308
 
 
-def test_requests_sees_the_answer_to_a_body_in_vain(server):
-    """400,000 records are about as many bytes: more than any buffer on the way holds."""
+def test_requests_sees_the_response_to_a_rejected_body(server):
+    """The body is as large as 400,000 records, more than the buffers on the way hold."""
     url, project = uploads(server)
     headers = {"Authorization": "wrong", "Hash-Count": "1", "Hash-Size": "8"}
     headers["Content-Type"] = "application/octet-stream"
@@ -107,8 +107,8 @@ def test_requests_sees_the_answer_to_a_body_in_vain(server):
     assert requests.post(url, data=body, headers=headers, verify=verify, timeout=60).status_code == 413
 
 
-def test_a_slow_sender_in_vain_is_not_taken_for_one_without_a_request(tmp_path):
-    """The rest of a body is no head of a request, for which there is less time."""
+def test_the_timeout_of_a_request_head_does_not_apply_to_the_rest_of_a_body(tmp_path):
+    """The rest of a rejected body is not the head of a request, which has a shorter timeout."""
     with Server(tmp_path, "--header-timeout-ms", "1000") as slow, Api(slow.url) as api:
         project = api.project()
         head = wire.head(f"{project.path}/binaryclks", "wrong", {
@@ -120,7 +120,7 @@ def test_a_slow_sender_in_vain_is_not_taken_for_one_without_a_request(tmp_path):
                 time.sleep(0.3)
                 talk.sendall(bytes(10))
             assert talk.recv(1000).startswith(b"HTTP/1.1 403 ")
-            # The connection is as good as before.
+            # The connection can still be used.
             talk.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert b"HTTP/1.1 200 " in wire.answer(talk)[1].encode()
 
@@ -139,8 +139,8 @@ class AsksClients(Server):
             time.sleep(0.05)
 
 
-def test_a_client_without_its_certificate_is_told_so(tmp_path):
-    """With TLS 1.3 it sends before it can know: what it sends is read away, so that it reads the alert."""
+def test_a_client_without_its_certificate_reads_the_alert(tmp_path):
+    """With TLS 1.3 a client sends before it knows: the server discards the bytes, so that the client reads the alert."""
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authority", "-days", "2"]
     authority = tmp_path / "authority.pem"
     subprocess.run([*made, "-keyout", tmp_path / "key.pem", "-out", authority], check=True, capture_output=True)

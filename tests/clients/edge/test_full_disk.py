@@ -1,4 +1,4 @@
-"""A disk that is full: during an upload, its ingest, a run, requests to S3 and a restart; and then not any more.
+"""A disk that is full: during an upload, its ingest, a run, requests to S3 and a restart; and then has space again.
 
 Each test mounts a small tmpfs for the data directory. That takes root; without, the tests are skipped and pytest says so.
 """
@@ -25,7 +25,7 @@ ATTEMPTS_S = 7
 
 
 class Disk:
-    """A small disk, and what else is on it."""
+    """A small disk, and a file that fills it."""
 
     def __init__(self, path):
         self.path = path
@@ -36,7 +36,7 @@ class Disk:
         return found.f_bavail * found.f_frsize
 
     def fill(self, but=0):
-        """Fills it, but for so many bytes, even if room is made meanwhile."""
+        """Fills it up to this many free bytes, even if space is freed meanwhile."""
         with self.ballast.open("ab", buffering=0) as ballast:
             while (left := self.free() - but) > 0:
                 try:
@@ -78,12 +78,12 @@ def spool(server):
 
 
 def reserve(server):
-    """Waits until the server has set room aside."""
-    until((server.data / "reserve").exists, "room is set aside")
+    """Waits until the server has reserved disk space."""
+    until((server.data / "reserve").exists, "disk space is reserved")
 
 
 def half_an_upload(server, project, records):
-    """An upload whose second half is still to come."""
+    """Sends the first half of an upload."""
     talk = socket.create_connection((server.host, server.port), timeout=30)
     head = (
         f"POST /api/v1/projects/{project.id}/binaryclks HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
@@ -121,7 +121,7 @@ def test_an_upload_that_meets_a_full_disk_leaves_nothing_and_its_token_works_onc
         assert project.run(0.9).complete()["state"] == "completed"
 
 
-def test_uploads_are_refused_before_the_disk_is_full_and_taken_again_afterwards(tmp_path, disk):
+def test_uploads_are_refused_before_the_disk_is_full_and_accepted_again_afterwards(tmp_path, disk):
     with serve(tmp_path, disk, "--disk-free-min", str(32 * MIB)) as server, Api(server.url) as api:
         project = api.project()
         disk.fill(but=33 * MIB)
@@ -142,7 +142,7 @@ def test_an_upload_that_was_accepted_is_not_lost_to_a_disk_that_is_full_for_a_wh
         project = api.project()
         encodings = [secrets.token_bytes(8) for _ in range(100)]
         project.upload_binary(0, encodings)
-        until(lambda: "a test slows this step" in server.log.read_text(), f"the job comes to {moment}")
+        until(lambda: "a test slows this step" in server.log.read_text(), f"the job reaches {moment}")
         disk.fill()
         time.sleep(ATTEMPTS_S)
         assert project.describe().json()["error"] is False
@@ -152,7 +152,7 @@ def test_an_upload_that_was_accepted_is_not_lost_to_a_disk_that_is_full_for_a_wh
         assert project.describe().json()["error"] is False
 
 
-def test_a_run_that_meets_a_full_disk_goes_on_once_there_is_room(tmp_path, disk):
+def test_a_run_that_meets_a_full_disk_continues_once_there_is_room(tmp_path, disk):
     with serve(tmp_path, disk, ENTITYD_SLOW_MS="compare=500") as server, Api(server.url) as api:
         project = api.project()
         encodings = [secrets.token_bytes(8) for _ in range(100)]
@@ -182,7 +182,7 @@ def test_a_full_disk_is_507_and_recovers_without_a_restart(tmp_path, disk):
         api.project()
 
 
-def test_on_a_full_disk_a_project_can_be_deleted_and_its_room_is_free_then(tmp_path, disk):
+def test_on_a_full_disk_a_project_can_be_deleted_and_frees_its_space(tmp_path, disk):
     with serve(tmp_path, disk) as server, Api(server.url) as api:
         reserve(server)
         project, kept = api.project(), api.project()
@@ -221,7 +221,7 @@ def test_killed_on_a_full_disk_it_starts_on_the_full_disk_and_loses_nothing(tmp_
             assert waiting.run(0.9).complete()["state"] == "completed"
 
 
-def test_without_anything_set_aside_a_start_on_a_full_disk_says_why_not_and_loses_nothing(tmp_path, disk):
+def test_without_reserved_space_a_start_on_a_full_disk_fails_with_the_reason_and_loses_nothing(tmp_path, disk):
     with serve(tmp_path, disk) as server:
         reserve(server)
         with Api(server.url) as api:
@@ -238,7 +238,7 @@ def test_without_anything_set_aside_a_start_on_a_full_disk_says_why_not_and_lose
         server.__enter__()
         with Api(server.url) as api:
             project.api = api
-            until(lambda: project.describe().json()["parties_contributed"] == 1, "the upload is there")
+            until(lambda: project.describe().json()["parties_contributed"] == 1, "the upload is accepted")
 
 
 def s3_client(server):
@@ -259,7 +259,7 @@ def refused_for_want_of_room(call, **arguments):
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 507, refused.value
 
 
-def test_s3_says_507_on_a_full_disk_shows_nothing_of_what_it_refused_and_goes_on(tmp_path, disk):
+def test_s3_answers_507_on_a_full_disk_keeps_nothing_it_refused_and_recovers(tmp_path, disk):
     with serve(tmp_path, disk) as server:
         s3 = s3_client(server)
         s3.create_bucket(Bucket="bucket")

@@ -27,7 +27,7 @@ def talk(server):
 def test_the_connection_is_half_closed_below_tls(server):
     with talk(server) as (plain, context), context.wrap_socket(plain, server_hostname="localhost") as secure:
         secure.sendall(REQUEST)
-        # The method of the class would forget about TLS.
+        # The method of the class would bypass TLS.
         socket.socket.shutdown(secure, socket.SHUT_WR)
         assert secure.recv(65536).startswith(b"HTTP/1.1 200")
 
@@ -48,11 +48,11 @@ def test_tls_itself_is_half_closed(server):
         step(secure.do_handshake)
         secure.write(REQUEST)
         with contextlib.suppress(ssl.SSLError):
-            # Says that nothing more comes; that the server goes on is no reason to stop.
+            # Sends close_notify; the error about further data from the server is expected.
             secure.unwrap()
         plain.sendall(outgoing.read())
         received = b""
         while piece := plain.recv(65536):
             received += piece
-        # More than an alert: the answer, encrypted.
+        # Longer than an alert: the encrypted response.
         assert len(received) > len(b"HTTP/1.1 200") + 200

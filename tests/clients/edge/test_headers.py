@@ -1,4 +1,4 @@
-"""A header that says one thing is there once, and a number is written in digits."""
+"""A header with a single value occurs once, and a number is written in digits."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def lines_of(project):
 @pytest.mark.parametrize("again", ["Hash-Count: 1", "Hash-Count: 2", "Hash-Size: 16", "Authorization: other",
                                    "Content-Type: application/json", "Host: elsewhere", "Content-Length: 15",
                                    "hash-count: 2"])
-def test_a_header_that_is_there_twice_is_refused(api, server, again):
+def test_a_repeated_header_is_refused(api, server, again):
     project = api.project()
     code, said = ask(server, head(project, [*lines_of(project), again]) + SIXTEEN)
     assert code == 400, said
@@ -47,7 +47,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 
 @pytest.mark.parametrize("chunked_first", [False, True])
-def test_chunks_count_and_not_a_length_beside_them(api, server, chunked_first):
+def test_chunks_override_a_content_length(api, server, chunked_first):
     project = api.project()
     both = [CHUNKED, *lines_of(project)] if chunked_first else [*lines_of(project), CHUNKED]
     assert ask(server, head(project, both) + b"f\r\n" + bytes(15) + b"\r\n0\r\n\r\n")[0] == 400

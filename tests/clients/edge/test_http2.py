@@ -63,14 +63,14 @@ def test_a_linkage_from_beginning_to_end(client):
         time.sleep(0.05)
     result = client.get(f"{path}/runs/{run}/result", headers=owner)
     assert (result.status_code, result.http_version) == (200, "HTTP/2")
-    assert len(result.json()["groups"]) == len(ENCODINGS) - 1, "an encoding without a bit is like no other"
+    assert len(result.json()["groups"]) == len(ENCODINGS) - 1, "an encoding without a set bit matches no other"
     assert client.delete(path, headers=owner).status_code == 204
     assert client.get(path, headers=owner).status_code == 403
 
 
 @pytest.mark.parametrize("again", [("Hash-Count", "1"), ("Hash-Size", "16"), ("Authorization", "other"),
                                    ("Content-Type", "application/json")])
-def test_a_header_that_is_there_twice_is_refused(client, again):
+def test_a_repeated_header_is_refused(client, again):
     path, _, parties = created(client)
     own = {"Hash-Count": "2", "Hash-Size": "8", "Authorization": parties[0], "Content-Type": "application/octet-stream"}
     both = [(again[0], own[again[0]]), again]
@@ -103,7 +103,7 @@ def test_a_body_without_a_length_may_be_sent_piece_by_piece(client):
 
 
 def test_an_early_refusal_reaches_the_sender(client):
-    """The answer comes before the body has been sent; the connection is as good as before."""
+    """The answer comes before the body has been sent; the connection can still be used."""
     path, _, parties = created(client)
     large = (bytes(1 << 16) for _ in range(200))
     assert post_binary(client, path, "wrong", large).status_code == 403

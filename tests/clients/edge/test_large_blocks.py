@@ -1,4 +1,4 @@
-"""A block that holds nearly everyone is named: in the log once a run, in the status of the run, and in figures."""
+"""A block that holds nearly all records is reported: in the log once a run, in the run's status, and in the metrics."""
 
 import json
 import random
@@ -56,7 +56,7 @@ def test_a_block_with_nearly_all_comparisons_is_named_everywhere(server):
     assert SECRET not in server.log.read_text() and SECRET not in text
 
 
-def test_small_runs_and_runs_without_blocks_are_not_warned_of(server):
+def test_small_runs_and_runs_without_blocks_get_no_warning(server):
     with Api(server.url) as api:
         small = link(api, 50, 10)
         assert small.get_status().json()["largest_blocks"]["comparisons"] == [2_500, 100]

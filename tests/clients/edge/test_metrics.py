@@ -14,7 +14,7 @@ from harness.server import Server
 
 # A part of the name of every sample that belongs to a histogram.
 HISTOGRAM = ("_bucket", "_count", "_sum")
-# What a monitor of this service cannot do without: a family, labels that a series of it has, and the least it says.
+# The metrics that monitoring needs: a family, the labels of one of its series, and its least value.
 WANTED = [
     ("entityd_http_requests_total", {"listener": "api", "route": "/api/v1/projects", "method": "POST", "status": "201"}, 3),
     ("entityd_http_requests_total", {"listener": "api", "route": "none", "status": "404"}, 1),
@@ -58,7 +58,7 @@ def datasets(records):
 
 
 class Figures:
-    """What one look at `/metrics` found."""
+    """One scrape of `/metrics`."""
 
     def __init__(self, server):
         response = requests.get(f"http://{server.host}:{server.ops_port}/metrics", timeout=20)
@@ -68,13 +68,13 @@ class Figures:
         self.samples = [sample for family in self.families for sample in family.samples]
 
     def value(self, name, labels):
-        """The sum of the series that have these labels; nothing if none has."""
+        """Returns the sum of the series that have these labels; None if none has."""
         wanted = labels.items()
         found = [s.value for s in self.samples if s.name == name and wanted <= s.labels.items()]
         return sum(found) if found else None
 
     def growing(self):
-        """Everything that only ever grows, by series."""
+        """Returns every value that may only grow, by series."""
         return {
             (sample.name, *sorted(sample.labels.items())): sample.value
             for family in self.families
@@ -85,7 +85,7 @@ class Figures:
 
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory):
-    """A server that has linked once in each way, what it said of itself in between and at last, and every id and token."""
+    """A server that has linked once in each way, its metrics in between and at the end, and every id and token."""
     with Server(tmp_path_factory.mktemp("entityd"), environment={"ENTITYD_RATE_LIMIT_UPLOADS": "1:6"}) as server:
         with Api(server.url) as api:
             secrets, looks = [], [Figures(server)]
@@ -103,13 +103,13 @@ def linked(tmp_path_factory):
             assert api.get("/no/such/thing").status_code == 404
             requests.get(f"http://{server.host}:{server.s3_port}/uploads/{project.id}", timeout=20)
             requests.get(f"http://{server.host}:{server.ops_port}/admin/queue", timeout=20)
-            # The last job tells of itself after its run does.
+            # The last job is counted after its run.
             server.wait_until_idle()
             looks.append(Figures(server))
         yield looks, secrets
 
 
-def test_everything_that_is_to_be_watched_is_there(linked):
+def test_every_metric_that_monitoring_needs_is_there(linked):
     last = linked[0][-1]
     for name, labels, least in WANTED:
         value = last.value(name, labels)
@@ -127,7 +127,7 @@ def test_every_family_is_described_once(linked):
             assert family.type in ("counter", "gauge", "histogram"), family
 
 
-def test_no_series_is_there_twice_and_no_label_holds_what_a_caller_knows(linked):
+def test_no_series_is_repeated_and_no_label_holds_an_id_or_a_token(linked):
     looks, secrets = linked
     for figures in looks:
         series = [(sample.name, *sorted(sample.labels.items())) for sample in figures.samples]

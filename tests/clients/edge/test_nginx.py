@@ -1,4 +1,4 @@
-"""Behind nginx as Debian has it, with the one setting that uploads need."""
+"""Behind Debian's nginx, with the one setting that uploads need."""
 
 import contextlib
 import os
@@ -42,10 +42,10 @@ http {{
 
 @contextlib.contextmanager
 def nginx(folder, origin, setting, path="/"):
-    """nginx in front of the server; gives its origin."""
+    """Runs nginx in front of the server; yields its origin."""
     folder.mkdir()
     (port,) = free_ports(1)
-    # As root it would become a user that may not use the folder.
+    # As root, nginx would switch to a user who may not use the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     config = CONFIG.format(user=user, folder=folder, port=port, origin=origin, setting=setting, path=path)
     (folder / "nginx.conf").write_text(config)
@@ -71,7 +71,7 @@ def server(tmp_path_factory):
 
 
 def upload(url, project, path):
-    """Sends the file with curl, which streams it; the status of the answer."""
+    """Sends the file with curl, which streams it; returns the status."""
     command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "-T", path]
     headers = {
         "Authorization": project["update_tokens"][0],
@@ -104,12 +104,12 @@ FORWARDED = "proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forward
 
 
 @pytest.mark.parametrize("told", ["by the proxy", "by a flag", "by a flag, and it is left in the path"])
-def test_below_a_path_every_link_leads_somewhere_and_uploads_go_to_the_public_name(told, tmp_path):
+def test_below_a_path_every_link_works_and_uploads_go_to_the_public_name(told, tmp_path):
     flags = ("--base-path", "/pprl") if "flag" in told else ()
     setting = FORWARDED + ("" if flags else "proxy_set_header X-Forwarded-Prefix /pprl;")
     (tmp_path / "entityd").mkdir()
     with Server(tmp_path / "entityd", "--trusted-proxies", "127.0.0.1", *flags) as server:
-        # With a path of its own, nginx puts that in the place of the location's.
+        # nginx replaces the path of the location by a path in the origin.
         origin = server.origin + ("" if "left" in told else "/")
         with nginx(tmp_path / "nginx", origin, setting, path="/pprl/") as url:
             for page in ("/pprl/", "/pprl/docs", "/pprl/docs/", "/pprl/docs/deletion/"):

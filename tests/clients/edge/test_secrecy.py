@@ -1,4 +1,4 @@
-"""Secrets of the object store, of TLS and of the operator are searched in a log that says all it can."""
+"""Secrets of the object store, of TLS and of the operator do not appear in the most detailed log."""
 
 import contextlib
 import http.server
@@ -24,7 +24,7 @@ ENCODINGS = [bytes([n]) * 16 for n in range(1, 9)]
 
 
 def assert_unsaid(server, secrets):
-    """No line of the log has a secret in it, in whatever spelling a URL, JSON or Rust would give it."""
+    """Asserts that no line of the log has a secret, in plain or as escaped in a URL, in JSON or by Rust."""
     log = server.log.read_text(errors="replace")
     assert '"level":"DEBUG"' in log, "details are logged"
     for name, secret in secrets.items():
@@ -50,7 +50,7 @@ def signature(url):
     return urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)["X-Amz-Signature"][0]
 
 
-def test_nothing_that_opens_the_object_store_is_logged(tmp_path):
+def test_no_credentials_of_the_object_store_are_logged(tmp_path):
     root = ("root-access", "planted-root-secret-key")
     environment = {"ENTITYD_S3_ACCESS_KEY": root[0], "ENTITYD_S3_SECRET_KEY": root[1]}
     with Server(tmp_path, *TRACE, environment=environment) as server, Api(server.url) as api:
@@ -69,7 +69,7 @@ def test_nothing_that_opens_the_object_store_is_logged(tmp_path):
         down = answer["credentials"]
         secrets |= {"secret of the download": down["SecretAccessKey"], "its session": down["SessionToken"]}
 
-        # Good and bad, by header and by URL, and what is not to be done with them.
+        # Valid and invalid requests, signed in headers and in the URL, and requests that the credentials do not allow.
         keys = (credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
         mine = client(url, *keys)
         target = {"Bucket": place["bucket"], "Key": f"{place['path']}/planted"}
@@ -100,7 +100,7 @@ def test_nothing_that_opens_the_object_store_is_logged(tmp_path):
                            aws_secret_access_key=root[1])
         made = sts.assume_role(RoleArn="arn:x:ignored:by:minio:", RoleSessionName="anything")["Credentials"]
         secrets |= {"assumed secret": made["SecretAccessKey"], "assumed session": made["SessionToken"]}
-        # Credentials of a store that is not ours are refused, and not told.
+        # Credentials of another store are rejected, and not shown.
         body = {
             "clks": {
                 "file": {"bucket": "b", "path": "p", "endpoint": "127.0.0.1:9", "secure": False},
@@ -124,7 +124,7 @@ def test_neither_keys_of_tls_nor_the_admin_token_are_logged(tmp_path):
     with Server(tmp_path, *TRACE, *flags) as server:
         key = (server.data / "tls" / "self-signed.pem").read_text().split("PRIVATE KEY-----")[1]
         secrets = {f"line {n} of the key": line for n, line in enumerate(key.split("\n")[1:3]) if len(line) >= 8}
-        # Kept as a digest, and printed on what is no log.
+        # The admin token is stored as a digest, and printed on stdout, which is not the log.
         printed = server.log.read_text()
         token = re.search(r"admin token +([0-9a-f]{64})", printed)[1]
         assert printed.count(token) == 1
@@ -149,7 +149,7 @@ def test_neither_keys_of_tls_nor_the_admin_token_are_logged(tmp_path):
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """A store that refuses everything and repeats what it was told, as S3 does for a wrong signature."""
+    """A store that rejects every request and echoes it, as S3 does for a wrong signature."""
 
     protocol_version = "HTTP/1.1"
     heard = ()
@@ -208,7 +208,7 @@ STORES = {
 
 @pytest.mark.parametrize("away", [False, True])
 @pytest.mark.parametrize("kind", STORES)
-def test_errors_of_a_store_beyond_this_machine_keep_its_secrets(tmp_path, kind, away):
+def test_errors_of_a_remote_store_contain_no_secrets(tmp_path, kind, away):
     objects, environment, planted = STORES[kind]
     with echo() as url:
         if away:
@@ -222,8 +222,8 @@ def test_errors_of_a_store_beyond_this_machine_keep_its_secrets(tmp_path, kind, 
             said.append(requests.get(f"http://{server.host}:{server.ops_port}/readyz", timeout=60).text)
             time.sleep(1)
         told = "".join(Echo.heard[heard:])
-        assert away or planted[-1] in told, "the store is asked with what was planted"
-        # A signature of version 4 opens what it was made for, for a while.
+        assert away or planted[-1] in told, "the request to the store has the planted secret"
+        # A version 4 signature is valid for its request for a while.
         signatures = dict(enumerate(re.findall(r"Signature=([0-9a-f]{64})", told)))
     for secret in planted:
         assert all(secret not in text for text in said), said

@@ -1,4 +1,4 @@
-"""Many addresses at once, and clients that do not play by the rules."""
+"""Many addresses at once, and clients that abuse the protocol."""
 
 import socket
 import struct
@@ -19,14 +19,14 @@ def dotted(number):
 
 
 def read_answers(talk, count):
-    """Reads that many answers; how many of them are of which status."""
+    """Reads `count` responses; returns the number of each status."""
     counts, received = {}, b""
     while sum(counts.values()) < count:
         piece = talk.recv(1 << 16)
-        assert piece, "the server hung up"
+        assert piece, "the server closed the connection"
         *lines, received = (received + piece).split(b"\r\n")
         for line in lines:
-            # The body of an answer is not followed by a line's end.
+            # The body of a response is not followed by a line break.
             at = line.find(b"HTTP/1.1 ")
             if at >= 0:
                 status = int(line[at + 9 : at + 12])
@@ -35,7 +35,7 @@ def read_answers(talk, count):
 
 
 def ask(server, addresses):
-    """A request on behalf of each address, on one connection; how many answers are of which status."""
+    """Sends a request for each address on one connection; returns the number of responses of each status."""
     total = {}
     with socket.create_connection((server.host, server.port), timeout=30) as talk:
         for start in range(0, len(addresses), 200):
@@ -61,7 +61,7 @@ def server(tmp_path_factory):
         yield running
 
 
-def test_a_storm_from_many_addresses_takes_little_memory_and_frees_nobody(server):
+def test_a_storm_from_many_addresses_takes_little_memory_and_resets_no_limit(server):
     victim = "192.0.2.1"
     assert ask(server, [victim] * 600)[503] >= 50
     idle = server.reset_peak()
@@ -78,11 +78,11 @@ def test_a_storm_from_many_addresses_takes_little_memory_and_frees_nobody(server
     near = (127 << 24) + (1 << 16)
     connect_from(server, range(near, near + CONNECTED))
     assert server.peak() - idle < BUDGET
-    # A token a second is what it got back; forgotten, it would have five hundred.
+    # It got back one token a second; if it had been forgotten, it would have five hundred.
     assert ask(server, [victim] * 400).get(200, 0) < 150
 
 
-def test_a_flood_of_requests_taken_back_ends_its_connection_alone(server):
+def test_a_flood_of_reset_requests_ends_only_its_own_connection(server):
     def frame(kind, flags, stream, payload=b""):
         return struct.pack("!I", len(payload))[1:] + bytes([kind, flags]) + struct.pack("!I", stream) + payload
 
@@ -99,6 +99,6 @@ def test_a_flood_of_requests_taken_back_ends_its_connection_alone(server):
         except OSError:
             pass
         else:
-            # GOAWAY, for calm to be enhanced.
+            # GOAWAY with ENHANCE_YOUR_CALM.
             assert b"\x07\x00" in received
     assert requests.get(f"{server.url}/status", timeout=20).status_code in (200, 503)

@@ -1,4 +1,4 @@
-"""What real TLS clients see: curl and openssl."""
+"""TLS with real clients: curl and openssl."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ def server(tmp_path_factory):
 
 
 def openssl(server, *options):
-    """What `openssl s_client` says of the server."""
+    """Returns the output of `openssl s_client` for the server."""
     command = ["openssl", "s_client", "-connect", f"{server.host}:{server.port}", "-CAfile", server.certificate]
     said = subprocess.run([*command, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
     return said.returncode, said.stdout

@@ -1,4 +1,4 @@
-"""What no encoding is made of: a clear error with its row, exit code 3, no value in it, and no output."""
+"""Invalid input: a clear error that names the row and shows no value, exit code 3, and no output."""
 
 import json
 
@@ -54,7 +54,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_with_its_place(encode, name):
+def test_bad_input_is_refused_with_its_position(encode, name):
     data, said = REFUSED[name]
     ended = encode(data)
     assert ended.returncode == 3
@@ -63,7 +63,7 @@ def test_refused_with_its_place(encode, name):
     assert ended.output is None
 
 
-def test_values_are_shown_when_asked(encode):
+def test_values_are_shown_on_request(encode):
     ended = encode(REFUSED["rule"][0], "--show-values")
     assert ended.returncode == 3
     assert f'it is "{SECRET_NAME}"' in ended.stderr
@@ -85,7 +85,7 @@ def test_other_ways_to_write_a_table(encode):
         assert encode(data, *arguments).output == plain.output, arguments
 
 
-def test_a_large_field_is_taken_if_it_may_be(encode):
+def test_a_large_field_is_accepted_if_the_limit_allows_it(encode):
     ended = encode(HEADER + "x" * 10_000_000 + ",b,2\n", "--field-max", "10000000")
     assert ended.returncode == 0, ended.stderr
 
@@ -99,7 +99,7 @@ def test_settings_that_would_be_ignored(encode):
     assert refused.returncode == 3 and "clkhash checks xorFolds and does not read it" in refused.stderr
 
 
-def test_mistakes_of_a_schema_have_places(encode, tmp_path):
+def test_mistakes_in_a_schema_have_positions(encode, tmp_path):
     schema = {**SCHEMA, "features": [feature("name", case="small"), {"identifier": "x"}]}
     encode("", schema=schema)
     (tmp_path / "schema.json").write_text(json.dumps(schema, indent=2))

@@ -61,7 +61,7 @@ def lambda_fold(draw):
 
 
 def reference(config, rows, header=None):
-    """The blocks of each record by blocklib, or None if it refuses."""
+    """The blocks of each record by blocklib, or None if it refuses the input."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             made = generate_candidate_blocks(rows, json.loads(json.dumps(config)), header=header)

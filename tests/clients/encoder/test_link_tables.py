@@ -126,7 +126,7 @@ def test_the_truth_gives_a_table_and_a_chart(folder, tables):
     head = next(at for at, line in enumerate(ended.stderr.splitlines()) if line.startswith("threshold"))
     table = [line.split() for line in ended.stderr.splitlines()[head + 1:]]
     assert len(table) == 21 and table[0][0] == "0.60" and table[-1][0] == "1.00"
-    # By hand, for the threshold of the result.
+    # Computed by hand, for the threshold of the result.
     groups = grouped(lines((folder / "out.csv").read_text()))
     person = lambda record: rows[record[0]][record[1]][0].split("-")[1]
     right = sum(len({person(record) for record in group}) == 1 for group in groups)
@@ -145,7 +145,7 @@ def test_advice_without_the_truth(folder):
     assert "advice: none" in ended.stderr
 
 
-def test_a_cascade_sets_aside_what_is_linked(folder, tables):
+def test_a_cascade_excludes_linked_records(folder, tables):
     rows, encoded = tables
     strict = json.loads(json.dumps(people.SCHEMA))
     for feature in strict["features"]:
@@ -185,7 +185,7 @@ def test_a_bad_row_is_named_without_its_value(folder, tmp_path):
 
 @pytest.mark.parametrize("flag", ["-o", "--chart"])
 @pytest.mark.parametrize("name", ["0.csv", "schema.json", "secret", "truth.csv"])
-def test_no_output_replaces_what_is_read(folder, flag, name):
+def test_no_output_overwrites_an_input(folder, flag, name):
     (folder / "truth.csv").write_text("person,party,record\n1,0,0\n")
     before = (folder / name).read_bytes()
     words = ["--secret-file", folder / "secret", "--truth", folder / "truth.csv", "--threshold", THRESHOLD]

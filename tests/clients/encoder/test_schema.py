@@ -1,4 +1,4 @@
-"""`entityd schema` takes the schemas that clkhash takes, and converts them as it does."""
+"""`entityd schema` accepts the schemas that clkhash accepts, and converts them as it does."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A test meets every store that it does not name: one process of each, and one `entityd` over it, for a file of tests."""
+"""Runs a test on every store unless it names some: one process of each, and one `entityd` on it, for a file of tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A store that is away for a while: runs wait for it, and clients are told."""
+"""A store that is unavailable for a while: runs wait for it, and clients get an error."""
 
 import contextlib
 import os
@@ -54,7 +54,7 @@ class Door:
 
 
 @meets(Moto)
-def test_runs_wait_while_the_store_is_away(store, tmp_path):
+def test_runs_wait_while_the_store_is_unavailable(store, tmp_path):
     door = Door(store.url)
     door.open()
     with store.entityd(tmp_path, "away", door.url) as server, Api(server.url) as api:

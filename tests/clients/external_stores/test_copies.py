@@ -1,4 +1,4 @@
-"""What a worker has read of a store it keeps on its own disk: what is fetched again, and what goes."""
+"""A worker's cache of store objects on its own disk: repeated fetches, and removals."""
 
 import os
 import re
@@ -59,7 +59,7 @@ def test_a_cached_object_is_fetched_once_unless_damaged_and_removed_with_its_pro
         assert proxy.gets("/matrix") == 0
         assert stat.S_IMODE((server.data / "cache").stat().st_mode) == 0o700
         assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in copies(server))
-        # A purge of what the run has left may still go on.
+        # A purge of the run's temporary objects may still be running.
         taken = lambda: sum(path.stat().st_size for path in copies(server))
         until("bytes are counted", lambda: figure(server, "entityd_object_cache_bytes") == taken())
 
@@ -82,7 +82,7 @@ def test_a_cached_object_is_fetched_once_unless_damaged_and_removed_with_its_pro
         assert figure(server, "entityd_object_cache_bytes") == 0
 
 
-def test_copies_go_when_others_have_removed_the_objects(proxy, tmp_path):
+def test_copies_are_removed_when_their_objects_are_gone(proxy, tmp_path):
     with start(tmp_path, proxy, "gone") as server, Api(server.url) as api:
         project = uploaded(api)
         project.run(0.95).complete()
@@ -95,7 +95,7 @@ def test_copies_go_when_others_have_removed_the_objects(proxy, tmp_path):
         until("no copy is left", lambda: not copies(server))
 
 
-def test_the_bound_is_kept_and_0_keeps_none(proxy, tmp_path):
+def test_the_cache_limit_is_kept_and_0_disables_the_cache(proxy, tmp_path):
     one_matrix = 300 * 128 + 500
     with start(tmp_path, proxy, "bound", "--object-cache-bytes-max", str(one_matrix)) as server:
         with Api(server.url) as api:

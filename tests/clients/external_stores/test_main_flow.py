@@ -1,4 +1,4 @@
-"""The main flow through stores that are not ours, and that nothing is left in them, nor on our own disk."""
+"""The main flow through external stores; nothing is left in them, or on our own disk."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from harness.stores import EMPTY_S, INTERNAL, STORES, UPLOADS, S3rver, meets
 ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
 BLOCKS = {str(record): [str(record % 3)] for record in range(300)}
-# Together more than goes up in one piece.
+# Together more than is uploaded in one piece.
 LONG = [[os.urandom(1024) for _ in range(9000)], [os.urandom(1024) for _ in range(10)]]
 LONG[1][:5] = LONG[0][:5]
 
@@ -33,7 +33,7 @@ def nothing_is_left(server, store):
     yield
     for bucket in (INTERNAL, UPLOADS):
         store.until_empty(bucket)
-    # A deleted project is purged behind the answer, files of our own endpoint too.
+    # A deleted project is purged after the response, files of our own endpoint too.
     deadline = time.monotonic() + EMPTY_S
     while left := [name for name in server.payload_files() if name.startswith("objects")]:
         assert time.monotonic() < deadline, left
@@ -64,7 +64,7 @@ def test_a_large_file_is_uploaded_in_parts(api, store):
 
 
 @meets(*HAND_OUT_CREDENTIALS)
-def test_files_are_uploaded_and_scores_downloaded_past_the_api(api, store):
+def test_files_are_uploaded_to_and_scores_downloaded_from_the_store(api, store):
     project = api.project("similarity_scores", blocking=True)
     assert external.upload(project, 0, ENCODINGS[0], BLOCKS).status_code == 201
     assert external.upload(project, 1, ENCODINGS[1], BLOCKS).status_code == 201
@@ -89,7 +89,7 @@ def test_a_deleted_project_leaves_no_file_behind(api, server, store):
 
 
 @meets(S3rver)
-def test_a_store_without_a_token_service_is_one_without_uploads_past_the_api(api, store):
+def test_a_store_without_a_token_service_offers_no_external_uploads(api, store):
     project = api.project("similarity_scores")
     path = f"{project.path}/authorize-external-upload"
     assert_problem(api.get(path, project.update_tokens[0]), 500, "Feature Disabled", "/clks")
@@ -97,7 +97,7 @@ def test_a_store_without_a_token_service_is_one_without_uploads_past_the_api(api
         project.upload_binary(party, ENCODINGS[party])
     run = project.run(0.95)
     run.complete()
-    # Nor can scores be downloaded past it: they come as ever.
+    # Nor can scores be downloaded from the store: the API returns them as usual.
     answer = run.get_result(headers={"RETURN-OBJECT-STORE-ADDRESS": "1"})
     assert len(answer.json()["similarity_scores"]) == 100
     assert project.delete().status_code == 204
@@ -118,7 +118,7 @@ def test_files_that_the_owner_of_a_store_puts_there_are_read(api, store):
 
 
 @pytest.mark.parametrize("moment", ["compare.published", "finalize.published"])
-def test_a_job_that_was_cut_off_finds_what_it_had_made(store, tmp_path, moment):
+def test_an_interrupted_job_finds_the_objects_it_had_made(store, tmp_path, moment):
     server = store.entityd(tmp_path, f"cut-off/{moment}")
     server.environment["ENTITYD_BREAKPOINT"] = moment
     with Api(server.url) as api:

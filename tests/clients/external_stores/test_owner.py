@@ -1,4 +1,4 @@
-"""Two servers on one bucket: the second touches nothing of what the first has there."""
+"""Two servers on one bucket: the second touches no object of the first."""
 
 import json
 import os
@@ -57,10 +57,10 @@ def test_a_second_server_is_refused_until_it_takes_the_objects_over(store, tmp_p
                 assert first.process.wait(timeout=60) != 0
                 assert "--take-over-objects" in first.tail().splitlines()[-1]
                 if isinstance(store, S3rver):
-                    # It does not list what lies below a prefix, so that nothing can be said of it.
+                    # It does not list the objects below a prefix, so nothing about them is logged.
                     time.sleep(3)
                 else:
-                    until("a clean-up has looked", lambda: "which are kept" in second.log.read_text())
+                    until("a clean-up has run", lambda: "which are kept" in second.log.read_text())
                 assert sorted(store.keys_in(INTERNAL)) == before
         finally:
             first.process.kill()
@@ -76,7 +76,7 @@ def test_two_prefixes_and_one_bucket_for_uploads_are_enough_for_two_servers(stor
         file = f"{project.id}/0/waits"
         store.client().put_object(Bucket=UPLOADS, Key=file, Body=b"waits")
         with store.entityd(tmp_path / "two", "two") as two:
-            until("the second has looked", lambda: "which are kept" in two.log.read_text())
+            until("the second has cleaned up", lambda: "which are kept" in two.log.read_text())
         assert file in store.keys_in(UPLOADS)
         assert project.run(0.95).complete()["state"] == "completed"
         assert project.delete().status_code == 204
@@ -84,7 +84,7 @@ def test_two_prefixes_and_one_bucket_for_uploads_are_enough_for_two_servers(stor
 
 
 @meets(Moto)
-def test_a_server_that_was_killed_follows_itself_at_once_and_a_store_that_lost_its_mark_is_told(store, tmp_path):
+def test_a_killed_server_restarts_at_once_and_a_store_without_its_mark_is_reported(store, tmp_path):
     server = store.entityd(tmp_path, "marked")
     with server:
         mark = json.loads(store.client().get_object(Bucket=INTERNAL, Key="marked/entityd/owner")["Body"].read())

@@ -1,4 +1,4 @@
-"""A store that hangs, stumbles, stays away or refuses: runs wait for it for a while, and clients are told why."""
+"""A store that hangs, fails briefly, stays unavailable or refuses: runs wait for a while, and clients get the reason."""
 
 import os
 import secrets
@@ -15,7 +15,7 @@ pytestmark = meets(Moto)
 
 ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
-# Longer than a request takes that a store answers at once, shorter than all time limits here.
+# Longer than a request that a store answers at once, shorter than all timeouts here.
 SILENCE = ["--objects-timeout-ms", "2000"]
 
 
@@ -47,7 +47,7 @@ def complaints(server):
 
 
 @pytest.mark.parametrize("fault", ["hang", "stall"])
-def test_a_store_that_falls_silent_hangs_no_run_and_no_request(proxy, tmp_path, fault):
+def test_an_unresponsive_store_hangs_no_run_and_no_request(proxy, tmp_path, fault):
     with start(tmp_path, proxy, *SILENCE) as server, Api(server.url) as api:
         project = uploaded(api)
         before = project.run(0.95)
@@ -68,7 +68,7 @@ def test_a_store_that_falls_silent_hangs_no_run_and_no_request(proxy, tmp_path, 
         assert project.delete().status_code == 204
 
 
-def test_a_store_that_stumbles_is_asked_again(proxy, tmp_path):
+def test_requests_to_a_store_that_fails_briefly_are_retried(proxy, tmp_path):
     with start(tmp_path, proxy) as server, Api(server.url) as api:
         project = uploaded(api)
         project.run(0.95).complete()
@@ -79,7 +79,7 @@ def test_a_store_that_stumbles_is_asked_again(proxy, tmp_path):
         assert project.delete().status_code == 204
 
 
-def test_a_run_whose_store_stays_away_fails_with_the_reason(proxy, tmp_path):
+def test_a_run_whose_store_stays_unavailable_fails_with_the_reason(proxy, tmp_path):
     with start(tmp_path, proxy, "--objects-wait-ms", "3000") as server, Api(server.url) as api:
         project = uploaded(api)
         project.run(0.95).complete()

@@ -1,4 +1,4 @@
-"""Whatever is on its way to the S3 endpoint when its project is deleted is refused at its end and leaves nothing."""
+"""Transfers to the S3 endpoint whose project is deleted meanwhile are rejected at their end and leave nothing."""
 
 import contextlib
 import http.client
@@ -35,12 +35,12 @@ class Provider:
         )
 
     def names(self):
-        """The bucket and the key, as boto3 wants them."""
+        """Returns the bucket and the key as arguments of boto3."""
         return {"Bucket": self.place["bucket"], "Key": f"{self.place['path']}/data.bin"}
 
     @contextlib.contextmanager
     def half_put(self, keys, size, query=""):
-        """Sends half of a body; gives what sends the rest and returns the answer."""
+        """Sends half of a body; returns a function that sends the rest and returns the response."""
         request = AWSRequest("PUT", f"http://{self.place['endpoint']}{self.path}{query}", data=b"",
                              headers={"Host": self.place["endpoint"]})
         signer = S3SigV4Auth(keys, "s3", "us-east-1")
@@ -64,7 +64,7 @@ class Provider:
             talk.close()
 
     def leaves(self):
-        """Whether anything is there of the project."""
+        """Returns whether any data of the project is left."""
         store, prefix = self.client(self.root), self.project.id
         bucket = self.place["bucket"]
         return (
@@ -94,7 +94,7 @@ def deleted(provider):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("who", ["own", "root"])
-def test_a_put_under_way_is_refused_at_its_end(provider, server, size, who):
+def test_a_put_in_progress_is_refused_at_its_end(provider, server, size, who):
     before = server.payload_files()
     with provider.half_put(getattr(provider, who), size) as finish:
         deleted(provider)
@@ -105,7 +105,7 @@ def test_a_put_under_way_is_refused_at_its_end(provider, server, size, who):
 
 
 @pytest.mark.parametrize("who", ["own", "root"])
-def test_a_part_under_way_is_refused_at_its_end(provider, server, who):
+def test_a_part_in_progress_is_refused_at_its_end(provider, server, who):
     before = server.payload_files()
     store = provider.client(provider.own)
     upload = store.create_multipart_upload(**provider.names())["UploadId"]
@@ -117,7 +117,7 @@ def test_a_part_under_way_is_refused_at_its_end(provider, server, who):
     settled(server, before)
 
 
-def test_nothing_begins_for_a_project_that_is_gone(provider):
+def test_no_upload_begins_for_a_deleted_project(provider):
     root, names = provider.client(provider.root), provider.names()
     upload = root.create_multipart_upload(**names)["UploadId"]
     part = root.upload_part(**names, PartNumber=1, UploadId=upload, Body=b"x")

@@ -1,5 +1,5 @@
-"""Uploads and downloads through the server's own S3 endpoint: the formats and tolerances, the paths, and what the
-temporary credentials do not open."""
+"""Uploads and downloads through the server's own S3 endpoint: the formats and tolerances, the paths, and the
+limits of the temporary credentials."""
 
 import base64
 import datetime
@@ -32,7 +32,7 @@ ENCODINGS = [[os.urandom(64) for _ in range(200)] for _ in range(2)]
 ENCODINGS[1][:50] = ENCODINGS[0][:50]
 
 
-def test_the_answer_is_what_clients_read(api, server):
+def test_the_response_has_the_fields_that_clients_read(api, server):
     project = api.project()
     given = external.authorize(project, 1)
     assert set(given) == {"credentials", "upload"}
@@ -66,7 +66,7 @@ def test_files_are_linked_with_direct_uploads(api, name, blocking):
     assert sorted(sorted(group) for group in groups) == [[[0, i], [1, i]] for i in range(50)]
 
 
-def test_large_files_go_up_in_parts(api):
+def test_large_files_are_uploaded_in_parts(api):
     project = api.project()
     people = [os.urandom(128) for _ in range(100_000)]
     assert external.upload(project, 0, people).status_code == 201
@@ -101,7 +101,7 @@ def test_the_tolerances_of_the_reference_service(api):
         ("e.json", b"not json", {"hash-count": "2", "hash-size": "8"}),
     ],
 )
-def test_a_file_that_cannot_be_used_is_a_project_error_that_another_upload_mends(api, name, data, metadata):
+def test_a_file_that_cannot_be_used_is_a_project_error_that_another_upload_clears(api, name, data, metadata):
     project = api.project()
     given = external.authorize(project, 0)
     store = external.client(given["upload"], given["credentials"])
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_used_is_a_project_error_that_another_upload_mends
     assert project.describe().json()["error"] is False
 
 
-def test_a_file_that_is_not_there_is_a_project_error(api):
+def test_a_missing_file_is_a_project_error(api):
     project = api.project()
     place = external.authorize(project, 0)["upload"]
     missing = {"file": {"bucket": place["bucket"], "path": f"{place['path']}/nothing.bin"}}
@@ -141,7 +141,7 @@ def test_other_paths_are_refused_and_the_token_stays_usable(api):
     project.upload_encodings(0, ENCODINGS[0])
 
 
-def test_scores_are_downloaded_with_credentials_for_nothing_else(api, server):
+def test_the_credentials_for_downloading_scores_allow_nothing_else(api, server):
     project = api.project("similarity_scores")
     for party in range(2):
         assert external.upload(project, party, ENCODINGS[party]).status_code == 201
@@ -170,7 +170,7 @@ def refused(act, *codes):
     assert caught.value.code in (codes or ("AccessDenied",)), caught.value
 
 
-def test_credentials_for_uploads_put_below_their_path_and_nothing_else(api):
+def test_the_credentials_for_uploads_allow_only_puts_below_their_path(api):
     project = api.project()
     given = external.authorize(project, 0)
     place, store = given["upload"], external.client(given["upload"], given["credentials"])
@@ -201,7 +201,7 @@ def test_credentials_for_uploads_put_below_their_path_and_nothing_else(api):
         refused(act)
     several = [DeleteObject(f"{path}/encodings.bin"), DeleteObject("other")]
     assert {error.code for error in store.remove_objects(bucket, several)} == {"AccessDenied"}
-    # Copying reads, too.
+    # A copy reads its source, too.
     from minio.commonconfig import CopySource
 
     refused(lambda: store.copy_object(bucket, f"{path}/copy", CopySource(bucket, f"{path}/encodings.bin")))
@@ -212,7 +212,7 @@ def test_credentials_for_uploads_put_below_their_path_and_nothing_else(api):
     project.upload_encodings(0, ENCODINGS[0])
 
 
-def test_credentials_are_good_together_alone_and_end_with_their_project(api):
+def test_credentials_work_only_together_and_end_with_their_project(api):
     project = api.project()
     one, other = (external.authorize(project, party) for party in range(2))
     mixed = {**one["credentials"], "SessionToken": other["credentials"]["SessionToken"]}
@@ -244,7 +244,7 @@ def everything(server):
     )
 
 
-def test_files_go_once_they_were_read_or_their_project_is_deleted(api, server):
+def test_files_are_removed_once_they_were_read_or_their_project_is_deleted(api, server):
     store = everything(server)
 
     def left(project):
@@ -332,7 +332,7 @@ def test_assume_role_as_the_minio_client_calls_it(server):
     store.remove_object("uploads", "sts/a")
 
 
-def test_a_call_for_credentials_is_signed_as_a_whole_and_says_what_it_means(server):
+def test_a_request_for_credentials_must_be_fully_signed_and_valid(server):
     access_key, secret_key = owner(server)
     host = f"127.0.0.1:{server.s3_port}"
 
@@ -341,7 +341,7 @@ def test_a_call_for_credentials_is_signed_as_a_whole_and_says_what_it_means(serv
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Host": host, **dict(headers)}
         request = AWSRequest("POST", f"http://{host}/{query}", data=urlencode(form), headers=headers)
         sign(Credentials(*keys), "sts", "us-east-1").add_auth(request)
-        # What is signed in the query does not cover the form.
+        # A signature in the query does not cover the form.
         body = urlencode(form) if after is None else after
         answer = requests.post(request.url, data=body, headers=dict(request.headers), timeout=10)
         return answer.status_code, re.search("<Code>(.*)</Code>", answer.text)
@@ -379,7 +379,7 @@ def test_credentials_survive_a_restart(tmp_path):
         external.put(store, given["upload"], "x", b"x")
 
 
-def test_switched_off_it_says_so_and_direct_uploads_work(tmp_path):
+def test_switched_off_external_uploads_are_reported_and_direct_uploads_work(tmp_path):
     from harness.api import Api
 
     environment = {"UPLOAD_OBJECT_STORE_ENABLED": "false"}

@@ -1,5 +1,5 @@
-"""Uploads that name files in an object store of another provider: only where the operator has listed it, with the keys that
-come with the upload, and without being led anywhere else. That store is another server of ours."""
+"""Uploads that name files in an object store of another provider: only if the operator has listed it, with the keys in the
+upload, and without following redirects. That store is another entityd."""
 
 import contextlib
 import http.server
@@ -50,7 +50,7 @@ def store(tmp_path_factory):
 
 @contextlib.contextmanager
 def listing(folder, endpoints):
-    """A server that reads from these stores, and its log at its most talkative."""
+    """A server that reads from these stores, with its most detailed log."""
     with Server(folder, "--external-endpoints", endpoints, "--log", "trace") as server, Api(server.url) as api:
         yield server, api
 
@@ -63,7 +63,7 @@ def ours(store, tmp_path_factory):
 
 @contextlib.contextmanager
 def answering(status, headers):
-    """A store that answers every request like that; gives its endpoint and what it was asked."""
+    """A store that sends this response to every request; yields its endpoint and the requests that it got."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -105,7 +105,7 @@ def test_files_of_a_listed_store_are_linked_and_stay_and_their_keys_are_forgotte
     assert store.secret_key not in server.log.read_text()
 
 
-def test_our_store_and_another_may_hold_one_upload(ours, store):
+def test_an_upload_may_name_files_in_our_store_and_in_another(ours, store):
     _, api = ours
     project = api.project(blocking=True)
     given = external.authorize(project, 0)
@@ -124,7 +124,7 @@ def test_a_store_that_is_not_listed_is_not_asked(server, api, store):
     assert store.secret_key not in server.log.read_text()
 
 
-def test_keys_have_to_come_with_the_upload(ours, store):
+def test_an_upload_must_contain_its_keys(ours, store):
     _, api = ours
     project = api.project()
     reference = store.reference()
@@ -150,7 +150,7 @@ def test_a_refusal_of_the_store_is_a_project_error_that_another_upload_clears(ou
     assert len(project.run(0.95).result()["groups"]) == 50
 
 
-def test_a_listed_name_may_not_stand_for_an_address_near_us(tmp_path):
+def test_a_listed_name_may_not_resolve_to_a_local_address(tmp_path):
     with answering(200, {}) as (endpoint, asked):
         name = endpoint.replace("127.0.0.1", "localhost")
         reference = {
@@ -169,7 +169,7 @@ def test_a_listed_name_may_not_stand_for_an_address_near_us(tmp_path):
         assert asked
 
 
-def test_a_redirection_is_not_followed(tmp_path, store):
+def test_a_redirect_of_a_store_is_not_followed(tmp_path, store):
     target = f"http://{store.endpoint}/{BUCKET}/{NAME}"
     with answering(307, {"Location": target}) as (endpoint, asked), listing(tmp_path, endpoint) as (_, api):
         project = api.project()
@@ -178,7 +178,7 @@ def test_a_redirection_is_not_followed(tmp_path, store):
         assert asked
 
 
-def test_a_store_that_is_away_is_asked_again(tmp_path, store):
+def test_requests_to_an_unavailable_store_are_retried(tmp_path, store):
     with socket.create_server(("127.0.0.1", 0)) as held:
         endpoint = f"127.0.0.1:{held.getsockname()[1]}"
     with listing(tmp_path, endpoint) as (_, api):

@@ -54,7 +54,7 @@ const FOREIGN_CRATES: [(&str, &[&str]); 5] = [
     ("s3", &["rusqlite", "sled"]),
 ];
 
-/// Text that no line of code outside tests may contain, with what to write instead.
+/// Text that no line of code outside tests may contain, with its replacement.
 const FORBIDDEN: [(&str, &str); 5] = [
     ("todo!(", "write it, or leave it out"),
     ("unimplemented!(", "write it, or leave it out"),
@@ -72,7 +72,7 @@ fn a_module_imports_only_those_before_it() {
 }
 
 #[test]
-fn a_module_does_not_leave_itself_through_super() {
+fn a_module_does_not_reach_outside_itself_through_super() {
     complain(|source| {
         let lines = code_lines(&source.text);
         lines

@@ -52,7 +52,7 @@ def test_the_deb_is_clean(packages, only):
     assert done.returncode == 0 and not re.search("^[EW]:", done.stdout, re.MULTILINE), done.stdout
 
 
-def test_deb_and_rpm_hold_the_same(only):
+def test_deb_and_rpm_contain_the_same_files(only):
     deb = {
         line.split()[5].lstrip(".")
         for line in run("dpkg-deb", "-c", only("*.deb")).stdout.splitlines()

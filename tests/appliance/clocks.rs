@@ -113,7 +113,7 @@ async fn a_clock_that_is_changed_repeatedly_ends_no_job() {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     assert_eq!(run.ended().await["state"], "completed");
-    assert_eq!(begun(&server, "finalize"), 1, "the lease never expired");
+    assert_eq!(begun(&server, "finalize"), 1, "the job was claimed only once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +131,7 @@ async fn a_process_that_is_paused_longer_than_its_leases_keeps_its_jobs() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert_eq!(run.ended().await["state"], "completed");
-    assert_eq!(begun(&server, "finalize"), 1, "the lease never expired");
+    assert_eq!(begun(&server, "finalize"), 1, "the job was claimed only once");
 }
 
 /// Counts how often a slowed step has begun.

@@ -48,7 +48,7 @@ fn processor_time(server: &Entityd) -> Duration {
 
 /// Uses a threshold at which filtering does not help, so that the run would take half a minute.
 #[tokio::test]
-async fn progress_never_goes_back_and_after_a_delete_the_processors_are_idle() {
+async fn progress_never_decreases_and_after_a_delete_the_processors_are_idle() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     for party in 0..2 {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::command_line::{entityd, stderr};
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, eventually};
 
-/// Calls that open files for writing, or change what a folder holds.
+/// Calls that open files for writing, or change the content of a folder.
 const CALLS: &str = "trace=open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,\
                      symlink,symlinkat,unlink,unlinkat,rmdir,truncate,chmod,fchmodat";
 

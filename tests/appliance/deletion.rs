@@ -20,18 +20,18 @@ const OFTEN: [&str; 4] = ["--maintenance-every-ms", "1000", "--lease-ms", "1000"
 struct Secrets(Vec<(String, Vec<u8>)>);
 
 impl Secrets {
-    /// A text, as it is.
+    /// Adds a text as it is.
     fn text(&mut self, name: &str, text: &str) {
         self.0.push((name.to_owned(), text.as_bytes().to_vec()));
     }
 
-    /// An identifier, in hex and as bytes.
+    /// Adds an identifier, in hex and as bytes.
     fn id(&mut self, name: &str, id: &str) {
         self.text(name, id);
         self.0.push((format!("{name} in bytes"), hex::decode(id).unwrap()));
     }
 
-    /// A token, and its hash in both forms.
+    /// Adds a token, and its hash in both forms.
     fn token(&mut self, name: &str, token: &str) {
         self.id(name, token);
         self.id(&format!("the hash of {name}"), &hex::encode(sha256(token)));

@@ -1,7 +1,7 @@
 //! The real binary, driven over real sockets; a file per subject.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test does")]
-#![allow(clippy::disallowed_methods, reason = "a client of a test resolves names as it likes")]
+#![expect(clippy::unwrap_used, reason = "a test helper may panic, like a test")]
+#![allow(clippy::disallowed_methods, reason = "a test client may resolve names by itself")]
 
 mod admin;
 mod backup;

@@ -16,7 +16,7 @@ const AT_ONCE: usize = 4;
 type Damage = (&'static str, fn(&Path));
 
 const DAMAGES: [Damage; 16] = [
-    ("a snapshot is cut", |queue| spoil(&snapshot(queue), |bytes| bytes.truncate(bytes.len() / 2))),
+    ("a snapshot is truncated", |queue| spoil(&snapshot(queue), |bytes| bytes.truncate(bytes.len() / 2))),
     ("a snapshot is empty", |queue| spoil(&snapshot(queue), Vec::clear)),
     ("a snapshot is garbage", |queue| spoil(&snapshot(queue), |bytes| bytes.fill(0xa5))),
     ("a bit of a snapshot is wrong", |queue| {

@@ -55,7 +55,7 @@ async fn a_deleted_run_is_gone_and_its_project_stays() {
 }
 
 #[tokio::test]
-async fn sizes_that_differ_put_the_project_in_error_until_they_are_mended() {
+async fn sizes_that_differ_put_the_project_in_error_until_they_are_corrected() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     let early = project.run(0.5).await;

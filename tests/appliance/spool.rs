@@ -40,7 +40,7 @@ async fn uploads_share_a_spool_and_free_their_space() {
     let answer = project.binary(1, BYTES as i64 / 8).body(vec![7; BYTES]).send().await.unwrap();
     assert_eq!(answer.status(), 201);
     let log = server.log();
-    assert!(log.contains("--spool-bytes-max"), "the operator learns which limit it was");
+    assert!(log.contains("--spool-bytes-max"), "the log names the limit");
 }
 
 #[tokio::test]

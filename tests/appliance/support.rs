@@ -22,7 +22,7 @@ pub(crate) struct Entityd {
     folder: TempDir,
     doors: Doors,
     admin_token: Option<String>,
-    /// Kept open, so that the server can go on writing to it.
+    /// Kept open, so that the server can keep writing to it.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Doors {
 }
 
 impl Entityd {
-    /// A server with the settings it comes with.
+    /// A server with the default settings.
     pub(crate) fn start() -> Self {
         Self::with(&[])
     }
@@ -259,7 +259,7 @@ pub(crate) struct Project {
     pub(crate) update_tokens: Vec<String>,
 }
 
-/// A run with the token that sees it.
+/// A run with a token that may see it.
 pub(crate) struct Run<'a> {
     project: &'a Project,
     pub(crate) path: String,

@@ -216,7 +216,7 @@ async fn an_upload_that_a_power_cut_interrupts_can_be_repeated() {
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
     connection.write_all(head(&project, "").as_bytes()).await.unwrap();
     connection.write_all(b"12345678").await.unwrap();
-    eventually("a spool file is there", async || (!server.payload_files().is_empty()).then_some(())).await;
+    eventually("a spool file exists", async || (!server.payload_files().is_empty()).then_some(())).await;
     let server = Entityd::in_folder(server.kill(), &[]);
     let project = Project { api: server.api(), ..project };
     eventually("no file is left", async || server.payload_files().is_empty().then_some(())).await;

@@ -40,7 +40,7 @@ fn header(data: &[u8], kind: ProxyHeader, name: HeaderName) {
     assert_eq!(trust.client(PROXY, &more).to_string(), "192.0.2.7");
 }
 
-/// Returns whether a piece of a header is that address, with or without a port.
+/// Returns whether an element of a header is that address, with or without a port.
 fn named(headers: &HeaderMap, client: IpAddr) -> bool {
     let texts = headers.values().filter_map(|value| value.to_str().ok());
     let mut pieces = texts.flat_map(|text| text.split([',', ';', '=', '"', ' ', '\t', '[', ']']));

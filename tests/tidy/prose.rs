@@ -191,7 +191,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|char| !is_identifier(char)).filter(|word| !word.is_empty())
 }
 
-/// Counts how often a phrase stands in a text as whole words.
+/// Counts how often a phrase occurs in a text as whole words.
 fn occurrences(text: &str, phrase: &str) -> usize {
     let whole = |at: usize| {
         !text[..at].ends_with(is_identifier) && !text[at + phrase.len()..].starts_with(is_identifier)

@@ -22,7 +22,7 @@ use trace::Trace;
 const CUTS: usize = 150;
 const TIME: Duration = Duration::from_secs(15);
 
-/// Runs a part of the workload in a process of its own, and reads what it did.
+/// Runs a part of the workload in a separate process, and reads the recording of it.
 fn record(part: &str, folder: &Path) -> Trace {
     let data = folder.join("data");
     std::fs::create_dir(&data).unwrap();
@@ -89,7 +89,7 @@ fn a_group_of_changes_costs_one_sync() {
     assert!((1..=workload::CALLS / 2).contains(&together), "{together} syncs of calls all at once");
 }
 
-/// The promises made by a moment.
+/// The promises made before a moment.
 #[derive(Default)]
 struct Promises {
     waiting: HashSet<String>,
@@ -129,7 +129,7 @@ impl Promises {
     }
 }
 
-/// Opens what is left, and compares.
+/// Opens the rebuilt data, and compares it with the promises.
 fn check(data: &Path, promises: &Promises, moment: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

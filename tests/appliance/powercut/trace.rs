@@ -50,7 +50,7 @@ pub(super) struct Trace {
     pub(super) events: Vec<Event>,
 }
 
-/// Reads the operations below `root`, and what was written to `log`.
+/// Reads the operations below `root`, and the writes to `log`.
 pub(super) fn read(trace: &Path, root: &Path, log: &Path) -> Trace {
     let mut reader = Reader {
         root: root.to_owned(),

@@ -22,7 +22,7 @@ pub(super) const FOLDER: &str = "ENTITYD_TEST_POWERCUT_FOLDER";
 pub(super) const PART: &str = "ENTITYD_TEST_POWERCUT_PART";
 /// The output with the promises.
 pub(super) const LOG: &str = "promises";
-/// Calls that are counted.
+/// The number of calls that are counted.
 pub(super) const CALLS: usize = 40;
 /// Group-commit delay while calls are counted. It is long, so that the count does not depend on how slow the machine is.
 const GROUP_COMMIT_DELAY: Duration = Duration::from_millis(50);
@@ -121,7 +121,7 @@ impl Work {
         self.say("done");
     }
 
-    /// Jobs come and go, some soon and some late; projects are made.
+    /// Enqueues and finishes jobs, some soon and some late, and creates projects.
     async fn mix(self: Arc<Self>) {
         let mut clients = tokio::task::JoinSet::new();
         for client in 0..CLIENTS {

@@ -185,7 +185,7 @@ def test_a_result_that_ends_early_is_fetched_again(commands, double):
     assert not (commands.folder / "out").exists()
 
 
-def test_no_server_at_all(commands):
+def test_no_server_is_listening(commands):
     free = socket.socket()
     free.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -59,7 +59,7 @@ def test_several_parties(api, counts):
 
 @pytest.mark.parametrize("parties", [2, 3, 5])
 @pytest.mark.parametrize("size", [8, 128])
-def test_identical_parties_give_a_full_group_for_each_record(api, parties, size):
+def test_identical_parties_have_a_full_group_for_each_record(api, parties, size):
     people = list(dict.fromkeys(encodings(1010, size)))[:1000]
     project, _ = project_with(api, "groups", [people] * parties)
     groups = project.run(1.0).result(timeout_s=120)["groups"]

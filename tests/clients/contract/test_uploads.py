@@ -1,4 +1,4 @@
-"""Sections 4.6 to 4.8 and 5 of the contract: every form of an upload, and what happens to its token."""
+"""Sections 4.6 to 4.8 and 5 of the contract: every form of an upload, and the state of its token."""
 
 import threading
 

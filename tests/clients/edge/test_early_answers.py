@@ -126,7 +126,7 @@ def test_the_timeout_of_a_request_head_does_not_apply_to_the_rest_of_a_body(tmp_
 
 
 class AsksClients(Server):
-    """A server whose API asks for a certificate; its probes do not."""
+    """A server whose API requires a client certificate; its probes do not."""
 
     def _wait_until_ready(self):
         deadline = time.monotonic() + 30

@@ -14,7 +14,7 @@ from harness.server import Server
 
 # A part of the name of every sample that belongs to a histogram.
 HISTOGRAM = ("_bucket", "_count", "_sum")
-# The metrics that monitoring needs: a family, the labels of one of its series, and its least value.
+# The metrics that monitoring needs: a family, the labels of one of its series, and its minimum.
 WANTED = [
     ("entityd_http_requests_total", {"listener": "api", "route": "/api/v1/projects", "method": "POST", "status": "201"}, 3),
     ("entityd_http_requests_total", {"listener": "api", "route": "none", "status": "404"}, 1),

@@ -116,7 +116,7 @@ def test_an_upload_may_name_files_in_our_store_and_in_another(ours, store):
     assert project.run(0.95).result()["groups"] == [[[0, 0], [1, 0]]]
 
 
-def test_a_store_that_is_not_listed_is_not_asked(server, api, store):
+def test_a_store_that_is_not_listed_gets_no_request(server, api, store):
     project = api.project()
     refused = project.post_clks(0, {"encodings": store.reference()})
     assert_problem(refused, 400, "--external-endpoints")

@@ -38,7 +38,7 @@ class Expected:
 
 
 def people(seed):
-    """Encodings of 64 bytes in which every third record of one party has a near twin in the other."""
+    """Encodings of 64 bytes in which every third record of one party has a near duplicate in the other."""
     mine = encodings(RECORDS, 64, seed)
     theirs = encodings(RECORDS, 64, seed + 1)
     for row in range(0, RECORDS, 3):

@@ -73,7 +73,7 @@ def paired(run, datasets):
 
 
 def through_the_store(api, rng):
-    """A linkage whose files come through the object store."""
+    """A linkage whose files are uploaded through the object store."""
     project = api.project("groups", blocking=True)
     first, second = noisy(rng, 60, 16)
     for party, encodings in enumerate((first, second)):

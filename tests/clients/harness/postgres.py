@@ -31,7 +31,7 @@ def as_server_user():
 
 
 def let_through(folder):
-    """Lets the server's user reach a folder of this user."""
+    """Makes a folder of this user accessible to the server's user."""
     for parent in folder.parents:
         mode = parent.stat().st_mode
         if parent.stat().st_uid == os.geteuid() and mode & 0o011 != 0o011:
@@ -100,7 +100,7 @@ class Postgres(contextlib.AbstractContextManager):
         raise AssertionError(f"PostgreSQL has not started: {(self.folder / 'log').read_text()[-2000:]}")
 
     def stop(self, how=signal.SIGINT):
-        """Stops the server: SIGINT closes all connections, SIGKILL leaves a recovery to the next start."""
+        """Stops the server: SIGINT closes all connections, SIGKILL makes the next start recover."""
         self.process.send_signal(how)
         self.process.wait()
         if how == signal.SIGKILL:
@@ -223,7 +223,7 @@ class Cutter(contextlib.AbstractContextManager):
                         return
                     if not data:
                         return
-                    # The message of a simple query: `Q`, its length, the text.
+                    # A simple query message: `Q`, its length, the text.
                     if end is client and b"COMMIT\0" in data and self.random.random() < self.share:
                         if self.random.random() < 0.5:
                             self.cuts["before the commit"] += 1

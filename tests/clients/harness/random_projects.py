@@ -104,7 +104,7 @@ def extremes(rng, counts, size):
 
 
 def on_threshold(rng, counts, size):
-    """Prefixes of one run of bits, contained in each other: scores are simple fractions."""
+    """Prefixes of one run of bits, nested in each other: scores are simple fractions."""
     longest = min(size * 8, rng.choice([20, 21, 40, 60]))
     lengths = [rng.randint(longest // 3, longest) for _ in range(6)] + [longest - 2, longest - 1, longest]
     return [[of_bits(range(rng.choice(lengths)), size) for _ in range(count)] for count in counts]

@@ -96,7 +96,7 @@ def test_the_join_token_opens_nothing_else(node, token):
         assert requests.get(url, headers=headers, timeout=10).status_code == 404, url
     assert requests.get(f"http://127.0.0.1:{node.ops_port}/admin/queue", headers=headers, timeout=10).status_code == 401
     with Liar(node, token, "9" * 32) as liar:
-        assert liar.post("claim", {}).status_code == 428, "a worker says hello first"
+        assert liar.post("claim", {}).status_code == 428, "a worker must call hello first"
 
 
 def test_a_worker_that_differs_is_refused_with_both_values(node, token, tmp_path):

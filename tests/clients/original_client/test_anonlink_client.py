@@ -49,7 +49,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Each party's people as the client's `hash` and `block` commands leave them."""
+    """Each party's people, in the output files of the client's `hash` and `block` commands."""
     folder = tmp_path_factory.mktemp("client")
     client = Client(folder, None)
     (folder / "schema.json").write_text(json.dumps(people.SCHEMA))

@@ -91,7 +91,7 @@ def test_an_unknown_condition_protects_the_object(caller, bucket, s3):
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"kept"
 
 
-def test_the_bucket_that_data_providers_upload_to_stays(s3):
+def test_the_bucket_for_uploads_of_data_providers_cannot_be_deleted(s3):
     refused(403, "AccessDenied", s3.delete_bucket, Bucket="uploads")
     s3.head_bucket(Bucket="uploads")
 

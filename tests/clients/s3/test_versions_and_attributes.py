@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 MIB = 1 << 20
 DATA = bytes(range(256)) * 100
 SUMS = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
-# The checksums of the text 123456789, from catalogues of such algorithms.
+# The published check values: the checksums of the text 123456789.
 CHECKS = {
     "CRC32": "cbf43926",
     "CRC32C": "e3069283",

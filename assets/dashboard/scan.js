@@ -229,7 +229,7 @@ class Document {
     }
     const member = this.member();
     if (!['clks', 'clknblocks', 'encodings', 'blocks'].includes(member)) return;
-    if (this.members.has(member)) throw new Fault(`The member "${member}" is there twice.`);
+    if (this.members.has(member)) throw new Fault(`The member "${member}" occurs twice.`);
     this.members.add(member);
     if (member !== 'blocks') {
       if (isObject) throw new Fault(`The member "${member}" names a file in an object store; choose that file itself.`);

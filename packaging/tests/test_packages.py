@@ -171,7 +171,7 @@ def test_packages_are_reproducible_and_signed(packages, only, tmp_path):
         (["--binary", "/etc/passwd"], "/etc/passwd is no executable file"),
         (
             ["--binary", "/bin/true", "--output", "/etc"],
-            "--output /etc: it holds something else than packages; name a new folder",
+            "--output /etc: it holds files that are not packages; name a new folder",
         ),
         (["--binary", "/bin/true", "--output", "new"], "is not static: build it with -C target-feature=+crt-static"),
     ],

@@ -16,7 +16,7 @@ use crate::encoder::schema::Schema;
 /// Rows read at a time.
 const BATCH_ROWS: usize = 16_384;
 
-/// Says what a schema does, and with a CSV which columns say little about a person
+/// Describes a schema, and with a CSV which columns say little about a person
 ///
 /// With DATA.csv, each column is listed with its different values, their entropy in bits, the share of missing values, the share of the
 /// most frequent value and the most frequent lengths. Values are not shown.

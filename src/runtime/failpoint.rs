@@ -113,7 +113,7 @@ impl Plan {
 
     async fn hit(&self, step: &str) {
         if let Some((_, pause)) = self.slow.iter().find(|(slow, _)| slow == step) {
-            tracing::info!(step, "a test slows this step");
+            tracing::info!(step, "failpoint: the step is delayed");
             tokio::time::sleep(*pause).await;
         }
         if let Some(stop) = self.stop.as_ref().filter(|stop| stop.is_due(step)) {

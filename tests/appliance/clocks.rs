@@ -137,7 +137,7 @@ async fn a_process_that_is_paused_longer_than_its_leases_keeps_its_jobs() {
 /// Counts how often a slowed step has begun.
 fn begun(server: &Entityd, step: &str) -> usize {
     let log = server.log();
-    let slowed = log.lines().filter(|line| line.contains("a test slows this step"));
+    let slowed = log.lines().filter(|line| line.contains("failpoint: the step is delayed"));
     slowed.filter(|line| line.contains(step)).count()
 }
 

@@ -54,7 +54,7 @@ async fn a_file_that_is_truncated_while_mapped_ends_the_run_and_not_the_process(
             let project = linked(&server, "groups").await;
             let run = project.run(0.9).await;
             eventually("the files are mapped", async || {
-                (server.log().matches("a test slows this step").count() > seen).then_some(())
+                (server.log().matches("failpoint: the step is delayed").count() > seen).then_some(())
             })
             .await;
             seen += 1;

@@ -121,7 +121,7 @@ pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<K
 /// Waits until `delay` after a server has reached `moment`.
 async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration) -> Result<(), String> {
     let comes = format!("the server reaches {moment}");
-    scene.until(&comes, || server.log().contains("a test slows this step")).await?;
+    scene.until(&comes, || server.log().contains("failpoint: the step is delayed")).await?;
     tokio::time::sleep(delay).await;
     Ok(())
 }

@@ -64,7 +64,7 @@ struct ThresholdForecast {
 
 /// Forecast runs
 ///
-/// Says what runs would take and find, before one is posted. Small projects are compared completely; of others a sample is
+/// Forecasts the cost and the result of runs before one is posted. Small projects are compared completely; of others a sample is
 /// drawn, for less than a second. An addition to the reference service.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/forecast", tag = "runs", operation_id = "forecastRuns", request_body = NewForecast,
     params(("project_id" = String, Path, description = "The project.")),

@@ -142,7 +142,7 @@ def test_an_upload_that_was_accepted_is_not_lost_to_a_disk_that_is_full_for_a_wh
         project = api.project()
         encodings = [secrets.token_bytes(8) for _ in range(100)]
         project.upload_binary(0, encodings)
-        until(lambda: "a test slows this step" in server.log.read_text(), f"the job reaches {moment}")
+        until(lambda: "failpoint: the step is delayed" in server.log.read_text(), f"the job reaches {moment}")
         disk.fill()
         time.sleep(ATTEMPTS_S)
         assert project.describe().json()["error"] is False
@@ -159,7 +159,7 @@ def test_a_run_that_meets_a_full_disk_continues_once_there_is_room(tmp_path, dis
         for party in range(2):
             project.upload_binary(party, encodings)
         run = project.run(0.9)
-        until(lambda: "a test slows this step" in server.log.read_text(), "the run is compared")
+        until(lambda: "failpoint: the step is delayed" in server.log.read_text(), "the run is compared")
         disk.fill()
         time.sleep(ATTEMPTS_S)
         assert "free some space" in server.log.read_text()

@@ -1,5 +1,6 @@
 //! The worker listener: its tokens, the nodes that have joined, and its routes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,9 +11,9 @@ use super::sharing::Sharing;
 use super::{Error, settings};
 use crate::config::Settings;
 use crate::external::UploadBucket;
-use crate::http::HealthDependencies;
 use crate::http::admin::{Access, AdminState, CurrentSnapshot};
 use crate::http::workers::{self, JoinTokens, NodeReport, Nodes, Parts, WorkerRegistry};
+use crate::http::{HealthDependencies, Probes};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::system::audit::Audit;
@@ -88,6 +89,7 @@ impl Joining {
             audit: operator.audit,
             snapshot: operator.snapshot,
             dependencies: dependencies.clone(),
+            probes: Arc::new(Probes::of(dependencies)),
             dashboard: operator.dashboard,
             stop,
             nodes: self.nodes.clone(),

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::edge::{self, ListenerConfig};
 use crate::http::admin::AdminState;
-use crate::http::{HealthDependencies, Ops, Phase, Readiness};
+use crate::http::{Ops, Phase, Readiness};
 use crate::telemetry::metrics;
 use crate::worker::remote::Nodes;
 
@@ -34,8 +34,8 @@ impl OpsListener {
     }
 
     /// Enables the probes and the administration: the stores are open.
-    pub(super) fn open(&self, dependencies: &HealthDependencies, admin: AdminState) {
-        self.ops.open(dependencies, admin);
+    pub(super) fn open(&self, admin: AdminState) {
+        self.ops.open(admin);
     }
 
     /// Enables the probes of a worker.

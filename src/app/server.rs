@@ -243,7 +243,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let serving_stop = CancellationToken::new();
     let operator = operator(settings, &data_dir);
     let admin_state = joining.admin_state(&admin.access, &dependencies, operator, serving_stop.clone());
-    ops_listener.open(&dependencies, admin_state);
+    ops_listener.open(admin_state);
 
     let place = settings.objects.clone();
     tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), uploads.clone(), place));

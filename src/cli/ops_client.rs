@@ -28,7 +28,7 @@ const USUAL: &str = "http://127.0.0.1:8853";
 /// The media type of error responses.
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time limit of long operations: a snapshot, or the body of a large file.
 const LONG: Duration = Duration::from_hours(24);
 
@@ -131,7 +131,7 @@ impl Client {
                 "--server {server}: give a URL such as http://127.0.0.1:8853"
             )));
         }
-        let http = trust::builder(options.ca.as_deref())?.timeout(PATIENCE).build().or_fail()?;
+        let http = trust::builder(options.ca.as_deref())?.timeout(ANSWER_TIMEOUT).build().or_fail()?;
         Ok(Self { http, base: format!("{server}/admin"), token: Zeroizing::default() })
     }
 

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_phase_has_its_own_patience() {
+    fn every_phase_has_its_own_time_limit() {
         let activity = Activity::new();
         assert_eq!(left(&activity), Some(100));
         activity.received();

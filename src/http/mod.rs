@@ -39,7 +39,7 @@ pub use compress::Compress;
 pub use cors::Origins;
 pub use live::Live;
 pub use openapi::document;
-pub use ops::{HealthDependencies, Ops, Phase, Readiness};
+pub use ops::{HealthDependencies, Ops, Phase, Probes, Readiness};
 pub use problem::refuse;
 pub use rate_limit::{limit_api, limit_ops};
 pub use redirect::redirect;

@@ -24,7 +24,7 @@ use crate::telemetry::metrics::{self, UnderWay};
 /// The pause after a failure to release an upload.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The number of pauses of [`PAUSE`] to wait for another upload with the same token.
-const PATIENCE_PAUSES: u32 = 5;
+const RETRIES_MAX: u32 = 5;
 
 /// The form of the body.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ pub(super) async fn upload(
 /// before the end of the first attempt has been recorded. After that the caller gets 503 and may retry: the
 /// token is not used yet.
 async fn begin(state: &ApiState, project: ProjectId, party: u32) -> Result<u32, Problem> {
-    for _ in 0..PATIENCE_PAUSES {
+    for _ in 0..RETRIES_MAX {
         match state.coordinator.begin_upload(project, party).await {
             Err(coordinator::Error::Refused(Refused::UploadUnderWay)) => sleep(PAUSE).await,
             begun => return Ok(begun?),

@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::runtime::clock::Stopwatch;
 
 /// Time to wait while the table of open files is full.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY_FOR: Duration = Duration::from_secs(30);
 /// The interval of retries meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The system's errors for a full table: that of the process, and that of the machine.
@@ -48,7 +48,7 @@ pub fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let waited = Stopwatch::start();
     loop {
         match open() {
-            Err(error) if is_full(&error) && waited.elapsed() < PATIENCE => sleep(PAUSE),
+            Err(error) if is_full(&error) && waited.elapsed() < RETRY_FOR => sleep(PAUSE),
             done => return done,
         }
     }
@@ -64,7 +64,7 @@ pub async fn patiently_async<T, E: Error + 'static, F: Future<Output = Result<T,
     let waited = Stopwatch::start();
     loop {
         match open().await {
-            Err(error) if is_full(&error) && waited.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            Err(error) if is_full(&error) && waited.elapsed() < RETRY_FOR => tokio::time::sleep(PAUSE).await,
             done => return done,
         }
     }

@@ -212,7 +212,8 @@ async fn a_project_that_is_deleted_during_its_run_leaves_nothing() {
         let server = Entityd::with_variables(&flags, &[("ENTITYD_SLOW_MS", &format!("{step}=100"))]);
         let project = linked(&server, "groups").await;
         project.run(0.9).await;
-        eventually(step, async || server.log().contains("failpoint: the step is delayed").then_some(())).await;
+        eventually(step, async || server.log().contains("failpoint: the step is delayed").then_some(()))
+            .await;
         assert_eq!(project.api.delete(&project.path, &project.result_token).await.status(), 204);
         eventually("no byte is left", async || server.payload_files().is_empty().then_some(())).await;
         let next = linked(&server, "groups").await;

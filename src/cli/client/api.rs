@@ -34,7 +34,7 @@ pub(super) struct Api {
     /// Up to and including `/api/v1`.
     base: String,
     /// The time for which failed requests are repeated.
-    silence_timeout: Duration,
+    retry_for: Duration,
 }
 
 /// An answer, and whether an earlier attempt may have done the same without one.
@@ -45,11 +45,11 @@ pub(super) struct Answer {
 
 impl Api {
     /// Returns the API of the server at `url`, with or without `/api/v1`.
-    pub(super) fn new(url: &str, ca: Option<&Path>, silence_timeout: Duration) -> Result<Self, Failure> {
+    pub(super) fn new(url: &str, ca: Option<&Path>, retry_for: Duration) -> Result<Self, Failure> {
         let base = base(url)?;
         let builder = trust::builder(ca)?.redirect(Policy::none());
         let http = builder.connect_timeout(CONNECT).build().or_fail()?;
-        Ok(Self { http, base, silence_timeout })
+        Ok(Self { http, base, retry_for })
     }
 
     /// Up to and including `/api/v1`.
@@ -90,7 +90,7 @@ impl Api {
                         return Ok(Answer { response, repeated });
                     }
                     let wait = asked_wait(&response).unwrap_or(pause);
-                    if watch.elapsed() + wait > self.silence_timeout {
+                    if watch.elapsed() + wait > self.retry_for {
                         return Ok(Answer { response, repeated });
                     }
                     repeated |= !is_busy(status);
@@ -101,14 +101,14 @@ impl Api {
                         (error.is_connect() && !is_tls(&error)) || (repeats && !error.is_builder());
                     repeated |= !error.is_connect();
                     let failure = self.no_answer(error);
-                    if !may_help || watch.elapsed() + pause > self.silence_timeout {
+                    if !may_help || watch.elapsed() + pause > self.retry_for {
                         return Err(failure);
                     }
                     (pause, failure.to_string())
                 }
             };
             if std::mem::take(&mut is_first) {
-                let left = self.silence_timeout.saturating_sub(watch.elapsed()).as_secs();
+                let left = self.retry_for.saturating_sub(watch.elapsed()).as_secs();
                 complain(&format!("{why}; trying again for {left} s"));
             }
             sleep(wait).await;

@@ -162,8 +162,8 @@ pub(super) struct Watching<'a> {
 }
 
 impl Watching<'_> {
-    /// Shows the progress of the run until it has completed; fails if it fails, or after `silence_timeout`.
-    pub(super) async fn to_its_end(&self, silence_timeout: Option<Duration>) -> Result<(), Failure> {
+    /// Shows the progress of the run until it has completed; fails if it fails, or after `give_up_after`.
+    pub(super) async fn to_its_end(&self, give_up_after: Option<Duration>) -> Result<(), Failure> {
         let watch = Stopwatch::start();
         let mut progress = Progress::with_eta();
         let (mut before, mut pause) = (Value::Null, LOOK);
@@ -191,7 +191,7 @@ impl Watching<'_> {
                 Some(_) => {}
                 None => return Err(Failure::Failed("the status of the run has no `state`".to_owned())),
             }
-            if silence_timeout.is_some_and(|silence_timeout| watch.elapsed() + pause > silence_timeout) {
+            if give_up_after.is_some_and(|give_up_after| watch.elapsed() + pause > give_up_after) {
                 let state = cell(&status["state"]);
                 return Err(Failure::Failed(format!(
                     "the run has not completed in time (--timeout): it is {state}"

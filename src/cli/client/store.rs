@@ -27,7 +27,7 @@ const REGION: &str = "us-east-1";
 /// The time limit for one request.
 const TIMEOUT: Duration = Duration::from_mins(2);
 /// The time for which a request to the store is repeated.
-const PATIENCE: Duration = Duration::from_mins(3);
+const RETRY_FOR: Duration = Duration::from_mins(3);
 /// Bytes of a part; files up to this go in one request.
 const PART_BYTES: u64 = 16 << 20;
 /// The most parts of an upload in S3.
@@ -75,7 +75,7 @@ impl Place {
         let session_token = Zeroizing::new(text("credentials", "SessionToken")?);
         let store = AmazonS3Builder::new()
             .with_client_options(options)
-            .with_retry(RetryConfig { max_retries: 8, retry_timeout: PATIENCE, ..RetryConfig::default() })
+            .with_retry(RetryConfig { max_retries: 8, retry_timeout: RETRY_FOR, ..RetryConfig::default() })
             .with_endpoint(&endpoint)
             .with_region(REGION)
             .with_bucket_name(&bucket)

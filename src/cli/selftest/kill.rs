@@ -21,7 +21,7 @@ pub const STEPS: [(&str, &[&str]); 7] = [
     ("purge", &["purge", "purge.published"]),
 ];
 /// The time limit for an event that must happen.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const STEP_TIMEOUT: Duration = Duration::from_mins(2);
 /// Parts of a run: enough to be killed between them.
 const PARTS: u64 = 8;
 /// The interval at which a server is checked.
@@ -37,7 +37,7 @@ pub struct Scene {
     /// The delay added to the step in which the server is killed.
     pub slow: Duration,
     /// The time limit for an event that must happen.
-    pub silence_timeout: Duration,
+    pub step_timeout: Duration,
 }
 
 /// The remains of a server that was killed.
@@ -70,7 +70,7 @@ impl Scene {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::time::timeout(self.silence_timeout, wait)
+        tokio::time::timeout(self.step_timeout, wait)
             .await
             .map_err(|_| format!("timed out waiting for: {what}"))
     }

@@ -87,7 +87,7 @@ impl Arguments {
         let program = program()?;
         let usual = if self.chaos { PEOPLE_KILLED } else { PEOPLE_USUAL };
         let people = People { count: self.people.unwrap_or(usual) };
-        let scene = Scene { program, people, slow: SLOW, silence_timeout: kill::PATIENCE };
+        let scene = Scene { program, people, slow: SLOW, step_timeout: kill::STEP_TIMEOUT };
         runtime.block_on(async {
             tokio::select! {
                 // A dropped server is killed and its data removed.

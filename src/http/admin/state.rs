@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use super::current_snapshot::Current as CurrentSnapshot;
-use crate::http::ops::HealthDependencies;
+use crate::http::ops::{HealthDependencies, Probes};
 use crate::http::workers::{JoinTokens, Nodes};
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
@@ -25,8 +25,10 @@ pub struct AdminState {
     pub clock: Clock,
     /// The record of administrative acts.
     pub audit: Audit,
-    /// The dependencies of the server, whose health is shown.
+    /// The dependencies of the server.
     pub dependencies: HealthDependencies,
+    /// The checks of these dependencies.
+    pub probes: Arc<Probes>,
     /// Set if there is a page for the operator.
     pub dashboard: bool,
     /// Ends streams of events.

@@ -22,7 +22,9 @@ use super::pages;
 use super::view::{Asked, shown, wish};
 use crate::http::admin::AdminState;
 use crate::http::live;
+use crate::http::ops::Finding;
 use crate::http::problem::Problem;
+use crate::http::workers::NodeReport;
 use crate::metadata::Runs;
 use crate::model::Party;
 use crate::model::job::QUEUES;
@@ -38,6 +40,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Rows on a page.
 const PAGE: usize = 25;
+/// Milliseconds of silence that are shown as now: a number that changes each second would be sent each second.
+const RECENT_MS: u64 = 10_000;
 /// Administrative acts that are shown.
 const ACTS: usize = 30;
 
@@ -71,6 +75,8 @@ struct Changing {
     dead: u64,
     queues: Vec<QueueRow>,
     tiles: Vec<Tile>,
+    engines: Vec<EngineRow>,
+    nodes: Vec<NodeRow>,
     lines: Vec<LineRow>,
 }
 
@@ -83,6 +89,28 @@ struct QueueRow {
     dead: String,
     oldest: String,
     rate: String,
+}
+
+/// A dependency of the server.
+struct EngineRow {
+    name: &'static str,
+    state: &'static str,
+    /// The fault, or the description of its server.
+    detail: String,
+}
+
+struct NodeRow {
+    id: String,
+    name: String,
+    role: String,
+    version: String,
+    state: &'static str,
+    /// The class of the state's badge.
+    badge: &'static str,
+    queues: String,
+    threads: usize,
+    jobs: usize,
+    heard: String,
 }
 
 struct Tile {
@@ -119,9 +147,42 @@ async fn changing(admin: &AdminState) -> Result<Changing, Problem> {
         ),
         dead,
         tiles: tiles(admin, status.projects, &stats),
+        engines: admin.probes.look_closely().await.into_iter().map(engine_row).collect(),
+        nodes: admin.nodes.list().await.unwrap_or_default().into_iter().map(node_row).collect(),
         queues: stats.queues.iter().map(queue_row).collect(),
         lines: recent::lines().into_iter().take(20).map(line).collect(),
     })
+}
+
+fn engine_row(finding: Finding) -> EngineRow {
+    EngineRow {
+        name: finding.name,
+        state: if finding.fault.is_some() { "failed" } else { "ready" },
+        detail: finding.fault.or(finding.detail).unwrap_or_else(|| "in the data directory".to_owned()),
+    }
+}
+
+fn node_row(node: NodeReport) -> NodeRow {
+    NodeRow {
+        state: node.state,
+        badge: match node.state {
+            "joined" => "ready",
+            "silent" => "failed",
+            _ => "paused",
+        },
+        heard: if node.heard_ms < RECENT_MS {
+            "now".to_owned()
+        } else {
+            figures::duration(Duration::from_millis(node.heard_ms))
+        },
+        id: node.node,
+        name: node.name,
+        role: node.role,
+        version: node.version,
+        queues: node.queues,
+        threads: node.threads,
+        jobs: node.jobs,
+    }
 }
 
 fn queue_row((name, queue): (&QueueName, &crate::queue::QueueStats)) -> QueueRow {
@@ -165,13 +226,6 @@ fn tiles(admin: &AdminState, projects: u64, stats: &Stats) -> Vec<Tile> {
     if let Some(available) = memory::available() {
         tiles.push(plain("Memory limit", figures::size(available.bytes)));
     }
-    let store = if admin.dependencies.objects.is_away() { "unavailable" } else { "answers" };
-    tiles.push(Tile {
-        label: "Object store",
-        value: store.to_owned(),
-        detail: String::new(),
-        is_low: store == "unavailable",
-    });
     tiles
 }
 

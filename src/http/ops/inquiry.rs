@@ -13,18 +13,18 @@ use crate::runtime::clock::Stopwatch;
 use crate::telemetry::chain;
 
 /// The time limit for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The fault; none if the dependency works.
 type Answer = Option<String>;
 
 /// A health check in the background, never repeated before it has ended: a dependency that hangs holds one
-/// thread, however many callers wait. A caller waits [`PATIENCE`] for the result, from the moment at which
+/// thread, however many callers wait. A caller waits [`ANSWER_TIMEOUT`] for the result, from the moment at which
 /// the check began.
 pub(super) struct Inquiry {
     ask: Box<dyn Fn() -> BoxFuture<'static, Answer> + Send + Sync>,
     pending: Mutex<Option<Pending>>,
-    silence_timeout: Duration,
+    answer_timeout: Duration,
 }
 
 /// A check under way.
@@ -41,13 +41,13 @@ impl Inquiry {
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
         let ask = move || ask().map(|answered| answered.err().map(|error| chain(&error))).boxed();
-        Self { ask: Box::new(ask), pending: Mutex::default(), silence_timeout: PATIENCE }
+        Self { ask: Box::new(ask), pending: Mutex::default(), answer_timeout: ANSWER_TIMEOUT }
     }
 
     /// Returns the fault, or the time without an answer.
     pub(super) async fn answer(&self) -> Answer {
         let Pending { since, mut answer } = self.pending();
-        let left = self.silence_timeout.saturating_sub(since.elapsed());
+        let left = self.answer_timeout.saturating_sub(since.elapsed());
         match timeout(left, answer.wait_for(Option::is_some)).await {
             Ok(Ok(answer)) => answer.clone().flatten(),
             Ok(Err(_)) => Some("the check has failed; see the log".to_owned()),
@@ -99,14 +99,14 @@ mod tests {
                 Ok::<_, io::Error>(())
             }
         });
-        let inquiry = Inquiry { silence_timeout: Duration::ZERO, ..inquiry };
+        let inquiry = Inquiry { answer_timeout: Duration::ZERO, ..inquiry };
         for _ in 0..3 {
             let said = inquiry.answer().await.unwrap();
             assert!(said.starts_with("no answer for 0."), "{said}");
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         may_answer.notify_one();
-        let inquiry = Inquiry { silence_timeout: PATIENCE, ..inquiry };
+        let inquiry = Inquiry { answer_timeout: ANSWER_TIMEOUT, ..inquiry };
         assert_eq!(inquiry.answer().await, None);
     }
 

@@ -9,6 +9,7 @@ mod probes;
 mod readiness;
 mod routes;
 
-pub use probes::HealthDependencies;
+pub(in crate::http) use probes::Finding;
+pub use probes::{HealthDependencies, Probes};
 pub use readiness::{Phase, Readiness};
 pub use routes::Ops;

@@ -54,12 +54,12 @@ pub struct HealthDependencies {
 }
 
 /// The result of one check.
-pub(super) struct Finding {
-    pub(super) name: &'static str,
+pub(in crate::http) struct Finding {
+    pub(in crate::http) name: &'static str,
     /// The fault, if there is one.
-    pub(super) fault: Option<String>,
+    pub(in crate::http) fault: Option<String>,
     /// The description of its server, if it has one.
-    pub(super) detail: Option<String>,
+    pub(in crate::http) detail: Option<String>,
 }
 
 impl Finding {
@@ -112,7 +112,7 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 }
 
 /// The checks of all dependencies.
-pub(super) struct Probes {
+pub struct Probes {
     probes: Vec<Probe>,
     /// The stores, on a node that has them.
     stores: Option<HealthDependencies>,
@@ -126,7 +126,8 @@ struct Probe {
 }
 
 impl Probes {
-    pub(super) fn of(dependencies: &HealthDependencies) -> Self {
+    /// The checks of a node with stores.
+    pub fn of(dependencies: &HealthDependencies) -> Self {
         let probes = [
             (METADATA, Some(dependencies.metadata())),
             (QUEUE, Some(dependencies.queue())),
@@ -167,7 +168,7 @@ impl Probes {
     }
 
     /// Checks all of them, and describes the engines of those without a fault.
-    async fn look_closely(&self) -> Vec<Finding> {
+    pub(in crate::http) async fn look_closely(&self) -> Vec<Finding> {
         let findings = self.look().await.into_iter().map(async |mut finding| {
             if let (Some(stores), None) = (&self.stores, &finding.fault) {
                 finding.detail = timeout(DETAIL, stores.describe(finding.name)).await.ok().flatten();

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::gauges;
-use super::probes::{Findings, HealthDependencies, Probes};
+use super::probes::{Findings, Probes};
 use super::readiness::{Phase, Readiness, TICK};
 use crate::http::access_log;
 use crate::http::admin::{self, AdminState};
@@ -40,7 +40,7 @@ pub struct Ops {
 
 /// The parts that are available once the stores are open.
 struct Behind {
-    probes: Probes,
+    probes: Arc<Probes>,
     administration: Router,
     /// Describes the node, a line each.
     notes: Box<dyn Fn() -> String + Send + Sync>,
@@ -55,13 +55,13 @@ impl Ops {
     }
 
     /// Enables the checks and `/admin`: the stores are open.
-    pub fn open(&self, dependencies: &HealthDependencies, admin: AdminState) {
+    pub fn open(&self, admin: AdminState) {
         let pages = if admin.dashboard {
             dashboard::operator::page_routes().layer(from_fn(etag::validated))
         } else {
             Router::new()
         };
-        let nodes = admin.nodes.clone();
+        let (nodes, probes) = (admin.nodes.clone(), Arc::clone(&admin.probes));
         let noted = nodes.clone();
         let notes = Box::new(move || notes_of_server(noted.role(), &noted.known()));
         let administration = Router::new()
@@ -71,7 +71,7 @@ impl Ops {
             .layer(from_fn(arrival::admit))
             .layer(from_fn(access_log::administered));
         // A server starts once.
-        let behind = Behind { probes: Probes::of(dependencies), administration, notes, nodes: Some(nodes) };
+        let behind = Behind { probes, administration, notes, nodes: Some(nodes) };
         let _ = self.behind.set(behind);
     }
 
@@ -81,8 +81,12 @@ impl Ops {
             Router::new().fallback(nothing_on_worker).layer(from_fn(access_log::administered));
         let noted = nodes.clone();
         let notes = Box::new(move || format!("    role: worker, of {}\n", noted.urls()));
-        let _ =
-            self.behind.set(Behind { probes: Probes::of_worker(nodes), administration, notes, nodes: None });
+        let _ = self.behind.set(Behind {
+            probes: Arc::new(Probes::of_worker(nodes)),
+            administration,
+            notes,
+            nodes: None,
+        });
     }
 
     /// Returns the router of the listener.
@@ -115,7 +119,7 @@ impl Ops {
     }
 
     fn probes(&self) -> Option<&Probes> {
-        self.behind.get().map(|behind| &behind.probes)
+        self.behind.get().map(|behind| &*behind.probes)
     }
 }
 

@@ -13,7 +13,7 @@ use super::access::Address;
 use super::event::Event;
 use super::reply::{List, Reply};
 use super::scripts;
-use super::settings::{PATIENCE, Settings};
+use super::settings::{RECONNECT_WAIT, Settings};
 use super::standing::Standing;
 use crate::queue::Error;
 use crate::runtime::clock::Timestamp;
@@ -129,7 +129,7 @@ impl Link {
             return Ok(Arc::clone(session));
         }
         let mut state = self.state.subscribe();
-        let waited = timeout(PATIENCE, state.wait_for(|state| !matches!(state, State::Down(_)))).await;
+        let waited = timeout(RECONNECT_WAIT, state.wait_for(|state| !matches!(state, State::Down(_)))).await;
         // The sender is `self`.
         let state = waited.ok().and_then(Result::ok).map(|state| state.clone());
         match state.unwrap_or_else(|| self.state.borrow().clone()) {

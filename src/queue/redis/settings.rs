@@ -11,7 +11,7 @@ use crate::queue::Backoff;
 use crate::system::identity::Identity;
 
 /// Time that a call waits for a lost master before it fails.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const RECONNECT_WAIT: Duration = Duration::from_millis(500);
 /// Time that a start waits for a server that does not answer.
 pub(super) const START: Duration = Duration::from_secs(10);
 

@@ -103,7 +103,7 @@ impl Committer<'_> {
             if closing && empty {
                 return Ok(None);
             }
-            let silence_timeout = match state.pending.urgency() {
+            let delay = match state.pending.urgency() {
                 FlushUrgency::None => ATTEMPT_FLUSH_DELAY,
                 FlushUrgency::Soon => self.group_commit_delay,
                 FlushUrgency::Now => break,
@@ -120,7 +120,7 @@ impl Committer<'_> {
                 // Sleeps even without work, so that a change that comes next is written in time without a
                 // notification.
                 let (again, timeout) =
-                    work.wait_timeout(state, silence_timeout).expect("no caller panics with the state");
+                    work.wait_timeout(state, delay).expect("no caller panics with the state");
                 (state, waited) = (again, timeout.timed_out());
             }
         }

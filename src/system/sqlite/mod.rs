@@ -222,7 +222,7 @@ impl Database {
         ledger: Option<Ledger>,
         standing: Standing,
     ) -> Result<Self, Error> {
-        let readers = Readers::open(path, readers::count(), readers::PATIENCE)?;
+        let readers = Readers::open(path, readers::count(), readers::TURN_TIMEOUT)?;
         let (files, outage) =
             (Files::of(path).map_err(|error| Error::Unavailable(error.into()))?, OutageTimer::default());
         let shared = Arc::new(Shared { path: path.to_owned(), readers, files, outage, standing, ledger });

@@ -22,7 +22,7 @@ const COUNT: (usize, usize) = (4, 16);
 /// The open-file limit below which a database has the fewest readers.
 const FILES_FEW: u64 = 512;
 /// Time that a read waits for a reader.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the number of readers of a database: two for each core, or fewer if the limit on open files is
 /// low.
@@ -38,21 +38,15 @@ pub(super) struct Readers {
     /// The number of times that they were reopened.
     renewals: AtomicU64,
     turns: Arc<Semaphore>,
-    silence_timeout: Duration,
+    turn_timeout: Duration,
 }
 
 impl Readers {
-    /// Opens `count` readers and all their files. A read waits up to `silence_timeout` for one of them.
-    pub(super) fn open(path: &Path, count: usize, silence_timeout: Duration) -> Result<Arc<Self>, Error> {
+    /// Opens `count` readers and all their files. A read waits up to `turn_timeout` for one of them.
+    pub(super) fn open(path: &Path, count: usize, turn_timeout: Duration) -> Result<Arc<Self>, Error> {
         let readers: Result<Vec<Connection>, Error> = (0..count).map(|_| reader(path)).collect();
         let (idle, turns) = (Mutex::new(readers?), Arc::new(Semaphore::new(count)));
-        Ok(Arc::new(Self {
-            path: path.to_owned(),
-            idle,
-            renewals: AtomicU64::new(0),
-            turns,
-            silence_timeout,
-        }))
+        Ok(Arc::new(Self { path: path.to_owned(), idle, renewals: AtomicU64::new(0), turns, turn_timeout }))
     }
 
     /// Reopens idle readers, and the others once they are idle.
@@ -72,7 +66,7 @@ impl Readers {
     /// # Errors
     /// [`Error::Busy`], if none becomes idle in time.
     pub(super) async fn wait(self: &Arc<Self>) -> Result<Reader, Error> {
-        let turn = timeout(self.silence_timeout, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = timeout(self.turn_timeout, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
         self.lend(turn)
     }

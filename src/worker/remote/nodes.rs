@@ -119,21 +119,21 @@ impl Nodes {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn join(&self, silence_timeout: Duration) -> Result<Welcome, CallError> {
-        self.call("hello", &self.0.hello, Duration::ZERO, silence_timeout).await
+    pub async fn join(&self, retry_for: Duration) -> Result<Welcome, CallError> {
+        self.call("hello", &self.0.hello, Duration::ZERO, retry_for).await
     }
 
-    /// Posts `body` and returns the answer, which may take `wait` longer than usual. Tries all nodes for `silence_timeout`,
+    /// Posts `body` and returns the answer, which may take `wait` longer than usual. Tries all nodes for `retry_for`,
     /// and each of them at least once.
     pub(super) async fn call<A: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
         wait: Duration,
-        silence_timeout: Duration,
+        retry_for: Duration,
     ) -> Result<A, CallError> {
         let build = |client: &Client, base: &Url| client.post(at(base, path)).json(body);
-        let reply = self.exchange(build, wait, silence_timeout).await?;
+        let reply = self.exchange(build, wait, retry_for).await?;
         serde_json::from_slice(&reply.body)
             .map_err(|error| CallError::Unreachable(format!("an answer is not understood: {error}")))
     }
@@ -143,7 +143,7 @@ impl Nodes {
         &self,
         build: impl Fn(&Client, &Url) -> RequestBuilder,
         wait: Duration,
-        silence_timeout: Duration,
+        retry_for: Duration,
     ) -> Result<Reply, CallError> {
         let (watch, count) = (Stopwatch::start(), self.0.settings.urls.len());
         let mut pause = PAUSE_MIN;
@@ -167,7 +167,7 @@ impl Nodes {
                     }
                 }
             }
-            if watch.elapsed() >= silence_timeout {
+            if watch.elapsed() >= retry_for {
                 return Err(CallError::Unreachable(failed));
             }
             tokio::time::sleep(self.jittered(pause)).await;

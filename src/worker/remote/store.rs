@@ -32,7 +32,7 @@ use crate::worker::protocol::{
 };
 
 /// The time for which a chunk, or a small object, is tried.
-const PATIENCE: Duration = Duration::from_secs(20);
+const RETRY_FOR: Duration = Duration::from_secs(20);
 /// Chunks of an object that are fetched concurrently.
 const PIECES: usize = 3;
 /// The name of this store in errors.
@@ -107,7 +107,7 @@ impl RemoteStore {
         let fetched = self.nodes.exchange(
             |client, base| client.get(self.url(base, location, Some(&range))).header(TICKET, &ticket),
             Duration::ZERO,
-            PATIENCE,
+            RETRY_FOR,
         );
         fetched.await.map_err(|error| failed(location, error))
     }
@@ -117,7 +117,7 @@ impl RemoteStore {
         let request = CopiesRequest { keys: vec![location.to_string()] };
         let answer: CopiesAnswer = self
             .nodes
-            .call("copies", &request, Duration::ZERO, PATIENCE)
+            .call("copies", &request, Duration::ZERO, RETRY_FOR)
             .await
             .map_err(|error| failed(location, error))?;
         let found = answer.found.into_iter().next().flatten().ok_or_else(|| missing(location))?;
@@ -139,7 +139,7 @@ impl RemoteStore {
                 request.header(CRC32, crc32).header(SIZE, body.len()).body(body.clone())
             },
             Duration::from_mins(1),
-            PATIENCE,
+            RETRY_FOR,
         );
         sent.await.map(drop).map_err(|error| failed(location, error))
     }

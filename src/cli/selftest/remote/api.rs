@@ -30,7 +30,7 @@ pub(super) struct Api {
     client: Client,
     base: String,
     admin_token: Option<Zeroizing<String>>,
-    silence_timeout: Duration,
+    run_timeout: Duration,
     made: Mutex<Vec<Project>>,
 }
 
@@ -62,7 +62,7 @@ impl Api {
         url: &str,
         ca: Option<&Path>,
         admin_token: Option<Zeroizing<String>>,
-        silence_timeout: Duration,
+        run_timeout: Duration,
     ) -> Result<Self, Failure> {
         let server = url.trim_end_matches('/');
         let server = server.strip_suffix(BASE).unwrap_or(server).trim_end_matches('/');
@@ -72,7 +72,7 @@ impl Api {
         }
         let client = trust::builder(ca)?.timeout(ANSWER).build().or_fail()?;
         let base = format!("{server}{BASE}");
-        Ok(Self { client, base, admin_token, silence_timeout, made: Mutex::default() })
+        Ok(Self { client, base, admin_token, run_timeout, made: Mutex::default() })
     }
 
     /// Up to and including `/api/v1`.
@@ -88,7 +88,7 @@ impl Api {
 
     /// Sends a request, again while it is rate-limited.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Wrong> {
-        let due = Instant::now() + self.silence_timeout;
+        let due = Instant::now() + self.run_timeout;
         loop {
             let attempt = request.try_clone().ok_or("a body that cannot be sent twice")?;
             let answer = attempt.send().await.map_err(|error| self.no_answer(error))?;
@@ -205,7 +205,7 @@ impl Api {
             self.ask(request.json(&json!({ "threshold": THRESHOLD })), 201, "starting a run").await?;
         let id = posted["run_id"].as_str().ok_or("the answer to starting a run lacks its id")?;
         let path = format!("{runs}/{id}");
-        let due = Instant::now() + self.silence_timeout;
+        let due = Instant::now() + self.run_timeout;
         loop {
             let request = self.request(Method::GET, &format!("{path}/status"), &project.result_token);
             let status = self.ask(request, 200, "the status of a run").await?;
@@ -216,7 +216,7 @@ impl Api {
                     return Err(format!("the run failed: {why}"));
                 }
                 Some(state) if Instant::now() >= due => {
-                    let seconds = self.silence_timeout.as_secs();
+                    let seconds = self.run_timeout.as_secs();
                     return Err(format!(
                         "the run was not completed within {seconds} s (--timeout): it is {state}; are workers running?"
                     ));

@@ -72,8 +72,8 @@ impl Options {
             return Err(Failure::Usage(format!("--people {people}: with --server at most {PEOPLE_MAX}")));
         }
         let url = self.server.as_deref().unwrap_or_default();
-        let silence_timeout = Duration::from_secs(self.timeout);
-        let api = Api::new(url, self.ca.as_deref(), self.admin_token()?, silence_timeout)?;
+        let run_timeout = Duration::from_secs(self.timeout);
+        let api = Api::new(url, self.ca.as_deref(), self.admin_token()?, run_timeout)?;
         let (watch, people) = (Stopwatch::start(), People::new(people));
         let checked = tokio::select! {
             checked = self.check(&api, &people) => checked,

@@ -46,7 +46,7 @@ for (const [content, words] of [
   ['{"clks": ["AA', /ends in the middle/],
   ['{"clks": [}', /brackets do not match/],
   [`{"clks": ["${one}"]} x`, /something follows its end/],
-  [`{"clks": ["${one}"], "clks": []}`, /there twice/],
+  [`{"clks": ["${one}"], "clks": []}`, /occurs twice/],
   [crypto.randomBytes(130), /not a multiple of 128/],
 ]) {
   await assert.rejects(read(content), words, String(content).slice(0, 60));

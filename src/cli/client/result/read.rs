@@ -194,7 +194,7 @@ mod tests {
             r#"{"mask": [1]"#,
             r#"{"mask": [1]} x"#,
         ] {
-            assert!(all(json).unwrap_err().contains("no result"), "{json}");
+            assert!(all(json).unwrap_err().contains("not the result"), "{json}");
         }
         assert_eq!(all(r#"{"mask": [1, 7]}"#).unwrap_err(), "seven");
     }

@@ -267,8 +267,8 @@ mod tests {
         }
         for (content, problem) in [
             ("0123456789abcdef\n0123456789abcdef\n", "more than one line"),
-            ("01234567 9abcdef", "a blank"),
-            ("0123456789\u{a0}abcdef", "a blank"),
+            ("01234567 9abcdef", "a space"),
+            ("0123456789\u{a0}abcdef", "a space"),
             ("abc", "shorter"),
         ] {
             fs::write(&path, content).unwrap();

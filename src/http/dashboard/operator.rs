@@ -101,6 +101,7 @@ struct EngineRow {
 
 struct NodeRow {
     id: String,
+    short: String,
     name: String,
     role: String,
     version: String,
@@ -158,7 +159,7 @@ fn engine_row(finding: Finding) -> EngineRow {
     EngineRow {
         name: finding.name,
         state: if finding.fault.is_some() { "failed" } else { "ready" },
-        detail: finding.fault.or(finding.detail).unwrap_or_else(|| "in the data directory".to_owned()),
+        detail: finding.fault.or(finding.detail).unwrap_or_else(|| "on this machine".to_owned()),
     }
 }
 
@@ -175,6 +176,7 @@ fn node_row(node: NodeReport) -> NodeRow {
         } else {
             figures::duration(Duration::from_millis(node.heard_ms))
         },
+        short: figures::identifier(&node.node),
         id: node.node,
         name: node.name,
         role: node.role,

@@ -21,7 +21,7 @@ await page.keyboard.press('Enter');
 await page.getByRole('heading', { level: 1, name: 'Operations' }).waitFor();
 await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
 await page.getByText('There are none. A job is dead').waitFor();
-await page.getByRole('row', { name: /^metadata ready in the data directory/ }).waitFor();
+await page.getByRole('row', { name: /^metadata ready on this machine/ }).waitFor();
 await page.getByRole('row', { name: /\ball\b.*joined/ }).waitFor();
 await operator.look('operator');
 

@@ -22,7 +22,7 @@ async fn a_job_that_panics_three_times_ends_its_run_and_nothing_else() {
     let project = project(&server).await;
     let run = project.run(0.9).await;
     let ended = run.ended().await;
-    died(&ended, "the job panicked: a test lets compare panic");
+    died(&ended, "the job panicked: a test makes compare panic");
     refused(run.result(&project.result_token).await, 500).await;
     assert_eq!(project.describe().await["error"], false);
 }

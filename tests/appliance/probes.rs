@@ -137,6 +137,6 @@ async fn a_panic_is_logged_like_any_other_line() {
     for panic in panics {
         assert_eq!(panic["level"], "ERROR");
         assert!(panic["location"].as_str().unwrap().starts_with("src/runtime/failpoint.rs:"), "{panic}");
-        assert!(panic["message"].as_str().unwrap().contains("a test lets plan panic"), "{panic}");
+        assert!(panic["message"].as_str().unwrap().contains("a test makes plan panic"), "{panic}");
     }
 }

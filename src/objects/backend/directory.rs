@@ -179,7 +179,7 @@ impl Directory {
         let below = directory.ancestors().take_while(|ancestor| *ancestor != self.root);
         let missing: Vec<&Path> = below.take_while(|ancestor| !durable.contains(*ancestor)).collect();
         for directory in missing.into_iter().rev() {
-            make_private_directory(directory)?;
+            make_below(directory)?;
             sync_directory(directory.parent().unwrap_or(&self.root))?;
             if durable.len() >= DURABLE_MAX {
                 durable.clear();
@@ -194,6 +194,15 @@ impl Directory {
         for ancestor in directory.ancestors() {
             durable.remove(ancestor);
         }
+    }
+}
+
+/// Creates a directory below an existing one; no error if it exists. The root is never created again: it may have been unmounted
+/// or moved since it was checked.
+fn make_below(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        created => created,
     }
 }
 
@@ -256,5 +265,22 @@ fn remove_directory(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_that_was_moved_away_is_not_created_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("objects");
+        let directory = Directory::open(&root).unwrap();
+        directory.make_directories(&root.join("projects/1")).unwrap();
+        fs::rename(&root, folder.path().join("moved")).unwrap();
+        let refused = directory.make_directories(&root.join("projects/2/results")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::NotFound);
+        assert!(!root.exists());
     }
 }

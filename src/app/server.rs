@@ -44,7 +44,7 @@ use crate::runtime::entropy::Entropy;
 use crate::system::audit::Audit;
 use crate::system::ballast::Ballast;
 use crate::system::data_dir::DataDir;
-use crate::system::{file_size, memory};
+use crate::system::memory;
 use crate::telemetry::{chain, metrics};
 use crate::worker::Worker;
 
@@ -121,7 +121,6 @@ impl Spare {
 }
 
 async fn until_signalled(settings: &Settings) -> Result<(), Error> {
-    file_size::survive_limit()?;
     if settings.role == Role::Worker {
         return worker_node::run(settings).await;
     }

@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use crate::linkage::similarity::{Kernel, KernelName};
-use crate::system::{file_size, threads};
+use crate::system::threads;
 
 /// Threads of a command besides those that wait for the network and those that compute.
 const THREADS: usize = 8;
@@ -11,11 +11,7 @@ const THREADS: usize = 8;
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let refused = |error| Failure::Failed(format!("cannot start threads: {error}"));
     threads::rehearse(2 * threads::cores() + THREADS).map_err(refused)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(refused)?;
-    let context = runtime.enter();
-    file_size::survive_limit().map_err(refused)?;
-    drop(context);
-    Ok(runtime)
+    tokio::runtime::Runtime::new().map_err(refused)
 }
 
 /// Returns the kernel of this name, for commands that compare without a server.

@@ -47,7 +47,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use exit::Failure;
 
 use crate::edge::tls;
-use crate::system::signals;
+use crate::system::{signals, threads};
 
 /// Privacy-preserving record linkage in one binary
 ///
@@ -93,7 +93,15 @@ enum Command {
 
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
-    signals::unblock();
+    signals::set_mask();
+    threads::with_enough_stack(parse_and_run).unwrap_or_else(|error| {
+        exit::code(Err(Failure::Failed(format!(
+            "cannot start a thread with a larger stack than the limit allows (ulimit -s): {error}"
+        ))))
+    })
+}
+
+fn parse_and_run() -> ExitCode {
     tls::install_provider();
     match Arguments::try_parse() {
         Ok(arguments) => exit::code(run(arguments.command)),

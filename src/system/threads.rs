@@ -1,11 +1,34 @@
 //! Limits on threads.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
+use rustix::process::{Resource, getrlimit};
+
 /// The default bytes of a thread's stack.
 pub const STACK_BYTES: u64 = 2 << 20;
+
+/// The bytes of stack for the program itself: what Linux gives to a process without a limit of its own.
+const MAIN_STACK_BYTES: u64 = 8 << 20;
+
+/// Runs the program on the stack of this thread, or on that of another thread if the limit makes this one too small.
+///
+/// # Errors
+/// The system's, if it cannot start that thread.
+pub fn with_enough_stack<T: Send>(program: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let limit = getrlimit(Resource::Stack).current;
+    if limit.is_none_or(|bytes| bytes >= MAIN_STACK_BYTES) {
+        return Ok(program());
+    }
+    thread::scope(|scope| {
+        let builder = Builder::new().name("main".to_owned()).stack_size(MAIN_STACK_BYTES as usize);
+        let ended = builder.spawn_scoped(scope, program)?.join();
+        // A panic continues here, as if the program had run on this stack.
+        Ok(ended.unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
 
 /// Returns the number of cores that the process may use.
 pub fn cores() -> usize {

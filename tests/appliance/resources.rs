@@ -113,6 +113,22 @@ async fn an_upload_above_the_file_size_limit_is_refused_and_the_server_continues
 }
 
 #[tokio::test]
+async fn a_log_that_can_take_nothing_ends_no_process_by_a_signal() {
+    let (ended, said) = Entityd::refused_through(&["prlimit", "--fsize=0"]).await;
+    assert_eq!((ended.code(), said.as_str()), (Some(1), ""));
+}
+
+#[tokio::test]
+async fn a_server_needs_no_more_stack_than_it_may_have() {
+    let server = Entityd::through(&["prlimit", "--stack=65536:65536"], &[], &[]);
+    let project = server.api().project("groups").await;
+    for party in 0..2 {
+        project.upload(party, &[ENCODING]).await;
+    }
+    assert_eq!(project.run(0.9).await.ended().await["state"], "completed");
+}
+
+#[tokio::test]
 async fn the_available_memory_is_bounded_by_the_limits_of_the_process() {
     let server = Entityd::through(&["prlimit", &format!("--as={0}:{0}", 6_000 * MIB)], &[], &[]);
     let log = server.log();

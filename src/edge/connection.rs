@@ -187,7 +187,7 @@ impl Host {
         request.extensions_mut().insert(name);
         let router = self.router.clone();
         let answering = async {
-            if let Some((status, detail)) = ambiguous::refusal(request.headers()) {
+            if let Some((status, detail)) = ambiguous::refusal(request.version(), request.headers()) {
                 return Ok(refuse(status, detail));
             }
             match rate_limit {

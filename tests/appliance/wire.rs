@@ -51,6 +51,14 @@ async fn ambiguous_input_is_refused() {
     };
     assert_eq!(status(&["Host: x"]).await, "200");
     assert_eq!(status(&["Host: x", "Host: y"]).await, "400");
+    for lines in [&[][..], &["Host: a b"], &["Host: user@a"], &["Host: http://a"]] {
+        assert_eq!(status(lines).await, "400", "{lines:?}");
+    }
+    for host in ["", "[::1]:8851", "localhost:1"] {
+        assert_eq!(status(&[&format!("Host: {host}")]).await, "200", "{host}");
+    }
+    let old = said_and_closed(&server, "GET /api/v1/status HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200") || old.starts_with("HTTP/1.1 200"), "{old}");
     let coded =
         "POST /api/v1/projects HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
     let answer = said_and_closed(&server, coded).await;

@@ -54,6 +54,9 @@ pub enum Error {
     /// A chunk with a signature of its own is too large for the memory.
     #[error("ChunkTooLarge: a signed chunk may have {SIGNED_BYTES_MAX} bytes at most")]
     TooLarge,
+    /// A header after the last chunk occurs twice, and may have two values.
+    #[error("a header after the last chunk is repeated")]
+    Repeated,
     /// It is not in chunks.
     #[error("the body is not in chunks: a size in hexadecimal digits, the bytes, and the ends of both lines")]
     Malformed,
@@ -65,6 +68,7 @@ pub struct Cutter {
     frames: Frames,
     /// Set while the current chunk is being cut.
     cuts: bool,
+    trailer: Trailer,
 }
 
 impl Cutter {
@@ -73,8 +77,8 @@ impl Cutter {
     /// # Errors
     /// [`Error`]; nothing more may be decoded then.
     pub fn feed(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Error> {
-        let cuts = &mut self.cuts;
-        self.frames.feed(bytes, &mut |found| {
+        let Self { frames, cuts, trailer } = self;
+        frames.feed(bytes, &mut |found| {
             match found {
                 Found::Line { size, signed: true, .. } if size > SIGNED_BYTES_MAX => {
                     return Err(Error::TooLarge);
@@ -85,7 +89,11 @@ impl Cutter {
                 }
                 Found::Data(piece) if *cuts => write_small(piece, out),
                 Found::EndOfLine(_) if *cuts => {}
-                Found::Data(piece) | Found::EndOfLine(piece) | Found::Rest(piece) => out.push(piece),
+                Found::Data(piece) | Found::EndOfLine(piece) => out.push(piece),
+                Found::Rest(piece) => {
+                    trailer.add(&piece)?;
+                    out.push(piece);
+                }
             }
             Ok(())
         })
@@ -94,9 +102,11 @@ impl Cutter {
     /// Ends the body.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the last chunk is missing.
+    /// [`Error::Malformed`] if the last chunk is missing, or is not followed by a list of headers; [`Error::Repeated`]:
+    /// of two headers with one name, `s3s` would see one.
     pub fn finish(self) -> Result<(), Error> {
-        self.frames.finish()
+        self.frames.finish()?;
+        self.trailer.headers().map(drop)
     }
 }
 
@@ -112,7 +122,7 @@ fn write_small(mut piece: Bytes, out: &mut Vec<Bytes>) {
 #[derive(Debug, Default)]
 pub struct Decoder {
     frames: Frames,
-    trailer: BytesMut,
+    trailer: Trailer,
 }
 
 impl Decoder {
@@ -125,10 +135,7 @@ impl Decoder {
         self.frames.feed(bytes, &mut |found| {
             match found {
                 Found::Data(piece) => out.push(piece),
-                Found::Rest(piece) if trailer.len() + piece.len() > TRAILER_BYTES_MAX => {
-                    return Err(Error::Malformed);
-                }
-                Found::Rest(piece) => trailer.extend_from_slice(&piece),
+                Found::Rest(piece) => trailer.add(&piece)?,
                 Found::Line { .. } | Found::EndOfLine(_) => {}
             }
             Ok(())
@@ -138,12 +145,36 @@ impl Decoder {
     /// Ends the body; returns the headers after the last chunk.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the last chunk is missing, or is not followed by a list of headers.
+    /// [`Error::Malformed`] if the last chunk is missing, or is not followed by a list of headers; [`Error::Repeated`].
     pub fn finish(self) -> Result<HeaderMap, Error> {
         self.frames.finish()?;
-        let text = std::str::from_utf8(&self.trailer).map_err(|_| Error::Malformed)?;
-        let lines = text.split("\r\n").filter(|line| !line.is_empty());
-        lines.map(|line| parse_header(line).ok_or(Error::Malformed)).collect()
+        self.trailer.headers()
+    }
+}
+
+/// The text after the last chunk.
+#[derive(Debug, Default)]
+struct Trailer(BytesMut);
+
+impl Trailer {
+    fn add(&mut self, piece: &[u8]) -> Result<(), Error> {
+        if self.0.len() + piece.len() > TRAILER_BYTES_MAX {
+            return Err(Error::Malformed);
+        }
+        self.0.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn headers(&self) -> Result<HeaderMap, Error> {
+        let text = std::str::from_utf8(&self.0).map_err(|_| Error::Malformed)?;
+        let mut headers = HeaderMap::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let (name, value) = parse_header(line).ok_or(Error::Malformed)?;
+            if headers.insert(name, value).is_some() {
+                return Err(Error::Repeated);
+            }
+        }
+        Ok(headers)
     }
 }
 
@@ -345,6 +376,18 @@ mod tests {
             }
             assert_eq!(out.concat(), b"abcde");
             assert_eq!(decoder.finish().unwrap()["x-amz-checksum-crc32"], "AAAAAA==");
+        }
+    }
+
+    #[test]
+    fn a_header_after_the_chunks_that_is_repeated_is_rejected() {
+        let sum = "x-amz-checksum-crc32:AAAAAA==\r\n";
+        for second in [sum, "X-Amz-Checksum-CRC32: BBBBBB==\r\n"] {
+            let body = format!("3\r\nabc\r\n0\r\n{sum}{second}\r\n");
+            assert_eq!(cut(body.as_bytes(), 7), Err(Error::Repeated));
+            let mut decoder = Decoder::default();
+            decoder.feed(body.into(), &mut Vec::new()).unwrap();
+            assert_eq!(decoder.finish(), Err(Error::Repeated));
         }
     }
 

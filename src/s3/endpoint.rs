@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use futures::FutureExt;
+use memchr::memmem;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
@@ -110,7 +111,8 @@ async fn answer(service: S3Service, request: Request) -> Response {
     }
 }
 
-/// Adds the request id to a response: as a header, and in the document of an error.
+/// Adds the request id to a response: as a header, and in the document of an error. An error that names the region to
+/// sign for gets it as an element, which clients read.
 async fn identify(mut response: Response, id: HeaderValue) -> Response {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     let text = id.to_str().unwrap_or_default().to_owned();
@@ -125,7 +127,9 @@ async fn identify(mut response: Response, id: HeaderValue) -> Response {
         return Response::from_parts(parts, Body::from(document));
     };
     parts.headers.remove(header::CONTENT_LENGTH);
-    let end = format!("<RequestId>{text}</RequestId></Error>");
+    let names_region = memmem::find(error, validate::expected_region().as_bytes()).is_some();
+    let region = if names_region { format!("<Region>{}</Region>", validate::REGION) } else { String::new() };
+    let end = format!("{region}<RequestId>{text}</RequestId></Error>");
     Response::from_parts(parts, Body::from([error, end.as_bytes()].concat()))
 }
 

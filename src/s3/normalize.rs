@@ -3,7 +3,6 @@
 
 use axum::http::{HeaderMap, Method, Request, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
-use s3s::dto::Range;
 use s3s::service::S3Service;
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -32,7 +31,7 @@ impl Normalizer {
     pub(super) fn is_for(method: &Method, headers: &HeaderMap) -> bool {
         let reads = method == Method::GET || method == Method::HEAD;
         let range = headers.get(header::RANGE).filter(|_| reads);
-        range.is_some_and(|range| range.to_str().map_or(true, |range| Range::parse(range).is_err()))
+        range.is_some_and(|range| range.to_str().map_or(true, |range| usual(range).as_deref() != Some(range)))
     }
 
     /// Answers a request whose signature was checked.

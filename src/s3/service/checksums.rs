@@ -1,8 +1,8 @@
 //! Checksums that a request declares, and their verification.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use s3s::dto::{ChecksumAlgorithm, ChecksumType};
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::buckets::{Algorithm, Checksum, Digests};
 
@@ -58,6 +58,12 @@ impl Claims {
         if let Some(said) = &self.content_md5 {
             check_md5(said, &found.md5)?;
         }
+        let is_unannounced =
+            |name: &&str| name.starts_with("x-amz-checksum-") && self.trailing.map(header) != Some(name);
+        let mut names = trailers.into_iter().flat_map(HeaderMap::keys).map(HeaderName::as_str);
+        if let Some(name) = names.find(is_unannounced) {
+            return Err(malformed_trailer(name));
+        }
         let behind = self.trailing.map(|algorithm| {
             let value =
                 trailers.and_then(|trailers| trailers.get(header(algorithm))).map(text).transpose()?;
@@ -70,6 +76,15 @@ impl Claims {
         }
         Ok(())
     }
+}
+
+/// A checksum after the body that no header announces would not be verified.
+fn malformed_trailer(name: &str) -> S3Error {
+    let code = S3ErrorCode::Custom("MalformedTrailerError".into());
+    let mut error =
+        S3Error::with_message(code, format!("The header x-amz-trailer does not announce {name}."));
+    error.set_status_code(StatusCode::BAD_REQUEST);
+    error
 }
 
 fn check(algorithm: Algorithm, said: &str, found: &[Checksum]) -> S3Result<()> {

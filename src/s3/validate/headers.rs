@@ -1,8 +1,8 @@
 //! Headers that `s3s` would ignore or misinterpret.
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, header};
-use s3s::{S3Result, s3_error};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::request::{is_amz, is_sts, media_type};
 use crate::s3::chunked;
@@ -16,6 +16,10 @@ const NOT_OFFERED: [&str; 6] = [
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 ];
+/// Access control lists, and those that change nothing: the owner of the root credentials has all rights.
+const ACL: &str = "x-amz-acl";
+const GRANT: &str = "x-amz-grant-";
+const ACLS_OF_THE_OWNER: [&str; 3] = ["private", "bucket-owner-full-control", "bucket-owner-read"];
 /// The header that decides whether a copy gets the tags of its source: there are none.
 const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 
@@ -31,6 +35,7 @@ const ETAG_CONDITIONS: [&str; 4] =
 pub(super) fn check(request: &Parts, version: Option<&str>) -> S3Result<()> {
     check_single(&request.headers)?;
     check_offered(request, version)?;
+    check_acl(&request.headers)?;
     check_chunks(request)?;
     check_conditions(&request.headers)?;
     check_checksums(&request.headers)
@@ -72,6 +77,19 @@ fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
         return Err(s3_error!(NotImplemented, "Versions are not supported."));
     }
     Ok(())
+}
+
+/// Without access control lists, an object that should be open to others would stay closed.
+fn check_acl(headers: &HeaderMap) -> S3Result<()> {
+    let list = headers.get(ACL).map(|acl| acl.as_bytes().trim_ascii());
+    let is_of_owner = list.is_none_or(|acl| ACLS_OF_THE_OWNER.iter().any(|known| known.as_bytes() == acl));
+    if is_of_owner && !headers.keys().any(|name| name.as_str().starts_with(GRANT)) {
+        return Ok(());
+    }
+    let code = S3ErrorCode::Custom("AccessControlListNotSupported".into());
+    let mut error = S3Error::with_message(code, "The bucket does not allow ACLs.");
+    error.set_status_code(StatusCode::BAD_REQUEST);
+    Err(error)
 }
 
 /// Chunks are for the bytes of objects and parts only, with a declared length.

@@ -15,6 +15,7 @@ use s3s::{S3Result, s3_error};
 
 use request::{is_sts, malformed_header, malformed_query, other_mechanism};
 use signed::Signed;
+pub(super) use signed::{REGION, expected_region};
 
 /// The longest validity of a presigned URL, in seconds: a week.
 const EXPIRES_MAX: u32 = 604_800;

@@ -6,6 +6,9 @@ use s3s::{S3Result, s3_error};
 
 use super::request::{is_amz, is_sts, malformed_header, other_mechanism};
 
+/// The region that a client is told to sign for, if it signs for none: s3cmd signs for `US`, and repeats the request with
+/// the region that the refusal names.
+pub(in crate::s3) const REGION: &str = "us-east-1";
 /// The accepted algorithm of signatures.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Headers that proxies add after the client has signed. They have no meaning here.
@@ -16,6 +19,11 @@ pub(super) struct Signed<'a> {
     pub(super) credential: &'a str,
     /// The headers that are signed.
     pub(super) names: &'a str,
+}
+
+/// The end of a refusal that names the region.
+pub(in crate::s3) fn expected_region() -> String {
+    format!("expecting the region {REGION}")
 }
 
 impl<'a> Signed<'a> {
@@ -37,6 +45,11 @@ impl<'a> Signed<'a> {
         let (end, service) = (scope.next(), scope.next().unwrap_or_default());
         if end != Some("aws4_request") {
             return Err("the credential is not of the form key/date/region/service/aws4_request".to_owned());
+        }
+        let region = scope.next().unwrap_or_default();
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if region.is_empty() || !region.bytes().all(is_name) {
+            return Err(format!("the region {} is wrong; {}", region.escape_default(), expected_region()));
         }
         if service == "s3" || service == "sts" && is_sts(request) {
             return Ok(());

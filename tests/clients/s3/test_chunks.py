@@ -65,3 +65,17 @@ def test_chunks_that_are_not_as_announced_are_refused(caller, bucket, s3):
     wrong = hashlib.sha256(DATA).hexdigest()
     caller.refused(400, "XAmzContentSHA256Mismatch", "PUT", path, chunked(DATA), headers={**coding, **LENGTH}, claimed=wrong)
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+@pytest.mark.parametrize("claimed", [UNSIGNED, "STREAMING-UNSIGNED-PAYLOAD-TRAILER"])
+def test_a_checksum_behind_the_chunks_is_there_once_and_announced(caller, bucket, s3, claimed):
+    coding = {**LENGTH, "Content-Encoding": "aws-chunked"}
+    announced = {**coding, "x-amz-trailer": "x-amz-checksum-crc32"}
+    good = b"x-amz-checksum-crc32:" + crc_of(DATA) + b"\r\n"
+    other = b"x-amz-checksum-sha1:" + base64.b64encode(hashlib.sha1(DATA).digest()) + b"\r\n"
+    for headers, trailer in ((announced, good + good), (announced, good + b"X-Amz-Checksum-CRC32:AAAAAA==\r\n"),
+                             (announced, good + other), (announced, other), (coding, good)):
+        body = chunked(DATA, trailer=trailer)
+        status, answer = caller.call("PUT", f"/{bucket}/k", body, headers=headers, claimed=claimed)
+        assert status == 400, (trailer, answer)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+    assert caller.call("PUT", f"/{bucket}/k", chunked(DATA, trailer=good), headers=announced, claimed=claimed)[0] == 200

@@ -72,6 +72,16 @@ def test_a_feature_request_does_not_act_on_the_object(caller, bucket, s3, featur
     s3.head_bucket(Bucket=bucket)
 
 
+def test_what_would_open_an_object_to_others_is_refused(caller, bucket, s3):
+    grants = ({"x-amz-acl": "public-read"}, {"x-amz-acl": "authenticated-read"}, {"x-amz-grant-read": 'id="1"'},
+              {"x-amz-grant-full-control": 'id="1"'})
+    for headers in grants:
+        caller.refused(400, "AccessControlListNotSupported", "PUT", f"/{bucket}/k", b"x", headers=headers)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+    for acl in ("private", "bucket-owner-full-control"):
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x", ACL=acl)
+
+
 def test_an_unknown_condition_protects_the_object(caller, bucket, s3):
     s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
     past = "Mon, 01 Jan 2001 00:00:00 GMT"
@@ -100,6 +110,26 @@ def test_an_unsigned_request_is_denied(caller, bucket):
     for after in ({}, {"Authorization": ""}, {"Authorization": " "}):
         caller.refused(403, "AccessDenied", "PUT", f"/{bucket}/k", b"x", sign=None, after=after)
         caller.refused(403, "AccessDenied", "GET", f"/{bucket}", sign=None, after=after)
+
+
+def test_a_region_that_is_none_is_corrected(caller, bucket):
+    """s3cmd signs for `US` without `--region`, and reads the region from the refusal."""
+    class Elsewhere(S3SigV4Auth):
+        def __init__(self, credentials, service, region):
+            super().__init__(credentials, service, "US")
+
+    status, body = caller.call("GET", f"/{bucket}", sign=Elsewhere)
+    root = ET.fromstring(body)
+    assert (status, root.findtext("Code"), root.findtext("Region")) == (400, "AuthorizationHeaderMalformed", "us-east-1")
+    assert "Region" not in caller.call("GET", f"/{bucket}", secret="wrong")[1].decode().split("</Message>")[1]
+
+
+def test_s3cmd_needs_no_region(run, endpoint, bucket, tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    s3cmd = ("s3cmd", f"--access_key={endpoint.access_key}", f"--secret_key={endpoint.secret_key}", "--no-ssl",
+             f"--host={endpoint.host}", f"--host-bucket={endpoint.host}")
+    run(*s3cmd, "put", "file", f"s3://{bucket}/k")
+    assert f"s3://{bucket}/k" in run(*s3cmd, "ls", f"s3://{bucket}")
 
 
 def test_a_date_stands_in_for_x_amz_date(caller, bucket):
@@ -249,7 +279,8 @@ def test_ranges_follow_http(caller, endpoint, bucket, s3):
         said = (206, f"bytes {span[0]}-{span[1] - 1}/10", str(span[1] - span[0]))
         assert ask("GET", range) == (*said, WHOLE[slice(*span)]), range
         assert ask("HEAD", range) == (*said, b""), range
-    for range in ("bytes=0-1,3-4", "items=0-3", "bytes=5-2", "bytes=x", "bytes", "-", "bytes=0-1,", "bytes=--1"):
+    for range in ("bytes=0-1,3-4", "items=0-3", "bytes=5-2", "bytes=x", "bytes", "-", "bytes=0-1,", "bytes=--1",
+                  "bytes=-", "bytes="):
         assert ask("GET", range) == (200, None, "10", WHOLE), range
         assert ask("HEAD", range)[:3] == (200, None, "10"), range
     for range in ("bytes=10-", "bytes=-0", "bytes=99-100"):

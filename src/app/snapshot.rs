@@ -151,7 +151,12 @@ impl Snapshot {
         if !Path::new(path).components().all(plain) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        regular::open(&self.folder.join(TREE).join(path))
+        let path = self.folder.join(TREE).join(path);
+        // A folder, and a name that no file can have, are not in the snapshot either.
+        if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        regular::open(&path)
     }
 
     fn fill(&mut self, data_dir: &Path, with_keys: bool) -> Result<(), Error> {

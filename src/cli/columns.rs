@@ -2,8 +2,13 @@
 
 use std::fmt::Write;
 
-/// Formats columns as wide as their widest cell; the last one is not padded.
+use super::answer;
+
+/// Formats columns as wide as their widest cell; the last one is not padded. A cell may come from elsewhere: characters
+/// that control the terminal become blanks.
 pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let clean = |cell: String| cell.replace(answer::is_control, " ");
+    let rows = rows.into_iter().map(|row| row.into_iter().map(clean).collect());
     let head = (!head.is_empty()).then(|| head.iter().map(ToString::to_string).collect());
     let lines: Vec<Vec<String>> = head.into_iter().chain(rows).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);

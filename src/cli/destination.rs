@@ -14,7 +14,7 @@ use super::{Failure, output};
 pub(super) enum Destination {
     /// Standard output, a device or a pipe: written as it comes.
     Stream(Box<dyn Write + Send>),
-    /// A temporary file beside the destination.
+    /// A temporary file beside the destination, which is never a symbolic link.
     File { writing: NamedTempFile, path: PathBuf },
 }
 
@@ -27,9 +27,10 @@ impl Destination {
         let opened = if special {
             File::options().write(true).open(path).map(|file| Self::Stream(Box::new(file)))
         } else {
-            beside(path).map(|writing| {
+            followed(path).and_then(|path| {
+                let writing = beside(&path)?;
                 unfinished.add(writing.path());
-                Self::File { writing, path: path.to_owned() }
+                Ok(Self::File { writing, path })
             })
         };
         opened.map_err(|error| cannot_write(path, &error))
@@ -74,11 +75,30 @@ pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     })
 }
 
+/// The most symbolic links that lead to a file, as in Linux.
+const LINKS_MAX: usize = 40;
+
+/// Returns the file that `path` leads to through symbolic links, whether it exists or not. A rename to `path` itself
+/// would replace the link.
+pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..=LINKS_MAX {
+        let Ok(target) = fs::read_link(&path) else { return Ok(path) };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(rustix::io::Errno::LOOP.into())
+}
+
 /// Makes a temporary file in the folder of `path`, with the permissions of any new file.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
-    builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder.unwrap_or(Path::new(".")))
+    let writing =
+        builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    if let Ok(replaced) = fs::metadata(path) {
+        writing.as_file().set_permissions(replaced.permissions())?;
+    }
+    Ok(writing)
 }
 
 fn publish(writing: NamedTempFile, path: &Path) -> io::Result<()> {
@@ -123,6 +143,35 @@ mod tests {
         finished.write_all(b"whole").unwrap();
         finished.finish().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+    }
+
+    #[test]
+    fn a_symbolic_link_stays_and_its_target_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("results")).unwrap();
+        let write = |path: &Path, text: &str| {
+            let mut destination = Destination::open(Some(path), &Unfinished::default()).unwrap();
+            destination.write_all(text.as_bytes()).unwrap();
+            destination.finish().unwrap();
+        };
+        // Two links, the second relative to its folder; at first nothing is at their end.
+        std::os::unix::fs::symlink(at("results/second"), at("first")).unwrap();
+        std::os::unix::fs::symlink("groups.json", at("results/second")).unwrap();
+        for text in ["one", "two"] {
+            write(&at("first"), text);
+            assert_eq!(fs::read_to_string(at("results/groups.json")).unwrap(), text);
+            assert!(at("first").is_symlink() && at("results/second").is_symlink());
+            fs::set_permissions(at("results/groups.json"), Permissions::from_mode(0o600)).unwrap();
+        }
+        // What only its owner could read is not opened to others.
+        write(&at("first"), "three");
+        assert_eq!(fs::metadata(at("results/groups.json")).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(at("results")).unwrap().count(), 2);
+        std::os::unix::fs::symlink("circle", at("circle")).unwrap();
+        let refused =
+            Destination::open(Some(&at("circle")), &Unfinished::default()).err().unwrap().to_string();
+        assert!(refused.contains("symbolic links"), "{refused}");
     }
 
     #[test]

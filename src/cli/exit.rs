@@ -1,9 +1,11 @@
 //! The exit codes of commands, and their failures.
 
-use crate::telemetry::chain;
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+use super::answer::is_control;
+use crate::telemetry::chain;
 
 /// The exit codes, for `--help`.
 pub(super) const CODES: &str = "\
@@ -87,8 +89,10 @@ pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Writes one line to standard error.
+/// Writes one line to standard error. Names in it may come from elsewhere: characters that control the terminal become
+/// blanks.
 pub(super) fn complain(sentence: &str) {
     // Standard error may be closed; there is no other place to report that.
+    let sentence = sentence.replace(|letter| letter != '\n' && is_control(letter), " ");
     let _ = writeln!(io::stderr(), "entityd: {sentence}");
 }

@@ -10,6 +10,7 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::answer::{self, Unread, plain};
 use super::exit::OrFail;
 use super::{Failure, trust};
 use crate::http::admin::TOKEN_CHARS_MIN;
@@ -125,12 +126,7 @@ impl Client {
 
     /// Returns a client for requests without a token.
     pub(super) fn without_token(options: &Options) -> Result<Self, Failure> {
-        let server = options.server.trim_end_matches('/');
-        if !["http://", "https://"].iter().any(|scheme| server.starts_with(scheme)) {
-            return Err(Failure::Usage(format!(
-                "--server {server}: give a URL such as http://127.0.0.1:8853"
-            )));
-        }
+        let server = trust::address(&options.server, USUAL)?;
         let http = trust::builder(options.ca.as_deref())?.timeout(ANSWER_TIMEOUT).build().or_fail()?;
         Ok(Self { http, base: format!("{server}/admin"), token: Zeroizing::default() })
     }
@@ -144,8 +140,9 @@ impl Client {
     pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
         let server = self.base.trim_end_matches("/admin");
         let answer = self.http.get(format!("{server}/{path}")).send().await;
-        let text = answer.map_err(|error| self.away(error))?.text().await;
-        text.map_err(|error| self.away(error))
+        let body = answer::read(answer.map_err(|error| self.away(error))?).await;
+        let body = body.map_err(|unread| self.unread(&unread))?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Gets `path` from the server and requires the member `expected` in the answer.
@@ -199,12 +196,16 @@ impl Client {
         if status.is_success() {
             return Ok(answer);
         }
-        let problem: Value = answer.json().await.unwrap_or_default();
+        let problem: Value = serde_json::from_slice(&answer::beginning(answer).await).unwrap_or_default();
         Err(match problem["detail"].as_str() {
             Some(detail) => self.refused(status, detail),
             None if status == StatusCode::UNAUTHORIZED => self.refused(status, ""),
             None => self.stranger(status),
         })
+    }
+
+    fn unread(&self, unread: &Unread) -> Failure {
+        Failure::Failed(format!("no answer from {}: {unread}", self.base))
     }
 
     fn away(&self, error: reqwest::Error) -> Failure {
@@ -218,7 +219,11 @@ impl Client {
             request.bearer_auth(self.token.as_str()).send().await.map_err(|error| self.away(error))?;
         let status = answer.status();
         let is_problem = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM);
-        let body = answer.bytes().await.map_err(|error| self.away(error))?;
+        let body = if status.is_success() {
+            answer::read(answer).await.map_err(|unread| self.unread(&unread))?
+        } else {
+            Zeroizing::new(answer::beginning(answer).await)
+        };
         let value = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice::<Value>(&body) };
         match value {
             Ok(value) if status.is_success() => Ok((status, value)),
@@ -232,9 +237,10 @@ impl Client {
 
     /// Returns the failure for a response that the server rejected.
     fn refused(&self, status: StatusCode, detail: &str) -> Failure {
+        let detail = plain(detail);
         match status {
             StatusCode::UNAUTHORIZED => Failure::Usage(format!("{} rejects this admin token", self.base)),
-            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Failure::Input(detail.to_owned()),
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Failure::Input(detail),
             _ => Failure::Failed(format!("{} answered {status}: {detail}", self.base)),
         }
     }

@@ -70,7 +70,16 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     found.filter(|what| !(holds_rows(path) && what.ends_with("bzip2")))
 }
 
-/// Unpacks a compressed file into another.
+/// Returns the problem of a file that cannot be unpacked because of its content; none if the system failed.
+pub(super) fn damage(error: &io::Error) -> Option<String> {
+    match error.kind() {
+        _ if error.raw_os_error().is_some() => None,
+        io::ErrorKind::UnexpectedEof => Some("is cut off: its compressed content has no end".to_owned()),
+        _ => Some(format!("is damaged, and cannot be unpacked: {error}")),
+    }
+}
+
+/// Unpacks a compressed file into another. [`damage`] explains a failure.
 pub(super) fn unpack(file: File, coding: Coding, mut to: &File) -> io::Result<u64> {
     let file = BufReader::new(file);
     let mut unpacked: Box<dyn Read> = match coding {
@@ -83,6 +92,38 @@ pub(super) fn unpack(file: File, coding: Coding, mut to: &File) -> io::Result<u6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_cut_off_or_damaged_is_told_from_a_disk_that_fails() {
+        use std::io::{Seek, Write};
+
+        let content: Vec<u8> = (0..9_999_u32).flat_map(u32::to_le_bytes).collect();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&content).unwrap();
+        let packed = [
+            (Coding::Gzip, gzip.finish().unwrap()),
+            (Coding::Zstd, zstd::encode_all(&content[..], 1).unwrap()),
+        ];
+        for (coding, packed) in packed {
+            let unpacked = |packed: &[u8], to: &File| {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(packed).unwrap();
+                file.rewind().unwrap();
+                unpack(file, coding, to)
+            };
+            let to = tempfile::tempfile().unwrap();
+            assert_eq!(unpacked(&packed, &to).unwrap(), content.len() as u64);
+            for length in [packed.len() / 2, packed.len() - 1] {
+                let problem = damage(&unpacked(&packed[..length], &to).unwrap_err()).unwrap();
+                assert!(problem.starts_with("is cut off"), "{coding:?}, {length} bytes: {problem}");
+            }
+            let mut damaged = packed.clone();
+            damaged[packed.len() / 2..].fill(0xaa);
+            damage(&unpacked(&damaged, &to).unwrap_err()).unwrap();
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            assert_eq!(damage(&unpacked(&packed, &full).unwrap_err()), None);
+        }
+    }
 
     #[test]
     fn the_name_decides_where_rows_may_begin_with_anything() {

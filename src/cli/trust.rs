@@ -1,4 +1,5 @@
-//! The servers that a client trusts: by a certificate authority, or because they are on this machine.
+//! The addresses of servers, and which of them a client trusts: by a certificate authority, or because they are on
+//! this machine.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,6 +12,21 @@ use crate::system::{outgoing, regular};
 /// Returns the PEM file that `--ca` names.
 pub(super) fn pem(path: &Path) -> Result<Vec<u8>, Failure> {
     regular::read(path).map_err(|error| failure(path, &error))
+}
+
+/// Returns the address of a server that `--server` gives, without slashes at its end; `usual` is an example.
+pub(super) fn address(given: &str, usual: &str) -> Result<String, Failure> {
+    let server = given.trim().trim_end_matches('/');
+    let refused = |problem: &str| Failure::Usage(format!("--server: {problem}"));
+    let url = Url::parse(server).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    let Some(url) = url.filter(Url::has_host) else {
+        return Err(refused(&format!("give a URL such as {usual}")));
+    };
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if has_user || url.query().is_some() || url.fragment().is_some() {
+        return Err(refused("give a URL without user, password, query and fragment"));
+    }
+    Ok(server.to_owned())
 }
 
 /// Returns true if `url` names this machine: `localhost`, or a loopback address.
@@ -30,4 +46,35 @@ pub(super) fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
 
 fn failure(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::Failed(format!("--ca {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_address_of_a_server_is_a_mistake_of_usage() {
+        for (given, address_of) in [
+            ("http://a:1", "http://a:1"),
+            (" https://a/linkage// ", "https://a/linkage"),
+            ("http://[::1]:8853/", "http://[::1]:8853"),
+        ] {
+            assert_eq!(address(given, "http://b").unwrap(), address_of);
+        }
+        for given in [
+            "",
+            "a:1",
+            "ftp://a",
+            "http://",
+            "http://[::1",
+            "http://a:x",
+            "http://a b",
+            "http://u:p@a",
+            "http://a/?x=1",
+            "http://a/#x",
+        ] {
+            let Err(Failure::Usage(said)) = address(given, "http://b") else { panic!("{given} is accepted") };
+            assert!(said.starts_with("--server: give a URL"), "{said}");
+        }
+    }
 }

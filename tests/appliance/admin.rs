@@ -95,6 +95,9 @@ async fn the_queue_command_reports_errors_in_one_line() {
         (&token, &["retry"], 2, "required"),
         (&token, &["stats", "--server", "http://127.0.0.1:9"], 1, "is the server running?"),
         (&token, &["stats", "--server", "localhost"], 2, "give a URL"),
+        (&token, &["stats", "--server", "http://[::1"], 2, "give a URL"),
+        (&token, &["discard", "--all", "--server", "http://[::1"], 2, "give a URL"),
+        (&token, &["pause", "--all", "--server", "http://u:p@a"], 2, "without user, password"),
         (&token, &["stats", "--token-file", "/nowhere"], 1, "/nowhere"),
     ] {
         let (found, stdout, stderr) = queue(&server, token, words);
@@ -127,13 +130,35 @@ fn said_to(answer: &'static str) -> (i32, String) {
             stream.read_exact(&mut byte).unwrap();
             request.push(byte[0]);
         }
-        stream.write_all(answer.as_bytes()).unwrap();
+        // The client may have read enough.
+        let _ = stream.write_all(answer.as_bytes());
     });
     let mut command = command_line::entityd();
     let output =
         command.args(["queue", "stats", "--server", &url]).env("ENTITYD_ADMIN_TOKEN", "a-token").output();
     let output = output.unwrap();
     (output.status.code().unwrap(), command_line::stderr(&output).replace(&url, "URL"))
+}
+
+#[test]
+fn the_queue_command_shows_no_control_characters_of_a_server() {
+    let detail = "\\u001b]0;title\\u0007no\\u001b[2J\\u202e way\\n\\n";
+    let body = format!("{{\"detail\": \"{detail}{}\"}}", "x".repeat(5_000));
+    for status in ["400 Bad Request", "403 Forbidden", "500 Internal Server Error"] {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/problem+json");
+        let (_, said) = said_to(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).leak());
+        assert!(said.contains("way") && said.lines().count() == 1 && said.len() < 1_000, "{said}");
+        assert!(!said.trim_end().contains(char::is_control) && !said.contains('\u{202e}'), "{said:?}");
+    }
+}
+
+#[test]
+fn the_queue_command_reads_no_answer_without_an_end() {
+    for status in ["200 OK", "400 Bad Request"] {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/problem+json\r\n\r\n{{\"a\": \"");
+        let (code, said) = said_to(format!("{head}{}", "x".repeat(65 << 20)).leak());
+        assert_eq!((code, said.lines().count()), (1, 1), "{said}");
+    }
 }
 
 #[test]

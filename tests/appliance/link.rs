@@ -1,6 +1,8 @@
 //! `entityd link`: files in, result out.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -187,6 +189,45 @@ fn a_file_of_another_format_is_reported_as_such() {
         assert_eq!(output.status.code(), Some(3), "{name}: {complaint}");
         assert!(complaint.contains(&format!("/{name}: ")) && complaint.contains(said), "{complaint}");
     }
+}
+
+#[test]
+fn a_compressed_file_that_is_cut_off_is_bad_input() {
+    let folder = TempDir::new().unwrap();
+    let [json, _] = two_parties(&folder);
+    let content = fs::read(&json).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&content).unwrap();
+    let zstd = zstd::encode_all(&content[..], 1).unwrap();
+    for (name, packed) in [("b.json.gz", gzip.finish().unwrap()), ("b.json.zst", zstd)] {
+        let file = folder.path().join(name);
+        fs::write(&file, &packed[..packed.len() - 3]).unwrap();
+        let output = link(&[json.clone(), file.clone()], &json!(0.9), &[]);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&format!("/{name}: is cut off")), "{}", stderr(&output));
+        fs::write(&file, &packed).unwrap();
+        let output = link(&[json.clone(), file], &json!(0.9), &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn an_output_is_written_through_a_symbolic_link() {
+    let folder = TempDir::new().unwrap();
+    let [json, _] = two_parties(&folder);
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("elsewhere")).unwrap();
+    symlink("elsewhere/groups.json", at("link")).unwrap();
+    let files = [json.clone(), json.clone()];
+    let output = link(&files, &json!(0.9), &["-o", at("link").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(at("link").is_symlink() && at("elsewhere/groups.json").is_file());
+    // An input is not replaced through a link either.
+    symlink(&json, at("input")).unwrap();
+    let before = fs::read(&json).unwrap();
+    let output = link(&files, &json!(0.9), &["-o", at("input").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(fs::read(&json).unwrap(), before);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use super::manifest::Manifest;
 use super::repository::{Reader, cannot_use};
 use crate::cli::Failure;
+use crate::cli::destination::followed;
 
 /// The entry with the manifest.
 const MANIFEST: &str = "entityd-backup.json";
@@ -34,10 +35,11 @@ impl Writer {
                 path.display()
             )));
         }
+        let path = followed(path).map_err(|error| cannot_use(path, &error))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().prefix(".entityd-backup-").tempfile_in(folder);
-        let file = file.map_err(|error| cannot_use(path, &error))?;
-        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), path: path.to_owned() })
+        let file = file.map_err(|error| cannot_use(&path, &error))?;
+        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), path })
     }
 
     pub(super) fn folder(&self) -> &Path {

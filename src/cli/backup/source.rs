@@ -18,6 +18,11 @@ use crate::cli::ops_client::Client;
 use crate::config::{self, Inputs};
 use crate::system::data_dir::DataDir;
 
+/// The longest description of a snapshot.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+/// The longest list of its files: some million lines.
+const LISTING_BYTES_MAX: u64 = 1 << 30;
+
 /// A data directory, of which a snapshot was taken.
 pub(super) enum Source {
     Serving {
@@ -52,7 +57,8 @@ impl Source {
         })?;
         let mut held = BufReader::new(stream(answer));
         let mut line = String::new();
-        held.read_line(&mut line).await.map_err(|error| cut(&error))?;
+        let mut first = (&mut held).take(LINE_BYTES_MAX);
+        first.read_line(&mut line).await.map_err(|error| cut(&error))?;
         let taken = serde_json::from_str(&line);
         let Taken { snapshot, about } = taken.map_err(|_| {
             Failure::Failed("the server describes its snapshot in the form of another version".to_owned())
@@ -91,9 +97,12 @@ impl Source {
     pub(super) async fn listing(&self) -> Result<Vec<Listed>, Failure> {
         let lines: Box<dyn BufRead> = match self {
             Self::Serving { client, snapshot, .. } => {
-                let mut reader = stream(client.open(&format!("snapshots/{snapshot}/listing"), &[]).await?);
+                let reader = stream(client.open(&format!("snapshots/{snapshot}/listing"), &[]).await?);
                 let mut bytes = Vec::new();
-                reader.read_to_end(&mut bytes).await.map_err(|error| cut(&error))?;
+                reader.take(LISTING_BYTES_MAX).read_to_end(&mut bytes).await.map_err(|error| cut(&error))?;
+                if bytes.len() as u64 == LISTING_BYTES_MAX {
+                    return Err(Failure::Failed("the list of the snapshot has no end".to_owned()));
+                }
                 Box::new(io::Cursor::new(bytes))
             }
             Self::Stopped { snapshot, .. } => Box::new(io::BufReader::new(snapshot.listing().or_fail()?)),

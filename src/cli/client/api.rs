@@ -4,12 +4,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
-use zeroize::Zeroizing;
 
 use super::refusal::{self, Asked};
 use crate::cli::exit::{Failure, OrFail, complain};
@@ -90,7 +89,7 @@ impl Api {
                         return Ok(Answer { response, repeated });
                     }
                     let wait = asked_wait(&response).unwrap_or(pause);
-                    if watch.elapsed() + wait > self.retry_for {
+                    if watch.elapsed().saturating_add(wait) > self.retry_for {
                         return Ok(Answer { response, repeated });
                     }
                     repeated |= !is_busy(status);
@@ -147,12 +146,7 @@ impl Api {
         if !response.status().is_success() {
             return Err(refusal::of(&self.base, response, asked).await);
         }
-        let kind = response.headers().get(CONTENT_TYPE).cloned();
-        let bytes = Zeroizing::new(response.bytes().await.map_err(|error| self.no_answer(error))?.to_vec());
-        if bytes.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&bytes).map_err(|_| refusal::no_json(&self.base, kind.as_ref(), &bytes, asked))
+        refusal::json(&self.base, response, asked).await
     }
 
     /// The failure to get an answer, without the address of the request.
@@ -163,17 +157,8 @@ impl Api {
 
 /// Returns the address of the API of a server.
 fn base(url: &str) -> Result<String, Failure> {
-    let server = url.trim().trim_end_matches('/');
-    let server = server.strip_suffix(BASE).unwrap_or(server).trim_end_matches('/');
-    let usage =
-        || "--server: give a URL such as https://linkage.example.org or http://127.0.0.1:8851".to_owned();
-    let parsed = Url::parse(server).map_err(|_| Failure::Usage(usage()))?;
-    if !["http", "https"].contains(&parsed.scheme()) || !parsed.has_host() {
-        return Err(Failure::Usage(usage()));
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
-        return Err(Failure::Usage("--server: give a URL without user, password and query".to_owned()));
-    }
+    let server = trust::address(url, "https://linkage.example.org or http://127.0.0.1:8851")?;
+    let server = server.strip_suffix(BASE).unwrap_or(&server).trim_end_matches('/');
     Ok(format!("{server}{BASE}"))
 }
 

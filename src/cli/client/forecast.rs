@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::access::{Access, CODES};
-use super::refusal::Asked;
+use super::refusal::{Asked, Shape};
 use super::{block_on, cell, show};
 use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
@@ -33,7 +33,7 @@ impl Arguments {
             let body = json!({ "thresholds": thresholds });
             let asked = Asked {
                 missing: "this server has no forecasts; entityd has them",
-                ..Asked::new("forecasting")
+                ..Asked::new("forecasting", Shape::Member("thresholds"))
             };
             let answer = session.ask((Method::POST, "/forecast"), Some(&body), &asked).await?;
             show(&answer, session.json, table)

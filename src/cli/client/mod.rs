@@ -20,6 +20,7 @@ pub(super) use upload::Arguments as Upload;
 
 use serde_json::Value;
 
+use super::answer::plain;
 use super::context::runtime;
 use super::exit::Failure;
 use super::interrupt::stopped;
@@ -40,7 +41,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => refusal::plain(text),
-        other => refusal::plain(&other.to_string()),
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
     }
 }

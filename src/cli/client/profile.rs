@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::cli::destination::followed;
 use crate::cli::exit::Failure;
 use crate::system::{regular, text};
 
@@ -118,7 +119,8 @@ impl Profile {
         if is_json(&present) {
             return Ok(false);
         }
-        let written = self.write(path).and_then(|file| file.persist(path).map_err(io::Error::from));
+        let written = followed(path)
+            .and_then(|path: PathBuf| self.write(&path)?.persist(path).map_err(io::Error::from));
         written.map_err(failed).map(|_| true)
     }
 

@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use super::access::{Access, Admin, CODES, Session};
 use super::profile::{Profile, Token};
-use super::refusal::Asked;
-use super::{block_on, cell, refusal, show};
+use super::refusal::{Asked, Shape};
+use super::{block_on, cell, show};
+use crate::cli::answer::plain;
 use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
 use crate::cli::output;
@@ -110,13 +111,14 @@ impl Action {
         match self {
             Self::Create(create) => create.run(session).await,
             Self::List { admin } => {
-                let asked = Asked::new("listing projects");
+                let asked = Asked::new("listing projects", Shape::List);
                 let answer = ask(session, Method::GET, None, admin, &asked).await?;
                 show(&answer, session.json, table)
             }
-            Self::Show => show(&own(session, Method::GET, "reading the project").await?, session.json, lines),
+            Self::Show => show(&read(session).await?, session.json, lines),
             Self::Delete => {
-                own(session, Method::DELETE, "deleting the project").await?;
+                let asked = Asked::new("deleting the project", Shape::Nothing);
+                session.ask((Method::DELETE, ""), None, &asked).await?;
                 output::note(&format!("deleted project {}", session.project()?));
                 Ok(())
             }
@@ -133,7 +135,7 @@ impl Create {
         if let Some(folder) = &self.save {
             prepare(folder)?;
         }
-        let asked = Asked::new("creating a project");
+        let asked = Asked::new("creating a project", Shape::Member("project_id"));
         let answer = ask(session, Method::POST, Some(&body), &self.admin, &asked).await?;
         let saved = self.save.as_deref().map(|folder| save(folder, session, &answer)).transpose();
         match saved {
@@ -194,8 +196,9 @@ async fn ask(
     api.json(response, asked).await
 }
 
-async fn own(session: &Session, method: Method, act: &'static str) -> Result<Value, Failure> {
-    session.ask((method, ""), None, &Asked::new(act)).await
+async fn read(session: &Session) -> Result<Value, Failure> {
+    let asked = Asked::new("reading the project", Shape::Member("name"));
+    session.ask((Method::GET, ""), None, &asked).await
 }
 
 /// Makes the folder of the profiles before there are any tokens.
@@ -255,7 +258,7 @@ fn lines(answer: &Value) -> String {
     let members = answer.as_object().into_iter().flatten();
     let row = |(name, value): (&String, &Value)| match value {
         Value::Object(_) => None,
-        value => Some(vec![refusal::plain(name), cell(value)]),
+        value => Some(vec![plain(name), cell(value)]),
     };
     aligned(&[], members.filter_map(row).collect())
 }

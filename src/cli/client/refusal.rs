@@ -4,17 +4,15 @@ use reqwest::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
+use crate::cli::answer::{self, beginning, plain};
 use crate::cli::exit::Failure;
-
-/// The most bytes of a body that are examined.
-const BODY_MAX: usize = 64 << 10;
-/// The most characters of a text from elsewhere that are shown.
-const TEXT_MAX: usize = 300;
 
 /// A request, for messages.
 pub(super) struct Asked {
     /// The act: `creating a project`.
     pub(super) act: &'static str,
+    /// The shape of a success.
+    pub(super) expected: Shape,
     /// The meaning of 403 and of 404 here.
     pub(super) forbidden: &'static str,
     pub(super) missing: &'static str,
@@ -22,10 +20,31 @@ pub(super) struct Asked {
     pub(super) bytes: u64,
 }
 
+/// The shape of an answer, by which a server of another kind is noticed.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    /// No body.
+    Nothing,
+    List,
+    /// An object with this member.
+    Member(&'static str),
+}
+
+impl Shape {
+    /// Returns true if `answer`, which is null without a body, has this shape.
+    fn fits(self, answer: &Value) -> bool {
+        match self {
+            Self::Nothing => answer.is_null(),
+            Self::List => answer.is_array(),
+            Self::Member(name) => answer.get(name).is_some(),
+        }
+    }
+}
+
 impl Asked {
     /// Describes a request with a token.
-    pub(super) const fn new(act: &'static str) -> Self {
-        Self { act, forbidden: FORBIDDEN, missing: MISSING, bytes: 0 }
+    pub(super) const fn new(act: &'static str, expected: Shape) -> Self {
+        Self { act, expected, forbidden: FORBIDDEN, missing: MISSING, bytes: 0 }
     }
 }
 
@@ -82,24 +101,31 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
     }
 }
 
+/// Returns the JSON of a success; null if it has no body.
+pub(super) async fn json(base: &str, response: Response, asked: &Asked) -> Result<Value, Failure> {
+    let (status, kind) = (response.status(), response.headers().get(CONTENT_TYPE).cloned());
+    let body = answer::read(response).await;
+    let body =
+        body.map_err(|unread| Failure::Failed(format!("{}: no answer from {base}: {unread}", asked.act)))?;
+    let answer = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body).map_err(|_| no_json(base, kind.as_ref(), &body, asked))?
+    };
+    if asked.expected.fits(&answer) {
+        return Ok(answer);
+    }
+    Err(Failure::Failed(format!(
+        "{}: {base} answered {status}, but not as an entity service does; is it another server, or a proxy?",
+        asked.act
+    )))
+}
+
 /// Returns the failure for a successful response whose body is not JSON.
 pub(super) fn no_json(base: &str, kind: Option<&HeaderValue>, body: &[u8], asked: &Asked) -> Failure {
     let found =
         if is_html(kind, body) { page(body) } else { "this is no response of an entity service".to_owned() };
     Failure::Failed(format!("{}: the answer of {base} is not JSON; {found}", asked.act))
-}
-
-async fn beginning(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    // The status is known: what cannot be read of the body is left out of the message.
-    while let Ok(Some(piece)) = response.chunk().await {
-        body.extend_from_slice(&piece);
-        if body.len() >= BODY_MAX {
-            body.truncate(BODY_MAX);
-            break;
-        }
-    }
-    body
 }
 
 /// Returns the text of a problem document.
@@ -129,16 +155,6 @@ fn page(body: &[u8]) -> String {
     )
 }
 
-/// Returns a text from elsewhere in one line, without control characters, and not too long.
-pub(super) fn plain(text: &str) -> String {
-    let words = text.split(|letter: char| letter.is_whitespace() || letter.is_control());
-    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(TEXT_MAX) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,9 +168,22 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_a_shape() {
+        use serde_json::json;
+
+        let (member, list) = (Shape::Member("run_id"), Shape::List);
+        assert!(
+            member.fits(&json!({"run_id": 1})) && list.fits(&json!([])) && Shape::Nothing.fits(&Value::Null)
+        );
+        for other in [Value::Null, json!("run_id"), json!(["run_id"]), json!({"other": 1}), json!(7)] {
+            assert!(!member.fits(&other) && (other.is_array() || !list.fits(&other)), "{other}");
+            assert!(other.is_null() || !Shape::Nothing.fits(&other));
+        }
+    }
+
+    #[test]
     fn text_from_a_server_is_printed_as_one_line_without_control_characters() {
         assert_eq!(detail(br#"{"detail": "a\u001b[2Jb\n c", "title": "t"}"#).unwrap(), "a [2Jb c");
         assert_eq!(detail(br#"{"detail": null, "title": "t"}"#).unwrap(), "t");
-        assert_eq!(plain(&"x".repeat(400)).len(), 303);
     }
 }

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::access::{self, Access, CODES, Kind, Session};
-use super::refusal::{Asked, plain};
+use super::refusal::{Asked, Shape};
 use super::{block_on, cell, show};
+use crate::cli::answer::plain;
 use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
 use crate::cli::output;
@@ -110,7 +111,7 @@ impl Action {
                 Watching { session, path, is_quiet: false }.to_its_end(timeout.map(Duration::from_secs)).await
             }
             Self::Delete { run } => {
-                let asked = Asked::new("deleting the run");
+                let asked = Asked::new("deleting the run", Shape::Nothing);
                 session.ask((Method::DELETE, &format!("/runs/{run}")), None, &asked).await?;
                 output::note(&format!("deleted run {run}"));
                 Ok(())
@@ -120,11 +121,12 @@ impl Action {
 }
 
 async fn create(session: &Session, body: &Value) -> Result<Value, Failure> {
-    session.ask((Method::POST, "/runs"), Some(body), &Asked::new("starting a run")).await
+    let asked = Asked::new("starting a run", Shape::Member("run_id"));
+    session.ask((Method::POST, "/runs"), Some(body), &asked).await
 }
 
 async fn list(session: &Session) -> Result<Value, Failure> {
-    session.ask((Method::GET, "/runs"), None, &Asked::new("listing the runs")).await
+    session.ask((Method::GET, "/runs"), None, &Asked::new("listing the runs", Shape::List)).await
 }
 
 fn table(answer: &Value) -> String {
@@ -206,7 +208,7 @@ impl Watching<'_> {
     async fn status(&self) -> Result<Value, Failure> {
         let token = self.session.token(Kind::ResultOrReceipt, None)?;
         let path = format!("{}/status", self.path);
-        let asked = Asked::new("reading the status of the run");
+        let asked = Asked::new("reading the status of the run", Shape::Member("state"));
         self.session.api.ask((Method::GET, &path), &token, None, &asked).await
     }
 }

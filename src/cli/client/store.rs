@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::access::Session;
-use super::refusal::Asked;
+use super::refusal::{Asked, Shape};
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::progress::Progress;
 use crate::cli::trust;
@@ -54,7 +54,9 @@ impl Place {
         if offers_none.contains(&response.status()) {
             return Ok(None);
         }
-        let answer = api.json(response, &Asked::new("asking for the object store")).await?;
+        let answer = api
+            .json(response, &Asked::new("asking for the object store", Shape::Member("credentials")))
+            .await?;
         Self::of(&answer, session.ca()).map(Some)
     }
 

@@ -138,7 +138,12 @@ impl Reading<'_> {
         let file = if kind.is_file() { file } else { self.copied(|to| io::copy(&mut &file, &mut &*to))? };
         let head = self.head(&file)?;
         let Some(coding) = packed::coding(self.path, &head) else { return Ok(file) };
-        let unpacked = self.copied(|to| packed::unpack(file, coding, to))?;
+        let mut unpacked = self.workspace.nameless().or_fail()?;
+        packed::unpack(file, coding, &unpacked).map_err(|error| match packed::damage(&error) {
+            Some(problem) => self.refuse(&problem),
+            None => self.unreadable(&error),
+        })?;
+        unpacked.rewind().or_fail()?;
         self.head(&unpacked)?;
         Ok(unpacked)
     }

@@ -1,6 +1,7 @@
 """The client commands behind proxies, with other servers in place of the service, and on broken connections."""
 
 import json
+import random
 import socket
 import threading
 import time
@@ -201,3 +202,106 @@ def test_no_server_is_listening(commands):
 def test_clear_text_beyond_this_machine_is_warned_about(commands):
     ended = commands.run("project", "show", "--server", "http://entityd.invalid", "--retry", 0)
     assert ended.returncode == 1 and "clear text" in ended.stderr
+
+COMMANDS = {
+    "project": [("create",), ("list",), ("show",), ("delete",)],
+    "run": [("create", "--threshold", "0.8"), ("list",), ("watch", RUN), ("delete", RUN)],
+    "upload": [("clks.json", "--route", "api")],
+    "result": [("get", RUN), ("get", RUN, "--format", "csv")],
+    "forecast": [()],
+}
+EACH = [(name, *words) for name, lines in COMMANDS.items() for words in lines]
+
+
+@pytest.mark.parametrize("words", EACH, ids=" ".join)
+def test_an_answer_of_another_server_is_no_success(commands, double, words):
+    """JSON of another form would be an empty table, and an upload that was never stored."""
+    for other in ("a text", 7, ["x"], {"other": 1}):
+        if words[:2] in (("project", "list"), ("run", "list")) and isinstance(other, list):
+            continue
+        double.answer(ok(other))
+        if words[:2] == ("result", "get") and isinstance(other, dict) and "csv" not in words:
+            continue  # what a result holds is for its reader
+        said = commands.run(*words, "--retry", 0)
+        assert said.returncode in (1, 3) and said.stdout == "", (other, said)
+    if "delete" not in words:
+        double.answer((200, {}, ""))
+        assert commands.run(*words, "--retry", 0).returncode in (1, 3)
+
+
+@pytest.mark.parametrize("words", EACH, ids=" ".join)
+def test_texts_of_a_server_control_no_terminal(commands, double, words):
+    evil = "\x1b]0;title\x07a\x9b2J\u202eb\n"
+    answers = [{name: evil for name in ("project_id", "result_token", "run_id", "state", "receipt_token", "name",
+                                        "time_added", "message", "detail", "title")} | {"thresholds": [{"threshold": evil}]},
+               [{"project_id": evil, "run_id": evil, "state": evil, "time_added": evil}]]
+    for status in (200, 400, 403, 500):
+        for answer in answers:
+            if status == 200 and words[:2] in (("result", "get"), ("run", "watch")):
+                continue  # a result is data; a state that is not known is waited for
+            double.answer((status, {"Content-Type": "application/json"}, json.dumps(answer)))
+            ended = commands.run(*words, "--retry", 0)
+            shown = ended.stdout + ended.stderr
+            assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown), shown
+
+
+@pytest.mark.parametrize("words", [words for words in EACH if words[0] != "result"], ids=" ".join)
+def test_an_answer_without_an_end_is_not_read_to_it(commands, double, words):
+    double.answer((200, {"Content-Type": "application/json"}, '{"state": "' + "a" * (65 << 20)))
+    assert "longer than 64 MiB" in commands.refused(1, *words, "--retry", 0)
+
+
+def test_a_result_that_is_a_page_or_cut_off_is_none(commands, double):
+    double.answer(page(200, "Sign in"))
+    assert "Sign in" in commands.refused(1, "result", "get", RUN, "-o", "out")
+    double.answer((200, {"Content-Type": "application/json"}, '{"groups": [[[0, 1], [1,'))
+    assert "cut off" in commands.refused(1, "result", "get", RUN, "-o", "out")
+    assert not (commands.folder / "out").exists()
+
+
+def test_a_wait_that_a_server_asks_for_may_be_any_number(commands, double):
+    for wait in (2**64 - 1, 2**80, -1, "soon"):
+        double.answer((503, {}, ""), (503, {}, ""), (503, {}, ""), (503, {"Retry-After": str(wait)}, ""))
+        assert "busy (503)" in commands.refused(1, "project", "show", "--retry", 3)
+
+
+class Early:
+    """Answers 503 before it has read the body, and reads the second request whole."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.body = b""
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with self.listener:
+            first, _ = self.listener.accept()
+            first.recv(65536)
+            first.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n")
+            second, _ = self.listener.accept()
+            threading.Thread(target=self.drain, args=(first,), daemon=True).start()
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += second.recv(65536)
+            head, _, self.body = received.partition(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split()[0])
+            while len(self.body) < length and (piece := second.recv(65536)):
+                self.body += piece
+            answer = json.dumps({"message": "Updated", "receipt_token": "d" * 48}).encode()
+            second.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+            second.close()
+
+    @staticmethod
+    def drain(talk):
+        with talk:
+            while talk.recv(65536):
+                pass
+
+
+def test_an_upload_after_an_early_refusal_sends_the_file_whole(commands):
+    early = Early()
+    content = random.Random(1).randbytes(16_000_000)
+    (commands.folder / "rows.bin").write_bytes(content)
+    commands.done("upload", "rows.bin", "--encoding-bytes", 8, "--route", "api", "--server", early.url, "--retry", 10)
+    assert early.body == content

@@ -7,6 +7,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use self::reorder::Numbers;
 use self::write::{Form, Writer};
 use super::access::{Access, CODES, Kind, Session};
 use super::block_on;
-use super::refusal::{self, Asked};
+use super::refusal::{self, Asked, Shape};
 use super::run::{Watching, Which};
 use crate::cli::destination::Destination;
 use crate::cli::exit::{Failure, OrFail};
@@ -221,7 +222,7 @@ async fn fetch(session: &Session, run: &str, progress: &mut Progress) -> Result<
     let path = format!("{run}/result");
     let asked = Asked {
         missing: "the run has no result yet: it has not completed; `entityd run watch` shows its progress",
-        ..Asked::new("fetching the result")
+        ..Asked::new("fetching the result", Shape::Nothing)
     };
     let make = async || Ok(api.request(Method::GET, &path, &token)?.header(ACCEPT, "application/json"));
     let mut attempt = 1;
@@ -232,6 +233,7 @@ async fn fetch(session: &Session, run: &str, progress: &mut Progress) -> Result<
         }
         match download(response, progress).await {
             Ok(mut file) => {
+                check(&file, api.base(), &asked)?;
                 file.rewind().or_fail()?;
                 return Ok(file);
             }
@@ -244,6 +246,23 @@ async fn fetch(session: &Session, run: &str, progress: &mut Progress) -> Result<
             Err(Broken::Connection(_)) => attempt += 1,
         }
     }
+}
+
+/// Refuses what is no whole JSON object: a page of a proxy, or a result that was cut where no length tells.
+fn check(result: &File, base: &str, asked: &Asked) -> Result<(), Failure> {
+    let mut ends = [[0; 512]; 2];
+    let bytes = result.metadata().or_fail()?.len();
+    let mut read = |which: usize, at: u64| result.read_at(&mut ends[which], at);
+    let first = read(0, 0).or_fail()?;
+    let last = read(1, bytes.saturating_sub(512)).or_fail()?;
+    let (first, last) = (ends[0][..first].trim_ascii_start(), ends[1][..last].trim_ascii_end());
+    if !first.starts_with(b"{") {
+        return Err(refusal::no_json(base, None, first, asked));
+    }
+    if !last.ends_with(b"}") {
+        return Err(Failure::Failed(format!("{}: the result of {base} is cut off", asked.act)));
+    }
+    Ok(())
 }
 
 /// The reason why a download has ended early.

@@ -200,7 +200,9 @@ fn open(path: &Path) -> Result<File, Failure> {
     }
     match packed::coding(path, &head) {
         None => Ok(file),
-        Some(coding) => copied(|to| packed::unpack(file, coding, to)).map_err(failed),
+        Some(coding) => copied(|to| packed::unpack(file, coding, to)).map_err(|error| {
+            packed::damage(&error).map_or_else(|| failed(error), |problem| refused(&problem))
+        }),
     }
 }
 

@@ -16,7 +16,7 @@ use self::encodings::{Blocks, Body, Encodings};
 use self::sending::Sent;
 use super::access::{Access, CODES, Kind, Session};
 use super::profile::{Profile, Token};
-use super::refusal::Asked;
+use super::refusal::{Asked, Shape};
 use super::store::Place;
 use super::{block_on, cell, show};
 use crate::cli::exit::{Failure, complain};
@@ -30,6 +30,9 @@ const AGAIN: &str = "Receipt-Again";
 /// The meaning of 403 here.
 const FORBIDDEN: &str = "the token is wrong, of another kind, or has been used: each party uploads once; or the project \
                          does not exist (any more), or needs --blocks, or takes none";
+/// The request that ends an upload.
+const UPLOADING: Asked =
+    Asked { forbidden: FORBIDDEN, ..Asked::new("uploading", Shape::Member("receipt_token")) };
 
 /// Uploads a party's encodings
 ///
@@ -175,7 +178,7 @@ impl Upload<'_> {
             let request = if again.replace(true) { request.header(AGAIN, "true") } else { request };
             Ok(request.body(sent.body(body)?))
         };
-        let asked = Asked { forbidden: FORBIDDEN, bytes: body.bytes, ..Asked::new("uploading") };
+        let asked = Asked { bytes: body.bytes, ..UPLOADING };
         let answer = sent.watch("uploading", body.bytes, progress, api.send(make, true)).await?;
         api.json(answer.response, &asked).await
     }
@@ -195,9 +198,8 @@ impl Upload<'_> {
             let path = place.put("blocks.json", &file.file, file.bytes, &[], progress).await?;
             body["blocks"] = place.file(&path);
         }
-        let asked = Asked { forbidden: FORBIDDEN, ..Asked::new("uploading") };
         let path = format!("{}/clks", self.project);
-        self.session.api.ask((Method::POST, &path), &self.token, Some(&body), &asked).await
+        self.session.api.ask((Method::POST, &path), &self.token, Some(&body), &UPLOADING).await
     }
 }
 

@@ -1,12 +1,16 @@
 //! Sends a body, and shows the progress.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::stream::{self, Stream, TryStreamExt};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tokio_util::io::ReaderStream;
 
 use super::encodings::Body;
 use crate::cli::exit::{Failure, OrFail};
@@ -20,6 +24,25 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The longest time without a sent byte, and for the answer to a complete body.
 const STALLED: Duration = Duration::from_mins(15);
 
+/// The content of a file. Its position is not used: a request that was answered early may still read the file while
+/// the next one does.
+fn pieces(file: Arc<File>) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(0, move |at: u64| {
+        let file = Arc::clone(&file);
+        async move {
+            let read = spawn_blocking(move || {
+                let mut piece = vec![0; PIECE_BYTES];
+                let length = file.read_at(&mut piece, at)?;
+                piece.truncate(length);
+                io::Result::Ok(piece)
+            });
+            let piece = read.await.map_err(io::Error::other)??;
+            let next = at + piece.len() as u64;
+            Ok((!piece.is_empty()).then(|| (Bytes::from(piece), next)))
+        }
+    })
+}
+
 /// Counts the bytes of a body that were sent.
 #[derive(Clone, Default)]
 pub(super) struct Sent(Arc<AtomicU64>);
@@ -27,15 +50,11 @@ pub(super) struct Sent(Arc<AtomicU64>);
 impl Sent {
     /// The body from its beginning.
     pub(super) fn body(&self, body: &Body) -> Result<reqwest::Body, Failure> {
-        use std::io::Seek;
-        let mut file = body.file.try_clone().or_fail()?;
-        file.rewind().or_fail()?;
+        let file = Arc::new(body.file.try_clone().or_fail()?);
         self.0.store(0, Ordering::Relaxed);
         let count = Arc::clone(&self.0);
-        let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES);
-        let counted = pieces.inspect(move |piece| {
-            let bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
-            count.fetch_add(bytes, Ordering::Relaxed);
+        let counted = pieces(file).inspect_ok(move |piece| {
+            count.fetch_add(piece.len() as u64, Ordering::Relaxed);
         });
         Ok(reqwest::Body::wrap_stream(counted))
     }
@@ -67,5 +86,28 @@ impl Sent {
                 () = sleep(LOOK) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn two_requests_at_once_send_the_whole_file() {
+        let content: Vec<u8> = (0..PIECE_BYTES * 3 + 5).map(|at| (at % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        let file = Arc::new(file);
+        let mut first = std::pin::pin!(pieces(Arc::clone(&file)));
+        let mut sent = first.try_next().await.unwrap().unwrap().to_vec();
+        let second: Vec<Bytes> = pieces(file).try_collect().await.unwrap();
+        assert!(second.concat() == content);
+        while let Some(piece) = first.try_next().await.unwrap() {
+            sent.extend_from_slice(&piece);
+        }
+        assert!(sent == content);
     }
 }

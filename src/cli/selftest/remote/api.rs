@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use super::people::{ENCODING_BYTES, THRESHOLD};
+use crate::cli::answer::{self, plain};
 use crate::cli::exit::OrFail;
 use crate::cli::{Failure, trust};
 use crate::telemetry::chain;
@@ -64,12 +65,8 @@ impl Api {
         admin_token: Option<Zeroizing<String>>,
         run_timeout: Duration,
     ) -> Result<Self, Failure> {
-        let server = url.trim_end_matches('/');
-        let server = server.strip_suffix(BASE).unwrap_or(server).trim_end_matches('/');
-        let parsed = reqwest::Url::parse(server).ok();
-        if !parsed.is_some_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host()) {
-            return Err(Failure::Usage(format!("--server {url}: give a URL such as http://127.0.0.1:8851")));
-        }
+        let server = trust::address(url, "http://127.0.0.1:8851")?;
+        let server = server.strip_suffix(BASE).unwrap_or(&server).trim_end_matches('/');
         let client = trust::builder(ca)?.timeout(ANSWER).build().or_fail()?;
         let base = format!("{server}{BASE}");
         Ok(Self { client, base, admin_token, run_timeout, made: Mutex::default() })
@@ -108,7 +105,7 @@ impl Api {
         if answer.status().as_u16() != status {
             return Err(refusal(what, answer).await);
         }
-        let body = answer.bytes().await.map_err(|error| self.no_answer(error))?;
+        let body = answer::read(answer).await.map_err(|unread| format!("{what}: {unread}"))?;
         if body.is_empty() {
             return Ok(Value::Null);
         }
@@ -141,7 +138,8 @@ impl Api {
         if answer.status() != StatusCode::CREATED {
             return Err(refusal("creating a project", answer).await);
         }
-        let created: Value = answer.json().await.map_err(|error| self.no_answer(error))?;
+        let body = answer::read(answer).await.map_err(|unread| format!("creating a project: {unread}"))?;
+        let created: Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = |value: &Value| value.as_str().map(|text| Zeroizing::new(text.to_owned()));
         let tokens = created["update_tokens"].as_array().into_iter().flatten().filter_map(text);
         let made = || {
@@ -265,10 +263,13 @@ impl Run<'_> {
 /// Describes an answer with an unexpected status. `what` names the request.
 pub(super) async fn refusal(what: &str, answer: Response) -> Wrong {
     let status = answer.status();
-    let body = answer.bytes().await.unwrap_or_default();
+    let body = answer::beginning(answer).await;
     let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
     let detail = [&problem["detail"], &problem["title"]].into_iter().find_map(Value::as_str);
-    format!("{what} was answered {status}{}", detail.map(|text| format!(": {text}")).unwrap_or_default())
+    format!(
+        "{what} was answered {status}{}",
+        detail.map(|text| format!(": {}", plain(text))).unwrap_or_default()
+    )
 }
 
 fn receipt(answer: &Value) -> Result<String, Wrong> {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::api::{Api, Project, Wrong, refusal};
 use super::people::ENCODING_BYTES;
-use crate::cli::trust;
+use crate::cli::{answer, trust};
 use crate::system::outgoing;
 use crate::telemetry::chain;
 
@@ -40,7 +40,7 @@ pub(super) async fn authorize(api: &Api, project: &Project, party: usize) -> Res
     let path = format!("{}/authorize-external-upload", project.path);
     let answer = api.send(api.request(Method::GET, &path, project.update_token(party))).await?;
     if answer.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        let body: Value = answer.json().await.unwrap_or_default();
+        let body: Value = serde_json::from_slice(&answer::beginning(answer).await).unwrap_or_default();
         let is_disabled = body["title"] == DISABLED;
         let wrong = || format!("authorize-external-upload was answered 500: {}", body["detail"]);
         return if is_disabled { Ok(None) } else { Err(wrong()) };
@@ -48,7 +48,8 @@ pub(super) async fn authorize(api: &Api, project: &Project, party: usize) -> Res
     if answer.status() != StatusCode::CREATED {
         return Err(refusal("authorize-external-upload", answer).await);
     }
-    let body: Value = answer.json().await.map_err(|error| chain(&error.without_url()))?;
+    let body = answer::read(answer).await.map_err(|unread| unread.to_string())?;
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = |part: &str, name: &str| {
         let value = body[part][name].as_str().map(str::to_owned);
         value.ok_or_else(|| format!("authorize-external-upload gives no `{part}.{name}`"))

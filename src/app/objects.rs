@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::external::{CredentialIssuer, TokenService, TokenSettings, UploadBucket};
 use crate::http::{Bucket, ClientStore, Endpoint};
 use crate::objects::{Cache, CacheLimits, Kind, Location, Objects, Owner, S3Access, connect, files};
-use crate::system::data_dir::{DataDir, check_folder};
+use crate::system::data_dir::{DataDir, check_folder, check_part};
 use crate::system::identity::Register;
 use crate::system::secret;
 use crate::telemetry::chain;
@@ -50,6 +50,14 @@ pub(super) async fn claim(
         && is_foreign_data_dir(path, data_dir.path())
     {
         return Err(Error::ForeignDataDir { path: path.clone() });
+    }
+    if let Location::Directory(path) = &settings.objects {
+        let objects = path.join("objects");
+        check_part("objects", &objects)?;
+        // Later the spool may hold other files, which are left there.
+        if !objects.is_dir() {
+            check_part("spool", &path.join("spool"))?;
+        }
     }
     let store = match bucket(settings)? {
         Some(store) => store,

@@ -24,10 +24,11 @@ use crate::model::ProjectId;
 use crate::objects::Location;
 use crate::system::identity::Register;
 use crate::system::sqlite::{self, copy};
-use crate::system::{disk, regular, removals};
+use crate::system::{data_dir, disk, regular, removals};
 
-/// The folder of a snapshot, in the folder of the objects or else in the data directory.
-const FOLDER: &str = "snapshot";
+/// The folder of a snapshot, in the folder of the objects or else in the data directory. It is removed at the start, so
+/// no operator may choose this name.
+const FOLDER: &str = "snapshot-being-read";
 /// The list of a snapshot's files, in its folder.
 const LISTING: &str = "listing";
 /// The tree of a snapshot's files, in its folder.
@@ -64,6 +65,9 @@ pub enum Error {
         /// The data directory.
         path: PathBuf,
     },
+    /// An earlier snapshot cannot be removed.
+    #[error(transparent)]
+    LeftBehind(#[from] data_dir::Error),
     /// A file cannot be linked, copied or listed.
     #[error("cannot take {} into the snapshot: {cause}", path.display())]
     File {
@@ -113,7 +117,7 @@ impl Snapshot {
     pub fn take(data_dir: &Path, objects: &Location, with_keys: bool) -> Result<Self, Error> {
         let register = Register::read(data_dir).map_err(at(data_dir))?;
         let register = register.ok_or_else(|| Error::Unused { path: data_dir.to_owned() })?;
-        remove_left_behind(data_dir).map_err(at(data_dir))?;
+        remove_left_behind(data_dir)?;
         let folder = folder(data_dir);
         make(&folder.join(TREE))?;
         let about = About {
@@ -282,11 +286,13 @@ impl Drop for Snapshot {
 /// Removes a snapshot that a killed process has left.
 ///
 /// # Errors
-/// The operating system's.
-pub fn remove_left_behind(data_dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder(data_dir)) {
+/// The operating system's, with the path.
+pub fn remove_left_behind(data_dir: &Path) -> Result<(), data_dir::Error> {
+    let folder = folder(data_dir);
+    match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
+        Err(cause) => Err(data_dir::Error::Unusable { path: folder, cause }),
+        Ok(()) => Ok(()),
     }
 }
 

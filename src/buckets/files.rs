@@ -53,7 +53,11 @@ impl Files {
     /// assigned twice.
     pub(super) fn open(root: &Path, opened: i64) -> io::Result<Self> {
         for place in 0..PLACES {
-            DirBuilder::new().recursive(true).mode(0o700).create(root.join(format!("{place:02x}")))?;
+            let folder = root.join(format!("{place:02x}"));
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            made.map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot make {}: {error}", folder.display()))
+            })?;
         }
         File::open(root)?.sync_all()?;
         if let Some(parent) = root.parent() {
@@ -134,9 +138,13 @@ impl Files {
 
 /// Returns the numbers of the files at a place below `root`, which need not exist.
 pub(super) fn numbers(root: &Path, at: i64) -> io::Result<Vec<Number>> {
-    let entries = match fs::read_dir(root.join(format!("{at:02x}"))) {
+    let folder = root.join(format!("{at:02x}"));
+    let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        Err(error) => {
+            return Err(io::Error::new(error.kind(), format!("cannot list {}: {error}", folder.display())));
+        }
+        Ok(entries) => entries,
     };
     let mut found = Vec::new();
     for entry in entries {

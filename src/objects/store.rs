@@ -23,12 +23,10 @@ use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::outage::OutageTimer;
+use crate::system::data_dir::{STAGED, is_temporary};
 use crate::system::disk;
 use crate::system::open_files::{self, patiently};
 use crate::system::place::Place;
-
-/// Prefix of the names of staged files.
-const STAGED: &str = "staged-";
 
 /// All objects, and the directory of files that are to become objects. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -369,13 +367,13 @@ fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64
     let mut count = 0;
     for entry in fs::read_dir(staging)? {
         let entry = entry?;
-        if !is_ours(&entry.file_name()) {
-            continue;
-        }
         // Its owner may have used it in the meantime.
         let Ok(metadata) = entry.metadata() else { continue };
+        if !is_ours(&entry.file_name(), &metadata) {
+            continue;
+        }
         let written = written_at(&metadata);
-        if metadata.is_file() && now.since(written) > age && fs::remove_file(entry.path()).is_ok() {
+        if now.since(written) > age && fs::remove_file(entry.path()).is_ok() {
             count += 1;
         }
     }
@@ -395,7 +393,7 @@ fn written_at(file: &fs::Metadata) -> Timestamp {
 fn remove_left_behind(staging: &Path) -> io::Result<()> {
     for entry in fs::read_dir(staging)? {
         let entry = entry?;
-        if is_ours(&entry.file_name()) && entry.file_type()?.is_file() {
+        if is_ours(&entry.file_name(), &entry.metadata()?) {
             fs::remove_file(entry.path())?;
         } else {
             tracing::warn!(path = %entry.path().display(), "an unknown file in the spool directory is kept");
@@ -404,7 +402,12 @@ fn remove_left_behind(staging: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns true if a name in the staging directory is that of a staged file.
-fn is_ours(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| [STAGED, ".tmp"].iter().any(|start| name.starts_with(start)))
+/// Returns true if a file in the staging directory is one of ours: a staged file, a probe, or a file that had a name for a
+/// moment and no content then.
+fn is_ours(name: &OsStr, found: &fs::Metadata) -> bool {
+    let is_named = |name: &str| {
+        [STAGED, disk::PROBE].iter().any(|start| is_temporary(name, start))
+            || (found.len() == 0 && is_temporary(name, ".tmp"))
+    };
+    found.is_file() && name.to_str().is_some_and(is_named)
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use super::regular;
 
+/// The prefix of the names of files that test whether a disk accepts writes.
+pub const PROBE: &str = "probe-";
 /// Bytes written to find out whether writing works.
 const PROBE_BYTES: usize = 4096;
 
@@ -34,7 +36,7 @@ pub fn room(path: &Path) -> io::Result<Room> {
 /// # Errors
 /// The operating system's.
 pub fn takes_writes(path: &Path) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix("probe-").tempfile_in(path)?;
+    let mut file = tempfile::Builder::new().prefix(PROBE).tempfile_in(path)?;
     file.write_all(&[0; PROBE_BYTES])?;
     file.as_file().sync_all()
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::Error;
 use super::pair::Pair;
@@ -16,6 +18,8 @@ use crate::system::secret;
 /// or of a client makes it invalid. Both have long been the library's defaults, and clients accept them.
 const BEGINS: i32 = 1975;
 const ENDS: i32 = 4096;
+/// The name in the certificate.
+const NAME: &str = "entityd, self-signed";
 /// The file with the certificate alone.
 const PUBLIC: &str = "certificate.pem";
 /// A certificate that ends sooner than this is replaced at the start.
@@ -72,12 +76,30 @@ fn warn_of_others(path: &Path, pair: &Pair, names: &[String]) {
 
 fn make(folder: &Path, path: &Path, names: &[String]) -> Result<(), Error> {
     let mut wanted = CertificateParams::new(names)?;
-    wanted.distinguished_name.push(DnType::CommonName, "entityd, self-signed");
+    wanted.distinguished_name.push(DnType::CommonName, NAME);
     wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     (wanted.not_before, wanted.not_after) = (date_time_ymd(BEGINS, 1, 1), date_time_ymd(ENDS, 1, 1));
     let key = KeyPair::generate()?;
     let certificate = wanted.self_signed(&key)?.pem();
     let public = folder.join(PUBLIC);
+    if !is_ours_or_absent(&public) {
+        let problem = "it is not a certificate that this server has generated, and it would be overwritten; move it away, or \
+                       use it with --tls-cert and --tls-key"
+            .to_owned();
+        return Err(Error::Unusable { path: public, problem });
+    }
     fs::write(&public, &certificate).map_err(|cause| Error::file(&public, cause))?;
     Ok(secret::write(path, &format!("{certificate}{}", key.serialize_pem()))?)
+}
+
+/// Returns true if a certificate of ours may be written to `path`: nothing is lost then.
+fn is_ours_or_absent(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        Ok(found) => {
+            let is_ours =
+                |pem: CertificateDer<'_>| pem.windows(NAME.len()).any(|part| part == NAME.as_bytes());
+            found.len() == 0 || CertificateDer::from_pem_file(path).is_ok_and(is_ours)
+        }
+    }
 }

@@ -14,6 +14,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::objects::blob::Stamp;
 use crate::objects::{Error, Key, Prefix, Removed, keys};
+use crate::system::data_dir::is_temporary;
 use crate::system::disk;
 use crate::system::open_files::patiently;
 use crate::system::place::{self, Place};
@@ -231,7 +232,8 @@ fn remove_unfinished_copies(directory: &Path) -> io::Result<()> {
     };
     for entry in entries {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(COPY.as_bytes()) {
+        let is_ours = entry.file_name().to_str().is_some_and(|name| is_temporary(name, COPY));
+        if is_ours && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
         }
     }

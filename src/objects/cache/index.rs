@@ -1,6 +1,7 @@
 //! The index of the cached copies: their order of last use, and the space that they take.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +16,7 @@ use tempfile::NamedTempFile;
 use super::file::Head;
 use crate::objects::Key;
 use crate::runtime::clock::Clock;
+use crate::system::data_dir::{PARTIAL, is_temporary};
 use crate::system::{disk, regular};
 use crate::telemetry::metrics;
 
@@ -140,8 +142,8 @@ impl Drop for FetchSlot<'_> {
 }
 
 impl CacheIndex {
-    /// Indexes the copies in `directory`, in the order of their last use; removes other files, and copies beyond the
-    /// limits.
+    /// Indexes the copies in `directory`, in the order of their last use; removes damaged and unfinished copies, and
+    /// those beyond the limits. Other files are kept.
     pub(super) fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
         let index =
             Self { directory: directory.to_owned(), limits, taken: Arc::default(), places: Mutex::default() };
@@ -150,8 +152,8 @@ impl CacheIndex {
             let path = entry?.path();
             match recognised(&path) {
                 Some((used, number, head)) => found.push((used, number, path, head)),
-                None if path.is_dir() => fs::remove_dir_all(&path)?,
-                None => fs::remove_file(&path)?,
+                None if is_copy(&path) => fs::remove_file(&path)?,
+                None => tracing::warn!(path = %path.display(), "an unknown file in the cache is kept"),
             }
         }
         found.sort_unstable_by_key(|(used, number, ..)| (*used, *number));
@@ -323,6 +325,13 @@ impl Places {
 fn evict(places: &mut Places, victims: &[Key]) {
     metrics::cache_evicted(victims.len());
     victims.iter().for_each(|key| places.remove(key));
+}
+
+/// Returns true if the file at `path` is a copy, finished or not, by its name.
+pub(super) fn is_copy(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    let is_named = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit()) || is_temporary(name, PARTIAL);
+    name.is_some_and(is_named) && fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
 }
 
 /// Returns the time of a cached file's last use, its number, and its header.

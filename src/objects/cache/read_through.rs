@@ -9,10 +9,11 @@ use futures::{StreamExt, stream};
 use tempfile::NamedTempFile;
 
 use super::file::{Head, Writer};
-use super::index::{CacheIndex, FetchLock, Limits, Room};
+use super::index::{CacheIndex, FetchLock, Limits, Room, is_copy};
 use crate::objects::backend::directory::make_private_directory;
 use crate::objects::backend::{Backend, Chunks, Found, receive, save};
 use crate::objects::{Error, Key, ObjectFile};
+use crate::system::data_dir::PARTIAL;
 use crate::system::open_files::patiently_async;
 use crate::telemetry::{chain, metrics};
 
@@ -28,8 +29,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the copies in `directory`, which is created if it is missing and belongs to this process: other files
-    /// are removed. Reads the end of each file.
+    /// Opens the copies in `directory`, which is created if it is missing. Reads the end of each file.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -38,15 +38,25 @@ impl Cache {
         Ok(Self { index: CacheIndex::open(directory, limits)?, directory: directory.into() })
     }
 
-    /// Removes a directory of copies; no error if it does not exist. For a server whose cache was disabled.
+    /// Removes all copies in a directory, and the directory if nothing else is in it; no error if it does not exist. For
+    /// a server whose cache was disabled.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn discard(directory: &Path) -> Result<(), Error> {
-        match fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+        let entries = match fs::read_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if is_copy(&path) {
+                fs::remove_file(&path)?;
+            }
         }
+        // A mount point, a link, or a directory with other files stays.
+        let _ = fs::remove_dir(directory);
+        Ok(())
     }
 
     /// Returns the object `key` of `store` as a file: its copy if there is a valid one, else a download, which is
@@ -129,7 +139,7 @@ impl Cache {
             return None;
         }
         let room = self.index.reserve(key, head.bytes())?;
-        match tempfile::Builder::new().prefix("partial-").tempfile_in(&self.directory) {
+        match tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&self.directory) {
             Ok(partial) => Some((partial, head, room)),
             Err(error) => {
                 tracing::warn!("cannot write to the object cache: {error}");

@@ -52,12 +52,23 @@ fn earlier(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let (prefix, mut found) = (prefix(directory), Vec::new());
     for entry in fs::read_dir(directory.parent().unwrap_or(directory))? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes()).is_some_and(is_moment) {
             found.push(entry.path());
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Returns true if a name ends as this program writes it, such as `2026-11-29T15-34-39Z` or `2026-11-29T15-34-39Z-2`.
+fn is_moment(text: &[u8]) -> bool {
+    let shape: Vec<u8> = text.iter().map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte }).collect();
+    let rest = shape.strip_prefix(b"0000-00-00T00-00-00Z");
+    rest.is_some_and(|rest| {
+        rest.is_empty()
+            || matches!(rest.split_first(), Some((b'-', digits)) if digits.iter().all(|d| *d == b'0'))
+    })
 }
 
 fn remove(old: &Path) {
@@ -78,6 +89,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let queue = folder.path().join("queue");
         assert_eq!(quarantine(&queue, Timestamp::default()).unwrap(), None);
+        fs::create_dir(folder.path().join("queue.damaged-look-at-this")).unwrap();
         for second in [0, 0, 5, 7, 9] {
             fs::create_dir(&queue).unwrap();
             fs::write(queue.join("db"), second.to_string()).unwrap();
@@ -86,6 +98,6 @@ mod tests {
         let kept = earlier(&queue).unwrap();
         let names: Vec<_> = kept.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, [5, 7, 9].map(|second| format!("queue.damaged-1970-01-01T00-00-0{second}Z")));
-        assert!(!queue.exists());
+        assert!(!queue.exists() && folder.path().join("queue.damaged-look-at-this").exists());
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::error::{Error, unusable};
+use super::parts;
 use crate::system::permission::{self, Access};
 
 /// Files that are read; the operator may have made a secret read-only.
@@ -37,6 +38,7 @@ pub fn check(path: &Path) -> Result<(), Error> {
     for name in FOLDERS {
         check_folder(&path.join(name))?;
     }
+    parts::check(path)?;
     for name in READ {
         check_one(&path.join(name), Access::READ_OK)?;
     }

@@ -46,6 +46,18 @@ pub enum Error {
         /// A file or directory in it.
         stranger: OsString,
     },
+    /// A part of it leads to a directory of something else.
+    #[error(
+        "{} leads to a directory of something else: it holds {stranger:?}; link or mount there what belongs there, or an \
+         empty directory",
+        path.display()
+    )]
+    ForeignPart {
+        /// The part.
+        path: PathBuf,
+        /// A file or directory in it.
+        stranger: OsString,
+    },
     /// The file with its format contains no number.
     #[error(
         "{} is damaged: it must contain the number of the directory's format; restore it from a backup, or write \

@@ -53,11 +53,15 @@ pub fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
     let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
     let names: Vec<OsString> = names.collect::<io::Result<_>>()?;
     let known = |name: &OsString| {
-        let lossy = name.to_string_lossy();
-        OURS.iter().chain(&SYSTEMS).any(|known| lossy == *known)
-            || STARTS.iter().any(|s| lossy.starts_with(s))
+        OURS.iter().any(|ours| name == ours) || is_of_system(name) || is_empty_part(folder, name)
     };
-    Ok(names.into_iter().filter(|name| !known(name) && !is_empty_part(folder, name)).min())
+    Ok(names.into_iter().filter(|name| !known(name)).min())
+}
+
+/// Returns whether systems put entries with this name into folders.
+pub(super) fn is_of_system(name: &OsStr) -> bool {
+    let lossy = name.to_string_lossy();
+    SYSTEMS.iter().any(|known| lossy == *known) || STARTS.iter().any(|start| lossy.starts_with(start))
 }
 
 /// Returns whether a directory is an empty part of a data directory.

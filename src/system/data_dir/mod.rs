@@ -4,6 +4,7 @@ mod entries;
 mod error;
 mod fresh;
 mod lock;
+mod parts;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub use entries::{check as check_entries, check_folder};
 pub use error::{Error, FORMAT};
 pub use fresh::stranger;
+pub use parts::{PARTIAL, STAGED, check_part, is_temporary};
 
 use super::permission::other_owner;
 use super::{file_system, regular};

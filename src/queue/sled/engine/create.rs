@@ -1,5 +1,6 @@
 //! Crash-safe creation: an unfinished store is recreated; a directory with other content is rejected.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ fn prepare(directory: &Path) -> io::Result<bool> {
     std::fs::create_dir_all(directory)?;
     let mark = directory.join(MARK);
     if mark.try_exists()? {
-        remove_all_but(directory, MARK)?;
+        remove_unfinished(directory)?;
     } else if !is_missing(directory)? {
         return Ok(false);
     } else {
@@ -62,10 +63,19 @@ pub(in crate::queue::sled) fn finish(directory: &Path) -> Result<(), Error> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(storage)
 }
 
-fn remove_all_but(directory: &Path, kept: &str) -> io::Result<()> {
+/// Returns true if an entry with this name belongs to a store.
+pub(super) fn is_of_store(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    [MARK, LOG, "conf", "blobs", "identity", "identity.new"].contains(&name.as_ref())
+        || journal::NAMES.contains(&name.as_ref())
+        || name.starts_with("snap.")
+}
+
+/// Removes the files of an unfinished store, and leaves others.
+fn remove_unfinished(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name() == kept {
+        if entry.file_name() == MARK || !is_of_store(&entry.file_name()) {
             continue;
         }
         if entry.file_type()?.is_dir() {

@@ -1,22 +1,25 @@
 //! Rewrites the store: a successor is written beside it and replaces it.
 //!
 //! The successor is complete before the old directory is renamed, and the old directory is removed after that. At any
-//! moment one of the two is complete, and no change is made in between.
+//! moment one of the two is complete, and no change is made in between. Files in it that are not the store's move to the
+//! successor.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::create::is_of_store;
 use super::tree::{storage, sync_all_of};
 use crate::queue::Error;
 use crate::system::file_system::is_mount_point;
 use crate::system::identity;
 use crate::system::permission::explained;
 
-/// The successor and the predecessor, beside the store's directory.
-const SUCCESSOR: &str = ".new";
-const PREDECESSOR: &str = ".old";
+/// The successor and the predecessor, beside the store's directory. Both are removed, so no operator may choose these
+/// names for a copy of the queue.
+const SUCCESSOR: &str = ".being-written";
+const PREDECESSOR: &str = ".being-replaced";
 
 /// Completes or undoes a replacement that a crash interrupted. The old store is restored only if the successor had
 /// not taken its place: without a successor, the old store is older than the changes made since.
@@ -26,6 +29,7 @@ pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
         fs::rename(&predecessor, directory)?;
         sync_parent(directory)?;
     }
+    carry_over(&predecessor, directory)?;
     remove(&predecessor)?;
     remove(&successor)
 }
@@ -69,8 +73,30 @@ pub(in crate::queue::sled) fn replace(directory: &Path) -> io::Result<()> {
     fs::rename(directory, &predecessor)?;
     fs::rename(beside(directory, SUCCESSOR), directory)?;
     sync_parent(directory)?;
+    carry_over(&predecessor, directory)?;
     remove(&predecessor)?;
     sync_parent(directory)
+}
+
+/// Moves what is not the store's from a directory that will be removed into `directory`, if there is one.
+fn carry_over(predecessor: &Path, directory: &Path) -> io::Result<()> {
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    let entries = match fs::read_dir(predecessor) {
+        // A file cannot hold anything.
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            return Ok(());
+        }
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !is_of_store(&entry.file_name()) {
+            fs::rename(entry.path(), directory.join(entry.file_name()))?;
+        }
+    }
+    File::open(directory)?.sync_all()
 }
 
 fn beside(directory: &Path, suffix: &str) -> PathBuf {
@@ -130,7 +156,9 @@ mod tests {
         assert_eq!(content(), "first");
         // Interrupted before the old store was removed.
         prepare(&directory, |successor| fill(successor, "second")).unwrap();
+        fs::write(directory.join("note"), "not of the store").unwrap();
         replace(&directory).unwrap();
+        assert!(directory.join("note").exists());
         fs::create_dir(beside(&directory, PREDECESSOR)).unwrap();
         settle(&directory).unwrap();
         assert_eq!(content(), "second");

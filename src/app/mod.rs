@@ -30,5 +30,6 @@ mod worker_node;
 pub use banner::Banner;
 pub use database::{Versions, migrate, versions};
 pub use error::Error;
+pub use queue::RESTORED;
 pub use s3::CREDENTIALS as S3_CREDENTIALS;
 pub use server::{Server, run, start};

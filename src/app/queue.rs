@@ -1,5 +1,7 @@
 //! Opens the queue: in the data directory, or in Redis.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,20 +13,33 @@ use crate::queue::redis::{Access, QueueUrl, RedisBroker, Settings as RedisSettin
 use crate::queue::sled::{Settings as SledSettings, SledBroker};
 use crate::queue::{self, Broker};
 use crate::runtime::entropy::Entropy;
+use crate::system::data_dir::Error as DataDirError;
 use crate::system::identity::Register;
 use crate::system::secret::{self, Hidden};
 
 /// The embedded queue, in the data directory.
 const DIRECTORY: &str = "queue";
 
+/// A file in a data directory that was restored from a backup and not used since: it has no queue.
+pub const RESTORED: &str = "restored";
+
 /// Checks that the embedded queue belongs to this data directory.
 pub(super) fn check(settings: &Settings, data_dir: &Path, register: &Register) -> Result<(), Error> {
     if settings.queue.is_some() { Ok(()) } else { identity::check_queue(&data_dir.join(DIRECTORY), register) }
 }
 
-/// Marks the embedded queue, which is open, as belonging to this data directory.
+/// Marks the embedded queue, which is open, as belonging to this data directory, which is used from now on.
 pub(super) fn mark(settings: &Settings, data_dir: &Path, register: &Register) -> Result<(), Error> {
-    if settings.queue.is_some() { Ok(()) } else { identity::mark_queue(&data_dir.join(DIRECTORY), register) }
+    if settings.queue.is_none() {
+        identity::mark_queue(&data_dir.join(DIRECTORY), register)?;
+    }
+    let restored = data_dir.join(RESTORED);
+    match fs::remove_file(&restored) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(DataDirError::Unusable { path: restored, cause }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens the queue of a data directory.
@@ -38,6 +53,13 @@ pub(super) async fn open(
     // Without metadata nothing has been enqueued.
     let expected = data_dir.join(identity::METADATA).exists() || register.has(postgres::NAME);
     let Some(url) = &settings.queue else {
+        let is_restored = data_dir.join(RESTORED).exists();
+        if is_restored {
+            tracing::info!(
+                "the data directory was restored from a backup; its queue is made anew and filled from the metadata"
+            );
+        }
+        let expected = expected && !is_restored;
         let wishes = SledSettings { on_damage: settings.queue_damaged, expected, ..SledSettings::default() };
         return embedded(data_dir.join(DIRECTORY), wishes, entropy).await;
     };
@@ -63,7 +85,7 @@ pub(super) async fn inspect(settings: &Settings) -> Result<Option<(String, Vec<S
 async fn embedded(path: PathBuf, settings: SledSettings, entropy: Entropy) -> Result<Arc<dyn Broker>, Error> {
     let theirs = path.clone();
     let opening = tokio::task::spawn_blocking(move || SledBroker::open(&theirs, settings, entropy));
-    let opened: Result<_, queue::Error> = opening.await.map_err(std::io::Error::from)?;
+    let opened: Result<_, queue::Error> = opening.await.map_err(io::Error::from)?;
     Ok(Arc::new(opened.map_err(|cause| Error::Queue { path, cause })?))
 }
 
@@ -77,7 +99,7 @@ fn access(settings: &Settings, url: QueueUrl) -> Result<Access, Error> {
     let certificate = |path: Option<&Path>, setting| {
         let read = path.map(|path| {
             let unreadable = |cause| Error::QueueCertificate { setting, path: path.to_owned(), cause };
-            std::fs::read(path).map_err(unreadable)
+            fs::read(path).map_err(unreadable)
         });
         read.transpose()
     };

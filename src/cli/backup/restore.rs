@@ -2,7 +2,7 @@
 //!
 //! The directory is filled in place, since it may be a mount. The file `restoring` exists from the beginning,
 //! and is renamed to `format` at the end: a server rejects a directory without `format`, and another restore
-//! starts again where it finds `restoring`.
+//! starts again where it finds `restoring`. The file `restored` tells the first start why there is no queue.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -23,12 +23,13 @@ use crate::cli::exit::OrFail;
 use crate::cli::interrupt::stopped;
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, output};
-use crate::system::{data_dir, disk};
+use crate::system::{data_dir, disk, regular};
 
 /// The file that marks a directory as being restored.
 const MARKER: &str = "restoring";
-/// The files and folders at the top of a data directory that a backup may have.
-const TOP: [&str; 9] = [
+/// The files and folders at the top of a data directory that a restore makes.
+const TOP: [&str; 10] = [
+    app::RESTORED,
     "identity",
     "metadata.db",
     "metadata.mark",
@@ -172,7 +173,7 @@ impl Place {
             return Err(Failure::Usage(format!("--into {} is not a directory", path.display())));
         }
         if path.is_dir()
-            && !path.join(MARKER).exists()
+            && !is_being_restored(path)
             && let Some(stranger) = data_dir::stranger(path).map_err(failed)?
         {
             return Err(Failure::Usage(format!(
@@ -228,7 +229,8 @@ impl Place {
     }
 
     async fn fill_one(&self, stored: &Stored, entry: &Entry) -> Result<(), Failure> {
-        if !TOP.iter().any(|top| Path::new(&entry.path).starts_with(top)) {
+        let is_known = |top: &&str| *top != app::RESTORED && Path::new(&entry.path).starts_with(top);
+        if !TOP.iter().any(is_known) {
             return Err(Failure::Input(format!(
                 "the backup has an entry {}, which this version does not know",
                 entry.path
@@ -246,6 +248,7 @@ impl Place {
     fn publish(&self) -> Result<(), Failure> {
         let publish = || {
             let folder = File::open(&self.path)?;
+            File::create(self.path.join(app::RESTORED))?;
             rustix::fs::syncfs(&folder)?;
             fs::rename(self.path.join(MARKER), self.path.join(LAST))?;
             folder.sync_all()?;
@@ -265,6 +268,14 @@ impl Place {
     fn remove_files(&self) -> io::Result<()> {
         TOP.iter().try_for_each(|name| remove(&self.path.join(name)))
     }
+}
+
+/// Returns true if a restore was killed in this directory. Its marker holds the number of a format, or nothing yet: a
+/// file of this name with other content is not ours.
+fn is_being_restored(path: &Path) -> bool {
+    let marker = regular::read(&path.join(MARKER));
+    marker
+        .is_ok_and(|text| text.len() < 16 && text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'\n'))
 }
 
 /// Removes a file or a folder; a mount is emptied and stays.

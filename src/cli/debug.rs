@@ -72,7 +72,15 @@ impl Bundle {
         let now = Clock::system().now();
         let path = self.output.clone();
         let path = path.unwrap_or_else(|| PathBuf::from(format!("entityd-debug-{}.tar.gz", now.compact())));
-        let read: Vec<&Path> = self.log_file.iter().map(PathBuf::as_path).collect();
+        // Whatever a setting names may be a file that is read.
+        let named = inputs
+            .flags
+            .values()
+            .chain(&inputs.file)
+            .chain(inputs.environment.iter().map(|(_, value)| value));
+        let options = self.server.options();
+        let mut read: Vec<&Path> = named.map(Path::new).chain(self.log_file.as_deref()).collect();
+        read.extend(options.files());
         let destination = Destination::open_beside(Some(&path), &read, &unfinished)?;
         let mut entries = vec![
             ("versions.txt", versions()),

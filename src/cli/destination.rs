@@ -22,13 +22,27 @@ impl Destination {
     /// Opens `path`, or standard output.
     pub(super) fn open(path: Option<&Path>, unfinished: &Unfinished) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::Stream(Box::new(output::stdout()?))) };
+        Self::open_with_mode(path, 0o666, unfinished)
+    }
+
+    /// Opens `path` for a secret, unless it is one of the files that are `read`. A new file is readable by this user alone.
+    pub(super) fn open_private(
+        path: &Path,
+        read: &[&Path],
+        unfinished: &Unfinished,
+    ) -> Result<Self, Failure> {
+        differs(path, read)?;
+        Self::open_with_mode(path, 0o600, unfinished)
+    }
+
+    fn open_with_mode(path: &Path, mode: u32, unfinished: &Unfinished) -> Result<Self, Failure> {
         // A rename would replace a device such as /dev/null instead of writing to it.
         let special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         let opened = if special {
             File::options().write(true).open(path).map(|file| Self::Stream(Box::new(file)))
         } else {
             followed(path).and_then(|path| {
-                let writing = beside(&path)?;
+                let writing = beside(&path, mode)?;
                 unfinished.add(writing.path());
                 Ok(Self::File { writing, path })
             })
@@ -89,13 +103,16 @@ pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(rustix::io::Errno::LOOP.into())
 }
 
-/// Makes a temporary file in the folder of `path`, with the permissions of any new file.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
+/// Makes a temporary file in the folder of `path`, with a mode that the umask limits. Unless only this user may read it, it gets the
+/// permissions of the file that it replaces.
+fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
     let writing =
-        builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    if let Ok(replaced) = fs::metadata(path) {
+        builder.permissions(Permissions::from_mode(mode)).tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    if mode & 0o077 != 0
+        && let Ok(replaced) = fs::metadata(path)
+    {
         writing.as_file().set_permissions(replaced.permissions())?;
     }
     Ok(writing)
@@ -107,7 +124,8 @@ fn publish(writing: NamedTempFile, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+/// Returns the failure to write to `path`.
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
@@ -188,6 +206,11 @@ mod tests {
         let null = Path::new("/dev/null");
         Destination::open_beside(Some(null), &[null], &Unfinished::default()).unwrap();
         Destination::open_beside(Some(&other), &[&other, &secret], &Unfinished::default()).unwrap();
+        assert!(Destination::open_private(&link, &[&secret], &Unfinished::default()).is_err());
+        let mut private = Destination::open_private(&other, &[&secret], &Unfinished::default()).unwrap();
+        private.write_all(b"token").unwrap();
+        private.finish().unwrap();
+        assert_eq!(fs::metadata(&other).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read(&secret).unwrap(), b"horse");
     }
 }

@@ -1,15 +1,16 @@
 //! `entityd join-token`: the tokens with which workers join.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::runtime;
-use super::exit::OrFail;
+use super::destination::{Destination, cannot_write};
+use super::interrupt::Unfinished;
 use super::ops_client::{Client, Options};
 use super::{Failure, output};
-use crate::system::secret;
 
 /// Makes a token with which workers join
 ///
@@ -35,10 +36,15 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.server)?;
-        runtime()?.block_on(self.ask(&client))
+        let runtime = runtime()?;
+        // The token is made once there is a place for it.
+        let unfinished = Unfinished::watch(&runtime);
+        let open = |path: &PathBuf| Destination::open_private(path, &self.server.files(), &unfinished);
+        let output = self.output.as_ref().map(open).transpose()?;
+        runtime.block_on(self.ask(&client, output))
     }
 
-    async fn ask(&self, client: &Client) -> Result<(), Failure> {
+    async fn ask(&self, client: &Client, output: Option<Destination>) -> Result<(), Failure> {
         if self.revoke {
             let answer = client.post("join-token/revoke", &json!({}), "revoked").await?;
             return output::print(&format!("{} tokens revoked\n", answer["revoked"]));
@@ -47,10 +53,11 @@ impl Arguments {
         let Value::String(token) = &answer["join_token"] else {
             return Err(Failure::Failed("the server has answered without a token".to_owned()));
         };
-        match &self.output {
-            Some(file) => {
-                secret::write(file, token).or_fail()?;
-                output::print(&format!("{}\n", file.display()))
+        match self.output.as_ref().zip(output) {
+            Some((path, mut file)) => {
+                writeln!(file, "{token}").map_err(|error| cannot_write(path, &error))?;
+                file.finish()?;
+                output::print(&format!("{}\n", path.display()))
             }
             None => output::print(&format!("{token}\n")),
         }

@@ -8,12 +8,14 @@ use clap::Args;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::answer::{self, Unread, plain};
 use super::exit::OrFail;
 use super::{Failure, trust};
 use crate::http::admin::TOKEN_CHARS_MIN;
+use crate::runtime::clock::Stopwatch;
 use crate::system::secret;
 
 /// The variable with the admin token, if there is no file.
@@ -30,6 +32,9 @@ const USUAL: &str = "http://127.0.0.1:8853";
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time for which a request is repeated while another client's request blocks it, and the pause in between.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(5);
+const OTHERS_PAUSE: Duration = Duration::from_millis(200);
 /// The time limit of long operations: a snapshot, or the body of a large file.
 const LONG: Duration = Duration::from_hours(24);
 
@@ -55,6 +60,11 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// Returns the files that are read.
+    pub(super) fn files(&self) -> Vec<&Path> {
+        [&self.token_file, &self.ca].into_iter().flatten().map(PathBuf::as_path).collect()
+    }
+
     /// Returns true if no other machine can read what is sent.
     pub(super) fn is_private(&self) -> bool {
         self.server.starts_with("https://") || trust::is_local(&self.server)
@@ -168,10 +178,19 @@ impl Client {
         if is_ours { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
-    /// Posts `body` to the server, which may take long, and returns the response: its body is still to come.
+    /// Posts `body` to the server, which may take long, and returns the response: its body is still to come. While
+    /// another client's request is in the way (409), repeats it for a while: the server may not have noticed yet that
+    /// the other client is gone.
     pub(super) async fn begin(&self, path: &str, body: &Value) -> Result<Response, Failure> {
-        let request = self.http.post(format!("{}/{path}", self.base)).json(body);
-        self.successful(request).await
+        let begun = Stopwatch::start();
+        loop {
+            let request = self.http.post(format!("{}/{path}", self.base)).json(body);
+            let answer = self.sent(request).await?;
+            if answer.status() != StatusCode::CONFLICT || begun.elapsed() > OTHERS_PATIENCE {
+                return self.judged(answer).await;
+            }
+            sleep(OTHERS_PAUSE).await;
+        }
     }
 
     /// Deletes `path` from the server.
@@ -190,8 +209,16 @@ impl Client {
     }
 
     async fn successful(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        self.judged(self.sent(request).await?).await
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let request = request.bearer_auth(self.token.as_str()).timeout(LONG);
-        let answer = request.send().await.map_err(|error| self.away(error))?;
+        request.send().await.map_err(|error| self.away(error))
+    }
+
+    /// Returns a successful response, or the failure that it describes.
+    async fn judged(&self, answer: Response) -> Result<Response, Failure> {
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);

@@ -110,7 +110,7 @@ async fn a_backup_of_a_running_server_restores_and_copies_nothing_twice() {
     assert!(second["copied"].as_u64().unwrap() <= 9, "{second}");
     let listed = files_of(&to.join(format!("backups/{}.json", text(&second["backup"]))));
     assert!(!listed.iter().any(|path| path.contains(masked_id)), "a deleted project is in the backup");
-    assert!(!server.data_dir().join("objects/entityd/snapshot").exists());
+    assert!(!server.data_dir().join("objects/entityd/snapshot-being-read").exists());
     for (name, file) in listed.iter().map(|path| (path, server.data_dir().join(path))) {
         assert!(file.exists(), "{name}");
     }
@@ -164,7 +164,7 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     }
     // Again on the same directory: no trace of the first backup is left in it.
     said(&run(&["backup", "--json"], &[("--data-dir", &data), ("--to", &tar)]));
-    assert!(!data.join("objects/entityd/snapshot").exists());
+    assert!(!data.join("objects/entityd/snapshot-being-read").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -399,13 +399,9 @@ async fn killed_at_random_moments_a_backup_and_a_restore_are_complete_or_absent(
                     absent += 1;
                 }
             }
-            // The server notices that the client was killed.
-            let held = server.data_dir().join("objects/entityd/snapshot");
-            eventually("another snapshot can be taken", async || {
-                let output = backup(&server, &token, &place.path().join("free"), &[]).output().unwrap();
-                output.status.success().then_some(())
-            })
-            .await;
+            // The server notices that the client was killed, and the next command waits for that.
+            let held = server.data_dir().join("objects/entityd/snapshot-being-read");
+            said(&backup(&server, &token, &place.path().join("free"), &[]).output().unwrap());
             assert!(!held.exists());
         }
         let inspected = said(&run(&["backup", "inspect", "--json"], &[("", &shelf)]));

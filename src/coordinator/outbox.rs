@@ -70,6 +70,7 @@ impl Coordinator {
         let (mut last_dead_letter, mut renewals) = (0, 0);
         let look_every = RECONCILE_EVERY.min(self.0.rules.upkeep.every / 2);
         let failures = LogThrottle::default();
+        let unread = LogThrottle::default();
         while !stop.is_cancelled() {
             let begun_anew = self.0.broker.renewals();
             if begun_anew != renewals {
@@ -90,7 +91,11 @@ impl Coordinator {
             };
             match self.handle_dead_letters_after(last_dead_letter).await {
                 Ok(last) => last_dead_letter = last,
-                Err(error) => tracing::error!("cannot read the dead letters: {}", chain(&error)),
+                Err(error) => {
+                    if let Some(times) = unread.count() {
+                        tracing::error!(times, "cannot read the dead letters: {}", chain(&error));
+                    }
+                }
             }
             if self.0.clock.steady().since(last_look) >= look_every {
                 last_look = self.0.clock.steady();

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
+use rustix::io::Errno;
+
 use super::Key;
 use super::redact::{Redacted, no_bucket};
 use crate::system::regular;
@@ -48,9 +50,14 @@ impl Error {
 
     /// Converts an error of opening `key`, which may not exist.
     pub(super) fn opening(key: &Key, error: io::Error) -> Self {
+        // Another file in the place of one of its directories: no pause changes that.
+        let is_misplaced = matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
+            || Errno::from_io_error(&error) == Some(Errno::LOOP);
         match error.kind() {
             io::ErrorKind::NotFound => Self::Missing { key: key.clone() },
-            _ if regular::is_no_file(&error) => Self::Damaged { key: key.clone(), reason: error.to_string() },
+            _ if is_misplaced || regular::is_no_file(&error) => {
+                Self::Damaged { key: key.clone(), reason: error.to_string() }
+            }
             _ => error.into(),
         }
     }
@@ -97,6 +104,18 @@ mod tests {
     use super::*;
     use crate::objects::keys;
     use crate::telemetry::chain;
+
+    #[test]
+    fn another_file_in_the_place_of_a_directory_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
+        for path in ["file/matrix", "loop", "loop/matrix"] {
+            let error = std::fs::File::open(folder.path().join(path)).unwrap_err();
+            let error = Error::opening(&keys::client_file("matrix"), error);
+            assert!(matches!(error, Error::Damaged { .. }), "{path}: {error:?}");
+        }
+    }
 
     #[test]
     fn a_bucket_that_is_missing_is_not_an_object_that_is() {

@@ -9,6 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::io::Errno;
+
 use super::permission::explained;
 
 /// The error for a path with another file than before, or with none.
@@ -96,6 +98,8 @@ impl Place {
             Ok(_) => How::Unmounted,
             Err(error) if is_gone(&error) && self.thing.is_none() => return Ok(()),
             Err(error) if is_gone(&error) => How::Gone,
+            // A link that leads to itself.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => How::Replaced,
             Err(error) => return Err(explained(&self.path, error)),
         };
         Err(io::Error::other(Displaced { path: self.path.clone(), how }))
@@ -141,6 +145,9 @@ mod tests {
         fs::rename(&path, &aside).unwrap();
         assert!(said(&place).contains("was removed or moved"), "{}", said(&place));
         fs::write(&path, "one").unwrap();
+        assert!(said(&place).contains("was replaced"), "{}", said(&place));
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("file", &path).unwrap();
         assert!(said(&place).contains("was replaced"), "{}", said(&place));
         fs::rename(&aside, &path).unwrap();
         place.check().unwrap();

@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// It is not a regular file.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct NoFile {
 enum What {
     Other(&'static str),
     LinkTo(PathBuf),
+    /// A link that leads to itself, perhaps through others.
+    Circle,
 }
 
 impl fmt::Display for NoFile {
@@ -28,6 +31,9 @@ impl fmt::Display for NoFile {
         match &self.what {
             What::Other(kind) => {
                 write!(f, "{path} is {kind} and not a regular file; put the file back in its place")
+            }
+            What::Circle => {
+                write!(f, "{path} is a link that leads to itself; put the file back in its place")
             }
             What::LinkTo(target) => {
                 write!(
@@ -91,6 +97,9 @@ pub fn check(path: &Path) -> io::Result<()> {
             Ok(target) => Err(NoFile { path: path.to_owned(), what: What::LinkTo(target) }.into()),
             Err(_) => Ok(()),
         },
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
+            Err(NoFile { path: path.to_owned(), what: What::Circle }.into())
+        }
         Err(error) => Err(error),
     }
 }
@@ -165,6 +174,13 @@ mod tests {
         fs::write(at("file"), "bytes").unwrap();
         symlink("file", at("link")).unwrap();
         symlink("missing", at("dangling")).unwrap();
+        symlink("circle", at("circle")).unwrap();
+        for said in [check(&at("circle")).unwrap_err(), open(&at("circle")).unwrap_err()] {
+            assert!(
+                is_no_file(&said) && said.to_string().contains("circle is a link that leads to itself"),
+                "{said}"
+            );
+        }
         assert_eq!(read(&at("link")).unwrap(), b"bytes");
         assert_eq!(open(&at("missing")).unwrap_err().kind(), ErrorKind::NotFound);
         assert!(check(&at("missing")).is_ok() && check(&at("link")).is_ok());

@@ -254,6 +254,13 @@ fn are_files(path: &Path) -> Result<(), Error> {
         regular::check(file).map_err(|cause| Error::Unavailable(cause.into()))?;
     }
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if let Ok(elsewhere) = fs::read_link(log(&target)) {
+        let [log, elsewhere] = [log(&target), elsewhere].map(|path| path.display().to_string());
+        let advice = format!(
+            "{log} is a link to {elsewhere}, and logs are not opened through links; move that file here"
+        );
+        return Err(Error::Unavailable(advice.into()));
+    }
     let moved = fs::read_link(path).is_ok() && !log(&target).exists() && log(path).exists();
     if moved {
         let [target, log] = [target, log(path)].map(|path| path.display().to_string());
@@ -381,6 +388,24 @@ mod tests {
         fs::write(&log, &cut).unwrap();
         assert!(matches!(open(&path, &owner), Err(Error::Lost { .. })));
         assert_eq!(fs::read(&log).unwrap(), cut);
+    }
+
+    #[tokio::test]
+    async fn a_log_behind_a_link_is_named() {
+        let (folder, owner) = (tempfile::tempdir().unwrap(), owner());
+        let database = open(&folder.path().join("words.db"), &owner).unwrap();
+        add(&database, "one").await;
+        let copy = tempfile::tempdir().unwrap();
+        let path = killed(folder.path(), copy.path(), &[]);
+        let [log, aside] = ["words.db-wal", "aside"].map(|name| copy.path().join(name));
+        fs::rename(&log, &aside).unwrap();
+        std::os::unix::fs::symlink(&aside, &log).unwrap();
+        let refused = open(&path, &owner).unwrap_err();
+        let said = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(said.contains("words.db-wal is a link to") && said.contains("move that file here"), "{said}");
+        fs::remove_file(&log).unwrap();
+        fs::rename(&aside, &log).unwrap();
+        open(&path, &owner).unwrap();
     }
 
     #[tokio::test]

@@ -63,7 +63,7 @@ pub(super) async fn outlook(
     for (party, dataset) in (0..).zip(&ready) {
         let matrix = state.objects.blob(&keys::matrix(project.id, party, dataset.upload)).await?;
         let index = state.objects.blob(&keys::index(project.id, party, dataset.upload)).await?;
-        blobs.push((matrix, index));
+        blobs.push((matrix, index, dataset.upload));
     }
     let bytes = ready.first().map_or(1, |dataset| dataset.encoding_bytes as usize);
     let lowest = thresholds.iter().map(|threshold| threshold.get()).fold(1.0, f64::min);
@@ -97,13 +97,15 @@ fn warning(pairs_high: f64, limit: u64) -> Option<String> {
 }
 
 /// Draws the sample. Blocks.
-fn sample(blobs: &[(Blob, Blob)], thresholds: &[Threshold], budget: u64) -> Result<Forecast, Problem> {
-    let open = |(matrix, index): &(Blob, Blob)| -> Result<(), Problem> {
+fn sample(blobs: &[(Blob, Blob, u32)], thresholds: &[Threshold], budget: u64) -> Result<Forecast, Problem> {
+    let open = |(matrix, index, _): &(Blob, Blob, u32)| -> Result<(), Problem> {
         matrix.check().and_then(|()| index.check()).map_err(|error| unusable(&error))
     };
     let mut datasets = Vec::with_capacity(blobs.len());
-    for (matrix, index) in blobs {
-        let parsed = Index::parse(index).map_err(|damage| unusable(&index.damaged(damage.to_string())))?;
+    for (matrix, index, upload) in blobs {
+        let parsed =
+            Index::parse(index).and_then(|parsed| parsed.header().check_upload(*upload).map(|()| parsed));
+        let parsed = parsed.map_err(|damage| unusable(&index.damaged(damage.to_string())))?;
         datasets.push(Dataset { matrix, index: parsed });
     }
     let stopwatch = Stopwatch::start();

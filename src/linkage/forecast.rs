@@ -551,8 +551,12 @@ mod tests {
         let records = matrix.len() as u32 / encoding_bytes;
         let entries = (!blocks.is_empty()).then_some(&*entries);
         let mut out = Vec::new();
-        layout::build(layout::Dataset { records, encoding_bytes, matrix, entries }, &Memory, &mut out)
-            .unwrap();
+        layout::build(
+            layout::Dataset { upload: 0, records, encoding_bytes, matrix, entries },
+            &Memory,
+            &mut out,
+        )
+        .unwrap();
         out
     }
 

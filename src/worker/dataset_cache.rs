@@ -38,8 +38,9 @@ impl OpenDataset {
         Ok(Stored { index, matrix: &self.matrix })
     }
 
-    fn verify(index: Blob, matrix: Blob, active: &ActiveJob) -> Result<Self, Error> {
+    fn verify(index: Blob, matrix: Blob, upload: u32, active: &ActiveJob) -> Result<Self, Error> {
         let sums = Index::parse(&index).map_err(|damage| damaged(&index, &damage))?;
+        sums.header().check_upload(upload).map_err(|damage| damaged(&index, &damage))?;
         let (expected, found) = (sums.header().matrix_bytes(), matrix.len() as u64);
         if expected != found {
             return Err(damaged(&matrix, &Damage::Length { object: "matrix", expected, found }));
@@ -90,7 +91,8 @@ impl DatasetCache {
         let open = async {
             let (matrix, index) = futures::try_join!(self.objects.blob(&key), self.objects.blob(&index_key))?;
             let active = Arc::clone(active);
-            let verified = compute::run_blocking(move || OpenDataset::verify(index, matrix, &active)).await;
+            let verify = move || OpenDataset::verify(index, matrix, upload, &active);
+            let verified = compute::run_blocking(verify).await;
             verified.map_err(|text| Error::panicked(&text))?
         };
         self.open.get_or_open(&key, open).await

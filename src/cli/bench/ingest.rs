@@ -168,6 +168,7 @@ impl Arguments {
         sync(&[&matrix, &entries])?;
         let indexing = Stopwatch::start();
         let dataset = Dataset {
+            upload: 0,
             records: summary.records,
             encoding_bytes: summary.encoding_bytes,
             matrix: from_the_start(&mut matrix)?,

@@ -32,6 +32,7 @@ pub(super) fn index(
 fn index_one(party: usize, input: Input, workspace: &Workspace) -> Result<Party, Failure> {
     let Input { summary, matrix, entries, .. } = input;
     let dataset = Dataset {
+        upload: 0,
         records: summary.records,
         encoding_bytes: summary.encoding_bytes,
         matrix: &matrix[..],

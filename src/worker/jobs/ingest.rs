@@ -51,6 +51,7 @@ impl IngestTask {
         let matrix = read(keys::matrix(project, self.party, upload))?;
         let entries = self.upload.blocks.then(|| read(keys::entries(project, self.party, upload)));
         let dataset = layout::Dataset {
+            upload,
             records: self.upload.records,
             encoding_bytes: self.upload.encoding_bytes,
             matrix,

@@ -4,10 +4,10 @@ use std::io::Read;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use crate::linkage::encoding::layout::Directory;
+use crate::linkage::encoding::layout::{self, Directory};
 use crate::linkage::similarity::plan::{self, LargestBlocks, Plan, Planned};
 use crate::model::{Outcome, RunId, Threshold};
-use crate::objects::{Key, Objects, Staged, keys};
+use crate::objects::{self, Key, Objects, Staged, keys};
 use crate::runtime::compute;
 use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
@@ -67,8 +67,8 @@ fn usual_aim(comparisons_per_second: f64) -> u64 {
 }
 
 /// Returns the size of the encodings, which is the same in all datasets; 0 if there are none.
-async fn encoding_bytes(context: &JobContext, indexes: &[Key]) -> Result<u32, Error> {
-    let Some(index) = indexes.first().cloned() else { return Ok(0) };
+async fn encoding_bytes(context: &JobContext, indexes: &[(u32, Key)]) -> Result<u32, Error> {
+    let Some((_, index)) = indexes.first().cloned() else { return Ok(0) };
     let objects = context.objects.clone();
     // Reading blocks, especially if the object comes from another machine.
     let read = compute::run_blocking(move || -> Result<u32, Error> {
@@ -77,15 +77,16 @@ async fn encoding_bytes(context: &JobContext, indexes: &[Key]) -> Result<u32, Er
     read.await.map_err(|text| Error::panicked(&text))?
 }
 
-fn indexes(active: &ActiveJob, uploads: &[u32]) -> Vec<Key> {
-    let index = |(party, upload): (u32, &u32)| keys::index(active.job().project, party, *upload);
+/// Returns the number of each upload, and its index.
+fn indexes(active: &ActiveJob, uploads: &[u32]) -> Vec<(u32, Key)> {
+    let index = |(party, upload): (u32, &u32)| (*upload, keys::index(active.job().project, party, *upload));
     (0..).zip(uploads).map(index).collect()
 }
 
 struct PlanTask {
     objects: Objects,
     active: Arc<ActiveJob>,
-    indexes: Vec<Key>,
+    indexes: Vec<(u32, Key)>,
     threshold: Threshold,
 }
 
@@ -115,8 +116,18 @@ impl PlanTask {
     }
 
     fn directories(&self) -> Result<Vec<Directory<impl Read>>, Error> {
-        let open = |key| -> Result<_, Error> {
-            Ok(Directory::open(Cancellable::new(self.objects.read(key)?, &self.active))?)
+        let open = |(upload, key): &(u32, Key)| -> Result<_, Error> {
+            let opened = Directory::open(Cancellable::new(self.objects.read(key)?, &self.active));
+            let checked = opened.and_then(|directory| {
+                directory.header().check_upload(*upload)?;
+                Ok(directory)
+            });
+            checked.map_err(|error| match error {
+                layout::Error::Damaged(damage) => {
+                    objects::Error::Damaged { key: key.clone(), reason: damage.to_string() }.into()
+                }
+                error => error.into(),
+            })
         };
         self.indexes.iter().map(open).collect()
     }

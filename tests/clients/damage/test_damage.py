@@ -27,7 +27,6 @@ SEED = int(os.environ["TESTS_SEED"])
 ALONE, PAIRS, DURING = (10_000, 120, 120) if LONG else (6, 3, 3)
 KINDS = ("removed", "emptied", "cut", "garbage", "one bit")
 START_S = 40
-RNG = random.Random(SEED)
 
 
 def damage(path, kind, rng):
@@ -105,9 +104,9 @@ def table():
         yield kept
 
 
-def cases(data, rng):
+def cases(data, count, rng):
     every = [(name, kind) for name in targets(data) for kind in kinds_of(data, name)]
-    return rng.sample(every, min(ALONE, len(every)))
+    return rng.sample(every, min(count, len(every)))
 
 
 def sampled_pairs(data, rng, count):
@@ -120,7 +119,7 @@ def sampled_pairs(data, rng, count):
 def test_damage_before_a_start(made, table, tmp_path):
     folder, expected = made
     problems = []
-    for case in [[case] for case in cases(folder / "data", RNG)]:
+    for case in [[case] for case in cases(folder / "data", ALONE, random.Random(SEED))]:
         one(case, folder, expected, tmp_path / "case", table, problems)
     assert not problems, "\n\n".join(problems)
 
@@ -128,7 +127,7 @@ def test_damage_before_a_start(made, table, tmp_path):
 def test_damage_in_pairs(made, table, tmp_path):
     folder, expected = made
     problems = []
-    for case in sampled_pairs(folder / "data", RNG, PAIRS):
+    for case in sampled_pairs(folder / "data", random.Random(SEED), PAIRS):
         one(case, folder, expected, tmp_path / "case", table, problems)
     assert not problems, "\n\n".join(problems)
 
@@ -136,13 +135,33 @@ def test_damage_in_pairs(made, table, tmp_path):
 def test_damage_while_it_works(made, table, tmp_path):
     folder, expected = made
     problems = []
-    every = [(name, kind) for name in targets(folder / "data") for kind in kinds_of(folder / "data", name)]
-    for case in RNG.sample(every, min(DURING, len(every))):
+    for case in cases(folder / "data", DURING, random.Random(SEED)):
         try:
             while_it_works(case, folder, expected, tmp_path / "case", table)
-        except AssertionError as error:
-            problems.append(f"{case}, while it works: {error}")
+        except (AssertionError, OSError) as error:
+            problems.append(f"{case}, while it works: {type(error).__name__} {error}")
     assert not problems, "\n\n".join(problems)
+
+
+def test_encodings_of_another_upload_give_no_result(made, tmp_path):
+    """Matrix and index of two uploads of one size are exchanged: each is whole, and in the wrong place."""
+    folder, expected = made
+    scene.copy(folder, tmp_path)
+    projects = tmp_path / "data" / "objects" / "projects"
+    one_of, other_of = (
+        next((projects / project["project_id"] / "parties" / "0").iterdir())
+        for project in (expected.waiting, expected.running)
+    )
+    for name in ("matrix", "index"):
+        (one_of / name).rename(one_of / "aside")
+        (other_of / name).rename(one_of / name)
+        (one_of / "aside").rename(other_of / name)
+    server = Server(tmp_path)
+    assert start(server) is None
+    answers = finish(server, expected)
+    for project in ("waiting", "running"):
+        assert "it belongs to another upload" in answers[project], answers
+        assert "/index" in answers[project], answers
 
 
 def one(case, folder, expected, place, table, problems):
@@ -194,9 +213,13 @@ def while_it_works(case, folder, expected, place, table):
     assert start(server) is None
     time.sleep(rng.random() * 0.8)
     apply([case], data, rng)
-    answers = scene.questions(server, expected) if server.process.poll() is None else {}
-    code = end(server)
-    table.append(row("during", [case], f"exit {code}", answers))
+    answers, code = {"finished": "not answered"}, None
+    try:
+        answers = scene.questions(server, expected) if server.process.poll() is None else {}
+    finally:
+        # The next case needs the folder.
+        code = end(server)
+        table.append(row("during", [case], f"exit {code}", answers))
     log = server.log.read_text(errors="replace")
     assert "panicked" not in log, server.tail()
     assert code is None or code >= 0, f"the process died of signal {-code}\n{server.tail()}"

@@ -13,6 +13,8 @@ use crate::linkage::scratch::Scratch;
 /// A dataset as an upload leaves it.
 #[derive(Clone, Copy, Debug)]
 pub struct Dataset<M, E> {
+    /// The number of the upload; 0 if it has none.
+    pub upload: u32,
     /// Rows of the matrix.
     pub records: u32,
     /// Bytes in each row.
@@ -44,7 +46,7 @@ pub(super) fn build_within<M: Read, E: Read>(
     scratch: &dyn Scratch,
     mut out: impl Write,
 ) -> Result<Header, Error> {
-    let Dataset { records, encoding_bytes, matrix, entries } = dataset;
+    let Dataset { upload, records, encoding_bytes, matrix, entries } = dataset;
     let sums = chunk_sums(matrix, u64::from(records) * u64::from(encoding_bytes))?;
     let mut blocks = Blocks::create(scratch, records)?;
     match entries {
@@ -53,6 +55,7 @@ pub(super) fn build_within<M: Read, E: Read>(
     }
     let blocks = blocks.finish()?;
     let header = Header {
+        upload,
         records,
         encoding_bytes,
         blocks: blocks.directory.items(),

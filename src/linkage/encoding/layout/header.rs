@@ -25,6 +25,8 @@ pub struct Header {
     pub blocks: u64,
     /// Record ids after the directory.
     pub ids: u64,
+    /// The number of the upload that it was built for; 0 if none was given.
+    pub(super) upload: u32,
     pub(super) sums_crc: u32,
     pub(super) directory_crc: u32,
     pub(super) ids_crc: u32,
@@ -34,6 +36,19 @@ impl Header {
     /// Bytes in the matrix.
     pub const fn matrix_bytes(&self) -> u64 {
         self.records as u64 * self.encoding_bytes as u64
+    }
+
+    /// Checks that the index was built for this upload, as far as it says so. Index and matrix in the place of those of
+    /// another upload would give a wrong result.
+    ///
+    /// # Errors
+    /// [`Damage::Contradiction`].
+    pub fn check_upload(&self, upload: u32) -> Result<(), Damage> {
+        if [0, upload].contains(&self.upload) {
+            Ok(())
+        } else {
+            Err(Damage::Contradiction { object: INDEX, what: "it belongs to another upload" })
+        }
     }
 
     /// Checksums that cover the matrix.
@@ -67,6 +82,7 @@ impl Header {
         bytes[40..44].copy_from_slice(&self.sums_crc.to_le_bytes());
         bytes[44..48].copy_from_slice(&self.directory_crc.to_le_bytes());
         bytes[48..52].copy_from_slice(&self.ids_crc.to_le_bytes());
+        bytes[52..56].copy_from_slice(&self.upload.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -88,6 +104,7 @@ impl Header {
             encoding_bytes: u32_at(bytes, 16),
             blocks: u64_at(bytes, 24),
             ids: u64_at(bytes, 32),
+            upload: u32_at(bytes, 52),
             sums_crc: u32_at(bytes, 40),
             directory_crc: u32_at(bytes, 44),
             ids_crc: u32_at(bytes, 48),

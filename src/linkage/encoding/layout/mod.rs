@@ -16,7 +16,8 @@
 //! | 40 | 4 | CRC-32 of the chunk sums |
 //! | 44 | 4 | CRC-32 of the directory |
 //! | 48 | 4 | CRC-32 of the record ids |
-//! | 52 | 8 | zero |
+//! | 52 | 4 | number of the upload; zero if none was given |
+//! | 56 | 4 | zero |
 //! | 60 | 4 | CRC-32 of bytes 0 to 59 |
 //! | 64 | 4·*c* | chunk sums: CRC-32 of each MiB of the matrix, the last one shorter; *c* = ⌈*n*·*s* / 2²⁰⌉ |
 //! | | 48·*b* | directory: the blocks, ascending by digest |

@@ -25,7 +25,8 @@ fn bytes_of(entries: &[Entry]) -> Vec<u8> {
 
 fn built(limits: Limits, records: u32, entries: Option<&[Entry]>) -> Result<Vec<u8>, Error> {
     let (matrix, entries) = (matrix(records, 8), entries.map(bytes_of));
-    let dataset = Dataset { records, encoding_bytes: 8, matrix: &*matrix, entries: entries.as_deref() };
+    let dataset =
+        Dataset { upload: 0, records, encoding_bytes: 8, matrix: &*matrix, entries: entries.as_deref() };
     let mut out = Vec::new();
     let header = build_within(limits, dataset, &Memory, &mut out)?;
     assert_eq!(Index::parse(&out).unwrap().header(), &header);
@@ -148,7 +149,7 @@ fn without_blocks_all_records_are_in_the_default_block() {
 fn damage_to_the_matrix_is_found_where_it_is() {
     let records = 300_000;
     let mut matrix = matrix(records, 8);
-    let dataset = Dataset { records, encoding_bytes: 8, matrix: &*matrix, entries: None::<&[u8]> };
+    let dataset = Dataset { upload: 0, records, encoding_bytes: 8, matrix: &*matrix, entries: None::<&[u8]> };
     let mut index = Vec::new();
     build(dataset, &Memory, &mut index).unwrap();
     let index = Index::parse(&index).unwrap();
@@ -173,7 +174,8 @@ fn damage_to_the_matrix_is_found_where_it_is() {
 fn a_dataset_that_is_not_as_said_is_refused() {
     for length in [31, 33, 0] {
         let matrix = vec![0; length];
-        let dataset = Dataset { records: 4, encoding_bytes: 8, matrix: &*matrix, entries: None::<&[u8]> };
+        let dataset =
+            Dataset { upload: 0, records: 4, encoding_bytes: 8, matrix: &*matrix, entries: None::<&[u8]> };
         let error = build(dataset, &Memory, io::sink()).unwrap_err();
         assert!(matches!(error, Error::Damaged(Damage::Length { expected: 32, .. })), "{length}");
     }
@@ -182,6 +184,20 @@ fn a_dataset_that_is_not_as_said_is_refused() {
     assert!(matches!(error, Error::Damaged(Damage::Contradiction { .. })));
     let matrix = matrix(4, 8);
     let cut = &beyond.to_bytes()[..20];
-    let dataset = Dataset { records: 4, encoding_bytes: 8, matrix: &*matrix, entries: Some(cut) };
+    let dataset = Dataset { upload: 0, records: 4, encoding_bytes: 8, matrix: &*matrix, entries: Some(cut) };
     assert!(matches!(build(dataset, &Memory, io::sink()), Err(Error::Source(_))));
+}
+
+#[test]
+fn an_index_knows_the_upload_that_it_was_built_for() {
+    for (upload, others) in [(7, false), (0, true)] {
+        let matrix = matrix(4, 8);
+        let dataset =
+            Dataset { upload, records: 4, encoding_bytes: 8, matrix: &*matrix, entries: None::<&[u8]> };
+        let mut out = Vec::new();
+        build(dataset, &Memory, &mut out).unwrap();
+        let header = *Index::parse(&out).unwrap().header();
+        assert!(header.check_upload(7).is_ok());
+        assert_eq!(header.check_upload(8).is_ok(), others);
+    }
 }

@@ -54,7 +54,7 @@ pub enum Error {
     /// The system cannot start more threads.
     #[error(
         "this server needs {needed} threads, and the system does not allow them; raise the limit on processes (ulimit -u, or \
-         TasksMax= in a unit of systemd) or on address space (ulimit -v)"
+         TasksMax= in a unit of systemd), on address space (ulimit -v) or on data (ulimit -d)"
     )]
     Threads {
         /// The number that is needed.

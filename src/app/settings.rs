@@ -32,6 +32,9 @@ pub(super) fn rules(settings: &Settings) -> Rules {
 
 pub(super) fn kernel(settings: &Settings) -> Kernel {
     let named = |name| Kernel::named(name).expect("the settings were checked against the processor");
+    if let (None, Some(refusal)) = (settings.kernel, Kernel::refusal()) {
+        tracing::warn!("{refusal}; comparing with {:?}", Kernel::best());
+    }
     settings.kernel.map_or_else(Kernel::best, named)
 }
 

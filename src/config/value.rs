@@ -400,7 +400,7 @@ pub(super) const COUNT_OR_AUTO: ValueType<Option<u64>> = ValueType {
 /// The loops that compare, or `auto`.
 pub(super) const KERNEL: ValueType<Option<KernelName>> = ValueType {
     placeholder: "NAME|auto",
-    remedy: "auto, portable, popcnt, avx2, avx512 or neon",
+    remedy: "auto, portable, popcnt, avx2, avx512, amx or neon",
     read: |text| if text == "auto" { Some(None) } else { text.parse().ok().map(Some) },
 };
 

@@ -84,7 +84,7 @@ async fn progress_never_decreases_and_after_a_delete_the_processors_are_idle() {
 #[tokio::test]
 async fn every_kernel_of_this_machine_gives_the_same_result() {
     let mut answers = Vec::new();
-    for kernel in ["auto", "portable", "popcnt", "avx2", "avx512", "neon"] {
+    for kernel in ["auto", "portable", "popcnt", "avx2", "avx512", "amx", "neon"] {
         let output = entityd().args(["config", "show", "--kernel", kernel]).output().unwrap();
         if !output.status.success() {
             assert!(stderr(&output).contains("it runs"), "{}", stderr(&output));

@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     /// Seed of the people; the same seed makes the same people
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Comparison kernel: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
+    /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Keep the server's data and the generated files in this new or empty directory

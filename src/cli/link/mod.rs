@@ -69,7 +69,7 @@ pub(super) struct Arguments {
     /// Most candidate pairs to find; protects memory and disk
     #[arg(long, value_name = "N", default_value_t = 500_000_000)]
     pairs_max: u64,
-    /// Comparison kernel: portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
+    /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Threads that compare; 0 is one for each core

@@ -90,6 +90,12 @@ fn sifted(
     kernel: Kernel,
 ) -> Vec<Hit> {
     let sieve = Sieve::new(left, right, tuning, decision, kernel);
+    let hits = hits_of(&sieve);
+    assert_eq!(hits_of(&sieve.watched()), hits, "the same with blocks that are counted in full");
+    hits
+}
+
+fn hits_of(sieve: &Sieve<'_>) -> Vec<Hit> {
     let mut hits = Vec::new();
     sieve
         .search(0..sieve.shape().0, |hit| {
@@ -99,6 +105,10 @@ fn sifted(
         .unwrap();
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.left, a.right).cmp(&(b.left, b.right))));
     hits
+}
+
+fn described(tuning: &Tuning) -> String {
+    format!("{} parts, {} components", tuning.parts(), tuning.components())
 }
 
 proptest! {
@@ -115,9 +125,12 @@ proptest! {
         for kernel in Kernel::available() {
             let learnt = Tuning::learn(&left, &right, &decision, kernel);
             let forced = Tuning::with_parts(&left, &right, parts, &decision, kernel);
-            for tuning in [Tuning::none(), learnt, forced] {
+            // Learning multiplies every two columns.
+            let strips = if bytes <= 72 { 3 } else { 1 };
+            let projected = Tuning::with_strips(&left, &right, strips, kernel);
+            for tuning in [Tuning::none(), learnt, forced].into_iter().chain(projected) {
                 let found = sifted(&left, &right, &tuning, &decision, kernel);
-                prop_assert_eq!(&found, &expected, "{:?} with {} parts", kernel, tuning.parts());
+                prop_assert_eq!(&found, &expected, "{:?} with {}", kernel, described(&tuning));
             }
         }
     }
@@ -142,10 +155,11 @@ fn every_kernel_agrees_at_every_size() {
             // Learning examines every two columns.
             if bytes % 512 == 8 {
                 tunings.push(Tuning::with_parts(&left, &right, 12, &decision, kernel));
+                tunings.extend(Tuning::with_strips(&left, &right, 1, kernel));
             }
             for tuning in tunings {
                 let found = sifted(&left, &right, &tuning, &decision, kernel);
-                assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {} parts", tuning.parts());
+                assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {}", described(&tuning));
             }
         }
     }
@@ -196,8 +210,18 @@ fn every_kernel_agrees_exactly_on_the_threshold() {
                     let found = sifted(&left, &right, &tuning, &decision, kernel);
                     assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {ratio:?}, {parts} parts");
                 }
-                let found = sifted(&left, &right, &Tuning::none(), &decision, kernel);
-                assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {ratio:?}");
+                // Learning multiplies every two columns.
+                let projected =
+                    (bytes <= 64).then(|| Tuning::with_strips(&left, &right, 2, kernel)).flatten();
+                for tuning in projected.into_iter().chain([Tuning::none()]) {
+                    let found = sifted(&left, &right, &tuning, &decision, kernel);
+                    assert_eq!(
+                        found,
+                        expected,
+                        "{kernel:?}, {bytes} bytes, {ratio:?}, {}",
+                        described(&tuning)
+                    );
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::decision::Decision;
+use super::kernel::PRODUCT_ROWS;
 use super::search::{Bits, common_size, each_hit};
 use super::sieve::Sieve;
 use super::{Error, Hit, Kernel, Sides, Tile, Tuning, TuningCell};
@@ -157,7 +158,7 @@ impl<'a> Part<'a> {
     fn sieve(&self, tile: &Tile<'_>) -> Sieve<'_> {
         let untuned = Tuning::none();
         let tuning = self.job.tuning.get().unwrap_or(&untuned);
-        Sieve::new(&tile.left, &tile.right, tuning, self.decision(), self.job.kernel)
+        Sieve::new(&tile.left, &tile.right, tuning, self.decision(), self.job.kernel).watched()
     }
 
     /// Packs a limited number of rows at a time, so that memory stays bounded and a cancellation is noticed.
@@ -175,10 +176,10 @@ impl<'a> Part<'a> {
     fn compare_square(&self, tile: &Tile<'_>) -> Result<(), Error> {
         let untuned = Tuning::none();
         let tuning = self.job.tuning.get().unwrap_or(&untuned);
-        let sieve = Sieve::shared(tile, self.job.sides, tuning, self.decision(), self.job.kernel);
+        let sieve = Sieve::shared(tile, self.job.sides, tuning, self.decision(), self.job.kernel).watched();
         let (rows, lanes) = sieve.shape();
         let lines = (lanes * tile.left.encoding_bytes().div_ceil(64)) as u64;
-        let piece_rows = (PIECE_LINES / lines).max(1) as usize;
+        let piece_rows = whole_chunks((PIECE_LINES / lines) as usize);
         (0..rows.div_ceil(piece_rows)).into_par_iter().try_for_each(|piece| {
             self.stop_if_cancelled()?;
             let positions = piece * piece_rows..rows.min((piece + 1) * piece_rows);
@@ -226,7 +227,7 @@ impl<'a> Part<'a> {
         at_hand: &mut Vec<Pair>,
     ) -> Result<(), Error> {
         let effort = sieve.search(positions, |hit| self.collect(tile, hit, at_hand))?;
-        self.counted.fetch_add(effort.counted, Ordering::Relaxed);
+        self.counted.fetch_add(effort.counted(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -271,6 +272,12 @@ impl<'a> Part<'a> {
 fn pieces(count: usize, size_max: usize) -> impl Iterator<Item = Range<usize>> {
     let pieces = count.div_ceil(size_max);
     (0..pieces).map(move |piece| piece * count / pieces..(piece + 1) * count / pieces)
+}
+
+/// Rounds the rows of a piece, if they are more than a few, to a number that loops take at a time.
+fn whole_chunks(rows: usize) -> usize {
+    const CHUNK: usize = 256;
+    if rows < CHUNK / 2 { rows.next_multiple_of(PRODUCT_ROWS).max(1) } else { rows.next_multiple_of(CHUNK) }
 }
 
 /// Not for a few records against many: packing would not pay.

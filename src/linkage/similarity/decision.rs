@@ -11,15 +11,24 @@ pub(super) struct Decision {
     differences_max: Vec<u32>,
     /// For each sum of both popcounts: the fewest common bits whose score reaches the threshold.
     commons_min: Vec<u32>,
+    /// For each sum of both popcounts: the most bits in which candidates differ that have that many or fewer.
+    distances_max: Vec<u32>,
 }
 
 impl Decision {
     pub(super) fn new(threshold: Threshold, encoding_bytes: usize) -> Self {
         let bits_max = 8 * encoding_bytes as u32;
+        let commons_min: Vec<u32> = (0..=2 * bits_max).map(|bits| common_min(bits, threshold)).collect();
+        let distances = (0..).zip(&commons_min).map(|(bits, common)| u32::saturating_sub(bits, 2 * common));
+        let distances_max = distances.scan(0, |most, distance| {
+            *most = distance.max(*most);
+            Some(*most)
+        });
         Self {
             threshold,
             differences_max: (0..=bits_max).map(|bits| dice::difference_max(bits, threshold)).collect(),
-            commons_min: (0..=2 * bits_max).map(|bits| common_min(bits, threshold)).collect(),
+            distances_max: distances_max.collect(),
+            commons_min,
         }
     }
 
@@ -35,6 +44,11 @@ impl Decision {
     /// pair.
     pub(super) fn needed(&self, bits: u32) -> u32 {
         self.commons_min[bits as usize]
+    }
+
+    /// Returns the most bits in which two encodings differ that are candidates and have `bits` bits together, or fewer.
+    pub(super) fn distance_max(&self, bits: u32) -> u32 {
+        self.distances_max[bits as usize]
     }
 
     /// Returns a lower bound of the additional common bits that a partner with `bits` bits needs, compared with one

@@ -15,21 +15,28 @@ mod columns;
 mod decision;
 mod pace;
 mod parts;
+mod signature;
+mod matrix;
+mod projection;
+mod sample;
 mod tuning;
 mod packed;
 mod sides;
+mod watch;
 mod sieve;
 mod search;
 mod compare;
 #[cfg(test)]
 mod agreement;
 #[cfg(test)]
+mod effort;
+#[cfg(test)]
 mod vectors;
 
 pub use compare::{Compared, Job, compare};
 pub use error::Error;
 pub use hit::Hit;
-pub use kernel::{Kernel, Name as KernelName, Unavailable};
+pub use kernel::{Costs, Kernel, Linear, Name as KernelName, Unavailable};
 pub use pace::expected_per_second;
 pub use rows::Rows;
 pub use search::search;

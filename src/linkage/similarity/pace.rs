@@ -8,7 +8,7 @@ const SHARE: f64 = 0.6;
 /// The estimated comparisons per second of one thread over encodings of people: the rate of brute force, times the
 /// gain of sifting at the threshold. Accurate enough to cut work into pieces of about the same time.
 pub fn expected_per_second(kernel: Kernel, encoding_bytes: usize, threshold: f64) -> f64 {
-    let brute_force = 64e9 / kernel.cost(0, 1.0, encoding_bytes);
+    let brute_force = 64e9 / kernel.cost_of_counting(encoding_bytes);
     let sifting = 0.25 / (1.02 - threshold);
     SHARE * brute_force * sifting.max(1.0)
 }

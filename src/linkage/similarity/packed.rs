@@ -1,12 +1,18 @@
 //! Rows in the form that the kernels read: sorted by popcount, padded to cache lines, with their signatures.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::decision::Decision;
 use super::footprint::Footprint;
-use super::kernel::{BLOCK_ROWS, Bytes, Kernel, RowSignatures, WORD_BLOCK_ROWS, Words};
+use super::kernel::{
+    BLOCK_ROWS, Bytes, Kernel, PRODUCT_BLOCK_ROWS, PRODUCT_LANES, PRODUCT_ROWS, ProductLanes, ProductRows,
+    RowSignatures, WORD_BLOCK_ROWS, Words, lane_place, row_place,
+};
+use super::projection::{Projected, Projection};
 use super::rows::Rows;
-use super::tuning::{Signatures, Tuning};
+use super::signature::Counts;
+use super::tuning::{Sifting, Tuning};
 
 /// Rows by popcount, the sparsest first.
 #[derive(Debug)]
@@ -17,14 +23,10 @@ pub(super) struct Packed {
     pub(super) bits: Vec<u32>,
     /// The encoding at each position.
     pub(super) words: Words,
-    /// The signature at each position.
-    signatures: Vec<u8>,
-    /// For each position: the common bits that the counts of its signature do not cover.
-    uncovered: Vec<u32>,
 }
 
 impl Packed {
-    fn new(rows: &Rows<'_>, tuning: &Tuning, kernel: Kernel) -> Self {
+    fn new(rows: &Rows<'_>, kernel: Kernel) -> Self {
         let mut by_bits: Vec<(u32, u32)> =
             (0..rows.len()).map(|row| (kernel.popcount(rows.bytes(row)), row as u32)).collect();
         by_bits.sort_unstable();
@@ -32,30 +34,38 @@ impl Packed {
         for (_, row) in &by_bits {
             words.push(rows.bytes(*row as usize));
         }
-        let Signatures { counts, covered } = tuning.signatures(&words, kernel);
-        let (bits, rows): (Vec<u32>, _) = by_bits.into_iter().unzip();
-        let uncovered =
-            bits.iter().zip(covered).map(|(bits, covered)| tuning.floor() + bits - covered).collect();
-        Self { rows, bits, words, signatures: counts, uncovered }
+        let (bits, rows) = by_bits.into_iter().unzip();
+        Self { rows, bits, words }
     }
 }
 
 impl Footprint for Packed {
     fn bytes(&self) -> usize {
-        let Self { rows, bits, words, signatures, uncovered } = self;
-        words.bytes() + signatures.len() + size_of::<u32>() * (rows.len() + bits.len() + uncovered.len())
+        let Self { rows, bits, words } = self;
+        words.bytes() + size_of_val(rows.as_slice()) + size_of_val(bits.as_slice())
     }
 }
 
 impl Footprint for RowSide {
     fn bytes(&self) -> usize {
-        self.packed.bytes() + size_of_val(self.counts.as_slice())
+        let sifted = match &self.sifted {
+            SiftedRows::Nothing => 0,
+            SiftedRows::Signatures(SignatureRows { counts, uncovered, .. }) => {
+                size_of_val(counts.as_slice()) + size_of_val(uncovered.as_slice())
+            }
+            SiftedRows::Projections(ProjectedRows { lines, bases, errors, .. }) => {
+                size_of_val(lines.as_slice()) + size_of_val(bases.as_slice()) + size_of_val(errors.as_slice())
+            }
+        };
+        self.packed.bytes() + sifted
     }
 }
 
 impl Footprint for LaneSide {
     fn bytes(&self) -> usize {
-        self.packed.bytes() + size_of_val(self.lines.as_slice()) + size_of_val(self.bits.as_slice())
+        let Self { packed, lines, starts, errors, bits, form: _ } = self;
+        let blocks = size_of_val(bits.as_slice()) + size_of_val(errors.as_slice());
+        packed.bytes() + size_of_val(lines.as_slice()) + size_of_val(starts.as_slice()) + blocks
     }
 }
 
@@ -63,37 +73,83 @@ impl Footprint for LaneSide {
 #[derive(Debug)]
 pub(super) struct RowSide {
     pub(super) packed: Packed,
-    /// The signatures, each byte four times.
+    pub(super) sifted: SiftedRows,
+}
+
+/// The form in which rows are sifted.
+#[derive(Debug)]
+pub(super) enum SiftedRows {
+    Nothing,
+    Signatures(SignatureRows),
+    Projections(ProjectedRows),
+}
+
+/// The signatures of rows.
+#[derive(Debug)]
+pub(super) struct SignatureRows {
+    /// Each byte four times.
     counts: Vec<u32>,
+    /// For each position: the common bits that the counts of its signature do not cover.
+    uncovered: Vec<u32>,
     parts: usize,
+}
+
+/// The projections of rows.
+#[derive(Debug)]
+pub(super) struct ProjectedRows {
+    projection: Arc<Projection>,
+    /// In groups.
+    lines: Vec<Bytes>,
+    /// For each position: the inner product that a lane must reach whose projection is equal, and has the length 0.
+    bases: Vec<i32>,
+    /// For each position: the distance by which rounding moved it.
+    errors: Vec<f32>,
 }
 
 impl RowSide {
     pub(super) fn of(rows: &Rows<'_>, tuning: &Tuning, kernel: Kernel) -> Self {
-        let mut packed = Packed::new(rows, tuning, kernel);
-        let signatures = std::mem::take(&mut packed.signatures);
-        let counts = signatures.iter().map(|count| u32::from(*count) * 0x0101_0101).collect();
-        Self { packed, counts, parts: tuning.parts() }
+        let packed = Packed::new(rows, kernel);
+        let sifted = match tuning.sifting() {
+            Sifting::Nothing => SiftedRows::Nothing,
+            Sifting::Signatures(signature) => {
+                let Counts { above, covered } = signature.counts(&packed.words, kernel);
+                let counts = above.iter().map(|count| u32::from(*count) * 0x0101_0101).collect();
+                let floor = signature.floor();
+                let uncovered = packed.bits.iter().zip(covered).map(|(bits, covered)| floor + bits - covered);
+                SiftedRows::Signatures(SignatureRows {
+                    counts,
+                    uncovered: uncovered.collect(),
+                    parts: signature.parts(),
+                })
+            }
+            Sifting::Projections(projection) => {
+                SiftedRows::Projections(ProjectedRows::of(&packed.words, projection, kernel))
+            }
+        };
+        Self { packed, sifted }
     }
+}
 
+impl SignatureRows {
     /// The positions from `first` on, as many as there are sums in `needed`.
     pub(super) fn signatures<'a>(&'a self, first: usize, needed: &'a [u8]) -> RowSignatures<'a> {
         let counts = &self.counts[first * self.parts..(first + needed.len()) * self.parts];
         RowSignatures { first: first as u32, counts, needed }
     }
 
-    /// Replaces `covered` by the sums that the rows at `positions` require of lanes of a block.
+    /// Replaces `covered` by the sums that the rows at `positions`, with these popcounts, require of lanes of a block.
     pub(super) fn needed(
         &self,
         positions: Range<usize>,
+        bits: &[u32],
         lanes: &LaneBits,
         decision: &Decision,
         covered: &mut Vec<u8>,
     ) {
         covered.clear();
-        let mut uncovered = &self.packed.uncovered[positions.clone()];
+        let mut uncovered = &self.uncovered[positions];
         // Rows are sorted by popcount, so what many of them share is looked up once.
-        for same in self.packed.bits[positions].chunk_by(|a, b| a == b) {
+        for same in bits.chunk_by(|a, b| a == b) {
             let needed = decision.needed(same[0] + lanes.sparsest) + u32::from(lanes.start_max);
             let (these, others) = uncovered.split_at(same.len());
             covered.extend(
@@ -102,6 +158,57 @@ impl RowSide {
             uncovered = others;
         }
     }
+}
+
+impl ProjectedRows {
+    fn of(words: &Words, projection: &Arc<Projection>, kernel: Kernel) -> Self {
+        let Projected { bytes, errors } = projection.project(words, kernel);
+        let (dims, steps) = (projection.dims(), projection.steps());
+        let mut lines = vec![Bytes([0; 64]); words.rows().next_multiple_of(PRODUCT_ROWS) * steps];
+        let mut bases = Vec::with_capacity(words.rows());
+        for (row, bytes) in bytes.chunks_exact(dims).enumerate() {
+            for (step, part) in bytes.as_chunks::<64>().0.iter().enumerate() {
+                let (line, _) = row_place(row, 64 * step, steps);
+                lines[line].0 = part.map(i8::cast_unsigned);
+            }
+            // Every byte of a lane is 128 more than that of its projection.
+            bases.push(squares(bytes) / 2 + 128 * bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>());
+        }
+        Self { projection: Arc::clone(projection), lines, bases, errors }
+    }
+
+    /// The positions from `first` on, a multiple of [`PRODUCT_ROWS`], as many as there are sums in `needed`.
+    pub(super) fn rows(&self, first: usize, needed: &[i32]) -> ProductRows<'_> {
+        let steps = self.projection.steps();
+        let lines = &self.lines[first * steps..(first + needed.len()) * steps];
+        ProductRows { first: first as u32, lines, steps }
+    }
+
+    /// Appends the sums that the rows at `positions`, with these popcounts, require of lanes of a block whose rounding
+    /// moved them by `error` at most.
+    pub(super) fn needed(
+        &self,
+        positions: Range<usize>,
+        bits: &[u32],
+        lanes: &LaneBits,
+        error: f32,
+        decision: &Decision,
+        needed: &mut Vec<i32>,
+    ) {
+        let (mut bases, errors) = (&self.bases[positions.clone()], &self.errors[positions]);
+        let error = errors.iter().copied().fold(0.0, f32::max) + error;
+        for same in bits.chunk_by(|a, b| a == b) {
+            let half = self.projection.half_distance_max(same[0] + lanes.densest, error, decision);
+            let (these, others) = bases.split_at(same.len());
+            needed.extend(these.iter().map(|base| base - half));
+            bases = others;
+        }
+    }
+}
+
+/// Returns the sum of the squares.
+fn squares(bytes: &[i8]) -> i32 {
+    bytes.iter().map(|byte| i32::from(*byte) * i32::from(*byte)).sum()
 }
 
 /// The popcounts of a block.
@@ -134,7 +241,11 @@ pub(super) struct LaneSide {
     pub(super) packed: Packed,
     /// The rows of a block, transposed, block after block.
     lines: Vec<Bytes>,
+    /// For each row of a block, the value from which sums of products start.
+    starts: Vec<i32>,
     bits: Vec<LaneBits>,
+    /// For each block, the distance by which rounding moved any of its rows at most.
+    errors: Vec<f32>,
     form: Form,
 }
 
@@ -143,6 +254,10 @@ pub(super) struct LaneSide {
 pub(super) enum Form {
     /// Signatures of this many parts.
     Signatures(usize),
+    /// Projections of this many steps.
+    Projections(usize),
+    /// The encodings themselves, whose bits are counted as products of bytes.
+    Bits,
     /// The encodings themselves.
     Words,
     /// Nothing: pairs are counted one by one.
@@ -150,51 +265,114 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn of(tuning: &Tuning, kernel: Kernel) -> Self {
-        match tuning.parts() {
-            0 if kernel.sifts_words() => Self::Words,
-            0 => Self::Nothing,
-            parts => Self::Signatures(parts),
+    pub(super) fn of(tuning: &Tuning, kernel: Kernel) -> Self {
+        match tuning.sifting() {
+            Sifting::Signatures(signature) => Self::Signatures(signature.parts()),
+            Sifting::Projections(projection) => Self::Projections(projection.steps()),
+            Sifting::Nothing if kernel.bit_products().is_some() => Self::Bits,
+            Sifting::Nothing if kernel.sifts_words() => Self::Words,
+            Sifting::Nothing => Self::Nothing,
         }
     }
 
-    pub(super) fn block_rows(self) -> usize {
-        if let Self::Signatures(_) = self { BLOCK_ROWS } else { WORD_BLOCK_ROWS }
+    pub(super) const fn block_rows(self) -> usize {
+        match self {
+            Self::Signatures(_) => BLOCK_ROWS,
+            Self::Projections(_) => PRODUCT_BLOCK_ROWS,
+            Self::Bits | Self::Words | Self::Nothing => WORD_BLOCK_ROWS,
+        }
     }
 }
 
+/// A block of a side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneBlock<'a> {
+    /// The position of its first row.
+    pub(super) first: u32,
+    pub(super) lines: &'a [Bytes],
+    pub(super) starts: &'a [i32],
+    pub(super) bits: &'a LaneBits,
+    /// The distance by which rounding moved any of its rows at most.
+    pub(super) error: f32,
+}
+
+/// The start of a lane without a record: no sum reaches what a row needs.
+pub(super) const NO_RECORD: i32 = i32::MIN / 2;
+
 impl LaneSide {
     pub(super) fn of(rows: &Rows<'_>, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> Self {
-        let mut packed = Packed::new(rows, tuning, kernel);
+        let packed = Packed::new(rows, kernel);
         let form = Form::of(tuning, kernel);
-        let (mut lines, mut bits) = (Vec::new(), Vec::new());
-        for first in (0..packed.rows.len()).step_by(form.block_rows()) {
-            let rows = first..packed.rows.len().min(first + form.block_rows());
-            let lane_bits = LaneBits::of(&packed.bits[rows.clone()], decision);
-            match form {
-                Form::Signatures(parts) => {
-                    push_starts(&mut lines, &packed.bits[rows.clone()], &lane_bits, decision);
-                    push_counts(&mut lines, &packed.signatures, parts, rows);
+        let mut side = Self {
+            packed,
+            lines: Vec::new(),
+            starts: Vec::new(),
+            bits: Vec::new(),
+            errors: Vec::new(),
+            form,
+        };
+        let count = side.packed.rows.len();
+        let blocks =
+            (0..count).step_by(form.block_rows()).map(|first| first..count.min(first + form.block_rows()));
+        side.bits = blocks.clone().map(|rows| LaneBits::of(&side.packed.bits[rows], decision)).collect();
+        match tuning.sifting() {
+            Sifting::Signatures(signature) => {
+                let counts = signature.counts(&side.packed.words, kernel).above;
+                for (rows, lane_bits) in blocks.zip(&side.bits) {
+                    push_starts(&mut side.lines, &side.packed.bits[rows.clone()], lane_bits, decision);
+                    push_counts(&mut side.lines, &counts, signature.parts(), rows);
                 }
-                Form::Words => push_words(&mut lines, &packed.words, rows),
-                Form::Nothing => {}
             }
-            bits.push(lane_bits);
+            Sifting::Projections(projection) => side.push_projections(projection, kernel),
+            Sifting::Nothing => {
+                if form == Form::Bits || form == Form::Words {
+                    side.lines = transposed_words(&side.packed.words);
+                }
+            }
         }
-        packed.signatures = Vec::new();
-        Self { packed, lines, bits, form }
+        side
+    }
+
+    fn push_projections(&mut self, projection: &Projection, kernel: Kernel) {
+        let Projected { bytes, errors } = projection.project(&self.packed.words, kernel);
+        let (dims, steps, rows) = (projection.dims(), projection.steps(), self.packed.rows.len());
+        self.lines = vec![Bytes([0; 64]); rows.next_multiple_of(PRODUCT_BLOCK_ROWS) * steps];
+        self.starts = vec![NO_RECORD; rows.next_multiple_of(PRODUCT_BLOCK_ROWS)];
+        for ((lane, bytes), start) in bytes.chunks_exact(dims).enumerate().zip(&mut self.starts) {
+            *start = -(squares(bytes) / 2);
+            for (at, four) in bytes.as_chunks::<4>().0.iter().enumerate() {
+                let (line, byte) = lane_place(lane, 4 * at, steps);
+                self.lines[line].0[byte..byte + 4]
+                    .copy_from_slice(&four.map(|byte| byte.cast_unsigned() ^ 0x80));
+            }
+        }
+        let most = |errors: &[f32]| errors.iter().copied().fold(0.0, f32::max);
+        self.errors = errors.chunks(PRODUCT_BLOCK_ROWS).map(most).collect();
     }
 
     pub(super) fn form(&self) -> Form {
         self.form
     }
 
-    /// For every block the position of its first row, its lines and the bounds of its popcounts.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = (u32, &[Bytes], &LaneBits)> {
-        let lines = self.lines.len() / self.bits.len().max(1);
-        self.bits.iter().enumerate().map(move |(block, bits)| {
-            ((block * self.form.block_rows()) as u32, &self.lines[block * lines..(block + 1) * lines], bits)
+    pub(super) fn blocks(&self) -> impl Iterator<Item = LaneBlock<'_>> {
+        let (lines, starts) =
+            (self.lines.len() / self.bits.len().max(1), self.starts.len() / self.bits.len().max(1));
+        self.bits.iter().enumerate().map(move |(block, bits)| LaneBlock {
+            first: (block * self.form.block_rows()) as u32,
+            lines: &self.lines[block * lines..(block + 1) * lines],
+            starts: &self.starts[block * starts..(block + 1) * starts],
+            bits,
+            error: self.errors.get(block).copied().unwrap_or_default(),
         })
+    }
+}
+
+impl<'a> LaneBlock<'a> {
+    /// The first `lanes` lanes, and what fills their bundle.
+    pub(super) fn products(&self, lanes: usize) -> ProductLanes<'a> {
+        let lanes = lanes.next_multiple_of(PRODUCT_LANES);
+        let lines = &self.lines[..self.lines.len() / self.starts.len() * lanes];
+        ProductLanes { first: self.first, lines, starts: &self.starts[..lanes] }
     }
 }
 
@@ -216,6 +394,16 @@ fn push_counts(lines: &mut Vec<Bytes>, signatures: &[u8], parts: usize, rows: Ra
             lines[start + part * BLOCK_ROWS / 64 + lane / 64].0[lane % 64] = *count;
         }
     }
+}
+
+/// Blocks of 64 rows, their words transposed.
+pub(super) fn transposed_words(words: &Words) -> Vec<Bytes> {
+    let rows = words.rows();
+    let mut lines = Vec::with_capacity(rows.next_multiple_of(WORD_BLOCK_ROWS) * words.lines_per_row());
+    for first in (0..rows).step_by(WORD_BLOCK_ROWS) {
+        push_words(&mut lines, words, first..rows.min(first + WORD_BLOCK_ROWS));
+    }
+    lines
 }
 
 fn push_words(lines: &mut Vec<Bytes>, words: &Words, rows: Range<usize>) {

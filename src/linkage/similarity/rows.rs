@@ -65,10 +65,15 @@ impl<'a> Rows<'a> {
 
     /// Up to `count` encodings of the whole matrix, evenly spread over it.
     pub(super) fn sample(&self, count: usize) -> Vec<u8> {
-        let records = self.matrix.len() / self.encoding_bytes;
+        let records = self.records();
         let taken = records.min(count);
         let start = |at: usize| at * records / taken * self.encoding_bytes;
         (0..taken).flat_map(|at| &self.matrix[start(at)..start(at) + self.encoding_bytes]).copied().collect()
+    }
+
+    /// Returns the number of records of the whole matrix.
+    pub(super) const fn records(&self) -> usize {
+        self.matrix.len() / self.encoding_bytes
     }
 
     /// Returns the number of rows.

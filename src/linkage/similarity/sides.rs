@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::footprint::Footprint;
-use super::packed::{LaneSide, RowSide};
+use super::packed::{Form, LaneSide, RowSide};
 use super::rows::Rows;
 
 /// Bytes of either kind that are kept in addition to those in use.
@@ -29,14 +29,14 @@ pub(super) struct Key {
     dataset: u32,
     first: u32,
     count: usize,
-    parts: usize,
+    form: Form,
 }
 
 impl Key {
     /// Of consecutive rows; listed rows are not kept.
-    pub(super) fn of(dataset: u32, rows: &Rows<'_>, parts: usize) -> Option<Self> {
+    pub(super) fn of(dataset: u32, rows: &Rows<'_>, form: Form) -> Option<Self> {
         let first = rows.first_of_range()?;
-        Some(Self { dataset, first, count: rows.len(), parts })
+        Some(Self { dataset, first, count: rows.len(), form })
     }
 }
 
@@ -107,11 +107,11 @@ mod tests {
         let cache = SideCache::default();
         let (matrix, ids) = ([0; 80], [0; 4]);
         let rows = Rows::all(&matrix, 8).unwrap();
-        let key = |row: usize| Key::of(0, &rows.part(row..row + 1), 4);
+        let key = |row: usize| Key::of(0, &rows.part(row..row + 1), Form::Words);
         let ask = |row, made| cache.get_or_make(key(row), || Large(made)).0;
         assert_eq!([ask(0, 1), ask(0, 2), ask(1, 3), ask(0, 4)], [1, 1, 3, 1]);
         assert_eq!([ask(2, 5), ask(0, 6), ask(1, 7)], [5, 1, 7], "the oldest went");
-        assert_eq!(Key::of(0, &Rows::listed(&matrix, 8, &ids).unwrap(), 4), None);
+        assert_eq!(Key::of(0, &Rows::listed(&matrix, 8, &ids).unwrap(), Form::Words), None);
         assert_eq!(cache.get_or_make(None, || Large(8)).0, 8);
     }
 }

@@ -1,20 +1,28 @@
 //! The search over many rows: sift by signatures, count the survivors, decide by the definition.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::ops::{AddAssign, Range};
+use std::sync::{Arc, OnceLock};
 
 use super::decision::Decision;
-use super::kernel::{BLOCK_ROWS, Block, Bytes, Candidate, Kernel, RowWords, WordBlock};
-use super::packed::{Form, LaneBits, LaneSide, RowSide};
+use super::kernel::{
+    BIT_LINES, BITS_READ_AHEAD, BLOCK_ROWS, BitRows, Block, Bytes, Candidate, Kernel, PRODUCT_ROWS,
+    ProductLanes, RowWords, WORD_BLOCK_ROWS, WordBlock, gather_bits,
+};
+use super::packed::{Form, LaneBlock, LaneSide, NO_RECORD, RowSide, SiftedRows, transposed_words};
 use super::rows::Rows;
 use super::sides::{Key, Sides};
 use super::tile::Tile;
 use super::tuning::Tuning;
+use super::watch::Watch;
 use super::{Error, Hit};
 
 /// Rows that are sifted against a block before the survivors are counted. They fit into the innermost cache together
 /// with a block.
 const CHUNK_ROWS: usize = 128;
+/// The same where products are computed: so many that what is done once for a chunk and a block does not count.
+const PRODUCT_CHUNK_ROWS: usize = 256;
+/// Bytes of the encodings of a chunk whose bits are multiplied.
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// Two lists of rows, ready to be searched. The lanes are taken from the longer list, or from one of about the same
 /// length.
@@ -25,22 +33,65 @@ pub(super) struct Sieve<'a> {
     left_is_rows: bool,
     decision: &'a Decision,
     kernel: Kernel,
+    /// Compares what sifting costs with counting everything. Without it, everything is sifted.
+    watch: Option<Watch>,
+    /// The words of the lanes transposed, made when the first block is counted in full in spite of its sifted form.
+    words: OnceLock<Vec<Bytes>>,
 }
 
 /// The counts of a search, apart from hits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
-    /// Pairs whose common bits were counted.
-    pub(super) counted: u64,
+    /// Pairs that were sifted.
+    pub(super) sifted: u64,
+    /// Those that survived, and were counted one by one.
+    pub(super) survivors: u64,
+    /// Pairs that were counted without being sifted.
+    pub(super) counted_in_full: u64,
+}
+
+impl Effort {
+    /// Returns the pairs whose common bits were counted.
+    pub(super) const fn counted(&self) -> u64 {
+        self.survivors + self.counted_in_full
+    }
+}
+
+impl AddAssign for Effort {
+    fn add_assign(&mut self, other: Self) {
+        self.sifted += other.sifted;
+        self.survivors += other.survivors;
+        self.counted_in_full += other.counted_in_full;
+    }
 }
 
 /// Lists that are reused.
 #[derive(Debug, Default)]
 struct Lists {
     covered: Vec<u8>,
+    /// The positions whose encodings are in `bit_rows`.
+    gathered: Range<usize>,
     needed: Vec<u32>,
+    needed_sums: Vec<i32>,
+    /// The encodings of a chunk, and those of a block with a byte for each bit.
+    bit_rows: Vec<Bytes>,
+    unpacked_lanes: Vec<Bytes>,
     survivors: Vec<Candidate>,
     counts: Vec<u32>,
+}
+
+impl Lists {
+    /// Begins the sums that rows require with `others` that nothing reaches.
+    fn start_sums(&mut self, others: usize) {
+        self.needed_sums.clear();
+        self.needed_sums.resize(others, i32::MAX);
+    }
+
+    /// Fills the last bundle of rows.
+    fn end_sums(&mut self) {
+        let rows = self.needed_sums.len().next_multiple_of(PRODUCT_ROWS);
+        self.needed_sums.resize(rows, i32::MAX);
+    }
 }
 
 impl<'a> Sieve<'a> {
@@ -55,7 +106,19 @@ impl<'a> Sieve<'a> {
         let (rows, lanes) = if left_is_rows { (left, right) } else { (right, left) };
         let rows = Arc::new(RowSide::of(rows, tuning, kernel));
         let lanes = Arc::new(LaneSide::of(lanes, tuning, decision, kernel));
-        Self { rows, lanes, left_is_rows, decision, kernel }
+        Self { rows, lanes, left_is_rows, decision, kernel, watch: None, words: OnceLock::new() }
+    }
+
+    /// Counts blocks in full where sifting them costs more.
+    pub(super) fn watched(mut self) -> Self {
+        let bytes = 64 * self.rows.packed.words.lines_per_row();
+        self.watch = match self.lanes.form() {
+            Form::Signatures(parts) => Some(self.kernel.cost_of_parts(parts, 0.0, bytes)),
+            Form::Projections(steps) => Some(self.kernel.cost_of_steps(steps, 0.0, bytes)),
+            Form::Bits | Form::Words | Form::Nothing => None,
+        }
+        .map(|sifting| Watch::new(self.kernel, sifting, bytes));
+        self
     }
 
     /// Prepares the rows of a large tile, which other tiles of the run compare too: packed rows are taken from
@@ -71,12 +134,12 @@ impl<'a> Sieve<'a> {
         let left_is_rows = tile.left.len() <= tile.right.len() + tile.right.len() / 8;
         let [left, right] = [(tile.datasets[0], &tile.left), (tile.datasets[1], &tile.right)];
         let (rows, lanes) = if left_is_rows { (left, right) } else { (right, left) };
-        let key = |(dataset, rows)| Key::of(dataset, rows, tuning.parts());
+        let key = |(dataset, rows)| Key::of(dataset, rows, Form::of(tuning, kernel));
         let (rows, lanes) = rayon::join(
             || sides.rows.get_or_make(key(rows), || RowSide::of(rows.1, tuning, kernel)),
             || sides.lanes.get_or_make(key(lanes), || LaneSide::of(lanes.1, tuning, decision, kernel)),
         );
-        Self { rows, lanes, left_is_rows, decision, kernel }
+        Self { rows, lanes, left_is_rows, decision, kernel, watch: None, words: OnceLock::new() }
     }
 
     /// Returns the number of rows to process one by one, and the comparisons of each.
@@ -92,61 +155,145 @@ impl<'a> Sieve<'a> {
     ) -> Result<Effort, Error> {
         let mut lists = Lists::default();
         let mut effort = Effort::default();
-        for start in positions.clone().step_by(CHUNK_ROWS) {
-            let chunk = start..positions.end.min(start + CHUNK_ROWS);
-            for (first_lane, lines, lane_bits) in self.lanes.blocks() {
+        for start in positions.clone().step_by(self.chunk_rows()) {
+            let chunk = start..positions.end.min(start + self.chunk_rows());
+            for block in self.lanes.blocks() {
                 lists.survivors.clear();
-                effort.counted += self.survivors(&chunk, first_lane, lines, lane_bits, &mut lists);
+                effort += self.survivors(&chunk, &block, &mut lists);
                 self.decide(&mut lists, &mut emit)?;
             }
         }
         Ok(effort)
     }
 
-    /// Lists the pairs of a chunk and a block that may be hits. Returns the number of pairs that are counted, here or
-    /// next.
-    fn survivors(
-        &self,
-        chunk: &Range<usize>,
-        first_lane: u32,
-        lines: &[Bytes],
-        lane_bits: &LaneBits,
-        lists: &mut Lists,
-    ) -> u64 {
-        let bits = &self.rows.packed.bits[chunk.clone()];
-        let start = bits.partition_point(|bits| self.decision.partner_max(*bits) < lane_bits.sparsest);
-        let end = bits.partition_point(|bits| self.decision.partner_min(*bits) <= lane_bits.densest);
-        if start >= end {
-            return 0;
+    fn chunk_rows(&self) -> usize {
+        match self.lanes.form() {
+            Form::Projections(_) => PRODUCT_CHUNK_ROWS,
+            Form::Bits => {
+                let row_bytes = 64 * self.rows.packed.words.lines_per_row().max(1);
+                (CHUNK_BYTES / row_bytes).max(PRODUCT_CHUNK_ROWS)
+            }
+            Form::Signatures(_) | Form::Words | Form::Nothing => CHUNK_ROWS,
         }
-        let (first, last) = (chunk.start + start, chunk.start + end);
+    }
+
+    /// Lists the pairs of a chunk and a block that may be hits.
+    fn survivors(&self, chunk: &Range<usize>, block: &LaneBlock<'_>, lists: &mut Lists) -> Effort {
+        let bits = &self.rows.packed.bits[chunk.clone()];
+        let start = bits.partition_point(|bits| self.decision.partner_max(*bits) < block.bits.sparsest);
+        let end = bits.partition_point(|bits| self.decision.partner_min(*bits) <= block.bits.densest);
+        if start >= end {
+            return Effort::default();
+        }
+        let positions = chunk.start + start..chunk.start + end;
         let form = self.lanes.form();
-        let lanes_end = self.lanes.packed.rows.len().min(first_lane as usize + form.block_rows()) as u32;
-        match form {
-            Form::Signatures(_) => {
-                self.rows.needed(first..last, lane_bits, self.decision, &mut lists.covered);
-                let rows = self.rows.signatures(first, &lists.covered);
-                self.kernel.sift(rows, &Block::new(first_lane, lines), &mut lists.survivors);
-                if lanes_end - first_lane < BLOCK_ROWS as u32 {
-                    lists.survivors.retain(|(_, lane)| *lane < lanes_end);
+        let first = block.first as usize;
+        let lanes = first..self.lanes.packed.rows.len().min(first + form.block_rows());
+        let pairs = (positions.len() * lanes.len()) as u64;
+        let sifts = self.watch.as_ref().is_none_or(Watch::sifts);
+        if !sifts || !self.sift(&positions, block, lanes.len(), lists) {
+            self.count(chunk, &positions, block, lanes, lists);
+            if let (false, Some(watch)) = (sifts, &self.watch) {
+                watch.counted(pairs);
+            }
+            return Effort { counted_in_full: pairs, ..Effort::default() };
+        }
+        let effort = Effort { sifted: pairs, survivors: lists.survivors.len() as u64, counted_in_full: 0 };
+        if let Some(watch) = &self.watch {
+            watch.sifted(pairs, effort.survivors);
+        }
+        effort
+    }
+
+    /// Lists the survivors of the rows at `positions` and the first `lanes` of a block. Returns false if its form cannot
+    /// be sifted.
+    fn sift(&self, positions: &Range<usize>, block: &LaneBlock<'_>, lanes: usize, lists: &mut Lists) -> bool {
+        let bits = &self.rows.packed.bits[positions.clone()];
+        match &self.rows.sifted {
+            SiftedRows::Signatures(rows) => {
+                rows.needed(positions.clone(), bits, block.bits, self.decision, &mut lists.covered);
+                let rows = rows.signatures(positions.start, &lists.covered);
+                self.kernel.sift(rows, &Block::new(block.first, block.lines), &mut lists.survivors);
+                if lanes < BLOCK_ROWS {
+                    let end = block.first + lanes as u32;
+                    lists.survivors.retain(|(_, lane)| *lane < end);
                 }
             }
-            Form::Words => {
-                lists.needed.clear();
-                let needed = |bits: &u32| self.decision.needed(bits + lane_bits.sparsest);
-                lists.needed.extend(bits[start..end].iter().map(needed));
-                let rows =
-                    RowWords { first: first as u32, words: &self.rows.packed.words, needed: &lists.needed };
-                let block = WordBlock { first: first_lane, lines };
-                self.kernel.sift_words(rows, &block, &mut lists.survivors);
-                return ((last - first) * (lanes_end - first_lane) as usize) as u64;
+            SiftedRows::Projections(rows) => {
+                let from = positions.start / PRODUCT_ROWS * PRODUCT_ROWS;
+                lists.start_sums(positions.start - from);
+                let sums = &mut lists.needed_sums;
+                rows.needed(positions.clone(), bits, block.bits, block.error, self.decision, sums);
+                lists.end_sums();
+                let rows = rows.rows(from, &lists.needed_sums);
+                let products = self.kernel.products().expect("this form is only used with products");
+                products.sift_products(rows, &lists.needed_sums, block.products(lanes), &mut lists.survivors);
             }
-            Form::Nothing => {
-                let pairs = |row| (first_lane..lanes_end).map(move |lane| (row, lane));
-                lists.survivors.extend((first as u32..last as u32).flat_map(pairs));
+            SiftedRows::Nothing => return false,
+        }
+        true
+    }
+
+    /// Lists the hits of the rows at `positions`, which are in a chunk, and these lanes of a block; and perhaps others.
+    fn count(
+        &self,
+        chunk: &Range<usize>,
+        positions: &Range<usize>,
+        block: &LaneBlock<'_>,
+        lanes: Range<usize>,
+        lists: &mut Lists,
+    ) {
+        let bits = &self.rows.packed.bits[positions.clone()];
+        let needed = |bits: &u32| self.decision.needed(bits + block.bits.sparsest);
+        if let Some(products) = self.kernel.bit_products() {
+            let start = positions.start - chunk.start;
+            let from = start / PRODUCT_ROWS * PRODUCT_ROWS;
+            lists.start_sums(start - from);
+            lists.needed_sums.extend(bits.iter().map(|bits| needed(bits).cast_signed()));
+            lists.end_sums();
+            if lists.gathered != *chunk {
+                gather_bits(&self.rows.packed.words, chunk.clone(), &mut lists.bit_rows);
+                lists.gathered = chunk.clone();
+            }
+            let steps = 8 * self.rows.packed.words.lines_per_row();
+            let lines = &lists.bit_rows[from / PRODUCT_ROWS * steps * BIT_LINES..];
+            let lines =
+                &lines[..lists.needed_sums.len() / PRODUCT_ROWS * steps * BIT_LINES + BITS_READ_AHEAD];
+            let rows = BitRows { first: (chunk.start + from) as u32, lines, steps };
+            for first in lanes.clone().step_by(WORD_BLOCK_ROWS) {
+                let filled = WORD_BLOCK_ROWS.min(lanes.end - first);
+                let starts = std::array::from_fn(|lane| if lane < filled { 0 } else { NO_RECORD });
+                let starts: &[i32; WORD_BLOCK_ROWS] = &starts;
+                products.unpack_lanes(self.word_block(block, first), &mut lists.unpacked_lanes);
+                let lanes = ProductLanes { first: first as u32, lines: &lists.unpacked_lanes, starts };
+                products.sift_bits(rows, &lists.needed_sums, lanes, &mut lists.survivors);
+            }
+        } else if self.kernel.sifts_words() {
+            lists.needed.clear();
+            lists.needed.extend(bits.iter().map(needed));
+            let (first, words) = (positions.start as u32, &self.rows.packed.words);
+            for lane in lanes.step_by(WORD_BLOCK_ROWS) {
+                let rows = RowWords { first, words, needed: &lists.needed };
+                let block = WordBlock { first: lane as u32, lines: self.word_block(block, lane) };
+                self.kernel.sift_words(rows, &block, &mut lists.survivors);
+            }
+        } else {
+            let pairs = |row| (lanes.start as u32..lanes.end as u32).map(move |lane| (row, lane));
+            lists.survivors.extend((positions.start as u32..positions.end as u32).flat_map(pairs));
+        }
+    }
+
+    /// The words of the 64 lanes from `first` on, which are in a block, transposed.
+    fn word_block<'b>(&'b self, block: &LaneBlock<'b>, first: usize) -> &'b [Bytes] {
+        match self.lanes.form() {
+            Form::Bits | Form::Words => block.lines,
+            Form::Signatures(_) | Form::Projections(_) | Form::Nothing => {
+                let words = &self.lanes.packed.words;
+                let all = self.words.get_or_init(|| transposed_words(words));
+                let lines = WORD_BLOCK_ROWS * words.lines_per_row();
+                &all[first / WORD_BLOCK_ROWS * lines..][..lines]
             }
         }
-        lists.survivors.len() as u64
     }
 
     fn decide(

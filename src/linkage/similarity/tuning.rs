@@ -1,68 +1,90 @@
-//! Signatures learnt from a sample: the parts into which the columns of the encodings are grouped.
+//! The tuning of a run: the way in which its pairs are sifted, learnt from a sample.
 //!
-//! Columns that are mostly set together (an n-gram sets all of its own) carry the same information, so that one count
-//! of such a part says almost as much as its bits. The more the counts of two records differ, the fewer bits they can
-//! share; for random records that is the sum of the parts' standard deviations, which learning maximises. The best
-//! number of parts is determined on pairs of the sample.
+//! A [signature](super::signature) bounds the common bits of two records by the smaller counts of their parts, a
+//! [projection](super::projection) by a distance. Which of them pays, and how fine it should be, depends on the
+//! encodings, the threshold and the processor. It is determined on pairs of the sample from which nothing was learnt.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
 use super::columns::Columns;
 use super::decision::Decision;
-use super::kernel::{Kernel, Words};
+use super::kernel::Kernel;
 use super::parts::Parts;
+use super::projection::{Components, Projection};
 use super::rows::Rows;
+use super::sample::Sample;
 use super::sieve::Sieve;
+use super::signature::Signature;
 
 /// The numbers of parts that are tried, until more do not pay: more parts sift better and cost more.
 const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
-/// Rows of either side in the sample.
-const SAMPLE_ROWS: usize = 256;
+/// Rows of either side from which signatures are learnt.
+const SIGNATURE_ROWS: usize = 256;
+/// The same of projections, and of those one of how many is left to try them.
+const PROJECTION_ROWS: usize = 2560;
+const TRIED: usize = 5;
+/// The most strips of 64 components, and the rows of the sample that each needs.
+const STRIPS_MAX: usize = 8;
+const STRIP_ROWS: usize = 256;
+/// The nanoseconds that learning a strip takes, more or less.
+const STRIP_COST: f64 = 8e6;
+/// Parts of a signature that sifts well.
+const MANY_PARTS: usize = 32;
 /// Comparisons of a run from which learning pays.
 const LEARNING_COMPARISONS: u64 = 1 << 26;
-/// Sums up to which sifting is exact; slightly fewer than fit into a byte, since rows differ.
-const SUM_MAX: u32 = 240;
 
 /// The tuning of a run. It does not change results.
 #[derive(Clone, Debug)]
-pub struct Tuning {
-    /// A row for each part: the columns that belong to it.
-    masks: Words,
-    /// The value subtracted from the count of each part, so that sums stay small. A count below it becomes 0.
-    floors: Vec<u8>,
-}
+pub struct Tuning(Sifting);
 
-/// Signatures of some rows.
-#[derive(Debug)]
-pub(super) struct Signatures {
-    /// For each row and part: the count above the floor.
-    pub(super) counts: Vec<u8>,
-    /// For each row: the number of its bits that are in any part.
-    pub(super) covered: Vec<u32>,
+/// The way in which pairs are sifted.
+#[derive(Clone, Debug)]
+pub(super) enum Sifting {
+    /// Every pair is counted.
+    Nothing,
+    Signatures(Arc<Signature>),
+    Projections(Arc<Projection>),
 }
 
 impl Tuning {
     /// No sifting: every pair is counted.
-    pub fn none() -> Self {
-        Self { masks: Words::default(), floors: Vec::new() }
+    pub const fn none() -> Self {
+        Self(Sifting::Nothing)
     }
 
-    /// Learns from a sample of the matrices of both sides. Deterministic. Takes some ten milliseconds, so it pays
-    /// from about a hundred million comparisons.
+    /// Learns from a sample of the matrices of both sides. Takes some ten milliseconds, so it pays from about a hundred
+    /// million comparisons.
     pub(super) fn learn(left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) -> Self {
-        let sample = Sample::of(left, right);
-        let (mut best, mut best_cost) = (Self::none(), kernel.cost(0, 1.0, sample.encoding_bytes));
-        if sample.is_empty() {
-            return best;
+        if left.is_empty() || right.is_empty() {
+            return Self::none();
         }
+        let none = (Self::none(), kernel.cost_of_counting(left.encoding_bytes()));
+        let projected = Self::learn_projection(left, right, none, decision, kernel);
+        // Where a step costs less than many parts, no signature is better than a projection.
+        let costs = kernel.costs();
+        if costs.steps.is_some_and(|steps| steps.of(1) < costs.parts.of(MANY_PARTS)) {
+            return projected.0;
+        }
+        Self::learn_signature(left, right, projected, decision, kernel).0
+    }
+
+    fn learn_signature(
+        left: &Rows<'_>,
+        right: &Rows<'_>,
+        (mut best, mut best_cost): (Self, f64),
+        decision: &Decision,
+        kernel: Kernel,
+    ) -> (Self, f64) {
+        let sample = Sample::of(left, right, SIGNATURE_ROWS);
         let columns = Columns::of(&sample.rows(), kernel);
         let attempt = |count: &usize| {
-            let tried = Self::with(&Parts::spread(&columns, *count), &sample, decision, kernel);
-            let survival = sample.survival(&tried, decision, kernel);
-            (kernel.cost(*count, survival, sample.encoding_bytes), tried)
+            let signature = Signature::with(&Parts::spread(&columns, *count), &sample, decision, kernel);
+            let tried = Self(Sifting::Signatures(Arc::new(signature)));
+            let survival = survival(&sample, &tried, decision, kernel);
+            (kernel.cost_of_parts(*count, survival, sample.encoding_bytes), tried)
         };
         let mut worse = 0;
         // As many concurrently as there are threads; some may turn out to be unnecessary.
@@ -73,42 +95,54 @@ impl Tuning {
                     (best, best_cost) = (tried, cost);
                 }
                 if worse == 2 && best.parts() > 0 {
-                    return best;
+                    return (best, best_cost);
                 }
             }
         }
-        best
+        (best, best_cost)
     }
 
-    /// Returns these parts, with floors that keep the sums of most pairs within a byte.
-    fn with(parts: &Parts<'_>, sample: &Sample, decision: &Decision, kernel: Kernel) -> Self {
-        let masks = parts.masks(sample.encoding_bytes);
-        let mut tuning = Self { floors: vec![0; masks.rows()], masks };
-        let mut words = Words::with_capacity(2 * SAMPLE_ROWS, sample.encoding_bytes);
-        for row in sample.rows() {
-            words.push(row);
+    fn learn_projection(
+        left: &Rows<'_>,
+        right: &Rows<'_>,
+        (mut best, mut best_cost): (Self, f64),
+        decision: &Decision,
+        kernel: Kernel,
+    ) -> (Self, f64) {
+        if kernel.products().is_none() {
+            return (best, best_cost);
         }
-        let Signatures { counts, covered } = tuning.signatures(&words, kernel);
-        let mean = covered.iter().sum::<u32>() / covered.len() as u32;
-        let common = decision.needed((2 * mean).min(16 * sample.encoding_bytes as u32));
-        let by_part: Vec<Vec<u8>> = (0..tuning.parts())
-            .map(|part| {
-                let mut counts: Vec<u8> = counts.iter().skip(part).step_by(tuning.parts()).copied().collect();
-                counts.sort_unstable();
-                counts
-            })
-            .collect();
-        // The lowest count of the sample as a floor loses nothing; a higher one loses some precision.
-        for percent in [0, 1, 3, 6, 10, 15, 20] {
-            tuning.floors = by_part.iter().map(|counts| counts[counts.len() * percent / 100]).collect();
-            if common <= tuning.floor() + SUM_MAX {
+        let mut sample = Sample::of(left, right, PROJECTION_ROWS);
+        let tried_on = sample.split_off(TRIED);
+        if sample.is_empty() || tried_on.is_empty() {
+            return (best, best_cost);
+        }
+        let (columns, words) = (Columns::of(&sample.rows(), kernel), sample.words());
+        // Learning may take a tenth of the time of counting everything.
+        let comparisons = left.records() as f64 * right.records() as f64;
+        let affordable = comparisons / 64.0 * best_cost / 10.0 / STRIP_COST;
+        let strips_max = (words.rows() / STRIP_ROWS).min(affordable as usize).clamp(1, STRIPS_MAX);
+        let mut components = Components::new(&columns, kernel);
+        let mut last_cost = f64::INFINITY;
+        while components.strips() < strips_max && components.grow() {
+            let projection = components.projection(&words);
+            let steps = projection.steps();
+            let tried = Self(Sifting::Projections(Arc::new(projection)));
+            let survival = survival(&tried_on, &tried, decision, kernel);
+            let cost = kernel.cost_of_steps(steps, survival, sample.encoding_bytes);
+            if cost < best_cost {
+                (best, best_cost) = (tried, cost);
+            }
+            // If nothing survived, further components could only cost more. If they do, they drop ever fewer.
+            if cost > last_cost {
                 break;
             }
+            last_cost = cost;
         }
-        tuning
+        (best, best_cost)
     }
 
-    /// Returns the tuning with this number of parts, whether or not it pays.
+    /// Returns a tuning with a signature of this number of parts, whether or not it pays.
     #[cfg(test)]
     pub(super) fn with_parts(
         left: &Rows<'_>,
@@ -117,77 +151,65 @@ impl Tuning {
         decision: &Decision,
         kernel: Kernel,
     ) -> Self {
-        let sample = Sample::of(left, right);
+        let sample = Sample::of(left, right, SIGNATURE_ROWS);
         if sample.is_empty() {
             return Self::none();
         }
-        Self::with(&Parts::spread(&Columns::of(&sample.rows(), kernel), count), &sample, decision, kernel)
+        let columns = Columns::of(&sample.rows(), kernel);
+        let signature = Signature::with(&Parts::spread(&columns, count), &sample, decision, kernel);
+        Self(Sifting::Signatures(Arc::new(signature)))
     }
 
-    /// Returns the number of parts of a signature; 0 if nothing is sifted.
-    pub const fn parts(&self) -> usize {
-        self.floors.len()
-    }
-
-    /// Returns the sum of the values subtracted from all counts.
-    pub(super) fn floor(&self) -> u32 {
-        self.floors.iter().copied().map(u32::from).sum()
-    }
-
-    /// The signatures of all rows.
-    pub(super) fn signatures(&self, words: &Words, kernel: Kernel) -> Signatures {
-        const ROWS_AT_ONCE: u32 = 64;
-        let rows = words.rows() as u32;
-        let mut covered = Vec::with_capacity(words.rows());
-        let mut counts = Vec::with_capacity(words.rows() * self.parts());
-        if self.parts() == 0 {
-            return Signatures { counts, covered: vec![0; words.rows()] };
+    /// Returns a tuning with a projection on up to this number of strips of 64 components, if the kernel can use one.
+    #[cfg(test)]
+    pub(super) fn with_strips(
+        left: &Rows<'_>,
+        right: &Rows<'_>,
+        count: usize,
+        kernel: Kernel,
+    ) -> Option<Self> {
+        kernel.products()?;
+        let sample = Sample::of(left, right, SIGNATURE_ROWS);
+        if sample.is_empty() {
+            return None;
         }
-        let (mut pairs, mut bits) = (Vec::new(), Vec::new());
-        for first in (0..rows).step_by(ROWS_AT_ONCE as usize) {
-            pairs.clear();
-            for row in first..rows.min(first + ROWS_AT_ONCE) {
-                pairs.extend((0..self.parts() as u32).map(|part| (row, part)));
-            }
-            kernel.count(words, &self.masks, &pairs, &mut bits);
-            for bits in bits.chunks_exact(self.parts()) {
-                covered.push(bits.iter().sum());
-                let above = |(bits, floor): (&u32, &u8)| bits.saturating_sub(u32::from(*floor)) as u8;
-                counts.extend(bits.iter().zip(&self.floors).map(above));
-            }
+        let columns = Columns::of(&sample.rows(), kernel);
+        let mut components = Components::new(&columns, kernel);
+        while components.strips() < count && components.grow() {}
+        (components.strips() > 0)
+            .then(|| Self(Sifting::Projections(Arc::new(components.projection(&sample.words())))))
+    }
+
+    pub(super) const fn sifting(&self) -> &Sifting {
+        &self.0
+    }
+
+    /// Returns the form of sifting: none, signatures or projections.
+    pub const fn form(&self) -> &'static str {
+        match &self.0 {
+            Sifting::Nothing => "none",
+            Sifting::Signatures(_) => "signatures",
+            Sifting::Projections(_) => "projections",
         }
-        Signatures { counts, covered }
+    }
+
+    /// Returns the number of parts of a signature; 0 if there is none.
+    pub fn parts(&self) -> usize {
+        if let Sifting::Signatures(signature) = &self.0 { signature.parts() } else { 0 }
+    }
+
+    /// Returns the number of components of a projection; 0 if there is none.
+    pub fn components(&self) -> usize {
+        if let Sifting::Projections(projection) = &self.0 { projection.dims() } else { 0 }
     }
 }
 
-/// Rows of both sides to learn from.
-struct Sample {
-    sides: [Vec<u8>; 2],
-    encoding_bytes: usize,
-}
-
-impl Sample {
-    fn of(left: &Rows<'_>, right: &Rows<'_>) -> Self {
-        let sides = [left, right].map(|side| side.sample(SAMPLE_ROWS));
-        Self { sides, encoding_bytes: left.encoding_bytes() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sides.iter().any(Vec::is_empty)
-    }
-
-    fn rows(&self) -> Vec<&[u8]> {
-        self.sides.iter().flat_map(|side| side.chunks_exact(self.encoding_bytes)).collect()
-    }
-
-    /// Returns the share of its pairs that sifting lets through.
-    fn survival(&self, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> f64 {
-        let side = |side| Rows::all(side, self.encoding_bytes).expect("a sample consists of whole rows");
-        let (left, right) = (side(&self.sides[0]), side(&self.sides[1]));
-        let sieve = Sieve::new(&left, &right, tuning, decision, kernel);
-        let effort = sieve.search(0..sieve.shape().0, |_| Ok(())).expect("nothing is done that could fail");
-        effort.counted as f64 / (left.len() * right.len()) as f64
-    }
+/// Returns the share of the pairs of a sample that sifting lets through.
+fn survival(sample: &Sample, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> f64 {
+    let [left, right] = sample.sides();
+    let sieve = Sieve::new(&left, &right, tuning, decision, kernel);
+    let effort = sieve.search(0..sieve.shape().0, |_| Ok(())).expect("nothing is done that could fail");
+    effort.counted() as f64 / (left.len() * right.len()).max(1) as f64
 }
 
 /// The tuning of a run: learnt when the first large part is compared, then used by all parts.

@@ -111,7 +111,8 @@ fn a_grid_that_shares_its_sides_finds_what_one_tile_finds() {
     let decision = Decision::new(Threshold::new(0.6).unwrap(), 16);
     for kernel in Kernel::available() {
         let tuning = Tuning::with_parts(&whole.left, &whole.right, 8, &decision, kernel);
-        for tuning in [Tuning::none(), tuning].map(TuningCell::holding) {
+        let projected = Tuning::with_strips(&whole.left, &whole.right, 1, kernel);
+        for tuning in [Tuning::none(), tuning].into_iter().chain(projected).map(TuningCell::holding) {
             let sides = Sides::default();
             let run = |tiles: &[Tile<'_>]| {
                 let (compared, out) = setting.compare_with(kernel, &tuning, &sides, tiles).unwrap();

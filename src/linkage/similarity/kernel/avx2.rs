@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 
 use super::portable;
 use super::sift::{Lanes, sift};
-use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};
+use super::{Block, Candidate, Loops, Name, RowSignatures, Words};
 
 /// Exists only where the processor has AVX2 and POPCNT.
 pub(super) struct Avx2(());
@@ -21,10 +21,6 @@ impl Avx2 {
 impl Loops for Avx2 {
     fn name(&self) -> Name {
         Name::Avx2
-    }
-
-    fn costs(&self) -> Costs {
-        Costs { part: 0.35, survivor: 6.0, line: 2.0 }
     }
 
     fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32 {

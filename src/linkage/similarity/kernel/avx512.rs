@@ -8,10 +8,10 @@ use std::arch::x86_64::{
 };
 
 use super::portable;
+use super::products::Products;
 use super::sift::{AT_ONCE, Lanes, sift, write_all};
-use super::{
-    Block, Candidate, Costs, Line, Loops, Name, RowSignatures, RowWords, WordBlock, WordSieve, Words,
-};
+use super::vnni::Vnni;
+use super::{Block, Candidate, Line, Loops, Name, RowSignatures, RowWords, WordBlock, WordSieve, Words};
 
 /// Exists only where the processor has AVX-512 F, BW and VPOPCNTDQ, and POPCNT.
 pub(super) struct Avx512(());
@@ -29,10 +29,6 @@ impl Avx512 {
 impl Loops for Avx512 {
     fn name(&self) -> Name {
         Name::Avx512
-    }
-
-    fn costs(&self) -> Costs {
-        Costs { part: 0.17, survivor: 4.0, line: 0.5 }
     }
 
     fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32 {
@@ -53,6 +49,10 @@ impl Loops for Avx512 {
     fn word_sieve(&self) -> Option<&dyn WordSieve> {
         Some(self)
     }
+
+    fn products(&self) -> Option<&dyn Products> {
+        Vnni::detect().map(|found| found as &dyn Products)
+    }
 }
 
 impl WordSieve for Avx512 {
@@ -69,10 +69,6 @@ impl WordSieve for Avx512 {
             unsafe { sift_words(rows.words, row, &[*needed], block, survivors) }
             row += 1;
         }
-    }
-
-    fn line_cost(&self) -> f64 {
-        13.0
     }
 }
 

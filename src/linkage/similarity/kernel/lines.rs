@@ -6,7 +6,7 @@
 pub(in crate::linkage::similarity) struct Line(pub [u64; 8]);
 
 impl Line {
-    fn of(bytes: &[u8; 64]) -> Self {
+    pub(super) fn of(bytes: &[u8; 64]) -> Self {
         let words = bytes.as_chunks::<8>().0;
         Self(std::array::from_fn(|word| u64::from_le_bytes(words[word])))
     }
@@ -41,6 +41,12 @@ impl Words {
             padded[..rest.len()].copy_from_slice(rest);
             self.lines.push(Line::of(&padded));
         }
+    }
+
+    /// Appends a row of such a list.
+    pub(in crate::linkage::similarity) fn push_lines(&mut self, row: &[Line]) {
+        debug_assert_eq!(row.len(), self.lines_per_row);
+        self.lines.extend_from_slice(row);
     }
 
     /// Returns the memory of the rows.

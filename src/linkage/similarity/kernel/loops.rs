@@ -2,14 +2,12 @@
 
 use super::lines::Words;
 use super::name::Name;
+use super::products::{BitProducts, Products};
 use super::sift::{Block, Candidate, RowSignatures, RowWords, WordBlock};
 
 /// The inner loops of one kind of processor.
 pub(super) trait Loops: Sync {
     fn name(&self) -> Name;
-
-    /// Returns the approximate cost of the loops.
-    fn costs(&self) -> Costs;
 
     /// Counts the bits that are set in both slices, which are equally long.
     fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32;
@@ -24,23 +22,20 @@ pub(super) trait Loops: Sync {
     fn word_sieve(&self) -> Option<&dyn WordSieve> {
         None
     }
+
+    /// Multiplies bytes, if this processor does that fast.
+    fn products(&self) -> Option<&dyn Products> {
+        None
+    }
+
+    /// Counts every pair of a block by multiplying, if this processor does that faster than in any other way.
+    fn bit_products(&self) -> Option<&dyn BitProducts> {
+        None
+    }
 }
 
 /// Counts the common bits of every pair of a block of transposed words.
 pub(super) trait WordSieve {
     /// Appends the pairs that have the common bits which their row requires.
     fn sift_words(&self, rows: RowWords<'_>, block: &WordBlock<'_>, survivors: &mut Vec<Candidate>);
-
-    /// Returns the nanoseconds that counting one line of 64 pairs takes.
-    fn line_cost(&self) -> f64;
-}
-
-/// The cost of the loops, in nanoseconds.
-pub(super) struct Costs {
-    /// To sift 64 pairs by a part.
-    pub(super) part: f64,
-    /// To collect a survivor and decide it.
-    pub(super) survivor: f64,
-    /// To count a line of a survivor.
-    pub(super) line: f64,
 }

@@ -2,8 +2,9 @@
 //!
 //! *Counting* finds the common bits of listed pairs of rows. *Sifting* drops pairs that cannot have enough of them,
 //! by their [signatures](super::tuning): up to 64 pairs in an instruction. *Sifting words* counts all pairs of a
-//! block, 16 in an instruction, where the processor has such an instruction. The generic form of sifting is in
-//! `sift`; each processor's file defines its vectors.
+//! block, 16 in an instruction, where the processor has such an instruction. *Products* are inner products of bytes, by
+//! which [projections](super::projection) are sifted, and on some processors bits are counted. The generic form of
+//! sifting is in `sift`; each processor's file defines its vectors.
 
 #![expect(
     unsafe_code,
@@ -18,8 +19,12 @@
 mod lines;
 mod name;
 mod sift;
+mod products;
 mod loops;
+mod costs;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -28,12 +33,22 @@ mod avx512;
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod popcnt;
+#[cfg(target_arch = "x86_64")]
+mod unpack;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 use std::fmt;
+use std::sync::OnceLock;
 
+pub use costs::{Costs, Linear};
 pub(super) use lines::{Bytes, Line, Words};
-use loops::{Costs, Loops, WordSieve};
+use loops::{Loops, WordSieve};
 pub use name::Name;
+pub(super) use products::{
+    BIT_LINES, BITS_READ_AHEAD, BitProducts, BitRows, PRODUCT_BLOCK_ROWS, PRODUCT_LANES, PRODUCT_ROWS,
+    ProductLanes, ProductRows, Products, bit_of, gather_bits, lane_place, row_place,
+};
 pub(super) use sift::{BLOCK_ROWS, Block, Candidate, RowSignatures, RowWords, WORD_BLOCK_ROWS, WordBlock};
 
 /// The loops of one kind of processor. Exists only where the processor can run them.
@@ -46,6 +61,7 @@ impl Kernel {
         let mut kernels: Vec<&'static dyn Loops> = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
+            kernels.extend(amx::Amx::detect().map(|found| found as &dyn Loops));
             kernels.extend(avx512::Avx512::detect().map(|found| found as &dyn Loops));
             kernels.extend(avx2::Avx2::detect().map(|found| found as &dyn Loops));
             kernels.extend(popcnt::Popcnt::detect().map(|found| found as &dyn Loops));
@@ -56,9 +72,35 @@ impl Kernel {
         kernels.into_iter().map(Self).collect()
     }
 
-    /// Returns the fastest kernel.
+    /// Returns the fastest kernel: of the two fastest, the one whose loops took less time when they were measured.
     pub fn best() -> Self {
-        Self::available()[0]
+        static BEST: OnceLock<Kernel> = OnceLock::new();
+        *BEST.get_or_init(|| match Self::available()[..] {
+            [first, second, ..] if first.has_rival() && second.typical_cost() < first.typical_cost() => {
+                second
+            }
+            [first, ..] => first,
+            [] => Self(&portable::Portable),
+        })
+    }
+
+    /// Returns true if the kernel is faster on some processors than the next one, and slower on others.
+    fn has_rival(self) -> bool {
+        self.name() == Name::Amx
+    }
+
+    /// The cost of 64 pairs of 1024 bits: counted once, and sifted by two steps ten times.
+    fn typical_cost(self) -> f64 {
+        self.cost_of_counting(128) + 10.0 * self.cost_of_steps(2, 0.0, 128)
+    }
+
+    /// Returns why the process cannot use a kernel that the processor could run, if there is one.
+    pub fn refusal() -> Option<&'static str> {
+        #[cfg(target_arch = "x86_64")]
+        if amx::has_tiles() && amx::Amx::detect().is_none() {
+            return Some("Linux gives this process no memory for the tiles of amx");
+        }
+        None
     }
 
     /// Returns the kernel of this name.
@@ -74,19 +116,38 @@ impl Kernel {
         self.0.name()
     }
 
-    /// Returns the approximate nanoseconds to compare 64 pairs by `parts` parts, when the share `survival` of them
-    /// survives. Only good for choosing between two ways.
-    pub(super) fn cost(self, parts: usize, survival: f64, encoding_bytes: usize) -> f64 {
-        let Costs { part, survivor, line } = self.0.costs();
-        let lines = encoding_bytes.div_ceil(64) as f64;
-        if let (0, Some(sieve)) = (parts, self.0.word_sieve()) {
-            return (lines + 0.2) * sieve.line_cost();
-        }
-        let sifting = if parts == 0 { 0.0 } else { (parts + 4) as f64 * part };
+    /// Returns what the loops cost here, measured when it is first asked for.
+    pub fn costs(self) -> Costs {
+        Costs::of(self.0)
+    }
+
+    /// Returns the approximate nanoseconds to count the common bits of 64 pairs.
+    pub(super) fn cost_of_counting(self, encoding_bytes: usize) -> f64 {
+        self.costs().lines.of(encoding_bytes.div_ceil(64))
+    }
+
+    /// Returns the approximate nanoseconds to compare 64 pairs by a signature of `parts` parts, when the share
+    /// `survival` of them survives.
+    pub(super) fn cost_of_parts(self, parts: usize, survival: f64, encoding_bytes: usize) -> f64 {
+        self.costs().parts.of(parts) + self.cost_of_survivors(survival, encoding_bytes)
+    }
+
+    /// Returns the same by a projection of this many steps.
+    pub(super) fn cost_of_steps(self, steps: usize, survival: f64, encoding_bytes: usize) -> f64 {
+        let sifting = self.costs().steps.map_or(f64::INFINITY, |cost| cost.of(steps));
+        sifting + self.cost_of_survivors(survival, encoding_bytes)
+    }
+
+    fn cost_of_survivors(self, survival: f64, encoding_bytes: usize) -> f64 {
         let survivors = 64.0 * survival;
         // If there is about one survivor among 64, the branch is hard to predict.
-        let surprise = survivors.min(1.0) * survivor;
-        sifting + surprise + survivors * (survivor + line * lines)
+        let surprise = survivors.min(1.0) * self.costs().survivor.base;
+        surprise + survivors * self.cost_of_survivor(encoding_bytes)
+    }
+
+    /// Returns the approximate nanoseconds to collect, count and decide a survivor.
+    pub(super) fn cost_of_survivor(self, encoding_bytes: usize) -> f64 {
+        self.costs().survivor.of(encoding_bytes.div_ceil(64))
     }
 
     pub(super) fn common_bytes(self, a: &[u8], b: &[u8]) -> u32 {
@@ -107,6 +168,28 @@ impl Kernel {
 
     pub(super) fn sift(self, rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>) {
         self.0.sift(rows, block, survivors);
+    }
+
+    /// Returns the loops over products of bytes, if the kernel has them.
+    pub(super) fn products(self) -> Option<&'static dyn Products> {
+        self.0.products()
+    }
+
+    /// Returns the loops over products of bits, if the kernel has them.
+    pub(super) fn bit_products(self) -> Option<&'static dyn BitProducts> {
+        self.0.bit_products()
+    }
+
+    /// Adds each of the rows, times its factor, to a sum: one for each list of factors. Only kernels with products do.
+    pub(super) fn combine(self, factors: &[&[f32]], rows: &[[f32; 64]], sums: &mut [[f32; 64]]) {
+        let products = self.products().expect("asked before");
+        for (factors, sums) in factors.chunks(4).zip(sums.chunks_mut(4)) {
+            let mut four = [[0.0; 64]; 4];
+            four[..sums.len()].copy_from_slice(sums);
+            let of = |at: usize| factors[at.min(factors.len() - 1)];
+            products.combine([of(0), of(1), of(2), of(3)], rows, &mut four);
+            sums.copy_from_slice(&four[..sums.len()]);
+        }
     }
 
     /// Returns true if [`Kernel::sift_words`] is available.
@@ -140,7 +223,11 @@ pub struct Unavailable {
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = Kernel::available().iter().map(|kernel| kernel.name().as_str()).collect();
-        write!(f, "this processor cannot run {}; it runs {}", self.name, names.join(", "))
+        let names = names.join(", ");
+        match Kernel::refusal() {
+            Some(refusal) if self.name == Name::Amx => write!(f, "{refusal}; it runs {names}"),
+            _ => write!(f, "this processor cannot run {}; it runs {names}", self.name),
+        }
     }
 }
 

@@ -17,13 +17,16 @@ pub enum Name {
     Avx2,
     /// x86-64 with AVX-512 BW and VPOPCNTDQ.
     Avx512,
+    /// x86-64 with AMX-INT8 beside AVX-512.
+    Amx,
     /// aarch64.
     Neon,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Portable, Self::Popcnt, Self::Avx2, Self::Avx512, Self::Neon];
+    pub const ALL: [Self; 6] =
+        [Self::Portable, Self::Popcnt, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon];
 
     /// Returns the name as text.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +35,7 @@ impl Name {
             Self::Popcnt => "popcnt",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
             Self::Neon => "neon",
         }
     }
@@ -45,7 +49,7 @@ impl fmt::Display for Name {
 
 /// The text is not the name of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("give portable, popcnt, avx2, avx512 or neon")]
+#[error("give portable, popcnt, avx2, avx512, amx or neon")]
 pub struct NotAName;
 
 impl FromStr for Name {

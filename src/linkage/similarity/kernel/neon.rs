@@ -7,7 +7,7 @@ use std::arch::aarch64::{
 
 use super::portable;
 use super::sift::{Lanes, sift};
-use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};
+use super::{Block, Candidate, Loops, Name, RowSignatures, Words};
 
 /// The kernel of every aarch64 processor.
 pub(super) struct Neon;
@@ -15,10 +15,6 @@ pub(super) struct Neon;
 impl Loops for Neon {
     fn name(&self) -> Name {
         Name::Neon
-    }
-
-    fn costs(&self) -> Costs {
-        Costs { part: 0.7, survivor: 2.5, line: 1.5 }
     }
 
     fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32 {

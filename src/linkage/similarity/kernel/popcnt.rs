@@ -2,7 +2,7 @@
 
 use super::portable::{self, Plain};
 use super::sift::sift;
-use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};
+use super::{Block, Candidate, Loops, Name, RowSignatures, Words};
 
 /// Exists only where the processor has POPCNT.
 pub(super) struct Popcnt(());
@@ -16,10 +16,6 @@ impl Popcnt {
 impl Loops for Popcnt {
     fn name(&self) -> Name {
         Name::Popcnt
-    }
-
-    fn costs(&self) -> Costs {
-        Costs { part: 1.0, survivor: 6.0, line: 2.0 }
     }
 
     fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32 {

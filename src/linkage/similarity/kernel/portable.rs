@@ -1,7 +1,7 @@
 //! Portable loops, which the compiler vectorizes where it can.
 
 use super::sift::{Lanes, sift};
-use super::{Block, Candidate, Costs, Loops, Name, RowSignatures, Words};
+use super::{Block, Candidate, Loops, Name, RowSignatures, Words};
 
 /// The kernel that runs everywhere.
 pub(super) struct Portable;
@@ -9,10 +9,6 @@ pub(super) struct Portable;
 impl Loops for Portable {
     fn name(&self) -> Name {
         Name::Portable
-    }
-
-    fn costs(&self) -> Costs {
-        Costs { part: 1.0, survivor: 6.0, line: 6.0 }
     }
 
     fn common_bytes(&self, a: &[u8], b: &[u8]) -> u32 {

@@ -1,0 +1,168 @@
+//! No distribution of encodings is compared with much more work than counting every pair takes.
+
+use super::decision::Decision;
+use super::rows::Rows;
+use super::sieve::{Effort, Sieve};
+use super::tuning::Sifting;
+use super::{Kernel, Tuning};
+use crate::model::Threshold;
+
+/// `SplitMix64`.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// Sets each bit with this probability.
+    fn row(&mut self, bytes: usize, density: f64) -> Vec<u8> {
+        let mut row = vec![0; bytes];
+        for bit in 0..8 * bytes {
+            row[bit / 8] |=
+                u8::from((self.next() >> 11) as f64 / (1_u64 << 53) as f64 <= density) << (bit % 8);
+        }
+        row
+    }
+
+    fn flip(&mut self, row: &mut [u8], bits: usize) {
+        for _ in 0..bits {
+            let bit = self.below(8 * row.len());
+            row[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    /// A record of tokens, each of which sets some bits; the first tokens are frequent.
+    fn tokens(&mut self, bytes: usize, tokens: usize) -> Vec<u8> {
+        let mut row = vec![0; bytes];
+        for _ in 0..tokens {
+            let uniform = self.below(1 << 20) as f64 / f64::from(1 << 20);
+            let mut bits = Draw((uniform.powi(3) * 400.0) as u64);
+            for _ in 0..bytes / 8 {
+                let bit = bits.below(8 * bytes);
+                row[bit / 8] |= 1 << (bit % 8);
+            }
+        }
+        row
+    }
+}
+
+/// Makes the `at`-th record of a side.
+type Make = fn(&mut Draw, usize) -> Vec<u8>;
+
+/// Name, bytes of an encoding, and the records of the left side. Half of the right side are copies with some bits flipped.
+const DISTRIBUTIONS: [(&str, usize, Make); 12] = [
+    ("uniform", 32, |draw, _| draw.row(32, 0.5)),
+    ("density by record", 32, |draw, _| {
+        let density = (26 + draw.below(7)) as f64 / 64.0;
+        draw.row(32, density)
+    }),
+    ("Zipf-valued fields", 32, |draw, _| draw.tokens(32, 24)),
+    ("fields missing", 32, |draw, at| draw.tokens(32, 4 + 20 * (at % 3 % 2))),
+    ("sparse", 32, |draw, _| draw.row(32, 0.03)),
+    ("dense", 32, |draw, _| draw.row(32, 0.95)),
+    ("64 bits", 8, |draw, _| draw.row(8, 0.4)),
+    ("512 bits", 64, |draw, _| draw.tokens(64, 24)),
+    ("households", 32, |draw, at| {
+        let mut row = Draw(at as u64 / 8).tokens(32, 24);
+        draw.flip(&mut row, 6);
+        row
+    }),
+    ("noise", 32, |draw, _| {
+        let mut row = draw.tokens(32, 24);
+        draw.flip(&mut row, 40);
+        row
+    }),
+    ("balanced", 32, |draw, _| {
+        let half = draw.tokens(16, 12);
+        [half.clone(), half.iter().map(|byte| !byte).collect()].concat()
+    }),
+    // Half of the records is like nothing that half of the sample is like.
+    ("sorted by popcount", 32, |draw, at| if at < 500 { draw.tokens(32, 8) } else { draw.row(32, 0.6) }),
+];
+
+const ROWS: usize = 1000;
+
+fn sides(bytes: usize, make: Make) -> (Vec<u8>, Vec<u8>) {
+    let mut draw = Draw(7);
+    let left: Vec<Vec<u8>> = (0..ROWS).map(|at| make(&mut draw, at)).collect();
+    let right = (0..ROWS).map(|at| {
+        let mut row = left[at].clone();
+        draw.flip(&mut row, bytes / 2);
+        if at % 2 == 0 { row } else { make(&mut draw, at) }
+    });
+    (left.concat(), right.collect::<Vec<_>>().concat())
+}
+
+/// The work of a search in the units of the costs, and that of counting every pair of it.
+fn work(effort: Effort, tuning: &Tuning, kernel: Kernel, bytes: usize) -> (f64, f64) {
+    let sifting = match tuning.sifting() {
+        Sifting::Nothing => 0.0,
+        Sifting::Signatures(signature) => kernel.cost_of_parts(signature.parts(), 0.0, bytes),
+        Sifting::Projections(projection) => kernel.cost_of_steps(projection.steps(), 0.0, bytes),
+    };
+    let counting = kernel.cost_of_counting(bytes) / 64.0;
+    let pairs = (effort.sifted + effort.counted_in_full) as f64;
+    let survivors = effort.survivors as f64 * kernel.cost_of_survivor(bytes);
+    let spent = effort.sifted as f64 * sifting / 64.0 + survivors + effort.counted_in_full as f64 * counting;
+    (spent, pairs * counting)
+}
+
+fn effort(left: &Rows<'_>, right: &Rows<'_>, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> Effort {
+    let sieve = Sieve::new(left, right, tuning, decision, kernel).watched();
+    sieve.search(0..sieve.shape().0, |_| Ok(())).unwrap()
+}
+
+#[test]
+fn no_distribution_takes_more_work_than_counting_everything() {
+    let kernels = [Kernel::best(), Kernel::available()[Kernel::available().len() - 1]];
+    for (name, bytes, make) in DISTRIBUTIONS {
+        let (left, right) = sides(bytes, make);
+        let (left, right) = (Rows::all(&left, bytes).unwrap(), Rows::all(&right, bytes).unwrap());
+        for (kernel, threshold) in
+            kernels.iter().flat_map(|kernel| [0.6, 0.7, 0.8, 0.9, 0.95].map(|at| (*kernel, at)))
+        {
+            let decision = Decision::new(Threshold::new(threshold).unwrap(), bytes);
+            let tuning = Tuning::learn(&left, &right, &decision, kernel);
+            // One side tiny, too.
+            for left in [left, left.part(0..40)] {
+                let effort = effort(&left, &right, &tuning, &decision, kernel);
+                let (spent, counting) = work(effort, &tuning, kernel, bytes);
+                // A block is sifted before it is known that this does not pay.
+                let block = 256.0 * 256.0 * kernel.cost_of_survivor(bytes);
+                assert!(
+                    spent <= counting / 0.9 + block,
+                    "{name} at {threshold}, {kernel:?}, {tuning:?}: {effort:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A tuning that was learnt elsewhere lets every pair survive here.
+#[test]
+fn a_broken_promise_costs_little() {
+    let (left, right) = sides(32, |draw, _| draw.tokens(32, 24));
+    let (left, right) = (Rows::all(&left, 32).unwrap(), Rows::all(&right, 32).unwrap());
+    let (same, others) = (vec![0x5a; 32 * 2000], vec![0x5a; 32 * 2000]);
+    let (same, others) = (Rows::all(&same, 32).unwrap(), Rows::all(&others, 32).unwrap());
+    let decision = Decision::new(Threshold::new(0.9).unwrap(), 32);
+    for kernel in Kernel::available() {
+        let parts = Tuning::with_parts(&left, &right, 8, &decision, kernel);
+        for tuning in [Some(parts), Tuning::with_strips(&left, &right, 1, kernel)].into_iter().flatten() {
+            let effort = effort(&same, &others, &tuning, &decision, kernel);
+            let all = 2000 * 2000;
+            assert_eq!(effort.sifted + effort.counted_in_full, all, "every pair is a hit");
+            let (spent, counting) = work(effort, &tuning, kernel, 32);
+            let block = 256.0 * 256.0 * kernel.cost_of_survivor(32);
+            assert!(spent <= counting / 0.9 + 2.0 * block, "{kernel:?}, {tuning:?}: {effort:?}");
+        }
+    }
+}

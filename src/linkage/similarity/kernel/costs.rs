@@ -1,0 +1,175 @@
+//! The costs of the loops on this processor, measured once in a process; a few milliseconds.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use super::lines::{Bytes, Words};
+use super::loops::Loops;
+use super::name::Name;
+use super::products::{
+    BIT_LINES, BITS_READ_AHEAD, BitRows, PRODUCT_BLOCK_ROWS, PRODUCT_ROWS, ProductLanes, ProductRows,
+};
+use super::sift::{BLOCK_ROWS, Block, RowSignatures, RowWords, WORD_BLOCK_ROWS, WordBlock};
+
+/// The costs of loops, in nanoseconds. Only good for choosing between two ways.
+#[derive(Clone, Copy, Debug)]
+pub struct Costs {
+    /// To sift 64 pairs by signatures without a part, and by each part.
+    pub parts: Linear,
+    /// To sift 64 pairs by projections without a step, and by each step of 64 components.
+    pub steps: Option<Linear>,
+    /// To count 64 pairs without a line of 512 bits, and each line.
+    pub lines: Linear,
+    /// To collect, count and decide one survivor without a line, and each line.
+    pub survivor: Linear,
+}
+
+/// A cost that grows with a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    /// The cost of none.
+    pub base: f64,
+    /// The cost of each.
+    pub each: f64,
+}
+
+impl Linear {
+    /// Returns the cost of this many.
+    pub fn of(self, count: usize) -> f64 {
+        self.base + self.each * count as f64
+    }
+
+    /// Returns the line through two measurements.
+    fn through([(few, cost_of_few), (many, cost_of_many)]: [(usize, f64); 2]) -> Self {
+        let each = ((cost_of_many - cost_of_few) / (many - few) as f64).max(cost_of_many / many as f64 / 8.0);
+        Self { base: (cost_of_few - each * few as f64).max(0.0), each }
+    }
+
+    fn measure(counts: [usize; 2], cost: impl Fn(usize) -> f64) -> Self {
+        Self::through(counts.map(|count| (count, cost(count))))
+    }
+}
+
+/// To find a survivor among others, and to decide it once its bits are counted.
+const SURVIVOR: f64 = 3.0;
+/// Rows of a measurement.
+const ROWS: usize = 256;
+/// The least number of turns of a measurement, of which the shortest counts.
+const TURNS: usize = 5;
+/// The least time of all turns. A processor takes some of it until wide instructions run at full speed.
+const MEASURED: Duration = Duration::from_micros(300);
+
+impl Costs {
+    /// The costs of these loops, which are measured when they are first asked for.
+    pub(super) fn of(loops: &dyn Loops) -> Self {
+        static KNOWN: [OnceLock<Costs>; Name::ALL.len()] = [const { OnceLock::new() }; Name::ALL.len()];
+        let place = Name::ALL.iter().position(|name| *name == loops.name()).unwrap_or_default();
+        *KNOWN[place].get_or_init(|| Self::measure(loops))
+    }
+
+    fn measure(loops: &dyn Loops) -> Self {
+        let survivor = Linear::measure([1, 5], |lines| count(loops, lines));
+        let counted = Linear { base: 0.0, each: 64.0 };
+        let lines = match (loops.bit_products(), loops.word_sieve()) {
+            (Some(_), _) => Linear::measure([1, 3], |lines| bits(loops, lines)),
+            (None, Some(_)) => Linear::measure([1, 3], |lines| words(loops, lines)),
+            (None, None) => Linear {
+                base: counted.each * (survivor.base + SURVIVOR / 2.0),
+                each: counted.each * survivor.each,
+            },
+        };
+        Self {
+            parts: Linear::measure([4, 24], |parts| parts_of(loops, parts)),
+            steps: loops.products().map(|_| Linear::measure([1, 4], |steps| steps_of(loops, steps))),
+            lines,
+            survivor: Linear { base: survivor.base + SURVIVOR, ..survivor },
+        }
+    }
+}
+
+/// Returns the shortest time of a few turns, in nanoseconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "costs are those of this processor; results do not depend on them"
+)]
+fn shortest(mut turn: impl FnMut()) -> f64 {
+    let (began, mut shortest) = (Instant::now(), Duration::MAX);
+    let mut turns = 0;
+    while turns < TURNS || began.elapsed() < MEASURED {
+        let start = Instant::now();
+        turn();
+        shortest = shortest.min(start.elapsed());
+        turns += 1;
+    }
+    shortest.as_secs_f64() * 1e9
+}
+
+fn parts_of(loops: &dyn Loops, parts: usize) -> f64 {
+    let lines = vec![Bytes([1; 64]); (1 + parts) * BLOCK_ROWS / 64];
+    let (counts, needed) = (vec![0x0101_0101; ROWS * parts], vec![u8::MAX; ROWS]);
+    let mut survivors = Vec::new();
+    let rows = RowSignatures { first: 0, counts: &counts, needed: &needed };
+    let block = Block::new(0, &lines);
+    shortest(|| loops.sift(rows, &block, &mut survivors)) / (ROWS * BLOCK_ROWS / 64) as f64
+}
+
+fn steps_of(loops: &dyn Loops, steps: usize) -> f64 {
+    let Some(products) = loops.products() else { return f64::INFINITY };
+    let (rows, lanes) =
+        (vec![Bytes([1; 64]); ROWS * steps], vec![Bytes([1; 64]); PRODUCT_BLOCK_ROWS * steps]);
+    let (needed, starts) = (vec![i32::MAX; ROWS], vec![0; PRODUCT_BLOCK_ROWS]);
+    let rows = ProductRows { first: 0, lines: &rows, steps };
+    let lanes = ProductLanes { first: 0, lines: &lanes, starts: &starts };
+    let mut survivors = Vec::new();
+    let turn = || products.sift_products(rows, &needed, lanes, &mut survivors);
+    shortest(turn) / (ROWS * PRODUCT_BLOCK_ROWS / 64) as f64
+}
+
+fn bits(loops: &dyn Loops, lines: usize) -> f64 {
+    let Some(products) = loops.bit_products() else { return f64::INFINITY };
+    let (steps, needed) = (8 * lines, vec![i32::MAX; ROWS]);
+    let rows = vec![Bytes([1; 64]); ROWS / PRODUCT_ROWS * steps * BIT_LINES + BITS_READ_AHEAD];
+    let (block, starts) = (vec![Bytes([1; 64]); 64 * lines], vec![0; WORD_BLOCK_ROWS]);
+    let rows = BitRows { first: 0, lines: &rows, steps };
+    let (mut unpacked, mut survivors) = (Vec::new(), Vec::new());
+    let turn = || {
+        products.unpack_lanes(&block, &mut unpacked);
+        let lanes = ProductLanes { first: 0, lines: &unpacked, starts: &starts };
+        products.sift_bits(rows, &needed, lanes, &mut survivors);
+    };
+    shortest(turn) / (ROWS * WORD_BLOCK_ROWS / 64) as f64
+}
+
+fn words(loops: &dyn Loops, lines: usize) -> f64 {
+    let Some(sieve) = loops.word_sieve() else { return f64::INFINITY };
+    let (words, needed) = (some_words(ROWS, lines), vec![u32::MAX; ROWS]);
+    let block = vec![Bytes([1; 64]); 64 * lines];
+    let rows = RowWords { first: 0, words: &words, needed: &needed };
+    let block = WordBlock { first: 0, lines: &block };
+    let mut survivors = Vec::new();
+    shortest(|| sieve.sift_words(rows, &block, &mut survivors)) / (ROWS * WORD_BLOCK_ROWS / 64) as f64
+}
+
+/// The cost of one pair among others that are spread over a chunk and a block.
+fn count(loops: &dyn Loops, lines: usize) -> f64 {
+    let (rows, lanes) = (some_words(ROWS, lines), some_words(BLOCK_ROWS, lines));
+    let pairs: Vec<_> =
+        (0..1024_u32).map(|at| (at * 29 % ROWS as u32, at.wrapping_mul(at) % BLOCK_ROWS as u32)).collect();
+    let mut counts = Vec::new();
+    let turn = || {
+        counts.clear();
+        loops.count(&rows, &lanes, &pairs, &mut counts);
+    };
+    shortest(turn) / pairs.len() as f64
+}
+
+fn some_words(rows: usize, lines: usize) -> Words {
+    let mut words = Words::with_capacity(rows, 64 * lines);
+    let row = vec![0x5a; 64 * lines];
+    for _ in 0..rows {
+        words.push(&row);
+    }
+    words
+}
+
+const _: () = assert!(ROWS.is_multiple_of(PRODUCT_ROWS), "whole bundles");

@@ -1,0 +1,124 @@
+//! Inner products of signed with unsigned bytes, of every row of a list with every lane of a block.
+//!
+//! Bits are bytes of 0 and 1 there, so an inner product counts common bits; [projections](super::super::projection)
+//! of encodings are bytes too. Sixteen rows, and sixteen lanes, are a *group*. Its bytes are stored 64 of each row at
+//! a time, a *step*, so that the bytes that one instruction reads lie side by side: of a group of rows, a line for
+//! each row; of a group of lanes, a line for each four bytes of all lanes.
+
+use std::ops::Range;
+
+use super::lines::{Bytes, Words};
+use super::sift::Candidate;
+
+/// Rows or lanes of a group.
+pub(in crate::linkage::similarity) const GROUP: usize = 16;
+/// Lanes of a block.
+pub(in crate::linkage::similarity) const PRODUCT_BLOCK_ROWS: usize = 256;
+/// Lanes, and rows, that a loop takes at a time: lists of them are padded to a multiple.
+pub(in crate::linkage::similarity) const PRODUCT_LANES: usize = 64;
+pub(in crate::linkage::similarity) const PRODUCT_ROWS: usize = 32;
+
+/// Groups of rows: signed bytes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::linkage::similarity) struct ProductRows<'a> {
+    /// Position of the first row.
+    pub first: u32,
+    /// The bytes, group by group; a multiple of [`PRODUCT_ROWS`] rows.
+    pub lines: &'a [Bytes],
+    /// Steps of a row.
+    pub steps: usize,
+}
+
+/// Groups of lanes: unsigned bytes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::linkage::similarity) struct ProductLanes<'a> {
+    /// Position of the first lane.
+    pub first: u32,
+    /// The bytes, group by group; a multiple of [`PRODUCT_LANES`] lanes.
+    pub lines: &'a [Bytes],
+    /// For each lane, the value from which its sums start.
+    pub starts: &'a [i32],
+}
+
+/// Loops over inner products.
+pub(in crate::linkage::similarity) trait Products: Sync {
+    /// Appends the pairs whose start and inner product together reach what the row needs.
+    fn sift_products(
+        &self,
+        rows: ProductRows<'_>,
+        needed: &[i32],
+        lanes: ProductLanes<'_>,
+        survivors: &mut Vec<Candidate>,
+    );
+
+    /// Writes the start and inner product together of every pair, row by row.
+    fn multiply(&self, rows: ProductRows<'_>, lanes: ProductLanes<'_>, sums: &mut [i32]);
+
+    /// Replaces `lines` by the bits at these positions as bytes: 64 in a step, in the order of [`bit_of`].
+    fn unpack_rows(&self, words: &Words, rows: Range<usize>, lines: &mut Vec<Bytes>);
+
+    /// Adds each of the rows, times its factor, to the sum; four sums at once, each with factors of its own.
+    fn combine(&self, factors: [&[f32]; 4], rows: &[[f32; 64]], sums: &mut [[f32; 64]; 4]);
+}
+
+/// Rows whose bits become bytes on the way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::linkage::similarity) struct BitRows<'a> {
+    /// Position of the first row.
+    pub first: u32,
+    /// For each bundle of [`PRODUCT_ROWS`] rows and each step, eight bytes of each row. Then [`BITS_READ_AHEAD`] lines.
+    pub lines: &'a [Bytes],
+    /// Steps of a row.
+    pub steps: usize,
+}
+
+/// Lines of a bundle of rows in a step.
+pub(in crate::linkage::similarity) const BIT_LINES: usize = PRODUCT_ROWS / 8;
+/// Lines after the last bundle, which loops may read.
+pub(in crate::linkage::similarity) const BITS_READ_AHEAD: usize = 2 * BIT_LINES;
+
+/// Loops over inner products of bits, for processors that multiply so fast that no other way to count is faster.
+pub(in crate::linkage::similarity) trait BitProducts: Sync {
+    /// Appends the pairs whose start and common bits together reach what the row needs.
+    fn sift_bits(
+        &self,
+        rows: BitRows<'_>,
+        needed: &[i32],
+        lanes: ProductLanes<'_>,
+        survivors: &mut Vec<Candidate>,
+    );
+
+    /// Replaces `lanes` by the bits of a block of transposed words as bytes.
+    fn unpack_lanes(&self, lines: &[Bytes], lanes: &mut Vec<Bytes>);
+}
+
+/// Replaces `lines` by the encodings at these positions, as [`BitRows`] have them.
+pub(in crate::linkage::similarity) fn gather_bits(words: &Words, rows: Range<usize>, lines: &mut Vec<Bytes>) {
+    let steps = 8 * words.lines_per_row();
+    lines.clear();
+    lines.resize(rows.len().div_ceil(PRODUCT_ROWS) * steps * BIT_LINES + BITS_READ_AHEAD, Bytes([0; 64]));
+    for (at, row) in rows.enumerate() {
+        let start = at / PRODUCT_ROWS * steps * BIT_LINES + at % PRODUCT_ROWS / 8;
+        for (step, word) in words.row(row as u32).iter().flat_map(|line| line.0).enumerate() {
+            let line = &mut lines[start + step * BIT_LINES];
+            line.0.as_chunks_mut::<8>().0[at % 8] = word.to_le_bytes();
+        }
+    }
+}
+
+/// The place of byte `at` of row or lane `of`, if rows have `steps` steps: a line, and a byte of it.
+pub(in crate::linkage::similarity) const fn row_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
+    ((of / GROUP * steps + at / 64) * GROUP + of % GROUP, at % 64)
+}
+
+/// The same of a lane.
+pub(in crate::linkage::similarity) const fn lane_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
+    ((of / GROUP * steps + at / 64) * GROUP + at % 64 / 4, of % GROUP * 4 + at % 4)
+}
+
+/// The bit of an encoding at byte `at` of an unpacked row: of both words of 32 bits of a step, every eighth bit, shifted
+/// by one bit for every eight bytes.
+pub(in crate::linkage::similarity) const fn bit_of(at: usize) -> usize {
+    let four = at % 64 / 4;
+    at / 64 * 64 + four % 2 * 32 + at % 4 * 8 + four / 2
+}

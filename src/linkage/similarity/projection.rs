@@ -1,0 +1,278 @@
+//! Projections of encodings, learnt from a sample: the distance of two projections bounds the common bits of the
+//! records.
+//!
+//! Two records with `a` and `b` bits, `c` of them in common, have the squared distance `a + b - 2c`. A projection
+//! does not lengthen a distance, apart from a known factor, so records whose projections are far apart have few bits
+//! in common. Those of a candidate pair must be near each other. The projection that keeps most of the distances is
+//! that on the first principal components. Its weights, and the projections, are rounded to bytes, which makes the
+//! distance a matter of inner products of bytes. Rounding moves a projection by a distance that is known exactly, and
+//! clipping only shortens distances; both are part of the bound, so no pair is lost.
+//!
+//! Sources: Pearson (1901), doi:10.1080/14786440109462720; for the iteration by blocks Halko, Martinsson & Tropp
+//! (2011), doi:10.1137/090771806.
+
+use super::columns::Columns;
+use super::decision::Decision;
+use super::kernel::{
+    Bytes, Kernel, PRODUCT_LANES, PRODUCT_ROWS, ProductLanes, ProductRows, Products, Words, bit_of,
+    lane_place, row_place,
+};
+use super::matrix::{Matrix, STRIP, Strip};
+
+/// Multiplications with the covariances for each strip of components.
+const ITERATIONS: usize = 2;
+/// The largest absolute value of a weight, and of a byte of a projection.
+const BYTE_MAX: f32 = 127.0;
+/// The share of bytes that are clipped.
+const CLIPPED_SHARE: f64 = 0.000_5;
+/// Adding it to a number of a few digits rounds to a whole one; subtracting it is exact.
+const ROUND: f32 = 12_582_912.0;
+/// Rows of the sample that determine center and scale.
+const CENTER_ROWS: usize = 1024;
+/// Rows that are projected together.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Components under construction, 64 in each strip, those that vary most first.
+#[derive(Debug)]
+pub(super) struct Components<'a> {
+    columns: &'a Columns,
+    kernel: Kernel,
+    strips: Vec<Strip>,
+}
+
+impl<'a> Components<'a> {
+    pub(super) fn new(columns: &'a Columns, kernel: Kernel) -> Self {
+        Self { columns, kernel, strips: Vec::new() }
+    }
+
+    pub(super) fn strips(&self) -> usize {
+        self.strips.len()
+    }
+
+    /// Adds the next strip. Returns false if nothing is left that varies.
+    pub(super) fn grow(&mut self) -> bool {
+        let matrix = Matrix::new(self.columns, self.kernel);
+        let mut strip = Strip::random(self.columns.bits.len(), self.strips.len() as u64);
+        for _ in 0..ITERATIONS {
+            strip = matrix.times(&strip);
+            // Twice: rounding of the first time is large where little is left.
+            for _ in 0..2 {
+                for earlier in &self.strips {
+                    strip.remove(earlier, self.kernel);
+                }
+                strip.orthonormalize(self.kernel);
+            }
+        }
+        let varies = !strip.is_zero();
+        if varies {
+            self.strips.push(strip);
+        }
+        varies
+    }
+
+    /// The projection on all strips so far. `words` are rows of the sample.
+    pub(super) fn projection(&self, words: &Words) -> Projection {
+        Projection::new(self, words)
+    }
+}
+
+/// A projection of encodings.
+#[derive(Clone, Debug)]
+pub(super) struct Projection {
+    /// The weights as lanes: each byte is a weight and 128.
+    weights: Vec<Bytes>,
+    /// A zero for each component.
+    zeros: Vec<i32>,
+    /// Subtracted from the sums of weights, so that projections are near zero.
+    centers: Vec<f32>,
+    /// The factor of what remains.
+    scale: f32,
+    /// The most by which a projection lengthens a distance.
+    stretch: f64,
+}
+
+/// The projection of some rows.
+#[derive(Debug, Default)]
+pub(super) struct Projected {
+    /// For each row, a byte for each component.
+    pub(super) bytes: Vec<i8>,
+    /// For each row, the distance by which rounding moved it; an upper bound.
+    pub(super) errors: Vec<f32>,
+}
+
+impl Projection {
+    fn new(components: &Components<'_>, words: &Words) -> Self {
+        let (columns, strips) = (components.columns, &components.strips);
+        let dims = strips.len() * STRIP;
+        let steps = 8 * words.lines_per_row();
+        let largest = strips.iter().map(Strip::largest).fold(0.0, f32::max);
+        let factor = BYTE_MAX / largest.max(f32::MIN_POSITIVE);
+        let mut column_of = vec![None; 64 * steps];
+        for (column, bit) in columns.bits.iter().enumerate() {
+            column_of[*bit as usize] = Some(column);
+        }
+        let mut weights = vec![Bytes([128; 64]); dims * steps];
+        // The weights once more as rows, for their inner products.
+        let mut rows = vec![Bytes([0; 64]); dims * steps];
+        for at in 0..64 * steps {
+            let Some(column) = column_of[bit_of(at)] else { continue };
+            for dim in 0..dims {
+                let weight = strips[dim / STRIP].at(column)[dim % STRIP] * factor;
+                let weight = ((weight + ROUND) - ROUND).clamp(-BYTE_MAX, BYTE_MAX) as i8;
+                let ((lane_line, lane_byte), (row_line, row_byte)) =
+                    (lane_place(dim, at, steps), row_place(dim, at, steps));
+                weights[lane_line].0[lane_byte] = weight.cast_unsigned() ^ 0x80;
+                rows[row_line].0[row_byte] = weight.cast_unsigned();
+            }
+        }
+        let zeros = vec![0; dims];
+        let products = components.kernel.products().expect("only kernels with products learn projections");
+        let stretch = {
+            let lanes = ProductLanes { first: 0, lines: &weights, starts: &zeros };
+            stretch(&rows, steps, lanes, products, components.kernel)
+        };
+        let mut projection = Self { weights, zeros, centers: vec![0.0; dims], scale: 1.0, stretch };
+        projection.center(words, products);
+        projection
+    }
+
+    /// Determines centers and scale from rows of the sample.
+    fn center(&mut self, words: &Words, products: &dyn Products) {
+        let dims = self.dims();
+        let every = words.rows().div_ceil(CENTER_ROWS).max(1);
+        let mut few = Words::with_capacity(CENTER_ROWS, 64 * words.lines_per_row());
+        for row in (0..words.rows()).step_by(every) {
+            few.push_lines(words.row(row as u32));
+        }
+        let rows = few.rows();
+        let mut all = Vec::with_capacity(rows * dims);
+        self.each_sum(&few, products, |sums| all.extend_from_slice(sums));
+        let mut means = vec![0.0_f64; dims];
+        for sums in all.chunks_exact(dims) {
+            for (mean, sum) in means.iter_mut().zip(sums) {
+                *mean += f64::from(*sum);
+            }
+        }
+        // Whole numbers, so that differences are exact.
+        self.centers = means.iter().map(|sum| (sum / rows.max(1) as f64).round() as f32).collect();
+        let mut sizes: Vec<f32> = all
+            .chunks_exact(dims)
+            .flat_map(|sums| sums.iter().zip(&self.centers).map(|(sum, center)| (sum - center).abs()))
+            .collect();
+        let clipped = (sizes.len() as f64 * CLIPPED_SHARE) as usize;
+        let largest = if sizes.is_empty() {
+            1.0
+        } else {
+            let at = sizes.len() - 1 - clipped;
+            *sizes.select_nth_unstable_by(at, f32::total_cmp).1
+        };
+        self.scale = BYTE_MAX / largest.max(1.0);
+        self.stretch *= f64::from(self.scale);
+    }
+
+    /// Components of a projection; a multiple of 64.
+    pub(super) fn dims(&self) -> usize {
+        self.zeros.len()
+    }
+
+    /// Steps of a projection.
+    pub(super) fn steps(&self) -> usize {
+        self.dims() / 64
+    }
+
+    /// Calls `take` with the sums of the weights of each row's bits, less the centers.
+    fn each_sum(&self, words: &Words, products: &dyn Products, mut take: impl FnMut(&[f32])) {
+        let dims = self.dims();
+        let lanes = ProductLanes { first: 0, lines: &self.weights, starts: &self.zeros };
+        let steps = 8 * words.lines_per_row();
+        let (mut lines, mut sums, mut row_sums) = (Vec::new(), Vec::new(), vec![0.0; dims]);
+        for first in (0..words.rows()).step_by(ROWS_AT_ONCE) {
+            let rows = first..words.rows().min(first + ROWS_AT_ONCE);
+            products.unpack_rows(words, rows.clone(), &mut lines);
+            sums.resize(rows.len().next_multiple_of(PRODUCT_ROWS) * dims, 0);
+            products.multiply(ProductRows { first: 0, lines: &lines, steps }, lanes, &mut sums);
+            for (row, sums) in rows.zip(sums.chunks_exact(dims)) {
+                let bits: u32 =
+                    words.row(row as u32).iter().flat_map(|line| line.0).map(u64::count_ones).sum();
+                // Each bit has added 128 to its weight.
+                let added = 128 * bits.cast_signed();
+                for ((to, sum), center) in row_sums.iter_mut().zip(sums).zip(&self.centers) {
+                    *to = (sum - added) as f32 - center;
+                }
+                take(&row_sums);
+            }
+        }
+    }
+
+    /// The projections of all rows.
+    pub(super) fn project(&self, words: &Words, kernel: Kernel) -> Projected {
+        // More than what the rounding of the operations on bytes, and of this sum, can amount to.
+        const SLACK: f32 = 0.01;
+        let products = kernel.products().expect("learnt with products");
+        let mut projected = Projected {
+            bytes: Vec::with_capacity(words.rows() * self.dims()),
+            errors: Vec::with_capacity(words.rows()),
+        };
+        self.each_sum(words, products, |sums| {
+            let mut error = [0.0_f32; 16];
+            for sums in sums.as_chunks::<16>().0 {
+                let exact: [f32; 16] =
+                    std::array::from_fn(|n| (sums[n] * self.scale).clamp(-BYTE_MAX, BYTE_MAX));
+                let rounded = exact.map(|exact| (exact + ROUND) - ROUND);
+                for n in 0..16 {
+                    error[n] += (rounded[n] - exact[n]) * (rounded[n] - exact[n]);
+                }
+                projected.bytes.extend(rounded.map(|rounded| rounded as i8));
+            }
+            projected.errors.push(error.iter().sum::<f32>().sqrt() * 1.000_1 + SLACK);
+        });
+        projected
+    }
+
+    /// Returns half the largest squared distance of the projections of two candidates: of all that have this many bits
+    /// together at most, and whose rounding moved them this far together at most.
+    pub(super) fn half_distance_max(&self, bits: u32, error: f32, decision: &Decision) -> i32 {
+        let distance = self.stretch * f64::from(decision.distance_max(bits)).sqrt() + f64::from(error);
+        // A float as large as the limit stays below what a sum can overflow with.
+        (distance * distance / 2.0 * 1.000_001 + 1.0).ceil().min(f64::from(1 << 29)) as i32
+    }
+}
+
+/// An upper bound of the factor by which the weights, a row for each component, lengthen a distance: the root of the
+/// largest eigenvalue of their inner products.
+fn stretch(
+    rows: &[Bytes],
+    steps: usize,
+    lanes: ProductLanes<'_>,
+    products: &dyn Products,
+    kernel: Kernel,
+) -> f64 {
+    let dims = lanes.starts.len();
+    let mut sums = vec![0; dims * dims];
+    products.multiply(ProductRows { first: 0, lines: rows, steps }, lanes, &mut sums);
+    for (dim, sums) in sums.chunks_exact_mut(dims).enumerate() {
+        // Each weight of a lane was 128 more than it is.
+        let mut total = 0;
+        for at in 0..64 * steps {
+            let (line, byte) = row_place(dim, at, steps);
+            total += i32::from(rows[line].0[byte].cast_signed());
+        }
+        for sum in sums {
+            *sum -= 128 * total;
+        }
+    }
+    let mean = (0..dims).map(|dim| f64::from(sums[dim * dims + dim])).sum::<f64>() / dims as f64;
+    let mut others: Vec<f32> = sums.iter().map(|sum| *sum as f32).collect();
+    for dim in 0..dims {
+        others[dim * dims + dim] = (f64::from(sums[dim * dims + dim]) - mean) as f32;
+    }
+    // No eigenvalue is larger than the root of the sum of the squares of all: of the fourth powers, which are those of
+    // the matrix multiplied with itself twice. Symmetric, so rows are columns.
+    let fourth = super::matrix::square(&super::matrix::square(&others, dims, kernel), dims, kernel);
+    let norm = fourth.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    // One hundredth more than the rounding of these sums can amount to.
+    let largest = mean + norm.sqrt().sqrt() * 1.01 + 1e-3 * mean;
+    largest.sqrt()
+}
+
+const _: () = assert!(STRIP.is_multiple_of(PRODUCT_LANES), "strips fill bundles of lanes");

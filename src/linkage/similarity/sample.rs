@@ -1,0 +1,55 @@
+//! Rows of both sides to learn from.
+
+use super::kernel::Words;
+use super::rows::Rows;
+
+/// Encodings of both sides, evenly spread over their matrices.
+pub(super) struct Sample {
+    sides: [Vec<u8>; 2],
+    pub(super) encoding_bytes: usize,
+}
+
+impl Sample {
+    /// Up to `rows` encodings of either side.
+    pub(super) fn of(left: &Rows<'_>, right: &Rows<'_>, rows: usize) -> Self {
+        let sides = [left, right].map(|side| side.sample(rows));
+        Self { sides, encoding_bytes: left.encoding_bytes() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sides.iter().any(Vec::is_empty)
+    }
+
+    pub(super) fn rows(&self) -> Vec<&[u8]> {
+        self.sides.iter().flat_map(|side| side.chunks_exact(self.encoding_bytes)).collect()
+    }
+
+    /// The rows of both sides, as kernels read them.
+    pub(super) fn words(&self) -> Words {
+        let rows = self.rows();
+        let mut words = Words::with_capacity(rows.len(), self.encoding_bytes);
+        for row in rows {
+            words.push(row);
+        }
+        words
+    }
+
+    /// Moves every `nth` row of either side to another sample.
+    pub(super) fn split_off(&mut self, nth: usize) -> Self {
+        let mut others = [Vec::new(), Vec::new()];
+        for (side, other) in self.sides.iter_mut().zip(&mut others) {
+            let mut kept = Vec::with_capacity(side.len());
+            for (at, row) in side.chunks_exact(self.encoding_bytes).enumerate() {
+                if at % nth == nth - 1 { &mut *other } else { &mut kept }.extend_from_slice(row);
+            }
+            *side = kept;
+        }
+        Self { sides: others, encoding_bytes: self.encoding_bytes }
+    }
+
+    /// Both sides.
+    pub(super) fn sides(&self) -> [Rows<'_>; 2] {
+        let side = |side| Rows::all(side, self.encoding_bytes).expect("a sample consists of whole rows");
+        [side(&self.sides[0]), side(&self.sides[1])]
+    }
+}

@@ -46,7 +46,7 @@ def machine():
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
         cpu.setdefault(key.strip(), value.strip())
-    wanted = ("popcnt", "avx2", "avx512f", "avx512bw", "avx512_vpopcntdq", "asimd")
+    wanted = ("popcnt", "avx2", "avx512f", "avx512bw", "avx512_vpopcntdq", "avx512_vnni", "amx_int8", "asimd")
     flags = cpu.get("flags", cpu.get("Features", "")).split()
     return {"cpu": cpu.get("model name", os.uname().machine), "cores": os.cpu_count(),
             "flags": [flag for flag in wanted if flag in flags], "load": round(os.getloadavg()[0], 2)}

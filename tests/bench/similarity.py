@@ -22,7 +22,7 @@ from pathlib import Path
 import data
 
 THRESHOLDS = (0.70, 0.80, 0.90, 0.95)
-KERNELS = ("avx512", "avx2", "popcnt", "neon", "portable")
+KERNELS = ("amx", "avx512", "avx2", "popcnt", "neon", "portable")
 # Reads rows and answers each line, a threshold, with the pairs found and the seconds they took.
 LIBRARY = """
 import sys, time
@@ -81,6 +81,11 @@ def figures(rates):
     return f"{max(rates) / 1e6:>6,.0f} ({statistics.median(rates) / 1e6:>6,.0f})"
 
 
+def sifting(measured):
+    parts, components = measured["signature_parts"], measured["components"]
+    return f"{parts} parts" if parts else f"{components} components" if components else "nothing"
+
+
 class Table:
     """Measures line by line, and keeps the printed figures."""
 
@@ -90,7 +95,7 @@ class Table:
         self.comparisons = rows[0] * rows[1]
 
     def heading(self):
-        print("threshold  kernel    threads  entityd M/s best (median)  anonlink        ratio         parts  counted   brute force  pairs")
+        print("threshold  kernel    threads  entityd M/s best (median)  anonlink        ratio         sifted by       counted   brute force  pairs")
 
     def line(self, threshold, kernel=None, threads=1):
         ours, theirs, brute, last = [], [], [], None
@@ -105,11 +110,12 @@ class Table:
             sys.exit(f"{last['pairs']} pairs found at {threshold}, and anonlink finds {self.library.pairs[threshold]}")
         ratios = max(ours) / max(theirs), statistics.median(ours) / statistics.median(theirs)
         print(f"{threshold:<9.2f}  {last['kernel']:<8}  {threads:>7}  {figures(ours):>25}  {figures(theirs)}  "
-              f"{ratios[0]:>5.1f} ({ratios[1]:>5.1f})  {last['signature_parts']:>5}  {last['counted_share']:>7.3%}  "
+              f"{ratios[0]:>5.1f} ({ratios[1]:>5.1f})  {sifting(last):<14}  {last['counted_share']:>7.3%}  "
               f"{max(brute) / 1e6:>11,.0f}  {last['pairs']:,}")
         self.lines.append({"threshold": threshold, "kernel": last["kernel"], "threads": threads, "entityd": summary(ours),
                            "anonlink": summary(theirs), "ratio": round(ratios[0], 2), "ratio_of_medians": round(ratios[1], 2),
-                           "brute_force": summary(brute), "pairs": last["pairs"]})
+                           "brute_force": summary(brute), "pairs": last["pairs"], "form": last["form"],
+                           "parts": last["signature_parts"], "components": last["components"], "costs": last["costs"]})
         return self.lines[-1]
 
 

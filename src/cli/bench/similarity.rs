@@ -11,7 +11,7 @@ use crate::cli::Failure;
 use crate::linkage::pairs::PAIRS_BUFFERED;
 use crate::linkage::scratch::Memory;
 use crate::linkage::similarity::{
-    Compared, Job, Kernel, KernelName, Rows, Sides, Tile, Tuning, TuningCell, compare,
+    Compared, Costs, Job, Kernel, KernelName, Linear, Rows, Sides, Tile, Tuning, TuningCell, compare,
 };
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     /// Threads that compare (0: one for each core)
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// portable, popcnt, avx2, avx512 or neon [default: the fastest that runs here]
+    /// portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Measurements, of which the best counts
@@ -60,12 +60,43 @@ struct Report {
     encoding_bytes: usize,
     threads: usize,
     kernel: KernelName,
-    /// Parts of a signature, learnt from a sample; 0 without sifting.
+    /// The form of sifting that was chosen: none, signatures or projections.
+    form: &'static str,
+    /// Parts of a signature, learnt from a sample; 0 without signatures.
     signature_parts: usize,
+    /// Components of a projection; 0 without projections.
+    components: usize,
     /// The share of pairs whose common bits were counted.
     counted_share: f64,
     /// The rate with every pair counted, over a part of the left side.
     brute_force_per_second: f64,
+    /// The costs of the loops when they were measured.
+    costs: CostsReport,
+}
+
+/// The costs of the loops, in nanoseconds.
+#[derive(Debug, Serialize)]
+struct CostsReport {
+    /// To sift 64 pairs by a signature: without a part, and by each.
+    parts: [f64; 2],
+    /// To sift 64 pairs by a projection: without 64 components, and by each 64.
+    steps: Option<[f64; 2]>,
+    /// To count 64 pairs: without a line of 512 bits, and each.
+    lines: [f64; 2],
+    /// To collect, count and decide a survivor: without a line, and each.
+    survivor: [f64; 2],
+}
+
+impl CostsReport {
+    fn of(costs: Costs) -> Self {
+        let rounded = |cost: Linear| [cost.base, cost.each].map(|cost| (cost * 100.0).round() / 100.0);
+        Self {
+            parts: rounded(costs.parts),
+            steps: costs.steps.map(rounded),
+            lines: rounded(costs.lines),
+            survivor: rounded(costs.survivor),
+        }
+    }
 }
 
 impl Arguments {
@@ -93,6 +124,7 @@ impl Arguments {
             brute_force_per_second = brute_force_per_second.max(compared.comparisons as f64 / seconds);
         }
         let (seconds, compared, tuning) = best.expect("it is repeated at least once");
+        let tuning = tuning.get().cloned().unwrap_or_else(Tuning::none);
         let comparisons = compared.comparisons;
         let report = Report {
             comparisons_per_second: comparisons as f64 / seconds,
@@ -103,9 +135,12 @@ impl Arguments {
             encoding_bytes: bytes,
             threads: pool.threads(),
             kernel: kernel.name(),
-            signature_parts: tuning.get().map_or(0, Tuning::parts),
+            form: tuning.form(),
+            signature_parts: tuning.parts(),
+            components: tuning.components(),
             counted_share: compared.counted as f64 / comparisons.max(1) as f64,
             brute_force_per_second,
+            costs: CostsReport::of(kernel.costs()),
         };
         super::report::print(&report, self.json, &report.sentence())
     }
@@ -123,15 +158,23 @@ impl Arguments {
 const BRUTE_FORCE_ROWS: usize = 2000;
 
 impl Report {
+    fn sifting(&self) -> String {
+        match (self.signature_parts, self.components) {
+            (0, 0) => "nothing sifted".to_owned(),
+            (parts, 0) => format!("{parts} parts"),
+            (_, components) => format!("{components} components"),
+        }
+    }
+
     fn sentence(&self) -> String {
         format!(
-            "{:.0} million comparisons a second at {} ({}, {} threads, {} parts, {:.3} % counted), {} pairs; \
+            "{:.0} million comparisons a second at {} ({}, {} threads, {}, {:.3} % counted), {} pairs; \
              {:.0} million by brute force",
             self.comparisons_per_second / 1e6,
             self.threshold,
             self.kernel,
             self.threads,
-            self.signature_parts,
+            self.sifting(),
             100.0 * self.counted_share,
             self.pairs,
             self.brute_force_per_second / 1e6,

@@ -6,8 +6,8 @@ use s3s::{S3Result, s3_error};
 
 use super::request::{is_amz, is_sts, malformed_header, other_mechanism};
 
-/// The region that a client is told to sign for, if it signs for none: s3cmd signs for `US`, and repeats the request with
-/// the region that the refusal names.
+/// The region that a refusal names to a client that signs for an unknown one. s3cmd signs for `US`, and repeats the request with
+/// the region in the refusal.
 pub(in crate::s3) const REGION: &str = "us-east-1";
 /// The accepted algorithm of signatures.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

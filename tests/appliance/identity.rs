@@ -192,7 +192,7 @@ async fn a_second_server_on_the_same_objects_is_refused_and_touches_nothing_unti
         files(shared.path()).iter().any(|(path, _)| path.ends_with("index")).then_some(())
     })
     .await;
-    fs::write(shared.path().join("spool/staged-of-the-first"), "arriving").unwrap();
+    fs::write(shared.path().join("spool/staged-aB3xYz"), "arriving").unwrap();
     fs::write(shared.path().join("spool/letter.txt"), "dear").unwrap();
     let before = files(shared.path());
     assert!(before.len() > 2);
@@ -215,8 +215,7 @@ async fn a_second_server_on_the_same_objects_is_refused_and_touches_nothing_unti
         .await;
     let (_, folder) = second.stop();
     // The upload that was arriving belonged to the first server and is abandoned now.
-    let kept: Vec<_> =
-        before.iter().filter(|(path, _)| !path.ends_with("staged-of-the-first")).cloned().collect();
+    let kept: Vec<_> = before.iter().filter(|(path, _)| !path.ends_with("staged-aB3xYz")).cloned().collect();
     assert_eq!(files(shared.path()), kept);
     // The flag is not needed again.
     let again = Entityd::in_folder(folder, &flags);

@@ -53,7 +53,7 @@ async fn deleted_objects_are_swept_and_unknown_ones_stay() {
     stray(&folder.join("runs").join(&run).join("pairs/0"));
     stray(&folder.join("parties/1/0/matrix"));
     stray(&projects.join(&other).join("parties/0/1/matrix"));
-    let stale = server.data_dir().join("spool/staged-old");
+    let stale = server.data_dir().join("spool/staged-aB3old");
     stray(&stale);
     let old = File::options().write(true).open(&stale).unwrap();
     old.set_modified(fs::metadata(&stale).unwrap().modified().unwrap() - Duration::from_hours(25)).unwrap();

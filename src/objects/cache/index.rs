@@ -153,6 +153,8 @@ impl CacheIndex {
             match recognised(&path) {
                 Some((used, number, head)) => found.push((used, number, path, head)),
                 None if is_copy(&path) => fs::remove_file(&path)?,
+                // An empty folder in the place of a copy.
+                None if has_number(&path) && fs::remove_dir(&path).is_ok() => {}
                 None => tracing::warn!(path = %path.display(), "an unknown file in the cache is kept"),
             }
         }
@@ -330,8 +332,13 @@ fn evict(places: &mut Places, victims: &[Key]) {
 /// Returns true if the file at `path` is a copy, finished or not, by its name.
 pub(super) fn is_copy(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str);
-    let is_named = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit()) || is_temporary(name, PARTIAL);
-    name.is_some_and(is_named) && fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+    let is_named = has_number(path) || name.is_some_and(|name| is_temporary(name, PARTIAL));
+    is_named && fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+}
+
+fn has_number(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Returns the time of a cached file's last use, its number, and its header.

@@ -171,7 +171,7 @@ async fn a_cached_object_is_not_downloaded_again_even_after_a_restart() {
     assert!(*blob == bytes[..] && objects.is_untouched(&blob).await.unwrap());
     assert_eq!(place.gets(), 1);
     drop(objects);
-    fs::write(place.cache().join("partial-x"), b"cut off").unwrap();
+    fs::write(place.cache().join("partial-aB3xYz"), b"cut off").unwrap();
     fs::write(place.cache().join("7"), b"no copy").unwrap();
     fs::create_dir(place.cache().join("8")).unwrap();
     let objects = place.start(10_000_000);

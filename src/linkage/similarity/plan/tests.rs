@@ -31,7 +31,8 @@ fn index(records: u32, encoding_bytes: u32, blocks: Option<&Blocks>) -> Vec<u8> 
         blocks.iter().flat_map(entry).collect::<Vec<_>>()
     });
     let matrix = vec![0; (records * encoding_bytes) as usize];
-    let dataset = layout::Dataset { records, encoding_bytes, matrix: &*matrix, entries: entries.as_deref() };
+    let dataset =
+        layout::Dataset { upload: 0, records, encoding_bytes, matrix: &*matrix, entries: entries.as_deref() };
     let mut out = Vec::new();
     layout::build(dataset, &Memory, &mut out).unwrap();
     out

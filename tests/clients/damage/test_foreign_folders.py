@@ -60,8 +60,14 @@ def content(folder):
 def refusal(home, *flags):
     """Asserts that the start is refused, and returns the last line of the log."""
     server = Server(home, *flags)
-    with pytest.raises(AssertionError):
+    try:
         server.__enter__()
+    except AssertionError:
+        pass
+    else:
+        server.process.kill()
+        server.process.wait()
+        raise AssertionError(f"it has started\n{server.tail()}")
     assert (server.process.returncode or 0) > 0, server.tail()
     return server.tail().splitlines()[-1]
 

@@ -57,7 +57,10 @@ impl Timestamp {
 /// ISO 8601 in UTC without a zone suffix; the microseconds are left out when they are zero.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = jiff::Timestamp::from_microsecond(self.0).map_err(|_| fmt::Error)?;
+        // Clocks and files may be beyond the range that has a date.
+        let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        let nearest = if self.0 < 0 { first } else { last };
+        let moment = jiff::Timestamp::from_microsecond(self.0).unwrap_or(nearest);
         let civil = moment.to_zoned(jiff::tz::TimeZone::UTC).datetime();
         let (date, time) = (civil.date(), civil.time());
         write!(f, "{date}T{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())?;
@@ -184,6 +187,12 @@ mod tests {
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00");
         assert_eq!(Timestamp::from_micros(1_795_336_801_241_700).compact(), "20261122T084001Z");
         assert_eq!(Timestamp::from_micros(1_795_336_801_241_700).to_string(), "2026-11-22T08:40:01.241700");
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_prints_its_end() {
+        assert!(Timestamp::from_micros(i64::MAX).to_string().starts_with("9999-12-30T"));
+        assert!(Timestamp::from_micros(i64::MIN).to_string().starts_with("-"));
     }
 
     #[test]

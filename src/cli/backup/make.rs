@@ -46,6 +46,12 @@ impl Target {
         }
         let repository = match bucket {
             Some(repository) => repository,
+            // A rename would replace a device, a pipe or a socket.
+            None if path.exists() && !path.is_dir() && !path.is_file() => {
+                return Err(Failure::Usage(format!(
+                    "--to {to} is neither a file nor a directory; give a directory, or a name that ends in .tar"
+                )));
+            }
             None if path.extension().is_some_and(|end| end == "tar") && !path.is_dir() => {
                 return archive::Writer::create(path).map(Self::File);
             }
@@ -204,6 +210,18 @@ pub(in crate::cli) async fn copy(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_backup_replaces_no_device_pipe_or_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let [socket, link] = ["socket.tar", "link.tar"].map(|name| folder.path().join(name));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        for path in [&socket, &link, Path::new("/dev/null")] {
+            let refused = Target::open(path.to_str().unwrap()).await.err().unwrap();
+            assert!(matches!(refused, Failure::Usage(_)), "{}", path.display());
+        }
+    }
 
     #[test]
     fn names_of_backups_sort_by_time_also_within_a_second() {

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_time_beyond_the_calendar_prints_its_end() {
         assert!(Timestamp::from_micros(i64::MAX).to_string().starts_with("9999-12-30T"));
-        assert!(Timestamp::from_micros(i64::MIN).to_string().starts_with("-"));
+        assert!(Timestamp::from_micros(i64::MIN).to_string().starts_with('-'));
     }
 
     #[test]

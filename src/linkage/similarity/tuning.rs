@@ -30,7 +30,7 @@ const TRIED: usize = 5;
 const STRIPS_MAX: usize = 8;
 const STRIP_ROWS: usize = 256;
 /// The nanoseconds that learning a strip takes, more or less.
-const STRIP_COST: f64 = 8e6;
+const STRIP_COST: f64 = 20e6;
 /// Parts of a signature that sifts well.
 const MANY_PARTS: usize = 32;
 /// Comparisons of a run from which learning pays.

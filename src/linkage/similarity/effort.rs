@@ -1,9 +1,9 @@
 //! No distribution of encodings is compared with much more work than counting every pair takes.
 
 use super::decision::Decision;
+use super::packed::Form;
 use super::rows::Rows;
 use super::sieve::{Effort, Sieve};
-use super::tuning::Sifting;
 use super::{Kernel, Tuning};
 use crate::model::Threshold;
 
@@ -103,11 +103,7 @@ fn sides(bytes: usize, make: Make) -> (Vec<u8>, Vec<u8>) {
 
 /// The work of a search in the units of the costs, and that of counting every pair of it.
 fn work(effort: Effort, tuning: &Tuning, kernel: Kernel, bytes: usize) -> (f64, f64) {
-    let sifting = match tuning.sifting() {
-        Sifting::Nothing => 0.0,
-        Sifting::Signatures(signature) => kernel.cost_of_parts(signature.parts(), 0.0, bytes),
-        Sifting::Projections(projection) => kernel.cost_of_steps(projection.steps(), 0.0, bytes),
-    };
+    let sifting = Form::of(tuning, kernel).cost_of_sifting(kernel, bytes).unwrap_or_default();
     let counting = kernel.cost_of_counting(bytes) / 64.0;
     let pairs = (effort.sifted + effort.counted_in_full) as f64;
     let survivors = effort.survivors as f64 * kernel.cost_of_survivor(bytes);

@@ -275,6 +275,15 @@ impl Form {
         }
     }
 
+    /// Returns the approximate nanoseconds to sift 64 pairs without a survivor; none if this form is not sifted.
+    pub(super) fn cost_of_sifting(self, kernel: Kernel, encoding_bytes: usize) -> Option<f64> {
+        match self {
+            Self::Signatures(parts) => Some(kernel.cost_of_parts(parts, 0.0, encoding_bytes)),
+            Self::Projections(steps) => Some(kernel.cost_of_steps(steps, 0.0, encoding_bytes)),
+            Self::Bits | Self::Words | Self::Nothing => None,
+        }
+    }
+
     pub(super) const fn block_rows(self) -> usize {
         match self {
             Self::Signatures(_) => BLOCK_ROWS,

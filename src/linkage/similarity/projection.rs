@@ -69,11 +69,6 @@ impl<'a> Components<'a> {
         }
         varies
     }
-
-    /// The projection on all strips so far. `words` are rows of the sample.
-    pub(super) fn projection(&self, words: &Words) -> Projection {
-        Projection::new(self, words)
-    }
 }
 
 /// A projection of encodings.
@@ -101,7 +96,8 @@ pub(super) struct Projected {
 }
 
 impl Projection {
-    fn new(components: &Components<'_>, words: &Words) -> Self {
+    /// The projection on all strips so far. `words` are rows of the sample.
+    pub(super) fn new(components: &Components<'_>, words: &Words) -> Self {
         let (columns, strips) = (components.columns, &components.strips);
         let dims = strips.len() * STRIP;
         let steps = 8 * words.lines_per_row();

@@ -112,12 +112,8 @@ impl<'a> Sieve<'a> {
     /// Counts blocks in full where sifting them costs more.
     pub(super) fn watched(mut self) -> Self {
         let bytes = 64 * self.rows.packed.words.lines_per_row();
-        self.watch = match self.lanes.form() {
-            Form::Signatures(parts) => Some(self.kernel.cost_of_parts(parts, 0.0, bytes)),
-            Form::Projections(steps) => Some(self.kernel.cost_of_steps(steps, 0.0, bytes)),
-            Form::Bits | Form::Words | Form::Nothing => None,
-        }
-        .map(|sifting| Watch::new(self.kernel, sifting, bytes));
+        let sifting = self.lanes.form().cost_of_sifting(self.kernel, bytes);
+        self.watch = sifting.map(|sifting| Watch::new(self.kernel, sifting, bytes));
         self
     }
 

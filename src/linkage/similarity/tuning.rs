@@ -49,6 +49,76 @@ pub(super) enum Sifting {
     Projections(Arc<Projection>),
 }
 
+/// The tuning with the lowest cost so far.
+struct Best {
+    tuning: Tuning,
+    /// Nanoseconds for 64 pairs.
+    cost: f64,
+}
+
+impl Best {
+    /// Takes the tuning if it costs less; returns true if it does.
+    fn offer(&mut self, tuning: Tuning, cost: f64) -> bool {
+        let is_better = cost < self.cost;
+        if is_better {
+            *self = Self { tuning, cost };
+        }
+        is_better
+    }
+
+    fn try_signatures(&mut self, left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) {
+        let sample = Sample::of(left, right, SIGNATURE_ROWS);
+        let columns = Columns::of(&sample.rows(), kernel);
+        let attempt = |count: &usize| {
+            let signature = Signature::with(&Parts::spread(&columns, *count), &sample, decision, kernel);
+            let tried = Tuning(Sifting::Signatures(Arc::new(signature)));
+            let survival = survival(&sample, &tried, decision, kernel);
+            (kernel.cost_of_parts(*count, survival, sample.encoding_bytes), tried)
+        };
+        let mut worse = 0;
+        // As many concurrently as there are threads; some may turn out to be unnecessary.
+        for counts in PARTS.chunks(rayon::current_num_threads()) {
+            for (cost, tried) in counts.par_iter().map(attempt).collect::<Vec<_>>() {
+                worse = if self.offer(tried, cost) { 0 } else { worse + 1 };
+                if worse == 2 && self.tuning.parts() > 0 {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn try_projections(&mut self, left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) {
+        if kernel.products().is_none() {
+            return;
+        }
+        let mut sample = Sample::of(left, right, PROJECTION_ROWS);
+        let tried_on = sample.split_off(TRIED);
+        if sample.is_empty() || tried_on.is_empty() {
+            return;
+        }
+        let (columns, words) = (Columns::of(&sample.rows(), kernel), sample.words());
+        // Learning may take a tenth of the time of counting everything.
+        let comparisons = left.records() as f64 * right.records() as f64;
+        let affordable = comparisons / 64.0 * self.cost / 10.0 / STRIP_COST;
+        let strips_max = (words.rows() / STRIP_ROWS).min(affordable as usize).clamp(1, STRIPS_MAX);
+        let mut components = Components::new(&columns, kernel);
+        let mut last_cost = f64::INFINITY;
+        while components.strips() < strips_max && components.grow() {
+            let projection = Projection::new(&components, &words);
+            let steps = projection.steps();
+            let tried = Tuning(Sifting::Projections(Arc::new(projection)));
+            let survival = survival(&tried_on, &tried, decision, kernel);
+            let cost = kernel.cost_of_steps(steps, survival, sample.encoding_bytes);
+            self.offer(tried, cost);
+            // If nothing survived, further components could only cost more. If they do, they drop ever fewer.
+            if cost > last_cost {
+                break;
+            }
+            last_cost = cost;
+        }
+    }
+}
+
 impl Tuning {
     /// No sifting: every pair is counted.
     pub const fn none() -> Self {
@@ -61,85 +131,15 @@ impl Tuning {
         if left.is_empty() || right.is_empty() {
             return Self::none();
         }
-        let none = (Self::none(), kernel.cost_of_counting(left.encoding_bytes()));
-        let projected = Self::learn_projection(left, right, none, decision, kernel);
+        let mut best = Best { tuning: Self::none(), cost: kernel.cost_of_counting(left.encoding_bytes()) };
+        best.try_projections(left, right, decision, kernel);
         // Where a step costs less than many parts, no signature is better than a projection.
         let costs = kernel.costs();
         if costs.steps.is_some_and(|steps| steps.of(1) < costs.parts.of(MANY_PARTS)) {
-            return projected.0;
+            return best.tuning;
         }
-        Self::learn_signature(left, right, projected, decision, kernel).0
-    }
-
-    fn learn_signature(
-        left: &Rows<'_>,
-        right: &Rows<'_>,
-        (mut best, mut best_cost): (Self, f64),
-        decision: &Decision,
-        kernel: Kernel,
-    ) -> (Self, f64) {
-        let sample = Sample::of(left, right, SIGNATURE_ROWS);
-        let columns = Columns::of(&sample.rows(), kernel);
-        let attempt = |count: &usize| {
-            let signature = Signature::with(&Parts::spread(&columns, *count), &sample, decision, kernel);
-            let tried = Self(Sifting::Signatures(Arc::new(signature)));
-            let survival = survival(&sample, &tried, decision, kernel);
-            (kernel.cost_of_parts(*count, survival, sample.encoding_bytes), tried)
-        };
-        let mut worse = 0;
-        // As many concurrently as there are threads; some may turn out to be unnecessary.
-        for counts in PARTS.chunks(rayon::current_num_threads()) {
-            for (cost, tried) in counts.par_iter().map(attempt).collect::<Vec<_>>() {
-                worse = if cost < best_cost { 0 } else { worse + 1 };
-                if cost < best_cost {
-                    (best, best_cost) = (tried, cost);
-                }
-                if worse == 2 && best.parts() > 0 {
-                    return (best, best_cost);
-                }
-            }
-        }
-        (best, best_cost)
-    }
-
-    fn learn_projection(
-        left: &Rows<'_>,
-        right: &Rows<'_>,
-        (mut best, mut best_cost): (Self, f64),
-        decision: &Decision,
-        kernel: Kernel,
-    ) -> (Self, f64) {
-        if kernel.products().is_none() {
-            return (best, best_cost);
-        }
-        let mut sample = Sample::of(left, right, PROJECTION_ROWS);
-        let tried_on = sample.split_off(TRIED);
-        if sample.is_empty() || tried_on.is_empty() {
-            return (best, best_cost);
-        }
-        let (columns, words) = (Columns::of(&sample.rows(), kernel), sample.words());
-        // Learning may take a tenth of the time of counting everything.
-        let comparisons = left.records() as f64 * right.records() as f64;
-        let affordable = comparisons / 64.0 * best_cost / 10.0 / STRIP_COST;
-        let strips_max = (words.rows() / STRIP_ROWS).min(affordable as usize).clamp(1, STRIPS_MAX);
-        let mut components = Components::new(&columns, kernel);
-        let mut last_cost = f64::INFINITY;
-        while components.strips() < strips_max && components.grow() {
-            let projection = components.projection(&words);
-            let steps = projection.steps();
-            let tried = Self(Sifting::Projections(Arc::new(projection)));
-            let survival = survival(&tried_on, &tried, decision, kernel);
-            let cost = kernel.cost_of_steps(steps, survival, sample.encoding_bytes);
-            if cost < best_cost {
-                (best, best_cost) = (tried, cost);
-            }
-            // If nothing survived, further components could only cost more. If they do, they drop ever fewer.
-            if cost > last_cost {
-                break;
-            }
-            last_cost = cost;
-        }
-        (best, best_cost)
+        best.try_signatures(left, right, decision, kernel);
+        best.tuning
     }
 
     /// Returns a tuning with a signature of this number of parts, whether or not it pays.
@@ -177,7 +177,7 @@ impl Tuning {
         let mut components = Components::new(&columns, kernel);
         while components.strips() < count && components.grow() {}
         (components.strips() > 0)
-            .then(|| Self(Sifting::Projections(Arc::new(components.projection(&sample.words())))))
+            .then(|| Self(Sifting::Projections(Arc::new(Projection::new(&components, &sample.words())))))
     }
 
     pub(super) const fn sifting(&self) -> &Sifting {

@@ -17,9 +17,9 @@ use super::products::{
     Products,
 };
 use super::sift::{AT_ONCE, Block, Candidate, RowSignatures, write_all};
-use super::unpack::{check, unpack_lanes};
+use super::unpack::{check_multiplied, check_sifted, unpack_lanes};
 use super::vnni::Vnni;
-use super::{Bytes, Loops, Name, WordSieve, Words};
+use super::{Bytes, Loops, Name, Words};
 
 /// Exists only where the processor has AMX-INT8 and what [`Avx512`] and [`Vnni`] need, and where Linux lets the
 /// process use tiles.
@@ -96,10 +96,6 @@ impl Loops for Amx {
         self.avx512.sift(rows, block, survivors);
     }
 
-    fn word_sieve(&self) -> Option<&dyn WordSieve> {
-        self.avx512.word_sieve()
-    }
-
     fn products(&self) -> Option<&dyn Products> {
         Some(self)
     }
@@ -151,8 +147,7 @@ impl Products for Amx {
         lanes: ProductLanes<'_>,
         survivors: &mut Vec<Candidate>,
     ) {
-        check(rows, lanes);
-        assert_eq!(needed.len() * rows.steps, rows.lines.len(), "a sum for each row");
+        check_sifted(rows, needed, lanes);
         let tiles = Tiles::configure(self);
         let mut square = Square::default();
         for lane in (0..lanes.starts.len()).step_by(SQUARE) {
@@ -166,9 +161,8 @@ impl Products for Amx {
     }
 
     fn multiply(&self, rows: ProductRows<'_>, lanes: ProductLanes<'_>, sums: &mut [i32]) {
-        check(rows, lanes);
+        check_multiplied(rows, lanes, sums);
         let (row_count, width) = (rows.lines.len() / rows.steps, lanes.starts.len());
-        assert_eq!(sums.len(), row_count * width, "a sum for each pair");
         let tiles = Tiles::configure(self);
         let mut square = Square::default();
         for row in (0..row_count).step_by(SQUARE) {
@@ -232,6 +226,26 @@ static CONFIG: Config = {
     Config(bytes)
 };
 
+/// Loads 32 starts into every row of the sums.
+macro_rules! load_starts {
+    () => {
+        "tileloadd tmm0, [{starts} + {none}]\n\
+         tileloadd tmm1, [{starts} + {none} + 64]\n\
+         tileloadd tmm2, [{starts} + {none}]\n\
+         tileloadd tmm3, [{starts} + {none} + 64]"
+    };
+}
+
+/// Stores the sums as a square, whose rows are 128 bytes apart.
+macro_rules! store_sums {
+    () => {
+        "tilestored [{sums} + 2 * {line}], tmm0\n\
+         tilestored [{sums} + 2 * {line} + 64], tmm1\n\
+         tilestored [{sums} + 2 * {line} + 2048], tmm2\n\
+         tilestored [{sums} + 2 * {line} + 2112], tmm3"
+    };
+}
+
 /// The tiles of this thread, while they are configured. Stays on its thread.
 struct Tiles(std::marker::PhantomData<*const ()>);
 
@@ -262,10 +276,7 @@ impl Tiles {
         // tile, twice; a square has room for four tiles of sums, whose rows are 128 bytes apart.
         unsafe {
             asm!(
-                "tileloadd tmm0, [{starts} + {none}]",
-                "tileloadd tmm1, [{starts} + {none} + 64]",
-                "tileloadd tmm2, [{starts} + {none}]",
-                "tileloadd tmm3, [{starts} + {none} + 64]",
+                load_starts!(),
                 "2:",
                 "tileloadd tmm4, [{row0} + {line}]",
                 "tileloadd tmm6, [{lane0} + {line}]",
@@ -281,10 +292,7 @@ impl Tiles {
                 "add {lane1}, 1024",
                 "dec {steps}",
                 "jnz 2b",
-                "tilestored [{sums} + 2 * {line}], tmm0",
-                "tilestored [{sums} + 2 * {line} + 64], tmm1",
-                "tilestored [{sums} + 2 * {line} + 2048], tmm2",
-                "tilestored [{sums} + 2 * {line} + 2112], tmm3",
+                store_sums!(),
                 starts = in(reg) starts.as_ptr(),
                 none = in(reg) 0_usize,
                 line = in(reg) 64_usize,
@@ -347,10 +355,7 @@ impl Tiles {
         // sums, whose rows are 128 bytes apart.
         unsafe {
             asm!(
-                "tileloadd tmm0, [{starts} + {none}]",
-                "tileloadd tmm1, [{starts} + {none} + 64]",
-                "tileloadd tmm2, [{starts} + {none}]",
-                "tileloadd tmm3, [{starts} + {none} + 64]",
+                load_starts!(),
                 unpack_rows!("0"),
                 unpack_rows!("16"),
                 "add {bits}, 256",
@@ -379,10 +384,7 @@ impl Tiles {
                 "btr {from}, 13",
                 "dec {steps}",
                 "jnz 2b",
-                "tilestored [{sums} + 2 * {line}], tmm0",
-                "tilestored [{sums} + 2 * {line} + 64], tmm1",
-                "tilestored [{sums} + 2 * {line} + 2048], tmm2",
-                "tilestored [{sums} + 2 * {line} + 2112], tmm3",
+                store_sums!(),
                 starts = in(reg) starts.as_ptr(),
                 none = in(reg) 0_usize,
                 line = in(reg) 64_usize,

@@ -5,8 +5,19 @@ use std::ops::Range;
 use super::lines::{Bytes, Line, Words};
 use super::products::{GROUP, PRODUCT_LANES, PRODUCT_ROWS, ProductLanes, ProductRows};
 
-/// Panics if the lists do not fit together; the loops rely on it.
-pub(super) fn check(rows: ProductRows<'_>, lanes: ProductLanes<'_>) {
+/// Panics if the lists do not fit together; sifting relies on it.
+pub(super) fn check_sifted(rows: ProductRows<'_>, needed: &[i32], lanes: ProductLanes<'_>) {
+    check(rows, lanes);
+    assert_eq!(needed.len() * rows.steps, rows.lines.len(), "a sum for each row");
+}
+
+/// Panics if the lists do not fit together; multiplying relies on it.
+pub(super) fn check_multiplied(rows: ProductRows<'_>, lanes: ProductLanes<'_>, sums: &[i32]) {
+    check(rows, lanes);
+    assert_eq!(sums.len(), rows.lines.len() / rows.steps * lanes.starts.len(), "a sum for each pair");
+}
+
+fn check(rows: ProductRows<'_>, lanes: ProductLanes<'_>) {
     let row_count = rows.lines.len() / rows.steps;
     assert!(rows.steps > 0 && rows.lines.len() == row_count * rows.steps, "whole rows");
     assert!(row_count.is_multiple_of(PRODUCT_ROWS), "whole bundles of rows");

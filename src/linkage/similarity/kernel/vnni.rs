@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::products::{GROUP, ProductLanes, ProductRows, Products};
 use super::sift::{AT_ONCE, Candidate, write_all};
-use super::unpack::{check, combine, unpack_rows};
+use super::unpack::{check_multiplied, check_sifted, combine, unpack_rows};
 use super::{Bytes, Words};
 
 /// Rows whose sums are in registers.
@@ -37,15 +37,13 @@ impl Products for Vnni {
         lanes: ProductLanes<'_>,
         survivors: &mut Vec<Candidate>,
     ) {
-        check(rows, lanes);
-        assert_eq!(needed.len() * rows.steps, rows.lines.len(), "a sum for each row");
+        check_sifted(rows, needed, lanes);
         // SAFETY: `self` exists, so the features were detected.
         unsafe { sift_products(rows, needed, lanes, survivors) }
     }
 
     fn multiply(&self, rows: ProductRows<'_>, lanes: ProductLanes<'_>, sums: &mut [i32]) {
-        check(rows, lanes);
-        assert_eq!(sums.len(), rows.lines.len() / rows.steps * lanes.starts.len(), "a sum for each pair");
+        check_multiplied(rows, lanes, sums);
         // SAFETY: `self` exists, so the features were detected.
         unsafe { multiply(rows, lanes, sums) }
     }

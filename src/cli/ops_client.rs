@@ -33,8 +33,8 @@ const PROBLEM: &str = "application/problem+json";
 /// The time limit for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time for which a request is repeated while another client's request blocks it, and the pause in between.
-const OTHERS_PATIENCE: Duration = Duration::from_secs(5);
-const OTHERS_PAUSE: Duration = Duration::from_millis(200);
+const CONFLICT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
 /// The time limit of long operations: a snapshot, or the body of a large file.
 const LONG: Duration = Duration::from_hours(24);
 
@@ -186,10 +186,10 @@ impl Client {
         loop {
             let request = self.http.post(format!("{}/{path}", self.base)).json(body);
             let answer = self.sent(request).await?;
-            if answer.status() != StatusCode::CONFLICT || begun.elapsed() > OTHERS_PATIENCE {
+            if answer.status() != StatusCode::CONFLICT || begun.elapsed() > CONFLICT_TIMEOUT {
                 return self.judged(answer).await;
             }
-            sleep(OTHERS_PAUSE).await;
+            sleep(CONFLICT_PAUSE).await;
         }
     }
 

@@ -9,6 +9,9 @@ use reqwest::{Certificate, ClientBuilder, Url};
 use super::Failure;
 use crate::system::{outgoing, regular};
 
+/// The path of the API.
+const API: &str = "/api/v1";
+
 /// Returns the PEM file that `--ca` names.
 pub(super) fn pem(path: &Path) -> Result<Vec<u8>, Failure> {
     regular::read(path).map_err(|error| failure(path, &error))
@@ -27,6 +30,13 @@ pub(super) fn address(given: &str, usual: &str) -> Result<String, Failure> {
         return Err(refused("give a URL without user, password, query and fragment"));
     }
     Ok(server.to_owned())
+}
+
+/// Returns the address of the API of the server that `--server` gives, with or without `/api/v1`; `usual` is an example.
+pub(super) fn api_address(given: &str, usual: &str) -> Result<String, Failure> {
+    let server = address(given, usual)?;
+    let server = server.strip_suffix(API).unwrap_or(&server).trim_end_matches('/');
+    Ok(format!("{server}{API}"))
 }
 
 /// Returns true if `url` names this machine: `localhost`, or a loopback address.
@@ -53,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_address_of_a_server_is_a_mistake_of_usage() {
+    fn an_invalid_address_of_a_server_is_a_usage_error() {
         for (given, address_of) in [
             ("http://a:1", "http://a:1"),
             (" https://a/linkage// ", "https://a/linkage"),

@@ -16,8 +16,6 @@ use crate::cli::trust;
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry::chain;
 
-/// The path of the API below the address of a server.
-const BASE: &str = "/api/v1";
 /// The longest time for a connection to be made.
 const CONNECT: Duration = Duration::from_secs(15);
 /// The time limit for a small answer.
@@ -157,9 +155,7 @@ impl Api {
 
 /// Returns the address of the API of a server.
 fn base(url: &str) -> Result<String, Failure> {
-    let server = trust::address(url, "https://linkage.example.org or http://127.0.0.1:8851")?;
-    let server = server.strip_suffix(BASE).unwrap_or(&server).trim_end_matches('/');
-    Ok(format!("{server}{BASE}"))
+    trust::api_address(url, "https://linkage.example.org or http://127.0.0.1:8851")
 }
 
 /// Returns true if the request was not taken.

@@ -16,8 +16,6 @@ use crate::cli::exit::OrFail;
 use crate::cli::{Failure, trust};
 use crate::telemetry::chain;
 
-/// The path of the API below the address of a server.
-const BASE: &str = "/api/v1";
 /// The interval at which a run's status is read.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest time that the server may take for one answer.
@@ -65,10 +63,8 @@ impl Api {
         admin_token: Option<Zeroizing<String>>,
         run_timeout: Duration,
     ) -> Result<Self, Failure> {
-        let server = trust::address(url, "http://127.0.0.1:8851")?;
-        let server = server.strip_suffix(BASE).unwrap_or(&server).trim_end_matches('/');
+        let base = trust::api_address(url, "http://127.0.0.1:8851")?;
         let client = trust::builder(ca)?.timeout(ANSWER).build().or_fail()?;
-        let base = format!("{server}{BASE}");
         Ok(Self { client, base, admin_token, run_timeout, made: Mutex::default() })
     }
 

@@ -23,7 +23,7 @@ use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::outage::OutageTimer;
-use crate::system::data_dir::{STAGED, is_temporary};
+use crate::system::data_dir::{MOMENTARY, STAGED, is_spooled};
 use crate::system::disk;
 use crate::system::open_files::{self, patiently};
 use crate::system::place::Place;
@@ -405,9 +405,6 @@ fn remove_left_behind(staging: &Path) -> io::Result<()> {
 /// Returns true if a file in the staging directory is one of ours: a staged file, a probe, or a file that had a name for a
 /// moment and no content then.
 fn is_ours(name: &OsStr, found: &fs::Metadata) -> bool {
-    let is_named = |name: &str| {
-        [STAGED, disk::PROBE].iter().any(|start| is_temporary(name, start))
-            || (found.len() == 0 && is_temporary(name, ".tmp"))
-    };
+    let is_named = |name: &str| is_spooled(name) && (found.len() == 0 || !name.starts_with(MOMENTARY));
     found.is_file() && name.to_str().is_some_and(is_named)
 }

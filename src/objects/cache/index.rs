@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use super::file::Head;
 use crate::objects::Key;
 use crate::runtime::clock::Clock;
-use crate::system::data_dir::{PARTIAL, is_temporary};
+use crate::system::data_dir::is_cached;
 use crate::system::{disk, regular};
 use crate::telemetry::metrics;
 
@@ -332,8 +332,7 @@ fn evict(places: &mut Places, victims: &[Key]) {
 /// Returns true if the file at `path` is a copy, finished or not, by its name.
 pub(super) fn is_copy(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str);
-    let is_named = has_number(path) || name.is_some_and(|name| is_temporary(name, PARTIAL));
-    is_named && fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+    name.is_some_and(is_cached) && fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
 }
 
 fn has_number(path: &Path) -> bool {

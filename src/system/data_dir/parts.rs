@@ -15,8 +15,8 @@ const RANDOM_CHARS: usize = 6;
 pub const STAGED: &str = "staged-";
 /// The prefix of an unfinished copy in the cache.
 pub const PARTIAL: &str = "partial-";
-/// The prefixes of all files in a spool.
-const SPOOLED: [&str; 3] = [STAGED, disk::PROBE, ".tmp"];
+/// The prefix of a file that has a name for a moment only, and no content then.
+pub const MOMENTARY: &str = ".tmp";
 /// The names of the entries of a queue.
 const QUEUED: [&str; 8] =
     ["conf", "db", "blobs", "journal.0", "journal.1", "identity", "identity.new", "unfinished"];
@@ -44,16 +44,8 @@ const PARTS: [Part; 7] = [
         is_ours: |name| ["owner", "metadata.mark"].contains(&name),
         is_exclusive: false,
     },
-    Part {
-        name: "spool",
-        is_ours: |name| SPOOLED.iter().any(|start| is_temporary(name, start)),
-        is_exclusive: true,
-    },
-    Part {
-        name: "cache",
-        is_ours: |name| name.bytes().all(|byte| byte.is_ascii_digit()) || is_temporary(name, PARTIAL),
-        is_exclusive: true,
-    },
+    Part { name: "spool", is_ours: is_spooled, is_exclusive: true },
+    Part { name: "cache", is_ours: is_cached, is_exclusive: true },
     Part {
         name: "queue",
         is_ours: |name| {
@@ -62,6 +54,16 @@ const PARTS: [Part; 7] = [
         is_exclusive: true,
     },
 ];
+
+/// Returns true if this is the name of a file in a spool.
+pub fn is_spooled(name: &str) -> bool {
+    [STAGED, disk::PROBE, MOMENTARY].iter().any(|prefix| is_temporary(name, prefix))
+}
+
+/// Returns true if this is the name of a file in a cache: a number, or that of an unfinished copy.
+pub fn is_cached(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_digit()) || is_temporary(name, PARTIAL)
+}
 
 /// Returns true if `name` is `prefix` and the random characters of a temporary file.
 pub fn is_temporary(name: &str, prefix: &str) -> bool {

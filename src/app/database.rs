@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::metadata::{self, Location, Migrate, Postgres, Sqlite, Store, postgres};
 use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
+use crate::system::engine;
 use crate::system::identity::Register;
 use crate::system::secret;
 use crate::system::sqlite::{Owner, Standing};
@@ -100,8 +101,8 @@ pub async fn versions(settings: &Settings) -> Result<Versions, Error> {
     Ok(Versions { place, found, known })
 }
 
-/// Describes the PostgreSQL of these settings, and returns warnings about it; none if the metadata is in the data directory.
-pub(super) async fn inspect(settings: &Settings) -> Result<Option<(String, Vec<String>)>, Error> {
+/// Reports on the PostgreSQL of these settings; none if the metadata is in the data directory.
+pub(super) async fn inspect(settings: &Settings) -> Result<Option<engine::Report>, Error> {
     let Some(way) = way(settings)? else { return Ok(None) };
     let fail = |cause| Error::Metadata { place: place(settings, &settings.data_dir), cause };
     Postgres::inspect(&way).await.map(Some).map_err(fail)

@@ -9,6 +9,7 @@ use super::resources::{self, Files};
 use super::{Error, database, objects, queue};
 use crate::config::Settings;
 use crate::objects::{Location, connect};
+use crate::system::engine;
 
 /// The directory of the owner's mark: small, and present once a server has used the store.
 const MARKS: &str = "entityd";
@@ -34,22 +35,19 @@ pub async fn object_store(settings: &Settings) -> Result<(), Error> {
     found.map(drop).map_err(|error| Error::Objects(error.into()))
 }
 
-/// A description of an engine outside the data directory, and warnings about it. Each is absent if the data directory has it.
-pub type Engine = Option<(String, Vec<String>)>;
-
-/// Connects to the database that the settings name. Changes nothing.
+/// Connects to the database, and reports on it; none if it is in the data directory. Changes nothing.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn database(settings: &Settings) -> Result<Engine, Error> {
+pub async fn database(settings: &Settings) -> Result<Option<engine::Report>, Error> {
     database::inspect(settings).await
 }
 
-/// Connects to the queue that the settings name. Changes nothing.
+/// Connects to the queue, and reports on it; none if it is in the data directory. Changes nothing.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn queue(settings: &Settings) -> Result<Engine, Error> {
+pub async fn queue(settings: &Settings) -> Result<Option<engine::Report>, Error> {
     queue::inspect(settings).await
 }
 

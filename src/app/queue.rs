@@ -14,6 +14,7 @@ use crate::queue::sled::{Settings as SledSettings, SledBroker};
 use crate::queue::{self, Broker};
 use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::Error as DataDirError;
+use crate::system::engine;
 use crate::system::identity::Register;
 use crate::system::secret::{self, Hidden};
 
@@ -75,8 +76,8 @@ pub(super) async fn open(
     Ok(Arc::new(opened.map_err(|cause| Error::RemoteQueue { url: url.to_string(), cause })?))
 }
 
-/// Describes the Redis of these settings, and returns warnings about it; none if the queue is in the data directory.
-pub(super) async fn inspect(settings: &Settings) -> Result<Option<(String, Vec<String>)>, Error> {
+/// Reports on the Redis of these settings; none if the queue is in the data directory.
+pub(super) async fn inspect(settings: &Settings) -> Result<Option<engine::Report>, Error> {
     let Some(url) = &settings.queue else { return Ok(None) };
     let found = RedisBroker::inspect(&access(settings, url.clone())?).await;
     found.map(Some).map_err(|cause| Error::RemoteQueue { url: url.to_string(), cause })

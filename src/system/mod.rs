@@ -6,6 +6,7 @@ pub mod audit;
 pub mod ballast;
 pub mod data_dir;
 pub mod disk;
+pub mod engine;
 pub mod file_size;
 pub mod file_system;
 pub mod identity;

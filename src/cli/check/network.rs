@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::edge::tls;
 use crate::objects::Location;
 use crate::runtime::clock::Clock;
+use crate::system::engine;
 use crate::telemetry::chain;
 
 /// The days before its expiry at which warnings about a certificate begin.
@@ -26,10 +27,10 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
 }
 
 /// Returns the findings about an engine outside the data directory.
-fn engine(name: &'static str, inspected: Result<inspect::Engine, app::Error>) -> Vec<Finding> {
+fn engine(name: &'static str, inspected: Result<Option<engine::Report>, app::Error>) -> Vec<Finding> {
     match inspected {
         Ok(None) => Vec::new(),
-        Ok(Some((description, warnings))) => {
+        Ok(Some(engine::Report { description, warnings })) => {
             let warnings = warnings.into_iter().map(|warning| Finding::warning(name, warning));
             std::iter::once(Finding::ok(name, description)).chain(warnings).collect()
         }

@@ -45,6 +45,7 @@ use super::counted::counted;
 use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
 use crate::model::{ProjectId, ProjectState, Tombstone};
 use crate::runtime::clock::{Stopwatch, Timestamp};
+use crate::system::engine;
 use crate::system::sqlite::{Owner, Standing};
 
 pub use commons::{Entrant, PostgresCommons};
@@ -155,11 +156,11 @@ impl Postgres {
         Ok(Versions { found: found.version, known: schema::KNOWN })
     }
 
-    /// Connects once, and returns a description of the server and warnings about its settings. Changes nothing.
+    /// Connects once, and reports on the server. Changes nothing.
     ///
     /// # Errors
     /// [`Error::TooNew`] if a newer version made the tables; [`Error::Unfit`], [`Error::Unavailable`].
-    pub async fn inspect(settings: &Settings) -> Result<(String, Vec<String>), Error> {
+    pub async fn inspect(settings: &Settings) -> Result<engine::Report, Error> {
         let link = Link::new(settings).map_err(Fault::at_start)?;
         let connection = link.connection().await.map_err(Fault::at_start)?;
         let (version, mut warnings) = look(&connection, link.place()).await?;
@@ -167,7 +168,10 @@ impl Postgres {
         let Found { version: tables, .. } = found(&link, &connection).await?;
         let tables =
             if tables == 0 { "no tables yet".to_owned() } else { format!("tables of version {tables}") };
-        Ok((format!("PostgreSQL {version} at {}, {tables}", link.place()), warnings))
+        Ok(engine::Report {
+            description: format!("PostgreSQL {version} at {}, {tables}", link.place()),
+            warnings,
+        })
     }
 
     /// Brings the tables up to this version; returns the versions before.
@@ -257,7 +261,7 @@ async fn reach(link: &Link) -> Result<Connection, Error> {
 /// Checks the settings of the server, and logs warnings.
 async fn check(link: &Link, connection: &Connection) -> Result<(), Error> {
     let (_, warnings) = look(connection, link.place()).await?;
-    warnings.into_iter().chain(link.unverified()).for_each(warn_once);
+    warnings.into_iter().chain(link.unverified()).for_each(|warning| warn_once(&warning));
     Ok(())
 }
 
@@ -283,12 +287,10 @@ async fn look(connection: &Connection, place: &str) -> Result<(String, Vec<Strin
 }
 
 /// Logs a warning, unless it was logged before: two parts of a server check the same database.
-fn warn_once(warning: String) {
+fn warn_once(warning: &str) {
     static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let mut logged = LOGGED.lock();
-    if !logged.contains(&warning) {
+    if LOGGED.lock().insert(warning.to_owned()) {
         tracing::warn!("{warning}");
-        logged.insert(warning);
     }
 }
 

@@ -25,6 +25,7 @@ use crate::queue::{
 };
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
+use crate::system::engine;
 
 /// Jobs that one script reads, while others wait.
 const AT_ONCE: usize = 1_000;
@@ -42,12 +43,11 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
-    /// Connects once, and returns a description of the server and warnings about settings that may lose jobs. Changes
-    /// nothing.
+    /// Connects once, and reports on the server. Changes nothing.
     ///
     /// # Errors
     /// [`Error::Storage`] if there is no master, or it rejects the password or has settings that would lose jobs.
-    pub async fn inspect(access: &Access) -> Result<(String, Vec<String>), Error> {
+    pub async fn inspect(access: &Access) -> Result<engine::Report, Error> {
         connect::inspect(access).await.map_err(|refusal| Error::Storage(refusal.reason().into()))
     }
 

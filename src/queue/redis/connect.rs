@@ -13,6 +13,7 @@ use super::event::Event;
 use super::link::{Link, ROOT, Session, Trouble, evaluate};
 use super::{scripts, sentinel};
 use crate::queue::Error;
+use crate::system::engine;
 
 /// Keys examined together when those of lost queues are removed.
 const SWEEP: usize = 1_000;
@@ -151,14 +152,15 @@ pub(super) async fn master(access: &Access) -> Result<Address, String> {
     }
 }
 
-/// Connects to the master. Returns its description and warnings about its settings. Changes nothing.
-pub(super) async fn inspect(access: &Access) -> Result<(String, Vec<String>), Refusal> {
+/// Connects to the master once, and reports on it. Changes nothing.
+pub(super) async fn inspect(access: &Access) -> Result<engine::Report, Refusal> {
     let address = master(access).await.map_err(Refusal::Absent)?;
     let inspect = async {
         let client = access.server(&address)?;
         let connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
         let info = check(&connection).await?;
-        Ok((format!("{} at {address}", info.described()), warnings(&connection, &info).await))
+        let description = format!("{} at {address}", info.described());
+        Ok(engine::Report { description, warnings: warnings(&connection, &info).await })
     };
     inspect.await.map_err(|refusal: Refusal| refusal.at(&address))
 }

@@ -1,0 +1,10 @@
+//! The report on an engine outside the data directory: a database, or a queue.
+
+/// The report on an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Its kind, version and address, in a few words.
+    pub description: String,
+    /// Settings that may lose data, each with the possible loss; and other warnings.
+    pub warnings: Vec<String>,
+}

@@ -29,6 +29,7 @@ use crate::metadata::Runs;
 use crate::model::Party;
 use crate::model::job::QUEUES;
 use crate::queue::{DeadLetter, DeadQuery, QueueName, Stats};
+use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute;
 use crate::system::audit::Act;
 use crate::system::{disk, memory};
@@ -36,6 +37,8 @@ use crate::telemetry::recent;
 
 /// The interval at which the numbers are updated while a page shows them.
 const EVERY: Duration = Duration::from_secs(1);
+/// The interval at which dependencies are checked for it: a check asks each of them several times.
+const ENGINES_EVERY: Duration = Duration::from_secs(5);
 /// The interval at which a silent stream sends a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Rows on a page.
@@ -92,6 +95,7 @@ struct QueueRow {
 }
 
 /// A dependency of the server.
+#[derive(Clone)]
 struct EngineRow {
     name: &'static str,
     state: &'static str,
@@ -127,32 +131,39 @@ struct LineRow {
     text: String,
 }
 
-async fn changing(admin: &AdminState) -> Result<Changing, Problem> {
-    let mut stats = admin.broker.stats(admin.clock.steady()).await?;
+/// Checks the dependencies and describes their engines.
+async fn engines(admin: &AdminState) -> Vec<EngineRow> {
+    admin.probes.look_closely().await.into_iter().map(engine_row).collect()
+}
+
+/// Collects the numbers. Those of a dependency that is unavailable are left out.
+async fn changing(admin: &AdminState, engines: Vec<EngineRow>) -> Changing {
+    let mut stats = admin.broker.stats(admin.clock.steady()).await.ok();
     for queue in QUEUES {
-        stats.queues.entry(queue.into()).or_default();
+        stats.as_mut().map(|stats| stats.queues.entry(queue.into()).or_default());
     }
-    let status = admin.dependencies.coordinator.status().await?;
-    let dead: u64 = stats.queues.values().map(|queue| queue.dead).sum();
-    let depth: u64 = stats.queues.values().map(|queue| queue.depth).sum();
+    let projects = admin.dependencies.coordinator.status().await.ok().map(|status| status.projects);
+    let queues = || stats.iter().flat_map(|stats| &stats.queues);
+    let dead: u64 = queues().map(|(_, queue)| queue.dead).sum();
+    let depth: u64 = queues().map(|(_, queue)| queue.depth).sum();
     let line = |line: recent::Line| LineRow {
         at: line.at.into(),
         state: if line.is_error { "failed" } else { "paused" },
         text: line.text,
     };
-    Ok(Changing {
+    Changing {
         announcement: format!(
             "{} in the queues, {} dead.",
             figures::counted(depth, "job"),
             figures::grouped(dead)
         ),
         dead,
-        tiles: tiles(admin, status.projects, &stats),
-        engines: admin.probes.look_closely().await.into_iter().map(engine_row).collect(),
+        tiles: tiles(admin, projects, stats.as_ref()),
+        engines,
         nodes: admin.nodes.list().await.unwrap_or_default().into_iter().map(node_row).collect(),
-        queues: stats.queues.iter().map(queue_row).collect(),
+        queues: queues().map(queue_row).collect(),
         lines: recent::lines().into_iter().take(20).map(line).collect(),
-    })
+    }
 }
 
 fn engine_row(finding: Finding) -> EngineRow {
@@ -203,14 +214,17 @@ fn queue_row((name, queue): (&QueueName, &crate::queue::QueueStats)) -> QueueRow
     }
 }
 
-fn tiles(admin: &AdminState, projects: u64, stats: &Stats) -> Vec<Tile> {
-    let sum = |count: fn(&crate::queue::QueueStats) -> u64| stats.queues.values().map(count).sum::<u64>();
+fn tiles(admin: &AdminState, projects: Option<u64>, stats: Option<&Stats>) -> Vec<Tile> {
+    let number = |number: Option<u64>| number.map_or_else(|| "unavailable".to_owned(), figures::grouped);
+    let sum = |count: fn(&crate::queue::QueueStats) -> u64| {
+        number(stats.map(|stats| stats.queues.values().map(count).sum()))
+    };
     let plain = |label, value| Tile { label, value, detail: String::new(), is_low: false };
     let mut tiles = vec![
-        plain("Projects", figures::grouped(projects)),
-        plain("Jobs waiting", figures::grouped(sum(|queue| queue.ready + queue.delayed))),
-        plain("Jobs under way", figures::grouped(sum(|queue| queue.leased))),
-        plain("Dead jobs", figures::grouped(sum(|queue| queue.dead))),
+        plain("Projects", number(projects)),
+        plain("Jobs waiting", sum(|queue| queue.ready + queue.delayed)),
+        plain("Jobs under way", sum(|queue| queue.leased)),
+        plain("Dead jobs", sum(|queue| queue.dead)),
     ];
     if let Ok(room) = disk::room(&admin.dependencies.data_dir) {
         let least = admin.dependencies.disk_free_min;
@@ -233,7 +247,7 @@ fn tiles(admin: &AdminState, projects: u64, stats: &Stats) -> Vec<Tile> {
 
 /// `GET /admin/dashboard/view/operator`: the view.
 async fn view(State(admin): State<AdminState>) -> Result<Response, Problem> {
-    let changing = super::view::render(&changing(&admin).await?)?;
+    let changing = super::view::render(&changing(&admin, engines(&admin).await).await)?;
     shown(&View { changing })
 }
 
@@ -403,10 +417,12 @@ fn subscribe(admin: &AdminState) -> watch::Receiver<String> {
 
 /// Updates the numbers periodically while a page shows them.
 async fn follow(admin: AdminState, sender: watch::Sender<String>) {
+    let (mut checked, mut dependencies) = (Stopwatch::start(), engines(&admin).await);
     loop {
-        if let Ok(changing) = changing(&admin).await
-            && let Ok(html) = changing.render()
-        {
+        if checked.elapsed() > ENGINES_EVERY {
+            (checked, dependencies) = (Stopwatch::start(), engines(&admin).await);
+        }
+        if let Ok(html) = changing(&admin, dependencies.clone()).await.render() {
             let event = live::event("view", &html);
             sender.send_if_modified(|known| {
                 let differs = *known != event;

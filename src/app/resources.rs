@@ -26,7 +26,8 @@ const THREADS_OF_STORES: usize = 16;
 const THREADS_OF_UPLOADS: usize = 4;
 /// Address space besides the stacks: the program, the caches of the stores, and running jobs.
 const ADDRESS_SPACE_BYTES: u64 = 384 << 20;
-/// Address space that the allocator of the C library reserves for each of its arenas, and the arenas that it may create.
+/// Address space that the allocator of the C library reserves for each of its arenas, and the arenas that are allowed for
+/// before any exists: as many as it creates on two cores.
 const ARENA_BYTES: u64 = 64 << 20;
 const ARENAS: u64 = 16;
 /// The minimum limit on file sizes: the journals and databases of an idle server are smaller.
@@ -124,10 +125,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
     }
     let count = threads_of(settings);
     let stacks = count as u64 * threads::STACK_BYTES;
-    // The number of arenas depends on which threads allocate at once: the check allows for all.
+    // The number of arenas depends on which threads allocate at once.
     check_address_space(stacks + ADDRESS_SPACE_BYTES + ARENAS * ARENA_BYTES)?;
     threads::rehearse(count).map_err(|cause| Error::Threads { needed: count, cause })?;
-    // From now on the allocator reserves a part of the address space for each thread.
+    // Now the arenas exist, which are more on more cores.
     check_address_space(ADDRESS_SPACE_BYTES / 2 + stacks)
 }
 

@@ -10,23 +10,11 @@ use zeroize::Zeroizing;
 use super::{Error, identity, owner};
 use crate::config::Settings;
 use crate::metadata::{self, Location, Migrate, Postgres, Sqlite, Store, postgres};
-use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
 use crate::system::engine;
 use crate::system::identity::Register;
 use crate::system::secret;
 use crate::system::sqlite::{Owner, Standing};
-
-/// The versions of the tables of the metadata.
-#[derive(Clone, Debug)]
-pub struct Versions {
-    /// The file, or the database.
-    pub place: String,
-    /// The version found; 0 if there are none.
-    pub found: u32,
-    /// The version that this program makes.
-    pub known: u32,
-}
 
 /// Returns the name of the metadata among the stores of a data directory.
 pub(super) const fn name(settings: &Settings) -> &'static str {
@@ -55,15 +43,6 @@ pub(super) async fn open(
             )));
         }
         None => {
-            if settings.migrate == Migrate::Never {
-                let (found, known) = Sqlite::versions(&path).map_err(fail)?;
-                if (1..known).contains(&found) {
-                    return Err(fail(metadata::Error::Unfit(format!(
-                        "its tables have version {found}, and this program needs {known}; run `entityd migrate apply`, or \
-                         start with --migrate auto"
-                    ))));
-                }
-            }
             let store = Sqlite::open_owned(&path, &owner).map_err(fail)?;
             let standing = store.standing();
             (Arc::new(store), standing)
@@ -87,46 +66,11 @@ pub(super) async fn open(
     Ok(store)
 }
 
-/// Returns the versions of the tables of the metadata. Changes nothing.
-///
-/// # Errors
-/// [`Error::Metadata`], [`Error::DatabasePassword`].
-pub async fn versions(settings: &Settings) -> Result<Versions, Error> {
-    let place = place(settings, &settings.data_dir);
-    let (found, known) = match way(settings)? {
-        None => Sqlite::versions(&settings.data_dir.join(identity::METADATA)),
-        Some(way) => Postgres::versions(&way).await.map(|versions| (versions.found, versions.known)),
-    }
-    .map_err(|cause| Error::Metadata { place: place.clone(), cause })?;
-    Ok(Versions { place, found, known })
-}
-
 /// Reports on the PostgreSQL of these settings; none if the metadata is in the data directory.
 pub(super) async fn inspect(settings: &Settings) -> Result<Option<engine::Report>, Error> {
     let Some(way) = way(settings)? else { return Ok(None) };
     let fail = |cause| Error::Metadata { place: place(settings, &settings.data_dir), cause };
     Postgres::inspect(&way).await.map(Some).map_err(fail)
-}
-
-/// Brings the tables of the metadata up to date. Returns the versions before.
-///
-/// # Errors
-/// [`Error`]; nothing was changed.
-pub async fn migrate(settings: &Settings) -> Result<Versions, Error> {
-    let place = place(settings, &settings.data_dir);
-    if let Some(way) = way(settings)? {
-        let migrated = Postgres::migrate(&way).await;
-        let postgres::Versions { found, known } =
-            migrated.map_err(|cause| Error::Metadata { place: place.clone(), cause })?;
-        return Ok(Versions { place, found, known });
-    }
-    let data_dir = DataDir::open(&settings.data_dir)?;
-    let before = versions(settings).await?;
-    let register = identity::open(&data_dir, &Entropy::system())?;
-    let settings = Settings { migrate: Migrate::Auto, ..settings.clone() };
-    let store = open(&settings, &data_dir, &register, Arc::default(), None).await?;
-    store.close().await.map_err(|cause| Error::Metadata { place, cause })?;
-    Ok(before)
 }
 
 /// Returns the settings of the connection to PostgreSQL; `None` if the metadata is in the data directory.
@@ -150,7 +94,7 @@ pub(super) fn way(settings: &Settings) -> Result<Option<postgres::Settings>, Err
 }
 
 /// Returns the location of the metadata, for messages.
-fn place(settings: &Settings, data_dir: &Path) -> String {
+pub(super) fn place(settings: &Settings, data_dir: &Path) -> String {
     match &settings.database {
         Location::Embedded => data_dir.join(identity::METADATA).display().to_string(),
         elsewhere @ Location::Postgres(_) => elsewhere.to_string(),

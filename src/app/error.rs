@@ -15,6 +15,24 @@ pub enum Error {
     /// The data directory is in use, has other content, or is not writable.
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
+    /// The data directory is a copy that is not complete.
+    #[error(
+        "{} is not complete: `entityd migrate copy` was interrupted; repeat it with the same settings",
+        path.display()
+    )]
+    Incomplete {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The data directory was used by a newer version of this program.
+    #[error("entityd {theirs} used this data directory last, and this is {}", env!("CARGO_PKG_VERSION"))]
+    Newer {
+        /// The other version.
+        theirs: String,
+        /// The refusal.
+        #[source]
+        cause: Box<Self>,
+    },
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::Error),

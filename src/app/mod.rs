@@ -25,11 +25,13 @@ mod stores;
 mod systemd;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
+mod versions;
 mod worker_node;
 
 pub use banner::Banner;
-pub use database::{Versions, migrate, versions};
 pub use error::Error;
 pub use queue::RESTORED;
 pub use s3::CREDENTIALS as S3_CREDENTIALS;
 pub use server::{Server, run, start};
+pub use versions::{Versions, migrate, versions};

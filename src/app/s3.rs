@@ -24,9 +24,12 @@ use crate::s3::sts::Sts;
 use crate::s3::{EndpointConfig, Results};
 use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
+use crate::system::sqlite::Owner;
 
 /// The file of root credentials that were generated.
 pub const CREDENTIALS: &str = "s3-credentials";
+/// The folder with the files of the buckets.
+const FILES: &str = "objects/buckets";
 
 /// The parts of this server's own endpoint that need no coordinator.
 pub(super) struct Own {
@@ -42,8 +45,8 @@ pub(super) async fn open(
     entropy: &Entropy,
     register: &Register,
 ) -> Result<Own, Error> {
-    let (index, root) = (data_dir.path().join(identity::BUCKETS), data_dir.folder("objects/buckets")?);
-    let owner = identity::owner(register, settings, identity::BUCKETS, Some(root.join("mark")));
+    let (index, root) = (data_dir.path().join(identity::BUCKETS), data_dir.folder(FILES)?);
+    let owner = owner(settings, data_dir, register)?;
     let limit = CleanupLimit { percent: settings.cleanup_share_max };
     let chance = (Clock::system(), entropy.clone());
     let buckets = Buckets::open_owned(&index, &root, chance, &owner, limit).await?;
@@ -60,6 +63,12 @@ pub(super) async fn open(
         }
     }
     Ok(Own { buckets, keys: Arc::new(Keys::new(root)), entropy: entropy.clone() })
+}
+
+/// Returns the owner that the index of the buckets must have.
+pub(super) fn owner(settings: &Settings, data_dir: &DataDir, register: &Register) -> Result<Owner, Error> {
+    let mark = data_dir.folder(FILES)?.join("mark");
+    Ok(identity::owner(register, settings, identity::BUCKETS, Some(mark)))
 }
 
 impl Own {

@@ -24,6 +24,8 @@ use super::s3::Own;
 use super::sharing::{Sharing, host_name};
 use super::snapshot::{self, Source};
 use super::stores::{Blobs, Stores};
+use super::transfer;
+use super::versions;
 use super::{Error, objects, settings, stores, systemd, worker_node};
 use crate::buckets::Buckets;
 use crate::config::{Role, Settings};
@@ -199,12 +201,15 @@ impl Sockets {
 /// # Errors
 /// [`Error`]; nothing is left running then.
 pub async fn start(settings: &Settings) -> Result<Server, Error> {
+    open(settings).await.map_err(|error| versions::explain(error, &settings.data_dir))
+}
+
+async fn open(settings: &Settings) -> Result<Server, Error> {
     // Stored data is for this user alone, whichever library creates the file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let files = Files::share_out(settings)?;
-    let data_dir = DataDir::open(&settings.data_dir)?;
+    let data_dir = take(settings)?;
     let ballast = ballast(&data_dir);
-    snapshot::remove_left_behind(data_dir.path())?;
     let listeners = Listeners::open(settings, &data_dir, files)?;
     let sockets = Sockets::open(settings)?;
     let addresses = sockets.addresses()?;
@@ -228,6 +233,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let (clock, rules) = (Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     sharing.or_leave(coordinator.reconcile().await.map_err(Error::Reconcile)).await?;
+    versions::note_program(&data_dir);
     // Nothing can fail from here on, so the token will be shown.
     let admin_token = kept(admin.made).await?;
     let dependencies = HealthDependencies {
@@ -303,6 +309,14 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
         serving_stop,
         pump_stop,
     })
+}
+
+/// Takes the data directory, and removes what a killed process has left in it.
+fn take(settings: &Settings) -> Result<DataDir, Error> {
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    transfer::refuse_incomplete(&data_dir)?;
+    snapshot::remove_left_behind(data_dir.path())?;
+    Ok(data_dir)
 }
 
 /// Agrees with other nodes on the tokens, if there may be other nodes.

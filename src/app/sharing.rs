@@ -144,7 +144,7 @@ impl Sharing {
         outcome
     }
 
-    async fn leave(&self) {
+    pub(super) async fn leave(&self) {
         let Some(commons) = &self.commons else { return };
         let left = timeout(LEAVE, commons.forget(&self.own.node)).await;
         if !matches!(left, Ok(Ok(_))) {

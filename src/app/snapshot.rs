@@ -283,6 +283,14 @@ impl Drop for Snapshot {
     }
 }
 
+/// Returns whether a file of a snapshot belongs to the buckets or holds keys.
+pub(super) fn is_beside_projects(path: &str) -> bool {
+    path.starts_with(identity::BUCKETS)
+        || path.starts_with("buckets.mark")
+        || path.starts_with("objects/buckets/")
+        || KEYS.contains(&path)
+}
+
 /// Removes a snapshot that a killed process has left.
 ///
 /// # Errors

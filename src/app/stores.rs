@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::addresses::Addresses;
 use super::sharing::Sharing;
-use super::{Error, database, identity, objects, owner, queue, s3, settings};
+use super::{Error, database, identity, objects, owner, queue, s3, settings, versions};
 use crate::config::Settings;
 use crate::external::UploadBucket;
 use crate::http::ClientStore;
@@ -44,6 +44,7 @@ pub(super) async fn open(
     (addresses, secure): (&Addresses, bool),
 ) -> Result<Stores, Error> {
     let mut register = identity::open(data_dir, entropy)?;
+    versions::permit(settings, data_dir.path())?;
     queue::check(settings, data_dir.path(), &register)?;
     // This takes as long as the rest together.
     let queue =

@@ -25,11 +25,11 @@ pub use checksum::{Algorithm, Checksum, Digests};
 pub use contents::{Chunks, Contents};
 pub use error::Error;
 pub use incoming::{Incoming, Received};
-pub use index::SCHEMA;
 pub use index::copied::files as files_of_copy;
 pub use index::{Asked, Completion, Entry, Page, Part, Query, Upload, UploadsPage, UploadsQuery};
+pub use index::{MIGRATIONS, SCHEMA};
 pub use object::{Bucket, Condition, Head, Object};
-pub use store::{Buckets, UploadName, is_in_xml};
+pub use store::{Buckets, UploadName, is_in_xml, migrate};
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1_024;

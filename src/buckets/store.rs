@@ -444,6 +444,16 @@ impl Buckets {
 }
 
 /// Opens the index, unless it is missing while files of objects exist.
+/// Brings the index at `path` up to date, if it belongs to `owner` and has every commit that was made to it.
+///
+/// # Errors
+/// [`Error::Index`]; nothing was changed.
+pub async fn migrate(path: &Path, owner: &Owner) -> Result<(), Error> {
+    let (path, owner) = (path.to_owned(), owner.clone());
+    let index = spawn_blocking(move || index::open(&path, Some(&owner))).await?.map_err(Error::Index)?;
+    index.close().await.map_err(Error::Index)
+}
+
 fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Database, Error> {
     let require_none = || match Files::count(root)? {
         0 => Ok(()),

@@ -1,17 +1,27 @@
-//! `entityd migrate`: the versions of the database.
+//! `entityd migrate`: the versions of the databases, and copies of everything in other engines.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::context::runtime;
 use super::exit::OrFail;
+use super::interrupt::stopped;
+use super::progress::Progress;
 use super::{Failure, output};
+use crate::app::transfer::{Transferred, transfer};
 use crate::app::{self, Versions};
-use crate::config::{self, Flags, Loaded};
+use crate::config::{self, Flags, Inputs, Loaded, Settings};
+use crate::objects::Copied;
 use crate::telemetry;
 
-/// Shows the version of the database, and brings it up to date
+/// Shows the versions of the databases, and brings them up to date
 ///
-/// Reads the settings of `serve` with the same flags, environment and file. `serve` brings the database up to date by
+/// Reads the settings of `serve` with the same flags, environment and file. `serve` brings the databases up to date by
 /// itself unless it is started with `--migrate never`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -21,33 +31,110 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Prints the version of the database and the version that this program makes
+    /// Prints the version of each database and the version that this program makes
     Status {
         #[command(flatten)]
         flags: Flags,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
-    /// Brings the database up to date; one in the data directory must not be in use
+    /// Prints what `apply` would do, and changes nothing
+    Plan {
+        #[command(flatten)]
+        flags: Flags,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Brings the databases up to date; those in the data directory must not be in use
+    ///
+    /// Makes a snapshot of each database in the data directory first. The migrations of a database are one transaction:
+    /// after an error it is as it was.
     Apply {
         #[command(flatten)]
         flags: Flags,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copies everything to other engines: from a data directory to PostgreSQL and a bucket, or back
+    ///
+    /// Copies projects, runs, results, uploads, buckets, tokens and keys of a server that is stopped, and compares each
+    /// copy with its source. The flags, the environment and the file of `serve` name the source, which is not changed; --to
+    /// names the settings of the target, which needs a new data directory and an empty database. Objects stay where they are if
+    /// both settings name the same bucket. The queue is not copied: the first start fills it from the metadata.
+    ///
+    /// After an interruption the same command continues. No server starts from an incomplete copy. Never let two
+    /// servers run on source and target.
+    Copy {
+        #[command(flatten)]
+        flags: Flags,
+        /// Settings file of the target; the environment does not change these settings
+        #[arg(long, value_name = "FILE")]
+        to: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.action {
-            Action::Status { flags } => {
-                let loaded = load(flags)?;
-                let versions = runtime()?.block_on(app::versions(&loaded.settings)).or_fail()?;
-                output::print(&status(&versions))
-            }
-            Action::Apply { flags } => {
-                let loaded = load(flags)?;
-                let before = runtime()?.block_on(app::migrate(&loaded.settings)).or_fail()?;
-                output::print(&applied(&before))
-            }
+            Action::Status { flags, json } => report((flags, json), app::versions, status),
+            Action::Plan { flags, json } => report((flags, json), app::versions, plan),
+            Action::Apply { flags, json } => report((flags, json), app::migrate, applied),
+            Action::Copy { flags, to, json } => copy(flags, to, json),
         }
     }
+}
+
+/// Copies everything, until a signal.
+fn copy(flags: Flags, to: String, json: bool) -> Result<(), Failure> {
+    let from = load(flags)?.settings;
+    let target = config::load(&Inputs { file: Some(to), ..Inputs::default() })?;
+    target.check_secrecy().or_fail()?;
+    let to = &target.settings;
+    let mut progress = Progress::with_eta();
+    let mut show = |share: f64| progress.show("copying objects", share);
+    let copied = runtime()?.block_on(async {
+        tokio::select! {
+            copied = transfer(&from, to, &mut show) => copied.or_fail(),
+            () = stopped() => Err(Failure::Interrupted),
+        }
+    });
+    progress.finish();
+    let Transferred { projects, objects: Copied { objects, bytes, present } } = copied?;
+    let place = to.data_dir.display();
+    output::print(&if json {
+        format!(
+            "{:#}\n",
+            json!({
+                "data_dir": to.data_dir, "projects": projects, "objects": objects, "bytes": bytes, "present": present,
+            })
+        )
+    } else {
+        format!(
+            "{projects} projects and {objects} objects ({bytes} bytes) are in {place} and its engines, {present} of the objects \
+             since an earlier attempt; start the server with the settings of the target\n"
+        )
+    })
+}
+
+/// Prints what `find` returns of each database, as JSON or as `show` describes it.
+fn report(
+    (flags, json): (Flags, bool),
+    find: impl AsyncFnOnce(&Settings) -> Result<Vec<Versions>, app::Error>,
+    show: fn(&Versions) -> String,
+) -> Result<(), Failure> {
+    let settings = load(flags)?.settings;
+    let found = runtime()?.block_on(find(&settings)).or_fail()?;
+    if json {
+        let all: Vec<Value> = found.iter().map(as_json).collect();
+        return output::print(&format!("{:#}\n", json!({ "databases": all })));
+    }
+    output::print(&found.iter().map(show).collect::<Vec<_>>().join("\n"))
 }
 
 fn load(flags: Flags) -> Result<Loaded, Failure> {
@@ -57,22 +144,75 @@ fn load(flags: Flags) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
+fn head(versions: &Versions) -> String {
+    let Versions { place, found, known, .. } = versions;
+    format!("database  {place}\nversion   {found}\nknown     {known}\n")
+}
+
 fn status(versions: &Versions) -> String {
-    let Versions { place, found, known } = versions;
+    let Versions { found, known, snapshots, .. } = versions;
     let verdict = match found.cmp(known) {
-        std::cmp::Ordering::Less if *found == 0 => "there are no tables yet",
-        std::cmp::Ordering::Less => "behind; `entityd migrate apply` brings it up to date",
-        std::cmp::Ordering::Equal => "up to date",
-        std::cmp::Ordering::Greater => "a newer entityd made it",
+        Ordering::Less if *found == 0 => "there are no tables yet",
+        Ordering::Less => {
+            "behind; `entityd migrate plan` shows the changes, `entityd migrate apply` makes them"
+        }
+        Ordering::Equal => "up to date",
+        Ordering::Greater => "a newer entityd made it",
     };
-    format!("database  {place}\nversion   {found}\nknown     {known}\nstate     {verdict}\n")
+    let mut text = format!("{}state     {verdict}\n", head(versions));
+    for snapshot in snapshots {
+        let _ = writeln!(text, "snapshot  {}", snapshot.display());
+    }
+    text
+}
+
+fn plan(versions: &Versions) -> String {
+    let Versions { place, found, known, steps, snapshot, .. } = versions;
+    let mut text = head(versions);
+    if found >= known {
+        let state = if found == known { "nothing to do" } else { "a newer entityd made it; use that one" };
+        let _ = writeln!(text, "plan      {state}");
+        return text;
+    }
+    match snapshot {
+        Some(snapshot) => {
+            let bytes = fs::metadata(Path::new(place)).map_or(0, |found| found.len());
+            let _ = writeln!(text, "snapshot  {}, at most {bytes} bytes", snapshot.display());
+        }
+        None if *found > 0 => text.push_str("snapshot  none; make a dump with pg_dump first\n"),
+        None => {}
+    }
+    for step in steps {
+        let _ = writeln!(text, "step {:>3}  {}", step.version, step.description);
+    }
+    text
 }
 
 fn applied(before: &Versions) -> String {
-    let Versions { place, found, known } = before;
-    if found < known {
-        format!("{place}: brought from version {found} to {known}\n")
-    } else {
-        format!("{place}: nothing to do at version {found}\n")
+    let Versions { place, found, known, snapshot, .. } = before;
+    if found >= known {
+        return format!("{place}: nothing to do at version {found}\n");
     }
+    match snapshot {
+        Some(snapshot) => {
+            format!("{place}: brought from version {found} to {known}; before: {}\n", snapshot.display())
+        }
+        None => format!("{place}: brought from version {found} to {known}\n"),
+    }
+}
+
+fn as_json(versions: &Versions) -> Value {
+    let Versions { place, found, known, steps, snapshot, snapshots } = versions;
+    let steps: Vec<Value> = steps
+        .iter()
+        .map(|step| json!({ "version": step.version, "description": step.description }))
+        .collect();
+    json!({
+        "database": place,
+        "version": found,
+        "known": known,
+        "steps": steps,
+        "snapshot": snapshot,
+        "snapshots": snapshots,
+    })
 }

@@ -190,6 +190,9 @@ pub trait Store: Send + Sync {
     /// The projects that were deleted, and the runs that were deleted from projects, until they are forgotten.
     async fn deleted(&self) -> Result<Vec<Deleted>, Error>;
 
+    /// Adds deletions that another store has recorded.
+    async fn note_deleted(&self, these: Vec<Deleted>) -> Result<(), Error>;
+
     /// Forgets these deletions: no objects of them are left. Late ones are forgotten only if their process has ended.
     async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error>;
 

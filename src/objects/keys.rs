@@ -35,6 +35,12 @@ impl Key {
         &self.0
     }
 
+    /// Returns the key of an object in a list of a store; `None` for what other modules keep there.
+    pub(super) fn listed(path: &str) -> Option<Self> {
+        let is_ours = ["projects/", "similarity-scores/"].iter().any(|prefix| path.starts_with(prefix));
+        is_ours.then(|| Self(path.to_owned()))
+    }
+
     /// Returns its last part.
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()

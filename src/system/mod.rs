@@ -12,6 +12,7 @@ pub mod file_system;
 pub mod identity;
 pub(crate) mod mark;
 pub mod memory;
+pub mod migration;
 pub mod open_files;
 pub mod outgoing;
 pub mod permission;

@@ -101,6 +101,50 @@ async fn assert_objects(server: &Entityd, answers: &Value) {
     assert!(store.get(&"deleted".into()).await.is_err());
 }
 
+/// Runs `entityd migrate ACTION --json`, and returns the databases that it names.
+fn migrate(action: &str, data_dir: &Path) -> Vec<Value> {
+    let done = Command::new(env!("CARGO_BIN_EXE_entityd"))
+        .args(["migrate", action, "--json", "--data-dir"])
+        .arg(data_dir)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let answer: Value = serde_json::from_slice(&done.stdout).unwrap();
+    answer["databases"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_migration_is_planned_made_after_a_snapshot_and_can_be_taken_back() {
+    for archive in archives() {
+        let (folder, _) = unpacked(&archive);
+        let data_dir = folder.path().join("data");
+        let (database, before) =
+            (data_dir.join("metadata.db"), std::fs::read(data_dir.join("metadata.db")).unwrap());
+        let planned = migrate("plan", &data_dir)[0].clone();
+        let [found, known] = ["version", "known"].map(|name| planned[name].as_u64().unwrap());
+        let steps = planned["steps"].as_array().unwrap();
+        assert_eq!(steps.len() as u64, known - found);
+        assert!(
+            steps.iter().all(|step| step["description"].as_str().is_some_and(|text| text.ends_with('.')))
+        );
+        assert_eq!(std::fs::read(&database).unwrap(), before, "plan changes nothing");
+        let refused = complaint(&["env", "ENTITYD_MIGRATE=never"], &data_dir);
+        assert!(refused.contains("entityd migrate apply"), "{refused}");
+
+        assert_eq!(migrate("apply", &data_dir)[0]["version"], found);
+        let status = migrate("status", &data_dir)[0].clone();
+        assert_eq!(status["version"], known);
+        let snapshot = PathBuf::from(text(&planned["snapshot"]));
+        assert_eq!(status["snapshots"], serde_json::json!([snapshot]));
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&snapshot).unwrap());
+        assert_eq!(mode & 0o777, 0o600);
+
+        std::fs::rename(&snapshot, &database).unwrap();
+        assert_eq!(migrate("status", &data_dir)[0]["version"], found);
+        assert_eq!(migrate("apply", &data_dir)[0]["version"], found);
+    }
+}
+
 #[test]
 fn data_of_a_newer_version_is_refused_by_version_and_unchanged() {
     for name in ["metadata.db", "buckets.db", "format"] {
@@ -117,11 +161,13 @@ fn data_of_a_newer_version_is_refused_by_version_and_unchanged() {
             database.pragma_update(None, "user_version", known + 1).unwrap();
             known
         };
+        std::fs::write(data_dir.join("version"), "9.8.7\n").unwrap();
         let before = std::fs::read(&path).unwrap();
         let said = complaint(&["env"], &data_dir);
         for version in [known, known + 1] {
             assert!(said.contains(&version.to_string()), "{name}: {said}");
         }
+        assert!(said.contains("entityd 9.8.7 used this data directory last"), "{name}: {said}");
         assert_eq!(std::fs::read(&path).unwrap(), before, "{name}");
     }
 }

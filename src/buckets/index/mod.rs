@@ -26,7 +26,8 @@ use crate::system::sqlite::{self, Change, Database, Owner, Standing};
 /// The version of the schema that this program writes.
 pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
-const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
+/// The migration from each version to the next.
+pub const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// Opens the index, optionally for an owner.
 pub(super) fn open(path: &Path, owner: Option<&Owner>) -> Result<Database, sqlite::Error> {

@@ -260,6 +260,10 @@ impl Store for FaultyStore {
         call!(self, unavailable(), self.inner.deleted())
     }
 
+    async fn note_deleted(&self, these: Vec<Deleted>) -> Result<(), metadata::Error> {
+        call!(self, unavailable(), self.inner.note_deleted(these))
+    }
+
     async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), metadata::Error> {
         call!(self, unavailable(), self.inner.forget_deleted(these, is_over))
     }

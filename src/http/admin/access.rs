@@ -19,7 +19,7 @@ use crate::runtime::entropy::Entropy;
 use crate::system::secret::{self, Hidden};
 
 /// The file in the data directory that holds the SHA-256 of the admin token, in hex.
-const FILE: &str = "admin-token";
+pub const FILE: &str = "admin-token";
 /// Random bytes in a generated token.
 const TOKEN_BYTES: usize = 32;
 
@@ -46,7 +46,7 @@ pub enum Error {
 }
 
 /// The word with the digest, among several nodes.
-const WORD: &str = "admin-token";
+const WORD: &str = FILE;
 
 /// Recognises the holder of the admin token. Only a digest is kept. Cheap to clone.
 #[derive(Clone)]

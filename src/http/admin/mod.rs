@@ -18,7 +18,7 @@ use axum::routing::{delete, get, post};
 use super::dashboard;
 use super::router::{unknown, wrong_method};
 use access::Administrator;
-pub use access::{Access, Made, Opened, TOKEN_CHARS_MIN};
+pub use access::{Access, FILE as ADMIN_TOKEN, Made, Opened, TOKEN_CHARS_MIN};
 pub use current_snapshot::{Current as CurrentSnapshot, Snapshot, Snapshots};
 pub use state::AdminState;
 

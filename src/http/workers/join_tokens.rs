@@ -25,9 +25,9 @@ use crate::worker::protocol::Ticket;
 use crate::worker::remote::JoinToken;
 
 /// The file in the data directory that holds the digests, and the key that signs tickets.
-const FILE: &str = "join-tokens";
+pub const FILE: &str = "join-tokens";
 /// The word with the same, among several nodes.
-const WORD: &str = "join-tokens";
+const WORD: &str = FILE;
 /// Random bytes in a token, and in the key.
 const SECRET_BYTES: usize = 32;
 

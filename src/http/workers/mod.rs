@@ -23,7 +23,7 @@ use super::router::wrong_method;
 use crate::http::problem::Problem;
 use crate::worker::protocol::{BASE, CALL_BYTES_MAX};
 use axum::http::StatusCode;
-pub use join_tokens::{Error as JoinTokenError, JoinTokens};
+pub use join_tokens::{Error as JoinTokenError, FILE as JOIN_TOKENS, JoinTokens};
 pub use nodes::Nodes;
 pub use registry::{NodeReport, WorkerRegistry};
 pub use state::Parts;

@@ -77,11 +77,7 @@ impl Decided {
             statements.extend(rows::store(id, before, Some(after)));
         }
         if !self.tombstones.is_empty() {
-            let (digests, late): (Vec<_>, Vec<_>) =
-                self.tombstones.into_iter().map(|(digest, late)| (digest.to_vec(), late)).unzip();
-            let note = "INSERT INTO entityd.deleted (digest, late) SELECT * FROM unnest($1, $2)
-                        ON CONFLICT (digest) DO UPDATE SET late = excluded.late";
-            statements.push(Statement::new(note, [digests.into(), late.into()]));
+            statements.push(tombstones_to_add(self.tombstones));
         }
         if let Some(rate) = self.rate {
             let note = "INSERT INTO entityd.rate (comparisons_per_second) VALUES ($1)
@@ -101,6 +97,15 @@ impl Decided {
         }
         statements
     }
+}
+
+/// Returns the statement that adds tombstones, each with whether it is late.
+pub(super) fn tombstones_to_add(these: impl IntoIterator<Item = ([u8; 32], bool)>) -> Statement {
+    let (digests, late): (Vec<_>, Vec<_>) =
+        these.into_iter().map(|(digest, late)| (digest.to_vec(), late)).unzip();
+    let add = "INSERT INTO entityd.deleted (digest, late) SELECT * FROM unnest($1, $2)
+               ON CONFLICT (digest) DO UPDATE SET late = excluded.late";
+    Statement::new(add, [digests.into(), late.into()])
 }
 
 /// Returns the project with these of its runs.

@@ -51,6 +51,7 @@ use crate::system::sqlite::{Owner, Standing};
 pub use commons::{Entrant, PostgresCommons};
 pub use link::Settings;
 pub use owner::NAME;
+pub use schema::MIGRATIONS;
 
 /// The longest wait for a server that starts at the same time.
 const START_WAIT: Duration = Duration::from_mins(1);
@@ -473,6 +474,11 @@ impl Store for Postgres {
             Ok(Deleted { tombstone: Tombstone::from_bytes(fixed(row, "digest")?), late: get(row, "late")? })
         };
         rows.iter().map(deleted).collect()
+    }
+
+    async fn note_deleted(&self, these: Vec<Deleted>) -> Result<(), Error> {
+        let these = these.iter().map(|Deleted { tombstone, late }| (*tombstone.as_bytes(), *late));
+        self.write("note_deleted", &[batch::tombstones_to_add(these)]).await
     }
 
     async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error> {

@@ -17,6 +17,11 @@ pub(super) fn note(
     gone.try_for_each(|(tombstone, late)| insert(connection, tombstone, late))
 }
 
+/// Adds tombstones.
+pub(super) fn add(connection: &Connection, these: &[Deleted]) -> Result<(), Error> {
+    these.iter().try_for_each(|Deleted { tombstone, late }| insert(connection, *tombstone, *late))
+}
+
 fn insert(connection: &Connection, tombstone: Tombstone, late: bool) -> Result<(), Error> {
     let insert = connection.prepare_cached("REPLACE INTO deleted (digest, late) VALUES (?1, ?2)");
     insert.and_then(|mut insert| insert.execute((tombstone.as_bytes(), late))).map(drop).map_err(unavailable)

@@ -27,7 +27,7 @@ use crate::system::sqlite::{self, Database};
 pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 /// The migration from each version of the file to the next.
-const MIGRATIONS: [&str; 11] = [
+pub const MIGRATIONS: [&str; 11] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
@@ -63,12 +63,12 @@ impl Sqlite {
         Ok(Self(Database::open_owned(path, "metadata", &MIGRATIONS, owner, settle)?, Arc::default()))
     }
 
-    /// Returns the version of the file at `path`, 0 if there is none, and the version that this program creates.
+    /// Returns the version of the file at `path`, 0 if there is none.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Unavailable`].
-    pub fn versions(path: &Path) -> Result<(u32, u32), Error> {
-        Ok((sqlite::version_of(path)?, MIGRATIONS.len() as u32))
+    pub fn version(path: &Path) -> Result<u32, Error> {
+        Ok(sqlite::version_of(path)?)
     }
 
     /// Returns the state of the file when it was opened.
@@ -271,6 +271,11 @@ impl Store for Sqlite {
 
     async fn deleted(&self) -> Result<Vec<Deleted>, Error> {
         self.read("deleted", deleted::all).await
+    }
+
+    async fn note_deleted(&self, these: Vec<Deleted>) -> Result<(), Error> {
+        let note = move |writer: &sqlite::Change<'_>| deleted::add(writer, &these);
+        counted("note_deleted", self.0.write(note)).await
     }
 
     async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error> {

@@ -7,6 +7,7 @@ pub mod copy;
 mod files;
 mod owner;
 mod readers;
+pub mod snapshot;
 mod writer;
 
 use std::ffi::CStr;
@@ -182,7 +183,7 @@ impl Database {
     /// [`Error`].
     pub fn open(path: &Path, thread: &str, migrations: &[&str]) -> Result<Self, Error> {
         let mut connection = connect_writer(path, OpenFlags::SQLITE_OPEN_CREATE)?;
-        migrate(&mut connection, migrations)?;
+        migrate(&mut connection, path, migrations)?;
         Self::start(path, thread, connection, None, Standing::Complete)
     }
 
@@ -207,7 +208,7 @@ impl Database {
         let standing = owner.check(&connection, path, admitted)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         make_durable(&connection)?;
-        migrate(&mut connection, migrations)?;
+        migrate(&mut connection, path, migrations)?;
         if standing == Standing::Lossy {
             connection.execute_batch(amends)?;
         }
@@ -357,8 +358,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
 }
 
 /// Runs the migrations that `connection` has not seen, all in one transaction: after a failure the older version of
-/// this program can still open the file.
-fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Error> {
+/// this program can still open the file. A snapshot of an older version is made first.
+fn migrate(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<(), Error> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = migrations.len() as u32;
     if found > known {
@@ -367,12 +368,26 @@ fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Error
     if found == known {
         return Ok(());
     }
+    let snapshot = (found > 0).then(|| snapshot::take(connection, path, found)).transpose();
+    let snapshot = snapshot.map_err(|fault| match fault {
+        snapshot::Fault::Database(error) => Error::from(error),
+        snapshot::Fault::File(error) => Error::Unavailable(error.into()),
+    })?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for migration in &migrations[found as usize..] {
         transaction.execute_batch(migration)?;
     }
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
+    if let Some(snapshot) = snapshot {
+        tracing::info!(
+            from = found,
+            to = known,
+            "{} was brought up to date; {} is the database as it was: remove it once the older version is not needed",
+            path.display(),
+            snapshot.display()
+        );
+    }
     Ok(())
 }
 
@@ -528,6 +543,10 @@ mod tests {
         drop(Database::open(&path, "words", SCHEMA).unwrap());
         drop(Database::open(&path, "words", &next[..2]).unwrap());
         assert_eq!(tables(&Connection::open(&path).unwrap()), 1);
+        let snapshots = snapshot::all(&path).unwrap();
+        assert_eq!(snapshots, [folder.path().join("words.db.version-1")]);
+        assert_eq!(tables(&Connection::open(&snapshots[0]).unwrap()), 0);
+        drop(Database::open(&snapshots[0], "words", SCHEMA).unwrap());
     }
 
     #[test]

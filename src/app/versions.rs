@@ -1,0 +1,177 @@
+//! The versions of the databases of a server, and their migration.
+
+use std::iter::successors;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Error, database, identity, s3};
+use crate::buckets;
+use crate::config::Settings;
+use crate::metadata::{self, Migrate, Postgres, Sqlite, postgres};
+use crate::runtime::entropy::Entropy;
+use crate::system::data_dir::{self, DataDir};
+use crate::system::migration::{self, Step};
+use crate::system::regular;
+use crate::system::sqlite::{self, snapshot};
+
+/// The file in the data directory with the version of the program that used it last.
+const PROGRAM: &str = "version";
+
+/// The version of the tables of a database.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    /// The file, or the database.
+    pub place: String,
+    /// The version found; 0 if there are no tables.
+    pub found: u32,
+    /// The version that this program makes.
+    pub known: u32,
+    /// The migrations that it has not had.
+    pub steps: Vec<Step>,
+    /// The snapshot that a migration makes first; `None` if there is nothing to keep, or the database is in PostgreSQL.
+    pub snapshot: Option<PathBuf>,
+    /// The snapshots that exist, in the order of their versions.
+    pub snapshots: Vec<PathBuf>,
+}
+
+impl Versions {
+    /// Describes the file at `path`, which has the tables of version `found`.
+    fn of_file(path: &Path, found: u32, migrations: &[&str]) -> Self {
+        let known = migrations.len() as u32;
+        Self {
+            place: path.display().to_string(),
+            found,
+            known,
+            steps: migration::steps(migrations, found),
+            snapshot: (1..known).contains(&found).then(|| snapshot::path_of(path, found)),
+            // A folder that cannot be read is reported by whatever opens the file.
+            snapshots: snapshot::all(path).unwrap_or_default(),
+        }
+    }
+
+    /// Returns whether this program has migrations for tables that exist.
+    pub const fn is_behind(&self) -> bool {
+        self.found > 0 && self.found < self.known
+    }
+}
+
+/// Returns the versions of the metadata, and of the index of the buckets if there is one. Changes nothing.
+///
+/// # Errors
+/// [`Error::Metadata`], [`Error::Database`], [`Error::DatabasePassword`].
+pub async fn versions(settings: &Settings) -> Result<Vec<Versions>, Error> {
+    let metadata = match database::way(settings)? {
+        None => of_metadata(settings, &settings.data_dir)?,
+        Some(way) => {
+            let place = database::place(settings, &settings.data_dir);
+            let postgres::Versions { found, known } = Postgres::versions(&way)
+                .await
+                .map_err(|cause| Error::Metadata { place: place.clone(), cause })?;
+            let steps = migration::steps(&postgres::MIGRATIONS, found);
+            Versions { place, found, known, steps, snapshot: None, snapshots: Vec::new() }
+        }
+    };
+    Ok([metadata].into_iter().chain(of_buckets(&settings.data_dir)?).collect())
+}
+
+/// Brings the databases up to date. Returns the versions before.
+///
+/// # Errors
+/// [`Error`]; a database that is named was not changed.
+pub async fn migrate(settings: &Settings) -> Result<Vec<Versions>, Error> {
+    let before = versions(settings).await?;
+    let way = database::way(settings)?;
+    if let Some(way) = &way {
+        let migrated = Postgres::migrate(way).await;
+        migrated.map_err(|cause| Error::Metadata { place: before[0].place.clone(), cause })?;
+    }
+    let buckets = before.get(1).filter(|buckets| buckets.is_behind());
+    if way.is_some() && buckets.is_none() {
+        return Ok(before);
+    }
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let register = identity::open(&data_dir, &Entropy::system())?;
+    let settings = Settings { migrate: Migrate::Auto, ..settings.clone() };
+    if way.is_none() {
+        let store = database::open(&settings, &data_dir, &register, Arc::default(), None).await?;
+        store.close().await.map_err(|cause| Error::Metadata { place: before[0].place.clone(), cause })?;
+    }
+    if buckets.is_some() {
+        let (path, owner) =
+            (data_dir.path().join(identity::BUCKETS), s3::owner(&settings, &data_dir, &register)?);
+        buckets::migrate(&path, &owner).await?;
+    }
+    Ok(before)
+}
+
+/// Records that this version of the program uses the data directory.
+pub(super) fn note_program(data_dir: &DataDir) {
+    let own = env!("CARGO_PKG_VERSION");
+    if last_program(data_dir.path()).as_deref() == Some(own) {
+        return;
+    }
+    // It only makes a later refusal clearer: a full disk is no reason not to start.
+    if let Err(error) = data_dir::write_durably(data_dir.path(), PROGRAM, &format!("{own}\n")) {
+        tracing::debug!("cannot record the version of this program in the data directory: {error}");
+    }
+}
+
+/// Adds to the refusal of newer data the version of the program that used the data directory last.
+pub(super) fn explain(error: Error, data_dir: &Path) -> Error {
+    match last_program(data_dir).filter(|_| is_too_new(&error)) {
+        Some(theirs) => Error::Newer { theirs, cause: Box::new(error) },
+        None => error,
+    }
+}
+
+fn last_program(data_dir: &Path) -> Option<String> {
+    let text = String::from_utf8(regular::read(&data_dir.join(PROGRAM)).ok()?).ok()?;
+    let version = text.trim();
+    let is_version =
+        version.len() < 32 && version.chars().all(|c| c.is_ascii_alphanumeric() || "-.+".contains(c));
+    (is_version && !version.is_empty()).then(|| version.to_owned())
+}
+
+fn is_too_new(error: &Error) -> bool {
+    let mut causes = successors(Some(error as &dyn std::error::Error), |cause| cause.source());
+    matches!(error, Error::DataDir(data_dir::Error::TooNew { .. }))
+        || causes.any(|cause| {
+            matches!(cause.downcast_ref(), Some(metadata::Error::TooNew { .. }))
+                || matches!(cause.downcast_ref(), Some(sqlite::Error::TooNew { .. }))
+        })
+}
+
+/// Refuses a data directory with a database that has to be migrated, if the settings do not allow that.
+pub(super) fn permit(settings: &Settings, data_dir: &Path) -> Result<(), Error> {
+    if settings.migrate == Migrate::Auto {
+        return Ok(());
+    }
+    let all = [of_metadata(settings, data_dir)?].into_iter().chain(of_buckets(data_dir)?);
+    match all.into_iter().find(Versions::is_behind) {
+        None => Ok(()),
+        Some(Versions { place, found, known, .. }) => {
+            let cause = metadata::Error::Unfit(format!(
+                "its tables have version {found}, and this program needs {known}; run `entityd migrate apply`, or start \
+                 with --migrate auto"
+            ));
+            Err(Error::Metadata { place, cause })
+        }
+    }
+}
+
+fn of_metadata(settings: &Settings, data_dir: &Path) -> Result<Versions, Error> {
+    let path = data_dir.join(identity::METADATA);
+    let found = Sqlite::version(&path)
+        .map_err(|cause| Error::Metadata { place: database::place(settings, data_dir), cause })?;
+    Ok(Versions::of_file(&path, found, &metadata::sqlite::MIGRATIONS))
+}
+
+/// Describes the index of the buckets; returns `None` if there is none.
+fn of_buckets(data_dir: &Path) -> Result<Option<Versions>, Error> {
+    let path = data_dir.join(identity::BUCKETS);
+    match sqlite::version_of(&path) {
+        Ok(0) => Ok(None),
+        Ok(found) => Ok(Some(Versions::of_file(&path, found, &buckets::MIGRATIONS))),
+        Err(cause) => Err(Error::Database { path, cause }),
+    }
+}

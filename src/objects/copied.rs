@@ -1,0 +1,82 @@
+//! Copies of all objects of a store in another store.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt};
+use sha2::{Digest, Sha256};
+use tokio::task::block_in_place;
+
+use super::{Error, Key, Objects};
+
+/// The count of objects in a copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Objects of the source.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that the target had already.
+    pub present: u64,
+}
+
+/// Copies every object of `from` that `to` does not have; `stored` is the store behind `to`. Objects are compared by SHA-256: those that the target has, and
+/// each copy once it is complete. `show` is called with the share of the bytes that is done.
+///
+/// # Errors
+/// [`Error::Full`], [`Error::Storage`]; [`Error::Damaged`] if a copy differs.
+///
+/// # Panics
+/// In a runtime of one thread.
+pub async fn copy_all(
+    from: &Arc<dyn ObjectStore>,
+    (to, stored): (&Objects, &Arc<dyn ObjectStore>),
+    show: &mut (dyn FnMut(f64) + Send),
+) -> Result<Copied, Error> {
+    let mut copied = Copied::default();
+    let all = from.list(None).try_fold(0, async |sum, found| Ok(sum + found.size)).await?;
+    let mut listed = from.list(None);
+    while let Some(found) = listed.try_next().await? {
+        let Some(key) = Key::listed(found.location.as_ref()) else { continue };
+        if to.exists(&key).await? && digest(stored, &key).await? == digest(from, &key).await? {
+            copied.present += 1;
+        } else {
+            copy(from, (to, stored), &key).await?;
+        }
+        copied.objects += 1;
+        copied.bytes += found.size;
+        show(copied.bytes as f64 / all.max(1) as f64);
+    }
+    Ok(copied)
+}
+
+async fn copy(
+    from: &Arc<dyn ObjectStore>,
+    (to, stored): (&Objects, &Arc<dyn ObjectStore>),
+    key: &Key,
+) -> Result<(), Error> {
+    // An object that exists stays when another is published under its key.
+    to.delete(key).await?;
+    let mut chunks = from.get(&key.path()).await?.into_stream();
+    let (mut staged, mut read) = (to.stage()?, Sha256::new());
+    while let Some(chunk) = chunks.try_next().await? {
+        read.update(&chunk);
+        block_in_place(|| staged.write_all(&chunk))?;
+    }
+    staged.publish(key).await?;
+    if digest(stored, key).await? == <[u8; 32]>::from(read.finalize()) {
+        return Ok(());
+    }
+    to.delete(key).await?;
+    Err(Error::Damaged { key: key.clone(), reason: "its copy differs".to_owned() })
+}
+
+/// Returns the SHA-256 of an object.
+async fn digest(store: &Arc<dyn ObjectStore>, key: &Key) -> Result<[u8; 32], Error> {
+    let (mut chunks, mut read) = (store.get(&key.path()).await?.into_stream(), Sha256::new());
+    while let Some(chunk) = chunks.try_next().await? {
+        read.update(&chunk);
+    }
+    Ok(read.finalize().into())
+}

@@ -1,0 +1,42 @@
+//! Migrations of the tables of a database: their versions, and what each changes.
+
+/// A change of the tables from one version to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The version that it makes.
+    pub version: u32,
+    /// The change, in the words of the first comment of the migration.
+    pub description: String,
+}
+
+/// Returns the migrations after version `found`. The first makes version 1.
+pub fn steps(migrations: &[&str], found: u32) -> Vec<Step> {
+    let numbered = (1..).zip(migrations).skip(found as usize);
+    numbered.map(|(version, sql)| Step { version, description: first_comment(sql) }).collect()
+}
+
+/// Returns the first block of comments that starts a line.
+fn first_comment(sql: &str) -> String {
+    let lines = sql.lines().skip_while(|line| !line.starts_with("--"));
+    let lines = lines.map_while(|line| line.strip_prefix("--")).map(str::trim);
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_begin_after_the_version_found_and_use_the_first_comment() {
+        let migrations = [
+            "-- One.\nCREATE TABLE a (b);",
+            "\n-- Two, in\n-- two lines.\n\n-- Not this.\nSELECT 1; -- nor this",
+            "SELECT 1",
+        ];
+        let step = |version, description: &str| Step { version, description: description.to_owned() };
+        let all = [step(1, "One."), step(2, "Two, in two lines."), step(3, "")];
+        for found in 0..=4 {
+            assert_eq!(steps(&migrations, found), all[(found as usize).min(3)..]);
+        }
+    }
+}

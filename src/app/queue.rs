@@ -51,7 +51,7 @@ pub(super) async fn open(
     entropy: Entropy,
     sharing: &Sharing,
 ) -> Result<Arc<dyn Broker>, Error> {
-    // Without metadata nothing has been enqueued.
+    // Jobs come from the metadata: without metadata nothing has been enqueued.
     let expected = data_dir.join(identity::METADATA).exists() || register.has(postgres::NAME);
     let Some(url) = &settings.queue else {
         let is_restored = data_dir.join(RESTORED).exists();

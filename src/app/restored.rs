@@ -17,13 +17,13 @@ use crate::system::sqlite::{Losses, Owner, Standing, copy};
 /// A fault of a restored data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// It cannot be opened.
+    /// The data directory cannot be opened.
     #[error(transparent)]
     Unopened(#[from] Error),
     /// A database is damaged.
     #[error("{file}: {cause}")]
     Database {
-        /// Its name.
+        /// The name of the database file.
         file: &'static str,
         /// The fault.
         cause: crate::system::sqlite::Error,

@@ -50,7 +50,7 @@ use crate::system::memory;
 use crate::telemetry::{chain, metrics};
 use crate::worker::Worker;
 
-/// The time limit, at the very end, for work that does not react to the stop.
+/// The last wait, before the process ends, for tasks that do not react to shutdown.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
 /// The longest wait for the databases to be closed at a stop.

@@ -95,7 +95,7 @@ impl Sharing {
         self.shares.then(|| self.own.node.clone())
     }
 
-    /// Sends heartbeats, and releases what ended nodes have held, until `stop`.
+    /// Sends heartbeats until `stop`, and releases the jobs and uploads of nodes that have ended.
     pub(super) async fn keep(
         self,
         nodes: Nodes,

@@ -44,7 +44,7 @@ pub enum Error {
     /// A database cannot be copied.
     #[error("cannot copy {file}: {cause}")]
     Database {
-        /// Its name.
+        /// The name of the database file.
         file: &'static str,
         /// The cause.
         cause: sqlite::Error,
@@ -96,9 +96,9 @@ pub struct About {
 /// A file of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// Its path in the data directory.
+    /// The path of the file in the data directory.
     pub path: String,
-    /// Its size.
+    /// The size of the file.
     pub bytes: u64,
 }
 
@@ -127,7 +127,7 @@ impl Snapshot {
             databases: Vec::new(),
             keys_left_out: Vec::new(),
         };
-        // From here on it is removed if anything fails.
+        // From here on, the folder is removed if anything fails.
         let mut snapshot = Self { folder, about };
         snapshot.fill(data_dir, with_keys)?;
         Ok(snapshot)

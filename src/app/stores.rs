@@ -46,7 +46,7 @@ pub(super) async fn open(
     let mut register = identity::open(data_dir, entropy)?;
     versions::permit(settings, data_dir.path())?;
     queue::check(settings, data_dir.path(), &register)?;
-    // This takes as long as the rest together.
+    // Opening the queue takes as long as opening all other stores.
     let queue =
         queue::open(settings.clone(), data_dir.path().to_owned(), &register, entropy.clone(), sharing);
     let others = async {

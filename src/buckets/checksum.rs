@@ -71,9 +71,9 @@ impl Algorithm {
 pub struct Checksum {
     /// The kind of checksum: of the whole, or of the checksums of the parts.
     pub algorithm: Algorithm,
-    /// Its bytes.
+    /// The bytes of the checksum.
     pub value: Vec<u8>,
-    /// For a checksum of the checksums of parts: the number of parts.
+    /// The number of parts, for a checksum of the checksums of parts.
     pub parts: Option<u32>,
 }
 

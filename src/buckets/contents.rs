@@ -39,7 +39,7 @@ pub(super) enum Source {
 #[derive(Debug)]
 pub(super) struct Pieces {
     files: Files,
-    /// Each with the position of its first byte.
+    /// The files, each with the position of its first byte.
     begins: Vec<(u64, Number)>,
     size: u64,
     open: Mutex<Option<(Number, Arc<File>)>>,

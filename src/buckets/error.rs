@@ -7,19 +7,19 @@ use crate::system::sqlite;
 /// An error of a bucket.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no bucket of that name.
+    /// No bucket has this name.
     #[error("there is no such bucket")]
     NoSuchBucket,
-    /// There is a bucket of that name.
+    /// A bucket of this name exists.
     #[error("the bucket exists")]
     BucketExists,
     /// The bucket is not empty.
     #[error("the bucket is not empty")]
     BucketNotEmpty,
-    /// There is no object under that key.
+    /// The bucket has no object with this key.
     #[error("there is no such object")]
     NoSuchKey,
-    /// There is no multipart upload with that id for that key: it was completed, aborted or swept, or never begun.
+    /// The key has no multipart upload with this id: it was completed, aborted or swept, or never begun.
     #[error("there is no such upload")]
     NoSuchUpload,
     /// A named part has not arrived, or has another content.
@@ -39,7 +39,7 @@ pub enum Error {
     PartTooSmall {
         /// The part's number.
         number: u32,
-        /// Its size.
+        /// The size of the part.
         size: u64,
     },
     /// The body is larger than an object may be.

@@ -44,7 +44,7 @@ struct Written {
 pub struct Received {
     /// The number of bytes.
     pub size: u64,
-    /// Their checksums.
+    /// The checksums of the bytes.
     pub digests: Digests,
     pub(super) bytes: Stored,
 }
@@ -53,7 +53,7 @@ pub struct Received {
 #[derive(Debug)]
 pub(super) enum Stored {
     Small(Vec<u8>),
-    /// In a file that is on the disk.
+    /// The bytes are in a file on the disk.
     File(Fresh),
 }
 

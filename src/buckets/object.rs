@@ -10,7 +10,7 @@ use crate::runtime::clock::Timestamp;
 /// A bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// Its name.
+    /// The name of the bucket.
     pub name: String,
     /// The time of creation.
     pub created: Timestamp,
@@ -67,11 +67,11 @@ pub enum Condition {
     /// No condition.
     #[default]
     None,
-    /// There is no object.
+    /// The key has no object.
     Absent,
-    /// There is an object.
+    /// The key has an object.
     Present,
-    /// There is an object with this ETag.
+    /// The key has an object with this ETag.
     Etag(String),
 }
 

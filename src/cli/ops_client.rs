@@ -116,7 +116,7 @@ pub(super) fn token_in(variable: &str) -> Option<Zeroizing<String>> {
 /// A client of one server.
 pub(super) struct Client {
     http: reqwest::Client,
-    /// Up to and including `/admin`.
+    /// The URL up to and including `/admin`.
     base: String,
     token: Zeroizing<String>,
 }

@@ -41,6 +41,6 @@ pub(super) fn answer(answer: &Value, json: bool, text: impl FnOnce(&Value) -> St
 
 /// Writes one line to standard error that is not an error.
 pub(super) fn note(sentence: &str) {
-    // Without standard error there is no reader of it.
+    // If standard error cannot be written, there is no reader to inform.
     let _ = writeln!(io::stderr(), "{sentence}");
 }

@@ -41,7 +41,7 @@ impl Progress {
         let is_new = self.task != task;
         if is_new {
             task.clone_into(&mut self.task);
-            // Each task has a time of its own.
+            // Each task estimates its remaining time anew.
             self.bar.iter().for_each(ProgressBar::reset_eta);
         }
         match &self.bar {

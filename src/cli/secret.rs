@@ -15,7 +15,7 @@ const BYTES_MAX: u64 = 64 << 10;
 
 /// Reads the secret from a file, or from standard input (`-`), without the line end after it.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    // As large as it may become: growing would leave copies behind.
+    // The buffer has its final size: growing it would leave copies of the secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX as usize + 1));
     let file: Box<dyn Read> =
         if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(open(path)?) };

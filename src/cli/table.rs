@@ -46,7 +46,7 @@ pub(super) struct Done {
 }
 
 impl Done {
-    /// From 0 to 1; 0 where the size is not known.
+    /// Returns the share that was read, from 0 to 1; 0 where the size is not known.
     pub(super) fn share(&self) -> f64 {
         self.read.load(Ordering::Relaxed) as f64 / self.bytes.max(1) as f64
     }

@@ -52,7 +52,7 @@ pub enum Error {
         /// The values that are accepted.
         remedy: &'static str,
     },
-    /// There is no such setting.
+    /// No setting has this name.
     #[error("{given}: there is no such setting; {hint}")]
     UnknownKey {
         /// The rejected value.

@@ -9,11 +9,11 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// It serves and computes.
+    /// The process serves clients and computes.
     All,
-    /// It serves; workers compute.
+    /// The process serves clients; workers compute.
     Api,
-    /// It computes for the API nodes that it joins.
+    /// The process computes for the API nodes that it joins.
     Worker,
 }
 
@@ -42,9 +42,9 @@ impl Role {
 pub enum WorkerListen {
     /// The default address in the role `api`, none in others.
     Auto,
-    /// None.
+    /// There is no listener for workers.
     Off,
-    /// This one.
+    /// The listener for workers has this address.
     At(SocketAddr),
 }
 

@@ -30,13 +30,13 @@ use crate::worker::QueueSlots;
 /// The part of a setting that does not depend on its type.
 #[derive(Debug)]
 pub struct Key {
-    /// Its name in the settings file.
+    /// The name of the setting in the settings file.
     pub name: &'static str,
     /// The reference service's environment variables of the same meaning; the first that is set counts.
     pub aliases: &'static [&'static str],
     /// The default value.
     pub default: &'static str,
-    /// Its help, in one line.
+    /// The help text of the setting, in one line.
     pub help: &'static str,
     /// The placeholder of the value in `--help`.
     pub placeholder: &'static str,

@@ -39,8 +39,8 @@ impl Coordinator {
         Ok(self.0.store.deleted().await?)
     }
 
-    /// At the start, schedules the removal of the rest of deleted projects. An upload may have been published while
-    /// its project was deleted and the process died. `found` must be listed after `deleted` was read.
+    /// Schedules the removal of what deleted projects have left; called at the start. An upload may have been
+    /// published while its project was deleted and the process died. `found` must be listed after `deleted` was read.
     pub async fn remove_strays(&self, found: Vec<ProjectId>, deleted: Vec<Deleted>) -> Result<(), Error> {
         let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
         let tombstones = deleted.iter().map(|deleted| deleted.tombstone).collect();

@@ -31,7 +31,7 @@ pub struct NewProject {
 /// A project that was created, with its tokens, which are shown once and not stored.
 #[derive(Debug)]
 pub struct CreatedProject {
-    /// Its identifier.
+    /// The identifier of the project.
     pub id: ProjectId,
     /// The result token, which owns it.
     pub result_token: Token,

@@ -14,7 +14,7 @@ use crate::telemetry::{chain, metrics};
 /// A job that a worker has claimed.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// Its lease.
+    /// The lease on the job.
     pub lease: Lease,
     /// The job.
     pub job: Job,

@@ -85,13 +85,13 @@ pub enum Event {
     },
     /// The process has restarted: requests in progress are lost, and jobs may be missing.
     Restarted,
-    /// Only these nodes, of those that share the metadata, still serve: uploads that others were receiving
-    /// are over.
+    /// Of the nodes that share the metadata, only these still serve. Uploads that other nodes were receiving are
+    /// over.
     HoldersLost {
         /// The nodes that serve.
         serving: Arc<HashSet<String>>,
     },
-    /// There is work to be done and no job that does it.
+    /// The project needs work that no job does.
     Stalled,
     /// The project is to be deleted if its last run ended before this time.
     Aged {
@@ -104,7 +104,7 @@ impl Event {
     /// Returns the runs that it may change, or that decide what it changes. Others need not be loaded.
     pub(super) fn runs(&self) -> Runs {
         match self {
-            // If the data is ready, the new run is the only one that starts: the others have started before.
+            // If the data is ready, earlier runs have started already, so only the new run starts.
             Self::UploadBegun { .. }
             | Self::UploadAccepted { .. }
             | Self::UploadReferred { .. }
@@ -128,7 +128,7 @@ impl Event {
 pub struct Report {
     /// The job.
     pub job: Job,
-    /// Its outcome.
+    /// The outcome of the job.
     pub outcome: Outcome,
 }
 

@@ -64,7 +64,7 @@ pub async fn serve(
 #[derive(Default)]
 struct Throttles {
     everywhere: LogThrottle,
-    /// For connections that the system failed to accept.
+    /// Throttles the warning about connections that the system failed to accept.
     refused: LogThrottle,
     one_address: LogThrottle,
 }

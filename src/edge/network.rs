@@ -10,7 +10,8 @@ pub(super) struct Network(u64);
 const IPV4: u64 = 0xffff_ffff;
 
 impl Network {
-    /// Returns the network of `address`: itself (IPv4, also inside IPv6), or its /64.
+    /// Returns the network of `address`: an IPv4 address itself, also when it is written as IPv6, or the /64 of an
+    /// IPv6 address.
     pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(IPV4 << 32 | u64::from(address.to_bits())),

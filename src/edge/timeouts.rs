@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The timeouts for a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For the headers of a request, and for the handshake before them.
+    /// The time limit for the headers of a request, and for the handshake before them.
     pub header: Duration,
     /// Between requests.
     pub idle: Duration,

@@ -45,7 +45,7 @@ pub struct FilePiece {
     pub bytes: Bytes,
     /// The file as a whole.
     pub found: Found,
-    /// Its user metadata, each name after `meta-`, and its `coding`.
+    /// The user metadata of the file, each name after `meta-`, and its `coding`.
     pub attributes: BTreeMap<String, String>,
 }
 

@@ -62,7 +62,7 @@ impl Compressor {
         if !wanted || bytes < BYTES_MIN {
             return answer;
         }
-        // Without a permit it is sent uncompressed, which every client accepts.
+        // Without a permit, the response is sent uncompressed, which every client accepts.
         let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return answer };
         negotiated(answer, asked).await.map(|body| {
             let pieces = body.into_data_stream().map(move |piece| {

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 pub enum Origins {
     /// Every origin.
     Any,
-    /// These origins; the list may be empty.
+    /// Only these origins may read responses; the list may be empty.
     Only(Vec<HeaderValue>),
 }
 

@@ -138,7 +138,7 @@ pub(super) enum Shown {
     Event(String),
     /// The last one.
     Last(String),
-    /// None: the stream ends.
+    /// No event: the stream ends.
     Nothing,
 }
 

@@ -23,32 +23,32 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// For endpoints that read stored data.
+    /// The error responses of endpoints that read stored data.
     Fault {
         500: "The server failed; its log has the cause.",
     }
-    /// For endpoints that write.
+    /// The error responses of endpoints that write.
     WriteFault {
         500: "The server failed; its log has the cause.",
         507: "The server's disk is full. Nothing has changed.",
     }
-    /// For endpoints that need a token.
+    /// The error responses of endpoints that need a token.
     Guarded {
         400: "The request is malformed, or lacks its `Authorization` header.",
         403: "The token has no access, or there is no such project or run.",
     }
-    /// For endpoints that may require the admin token.
+    /// The error responses of endpoints that may require the admin token.
     AdminOnly {
         401: "`Authorization` must hold the admin token.",
     }
-    /// For endpoints that read a small JSON object.
+    /// The error responses of endpoints that read a small JSON object.
     SmallBody {
         400: "The body is not as described, or a header is missing.",
         408: "The body stopped arriving.",
         413: "The body is too large.",
         415: "The body is not JSON, or has a content coding other than gzip, deflate and zstd.",
     }
-    /// For endpoints that take uploads.
+    /// The error responses of endpoints that take uploads.
     UploadBody {
         400: "A header is missing or wrong, or the upload is malformed. Nothing of it is kept; the token stays unused.",
         403: "The token has no access or has been used, or the project uses blocking and the upload has no blocks, or the other way round.",
@@ -58,31 +58,31 @@ refusals! {
         503: "All upload slots are in use, or another upload with this token is under way. Retry after the time in `Retry-After`.",
         507: "The server's disk is full. The token stays unused.",
     }
-    /// For binary uploads.
+    /// The error responses to binary uploads.
     UploadFault {
         500: "The server failed; its log has the cause. The token stays unused.",
     }
-    /// For uploads that may name objects.
+    /// The error responses to uploads that may name objects.
     UploadOrDisabled {
         500: "The upload names objects and the object store is not enabled (title `Feature Disabled`), or the server failed. The token stays unused.",
     }
-    /// For endpoints that need the object store.
+    /// The error responses of endpoints that need the object store.
     Disabled {
         500: "The object store is not enabled, or issues no credentials (title `Feature Disabled`), or the server failed.",
         503: "The object store is unavailable.",
     }
-    /// For posting a run.
+    /// The error responses to a new run.
     ProjectInError {
         500: "A party's data cannot be used: the project is in error until that party has uploaded again. Or the server failed.",
         507: "The server's disk is full. Nothing has changed.",
     }
-    /// For forecasting runs.
+    /// The error responses to a forecast of runs.
     NoForecast {
         409: "The data of some parties is not ready yet.",
         500: "The stored data of a party is missing or damaged, or the server failed.",
         503: "Other forecasts take all the time. Retry after the time in `Retry-After`.",
     }
-    /// For fetching a result.
+    /// The error responses to a request for a result.
     NoResult {
         404: "The run has no result yet.",
         500: "The run failed, and its status says why. Or the stored result is missing or damaged, or the server failed.",

@@ -10,7 +10,7 @@ use crate::model::ResultType;
 /// The form of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResultForm {
-    /// As it is stored.
+    /// The result as it is stored.
     Json,
     /// RFC 4180, with a line of names.
     Csv,

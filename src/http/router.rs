@@ -90,9 +90,9 @@ pub(super) async fn wrong_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods; the header Allow names them")
 }
 
-/// Normalises a path: removes a proxy's prefix, merges slashes, and drops one at the end, since clients join
-/// a base that ends in a slash with paths that begin with one. Not by a redirect: clients repeat a redirected
-/// POST as a GET.
+/// Normalises a path: removes a proxy's prefix, merges slashes, and drops a trailing slash, since clients join a base
+/// that ends in a slash with paths that begin with one. A redirect would not do: clients repeat a redirected POST as
+/// a GET.
 fn look_up(base: &BasePath, mut request: Request) -> Request {
     let Some(path) = found(base, request.uri().path()) else { return request };
     let mut parts = request.uri().clone().into_parts();

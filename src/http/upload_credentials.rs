@@ -35,7 +35,7 @@ pub struct Bucket {
     pub endpoint: Endpoint,
     /// Set if the endpoint speaks TLS.
     pub secure: bool,
-    /// Its name.
+    /// The name of the bucket.
     pub name: String,
     /// The key prefix.
     pub prefix: String,
@@ -136,8 +136,8 @@ impl ClientStore {
         Ok((credentials.into(), ObjectLocation { endpoint, secure, bucket, path }))
     }
 
-    /// Resolves an upload by reference to its files: files that the caller may have uploaded to our bucket,
-    /// or files in another store that the operator has listed. `number` is that of the upload.
+    /// Resolves an upload by reference to its files: files that the caller may have uploaded to our bucket, or files
+    /// in another store that the operator has listed. `number` is the number of the upload.
     pub(super) fn reference(
         &self,
         (project, party, number): (ProjectId, u32, u32),

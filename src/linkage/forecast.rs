@@ -20,7 +20,7 @@ const EXACT_MAX: u64 = 2_000_000;
 const HITS_MAX: f64 = 1_000_000.0;
 /// Pairs drawn to estimate the distribution of similarities.
 const PAIRS_DRAWN: usize = 100_000;
-/// Up to this number, comparisons are made one by one.
+/// Fewer comparisons than this are made one by one, without the search.
 const SEARCH_MIN: usize = 1_024;
 /// The rounds of the sample: the forecast stops after a round if there is no more time.
 const ROUNDS: usize = 16;
@@ -31,24 +31,25 @@ pub const CLASSES: usize = 101;
 
 /// A dataset to be linked.
 pub struct Dataset<'a> {
-    /// Its encodings.
+    /// The encodings of the dataset.
     pub matrix: &'a [u8],
-    /// Its blocks.
+    /// The block index of the dataset.
     pub index: Index<'a>,
 }
 
 /// The forecast of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
-    /// The comparisons of the run: exact.
+    /// The exact number of comparisons in the run.
     pub comparisons: u64,
-    /// The comparisons of the sample.
+    /// The number of comparisons that the sample made.
     pub compared: u64,
     /// Set if the sample is the whole population.
     pub is_exact: bool,
     /// The pairs at each threshold, in the order of the request.
     pub estimates: Vec<Estimate>,
-    /// The estimated comparisons by similarity: from 0.00 to below 0.01, and so on; the last is exactly 1.
+    /// The estimated comparisons by similarity: from 0.00 to below 0.01, and so on. The last number is for a
+    /// similarity of exactly 1.
     pub histogram: Vec<f64>,
 }
 
@@ -57,7 +58,7 @@ pub struct Forecast {
 pub struct Estimate {
     /// The threshold.
     pub threshold: Threshold,
-    /// Their number, each pair counted once.
+    /// The number of candidate pairs; each counts once.
     pub pairs: f64,
     /// The 95 % interval of the number.
     pub interval: [f64; 2],

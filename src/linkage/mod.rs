@@ -1,5 +1,6 @@
-//! The algorithms: from encodings to candidate pairs, groups and permutations. Deterministic: no randomness of their
-//! own, no async, and no clock but the one that measures what loops cost, on which no result depends.
+//! The algorithms: from encodings to candidate pairs, groups and permutations. They are deterministic: they draw no
+//! random numbers of their own and use no async. The only clock measures what loops cost, and no result depends on
+//! it.
 
 pub mod scratch;
 pub mod encoding;

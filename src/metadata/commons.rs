@@ -17,7 +17,7 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 pub struct Node {
     /// Identifies the process.
     pub node: String,
-    /// Its role: `all`, `api` or `worker`.
+    /// The role of the node: `all`, `api` or `worker`.
     pub role: String,
     /// The name of its machine.
     pub name: String,
@@ -45,12 +45,12 @@ pub struct ListedNode {
 }
 
 impl ListedNode {
-    /// Returns whether it serves clients.
+    /// Returns true if the node serves clients.
     pub fn serves(&self) -> bool {
         self.node.role != "worker"
     }
 
-    /// Returns whether it serves clients and has sent a heartbeat lately.
+    /// Returns true if the node serves clients and has sent a heartbeat lately.
     pub fn is_serving(&self) -> bool {
         self.serves() && self.silence < SILENCE_MAX
     }

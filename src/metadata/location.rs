@@ -10,9 +10,9 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 /// The location of the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// In the file `metadata.db` of the data directory.
+    /// The metadata is in the file `metadata.db` of the data directory.
     Embedded,
-    /// In PostgreSQL.
+    /// The metadata is in PostgreSQL.
     Postgres(Box<Address>),
 }
 

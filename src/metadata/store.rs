@@ -19,13 +19,13 @@ pub enum Error {
     /// The disk is full, and nothing was written. Try again once there is space.
     #[error("there is no space left for the metadata")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It belongs to another data directory, or is incomplete. The process should stop and report it.
+    /// The database belongs to another data directory, or is incomplete. The process should stop and report it.
     #[error("{0}")]
     Unfit(String),
     /// The stored data cannot be read. The process should stop and report it.
     #[error("the metadata store is damaged: {0}")]
     Damaged(String),
-    /// It was written by a newer version of this program.
+    /// The database was written by a newer version of this program.
     #[error(
         "the metadata has schema version {found}, and this program knows versions up to {known}; use a newer one"
     )]
@@ -40,20 +40,20 @@ pub enum Error {
 /// The runs of a project that are loaded with it. Others stay unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runs {
-    /// None of them.
+    /// No runs.
     None,
     /// The run with this identifier, if it exists.
     One(RunId),
-    /// Those that have not ended.
+    /// The runs that have not ended.
     Unended,
-    /// All of them.
+    /// All runs.
     All,
 }
 
 /// A run in the list of its project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedRun {
-    /// Its identifier.
+    /// The identifier of the run.
     pub id: RunId,
     /// The time of the request.
     pub added: Timestamp,
@@ -75,7 +75,7 @@ pub struct Commit {
 /// Work that must be done and belongs to no project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duty {
-    /// Its name; it replaces one with the same name.
+    /// The name of the duty; it replaces one with the same name.
     pub name: String,
     /// The content, opaque here.
     pub body: String,
@@ -88,7 +88,7 @@ pub type Change = Box<dyn FnMut(Option<ProjectState>) -> Option<Commit> + Send>;
 /// A consequence of a commit that is still to be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its position in the order of all messages.
+    /// The position of the message in the order of all messages.
     pub sequence: i64,
     /// The content that was appended.
     pub body: String,
@@ -97,7 +97,7 @@ pub struct Message {
 /// A project in the list of all projects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its identifier.
+    /// The identifier of the project.
     pub id: ProjectId,
     /// The time of creation.
     pub added: Timestamp,

@@ -93,7 +93,7 @@ pub enum Task {
     Chore {
         /// The chore.
         chore: Chore,
-        /// The period that it is for: each chore runs once in a period.
+        /// The period in which the chore is due: each chore runs once in a period.
         period: i64,
     },
     /// Removes objects.
@@ -123,7 +123,7 @@ pub enum Purge {
         party: u32,
         /// The number of the upload that named them.
         upload: u32,
-        /// Their keys, in the bucket that clients upload to.
+        /// The keys of the files, in the bucket that clients upload to.
         files: Vec<String>,
     },
     /// Upload objects that the index has replaced: the unsorted block entries.
@@ -148,10 +148,10 @@ pub enum Chore {
 }
 
 impl Chore {
-    /// All of them.
+    /// All chores.
     pub const ALL: [Self; 3] = [Self::Retire, Self::Sweep, Self::Compact];
 
-    /// Its name.
+    /// Returns the name of the chore.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Retire => "retire",
@@ -168,7 +168,7 @@ pub struct Holding {
     pub project: ProjectId,
     /// The party and the number of each upload.
     pub uploads: Vec<(u32, u32)>,
-    /// Each run, and whether it has objects besides its result.
+    /// The runs, each with a flag that is set if it has objects besides its result.
     pub runs: Vec<(RunId, bool)>,
 }
 

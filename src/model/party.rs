@@ -75,7 +75,7 @@ pub enum Contents {
     Ingesting(Upload),
     /// Ready to be linked.
     Ready(Dataset),
-    /// It cannot be used; the party may upload again.
+    /// The upload cannot be used; the party may upload again.
     Failed {
         /// The cause, for the user.
         message: String,

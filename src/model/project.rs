@@ -11,7 +11,7 @@ use crate::runtime::clock::Timestamp;
 /// The state of a project, from which the coordinator decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectState {
-    /// Its identifier.
+    /// The identifier of the project.
     pub id: ProjectId,
     /// The time of creation.
     pub added: Timestamp,
@@ -99,7 +99,7 @@ pub enum ResultType {
 }
 
 impl ResultType {
-    /// All of them.
+    /// All result types.
     pub const ALL: [Self; 3] = [Self::Groups, Self::Permutations, Self::SimilarityScores];
 
     /// Returns its name in the API and in the database.

@@ -16,7 +16,7 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// One linkage, from the request to the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// Its identifier.
+    /// The identifier of the run.
     pub id: RunId,
     /// The name given by the owner.
     pub name: String,
@@ -77,7 +77,7 @@ pub enum RunState {
     Finalizing,
     /// The result is available.
     Completed(Summary),
-    /// It has failed.
+    /// The run has failed.
     Failed {
         /// The cause and the remedy, for the user.
         message: String,
@@ -136,7 +136,7 @@ pub struct Checksum {
     pub object: String,
     /// The number of them.
     pub bytes: u64,
-    /// Their CRC-32.
+    /// The CRC-32 of the bytes.
     pub crc32: u32,
 }
 

@@ -12,16 +12,16 @@ use crate::system::regular;
 /// An error of the object store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such object: it was removed, or never created.
+    /// No object has this key: it was removed, or never created.
     #[error("object {key} does not exist")]
     Missing {
-        /// The requested object.
+        /// The key of the requested object.
         key: Key,
     },
     /// The object has changed since it was written. Trying again does not help.
     #[error("object {key} is damaged: {reason}")]
     Damaged {
-        /// The object.
+        /// The key of the object.
         key: Key,
         /// The fault.
         reason: String,
@@ -50,7 +50,7 @@ impl Error {
 
     /// Converts an error of opening `key`, which may not exist.
     pub(super) fn opening(key: &Key, error: io::Error) -> Self {
-        // Another file in the place of one of its directories: no pause changes that.
+        // A file stands where a directory of the path should be: no pause changes that.
         let is_misplaced = matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
             || Errno::from_io_error(&error) == Some(Errno::LOOP);
         match error.kind() {
@@ -85,7 +85,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Of a store's answer only the code is kept: its text may repeat access keys and signatures.
+/// Only the code of a store's error is kept: its text may repeat access keys and signatures.
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         Self::Storage(Box::new(Redacted::from(error)))

@@ -36,12 +36,12 @@ const REGION: &str = "us-east-1";
 /// The location of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Location {
-    /// In the data directory.
+    /// The objects are in the data directory.
     #[default]
     Data,
-    /// In this directory.
+    /// The objects are in this directory.
     Directory(PathBuf),
-    /// In a bucket, under a prefix.
+    /// The objects are in a bucket, under a prefix.
     Bucket {
         /// The provider of the store.
         kind: Kind,

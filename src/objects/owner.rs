@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// The reason why a store is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum NotOurs {
-    /// It belongs to another data directory.
+    /// The objects belong to another data directory.
     #[error(
         "the objects at {place} belong to the data directory with the identity {found} (host {host}, seen {seen}), and \
          this one has {expected}: give this server a bucket, prefix or directory of its own; or, if the other is gone for \
@@ -52,14 +52,14 @@ pub enum NotOurs {
         place: String,
         /// The owner.
         found: String,
-        /// This data directory.
+        /// The identity of this data directory.
         expected: Identity,
-        /// The host and process of the owner.
+        /// The host of the owner.
         host: String,
         /// The time of the owner's last renewal.
         seen: Timestamp,
     },
-    /// Another process with the same identity uses it.
+    /// Another process with the same identity uses the objects.
     #[error(
         "the objects at {place} are used by another process with the identity of this data directory (host {host}, process \
          {process}, seen {seen}): one of the two is a copy. Stop the other and try again after {until}, or start once with \
@@ -70,9 +70,9 @@ pub enum NotOurs {
         place: String,
         /// The identity of both.
         identity: Identity,
-        /// The host and process of the other server.
+        /// The host of the other server.
         host: String,
-        /// Its process there.
+        /// The process id on that host.
         process: u32,
         /// The time of its last renewal.
         seen: Timestamp,
@@ -89,7 +89,7 @@ pub enum NotOurs {
         place: String,
         /// The fault in the mark.
         how: &'static str,
-        /// This data directory.
+        /// The identity of this data directory.
         identity: Identity,
     },
     /// The metadata is older than the objects.
@@ -131,7 +131,7 @@ pub struct Claimant {
     pub entropy: Entropy,
 }
 
-/// This process's claim to a store. Cheap to clone.
+/// The claim of this process to a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Owner(Arc<Inner>);
 
@@ -398,7 +398,7 @@ impl Claimant {
             self.lease.as_ref().and_then(|(_, path)| String::from_utf8(regular::read(path).ok()?).ok());
         let mut words = text.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned);
         let (first, second) = (words.next(), words.next());
-        // With one nonce, there was none before it.
+        // If only one nonce is remembered, it was the first.
         second.map_or_else(
             || [String::new(), first.clone().unwrap_or_default()],
             |second| [first.clone().unwrap_or_default(), second],

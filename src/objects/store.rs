@@ -367,7 +367,7 @@ fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64
     let mut count = 0;
     for entry in fs::read_dir(staging)? {
         let entry = entry?;
-        // Its owner may have used it in the meantime.
+        // The owner of the file may have used it in the meantime.
         let Ok(metadata) = entry.metadata() else { continue };
         if !is_ours(&entry.file_name(), &metadata) {
             continue;

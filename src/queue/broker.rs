@@ -15,11 +15,11 @@ use crate::runtime::clock::Timestamp;
 /// Attempts of a job unless it specifies others.
 const ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(3).expect("three is not zero");
 
-/// Of the time between two calls, at most this much counts against leases: during a longer gap the queue, its machine
-/// or all of its workers were stopped, or the clock was set, and no heartbeat could arrive.
+/// The most time between two calls that counts against leases. During a longer gap the queue, its machine or all of
+/// its workers were stopped, or the clock was set, and no heartbeat could arrive.
 pub const UNSEEN_MAX: Duration = Duration::from_millis(500);
 
-/// This many expired leases of a job count as one attempt: the fault may lie with the holder or the machine.
+/// The number of expired leases of a job that count as one attempt: the fault may lie with the worker or the machine.
 pub const LAPSES_PER_ATTEMPT: u8 = 3;
 
 /// The largest job, with its names.
@@ -28,7 +28,7 @@ pub(super) const JOB_BYTES_MAX: usize = 60 << 10;
 /// A job to be enqueued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
-    /// Its name. Enqueueing a name again before it was acknowledged does nothing.
+    /// The name of the job. Enqueueing a name again before it was acknowledged does nothing.
     pub job: JobId,
     /// The queue in which it waits.
     pub queue: QueueName,
@@ -78,7 +78,7 @@ impl NewJob {
 pub struct Share {
     /// The queue.
     pub queue: QueueName,
-    /// Its weight among the queues of the claim that have jobs.
+    /// The weight of the queue among the queues of the claim that have jobs.
     pub weight: NonZeroU32,
 }
 
@@ -124,7 +124,7 @@ pub struct Lease {
     pub enqueued: Timestamp,
     /// The time since which the job could be claimed: it was enqueued then, or its delay ended, or it was released.
     pub ready: Timestamp,
-    /// Without a heartbeat the job goes to another worker after this time; later, if the queue is not called
+    /// The time after which a job without a heartbeat goes to another worker; later, if the queue is not called
     /// meanwhile.
     pub until: Timestamp,
 }
@@ -157,21 +157,21 @@ pub enum Pulse {
 pub enum Acked {
     /// The job will not be handed out again.
     Done,
-    /// Another worker holds it now; nothing was changed.
+    /// Another worker holds the job now; nothing was changed.
     Lost,
 }
 
 /// The next state of a job whose attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Redelivery {
-    /// It is retried.
+    /// The job is retried.
     Retried {
         /// The end of its backoff.
         at: Timestamp,
     },
-    /// It has used its attempts and is a dead letter.
+    /// The job has used its attempts and is a dead letter.
     Dead,
-    /// It was cancelled meanwhile.
+    /// The job was cancelled meanwhile.
     Cancelled,
 }
 

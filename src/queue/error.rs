@@ -20,7 +20,7 @@ pub enum Error {
     TooLarge {
         /// The job as named by the caller.
         job: JobId,
-        /// Its size.
+        /// The size of the job.
         size_bytes: usize,
         /// The largest size.
         size_bytes_max: usize,

@@ -30,7 +30,7 @@ pub struct Cancelled {
 /// A job that has used its attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Its position among dead letters: later ones have greater numbers, which are never reused.
+    /// The position of the job among the dead letters: later ones have greater numbers, which are never reused.
     pub sequence: u64,
     /// The job.
     pub job: JobId,
@@ -49,11 +49,11 @@ pub struct DeadLetter {
 /// The dead letters to return.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadQuery {
-    /// Of this queue alone.
+    /// Only dead letters of this queue.
     pub queue: Option<QueueName>,
-    /// Of this group alone.
+    /// Only dead letters of this group.
     pub group: Option<Group>,
-    /// Those with a greater sequence, which is where the last page ended.
+    /// Only dead letters with a greater sequence. The next page begins after the last sequence of this one.
     pub after: u64,
     /// The largest number to return.
     pub count: usize,
@@ -63,9 +63,9 @@ pub struct DeadQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum JobState {
-    /// It can be claimed.
+    /// The job can be claimed.
     Ready,
-    /// It is delayed.
+    /// The job is delayed.
     Delayed {
         /// The end of the delay.
         until: Timestamp,
@@ -74,7 +74,7 @@ pub enum JobState {
     Leased {
         /// The end of the lease, unless a heartbeat extends it.
         until: Timestamp,
-        /// Its progress as of the last heartbeat.
+        /// The progress of the job as of the last heartbeat.
         progress: Progress,
     },
 }
@@ -94,9 +94,9 @@ impl JobState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// It can be claimed.
+    /// The job can be claimed.
     Ready,
-    /// It is delayed.
+    /// The job is delayed.
     Delayed,
     /// A worker holds it.
     Leased,
@@ -105,17 +105,17 @@ pub enum Phase {
 /// A living job, without its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSummary {
-    /// Its position in the list: later ones have greater numbers, which are never reused.
+    /// The position of the job in the list: later ones have greater numbers, which are never reused.
     pub sequence: u64,
     /// The job.
     pub job: JobId,
-    /// Its queue.
+    /// The queue of the job.
     pub queue: QueueName,
-    /// Its group.
+    /// The group of the job.
     pub group: Group,
-    /// Its priority.
+    /// The priority of the job.
     pub priority: i8,
-    /// Its state.
+    /// The state of the job.
     #[serde(flatten)]
     pub state: JobState,
     /// Attempts begun.
@@ -127,7 +127,7 @@ pub struct JobSummary {
 /// A job looked up by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobDetail {
-    /// Its summary.
+    /// The summary of the job.
     pub entry: JobEntry,
     /// The number of attempts after which it becomes a dead letter.
     pub attempts_max: NonZeroU8,
@@ -139,22 +139,22 @@ pub struct JobDetail {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum JobEntry {
-    /// It waits, or is leased.
+    /// The job waits, or is leased.
     Living(JobSummary),
-    /// It has used its attempts.
+    /// The job has used its attempts.
     Dead(DeadLetter),
 }
 
 /// The living jobs to return.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobQuery {
-    /// Of this queue alone.
+    /// Only jobs of this queue.
     pub queue: Option<QueueName>,
-    /// Of this group alone.
+    /// Only jobs of this group.
     pub group: Option<Group>,
     /// Only jobs in this state.
     pub phase: Option<Phase>,
-    /// Those with a greater sequence, which is where the last page ended.
+    /// Only jobs with a greater sequence. The next page begins after the last sequence of this one.
     pub after: u64,
     /// The largest number to return.
     pub count: usize,
@@ -190,6 +190,6 @@ pub struct QueueStats {
 /// The statistics of all queues.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
-    /// By name.
+    /// The queues by name.
     pub queues: BTreeMap<QueueName, QueueStats>,
 }

@@ -241,7 +241,7 @@ impl<F: Fixture> Simulation<'_, F> {
                 }
             }
             _ if self.leases[claim].2 => {
-                // Its lease may have expired meanwhile.
+                // The lease of the job may have expired meanwhile.
                 assert!(matches!(outcome, Ok(Redelivery::Cancelled) | Err(Error::LeaseLost { .. })));
                 self.leases[claim].2 = false;
             }

@@ -118,7 +118,7 @@ fn decoder(
     coding: Coding,
     is_zlib: bool,
 ) -> Pin<Box<dyn AsyncRead + Send>> {
-    /// Also decodes members that follow the first one, so that none is left out.
+    /// Also decodes the members after the first one, so that none is left out.
     macro_rules! whole {
         ($decoder:expr) => {{
             let mut decoder = $decoder;

@@ -31,11 +31,11 @@ pub const VARIABLES: [&str; 2] = [BREAKPOINT, SLOW];
 pub enum Moment {
     /// The step begins.
     Begun,
-    /// Its inputs are open and checked; nothing is done with them yet.
+    /// The job's inputs are open and checked; nothing is done with them yet.
     Opened,
     /// The work is done; nothing of it is visible yet.
     Done,
-    /// Its outputs are stored under their names.
+    /// The job's outputs are stored under their names.
     Published,
     /// The outcome is recorded; the requester has not been notified.
     Reported,
@@ -142,7 +142,7 @@ impl Stop {
         match self.action {
             Action::Abort => std::process::abort(),
             Action::Pause => {
-                // If the signal killed the process instead, the test would see the same.
+                // A test sees the same if the signal kills the process.
                 let _ = kill_process(getpid(), Signal::STOP);
             }
             Action::Panic => panic!("a test makes {} panic", self.step),

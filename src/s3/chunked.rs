@@ -57,7 +57,7 @@ pub enum Error {
     /// A header after the last chunk occurs twice, and may have two values.
     #[error("a header after the last chunk is repeated")]
     Repeated,
-    /// It is not in chunks.
+    /// The body is not in chunks.
     #[error("the body is not in chunks: a size in hexadecimal digits, the bytes, and the ends of both lines")]
     Malformed,
 }
@@ -202,11 +202,11 @@ struct Frames(At);
 /// The position of the next byte in the body.
 #[derive(Debug)]
 enum At {
-    /// In the line before a chunk.
+    /// The position is in the line before a chunk.
     Line(BytesMut),
-    /// In a chunk, with this many bytes to come.
+    /// The position is in a chunk, with this many bytes to come.
     Chunk(u64),
-    /// In the end of line after a chunk, with this many bytes to come.
+    /// The position is in the end of line after a chunk, with this many bytes to come.
     EndOfLine(&'static [u8]),
     /// After the last chunk.
     Rest,

@@ -59,7 +59,7 @@ pub struct Given {
 /// An error in the root credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// One half was given without the other.
+    /// Only one of the two root credentials was given.
     #[error(
         "the S3 endpoint needs {missing} in addition to {given}; give both, or neither to have them generated"
     )]
@@ -78,7 +78,7 @@ pub enum Error {
         /// `access` or `secret`.
         which: &'static str,
     },
-    /// It cannot be a key.
+    /// The text cannot be an access key or a secret key.
     #[error(
         "the S3 {which} key must have {min} to {max} visible ASCII characters without `/`, `=`, `,` or quotes"
     )]

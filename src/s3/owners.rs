@@ -54,7 +54,7 @@ impl Owners {
         }
     }
 
-    /// Returns the checksum of a score file, if the project has its run.
+    /// Returns the checksum of a score file, if the run that wrote it belongs to the project.
     ///
     /// # Errors
     /// `ServiceUnavailable`.

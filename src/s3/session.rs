@@ -42,16 +42,16 @@ pub struct Session {
     pub expires: Timestamp,
     /// The project whose deletion ends them, if there is one.
     pub project: Option<ProjectId>,
-    /// Their policy; where absent, they allow everything.
+    /// The policy of the credentials; where absent, they allow everything.
     pub policy: Option<Policy>,
 }
 
 /// An error in a session token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidToken {
-    /// It was not issued here, belongs to another access key, or was changed.
+    /// The token was not issued here, belongs to another access key, or was changed.
     Foreign,
-    /// It has expired.
+    /// The token has expired.
     Expired,
 }
 

@@ -153,8 +153,8 @@ impl S3Route for Sts {
         if request.service.as_deref() != Some("sts") {
             return Err(s3_error!(AccessDenied, "The call must be signed for the service sts."));
         }
-        // If it is absent, the hash is that of the body; other values say that the body is not signed, or not as a
-        // whole.
+        // If the header is absent, the hash is the hash of the body. Other values say that the body is not signed, or
+        // not as a whole.
         let is_hash =
             |hash: &HeaderValue| hash.len() == 64 && hash.as_bytes().iter().all(u8::is_ascii_hexdigit);
         let covered = request.headers.get("x-amz-content-sha256").is_none_or(is_hash);

@@ -3,7 +3,7 @@
 /// The report on an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Its kind, version and address, in a few words.
+    /// The kind, version and address of the engine, in a few words.
     pub description: String,
     /// Settings that may lose data, each with the possible loss; and other warnings.
     pub warnings: Vec<String>,

@@ -22,9 +22,9 @@ const BYTES: u64 = 67;
 
 /// The reason why a mark cannot be used.
 pub(crate) enum Unusable {
-    /// It belongs to another data directory.
+    /// The mark belongs to another data directory.
     Foreign { path: PathBuf, found: Identity },
-    /// It cannot be read.
+    /// The mark cannot be read.
     Unread(io::Error),
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// It is not a regular file.
+/// The path is not a regular file.
 #[derive(Debug)]
 pub struct NoFile {
     path: PathBuf,

@@ -46,19 +46,19 @@ impl Serialize for Hidden {
 /// An error in reading a secret from its file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Others could replace it.
+    /// Other users could replace the file.
     #[error("{} may be written by other users; deny that with `chmod go-w`", path.display())]
     Writable {
         /// The file.
         path: PathBuf,
     },
-    /// It is empty, too long or not text.
+    /// The file is empty, too long or not text.
     #[error("{} must hold one secret: text of 1 to {BYTES_MAX} bytes", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
     },
-    /// It is not in UTF-8.
+    /// The file is not in UTF-8.
     #[error("{}: {cause}", path.display())]
     Foreign {
         /// The file.
@@ -66,7 +66,7 @@ pub enum Error {
         /// The encoding it is in.
         cause: text::Foreign,
     },
-    /// It cannot be a token or a key.
+    /// The content cannot be a token or a key.
     #[error(
         "{} must hold one word of at least {least} visible ASCII characters, and {problem}; write the secret alone into it",
         path.display()
@@ -79,7 +79,7 @@ pub enum Error {
         /// The problem.
         problem: &'static str,
     },
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("cannot use the secret file {}: {cause}", path.display())]
     Unusable {
         /// The file.

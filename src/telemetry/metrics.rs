@@ -18,7 +18,7 @@ use crate::runtime::clock::{Clock, Stopwatch};
 /// The type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Only grows while the process lives.
+    /// A value that only grows while the process lives.
     Counter,
     /// Goes up and down.
     Gauge,
@@ -247,7 +247,8 @@ pub fn request(listener: &'static str, route: &str, method: &'static str, status
 }
 
 thread_local! {
-    /// This thread's handles of request counters: a lookup by labels costs as much as a small response.
+    /// The handles of request counters, one set for each thread: a lookup by labels costs as much as a small
+    /// response.
     static SERIES: RefCell<Vec<Series>> = const { RefCell::new(Vec::new()) };
 }
 

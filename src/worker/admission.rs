@@ -178,7 +178,7 @@ mod tests {
         ActiveJob::new(Assignment { lease, job, secret: None })
     }
 
-    /// For a disk without known free space: the disk of the tests may be full.
+    /// Returns an admission for a disk without known free space: the disk of the tests may be full.
     fn admission(mib: u64) -> Admission {
         Admission::new(mib << 20, PathBuf::from("/there/is/no/such/directory"))
     }

@@ -29,7 +29,7 @@ impl<T> Cancellable<T> {
 }
 
 fn stop_if(cancelled: &AtomicBool) -> io::Result<()> {
-    // Not `Interrupted`: that would be tried again.
+    // The error is not `Interrupted`, which would be tried again.
     if cancelled.load(Ordering::Relaxed) { Err(io::Error::other("the job was cancelled")) } else { Ok(()) }
 }
 

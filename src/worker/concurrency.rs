@@ -21,9 +21,9 @@ const SLOTS_MAX: u16 = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ServedQueue {
     name: &'static str,
-    /// Its share of the slots while other queues have work too.
+    /// The queue's share of the slots while other queues have jobs too.
     weight: NonZeroU32,
-    /// Its concurrent jobs.
+    /// The number of concurrent jobs of the queue.
     slots: u16,
 }
 

@@ -147,7 +147,7 @@ impl Shared {
             }
             said = true;
             if !waits || self.pause().await {
-                // Not reported: the lease expires and the job is done again, which changes nothing.
+                // The outcome is not reported: the lease expires and the job is done again, which changes nothing.
                 return;
             }
         }

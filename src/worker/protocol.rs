@@ -185,7 +185,7 @@ pub struct Turn {
 pub struct Beat {
     /// The job.
     pub ticket: Ticket,
-    /// Its progress.
+    /// The progress of the job.
     pub progress: Progress,
 }
 
@@ -210,13 +210,13 @@ pub struct Failure {
 /// The answers to a [`Turn`], each list in its order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TurnAnswer {
-    /// For each heartbeat, whether to continue.
+    /// The answer to each heartbeat: continue or stop.
     pub pulses: Vec<Pulse>,
-    /// For each outcome.
+    /// The receipt of each outcome.
     pub reports: Vec<Receipt>,
-    /// For each failure.
+    /// The receipt of each failure.
     pub failures: Vec<Receipt>,
-    /// For each release.
+    /// The receipt of each release.
     pub releases: Vec<Receipt>,
 }
 
@@ -235,7 +235,7 @@ pub enum Receipt {
 /// Asks which cached copies are still valid.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CopiesRequest {
-    /// Their keys, as they are spelled.
+    /// The keys of the objects, as text.
     pub keys: Vec<String>,
 }
 

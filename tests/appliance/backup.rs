@@ -146,7 +146,7 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     };
     assert!(refusal(&make(&[]), 1).contains("is in use by process"));
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
-    // As a power cut would leave it, with changes that are only in the write-ahead log.
+    // The kill leaves a directory like a power cut does, with changes that are only in the write-ahead log.
     let folder = server.kill();
     let data = folder.path().join("data");
     let made = run(&["backup", "--json", "--with-keys"], &[("--data-dir", &data), ("--to", &tar)]);

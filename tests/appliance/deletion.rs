@@ -104,7 +104,7 @@ async fn told_of(server: &Entityd, word: &str) -> (Project, Secrets) {
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// None where this process may not mount.
+    /// Returns `None` where this process may not mount.
     fn at(folder: &Path) -> Option<Self> {
         let mount = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(folder).output();
         mount.is_ok_and(|mount| mount.status.success()).then(|| Self(folder.to_owned()))

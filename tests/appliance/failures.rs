@@ -97,7 +97,7 @@ async fn damaged_pairs_end_the_run() {
 struct Disk(TempDir);
 
 impl Disk {
-    /// None where mounting is not permitted.
+    /// Mounts the disk; returns `None` where mounting is not permitted.
     fn mount() -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let options = "size=64m,mode=700";
@@ -105,7 +105,7 @@ impl Disk {
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path());
         let mounted = mount.output().is_ok_and(|output| output.status.success());
         if !mounted {
-            // Not `eprintln!`: its output is hidden if the test passes.
+            // The output of `eprintln!` is hidden if the test passes.
             let _ = io::stderr().write_all(b"skipped: only root can mount a small disk\n");
         }
         mounted.then_some(Self(folder))

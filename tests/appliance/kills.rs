@@ -72,7 +72,7 @@ async fn killed_at_random_moments_of_every_step_it_loses_nothing() {
     for (step, _) in STEPS {
         let _ = writeln!(table, "  {step:<9} {}", landed[step]);
     }
-    // Not `eprintln!`: its output is hidden if the test passes.
+    // The output of `eprintln!` is hidden if the test passes.
     std::io::stderr().write_all(table.as_bytes()).unwrap();
 }
 

@@ -16,7 +16,7 @@ fn elsewhere(folder: &TempDir) -> Option<TempDir> {
     let device = |folder: &TempDir| fs::metadata(folder.path()).unwrap().dev();
     let differs = device(&other) != device(folder);
     if !differs {
-        // Not `eprintln!`: its output is hidden if the test passes.
+        // The output of `eprintln!` is hidden if the test passes.
         let _ =
             io::stderr().write_all(b"skipped: /dev/shm is on the same file system as the temporary folder\n");
     }

@@ -46,7 +46,7 @@ impl Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = kill_process(Pid::from_child(&self.through), Signal::CONT);
         let _ = Command::new("umount").arg("-l").arg(&self.folder).output();
         let _ = self.through.kill();
@@ -55,7 +55,7 @@ impl Drop for Slow {
 }
 
 fn skipped() -> Option<Slow> {
-    // Not `eprintln!`: its output is hidden if the test passes.
+    // The output of `eprintln!` is hidden if the test passes.
     let _ = io::stderr().write_all(b"skipped: bindfs cannot mount here\n");
     None
 }

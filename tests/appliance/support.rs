@@ -115,7 +115,7 @@ impl Entityd {
         Self { child, folder, doors, admin_token, _stdout: stdout }
     }
 
-    /// Its addresses.
+    /// The addresses of the server.
     pub(crate) fn doors(&self) -> Doors {
         self.doors
     }
@@ -131,7 +131,7 @@ impl Entityd {
         Api { client: Client::new(), base: format!("http://{}/api/v1", self.doors.api) }
     }
 
-    /// Its data directory.
+    /// The data directory of the server.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -172,7 +172,7 @@ impl Entityd {
 
     /// Kills it, and returns the folder for the next server.
     pub(crate) fn kill(mut self) -> TempDir {
-        // It may have ended before.
+        // The process may have ended before.
         let _ = self.child.kill();
         self.child.wait().unwrap();
         std::mem::replace(&mut self.folder, TempDir::new().unwrap())

@@ -176,7 +176,7 @@ async fn a_client_that_repeats_an_upload_gets_a_receipt_in_place_of_the_lost_one
     assert_eq!(status(&lost).await, 200);
     let renewed = receipt(again(2, sent.clone()).await).await;
     assert_eq!((status(&lost).await, status(&renewed).await), (403, 200));
-    // In any form, and also after the new receipt was used.
+    // A receipt is also renewed for a body in another form, and after the earlier receipt was used.
     project.upload(1, &[ENCODING]).await;
     project.run(0.5).await.ended().await;
     let body = json!({"clks": ["AAECAwQFBgc=", "CAkKCwwNDg8="]});

@@ -25,7 +25,7 @@ pub(in super::super) enum Stored<'a> {
     Small(&'a [u8]),
     /// Files with their sizes, in order.
     Files(&'a [(Number, u64)]),
-    /// In chunks that the index already has under the number of the data.
+    /// The data is in chunks that the index already has under its number.
     Known,
 }
 
@@ -132,7 +132,7 @@ fn take(change: &Change<'_>, bucket: i64, key: &str, condition: &Condition) -> R
         change.prepare_cached("SELECT data, etag FROM objects WHERE bucket = ?1 AND key = ?2")?;
     let found: Option<(Number, String)> =
         select.query_row(params![bucket, key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    // Without an object the condition cannot be violated by another one.
+    // If there is no object, no other object can violate the condition.
     let Some((data, etag)) = found else { return Ok(None) };
     if !condition.holds(&etag) {
         return Err(Error::Precondition);

@@ -28,11 +28,11 @@ pub struct Query {
 pub enum Entry {
     /// An object.
     Object {
-        /// Its key.
+        /// The key of the object.
         key: String,
-        /// Its size.
+        /// The size of the object.
         size: u64,
-        /// Its ETag, without quotes.
+        /// The ETag of the object, without quotes.
         etag: String,
         /// The time of the PUT.
         modified: Timestamp,

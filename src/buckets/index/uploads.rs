@@ -27,9 +27,9 @@ pub(in super::super) struct NewUpload<'a> {
 /// A multipart upload in progress.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// Its key.
+    /// The key of the object to be created.
     pub key: String,
-    /// Its id for clients.
+    /// The upload id that clients use.
     pub token: String,
     /// The time at which it began.
     pub started: Timestamp,
@@ -52,13 +52,13 @@ pub(in super::super) struct NewPart {
 /// A part that has arrived.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Its number, from 1 to 10,000.
+    /// The part number, from 1 to 10,000.
     pub number: u32,
     /// Bytes in it.
     pub size: u64,
-    /// Its MD5.
+    /// The MD5 of the part.
     pub md5: [u8; 16],
-    /// Its checksum.
+    /// The checksum of the part, if the client chose an algorithm.
     pub checksum: Option<Checksum>,
     /// The time of arrival.
     pub modified: Timestamp,
@@ -67,11 +67,11 @@ pub struct Part {
 /// A part in a request that completes an upload.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Its number.
+    /// The part number.
     pub number: u32,
-    /// Its ETag, without quotes.
+    /// The ETag of the part, without quotes.
     pub etag: String,
-    /// Its checksum, as text.
+    /// The checksum of the part, as text.
     pub checksum: Option<String>,
 }
 

@@ -33,11 +33,11 @@ pub(in crate::cli) struct Manifest {
 /// A file of the data directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::cli) struct Entry {
-    /// Its path in the data directory.
+    /// The path of the file in the data directory.
     pub(in crate::cli) path: String,
-    /// Its size.
+    /// The size of the file.
     pub(in crate::cli) bytes: u64,
-    /// Its SHA-256, in hex.
+    /// The SHA-256 of the file, in hex.
     pub(in crate::cli) sha256: String,
 }
 

@@ -158,7 +158,7 @@ async fn restore(stored: &Stored, manifest: &Manifest, into: &Path) -> Result<()
 /// A directory that is being restored.
 struct Place {
     path: PathBuf,
-    /// Its lock keeps other restores out.
+    /// The locked file: its lock prevents concurrent restores.
     _marker: File,
     /// Set if it was made just now.
     made: bool,

@@ -65,7 +65,7 @@ struct Measured {
 
 #[derive(Serialize)]
 struct Report<'a> {
-    /// Of JSON without blocks.
+    /// The throughput of JSON without blocks.
     bytes_per_second: f64,
     json_bytes_per_second: f64,
     json_blocks_bytes_per_second: f64,

@@ -58,7 +58,7 @@ pub(super) struct Arguments {
 /// The measurements.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Of the large objects that were put.
+    /// The throughput of the large objects that were put.
     bytes_per_second: f64,
     small_put_per_second: f64,
     small_get_per_second: f64,

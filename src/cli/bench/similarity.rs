@@ -77,13 +77,13 @@ struct Report {
 /// The costs of the loops, in nanoseconds.
 #[derive(Debug, Serialize)]
 struct CostsReport {
-    /// To sift 64 pairs by a signature: without a part, and by each.
+    /// The time to sift 64 pairs by a signature: a fixed part, and a part for each part of the signature.
     parts: [f64; 2],
-    /// To sift 64 pairs by a projection: without 64 components, and by each 64.
+    /// The time to sift 64 pairs by a projection: a fixed part, and a part for each 64 components.
     steps: Option<[f64; 2]>,
-    /// To count 64 pairs: without a line of 512 bits, and each.
+    /// The time to count 64 pairs: a fixed part, and a part for each line of 512 bits.
     lines: [f64; 2],
-    /// To collect, count and decide a survivor: without a line, and each.
+    /// The time to collect, count and decide a survivor: a fixed part, and a part for each line.
     survivor: [f64; 2],
 }
 

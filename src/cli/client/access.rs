@@ -74,11 +74,11 @@ pub(super) fn id(text: &str) -> Result<String, String> {
 /// The token of a profile that a command takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// That of the analyst.
+    /// The analyst's token.
     Result,
-    /// That of a party that has not uploaded yet.
+    /// The token of a party that has not uploaded yet.
     Update,
-    /// That of the analyst, or of a party that has uploaded.
+    /// The token of the analyst, or of a party that has uploaded.
     ResultOrReceipt,
 }
 

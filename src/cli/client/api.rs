@@ -28,7 +28,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The API of one server.
 pub(super) struct Api {
     http: reqwest::Client,
-    /// Up to and including `/api/v1`.
+    /// The URL up to and including `/api/v1`.
     base: String,
     /// The time for which failed requests are repeated.
     retry_for: Duration,
@@ -49,7 +49,7 @@ impl Api {
         Ok(Self { http, base, retry_for })
     }
 
-    /// Up to and including `/api/v1`.
+    /// Returns the URL up to and including `/api/v1`.
     pub(super) fn base(&self) -> &str {
         &self.base
     }

@@ -75,7 +75,7 @@ impl Profile {
         let failed = |error: io::Error| Failure::Failed(format!("--profile {}: {error}", path.display()));
         let file = regular::open(path).map_err(failed)?;
         check(path, &file)?;
-        // As large as it may become: growing would leave copies behind.
+        // The buffer has its final size: growing it would leave copies of secrets behind.
         let mut bytes =
             Zeroizing::new(Vec::with_capacity(file.metadata().map_err(failed)?.len() as usize + 1));
         file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;

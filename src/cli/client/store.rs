@@ -37,7 +37,7 @@ const PARTS_MAX: u64 = 10_000;
 pub(super) struct Place {
     bucket: String,
     path: String,
-    /// With the scheme.
+    /// The URL of the store, with the scheme.
     endpoint: String,
     store: AmazonS3,
 }

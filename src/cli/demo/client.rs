@@ -16,7 +16,7 @@ use crate::system::outgoing;
 /// A client of one server.
 pub(super) struct Client {
     http: reqwest::Client,
-    /// Up to and including `/api/v1`.
+    /// The URL up to and including `/api/v1`.
     base: String,
 }
 

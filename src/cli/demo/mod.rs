@@ -67,7 +67,7 @@ pub(super) struct Arguments {
 /// The input of the parties.
 struct Input {
     registers: Vec<Register>,
-    /// Each party's encodings, row after row.
+    /// The encodings of each party, row after row.
     rows: Vec<Vec<u8>>,
     seconds: f64,
 }

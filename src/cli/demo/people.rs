@@ -22,7 +22,7 @@ pub(in crate::cli) struct Person {
 pub(in crate::cli) struct Register {
     /// The records.
     pub(in crate::cli) people: Vec<Person>,
-    /// For each record, the number of the person. Those below [`shared`] are known to all parties.
+    /// The number of the person behind each record. The persons numbered below [`shared`] are known to all parties.
     pub(in crate::cli) truth: Vec<usize>,
 }
 

@@ -25,9 +25,9 @@ pub(super) struct Input {
     pub(super) path: PathBuf,
     /// The summary of its content.
     pub(super) summary: Summary,
-    /// Its encodings, row after row.
+    /// The encodings of the party, row after row.
     pub(super) matrix: Blob,
-    /// Its block entries, in the order of the file.
+    /// The block entries of the party, in the order of the file.
     pub(super) entries: Box<dyn ScratchFile>,
 }
 
@@ -75,7 +75,7 @@ impl Reading<'_> {
 
     fn read_json(&self) -> Result<Input, Failure> {
         match self.try_json(false)? {
-            // Only now is it known that the file has blocks.
+            // The file turned out to have blocks.
             Err(Error::Rejected(Rejection::BlocksUnwanted { .. })) => self.try_json(true)?,
             read => read,
         }

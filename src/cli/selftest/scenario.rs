@@ -225,7 +225,7 @@ impl Api {
 
     async fn upload(&self, project: &Project, party: usize, people: People) -> Result<(), Stopped> {
         let body = people.upload(party);
-        // In pieces, so that a kill can fall in the middle.
+        // The body is sent in pieces, so that a kill can fall in the middle.
         let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
             body.chunks(body.len() / 4).map(|piece| Ok(piece.to_vec())).collect();
         let request = self

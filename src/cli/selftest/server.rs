@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub struct Server {
     child: Child,
     folder: Arc<TempDir>,
-    /// Up to and including `/api/v1`.
+    /// The URL up to and including `/api/v1`.
     api: String,
     /// Kept open, so that the server can keep writing to it.
     _stdout: BufReader<ChildStdout>,
@@ -79,7 +79,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended before.
+        // The process may have ended before.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

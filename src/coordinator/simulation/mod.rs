@@ -84,7 +84,7 @@ fn live_through(seed: u64) {
 struct Known {
     id: ProjectId,
     run: Option<RunId>,
-    /// It has requested its deletion, or that of its run.
+    /// The client has requested the deletion of the project or of the run.
     ending: bool,
     run_ending: bool,
 }
@@ -308,7 +308,7 @@ impl Simulation {
         _ = self.put_down();
     }
 
-    /// A worker that seemed lost, or has reported already, reports.
+    /// A worker reports a job again, or reports one after it seemed lost.
     async fn speak_up(&self) {
         let chosen = self.pick(self.past.len().max(1));
         if let Some(assignment) = self.past.get(chosen) {

@@ -125,7 +125,7 @@ impl BoundedState {
         let found = networks.into_iter().enumerate().find_map(|(size, network)| {
             let name = self.hasher.hash_one((kind, size, network));
             let shard = self.shard(name);
-            // If there were room, it would have an entry.
+            // A network without an entry is new if its shard has room.
             shard.cells.get(&name).copied().or_else(|| (!shard.is_full()).then_some(0))
         });
         let cell = found.unwrap_or_else(|| self.rest.lock().get(&kind).copied().unwrap_or_default());
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(mark(&table, 5, far), Some(far));
         // The client is new, but its neighbours have used up the shared allowance.
         assert_eq!(mark(&table, 2_000_001, far), Some(far));
-        // Another kind has entries of its own.
+        // Entries of another kind are counted separately.
         let fresh = table.look(1, network(5), |known| Ok::<_, ()>((known.is_none(), Nanos::new(1))));
         assert_eq!(fresh, Ok(true));
     }

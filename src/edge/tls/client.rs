@@ -14,9 +14,9 @@ use crate::system::outgoing::{Presented, RuleVerifier};
 /// The servers that a client trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// One whose certificate has this SHA-256, whatever its name.
+    /// Trusts a server whose certificate has this SHA-256, under any host name.
     Pinned([u8; 32]),
-    /// Those with certificates of the authorities in this file, in PEM.
+    /// Trusts servers whose certificates are signed by the authorities in this PEM file.
     Authorities(PathBuf),
 }
 

@@ -31,9 +31,9 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// On, if a certificate is configured.
+    /// TLS is on if a certificate is configured.
     Auto,
-    /// On, with a generated certificate.
+    /// TLS is on, with a generated certificate.
     SelfSigned,
     /// Off.
     Off,
@@ -46,7 +46,7 @@ pub enum Source {
     Files {
         /// The server's certificate, and the intermediates up to one that clients trust.
         certificate: PathBuf,
-        /// Its private key.
+        /// The file with the private key of the certificate.
         key: PathBuf,
     },
     /// A certificate generated for these names and kept in this folder.

@@ -18,19 +18,19 @@ pub enum Error {
         /// The operating system's error.
         cause: io::Error,
     },
-    /// There is no certificate in it.
+    /// The file has no certificate.
     #[error("{} contains no certificate; give a PEM file that begins with the server's own", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
-    /// There is no private key in it.
+    /// The file has no private key.
     #[error("{} contains no private key; give one in PEM that is not encrypted", path.display())]
     NoKey {
         /// The file.
         path: PathBuf,
     },
-    /// Its private key needs a passphrase.
+    /// The private key needs a passphrase.
     #[error(
         "the private key in {} is encrypted, and the server cannot ask for its passphrase; decrypt it with `openssl pkey -in \
          FILE -out NEW-FILE`, and keep the new one readable by the server alone",

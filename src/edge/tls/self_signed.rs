@@ -14,8 +14,9 @@ use super::pair::Pair;
 use crate::runtime::clock::Timestamp;
 use crate::system::secret;
 
-/// It is valid from the beginning of the first year to that of the second, so that no clock of this machine
-/// or of a client makes it invalid. Both have long been the library's defaults, and clients accept them.
+/// The certificate is valid from the beginning of the first year to the beginning of the second, so that no clock of
+/// this machine or of a client makes it invalid. Both years have long been the library's defaults, and clients accept
+/// them.
 const BEGINS: i32 = 1975;
 const ENDS: i32 = 4096;
 /// The name in the certificate.

@@ -16,7 +16,7 @@ pub struct ExternalEndpoints {
 /// A host, and a port unless it is the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Host {
-    /// In lower case; an IPv6 address in brackets.
+    /// The host in lower case; an IPv6 address in brackets.
     name: String,
     port: Option<u16>,
 }

@@ -69,7 +69,7 @@ pub struct Made {
 /// The place of the digest.
 enum Place {
     File(PathBuf),
-    /// In the database that all nodes share. If another node was first, the access takes its digest.
+    /// The digest is in the database that all nodes share. If another node was first, the access takes its digest.
     Word(Arc<dyn Commons>, Access),
 }
 

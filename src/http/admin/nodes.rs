@@ -61,7 +61,7 @@ pub(super) async fn drain(
     list(State(admin)).await
 }
 
-/// `POST /admin/nodes/forget`: forgets a worker. One that is alive joins again, and takes jobs again.
+/// `POST /admin/nodes/forget`: forgets a worker. A worker that is alive joins and takes jobs again.
 pub(super) async fn forget(
     State(admin): State<AdminState>,
     body: Result<Json<Meant>, JsonRejection>,

@@ -136,7 +136,7 @@ impl JoinTokens {
             entropy: entropy.clone(),
         }));
         if commons.word(WORD).await.map_err(Error::Shared)?.is_none() {
-            // Another node may be quicker.
+            // Another node may store the word first.
             commons.swap(WORD, None, &spelled(&stored.0)).await.map_err(Error::Shared)?;
         }
         shared.refresh().await?;

@@ -96,7 +96,7 @@ impl Nodes {
         Ok(is_known)
     }
 
-    /// Forgets a worker; returns false if there is no such worker. One that is alive joins again.
+    /// Forgets a worker; returns false if there is no such worker. A worker that is alive joins again.
     ///
     /// # Errors
     /// Those of the database.

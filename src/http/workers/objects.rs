@@ -138,7 +138,7 @@ async fn collected(mut chunks: Chunks, bytes: u64) -> Result<Bytes, objects::Err
     }
 }
 
-/// `PUT /object`: creates an object of a job, once: complete, or not at all. One that exists stays.
+/// `PUT /object`: creates an object of a job, once: complete, or not at all. An object that exists is not replaced.
 pub(super) async fn write(
     State(state): State<WorkersState>,
     Worker(node): Worker,

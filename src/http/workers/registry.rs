@@ -31,13 +31,13 @@ struct Inner {
 /// A node in the list of all nodes.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeReport {
-    /// Its identity.
+    /// The identity of the node.
     pub node: String,
     /// The name of its machine.
     pub name: String,
-    /// Its role: `all`, `api` or `worker`.
+    /// The role of the node: `all`, `api` or `worker`.
     pub role: String,
-    /// Its state: `joined`, `draining`, `drained` or `silent`.
+    /// The state of the node: `joined`, `draining`, `drained` or `silent`.
     pub state: &'static str,
     /// The version of its program.
     pub version: String,
@@ -87,7 +87,7 @@ pub(super) enum Claiming {
     Repeated(ClaimAnswer),
     /// The worker is draining.
     Draining,
-    /// It waits for jobs until this is cancelled.
+    /// The worker waits for jobs until this is cancelled.
     Waits(CancellationToken),
 }
 
@@ -179,7 +179,7 @@ impl WorkerRegistry {
         drained.is_some()
     }
 
-    /// Forgets a worker; returns false if there is no such worker. One that is alive joins again.
+    /// Forgets a worker; returns false if there is no such worker. A worker that is alive joins again.
     pub fn forget(&self, node: &str) -> bool {
         let removed = self.0.nodes.lock().remove(node);
         removed.map(|node| node.claim.1.cancel()).is_some()

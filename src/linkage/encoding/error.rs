@@ -20,7 +20,7 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in its variant's message")]
 pub enum Rejection {
-    /// Not JSON.
+    /// The body is not valid JSON.
     #[error("byte {offset}: expected {expected}")]
     Syntax { offset: u64, expected: &'static str },
     /// Text, but not in UTF-8.

@@ -11,9 +11,9 @@ const PIECE_BYTES: usize = 64 << 10;
 /// The treatment of encodings of different lengths.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fit {
-    /// It is an error; the first encoding sets the length.
+    /// An encoding of another length than the first is an error.
     Exact,
-    /// It is truncated, or padded with zero bytes, to this length.
+    /// Encodings are truncated, or padded with zero bytes, to this length.
     PadOrCut(u32),
 }
 

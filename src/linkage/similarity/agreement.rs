@@ -41,12 +41,12 @@ fn matrices() -> impl Strategy<Value = (usize, Vec<u8>, Vec<u8>)> {
     })
 }
 
-/// Counts the bits that are set.
+/// The distribution of the bits that are set.
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
-    /// This share of them.
+    /// Each bit is set with this probability.
     Even(f64),
-    /// Few of the first and nearly all of the last.
+    /// Few of the first bits are set, and nearly all of the last.
     Skewed,
 }
 
@@ -211,7 +211,7 @@ fn every_kernel_agrees_exactly_on_the_threshold() {
         let strips = if bytes <= 64 { Tuning::with_strips(&all, &all, 2, Kernel::best()) } else { None };
         let tunings: Vec<_> =
             [1, 8, 64].map(parts).into_iter().chain(strips).chain([Tuning::none()]).collect();
-        // Both orders of the sides: the longer one gives the lanes.
+        // Both orders of the sides are tested, because the longer side gives the lanes.
         for (left, right) in [(all, all.part(0..all.len() / 2)), (all.part(0..all.len() / 2), all)] {
             let expected = dice::by_definition(&left, &right, threshold);
             let on = |hit: &Hit| hit.score.to_bits() == threshold.get().to_bits();

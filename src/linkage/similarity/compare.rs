@@ -44,7 +44,7 @@ pub struct Job<'a> {
 pub struct Compared {
     /// Pairs of records that were compared.
     pub comparisons: u64,
-    /// Those whose common bits were counted: the others could not have enough of them.
+    /// Comparisons whose common bits were counted. The other pairs could not have enough common bits.
     pub counted: u64,
     /// Candidate pairs found, duplicates included.
     pub pairs_found: u64,
@@ -280,7 +280,7 @@ fn whole_chunks(rows: usize) -> usize {
     if rows < CHUNK / 2 { rows.next_multiple_of(PRODUCT_ROWS).max(1) } else { rows.next_multiple_of(CHUNK) }
 }
 
-/// Not for a few records against many: packing would not pay.
+/// Returns true if both sides have enough records for packing to pay.
 fn pays_to_sieve(tile: &Tile<'_>) -> bool {
     tile.comparisons() >= SIEVE_COMPARISONS && tile.left.len().min(tile.right.len()) >= SIEVE_ROWS
 }

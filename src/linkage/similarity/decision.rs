@@ -7,11 +7,11 @@ use crate::model::Threshold;
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     threshold: Threshold,
-    /// For each popcount of the left encoding: the largest difference of the right one.
+    /// The largest difference of the right popcount, for each popcount of the left encoding.
     differences_max: Vec<u32>,
-    /// For each sum of both popcounts: the fewest common bits whose score reaches the threshold.
+    /// The fewest common bits whose score reaches the threshold, for each sum of both popcounts.
     commons_min: Vec<u32>,
-    /// For each sum of both popcounts: the most bits in which candidates differ that have that many or fewer.
+    /// The most bits in which two candidates differ, for each sum of both popcounts; smaller sums are included.
     distances_max: Vec<u32>,
 }
 

@@ -128,7 +128,7 @@ fn no_distribution_takes_more_work_than_counting_everything() {
         for (kernel, threshold) in cases.iter().copied() {
             let decision = Decision::new(Threshold::new(threshold).unwrap(), bytes);
             let tuning = Tuning::learn(&left, &right, &decision, kernel);
-            // One side tiny, too.
+            // One case has a very small left side.
             for left in [left, left.part(0..40)] {
                 let effort = effort(&left, &right, &tuning, &decision, kernel);
                 let (spent, counting) = work(effort, &tuning, kernel, bytes);

@@ -17,7 +17,7 @@ pub enum Error {
     NoSuchRecord {
         /// Index of the record.
         record: u32,
-        /// Their number.
+        /// The number of records.
         records: usize,
     },
     /// The matrix or the list is cut off, or the two sides have encodings of different sizes.

@@ -83,7 +83,7 @@ impl Strip {
 
     /// Makes the vectors orthonormal. One that depends on those before it becomes zero.
     pub(super) fn orthonormalize(&mut self, kernel: Kernel) {
-        // By the Cholesky decomposition of the inner products, inverted.
+        // The method is the Cholesky decomposition of the inner products, inverted.
         let products = self.products(self, kernel);
         let mut factor = vec![[0.0_f64; STRIP]; STRIP];
         for column in 0..STRIP {

@@ -87,9 +87,9 @@ pub(super) enum SiftedRows {
 /// The signatures of rows.
 #[derive(Debug)]
 pub(super) struct SignatureRows {
-    /// Each byte four times.
+    /// The counts of all rows, each byte four times.
     counts: Vec<u32>,
-    /// For each position: the common bits that the counts of its signature do not cover.
+    /// The common bits that the counts of the signature do not cover, for each position.
     uncovered: Vec<u32>,
     parts: usize,
 }
@@ -98,11 +98,11 @@ pub(super) struct SignatureRows {
 #[derive(Debug)]
 pub(super) struct ProjectedRows {
     projection: Arc<Projection>,
-    /// In groups.
+    /// The projections, in groups of rows.
     lines: Vec<Bytes>,
-    /// For each position: the inner product that a lane must reach whose projection is equal, and has the length 0.
+    /// The inner product that a lane with an equal projection of length 0 must reach, for each position.
     bases: Vec<i32>,
-    /// For each position: the distance by which rounding moved it.
+    /// The distance by which rounding moved the projection, for each position.
     errors: Vec<f32>,
 }
 
@@ -241,10 +241,10 @@ pub(super) struct LaneSide {
     pub(super) packed: Packed,
     /// The rows of a block, transposed, block after block.
     lines: Vec<Bytes>,
-    /// For each row of a block, the value from which sums of products start.
+    /// The value from which the sums of products start, for each row of a block.
     starts: Vec<i32>,
     bits: Vec<LaneBits>,
-    /// For each block, the distance by which rounding moved any of its rows at most.
+    /// The largest distance by which rounding moved a row of the block, for each block.
     errors: Vec<f32>,
     form: Form,
 }

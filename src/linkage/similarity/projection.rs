@@ -89,9 +89,9 @@ pub(super) struct Projection {
 /// The projection of some rows.
 #[derive(Debug, Default)]
 pub(super) struct Projected {
-    /// For each row, a byte for each component.
+    /// A byte for each component of each row.
     pub(super) bytes: Vec<i8>,
-    /// For each row, the distance by which rounding moved it; an upper bound.
+    /// An upper bound of the distance by which rounding moved each row.
     pub(super) errors: Vec<f32>,
 }
 
@@ -190,7 +190,7 @@ impl Projection {
             for (row, sums) in rows.zip(sums.chunks_exact(dims)) {
                 let bits: u32 =
                     words.row(row as u32).iter().flat_map(|line| line.0).map(u64::count_ones).sum();
-                // Each bit has added 128 to its weight.
+                // Each set bit has added 128 to its weight.
                 let added = 128 * bits.cast_signed();
                 for ((to, sum), center) in row_sums.iter_mut().zip(sums).zip(&self.centers) {
                     *to = (sum - added) as f32 - center;
@@ -247,7 +247,7 @@ fn stretch(
     let mut sums = vec![0; dims * dims];
     products.multiply(ProductRows { first: 0, lines: rows, steps }, lanes, &mut sums);
     for (dim, sums) in sums.chunks_exact_mut(dims).enumerate() {
-        // Each weight of a lane was 128 more than it is.
+        // Each weight of a lane is stored with 128 added.
         let mut total = 0;
         for at in 0..64 * steps {
             let (line, byte) = row_place(dim, at, steps);
@@ -266,7 +266,7 @@ fn stretch(
     // the matrix multiplied with itself twice. Symmetric, so rows are columns.
     let fourth = super::matrix::square(&super::matrix::square(&others, dims, kernel), dims, kernel);
     let norm = fourth.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-    // One hundredth more than the rounding of these sums can amount to.
+    // The margin of 1 % exceeds the rounding error of these sums.
     let largest = mean + norm.sqrt().sqrt() * 1.01 + 1e-3 * mean;
     largest.sqrt()
 }

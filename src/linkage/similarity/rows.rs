@@ -63,7 +63,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Up to `count` encodings of the whole matrix, evenly spread over it.
+    /// Returns up to `count` encodings, evenly spread over the whole matrix.
     pub(super) fn sample(&self, count: usize) -> Vec<u8> {
         let records = self.records();
         let taken = records.min(count);

@@ -10,7 +10,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Up to `rows` encodings of either side.
+    /// Takes up to `rows` encodings of either side.
     pub(super) fn of(left: &Rows<'_>, right: &Rows<'_>, rows: usize) -> Self {
         let sides = [left, right].map(|side| side.sample(rows));
         Self { sides, encoding_bytes: left.encoding_bytes() }
@@ -47,7 +47,7 @@ impl Sample {
         Self { sides: others, encoding_bytes: self.encoding_bytes }
     }
 
-    /// Both sides.
+    /// Returns both sides of the sample.
     pub(super) fn sides(&self) -> [Rows<'_>; 2] {
         let side = |side| Rows::all(side, self.encoding_bytes).expect("a sample consists of whole rows");
         [side(&self.sides[0]), side(&self.sides[1])]

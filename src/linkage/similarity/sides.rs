@@ -33,7 +33,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Of consecutive rows; listed rows are not kept.
+    /// Returns the key of consecutive rows; listed rows are not kept.
     pub(super) fn of(dataset: u32, rows: &Rows<'_>, form: Form) -> Option<Self> {
         let first = rows.first_of_range()?;
         Some(Self { dataset, first, count: rows.len(), form })

@@ -44,7 +44,7 @@ pub(super) struct Sieve<'a> {
 pub(super) struct Effort {
     /// Pairs that were sifted.
     pub(super) sifted: u64,
-    /// Those that survived, and were counted one by one.
+    /// Pairs that survived, and whose common bits were counted one by one.
     pub(super) survivors: u64,
     /// Pairs that were counted without being sifted.
     pub(super) counted_in_full: u64,

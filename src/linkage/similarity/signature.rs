@@ -24,9 +24,9 @@ pub(super) struct Signature {
 /// Signatures of some rows.
 #[derive(Debug)]
 pub(super) struct Counts {
-    /// For each row and part: the count above the floor.
+    /// The count above the floor, for each row and part.
     pub(super) above: Vec<u8>,
-    /// For each row: the number of its bits that are in any part.
+    /// The number of bits of each row that are in any part.
     pub(super) covered: Vec<u32>,
 }
 

@@ -76,7 +76,7 @@ impl Best {
             (kernel.cost_of_parts(*count, survival, sample.encoding_bytes), tried)
         };
         let mut worse = 0;
-        // As many concurrently as there are threads; some may turn out to be unnecessary.
+        // As many are tried concurrently as there are threads; some may turn out to be unnecessary.
         for counts in PARTS.chunks(rayon::current_num_threads()) {
             for (cost, tried) in counts.par_iter().map(attempt).collect::<Vec<_>>() {
                 worse = if self.offer(tried, cost) { 0 } else { worse + 1 };
@@ -243,8 +243,8 @@ impl TuningCell {
     }
 
     pub(super) fn get_or_learn(&self, learn: impl Fn() -> Tuning) -> &Tuning {
-        // Not `get_or_init`: while it learns, a thread of the pool may start another part of the run that needs the
-        // same cell. Learning twice gives the same result.
+        // This is not `get_or_init`: while it learns, a thread of the pool may start another part of the run that
+        // needs the same cell. Learning twice gives the same result.
         if self.tuning.get().is_none() {
             let _ = self.tuning.set(learn());
         }

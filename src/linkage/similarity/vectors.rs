@@ -17,7 +17,7 @@ fn hits(pairs: &Value) -> Vec<(u64, u32, u32)> {
     list(pairs).iter().map(|pair| (bits(pair), int(&pair[1]), int(&pair[2]))).collect()
 }
 
-/// At most `k` hits of each left row, the first ones.
+/// Returns the first hits of each left row, at most `k`.
 fn cut(hits: &[Hit], k: Option<u64>) -> Vec<(u64, u32, u32)> {
     let mut taken = std::collections::HashMap::new();
     let kept = hits.iter().filter(|hit| {

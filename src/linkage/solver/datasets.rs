@@ -7,7 +7,7 @@ use super::Error;
 pub struct Record {
     /// Index of its dataset.
     pub dataset: u32,
-    /// Its index in the dataset.
+    /// The index of the record in the dataset.
     pub index: u32,
 }
 

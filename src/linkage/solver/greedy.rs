@@ -191,8 +191,8 @@ impl<M: Mask> Solver<M> {
     fn saw_all_others(&self, pair: [u32; 2]) -> bool {
         let sides = pair.map(|record| self.group(record).collect::<Vec<_>>());
         let pairs = sides[0].len() * sides[1].len();
-        // Not in the order in which pairs arrive, in which the missing ones would be the last: then each check would
-        // examine all pairs.
+        // The pairs are not checked in the order in which they arrive. In that order the missing ones come last, and
+        // each check would examine all pairs.
         (1..pairs).map(|step| step * STRIDE % pairs).all(|at| {
             let other = [sides[0][at / sides[1].len()], sides[1][at % sides[1].len()]];
             self.edges.has(other)

@@ -9,7 +9,7 @@ const WIDE_WORDS: usize = 16;
 pub(super) trait Mask: Copy {
     /// The set of one dataset.
     fn single(dataset: u32) -> Self;
-    /// Both sets together.
+    /// Returns the union of both sets.
     fn union(self, other: Self) -> Self;
     /// Returns true if they have a dataset in common.
     fn meets(self, other: Self) -> bool;
@@ -36,7 +36,7 @@ macro_rules! small_mask {
 small_mask!(u32);
 small_mask!(u64);
 
-/// For more datasets than a word has bits.
+/// The mask for more datasets than a word has bits.
 pub(super) type Wide = [u64; WIDE_WORDS];
 
 impl Mask for Wide {

@@ -13,9 +13,9 @@ pub const SEED_BYTES: usize = 32;
 /// [`Permutations::rows`], keep where the mask is set, and the rows correspond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permutations {
-    /// For each position, true if its two records form a group; as long as the smaller dataset.
+    /// True for each position whose two records form a group; as long as the smaller dataset.
     pub mask: Vec<bool>,
-    /// For each of the two parties: the new position of each of its records.
+    /// The new position of each record, for each of the two parties.
     pub of_party: [Vec<u32>; 2],
 }
 

@@ -39,7 +39,7 @@ impl Connect for Connector {
                 for candidate in candidates {
                     match candidate.connect(tls.clone()).await {
                         Ok((client, connection)) => {
-                            // Each request that waits for an answer gets the error.
+                            // Each request that waits for an answer receives the error.
                             let task = tokio::spawn(async move {
                                 if let Err(error) = connection.await {
                                     tracing::debug!("a connection to PostgreSQL has ended: {error}");

@@ -9,7 +9,7 @@ use crate::telemetry::chain;
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// There was no answer. Try again.
+    /// The server did not answer. Try again.
     Unavailable,
     /// All connections are in use, or another transaction holds a lock for too long. Try again.
     Busy,

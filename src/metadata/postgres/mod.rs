@@ -175,7 +175,7 @@ impl Postgres {
         })
     }
 
-    /// Brings the tables up to this version; returns the versions before.
+    /// Upgrades the tables to the schema of this program; returns the previous versions.
     ///
     /// # Errors
     /// [`Error::TooNew`], [`Error::Unfit`], [`Error::Unavailable`]; nothing was changed.
@@ -555,7 +555,7 @@ impl Store for Postgres {
         let connection = self.0.link.connection().await?;
         let clean = async {
             for table in TABLES {
-                // Each separately: it cannot be part of a transaction.
+                // Each table is vacuumed separately: the statement cannot be part of a transaction.
                 connection.batch_execute(&format!("VACUUM (ANALYZE) entityd.{table}")).await?;
             }
             Ok(())

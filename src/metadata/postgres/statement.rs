@@ -96,7 +96,7 @@ impl Statement {
 pub(super) async fn run_all(client: &Client, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Error> {
     let mut runs: Vec<_> =
         statements.iter().map(|statement| Box::pin(maybe_done(statement.run(client)))).collect();
-    // Each future sends when it is first polled.
+    // Each future sends its statement when it is first polled.
     poll_fn(|context| {
         let mut unanswered = 0;
         for run in &mut runs {

@@ -182,7 +182,7 @@ fn another_data_directory_and_an_older_copy_are_refused_by_name() {
         let found = store.project(project.id, Runs::Unended).await.unwrap().unwrap();
         assert!(found.runs.is_empty() && found.parties.iter().all(|party| !party.uploading));
         assert_eq!(open(&older, &owner(1), marks.path()).await.unwrap().standing(), Standing::Complete);
-        // Another data directory, whose marks do not count.
+        // The marks of another data directory do not count.
         let other = tempfile::tempdir().unwrap();
         let Err(Error::Unfit(said)) = open(&settings, &owner(2), other.path()).await else { panic!() };
         assert!(

@@ -21,7 +21,7 @@ use crate::system::outgoing::{self, Presented, RuleVerifier};
 /// A sentence, if there are no usable root certificates.
 pub(super) fn connector(tls: Tls, ca_file: Option<&Path>) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // As with libpq, root certificates that were given are used.
+    // As in libpq, `require` verifies the chain if root certificates were given.
     let verifies = tls >= Tls::VerifyCa || (tls == Tls::Require && ca_file.is_some());
     let verifier: Arc<dyn ServerCertVerifier> = if verifies {
         let roots = Arc::new(roots(ca_file)?);

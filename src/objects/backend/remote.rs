@@ -25,7 +25,7 @@ const PART_BYTES: u64 = 8 << 20;
 /// Parts that are uploaded concurrently.
 const PARTS: usize = 4;
 
-/// Any store of the `object_store` crate. Objects are downloaded to files without names.
+/// A store of the `object_store` crate. Objects are downloaded to files without names.
 #[derive(Debug)]
 pub(in crate::objects) struct Remote {
     client: Client,
@@ -124,7 +124,7 @@ async fn upload_in_parts(
     match feed(&mut parts, &mut source).await {
         Ok(()) => parts.finish().await.map(|_| ()).map_err(Error::from),
         Err(error) => {
-            // If even this fails, the rest of the upload is left to the store's own rules.
+            // If even the abort fails, the store's own rules remove the rest of the upload.
             let _ = parts.abort().await;
             Err(error)
         }

@@ -101,7 +101,7 @@ impl CachedFile {
         };
         let now = Clock::system().now().as_micros();
         let now = UNIX_EPOCH + Duration::from_micros(u64::try_from(now).unwrap_or(0));
-        // This only affects the order after a restart.
+        // A failure only affects the order after a restart.
         let _ = file.set_times(FileTimes::new().set_accessed(now));
         Ok(self.head.is_of(&file)?.then_some(file))
     }
@@ -134,7 +134,7 @@ pub(super) struct FetchSlot<'a> {
 impl Drop for FetchSlot<'_> {
     fn drop(&mut self) {
         let mut places = self.index.places.lock();
-        // One reference is the map's, one is ours.
+        // The map holds one reference, and this caller the other.
         if Arc::strong_count(&self.fetch) <= 2 {
             places.fetches.remove(self.key);
         }

@@ -331,7 +331,7 @@ async fn copies_go_with_their_objects() {
     assert_eq!(objects.delete_prefix(&keys::project(PROJECT)).await.unwrap().objects, 2);
     assert_eq!(place.files().len(), 1, "a name goes at once, also that of an open file");
     assert_eq!((&*mapped, objects.is_untouched(&mapped).await.unwrap()), (&b"bytes"[..], true));
-    // Another process has removed it.
+    // Another process has removed the object.
     place.store.inner.delete(&keys::matrix(OTHER, 0, 1).path()).await.unwrap();
     place.put(&matrix(2), b"bytes").await;
     read(&objects, &matrix(2)).await;
@@ -353,7 +353,7 @@ async fn an_object_that_goes_while_it_comes_leaves_no_copy() {
     let read = tokio::spawn(async move { open(&reader, &matrix(0)).await.map(|file| file.size()) });
     tokio::time::sleep(Duration::from_millis(5)).await;
     deleter.delete_prefix(&keys::project(PROJECT)).await.unwrap();
-    // It may or may not have been there.
+    // The read either succeeds or finds the object removed.
     assert!(matches!(read.await.unwrap(), Ok(4) | Err(Error::Missing { .. })));
     assert_eq!(place.files(), []);
 }

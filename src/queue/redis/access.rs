@@ -173,11 +173,11 @@ impl Serialize for QueueUrl {
 /// Certificates for TLS, each in PEM.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
-    /// Certificates of the authorities that are trusted; those of the system otherwise.
+    /// Certificates of the trusted authorities; the certificates of the system if there are none.
     pub authorities: Option<Vec<u8>>,
     /// The certificate of this client.
     pub certificate: Option<Vec<u8>>,
-    /// Its key.
+    /// The file with the key of the certificate.
     pub key: Option<Hidden>,
 }
 
@@ -190,7 +190,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Returns the access by a URL. This password overrides the one in the URL.
+    /// Returns the access to `url`. `password` overrides the password in the URL.
     pub fn new(url: QueueUrl, password: Option<Hidden>, tls: TlsFiles) -> Self {
         let password = password.or_else(|| url.password.clone());
         Self { url, password, tls }

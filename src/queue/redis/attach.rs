@@ -49,7 +49,7 @@ enum Answer {
         generation: String,
         changes: u64,
     },
-    /// It is lost, and was not replaced.
+    /// The queue is lost, and was not replaced.
     Lost { reason: &'static str, found: String },
 }
 
@@ -115,7 +115,7 @@ impl Link {
                 }
                 continue;
             };
-            // What this process has seen of another generation does not count.
+            // Knowledge of another generation is ignored.
             let known = known.filter(|known| known.generation == generation);
             let changes = known.as_ref().map_or(noted, |known| known.changes().max(noted));
             let wish = Wish { generation, changes, new: generation, replaces: "" };
@@ -222,7 +222,7 @@ impl Link {
             let Some((generation, noted)) = word.as_deref().map(parse) else { return Ok(changes) };
             if generation == standing.generation && noted < changes {
                 let after = spelled(generation, changes);
-                // Another node may be storing its own observation, which is as good.
+                // If another node stores its own observation first, that one serves as well.
                 let swapped = shared.commons.swap(WORD, word.as_deref(), &after).await;
                 swapped.map_err(|error| unwritten(&error))?;
             }

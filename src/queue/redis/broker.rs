@@ -420,7 +420,7 @@ impl Broker for RedisBroker {
             if !writes {
                 continue;
             }
-            // One in progress may have begun before.
+            // A rewrite in progress may have begun before the deletion, so it does not count.
             while Info::of(&session.connection).await.map_err(failed)?.rewrites() {
                 tokio::time::sleep(REWRITE_PAUSE).await;
             }

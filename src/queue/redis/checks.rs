@@ -102,7 +102,7 @@ pub(super) async fn warnings(connection: &MultiplexedConnection, info: &Info) ->
                 false
             }
             Some(value) if good.is_empty() => value == "0",
-            // Without a log this has no effect.
+            // Without an append-only file the setting has no effect.
             Some(value) => value != good && info.writes_a_log(),
         };
         if costs {

@@ -88,7 +88,7 @@ async fn take(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, 
     let (link, claim) = (Arc::clone(link), claim.clone());
     tokio::spawn(async move {
         if !answer.is_closed() {
-            // Without a caller the jobs are dropped, and thereby released.
+            // If the caller no longer waits, the jobs are dropped, and thereby released.
             let _ = answer.send(take_now(&link, &claim, now).await);
         }
     });
@@ -98,7 +98,7 @@ async fn take(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, 
 async fn take_now(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, Error> {
     let token = u64::from_le_bytes(link.entropy.bytes());
     let length = u64::try_from(claim.lease.as_micros()).unwrap_or(u64::MAX);
-    // Without a master no job is taken.
+    // If there is no master, no job is taken.
     link.session().await?;
     link.orphans.lock().push(token);
     let call = link.call(&scripts::CLAIM, now, |command| {

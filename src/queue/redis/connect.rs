@@ -21,9 +21,9 @@ const SWEEP: usize = 1_000;
 /// The reason why there is no session.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// It may be available in a moment.
+    /// Redis may be available in a moment.
     Absent(String),
-    /// It answers, and cannot be used until its settings change.
+    /// Redis answers, and cannot be used until its settings change.
     Unusable(String),
     /// Another process has taken over the queue.
     Taken,

@@ -51,11 +51,11 @@ impl std::fmt::Debug for Session {
 /// The reason why a script gave no result.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// It had no effect, and another session is needed.
+    /// The script had no effect, and another session is needed.
     Refused(String),
-    /// It may have had an effect, and another session is needed.
+    /// The script may have had an effect, and another session is needed.
     Lost(String),
-    /// It had no effect.
+    /// The script had no effect.
     Failed(Error),
 }
 

@@ -116,7 +116,7 @@ async fn watch(link: &Link, session: &Arc<Session>, events: &mut mpsc::Unbounded
                 next = Instant::now() + PROBE;
                 probes += 1;
                 if link.settings.shared.is_some() {
-                    // Its failure shows in the probe.
+                    // The probe reports a failure of this call.
                     let _ = link.run(session, &scripts::SEEN, None, |_| {}).await;
                 }
                 if session.standing.changes() != written {

@@ -115,7 +115,7 @@ async fn a_flushed_queue_begins_anew_at_once() {
     let watch = Stopwatch::start();
     let (_, ()) = tokio::join!(
         async {
-            // Only a waiting claim can notice it.
+            // Only a waiting claim can notice the loss.
             tokio::time::timeout(Duration::from_secs(6), queue.claim(&patient, now())).await
         },
         async {
@@ -126,7 +126,7 @@ async fn a_flushed_queue_begins_anew_at_once() {
     );
     assert_eq!(queue.renewals(), 1);
     assert_eq!(queue.stats(now()).await.unwrap().queues.len(), 0);
-    // They are enqueued again, one of them with its attempt.
+    // The jobs are enqueued again, one of them with its attempt.
     let again = NewJob { attempts: 1, ..job("0") };
     assert_eq!(queue.enqueue(&[again, job("1")], now()).await.unwrap(), 2);
     assert_eq!(queue.ack_all(std::slice::from_ref(&held.id), now()).await.unwrap(), [Acked::Done]);
@@ -428,7 +428,7 @@ async fn nodes_that_find_a_queue_lost_begin_one_new_queue() {
     assert!(renewals >= 1, "the jobs are enqueued again");
     let more = jobs(5).split_off(3);
     persistent(|| nodes[1].enqueue(&more, now())).await;
-    // All of them use the same queue.
+    // All nodes use the same queue.
     tokio::time::sleep(Duration::from_secs(1)).await;
     for node in &nodes {
         assert_eq!(

@@ -307,7 +307,7 @@ impl Broker for SledBroker {
         self.shared.end(Ended::Closed);
         let ended = self.ended.lock().ok().and_then(|mut ended| ended.take());
         if let Some(ended) = ended {
-            // It is dropped unsent only if the committer has ended, which is what this waits for.
+            // The sender is dropped unused only if the committer has ended, and this call waits for that end.
             let _ = ended.await;
         }
         match &self.shared.state().ended {

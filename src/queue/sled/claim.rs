@@ -125,7 +125,7 @@ impl Drop for Taken<'_> {
             return;
         }
         let mut state = self.shared.state();
-        // In reverse: each goes to the front of its lane.
+        // The order is reversed because each job goes to the front of its lane.
         for picked in self.picked.iter().rev() {
             state.release(picked.fence, self.now);
         }

@@ -222,7 +222,7 @@ impl QueueState {
                     self.leases
                         .keep(address, super::state::leases::LeaseEntry { cancelled: false, ..*lease });
                 }
-                // Its holder does not know yet.
+                // The worker that holds the job does not know of the cancellation yet.
                 None if lease.cancelled => self.leases.keep(address, *lease),
                 _ => {}
             }

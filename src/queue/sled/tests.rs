@@ -52,7 +52,7 @@ impl Fixture for Folder {
         self.reopen();
     }
 
-    /// The files as they are while the broker runs are those that a kill leaves.
+    /// Reopens a copy of the files, which are taken while the broker runs, as a kill leaves them.
     async fn crash(&mut self) {
         let copy = TempDir::new().unwrap();
         for entry in std::fs::read_dir(self.directory.path()).unwrap() {
@@ -138,7 +138,7 @@ async fn compaction_erases_finished_jobs_and_keeps_held_and_waiting_ones() {
         .enqueue(&[secret("a-gone-job"), secret("a-dead-job"), large_job(0)], at(0))
         .await
         .unwrap();
-    // These come into sled, and another stays in the commit log.
+    // These jobs move into sled, and another one stays in the commit log.
     folder.restart().await;
     folder.broker().enqueue(&[secret("a-late-job"), job("a-held-job"), large_job(1)], at(0)).await.unwrap();
     let mut leases = claim(folder.broker(), 9, at(1)).await;

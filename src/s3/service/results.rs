@@ -22,7 +22,7 @@ const CONTENT_TYPE: &str = "application/octet-stream";
 /// The bucket of results. Cheap to clone.
 #[derive(Clone)]
 pub struct Results {
-    /// Its name.
+    /// The name of the bucket with the results.
     pub bucket: String,
     /// The store of its objects.
     pub objects: Objects,

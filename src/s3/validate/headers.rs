@@ -79,7 +79,7 @@ fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
     Ok(())
 }
 
-/// Without access control lists, an object that should be open to others would stay closed.
+/// Rejects access control lists that open an object to others: the server has none, so the object would stay private.
 fn check_acl(headers: &HeaderMap) -> S3Result<()> {
     let list = headers.get(ACL).map(|acl| acl.as_bytes().trim_ascii());
     let is_of_owner = list.is_none_or(|acl| ACLS_OF_THE_OWNER.iter().any(|known| known.as_bytes() == acl));

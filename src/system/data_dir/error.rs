@@ -31,10 +31,10 @@ pub enum Error {
     TooNew {
         /// The directory.
         path: PathBuf,
-        /// Its format.
+        /// The version of the format.
         found: u32,
     },
-    /// It is not empty, and has no format file.
+    /// The directory is not empty, and has no format file.
     #[error(
         "{} is not empty and not a data directory: it holds {stranger:?} and no readable file `format`; give another with \
          --data-dir",
@@ -68,7 +68,7 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
-    /// It, or an entry in it, cannot be read or written.
+    /// The directory, or an entry in it, cannot be read or written.
     #[error("cannot use {}: {cause}", path.display())]
     Unusable {
         /// The directory, or the entry.

@@ -45,7 +45,7 @@ fn leave_word(file: &mut File) -> io::Result<()> {
 
 fn holder(file: &mut File) -> String {
     let mut bytes = Vec::new();
-    // Without a readable description the lock suffices.
+    // The lock works without a readable description.
     let _ = file.take(4 << 10).read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     let word: String =

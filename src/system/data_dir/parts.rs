@@ -26,7 +26,7 @@ struct Part {
     name: &'static str,
     /// Returns true if an entry with this name belongs there.
     is_ours: fn(&str) -> bool,
-    /// Its files are removed, or none need be there: nothing else may be in it.
+    /// Set if the folder may contain no other entries.
     is_exclusive: bool,
 }
 

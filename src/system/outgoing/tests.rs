@@ -76,7 +76,7 @@ async fn addresses_and_localhost_need_no_server() {
 
 #[test]
 fn clients_can_be_made() {
-    // Another test may have installed it.
+    // Another test may have installed the provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     client().build().unwrap();
     let store = object_store::aws::AmazonS3Builder::new().with_bucket_name("bucket");

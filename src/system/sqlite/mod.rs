@@ -52,7 +52,7 @@ pub enum Error {
         /// The newest version known.
         known: u32,
     },
-    /// It belongs to another data directory.
+    /// The database belongs to another data directory.
     #[error(
         "it belongs to the data directory with the identity {found}, and this one has {expected}; \
          restore all files of a data directory from the same backup"
@@ -77,13 +77,13 @@ pub enum Error {
         /// The identity of this data directory.
         expected: Identity,
     },
-    /// It, or its latest commits, are missing.
+    /// The database, or its latest commits, are missing.
     #[error(
         "{}; restore it with its -wal, or restore the whole data directory from one backup; to continue without the lost commits, start once with --accept-loss {file}:{written}: objects that it does not know then are kept",
         lost(*found, *written)
     )]
     Lost {
-        /// Its name.
+        /// The name of the database file.
         file: String,
         /// The latest commit in it; `None` if it is missing or empty.
         found: Option<u64>,

@@ -80,9 +80,9 @@ pub struct Owner {
 /// The completeness of a database at the time of opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It has every commit that was made to it, or is new.
+    /// The database has every commit that was made to it, or is new.
     Complete,
-    /// There is no mark to compare it with.
+    /// There is no mark to compare the database with.
     Unknown,
     /// Commits are lost, and the operator accepts that.
     Lossy,

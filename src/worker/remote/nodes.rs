@@ -35,7 +35,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The settings for calls to API nodes.
 #[derive(Clone, Debug)]
 pub struct JoinSettings {
-    /// Their worker listeners.
+    /// The URLs of the nodes' worker listeners.
     pub urls: Vec<Url>,
     /// The file with the join token. It is read again when the token is rejected.
     pub token_file: PathBuf,

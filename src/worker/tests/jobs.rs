@@ -1,4 +1,4 @@
-//! Each kind of job by itself.
+//! Tests each kind of job by itself.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ async fn doing_every_job_twice_changes_nothing() {
         keys::permutation(PROJECT, RUN, 1),
     ];
     let before = all(&fixture, &made).await;
-    // As after a crash between publication and report, with another size of the parts.
+    // The state is that after a crash between publication and report, with another size of the parts.
     assert_eq!(compared(&fixture, &parties, 2_000).await, parts);
     assert_eq!(fixture.finalize(&parties, ResultType::Permutations, parts).await, first);
     assert_eq!(all(&fixture, &made).await, before);

@@ -73,7 +73,7 @@ struct Reader {
     events: Vec<Event>,
     /// The position of the next `write` of a descriptor.
     offsets: HashMap<u32, u64>,
-    /// By thread: where the call began, and its first half.
+    /// The first half of each unfinished call, and the place where it began, by thread.
     unfinished: HashMap<String, (usize, String)>,
 }
 

@@ -303,7 +303,7 @@ fn starts_with_permutation(result: &mut File) -> Result<bool, Failure> {
         }
     }
     let mut first = First(None);
-    // This always ends early; the actual reading reports errors.
+    // This read always ends early; the actual read reports errors.
     let _ = read::read(BufReader::new(&*result), &mut first);
     result.rewind().or_fail()?;
     Ok(first.0 == Some(read::Kind::Permutation))

@@ -65,7 +65,7 @@ impl Encodings {
             Ok((received, rows))
         };
         let (received, rows) = match attempt(false) {
-            // Only now is it known that the file has blocks.
+            // The file turned out to have blocks.
             Err(Error::Rejected(Rejection::BlocksUnwanted { .. })) => attempt(true),
             read => read,
         }

@@ -213,7 +213,7 @@ fn tell(session: &Session, answer: &Value) -> Result<(), Failure> {
                 return output::print(&format!("the receipt token is in {}\n", path.display()));
             }
             Ok(_) => {}
-            // It is printed instead.
+            // The receipt token cannot be saved, so it is printed.
             Err(failure) => complain(&failure.to_string()),
         }
     }

@@ -68,7 +68,7 @@ impl Api {
         Ok(Self { client, base, admin_token, run_timeout, made: Mutex::default() })
     }
 
-    /// Up to and including `/api/v1`.
+    /// Returns the URL up to and including `/api/v1`.
     pub(super) fn base(&self) -> &str {
         &self.base
     }

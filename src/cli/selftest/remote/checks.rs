@@ -12,7 +12,7 @@ use super::people::{Groups, People};
 
 /// The outcome of a check that found nothing wrong.
 pub(super) enum Passed {
-    /// It holds; with a figure.
+    /// The property holds; the text gives a figure.
     Yes(String),
     /// The server does not offer this.
     NotOffered(String),

@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Place {
     pub(super) bucket: String,
     path: String,
-    /// With the scheme.
+    /// The URL of the store, with the scheme.
     endpoint: String,
     access_key_id: String,
     secret_access_key: Zeroizing<String>,

@@ -107,7 +107,7 @@ impl Options {
     }
 
     async fn check(&self, api: &Api, people: &People) -> Result<(String, Vec<Line>), Failure> {
-        // Without an answer there is nothing to make a table of.
+        // If the server does not answer, there is no result for the table.
         let version = checks::version(api).await.map_err(Failure::Failed)?;
         let mut progress = Progress::new();
         let mut lines = Vec::new();

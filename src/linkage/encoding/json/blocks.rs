@@ -44,7 +44,7 @@ pub(super) fn name<R: Read, W: Write>(
             if names == Names::Integers && !is_integer {
                 return Err(refused.into());
             }
-            // As an integer it is zero, and zero has one decimal text.
+            // `-0` is the integer zero, which has one decimal text.
             entries.push(record, if number == "-0" { "0" } else { number })
         }
         _ => {

@@ -7,7 +7,7 @@ use super::super::Rejection;
 pub(super) enum Broken {
     /// An unknown escape, or a control character that is not escaped.
     Syntax,
-    /// Not UTF-8, or half of a surrogate pair.
+    /// The text is not UTF-8, or has half of a surrogate pair.
     Unicode,
 }
 

@@ -412,7 +412,7 @@ fn blocks_must_be_there_exactly_when_the_project_uses_blocking() {
         assert_eq!(refused(missing, BLOCKING), Rejection::BlocksMissing);
         assert!(read(missing, PLAIN).is_ok());
     }
-    // As soon as the member's name is known.
+    // The upload is rejected as soon as the name of the member is known.
     for (text, member) in [(r#"{"clknblocks":?"#, "clknblocks"), (r#"{"clks":["AAAA"],"blocks":?"#, "blocks")]
     {
         assert_eq!(refused(text, PLAIN), Rejection::BlocksUnwanted { member });

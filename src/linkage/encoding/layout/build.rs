@@ -21,7 +21,7 @@ pub struct Dataset<M, E> {
     pub encoding_bytes: u32,
     /// The matrix.
     pub matrix: M,
-    /// Its block entries, in any order and with duplicates; `None` if it was uploaded without blocks.
+    /// The block entries of the dataset, in any order and with duplicates; `None` if it was uploaded without blocks.
     pub entries: Option<E>,
 }
 

@@ -11,7 +11,7 @@ use super::{Damage, Error, Span};
 pub struct Block {
     /// The digest of its name.
     pub digest: Digest,
-    /// Its records; at least one.
+    /// The records of the block; at least one.
     pub span: Span,
 }
 

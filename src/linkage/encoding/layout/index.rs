@@ -162,12 +162,12 @@ impl<'a> Index<'a> {
 pub enum RowIds<'a> {
     /// Consecutive rows.
     Dense(Range<u32>),
-    /// Each by its id, u32 little-endian.
+    /// A list of rows by their ids, u32 little-endian.
     Listed(&'a [[u8; 4]]),
 }
 
 impl RowIds<'_> {
-    /// Their number.
+    /// Returns the number of ids.
     pub fn len(&self) -> usize {
         match self {
             Self::Dense(rows) => rows.len(),

@@ -62,14 +62,14 @@ pub enum Span {
     Rows {
         /// The first row.
         first: u32,
-        /// Their number.
+        /// The number of rows.
         count: u32,
     },
     /// The rows in a range of the index's record ids.
     Ids {
         /// The position of the first record id.
         first: u64,
-        /// Their number.
+        /// The number of ids.
         count: u32,
     },
 }
@@ -97,10 +97,10 @@ impl Span {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in its variant's message")]
 pub enum Damage {
-    /// Its length contradicts its own header, or the index beside it.
+    /// The length of the file contradicts its header, or the index beside it.
     #[error("the {object} has {found} bytes instead of {expected}")]
     Length { object: &'static str, expected: u64, found: u64 },
-    /// It is something else.
+    /// The file is of another kind.
     #[error("this is no {object}")]
     Kind { object: &'static str },
     /// A newer version of this program wrote it.

@@ -180,7 +180,7 @@ fn add_across(sums: &[__m512i; 8]) -> __m512i {
     four_across(four_across(two(0), two(2)), four_across(two(4), two(6)))
 }
 
-/// In each quarter of 128 bits, the sum of the two lanes of `a`, then of `b`.
+/// Returns, in each quarter of 128 bits, the sum of the two lanes of `a`, then of `b`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn two_across(a: __m512i, b: __m512i) -> __m512i {

@@ -14,22 +14,22 @@ use super::sift::{BLOCK_ROWS, Block, RowSignatures, RowWords, WORD_BLOCK_ROWS, W
 /// The costs of loops, in nanoseconds. Only good for choosing between two ways.
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
-    /// To sift 64 pairs by signatures without a part, and by each part.
+    /// The cost of sifting 64 pairs by signatures: a fixed part, and a part for each part of the signature.
     pub parts: Linear,
-    /// To sift 64 pairs by projections without a step, and by each step of 64 components.
+    /// The cost of sifting 64 pairs by projections: a fixed part, and a part for each step of 64 components.
     pub steps: Option<Linear>,
-    /// To count 64 pairs without a line of 512 bits, and each line.
+    /// The cost of counting 64 pairs: a fixed part, and a part for each line of 512 bits.
     pub lines: Linear,
-    /// To collect, count and decide one survivor without a line, and each line.
+    /// The cost of collecting, counting and deciding one survivor: a fixed part, and a part for each line.
     pub survivor: Linear,
 }
 
 /// A cost that grows with a number.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
-    /// The cost of none.
+    /// The fixed part of the cost.
     pub base: f64,
-    /// The cost of each.
+    /// The additional cost of each unit.
     pub each: f64,
 }
 
@@ -50,7 +50,7 @@ impl Linear {
     }
 }
 
-/// To find a survivor among others, and to decide it once its bits are counted.
+/// The cost of finding a survivor among others, and of deciding it once its bits are counted.
 const SURVIVOR: f64 = 3.0;
 /// Rows of a measurement.
 const ROWS: usize = 256;

@@ -49,7 +49,7 @@ impl Words {
         self.lines.extend_from_slice(row);
     }
 
-    /// Returns the memory of the rows.
+    /// Returns the bytes of memory that the rows occupy.
     pub(in crate::linkage::similarity) fn bytes(&self) -> usize {
         size_of_val(self.lines.as_slice())
     }

@@ -213,7 +213,7 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// This processor lacks instructions of the kernel. The message names the kernels that it can run.
+/// The processor lacks instructions of the kernel. The message names the kernels that it can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     /// The kernel.

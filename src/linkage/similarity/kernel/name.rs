@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Name {
-    /// Any processor.
+    /// For any processor.
     Portable,
     /// x86-64 with POPCNT.
     Popcnt,
@@ -24,7 +24,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// All of them.
+    /// All kernels.
     pub const ALL: [Self; 6] =
         [Self::Portable, Self::Popcnt, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon];
 

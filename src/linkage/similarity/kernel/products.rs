@@ -36,7 +36,7 @@ pub(in crate::linkage::similarity) struct ProductLanes<'a> {
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_LANES`] lanes.
     pub lines: &'a [Bytes],
-    /// For each lane, the value from which its sums start.
+    /// The value from which the sums of each lane start.
     pub starts: &'a [i32],
 }
 
@@ -66,7 +66,8 @@ pub(in crate::linkage::similarity) trait Products: Sync {
 pub(in crate::linkage::similarity) struct BitRows<'a> {
     /// Position of the first row.
     pub first: u32,
-    /// For each bundle of [`PRODUCT_ROWS`] rows and each step, eight bytes of each row. Then [`BITS_READ_AHEAD`] lines.
+    /// Eight bytes of each row, for each bundle of [`PRODUCT_ROWS`] rows and each step; then [`BITS_READ_AHEAD`]
+    /// lines that loops may read ahead.
     pub lines: &'a [Bytes],
     /// Steps of a row.
     pub steps: usize,

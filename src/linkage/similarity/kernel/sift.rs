@@ -34,14 +34,15 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Records of the row side: the counts of each, part by part, and the sum that each requires.
+/// The signatures of records on the row side: the counts of each record, part by part, and the sum that a candidate
+/// must reach.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct RowSignatures<'a> {
     /// Position of the first record.
     pub first: u32,
     /// The counts, each four times in a word, so that it can be broadcast.
     pub counts: &'a [u32],
-    /// For each record: the sum that a lane must reach, its start value included.
+    /// The sum that a lane must reach for each record, its start value included.
     pub needed: &'a [u8],
 }
 
@@ -64,7 +65,7 @@ pub(in crate::linkage::similarity) struct RowWords<'a> {
     pub first: u32,
     /// The words of all records.
     pub words: &'a Words,
-    /// For each record: the fewest common bits of a survivor.
+    /// The fewest common bits of a survivor, for each record.
     pub needed: &'a [u32],
 }
 

@@ -17,7 +17,7 @@ const ENTRIES_MAX: usize = 100_000;
 /// The totals of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// Its parts; 0 if no two datasets share a block.
+    /// The number of parts; 0 if no two datasets share a block.
     pub parts: u64,
     /// Comparisons in all parts.
     pub comparisons: u64,

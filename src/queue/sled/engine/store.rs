@@ -64,7 +64,7 @@ struct Log {
 impl Store {
     /// Opens the store of a directory; creates it if it does not exist.
     pub(in crate::queue::sled) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
-        // Other files beside the store do not count.
+        // Other files beside the store are ignored.
         succession::settle(directory).map_err(storage)?;
         let new = create::begin(directory, settings.expected)?;
         let tree = Tree::open(directory, settings.segment_bytes)?;
@@ -155,7 +155,7 @@ impl Store {
         log.join()?;
         let strip = |key: &[u8], value: &[u8]| residue::without(key, value, self.marks_of(key)?.as_ref());
         self.tree.copy_to(directory, settings.segment_bytes, strip)?;
-        // Each file is begun as if it were its turn.
+        // Both files of the journal are begun, as if each had had its turn.
         let mut journal = Journal::open(directory, settings.journal_bytes, true)?;
         let epoch = log.journal.epoch();
         journal.begin(epoch - 1).and_then(|()| journal.begin(epoch)).map_err(storage)

@@ -207,7 +207,7 @@ mod tests {
         for step in [3_600_000, 0, 7_200_000, 7_200_250, -3_600_000, -3_599_900] {
             assert!(leases.pop_expired(at(step)).is_none(), "{step}");
         }
-        // Of 1,500 ms, 500, 500, 250 and 100 count.
+        // Of the lease of 1,500 ms, the gaps use up 500, 500, 250 and 100 ms.
         assert_eq!(leases.next_deadline(), Some(at(-3_599_750)));
         assert!(leases.pop_expired(at(-3_599_751)).is_none());
         assert!(leases.pop_expired(at(-3_599_750)).is_some());

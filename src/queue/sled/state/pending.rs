@@ -63,7 +63,7 @@ impl Batch {
     }
 }
 
-/// With this many callers the batch is written without a delay.
+/// The number of callers with which the batch is written without a delay.
 const CALLERS_MANY: usize = 4;
 
 /// The urgency of the next flush.

@@ -1,4 +1,4 @@
-//! Rotation: families take turns, and so do the lanes of a family.
+//! Rotation of the lanes that hold ready jobs. Families of groups take turns, and so do the lanes of a family.
 
 use std::collections::{HashMap, VecDeque};
 

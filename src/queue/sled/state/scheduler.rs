@@ -55,7 +55,7 @@ pub(in crate::queue::sled) struct Queue {
     pub(in crate::queue::sled) failed: Meter,
     /// Lanes with ready jobs, by priority.
     priorities: BTreeMap<Reverse<i8>, Rotation>,
-    /// Its pass: the queue with the smallest pass is next.
+    /// The queue's pass in stride scheduling: the queue with the smallest pass is next.
     paid: u64,
 }
 

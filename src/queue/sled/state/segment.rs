@@ -48,7 +48,7 @@ impl Run {
 /// A segment: one value on the disk.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Segment {
-    /// Its number on the disk, which is never reused.
+    /// The number of the segment on the disk, which is never reused.
     pub(in crate::queue::sled) key: u64,
     pub(in crate::queue::sled) enqueued: Timestamp,
     /// Jobs that are not gone.

@@ -48,7 +48,7 @@ pub enum Error {
         /// The operating system's error.
         cause: std::io::Error,
     },
-    /// The objects would be among those of another server.
+    /// The objects would be stored among the objects of another server.
     #[error(
         "objects = file://{} is the data directory of another server, which keeps its own objects and uploads there; give \
          a directory for these objects alone with --objects",

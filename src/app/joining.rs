@@ -98,7 +98,7 @@ impl Joining {
         }
     }
 
-    /// Returns the routes for workers, until `stop`. `worker` is that of this process.
+    /// Returns the routes for workers, which serve until `stop`. `worker` is the worker of this process.
     pub(super) fn routes(
         self,
         settings: &Settings,

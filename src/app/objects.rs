@@ -67,7 +67,8 @@ pub(super) async fn claim(
     Ok((store, owner))
 }
 
-/// Reports whether `path` is the data directory of a server other than that of `own`. A start there would empty its spool.
+/// Returns true if `path` is the data directory of another server than `own`. Objects are not stored there: the start
+/// of this server would empty the spool of the other one.
 fn is_foreign_data_dir(path: &Path, own: &Path) -> bool {
     let is_data_dir = ["format", "identity"].iter().all(|name| path.join(name).is_file());
     is_data_dir && path.canonicalize().ok() != own.canonicalize().ok()

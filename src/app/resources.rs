@@ -35,7 +35,7 @@ const FILE_BYTES_MIN: u64 = 64 << 20;
 
 const MIB: u64 = 1 << 20;
 
-/// The open files left for clients, after those of the stores and the jobs.
+/// The open files left for clients, after the stores and the jobs have theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Files {
     /// Connections of the API and the S3 endpoint.

@@ -73,7 +73,7 @@ pub(super) fn owner(settings: &Settings, data_dir: &DataDir, register: &Register
 
 impl Own {
     /// Returns the bucket that clients upload to, and the clients' access to it. `api` is the address of the API, and
-    /// `s3` that of this endpoint, with TLS if it is `secure`.
+    /// `s3` is the address of this endpoint. `secure` is set if the endpoint uses TLS.
     pub(super) fn for_clients(
         &self,
         settings: &Settings,

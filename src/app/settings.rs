@@ -1,4 +1,4 @@
-//! Converts the settings into those of each module.
+//! Converts the settings of the process into the settings of each module.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

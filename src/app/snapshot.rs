@@ -201,7 +201,7 @@ impl Snapshot {
         self.list(&tree)
     }
 
-    /// Copies a database, and writes the marks of the copy where those of the database are.
+    /// Copies a database, and writes the marks of the copy to the same places as the marks of the database.
     fn copy(
         &mut self,
         data_dir: &Path,

@@ -1,4 +1,4 @@
-//! A bucket as an [`ObjectStore`], so that jobs read the files of clients like those of any store.
+//! A bucket as an [`ObjectStore`], so that jobs read the files of clients as from any other store.
 
 use std::fmt;
 use std::sync::Arc;

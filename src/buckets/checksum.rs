@@ -1,4 +1,4 @@
-//! The checksums of S3: computed over a stream, or combined from those of parts.
+//! The checksums of S3: computed over a stream, or combined from the checksums of parts.
 
 use crc_fast::CrcAlgorithm;
 use md5::Md5;
@@ -60,7 +60,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns true if the checksum of the whole can be computed from those of its parts.
+    /// Returns true if the checksum of an object can be computed from the checksums of its parts.
     pub const fn combines(self) -> bool {
         self.crc().is_some()
     }
@@ -170,8 +170,9 @@ fn big_endian(algorithm: Algorithm, crc: u64) -> Vec<u8> {
     crc.to_be_bytes()[8 - algorithm.bytes()..].to_vec()
 }
 
-/// Returns the checksum of a whole from those of its parts, each with its size: the one that the whole would have if
-/// `whole` is set, otherwise one of the checksums. `None` if a part has none of this algorithm.
+/// Returns the checksum of an object from the checksums of its parts, each with the size of the part. If `whole` is
+/// set, it is the checksum of the object's bytes; otherwise it is the checksum of the parts' checksums. Returns
+/// `None` if a part has no checksum of this algorithm.
 pub(super) fn of_parts(
     algorithm: Algorithm,
     whole: bool,

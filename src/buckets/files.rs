@@ -49,8 +49,8 @@ struct Inner {
 }
 
 impl Files {
-    /// Opens the directory; creates missing subdirectories. `opened` is the count of openings, so that no number is
-    /// assigned twice.
+    /// Opens the directory; creates missing subdirectories. `opened` is the number of times that the directory was
+    /// opened. New file numbers begin with it, so that no number is assigned twice.
     pub(super) fn open(root: &Path, opened: i64) -> io::Result<Self> {
         for place in 0..PLACES {
             let folder = root.join(format!("{place:02x}"));

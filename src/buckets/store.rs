@@ -57,7 +57,8 @@ impl UploadName {
 impl Buckets {
     /// Opens the index at `index` and the files below `root`; creates what is missing. Compares the two: files
     /// without references were left by a crash and are removed; objects whose file is missing are reported in the
-    /// log. In that case no file is removed: no crash leaves that, so the index does not belong to these files.
+    /// log. If a file is missing, no file is removed: a crash cannot cause this, so the index does not belong to
+    /// these files.
     ///
     /// # Errors
     /// [`Error::Lost`], [`Error::Index`], [`Error::Storage`], [`Error::Full`].

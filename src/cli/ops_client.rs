@@ -87,7 +87,7 @@ pub(super) struct OptionalServer {
 }
 
 impl OptionalServer {
-    /// Returns the options, with those of the environment where none is given.
+    /// Returns the options; where one is not given, the environment variable is used.
     pub(super) fn options(&self) -> Options {
         let text = |name| env::var(name).ok().filter(|text| !text.is_empty());
         Options {

@@ -7,8 +7,8 @@ use rustix::fs::{Access, access};
 
 use super::exit;
 
-/// Chooses another directory for temporary files where that of the system (`TMPDIR`, or /tmp) is missing or
-/// not writable: /var/tmp, or else the current one. Prints the choice.
+/// Chooses another directory for temporary files if the system's directory (`TMPDIR`, or /tmp) is missing or not
+/// writable: /var/tmp, or else the current directory. Prints the choice.
 pub(super) fn choose() {
     let asked = env::temp_dir();
     if is_usable(&asked) {

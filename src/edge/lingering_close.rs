@@ -36,8 +36,8 @@ pub(super) struct Lingering<B: Body<Data = Bytes> + Send + Unpin + 'static> {
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Lingering<B> {
-    /// `awaits_continue` says that the sender waits for `100 Continue`. If none is sent, nothing is read:
-    /// reading would request the body. `activity` is that of its connection.
+    /// `awaits_continue` is set if the sender waits for `100 Continue`. If that response was not sent, nothing is
+    /// read: reading would request the body. `activity` is the activity of the connection.
     pub(super) const fn new(body: B, awaits_continue: bool, activity: Arc<Activity>) -> Self {
         Self { body: Some(body), awaits_continue, activity }
     }

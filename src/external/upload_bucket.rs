@@ -197,7 +197,7 @@ impl ClientFile {
     }
 
     /// Returns a reader of the bytes without their content coding, [`bytes_max`](Self::bytes_max) at most. Reading
-    /// blocks: call it on computing threads, not on those of the runtime.
+    /// blocks: call it on computing threads, not on threads of the runtime.
     ///
     /// # Errors
     /// The content coding is unknown.

@@ -20,7 +20,7 @@ use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::model::{Contents, Dataset, Party, ProjectId, Token, Upload};
 use crate::objects::keys;
 
-/// Requests a new receipt, if the same encodings were uploaded before.
+/// The header that requests a new receipt, if the same encodings were uploaded before.
 const AGAIN: &str = "receipt-again";
 
 /// An accepted upload.

@@ -1,9 +1,9 @@
 //! Forecasts of a run: the number of its comparisons, and its pairs at any threshold, from a sample.
 //!
-//! A unit of the sample is a record in a block, with all records that the run would compare it with: those of the
-//! datasets after its own in the same block. Units are drawn without replacement, so that a sample of all of them
-//! makes the forecast exact. Intervals are score intervals for a mean (Wilson 1927,
-//! doi:10.1080/01621459.1927.10502953), with the dispersion of the sample and the correction for a finite population.
+//! A unit of the sample is a record in a block, with all records that the run would compare it with: the records of
+//! later datasets in the same block. Units are drawn without replacement, so that a sample of all units makes the
+//! forecast exact. Intervals are score intervals for a mean (Wilson 1927, doi:10.1080/01621459.1927.10502953), with
+//! the dispersion of the sample and the correction for a finite population.
 
 use std::collections::{HashMap, HashSet};
 
@@ -529,7 +529,8 @@ mod tests {
 
     const BYTES: u32 = 32;
 
-    /// Encodings of people: some of the second list are those of the first with a few bits changed.
+    /// Returns encodings of people for two lists. Some of the second list are encodings of the first with a few bits
+    /// changed.
     fn people(count: usize, seed: u8) -> [Vec<u8>; 2] {
         let mut draw = Draw(ChaCha20Rng::from_seed([seed; 32]));
         let mut left = vec![0; count * BYTES as usize];

@@ -31,7 +31,7 @@ pub struct Node {
     pub jobs: usize,
 }
 
-/// A node in the list of all. Times are those of the database.
+/// A node in the list of all. Times are by the clock of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedNode {
     /// The node.

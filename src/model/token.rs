@@ -56,7 +56,7 @@ impl TokenHash {
         &self.0
     }
 
-    /// Compares this digest with that of `token`, in constant time.
+    /// Compares this digest with the digest of `token`, in constant time.
     pub fn is_of(&self, token: &Token) -> bool {
         self.0.ct_eq(&token.hash().0).into()
     }

@@ -65,7 +65,7 @@ impl Blob {
         }
     }
 
-    /// Returns the error for bytes that are not those of the object.
+    /// Returns the error for bytes that differ from the object's.
     pub fn damaged(&self, reason: impl Into<String>) -> Error {
         Error::Damaged { key: self.key.clone(), reason: reason.into() }
     }

@@ -194,7 +194,7 @@ pub(super) fn noted(text: &str) -> Key {
     Key(text.to_owned())
 }
 
-/// Returns the key `text`, if it is that of an object of a project.
+/// Returns the key `text`, if it names an object of a project.
 pub fn of_project(text: &str) -> Option<Key> {
     let rest = text.strip_prefix("projects/")?;
     let is_plain = |word: &str| {

@@ -116,7 +116,7 @@ impl Watch {
         self.version.fetch_add(1, SeqCst);
     }
 
-    /// Returns the addresses, unless they are changing: those of a mapping that is being read do not change.
+    /// Returns the addresses, unless they are changing. The addresses of a mapping that is being read do not change.
     fn addresses(&self) -> Option<Range<usize>> {
         let version = self.version.load(SeqCst);
         let addresses = self.start.load(SeqCst)..self.end.load(SeqCst);
@@ -152,7 +152,7 @@ fn handle_faults() {
 #[expect(unsafe_code, reason = "the mapping's other half: the handler of its faults")]
 extern "C" fn fault(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     let Some((before, page)) = BEFORE.get() else { return };
-    // SAFETY: the kernel passes the description of the signal, and that of a SIGBUS has an address.
+    // SAFETY: the kernel passes the description of the signal, and the description of a SIGBUS has an address.
     let address = unsafe { (*info).si_addr() }.addr();
     if let Some((watch, end)) = Watch::over(address) {
         watch.faulted.store(true, SeqCst);

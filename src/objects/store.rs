@@ -161,8 +161,8 @@ impl Objects {
         self.0.backend.is_untouched(blob).await
     }
 
-    /// Fails if the bytes read from `blob` so far may not be those of the object: its file was truncated or written
-    /// to, or could not be read.
+    /// Fails if the bytes read from `blob` so far may differ from the object's, because its file was truncated or
+    /// written to, or could not be read.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Storage`].
@@ -176,8 +176,8 @@ impl Objects {
         }
     }
 
-    /// Opens the object as a file that is read from the start, for objects too large to be mapped. Blocks: for
-    /// computing threads, not for those of the runtime.
+    /// Opens the object as a file that is read from the start, for objects too large to be mapped. The call blocks:
+    /// it is for computing threads, not for the threads of the runtime.
     ///
     /// # Errors
     /// As [`Objects::blob`].
@@ -281,7 +281,7 @@ impl Objects {
     }
 
     /// Removes files that have been in the staging directory for longer than `age` without being written to, and
-    /// counts them. A file in use is never that old; those of a crash are removed at the next start.
+    /// counts them. A file in use is never that old. Files that a crash has left are removed at the next start.
     ///
     /// # Errors
     /// [`Error::Storage`].

@@ -354,7 +354,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Compares depths and dead letters with those of the model.
+    /// Compares depths and dead letters with the model.
     async fn check(&mut self) {
         self.advance();
         let stats = self.fixture.broker().stats(self.now).await.unwrap();

@@ -79,7 +79,7 @@ impl Keys {
         Self { root, secrets, seal: LessSafeKey::new(seal) }
     }
 
-    /// Returns true if `access_key` is that of the root credentials.
+    /// Returns true if `access_key` belongs to the root credentials.
     pub fn is_root(&self, access_key: &str) -> bool {
         access_key.as_bytes().ct_eq(self.root.access_key.as_bytes()).into()
     }

@@ -58,9 +58,9 @@ pub fn address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// Returns the lowest limit of the control groups that `membership` names, and of their parents. Inside a container
-/// their paths may be those of the machine: a path that does not exist is skipped, and the container's own group is
-/// at the root.
+/// Returns the lowest limit of the control groups that `membership` names, and of their parents. Inside a container,
+/// `membership` may hold paths that exist only outside it. A path that does not exist is skipped, and the container's
+/// own group is at the root.
 fn group_limit(root: &Path, membership: &str) -> Option<u64> {
     let limits = membership.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;

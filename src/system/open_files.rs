@@ -13,7 +13,7 @@ use crate::runtime::clock::Stopwatch;
 const RETRY_FOR: Duration = Duration::from_secs(30);
 /// The interval of retries meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The system's errors for a full table: that of the process, and that of the machine.
+/// The system's errors for a full table of open files: the table of the process, and the table of the machine.
 const FULL: [&str; 2] = ["(os error 24)", "(os error 23)"];
 /// Files merged at once: under a low limit on open files, and under a high one.
 const MERGED: (u64, u64) = (4, 128);

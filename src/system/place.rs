@@ -74,8 +74,8 @@ impl Place {
         Ok(Self { path: path.to_owned(), device: found.dev(), thing: Some(thing) })
     }
 
-    /// Remembers the file system of `path`; if there is nothing at `path` yet, that of its directory. The file itself
-    /// may be removed and created again.
+    /// Remembers the file system of `path`, or of its directory if `path` does not exist yet. The file itself may be
+    /// removed and created again.
     ///
     /// # Errors
     /// The operating system's error.

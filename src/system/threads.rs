@@ -13,7 +13,7 @@ pub const STACK_BYTES: u64 = 2 << 20;
 /// The bytes of stack for the program itself: what Linux gives to a process without a limit of its own.
 const MAIN_STACK_BYTES: u64 = 8 << 20;
 
-/// Runs the program on the stack of this thread, or on that of another thread if the limit makes this one too small.
+/// Runs the program on this thread, or on another thread if the limit makes the stack of this one too small.
 ///
 /// # Errors
 /// The system's, if it cannot start that thread.

@@ -103,8 +103,8 @@ pub fn start(settings: &Settings) {
     panic::set_hook(Box::new(panicked));
 }
 
-/// Logs a panic like any other event. Its text is kept if the panic is in this program: that of a library may contain
-/// the data that it was working on.
+/// Logs a panic like any other event. The text is kept if the panic is in this program: the text of a panic in a
+/// library may contain the data that it was working on.
 fn panicked(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let ours = location.starts_with("src/");
@@ -116,8 +116,8 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     tracing::error!(location, thread, backtrace, "a thread panicked: {text}; please report this line");
 }
 
-/// Our own events at every level. Below `info`, those of dependencies are about headers, frames and requests, and may
-/// contain tokens.
+/// Returns the levels that may be logged: every level of this program, and `info` and above of dependencies. Below
+/// `info`, dependencies log headers, frames and requests, which may contain tokens.
 fn dependency_levels() -> Targets {
     Targets::new().with_default(LevelFilter::INFO).with_target(env!("CARGO_CRATE_NAME"), LevelFilter::TRACE)
 }

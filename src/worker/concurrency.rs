@@ -41,8 +41,8 @@ pub fn weight_of(queue: &str) -> Option<NonZeroU32> {
     QUEUES.iter().find(|served| served.name == queue).map(|served| served.weight)
 }
 
-/// The queues that a worker serves. Written as `ingest=2,compute=3`, where the number is that of the concurrent jobs
-/// of the queue.
+/// The queues that a worker serves, written as `ingest=2,compute=3`. The number after a queue is the number of its
+/// concurrent jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSlots(Vec<ServedQueue>);
 

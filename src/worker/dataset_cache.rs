@@ -1,8 +1,8 @@
 //! Datasets that are open for comparison.
 //!
 //! A dataset is verified completely, index and matrix against their checksums, when this process first uses it: once
-//! for all parts of all runs. At some gigabytes per second that costs little compared with one comparison of it. A
-//! dataset in the cache stays mapped, and is verified again only if its files have changed.
+//! for all parts of all runs. At some gigabytes per second, verifying a dataset costs little compared with comparing
+//! it once. A dataset in the cache stays mapped, and is verified again only if its files have changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use crate::telemetry::chain;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// An error that ends a job without an outcome. Its text contains those of its sources: clients read it as it is.
+/// An error that ends a job without an outcome. Its text contains the texts of its sources: clients read it as it is.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// The job was cancelled.

@@ -36,7 +36,7 @@ pub(super) async fn run(
             () = tokio::time::sleep(every) => {}
         }
         let active = active_jobs.all();
-        // The stopwatch excludes a suspension of the machine, as do those of the jobs.
+        // The stopwatch excludes a suspension of the machine, and so do the stopwatches of the jobs.
         discount_pause(&active, watch.elapsed().saturating_sub(every), Clock::system().steady().since(began));
         metrics::oldest_lease(active.iter().map(|active| active.age_seconds()).fold(0.0, f64::max));
         active

@@ -6,7 +6,7 @@ use crate::coordinator::{Assignment, Coordinator, Error};
 use crate::model::Outcome;
 use crate::queue::{Claim, Heartbeat, LeaseId, Pulse};
 
-/// A source of jobs. The methods have the contracts of those of [`Coordinator`].
+/// A source of jobs. Each method has the contract of the method of [`Coordinator`] with the same name.
 #[async_trait]
 pub trait JobSource: Send + Sync {
     /// Claims jobs; waits up to the time in the claim if there are none.

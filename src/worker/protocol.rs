@@ -58,7 +58,7 @@ pub struct Hello {
     pub queues: String,
     /// Computing threads.
     pub threads: usize,
-    /// The settings that could change an answer. They must equal those of the API node.
+    /// The settings that could change an answer. They must equal the settings of the API node.
     pub settings: BTreeMap<String, String>,
 }
 

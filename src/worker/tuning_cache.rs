@@ -58,7 +58,7 @@ impl RunEntry {
 }
 
 impl TuningCache {
-    /// Returns the tuning and the sorted rows of a run, empty at first. The rows are those of these datasets.
+    /// Returns the tuning and the sorted rows of a run, both empty at first. The rows are the rows of `datasets`.
     pub(super) fn of(&self, run: RunId, datasets: &OpenDatasets) -> (Arc<TuningCell>, Arc<Sides>) {
         let mut runs = self.0.lock();
         let at = runs.iter().position(|(known, _)| *known == run).unwrap_or_else(|| {

@@ -164,7 +164,7 @@ async fn a_queue_that_is_a_mount_point_is_rewritten_inside() {
 async fn deleting_a_project_erases_every_byte_at_the_next_maintenance() {
     let server = Entityd::with(&OFTEN);
     let (kept, kept_secrets) = told_of(&server, "a-project-that-stays").await;
-    // From here on, sled holds the waiting jobs of this project beside those of the project that stays.
+    // From here on, sled holds the waiting jobs of this project beside the jobs of the project that is kept.
     let (gone, mut secrets) = told_of(&server, "a-project-that-goes").await;
     let (_, folder) = server.stop();
     let server = Entityd::in_folder(folder, &OFTEN);

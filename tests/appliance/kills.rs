@@ -1,5 +1,5 @@
-//! Killed at any moment and started again, the server loses nothing that it acknowledged, and the result is
-//! the same to the byte. The kills and the checks are those of the binary's own self-test.
+//! Killed at any moment and started again, the server loses nothing that it acknowledged, and the result is the same
+//! to the byte. The binary's own self-test does the kills and the checks.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -136,7 +136,7 @@ impl Entityd {
         self.folder.path().join("data")
     }
 
-    /// Returns its log, and those of its predecessors in the same folder.
+    /// Returns the log of the server, and the logs of earlier servers in the same folder.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -212,7 +212,7 @@ fn log(folder: &TempDir) -> File {
     File::options().create(true).append(true).open(folder.path().join("log")).unwrap()
 }
 
-/// Returns the command line of `wrapper` followed by that of `inner`, with the environment of `inner`.
+/// Returns the command line of `wrapper` followed by the command line of `inner`, with the environment of `inner`.
 fn wrapped(wrapper: &[&str], inner: &Command) -> Command {
     let mut outer = Command::new(wrapper[0]);
     outer.args(&wrapper[1..]).arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! TLS on every listener: self-signed, configured and replaced certificates, and those of clients.
+//! TLS on every listener: self-signed, configured and replaced certificates, and the certificates of clients.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -67,7 +67,7 @@ pub(in super::super) fn pieces(connection: &Connection, data: Number) -> Result<
 }
 
 /// Adds or replaces an object if the present one satisfies `condition`. If the condition requires an object and there
-/// is none, the error is that of a missing key.
+/// is none, the error is [`Error::NoSuchKey`].
 pub(in super::super) fn put(
     change: &Change<'_>,
     new: &New<'_>,

@@ -315,8 +315,8 @@ fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Resul
     rows.map(|row| row?).collect()
 }
 
-/// Creates an object from the named parts and removes the others, without copying bytes. Repeating a completion with
-/// the same parts is harmless.
+/// Creates an object from the named parts without copying bytes, and removes all other parts of the upload. Repeating
+/// a completion with the same parts is harmless.
 pub(in super::super) fn complete(
     change: &Change<'_>,
     (name, key, token): (&str, &str, &str),
@@ -375,7 +375,7 @@ impl Completion {
         }
     }
 
-    /// Compares the declared kind of checksum with that of the upload.
+    /// Compares the declared kind of checksum with the upload's kind.
     fn check_kind(&self, checksum: Option<(Algorithm, bool)>) -> Result<(), Error> {
         match (self.whole, checksum) {
             (Some(said), Some((_, whole))) if said != whole => Err(Error::ChecksumType),
@@ -383,7 +383,7 @@ impl Completion {
         }
     }
 
-    /// Compares the declared attributes with those of the object.
+    /// Compares the declared attributes with the attributes of the object.
     fn check(&self, size: u64, checksum: Option<&Checksum>) -> Result<(), Error> {
         if self.size.is_some_and(|said| said != size) {
             return Err(Error::Mismatch { what: "size" });

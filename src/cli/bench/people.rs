@@ -1,4 +1,4 @@
-//! Synthetic encodings for benchmarks, distributed like those of people.
+//! Synthetic encodings for benchmarks, distributed like encodings of real people.
 
 /// Bits that one token sets.
 const HASHES: u64 = 20;

@@ -15,7 +15,7 @@ use crate::cli::exit::{Failure, complain};
 use crate::cli::ops_client;
 use crate::system::secret;
 
-/// The variables that stand for options.
+/// The environment variables that stand for options.
 const SERVER: &str = "ENTITYD_SERVER";
 const PROFILE: &str = "ENTITYD_PROFILE";
 const PROJECT: &str = "ENTITYD_PROJECT";

@@ -55,7 +55,7 @@ impl Server {
         &self.api
     }
 
-    /// Returns its log, and those of its predecessors in the same directory.
+    /// Returns the log of the server, and the logs of earlier servers in the same directory.
     pub fn log(&self) -> String {
         fs::read_to_string(log_of(&self.folder)).unwrap_or_default()
     }

@@ -27,10 +27,10 @@ const SLACK: Duration = Duration::from_secs(1);
 /// Entries of many kinds. The key of an entry is a hash of its kind and its network with a secret of this
 /// process, so that no client can choose networks that share an entry.
 ///
-/// An entry holds the time at which its client's allowance is full again; after that it has expired and is
-/// dropped as soon as room is needed. An entry that still limits is never dropped: when the table is full of
-/// those, a client that has no entry yet shares the one of the larger network around it, and if there is no
-/// room for that one either, a single one with all others of its kind.
+/// An entry holds the time at which its client's allowance is full again; after that it has expired and is dropped as
+/// soon as room is needed. An entry that has not expired is never dropped. When the table is full of such entries, a
+/// client without an entry shares the entry of the larger network around it. If there is no room for that entry
+/// either, the client shares one entry with all other clients of its kind.
 pub(super) struct BoundedState {
     shards: Vec<Mutex<Shard>>,
     /// One entry for each kind, shared by clients for which there was no room.
@@ -92,7 +92,7 @@ impl BoundedState {
         change: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     ) -> Result<T, E> {
         let networks = [network, network.around()];
-        // Larger networks are another kind of entry: the text of a larger one may be that of a smaller.
+        // The size is part of the name, because a larger and a smaller network may have the same number.
         for (size, network) in networks.into_iter().enumerate() {
             let name = self.hasher.hash_one((kind, size, network));
             let mut shard = self.shard(name);

@@ -95,8 +95,8 @@ impl Made {
 }
 
 impl Opened {
-    /// Agrees with other nodes on the token: all use that of the first node. A token that an operator gives
-    /// in a file stays.
+    /// Agrees with other nodes on the token: all use the token of the first node. A token that an operator gives in a
+    /// file is kept.
     ///
     /// # Errors
     /// [`Error::Shared`], [`Error::Damaged`].

@@ -115,7 +115,7 @@ fn no_job(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no job {id}; it is done, or was never enqueued"))
 }
 
-/// The dead jobs to act on: these, those of a queue, or all.
+/// The dead jobs to act on: these jobs, the jobs of a queue, or all jobs.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dead {

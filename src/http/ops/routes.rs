@@ -128,7 +128,7 @@ async fn healthz(State(ops): State<Ops>) -> Response {
     if ops.readiness.is_alive() { fine() } else { failing("the process does not tick\n".to_owned()) }
 }
 
-/// `GET /startupz`: the start is done.
+/// `GET /startupz`: succeeds once the start is complete.
 async fn startupz(State(ops): State<Ops>) -> Response {
     match ops.readiness.phase() {
         Phase::Starting => failing("starting\n".to_owned()),

@@ -120,7 +120,7 @@ impl JoinTokens {
         Ok(Self(Arc::new(Inner { path, commons: None, given, stored, clock, entropy })))
     }
 
-    /// Agrees with other nodes on the tokens and the key: all use those of the first node.
+    /// Agrees with other nodes on the tokens and the key: all use the tokens and the key of the first node.
     ///
     /// # Errors
     /// [`Error::Shared`], [`Error::Damaged`].

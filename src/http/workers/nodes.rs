@@ -23,7 +23,7 @@ struct Shared {
 }
 
 impl Nodes {
-    /// The nodes of `registry`, and those of `commons`, if there is one; `own` is this node.
+    /// Returns the list of the nodes of `registry` and `commons`; `own` is this node.
     pub fn new(registry: WorkerRegistry, own: Node, commons: Option<Arc<dyn Commons>>) -> Self {
         let shared = |commons| Arc::new(Shared { own, commons, latest: Mutex::default() });
         Self { registry, shared: commons.map(shared) }

@@ -1,7 +1,7 @@
 //! The Dice coefficient in its simplest form, with which every kernel must agree.
 //!
 //! Source: Dice (1945), doi:10.2307/1932409; for encodings Schnell, Bachteler & Reiher (2009),
-//! doi:10.1186/1472-6947-9-41. The doubles are those of the `anonlink` library.
+//! doi:10.1186/1472-6947-9-41. The floating-point results equal those of the `anonlink` library.
 
 use super::{Hit, Rows};
 use crate::model::Threshold;
@@ -22,12 +22,12 @@ pub fn score(common: u32, bits: u32) -> f64 {
     if common == 0 { 0.0 } else { f64::from(2 * common) / f64::from(bits) }
 }
 
-/// Returns the largest difference of the popcounts, from the popcount of the left encoding: that of the dataset with
-/// the lower index.
+/// Returns the largest difference of the popcounts, given the popcount of the left encoding. The left dataset is the
+/// one with the lower index.
 ///
-/// Mathematically this only drops pairs below the threshold. In doubles the limit can come out one too small; then it
-/// also drops a pair exactly on the threshold whose left encoding is part of the right one (at 0.65, 0.75 and 0.95
-/// among others). This must agree with the library.
+/// Mathematically this only drops pairs below the threshold. In floating-point numbers the limit can be one too
+/// small. It then also drops a pair exactly on the threshold whose left encoding is part of the right one (at 0.65,
+/// 0.75 and 0.95 among others). This must agree with the library.
 pub fn difference_max(left_bits: u32, threshold: Threshold) -> u32 {
     (f64::from(2 * left_bits) * (1.0 / threshold.get() - 1.0)) as u32
 }

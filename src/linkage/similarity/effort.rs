@@ -101,7 +101,7 @@ fn sides(bytes: usize, make: Make) -> (Vec<u8>, Vec<u8>) {
     (left.concat(), right.collect::<Vec<_>>().concat())
 }
 
-/// The work of a search in the units of the costs, and that of counting every pair of it.
+/// Returns the work of a search, and the work of counting each of its pairs, both in the units of the costs.
 fn work(effort: Effort, tuning: &Tuning, kernel: Kernel, bytes: usize) -> (f64, f64) {
     let sifting = Form::of(tuning, kernel).cost_of_sifting(kernel, bytes).unwrap_or_default();
     let counting = kernel.cost_of_counting(bytes) / 64.0;

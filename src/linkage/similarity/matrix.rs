@@ -61,7 +61,7 @@ impl Strip {
         self.largest() == 0.0
     }
 
-    /// Returns the inner products of the vectors with those of `other`.
+    /// Returns the inner products of the vectors with the vectors of `other`.
     fn products(&self, other: &Self, kernel: Kernel) -> Vec<[f32; STRIP]> {
         let columns: Vec<Vec<f32>> =
             (0..STRIP).map(|of| self.0.iter().map(|row| row[of]).collect()).collect();

@@ -171,7 +171,7 @@ impl ProjectedRows {
                 let (line, _) = row_place(row, 64 * step, steps);
                 lines[line].0 = part.map(i8::cast_unsigned);
             }
-            // Every byte of a lane is 128 more than that of its projection.
+            // Every byte of a lane is stored with 128 added to the byte of its projection.
             bases.push(squares(bytes) / 2 + 128 * bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>());
         }
         Self { projection: Arc::clone(projection), lines, bases, errors }

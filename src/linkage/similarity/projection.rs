@@ -108,7 +108,7 @@ impl Projection {
             column_of[*bit as usize] = Some(column);
         }
         let mut weights = vec![Bytes([128; 64]); dims * steps];
-        // The weights once more as rows, for their inner products.
+        // The weights are also stored as rows, for their inner products.
         let mut rows = vec![Bytes([0; 64]); dims * steps];
         for at in 0..64 * steps {
             let Some(column) = column_of[bit_of(at)] else { continue };
@@ -262,8 +262,8 @@ fn stretch(
     for dim in 0..dims {
         others[dim * dims + dim] = (f64::from(sums[dim * dims + dim]) - mean) as f32;
     }
-    // No eigenvalue is larger than the root of the sum of the squares of all: of the fourth powers, which are those of
-    // the matrix multiplied with itself twice. Symmetric, so rows are columns.
+    // The largest eigenvalue is at most the Frobenius norm. The bound is tighter for the fourth power of the matrix,
+    // whose eigenvalues are the fourth powers. The matrix is symmetric, so its rows are its columns.
     let fourth = super::matrix::square(&super::matrix::square(&others, dims, kernel), dims, kernel);
     let norm = fourth.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     // The margin of 1 % exceeds the rounding error of these sums.

@@ -73,8 +73,9 @@ struct Lists {
     gathered: Range<usize>,
     needed: Vec<u32>,
     needed_sums: Vec<i32>,
-    /// The encodings of a chunk, and those of a block with a byte for each bit.
+    /// The encodings of a chunk.
     bit_rows: Vec<Bytes>,
+    /// The encodings of a block, with a byte for each bit.
     unpacked_lanes: Vec<Bytes>,
     survivors: Vec<Candidate>,
     counts: Vec<u32>,

@@ -1,9 +1,9 @@
 //! Compares what sifting costs with counting everything, block by block.
 //!
-//! A tuning promises that few pairs survive, on the average of a sample. Where the promise is broken (records of one
-//! popcount may be unlike all others, and the rows of a tile unlike those of the run), blocks are counted in full.
-//! Rows and lanes are sorted by popcount, so the next blocks are likely to be like the last one. Now and then one is
-//! sifted again, as long as all that was lost by such attempts is small.
+//! A tuning promises that few pairs survive, on the average of a sample. Where more pairs survive, blocks are counted
+//! in full. This happens if records of one popcount differ from all others, or the rows of a tile from the other rows
+//! of the run. Rows and lanes are sorted by popcount, so the next blocks are likely to be like the last one. Now and
+//! then a block is sifted again, as long as the total loss by such attempts is small.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 

@@ -35,7 +35,7 @@ pub struct Entrant {
     pub settings: BTreeMap<String, String>,
     /// The identity of its data directory.
     pub identity: Identity,
-    /// True if nothing was stored for that identity yet, so that it may take that of the database.
+    /// True if nothing was stored under this identity yet, so that the node may adopt the identity of the database.
     pub is_new: bool,
     /// True if the operator declares that the owner of the database has ended for good.
     pub takes_over: bool,
@@ -55,11 +55,12 @@ pub struct PostgresCommons {
 }
 
 impl PostgresCommons {
-    /// Connects, brings the tables up to date if `migrates`, and adds the node to the list of those that use the database. Returns
-    /// the identity that the database has, or gets.
+    /// Connects, upgrades the tables if `migrates`, and adds the node to the list of nodes that use the database.
+    /// Returns the identity of the database.
     ///
     /// # Errors
-    /// [`Error::Unfit`] if this node and another one that is alive cannot share the database; those of opening it.
+    /// [`Error::Unfit`] if this node and another live node cannot share the database; the errors of opening the
+    /// database.
     pub async fn enter(
         settings: &Settings,
         migrates: bool,

@@ -1,7 +1,7 @@
 //! The store for several machines, or for a database that is administered elsewhere: `PostgreSQL` 13 and later,
 //! directly or through a connection pooler.
 //!
-//! No statement has a name, no setting outlives its transaction, and locks are those of transactions. A change of a
+//! Statements have no names, settings end with their transaction, and locks are held by transactions. A change of a
 //! project takes an advisory lock of the project; waiting changes of the same project share a transaction. Each
 //! transaction writes its number into a row of its own, so that the fate of a commit whose answer was lost can be
 //! determined.

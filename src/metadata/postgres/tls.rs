@@ -15,7 +15,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::metadata::location::Tls;
 use crate::system::outgoing::{self, Presented, RuleVerifier};
 
-/// Makes the connector. `ca_file` holds the root certificates in PEM; without one those of the system count.
+/// Makes the connector. `ca_file` holds the root certificates in PEM; if it is `None`, the certificates of the system
+/// are trusted.
 ///
 /// # Errors
 /// A sentence, if there are no usable root certificates.

@@ -44,8 +44,8 @@ pub struct Found {
 /// A store of immutable objects.
 #[async_trait]
 pub(super) trait Backend: fmt::Debug + Send + Sync {
-    /// Turns a complete file into the object `key` and returns once it is on stable storage. An object that exists
-    /// stays.
+    /// Turns a complete file into the object `key` and returns once it is on stable storage. An existing object is
+    /// not replaced.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`]; the file has been removed then.

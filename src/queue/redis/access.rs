@@ -247,7 +247,7 @@ impl Access {
     }
 }
 
-/// Returns a connection without a password. With the newer protocol, notifications arrive on the connection of the
+/// Returns a connection without a password. It uses RESP3, with which notifications arrive on the connection of the
 /// calls.
 fn anonymous() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3)

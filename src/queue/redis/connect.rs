@@ -15,7 +15,7 @@ use super::{scripts, sentinel};
 use crate::queue::Error;
 use crate::system::engine;
 
-/// Keys examined together when those of lost queues are removed.
+/// Keys examined together when the keys of lost queues are removed.
 const SWEEP: usize = 1_000;
 
 /// The reason why there is no session.

@@ -33,7 +33,7 @@ pub struct Settings {
     pub lease_taken_up: Duration,
     /// The nodes that use the queue together; none if this process alone uses it.
     pub shared: Option<Shared>,
-    /// The time of calls is that of their callers, not of the server.
+    /// Set if calls use the time of their callers instead of the time of the server.
     pub(super) time_of_callers: bool,
 }
 

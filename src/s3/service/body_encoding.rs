@@ -14,7 +14,7 @@ pub(super) struct BodyEncoding {
 }
 
 impl BodyEncoding {
-    /// Reads the headers. `content_length` is that of the body that `s3s` passes on, with signed chunks already
+    /// Reads the headers. `content_length` is the length of the body that `s3s` passes on, with signed chunks already
     /// decoded.
     ///
     /// # Errors

@@ -50,7 +50,8 @@ impl Claims {
         all
     }
 
-    /// Compares the declared checksums, in headers and after the body, with those of the bytes.
+    /// Compares the checksums that the client declares, in headers and after the body, with the checksums of the
+    /// bytes.
     ///
     /// # Errors
     /// `InvalidDigest`, `BadDigest`, `InvalidRequest`.

@@ -1,4 +1,4 @@
-//! Converts between the types of buckets and those of S3.
+//! Converts between the types of the buckets and the types of S3.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -29,7 +29,7 @@ impl Service {
     /// Adds a part that has arrived to its upload, or removes the upload.
     ///
     /// # Errors
-    /// `AccessDenied`, if its owner no longer exists; those of the buckets.
+    /// `AccessDenied`, if the owner of the upload no longer exists; the errors of the buckets.
     pub(super) async fn store_part(
         &self,
         owner: Owner,

@@ -60,7 +60,7 @@ pub fn is_spooled(name: &str) -> bool {
     [STAGED, disk::PROBE, MOMENTARY].iter().any(|prefix| is_temporary(name, prefix))
 }
 
-/// Returns true if this is the name of a file in a cache: a number, or that of an unfinished copy.
+/// Returns true if this is the name of a file in a cache: a number, or the name of an unfinished copy.
 pub fn is_cached(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_digit()) || is_temporary(name, PARTIAL)
 }

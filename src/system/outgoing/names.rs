@@ -21,9 +21,10 @@ struct Latest {
     resolver: Arc<TokioResolver>,
 }
 
-/// Returns the addresses of a host, at least one: those of /etc/hosts, or else the answers of the name servers in
-/// /etc/resolv.conf, IPv4 first. Both files are read anew for each name. Without them `localhost` has the loopback
-/// addresses, and the name server of this machine is asked for others. An address resolves to itself.
+/// Returns the addresses of a host, at least one: the addresses in /etc/hosts, or else the answers of the name
+/// servers in /etc/resolv.conf, IPv4 first. Both files are read anew for each name. If they are missing, `localhost`
+/// has the loopback addresses, and the name server of this machine is asked for other names. An address resolves to
+/// itself.
 ///
 /// # Errors
 /// The name servers do not know the host, or none of them answers.
@@ -76,7 +77,7 @@ impl reqwest::dns::Resolve for Names {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         Box::pin(async move {
             let found = addresses(name.as_str()).await?;
-            // The client replaces port 0 by that of its URL.
+            // The client replaces port 0 by the port of its URL.
             let found: reqwest::dns::Addrs = Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0)));
             Ok(found)
         })

@@ -24,7 +24,7 @@ pub(super) fn replacement() -> Option<&'static [CertificateDer<'static>]> {
     *REPLACEMENT
 }
 
-/// Returns the certificates of CAs to trust: those of the system, or Mozilla's list where the system has none.
+/// Returns the certificates of CAs to trust: the system's certificates, or Mozilla's list where the system has none.
 pub fn certificates() -> Vec<CertificateDer<'static>> {
     replacement().map_or_else(|| rustls_native_certs::load_native_certs().certs, <[_]>::to_vec)
 }

@@ -34,8 +34,8 @@ const BUSY: Duration = Duration::from_secs(10);
 /// Pages of the log at which it is merged into the file.
 const LOG_PAGES: u32 = 4_000;
 
-/// SQLite's VFS for a file that one process uses: the index of the log is in memory, shared by the
-/// connections of this process. Otherwise it is a mapped file, `*-shm`, and the process dies if that is
+/// SQLite's VFS for a file that one process uses: the index of the log is in memory, shared by the connections of
+/// this process. With any other VFS the index is a mapped file, `*-shm`, and the process dies if that file is
 /// truncated.
 const ONE_PROCESS: &CStr = c"unix-excl";
 

@@ -307,7 +307,7 @@ fn reopen(shared: &Shared) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Makes all changes in one transaction; one that fails is undone alone.
+/// Makes all changes in one transaction; a change that fails is undone alone.
 fn commit(
     connection: &mut Connection,
     ledger: Option<&Ledger>,

@@ -72,7 +72,7 @@ pub struct RemoteStore {
 
 /// A worker's source of jobs, and its objects.
 impl RemoteStore {
-    /// Returns the jobs that `nodes` hand out, and their objects: those of the service and the files of clients.
+    /// Returns the jobs that `nodes` hand out, the objects of the service, and the files of clients.
     ///
     /// # Panics
     /// Outside a tokio runtime.

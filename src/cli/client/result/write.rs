@@ -39,7 +39,8 @@ impl Writer {
         Self { form, ids, out, count: 0, failed: None }
     }
 
-    /// Returns the failure of a download: that of writing the output, if there was one, or else `said`, about the result.
+    /// Returns the failure of a download: the error of writing the output, if there was one, or else `said`, about
+    /// the result.
     pub(super) fn failure(&mut self, said: &str) -> Failure {
         match self.failed.take() {
             Some(error) => Failure::output(&error),

@@ -38,8 +38,8 @@ impl Header {
         self.records as u64 * self.encoding_bytes as u64
     }
 
-    /// Checks that the index was built for this upload, as far as it says so. Index and matrix in the place of those of
-    /// another upload would give a wrong result.
+    /// Checks that the index was built for this upload, if it names one. The index and matrix of another upload would
+    /// give a wrong result.
     ///
     /// # Errors
     /// [`Damage::Contradiction`].

@@ -40,7 +40,7 @@ impl Amx {
     }
 }
 
-/// Returns true if the processor has AMX-TILE and AMX-INT8, with a palette like that of [`Config`].
+/// Returns true if the processor has AMX-TILE and AMX-INT8, with the palette that [`Config`] uses.
 pub(super) fn has_tiles() -> bool {
     const BOTH: u32 = 1 << 24 | 1 << 25;
     let leaves = __cpuid(0).eax;

@@ -187,7 +187,7 @@ fn two_across(a: __m512i, b: __m512i) -> __m512i {
     _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
 }
 
-/// Adds up the quarters of `a` two by two, then those of `b`.
+/// Adds up the quarters of `a` two by two, then the quarters of `b`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn four_across(a: __m512i, b: __m512i) -> __m512i {

@@ -84,7 +84,7 @@ pub(super) trait Lanes: Copy {
     unsafe fn min_u8(self, other: Self) -> Self;
     /// Returns `self + other`, at most 255 for each byte.
     unsafe fn saturating_add(self, other: Self) -> Self;
-    /// Returns a bit for each byte that is at least that of `bound`.
+    /// Returns a bit for each byte that is at least as large as the same byte of `bound`.
     unsafe fn ge_mask(self, bound: Self) -> u64;
 }
 
@@ -128,9 +128,9 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     let counts: [*const u32; ROWS] = std::array::from_fn(|r| rows.counts[(row + r) * parts..].as_ptr());
     for base in (0..BLOCK_ROWS).step_by(VECTORS * V::COUNT) {
         // SAFETY: `base + VECTORS * COUNT` is at most BLOCK_ROWS, of which `block` has `1 + parts`; each address is
-        // that of a line plus a multiple of COUNT, which divides 64; `counts[r]` has `parts` items. No vector has
-        // more survivors than lanes, so they fit into the reserved room, and so do the up to AT_ONCE that are written
-        // after the last one.
+        // the address of a line plus a multiple of COUNT, which divides 64; `counts[r]` has `parts` items. No vector
+        // has more survivors than lanes, so they fit into the reserved room, and so do the up to AT_ONCE that are
+        // written after the last one.
         unsafe {
             let load = |group: usize, v: usize| V::load(lanes.add(group * BLOCK_ROWS + base + v * V::COUNT));
             let starts: [V; VECTORS] = std::array::from_fn(|v| load(0, v));

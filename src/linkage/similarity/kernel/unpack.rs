@@ -50,7 +50,7 @@ pub(super) fn unpack_rows(words: &Words, rows: Range<usize>, lines: &mut Vec<Byt
 
 #[inline(always)]
 pub(super) fn unpack_lanes(lines: &[Bytes], lanes: &mut Vec<Bytes>) {
-    // Four lines for each word of 32 bits: that of 64 lanes. Each becomes eight.
+    // Each word of 32 bits has four lines, for 64 lanes. Each line becomes eight.
     let words = lines.len() / 4;
     lanes.resize(8 * lines.len(), Bytes([0; 64]));
     for word in 0..words {

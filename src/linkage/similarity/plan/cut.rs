@@ -4,9 +4,9 @@ use super::Entry;
 
 /// Returns the cells of the grid that `entry` is cut into, row by row, each of about `aim` comparisons.
 ///
-/// The grid is that of the reference: its left records are cut into about n/√aim rows, and its right records into as
-/// many columns as give cells of about `aim` comparisons. Both numbers are rounded to the nearest integer, halves to
-/// the even one.
+/// The grid is the same as in the reference: the left records are cut into about n/√aim rows, and the right records
+/// into as many columns as give cells of about `aim` comparisons. Both numbers are rounded to the nearest integer,
+/// halves to the even one.
 pub(super) fn grid(entry: Entry, aim: u64) -> impl Iterator<Item = Entry> {
     let (left, right) = (entry.left.count(), entry.right.count());
     let rows = at_least_one(f64::from(left) / (aim as f64).sqrt());

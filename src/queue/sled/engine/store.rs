@@ -127,7 +127,8 @@ impl Store {
         Ok(())
     }
 
-    /// Switches to the other file once sled has its commits, and begins to write those of this file into sled.
+    /// Switches to the other file once sled has the commits of that file, and begins to write the commits of this
+    /// file into sled.
     fn rotate(&self, log: &mut Log) -> Result<(), Error> {
         log.join()?;
         let epoch = log.journal.epoch();

@@ -21,7 +21,7 @@ use crate::system::{disk, regular};
 const CACHE_BYTES: u64 = 16 << 20;
 /// The size of sled's segments before values were stored in chunks.
 const SEGMENT_BYTES_BEFORE: usize = 8 << 20;
-/// Batches of the size of a segment, with a sync after each. sled reuses a segment once the content that
+/// The number of batches that fill a segment; a sync follows each batch. sled reuses a segment once the content that
 /// replaces it has been followed by a whole segment of other writes. With less than a segment between two syncs, the
 /// replacement is on the disk by then.
 const BATCHES_A_SEGMENT: usize = 4;

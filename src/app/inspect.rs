@@ -35,7 +35,8 @@ pub async fn object_store(settings: &Settings) -> Result<(), Error> {
     found.map(drop).map_err(|error| Error::Objects(error.into()))
 }
 
-/// Connects to the database, and reports on it; none if it is in the data directory. Changes nothing.
+/// Connects to the database and reports on it, without changing anything. Returns `None` if the database is in the
+/// data directory.
 ///
 /// # Errors
 /// [`Error`].

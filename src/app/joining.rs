@@ -69,7 +69,7 @@ impl Joining {
         Ok(Self { tokens, nodes, pin: listeners.pin(settings) })
     }
 
-    /// The nodes, and the tokens with which workers join.
+    /// Returns the nodes, and the tokens with which workers join.
     pub(super) fn known(&self) -> (Nodes, JoinTokens) {
         (self.nodes.clone(), self.tokens.clone())
     }

@@ -61,7 +61,7 @@ impl Files {
         })
     }
 
-    /// Divides the `allowed` files that are not `reserved`.
+    /// Divides the `allowed` open files that are not `reserved` among connections and uploads.
     fn of(allowed: u64, reserved: u64) -> Result<Self, Error> {
         let needed = reserved + FILES_OF_CLIENTS_MIN;
         let rest = allowed.checked_sub(reserved).filter(|rest| *rest >= FILES_OF_CLIENTS_MIN);
@@ -128,7 +128,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
     // The number of arenas depends on which threads allocate at once.
     check_address_space(stacks + ADDRESS_SPACE_BYTES + ARENAS * ARENA_BYTES)?;
     threads::rehearse(count).map_err(|cause| Error::Threads { needed: count, cause })?;
-    // Now the arenas exist, which are more on more cores.
+    // The allocator's arenas exist by now; their number grows with the cores.
     check_address_space(ADDRESS_SPACE_BYTES / 2 + stacks)
 }
 

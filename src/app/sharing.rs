@@ -85,12 +85,12 @@ impl Sharing {
         Ok(sharing)
     }
 
-    /// The shared state by which several nodes decide; `None` if this node decides alone.
+    /// Returns the shared state by which several nodes decide; `None` if this node decides alone.
     pub(super) fn together(&self) -> Option<Arc<dyn Commons>> {
         self.commons.clone().filter(|_| self.shares)
     }
 
-    /// The name of this node among several.
+    /// Returns the name of this node, if several share the database.
     pub(super) fn name(&self) -> Option<String> {
         self.shares.then(|| self.own.node.clone())
     }

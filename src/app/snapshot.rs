@@ -310,7 +310,7 @@ fn folder(data_dir: &Path) -> PathBuf {
     if objects.is_dir() { objects.join("entityd").join(FOLDER) } else { data_dir.join(FOLDER) }
 }
 
-/// A copy of a database is at most as large as the database with its log.
+/// Checks that `tree` has room for a copy of the databases. A copy is at most as large as the database with its log.
 fn has_room(data_dir: &Path, tree: &Path) -> Result<(), Error> {
     let files = [identity::METADATA, identity::BUCKETS].into_iter();
     let sizes = files.flat_map(|file| [file.to_owned(), format!("{file}-wal")]);

@@ -133,7 +133,7 @@ impl Service {
         (nodes, source, objects)
     }
 
-    /// A project with an upload that must be ingested.
+    /// Returns a project with an upload that must be ingested.
     async fn upload(&self) -> (ProjectId, Upload) {
         let new = NewProject {
             name: String::new(),
@@ -179,7 +179,7 @@ async fn pulse(source: &impl JobSource, lease: &LeaseId) -> Pulse {
     source.heartbeat(&[beat]).await.unwrap()[0]
 }
 
-/// The contract of a source of jobs. `objects` are those that its jobs see.
+/// Checks the contract of a source of jobs. `objects` are the objects that its jobs see.
 async fn conforms(service: &Service, source: &impl JobSource, objects: &Objects) {
     let watch = Stopwatch::start();
     assert!(source.claim(&claim(Duration::from_millis(200))).await.unwrap().is_empty());

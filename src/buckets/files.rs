@@ -20,7 +20,7 @@ const NUMBERS: u32 = 40;
 /// The number of a file or of an object's data. Never reused.
 pub(super) type Number = i64;
 
-/// The folder of a number's file: the last byte of the number.
+/// Returns the folder of a number's file: the last byte of the number.
 const fn place(number: Number) -> i64 {
     number & (PLACES - 1)
 }

@@ -73,7 +73,7 @@ impl Describe {
     }
 }
 
-/// The columns of a schema, a line each.
+/// Returns the columns of a schema, one in each line.
 fn in_words(schema: &Schema) -> String {
     let folded = if schema.folds > 0 { format!(", folded {} times", schema.folds) } else { String::new() };
     let lines =
@@ -81,7 +81,7 @@ fn in_words(schema: &Schema) -> String {
     format!("encodings of {} bits{folded}\n{}", schema.bits, lines.collect::<String>())
 }
 
-/// The profiles, a line each.
+/// Returns the profiles, one in each line.
 fn table(profiles: &[Profile]) -> String {
     let width = profiles.iter().map(|profile| profile.identifier.chars().count()).max().unwrap_or(0).max(6);
     let mut text = format!(

@@ -75,7 +75,7 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
-/// The records of a party. No name has a comma or a quote in it.
+/// Returns the records of a party. No name has a comma or a quote in it.
 fn table(register: &Register) -> String {
     let mut text = String::from("record,given,family,born,place\n");
     for (record, person) in register.people.iter().enumerate() {
@@ -96,7 +96,7 @@ fn date(digits: &str) -> String {
     }
 }
 
-/// A line for each record of each party, people in order.
+/// Returns a line for each record of each party, people in order.
 fn truth(registers: &[Register]) -> String {
     let mut lines: Vec<(usize, usize, usize)> = Vec::new();
     for (party, register) in registers.iter().enumerate() {

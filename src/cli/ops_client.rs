@@ -141,7 +141,7 @@ impl Client {
         Ok(Self { http, base: format!("{server}/admin"), token: Zeroizing::default() })
     }
 
-    /// The token.
+    /// Returns the token.
     pub(super) fn token(&self) -> &str {
         &self.token
     }

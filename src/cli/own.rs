@@ -82,12 +82,12 @@ impl Own {
         Ok(Self { texts, ends, header })
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     pub(super) fn rows(&self) -> u64 {
         self.ends.len() as u64
     }
 
-    /// The text of a row; `None` if there is no such row.
+    /// Returns the text of a row; `None` if there is no such row.
     pub(super) fn text(&self, row: u64) -> Option<io::Result<String>> {
         let row = usize::try_from(row).ok()?;
         let end = *self.ends.get(row)?;

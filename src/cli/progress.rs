@@ -20,7 +20,7 @@ impl Progress {
         Self::of("{spinner} {msg} {bar:40} {percent:>3} %")
     }
 
-    /// The same, for tasks that may take hours: with the time that is left.
+    /// Returns a progress bar for tasks that may take hours: it shows the remaining time.
     pub(super) fn with_eta() -> Self {
         Self::of("{spinner} {msg} {bar:40} {percent:>3} %, {eta} left")
     }

@@ -80,7 +80,7 @@ impl TableArguments {
     }
 }
 
-/// The failure to read a file.
+/// Returns the error for a file that cannot be read.
 pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot read {}: {error}", path.display()))
 }

@@ -19,7 +19,7 @@ impl Inputs {
     }
 }
 
-/// A settings file with these contents.
+/// Returns a settings file with these contents.
 fn file(contents: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), contents).unwrap();

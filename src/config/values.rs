@@ -94,8 +94,9 @@ impl ReadValue for Values {
     }
 }
 
-/// Flag over environment over file over the reference service's name over default. The last two are only read when no
-/// other source gave a value: a variable of another service may have another meaning.
+/// Returns all values of a setting, in order of precedence: the flag, the environment, the file, the reference
+/// service's variable, the default. The last two are only read when no other source gave a value: a variable of
+/// another service may have another meaning.
 fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given> {
     let given = |value: &str, source| Given { key: key.name.to_owned(), value: value.to_owned(), source };
     let environment = |variable: &str| lookup(&inputs.environment, variable);

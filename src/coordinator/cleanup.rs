@@ -75,7 +75,7 @@ impl Coordinator {
         self.clean_up(findings).await
     }
 
-    /// The objects of a deletion were found and are being removed: no more can appear.
+    /// Forgets a deletion whose objects were found and are being removed: no more objects can appear.
     pub(super) async fn forget_deleted(&self, job: &Job) -> Result<(), Error> {
         let tombstone = match job.task {
             Task::Purge(Purge::Project) => Tombstone::of_project(job.project),

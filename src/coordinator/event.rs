@@ -220,7 +220,7 @@ pub enum Effect {
     /// Enqueues the remaining parts of a run, some at a time, so that requests of other runs can come in
     /// between.
     Parts {
-        /// The run.
+        /// The project of the run.
         project: ProjectId,
         /// The run.
         run: RunId,

@@ -76,7 +76,7 @@ impl Coordinator {
         }
     }
 
-    /// A purge is done, and its job acknowledged: the queue's files still contain the names of removed objects.
+    /// Notes that a purge is complete: the queue's files still contain the names of removed objects.
     pub(super) fn traces_left(&self) {
         self.0.traces.store(true, Ordering::Release);
     }

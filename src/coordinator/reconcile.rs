@@ -77,7 +77,7 @@ impl Coordinator {
         self.enqueue(&mut jobs.map(|job| outbox::queued(&job)).collect()).await
     }
 
-    /// A removal that failed for a long time may succeed now: nothing else would repeat it.
+    /// Repeats removals that have failed: they may succeed now, and nothing else would repeat them.
     async fn redrive_purges(&self) -> Result<(), Error> {
         let queue = Some(QueueName::from(PURGES));
         let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };

@@ -425,7 +425,7 @@ fn a_project_goes_when_its_last_run_ended_long_ago_and_nothing_goes_on() {
     assert!(aged(&story, 10));
 }
 
-/// A project with runs in every state and parties of every kind, in the combinations that can occur.
+/// Returns a project with runs in every state and parties of every kind, in the combinations that can occur.
 fn crowded(contents: [Contents; 2]) -> ProjectState {
     let parties = contents.map(|contents| Party { contents, uploads: 1, ..Party::new(HASH) });
     let progress =
@@ -452,7 +452,7 @@ fn crowded(contents: [Contents; 2]) -> ProjectState {
     }
 }
 
-/// The project in the form in which it is loaded for an event.
+/// Returns the project in the form in which it is loaded for an event.
 fn loaded(project: &ProjectState, runs: Runs) -> ProjectState {
     let wanted = |run: &&Run| match runs {
         Runs::None => false,

@@ -227,7 +227,7 @@ impl Step<'_> {
         }
     }
 
-    /// The files of an upload were read, or are unusable: then they stay, so that they can be replaced.
+    /// Applies the outcome of reading the files of an upload. Unusable files are kept, so that they can be replaced.
     fn fetched(&mut self, index: u32, reference: &Reference, outcome: &Outcome) {
         let Some(party) = self.project.parties.get_mut(index as usize) else { return };
         if party.contents.named() != Some(reference) {
@@ -247,7 +247,7 @@ impl Step<'_> {
         }
     }
 
-    /// An upload was indexed, or is unusable.
+    /// Applies the outcome of indexing an upload.
     fn ingested(&mut self, index: u32, upload: &Upload, outcome: &Outcome, at: Timestamp) {
         let Some(party) = self.project.parties.get_mut(index as usize) else { return };
         if party.contents != Contents::Ingesting(upload.clone()) {
@@ -371,7 +371,7 @@ impl Step<'_> {
         }
     }
 
-    /// After a start: requests in progress have ended.
+    /// Applies a start of the process: requests that were in progress have ended.
     fn restarted(&mut self) {
         self.end_uploads(|_| true);
         self.stalled();

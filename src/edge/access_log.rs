@@ -31,7 +31,7 @@ impl AccessLog {
         Self { method, uri, shown, client, answered: false }
     }
 
-    /// The method as a label.
+    /// Returns the method as a label.
     pub const fn method(&self) -> &'static str {
         self.method
     }

@@ -188,7 +188,7 @@ mod tests {
         rate_min: 0,
     };
 
-    /// Whole seconds left, rounded up.
+    /// Returns the whole seconds left, rounded up.
     fn left(activity: &Activity) -> Option<u64> {
         activity.left(&TIMEOUTS).map(|left| left.as_secs_f64().ceil() as u64)
     }

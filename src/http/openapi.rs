@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// Run with `UPDATE_OPENAPI=1` to write it anew.
+    /// Set `UPDATE_OPENAPI=1` to write the file anew.
     #[test]
     fn the_description_in_assets_is_the_one_that_is_served() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/openapi.yaml");

@@ -6,23 +6,23 @@ use serde_json::Value;
 
 use super::pairs::Pair;
 
-/// The bytes of a vector file.
+/// Returns the bytes of a vector file.
 pub(super) fn bytes(name: &str) -> Vec<u8> {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/vectors", name].iter().collect();
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A vector file of JSON.
+/// Returns a vector file of JSON.
 pub(super) fn json(name: &str) -> Value {
     serde_json::from_slice(&bytes(name)).unwrap()
 }
 
-/// The items of a JSON list.
+/// Returns the items of a JSON list.
 pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap()
 }
 
-/// A JSON integer.
+/// Returns a JSON integer.
 pub(super) fn int(value: &Value) -> u32 {
     value.as_u64().unwrap().try_into().unwrap()
 }
@@ -36,7 +36,7 @@ pub(super) fn pair(value: &Value) -> Pair {
     }
 }
 
-/// A list of them.
+/// Returns a JSON list of pairs.
 pub(super) fn pairs(value: &Value) -> Vec<Pair> {
     list(value).iter().map(pair).collect()
 }

@@ -545,7 +545,7 @@ mod tests {
         [left, right]
     }
 
-    /// The index of a matrix, with these records in these blocks, or without blocks.
+    /// Builds the index of a matrix, with these records in these blocks, or without blocks.
     fn built(matrix: &[u8], encoding_bytes: u32, blocks: &[(u32, &str)]) -> Vec<u8> {
         let entry =
             |(record, name): &(u32, &str)| Entry { block: block::digest(name), record: *record }.to_bytes();

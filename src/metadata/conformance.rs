@@ -35,7 +35,7 @@ pub(super) async fn all(store: &dyn Store) {
     a_mark_replaces_one_that_is_not_later(store).await;
 }
 
-/// A project with a party and a run in every state, its numbers derived from `number`.
+/// Returns a project with a party and a run in every state, its numbers derived from `number`.
 pub(super) fn project(number: u8) -> ProjectState {
     let hash = TokenHash::from_bytes([number; 32]);
     let at = |micros| Timestamp::from_micros(i64::from(number) + micros);

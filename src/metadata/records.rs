@@ -287,7 +287,7 @@ pub(super) fn rate(run: &Run) -> Option<i64> {
     (rate > 0).then_some(rate)
 }
 
-/// Plain data as JSON.
+/// Returns plain data as JSON.
 fn text(data: &impl Serialize) -> String {
     serde_json::to_string(data).expect("it is plain data")
 }

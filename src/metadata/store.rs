@@ -167,7 +167,7 @@ pub trait Store: Send + Sync {
     /// Returns a summary of all projects.
     async fn status(&self) -> Result<Status, Error>;
 
-    /// The oldest `count` messages of the outbox, in order. Where several nodes share the store, each message
+    /// Returns the oldest `count` messages of the outbox, in order. Where several nodes share the store, each message
     /// is handed to one of them, and to another one if that node has ended.
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error>;
 
@@ -176,18 +176,19 @@ pub trait Store: Send + Sync {
         Ok(!self.outbox(1).await?.is_empty())
     }
 
-    /// The name of this node, if several share the store.
+    /// Returns the name of this node, if several share the store.
     fn node(&self) -> Option<&str> {
         None
     }
 
-    /// The nodes that share the store and have sent a heartbeat lately, this one included; none if it has no
-    /// name.
+    /// Returns the nodes that share the store and have sent a heartbeat lately, this one included; an empty set if
+    /// this node has no name.
     async fn serving(&self) -> Result<HashSet<String>, Error> {
         Ok(HashSet::new())
     }
 
-    /// The projects that were deleted, and the runs that were deleted from projects, until they are forgotten.
+    /// Returns the projects that were deleted, and the runs that were deleted from projects, until they are
+    /// forgotten.
     async fn deleted(&self) -> Result<Vec<Deleted>, Error>;
 
     /// Adds deletions that another store has recorded.

@@ -19,7 +19,7 @@ pub const PURGES: &str = "maintenance";
 /// The project id of chores, which belong to no project.
 pub const NOBODY: ProjectId = ProjectId::from_bytes([0; 24]);
 
-/// The group of the jobs of a run.
+/// Returns the group of the jobs of a run.
 pub fn group_of_run(project: ProjectId, run: RunId) -> String {
     format!("{project}/{run}")
 }

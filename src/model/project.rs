@@ -50,7 +50,7 @@ impl ProjectState {
         })
     }
 
-    /// The end of the last run on the retention clock. Absent while a run is unfinished, or without runs.
+    /// Returns the end of the last run on the retention clock. Absent while a run is unfinished, or without runs.
     pub fn settled(&self) -> Option<Timestamp> {
         let arriving =
             |contents: &Contents| matches!(contents, Contents::Fetching { .. } | Contents::Ingesting(_));

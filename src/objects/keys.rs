@@ -30,7 +30,7 @@ pub struct Key(String);
 pub struct Prefix(String);
 
 impl Key {
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -125,17 +125,17 @@ pub fn upload(project: ProjectId, party: u32, upload: u32) -> Prefix {
     Prefix(format!("projects/{project}/parties/{party}/{upload}"))
 }
 
-/// The encodings of an upload as rows.
+/// Returns the key of the encodings of an upload as rows.
 pub fn matrix(project: ProjectId, party: u32, upload: u32) -> Key {
     Key(format!("projects/{project}/parties/{party}/{upload}/matrix"))
 }
 
-/// The block entries of an upload as they arrived.
+/// Returns the key of the block entries of an upload as they arrived.
 pub fn entries(project: ProjectId, party: u32, upload: u32) -> Key {
     Key(format!("projects/{project}/parties/{party}/{upload}/entries"))
 }
 
-/// The block index of an upload.
+/// Returns the key of the block index of an upload.
 pub fn index(project: ProjectId, party: u32, upload: u32) -> Key {
     Key(format!("projects/{project}/parties/{party}/{upload}/index"))
 }
@@ -150,22 +150,22 @@ pub fn plan(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/plan"))
 }
 
-/// The candidate pairs of all parts of a run.
+/// Returns the prefix of the candidate pairs of all parts of a run.
 pub fn all_pairs(project: ProjectId, run: RunId) -> Prefix {
     Prefix(format!("projects/{project}/runs/{run}/pairs"))
 }
 
-/// The candidate pairs of one part of a run.
+/// Returns the key of the candidate pairs of one part of a run.
 pub fn pairs(project: ProjectId, run: RunId, part: u32) -> Key {
     Key(format!("projects/{project}/runs/{run}/pairs/{part}"))
 }
 
-/// The groups that a run found.
+/// Returns the key of the groups that a run found.
 pub fn groups(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/groups.json"))
 }
 
-/// The scores that a run found.
+/// Returns the key of the scores that a run found.
 pub fn scores(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/scores.json"))
 }
@@ -177,7 +177,7 @@ pub fn score_file(run: RunId) -> Key {
     Key(format!("similarity-scores/{}.bin", hex::encode(&digest[..12])))
 }
 
-/// The score files of all runs.
+/// Returns the prefix of the score files of all runs.
 pub(super) fn score_files() -> Prefix {
     Prefix("similarity-scores".to_owned())
 }
@@ -207,17 +207,17 @@ pub fn of_project(text: &str) -> Option<Key> {
     rest.split('/').all(is_plain).then(|| Key(text.to_owned()))
 }
 
-/// A file of a client, in the bucket that clients upload to.
+/// Returns the key of a client's file, in the bucket that clients upload to.
 pub(crate) fn client_file(path: &str) -> Key {
     Key(path.to_owned())
 }
 
-/// The mask over both permutations of a run.
+/// Returns the key of the mask over both permutations of a run.
 pub fn mask(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/mask.json"))
 }
 
-/// The permutation that a run gives a party.
+/// Returns the key of the permutation that a run gives a party.
 pub fn permutation(project: ProjectId, run: RunId, party: u32) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/permutation-{party}.json"))
 }

@@ -194,7 +194,7 @@ fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {
     builder
 }
 
-/// No time limit for a whole request, which may be of any size.
+/// Returns the options of a client. A whole request has no time limit, because it may be of any size.
 fn options(silence_timeout: Duration) -> ClientOptions {
     let options = outgoing::store_options().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT);
     options.with_timeout_disabled().with_read_timeout(silence_timeout)

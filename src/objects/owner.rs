@@ -68,7 +68,7 @@ pub enum NotOurs {
     Copied {
         /// The location of the objects.
         place: String,
-        /// The identity of both.
+        /// The identity that both servers have.
         identity: Identity,
         /// The host of the other server.
         host: String,

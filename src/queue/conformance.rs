@@ -266,14 +266,15 @@ pub(super) async fn a_failed_job_backs_off_and_dies(fixture: &mut impl Fixture) 
     assert_eq!((letters[0].reason.as_str(), letters[0].died), ("the file is torn", now));
 }
 
-/// A worker claims a job and sends nothing more. Returns the attempt, and the time at which its lease has expired.
+/// Claims a job as a worker that sends nothing more. Returns the attempt, and the time at which its lease has
+/// expired.
 async fn lapse(queue: &dyn Broker, now: Timestamp) -> (u8, Timestamp) {
     let lease = claim_one(queue, now).await;
     pass(queue, now, lease.until).await;
     (lease.attempt, lease.until)
 }
 
-/// A process that was stopped, a machine that was suspended, a clock that was set: the holder can send a heartbeat
+/// After a stop of the process, a suspension of the machine or a change of the clock, a worker can send a heartbeat
 /// before its lease expires.
 pub(super) async fn a_pause_ends_no_lease(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
@@ -308,7 +309,7 @@ pub(super) async fn leases_that_run_out_count_as_attempts_in_threes(fixture: &mu
     assert_eq!(stats(queue, "q", now).await.dead, 1);
 }
 
-/// The lease expires and the attempt continues: it fails or is released as a single one.
+/// The lease expires and the attempt continues: it fails or is released as a single attempt.
 pub(super) async fn a_holder_that_comes_back_has_lost_nothing(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
@@ -479,7 +480,7 @@ pub(super) async fn a_clock_that_was_ahead_makes_no_delay_longer(fixture: &mut i
     assert_eq!(names(&claim(queue, 9, at(100)).await), ["later"]);
 }
 
-/// After the clock was ahead, with and without another job that makes the queue rewrite all of them.
+/// The clock was ahead, with and without another job that makes the queue rewrite all jobs.
 pub(super) async fn starts_one_after_the_other_make_no_delay_shorter_or_longer(fixture: &mut impl Fixture) {
     for (start, beside) in [(10_000, true), (20_000, false)] {
         let moment = |seconds: i64| at(start + seconds);
@@ -822,7 +823,7 @@ pub(super) async fn after_a_restart_a_late_worker_may_not(fixture: &mut impl Fix
     queue.ack(&holder.id, at(3)).await.unwrap();
 }
 
-/// See [`super::simulation`].
+/// Runs the seeded [simulation](super::simulation).
 pub(super) async fn the_seeded_simulation_agrees_with_the_model(fixture: &mut impl Fixture) {
     super::simulation::run(fixture).await;
 }

@@ -46,7 +46,7 @@ impl Error {
         }
     }
 
-    /// The stored data is damaged.
+    /// Returns the stored data is damaged.
     pub(super) fn damaged(reason: &'static str) -> Self {
         Self::Damaged(reason.into())
     }

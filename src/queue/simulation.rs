@@ -101,7 +101,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Time passes while the queue is called.
+    /// Lets time pass while the queue is called.
     async fn pass(&mut self, time: Duration) {
         let end = self.now.after(time);
         while self.now < end {
@@ -111,7 +111,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// The process was stopped, or the clock was set.
+    /// Stops the process for a time, or sets the clock.
     async fn jump(&mut self) {
         let by = Duration::from_secs(61 + self.pick(7_200));
         if self.pick(2) == 0 {
@@ -379,7 +379,7 @@ impl<F: Fixture> Simulation<'_, F> {
         );
     }
 
-    /// All remaining jobs can be finished.
+    /// Finishes all remaining jobs.
     async fn drain(&mut self) {
         while self.jobs.values().any(|model| model.place != Where::Dead) {
             self.now = self.now.after(Duration::from_secs(100));

@@ -35,7 +35,7 @@ pub struct AccessControl {
 pub struct Rights(Option<Arc<Policy>>, Option<ProjectId>);
 
 impl Rights {
-    /// All rights.
+    /// Returns all rights.
     pub const fn all() -> Self {
         Self(None, None)
     }
@@ -190,7 +190,7 @@ pub(super) fn require(cx: &S3AccessContext<'_>, rights: &Rights) -> S3Result<()>
     intent::check(cx.s3_op().name(), cx.uri(), cx.headers())
 }
 
-/// A copy also requires the right to read its source.
+/// Requires the right to read the source of a copy.
 fn require_source<T>(request: &S3Request<T>, source: impl Fn(&T) -> &CopySource) -> S3Result<()> {
     let rights = request.extensions.get::<Rights>();
     let rights = rights.ok_or_else(|| s3_error!(AccessDenied, "Access Denied."))?;

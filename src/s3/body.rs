@@ -116,7 +116,7 @@ fn check(headers: &HeaderMap, hash: Option<&str>, body: &[u8]) -> S3Result<()> {
     }
 }
 
-/// The body is not the one that was signed.
+/// Returns the error for a body that differs from the signed one.
 pub(super) fn hash_mismatch() -> S3Error {
     let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
     let mut error = S3Error::with_message(S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()), message);
@@ -124,7 +124,7 @@ pub(super) fn hash_mismatch() -> S3Error {
     error
 }
 
-/// No S3 client sends a document that defines entities; and `s3s` would ignore CDATA.
+/// Rejects documents that define entities, which no S3 client sends, and CDATA, which `s3s` would ignore.
 fn check_document(document: &[u8]) -> S3Result<()> {
     let mut marks = memchr::memmem::find_iter(document, b"<!");
     if marks.any(|at| !document[at..].starts_with(b"<!--")) {

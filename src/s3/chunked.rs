@@ -301,7 +301,7 @@ mod tests {
         Ok(out.concat())
     }
 
-    /// The data of a body in chunks, and the size of the largest.
+    /// Returns the data of a body in chunks, and the size of the largest.
     fn decode(mut body: &[u8]) -> (Vec<u8>, u64) {
         let (mut data, mut largest) = (Vec::new(), 0);
         loop {

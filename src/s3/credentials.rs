@@ -125,7 +125,7 @@ impl Root {
         }
     }
 
-    /// The server's own credentials: two words in one file.
+    /// Reads or makes the server's own credentials: two words in one file.
     fn keep(path: &Path, entropy: &Entropy) -> Result<(Self, bool), Error> {
         let make = || {
             let access_key = hex::encode_upper(entropy.bytes::<10>());

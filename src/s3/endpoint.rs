@@ -52,7 +52,7 @@ pub struct EndpointConfig {
     pub domain: Option<String>,
 }
 
-/// The endpoint for S3 clients.
+/// Returns the routes of the endpoint for S3 clients.
 pub fn endpoint(config: EndpointConfig) -> Router {
     let operations = Service::new(config.buckets, config.results, config.spool, config.owners);
     let domain = config.domain.as_deref();

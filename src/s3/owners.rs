@@ -68,7 +68,7 @@ impl Owners {
     }
 }
 
-/// The metadata cannot be read.
+/// Returns the error for metadata that cannot be read.
 pub(super) fn unknown(error: &dyn std::error::Error) -> S3Error {
     tracing::error!("cannot check whether a project exists: {}", chain(error));
     s3_error!(ServiceUnavailable, "The server cannot check the credentials now.")

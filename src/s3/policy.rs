@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// The simplest form of [`matches`].
+    /// Matches like [`matches`], in the simplest form.
     fn by_definition(pattern: &[char], text: &[char]) -> bool {
         match (pattern, text) {
             ([], []) => true,

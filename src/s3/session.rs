@@ -84,8 +84,8 @@ impl Keys {
         access_key.as_bytes().ct_eq(self.root.access_key.as_bytes()).into()
     }
 
-    /// Returns the secret key of an access key, whether or not it was ever issued: the session token decides about
-    /// the rights.
+    /// Returns the secret key of an access key, whether or not it was ever issued: the session token determines the
+    /// rights.
     pub fn secret_of(&self, access_key: &str) -> Option<Zeroizing<String>> {
         if self.is_root(access_key) {
             return Some(self.root.secret_key.clone());

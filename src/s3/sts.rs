@@ -76,7 +76,7 @@ impl Sts {
     }
 }
 
-/// The parameters of a call, each at most once.
+/// Reads the parameters of a call, each at most once.
 fn read(body: &[u8]) -> Result<HashMap<String, String>, Refusal> {
     let mut call = HashMap::new();
     for (name, value) in form_urlencoded::parse(body) {

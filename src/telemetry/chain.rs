@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-/// An error and its causes, joined by colons; a cause that the text before it contains is not repeated.
+/// Returns an error and its causes, joined by colons; a cause that the text before it contains is not repeated.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

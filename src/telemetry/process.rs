@@ -40,7 +40,7 @@ impl Process {
 }
 
 impl Process {
-    /// The CPU time as a counter in fractions of a second, which the crate `metrics` does not have.
+    /// Returns the CPU time as a counter in fractions of a second, which the crate `metrics` does not have.
     pub fn cpu_text(&self) -> String {
         let Some(seconds) = self.cpu_seconds else { return String::new() };
         format!(
@@ -51,8 +51,8 @@ impl Process {
     }
 }
 
-/// The sum of the user's and the system's ticks, fields 14 and 15. The name of the program, in field 2, may contain
-/// spaces, but the last parenthesis ends it.
+/// Returns the sum of the user's and the system's ticks, fields 14 and 15, in seconds. The name of the program, in
+/// field 2, may contain spaces, but the last parenthesis ends it.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut ticks = after_name.split_whitespace().skip(11);

@@ -24,7 +24,7 @@ pub trait JobSource: Send + Sync {
     /// Releases jobs without using an attempt.
     async fn release(&self, assignments: &[Assignment]) -> Result<(), Error>;
 
-    /// The most jobs that one claim asks for.
+    /// Returns the most jobs that one claim may request.
     fn claims_at_once(&self) -> usize {
         1
     }

@@ -54,7 +54,7 @@ pub struct Hello {
     pub node: String,
     /// The name of the machine.
     pub name: String,
-    /// The queues that it serves, in the format of its setting.
+    /// The queues that the worker serves, in the format of the setting `queues`.
     pub queues: String,
     /// Computing threads.
     pub threads: usize,

@@ -48,19 +48,19 @@ struct State {
 }
 
 impl Rate {
-    /// Nothing measured yet.
+    /// Returns a rate of which nothing was measured yet.
     pub(super) fn new(kernel: Kernel, threads: usize) -> Self {
         let (per_second, since) = (HashMap::new(), Stopwatch::start());
         let state = State { per_second, parts: 0, kind: None, since, comparisons: 0 };
         Self { kernel, threads, state: Mutex::new(state) }
     }
 
-    /// The recent comparisons a second of runs of this kind.
+    /// Returns the recent comparisons a second of runs of this kind.
     pub(super) fn measured(&self, kind: Kind) -> Option<f64> {
         self.with(|state| state.per_second.get(&kind).copied())
     }
 
-    /// The same, or an estimate if nothing was measured.
+    /// Returns the recent comparisons a second, or an estimate if nothing was measured.
     pub(super) fn per_second(&self, kind: Kind) -> f64 {
         self.measured(kind).unwrap_or_else(|| {
             let threshold = f64::from(kind.threshold_percent) / 100.0;

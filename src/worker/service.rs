@@ -89,7 +89,7 @@ impl Worker {
         Self { shared, drain_timeout: settings.drain_timeout, beating }
     }
 
-    /// Returns the place for jobs of other workers whose objects this process writes.
+    /// Returns the gate that admits jobs of other workers whose objects this process writes.
     pub fn guests(&self) -> Guests {
         let (source, active_jobs) =
             (Arc::clone(&self.shared.source), Arc::clone(&self.shared.context.active_jobs));

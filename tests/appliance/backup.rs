@@ -60,7 +60,7 @@ fn refusal(output: &Output, code: i32) -> String {
     lines[0].to_owned()
 }
 
-/// A project of a result type with a completed run, and the run's path and result.
+/// Returns a project of a result type with a completed run, and the run's path and result.
 async fn completed(server: &Entityd, kind: &str) -> (Project, String, String) {
     let project = server.api().project(kind).await;
     project.upload(0, &[ENCODING, OTHER_ENCODING]).await;

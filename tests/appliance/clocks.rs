@@ -57,7 +57,7 @@ async fn project(server: &Entityd) -> Project {
     project
 }
 
-/// A project with a completed run, and the year in which that ended by the server's clock.
+/// Returns a project with a completed run, and the year in which that ended by the server's clock.
 async fn completed(server: &Entityd) -> (Project, String) {
     let project = project(server).await;
     let ended = project.run(0.9).await.ended().await;

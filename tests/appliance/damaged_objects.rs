@@ -159,7 +159,7 @@ async fn a_result_of_an_older_version_has_no_checksum_and_is_sent() {
     assert_eq!(result.status(), 200);
 }
 
-/// A client of the S3 endpoint that does not retry.
+/// Returns a client of the S3 endpoint that does not retry.
 fn s3(server: &Entityd, bucket: &str, keys: [&str; 2], token: Option<&str>) -> AmazonS3 {
     entityd::edge::tls::install_provider();
     let mut builder = AmazonS3Builder::new()

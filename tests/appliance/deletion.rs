@@ -60,7 +60,7 @@ fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// Every file and every directory below a folder.
+/// Returns every file and every directory below a folder.
 fn everything(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
@@ -71,7 +71,7 @@ fn everything(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A project with two completed runs, and every secret and identifier of it.
+/// Returns a project with two completed runs, and every secret and identifier of it.
 async fn told_of(server: &Entityd, word: &str) -> (Project, Secrets) {
     let body = json!({
         "name": format!("name-{word}"), "notes": format!("notes-{word}"),

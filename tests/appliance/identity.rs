@@ -164,7 +164,7 @@ async fn a_store_of_another_data_directory_is_refused_with_both_identities() {
     }
 }
 
-/// The identity of the data directory in `folder`.
+/// Returns the identity of the data directory in `folder`.
 fn identity(folder: &TempDir) -> String {
     let register = fs::read_to_string(folder.path().join("data/identity")).unwrap();
     register.lines().next().unwrap().trim_start_matches("identity ").to_owned()

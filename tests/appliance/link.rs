@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::command_line::{entityd, stderr};
 
-/// The complete linkages among the reference's vectors.
+/// Returns the complete linkages among the reference's vectors.
 fn flows() -> Vec<Value> {
     let file = include_str!("../fixtures/vectors/flows.json");
     let flows: Value = serde_json::from_str(file).unwrap();
@@ -24,7 +24,7 @@ fn link(files: &[PathBuf], threshold: &Value, options: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// A file for each party of the flow; `shape` makes a document of encodings and blocks.
+/// Returns a file for each party of the flow; `shape` makes a document of encodings and blocks.
 fn files(folder: &Path, flow: &Value, shape: fn(&Value, &Value) -> Value) -> Vec<PathBuf> {
     let datasets = flow["datasets"].as_array().unwrap().iter().enumerate();
     let file = |(party, encodings): (usize, &Value)| {
@@ -75,7 +75,7 @@ fn groups_and_scores_are_those_of_the_reference() {
     }
 }
 
-/// Two parties with the same two encodings of 8 bytes, as JSON and as rows.
+/// Returns two parties with the same two encodings of 8 bytes, as JSON and as rows.
 fn two_parties(folder: &TempDir) -> [PathBuf; 2] {
     let [json, rows] = ["a.json", "b.bin"].map(|name| folder.path().join(name));
     fs::write(&json, r#"{"clks": ["AAECAwQFBgc=", "//79/Pv6+fg="]}"#).unwrap();

@@ -9,7 +9,7 @@ use crate::support::{Entityd, refused};
 
 const BYTES: usize = 800_000;
 
-/// A body of unknown length; the last piece arrives late.
+/// Returns a body of unknown length; the last piece arrives late.
 fn unannounced(last_after: Duration) -> Body {
     let piece = vec![7; BYTES / 8];
     Body::wrap_stream(stream::unfold(0, move |sent| {

@@ -35,33 +35,33 @@ pub(crate) struct Doors {
 }
 
 impl Entityd {
-    /// A server with the default settings.
+    /// Starts a server with the default settings.
     pub(crate) fn start() -> Self {
         Self::with(&[])
     }
 
-    /// A server with these flags.
+    /// Starts a server with these flags.
     pub(crate) fn with(flags: &[&str]) -> Self {
         Self::in_folder(TempDir::new().unwrap(), flags)
     }
 
-    /// A server with flags and environment variables.
+    /// Starts a server with flags and environment variables.
     pub(crate) fn with_variables(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::launch(TempDir::new().unwrap(), flags, variables)
     }
 
-    /// A server on the data directory of an earlier one in `folder`.
+    /// Starts a server on the data directory of an earlier one in `folder`.
     pub(crate) fn in_folder(folder: TempDir, flags: &[&str]) -> Self {
         Self::launch(folder, flags, &[])
     }
 
-    /// A server with environment variables on the data directory of an earlier one in `folder`.
+    /// Starts a server with environment variables on the data directory of an earlier one in `folder`.
     pub(crate) fn with_variables_in(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         Self::launch(folder, &[], variables)
     }
 
-    /// A server that another program starts, such as `strace` or `unshare`: `wrapper` is its command line up to
-    /// ours.
+    /// Starts a server that another program starts, such as `strace` or `unshare`: `wrapper` is its command line up
+    /// to ours.
     pub(crate) fn through(wrapper: &[&str], flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let mut command = wrapped(wrapper, &command(&folder, flags, variables));
@@ -78,7 +78,7 @@ impl Entityd {
         (ended, fs::read_to_string(folder.path().join("log")).unwrap())
     }
 
-    /// A server with flags and environment variables on the data directory of an earlier one in `folder`.
+    /// Starts a server with flags and environment variables on the data directory of an earlier one in `folder`.
     pub(crate) fn told_in(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::launch(folder, flags, variables)
     }
@@ -115,23 +115,23 @@ impl Entityd {
         Self { child, folder, doors, admin_token, _stdout: stdout }
     }
 
-    /// The addresses of the server.
+    /// Returns the addresses of the server.
     pub(crate) fn doors(&self) -> Doors {
         self.doors
     }
 
-    /// The admin token, if this start has made it.
+    /// Returns the admin token, if this start has made it.
     pub(crate) fn admin_token(&self) -> Option<String> {
         self.admin_token.clone()
     }
 
-    /// A client of its API.
+    /// Returns a client of the server's API.
     pub(crate) fn api(&self) -> Api {
         entityd::edge::tls::install_provider();
         Api { client: Client::new(), base: format!("http://{}/api/v1", self.doors.api) }
     }
 
-    /// The data directory of the server.
+    /// Returns the data directory of the server.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -146,21 +146,21 @@ impl Entityd {
         server::payload_files(&self.data_dir())
     }
 
-    /// The payload files whose path, or whose directory, ends with `kind`.
+    /// Returns the payload files whose path, or whose directory, ends with `kind`.
     pub(crate) fn files(&self, kind: &str) -> Vec<PathBuf> {
         let mut files = self.payload_files();
         files.retain(|file| file.ends_with(kind) || file.parent().unwrap().ends_with(kind));
         files
     }
 
-    /// The resident memory of the process.
+    /// Returns the resident memory of the process.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         1024 * line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -199,7 +199,7 @@ impl Drop for Entityd {
     }
 }
 
-/// The parameters of a server's start.
+/// Returns the command that starts a server.
 fn command(folder: &TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_entityd"));
     let mut command = server::command(program, &folder.path().join("data"), flags, variables);
@@ -207,7 +207,7 @@ fn command(folder: &TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Comm
     command
 }
 
-/// The file that a server in `folder` logs to.
+/// Returns the file that a server in `folder` logs to.
 fn log(folder: &TempDir) -> File {
     File::options().create(true).append(true).open(folder.path().join("log")).unwrap()
 }
@@ -266,7 +266,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl Api {
-    /// A request for `path`, below `/api/v1`.
+    /// Returns a request for `path`, below `/api/v1`.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
@@ -283,7 +283,7 @@ impl Api {
         self.request(Method::POST, path).header("Authorization", token).json(body).send().await.unwrap()
     }
 
-    /// A project of two parties.
+    /// Returns a project of two parties.
     pub(crate) async fn project(&self, result_type: &str) -> Project {
         self.create(json!({"schema": {}, "result_type": result_type})).await
     }
@@ -318,7 +318,7 @@ impl Project {
         self.api.post(&format!("{}/clks", self.path), &self.update_tokens[party], body).await
     }
 
-    /// A request to upload 8-byte encodings as binary, without its body.
+    /// Returns a request to upload 8-byte encodings as binary, without its body.
     pub(crate) fn binary(&self, party: usize, count: i64) -> RequestBuilder {
         self.api
             .request(Method::POST, &format!("{}/binaryclks", self.path))
@@ -343,7 +343,7 @@ impl Project {
         self.known_run(format!("{runs}/{}", text(&posted["run_id"])))
     }
 
-    /// The run at `path`.
+    /// Returns the run at `path`.
     pub(crate) fn known_run(&self, path: String) -> Run<'_> {
         Run { project: self, path }
     }

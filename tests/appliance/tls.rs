@@ -30,7 +30,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate and its private key, both in PEM.
+    /// Returns a certificate and its private key, both in PEM.
     fn signs(&self, usage: ExtendedKeyUsagePurpose) -> (String, String) {
         let mut wanted = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         wanted.extended_key_usages = vec![usage];
@@ -38,7 +38,7 @@ impl Authority {
         (wanted.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
-    /// A client that trusts it.
+    /// Returns a client that trusts this authority.
     fn client(&self) -> ClientBuilder {
         entityd::edge::tls::install_provider();
         Client::builder()

@@ -117,7 +117,7 @@ async fn a_large_body_that_is_refused_early_still_gets_its_answer() {
     untouched(&server, &project).await;
 }
 
-/// The head of a binary upload of two encodings, as it is on the wire.
+/// Returns the head of a binary upload of two encodings, as it is on the wire.
 fn head(project: &Project, more: &str) -> String {
     format!(
         "POST /api/v1{}/binaryclks HTTP/1.1\r\nHost: entityd\r\nAuthorization: {}\r\nHash-Count: 2\r\nHash-Size: 8\r\n\

@@ -45,8 +45,8 @@ const PHRASES: [&str; 30] = [
     "was away",
 ];
 
-/// For each top module, and for tests and pages: the most docs that begin with one of [`OPENERS`],
-/// the most words of [`PEOPLE`], and the most of [`PHRASES`]. A number may only fall.
+/// The limits of each top module, and of tests and pages: the most docs that begin with one of [`OPENERS`], the most
+/// words of [`PEOPLE`], and the most of [`PHRASES`]. A limit may only fall.
 const MOST: [(&str, [usize; 3]); 4] =
     [("coordinator", [0, 2, 0]), ("metadata", [0, 1, 0]), ("model", [0, 1, 0]), ("tests", [0, 3, 0])];
 

@@ -38,7 +38,7 @@ pub(super) fn open(path: &Path, owner: Option<&Owner>) -> Result<Database, sqlit
     }
 }
 
-/// The number of openings of the index.
+/// Returns the number of openings of the index.
 pub(super) fn openings(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.query_row("SELECT times FROM opened", [], |row| row.get(0))?)
 }
@@ -58,7 +58,7 @@ pub(super) fn count_opening(change: &Change<'_>, standing: Standing, latest: i64
 pub(super) struct Compared {
     /// The number of files.
     pub(super) all: u64,
-    /// The latest opening in which one of them got its number; 0 if there are none.
+    /// The latest opening of the index that assigned a number to one of the files; 0 if there are no files.
     pub(super) latest: i64,
     /// Files without a reference.
     pub(super) strays: Vec<Number>,

@@ -10,7 +10,7 @@ use crate::buckets::object::Bucket;
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::Change;
 
-/// The number of a bucket and the time of its creation.
+/// Returns the number of a bucket and the time of its creation.
 pub(in super::super) fn bucket(connection: &Connection, name: &str) -> Result<(i64, Timestamp), Error> {
     let mut select = connection.prepare_cached("SELECT id, created FROM buckets WHERE name = ?1")?;
     let found =

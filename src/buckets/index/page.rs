@@ -42,7 +42,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// The key or the common prefix.
+    /// Returns the key or the common prefix.
     pub fn name(&self) -> &str {
         match self {
             Self::Object { key, .. } => key,
@@ -77,7 +77,7 @@ pub(in super::super) fn page(connection: &Connection, name: &str, query: &Query)
     Ok(page)
 }
 
-/// The position at which a listing continues.
+/// Returns the position at which a listing continues.
 fn first(query: &Query) -> Vec<u8> {
     let after = match &query.after {
         Some(after) if query.past_prefix => successor(after.as_bytes()),

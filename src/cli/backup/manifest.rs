@@ -86,7 +86,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The bytes of all entries.
+    /// Returns the bytes of all entries.
     pub(in crate::cli) fn bytes(&self) -> u64 {
         self.entries.iter().map(|entry| entry.bytes).sum()
     }

@@ -388,7 +388,7 @@ fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// The failure to use a file or a directory.
+/// Returns the error for a file or a directory that cannot be used.
 pub(in crate::cli) fn cannot_use(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot use {}: {error}", path.display()))
 }

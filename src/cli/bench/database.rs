@@ -143,7 +143,7 @@ fn report(state: Option<ProjectState>, part: u32) -> Option<Commit> {
     Some(Commit { state: Some(state), ..Commit::default() })
 }
 
-/// A project with a run of this many parts.
+/// Returns a project with a run of this many parts.
 fn comparing(parts: u32) -> ProjectState {
     let entropy = Entropy::system();
     let now = Clock::system().now();

@@ -145,7 +145,7 @@ impl Arguments {
         Ok(bytes)
     }
 
-    /// About ten records share a block.
+    /// Generates encodings with blocks; about ten records share a block.
     fn generate_with_blocks(
         &self,
         out: &mut impl Write,

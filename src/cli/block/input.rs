@@ -165,7 +165,7 @@ impl Table<'_> {
     }
 }
 
-/// A blank of `str.strip` in Python.
+/// Returns true for a character that `str.strip` removes in Python.
 fn is_blank(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\x1c'..='\x1f')
 }

@@ -40,7 +40,7 @@ pub(super) struct Arguments {
 pub(super) struct Report(Vec<Finding>);
 
 impl Report {
-    /// Checks what a server with these settings would meet.
+    /// Runs the checks for a server with these settings.
     pub(super) async fn make(settings: &Settings) -> Self {
         let mut findings = data::check(settings);
         findings.extend(machine::check(settings));

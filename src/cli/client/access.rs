@@ -108,18 +108,18 @@ impl Access {
     }
 }
 
-/// A path in a profile is relative to the profile.
+/// Resolves a path in a profile, which is relative to the profile.
 fn beside(profile: Option<&Path>, path: Option<&Path>) -> Option<PathBuf> {
     Some(profile?.parent()?.join(path?))
 }
 
 impl Session {
-    /// The path of the project below `/api/v1`.
+    /// Returns the path of the project below `/api/v1`.
     pub(super) fn project_path(&self) -> Result<String, Failure> {
         self.project().map(|project| format!("/projects/{project}"))
     }
 
-    /// The id of the project.
+    /// Returns the id of the project.
     pub(super) fn project(&self) -> Result<String, Failure> {
         let of_profile = || self.profile.project_id.as_deref().map(id);
         let project = self.access.project.clone().map(Ok).or_else(of_profile);
@@ -139,18 +139,18 @@ impl Session {
         self.api.ask((method, &format!("{project}{below}")), &token, body, asked).await
     }
 
-    /// The path of the profile, if there is one.
+    /// Returns the path of the profile, if there is one.
     pub(super) fn profile_path(&self) -> Option<&Path> {
         self.access.profile.as_deref()
     }
 
-    /// The options that were given, for the certificate of the object store.
+    /// Returns the certificate to trust at the object store: from the options, or else from the profile.
     pub(super) fn ca(&self) -> Option<PathBuf> {
         let of_profile = || beside(self.profile_path(), self.profile.ca.as_deref());
         self.access.ca.clone().or_else(of_profile)
     }
 
-    /// The token for a command: from a file, the environment or the profile.
+    /// Returns the token for a command: from a file, the environment or the profile.
     pub(super) fn token(&self, kind: Kind, party: Option<usize>) -> Result<Zeroizing<String>, Failure> {
         if let Some(file) = &self.access.token_file {
             return secret::read_word(file, TOKEN_MIN).map_err(|error| Failure::Usage(error.to_string()));
@@ -199,7 +199,7 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    /// The token, if there is one.
+    /// Returns the token, if there is one.
     pub(super) fn token(&self) -> Result<Option<Zeroizing<String>>, Failure> {
         ops_client::admin_token(self.admin_token_file.as_deref())
     }

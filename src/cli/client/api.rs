@@ -147,7 +147,7 @@ impl Api {
         refusal::json(&self.base, response, asked).await
     }
 
-    /// The failure to get an answer, without the address of the request.
+    /// Returns the error for a missing answer, without the address of the request.
     pub(super) fn no_answer(&self, error: reqwest::Error) -> Failure {
         Failure::Failed(format!("no answer from {}: {}", self.base, chain(&error.without_url())))
     }

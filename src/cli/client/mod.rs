@@ -36,7 +36,7 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     })
 }
 
-/// A text of the server, for a line or a cell.
+/// Returns a text of the server, for a line or a cell.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),

@@ -25,7 +25,7 @@ impl Token {
         Self(Zeroizing::new(token.to_owned()))
     }
 
-    /// The token without blanks and line ends around it.
+    /// Returns the token without blanks and line ends around it.
     pub(super) fn reveal(&self) -> Zeroizing<String> {
         Zeroizing::new(self.0.trim().to_owned())
     }

@@ -253,7 +253,7 @@ fn table(answer: &Value) -> String {
     aligned(&["project", "created (UTC)"], answer.as_array().into_iter().flatten().map(row).collect())
 }
 
-/// One line for each member except the schema.
+/// Returns one line for each member except the schema.
 fn lines(answer: &Value) -> String {
     let members = answer.as_object().into_iter().flatten();
     let row = |(name, value): (&String, &Value)| match value {

@@ -18,8 +18,9 @@ use crate::cli::progress::Progress;
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 
-/// The first interval at which a status is read, and the longest.
+/// The first interval at which a status is read.
 const LOOK: Duration = Duration::from_millis(100);
+/// The longest interval at which a status is read.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// Starts, lists, watches and deletes runs on a server
@@ -213,7 +214,7 @@ impl Watching<'_> {
     }
 }
 
-/// The stage of a run, and how much of it is done.
+/// Returns the stage of a run, and how much of it is done.
 fn stage(status: &Value) -> (String, f64) {
     let stage = &status["current_stage"];
     let done = stage["progress"]["relative"].as_f64().unwrap_or(0.0);

@@ -150,7 +150,7 @@ impl Place {
         }
     }
 
-    /// A file in the store, as an upload names it.
+    /// Returns a file in the store, as an upload names it.
     pub(super) fn file(&self, path: &str) -> Value {
         json!({ "file": { "bucket": self.bucket, "path": path } })
     }

@@ -168,7 +168,7 @@ impl Arguments {
     }
 }
 
-/// A positive number.
+/// Parses a positive number.
 fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(range)
 }

@@ -94,7 +94,7 @@ pub(super) fn connect(
     Ok(groups.into_values().filter(|group| group.records.len() > 1).collect())
 }
 
-/// The first record that a record is connected with.
+/// Returns the first record that a record is connected with.
 fn root(parents: &mut [u32], record: u32) -> u32 {
     let mut at = record;
     while parents[at as usize] != at {

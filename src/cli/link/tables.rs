@@ -222,7 +222,7 @@ impl Tables<'_> {
         Ok(groups)
     }
 
-    /// The groups at a threshold.
+    /// Returns the groups at a threshold.
     fn groups(&self, sizes: &[u32], pairs: &File, threshold: f64) -> Result<Vec<Group>, Failure> {
         let read = || -> Result<_, solver::Error> {
             let pairs = compare::read(pairs)?;
@@ -258,7 +258,7 @@ impl Tables<'_> {
     }
 }
 
-/// The thresholds from the lowest to 1.
+/// Returns the thresholds from the lowest to 1.
 fn thresholds(lowest: f64) -> impl Iterator<Item = f64> {
     (0..=STEPS).map(move |step| lowest + (1.0 - lowest) * f64::from(step) / f64::from(STEPS))
 }

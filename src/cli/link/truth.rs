@@ -102,7 +102,7 @@ fn pairs(records: impl Iterator<Item = (Record, u32)>, is_one: bool) -> u64 {
     counts.values().map(of_person).sum()
 }
 
-/// A line for each threshold.
+/// Returns a line for each threshold.
 pub(super) fn table(qualities: &[Quality]) -> String {
     let row = |quality: &Quality| {
         let share = |value: f64| format!("{value:.4}");

@@ -89,7 +89,7 @@ impl Output<'_> {
     }
 }
 
-/// The best score of a record with another of its group.
+/// Returns the best score of a record with another record of its group.
 fn best(group: &Group, record: Record) -> f64 {
     let scores = group.edges.iter().filter(|edge| edge.ends.contains(&record)).map(|edge| edge.score);
     scores.fold(0.0, f64::max)

@@ -101,7 +101,7 @@ struct Simulation {
     known: Vec<Known>,
 }
 
-/// A directory in memory if there is one: power cuts are tested elsewhere.
+/// Returns a directory in memory if there is one: power cuts are tested elsewhere.
 fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
@@ -206,7 +206,7 @@ impl Simulation {
         }
     }
 
-    /// Time passes while the queue is called: leases expire.
+    /// Lets time pass while the queue is called, so that leases expire.
     async fn pass(&self) {
         for _ in 0..self.pick(180) {
             self.clock.advance(UNSEEN_MAX);
@@ -259,7 +259,7 @@ impl Simulation {
         }
     }
 
-    /// A client deletes its project, or its run. Whether or not it gets an answer, they may be deleted from now on.
+    /// Deletes a project, or a run, as a client. Even without an answer they may be deleted from now on.
     async fn end_something(&mut self) {
         let (chosen, whole) = (self.pick(PROJECTS_MAX), self.pick(2) == 0);
         let Some(known) = self.known.get_mut(chosen) else { return };
@@ -283,7 +283,7 @@ impl Simulation {
         }
     }
 
-    /// A worker ends a job in one of the possible ways.
+    /// Takes an arbitrary job from its worker, which then ends the job in some way.
     fn put_down(&mut self) -> Option<Assignment> {
         let chosen = self.pick(self.in_hand.len().max(1));
         let assignment = (chosen < self.in_hand.len()).then(|| self.in_hand.swap_remove(chosen))?;
@@ -303,12 +303,12 @@ impl Simulation {
         }
     }
 
-    /// A worker is lost with its job.
+    /// Loses a worker with its job.
     fn lose(&mut self) {
         _ = self.put_down();
     }
 
-    /// A worker reports a job again, or reports one after it seemed lost.
+    /// Reports a job a second time, or from a worker that seemed lost.
     async fn speak_up(&self) {
         let chosen = self.pick(self.past.len().max(1));
         if let Some(assignment) = self.past.get(chosen) {
@@ -329,8 +329,8 @@ impl Simulation {
         }
     }
 
-    /// The process stops, regularly or not, and starts again, perhaps with a clock that was set back, perhaps without
-    /// the queue. Workers elsewhere may continue with their jobs.
+    /// Stops the process, regularly or not, and starts it again, perhaps with a clock that was set back, perhaps
+    /// without the queue. Workers elsewhere may continue with their jobs.
     async fn restart(&mut self, cleanly: bool) {
         let after = if cleanly { None } else { Some(copy(self.folder.path())) };
         self.broker().close().await.unwrap();
@@ -355,7 +355,7 @@ impl Simulation {
         while self.coordinator().reconcile().await.is_err() {}
     }
 
-    /// No more faults: all work ends.
+    /// Ends the faults, and runs until all work has ended.
     async fn settle(&mut self) {
         self.restart(true).await;
         self.faults.active.store(false, Ordering::Relaxed);
@@ -441,7 +441,7 @@ impl Simulation {
     }
 }
 
-/// The files as a process that is killed leaves them.
+/// Returns a copy of the files as a process that is killed leaves them.
 fn copy(from: &Path) -> TempDir {
     let to = folder();
     std::fs::create_dir(to.path().join("queue")).unwrap();

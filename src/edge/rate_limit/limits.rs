@@ -126,7 +126,7 @@ impl Limits {
     /// Counts a request without a valid token.
     pub fn count_failure(&self, address: IpAddr) {
         if let Some(failures) = &self.failures {
-            // Requests that were under way when the allowance ran out change nothing.
+            // The allowance may have run out since: requests that were in progress then change nothing.
             let _ = failures.counted.check_key(&Network::of(address));
         }
     }

@@ -81,7 +81,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A file cannot be read or written.
+    /// Returns the error for a file that cannot be read or written.
     pub(super) fn file(path: &Path, cause: io::Error) -> Self {
         Self::File { path: path.to_owned(), cause: explained(path, cause) }
     }

@@ -95,7 +95,7 @@ fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     })
 }
 
-/// A member of a JSON object in its original text. Its value is not parsed: the rest of the schema is opaque.
+/// Returns a member of a JSON object in its original text. Its value is not parsed: the rest of the schema is opaque.
 fn member<'a>(object: &'a str, name: &str) -> Option<&'a RawValue> {
     let mut members: HashMap<String, &RawValue> = serde_json::from_str(object).ok()?;
     members.remove(name)

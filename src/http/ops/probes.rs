@@ -126,7 +126,7 @@ struct Probe {
 }
 
 impl Probes {
-    /// The checks of a node with stores.
+    /// Returns the checks of a node with stores.
     pub fn of(dependencies: &HealthDependencies) -> Self {
         let probes = [
             (METADATA, Some(dependencies.metadata())),
@@ -142,7 +142,7 @@ impl Probes {
         Self { probes, stores: Some(dependencies.clone()) }
     }
 
-    /// The check of a worker: an API node answers it.
+    /// Returns the check of a worker, which an API node answers.
     pub(super) fn of_worker(nodes: &Nodes) -> Self {
         let nodes = nodes.clone();
         let inquiry = Inquiry::new(move || {
@@ -235,7 +235,7 @@ impl HealthDependencies {
         })
     }
 
-    /// The index of the buckets: S3 clients get nothing without it.
+    /// Returns the check of the index of the buckets, without which S3 clients get nothing.
     fn buckets(&self) -> Option<Inquiry> {
         let buckets = self.buckets.clone()?;
         Some(Inquiry::new(move || {

@@ -66,7 +66,7 @@ impl Nodes {
         Ok(listed)
     }
 
-    /// The workers that this node has heard from lately.
+    /// Returns the workers that this node has heard from lately.
     fn heard(&self) -> Vec<HeardNode> {
         let workers = self.registry.workers().into_iter();
         let heard = workers.map(|report| HeardNode {
@@ -122,7 +122,7 @@ impl Nodes {
         }
     }
 
-    /// The nodes that this one has heard from.
+    /// Returns the nodes that this one has heard from.
     pub(super) const fn registry(&self) -> &WorkerRegistry {
         &self.registry
     }

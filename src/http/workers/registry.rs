@@ -92,7 +92,7 @@ pub(super) enum Claiming {
 }
 
 impl WorkerRegistry {
-    /// No workers yet; `own` is this node. Leases last `lease`.
+    /// Returns a registry without workers; `own` is this node. Leases last `lease`.
     pub fn new(own: NodeReport, clock: Clock, lease: Duration) -> Self {
         Self(Arc::new(Inner { own, clock, lease, nodes: Mutex::default() }))
     }
@@ -116,7 +116,7 @@ impl WorkerRegistry {
         nodes.insert(id, Node { hello, joined, heard, held, draining: false, claim, answer: None });
     }
 
-    /// Records a request of a worker; returns false if it has not said hello.
+    /// Records that a worker has sent a request; returns false if the worker has not introduced itself.
     pub(super) fn hear(&self, node: &str) -> bool {
         self.with(node, |node| node.heard = Stopwatch::start()).is_some()
     }
@@ -211,7 +211,8 @@ impl Node {
         self.held.extend(leases.map(|lease| (lease.clone(), Stopwatch::start())));
     }
 
-    /// The number of jobs that it holds: a worker sends several heartbeats in the length of a lease.
+    /// Returns the number of jobs that the node holds: a worker sends several heartbeats within the length of a
+    /// lease.
     fn jobs(&self, lease: Duration) -> usize {
         self.held.values().filter(|heard| heard.elapsed() < lease).count()
     }

@@ -64,7 +64,7 @@ mod tests {
         hex: Option<String>,
     }
 
-    /// The reference skips everything outside the alphabet; this accepts whitespace only.
+    /// Unlike the reference, which skips everything outside the alphabet, this decoder accepts only whitespace.
     #[test]
     fn vectors_decode_as_the_reference_does_or_are_refused() {
         const REFUSED: [&str; 6] =

@@ -15,7 +15,7 @@ pub fn digest(name: &str) -> Digest {
     Blake2b256::digest(name.as_bytes()).into()
 }
 
-/// The block of all records of an upload without blocks: the one called `1`.
+/// Returns the block of all records of an upload without blocks: the block called `1`.
 pub fn default_block() -> Digest {
     digest("1")
 }

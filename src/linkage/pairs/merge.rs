@@ -84,7 +84,7 @@ pub struct Merge<S> {
 }
 
 impl<S: Iterator<Item = Result<Pair, Error>>> Merge<S> {
-    /// A merge of these sources, each sorted in itself.
+    /// Merges these sources, each of which is sorted.
     ///
     /// # Errors
     /// The number of any source, for the type of its first pair.

@@ -7,13 +7,13 @@ use super::sieve::Sieve;
 use super::{Hit, Kernel, KernelName, Rows, Tuning, dice};
 use crate::model::Threshold;
 
-/// Arbitrary thresholds, and ratios that are scores of short encodings.
+/// Returns arbitrary thresholds, and ratios that are scores of short encodings.
 fn threshold() -> impl Strategy<Value = Threshold> {
     let ratios = prop::sample::select(vec![0.5, 0.6, 0.65, 2.0 / 3.0, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]);
     prop_oneof![ratios, 0.05..1.0].prop_map(|value| Threshold::new(value).unwrap())
 }
 
-/// Two matrices of similar rows: mutations of a few patterns, in blocks with arbitrary bounds.
+/// Returns two matrices of similar rows: mutations of a few patterns, in blocks with arbitrary bounds.
 fn matrices() -> impl Strategy<Value = (usize, Vec<u8>, Vec<u8>)> {
     let usual = prop::sample::select(vec![1, 7, 8, 16, 24, 64, 72, 128, 200, 256]);
     let sizes = prop_oneof![3 => usual, 1 => (1..=512_usize).prop_map(|words| 8 * words)];
@@ -59,7 +59,7 @@ impl Pattern {
     }
 }
 
-/// A row of one of the patterns with up to 7 of its bits flipped.
+/// Returns a row of one of the patterns with up to 7 of its bits flipped.
 fn mutation(patterns: &[(Pattern, u64)], bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = move || {
@@ -137,7 +137,7 @@ proptest! {
     }
 }
 
-/// Every size there is, each with lists that do not fill a block or a bundle of rows.
+/// Tests every encoding size, each with lists that do not fill a block or a bundle of rows.
 #[test]
 fn every_kernel_agrees_at_every_size() {
     let patterns = [(Pattern::Even(0.3), 1), (Pattern::Skewed, 2)];

@@ -60,7 +60,7 @@ pub struct Compared {
 ///
 /// # Errors
 /// [`Error::Cancelled`]; [`pairs::Error::TooMany`] as soon as more than `pairs_max` pairs are found;
-/// [`pairs::Error::Write`] if `out` or the scratch space fails; whatever `tiles` yields; and
+/// [`pairs::Error::Write`] if `out` or the scratch space fails; the errors that `tiles` yields; and
 /// [`Error::Malformed`] if encodings differ in size.
 pub fn compare<'a>(
     job: &Job<'_>,
@@ -136,7 +136,8 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The first tile determines the size of an encoding; the others must have the same. Learns when that pays.
+    /// Takes the size of an encoding from the first tile, and checks that the other tiles have the same. Learns a
+    /// tuning when that pays.
     fn settle(&mut self, tile: &Tile<'_>) -> Result<(), Error> {
         let size = common_size(&tile.left, &tile.right)?;
         match &self.decision {

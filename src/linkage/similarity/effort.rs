@@ -39,7 +39,7 @@ impl Draw {
         }
     }
 
-    /// A record of tokens, each of which sets some bits; the first tokens are frequent.
+    /// Returns a record of tokens, each of which sets some bits; the first tokens are frequent.
     fn tokens(&mut self, bytes: usize, tokens: usize) -> Vec<u8> {
         let mut row = vec![0; bytes];
         for _ in 0..tokens {
@@ -143,7 +143,7 @@ fn no_distribution_takes_more_work_than_counting_everything() {
     }
 }
 
-/// A tuning that was learnt elsewhere lets every pair survive here.
+/// Uses a tuning that was learnt elsewhere, with which every pair survives here.
 #[test]
 fn a_broken_promise_costs_little() {
     let (left, right) = sides(32, |draw, _| draw.tokens(32, 24));

@@ -131,7 +131,7 @@ impl RowSide {
 }
 
 impl SignatureRows {
-    /// The positions from `first` on, as many as there are sums in `needed`.
+    /// Returns the signatures of the positions from `first` on, as many as there are sums in `needed`.
     pub(super) fn signatures<'a>(&'a self, first: usize, needed: &'a [u8]) -> RowSignatures<'a> {
         let counts = &self.counts[first * self.parts..(first + needed.len()) * self.parts];
         RowSignatures { first: first as u32, counts, needed }
@@ -177,7 +177,8 @@ impl ProjectedRows {
         Self { projection: Arc::clone(projection), lines, bases, errors }
     }
 
-    /// The positions from `first` on, a multiple of [`PRODUCT_ROWS`], as many as there are sums in `needed`.
+    /// Returns the projections of the positions from `first` on, a multiple of [`PRODUCT_ROWS`], as many as there are
+    /// sums in `needed`.
     pub(super) fn rows(&self, first: usize, needed: &[i32]) -> ProductRows<'_> {
         let steps = self.projection.steps();
         let lines = &self.lines[first * steps..(first + needed.len()) * steps];
@@ -377,7 +378,7 @@ impl LaneSide {
 }
 
 impl<'a> LaneBlock<'a> {
-    /// The first `lanes` lanes, and what fills their bundle.
+    /// Returns the first `lanes` lanes, and the padding that fills their bundle.
     pub(super) fn products(&self, lanes: usize) -> ProductLanes<'a> {
         let lanes = lanes.next_multiple_of(PRODUCT_LANES);
         let lines = &self.lines[..self.lines.len() / self.starts.len() * lanes];

@@ -96,7 +96,7 @@ pub(super) struct Projected {
 }
 
 impl Projection {
-    /// The projection on all strips so far. `words` are rows of the sample.
+    /// Returns the projection on all strips so far. `words` are rows of the sample.
     pub(super) fn new(components: &Components<'_>, words: &Words) -> Self {
         let (columns, strips) = (components.columns, &components.strips);
         let dims = strips.len() * STRIP;
@@ -200,7 +200,7 @@ impl Projection {
         }
     }
 
-    /// The projections of all rows.
+    /// Returns the projections of all rows.
     pub(super) fn project(&self, words: &Words, kernel: Kernel) -> Projected {
         // More than what the rounding of the operations on bytes, and of this sum, can amount to.
         const SLACK: f32 = 0.01;
@@ -234,8 +234,8 @@ impl Projection {
     }
 }
 
-/// An upper bound of the factor by which the weights, a row for each component, lengthen a distance: the root of the
-/// largest eigenvalue of their inner products.
+/// Returns an upper bound of the factor by which the weights, a row for each component, lengthen a distance: the root
+/// of the largest eigenvalue of their inner products.
 fn stretch(
     rows: &[Bytes],
     steps: usize,

@@ -37,7 +37,7 @@ impl<'a> Rows<'a> {
         Ok(Self { matrix, encoding_bytes, selection })
     }
 
-    /// Every record of a matrix.
+    /// Returns every record of a matrix.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the matrix does not consist of whole rows.

@@ -24,7 +24,7 @@ impl Sample {
         self.sides.iter().flat_map(|side| side.chunks_exact(self.encoding_bytes)).collect()
     }
 
-    /// The rows of both sides, as kernels read them.
+    /// Returns the rows of both sides, as kernels read them.
     pub(super) fn words(&self) -> Words {
         let rows = self.rows();
         let mut words = Words::with_capacity(rows.len(), self.encoding_bytes);

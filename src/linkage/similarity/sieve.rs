@@ -280,7 +280,7 @@ impl<'a> Sieve<'a> {
         }
     }
 
-    /// The words of the 64 lanes from `first` on, which are in a block, transposed.
+    /// Returns the words of the 64 lanes from `first` on, which are in a block, transposed.
     fn word_block<'b>(&'b self, block: &LaneBlock<'b>, first: usize) -> &'b [Bytes] {
         match self.lanes.form() {
             Form::Bits | Form::Words => block.lines,

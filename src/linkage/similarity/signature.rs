@@ -66,7 +66,7 @@ impl Signature {
         self.floors.iter().copied().map(u32::from).sum()
     }
 
-    /// The signatures of all rows.
+    /// Returns the signatures of all rows.
     pub(super) fn counts(&self, words: &Words, kernel: Kernel) -> Counts {
         const ROWS_AT_ONCE: u32 = 64;
         let rows = words.rows() as u32;

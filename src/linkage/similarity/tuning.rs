@@ -120,7 +120,7 @@ impl Best {
 }
 
 impl Tuning {
-    /// No sifting: every pair is counted.
+    /// Returns a tuning without sifting: every pair is counted.
     pub const fn none() -> Self {
         Self(Sifting::Nothing)
     }

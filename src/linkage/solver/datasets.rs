@@ -60,7 +60,7 @@ impl Datasets {
         if record < end - start { Ok(start + record) } else { Err(refused) }
     }
 
-    /// The record with this number.
+    /// Returns the record with this number.
     pub(super) fn record(&self, number: u32) -> Record {
         // Empty datasets share their start with the next one: take the last with this start.
         let dataset = self.starts.partition_point(|start| *start <= number) - 1;

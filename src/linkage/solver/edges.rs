@@ -106,8 +106,8 @@ impl Edges {
 const FACTORS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 const INVERSES: [u64; 2] = [inverse(FACTORS[0]), inverse(FACTORS[1])];
 
-/// The inverse of an odd number: Newton's method, which doubles the number of correct bits, starting from the lowest
-/// three.
+/// Returns the inverse of an odd number, by Newton's method. Each step doubles the number of correct bits, starting
+/// from the lowest three.
 const fn inverse(factor: u64) -> u64 {
     let mut inverse = factor;
     let mut bits = 3;

@@ -39,7 +39,7 @@ fn numbers(datasets: &Datasets, pair: &Pair) -> Result<[u32; 2], Error> {
     Ok([number(0)?, number(1)?])
 }
 
-/// A pair is accepted if neither of its records has been matched.
+/// Solves for two datasets: a pair is accepted if neither of its records has been matched.
 fn two_party(
     datasets: Datasets,
     pairs: impl Iterator<Item = Result<Pair, pairs::Error>>,

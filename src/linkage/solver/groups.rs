@@ -11,7 +11,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Every record alone.
+    /// Returns groups in which every record is alone.
     pub(super) fn none(datasets: Datasets) -> Self {
         let ring = (0..datasets.records()).collect();
         Self { datasets, ring }

@@ -7,7 +7,7 @@ const WIDE_WORDS: usize = 16;
 
 /// A set of datasets.
 pub(super) trait Mask: Copy {
-    /// The set of one dataset.
+    /// Returns the set of one dataset.
     fn single(dataset: u32) -> Self;
     /// Returns the union of both sets.
     fn union(self, other: Self) -> Self;

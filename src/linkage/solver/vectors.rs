@@ -17,7 +17,7 @@ fn records(groups: &Value) -> Vec<Vec<Record>> {
     list(groups).iter().map(|group| list(group).iter().map(record).collect()).collect()
 }
 
-/// The smallest datasets that have all these records.
+/// Returns the sizes of the smallest datasets that have all these records.
 fn sizes(pairs: &[Pair]) -> Vec<u32> {
     let mut sizes = vec![0; 5];
     for pair in pairs {

@@ -222,8 +222,8 @@ fn upsert(node: &Node, embedded: &str) -> Statement {
     Statement::new(upsert, values)
 }
 
-/// The statement that records the heartbeats of workers. A later heartbeat that another node has recorded
-/// stays. A worker that is not in the list and has sent none just now was removed, and stays removed.
+/// Returns the statement that records the heartbeats of workers. A later heartbeat that another node has recorded is
+/// kept. A worker that is absent from the list and has sent no heartbeat just now was removed, and stays removed.
 fn note_workers(heard: &[HeardNode]) -> Statement {
     let note = "INSERT INTO entityd.nodes AS known (node, role, name, version, queues, threads, jobs, heard)
                 SELECT node, role, name, version, queues, threads, jobs, now() - silence * interval '1 microsecond'

@@ -194,7 +194,7 @@ impl Link {
         self.write_and_read(statements).await.map(drop)
     }
 
-    /// The same; returns the rows of each.
+    /// Writes as [`write`](Self::write) does, and returns the rows of each statement.
     pub(super) async fn write_and_read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
         let repeated = async {
             match self.write_once(statements).await {

@@ -111,10 +111,10 @@ impl Postgres {
         Self::open_as(settings, owner, file, migrates, None).await
     }
 
-    /// The same for a node among several that share the database, by its name.
+    /// Opens the database for the named node, one of several that share the database.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     pub async fn open_as(
         settings: &Settings,
         owner: &Owner,

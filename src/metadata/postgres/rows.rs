@@ -39,7 +39,7 @@ impl From<Runs> for Needed {
     }
 }
 
-/// The statements that read a project with its parties and these of its runs. The first may be locked.
+/// Returns the statements that read a project, its parties and the given runs. The first statement may lock rows.
 pub(super) fn load(id: ProjectId, runs: &Needed) -> Vec<Statement> {
     let project = || Value::from(id.as_bytes().as_slice());
     let mut statements = vec![

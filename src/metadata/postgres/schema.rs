@@ -55,8 +55,8 @@ pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error
     Ok(Found { version: number(0), oldest: number(1) })
 }
 
-/// Brings the tables up to this version in one transaction: an interruption leaves them as they were. If several
-/// programs do this concurrently, one works and the others wait. Returns the version before.
+/// Upgrades the tables to the schema of this program in one transaction: an interruption leaves them unchanged. If
+/// several programs do this concurrently, one works and the others wait. Returns the previous version.
 pub(super) async fn apply(client: &Client) -> Result<Found, Fault> {
     // The limits are for the time of waiting for another program that migrates.
     let begin =

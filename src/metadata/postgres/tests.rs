@@ -83,7 +83,7 @@ fn programs() -> Option<PathBuf> {
     found.filter(|path| path.join("postgres").exists()).max()
 }
 
-/// The user and group of the server, which does not run as root.
+/// Returns the user and group of the server, which does not run as root.
 fn user() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;

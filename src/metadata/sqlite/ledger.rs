@@ -28,7 +28,7 @@ pub(super) fn settle(writer: &Connection, job: &str) -> Result<(), Error> {
     execute(writer, "DELETE FROM attempts WHERE job = ?1", [job])
 }
 
-/// Nothing is recorded for a deleted project.
+/// Records attempts of jobs, except of deleted projects.
 pub(super) fn note_attempts(
     writer: &Connection,
     project: ProjectId,

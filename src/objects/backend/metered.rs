@@ -80,7 +80,7 @@ async fn metered<T>(
     answer
 }
 
-/// A missing object is a regular answer.
+/// Returns true for an error, except a missing object, which is a regular answer.
 const fn has_failed<T>(answer: &Result<T, Error>) -> bool {
     !matches!(answer, Ok(_) | Err(Error::Missing { .. }))
 }

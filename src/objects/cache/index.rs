@@ -194,9 +194,9 @@ impl CacheIndex {
         FetchSlot { index: self, key, fetch }
     }
 
-    /// Reserves room for a copy of `key` that takes `bytes`. Evicts others for it, least recently used first,
-    /// except open ones; for an object that is read once, no copy of a repeatedly read object is evicted.
-    /// Returns `None` if that is not enough.
+    /// Reserves room for a copy of `key` that takes `bytes`. Evicts other copies, least recently used first, except
+    /// open ones. For an object that is read once, it evicts no copy of a repeatedly read object. Returns `None` if
+    /// the evicted copies free too little room.
     pub(super) fn reserve(&self, key: &Key, bytes: u64) -> Option<Room> {
         if bytes > self.limits.bytes_max {
             return None;

@@ -253,7 +253,7 @@ fn anonymous() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3)
 }
 
-/// The time limits of a connection, and how it resolves names.
+/// Returns the time limits of a connection, and its name resolution.
 pub(super) fn limits() -> AsyncConnectionConfig {
     let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT));
     limits.set_response_timeout(Some(RESPONSE)).set_dns_resolver(Names)

@@ -90,7 +90,7 @@ async fn again(link: &Link) -> Option<Arc<Session>> {
     }
 }
 
-/// Between half and all of it.
+/// Returns a random factor from one half to 1.
 fn jitter(link: &Link) -> f64 {
     0.5 + f64::from(link.entropy.bytes::<1>()[0]) / 512.0
 }

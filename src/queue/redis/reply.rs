@@ -73,7 +73,7 @@ impl<'a> Iterator for List<'a> {
     }
 }
 
-/// A whole number.
+/// Reads a whole number.
 pub(super) fn int(value: &Value) -> Result<i64, Error> {
     match value {
         Value::Int(number) => Ok(*number),

@@ -41,7 +41,7 @@ pub(super) async fn master(access: &Access, addresses: &[Address], name: &str) -
     Err(format!("no majority of the Sentinels names a master: {}", faults.join("; ")))
 }
 
-/// The number of Sentinels that name this master.
+/// Returns the number of Sentinels that name this master.
 pub(super) async fn agreeing(access: &Access, addresses: &[Address], name: &str, master: &Address) -> usize {
     let answers = addresses.iter().map(|address| timeout(DETAIL, ask(access, address, name)));
     let answers = futures::future::join_all(answers).await;

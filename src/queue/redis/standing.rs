@@ -28,7 +28,7 @@ impl Standing {
         Self { generation, changes: AtomicU64::new(changes) }
     }
 
-    /// The least number of changes that this generation has had.
+    /// Returns the least number of changes that this generation has had.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }

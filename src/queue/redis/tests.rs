@@ -68,7 +68,7 @@ impl Fixture for Place {
         self.reopen().await;
     }
 
-    /// Redis and this process are killed.
+    /// Kills Redis and this process.
     async fn crash(&mut self) {
         self.broker = None;
         self.server.restart().await;

@@ -280,7 +280,7 @@ impl Broker for SledBroker {
         Ok(inspect::stats(&state, now))
     }
 
-    /// The store is damaged, and the settings do not allow to quarantine it.
+    /// Returns once the store is damaged and the settings do not allow to quarantine it.
     async fn failed(&self) -> Error {
         loop {
             let mut woken = std::pin::pin!(self.shared.wake.notified());

@@ -69,7 +69,7 @@ impl Fixture for Folder {
 
 stories!(Folder::new());
 
-/// A job with 50,000 bytes computed from its number.
+/// Returns a job with 50,000 bytes computed from its number.
 fn large_job(number: usize) -> NewJob {
     let payload: Vec<u8> = (0..50_000).map(|at: usize| (at * 7 + number) as u8).collect();
     NewJob { payload: payload.into(), ..job(&number.to_string()) }

@@ -79,7 +79,7 @@ impl Claims {
     }
 }
 
-/// A checksum after the body that no header announces would not be verified.
+/// Returns the error for a checksum after the body that no header announces, and that would not be verified.
 fn malformed_trailer(name: &str) -> S3Error {
     let code = S3ErrorCode::Custom("MalformedTrailerError".into());
     let mut error =

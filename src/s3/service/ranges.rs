@@ -62,7 +62,7 @@ pub(super) fn position(number: i32) -> S3Result<u32> {
     })
 }
 
-/// The object has fewer parts.
+/// Returns the error for a part that the object does not have.
 pub(super) fn no_such_part() -> S3Error {
     let code = S3ErrorCode::Custom("InvalidPartNumber".into());
     let mut error = S3Error::with_message(code, "The requested partnumber is not satisfiable");

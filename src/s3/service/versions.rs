@@ -55,7 +55,7 @@ impl Service {
         }))
     }
 
-    /// No response says that versioning is enabled.
+    /// Answers that versioning is not enabled.
     pub(super) async fn get_bucket_versioning(
         &self,
         request: S3Request<GetBucketVersioningInput>,

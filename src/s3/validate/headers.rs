@@ -103,7 +103,7 @@ fn check_chunks(request: &Parts) -> S3Result<()> {
     Err(s3_error!(NotImplemented, "Only the bytes of objects may be sent in chunks."))
 }
 
-/// An empty condition would count as none, and the object that it protects would be replaced.
+/// Rejects an empty condition: it would count as none, and the object that it protects would be replaced.
 fn check_conditions(headers: &HeaderMap) -> S3Result<()> {
     let is_empty =
         |name: &&str| headers.get(*name).is_some_and(|value| value.as_bytes().trim_ascii().is_empty());
@@ -112,7 +112,7 @@ fn check_conditions(headers: &HeaderMap) -> S3Result<()> {
     })
 }
 
-/// A checksum of an unknown algorithm would not be verified.
+/// Rejects a checksum of an unknown algorithm, which would not be verified.
 fn check_checksums(headers: &HeaderMap) -> S3Result<()> {
     let is_unknown = |name: &str| {
         let field = name.get(..CHECKSUM.len()).filter(|start| start.eq_ignore_ascii_case(CHECKSUM));

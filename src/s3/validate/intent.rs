@@ -19,7 +19,7 @@ pub(in crate::s3) const OWNER: &str = "entityd";
 /// Headers by which a client names the account that it takes for the owner.
 const OWNERS: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"];
 
-/// The parameters and the conditions that an operation knows, if it removes or replaces something.
+/// Returns the parameters and the conditions that an operation knows, if it removes or replaces something.
 fn known(operation: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
     const ETAGS: &[&str] = &["if-match", "if-none-match"];
     Some(match operation {

@@ -63,8 +63,8 @@ pub(super) fn check(request: &mut Parts) -> S3Result<()> {
     }
 }
 
-/// The message for a signature that does not match, with the host and region that were used: behind a proxy they may
-/// differ from the client's.
+/// Returns the message for a signature that does not match, with the host and region that were used: behind a proxy
+/// they may differ from the client's.
 pub(super) fn mismatch(request: &Parts) -> String {
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri.authority().map(Authority::as_str)).unwrap_or_default();

@@ -39,7 +39,7 @@ impl<'a> Signed<'a> {
         Ok(Self { credential, names })
     }
 
-    /// A signature for `sts` is for the call of that service, one for `s3` for everything else.
+    /// Checks the service in the signature: `sts` for calls of the token service, `s3` for everything else.
     pub(super) fn check_service(&self, request: &Parts) -> Result<(), String> {
         let mut scope = self.credential.rsplit('/');
         let (end, service) = (scope.next(), scope.next().unwrap_or_default());
@@ -57,7 +57,8 @@ impl<'a> Signed<'a> {
         Err("incorrect service; this endpoint belongs to \"s3\"".to_owned())
     }
 
-    /// The host, which is not among the headers in HTTP/2, and every header with a meaning here must be signed.
+    /// Checks that the host, which is not among the headers in HTTP/2, and every header with a meaning here are
+    /// signed.
     pub(super) fn check_headers(&self, headers: &HeaderMap) -> S3Result<()> {
         let covered = |name: &HeaderName| {
             self.names.split(';').any(|signed| signed.eq_ignore_ascii_case(name.as_str()))

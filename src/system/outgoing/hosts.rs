@@ -17,7 +17,7 @@ pub(super) fn find(table: &str, host: &str) -> Vec<IpAddr> {
     listed
 }
 
-/// The address of a line that lists `host`.
+/// Returns the address of a line that lists `host`.
 fn address(line: &str, host: &str) -> Option<IpAddr> {
     let mut words = line.split_whitespace();
     let address = words.next()?.parse().ok()?;

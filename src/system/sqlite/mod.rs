@@ -321,12 +321,12 @@ fn is_beyond_limit(error: &rusqlite::Error) -> bool {
     failed == Some(rusqlite::ffi::SQLITE_IOERR_WRITE) && file_size::max().is_some()
 }
 
-/// The most concurrent reads of a database.
+/// Returns the most concurrent reads of a database.
 pub fn readers() -> usize {
     readers::count()
 }
 
-/// The most files that a database needs: a file and its log for each connection, and the index of the log.
+/// Returns the most files that a database needs: a file and its log for each connection, and the index of the log.
 pub fn files() -> usize {
     2 * (readers() + 1) + 1
 }

@@ -47,7 +47,8 @@ pub(super) async fn work(
     Ok(Outcome::Fetched(upload))
 }
 
-/// An earlier attempt may have published the former content of the files.
+/// Checks that the stored matrix has the size of this upload: an earlier attempt may have published the former
+/// content of the files.
 async fn require_unchanged(
     context: &JobContext,
     active: &ActiveJob,

@@ -143,7 +143,7 @@ impl FinalizeTask {
         }
     }
 
-    /// The groups, with the number of pairs and of groups.
+    /// Returns the groups, with the number of pairs and of groups.
     fn solve(&self, records: &[u32]) -> Result<(Groups, u64, u64), Error> {
         let mut pairs = 0;
         let counted =

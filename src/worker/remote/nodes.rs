@@ -28,8 +28,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
 /// The time after which an idle connection is closed, shorter than the node's.
 const IDLE: Duration = Duration::from_secs(45);
-/// The pause after all nodes have failed once, and the longest of the later ones.
+/// The shortest pause after all nodes have failed once.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause between such rounds.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The settings for calls to API nodes.

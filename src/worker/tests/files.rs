@@ -15,7 +15,7 @@ use crate::runtime::compute::Pool;
 use crate::worker::Error;
 use crate::worker::context::JobContext;
 
-/// A service whose clients upload to a bucket.
+/// Returns a service whose clients upload to a bucket.
 fn fixture() -> (Fixture, Arc<InMemory>) {
     let (fixture, bucket) = (Fixture::new(), Arc::new(InMemory::new()));
     let client_files =

@@ -71,7 +71,7 @@ pub(super) fn threshold() -> Threshold {
     Threshold::new(0.8).unwrap()
 }
 
-/// Every candidate pair, in order, each once.
+/// Returns every candidate pair, in order, each once.
 pub(super) fn pairs_by_definition(parties: &[People]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for (a, left) in parties.iter().enumerate() {
@@ -90,7 +90,7 @@ pub(super) fn pairs_by_definition(parties: &[People]) -> Vec<Pair> {
     pairs
 }
 
-/// The groups in the format of the result.
+/// Returns the groups in the format of the result.
 pub(super) fn groups_by_definition(parties: &[People]) -> String {
     let record = |record: &solver::Record| format!("[{}, {}]", record.dataset, record.index);
     let group = |group: &Vec<solver::Record>| {

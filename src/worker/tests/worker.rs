@@ -35,7 +35,7 @@ fn start_with_deadline(fixture: &Fixture, source: &FakeSource, job_deadline: Dur
     Worker::start(source.clone(), fixture.objects.clone(), fixture.pool.clone(), settings)
 }
 
-/// Two datasets that cannot be compared within minutes.
+/// Returns two datasets that cannot be compared within minutes.
 async fn endless(fixture: &Fixture) -> Vec<People> {
     let parties: Vec<_> = (0..2).map(|party| People::new(party, 1_000_000, false)).collect();
     fixture.upload(&parties).await;

@@ -76,7 +76,7 @@ impl OnDisk {
     }
 }
 
-/// The library that makes a disk fail, compiled once.
+/// Returns the library that makes a disk fail, compiled once.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = SHIM.get_or_init(|| {

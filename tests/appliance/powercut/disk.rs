@@ -51,7 +51,7 @@ impl Recording {
         self.0.events.last().map_or(0, |event| event.began) + 1
     }
 
-    /// The moment at which the workload prints its first line.
+    /// Returns the moment at which the workload prints its first line.
     pub(super) fn first_word(&self) -> usize {
         let word = self.0.events.iter().find(|event| matches!(event.operation, Operation::Word(_)));
         word.expect("the workload prints something").began
@@ -226,7 +226,7 @@ fn put(bytes: &mut Vec<u8>, at: usize, block: &[u8]) {
     bytes[at..at + block.len()].copy_from_slice(block);
 }
 
-/// The parts of a write that lie in one block each.
+/// Returns the parts of a write that lie in one block each.
 fn blocks(offset: u64, data: &[u8]) -> Vec<(usize, &[u8])> {
     let (mut at, mut rest, mut blocks) = (offset, data, Vec::new());
     while !rest.is_empty() {

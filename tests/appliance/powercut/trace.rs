@@ -194,7 +194,7 @@ fn last_number(arguments: &str) -> u64 {
     arguments.rsplit(", ").next().unwrap().trim().parse().unwrap()
 }
 
-/// The texts in quotes, which are all hexadecimal: `"\x61\x62"`.
+/// Returns the texts in quotes, which are all hexadecimal: `"\x61\x62"`.
 fn quoted(arguments: &str) -> Vec<Vec<u8>> {
     arguments.split('"').skip(1).step_by(2).map(bytes).collect()
 }

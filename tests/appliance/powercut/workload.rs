@@ -71,7 +71,7 @@ fn open_with(data: &Path, settings: Settings) -> Result<Shelves, Box<dyn std::er
     Ok(Shelves { broker, coordinator, clock })
 }
 
-/// The payload of a job.
+/// Returns the payload of a job.
 pub(super) fn payload(name: &str) -> Vec<u8> {
     name.bytes().cycle().take(40 + name.len() * 8).collect()
 }
@@ -106,7 +106,7 @@ impl Work {
         (&self.log).write_all(format!("{words}\n").as_bytes()).unwrap();
     }
 
-    /// Single jobs, one after another and all at once.
+    /// Runs single jobs, one after another and all at once.
     async fn count(self: Arc<Self>) {
         self.say("alone");
         for number in 0..CALLS {

@@ -58,7 +58,7 @@ impl Writer {
         })
     }
 
-    /// The id of a record; `None` if its dataset has none.
+    /// Returns the id of a record; `None` if its dataset has none.
     fn id(&self, Record(dataset, record): Record) -> Result<Option<String>, String> {
         let Some(own) = self.ids.get(&dataset) else { return Ok(None) };
         let missing = || {

@@ -77,12 +77,12 @@ impl Encodings {
         Ok(Self { summary, rows, json: summary.has_blocks.then_some(unpacked) })
     }
 
-    /// The rows of bytes.
+    /// Returns the rows of bytes.
     pub(super) fn rows(&self) -> Result<Body, Failure> {
         body(&self.rows)
     }
 
-    /// The encodings as JSON, with these blocks or with those in the file.
+    /// Returns the encodings as JSON, with these blocks or with the blocks in the file.
     pub(super) fn json(&self, blocks: Option<&Blocks>) -> Result<Body, Failure> {
         match (&self.json, blocks) {
             (Some(file), _) => body(file),
@@ -151,7 +151,7 @@ impl Blocks {
         Ok(Self(blocks))
     }
 
-    /// The blocks as a file for the object store: every record is listed.
+    /// Returns the blocks as a file for the object store: every record is listed.
     pub(super) fn file(&self, records: u32) -> Result<Body, Failure> {
         let write = || -> io::Result<File> {
             let mut out = BufWriter::new(tempfile::tempfile()?);

@@ -24,8 +24,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The longest time without a sent byte, and for the answer to a complete body.
 const STALLED: Duration = Duration::from_mins(15);
 
-/// The content of a file. Its position is not used: a request that was answered early may still read the file while
-/// the next one does.
+/// Returns the content of a file. Its position is not used: a request that was answered early may still read the file
+/// while the next request does.
 fn pieces(file: Arc<File>) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(0, move |at: u64| {
         let file = Arc::clone(&file);
@@ -48,7 +48,7 @@ fn pieces(file: Arc<File>) -> impl Stream<Item = io::Result<Bytes>> {
 pub(super) struct Sent(Arc<AtomicU64>);
 
 impl Sent {
-    /// The body from its beginning.
+    /// Returns the body from its beginning.
     pub(super) fn body(&self, body: &Body) -> Result<reqwest::Body, Failure> {
         let file = Arc::new(body.file.try_clone().or_fail()?);
         self.0.store(0, Ordering::Relaxed);

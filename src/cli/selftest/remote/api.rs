@@ -49,7 +49,7 @@ pub(super) struct Run<'a> {
 }
 
 impl Project {
-    /// The token of a party.
+    /// Returns the token of a party.
     pub(super) fn update_token(&self, party: usize) -> &str {
         self.update_tokens[party].as_str()
     }
@@ -73,7 +73,7 @@ impl Api {
         &self.base
     }
 
-    /// A request for `path`, below `/api/v1`.
+    /// Returns a request for `path`, below `/api/v1`.
     pub(super) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         if token.is_empty() { request } else { request.header(AUTHORIZATION, token) }
@@ -176,7 +176,7 @@ impl Api {
         receipt(&self.ask(request, 201, "uploading binary encodings").await?)
     }
 
-    /// A request to upload `count` encodings as they are.
+    /// Returns a request to upload `count` encodings as they are.
     pub(super) fn binary(
         &self,
         project: &Project,
@@ -244,12 +244,12 @@ impl Api {
 }
 
 impl Run<'_> {
-    /// The result for the owner of the project.
+    /// Returns the result for the owner of the project.
     pub(super) async fn result(&self) -> Result<Value, Wrong> {
         self.result_for(&self.project.result_token).await
     }
 
-    /// The result for the holder of `token`.
+    /// Returns the result for the holder of `token`.
     pub(super) async fn result_for(&self, token: &str) -> Result<Value, Wrong> {
         let request = self.api.request(Method::GET, &format!("{}/result", self.path), token);
         self.api.ask(request, 200, "the result of a completed run").await

@@ -33,13 +33,13 @@ impl People {
         Self { encodings: encodings.collect() }
     }
 
-    /// The number of people.
+    /// Returns the number of people.
     pub(super) fn count(&self) -> usize {
         self.encodings.len()
     }
 
-    /// The person of each record of a party: party 0 lists them in order, party 1 backwards, and party 2 begins
-    /// with the second.
+    /// Returns the person of each record of a party: party 0 lists them in order, party 1 backwards, and party 2
+    /// begins with the second.
     pub(super) fn order(&self, party: usize) -> Vec<usize> {
         let count = self.count();
         match party {
@@ -49,7 +49,7 @@ impl People {
         }
     }
 
-    /// The encodings of a party: each person as the party has written it down.
+    /// Returns the encodings of a party: each person as the party has written it down.
     pub(super) fn records(&self, party: usize) -> Vec<Encoding> {
         let written = |person: usize| {
             let mut encoding = self.encodings[person];
@@ -61,7 +61,7 @@ impl People {
         self.order(party).into_iter().map(written).collect()
     }
 
-    /// The upload of a party as JSON, in blocks if `with_blocks`.
+    /// Returns the upload of a party as JSON, in blocks if `with_blocks`.
     ///
     /// Parties 0 and 1 put a person with an odd number into different blocks.
     pub(super) fn json(&self, party: usize, with_blocks: bool) -> Value {
@@ -78,7 +78,7 @@ impl People {
         json!({ "clknblocks": rows.collect::<Vec<_>>() })
     }
 
-    /// The records of `parties` parties that are one person, for the people that `is_found` names.
+    /// Returns the records of `parties` parties that are one person, for the people that `is_found` names.
     pub(super) fn groups(&self, parties: usize, is_found: impl Fn(usize) -> bool) -> Groups {
         let orders: Vec<_> = (0..parties).map(|party| self.order(party)).collect();
         let record = |party: usize, person: usize| {
@@ -89,7 +89,7 @@ impl People {
         people.map(|person| (0..parties).map(|party| record(party, person)).collect()).collect()
     }
 
-    /// Every candidate pair of parties 0 and 1 with its score, by the definition of the Dice coefficient.
+    /// Returns every candidate pair of parties 0 and 1 with its score, by the definition of the Dice coefficient.
     pub(super) fn scores(&self) -> BTreeSet<(u64, u64, u64)> {
         let (left, right) = (self.records(0), self.records(1));
         let mut found = BTreeSet::new();

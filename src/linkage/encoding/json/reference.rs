@@ -29,7 +29,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Set if a member of a reference was read.
+    /// Returns true if a member of a reference was read.
     pub(super) const fn is_begun(&self) -> bool {
         self.file.is_some() || self.keys.is_some()
     }

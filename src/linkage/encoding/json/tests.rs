@@ -127,7 +127,7 @@ fn by_definition(text: &[u8], expected: Expected) -> Option<Written> {
     sound.then_some(Written { received: Received::Inline(summary), matrix, entries })
 }
 
-/// The order of keys is not kept by `serde_json::Value`.
+/// Sorts what was written: `serde_json::Value` does not keep the order of keys.
 fn sorted(mut written: Written) -> Written {
     written.entries.sort();
     written

@@ -272,7 +272,7 @@ fn number_kind(text: &[u8]) -> Option<bool> {
     rest.is_empty().then_some(false)
 }
 
-/// One digit or more, and the rest.
+/// Splits off the leading digits, at least one.
 fn split_digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (digits > 0).then(|| text.split_at(digits))

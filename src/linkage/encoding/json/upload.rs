@@ -231,7 +231,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
         self.check_mixture()
     }
 
-    /// An object of record numbers, or a reference, depending on its members.
+    /// Reads an object of record numbers, or a reference, depending on its members.
     fn blocks_object(&mut self) -> Result<Content<Keyed>, Error> {
         if self.tokens.peek()? != b'{' {
             let offset = self.tokens.offset();
@@ -265,7 +265,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
         Ok(Content::Inline(keyed))
     }
 
-    /// The exclusive upper bound of the keys of `blocks`, as far as it is known.
+    /// Returns the exclusive upper bound of the keys of `blocks`, as far as it is known.
     fn key_bound(&self) -> u32 {
         match self.encodings {
             Some(Content::Inline(())) => self.rows.records(),

@@ -82,7 +82,7 @@ impl<'a> Index<'a> {
         &self.header
     }
 
-    /// The blocks, ascending by digest.
+    /// Returns the blocks, ascending by digest.
     pub fn blocks(&self) -> impl ExactSizeIterator<Item = Block> + 'a {
         let header = self.header;
         let checked = |block: Result<Block, Damage>| block.expect("blocks were checked when it was parsed");

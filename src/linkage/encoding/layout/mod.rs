@@ -75,7 +75,7 @@ pub enum Span {
 }
 
 impl Span {
-    /// The number of records.
+    /// Returns the number of records.
     pub const fn count(self) -> u32 {
         match self {
             Self::Rows { count, .. } | Self::Ids { count, .. } => count,

@@ -33,7 +33,7 @@ fn built(limits: Limits, records: u32, entries: Option<&[Entry]>) -> Result<Vec<
     Ok(out)
 }
 
-/// The blocks, from an index in memory and from its directory as a stream.
+/// Returns the blocks, from an index in memory and from its directory as a stream.
 fn blocks_of(index: &[u8]) -> BTreeMap<Digest, Vec<u32>> {
     let parsed = Index::parse(index).unwrap();
     let mut directory = Directory::open(index).unwrap();
@@ -80,7 +80,7 @@ proptest! {
         prop_assert!(Directory::open(&*bytes).is_err());
     }
 
-    /// The checksums are right, but the numbers that they cover are arbitrary.
+    /// An index may have correct checksums over arbitrary numbers.
     #[test]
     fn an_index_that_lies_consistently_does_no_harm(
         entries in entries(),

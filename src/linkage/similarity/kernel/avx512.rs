@@ -152,7 +152,7 @@ fn count_sized<const LINES: usize>(left: &Words, right: &Words, pairs: &[Candida
     }
 }
 
-/// The common bits of two rows, in eight sums.
+/// Returns the common bits of two rows, in eight sums.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 fn common<const LINES: usize>(left: &[Line], right: &[Line]) -> __m512i {

@@ -60,7 +60,7 @@ const TURNS: usize = 5;
 const MEASURED: Duration = Duration::from_micros(300);
 
 impl Costs {
-    /// The costs of these loops, which are measured when they are first asked for.
+    /// Returns the costs of these loops, which are measured at the first call.
     pub(super) fn of(loops: &dyn Loops) -> Self {
         static KNOWN: [OnceLock<Costs>; Name::ALL.len()] = [const { OnceLock::new() }; Name::ALL.len()];
         let place = Name::ALL.iter().position(|name| *name == loops.name()).unwrap_or_default();
@@ -150,7 +150,7 @@ fn words(loops: &dyn Loops, lines: usize) -> f64 {
     shortest(|| sieve.sift_words(rows, &block, &mut survivors)) / (ROWS * WORD_BLOCK_ROWS / 64) as f64
 }
 
-/// The cost of one pair among others that are spread over a chunk and a block.
+/// Returns the cost of one pair among others that are spread over a chunk and a block.
 fn count(loops: &dyn Loops, lines: usize) -> f64 {
     let (rows, lanes) = (some_words(ROWS, lines), some_words(BLOCK_ROWS, lines));
     let pairs: Vec<_> =

@@ -89,7 +89,7 @@ impl Kernel {
         self.name() == Name::Amx
     }
 
-    /// The cost of 64 pairs of 1024 bits: counted once, and sifted by two steps ten times.
+    /// Returns the cost of 64 pairs of 1024 bits: counted once, and sifted by two steps ten times.
     fn typical_cost(self) -> f64 {
         self.cost_of_counting(128) + 10.0 * self.cost_of_steps(2, 0.0, 128)
     }

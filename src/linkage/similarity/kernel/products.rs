@@ -107,18 +107,18 @@ pub(in crate::linkage::similarity) fn gather_bits(words: &Words, rows: Range<usi
     }
 }
 
-/// The place of byte `at` of row or lane `of`, if rows have `steps` steps: a line, and a byte of it.
+/// Returns the place of byte `at` of row `of`, if rows have `steps` steps: a line, and a byte of the line.
 pub(in crate::linkage::similarity) const fn row_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
     ((of / GROUP * steps + at / 64) * GROUP + of % GROUP, at % 64)
 }
 
-/// The same of a lane.
+/// Returns the place of byte `at` of lane `of`, if rows have `steps` steps: a line, and a byte of the line.
 pub(in crate::linkage::similarity) const fn lane_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
     ((of / GROUP * steps + at / 64) * GROUP + at % 64 / 4, of % GROUP * 4 + at % 4)
 }
 
-/// The bit of an encoding at byte `at` of an unpacked row: of both words of 32 bits of a step, every eighth bit, shifted
-/// by one bit for every eight bytes.
+/// Returns the bit of an encoding that is at byte `at` of an unpacked row. A step has two words of 32 bits; every
+/// eighth bit of both is taken, shifted by one bit for every eight bytes.
 pub(in crate::linkage::similarity) const fn bit_of(at: usize) -> usize {
     let four = at % 64 / 4;
     at / 64 * 64 + four % 2 * 32 + at % 4 * 8 + four / 2

@@ -23,7 +23,7 @@ pub(in crate::linkage::similarity) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// The block of these lines: four for the starts and four for each part.
+    /// Makes a block of these lines: four for the start values and four for each part.
     pub(in crate::linkage::similarity) fn new(first: u32, lines: &'a [Bytes]) -> Self {
         assert!(lines.len() >= LINES && lines.len().is_multiple_of(LINES), "whole groups of lines");
         Self { first, lines }

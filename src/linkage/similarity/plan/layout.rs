@@ -185,7 +185,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// The datasets of the run, by index.
+    /// Returns the datasets of the run, by index.
     pub fn datasets(&self) -> impl ExactSizeIterator<Item = Dataset> + 'a {
         let read = |bytes: &[u8; DATASET_BYTES]| Dataset {
             records: u32_at(bytes, 0),
@@ -194,12 +194,12 @@ impl<'a> Plan<'a> {
         self.datasets.iter().map(read)
     }
 
-    /// The score from which a pair counts.
+    /// Returns the score from which a pair counts.
     pub const fn threshold(&self) -> Threshold {
         self.head.threshold
     }
 
-    /// The intended comparisons of each part.
+    /// Returns the intended comparisons of each part.
     pub const fn aim(&self) -> u64 {
         self.head.aim
     }

@@ -75,7 +75,7 @@ fn parts_of<'a>(plan: &Plan<'a>) -> Vec<Part<'a>> {
     (0..plan.parts()).map(|number| plan.part(number).unwrap().unwrap()).collect()
 }
 
-/// Every comparison of the plan, as often as it is in it.
+/// Returns every comparison of the plan, as often as the plan has it.
 fn comparisons(plan: &Plan<'_>, indexes: &[Vec<u8>]) -> Vec<[u32; 4]> {
     let indexes: Vec<_> = indexes.iter().map(|index| Index::parse(index).unwrap()).collect();
     let mut found = Vec::new();
@@ -176,7 +176,7 @@ proptest! {
     }
 }
 
-/// A chunk as the vectors have it: dataset, first record, last record and one, twice.
+/// Returns a chunk in the format of the vectors: dataset, first record, last record plus one, twice.
 fn chunk(entry: &Entry) -> Value {
     let side = |dataset, span| match span {
         Span::Rows { first, count } => serde_json::json!([dataset, first, first + count]),

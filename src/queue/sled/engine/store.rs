@@ -204,7 +204,7 @@ impl Store {
         self.tree.scan(&[tag.byte()])
     }
 
-    /// The limit below which numbers of segments and sequences may be in use.
+    /// Returns the limit below which numbers of segments and sequences may be in use.
     pub(in crate::queue::sled) fn bound(&self) -> Result<u64, Error> {
         Ok(number(&self.tree, BOUND_KEY)?.unwrap_or(1))
     }

@@ -214,7 +214,7 @@ fn of_sled(error: SledError) -> Error {
     }
 }
 
-/// Trying again cannot turn a file into a directory, or make a file longer.
+/// Converts an I/O error. Trying again cannot turn a file into a directory, or make a file longer.
 pub(in crate::queue::sled) fn of_io(error: io::Error) -> Error {
     match error.kind() {
         _ if regular::is_no_file(&error) => Error::Damaged(error.into()),
@@ -240,8 +240,8 @@ fn all_are_files(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A process that was killed may have left writes in the page cache only, and sled is about to build a snapshot on
-/// them.
+/// Syncs the files before sled builds a snapshot on them: a process that was killed may have left writes in the page
+/// cache only.
 fn sync_before_open(directory: &Path) -> io::Result<()> {
     match regular::open(&directory.join(LOG)) {
         Ok(log) => log.sync_all(),

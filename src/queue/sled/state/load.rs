@@ -42,7 +42,7 @@ pub(in crate::queue::sled) fn read(
     Ok(Opened { state: Some(state), ids, bound })
 }
 
-/// Both kinds of values are in the order of their segments, and are read side by side.
+/// Reads heads and marks side by side: both are in the order of their segments.
 fn read_segments(store: &Store, state: &mut QueueState, ids: &mut Ids) -> Result<(), Error> {
     let mut all_marks = store.scan(Tag::Marks).peekable();
     for entry in store.scan(Tag::Head) {
